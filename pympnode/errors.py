@@ -1,0 +1,109 @@
+"""Every error and warning that pympnode raises.
+
+An error says what it got, what is allowed and how to mend it; the three stand on the exception as
+attributes too. Each child is also the built-in error that Python users would catch in its place.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class PympnodeError(Exception):
+    """Base of all errors of this package.
+
+    Parameters: ``message`` one line of what is wrong; ``got`` the value found; ``allowed`` what
+    would have been accepted; ``fix`` what to do about it.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        got: object = None,
+        allowed: object = None,
+        fix: str | None = None,
+    ) -> None:
+        self.message = message
+        self.got = got
+        self.allowed = allowed
+        self.fix = fix
+        lines = [message]
+        if got is not None:
+            lines.append(f"  got:     {got}")
+        if allowed is not None:
+            lines.append(f"  allowed: {allowed}")
+        if fix is not None:
+            lines.append(f"  fix:     {fix}")
+        super().__init__("\n".join(lines))
+
+
+class UnknownName(PympnodeError, ValueError):
+    """A name (system, topology, option, preset) that does not exist."""
+
+
+class InvalidOption(PympnodeError, ValueError):
+    """An option whose value lies outside what is allowed."""
+
+
+class InvalidGraph(PympnodeError, ValueError):
+    """A graph that cannot be built or does not fit its data."""
+
+
+class InvalidData(PympnodeError, ValueError):
+    """A dataset with wrong dims, shapes or values."""
+
+
+class InvalidModel(PympnodeError, ValueError):
+    """A model that does not fit what is asked of it."""
+
+
+class FileDamaged(PympnodeError, ValueError):
+    """A file that is cut short, has a wrong checksum, or is not of ours."""
+
+
+class MissingFile(PympnodeError, FileNotFoundError):
+    """A file or folder that is not there."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else self.message
+
+
+class RunLocked(PympnodeError, RuntimeError):
+    """A run folder that another process is writing to."""
+
+
+class EngineUnavailable(PympnodeError, RuntimeError):
+    """An engine, kernel or device that cannot be used here."""
+
+
+class IntegrationFailed(PympnodeError, RuntimeError):
+    """A solve that met non-finite values or ran out of steps."""
+
+
+class NotEnoughMemory(PympnodeError, MemoryError):
+    """Refused before allocating; the message tells the bytes."""
+
+
+class PympnodeWarning(UserWarning):
+    """Base of all warnings of this package."""
+
+
+class OutsideTrainingRange(PympnodeWarning):
+    """Data that lies outside what a model was trained on."""
+
+
+class CheckpointDamaged(PympnodeWarning):
+    """The newest checkpoint could not be read; the one before was taken."""
+
+
+def unknown_name(kind: str, got: object, allowed: Iterable[str], fix: str | None = None) -> UnknownName:
+    """The error for ``got`` not among the ``allowed`` names of a ``kind``, closest name first."""
+    names = list(allowed)
+    close = difflib.get_close_matches(str(got), names, n=1, cutoff=0.5)
+    if fix is None:
+        fix = f"did you mean {close[0]!r}?" if close else f"use one of the allowed names of {kind}"
+    return UnknownName(
+        f"unknown {kind} {got!r}", got=repr(got), allowed=", ".join(names), fix=fix
+    )
