@@ -1,0 +1,70 @@
+"""Window: the numbers of one batch, feature-major, on the device where the kernel runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..columns import Columns
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """One batch of windows in columns (see `Columns`): S columns, T intervals, contiguous tensors.
+
+    ``initial`` (d, S); ``target`` (T + 1, d, S), whose row 0 is not compared, or None for a rollout;
+    ``control`` (T, c, S) or None; ``attribute`` (b, S) or None; ``mask`` (T + 1, d, S) of 0 and 1 in
+    the dtype of the data, or None where nothing is missing; ``dt`` (T,) float64, on the host;
+    ``scale`` multiplies the summed loss.
+    """
+
+    columns: Columns
+    initial: torch.Tensor
+    target: torch.Tensor | None
+    control: torch.Tensor | None
+    attribute: torch.Tensor | None
+    mask: torch.Tensor | None
+    dt: NDArray[np.float64]
+    scale: float
+
+    @property
+    def steps(self) -> int:
+        """Number of intervals, T."""
+        return len(self.dt)
+
+
+def to_columns(values: torch.Tensor, columns: Columns) -> torch.Tensor:
+    """(trajectory, node, feature) or (trajectory, time, node, feature) to (..., feature, column)."""
+    timed = values.dim() == 4
+    rows = values if timed else values.unsqueeze(1)
+    parts, at = [], 0
+    single = len(columns.width) == 1 and bool(np.all(np.diff(columns.order) == 1))
+    for nodes, width, _, _ in columns.blocks():
+        if single:
+            part = rows
+        else:
+            chosen = torch.as_tensor(columns.order[at : at + width], device=values.device)
+            part = rows.index_select(0, chosen)
+        part = part[:, :, :nodes]
+        parts.append(part.permute(1, 3, 2, 0).reshape(part.shape[1], part.shape[3], nodes * width))
+        at += width
+    flat = parts[0].contiguous() if len(parts) == 1 else torch.cat(parts, dim=2)
+    return flat if timed else flat[0]
+
+
+def from_columns(values: torch.Tensor, columns: Columns) -> torch.Tensor:
+    """(time, feature, column) back to (trajectory, time, node, feature); absent nodes are NaN."""
+    time, feature = values.shape[:2]
+    most = int(columns.nodes.max())
+    batch = int(columns.width.sum())
+    out = values.new_full((batch, time, most, feature), float("nan"))
+    at = 0
+    for nodes, width, offset, _ in columns.blocks():
+        chosen = torch.as_tensor(columns.order[at : at + width], device=values.device)
+        part = values[:, :, offset : offset + nodes * width].reshape(time, feature, nodes, width)
+        out[chosen, :, :nodes] = part.permute(3, 0, 2, 1)
+        at += width
+    return out

@@ -1,0 +1,117 @@
+"""Layout: named weights and where each lies in the one flat parameter vector.
+
+Names and order are part of the file format and of the contract between the engines: a weight is
+(outputs, inputs), C order, followed by its bias.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InvalidModel
+from .spec import ModelSpec
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Names and shapes of a model's weights, in the order of the flat vector."""
+
+    shapes: dict[str, tuple[int, ...]]
+
+    @cached_property
+    def offsets(self) -> dict[str, int]:
+        """Where each tensor starts in the flat vector."""
+        offsets, at = {}, 0
+        for name, shape in self.shapes.items():
+            offsets[name] = at
+            at += math.prod(shape)
+        return offsets
+
+    @cached_property
+    def size(self) -> int:
+        """Number of parameters."""
+        return sum(math.prod(shape) for shape in self.shapes.values())
+
+    def unpack(self, theta: NDArray) -> dict[str, NDArray]:
+        """Views into ``theta`` (size,), one a weight. Works on NumPy arrays and torch tensors."""
+        return {
+            name: theta[self.offsets[name] : self.offsets[name] + math.prod(shape)].reshape(shape)
+            for name, shape in self.shapes.items()
+        }
+
+    def pack(self, weights: dict[str, NDArray], dtype: object = np.float64) -> NDArray:
+        """The flat vector (size,) of named ``weights``.
+
+        Raises `InvalidModel` when a name is missing, unknown, or of another shape.
+        """
+        if weights.keys() != self.shapes.keys():
+            missing = sorted(self.shapes.keys() - weights.keys())
+            unknown = sorted(weights.keys() - self.shapes.keys())
+            raise InvalidModel(
+                "the weights do not belong to this model",
+                got=f"missing {missing}, unknown {unknown}",
+                allowed=", ".join(self.shapes),
+                fix="use the specification that the weights were saved with",
+            )
+        theta = np.empty(self.size, dtype=dtype)  # type: ignore[call-overload]
+        for name, view in self.unpack(theta).items():
+            value = np.asarray(weights[name])
+            if value.shape != view.shape:
+                raise InvalidModel(
+                    f"weight {name!r} has another shape than the model",
+                    got=value.shape,
+                    allowed=view.shape,
+                    fix="use the specification that the weights were saved with",
+                )
+            view[...] = value
+        return theta
+
+    def initial(self, rng: np.random.Generator) -> NDArray[np.float64]:
+        """A fresh vector: Glorot-uniform weights, zero biases (the default of the published code)."""
+        theta = np.zeros(self.size)
+        for view in self.unpack(theta).values():
+            if view.ndim == 2:
+                bound = math.sqrt(6.0 / sum(view.shape))
+                view[...] = rng.uniform(-bound, bound, view.shape)
+        return theta
+
+
+def layout_of(spec: ModelSpec) -> Layout:
+    """The layout of a networked model."""
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def linear(name: str, outputs: int, inputs: int) -> None:
+        shapes[f"{name}weight"] = (outputs, inputs)
+        shapes[f"{name}bias"] = (outputs,)
+
+    if spec.family == "l2s":
+        linear("encoder_", spec.hidden, spec.inputs)
+        linear("message_", spec.hidden, spec.hidden)
+        linear("update_", spec.hidden, spec.hidden)
+        linear("decoder_", spec.channels, spec.hidden)
+        return Layout(shapes)
+
+    together = spec.bodies if spec.family == "node" else 1
+    width = spec.inputs * together
+    for number in range(1, spec.depth + 1):
+        linear(f"layer_{number}_", spec.hidden, width)
+        width = spec.hidden
+    linear(f"layer_{spec.depth + 1}_", spec.outputs * together, width)
+    if spec.family == "node":
+        return Layout(shapes)
+
+    seen = spec.channels + spec.attributes
+    if spec.carried and spec.first_message == "linear":
+        linear("first_", spec.message, seen)
+    elif spec.carried and spec.first_message == "mlp":
+        linear("first_layer_1_", spec.hidden, seen)
+        linear("first_layer_2_", spec.message, spec.hidden)
+    if spec.messages == "emitted":
+        linear("emit_layer_1_", spec.hidden, seen)
+        linear("emit_layer_2_", spec.message, spec.hidden)
+    return Layout(shapes)

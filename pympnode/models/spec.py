@@ -1,0 +1,158 @@
+"""ModelSpec: the choices that define a networked model, independent of the engine that runs it."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from ..errors import InvalidOption, unknown_name
+
+Family = Literal["mpnode", "l2s", "node"]
+Messages = Literal["state", "zero", "self", "emitted"]
+Coupling = Literal["mixed", "superposed"]
+Aggregation = Literal["mean", "sum"]
+FirstMessage = Literal["zero", "linear", "mlp"]
+Solver = Literal["rk4", "tsit5"]
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A networked model: x_k has d = ``channels`` components a node, m_k has p = ``message``.
+
+    ``family="mpnode"`` (Gupta, Vemprala, Kapoor 2022) is one neural ODE per node with shared
+    weights. With u_k the ``controls`` and b_k the node ``attributes``, a_k the aggregate of what
+    the neighbours j of k send (over edges j -> k) and z = [x; m]:
+
+    ============  ==========================================================  =================
+    messages      what node j sends                                           ODE state
+    ============  ==========================================================  =================
+    "state"       m_j, p more ODE states of the node (as published)            z = [x; m]
+    "zero"        nothing: a_k = 0, a neural ODE for each node                 z = [x; m]
+    "self"        nothing: a_k = m_k, an augmented neural ODE for each node    z = [x; m]
+    "emitted"     g(x_j, b_j), evaluated at every stage, nothing is carried    z = x
+    ============  ==========================================================  =================
+
+    ``coupling="mixed"`` (as published):  dz_k/dt = MLP([x_k; u_k; b_k; a_k]).
+    ``coupling="superposed"``:  dz_k/dt = F + G a_k with [F, G] = MLP([x_k; u_k; b_k]), linear in what
+    comes in: the exact class of every pairwise-additive system, F the node's own motion.
+
+    ``aggregation="mean"`` divides by the number of neighbours; ``"sum"`` divides by ``divisor``, one
+    constant that is stored with the model (the mean degree of the training graphs), never by the
+    degree of the graph at hand. A node without neighbours receives zero.
+
+    ``first_message`` gives m(0) for the messages that are ODE states: zero, or a learned function of
+    [x(0); b], linear or with one tanh layer.
+
+    The MLP has ``depth`` tanh layers of width ``hidden`` and a linear output; g one tanh layer.
+
+    ``family="l2s"``: code = tanh(E [x; u; b]); ``depth`` times h <- h + tanh(U sum_j tanh(M h_j));
+    dx = D (h + code). ``family="node"``: one neural ODE for all ``bodies`` nodes at once.
+
+    ``solver`` names the Runge-Kutta method of one interval, split into ``substeps`` equal steps.
+    """
+
+    family: Family = "mpnode"
+    channels: int = 1
+    controls: int = 0
+    attributes: int = 0
+    message: int = 3
+    hidden: int = 32
+    depth: int = 2
+    aggregation: Aggregation = "mean"
+    divisor: float = 1.0
+    messages: Messages = "state"
+    coupling: Coupling = "mixed"
+    first_message: FirstMessage = "zero"
+    solver: Solver = "rk4"
+    substeps: int = 1
+    bodies: int = 1
+
+    def __post_init__(self) -> None:
+        for name, allowed in _NAMES.items():
+            if getattr(self, name) not in allowed:
+                raise unknown_name(name, getattr(self, name), allowed)
+        for name in ("channels", "hidden", "substeps", "bodies"):
+            _at_least(name, getattr(self, name), 1)
+        for name in ("controls", "attributes", "message"):
+            _at_least(name, getattr(self, name), 0)
+        _at_least("depth", self.depth, 1)
+        if not (self.divisor > 0):
+            raise InvalidOption(
+                "the divisor of a summed message must be positive",
+                got=self.divisor,
+                allowed="> 0",
+                fix="leave it to training, which stores the mean degree of the training graphs",
+            )
+        if self.family == "mpnode" and self.message == 0 and self.messages != "zero":
+            raise InvalidOption(
+                "messages of no components cannot be sent",
+                got=f"message_size=0 with messages={self.messages!r}",
+                allowed="message_size >= 1",
+                fix='give message_size=3, or messages="zero" for a model without messages',
+            )
+
+    @property
+    def carried(self) -> int:
+        """Number of message components that are ODE states of a node (0 when emitted)."""
+        return self.message if self.family == "mpnode" and self.messages != "emitted" else 0
+
+    @property
+    def states(self) -> int:
+        """D, the number of ODE states of a node: channels and carried messages."""
+        return self.channels + self.carried
+
+    @property
+    def own_inputs(self) -> int:
+        """Width of [x; u; b]."""
+        return self.channels + self.controls + self.attributes
+
+    @property
+    def inputs(self) -> int:
+        """Width of what enters the MLP."""
+        if self.family != "mpnode":
+            return self.own_inputs
+        return self.own_inputs + (self.message if self.coupling == "mixed" else 0)
+
+    @property
+    def outputs(self) -> int:
+        """Width of what leaves the MLP: D, or D (1 + p) when the coupling is superposed."""
+        superposed = self.family == "mpnode" and self.coupling == "superposed"
+        return self.states * (1 + self.message) if superposed else self.states
+
+    def replace(self, **changes: object) -> ModelSpec:
+        """A copy with some fields changed."""
+        return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
+
+    def as_dict(self) -> dict[str, object]:
+        """Fields as plain values, for files."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, object]) -> ModelSpec:
+        """The inverse of `as_dict`; unknown fields are refused."""
+        known = {f.name for f in dataclasses.fields(cls)}
+        for name in values:
+            if name not in known:
+                raise unknown_name("model option", name, sorted(known))
+        return cls(**values)  # type: ignore[arg-type]
+
+
+_NAMES: dict[str, tuple[str, ...]] = {
+    "family": get_args(Family),
+    "messages": get_args(Messages),
+    "coupling": get_args(Coupling),
+    "aggregation": get_args(Aggregation),
+    "first_message": get_args(FirstMessage),
+    "solver": get_args(Solver),
+}
+
+
+def _at_least(name: str, value: int, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise InvalidOption(
+            f"{name} must be a whole number of at least {least}",
+            got=repr(value),
+            allowed=f"{least}, {least + 1}, ...",
+            fix=f"give {name}={max(least, 1)}",
+        )
