@@ -1,0 +1,271 @@
+"""``System``: a dynamical system on a graph, as data plus pure functions of arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from pympnode.errors import InvalidOption, unknown_name
+from pympnode.graphs.graph import Graph
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One state or control variable of a node (or particle).
+
+    ``start``: the range that initial values are drawn from, uniformly. ``components``: 3 for a
+    vector (particles), 4 for a quaternion.
+    """
+
+    name: str
+    unit: str = "1"
+    kind: Literal["real", "angle", "quaternion"] = "real"
+    start: tuple[float, float] = (-1.0, 1.0)
+    components: int = 1
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of the physics: a default value, what its axes mean, and where it is from.
+
+    default: a number, an array, a function of the Graph that returns one, or a key of ``named``.
+    dims: its axes among graph, node, feature, source_node, source_feature, control.
+    alternatives: other dims that a user's value may have (a frequency for each node, say).
+    named: values with a name (``parameters={"coupling": "medium"}``), each a function of the Graph.
+    """
+
+    default: Any
+    dims: tuple[str, ...] = ()
+    unit: str = "1"
+    source: str = ""
+    alternatives: tuple[tuple[str, ...], ...] = ()
+    named: Mapping[str, Callable[[Graph], Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Observable:
+    """A scalar of the whole state: ``observable(x, graph, parameters)``.
+
+    x (..., node, feature) -> (...), in ``unit``; ``graph`` is a single graph.
+    """
+
+    function: Callable[[np.ndarray, Graph, Mapping[str, Any]], np.ndarray]
+    unit: str = "1"
+    title: str = ""
+
+    def __call__(self, x: np.ndarray, graph: Graph, parameters: Mapping[str, Any]) -> np.ndarray:
+        return self.function(x, graph, parameters)
+
+
+class System:
+    """Base of all systems; a child sets the facts below and writes `field`.
+
+    name: the key in the registry. title: one line for people. source: paper, equation.
+    state, controls: variables of a node, in the order of the last axis.
+    parameters: name -> `Parameter`. observables: name -> `Observable`.
+    dt, steps: default time grid. default_nodes, default_topology: default graph.
+    graph_family: whose published graphs and topology defaults it shares.
+    """
+
+    name: str
+    title: str = ""
+    source: str = ""
+    body: Literal["node", "particle"] = "node"
+    state: tuple[Variable, ...] = ()
+    controls: tuple[Variable, ...] = ()
+    parameters: Mapping[str, Parameter] = {}
+    observables: Mapping[str, Observable] = {}
+    node_attributes: tuple[str, ...] = ()  # parameters that differ by node and are inputs to f
+    default_nodes: int = 10
+    default_topology: Any = "complete"
+    graph_family: str = ""
+    dt: float = 0.05
+    steps: int = 50
+
+    @property
+    def features(self) -> int:
+        """Length of a node's state."""
+        return sum(variable.components for variable in self.state)
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        return tuple(variable.name for variable in self.state)
+
+    @property
+    def control_names(self) -> tuple[str, ...]:
+        return tuple(variable.name for variable in self.controls)
+
+    # ---- what a child writes ------------------------------------------------------------------
+
+    def initial(self, rng: np.random.Generator, nodes: int) -> np.ndarray:
+        """Initial state (nodes, feature) float64: uniform in each variable's ``start`` range."""
+        low = np.repeat([v.start[0] for v in self.state], [v.components for v in self.state])
+        high = np.repeat([v.start[1] for v in self.state], [v.components for v in self.state])
+        return rng.uniform(low, high, size=(nodes, self.features))
+
+    def sample_controls(
+        self, rng: np.random.Generator, nodes: int, times: np.ndarray
+    ) -> np.ndarray | None:
+        """Controls (time, nodes, control), each held from t_i to t_{i+1}; None without controls."""
+        if self.controls:
+            return np.zeros((len(times), nodes, len(self.controls)))
+        return None
+
+    def field(
+        self,
+        t: float,
+        x: np.ndarray,
+        u: np.ndarray | None,
+        graph: Graph,
+        parameters: Mapping[str, Any],
+    ) -> np.ndarray:
+        """Time derivative, shape of x.
+
+        x (trajectory, node, feature) and u (trajectory, node, control) or None, float64;
+        ``graph`` a single graph; ``parameters`` as `resolve_parameters` returns them.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no field")
+
+    def uncoupled_field(
+        self,
+        t: float,
+        x: np.ndarray,
+        u: np.ndarray | None,
+        graph: Graph,
+        parameters: Mapping[str, Any],
+    ) -> np.ndarray:
+        """The same physics with its coupling switched off: here, the same field on no edges."""
+        return self.field(t, x, u, graph.without_edges(), parameters)
+
+    # ---- what it gets from here ---------------------------------------------------------------
+
+    @property
+    def uncoupled(self) -> Uncoupled:
+        """This system with its coupling switched off (a baseline for learned messages)."""
+        return Uncoupled(self)
+
+    def resolve_parameters(
+        self, overrides: Mapping[str, Any] | None, graph: Graph
+    ) -> dict[str, float | np.ndarray]:
+        """Every parameter as a float or a float64 array: the defaults, then ``overrides``.
+
+        A number given for an array parameter fills it. Raises UnknownName and InvalidOption
+        (wrong shape, not finite).
+        """
+        overrides = dict(overrides or {})
+        for name in overrides:
+            if name not in self.parameters:
+                raise unknown_name(f"parameter of {self.name}", name, self.parameters)
+        return {
+            name: self._resolve(name, spec, overrides.get(name, spec.default), graph)
+            for name, spec in self.parameters.items()
+        }
+
+    def _resolve(self, name: str, spec: Parameter, value: Any, graph: Graph) -> float | np.ndarray:
+        if isinstance(value, str):
+            if value not in spec.named:
+                raise unknown_name(f"value of {self.name}'s {name}", value, spec.named)
+            value = spec.named[value]
+        if callable(value):
+            value = value(graph)
+        try:
+            array = np.array(value, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise InvalidOption(
+                f"{self.name}'s {name} must be numbers", got=repr(value), allowed=str(spec.dims)
+            ) from error
+        if not np.all(np.isfinite(array)):
+            raise InvalidOption(
+                f"{self.name}'s {name} must be finite", got=str(array), fix="remove NaN and inf"
+            )
+        if spec.dims and array.ndim == 0:
+            array = np.full(self._shape(spec.dims, graph), float(array))
+        if self._dims(spec, array.shape, graph) is None:
+            allowed = " or ".join(
+                f"{dims} = {self._shape(dims, graph)}" for dims in (spec.dims, *spec.alternatives)
+            )
+            raise InvalidOption(
+                f"{self.name}'s {name} has the wrong shape", got=str(array.shape), allowed=allowed
+            )
+        return array if array.ndim else float(array)
+
+    def parameter_dims(self, name: str, value: Any, graph: Graph) -> tuple[str, ...]:
+        """The dims of a resolved value: those of the `Parameter`, or the alternative that fits."""
+        return self._dims(self.parameters[name], np.shape(value), graph) or ()
+
+    def parameters_of_graph(
+        self, parameters: Mapping[str, Any], graph: Graph, index: int
+    ) -> dict[str, Any]:
+        """The resolved parameters as graph ``index`` of the union has them."""
+        out = {}
+        for name, value in parameters.items():
+            per_graph = "graph" in self.parameter_dims(name, value, graph)
+            out[name] = value[index] if per_graph else value
+        return out
+
+    def attribute_array(self, parameters: Mapping[str, Any], graph: Graph) -> np.ndarray | None:
+        """float64 (node, attribute): the parameters that differ by node; None if there are none."""
+        nodes = int(graph.nodes[0])
+        columns = []
+        for name in self.node_attributes:
+            if "node" in self.parameter_dims(name, parameters[name], graph):
+                columns.append(np.reshape(parameters[name], (nodes, -1)))
+        return np.concatenate(columns, axis=1) if columns else None
+
+    def _dims(
+        self, spec: Parameter, shape: tuple[int, ...], graph: Graph
+    ) -> tuple[str, ...] | None:
+        for dims in (spec.dims, *spec.alternatives):
+            if self._shape(dims, graph) == shape:
+                return dims
+        return None
+
+    def _shape(self, dims: tuple[str, ...], graph: Graph) -> tuple[int, ...]:
+        size = {
+            "graph": graph.graphs,
+            "node": int(graph.nodes[0]),
+            "source_node": int(graph.nodes[0]),
+            "feature": self.features,
+            "source_feature": self.features,
+            "control": len(self.controls),
+        }
+        return tuple(size[dim] for dim in dims)
+
+    def __repr__(self) -> str:
+        state = ", ".join(self.feature_names)
+        return f"System({self.name!r}: {self.title or 'no title'}; state a {self.body}: {state})"
+
+
+class Uncoupled(System):
+    """Another system with its coupling switched off; everything else is as there."""
+
+    def __init__(self, system: System) -> None:
+        self.coupled = system
+        for fact in (
+            "body source state controls parameters observables node_attributes default_nodes "
+            "default_topology graph_family dt steps"
+        ).split():
+            setattr(self, fact, getattr(system, fact))
+        self.name = f"{system.name}, uncoupled"
+        self.title = f"{system.title}, without coupling"
+
+    def initial(self, rng: np.random.Generator, nodes: int) -> np.ndarray:
+        return self.coupled.initial(rng, nodes)
+
+    def sample_controls(
+        self, rng: np.random.Generator, nodes: int, times: np.ndarray
+    ) -> np.ndarray | None:
+        return self.coupled.sample_controls(rng, nodes, times)
+
+    def field(
+        self,
+        t: float,
+        x: np.ndarray,
+        u: np.ndarray | None,
+        graph: Graph,
+        parameters: Mapping[str, Any],
+    ) -> np.ndarray:
+        return self.coupled.uncoupled_field(t, x, u, graph, parameters)

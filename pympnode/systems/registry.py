@@ -1,0 +1,59 @@
+"""Systems by name: the built-in ones, loaded when asked for, and the user's own."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from pympnode.errors import InvalidOption, unknown_name
+from pympnode.systems.base import System
+
+_BUILT_IN = {
+    "gene": "gene:Gene",
+    "kuramoto": "kuramoto:Kuramoto",
+    "lorenz": "lorenz:Lorenz",
+}
+_OWN: dict[str, System] = {}
+
+
+def names() -> tuple[str, ...]:
+    """The names of all systems that `get` knows, sorted."""
+    return tuple(sorted({*_BUILT_IN, *_OWN}))
+
+
+def get(system: str | System) -> System:
+    """The system of that name; an object that is one already is handed back."""
+    if not isinstance(system, str):
+        if isinstance(system, type) and issubclass(system, System):
+            return system()
+        if isinstance(system, System):
+            return system
+        raise InvalidOption(
+            "a system is a name or a System",
+            got=repr(system),
+            allowed=", ".join(names()),
+            fix="derive a class from pympnode.systems.System and pass an object of it",
+        )
+    if system in _OWN:
+        return _OWN[system]
+    if system not in _BUILT_IN:
+        raise unknown_name("system", system, names())
+    module, _, name = _BUILT_IN[system].partition(":")
+    return getattr(import_module(f"pympnode.systems.{module}"), name)()
+
+
+def register(system: System, *, replace: bool = False) -> System:
+    """Make a system known by its name; a name that is taken is an error unless ``replace``."""
+    if isinstance(system, type) and issubclass(system, System):
+        system = system()
+    if not isinstance(system, System) or not getattr(system, "name", ""):
+        raise InvalidOption(
+            "register takes a System with a name", got=repr(system), fix="set its name="
+        )
+    if not replace and system.name in names():
+        raise InvalidOption(
+            f"there is a system {system.name!r} already",
+            got=repr(system.name),
+            fix="choose another name, or register(..., replace=True)",
+        )
+    _OWN[system.name] = system
+    return system
