@@ -270,6 +270,7 @@ class Graph:
             )
         return tuple(parts)
 
+    @cached_property
     def without_edges(self) -> Graph:
         """The same nodes with no edges at all."""
         none = np.zeros(0, dtype=np.int64)

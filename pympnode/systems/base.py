@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -76,8 +76,8 @@ class System:
     body: Literal["node", "particle"] = "node"
     state: tuple[Variable, ...] = ()
     controls: tuple[Variable, ...] = ()
-    parameters: Mapping[str, Parameter] = {}
-    observables: Mapping[str, Observable] = {}
+    parameters: ClassVar[Mapping[str, Parameter]] = {}
+    observables: ClassVar[Mapping[str, Observable]] = {}
     node_attributes: tuple[str, ...] = ()  # parameters that differ by node and are inputs to f
     default_nodes: int = 10
     default_topology: Any = "complete"
@@ -138,7 +138,13 @@ class System:
         parameters: Mapping[str, Any],
     ) -> np.ndarray:
         """The same physics with its coupling switched off: here, the same field on no edges."""
-        return self.field(t, x, u, graph.without_edges(), parameters)
+        return self.field(t, x, u, graph.without_edges, parameters)
+
+    def bind(
+        self, graph: Graph, parameters: Mapping[str, Any]
+    ) -> Callable[[float, np.ndarray, np.ndarray | None], np.ndarray]:
+        """``f(t, x, u)`` for one graph and one set of parameters; a child may prepare work here."""
+        return lambda t, x, u=None: self.field(t, x, u, graph, parameters)
 
     # ---- what it gets from here ---------------------------------------------------------------
 

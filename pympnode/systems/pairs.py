@@ -81,7 +81,7 @@ def accelerate(position, source, factor, rows, side, softening2, out):
 
 @_jit
 def pair_potential(position, source, side, softening2):
-    """Sum over pairs i < j of source_i source_j / r_ij; memory independent of the particle count."""
+    """Sum over pairs i < j of source_i source_j / r_ij; memory does not grow with the count."""
     dims, count = position.shape
     half = side / 2
     total = 0.0

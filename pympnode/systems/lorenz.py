@@ -1,0 +1,102 @@
+"""Coupled Lorenz attractors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, ClassVar
+
+import numpy as np
+
+from pympnode.graphs.graph import Graph
+from pympnode.systems.base import Parameter, System, Variable
+from pympnode.systems.mersenne import uniform
+
+COUPLING_NORM = {"low": 0.01, "medium": 1.0, "high": 5.0}
+_DIMS = ("node", "feature", "source_node", "source_feature")
+
+
+def published_coupling(graph: Graph, norm: float = 0.01, seed: int = 42) -> np.ndarray:
+    """The published matrix H, float64 (node, 3, source_node, 3), for the graph's node count.
+
+    Uniform (0, 1) entries from MersenneTwister(seed), 3 x 3 diagonal blocks zero, scaled to
+    Frobenius norm ``norm``; a single attractor has none. Entries between nodes that the graph does
+    not join are left out by the field, not here.
+    """
+    k = int(graph.nodes[0])
+    # Julia fills a matrix column by column.
+    matrix = uniform(seed, 9 * k * k).reshape(3 * k, 3 * k).T.reshape(k, 3, k, 3).copy()
+    matrix[np.arange(k), :, np.arange(k), :] = 0.0
+    size = np.linalg.norm(matrix)
+    return matrix * (norm / size) if size > 0 else matrix
+
+
+class Lorenz(System):
+    """k Lorenz attractors, each driven by a linear map of the others' states.
+
+    x' = sigma (y - x), y' = x (rho - z) - y, z' = x y - beta z, plus the node's rows of H times the
+    whole state. H couples node i to j only where the graph has the edge j -> i (published:
+    complete); its diagonal blocks, zero as published, act always.
+    ``parameters={"coupling": "low" | "medium" | "high"}`` is norm 0.01, 1, 5; "default" is low.
+    """
+
+    name = "lorenz"
+    title = "coupled Lorenz attractors"
+    source = "MP-NODE paper and public code; Lorenz (1963)"
+    state = (Variable("x"), Variable("y"), Variable("z"))
+    parameters: ClassVar[Mapping[str, Parameter]] = {
+        "coupling": Parameter(
+            "low",
+            _DIMS,
+            "1/s",
+            "published: MersenneTwister(42), Frobenius norm 0.01",
+            named={
+                **{name: partial(published_coupling, norm=n) for name, n in COUPLING_NORM.items()},
+                "default": partial(published_coupling, norm=COUPLING_NORM["low"]),
+                "none": partial(published_coupling, norm=0.0),
+            },
+        ),
+        "sigma": Parameter(10.0, (), "1/s", "Lorenz (1963)"),
+        "rho": Parameter(28.0, (), "1", "Lorenz (1963)"),
+        "beta": Parameter(8.0 / 3.0, (), "1/s", "Lorenz (1963)"),
+    }
+    default_nodes = 3
+    default_topology = "complete"
+    graph_family = "lorenz"
+
+    def _matrix(self, graph: Graph, parameters: Mapping[str, Any]) -> np.ndarray:
+        """Everything linear in the state as one matrix (3 nodes, 3 nodes)."""
+        k = graph.total_nodes
+        own = np.arange(k)
+        matrix = np.array(parameters["coupling"], dtype=np.float64)
+        joined = np.zeros((k, k), dtype=bool)
+        joined[graph.receiver, graph.sender] = True
+        joined[own, own] = True
+        matrix *= joined[:, None, :, None]
+        sigma, rho, beta = (parameters[name] for name in ("sigma", "rho", "beta"))
+        matrix[own, :, own, :] += np.array([[-sigma, sigma, 0], [rho, -1, 0], [0, 0, -beta]])
+        return matrix.reshape(3 * k, 3 * k)
+
+    def bind(
+        self, graph: Graph, parameters: Mapping[str, Any]
+    ) -> Callable[[float, np.ndarray, np.ndarray | None], np.ndarray]:
+        matrix = self._matrix(graph, parameters)
+        return lambda t, x, u=None: _field(x, matrix)
+
+    def field(
+        self,
+        t: float,
+        x: np.ndarray,
+        u: np.ndarray | None,
+        graph: Graph,
+        parameters: Mapping[str, Any],
+    ) -> np.ndarray:
+        return _field(x, self._matrix(graph, parameters))
+
+
+def _field(x: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    moved = x.transpose(1, 2, 0)  # trajectory last, so that one matrix product serves them all
+    out = (matrix @ moved.reshape(matrix.shape[0], -1)).reshape(moved.shape)
+    out[:, 1] -= moved[:, 0] * moved[:, 2]
+    out[:, 2] += moved[:, 0] * moved[:, 1]
+    return out.transpose(2, 0, 1)
