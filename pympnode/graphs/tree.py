@@ -67,7 +67,9 @@ def hierarchy(
             levels = min(levels, _deepest(len(counts), dims))
     _check_levels(levels, len(counts), dims)
     if split_above is not None and split_above < 1:
-        raise InvalidOption("a cell splits above so many particles", got=split_above, allowed=">= 1")
+        raise InvalidOption(
+            "a cell splits above so many particles", got=split_above, allowed=">= 1"
+        )
 
     graph = _graph_of(counts, device)
     with torch.no_grad():
