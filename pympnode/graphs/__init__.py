@@ -6,6 +6,15 @@ from importlib import import_module
 from typing import Any
 
 _HOME = {
+    "nearest_neighbours": "neighbours",
+    "hierarchy": "tree",
+    "fully_connected": "neighbours",
+    "connection": "connect",
+    "as_box": "box",
+    "ParticleEdges": "neighbours",
+    "Level": "cells",
+    "Hierarchy": "cells",
+    "Box": "box",
     "Graph": "graph",
     "TOPOLOGIES": "topology",
     "resolve": "topology",

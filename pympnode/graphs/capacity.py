@@ -26,7 +26,12 @@ def available_bytes(device: Any = "cpu") -> int | None:
 
 
 def require_bytes(needed: int, what: str, *, fix: str, device: Any = "cpu") -> None:
-    """Raise NotEnoughMemory, telling the bytes, when ``what`` needs more than there is."""
+    """Raise NotEnoughMemory, telling the bytes, when ``what`` needs more than there is.
+
+    Below 16 MiB nothing is asked: the question costs more than the graph of a small system.
+    """
+    if needed < 1 << 24:
+        return
     free = available_bytes(device)
     if free is not None and needed > free:
         raise NotEnoughMemory(

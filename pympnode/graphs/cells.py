@@ -248,9 +248,3 @@ def top_tables(dims: int, periodic: bool, device: torch.device) -> tuple[Tensor,
         filled = [row + [4**dims] * (width - len(row)) for row in lists]
         out.append(torch.tensor(filled, device=device))
     return out[0], out[1]
-
-
-def parity_of(cells: Tensor) -> Tensor:
-    """Row of `window_tables` of each cell."""
-    weights = 1 << torch.arange(cells.shape[1], device=cells.device)
-    return ((cells & 1) * weights).sum(1)

@@ -86,7 +86,7 @@ def with_features(
 
 def children(hierarchy: Hierarchy, level: Level) -> tuple[Tensor, Tensor]:
     """(child, parent) of the cells of the next finer level under ``level``; empty on the finest."""
-    place = [i for i, other in enumerate(hierarchy.levels) if other is level][0]
+    place = next(i for i, other in enumerate(hierarchy.levels) if other is level)
     if place == 0:
         none = hierarchy.cell.new_zeros(0)
         return none, none

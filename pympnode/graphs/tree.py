@@ -55,7 +55,7 @@ def hierarchy(
     """
     if kernel not in KERNELS:
         raise unknown_name("kernel", kernel, KERNELS)
-    flat, counts = _flat(position, sizes)
+    flat, counts = flat_positions(position, sizes)
     device, dims = flat.device, flat.shape[1]
     sides, periodic = _sides(box, len(counts))
     mass = _attribute(mass, flat, "mass")
@@ -146,7 +146,7 @@ def uniform(
 # ---- input ------------------------------------------------------------------------------------
 
 
-def _flat(position: Any, sizes: Sequence[int] | None) -> tuple[Tensor, tuple[int, ...]]:
+def flat_positions(position: Any, sizes: Sequence[int] | None) -> tuple[Tensor, tuple[int, ...]]:
     """Positions (particle, axis) and the particle count of each graph."""
     if isinstance(position, list | tuple):
         parts = [torch.as_tensor(part) for part in position]

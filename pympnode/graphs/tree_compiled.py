@@ -72,7 +72,7 @@ def compiled(
         level = levels - i
         missing = own.shape[0]
         places = graphs << (dims * level)
-        table = np.empty(places if places <= _DENSE * max(missing, 1024) else 0, np.int64)
+        table = np.empty(places if places <= _DENSE * max(missing, 1024) else 0, np.int32)
         kernels.fill_table(own, places, table)
         top = level == COARSEST
         if top:
@@ -82,7 +82,7 @@ def compiled(
             _, above_of, above_cells, above_child, _ = grids[i + 1]
             rows = kernels.window_rows(above_cells, above_of, level, periodic, own, table)
             pick = above_child
-            kind = ((coordinates & 1) << np.arange(dims)).sum(1)
+            kind = own & (2**dims - 1)  # the lowest bits of the key are the parity
         near, separated = (t.numpy() for t in near_tables[top])
         if i == 0:
             total = kernels.count_near(rows, pick, kind, near, start)
@@ -94,7 +94,7 @@ def compiled(
             sender, receiver = np.empty(total, np.int64), np.empty(total, np.int64)
             kernels.fill_near(rows, pick, kind, near, start, sender, receiver)
         total = kernels.count_cell_edges(rows, pick, kind, separated, missing)
-        ends = np.empty(total, np.int64), np.empty(total, np.int64)
+        ends = np.empty(total + 1, np.int64), np.empty(total + 1, np.int64)
         kernels.fill_cell_edges(rows, pick, kind, separated, missing, *ends)
         parent = None if top else torch.from_numpy(grids[i + 1][3])
         out.append(
@@ -102,8 +102,8 @@ def compiled(
                 level,
                 torch.from_numpy(coordinates),
                 torch.from_numpy(of),
-                torch.from_numpy(ends[0]),
-                torch.from_numpy(ends[1]),
+                torch.from_numpy(ends[0])[:total],
+                torch.from_numpy(ends[1])[:total],
                 parent,
             )
         )

@@ -91,7 +91,7 @@ def _find(wanted, key, table):
 def top_rows(graphs, dims, key, table):
     """Row of every place of the 4-a-side grids, and one column for no cell."""
     places = 1 << (2 * dims)
-    rows = np.empty((graphs, places + 1), np.int64)
+    rows = np.empty((graphs, places + 1), np.int32)
     for g in range(graphs):
         for place in range(places):
             rows[g, place] = _find(g * places + place, key, table)
@@ -105,28 +105,36 @@ def window_rows(parents, graph, level, periodic, key, table):
     count, dims = parents.shape
     size = 1 << level
     missing = key.shape[0]
-    part = np.empty((3, 6), np.int64)
-    part[2] = 0
-    rows = np.empty((count, 6**dims), np.int64)
+    spread = np.empty(min(size, 4096), np.int64)
+    for i in range(spread.shape[0]):
+        spread[i] = _spread(i, dims, level)
+    part = np.zeros((3, 6), np.int64)
+    rows = np.empty((count, 6**dims), np.int32)
     for p in range(count):
+        whole = True
         for axis in range(dims):
             for w in range(6):
                 c = 2 * parents[p, axis] - 2 + w
                 if periodic:
                     c &= size - 1
-                inside = 0 <= c < size
-                part[axis, w] = (_spread(c, dims, level) << axis) if inside else -1
+                if 0 <= c < size:
+                    part[axis, w] = (spread[c] if size <= 4096 else _spread(c, dims, level)) << axis
+                else:
+                    part[axis, w] = -1
+                    whole = False
         above = graph[p] << (dims * level)
         place = 0
         for w2 in range(6 if dims == 3 else 1):
             for w1 in range(6):
-                for w0 in range(6):
-                    a, b, c = part[0, w0], part[1, w1], part[2, w2]
-                    if a < 0 or b < 0 or c < 0:
-                        rows[p, place] = missing
-                    else:
-                        rows[p, place] = _find(above | a | b | c, key, table)
-                    place += 1
+                high = above | part[1, w1] | part[2, w2]
+                if whole and table.shape[0] > 0:
+                    for w0 in range(6):
+                        rows[p, place + w0] = table[high | part[0, w0]]
+                else:
+                    for w0 in range(6):
+                        wanted = high | part[0, w0]
+                        rows[p, place + w0] = missing if wanted < 0 else _find(wanted, key, table)
+                place += 6
     return rows
 
 
@@ -142,14 +150,15 @@ def count_cell_edges(rows, pick, own, separated, missing):
 
 @_jit
 def fill_cell_edges(rows, pick, own, separated, missing, sender, receiver):
+    """Write the edges; both arrays have one place more than there are edges (no branch needed)."""
     e = 0
     for c in range(own.shape[0]):
-        for k in range(separated.shape[1]):
-            other = rows[pick[c], separated[own[c], k]]
-            if other != missing:
-                sender[e] = other
-                receiver[e] = c
-                e += 1
+        row, kind = rows[pick[c]], separated[own[c]]
+        for k in range(kind.shape[0]):
+            other = row[kind[k]]
+            sender[e] = other
+            receiver[e] = c
+            e += other != missing
 
 
 @_jit
@@ -170,14 +179,20 @@ def count_near(rows, pick, own, near, start):
 @_jit
 def fill_near(rows, pick, own, near, start, sender, receiver):
     missing = start.shape[0] - 1
+    listed = np.empty(near.shape[1], np.int64)
     e = 0
     for c in range(own.shape[0]):
+        cells = 0
+        for k in range(near.shape[1]):
+            other = rows[pick[c], near[own[c], k]]
+            if other != missing:
+                listed[cells] = other
+                cells += 1
         for p in range(start[c], start[c + 1]):
-            for k in range(near.shape[1]):
-                other = rows[pick[c], near[own[c], k]]
-                if other != missing:
-                    for s in range(start[other], start[other + 1]):
-                        if s != p:
-                            sender[e] = s
-                            receiver[e] = p
-                            e += 1
+            for k in range(cells):
+                other = listed[k]
+                for s in range(start[other], start[other + 1]):
+                    if s != p:
+                        sender[e] = s
+                        receiver[e] = p
+                        e += 1

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from pympnode.errors import InvalidData
 from pympnode.graphs.capacity import require_bytes
-from pympnode.graphs.cells import COARSEST, morton, parity_of, spread, top_tables, window_tables
+from pympnode.graphs.cells import COARSEST, morton, spread, top_tables, window_tables
 
 _DENSE = 64  # a table of all cells may have this many places a particle, else it is searched
 
@@ -68,19 +68,17 @@ def build_grids(key: Tensor, cells: Tensor, dims: int, levels: int, bad: Tensor)
             fix="a rollout that diverged? look for the first step with torch.isfinite",
         )
     grids: list[Grid] = []
-    rows = torch.arange(key.shape[0], device=device)
+    finer_first = finer_number = torch.arange(key.shape[0], device=device)
     for step, (begin, count) in enumerate(zip(begins, counts, strict=True)):
         level = levels - step
         first = true_places(begin, count)
         number = begin.cumsum(0).sub_(1)
         if grids:  # children are the cells below, not the particles
-            finer = grids[-1]
-            below = rows[: finer.key.shape[0]]
             child = number[finer_first]
             start = torch.empty(count + 1, dtype=torch.long, device=device)
             # The first child of each cell is the finer cell that begins where the cell begins.
             start[:count] = finer_number[first]
-            start[count] = below.shape[0]
+            start[count] = child.shape[0]
         else:
             child = number
             start = torch.cat([first, first.new_full((1,), key.shape[0])])
@@ -166,7 +164,7 @@ def near_and_separated(
     else:
         near, separated = window_tables(dims, device)
         pick = window_rows(above.cells, above.graph, lookup, grid.level, periodic)[above.child]
-        own = parity_of(grid.cells)
+        own = grid.key & (2**dims - 1)  # the lowest bits of the key are the parity
     touching = pick.gather(1, near[own]) if want_near else None
     return touching, pick.gather(1, separated[own])
 

@@ -8,6 +8,8 @@ from pympnode.errors import InvalidOption, unknown_name
 from pympnode.systems.base import System
 
 _BUILT_IN = {
+    "coulomb": "coulomb:Coulomb",
+    "gravity": "gravity:Gravity",
     "gene": "gene:Gene",
     "kuramoto": "kuramoto:Kuramoto",
     "lorenz": "lorenz:Lorenz",
