@@ -1,0 +1,319 @@
+"""The front door: keywords to objects. Each function here is re-exported by `pympnode`."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import xarray as xr
+
+from . import schema
+from .errors import InvalidOption, unknown_name
+from .model import Model
+from .model import load as load_model
+from .result import Result
+
+StartModel = Model | Result | str | os.PathLike[str]
+
+
+def simulate(
+    system: Any,
+    *,
+    nodes: int | None = None,
+    topology: Any = None,
+    graphs: int = 1,
+    graph_seed: int = 42,
+    parameters: Mapping[str, Any] | None = None,
+    trajectories: int = 1000,
+    steps: int | None = None,
+    dt: float | None = None,
+    seed: int = 0,
+    noise: float = 0.0,
+    split: float | None = 0.7,
+    control: Any = None,
+    tolerance: float = 1e-8,
+    engine: str = "auto",
+    **unknown: Any,
+) -> xr.Dataset:
+    """Simulate a system from random initial states: `state` (trajectory, time, node, feature).
+
+    Main arguments:
+        system: a name (`pympnode.systems.names()`) or a `System` of your own.
+        nodes, topology: how many nodes, and who is coupled to whom: "BA", ("BA", {"k": 3}), a
+            networkx graph, an edge list, an adjacency; the defaults are the system's.
+        trajectories, steps, dt: how much; time steps of length ``dt``.
+        seed: initial states, controls, noise and split. Trajectory i depends on (seed, i) alone.
+    Other arguments:
+        graphs, graph_seed: graphs drawn into one dataset, and their seed (42 takes the published
+            instance where one is shipped).
+        parameters: physics other than the published default, by name.
+        noise: std of the measurement noise, in the units of the state (a number, or one a feature).
+        split: the share of the trajectories that train; None leaves the split out.
+        control: inputs (trajectory, time, node, control) instead of sampled ones.
+        tolerance: relative and absolute, of the adaptive integrator.
+    Returns: an `xarray.Dataset` as `pympnode.schema` describes it.
+    Raises: `UnknownName`, `InvalidOption`, `InvalidGraph`, `IntegrationFailed`.
+    """
+    _refuse(unknown, simulate)
+    from .simulation import simulate_network
+
+    return simulate_network(
+        system,
+        nodes=nodes,
+        topology=topology,
+        graphs=graphs,
+        graph_seed=graph_seed,
+        parameters=parameters,
+        trajectories=trajectories,
+        steps=steps,
+        dt=dt,
+        seed=seed,
+        noise=noise,
+        split=split,
+        control=control,
+        tolerance=tolerance,
+        engine=engine,
+    )
+
+
+def train(
+    system: Any = None,
+    *,
+    data: xr.Dataset | Sequence[xr.Dataset] | str | os.PathLike[str] | None = None,
+    nodes: int | None = None,
+    topology: Any = None,
+    graphs: int = 1,
+    graph_seed: int = 42,
+    parameters: Mapping[str, Any] | None = None,
+    trajectories: int = 1000,
+    steps: int | None = None,
+    dt: float | None = None,
+    seed: int = 0,
+    noise: float = 0.0,
+    split: float = 0.7,
+    missing: schema.Missing = "error",
+    model: str | None = None,
+    message_size: int | None = None,
+    hidden: int | None = None,
+    depth: int | None = None,
+    aggregation: str | None = None,
+    messages: str | None = None,
+    coupling: str | None = None,
+    first_message: str | None = None,
+    solver: str | None = None,
+    substeps: int | None = None,
+    start: StartModel | None = None,
+    normalisation: str = "keep",
+    preset: str = "fast",
+    epochs: int | None = None,
+    updates: int | None = None,
+    time_budget: float | str | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    engine: str = "auto",
+    kernel: str = "auto",
+    device: str = "auto",
+    dtype: str = "float32",
+    run: str | os.PathLike[str] | None = None,
+    progress: bool = True,
+    **unknown: Any,
+) -> Result:
+    """Train a simulator of a networked system.
+
+    Main arguments:
+        system, nodes, topology, trajectories, steps, dt, seed, ...: the data, as in `simulate`.
+        data: given data instead: a dataset that `pympnode.schema.validate` accepts, several of them
+            (sizes may differ), or the path of one.
+        preset: "fast" (default) or "paper", the published configuration.
+        epochs, updates or time_budget: how long; a budget is seconds or "10m".
+        start: a Model, a Result or a path to go on from (see `finetune`).
+        run: a folder for checkpoints and results; the same call continues where it stopped.
+    Model: ``model`` ("mpnode", "l2s", "node"), ``message_size``, ``hidden``, ``depth``,
+        ``aggregation``, ``messages``, ``coupling``, ``first_message``, ``solver``, ``substeps``: see
+        `pympnode.models.spec.ModelSpec`; what is not given comes from the preset or from ``start``.
+    Run: ``batch_size``, ``learning_rate``; ``engine`` ("auto", "torch"), ``kernel`` ("auto",
+        "numba", "torch", "eager"), ``device`` ("auto", "cpu", "cuda"), ``dtype`` ("float32",
+        "float64"); ``missing="mask"`` takes NaN in `state` as missing; ``normalisation`` "keep" or
+        "refit" when there is a start.
+    Returns: a `Result` with the model, the history and how it ended.
+    Raises: `PympnodeError` children that say got, allowed, fix; KeyboardInterrupt in a script.
+    """
+    _refuse(unknown, train)
+    given = dict(
+        family=model,
+        message=message_size,
+        hidden=hidden,
+        depth=depth,
+        aggregation=aggregation,
+        messages=messages,
+        coupling=coupling,
+        first_message=first_message,
+        solver=solver,
+        substeps=substeps,
+    )
+    simulation: dict[str, Any] = {}
+    if data is None:
+        if system is None:
+            raise InvalidOption(
+                "train needs a system or data",
+                got="neither",
+                allowed='train(system="kuramoto") or train(data=ds)',
+                fix='pass system="kuramoto", or data=ds',
+            )
+        simulation = dict(
+            system=system,
+            nodes=nodes,
+            topology=topology,
+            graphs=graphs,
+            graph_seed=graph_seed,
+            parameters=parameters,
+            trajectories=trajectories,
+            steps=steps,
+            dt=dt,
+            seed=seed,
+            noise=noise,
+            split=split,
+        )
+    from .fitting import fit
+
+    return fit(
+        data,
+        simulation,
+        spec={name: value for name, value in given.items() if value is not None},
+        start=None if start is None else as_model(start),
+        normalisation=normalisation,
+        preset_name=preset,
+        run_options={
+            "epochs": epochs,
+            "updates": updates,
+            "time_budget": time_budget,
+            "batch_size": batch_size,
+            "learning_rate": learning_rate,
+        },
+        engine=engine,
+        kernel=kernel,
+        device=device,
+        dtype=dtype,
+        split=split,
+        seed=seed,
+        missing=missing,
+        run=run,
+        progress=progress,
+        system=system,
+    )
+
+
+def finetune(start: StartModel, system: Any = None, **options: Any) -> Result:
+    """Train on from a model: ``train(start=...)``, with the system of the start by default.
+
+    ``start``: a Model, a Result or the path of a saved model. Its weights and normalisation are kept
+    (``normalisation="refit"`` fits it to the new data). ``options`` are those of `train`;
+    the result's ``loaded`` names the tensors that were taken.
+    """
+    parent = as_model(start)
+    if system is None and options.get("data") is None:
+        if not parent.system:
+            raise InvalidOption(
+                "the start model was trained on given data, so there is nothing to simulate",
+                got="no system, no data",
+                allowed="finetune(model, data=ds) or finetune(model, system=...)",
+            )
+        system = parent.system
+    return train(system, start=parent, **options)
+
+
+def evaluate(
+    model: StartModel, data: xr.Dataset | str | os.PathLike[str], *, threshold: float = 0.4
+) -> xr.Dataset:
+    """Errors of a model's rollouts on a dataset, beside simple baselines.
+
+    Returns a dataset over ``predictor`` ("model", "persistence", and "uncoupled", the true system
+    without coupling, where the system is known): root mean square errors in physical units and in z
+    units, in total, by feature, over time and by trajectory, the training loss, and the valid
+    prediction time: until the error first exceeds ``threshold`` z units. See
+    `pympnode.evaluation.metrics`.
+    """
+    from .evaluation.metrics import evaluate_model
+
+    return evaluate_model(as_model(model), as_dataset(data), threshold=threshold)
+
+
+def load(path: str | os.PathLike[str]) -> Model:
+    """The model in a file written by ``model.save``.
+
+    Raises `MissingFile`, or `FileDamaged` when the file is cut short, fails a checksum or is no
+    model.
+    """
+    return load_model(path)
+
+
+def from_arrays(
+    x: Any,
+    *,
+    dt: float | None = None,
+    time: Any = None,
+    edges: Any = None,
+    topology: Any = None,
+    u: Any = None,
+    node_attribute: Any = None,
+    features: Sequence[str] | None = None,
+    units: Sequence[str] | None = None,
+    time_unit: str = "1",
+) -> xr.Dataset:
+    """A dataset of your own arrays, checked.
+
+    ``x`` (trajectory, time, node, feature), or (time, node, feature) for one trajectory; ``dt`` or
+    ``time`` (time,); ``edges`` pairs (edges, 2), undirected, or ``topology`` whatever names or is a
+    graph; ``u`` (trajectory, time, node, control); ``node_attribute`` (node, attribute).
+    NaN in ``x`` is kept: train with ``missing="mask"``.
+    """
+    from .simulation import dataset_from_arrays
+
+    return dataset_from_arrays(
+        x,
+        dt=dt,
+        time=time,
+        edges=edges,
+        topology=topology,
+        u=u,
+        node_attribute=node_attribute,
+        features=features,
+        units=units,
+        time_unit=time_unit,
+    )
+
+
+# ---- doors ------------------------------------------------------------------------------------
+
+
+def as_model(start: Any) -> Model:
+    """The model meant by a Model, a Result or a path."""
+    if isinstance(start, Model):
+        return start
+    if isinstance(start, Result):
+        return start.model
+    if isinstance(start, str | os.PathLike):
+        return load_model(start)
+    raise InvalidOption(
+        "a model is a Model, a Result or a path",
+        got=type(start).__name__,
+        allowed="Model, Result, str, Path",
+        fix="pass result, result.model, or the path given to model.save",
+    )
+
+
+def as_dataset(data: Any) -> xr.Dataset:
+    """The dataset meant by a Dataset or a path."""
+    if isinstance(data, str | os.PathLike):
+        from .storage import read_netcdf
+
+        return read_netcdf(data)
+    return data
+
+
+def _refuse(unknown: Mapping[str, Any], function: Any) -> None:
+    for name in unknown:
+        known = [p for p in inspect.signature(function).parameters if p != "unknown"]
+        raise unknown_name(f"option of {function.__name__}", name, known)

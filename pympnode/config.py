@@ -1,0 +1,183 @@
+"""Configuration: small frozen dataclasses, presets, TOML, and the question "did you mean ...?"."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from .errors import InvalidOption, unknown_name
+
+Schedule = Literal["cosine", "plateau", "constant"]
+Preset = Literal["fast", "paper"]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a run trains; what a model is stands in `models.spec.ModelSpec`.
+
+    ``epochs`` passes over the training data, or ``updates`` steps of the optimiser, or
+    ``time_budget`` seconds (turned into epochs after a timed warm-up). ``curriculum`` pairs of
+    (window in intervals, share of the updates); window 0 is the whole horizon. ``schedule``:
+    "cosine" (after ``warmup``, a share of the updates, from ``learning_rate`` down to ``final_rate``
+    of it), "plateau" (times ``plateau_factor`` after ``patience`` epochs without improvement, not
+    below ``rate_floor``) or "constant". ``clip`` bounds the norm of the whole gradient. ``average``
+    is the decay of the running mean of weights that is validated and kept (0: none).
+    ``training_noise`` is the std, in z units, of noise added once to the training part.
+    """
+
+    preset: str = "fast"
+    epochs: int = 100
+    updates: int | None = None
+    time_budget: float | None = None
+    batch_size: int = 64
+    learning_rate: float = 5e-3
+    schedule: Schedule = "cosine"
+    warmup: float = 0.03
+    final_rate: float = 0.01
+    rate_floor: float = 1e-6
+    plateau_factor: float = 0.5
+    patience: int = 500
+    clip: float = 500.0
+    curriculum: tuple[tuple[int, float], ...] = ()
+    average: float = 0.0
+    training_noise: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.schedule not in get_args(Schedule):
+            raise unknown_name("schedule", self.schedule, get_args(Schedule))
+        for name in ("epochs", "batch_size"):
+            _positive_int(name, getattr(self, name))
+        if self.updates is not None:
+            _positive_int("updates", self.updates)
+        for name in ("learning_rate", "clip"):
+            value = getattr(self, name)
+            if not (isinstance(value, int | float) and value > 0 and math.isfinite(value)):
+                raise InvalidOption(
+                    f"{name} must be a positive number", got=repr(value), allowed="> 0"
+                )
+        object.__setattr__(
+            self, "curriculum", tuple((int(w), float(s)) for w, s in self.curriculum)
+        )
+
+    def replace(self, **changes: Any) -> TrainConfig:
+        """A copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for files."""
+        values = dataclasses.asdict(self)
+        values["curriculum"] = [list(stage) for stage in self.curriculum]
+        return {name: value for name, value in values.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class PresetChoice:
+    """A preset: what it sets of the model and of the run, and where it departs from its source."""
+
+    model: Mapping[str, Any]
+    run: Mapping[str, Any]
+    departures: tuple[str, ...] = ()
+
+
+PRESETS: dict[str, PresetChoice] = {
+    "paper": PresetChoice(
+        model={
+            "message": 3,
+            "hidden": 32,
+            "depth": 2,
+            "aggregation": "mean",
+            "messages": "state",
+            "coupling": "mixed",
+            "first_message": "zero",
+        },
+        run={
+            "epochs": 4000,
+            "batch_size": 128,
+            "learning_rate": 1e-3,
+            "schedule": "plateau",
+            "patience": 500,
+            "rate_floor": 1e-6,
+            "clip": 500.0,
+            "training_noise": 1e-4,
+            "curriculum": ((0, 1.0),),
+        },
+        departures=(
+            "RK4 with one step an interval instead of adaptive Tsit5 at 1e-4",
+            "messages run along the system's own graph instead of the complete graph with self loops",
+        ),
+    ),
+    "fast": PresetChoice(
+        model={
+            "message": 6,
+            "hidden": 32,
+            "depth": 2,
+            "aggregation": "sum",
+            "messages": "emitted",
+            "coupling": "superposed",
+            "first_message": "mlp",
+        },
+        run={
+            "epochs": 100,
+            "batch_size": 128,
+            "learning_rate": 5e-3,
+            "schedule": "cosine",
+            "warmup": 0.03,
+            "final_rate": 0.01,
+            "clip": 500.0,
+            "curriculum": ((5, 0.4), (10, 0.3), (25, 0.15), (0, 0.15)),
+        },
+    ),
+}
+
+
+def preset(name: str) -> PresetChoice:
+    """The preset of that name."""
+    if name not in PRESETS:
+        raise unknown_name("preset", name, PRESETS)
+    return PRESETS[name]
+
+
+def seconds(value: float | int | str | None, name: str = "time_budget") -> float | None:
+    """Seconds from a number or from text such as "90s", "10m", "1.5h"."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*([0-9.]+)\s*(s|sec|m|min|h)?\s*", value)
+        units = {None: 1, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600}
+        try:
+            number = float(match[1]) * units[match[2]] if match else math.nan
+        except ValueError:
+            number = math.nan
+    else:
+        number = float(value)
+    if not (math.isfinite(number) and number > 0):
+        raise InvalidOption(
+            f"{name} is not a length of time",
+            got=repr(value),
+            allowed='seconds (600) or text ("90s", "10m", "1.5h")',
+            fix=f'give {name}="10m"',
+        )
+    return number
+
+
+def check_names(kind: str, given: Iterable[str], allowed: Iterable[str]) -> None:
+    """Raise `UnknownName` for the first given name that is not allowed."""
+    allowed = list(allowed)
+    for name in given:
+        if name not in allowed:
+            raise unknown_name(kind, name, allowed)
+
+
+def _positive_int(name: str, value: Any) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise InvalidOption(
+            f"{name} must be a whole number of at least 1",
+            got=repr(value),
+            allowed="1, 2, ...",
+            fix=f"give {name}=1 or more",
+        )

@@ -1,0 +1,78 @@
+"""What models and results say of themselves, as text and as a table in a notebook."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .model import Model
+    from .result import Result
+
+_FAMILY = {"mpnode": "MP-NODE", "l2s": "L2S", "node": "neural ODE of the whole system"}
+
+
+def spec_line(model: Model) -> str:
+    """The model in one line."""
+    spec = model.spec
+    parts = [_FAMILY[spec.family], f"{len(model.theta):,} weights", f"hidden {spec.hidden}"]
+    if spec.family == "mpnode":
+        parts.append(f"{spec.message} {spec.messages} message components, {spec.coupling} coupling")
+        arriving = "mean" if spec.aggregation == "mean" else f"sum / {spec.divisor:.4g}"
+        parts.append(f"{arriving} over neighbours")
+    parts.append(f"{spec.solver} x {spec.substeps}")
+    return ", ".join(parts)
+
+
+def model_lines(model: Model) -> dict[str, str]:
+    """Label and text of every line of a model's repr."""
+    seen = model.trained
+    ranges = ", ".join(
+        f"{name} {low:.3g} to {high:.3g}"
+        for name, low, high in zip(model.features, seen.low, seen.high)
+    )
+    return {
+        "Model": spec_line(model),
+        "system": model.system or "given data",
+        "trained on": (
+            f"{seen.trajectories} trajectories of {seen.steps} steps, dt {_span(seen.dt)}, "
+            f"{_span(seen.nodes)} nodes of degree {_span(seen.degree)}"
+        ),
+        "graphs": "; ".join(seen.graphs[:3]) + (" ..." if len(seen.graphs) > 3 else ""),
+        "state": ranges,
+    }
+
+
+def result_lines(result: Result) -> dict[str, str]:
+    """Label and text of every line of a result's repr."""
+    lines = {
+        "Result": f"{result.model.system or 'given data'}, {result.status}: {result.reason}",
+        "graph": "; ".join(result.model.trained.graphs[:3]) or "given with the data",
+        "model": spec_line(result.model),
+        "validation": (
+            f"best loss {result.best_loss:.4g} in epoch {result.best_epoch} "
+            f"of {result.history.sizes['epoch']}"
+        ),
+        "engine": f"{result.engine} ({result.why}), kernel {result.kernel}, device {result.device}",
+        "seconds": f"{result.seconds:.1f} ({result.updates} updates)",
+    }
+    if result.loaded:
+        lines["started from"] = ", ".join(result.loaded)
+    if result.departures:
+        lines["departures"] = "; ".join(result.departures)
+    return lines
+
+
+def html_table(title: str, lines: dict[str, Any]) -> str:
+    """A two-column table."""
+    rows = "".join(
+        f"<tr><th style='text-align:left;vertical-align:top'>{html.escape(str(name))}</th>"
+        f"<td style='text-align:left'>{html.escape(str(text))}</td></tr>"
+        for name, text in lines.items()
+    )
+    return f"<table><caption><code>{html.escape(title)}</code></caption>{rows}</table>"
+
+
+def _span(pair: tuple[float, float]) -> str:
+    low, high = pair
+    return f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"

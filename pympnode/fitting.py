@@ -1,0 +1,264 @@
+"""Fitting: from data and options to a Result. The steps that `train` and `finetune` share."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from . import __version__, engines, schema, storage
+from .config import PresetChoice, TrainConfig, preset, seconds
+from .errors import InvalidOption, unknown_name
+from .model import Model
+from .models.layout import layout_of
+from .models.spec import ModelSpec
+from .preparation import Prepared, prepare
+from .ranges import TrainingRange
+from .result import Result
+from .training import progress as meters
+from .training.checkpoint import Run
+from .training.tasks import TrajectoryTask
+from .training.trainer import Trainer
+
+
+def fit(
+    data: Any,
+    simulation: dict[str, Any],
+    *,
+    spec: dict[str, Any],
+    start: Model | None,
+    normalisation: str,
+    preset_name: str,
+    run_options: dict[str, Any],
+    engine: str,
+    kernel: str,
+    device: str,
+    dtype: str,
+    split: float,
+    seed: int,
+    missing: schema.Missing,
+    run: str | os.PathLike[str] | None,
+    progress: bool,
+    system: Any,
+) -> Result:
+    """Train as `pympnode.train` says; ``simulation`` is empty for given data."""
+    choice = preset(preset_name)
+    config = _config(choice, preset_name, run_options, seed)
+    if normalisation not in ("keep", "refit"):
+        raise unknown_name("normalisation", normalisation, ("keep", "refit"))
+    chosen, why = engines.choose(engine)
+    datasets = _datasets(data, simulation)
+    if isinstance(system, str) and data is not None:
+        datasets = [schema.with_record(ds, system=system) for ds in datasets]
+    kept = None
+    if start is not None and normalisation == "keep":
+        kept = (start.state_scale, start.control_scale, start.attribute_scale)
+    prepared = prepare(
+        datasets,
+        split=split,
+        seed=seed,
+        missing=missing,
+        training_noise=config.training_noise,
+        dtype=dtype,
+        scales=kept,
+    )
+    model = _blank(prepared, _spec(prepared, choice, spec, start), dtype, chosen, device)
+    theta, loaded = _initial(model.spec, start, seed)
+    model = replace(model, theta=theta.astype(dtype))
+    if start is not None:
+        start.check(prepared.physical[0], prepared.features)
+    program = model.bind(prepared.scaled, kernel=kernel)
+    task = TrajectoryTask(
+        program, prepared.scaled, prepared.train, prepared.validation, config.batch_size
+    )
+    folder = None
+    if run is not None:
+        folder = Run(run, _call(config, model, datasets, start, normalisation, kernel, dtype))
+    meter = meters.default() if progress else meters.Silent()
+    title = model.system or "training"
+    try:
+        outcome = Trainer(task, config, folder, meter, title=title).fit(model.theta)
+        about = {
+            "version": __version__,
+            "preset": preset_name,
+            "training": config.as_dict(),
+            "engine": chosen,
+            "kernel": program.kernel,
+            "best_loss": outcome.best_loss,
+            "best_epoch": outcome.best_epoch,
+            "status": outcome.status,
+            "graph_seed": simulation.get("graph_seed"),
+            "seed": seed,
+        }
+        model = replace(model, theta=outcome.theta, about=about)
+        result = Result(
+            model=model,
+            history=outcome.history,
+            status=outcome.status,
+            reason=outcome.reason,
+            best_loss=outcome.best_loss,
+            best_epoch=outcome.best_epoch,
+            updates=outcome.updates,
+            seconds=outcome.seconds,
+            engine=chosen,
+            why=why,
+            kernel=program.kernel,
+            device=str(getattr(program, "device", "cpu")),
+            loaded=loaded,
+            departures=choice.departures if start is None else (),
+            simulation=simulation,
+            held_out=None if simulation else _held_out(datasets[0], split, seed),
+        )
+        if folder is not None:
+            model.save(folder.folder / "model.nc")
+            storage.write_netcdf(outcome.history, folder.folder / "history.nc")
+    finally:
+        if folder is not None:
+            folder.close()
+    if outcome.status == "interrupted" and not _somebody_looks():
+        raise KeyboardInterrupt
+    return result
+
+
+# ---- the steps --------------------------------------------------------------------------------
+
+
+def _config(
+    choice: PresetChoice, name: str, options: Mapping[str, Any], seed: int
+) -> TrainConfig:
+    given = {key: value for key, value in options.items() if value is not None}
+    lengths = [key for key in ("epochs", "updates", "time_budget") if key in given]
+    if len(lengths) > 1:
+        raise InvalidOption(
+            "a run has one length",
+            got=", ".join(f"{key}={given[key]!r}" for key in lengths),
+            allowed="epochs=, updates= or time_budget=",
+            fix="give one of them",
+        )
+    if "time_budget" in given:
+        given["time_budget"] = seconds(given["time_budget"])
+    return TrainConfig(**{**choice.run, **given, "preset": name, "seed": seed})
+
+
+def _datasets(data: Any, simulation: Mapping[str, Any]) -> list[xr.Dataset]:
+    from ._api import as_dataset, simulate
+
+    if data is None:
+        return [simulate(**simulation)]
+    many = data if isinstance(data, list | tuple) else [data]
+    return [as_dataset(each) for each in many]
+
+
+def _spec(
+    prepared: Prepared, choice: PresetChoice, given: dict[str, Any], start: Model | None
+) -> ModelSpec:
+    arrays = prepared.physical[0]
+    data = {
+        "channels": arrays.x.shape[-1],
+        "controls": 0 if arrays.u is None else arrays.u.shape[-1],
+        "attributes": 0 if arrays.attribute is None else arrays.attribute.shape[-1],
+    }
+    if start is not None:
+        return start.spec.replace(**given)
+    degree = float(np.concatenate([a.graph.in_degree for a in prepared.physical]).mean())
+    fields = {**choice.model, **data, **given}
+    family = fields.get("family", "mpnode")
+    if family == "l2s":
+        fields = {"aggregation": "sum", "depth": 1, "hidden": 32, **data, **given}
+    if family == "node":
+        fields["bodies"] = arrays.x.shape[2]
+    elif fields.get("aggregation") == "sum" and family != "l2s":
+        fields["divisor"] = max(degree, 1.0)
+    return ModelSpec(**fields)
+
+
+def _blank(
+    prepared: Prepared, spec: ModelSpec, dtype: str, engine: str, device: str
+) -> Model:
+    trained = TrainingRange.of(prepared.physical, prepared.parameters, prepared.graphs)
+    return Model(
+        spec=spec,
+        theta=np.zeros(layout_of(spec).size, dtype=dtype),
+        state_scale=prepared.state,
+        control_scale=prepared.control,
+        attribute_scale=prepared.attribute,
+        features=prepared.features,
+        units=prepared.units,
+        controls=prepared.controls,
+        attributes=prepared.attributes,
+        trained=trained,
+        system=prepared.system,
+        engine=engine,
+        device=device,
+        time_unit=prepared.time_unit,
+    )
+
+
+def _initial(
+    spec: ModelSpec, start: Model | None, seed: int
+) -> tuple[NDArray, tuple[str, ...]]:
+    """Fresh weights, with those of ``start`` that have the same name and shape."""
+    layout = layout_of(spec)
+    theta = layout.initial(np.random.default_rng([seed, 2]))
+    loaded = []
+    if start is not None:
+        weights = start.weights
+        for name, view in layout.unpack(theta).items():
+            if name in weights and weights[name].shape == view.shape:
+                view[...] = weights[name]
+                loaded.append(name)
+    return theta, tuple(loaded)
+
+
+def _held_out(ds: xr.Dataset, split: float, seed: int) -> xr.Dataset:
+    from .preparation import labels_of
+
+    labels = labels_of(ds, split, seed)
+    for name in ("test", "validation", "train"):
+        chosen = np.flatnonzero(labels == name)
+        if chosen.size:
+            return ds.isel({schema.TRAJECTORY: chosen})
+    return ds
+
+
+def _call(
+    config: TrainConfig,
+    model: Model,
+    datasets: list[xr.Dataset],
+    start: Model | None,
+    normalisation: str,
+    kernel: str,
+    dtype: str,
+) -> dict[str, Any]:
+    """What makes a run this run, as plain values: another call may not continue it."""
+    state = hashlib.sha256()
+    for ds in datasets:
+        for name in sorted(map(str, ds.data_vars)):
+            state.update(name.encode() + storage.checksum(ds[name].values).encode())
+        state.update(storage.checksum(ds[schema.TIME].values).encode())
+    call: dict[str, Any] = {
+        "training": config.as_dict(),
+        "model": model.spec.as_dict(),
+        "data": {"sha256": state.hexdigest(), "system": model.system},
+        "precision": {"dtype": dtype, "kernel": kernel, "engine": model.engine},
+    }
+    if start is not None:
+        call["start"] = {"sha256": storage.checksum(start.theta), "normalisation": normalisation}
+    return json.loads(json.dumps(call))
+
+
+def _somebody_looks() -> bool:
+    """Whether a person holds the result: a notebook or an interactive session."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return shell is not None or hasattr(sys, "ps1")
+
+

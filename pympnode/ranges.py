@@ -1,0 +1,126 @@
+"""TrainingRange: what a model was trained on, and how far a dataset lies outside of it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .errors import OutsideTrainingRange
+from .schema import Arrays
+
+
+@dataclass(frozen=True)
+class TrainingRange:
+    """The data that a model has seen: pairs are (smallest, largest); lists are one a feature."""
+
+    nodes: tuple[int, int]
+    degree: tuple[int, int]
+    mean_degree: float
+    dt: tuple[float, float]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    steps: int
+    trajectories: int
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    graphs: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        arrays: Sequence[Arrays],
+        parameters: Mapping[str, Any] | None = None,
+        graphs: Sequence[str] = (),
+    ) -> TrainingRange:
+        """The range of some datasets in physical units."""
+        nodes = np.concatenate([a.graph.nodes for a in arrays])
+        degree = np.concatenate([a.graph.in_degree for a in arrays])
+        dt = np.concatenate([np.diff(a.time) for a in arrays])
+        low = np.min([np.nanmin(a.x, axis=(0, 1, 2)) for a in arrays], axis=0)
+        high = np.max([np.nanmax(a.x, axis=(0, 1, 2)) for a in arrays], axis=0)
+        return cls(
+            (int(nodes.min()), int(nodes.max())),
+            (int(degree.min()), int(degree.max())),
+            float(degree.mean()),
+            (float(dt.min()), float(dt.max())),
+            tuple(float(v) for v in low),
+            tuple(float(v) for v in high),
+            max(a.steps for a in arrays),
+            sum(a.trajectories for a in arrays),
+            dict(parameters or {}),
+            tuple(dict.fromkeys(graphs)),
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for files."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> TrainingRange:
+        """The inverse of `as_dict`."""
+        pairs = {name: tuple(values[name]) for name in ("nodes", "degree", "dt", "low", "high")}
+        rest = {
+            name: values[name] for name in ("mean_degree", "steps", "trajectories", "parameters")
+        }
+        return cls(**pairs, **rest, graphs=tuple(values.get("graphs", ())))
+
+    def outside(
+        self,
+        features: Sequence[str],
+        x: np.ndarray,
+        nodes: np.ndarray,
+        degree: np.ndarray,
+        dt: np.ndarray,
+        parameters: Mapping[str, Any] | None,
+    ) -> list[str]:
+        """In words, with numbers: each way in which data lie outside. ``x`` (..., feature)."""
+        found = []
+
+        def compare(name: str, values: np.ndarray, low: float, high: float, slack: float) -> None:
+            if values.size and (values.min() < low - slack or values.max() > high + slack):
+                got = _interval(values.min(), values.max())
+                found.append(f"{name} {got}, trained on {_interval(low, high)}")
+
+        compare("nodes", nodes, *self.nodes, 0)
+        compare("degree", degree, *self.degree, 0)
+        compare("time step", dt, *self.dt, 1e-6 * self.dt[1])
+        for index, name in enumerate(features):
+            low, high = self.low[index], self.high[index]
+            compare(f"initial {name}", x[..., index], low, high, 0.1 * (high - low))
+        found += different_parameters(self.parameters, parameters or {})
+        return found
+
+
+def different_parameters(trained: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
+    """Parameters of the physics that differ, in words. Only those of the same shape compare."""
+    found = []
+    for name in sorted(trained.keys() & given.keys()):
+        a, b = np.asarray(trained[name]), np.asarray(given[name])
+        if a.dtype.kind not in "fiu" or b.dtype.kind not in "fiu" or a.shape != b.shape:
+            continue
+        if not np.allclose(a, b, rtol=1e-9, atol=1e-12):
+            found.append(f"parameter {name} {_short(b)}, trained on {_short(a)}")
+    return found
+
+
+def warn_outside(what: str, found: list[str]) -> None:
+    """One warning that names all ways in which ``what`` lies outside a model's training range."""
+    if found:
+        warnings.warn(
+            f"{what} lies outside what the model was trained on: " + "; ".join(found),
+            OutsideTrainingRange,
+            stacklevel=4,
+        )
+
+
+def _interval(low: float, high: float) -> str:
+    return f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
+
+
+def _short(values: np.ndarray) -> str:
+    if values.size <= 4:
+        return np.array2string(values, precision=4, separator=", ")
+    return f"of norm {np.linalg.norm(values):.4g}"

@@ -1,0 +1,226 @@
+"""Checkpoints and the run folder: what a run writes, how it is found again, and who may write.
+
+A run folder holds ``config.toml``, ``checkpoints/``, and at the end ``model.nc`` and ``history.nc``. A
+checkpoint is one netCDF file with everything the loop needs to go on as if it had never stopped; the
+one before it is kept, and taken when the newest turns out to be damaged.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from .. import storage
+from ..errors import CheckpointDamaged, FileDamaged, InvalidOption, RunLocked
+
+HISTORY = (
+    "loss",
+    "validation_loss",
+    "gradient_norm",
+    "learning_rate",
+    "seconds",
+    "horizon",
+    "updates",
+)
+
+
+@dataclass
+class State:
+    """All that a training loop carries from one epoch to the next.
+
+    Vectors (size,): ``theta``, the optimiser's ``first`` and ``second`` moments, the running
+    ``mean`` of weights, and the ``best`` weights by validation.
+    """
+
+    theta: NDArray
+    first: NDArray
+    second: NDArray
+    mean: NDArray
+    best: NDArray
+    count: int = 0
+    epoch: int = 0
+    best_loss: float = float("inf")
+    best_epoch: int = -1
+    since_best: int = 0
+    rate_factor: float = 1.0
+    seconds: float = 0.0
+    epochs: int = 0
+    status: str = "running"
+    history: dict[str, list[float]] = field(default_factory=lambda: {k: [] for k in HISTORY})
+
+
+_VECTORS = ("theta", "first", "second", "mean", "best")
+_COUNTERS = (
+    "count",
+    "epoch",
+    "best_loss",
+    "best_epoch",
+    "since_best",
+    "rate_factor",
+    "seconds",
+    "epochs",
+    "status",
+)
+
+
+def history_dataset(history: dict[str, list[float]]) -> xr.Dataset:
+    """History over ``epoch``: losses, gradient norm, learning rate, seconds since the start."""
+    units = {"seconds": "s"}
+    names = {"seconds": "time since the start", "horizon": "intervals in a window"}
+    variables = {}
+    for name, values in history.items():
+        dtype = np.int64 if name in ("horizon", "updates") else np.float64
+        attrs = {"units": units.get(name, "1"), "long_name": names.get(name, name.replace("_", " "))}
+        variables[name] = ("epoch", np.array(values, dtype=dtype), attrs)
+    length = len(history["loss"])
+    return xr.Dataset(variables, coords={"epoch": np.arange(1, length + 1)})
+
+
+def to_dataset(state: State) -> xr.Dataset:
+    """A checkpoint as a dataset."""
+    ds = history_dataset(state.history)
+    for name in _VECTORS:
+        ds[name] = ("parameter", getattr(state, name))
+    counters = {name: getattr(state, name) for name in _COUNTERS}
+    # JSON has no infinity; before the first validation there is no best loss.
+    counters["best_loss"] = None if np.isinf(state.best_loss) else state.best_loss
+    ds["counters"] = ((), json.dumps(counters))
+    return ds
+
+
+def from_dataset(ds: xr.Dataset) -> State:
+    """The inverse of `to_dataset`."""
+    try:
+        counters = json.loads(str(ds["counters"].values))
+        if counters["best_loss"] is None:
+            counters["best_loss"] = float("inf")
+        vectors = {name: ds[name].values.copy() for name in _VECTORS}
+        history = {name: ds[name].values.tolist() for name in HISTORY}
+        return State(**vectors, **counters, history=history)
+    except (KeyError, ValueError, TypeError) as error:
+        raise FileDamaged(
+            "the checkpoint lacks parts",
+            got=f"{type(error).__name__}: {error}",
+            allowed="a checkpoint written by this package",
+        ) from error
+
+
+class Run:
+    """A run folder, held by one writer at a time.
+
+    ``config`` describes the call; a folder that belongs to another call is refused.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], config: dict[str, Any]) -> None:
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = _lock(self.folder / "lock")
+        try:
+            self._claim(config)
+        except BaseException:
+            self.close()
+            raise
+
+    def _claim(self, config: dict[str, Any]) -> None:
+        import tomllib
+
+        import tomli_w
+
+        path = self.folder / "config.toml"
+        text = tomli_w.dumps(config)
+        if path.exists():
+            try:
+                before = tomllib.loads(path.read_text(encoding="utf-8"))
+            except tomllib.TOMLDecodeError as error:
+                raise FileDamaged(
+                    f"{str(path)!r} is not TOML",
+                    got=str(error),
+                    allowed="the file that the run wrote",
+                    fix="restore it, or name another run folder",
+                ) from error
+            if before != tomllib.loads(text):
+                changed = _differences(before, tomllib.loads(text))
+                raise InvalidOption(
+                    f"the run folder {str(self.folder)!r} belongs to another call",
+                    got="; ".join(changed[:5]),
+                    allowed="the same call, which continues where it stopped",
+                    fix="name another folder with run=, or repeat the call that made this one",
+                )
+            return
+        storage.write_bytes(path, text.encode())
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.folder / "checkpoints"
+
+    def save(self, state: State) -> None:
+        """Write a checkpoint; the one before stays, older ones go."""
+        path = self.checkpoints / f"epoch-{state.epoch:06d}.nc"
+        storage.write_netcdf(to_dataset(state), path, checksums=True)
+        for old in self._all()[:-2]:
+            old.unlink(missing_ok=True)
+
+    def load(self) -> State | None:
+        """The newest whole checkpoint, or None; a damaged one is passed over with a warning."""
+        for path in reversed(self._all()):
+            try:
+                return from_dataset(storage.read_netcdf(path, checksums=True))
+            except FileDamaged as error:
+                warnings.warn(
+                    f"the checkpoint {path.name} is damaged and the one before is taken: "
+                    f"{error.message} (got {error.got})",
+                    CheckpointDamaged,
+                    stacklevel=2,
+                )
+        return None
+
+    def _all(self) -> list[Path]:
+        return sorted(self.checkpoints.glob("epoch-*.nc"))
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+
+def _differences(before: dict[str, Any], now: dict[str, Any], at: str = "") -> list[str]:
+    found = []
+    for name in sorted({*before, *now}):
+        a, b = before.get(name), now.get(name)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += _differences(a, b, f"{at}{name}.")
+        elif a != b:
+            found.append(f"{at}{name} was {a!r}, is {b!r}")
+    return found
+
+
+def _lock(path: Path) -> IO[bytes]:
+    stream = open(path, "ab")
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        else:
+            import fcntl
+
+            fcntl.flock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        stream.close()
+        raise RunLocked(
+            f"another process writes to the run folder {str(path.parent)!r}",
+            got="its lock is held",
+            allowed="one writer at a time",
+            fix="wait for it, stop it, or name another folder with run=",
+        ) from error
+    return stream

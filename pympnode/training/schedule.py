@@ -1,0 +1,110 @@
+"""Schedules: which window length an epoch trains on, and the learning rate of an update.
+
+An epoch is one pass over the training data whatever the window: with windows of 5 out of 50 intervals
+it holds ten windows of every trajectory. All of it is known before the first update (`plan`), so a
+schedule is a function of update / updates and an interrupted run continues as if it never stopped.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..config import TrainConfig
+
+
+@dataclass(frozen=True)
+class Plan:
+    """``horizon`` (epochs,) intervals in a window; ``last`` (epochs,) updates done after an epoch."""
+
+    horizon: tuple[int, ...]
+    last: tuple[int, ...]
+
+    @property
+    def epochs(self) -> int:
+        """Number of epochs; the last one may be cut short."""
+        return len(self.horizon)
+
+    @property
+    def updates(self) -> int:
+        """Number of updates."""
+        return self.last[-1] if self.last else 0
+
+
+def horizons(config: TrainConfig, steps: int) -> list[tuple[int, float]]:
+    """The curriculum for data of ``steps`` intervals: (window, share of the updates)."""
+    stages: dict[int, float] = {}
+    for window, share in config.curriculum or ((0, 1.0),):
+        length = steps if window <= 0 else min(window, steps)
+        stages[length] = stages.get(length, 0.0) + share
+    total = sum(stages.values())
+    return [(length, share / total) for length, share in stages.items() if share > 0]
+
+
+def plan(
+    config: TrainConfig, steps: int, count: Callable[[int], int], epochs: int, updates: int | None
+) -> Plan:
+    """Lay ``epochs`` passes over the curriculum; ``count(horizon)`` is a pass's number of batches.
+
+    With ``updates`` the run has exactly that many, over as many epochs as they fill.
+    """
+    stages = horizons(config, steps)
+    # A share of updates is a share of passes once it is divided by the batches that a pass holds.
+    passes = np.array([share / count(length) for length, share in stages])
+    if updates is not None:
+        epochs = max(1, math.ceil(updates * float(passes.sum())))
+    bounds = np.cumsum(passes / passes.sum())
+    chosen = []
+    for epoch in range(epochs):
+        stage = int(np.searchsorted(bounds, (epoch + 0.5) / epochs))
+        chosen.append(stages[min(stage, len(stages) - 1)][0])
+    last, done = [], 0
+    if updates is None:
+        for length in chosen:
+            done += count(length)
+            last.append(done)
+        return Plan(tuple(chosen), tuple(last))
+    while done < updates:
+        length = chosen[len(last)] if len(last) < len(chosen) else chosen[-1]
+        if len(last) >= len(chosen):
+            chosen.append(length)
+        done = min(updates, done + count(length))
+        last.append(done)
+    return Plan(tuple(chosen[: len(last)]), tuple(last))
+
+
+def epochs_within(
+    config: TrainConfig,
+    steps: int,
+    count: Callable[[int], int],
+    seconds_a_batch: dict[int, float],
+    seconds_an_epoch: float,
+    budget: float,
+) -> int:
+    """How many epochs fit into ``budget`` seconds, from the measured cost of a batch by window."""
+    stages = horizons(config, steps)
+    passes = np.array([share / count(length) for length, share in stages])
+    passes /= passes.sum()
+    each = sum(
+        float(part) * (count(length) * seconds_a_batch[length])
+        for part, (length, _) in zip(passes, stages)
+    )
+    return max(1, int(budget / (each + seconds_an_epoch)))
+
+
+def learning_rate(config: TrainConfig, update: int, updates: int, factor: float) -> float:
+    """The rate of update number ``update`` (from 0); ``factor`` is what a plateau has left of it."""
+    peak = config.learning_rate
+    if config.schedule == "cosine":
+        warm = max(1, round(config.warmup * updates))
+        if update < warm:
+            return peak * (update + 1) / warm
+        progress = (update - warm) / max(1, updates - warm)
+        low = config.final_rate
+        return peak * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * progress)))
+    if config.schedule == "plateau":
+        return max(peak * factor, min(peak, config.rate_floor))
+    return peak

@@ -1,0 +1,249 @@
+"""Trainer: the one training loop, for both engines and for networks and particles alike."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from ..config import TrainConfig
+from .checkpoint import Run, State, history_dataset
+from .optimiser import Adam, clip
+from .progress import Progress, Silent
+from .schedule import Plan, epochs_within, horizons, learning_rate, plan
+from .tasks import Task
+
+logger = logging.getLogger("pympnode.training")
+
+REASONS = {
+    "completed": "all updates were made",
+    "interrupted": "interrupted; the best weights so far were kept",
+    "diverged": "the loss or its gradient was no longer finite; the best weights before were kept",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What training ended with.
+
+    ``theta`` (size,): the best weights by validation; ``history`` over epoch; ``status``:
+    "completed", "interrupted" or "diverged".
+    """
+
+    theta: NDArray
+    history: xr.Dataset
+    status: str
+    best_loss: float
+    best_epoch: int
+    updates: int
+    seconds: float
+
+    @property
+    def reason(self) -> str:
+        """Why the run stopped, in words."""
+        return REASONS[self.status]
+
+
+class Trainer:
+    """Adam on the batches of a task, validated every epoch; the best weights are kept.
+
+    With ``run`` the state is written at most every ``checkpoint_seconds`` and at the end of every
+    kind of stop, and a run folder that holds a state is continued. The first Ctrl-C ends the run
+    after the update at hand with status "interrupted"; a second one raises.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        config: TrainConfig,
+        run: Run | None = None,
+        progress: Progress | None = None,
+        *,
+        title: str = "train",
+        checkpoint_seconds: float = 10.0,
+    ) -> None:
+        self.task = task
+        self.config = config
+        self.run = run
+        self.progress = progress or Silent()
+        self.title = title
+        self.checkpoint_seconds = checkpoint_seconds
+        self._stop = False
+
+    def fit(self, theta: NDArray) -> Outcome:
+        """Train from ``theta`` (size,), or from where the run folder stopped."""
+        state = self.run.load() if self.run is not None else None
+        if state is None:
+            state = self._fresh(theta)
+        elif state.theta.shape != theta.shape:
+            raise AssertionError("the run folder was checked to belong to this call")
+        if state.status not in ("completed", "diverged"):
+            state.status = "running"
+            with _first_interrupt(self):
+                self._epochs(state)
+        return Outcome(
+            state.best,
+            history_dataset(state.history),
+            state.status,
+            state.best_loss,
+            state.best_epoch,
+            state.count,
+            state.seconds,
+        )
+
+    # ---- the loop -----------------------------------------------------------------------------
+
+    def _fresh(self, theta: NDArray) -> State:
+        theta = np.array(theta, dtype=self.task.dtype)
+        zeros = np.zeros_like(theta)
+        state = State(theta, zeros, zeros.copy(), theta.copy(), theta.copy())
+        state.epochs = self._affordable(theta)
+        return state
+
+    def _affordable(self, theta: NDArray) -> int:
+        """Epochs of the run; a time budget becomes a number here, once, and is stored."""
+        config = self.config
+        if config.time_budget is None:
+            return config.epochs
+        began = time.perf_counter()
+        cost = {}
+        for horizon, _ in horizons(config, self.task.steps):
+            rng = np.random.default_rng([config.seed, 1])
+            batches = self.task.batches(horizon, rng)
+            batch = next(batches)
+            self.task.loss(theta, batch)
+            times = []
+            while len(times) < 3:
+                start = time.perf_counter()
+                self.task.loss(theta, batch)
+                times.append(time.perf_counter() - start)
+            cost[horizon] = float(np.median(times)) + 2e-4
+        self.task.validate(theta)
+        start = time.perf_counter()
+        self.task.validate(theta)
+        each = time.perf_counter() - start
+        left = max(config.time_budget - (time.perf_counter() - began), 0.1 * config.time_budget)
+        return epochs_within(config, self.task.steps, self.task.count, cost, each, left)
+
+    def _epochs(self, state: State) -> None:
+        config = self.config
+        schedule = plan(config, self.task.steps, self.task.count, state.epochs, config.updates)
+        adam = Adam(state.first, state.second, state.count)
+        self.progress.start(schedule.updates, state.count, self.title)
+        before, began, saved = state.seconds, time.perf_counter(), time.perf_counter()
+        try:
+            while state.epoch < schedule.epochs and state.status == "running":
+                if not self._epoch(state, schedule, adam):
+                    break
+                state.seconds = before + time.perf_counter() - began
+                self._record(state)
+                if self.run and time.perf_counter() - saved >= self.checkpoint_seconds:
+                    self.run.save(state)
+                    saved = time.perf_counter()
+            if state.status == "running":
+                state.status = "completed"
+            if self.run is not None and not (state.status == "interrupted" and state.epoch == 0):
+                self.run.save(state)
+        finally:
+            self.progress.stop()
+
+    def _epoch(self, state: State, schedule: Plan, adam: Adam) -> bool:
+        """One epoch; False when the run must end before the epoch does.
+
+        An epoch that is broken off leaves the state as it was before it, so that a later run
+        repeats the epoch whole and ends with the same bits.
+        """
+        config = self.config
+        horizon = schedule.horizon[state.epoch]
+        last = schedule.last[state.epoch]
+        rng = np.random.default_rng([config.seed, 0, state.epoch])
+        work = Adam(adam.first, adam.second, adam.count)
+        theta, mean = state.theta, state.mean
+        losses, norms, rate = [], [], 0.0
+        for batch in self.task.batches(horizon, rng):
+            if work.count >= last:
+                break
+            value, gradient = self.task.loss(theta, batch)
+            norm = float(np.sqrt(np.dot(gradient.astype(np.float64), gradient)))
+            if not (np.isfinite(value) and np.isfinite(norm)):
+                state.status = "diverged"
+                logger.warning("diverged in epoch %d: loss %s", state.epoch + 1, value)
+                return False
+            rate = learning_rate(config, work.count, schedule.updates, state.rate_factor)
+            theta = work.update(theta, clip(gradient, norm, config.clip), rate)
+            if config.average:
+                decay = min(config.average, work.count / (work.count + 10))
+                mean = (decay * mean + (1 - decay) * theta).astype(theta.dtype)
+            losses.append(value)
+            norms.append(norm)
+            facts = {"epoch": state.epoch + 1, "loss": value, "best": state.best_loss}
+            self.progress.update(work.count, facts)
+            if self._stop:
+                state.status = "interrupted"
+                return False
+        adam.first, adam.second, adam.count = work.first, work.second, work.count
+        state.theta, state.first, state.second = theta, work.first, work.second
+        state.count = work.count
+        state.mean = mean if config.average else theta
+        self._row(state, float(np.mean(losses)), float(np.mean(norms)), rate, horizon)
+        return True
+
+    def _row(self, state: State, loss: float, norm: float, rate: float, horizon: int) -> None:
+        kept = state.mean
+        value = self.task.validate(kept)["validation_loss"]
+        state.epoch += 1
+        if value < state.best_loss:
+            state.best_loss, state.best_epoch = value, state.epoch
+            state.best = kept.copy()
+            state.since_best = 0
+        else:
+            state.since_best += 1
+            if self.config.schedule == "plateau" and state.since_best >= self.config.patience:
+                state.rate_factor *= self.config.plateau_factor
+                state.since_best = 0
+        row: dict[str, Any] = {
+            "loss": loss,
+            "validation_loss": value,
+            "gradient_norm": norm,
+            "learning_rate": rate,
+            "horizon": horizon,
+            "updates": state.count,
+        }
+        for name, entry in row.items():
+            state.history[name].append(entry)
+
+    def _record(self, state: State) -> None:
+        state.history["seconds"].append(state.seconds)
+
+    def interrupt(self) -> None:
+        """Ask the loop to end after the update at hand."""
+        self._stop = True
+
+
+class _first_interrupt:
+    """Within it the first SIGINT asks the trainer to stop; a second one raises as usual."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer = trainer
+        self._before: Any = None
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.getsignal(signal.SIGINT)
+            signal.signal(signal.SIGINT, self._handle)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self.trainer.interrupt()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def __exit__(self, *error: object) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
