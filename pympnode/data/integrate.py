@@ -126,8 +126,9 @@ def integrate(
 
 
 class _Block:
-    """The state of one solve. Memory runs (node, feature, trajectory): sums over neighbours are one
-    matrix product for all trajectories, and the field sees it as (trajectory, node, feature)."""
+    """The state of one solve. Memory runs (feature, node, trajectory), which the field sees from
+    behind as (trajectory, node, feature): a feature is one contiguous stretch, and a sum over
+    neighbours one matrix product for all trajectories."""
 
     def __init__(
         self,
@@ -142,10 +143,10 @@ class _Block:
         self.field, self.times, self.pair = field, times, pair
         self.rtol, self.atol, self.max_steps = rtol, atol, max_steps
         trajectories, nodes, features = x0.shape
-        self.shape = (nodes, features, trajectories)
+        self.shape = (features, nodes, trajectories)
         # Row 0 is the state, then the stages: one product with (1, h a) makes a state.
         self.rows = np.zeros((pair.stages + 1, x0.size))
-        self.rows[0] = x0.transpose(1, 2, 0).reshape(-1)
+        self.rows[0] = x0.T.reshape(-1)
         self.y, self.k = self.rows[0], self.rows[1:]
         self.k_shaped = self.k.reshape(-1, *self.shape)
         self.moved, self.y_new = np.empty(x0.size), np.empty(x0.size)
@@ -162,7 +163,7 @@ class _Block:
     # ---- one evaluation, one norm -------------------------------------------------------------
 
     def evaluate(self, stage: int, t: float, y: np.ndarray) -> None:
-        state = y.reshape(self.shape).transpose(2, 0, 1)
+        state = y.reshape(self.shape).T
         rate = self.field(t, state, self.control)
         if np.shape(rate) != state.shape:
             raise InvalidData(
@@ -170,7 +171,7 @@ class _Block:
                 got=np.shape(rate),
                 allowed=f"(trajectory, node, feature) = {state.shape}",
             )
-        self.k_shaped[stage] = rate.transpose(1, 2, 0)
+        self.k_shaped[stage] = rate.T
         if self.failures:
             self.k_shaped[stage][:, :, self.frozen] = 0.0
         self.evaluations += 1
@@ -305,14 +306,14 @@ class _Block:
             if values is not None:
                 own = values.reshape(self.shape)[:, :, trajectory]
                 ranked = np.where(np.isfinite(own), own, -np.inf)
-                node, feature = (int(i) for i in np.unravel_index(np.argmin(ranked), own.shape))
+                feature, node = (int(i) for i in np.unravel_index(np.argmin(ranked), own.shape))
             self.failures.append(Failure(int(trajectory), node, feature, float(t), reason))
             self.frozen_from[trajectory] = self.next_output
         self.frozen = self.frozen | bad
 
     def solution(self) -> Solution:
         out = self.out.reshape(self.times.size, *self.shape)
-        x = np.ascontiguousarray(out.transpose(3, 0, 1, 2))
+        x = np.ascontiguousarray(out.transpose(3, 0, 2, 1))
         for trajectory in np.flatnonzero(self.frozen):
             x[trajectory, self.frozen_from[trajectory] :] = np.nan
         return Solution(

@@ -318,14 +318,17 @@ class Graph:
     def sum_neighbours(self, values: np.ndarray) -> np.ndarray:
         """Sum of the senders' values at each receiver; 0 at an isolated node.
 
-        values (..., node, feature) float64 -> the same shape. One matrix product for all leading
-        axes; free of copies where memory is laid out node first (as the integrator does).
+        values (..., node, feature) float64 -> the same shape. Free of copies where memory runs
+        feature, node, leading axes (Fortran order), as the integrator lays it out.
         """
-        lead = values.ndim - 2
-        moved = values.transpose(lead, lead + 1, *range(lead))
-        flat = moved.reshape(self.total_nodes, -1)
-        summed = (self.matrix @ flat).reshape(moved.shape)
-        return summed.transpose(*range(2, lead + 2), 0, 1)
+        reverse = tuple(range(values.ndim))[::-1]
+        moved = values.transpose(reverse)
+        flat = moved.reshape(moved.shape[0], self.total_nodes, -1)
+        if isinstance(self.matrix, np.ndarray):
+            summed = self.matrix @ flat
+        else:
+            summed = np.stack([self.matrix @ feature for feature in flat])
+        return summed.reshape(moved.shape).transpose(reverse)
 
     def __repr__(self) -> str:
         nodes = np.unique(self.nodes)

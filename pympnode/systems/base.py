@@ -20,7 +20,7 @@ class Variable:
     vector (particles), 4 for a quaternion.
     """
 
-    name: str
+    name: str = ""
     unit: str = "1"
     kind: Literal["real", "angle", "quaternion"] = "real"
     start: tuple[float, float] = (-1.0, 1.0)
@@ -70,7 +70,7 @@ class System:
     graph_family: whose published graphs and topology defaults it shares.
     """
 
-    name: str
+    name: str = ""
     title: str = ""
     source: str = ""
     body: Literal["node", "particle"] = "node"

@@ -65,7 +65,7 @@ class Lorenz(System):
     graph_family = "lorenz"
 
     def _matrix(self, graph: Graph, parameters: Mapping[str, Any]) -> np.ndarray:
-        """Everything linear in the state as one matrix (3 nodes, 3 nodes)."""
+        """Everything linear in the state as one matrix, rows and columns feature by feature."""
         k = graph.total_nodes
         own = np.arange(k)
         matrix = np.array(parameters["coupling"], dtype=np.float64)
@@ -75,7 +75,7 @@ class Lorenz(System):
         matrix *= joined[:, None, :, None]
         sigma, rho, beta = (parameters[name] for name in ("sigma", "rho", "beta"))
         matrix[own, :, own, :] += np.array([[-sigma, sigma, 0], [rho, -1, 0], [0, 0, -beta]])
-        return matrix.reshape(3 * k, 3 * k)
+        return matrix.transpose(1, 0, 3, 2).reshape(3 * k, 3 * k)
 
     def bind(
         self, graph: Graph, parameters: Mapping[str, Any]
@@ -95,8 +95,9 @@ class Lorenz(System):
 
 
 def _field(x: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    moved = x.transpose(1, 2, 0)  # trajectory last, so that one matrix product serves them all
+    moved = x.T  # (feature, node, trajectory): one matrix product serves all trajectories
     out = (matrix @ moved.reshape(matrix.shape[0], -1)).reshape(moved.shape)
-    out[:, 1] -= moved[:, 0] * moved[:, 2]
-    out[:, 2] += moved[:, 0] * moved[:, 1]
-    return out.transpose(2, 0, 1)
+    products = moved[0] * moved[1:]
+    out[1] -= products[1]
+    out[2] += products[0]
+    return out.T
