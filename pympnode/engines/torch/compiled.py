@@ -1,0 +1,290 @@
+"""The compiled CPU kernel: loss, exact discrete gradient and rollout of the MP-NODE family.
+
+The batch is cut into tiles of trajectories that fit the cache (`numba_kernel.plan`); threads take
+tiles, each with its own buffers and sums, added in the order of the threads: for a given number of
+threads the result is the same to the bit. The reverse sweep either finds every stage where the
+forward sweep left it or, where that would take more than `STORE_BYTES` a thread, runs each interval
+again from the states at the grid times. numba is imported, and compiles, at the first call.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ...errors import EngineUnavailable
+from ...models.spec import ModelSpec
+from ..tableaux import TABLEAUX
+from .window import Window
+
+logger = logging.getLogger("pympnode.kernel")
+
+STORE_BYTES = 24 * 2**20
+"""Stages are stored while a thread's buffers stay below this; beyond the cache it does not pay."""
+
+TILE_COLUMNS = 320
+"""Columns of a tile, about; two hidden layers and their cotangents then fit a core's own cache."""
+
+
+def supports(spec: ModelSpec) -> str | None:
+    """None, or why this kernel cannot run ``spec``."""
+    if importlib.util.find_spec("numba") is None:
+        return "numba is not installed"
+    if spec.family != "mpnode":
+        return f"family={spec.family!r} runs through autograd"
+    return None
+
+
+def threads() -> int:
+    """Threads to use: no more than torch and numba may, each by its own setting."""
+    import numba
+
+    return max(1, min(torch.get_num_threads(), numba.get_num_threads()))
+
+
+def loss_and_gradient(
+    spec: ModelSpec, theta: torch.Tensor, window: Window, *, store: bool | None = None
+) -> tuple[float, torch.Tensor]:
+    """Huber loss of a window and its gradient (size,) in the dtype of the window.
+
+    ``store`` keeps every stage (True) or runs intervals again (False); None decides by memory.
+    """
+    return loss_and_gradient_members(spec, [theta], [window], store=store)[0]
+
+
+def loss_and_gradient_members(
+    spec: ModelSpec,
+    thetas: Sequence[torch.Tensor] | torch.Tensor,
+    windows: Sequence[Window],
+    *,
+    store: bool | None = None,
+) -> list[tuple[float, torch.Tensor]]:
+    """`loss_and_gradient` of several parameter vectors, each with its own window, over all threads."""
+    parts = threads()
+    runs = [_Run(spec, theta, window, parts, store) for theta, window in zip(thetas, windows)]
+    jobs = [(run, tiles) for run in runs for tiles in run.shares]
+    results = iter(_over_threads([lambda r=r, t=t: r.train(t) for r, t in jobs], parts))
+    return [run.collect([next(results) for _ in run.shares]) for run in runs]
+
+
+def loss(spec: ModelSpec, theta: torch.Tensor, window: Window) -> float:
+    """The loss alone."""
+    run = _Run(spec, theta, window, threads(), False, backward=False)
+    empty = run.weights[:0]
+    parts = _over_threads([lambda t=t: run.roll(t, empty) for t in run.shares], len(run.shares))
+    return float(sum(parts)) * window.scale
+
+
+def rollout(spec: ModelSpec, theta: torch.Tensor, window: Window) -> torch.Tensor:
+    """States z (T + 1, D, S), messages that are ODE states among them; no gradient."""
+    run = _Run(spec, theta, window, threads(), False, backward=False, compare=False)
+    out = np.empty((window.steps + 1, spec.states, window.columns.total), dtype=run.dtype)
+    flat = out.reshape(-1)
+    _over_threads([lambda t=t: run.roll(t, flat) for t in run.shares], len(run.shares))
+    return torch.from_numpy(out)
+
+
+@cache
+def _modules() -> Any:
+    """The compiled room, imported at the first call because numba takes a second to load."""
+    if importlib.util.find_spec("numba") is None:
+        raise EngineUnavailable(
+            "the compiled kernel needs numba",
+            got="numba is not installed",
+            allowed='kernel="torch", or an environment with numba',
+            fix="pip install numba",
+        )
+    from .numba_kernel import machine, plan, space, sweep, weights
+
+    return machine, plan, space, sweep, weights
+
+
+@cache
+def _pool() -> Any:
+    return _modules()[2].Pool()
+
+
+@lru_cache(maxsize=4)
+def _executor(workers: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(workers, thread_name_prefix="pympnode-kernel")
+
+
+def _over_threads(jobs: list[Any], workers: int) -> list[Any]:
+    if workers == 1 or len(jobs) == 1:
+        return [job() for job in jobs]
+    return [future.result() for future in [_executor(workers).submit(job) for job in jobs]]
+
+
+_ready: set[tuple[str, str]] = set()
+
+
+@contextmanager
+def _first_call(what: str, dtype: np.dtype) -> Iterator[None]:
+    """Say so when the first call of a kind takes long enough to be compiling."""
+    key = (what, np.dtype(dtype).name)
+    if key in _ready:
+        yield
+        return
+    start = time.perf_counter()
+    message = "compiling the numba kernel (%s, %s) for this machine; kept for later runs"
+    timer = threading.Timer(1.0, lambda: logger.info(message, *key))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+    _ready.add(key)
+    logger.debug("first call of %s in %s: %.1f s", *key, time.perf_counter() - start)
+
+
+@dataclass(eq=False)
+class _Run:
+    """One window prepared for compiled code."""
+
+    spec: ModelSpec
+    theta: torch.Tensor
+    window: Window
+    parts: int
+    store: bool | None
+    backward: bool = True
+    compare: bool = True
+
+    def __post_init__(self) -> None:
+        machine, plan, space, sweep, weights = _modules()
+        spec, window = self.spec, self.window
+        self.dtype = np.dtype(str(window.initial.dtype).removeprefix("torch."))
+        vector = machine.lanes(self.dtype.itemsize)
+        self.packing = weights.packing(spec, machine.panel_width(self.dtype))
+        theta = self.theta.detach().cpu().numpy().astype(self.dtype, copy=False)
+        self.weights = self.packing.pack(theta)
+        made = plan.plan_of(
+            window.columns,
+            spec.aggregation,
+            spec.divisor,
+            self.dtype,
+            TILE_COLUMNS,
+            vector,
+            self.parts,
+        )
+        self.links = sweep.Links(
+            made.pieces,
+            made.first,
+            made.columns,
+            made.pointer,
+            made.sender,
+            made.weight,
+            made.back_pointer,
+            made.back_sender,
+            made.back_weight,
+        )
+        self.shares = _shares(made.columns, self.parts)
+        self.data = sweep.Data(
+            _flat(window.initial, self.dtype),
+            _flat(window.target if self.compare else None, self.dtype),
+            _flat(window.control, self.dtype),
+            _flat(window.attribute, self.dtype),
+            _flat(window.mask if self.compare else None, self.dtype),
+            _steps(spec, window.dt).astype(self.dtype),
+        )
+        self.states = window.steps + 1 if self.backward else 2
+        self.shape = self._shape(space, int(made.columns.max()))
+
+    def _shape(self, space: Any, columns: int) -> Any:
+        def shape(stored: bool) -> Any:
+            return space.shape_of(
+                self.spec,
+                self.dtype,
+                columns,
+                self.window.steps,
+                stored=stored,
+                masked=self.window.mask is not None and self.compare,
+                total=self.window.columns.total,
+            )
+
+        if self.store is not None:
+            return shape(self.store)
+        kept = shape(True)
+        need = space.numbers(kept, self.states, True) * self.dtype.itemsize
+        return kept if need <= STORE_BYTES else shape(False)
+
+    def train(self, tiles: NDArray[np.int64]) -> tuple[float, NDArray]:
+        """Loss and gradient sums of some tiles."""
+        sweep = _modules()[3]
+        sums = np.zeros(self.packing.sums, dtype=self.dtype)
+        scale = np.array([self.window.scale], dtype=self.dtype)
+        block, space = _pool().take(self.shape, self.states, True, self.dtype)
+        with _first_call("gradient", self.dtype):
+            value = sweep.train_tiles(
+                self.shape,
+                self.packing.layers,
+                self.weights,
+                self.data,
+                self.links,
+                space,
+                tiles,
+                scale,
+                sums,
+            )
+        _pool().give(block)
+        return value, sums
+
+    def roll(self, tiles: NDArray[np.int64], out: NDArray) -> float:
+        """Loss of some tiles, their states to ``out``."""
+        sweep = _modules()[3]
+        block, space = _pool().take(self.shape, 2, False, self.dtype)
+        with _first_call("rollout", self.dtype):
+            value = sweep.rollout_tiles(
+                self.shape,
+                self.packing.layers,
+                self.weights,
+                self.data,
+                self.links,
+                space,
+                tiles,
+                out,
+                self.weights[:0],
+            )
+        _pool().give(block)
+        return float(value)
+
+    def collect(self, results: list[tuple[float, NDArray]]) -> tuple[float, torch.Tensor]:
+        """Sum over the threads, in their order."""
+        value = float(sum(part for part, _ in results)) * self.window.scale
+        sums = results[0][1]
+        for _, more in results[1:]:
+            sums = sums + more
+        return value, torch.from_numpy(self.packing.gradient(sums)).to(self.theta.dtype)
+
+
+def _shares(columns: NDArray[np.int64], parts: int) -> list[NDArray[np.int64]]:
+    """Tiles of each thread: consecutive, about equal numbers of columns."""
+    middle = np.cumsum(columns) - columns / 2
+    owner = np.minimum((middle * parts / columns.sum()).astype(np.int64), parts - 1)
+    shares = [np.flatnonzero(owner == part).astype(np.int64) for part in range(parts)]
+    return [share for share in shares if len(share)]
+
+
+def _flat(values: torch.Tensor | None, dtype: np.dtype) -> NDArray:
+    if values is None:
+        return np.empty(0, dtype=dtype)
+    return values.detach().contiguous().numpy().astype(dtype, copy=False).reshape(-1)
+
+
+def _steps(spec: ModelSpec, dt: NDArray[np.float64]) -> NDArray[np.float64]:
+    """dt b and dt a of every interval, after one unused column."""
+    tableau = TABLEAUX[spec.solver]
+    factors = np.concatenate([[1.0], tableau.b, tableau.a.ravel()])
+    return (np.asarray(dt, dtype=np.float64) / spec.substeps)[:, None] * factors

@@ -1,0 +1,50 @@
+"""What the compiler is told: vector width of this machine, options of every compiled function."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import llvmlite.binding as llvm
+import numba
+import numpy as np
+
+# Not "nnan" and "ninf": a rollout that overflows must come back as nan or inf.
+_FASTMATH = {"contract", "reassoc", "nsz", "arcp", "afn"}
+
+
+def compiled(function: Callable[..., Any]) -> Any:
+    """``numba.njit``, kept on disk between runs where a cache folder can be written."""
+    options = {"error_model": "numpy", "fastmath": _FASTMATH, "nogil": True}
+    try:
+        return numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # numba found no folder it may write to
+        return numba.njit(**options)(function)
+
+
+@cache
+def _features() -> tuple[int, int]:
+    """Bytes of a vector register, and how many there are."""
+    if platform.machine().lower() in ("arm64", "aarch64"):
+        return 16, 32
+    has = llvm.get_host_cpu_features()
+    if has.get("avx512f") and has.get("avx512vl"):
+        return 64, 32
+    return (32, 16) if has.get("avx2") else (16, 16)
+
+
+def lanes(itemsize: int) -> int:
+    """Numbers of ``itemsize`` bytes in one vector register."""
+    return _features()[0] // itemsize
+
+
+def registers() -> int:
+    """Vector registers of this machine."""
+    return _features()[1]
+
+
+def panel_width(dtype: np.dtype) -> int:
+    """Columns that a product works on at once: two vectors."""
+    return 2 * lanes(np.dtype(dtype).itemsize)
