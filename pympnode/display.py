@@ -75,4 +75,5 @@ def html_table(title: str, lines: dict[str, Any]) -> str:
 
 def _span(pair: tuple[float, float]) -> str:
     low, high = pair
-    return f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
+    a, b = f"{low:.4g}", f"{high:.4g}"
+    return a if a == b else f"{a} to {b}"

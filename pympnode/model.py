@@ -93,7 +93,7 @@ class Model:
                 initial, steps, dt, topology, graph_seed, control, node_attribute
             )
         if check:
-            parameters = _parameters_of(initial) if given else None
+            parameters = parameters_of(initial) if given else None
             warn_outside("the rollout", self.outside(arrays, parameters))
         program = self.bind()
         result = program.rollout(
@@ -459,7 +459,7 @@ def _held(u: NDArray, times: int) -> NDArray:
     return np.concatenate([u, last], axis=1)
 
 
-def _parameters_of(ds: xr.Dataset) -> dict[str, Any]:
+def parameters_of(ds: xr.Dataset) -> dict[str, Any]:
     given = dict(schema.record(ds).get("parameters", {}))
     for name in ds.data_vars:
         if name not in schema.OWN_VARIABLES:

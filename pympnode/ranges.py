@@ -117,7 +117,8 @@ def warn_outside(what: str, found: list[str]) -> None:
 
 
 def _interval(low: float, high: float) -> str:
-    return f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
+    a, b = f"{low:.4g}", f"{high:.4g}"
+    return a if a == b else f"{a} to {b}"
 
 
 def _short(values: np.ndarray) -> str:

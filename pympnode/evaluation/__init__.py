@@ -1,0 +1,1 @@
+"""Evaluation: errors, observables and the baselines that stand beside every model."""

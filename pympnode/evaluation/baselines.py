@@ -1,0 +1,64 @@
+"""Baselines: what a prediction must beat. Each returns states (trajectory, time, node, feature)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..data.integrate import integrate
+from ..errors import PympnodeError
+from ..schema import Arrays
+from ..systems.registry import get, names
+
+logger = logging.getLogger("pympnode.evaluation")
+
+
+def persistence(arrays: Arrays) -> NDArray:
+    """Every state stays what it was at the first time."""
+    return np.broadcast_to(arrays.x[:, :1], arrays.x.shape).astype(np.float64)
+
+
+def uncoupled(arrays: Arrays, system: str, parameters: Mapping[str, Any]) -> NDArray | None:
+    """The true system with its coupling switched off; None where the system is not known.
+
+    It shows how much of a score owes to the coupling: a model that scores no better has not learned
+    from messages.
+    """
+    if system not in names():
+        return None
+    true = get(system)
+    out = np.full(arrays.x.shape, np.nan)
+    try:
+        for number in range(len(arrays.graph.nodes)):
+            chosen = np.flatnonzero(arrays.graph_of == number)
+            if not chosen.size:
+                continue
+            graph = arrays.graph[number]
+            given = {k: v for k, v in parameters.items() if k in true.parameters}
+            resolved = true.resolve_parameters(
+                _of_graph(true, given, arrays, number), graph
+            )
+            solution = integrate(
+                lambda t, x, u, g=graph, p=resolved: true.uncoupled_field(t, x, u, g, p),
+                arrays.x[chosen, 0].astype(np.float64),
+                arrays.time,
+                controls=None if arrays.u is None else arrays.u[chosen],
+                rtol=1e-6,
+                atol=1e-6,
+                check=False,
+            )
+            out[chosen] = solution.x
+    except PympnodeError as error:
+        logger.warning("no uncoupled baseline: %s", error.message)
+        return None
+    return out
+
+
+def _of_graph(
+    system: Any, given: Mapping[str, Any], arrays: Arrays, number: int
+) -> dict[str, Any]:
+    return system.parameters_of_graph(given, arrays.graph, number)
