@@ -86,6 +86,10 @@ class NotEnoughMemory(PympnodeError, MemoryError):
     """Refused before allocating; the message tells the bytes."""
 
 
+class NotEnoughDisk(PympnodeError, RuntimeError):
+    """Refused before writing; the message tells the bytes."""
+
+
 class PympnodeWarning(UserWarning):
     """Base of all warnings of this package."""
 

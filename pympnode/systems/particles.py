@@ -86,6 +86,12 @@ class ParticleSystem(System):
             ),
         }
 
+    def _resolve(self, name: str, spec: Parameter, value: Any, graph: Graph) -> float | np.ndarray:
+        """As for every system; besides, a side of None or inf is open space."""
+        if name == "side" and (value is None or (np.ndim(value) == 0 and value == np.inf)):
+            return np.inf
+        return super()._resolve(name, spec, value, graph)
+
     # ---- physics ------------------------------------------------------------------------------
 
     def pair_source(self, mass: np.ndarray, charge: np.ndarray | None) -> np.ndarray:

@@ -1,0 +1,187 @@
+"""Particle datasets: arrays to dataset and back, and what a foreign one must look like.
+
+==============  ==================================  =============================================
+variable        dims                                meaning
+==============  ==================================  =============================================
+``position``    trajectory, time, particle, axis    in [-side/2, side/2) if the box is periodic
+``velocity``    trajectory, time, particle, axis
+``mass``        trajectory, particle
+``charge``      trajectory, particle                where the system has charges
+``split``       trajectory                          "train", "validation" or "test"
+==============  ==================================  =============================================
+
+The record (attribute ``pympnode``) holds the system, its parameters (constant, softening, accuracy,
+side; side is null in open space) and how the data were made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import inf
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from .errors import InvalidData
+from .graphs.box import Box
+from .schema import (
+    AXIS,
+    CHARGE,
+    MASS,
+    PARTICLE,
+    PARTICLE_DIMS,
+    POSITION,
+    SPLIT,
+    TIME,
+    TRAJECTORY,
+    VELOCITY,
+    record,
+    with_record,
+)
+
+AXES = ("x", "y", "z")
+UNITS = {
+    POSITION: "length",
+    VELOCITY: "length / time",
+    MASS: "mass",
+    CHARGE: "charge",
+    TIME: "time",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class ParticleArrays:
+    """A particle dataset as plain arrays.
+
+    position, velocity: (trajectory, time, particle, axis); mass, charge: (trajectory, particle),
+    charge None in a system without; time: (time,). box and parameters are of the whole dataset.
+    """
+
+    position: NDArray
+    velocity: NDArray
+    mass: NDArray
+    charge: NDArray | None
+    time: NDArray[np.float64]
+    box: Box
+    parameters: dict[str, float]
+    system: str
+
+    @property
+    def dims(self) -> int:
+        return self.position.shape[-1]
+
+
+def is_particle_dataset(ds: Any) -> bool:
+    """Whether ``ds`` is meant as particles (it has positions)."""
+    return isinstance(ds, xr.Dataset) and POSITION in ds
+
+
+def unpack_particles(
+    position: Any,
+    velocity: Any,
+    mass: Any,
+    time: Any,
+    *,
+    charge: Any = None,
+    split: Any = None,
+    first: int = 0,
+    about: Mapping[str, Any] | None = None,
+) -> xr.Dataset:
+    """A particle dataset of arrays (or lazy variables); trajectories are numbered from ``first``."""
+    trajectories, _, particles, dims = position.shape
+    variables: dict[str, Any] = {
+        POSITION: (PARTICLE_DIMS, position, {"units": UNITS[POSITION]}),
+        VELOCITY: (PARTICLE_DIMS, velocity, {"units": UNITS[VELOCITY]}),
+        MASS: ((TRAJECTORY, PARTICLE), mass, {"units": UNITS[MASS]}),
+    }
+    if charge is not None:
+        variables[CHARGE] = ((TRAJECTORY, PARTICLE), charge, {"units": UNITS[CHARGE]})
+    if split is not None:
+        variables[SPLIT] = (TRAJECTORY, np.asarray(split))
+    coords = {
+        TRAJECTORY: first + np.arange(trajectories),
+        TIME: (TIME, np.asarray(time, np.float64), {"units": UNITS[TIME], "long_name": "time"}),
+        PARTICLE: np.arange(particles),
+        AXIS: np.array(AXES[:dims]),
+    }
+    return with_record(xr.Dataset(variables, coords=coords), **dict(about or {}))
+
+
+def pack_particles(ds: xr.Dataset) -> ParticleArrays:
+    """The arrays of a particle dataset, checked (see `validate_particles`)."""
+    validate_particles(ds)
+    about = record(ds)
+    parameters = {k: v for k, v in dict(about.get("parameters", {})).items() if k != "side"}
+    return ParticleArrays(
+        ds[POSITION].transpose(*PARTICLE_DIMS).values,
+        ds[VELOCITY].transpose(*PARTICLE_DIMS).values,
+        ds[MASS].transpose(TRAJECTORY, PARTICLE).values,
+        ds[CHARGE].transpose(TRAJECTORY, PARTICLE).values if CHARGE in ds else None,
+        np.asarray(ds[TIME].values, np.float64),
+        box_of(ds),
+        parameters,
+        str(about.get("system", "coulomb" if CHARGE in ds else "gravity")),
+    )
+
+
+def box_of(ds: xr.Dataset) -> Box:
+    """The box of a dataset: ``side`` of its record; open space where none is given."""
+    side = dict(record(ds).get("parameters", {})).get("side")
+    return Box(inf if side is None else float(side))
+
+
+def validate_particles(ds: xr.Dataset, *, finite: bool = True) -> xr.Dataset:
+    """``ds`` itself when it is a particle dataset; else InvalidData: got, allowed, fix.
+
+    ``finite=False`` leaves out the check that reads all values (datasets larger than memory).
+    """
+    wanted = {
+        POSITION: PARTICLE_DIMS,
+        VELOCITY: PARTICLE_DIMS,
+        MASS: (TRAJECTORY, PARTICLE),
+    }
+    if CHARGE in ds:
+        wanted[CHARGE] = (TRAJECTORY, PARTICLE)
+    for name, dims in wanted.items():
+        if name not in ds:
+            raise InvalidData(
+                f"a particle dataset needs {name!r}",
+                got=", ".join(map(str, ds.data_vars)) or "no variables",
+                allowed=f"{name}({', '.join(dims)})",
+                fix=f'rename yours: ds.rename({{"...": {name!r}}})',
+            )
+        if set(ds[name].dims) != set(dims):
+            raise InvalidData(
+                f"{name!r} has the wrong dims",
+                got=f"({', '.join(map(str, ds[name].dims))})",
+                allowed=f"({', '.join(dims)}), in any order",
+            )
+    if ds.sizes[AXIS] not in (2, 3):
+        raise InvalidData("particles live in 2 or 3 dimensions", got=f"{ds.sizes[AXIS]} axes")
+    if finite:
+        for name in wanted:
+            values = ds[name].values
+            bad = ~np.isfinite(values)
+            if bad.any():
+                place = dict(zip(ds[name].dims, np.argwhere(bad)[0].tolist(), strict=True))
+                raise InvalidData(
+                    f"{name!r} holds values that are not finite",
+                    got=f"{int(bad.sum())} of {bad.size}, the first at {place}",
+                    allowed="finite numbers",
+                    fix="drop such trajectories; a rollout that diverged cannot be repaired",
+                )
+        if (ds[MASS].values < 0).any():
+            raise InvalidData(
+                "a mass cannot be negative", got=float(ds[MASS].min()), allowed=">= 0"
+            )
+    system = record(ds).get("system")
+    if system == "gravity" and CHARGE in ds:
+        raise InvalidData(
+            "gravity knows no charge", got="a variable 'charge'", fix='ds.drop_vars("charge")'
+        )
+    if system == "coulomb" and CHARGE not in ds:
+        raise InvalidData("coulomb needs charges", got="no variable 'charge'")
+    return ds
