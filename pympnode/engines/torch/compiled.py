@@ -198,6 +198,7 @@ class _Run:
             _flat(window.attribute, self.dtype),
             _flat(window.mask if self.compare else None, self.dtype),
             _steps(spec, window.dt).astype(self.dtype),
+            np.array([1.0, 0.5], dtype=self.dtype),
         )
         self.states = window.steps + 1 if self.backward else 2
         self.shape = self._shape(space, int(made.columns.max()))
@@ -284,7 +285,7 @@ def _flat(values: torch.Tensor | None, dtype: np.dtype) -> NDArray:
 
 
 def _steps(spec: ModelSpec, dt: NDArray[np.float64]) -> NDArray[np.float64]:
-    """dt b and dt a of every interval, after one unused column."""
+    """dt b and dt a of every interval."""
     tableau = TABLEAUX[spec.solver]
-    factors = np.concatenate([[1.0], tableau.b, tableau.a.ravel()])
+    factors = np.concatenate([tableau.b, tableau.a.ravel()])
     return (np.asarray(dt, dtype=np.float64) / spec.substeps)[:, None] * factors

@@ -116,9 +116,10 @@ def tanh_layer_back(s, layers, number, weights, g, g_at, y, y_at, above, above_a
     b = y[y_at : y_at + count]
     bias = layers[number - 1, BIAS]
     c = sums[bias : bias + count]
-    for i in range(count):
-        a[i] *= 1 - b[i] * b[i]
-        c[i] += a[i]
+    for i in range(count):  # no literal: a whole number here would make it double precision
+        v = a[i] - a[i] * (b[i] * b[i])
+        a[i] = v
+        c[i] += v
 
 
 @compiled

@@ -31,7 +31,8 @@ from .tiles import product
 class Data(NamedTuple):
     """A window as flat arrays (those that are absent are empty) and the method of its steps.
 
-    ``step`` (steps, 1 + stages + stages^2) in the working dtype: unused, dt b, dt a.
+    ``step`` (steps, stages + stages^2): dt b, dt a. ``constants``: 1 and 1/2. Numbers that enter
+    arithmetic come in arrays of the working dtype: a literal would make it double precision.
     """
 
     initial: NDArray
@@ -40,6 +41,7 @@ class Data(NamedTuple):
     attribute: NDArray
     mask: NDArray
     step: NDArray
+    constants: NDArray
 
 
 class Links(NamedTuple):
@@ -148,7 +150,7 @@ def interval(s, layers, weights, data, links, b, tile, t, z_at, to_at, slot):  #
                 row = f * s.stride
                 copy(b.at, row, b.z, to_at + row, columns)
                 for j in range(i):
-                    a = 1 + number + i * number + j
+                    a = number + i * number + j
                     if data.step[t, a] != 0:
                         add_scaled(
                             b.at, row, b.k, j * states + row, data.step[t, a : a + 1], columns
@@ -162,7 +164,7 @@ def interval(s, layers, weights, data, links, b, tile, t, z_at, to_at, slot):  #
             for i in range(number):
                 add_scaled(
                     b.z, to_at + f * s.stride, b.k, i * states + f * s.stride,
-                    data.step[t, 1 + i : 2 + i], columns,
+                    data.step[t, i : i + 1], columns,
                 )  # fmt: skip
 
 
@@ -180,9 +182,9 @@ def interval_back(s, layers, weights, data, links, b, tile, t, slot, sums):  # t
             for f in range(s.states):
                 row = f * s.stride
                 clear(b.k_bar, row, columns)
-                add_scaled(b.k_bar, row, b.lam, row, data.step[t, 1 + i : 2 + i], columns)
+                add_scaled(b.k_bar, row, b.lam, row, data.step[t, i : i + 1], columns)
                 for j in range(i + 1, number):
-                    a = 1 + number + j * number + i
+                    a = number + j * number + i
                     if data.step[t, a] != 0:
                         add_scaled(
                             b.k_bar, row, b.z_bar, j * states + row,
@@ -208,7 +210,7 @@ def compare(s, data, links, b, tile, t, z_at, scale):  # type: ignore
     ``scale`` is an array of one number; with an empty one only the loss is summed.
     """
     loss = 0.0
-    back = len(scale) > 0
+    one, half = data.constants[0], data.constants[1]
     for q in range(links.first[tile], links.first[tile + 1]):
         width, start = links.pieces[q, 1], links.pieces[q, 2]
         for f in range(s.channels):
@@ -218,33 +220,26 @@ def compare(s, data, links, b, tile, t, z_at, scale):  # type: ignore
                 there += n * links.pieces[q, 5]
                 z = b.z[z_at + here : z_at + here + width]
                 x = data.target[there : there + width]
-                total = x[0] - x[0]
+                total = half - half
                 if s.masked:
                     m = data.mask[there : there + width]
-                    if back:
-                        lam = b.lam[here : here + width]
-                        for c in range(width):
-                            r = z[c] - x[c]
-                            k = m[c] * min(max(r, -m[c]), m[c])
-                            total += k * (r - k / 2)
-                            lam[c] += scale[0] * k
-                    else:
-                        for c in range(width):
-                            r = z[c] - x[c]
-                            k = m[c] * min(max(r, -m[c]), m[c])
-                            total += k * (r - k / 2)
-                elif back:
-                    lam = b.lam[here : here + width]
                     for c in range(width):
                         r = z[c] - x[c]
-                        k = min(max(r, -1), 1)
-                        total += k * (r - k / 2)
-                        lam[c] += scale[0] * k
+                        k = min(max(r, -one), one)
+                        total += m[c] * k * (r - half * k)
+                    if len(scale):
+                        lam = b.lam[here : here + width]
+                        for c in range(width):
+                            lam[c] += scale[0] * m[c] * min(max(z[c] - x[c], -one), one)
                 else:
                     for c in range(width):
                         r = z[c] - x[c]
-                        k = min(max(r, -1), 1)
-                        total += k * (r - k / 2)
+                        k = min(max(r, -one), one)
+                        total += k * (r - half * k)
+                    if len(scale):
+                        lam = b.lam[here : here + width]
+                        for c in range(width):
+                            lam[c] += scale[0] * min(max(z[c] - x[c], -one), one)
                 loss += total
     return loss
 
