@@ -157,10 +157,12 @@ def generate(
                 check=False,
             )
             _check(solution, group, keep)
-            rows = [group.index(i) for i in keep]
-            x[np.array(keep) - first] = solution.x[rows]
+            # Both are runs with the same stride, so slices do.
+            rows = slice(group.index(keep[0]), group.index(keep[-1]) + 1)
+            place = slice(keep[0] - first, keep[-1] - first + 1, graph.graphs)
+            x[place] = solution.x[rows]
             if u is not None and held is not None:
-                u[np.array(keep) - first] = held[rows]
+                u[place] = held[rows]
             counts += (solution.evaluations, solution.steps, solution.rejected)
         if progress is not None:
             progress(wanted.stop - first, trajectories)

@@ -141,6 +141,7 @@ class _Block:
         max_steps: int,
     ) -> None:
         self.field, self.times, self.pair = field, times, pair
+        self.into = getattr(field, "into", None)  # a field that writes into memory it is given
         self.rtol, self.atol, self.max_steps = rtol, atol, max_steps
         trajectories, nodes, features = x0.shape
         self.shape = (features, nodes, trajectories)
@@ -148,9 +149,14 @@ class _Block:
         self.rows = np.zeros((pair.stages + 1, x0.size))
         self.rows[0] = x0.T.reshape(-1)
         self.y, self.k = self.rows[0], self.rows[1:]
-        self.k_shaped = self.k.reshape(-1, *self.shape)
         self.moved, self.y_new = np.empty(x0.size), np.empty(x0.size)
-        self.out = np.full((times.size, self.y.size), np.nan)
+        self.y_seen, self.moved_seen, self.y_new_seen = (
+            values.reshape(self.shape).T for values in (self.y, self.moved, self.y_new)
+        )
+        self.above = [self.rows[: i + 1] for i in range(pair.stages)]
+        self.scale, self.scaled = np.empty(x0.size), np.empty((len(pair.errors), x0.size))
+        self.rates = [row.reshape(self.shape).T for row in self.k]
+        self.out = np.empty((times.size, self.y.size))
         self.out[0] = self.y
         self.next_output = 1
         self.h = 0.0
@@ -162,18 +168,21 @@ class _Block:
 
     # ---- one evaluation, one norm -------------------------------------------------------------
 
-    def evaluate(self, stage: int, t: float, y: np.ndarray) -> None:
-        state = y.reshape(self.shape).T
-        rate = self.field(t, state, self.control)
-        if np.shape(rate) != state.shape:
-            raise InvalidData(
-                "the field returns another shape than its state",
-                got=np.shape(rate),
-                allowed=f"(trajectory, node, feature) = {state.shape}",
-            )
-        self.k_shaped[stage] = rate.T
+    def evaluate(self, stage: int, t: float, state: np.ndarray) -> None:
+        """The field at (t, state), state (trajectory, node, feature), into row ``stage``."""
+        if self.into is not None:
+            self.into(t, state, self.control, self.rates[stage])
+        else:
+            rate = self.field(t, state, self.control)
+            if np.shape(rate) != state.shape:
+                raise InvalidData(
+                    "the field returns another shape than its state",
+                    got=np.shape(rate),
+                    allowed=f"(trajectory, node, feature) = {state.shape}",
+                )
+            self.rates[stage][...] = rate
         if self.failures:
-            self.k_shaped[stage][:, :, self.frozen] = 0.0
+            self.rates[stage][self.frozen] = 0.0
         self.evaluations += 1
 
     def squares(self, values: np.ndarray) -> np.ndarray:
@@ -189,7 +198,8 @@ class _Block:
         small = (size < 1e-5) | (slope < 1e-5)
         guess = np.where(small, 1e-6, 0.01 * size / np.where(small, 1.0, slope))
         h0 = min(float(guess.min()), end - t)
-        self.evaluate(1, t + h0, self.y + h0 * self.k[0])
+        np.add(self.y, h0 * self.k[0], out=self.moved)
+        self.evaluate(1, t + h0, self.moved_seen)
         bend = np.sqrt(self.squares((self.k[1] - self.k[0]) / scale)) / h0
         steepest = np.nanmax(np.maximum(slope, bend))
         if not np.isfinite(steepest) or steepest <= 1e-15:
@@ -203,7 +213,7 @@ class _Block:
     def advance(self, t: float, end: float, control: np.ndarray | None) -> None:
         """From t to end with one control (trajectory, node, control)."""
         pair, self.control = self.pair, control
-        self.evaluate(0, t, self.y)
+        self.evaluate(0, t, self.y_seen)
         self.freeze_non_finite(t)
         if self.h == 0.0:
             self.h = self.first_step(t, end)
@@ -218,13 +228,12 @@ class _Block:
             t_new = end if whole else t + h
             combine = pair.combine(h)
             for stage in range(1, pair.first):
-                row = combine[stage, : stage + 1]
-                np.dot(row, self.rows[: stage + 1], out=self.moved)
-                self.evaluate(stage, t + pair.nodes[stage] * h, self.moved)
+                np.dot(combine[stage, : stage + 1], self.above[stage], out=self.moved)
+                self.evaluate(stage, t + pair.nodes[stage] * h, self.moved_seen)
             np.dot(
                 combine[pair.first, : pair.first + 1], self.rows[: pair.first + 1], out=self.y_new
             )
-            self.evaluate(pair.first, t_new, self.y_new)
+            self.evaluate(pair.first, t_new, self.y_new_seen)
             error = self.error(h)
             worst = float(error.max()) if np.all(np.isfinite(error)) else np.inf
             if worst > 1.0:
@@ -233,7 +242,7 @@ class _Block:
                 self.h, limit = h * max(0.2 if worst < np.inf else 0.1, shrink), 1.0
                 if self.h < least:
                     self.give_up(t, error)
-                    self.evaluate(0, t, self.y)
+                    self.evaluate(0, t, self.y_seen)
                     self.h, limit = 1e3 * least, 10.0
                 continue
             grow = limit if worst == 0.0 else 0.9 * worst ** (-1.0 / (pair.error_order + 1))
@@ -247,10 +256,11 @@ class _Block:
 
     def error(self, h: float) -> np.ndarray:
         """Estimated error of the step in units of the tolerance, (trajectory,)."""
-        scale = np.maximum(np.abs(self.y), np.abs(self.y_new))
+        scale, rows = self.scale, self.scaled
+        np.maximum(np.abs(self.y), np.abs(self.y_new, out=scale), out=scale)
         scale *= self.rtol
         scale += self.atol
-        rows = self.pair.errors @ self.k[: self.pair.first + 1]
+        np.matmul(self.pair.errors, self.k[: self.pair.first + 1], out=rows)
         rows /= scale
         main = self.squares(rows[0])
         if len(rows) == 1:
@@ -273,10 +283,12 @@ class _Block:
                 return
         pair = self.pair
         for stage in range(pair.first + 1, pair.stages):
-            np.dot(combine[stage, : stage + 1], self.rows[: stage + 1], out=self.moved)
-            self.evaluate(stage, t + pair.nodes[stage] * h, self.moved)
-        theta = (self.times[inside] - t) / h
-        self.out[inside] = self.y + h * (pair.dense(theta) @ self.k)
+            np.dot(combine[stage, : stage + 1], self.above[stage], out=self.moved)
+            self.evaluate(stage, t + pair.nodes[stage] * h, self.moved_seen)
+        weights = np.empty((inside.stop - inside.start, len(self.rows)))
+        weights[:, 0] = 1.0
+        np.multiply(h, pair.dense((self.times[inside] - t) / h), out=weights[:, 1:])
+        np.matmul(weights, self.rows, out=self.out[inside])
 
     # ---- failures -----------------------------------------------------------------------------
 

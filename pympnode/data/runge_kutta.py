@@ -314,11 +314,13 @@ _NESTED8 = _dense8_rows()
 
 
 def _dense8(theta: np.ndarray) -> np.ndarray:
-    factors, factor = [], np.ones_like(theta)
-    for i in range(len(_NESTED8)):
-        factor = factor * (theta if i % 2 == 0 else 1 - theta)
-        factors.append(factor)
-    return np.stack(factors, axis=1) @ _NESTED8
+    # Kept nested: multiplied out, coefficients of 500 would cost three digits.
+    factors = np.empty((len(_NESTED8), theta.size))
+    factors[0] = theta
+    rest = 1.0 - theta
+    for i in range(1, len(factors)):
+        np.multiply(factors[i - 1], rest if i % 2 else theta, out=factors[i])
+    return factors.T @ _NESTED8
 
 
 PAIRS: dict[str, Pair] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -102,9 +103,13 @@ class System:
 
     def initial(self, rng: np.random.Generator, nodes: int) -> np.ndarray:
         """Initial state (nodes, feature) float64: uniform in each variable's ``start`` range."""
-        low = np.repeat([v.start[0] for v in self.state], [v.components for v in self.state])
-        high = np.repeat([v.start[1] for v in self.state], [v.components for v in self.state])
-        return rng.uniform(low, high, size=(nodes, self.features))
+        low, high = self._start_ranges
+        return low + (high - low) * rng.random((nodes, low.size))
+
+    @cached_property
+    def _start_ranges(self) -> tuple[np.ndarray, np.ndarray]:
+        ranges = [v.start for v in self.state for _ in range(v.components)]
+        return np.array([low for low, _ in ranges]), np.array([high for _, high in ranges])
 
     def sample_controls(
         self, rng: np.random.Generator, nodes: int, times: np.ndarray

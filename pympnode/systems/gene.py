@@ -50,7 +50,11 @@ class Gene(System):
         square = x * x
         square /= 1.0 + square
         out = graph.sum_neighbours(square)
-        out *= parameters["coupling"]
+        if parameters["coupling"] != 1.0:
+            out *= parameters["coupling"]
         decay = parameters["decay"]
-        out -= (decay if np.ndim(decay) == 0 else np.asarray(decay)[:, None]) * x
+        own = np.multiply(
+            x, decay if np.ndim(decay) == 0 else np.asarray(decay)[:, None], out=square
+        )
+        out -= own
         return out

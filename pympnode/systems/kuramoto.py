@@ -18,6 +18,18 @@ def order_parameter(x: np.ndarray, graph: Graph, parameters: Mapping[str, Any]) 
     return mean.mean(axis=-1)
 
 
+def sine_and_cosine(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """sin x and cos x to a few units in the last place of 1, from the tangent of the half angle.
+
+    NumPy evaluates the tangent several times faster than either of the two.
+    """
+    tangent = np.tan(0.5 * x)
+    share = 2.0 / (1.0 + tangent * tangent)
+    tangent *= share
+    share -= 1.0
+    return tangent, share
+
+
 class Kuramoto(System):
     """Phase oscillators, three independent phases a node.
 
@@ -57,7 +69,7 @@ class Kuramoto(System):
         parameters: Mapping[str, Any],
     ) -> np.ndarray:
         # sin(a - b) = sin a cos b - cos a sin b turns the sum over edges into two over nodes.
-        sine, cosine = np.sin(x), np.cos(x)
+        sine, cosine = sine_and_cosine(x)
         out = cosine * graph.sum_neighbours(sine)
         out -= sine * graph.sum_neighbours(cosine)
         out *= parameters["coupling"]

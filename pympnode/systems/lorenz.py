@@ -80,8 +80,7 @@ class Lorenz(System):
     def bind(
         self, graph: Graph, parameters: Mapping[str, Any]
     ) -> Callable[[float, np.ndarray, np.ndarray | None], np.ndarray]:
-        matrix = self._matrix(graph, parameters)
-        return lambda t, x, u=None: _field(x, matrix)
+        return _Prepared(self._matrix(graph, parameters))
 
     def field(
         self,
@@ -91,13 +90,30 @@ class Lorenz(System):
         graph: Graph,
         parameters: Mapping[str, Any],
     ) -> np.ndarray:
-        return _field(x, self._matrix(graph, parameters))
+        return _Prepared(self._matrix(graph, parameters))(t, x)
 
 
-def _field(x: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    moved = x.T  # (feature, node, trajectory): one matrix product serves all trajectories
-    out = (matrix @ moved.reshape(matrix.shape[0], -1)).reshape(moved.shape)
-    products = moved[0] * moved[1:]
-    out[1] -= products[1]
-    out[2] += products[0]
-    return out.T
+class _Prepared:
+    """The field with everything linear in one matrix; `into` writes into memory it is given."""
+
+    def __init__(self, matrix: np.ndarray) -> None:
+        self.matrix = matrix
+        self.products = np.empty((2, 0, 0))
+
+    def __call__(self, t: float, x: np.ndarray, u: np.ndarray | None = None) -> np.ndarray:
+        out = np.empty(x.shape, order="F")
+        self.into(t, x, u, out)
+        return out
+
+    def into(self, t: float, x: np.ndarray, u: np.ndarray | None, out: np.ndarray) -> None:
+        moved, rate = x.T, out.T  # (feature, node, trajectory): one product for all trajectories
+        if self.products.shape[1:] != moved.shape[1:]:
+            self.products = np.empty((2, *moved.shape[1:]))
+        rows = len(self.matrix)
+        np.dot(self.matrix, moved.reshape(rows, -1), out=rate.reshape(rows, -1))
+        xy, xz = self.products
+        np.multiply(moved[0], moved[1], out=xy)
+        np.multiply(moved[0], moved[2], out=xz)
+        second, third = rate[1], rate[2]
+        np.subtract(second, xz, out=second)
+        np.add(third, xy, out=third)
