@@ -30,10 +30,10 @@ class TrainConfig:
     """
 
     preset: str = "fast"
-    epochs: int = 100
+    epochs: int = 80
     updates: int | None = None
     time_budget: float | None = None
-    batch_size: int = 64
+    batch_size: int = 32
     learning_rate: float = 5e-3
     schedule: Schedule = "cosine"
     warmup: float = 0.03
@@ -41,7 +41,7 @@ class TrainConfig:
     rate_floor: float = 1e-6
     plateau_factor: float = 0.5
     patience: int = 500
-    clip: float = 500.0
+    clip: float = 1.0
     curriculum: tuple[tuple[int, float], ...] = ()
     average: float = 0.0
     training_noise: float = 0.0
@@ -122,13 +122,13 @@ PRESETS: dict[str, PresetChoice] = {
             "first_message": "mlp",
         },
         run={
-            "epochs": 100,
-            "batch_size": 128,
+            "epochs": 80,
+            "batch_size": 32,
             "learning_rate": 5e-3,
             "schedule": "cosine",
             "warmup": 0.03,
             "final_rate": 0.01,
-            "clip": 500.0,
+            "clip": 1.0,
             "curriculum": ((5, 0.4), (10, 0.3), (25, 0.15), (0, 0.15)),
         },
     ),

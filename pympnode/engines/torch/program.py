@@ -244,6 +244,7 @@ def _flattened(spec: ModelSpec) -> ModelSpec:
         controls=spec.controls * spec.bodies,
         attributes=spec.attributes * spec.bodies,
         messages="zero",
+        coupling="mixed",
         message=0,
         bodies=1,
     )

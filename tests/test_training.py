@@ -1,0 +1,389 @@
+"""The training loop: schedules, resume, files, Ctrl-C, divergence."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import pympnode
+from pympnode.config import TrainConfig, seconds
+from pympnode.errors import (
+    CheckpointDamaged,
+    InvalidOption,
+    PympnodeError,
+    RunLocked,
+    UnknownName,
+)
+from pympnode.training.schedule import learning_rate, plan
+
+SMALL: dict[str, Any] = dict(
+    system="kuramoto", nodes=6, topology="ring", trajectories=24, steps=12, kernel="eager",
+    hidden=8, batch_size=8, progress=False, dtype="float64",
+)  # fmt: skip
+
+
+# ---- schedules --------------------------------------------------------------------------------
+
+
+def count(horizon: int) -> int:
+    return 10 * (50 // horizon)
+
+
+def test_plan_gives_each_stage_its_share_of_the_updates() -> None:
+    config = TrainConfig(curriculum=((5, 0.4), (10, 0.3), (25, 0.15), (0, 0.15)))
+    laid = plan(config, 50, count, 200, None)
+    made = np.diff([0, *laid.last])
+    shares = {h: made[np.array(laid.horizon) == h].sum() / laid.updates for h in (5, 10, 25, 50)}
+    for horizon, share in ((5, 0.4), (10, 0.3), (25, 0.15), (50, 0.15)):
+        assert shares[horizon] == pytest.approx(share, abs=0.03)
+    assert list(laid.horizon) == sorted(laid.horizon)
+
+
+@pytest.mark.parametrize("updates", [1, 7, 99, 1000])
+def test_plan_of_updates_has_exactly_that_many(updates: int) -> None:
+    config = TrainConfig(curriculum=((5, 0.5), (0, 0.5)))
+    laid = plan(config, 50, count, 1, updates)
+    assert laid.updates == updates
+    assert all(b > a for a, b in zip(laid.last, laid.last[1:]))
+
+
+def test_learning_rate_warms_up_and_falls() -> None:
+    config = TrainConfig(learning_rate=1e-2, warmup=0.1, final_rate=0.01)
+    rates = np.array([learning_rate(config, i, 1000, 1.0) for i in range(1000)])
+    assert rates.argmax() in (99, 100) and rates.max() == pytest.approx(1e-2)
+    assert np.all(np.diff(rates[100:]) <= 0) and rates[-1] == pytest.approx(1e-4, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("90s", 90), ("10m", 600), ("1.5h", 5400), (600, 600), ("45", 45)]
+)
+def test_seconds(text: Any, value: float) -> None:
+    assert seconds(text) == value
+
+
+@pytest.mark.parametrize("text", ["ten", -1, 0, "5d", float("nan"), "1.2.3m"])
+def test_seconds_that_are_none(text: Any) -> None:
+    with pytest.raises(InvalidOption):
+        seconds(text)
+
+
+# ---- learning ---------------------------------------------------------------------------------
+
+
+def test_training_learns_and_keeps_the_best_weights() -> None:
+    result = pympnode.train(**SMALL, epochs=12)
+    losses = result.history.validation_loss.values
+    assert result.status == "completed" and result.best_loss == losses.min()
+    assert result.best_epoch == losses.argmin() + 1
+    assert result.best_loss < 0.7 * losses[0]
+    assert set(result.history.data_vars) >= {
+        "loss", "validation_loss", "gradient_norm", "learning_rate", "seconds",
+    }  # fmt: skip
+    assert np.all(np.diff(result.history.seconds) > 0)
+
+
+def test_same_seed_same_bits_other_seed_other_bits() -> None:
+    first = pympnode.train(**SMALL, epochs=2)
+    again = pympnode.train(**SMALL, epochs=2)
+    other = pympnode.train(**SMALL, epochs=2, seed=1)
+    np.testing.assert_array_equal(first.model.theta, again.model.theta)
+    assert not np.array_equal(first.model.theta, other.model.theta)
+
+
+def test_paper_preset_is_the_published_configuration() -> None:
+    result = pympnode.train(**{**SMALL, "hidden": None, "batch_size": None}, preset="paper", epochs=1)
+    spec = result.model.spec
+    assert (spec.message, spec.hidden, spec.depth) == (3, 32, 2)
+    assert (spec.messages, spec.coupling, spec.first_message) == ("state", "mixed", "zero")
+    assert spec.aggregation == "mean"
+    assert len(result.departures) == 2 and "Tsit5" in result.departures[0]
+    assert result.model.about["training"]["learning_rate"] == 1e-3
+    assert result.model.about["training"]["epochs"] == 1
+
+
+def test_time_budget_becomes_a_number_of_epochs() -> None:
+    began = time.perf_counter()
+    result = pympnode.train(**SMALL, time_budget=2)
+    assert result.status == "completed"
+    assert 0.3 < result.seconds < 12 and time.perf_counter() - began < 20
+    assert result.history.sizes["epoch"] > 1
+
+
+def test_mixed_sizes_train_together() -> None:
+    small = pympnode.simulate("kuramoto", nodes=4, topology="ring", trajectories=10, steps=8)
+    large = pympnode.simulate("kuramoto", nodes=7, topology="ring", trajectories=10, steps=8)
+    options = {k: SMALL[k] for k in ("kernel", "hidden", "batch_size", "progress", "dtype")}
+    result = pympnode.train(data=[small, large], epochs=3, **options)
+    assert result.status == "completed"
+    assert result.model.trained.nodes == (4, 7)
+    assert np.isfinite(result.model.rollout(large, check=False).state).all()
+
+
+def test_missing_values_leave_the_loss() -> None:
+    ds = pympnode.simulate("kuramoto", nodes=4, topology="ring", trajectories=12, steps=8)
+    gaps = np.random.default_rng(0).random(ds.state.shape) < 0.2
+    gaps[:, 0] = False
+    holed = ds.assign(state=ds.state.where(~gaps))
+    options = {k: SMALL[k] for k in ("kernel", "hidden", "batch_size", "progress", "dtype")}
+    with pytest.raises(PympnodeError, match="not finite"):
+        pympnode.train(data=holed, epochs=1, **options)
+    result = pympnode.train(data=holed, epochs=2, missing="mask", **options)
+    assert np.isfinite(result.history.loss).all()
+    # Only what is known is fitted: the noise-free model of the same call is as good there.
+    score = result.evaluate()
+    assert np.isfinite(score.rmse_z).all()
+
+
+def test_uneven_time() -> None:
+    ds = pympnode.simulate("kuramoto", nodes=4, topology="ring", trajectories=12, steps=16)
+    uneven = ds.isel(time=[0, 1, 2, 4, 5, 8, 9, 12, 16])
+    options = {k: SMALL[k] for k in ("kernel", "hidden", "batch_size", "progress", "dtype")}
+    result = pympnode.train(data=uneven, epochs=3, **options)
+    assert result.status == "completed"
+    assert result.model.rollout(uneven).time.values.tolist() == uneven.time.values.tolist()
+
+
+def test_a_diverging_run_stops_with_the_last_good_weights() -> None:
+    result = pympnode.train(**SMALL, epochs=40, learning_rate=1e200)
+    assert result.status == "diverged"
+    assert np.isfinite(result.model.theta).all()
+    assert "finite" in result.reason
+
+
+@pytest.mark.parametrize("family", ["l2s", "node"])
+def test_baselines_train(family: str) -> None:
+    result = pympnode.train(**SMALL, model=family, epochs=4)
+    losses = result.history.validation_loss.values
+    assert result.status == "completed" and losses.min() < losses[0]
+    assert result.evaluate(8).not_finite.sel(predictor="model") == 0
+
+
+# ---- fine-tuning ------------------------------------------------------------------------------
+
+
+def test_finetune_to_a_larger_system(tmp_path: Path) -> None:
+    parent = pympnode.train(**SMALL, epochs=3)
+    options = {**SMALL, "nodes": 9}
+    options.pop("hidden")
+    child = pympnode.finetune(parent, **options, epochs=2)
+    assert set(child.loaded) == set(parent.model.weights)
+    assert child.model.spec == parent.model.spec
+    assert child.model.state_scale.same(parent.model.state_scale)
+    refit = pympnode.finetune(parent.model, **options, epochs=1, normalisation="refit")
+    assert not refit.model.state_scale.same(parent.model.state_scale)
+    parent.model.save(tmp_path / "m.nc")
+    again = pympnode.finetune(tmp_path / "m.nc", **options, epochs=2)
+    np.testing.assert_array_equal(child.model.theta, again.model.theta)
+
+
+def test_finetune_loads_what_fits_and_says_so() -> None:
+    parent = pympnode.train(**SMALL, epochs=1)
+    options = {**SMALL, "hidden": 12}
+    child = pympnode.finetune(parent, **options, epochs=1)
+    assert set(child.loaded) < set(parent.model.weights) and child.loaded
+
+
+# ---- runs that stop and go on -------------------------------------------------------------------
+
+
+def test_resume_ends_with_the_same_bits(tmp_path: Path) -> None:
+    whole = pympnode.train(**SMALL, epochs=6)
+    run = tmp_path / "run"
+    stop_after(SMALL | {"epochs": 6, "run": run}, updates=17)
+    resumed = pympnode.train(**SMALL, epochs=6, run=run)
+    np.testing.assert_array_equal(resumed.model.theta, whole.model.theta)
+    np.testing.assert_array_equal(resumed.history.loss, whole.history.loss)
+    assert {p.name for p in run.iterdir()} == {
+        "config.toml", "checkpoints", "model.nc", "history.nc", "lock",
+    }  # fmt: skip
+    again = pympnode.train(**SMALL, epochs=6, run=run)
+    np.testing.assert_array_equal(again.model.theta, whole.model.theta)
+    np.testing.assert_array_equal(pympnode.load(run / "model.nc").theta, whole.model.theta)
+
+
+def stop_after(options: dict[str, Any], updates: int) -> None:
+    """Train as a script does and send it Ctrl-C after some updates."""
+    from pympnode.training import trainer
+
+    made = 0
+    original = trainer.Trainer._epoch
+
+    def counting(self: Any, state: Any, schedule: Any, adam: Any) -> bool:
+        loss = self.task.loss
+
+        def counted(theta: Any, batch: Any) -> Any:
+            nonlocal made
+            made += 1
+            if made == updates:
+                os.kill(os.getpid(), signal.SIGINT)
+            return loss(theta, batch)
+
+        self.task.loss = counted
+        try:
+            return original(self, state, schedule, adam)
+        finally:
+            self.task.loss = loss
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer.Trainer, "_epoch", counting)
+        with pytest.raises(KeyboardInterrupt):
+            pympnode.train(**options)
+    assert made >= updates
+
+
+def test_ctrl_c_in_a_notebook_returns_the_best_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pympnode.fitting._somebody_looks", lambda: True)
+    timer = threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT))
+    timer.start()
+    try:
+        result = pympnode.train(**SMALL, epochs=100_000)
+    finally:
+        timer.cancel()
+    assert result.status == "interrupted" and result.updates > 0
+    assert np.isfinite(result.model.theta).all() and "interrupted" in result.reason
+
+
+SCRIPT = """
+    import sys, pympnode
+    print("started", flush=True)
+    options = {options!r}
+    result = pympnode.train(**options, run=sys.argv[1])
+    import numpy
+    print(repr(result.model.theta.tobytes().hex()))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_run_killed_at_any_instant_continues_to_the_same_bits(
+    tmp_path: Path, number: int
+) -> None:
+    options = {**SMALL, "epochs": 40}
+    script = tmp_path / "script.py"
+    patch = (
+        "from pympnode.training import trainer\n"
+        "f = trainer.Trainer.__init__.__kwdefaults__\n"
+        "f['checkpoint_seconds'] = 0.0\n"
+    )
+    script.write_text(patch + textwrap.dedent(SCRIPT.format(options=options)))
+    run = tmp_path / "run"
+    moments = np.random.default_rng(3).uniform(0.3, 1.2, 3)
+    for moment in moments:
+        process = subprocess.Popen(
+            [sys.executable, str(script), str(run)],
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        )  # fmt: skip
+        assert process.stdout is not None
+        assert process.stdout.readline() == "started\n"
+        checkpoints = run / "checkpoints"
+        before = set(checkpoints.glob("*.nc")) if checkpoints.exists() else set()
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:
+            if checkpoints.exists() and set(checkpoints.glob("epoch-*.nc")) - before:
+                break
+            time.sleep(0.02)
+        time.sleep(float(moment) * 0.2)
+        process.send_signal(number)
+        process.wait(timeout=60)
+    final = subprocess.run(
+        [sys.executable, str(script), str(run)], capture_output=True, text=True, check=True
+    )
+    whole = pympnode.train(**options)
+    assert whole.model.theta.tobytes().hex() in final.stdout
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    options = SMALL | {"epochs": 6, "run": run}
+    with pytest.MonkeyPatch.context() as patch:
+        from pympnode.training.trainer import Trainer
+
+        patch.setitem(Trainer.__init__.__kwdefaults__, "checkpoint_seconds", 0.0)
+        stop_after(options, updates=20)
+    checkpoints = sorted((run / "checkpoints").glob("*.nc"))
+    assert len(checkpoints) == 2
+    data = checkpoints[-1].read_bytes()
+    checkpoints[-1].write_bytes(data[: len(data) // 3])
+    with pytest.warns(CheckpointDamaged, match="the one before"):
+        resumed = pympnode.train(**options)
+    np.testing.assert_array_equal(
+        resumed.model.theta, pympnode.train(**SMALL, epochs=6).model.theta
+    )
+
+
+def test_a_run_folder_serves_one_call_and_one_writer(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    pympnode.train(**SMALL, epochs=1, run=run)
+    with pytest.raises(InvalidOption, match="another call") as caught:
+        pympnode.train(**SMALL, epochs=2, run=run)
+    assert "training.epochs was 1, is 2" in str(caught.value)
+    from pympnode.training.checkpoint import Run
+
+    held = Run(tmp_path / "other", {"a": 1})
+    try:
+        with pytest.raises(RunLocked):
+            Run(tmp_path / "other", {"a": 1})
+    finally:
+        held.close()
+    Run(tmp_path / "other", {"a": 1}).close()
+
+
+# ---- bad input --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"system": "kuramotto"}, "did you mean 'kuramoto'"),
+        ({"topology": "BAA"}, "did you mean 'BA'"),
+        ({"epoch": 3}, "did you mean 'epochs'"),
+        ({"preset": "fats"}, "did you mean 'fast'"),
+        ({"messages": "stat"}, "did you mean 'state'"),
+        ({"kernel": "numbaa"}, "did you mean 'numba'"),
+        ({"engine": "torhc"}, "did you mean 'torch'"),
+        ({"dtype": "float16"}, "float32"),
+    ],
+)
+def test_unknown_names_suggest_the_closest(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(UnknownName, match=words):
+        pympnode.train(**{**SMALL, "epochs": 1, **options})
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"trajectories": 0},
+        {"steps": 0},
+        {"dt": -0.1},
+        {"epochs": 0},
+        {"epochs": 2, "updates": 3},
+        {"batch_size": 0},
+        {"split": 0.0},
+        {"split": 1.5},
+        {"learning_rate": -1.0},
+        {"message_size": 0},
+        {"hidden": 0},
+        {"nodes": 3, "topology": ("WS", {"k": 7})},
+        {"device": "quantum"},
+        {"time_budget": "soon", "epochs": None},
+    ],
+)
+def test_impossible_options_are_refused_in_words(options: dict[str, Any]) -> None:
+    with pytest.raises(PympnodeError) as caught:
+        pympnode.train(**{**SMALL, "epochs": 1, **options})
+    assert caught.value.got is not None
+    assert caught.value.allowed is not None or caught.value.fix is not None
+
+
+def test_neither_system_nor_data() -> None:
+    with pytest.raises(InvalidOption, match="a system or data"):
+        pympnode.train()
