@@ -9,7 +9,12 @@ from pympnode.data.integrate import integrate
 from pympnode.graphs import Graph, resolve
 from pympnode.systems import get
 
-SYSTEMS = {"kuramoto": "kuramoto", "gene": "gene", "lorenz": "lorenz"}
+SYSTEMS = {
+    "kuramoto": "kuramoto",
+    "gene": "gene",
+    "lorenz": "lorenz",
+    "pendulum": "coupled_pendulum",
+}
 
 
 @pytest.mark.parametrize("method", ["dop853", "dopri5"])
@@ -31,7 +36,7 @@ def test_reference_trajectories_to_1e_9(reference_dir, method):
             overrides["coupling"] = content[f"{name}_H"].reshape(nodes, 3, nodes, 3)
         if family == "kuramoto":
             overrides["frequency"] = content["omega"]
-        if f"{name}_adjacency" in content:
+        if f"{name}_adjacency" in content:  # Lorenz and the two pendula are joined pairwise
             graph = Graph.from_adjacency(content[f"{name}_adjacency"])
         else:
             graph = resolve("complete", nodes)

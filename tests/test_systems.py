@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pympnode.data.generate import generate
 from pympnode.errors import InvalidOption, UnknownName
 from pympnode.graphs import Graph, resolve
 from pympnode.graphs.instances import published_omega
@@ -78,7 +79,7 @@ def test_uncoupled_nodes_feel_nobody_and_coupled_ones_do(name):
     if system.controls:
         u = np.zeros((1, nodes, len(system.controls)))
     moved = x.copy()
-    moved[:, 0] *= 0.9
+    moved[:, 0] += 0.1
     for variant, feels in ((system.uncoupled, False), (system, graph.edges > 0)):
         before = variant.field(0.0, x, u, graph, parameters)
         after = variant.field(0.0, moved, u, graph, parameters)
@@ -188,3 +189,93 @@ def test_registry_suggests_registers_and_refuses(monkeypatch):
         register(type("Other", (Decay,), {"name": "gene"}))
     with pytest.raises(InvalidOption, match="name"):
         register(System())
+
+
+def test_heat_is_conserved_and_evens_out():
+    graph = resolve("BA", 16, system="gene")
+    made = generate("heat", graph, None, 4, steps=200, dt=0.1)
+    total = made.x.sum(axis=(2, 3))
+    # every Runge-Kutta step keeps a linear invariant to rounding, about 16 * 50 * eps a stage
+    assert np.abs(total - total[:, :1]).max() < 1e-9
+    assert np.ptp(made.x[:, -1], axis=1).max() < 1e-2 * np.ptp(made.x[:, 0], axis=1).min()
+    assert made.parameters["diffusivity"] == 1 / graph.mean_degree
+
+
+def test_a_single_pendulum_keeps_its_energy():
+    made = generate("pendulum", resolve("none", 1), None, 8, steps=200)
+    energy = get("pendulum").observables["energy"](made.x, made.graph, made.parameters)
+    # 200 steps of at most 1e-8 in the state, times the slope of the energy (about 30 J a radian)
+    assert np.abs(energy - energy[:, :1]).max() < 200 * 1e-8 * 30
+
+
+def test_coupled_pendulum_is_the_published_balance(rng):
+    x = rng.uniform(-0.7, 0.7, (5, 2, 2))
+    (a, b), (va, vb) = x[..., 0].T, x[..., 1].T
+    m, length, k, g = 1.0, 1.5, 2.0, 9.81
+
+    def acceleration(own, v, other):
+        force = np.sin(own) * (m * (length * v**2 - g) - k * length) + k * length * np.sin(other)
+        return force / (m * length * np.cos(own))
+
+    expected = np.stack(
+        [np.stack([va, acceleration(a, va, b)], 1), np.stack([vb, acceleration(b, vb, a)], 1)], 1
+    )
+    result = field_of("coupled_pendulum", x, resolve("path", 2))
+    np.testing.assert_allclose(result, expected, rtol=0, atol=1e-13)
+
+
+def test_diagonal_lorenz_gains_its_own_state(rng):
+    x = rng.uniform(-1, 1, (2, 3, 3))
+    graph = resolve("none", 3)
+    plain = field_of("lorenz", x, graph, {"coupling": "none"})
+    np.testing.assert_allclose(field_of("lorenz_diagonal", x, graph) - plain, x, atol=1e-13)
+
+
+def test_controlled_kuramoto_adds_its_input_to_every_phase(rng):
+    x, u = rng.uniform(-1, 1, (2, 5, 3)), rng.normal(size=(2, 5, 1))
+    with_input = field_of("kuramoto_controlled", x, PATH, u=u)
+    np.testing.assert_allclose(with_input - field_of("kuramoto", x, PATH), 0 * x + u, atol=1e-14)
+    times = np.arange(51) * 0.05
+    drawn = get("kuramoto_controlled").sample_controls(rng, 1000, times)
+    assert drawn.shape == (51, 1000, 1) and np.abs(drawn).max() < 0.5 + 3 * 0.75
+    assert np.abs(drawn.mean()) < 0.1 and np.abs(np.diff(drawn, axis=0)).max() < 3 * 0.75 * 6 * 0.05
+
+
+def test_hot_spots_are_three_rectangles_on_the_grid():
+    for nodes in (16, 64):
+        for seed in range(20):
+            x = get("gene_hot_spots").initial(np.random.default_rng(seed), nodes)
+            values = np.unique(x[x > 0])
+            assert x.shape == (nodes, 1) and 1 <= values.size <= 3
+            assert values.min() >= 30 and values.max() <= 50
+            assert (x > 0).sum() <= nodes / 2
+
+
+def test_phase_difference_is_wrapped():
+    graph = resolve("path", 2)
+    x = np.array([[0.1, 0.0, 3.0], [2 * np.pi - 0.1, 0.5, -3.0]])
+    value = get("kuramoto").observables["phase_difference"](x, graph, {})
+    assert value == pytest.approx((0.2 + 0.5 + 2 * np.pi - 6.0) / 3)
+
+
+def test_nodes_and_graphs_may_differ():
+    system, five = get("kuramoto"), resolve("BA", 10, graphs=5, system="kuramoto")
+    own = system.resolve_parameters({"frequency": "per_graph"}, five)
+    for i in range(5):
+        assert np.array_equal(
+            system.parameters_of_graph(own, five, i)["frequency"], published_omega(i + 1)
+        )
+    square = resolve("BA", 5, graphs=5, system="kuramoto")  # as many graphs as nodes
+    own = system.resolve_parameters({"frequency": "per_graph"}, square)
+    assert np.ptp(system.parameters_of_graph(own, square, 3)["frequency"], axis=0).max() == 0
+    with pytest.raises(InvalidOption, match="five"):
+        system.resolve_parameters({"frequency": "per_graph"}, resolve("path", 4, graphs=6))
+    each = system.resolve_parameters({"frequency": "heterogeneous"}, PATH)
+    assert system.attribute_array(each, PATH).shape == (5, 3)
+    x = np.zeros((1, 5, 3))
+    assert np.array_equal(system.field(0, x, None, PATH, each)[0], each["frequency"])
+    gene = get("gene")
+    decay = gene.resolve_parameters({"decay": "heterogeneous"}, PATH)
+    assert gene.attribute_array(decay, PATH).shape == (5, 1)
+    alone = gene.field(0, np.ones((1, 5, 1)), None, PATH.without_edges, decay)
+    assert np.array_equal(alone[0, :, 0], -decay["decay"])

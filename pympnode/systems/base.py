@@ -149,7 +149,11 @@ class System:
         self, graph: Graph, parameters: Mapping[str, Any]
     ) -> Callable[[float, np.ndarray, np.ndarray | None], np.ndarray]:
         """``f(t, x, u)`` for one graph and one set of parameters; a child may prepare work here."""
-        return lambda t, x, u=None: self.field(t, x, u, graph, parameters)
+
+        def bound(t: float, x: np.ndarray, u: np.ndarray | None = None) -> np.ndarray:
+            return self.field(t, x, u, graph, parameters)
+
+        return bound
 
     # ---- what it gets from here ---------------------------------------------------------------
 
@@ -222,7 +226,8 @@ class System:
         nodes = int(graph.nodes[0])
         columns = []
         for name in self.node_attributes:
-            if "node" in self.parameter_dims(name, parameters[name], graph):
+            dims = self.parameter_dims(name, parameters[name], graph)
+            if "node" in dims and "graph" not in dims:
                 columns.append(np.reshape(parameters[name], (nodes, -1)))
         return np.concatenate(columns, axis=1) if columns else None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
 
@@ -91,6 +92,31 @@ class Lorenz(System):
         parameters: Mapping[str, Any],
     ) -> np.ndarray:
         return _Prepared(self._matrix(graph, parameters))(t, x)
+
+
+def _identity(graph: Graph) -> np.ndarray:
+    k = int(graph.nodes[0])
+    return np.eye(3 * k).reshape(k, 3, k, 3)
+
+
+class DiagonalLorenz(Lorenz):
+    """Lorenz attractors that do not feel each other: H is the identity, and there are no edges.
+
+    Each state is driven by itself (x' gains x, and so on), as in the public code's variant.
+    """
+
+    name = "lorenz_diagonal"
+    title = "Lorenz attractors, each driven by itself alone"
+    parameters: ClassVar[Mapping[str, Parameter]] = {
+        **Lorenz.parameters,
+        "coupling": replace(
+            Lorenz.parameters["coupling"],
+            default="identity",
+            source="MP-NODE public code, diagonal variant",
+            named={**Lorenz.parameters["coupling"].named, "identity": _identity},
+        ),
+    }
+    default_topology = "none"
 
 
 class _Prepared:

@@ -10,9 +10,15 @@ from pympnode.systems.base import System
 _BUILT_IN = {
     "coulomb": "coulomb:Coulomb",
     "gravity": "gravity:Gravity",
+    "coupled_pendulum": "pendulum:CoupledPendulum",
     "gene": "gene:Gene",
+    "gene_hot_spots": "gene:GeneHotSpots",
+    "heat": "heat:Heat",
     "kuramoto": "kuramoto:Kuramoto",
+    "kuramoto_controlled": "kuramoto:ControlledKuramoto",
     "lorenz": "lorenz:Lorenz",
+    "lorenz_diagonal": "lorenz:DiagonalLorenz",
+    "pendulum": "pendulum:Pendulum",
 }
 _OWN: dict[str, System] = {}
 
