@@ -90,7 +90,7 @@ def unpack_particles(
     first: int = 0,
     about: Mapping[str, Any] | None = None,
 ) -> xr.Dataset:
-    """A particle dataset of arrays (or lazy variables); trajectories are numbered from ``first``."""
+    """A particle dataset of arrays; trajectories are numbered from ``first``."""
     trajectories, _, particles, dims = position.shape
     variables: dict[str, Any] = {
         POSITION: (PARTICLE_DIMS, position, {"units": UNITS[POSITION]}),

@@ -323,7 +323,8 @@ def _recipe(
     )
     if not (np.isfinite(recipe.dt) and recipe.dt > 0):
         raise InvalidOption("dt must be positive", got=repr(dt), allowed="> 0")
-    recipe.labels()  # refuses an impossible split now
+    if split is not None:
+        split_trajectories(1, split)  # refuses an impossible share now
     return recipe, given, system
 
 

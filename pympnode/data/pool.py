@@ -25,6 +25,7 @@ import numpy as np
 import xarray as xr
 
 from pympnode import particle_schema, storage
+from pympnode.data.particles import Given, Progress, Recipe
 from pympnode.data.parts import (
     INDEX,
     Index,
@@ -34,8 +35,7 @@ from pympnode.data.parts import (
     require_disk,
     write_index,
 )
-from pympnode.data.particles import Given, Progress, Recipe
-from pympnode.errors import InvalidData, IntegrationFailed, RunLocked
+from pympnode.errors import IntegrationFailed, InvalidData, RunLocked
 from pympnode.graphs.capacity import in_words
 
 log = logging.getLogger("pympnode.data")

@@ -9,8 +9,8 @@ import json
 import sys
 from pathlib import Path
 
-from pympnode.data.parts import read_index
 from pympnode.data.particles import Given, Recipe, trajectory
+from pympnode.data.parts import read_index
 from pympnode.data.pool import BUILDING, read_given, write_single
 from pympnode.errors import MissingFile, PympnodeError
 from pympnode.systems.particles import ParticleState

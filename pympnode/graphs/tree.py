@@ -67,9 +67,7 @@ def hierarchy(
             levels = min(levels, _deepest(len(counts), dims))
     _check_levels(levels, len(counts), dims)
     if split_above is not None and split_above < 1:
-        raise InvalidOption(
-            "a cell splits above so many particles", got=split_above, allowed=">= 1"
-        )
+        raise InvalidOption("split_above counts particles", got=split_above, allowed=">= 1")
 
     graph = _graph_of(counts, device)
     with torch.no_grad():
@@ -194,7 +192,7 @@ def _attribute(value: Any, flat: Tensor, name: str, like: Tensor | None = None) 
 def _sides(box: Any, graphs: int) -> tuple[list[float] | None, bool]:
     """Side of each graph's box, or None for open space."""
     if isinstance(box, Tensor) or (isinstance(box, Sequence) and not isinstance(box, str)):
-        boxes = [as_box(float(side)) for side in box]
+        boxes = [as_box(side if isinstance(side, Box) else float(side)) for side in box]
         if len(boxes) != graphs:
             raise InvalidOption(
                 "one box a graph", got=f"{len(boxes)} boxes", allowed=f"{graphs}, or one for all"

@@ -230,7 +230,10 @@ class ParticleSystem(System):
         if self.charged:
             if state.charge is None:
                 raise InvalidData(
-                    f"{self.name} needs charges", got="no charge", fix="pass charge (particle,)"
+                    f"{self.name} needs charges",
+                    got="no charge",
+                    allowed="one a particle",
+                    fix="pass charge (particle,)",
                 )
             charge = _column(state.charge, "charge", (count,))
             _finite("charge", charge)

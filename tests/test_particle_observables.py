@@ -1,0 +1,115 @@
+"""Energies, momentum and errors on cases that can be worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from pympnode.data.particles import simulate_particles
+from pympnode.errors import InvalidData
+from pympnode.evaluation.particles import observe, particle_errors, potential_energy
+from pympnode.particle_schema import unpack_particles
+
+
+def two_bodies(system, **options):
+    position = np.array([[[[-2.5, 0.0], [2.5, 0.0]]] * 3])
+    velocity = np.array([[[[1.0, 0.0], [0.0, -2.0]]] * 3])
+    about = {"system": system, "parameters": {"side": 8.0, "constant": 3.0, "softening": 0.5}}
+    return unpack_particles(
+        position, velocity, np.array([[1.0, 2.0]]), np.arange(3.0), about=about, **options
+    )
+
+
+def test_two_bodies_by_hand():
+    """Nearest image: 3 apart, not 5; softened with 0.5."""
+    seen = observe(two_bodies("gravity"))
+    assert seen["kinetic"].values[0] == pytest.approx([0.5 + 4.0] * 3)
+    assert seen["potential"].values[0] == pytest.approx([-3 * 1 * 2 / np.sqrt(9.25)] * 3)
+    assert np.allclose(seen["energy"], seen["kinetic"] + seen["potential"])
+    assert seen["momentum"].values[0, 0] == pytest.approx([1.0, -4.0])
+    charged = observe(two_bodies("coulomb", charge=np.array([[1.0, -0.5]])))
+    assert charged["potential"].values[0, 0] == pytest.approx(3 * -0.5 / np.sqrt(9.25))
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("side", [None, 9.0])
+@pytest.mark.parametrize("tile", [None, 7])
+def test_tiled_potential_is_the_compiled_one(dims, side, tile):
+    ds = simulate_particles(
+        "coulomb", particles=50, trajectories=1, steps=1, dims=dims, parameters={"side": side}
+    )
+    x, q = (torch.from_numpy(ds[n].values[0]) for n in ("position", "charge"))
+    ours = potential_energy(x[0], q, side, factor=2.0, tile=tile)
+    expected = float(observe(ds)["potential"][0, 0])
+    scale = 2.0 * float(q.abs().sum() ** 2) / 0.2
+    assert float(ours) == pytest.approx(expected, abs=1e-14 * scale)
+
+
+def test_errors_by_hand():
+    truth = two_bodies("gravity")
+    prediction = truth.copy(deep=True)
+    prediction["position"][0, 1:, 0, 0] += 0.3
+    prediction["position"][0, 2, 0, 1] += 8.0  # a whole box is no error
+    prediction["velocity"][0, 2, 1, 1] += 0.1
+    errors = particle_errors(prediction, truth)
+    assert float(errors["rmse_position"]) == pytest.approx(np.sqrt(2 * 0.09 / 8))
+    assert float(errors["rmse_velocity"]) == pytest.approx(np.sqrt(0.01 / 8))
+    assert float(errors["rmse_state"]) == pytest.approx(np.sqrt((2 * 0.09 + 0.01) / 16))
+    assert errors["rmse_position_at"].values == pytest.approx([np.sqrt(0.09 / 4)] * 2)
+    h0 = 4.5 - 6 / np.sqrt(9.25)
+    seen = observe(prediction)["energy"].values[0]
+    assert seen[0] == pytest.approx(h0)
+    assert float(errors["energy_error"]) == pytest.approx(abs((seen[2] - h0) / h0))
+    assert float(errors["energy_error_per_particle"]) == pytest.approx(abs(seen[2] - h0) / 2)
+    assert float(errors["momentum_error"]) == pytest.approx(2 * 0.1 / 2)
+    assert int(errors["not_finite"]) == 0
+
+
+def test_published_rmse_wraps_velocities_and_counts_the_charge_column():
+    truth = two_bodies("coulomb", charge=np.ones((1, 2)))
+    prediction = truth.copy(deep=True)
+    prediction["velocity"][0, 1:] += 8.0  # a whole box: no error in the published number
+    errors = particle_errors(prediction, truth)
+    assert float(errors["rmse_published"]) == 0.0
+    assert float(errors["rmse_velocity"]) == pytest.approx(8.0)
+    prediction = truth.copy(deep=True)
+    prediction["position"][0, 1:] += 0.2
+    errors = particle_errors(prediction, truth)
+    assert float(errors["rmse_published"] / errors["rmse_state"]) == pytest.approx(np.sqrt(4 / 5))
+
+
+def test_energy_per_particle_does_not_blow_up():
+    """H_0 = 0: the published relative error is infinite, the absolute one is not."""
+    about = {"system": "coulomb", "parameters": {"side": None, "constant": 1.0, "softening": 0.2}}
+    position = np.zeros((1, 2, 2, 2))
+    position[:, :, 1, 0] = [[1.0, 2.0]]
+    speed = np.sqrt(1 / np.sqrt(1.04))
+    velocity = np.zeros((1, 2, 2, 2))
+    velocity[:, :, :, 0] = speed
+    ds = unpack_particles(
+        position, velocity, np.ones((1, 2)), [0.0, 1.0], charge=np.array([[1.0, -1.0]]), about=about
+    )
+    errors = particle_errors(ds, ds)
+    assert float(errors["energy_error"]) > 1e12
+    expected = (1 / np.sqrt(1.04) - 1 / np.sqrt(4.04)) / 2
+    assert float(errors["energy_error_per_particle"]) == pytest.approx(expected)
+
+
+def test_rollouts_that_are_not_finite_are_counted_and_left_out():
+    truth = simulate_particles("gravity", particles=6, trajectories=3, steps=4)
+    prediction = truth.copy(deep=True)
+    prediction["position"][1, 2:] = np.nan
+    errors = particle_errors(prediction, truth)
+    assert int(errors["not_finite"]) == 1 and float(errors["rmse_state"]) == 0.0
+    prediction["velocity"][:, 4] = np.inf
+    errors = particle_errors(prediction, truth)
+    assert int(errors["not_finite"]) == 3 and np.isnan(float(errors["rmse_state"]))
+
+
+def test_datasets_that_do_not_match_are_refused():
+    truth = simulate_particles("gravity", particles=6, trajectories=3, steps=4)
+    with pytest.raises(InvalidData, match="differ in time"):
+        particle_errors(truth.isel(time=slice(3)), truth)
+    with pytest.raises(InvalidData, match="need a step"):
+        particle_errors(truth.isel(time=[0]), truth.isel(time=[0]))
