@@ -1,0 +1,177 @@
+"""The two presets at equal CPU time: what is held out, and zero-shot on other graphs and sizes.
+
+    python benchmarks/presets.py                      # 60 s of CPU time a run, three seeds: 20 minutes
+    python benchmarks/presets.py --seconds 10 --seeds 1 --systems kuramoto
+
+Both presets run on the same data with the same code and kernel, one thread. `fast` gets a time
+budget; `paper` gets as many updates as fill the CPU time that `fast` then took, by its own measured
+CPU time an update. Errors are the training loss (Huber in z units of the training data, summed over
+features and times, mean over nodes and trajectories) on test sets that no choice was made on. The rows
+"persistence" and "uncoupled" stand beside. Writes benchmarks/results/presets.{json,md}.
+"""
+
+from __future__ import annotations
+
+import os
+
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+
+import argparse
+import json
+import platform
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import pympnode
+
+RESULTS = Path(__file__).parent / "results"
+TEST_SEED = 20_250_101
+
+SYSTEMS: dict[str, dict[str, Any]] = {
+    "kuramoto": {
+        "title": "Kuramoto10 BA",
+        "train": dict(system="kuramoto", topology="BA"),
+        "transfer": {
+            "ER, 5 edges": dict(topology=("ER", {"m": 5}), nodes=10),
+            "WS": dict(topology="WS", nodes=10),
+            "BA(20,9)": dict(topology=("BA", {"k": 9}), nodes=20),
+            "BA(6,3)": dict(topology=("BA", {"k": 3}), nodes=6),
+        },
+    },
+    "gene": {
+        "title": "gene16 BA",
+        "train": dict(system="gene", topology="BA", nodes=16),
+        "transfer": {
+            "BA64": dict(topology="BA", nodes=64),
+            "ER64": dict(topology="ER", nodes=64),
+            "WS64": dict(topology="WS", nodes=64),
+        },
+    },
+    "lorenz": {
+        "title": "Lorenz3",
+        "train": dict(system="lorenz", nodes=3),
+        "transfer": {},
+    },
+}
+
+
+def cpu(function: Any) -> tuple[Any, float]:
+    """What ``function`` returns, and the CPU seconds it took."""
+    start = time.process_time()
+    return function(), time.process_time() - start
+
+
+def losses(model: pympnode.Model, ds: Any) -> dict[str, float]:
+    """Loss of the model and of the baselines on one test set."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", pympnode.PympnodeWarning)
+        score = pympnode.evaluate(model, ds)
+    return {str(p): float(score.loss.sel(predictor=p)) for p in score.predictor.values}
+
+
+def compare(key: str, seed: int, seconds: float) -> dict[str, Any]:
+    """Train both presets on one system and seed, and test both everywhere."""
+    about = SYSTEMS[key]
+    name = about["train"]["system"]
+    common = dict(**about["train"], seed=seed, progress=False)
+    tests = {"held out": pympnode.simulate(
+        **about["train"], trajectories=300, seed=TEST_SEED + seed, split=None
+    )}
+    for title, where in about["transfer"].items():
+        tests[title] = pympnode.simulate(
+            name, **where, trajectories=100, seed=TEST_SEED + seed, graph_seed=101 + seed, split=None
+        )
+    # Kernels compile and data are made once, outside of what is compared.
+    pympnode.train(**common, updates=12)
+    pympnode.train(**common, preset="paper", updates=12)
+    _, base = cpu(lambda: pympnode.train(**common, preset="paper", updates=6))
+    _, more = cpu(lambda: pympnode.train(**common, preset="paper", updates=66))
+    fast, fast_cpu = cpu(lambda: pympnode.train(**common, time_budget=seconds))
+    updates = max(6, round((fast_cpu - base) / ((more - base) / 60)))
+    paper, paper_cpu = cpu(lambda: pympnode.train(**common, preset="paper", updates=updates))
+    out: dict[str, Any] = {
+        "system": about["title"],
+        "seed": seed,
+        "cpu_seconds": {"fast": fast_cpu, "paper": paper_cpu},
+        "updates": {"fast": fast.updates, "paper": paper.updates},
+        "kernel": fast.kernel,
+        "loss": {},
+    }
+    for title, ds in tests.items():
+        of_fast, of_paper = losses(fast.model, ds), losses(paper.model, ds)
+        out["loss"][title] = {**of_fast, "fast": of_fast["model"], "paper": of_paper["model"]}
+        out["loss"][title].pop("model")
+    print(json.dumps(out), flush=True)
+    return out
+
+
+def geometric(values: list[float]) -> float:
+    return float(np.exp(np.mean(np.log(values))))
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Markdown: a row a test set, geometric means over seeds, ratio with its smallest seed."""
+    lines = [
+        "| system | test set | paper | fast | ratio | smallest of the seeds | uncoupled | "
+        "persistence | CPU s paper / fast |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for system in dict.fromkeys(row["system"] for row in rows):
+        mine = [row for row in rows if row["system"] == system]
+        transfer = []
+        for title in mine[0]["loss"]:
+            of = {
+                who: [row["loss"][title][who] for row in mine]
+                for who in ("paper", "fast", "uncoupled", "persistence")
+            }
+            ratios = [p / f for p, f in zip(of["paper"], of["fast"])]
+            if title != "held out":
+                transfer += ratios
+            spent = " / ".join(
+                f"{np.mean([row['cpu_seconds'][who] for row in mine]):.0f}"
+                for who in ("paper", "fast")
+            )
+            lines.append(
+                f"| {system} | {title} | {geometric(of['paper']):.3g} | "
+                f"{geometric(of['fast']):.3g} | {geometric(ratios):.3g}x | {min(ratios):.3g}x | "
+                f"{geometric(of['uncoupled']):.3g} | {geometric(of['persistence']):.3g} | {spent} |"
+            )
+        if transfer:
+            lines.append(
+                f"| {system} | all zero-shot columns | | | {geometric(transfer):.3g}x | "
+                f"{min(transfer):.3g}x | | | |"
+            )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60.0, help="time budget of a fast run")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS))
+    parser.add_argument("--out", type=Path, default=RESULTS / "presets")
+    options = parser.parse_args()
+    rows = [
+        compare(key, seed, options.seconds)
+        for key in options.systems
+        for seed in range(options.seeds)
+    ]
+    text = table(rows)
+    header = (
+        f"Presets at equal CPU time: budget {options.seconds:g} s, {options.seeds} seeds, one thread, "
+        f"{platform.machine()}, Python {platform.python_version()}, pympnode {pympnode.__version__}. "
+        "Losses are geometric means over seeds.\n\n"
+    )
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.with_suffix(".json").write_text(json.dumps(rows, indent=1) + "\n")
+    options.out.with_suffix(".md").write_text(header + text + "\n")
+    print(header + text)
+
+
+if __name__ == "__main__":
+    main()
