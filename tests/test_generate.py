@@ -7,7 +7,13 @@ import pytest
 
 from pympnode.data.generate import BLOCK, generate, rng_of, split_trajectories
 from pympnode.data.normalise import Normalisation
-from pympnode.errors import IntegrationFailed, InvalidData, InvalidOption, UnknownName
+from pympnode.errors import (
+    IntegrationFailed,
+    InvalidData,
+    InvalidOption,
+    NotEnoughMemory,
+    UnknownName,
+)
 from pympnode.graphs import Graph, resolve
 from pympnode.systems import System, Variable
 
@@ -135,6 +141,7 @@ def test_a_failure_is_raised_only_when_its_trajectory_was_asked_for():
     [
         ({"trajectories": 0}, InvalidOption),
         ({"trajectories": 2.5}, InvalidOption),
+        ({"trajectories": 10**12}, NotEnoughMemory),
         ({"seed": -1}, InvalidOption),
         ({"steps": 0}, InvalidOption),
         ({"dt": -0.1}, InvalidOption),

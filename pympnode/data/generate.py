@@ -22,6 +22,7 @@ import numpy as np
 
 from pympnode.data.integrate import Solution, integrate
 from pympnode.errors import IntegrationFailed, InvalidData, InvalidOption
+from pympnode.graphs.capacity import require_bytes
 from pympnode.graphs.graph import Graph
 from pympnode.systems.base import System
 from pympnode.systems.registry import get
@@ -124,6 +125,12 @@ def generate(
         initial = _fit(initial, (trajectories, nodes, system.features), "initial")
     given = _given_controls(controls, system, trajectories, time, nodes)
 
+    values = time.size * nodes * (system.features + len(system.controls))
+    require_bytes(
+        8 * values * (trajectories + 2 * BLOCK),
+        f"a dataset of {trajectories} trajectories",
+        fix="make it in parts with first=, or ask for fewer trajectories or steps",
+    )
     x = np.empty((trajectories, time.size, nodes, system.features))
     u = (
         np.empty((trajectories, time.size, nodes, len(system.controls)))

@@ -12,6 +12,7 @@ _HOME = {
     "Variable": "base",
     "get": "registry",
     "names": "registry",
+    "own_system": "own",
     "register": "registry",
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from html import escape
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -249,6 +250,17 @@ class System:
             "control": len(self.controls),
         }
         return tuple(size[dim] for dim in dims)
+
+    def _repr_html_(self) -> str:
+        def cells(*texts: object) -> str:
+            return "".join(f"<td>{escape(str(text))}</td>" for text in texts)
+
+        rows = [("state", v.name, v.unit, "") for v in self.state]
+        rows += [("control", v.name, v.unit, "") for v in self.controls]
+        rows += [("parameter", n, p.unit, p.source) for n, p in self.parameters.items()]
+        body = "".join(f"<tr>{cells(*row)}</tr>" for row in rows)
+        head = "<tr><th></th><th>name</th><th>unit</th><th>source</th></tr>"
+        return f"<b>{escape(self.name)}</b>: {escape(self.title)}<table>{head}{body}</table>"
 
     def __repr__(self) -> str:
         state = ", ".join(self.feature_names)
