@@ -112,6 +112,7 @@ def test_a_graph_may_be_given_in_any_common_form():
         assert resolve(form, 3).same(expected)
     assert resolve(edges, 5).nodes.tolist() == [5]  # two isolated nodes more
     assert resolve([nx.path_graph(3), expected]).graphs == 2
+    assert resolve([nx.path_graph(3), expected], graphs=1).graphs == 2
     assert resolve(nx.path_graph(3), graphs=4).graphs == 4
 
 

@@ -169,7 +169,7 @@ def _given(topology: Any, nodes: int | None) -> Graph:
 def resolve(
     topology: Any,
     nodes: int | None = None,
-    graphs: int | None = None,
+    graphs: int = 1,
     graph_seed: int = PUBLISHED_SEED,
     system: Any = None,
 ) -> Graph:
@@ -179,7 +179,7 @@ def resolve(
         graph, a list of undirected pairs, a square adjacency (row sends to column), a `Graph`, or a
         list of graphs.
     nodes: needed for a name; checked against, or completing (isolated nodes), a given graph.
-    graphs: how many to draw (default 1).
+    graphs: how many to draw; a given graph is repeated, several given ones are taken as they are.
     graph_seed: a published graph is used where one is shipped: with ``graphs=1`` the one of that
         seed (42, 1 to 5), with more graphs and seed 42 those of seeds 1 to 5, which make up the
         published five-graph datasets (a sixth is drawn). Every other graph comes from networkx with
@@ -188,7 +188,7 @@ def resolve(
     Raises InvalidGraph, InvalidOption and UnknownName.
     """
     family = system if isinstance(system, str) else getattr(system, "graph_family", "")
-    count = 1 if graphs is None else _check_count("graphs", graphs, 1)
+    count = _check_count("graphs", graphs, 1)
     seed = _check_count("graph_seed", graph_seed, 0)
     if nodes is not None:
         nodes = _check_count("nodes", nodes, 1)
@@ -207,7 +207,7 @@ def resolve(
             allowed=str(nodes),
             fix="leave nodes= out, or pass the graph's own number",
         )
-    if graphs is not None and graph.graphs != count:
+    if count > 1 and graph.graphs != count:
         if graph.graphs != 1:
             raise InvalidGraph(
                 "graphs= differs from the number of graphs given", got=count, allowed=graph.graphs
