@@ -71,7 +71,7 @@ def loss_and_gradient_members(
     *,
     store: bool | None = None,
 ) -> list[tuple[float, torch.Tensor]]:
-    """`loss_and_gradient` of several parameter vectors, each with its own window, over all threads."""
+    """`loss_and_gradient` of several members, each with its own window, over all threads."""
     parts = threads()
     runs = [_Run(spec, theta, window, parts, store) for theta, window in zip(thetas, windows)]
     jobs = [(run, tiles) for run in runs for tiles in run.shares]
@@ -264,10 +264,12 @@ class _Run:
     def collect(self, results: list[tuple[float, NDArray]]) -> tuple[float, torch.Tensor]:
         """Sum over the threads, in their order."""
         value = float(sum(part for part, _ in results)) * self.window.scale
-        sums = results[0][1]
-        for _, more in results[1:]:
-            sums = sums + more
-        return value, torch.from_numpy(self.packing.gradient(sums)).to(self.theta.dtype)
+        with np.errstate(over="ignore", invalid="ignore"):  # unused places of the tiles
+            sums = results[0][1]
+            for _, more in results[1:]:
+                sums = sums + more
+            gradient = self.packing.gradient(sums)
+        return value, torch.from_numpy(gradient).to(self.theta.dtype)
 
 
 def _shares(columns: NDArray[np.int64], parts: int) -> list[NDArray[np.int64]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from .machine import compiled
 from .tanh import tanh_in_place
-from .tiles import neighbour_sum, outer, product
+from .tiles import neighbour_sum, outer, product, product_slope
 
 # Columns of the table of layers.
 ROWS, INNER, FORWARD, BACKWARD, TILE, BIAS = 0, 1, 2, 3, 4, 5
@@ -110,16 +110,10 @@ def tanh_layer_back(s, layers, number, weights, g, g_at, y, y_at, above, above_a
     Adds g to the bias sums of the hidden layer, which is ``number - 1``.
     """
     row = layers[number]
-    count = row[INNER] * s.panel
-    product(g, g_at, s.panel, weights, row[BACKWARD], above, above_at, stride, row[INNER], row[ROWS])
-    a = g[g_at : g_at + count]
-    b = y[y_at : y_at + count]
-    bias = layers[number - 1, BIAS]
-    c = sums[bias : bias + count]
-    for i in range(count):  # no literal: a whole number here would make it double precision
-        v = a[i] - a[i] * (b[i] * b[i])
-        a[i] = v
-        c[i] += v
+    product_slope(
+        g, g_at, y, y_at, weights, row[BACKWARD], above, above_at, stride,
+        row[INNER], row[ROWS], sums, layers[number - 1, BIAS], s.panel,
+    )  # fmt: skip
 
 
 @compiled

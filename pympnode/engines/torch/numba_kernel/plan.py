@@ -19,10 +19,10 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """``pieces`` (pieces, 7): nodes, width, first column in the tile, first row, first column in the
-    batch of the piece's first trajectory, width in the batch, tile. ``first`` (tiles + 1,): pieces of
-    a tile. ``columns`` (tiles,). ``pointer``, ``sender``, ``weight``: who sends to each row and with
-    what factor; ``back_*`` the same turned round, for the adjoint.
+    """``pieces`` (pieces, 7): nodes, width, first column in the tile, first row, first column in
+    the batch of the piece's first trajectory, width in the batch, tile. ``first`` (tiles + 1,):
+    pieces of a tile. ``columns`` (tiles,). ``pointer``, ``sender``, ``weight``: who sends to each
+    row and with what factor; ``back_*`` the same turned round, for the adjoint.
     """
 
     pieces: Ints

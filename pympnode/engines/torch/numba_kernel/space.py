@@ -21,8 +21,8 @@ class Shape(NamedTuple):
     """What a compiled function must know of a model and a tile, all whole numbers.
 
     ``stride`` separates rows of columns; ``block`` is one hidden layer of all panels, kept panel by
-    panel, ``hidden_rows * panel`` numbers each. ``slots`` stages are stored, ``stored`` says whether
-    they are those of the whole window or of one interval, run again on the way back.
+    panel, ``hidden_panel`` numbers each. ``slots`` stages are stored, ``stored`` says whether they
+    are those of the whole window or of one interval, run again on the way back.
     """
 
     channels: int

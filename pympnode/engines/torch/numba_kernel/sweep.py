@@ -7,7 +7,6 @@ from typing import NamedTuple
 from numpy.typing import NDArray
 
 from .field import (
-    BACKWARD,
     FORWARD,
     INNER,
     ROWS,
@@ -75,9 +74,7 @@ def begin(s, layers, weights, data, links, b, tile):  # type: ignore
         b.attribute, 0, s.stride, data.attribute, 0, s.total, s.attributes,
         links.pieces, first, last,
     )  # fmt: skip
-    copy_in(
-        b.z, 0, s.stride, data.initial, 0, s.total, s.channels, links.pieces, first, last
-    )
+    copy_in(b.z, 0, s.stride, data.initial, 0, s.total, s.channels, links.pieces, first, last)
     if s.first == 0:
         return
     whole = panels * s.panel
@@ -274,7 +271,7 @@ def train_tiles(s, layers, weights, data, links, b, tiles, scale, sums):  # type
 
 @compiled
 def rollout_tiles(s, layers, weights, data, links, b, tiles, out, nothing):  # type: ignore
-    """Loss of ``tiles`` where there is a target; states to ``out`` (steps + 1, D, S) unless empty."""
+    """Loss of ``tiles`` if there is a target; states to ``out`` (steps + 1, D, S) unless empty."""
     loss = 0.0
     steps = len(data.step)
     states = (s.states + 7) // 8 * 8 * s.stride

@@ -103,6 +103,25 @@ def integer(value: int) -> Any:
     return ir.Constant(ir.IntType(64), value)
 
 
+def _panel_rows(v: Vectors, rows: int, small: Any, wide: Any, stride: Any, inner: Any) -> Any:
+    """Sums b_i + W_i X of ``rows`` rows and one panel, as [row][vector]."""
+    b = v.builder
+    total = [[cgutils.alloca_once(b, v.type) for _ in (0, 1)] for _ in range(rows)]
+    for i in range(rows):
+        bias = v.spread(small, integer(i))
+        for slot in total[i]:
+            b.store(bias, slot)
+    with cgutils.for_range(b, inner) as loop:
+        x_row = b.mul(loop.index, stride)
+        columns = [v.load(wide, x_row), v.load(wide, b.add(x_row, integer(v.lanes)))]
+        w_row = b.mul(b.add(loop.index, integer(1)), integer(ROWS))
+        for i in range(rows):
+            weight = v.spread(small, b.add(w_row, integer(i)))
+            for slot, column in zip(total[i], columns):
+                b.store(v.add_product(b.load(slot), weight, column), slot)
+    return [[b.load(slot) for slot in row] for row in total]
+
+
 def _product(rows: int) -> Callable[..., Any]:
     """``product(y, at, stride, w, at, x, at, stride, inner)``: rows of one panel.
 
@@ -117,26 +136,11 @@ def _product(rows: int) -> Callable[..., Any]:
             kind = signature.args
             v = Vectors(builder, kind[0], context)
             to = v.data(kind[0], y, y_at)
-            small = v.data(kind[3], w, w_at)
-            wide = v.data(kind[5], x, x_at)
-            total = [[cgutils.alloca_once(builder, v.type) for _ in (0, 1)] for _ in range(rows)]
-            for i in range(rows):
-                bias = v.spread(small, integer(i))
-                for slot in total[i]:
-                    builder.store(bias, slot)
-            with cgutils.for_range(builder, inner) as loop:
-                x_row = builder.mul(loop.index, x_stride)
-                left = v.load(wide, x_row)
-                right = v.load(wide, builder.add(x_row, integer(v.lanes)))
-                w_row = builder.mul(builder.add(loop.index, integer(1)), integer(ROWS))
-                for i in range(rows):
-                    weight = v.spread(small, builder.add(w_row, integer(i)))
-                    for slot, column in zip(total[i], (left, right)):
-                        builder.store(v.add_product(builder.load(slot), weight, column), slot)
-            for i in range(rows):
-                y_row = builder.mul(integer(i), y_stride)
-                v.store(builder.load(total[i][0]), to, y_row)
-                v.store(builder.load(total[i][1]), to, builder.add(y_row, integer(v.lanes)))
+            small, wide = v.data(kind[3], w, w_at), v.data(kind[5], x, x_at)
+            for i, row in enumerate(_panel_rows(v, rows, small, wide, x_stride, inner)):
+                start = builder.mul(integer(i), y_stride)
+                v.store(row[0], to, start)
+                v.store(row[1], to, builder.add(start, integer(v.lanes)))
             return context.get_dummy_value()
 
         return signature, generate
@@ -144,7 +148,42 @@ def _product(rows: int) -> Callable[..., Any]:
     return intrinsic(product)
 
 
+def _slope(rows: int) -> Callable[..., Any]:
+    """``slope(g, at, h, at, w, at, x, at, stride, inner, sums, at)``: rows of g = (W X) (1 - h^2).
+
+    g, h and sums hold whole panels, row after row; g is added to sums.
+    """
+
+    def slope(typingctx, g, g_at, h, h_at, w, w_at, x, x_at, x_stride, inner, sums, sums_at):  # type: ignore
+        signature = types.void(g, g_at, h, h_at, w, w_at, x, x_at, x_stride, inner, sums, sums_at)
+
+        def generate(context, builder, signature, arguments):  # type: ignore
+            g, g_at, h, h_at, w, w_at, x, x_at, x_stride, inner, sums, sums_at = arguments
+            kind = signature.args
+            v = Vectors(builder, kind[0], context)
+            to, of = v.data(kind[0], g, g_at), v.data(kind[2], h, h_at)
+            total = v.data(kind[10], sums, sums_at)
+            small, wide = v.data(kind[4], w, w_at), v.data(kind[6], x, x_at)
+            one = v.constant(1.0)
+            for i, row in enumerate(_panel_rows(v, rows, small, wide, x_stride, inner)):
+                for part in (0, 1):
+                    at = integer((2 * i + part) * v.lanes)
+                    y = v.load(of, at)
+                    square = builder.fmul(y, y, flags=_FLAGS)
+                    value = builder.fmul(
+                        row[part], builder.fsub(one, square, flags=_FLAGS), flags=_FLAGS
+                    )
+                    v.store(value, to, at)
+                    v.store(v.add(v.load(total, at), value), total, at)
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return intrinsic(slope)
+
+
 product_8, product_6, product_4, product_2 = (_product(rows) for rows in (8, 6, 4, 2))
+slope_8, slope_6, slope_4, slope_2 = (_slope(rows) for rows in (8, 6, 4, 2))
 
 
 @intrinsic
@@ -153,9 +192,7 @@ def outer_tile(typingctx, out, out_at, g, g_at, g_row, g_panel, x, x_at, x_row, 
 
     A row's first number of panel n stands at ``at + row * i + panel * n``.
     """
-    signature = types.void(
-        out, out_at, g, g_at, g_row, g_panel, x, x_at, x_row, x_panel, panels
-    )
+    signature = types.void(out, out_at, g, g_at, g_row, g_panel, x, x_at, x_row, x_panel, panels)
 
     def generate(context, builder, signature, arguments):  # type: ignore
         out, out_at, g, g_at, g_row, g_panel, x, x_at, x_row, x_panel, panels = arguments
@@ -167,7 +204,9 @@ def outer_tile(typingctx, out, out_at, g, g_at, g_row, g_panel, x, x_at, x_row, 
         # With 16 registers only half a tile fits beside its operands.
         together = 4 if registers() == 32 else 2
         for first in range(0, 4, together):
-            total = [[cgutils.alloca_once(builder, v.type) for _ in range(4)] for _ in range(together)]
+            total = [
+                [cgutils.alloca_once(builder, v.type) for _ in range(4)] for _ in range(together)
+            ]
             for slot in (s for row in total for s in row):
                 builder.store(v.zero, slot)
             with cgutils.for_range(builder, panels) as loop:
@@ -177,7 +216,9 @@ def outer_tile(typingctx, out, out_at, g, g_at, g_row, g_panel, x, x_at, x_row, 
                     columns = [
                         v.load(
                             right,
-                            builder.add(x_start, builder.add(builder.mul(integer(j), x_row), integer(half))),
+                            builder.add(
+                                x_start, builder.add(builder.mul(integer(j), x_row), integer(half))
+                            ),
                         )
                         for j in range(4)
                     ]
@@ -221,6 +262,33 @@ def product(y, y_at, y_stride, w, w_at, x, x_at, x_stride, rows, inner):  # type
 
 
 @compiled
+def product_slope(g, g_at, h, h_at, w, w_at, x, x_at, x_stride, rows, inner, sums, sums_at, panel):  # type: ignore
+    """Rows of (W X) (1 - h^2) for one panel; adds them to ``sums`` too."""
+    block = (inner + 1) * ROWS
+    step = ROWS * panel
+    done = 0
+    while rows - done >= ROWS:
+        if ROWS == 8:
+            slope_8(g, g_at, h, h_at, w, w_at, x, x_at, x_stride, inner, sums, sums_at)
+        else:
+            slope_4(g, g_at, h, h_at, w, w_at, x, x_at, x_stride, inner, sums, sums_at)
+        g_at += step
+        h_at += step
+        sums_at += step
+        w_at += block
+        done += ROWS
+    rest = rows - done
+    if rest > 6:
+        slope_8(g, g_at, h, h_at, w, w_at, x, x_at, x_stride, inner, sums, sums_at)
+    elif rest > 4:
+        slope_6(g, g_at, h, h_at, w, w_at, x, x_at, x_stride, inner, sums, sums_at)
+    elif rest > 2:
+        slope_4(g, g_at, h, h_at, w, w_at, x, x_at, x_stride, inner, sums, sums_at)
+    elif rest > 0:
+        slope_2(g, g_at, h, h_at, w, w_at, x, x_at, x_stride, inner, sums, sums_at)
+
+
+@compiled
 def outer(out, out_at, g, g_at, g_row, g_panel, x, x_at, x_row, x_panel, rows, inner, panels):  # type: ignore
     """out += G X' in tiles of 4 x 4, rows of tiles one after another."""
     for i in range(0, rows, 4):
@@ -239,9 +307,7 @@ def neighbour_sum(typingctx, to, to_at, source, source_at, pointer, row, sender,
     c runs over ``width`` columns in whole vectors, so up to one vector beyond the last is
     overwritten: rows are written in ascending order, and every row ends in unused columns.
     """
-    signature = types.void(
-        to, to_at, source, source_at, pointer, row, sender, weight, width
-    )
+    signature = types.void(to, to_at, source, source_at, pointer, row, sender, weight, width)
 
     def generate(context, builder, signature, arguments):  # type: ignore
         to, to_at, source, source_at, pointer, row, sender, weight, width = arguments

@@ -83,7 +83,7 @@ def packing(spec: ModelSpec, panel: int) -> Packing:
         target[weight] = tile + ((i // 4) * across + j // 4) * 16 + (i % 4) * 4 + j % 4
         target[bias] = -1 - (bias_row + np.arange(rows))
         tile += (up(rows, 4) // 4) * across * 16
-        bias_row += rows
+        bias_row += up(rows, 8)
     biases = target < 0
     target[biases] = tile + (-1 - target[biases])
     table = np.array(layers, dtype=np.int64)

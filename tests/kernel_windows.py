@@ -1,0 +1,86 @@
+"""Random windows for the kernel tests: several graphs, controls, masks, uneven steps."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from pympnode.engines.columns import Columns
+from pympnode.engines.torch.window import Window
+from pympnode.graphs.graph import Graph
+from pympnode.models.layout import layout_of
+from pympnode.models.spec import ModelSpec
+
+
+def random_graph(rng: np.random.Generator, sizes: list[int], degree: float = 3.0) -> Graph:
+    """Directed graphs of about ``degree`` edges a node; some nodes are isolated."""
+    graphs = []
+    for nodes in sizes:
+        chosen = rng.random((nodes, nodes)) < degree / max(nodes, 1)
+        np.fill_diagonal(chosen, False)
+        sender, receiver = np.nonzero(chosen)
+        graphs.append(Graph.single(sender, receiver, nodes))
+    return Graph.union(graphs)
+
+
+def random_window(
+    spec: ModelSpec,
+    rng: np.random.Generator,
+    sizes: list[int],
+    graph_of: list[int],
+    steps: int,
+    dtype: torch.dtype,
+    *,
+    masked: bool = False,
+) -> Window:
+    """A window of random numbers on random graphs."""
+    columns = Columns.arrange(random_graph(rng, sizes), np.array(graph_of))
+    total = columns.total
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.as_tensor(rng.standard_normal(shape), dtype=dtype)
+
+    mask = torch.as_tensor(rng.random((steps + 1, spec.channels, total)) < 0.7, dtype=dtype)
+    return Window(
+        columns,
+        normal(spec.channels, total),
+        2 * normal(steps + 1, spec.channels, total),
+        normal(steps, spec.controls, total) if spec.controls else None,
+        normal(spec.attributes, total) if spec.attributes else None,
+        mask if masked else None,
+        rng.uniform(0.03, 0.1, steps),
+        1 / total,
+    )
+
+
+def random_theta(spec: ModelSpec, rng: np.random.Generator, dtype: torch.dtype) -> torch.Tensor:
+    """Glorot weights, and biases that are not zero."""
+    layout = layout_of(spec)
+    values = layout.initial(rng) + 0.05 * rng.standard_normal(layout.size)
+    return torch.as_tensor(values, dtype=dtype)
+
+
+OPTIONS: dict[str, dict[str, object]] = {
+    "published": {},
+    "controls": {"controls": 2},
+    "attributes": {"attributes": 2, "controls": 1},
+    "sum": {"aggregation": "sum", "divisor": 2.5},
+    "zero": {"messages": "zero"},
+    "no message": {"messages": "zero", "message": 0},
+    "self": {"messages": "self"},
+    "emitted": {"messages": "emitted", "attributes": 1, "controls": 1},
+    "superposed": {"coupling": "superposed"},
+    "superposed self": {"coupling": "superposed", "messages": "self", "controls": 1},
+    "superposed zero": {"coupling": "superposed", "messages": "zero"},
+    "superposed emitted": {"coupling": "superposed", "messages": "emitted", "attributes": 1},
+    "first linear": {"first_message": "linear", "attributes": 1},
+    "first mlp": {"first_message": "mlp", "attributes": 2},
+    "first mlp superposed": {"first_message": "mlp", "coupling": "superposed"},
+    "first of zero": {"first_message": "mlp", "messages": "zero"},
+    "substeps": {"substeps": 3},
+    "tsit5": {"solver": "tsit5"},
+    "tsit5 substeps": {"solver": "tsit5", "substeps": 2, "messages": "emitted"},
+    "one layer": {"depth": 1, "hidden": 13},
+    "four layers": {"depth": 4, "hidden": 37, "coupling": "superposed"},
+}
+"""Every option of the specification at least once."""
