@@ -33,17 +33,18 @@ def uncoupled(arrays: Arrays, system: str, parameters: Mapping[str, Any]) -> NDA
     true = get(system)
     out = np.full(arrays.x.shape, np.nan)
     try:
+        given = {k: v for k, v in parameters.items() if k in true.parameters}
+        resolved = true.resolve_parameters(given, arrays.graph)
         for number in range(len(arrays.graph.nodes)):
             chosen = np.flatnonzero(arrays.graph_of == number)
             if not chosen.size:
                 continue
             graph = arrays.graph[number]
-            given = {k: v for k, v in parameters.items() if k in true.parameters}
-            resolved = true.resolve_parameters(
-                _of_graph(true, given, arrays, number), graph
+            alone = true.uncoupled.bind(
+                graph, true.parameters_of_graph(resolved, arrays.graph, number)
             )
             solution = integrate(
-                lambda t, x, u, g=graph, p=resolved: true.uncoupled_field(t, x, u, g, p),
+                alone,
                 arrays.x[chosen, 0].astype(np.float64),
                 arrays.time,
                 controls=None if arrays.u is None else arrays.u[chosen],
@@ -57,8 +58,3 @@ def uncoupled(arrays: Arrays, system: str, parameters: Mapping[str, Any]) -> NDA
         return None
     return out
 
-
-def _of_graph(
-    system: Any, given: Mapping[str, Any], arrays: Arrays, number: int
-) -> dict[str, Any]:
-    return system.parameters_of_graph(given, arrays.graph, number)

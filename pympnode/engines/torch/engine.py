@@ -45,7 +45,8 @@ class TorchEngine:
         """Solve a system in NumPy (see `data.integrate`)."""
         from ...data.integrate import integrate
 
-        return integrate(system, x0, graph, parameters, times, tolerance=tolerance)
+        field = system.bind(graph, system.resolve_parameters(parameters, graph))
+        return integrate(field, x0, times, rtol=tolerance, atol=tolerance)
 
     def bind(
         self,
