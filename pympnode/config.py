@@ -116,7 +116,8 @@ PRESETS: dict[str, PresetChoice] = {
             "message": 6,
             "hidden": 32,
             "depth": 2,
-            "aggregation": "sum",
+            # "sum" where the degrees of the training graphs differ, "mean" where they are all equal.
+            "aggregation": "auto",
             "messages": "emitted",
             "coupling": "superposed",
             "first_message": "mlp",

@@ -169,15 +169,19 @@ def _spec(
     }
     if start is not None:
         return start.spec.replace(**given)
-    degree = float(np.concatenate([a.graph.in_degree for a in prepared.physical]).mean())
+    degree = np.concatenate([a.graph.in_degree for a in prepared.physical])
     fields = {**choice.model, **data, **given}
+    if fields.get("aggregation") == "auto":
+        # From graphs where every node has the same degree nobody can tell the effect of one
+        # message from that of the degree: a sum would carry over wrongly to any other graph.
+        fields["aggregation"] = "mean" if degree.min() == degree.max() else "sum"
     family = fields.get("family", "mpnode")
     if family == "l2s":
         fields = {"aggregation": "sum", "depth": 1, "hidden": 32, **data, **given}
     if family == "node":
         fields["bodies"] = arrays.x.shape[2]
     elif fields.get("aggregation") == "sum" and family != "l2s":
-        fields["divisor"] = max(degree, 1.0)
+        fields["divisor"] = max(float(degree.mean()), 1.0)
     return ModelSpec(**fields)
 
 

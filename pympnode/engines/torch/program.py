@@ -94,6 +94,9 @@ class TorchProgram:
         vector = self.theta(theta)
         total = 0.0
         for window in self._windows(batch):
+            if hasattr(self._kernel, "loss"):
+                total += self._kernel.loss(self._inner, vector, window)
+                continue
             states = self._kernel.rollout(self._inner, vector, window)
             total += float(eager.huber(states[1:, : self._inner.channels], window))
         return total
