@@ -423,3 +423,15 @@ def test_connections_by_name():
         connection("neares")
     with pytest.raises(InvalidOption, match="no option"):
         connection("complete", k=3)
+
+
+def test_receivers_are_right_in_tables_beyond_single_precision():
+    """20 million candidates: more places than float32 can tell apart."""
+    from pympnode.graphs.tree_torch import compact
+
+    rows, width = 750_000, 27
+    candidates = torch.full((rows, width), rows, dtype=torch.int32)
+    wanted = torch.arange(rows - 2000, rows)
+    candidates[wanted, wanted % width] = 5
+    sender, receiver = compact(candidates, rows, 2000)
+    assert torch.equal(receiver, wanted) and (sender == 5).all()

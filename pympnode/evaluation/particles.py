@@ -96,7 +96,7 @@ def particle_errors(prediction: xr.Dataset, truth: xr.Dataset) -> xr.Dataset:
 
     rmse_published: root mean square over trajectories, steps, particles and *all columns after the
         mass*, position and velocity together, every column wrapped by the box, the constant charge
-        column counted in (Coulomb: sqrt(4/5) of the value without it). What the paper's tables have.
+        column counted in (Coulomb: sqrt(4/5) of the value without). What the paper tables.
     rmse_state: the same without the charge column and without wrapping velocities.
     rmse_position, rmse_velocity: by themselves; positions wrapped.
     energy_error: mean over trajectories of abs((H_T - H_0) / H_0), last step (published). Blows up

@@ -114,7 +114,7 @@ class Hierarchy:
     def cell_order(self, values: Tensor) -> Tensor:
         """Rows of a value a particle, given flat or as (graph, particle, ...), in cell order."""
         lead = 1 if values.shape[0] == self.particles else 2
-        return values.reshape(self.particles, *values.shape[lead:])[self.order]
+        return pick(values.reshape(self.particles, *values.shape[lead:]), self.order)
 
     def given_order(self, values: Tensor) -> Tensor:
         """Rows in cell order brought back to the flat order that was given."""
@@ -172,6 +172,12 @@ def default_levels(particles: int, dims: int) -> int:
     return levels
 
 
+def pick(values: Tensor, index: Tensor) -> Tensor:
+    """``values[index]`` along the first axis; several times faster than indexing on a CPU."""
+    out = values.index_select(0, index.reshape(-1))
+    return out.view(*index.shape, *values.shape[1:])
+
+
 # ---- Morton keys ------------------------------------------------------------------------------
 
 _LOW = 10  # bits a table look-up spreads
@@ -190,8 +196,8 @@ def spread(coordinate: Tensor, dims: int, level: int) -> Tensor:
     """Bits of ``coordinate`` moved ``dims`` apart; for coordinates below 2^level."""
     table = _spread_table(dims, coordinate.device)
     if level <= _LOW:
-        return table[coordinate]
-    low = table[coordinate & ((1 << _LOW) - 1)]
+        return pick(table, coordinate)
+    low = pick(table, coordinate & ((1 << _LOW) - 1))
     return low | (spread(coordinate >> _LOW, dims, level - _LOW) << (dims * _LOW))
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from pympnode.errors import InvalidData, InvalidGraph, InvalidOption, unknown_name
 from pympnode.graphs import tree_torch as build
 from pympnode.graphs.box import Box, as_box
-from pympnode.graphs.cells import COARSEST, Hierarchy, Level, default_levels
+from pympnode.graphs.cells import COARSEST, Hierarchy, Level, default_levels, pick
 from pympnode.graphs.features import with_features
 
 KERNELS = ("auto", "torch", "compiled")
@@ -70,36 +70,64 @@ def hierarchy(
         raise InvalidOption("split_above counts particles", got=split_above, allowed=">= 1")
 
     graph = _graph_of(counts, device)
-    with torch.no_grad():
-        wrapped, side, lower = _place(flat.detach(), graph, counts, sides, periodic)
-        bad, massless = _checks(flat, mass, velocity, charge)
-    shape = dict(graph=graph, sizes=counts, side=side, lower=lower, levels=levels)
-    if split_above is not None:
-        from pympnode.graphs.adaptive import adaptive
-
-        tree = adaptive(wrapped, bad=bad, periodic=periodic, split_above=split_above, **shape)
-    elif kernel == "compiled" or (kernel == "auto" and device.type == "cpu"):
-        from pympnode.graphs.tree_compiled import compiled
-
-        if device.type != "cpu":
+    shape = dict(graph=graph, sizes=counts, levels=levels, periodic=periodic)
+    if split_above is None and kernel != "torch":
+        if device.type == "cpu":
+            return _compiled(flat, mass, velocity, charge, sides, shape)
+        if kernel == "compiled":
             raise InvalidOption(
                 "the compiled builder runs on the CPU", got=str(device), fix='kernel="torch"'
             )
-        tree = compiled(wrapped, bad=bad, periodic=periodic, **shape)
-    else:
-        tree = uniform(wrapped, bad=bad, periodic=periodic, **shape)
+    with torch.no_grad():
+        wrapped, side, lower = _place(flat.detach(), graph, counts, sides, periodic)
+        bad, massless = _checks(flat, mass, velocity, charge)
+    shape |= dict(side=side, lower=lower, bad=bad)
+    if split_above is not None:
+        from pympnode.graphs.adaptive import adaptive
 
-    order = tree.order
+        tree = adaptive(wrapped, split_above=split_above, **shape)
+    else:
+        tree = uniform(wrapped, **shape)
     if flat.requires_grad:  # the same numbers, with their gradient
-        tree = replace(tree, position=(flat + (wrapped - flat.detach()))[order])
-    mass = flat.new_ones(flat.shape[0]) if mass is None else mass[order]
+        tree = replace(tree, position=(flat + (wrapped - flat.detach()))[tree.order])
+    return _featured(tree, flat, mass, velocity, charge, massless)
+
+
+def _featured(tree, flat, mass, velocity, charge, massless) -> Hierarchy:
+    order = tree.order
     return with_features(
         tree,
-        mass,
-        None if velocity is None else velocity[order],
-        None if charge is None else charge[order],
+        flat.new_ones(flat.shape[0]) if mass is None else pick(mass, order),
+        None if velocity is None else pick(velocity, order),
+        None if charge is None else pick(charge, order),
         massless=massless,
     )
+
+
+def _compiled(flat, mass, velocity, charge, sides, shape) -> Hierarchy:
+    from pympnode.graphs import tree_compiled as fast
+
+    given = [t for t in (flat, mass, velocity, charge) if t is not None]
+    if sides is None:
+        with torch.no_grad():
+            x, side, lower = _place(flat.detach(), shape["graph"], shape["sizes"], None, False)
+            if not bool(torch.isfinite(x).all()):
+                raise fast.not_finite("positions")
+    else:
+        x, side = flat.detach(), torch.tensor(sides, dtype=flat.dtype)
+        lower = (-side / 2)[:, None].expand(-1, flat.shape[1])
+    tree = fast.compiled(x, side=side, lower=lower, **shape)
+    massless = mass is not None and _least_mass(mass) == 0
+    if massless or any(t.requires_grad for t in given):
+        bad, _ = _checks(*given[:1], mass, velocity, charge)
+        if bool(bad):
+            raise fast.not_finite("masses, charges or velocities")
+        if flat.requires_grad:
+            moved = tree.position - flat.detach()[tree.order]
+            tree = replace(tree, position=flat[tree.order] + moved)
+        return _featured(tree, flat, mass, velocity, charge, massless)
+    ones = flat.new_ones(flat.shape[0]) if mass is None else mass
+    return fast.compiled_features(tree, ones, velocity, charge)
 
 
 def uniform(
@@ -136,7 +164,7 @@ def uniform(
         parent = grids[i + 1].child if i + 1 < len(grids) else None
         out.append(Level(grid.level, grid.cells, grid.graph, *ends, parent))
     return Hierarchy(
-        order, graph, sizes, side, lower, position[order], sender, receiver,
+        order, graph, sizes, side, lower, pick(position, order), sender, receiver,
         grids[0].child, tuple(out), periodic=periodic,
     )  # fmt: skip
 
@@ -271,9 +299,13 @@ def _checks(
         return bad, False
     if flat.device.type != "cpu":
         return bad, True  # reading it would cost a wait for the device
+    return bad, _least_mass(mass) == 0
+
+
+def _least_mass(mass: Tensor) -> float:
     least = float(mass.detach().min())
     if least < 0:
         raise InvalidData(
             "a mass cannot be negative", got=least, allowed="masses >= 0", fix="check the units"
         )
-    return bad, least == 0
+    return least

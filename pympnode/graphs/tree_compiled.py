@@ -2,10 +2,13 @@
 
 The steps are those of `tree_torch`: keys, a stable sort (by counting where the grid is not much
 larger than the particle count), runs of equal keys level by level, one window look-up a parent,
-then one pass that counts edges and one that writes them.
+then one pass that writes edges. Room for all candidate edges is reserved, not touched, so cell
+edges need not be counted first.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -29,61 +32,49 @@ def compiled(
     lower: Tensor,
     levels: int,
     periodic: bool,
-    bad: Tensor,
 ) -> Hierarchy:
-    """The hierarchy of wrapped flat positions on the CPU, without features."""
-    if bool(bad):
-        raise InvalidData(
-            "the positions, masses, charges or velocities hold values that are not finite",
-            got="NaN or inf",
-            allowed="finite numbers",
-            fix="a rollout that diverged? look for the first step with torch.isfinite",
-        )
+    """The hierarchy of flat positions on the CPU, without features; wraps them if periodic."""
     x = np.ascontiguousarray(position.numpy())
     count, dims = x.shape
     graphs = len(sizes)
-    cpu = torch.device("cpu")
+    wrapped = np.empty_like(x)
     key, cells = np.empty(count, np.int64), np.empty((count, dims), np.int64)
-    kernels.cell_keys(x, graph.numpy(), side.numpy(), lower.numpy(), levels, key, cells)
+    sides, corner = side.numpy(), lower.contiguous().numpy()
+    if not kernels.place(x, graph.numpy(), sides, corner, levels, periodic, wrapped, key, cells):
+        raise not_finite("positions")
     places = graphs << (dims * levels)
     if places <= _COUNTING * max(count, 1024):
         order = kernels.counting_order(key, places)
     else:
         order = np.argsort(key, kind="stable")
-    key, cells = key[order], cells[order]
+    key, cells, wrapped = kernels.take(order, key, cells, wrapped)
 
-    grids = []  # (key, graph, cells, child, start), finest first
+    grids = []  # (child, start, key, cells), finest first
     for level in range(levels, COARSEST - 1, -1):
-        if grids:
-            finer_key, _, finer_cells, _, _ = grids[-1]
-            child, start = kernels.runs(finer_key >> dims)
-            first = start[:-1]
-            own, coordinates = finer_key[first] >> dims, finer_cells[first] >> 1
-        else:
-            child, start = kernels.runs(key)
-            first = start[:-1]
-            own, coordinates = key[first], cells[first]
-        grids.append((own, own >> (dims * level), coordinates, child, start))
+        grids.append(kernels.runs(key, cells, 0 if level == levels else dims))
+        key, cells = grids[-1][2:]
 
-    near_tables = {True: top_tables(dims, periodic, cpu), False: window_tables(dims, cpu)}
-    out = []
-    sender = receiver = None
-    for i, (own, of, coordinates, _, start) in enumerate(grids):
+    cpu = torch.device("cpu")
+    tables = {True: top_tables(dims, periodic, cpu), False: window_tables(dims, cpu)}
+    out: list[Level] = []
+    pairs: tuple[np.ndarray, np.ndarray] | None = None
+    for i, (_, start, own, coordinates) in enumerate(grids):
         level = levels - i
         missing = own.shape[0]
         places = graphs << (dims * level)
         table = np.empty(places if places <= _DENSE * max(missing, 1024) else 0, np.int32)
         kernels.fill_table(own, places, table)
+        of = own >> (dims * level)
         top = level == COARSEST
         if top:
             rows = kernels.top_rows(graphs, dims, own, table)
             pick, kind = of, own & (4**dims - 1)
         else:
-            _, above_of, above_cells, above_child, _ = grids[i + 1]
+            above_child, _, above_key, above_cells = grids[i + 1]
+            above_of = above_key >> (dims * (level - 1))
             rows = kernels.window_rows(above_cells, above_of, level, periodic, own, table)
-            pick = above_child
-            kind = own & (2**dims - 1)  # the lowest bits of the key are the parity
-        near, separated = (t.numpy() for t in near_tables[top])
+            pick, kind = above_child, own & (2**dims - 1)  # lowest bits of the key: the parity
+        near, separated = (t.numpy() for t in tables[top])
         if i == 0:
             total = kernels.count_near(rows, pick, kind, near, start)
             require_bytes(
@@ -91,24 +82,67 @@ def compiled(
                 f"a hierarchy with {total:,} near pairs",
                 fix=f"use more than {levels} levels, or split_above=8 (the adaptive tree)",
             )
-            sender, receiver = np.empty(total, np.int64), np.empty(total, np.int64)
-            kernels.fill_near(rows, pick, kind, near, start, sender, receiver)
-        total = kernels.count_cell_edges(rows, pick, kind, separated, missing)
-        ends = np.empty(total + 1, np.int64), np.empty(total + 1, np.int64)
-        kernels.fill_cell_edges(rows, pick, kind, separated, missing, *ends)
-        parent = None if top else torch.from_numpy(grids[i + 1][3])
+            pairs = np.empty(total + 4, np.int64), np.empty(total + 4, np.int64)
+            kernels.fill_near(rows, pick, kind, near, start, *pairs)
+            pairs = pairs[0][:total], pairs[1][:total]
+        room = missing * separated.shape[1] + 1
+        ends = np.empty(room, np.int64), np.empty(room, np.int64)
+        found = kernels.fill_cell_edges(rows, pick, kind, separated, missing, *ends)
         out.append(
             Level(
                 level,
                 torch.from_numpy(coordinates),
                 torch.from_numpy(of),
-                torch.from_numpy(ends[0])[:total],
-                torch.from_numpy(ends[1])[:total],
-                parent,
+                torch.from_numpy(ends[0][:found]),
+                torch.from_numpy(ends[1][:found]),
+                None if top else torch.from_numpy(grids[i + 1][0]),
             )
         )
-    order_t = torch.from_numpy(order)
+    assert pairs is not None
     return Hierarchy(
-        order_t, graph, sizes, side, lower, position[order_t], torch.from_numpy(sender),
-        torch.from_numpy(receiver), torch.from_numpy(grids[0][3]), tuple(out), periodic=periodic,
+        torch.from_numpy(order), graph, sizes, side, lower, torch.from_numpy(wrapped),
+        torch.from_numpy(pairs[0]), torch.from_numpy(pairs[1]), torch.from_numpy(grids[0][0]),
+        tuple(out), periodic=periodic,
     )  # fmt: skip
+
+
+def compiled_features(
+    hierarchy: Hierarchy, mass: Tensor, velocity: Tensor | None, charge: Tensor | None
+) -> Hierarchy:
+    """`with_features` without gradients, for masses > 0; mass, ... in the order given."""
+    position = hierarchy.position.numpy()
+    dims = position.shape[1]
+    nothing = np.empty((position.shape[0], 0), position.dtype)
+    v = nothing if velocity is None else np.ascontiguousarray(velocity.numpy())
+    q = nothing if charge is None else np.ascontiguousarray(charge.numpy())[:, None]
+    m = np.ascontiguousarray(mass.numpy())
+    sums = kernels.weigh(m, position, v, q, hierarchy.order.numpy())
+    child = hierarchy.cell
+    levels = []
+    for level in hierarchy.levels:
+        assert child is not None
+        sums = kernels.sum_children(sums, child.numpy(), level.size)
+        if not np.isfinite(sums).all():
+            raise not_finite("masses, charges or velocities")
+        where, speed = kernels.means(sums, dims, v.shape[1])
+        child = level.parent
+        levels.append(
+            replace(
+                level,
+                mass=torch.from_numpy(sums[:, 0]),
+                position=torch.from_numpy(where),
+                velocity=None if velocity is None else torch.from_numpy(speed),
+                charge=None if charge is None else torch.from_numpy(sums[:, -1]),
+            )
+        )
+    return replace(hierarchy, levels=tuple(levels))
+
+
+def not_finite(what: str) -> InvalidData:
+    """The error for NaN or infinity in the input."""
+    return InvalidData(
+        f"the {what} hold values that are not finite",
+        got="NaN or inf",
+        allowed="finite numbers",
+        fix="a rollout that diverged? look for the first step with torch.isfinite",
+    )

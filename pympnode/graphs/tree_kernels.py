@@ -21,23 +21,52 @@ def _spread(number, dims, level):
 
 
 @_jit
-def cell_keys(position, graph, side, lower, level, key, cells):
-    """Cell coordinates and Morton keys of wrapped particles."""
+def place(position, graph, side, lower, level, periodic, wrapped, key, cells):
+    """Wrap particles into the box; their cell coordinates and Morton keys. False if not finite.
+
+    Arithmetic in the dtype of the positions, step by step as `Box.wrap` does it.
+    """
     count, dims = position.shape
     size = 1 << level
+    half = position.dtype.type(0.5)
     table = np.empty(min(size, 4096), np.int64)
     for i in range(table.shape[0]):
         table[i] = _spread(i, dims, level)
+    finite = True
     for i in range(count):
         g = graph[i]
-        scale = size / side[g]
+        own = side[g]
+        scale = size / own
         k = g << (dims * level)
         for axis in range(dims):
-            c = int(np.floor((position[i, axis] - lower[g, axis]) * scale))
+            x = position[i, axis]
+            finite &= np.isfinite(x)
+            if periodic:
+                x -= own * np.floor(x / own + half)
+                if x >= own / 2:
+                    x -= own
+            wrapped[i, axis] = x
+            c = int(np.floor((x - lower[g, axis]) * scale)) if np.isfinite(x) else 0
             c = min(max(c, 0), size - 1)
             cells[i, axis] = c
             k |= (table[c] if size <= 4096 else _spread(c, dims, level)) << axis
         key[i] = k
+    return finite
+
+
+@_jit
+def take(order, key, cells, position):
+    """The three in another order."""
+    dims = cells.shape[1]
+    key_out, cells_out = np.empty_like(key), np.empty_like(cells)
+    position_out = np.empty_like(position)
+    for i in range(order.shape[0]):
+        from_row = order[i]
+        key_out[i] = key[from_row]
+        for axis in range(dims):
+            cells_out[i, axis] = cells[from_row, axis]
+            position_out[i, axis] = position[from_row, axis]
+    return key_out, cells_out, position_out
 
 
 @_jit
@@ -56,18 +85,27 @@ def counting_order(key, places):
 
 
 @_jit
-def runs(key):
-    """Number of the run that each sorted key is in, and where each run starts (and the end)."""
-    child = np.empty(key.shape[0], np.int64)
-    start = np.empty(key.shape[0] + 1, np.int64)
+def runs(key, cells, shift):
+    """Runs of equal ``key >> shift``: the run of each row, where each starts (and the end), its
+    key, and its cell coordinates (halved where ``shift`` is not 0)."""
+    rows, dims = cells.shape
+    child = np.empty(rows, np.int64)
+    start = np.empty(rows + 1, np.int64)
+    own = np.empty(rows, np.int64)
+    coordinates = np.empty((rows, dims), np.int64)
+    half = 1 if shift > 0 else 0
     count = 0
-    for i in range(key.shape[0]):
-        if i == 0 or key[i] != key[i - 1]:
+    for i in range(rows):
+        k = key[i] >> shift
+        if i == 0 or k != own[count - 1]:
             start[count] = i
+            own[count] = k
+            for axis in range(dims):
+                coordinates[count, axis] = cells[i, axis] >> half
             count += 1
         child[i] = count - 1
-    start[count] = key.shape[0]
-    return child, start[: count + 1].copy()
+    start[count] = rows
+    return child, start[: count + 1].copy(), own[:count].copy(), coordinates[:count].copy()
 
 
 @_jit
@@ -139,26 +177,23 @@ def window_rows(parents, graph, level, periodic, key, table):
 
 
 @_jit
-def count_cell_edges(rows, pick, own, separated, missing):
-    """Edges between separated cells, all together."""
-    total = 0
-    for c in range(own.shape[0]):
-        for k in range(separated.shape[1]):
-            total += rows[pick[c], separated[own[c], k]] != missing
-    return total
-
-
-@_jit
 def fill_cell_edges(rows, pick, own, separated, missing, sender, receiver):
-    """Write the edges; both arrays have one place more than there are edges (no branch needed)."""
-    e = 0
+    """Write the edges, and return how many; there is room for all candidates and one more.
+
+    Unsigned numbers: a signed index is first tested for counting from the end.
+    """
+    flat, kinds = rows.reshape(-1), separated.reshape(-1)
+    width, length = np.uint64(rows.shape[1]), separated.shape[1]
+    e = np.uint64(0)
     for c in range(own.shape[0]):
-        row, kind = rows[pick[c]], separated[own[c]]
-        for k in range(kind.shape[0]):
-            other = row[kind[k]]
+        row = np.uint64(pick[c]) * width
+        kind = np.uint64(own[c]) * np.uint64(length)
+        for k in range(length):
+            other = flat[row + np.uint64(kinds[kind + np.uint64(k)])]
             sender[e] = other
             receiver[e] = c
-            e += other != missing
+            e += np.uint64(other != missing)
+    return np.int64(e)
 
 
 @_jit
@@ -177,22 +212,87 @@ def count_near(rows, pick, own, near, start):
 
 
 @_jit
+def _write_run(sender, receiver, e, first, last, p):
+    """Pairs (first..last - 1, p) from place ``e`` on; in blocks of four, so up to three places
+    after the last pair are written too (a loop of unknown short length costs a misprediction)."""
+    for s in range(first, last, 4):
+        for k in range(4):
+            sender[e + np.uint64(k)] = s + k
+            receiver[e + np.uint64(k)] = p
+        e += np.uint64(min(4, last - s))
+    return e
+
+
+@_jit
 def fill_near(rows, pick, own, near, start, sender, receiver):
+    """Write the pairs; both arrays have four places more than there are pairs.
+
+    Cells that follow each other in the order hold particles that do: such runs are joined.
+    """
     missing = start.shape[0] - 1
-    listed = np.empty(near.shape[1], np.int64)
-    e = 0
+    first, last = np.empty(near.shape[1], np.int64), np.empty(near.shape[1], np.int64)
+    e = np.uint64(0)
     for c in range(own.shape[0]):
-        cells = 0
+        runs, mine = 0, 0
         for k in range(near.shape[1]):
             other = rows[pick[c], near[own[c], k]]
             if other != missing:
-                listed[cells] = other
-                cells += 1
+                if runs > 0 and last[runs - 1] == start[other]:
+                    last[runs - 1] = start[other + 1]
+                else:
+                    first[runs] = start[other]
+                    last[runs] = start[other + 1]
+                    runs += 1
+                if other == c:
+                    mine = runs - 1
         for p in range(start[c], start[c + 1]):
-            for k in range(cells):
-                other = listed[k]
-                for s in range(start[other], start[other + 1]):
-                    if s != p:
-                        sender[e] = s
-                        receiver[e] = p
-                        e += 1
+            for k in range(mine):
+                e = _write_run(sender, receiver, e, first[k], last[k], p)
+            e = _write_run(sender, receiver, e, first[mine], p, p)
+            e = _write_run(sender, receiver, e, p + 1, last[mine], p)
+            for k in range(mine + 1, runs):
+                e = _write_run(sender, receiver, e, first[k], last[k], p)
+
+
+@_jit
+def sum_children(values, child, count):
+    """Sum of the rows of each of ``count`` cells; ``child`` names the cell of each row."""
+    width = values.shape[1]
+    out = np.zeros((count, width), values.dtype)
+    for i in range(values.shape[0]):
+        for w in range(width):
+            out[child[i], w] += values[i, w]
+    return out
+
+
+@_jit
+def weigh(mass, position, velocity, charge, order):
+    """Rows (mass, mass x, mass v, charge) in cell order; velocity and charge may be empty."""
+    count, dims = position.shape
+    moving = velocity.shape[1]
+    out = np.empty((count, 1 + dims + moving + charge.shape[1]), position.dtype)
+    for i in range(count):
+        row = order[i]
+        m = mass[row]
+        out[i, 0] = m
+        for axis in range(dims):
+            out[i, 1 + axis] = m * position[i, axis]
+        for axis in range(moving):
+            out[i, 1 + dims + axis] = m * velocity[row, axis]
+        if charge.shape[1] > 0:
+            out[i, 1 + dims + moving] = charge[row, 0]
+    return out
+
+
+@_jit
+def means(sums, dims, moving):
+    """Mass, mean position, mean velocity of cells from their sums."""
+    count = sums.shape[0]
+    position = np.empty((count, dims), sums.dtype)
+    velocity = np.empty((count, moving), sums.dtype)
+    for c in range(count):
+        for axis in range(dims):
+            position[c, axis] = sums[c, 1 + axis] / sums[c, 0]
+        for axis in range(moving):
+            velocity[c, axis] = sums[c, 1 + dims + axis] / sums[c, 0]
+    return position, velocity

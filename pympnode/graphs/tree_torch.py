@@ -14,12 +14,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from pympnode.errors import InvalidData
 from pympnode.graphs.capacity import require_bytes
-from pympnode.graphs.cells import COARSEST, morton, spread, top_tables, window_tables
+from pympnode.graphs.cells import COARSEST, morton, pick, spread, top_tables, window_tables
 
 _DENSE = 64  # a table of all cells may have this many places a particle, else it is searched
 
@@ -45,11 +46,11 @@ def sort_into_cells(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Order of the particles by cell, their keys in that order, and their cell coordinates."""
     size = 1 << levels
-    scale = (size / side)[graph, None]
-    coordinate = ((position - lower[graph]) * scale).floor_().long().clamp_(0, size - 1)
+    scale = pick(size / side, graph)[:, None]
+    coordinate = ((position - pick(lower, graph)) * scale).floor_().long().clamp_(0, size - 1)
     key = morton(coordinate, levels) | (graph << (position.shape[1] * levels))
     key, order = torch.sort(key, stable=True)
-    return order, key, coordinate[order]
+    return order, key, pick(coordinate, order)
 
 
 def build_grids(key: Tensor, cells: Tensor, dims: int, levels: int, bad: Tensor) -> list[Grid]:
@@ -74,21 +75,21 @@ def build_grids(key: Tensor, cells: Tensor, dims: int, levels: int, bad: Tensor)
         first = true_places(begin, count)
         number = begin.cumsum(0).sub_(1)
         if grids:  # children are the cells below, not the particles
-            child = number[finer_first]
+            child = pick(number, finer_first)
             start = torch.empty(count + 1, dtype=torch.long, device=device)
             # The first child of each cell is the finer cell that begins where the cell begins.
-            start[:count] = finer_number[first]
+            start[:count] = pick(finer_number, first)
             start[count] = child.shape[0]
         else:
             child = number
             start = torch.cat([first, first.new_full((1,), key.shape[0])])
-        own = key[first]
+        own = pick(key, first)
         grids.append(
             Grid(
                 level,
                 own >> (dims * step),
                 own >> (dims * levels),
-                cells[first] >> step,
+                pick(cells, first) >> step,
                 child,
                 start,
             )
@@ -99,7 +100,9 @@ def build_grids(key: Tensor, cells: Tensor, dims: int, levels: int, bad: Tensor)
 
 def true_places(mask: Tensor, count: int) -> Tensor:
     """Places where a flat mask holds, when their number is known (no wait on a GPU)."""
-    if mask.device.type == "cpu" or not hasattr(torch, "nonzero_static"):
+    if mask.device.type == "cpu":  # the same memory, ten times faster than torch.nonzero
+        return torch.from_numpy(np.flatnonzero(mask.numpy()))
+    if not hasattr(torch, "nonzero_static"):
         return torch.nonzero(mask).squeeze(1)
     return torch.nonzero_static(mask, size=count).squeeze(1)
 
@@ -118,9 +121,9 @@ class Lookup:
 
     def __call__(self, key: Tensor) -> Tensor:
         if self.table is not None:
-            return self.table[key]
+            return pick(self.table, key)
         row = torch.searchsorted(self.key, key).clamp_(max=self.missing - 1)
-        return row.masked_fill_(self.key[row] != key, self.missing)
+        return row.masked_fill_(pick(self.key, row) != key, self.missing)
 
 
 def window_rows(
@@ -159,14 +162,15 @@ def near_and_separated(
         places = 4**dims
         rows = lookup(torch.arange(graphs * places, device=device)).view(graphs, places)
         rows = torch.cat([rows, rows.new_full((graphs, 1), lookup.missing)], 1)
-        own = grid.key & (places - 1)
-        pick = rows[grid.graph]
+        window, own = grid.graph, grid.key & (places - 1)
     else:
         near, separated = window_tables(dims, device)
-        pick = window_rows(above.cells, above.graph, lookup, grid.level, periodic)[above.child]
-        own = grid.key & (2**dims - 1)  # the lowest bits of the key are the parity
-    touching = pick.gather(1, near[own]) if want_near else None
-    return touching, pick.gather(1, separated[own])
+        rows = window_rows(above.cells, above.graph, lookup, grid.level, periodic)
+        window, own = above.child, grid.key & (2**dims - 1)  # lowest bits of the key: the parity
+    begin = (window * rows.shape[1])[:, None]
+    flat = rows.view(-1)
+    touching = pick(flat, pick(near, own).add_(begin)) if want_near else None
+    return touching, pick(flat, pick(separated, own).add_(begin))
 
 
 def near_pairs(grid: Grid, touching: Tensor, total: int, listing: int) -> tuple[Tensor, Tensor]:
@@ -178,8 +182,8 @@ def near_pairs(grid: Grid, touching: Tensor, total: int, listing: int) -> tuple[
     device = touching.device
     particles = grid.child.shape[0]
     start = grid.start
-    first = start[touching]  # a missing cell begins at the end, and is empty
-    length = _run_lengths(grid)[touching]
+    first = pick(start, touching)  # a missing cell begins at the end, and is empty
+    length = pick(_run_lengths(grid), touching)
     per_cell = length.sum(1)
     own = torch.arange(grid.key.shape[0], device=device)
     before = (length.cumsum(1) - length).masked_fill_(touching != own[:, None], 0).sum(1)
@@ -191,22 +195,24 @@ def near_pairs(grid: Grid, touching: Tensor, total: int, listing: int) -> tuple[
     list_start = per_cell.cumsum(0) - per_cell
     # per particle
     cell = grid.child
-    count = per_cell[cell] - 1
+    count = pick(per_cell, cell) - 1
     end = count.cumsum(0)
     rows = torch.arange(particles, device=device)
     receiver = torch.repeat_interleave(rows, count, output_size=total)
-    place = torch.arange(total, device=device) - (end - count)[receiver]
-    skip = before[cell] + rows - start[cell]
-    place += place >= skip[receiver]
-    place += list_start[cell][receiver]
-    return listed[place], receiver
+    place = torch.arange(total, device=device) - pick(end - count, receiver)
+    skip = pick(before - start[:-1], cell) + rows
+    place += place >= pick(skip, receiver)
+    place += pick(pick(list_start, cell), receiver)
+    return pick(listed, place), receiver
 
 
 def compact(candidates: Tensor, missing: int, count: int) -> tuple[Tensor, Tensor]:
     """(sender, receiver) of a candidate table: its entries that exist, sorted by receiver."""
     flat = candidates.reshape(-1)
     place = true_places(flat != missing, count)
-    return flat[place], torch.div(place, candidates.shape[1], rounding_mode="floor")
+    # Whole division is slow; the half keeps the product at least 0.5 / width away from a whole.
+    row = ((place.double() + 0.5) * (1.0 / candidates.shape[1])).long()
+    return pick(flat, place), row
 
 
 def _run_lengths(grid: Grid) -> Tensor:
@@ -217,7 +223,7 @@ def _run_lengths(grid: Grid) -> Tensor:
 def count_near(grid: Grid, touching: Tensor) -> tuple[Tensor, Tensor]:
     """How many pairs and listed senders `near_pairs` will make, tensors on the device."""
     size = _run_lengths(grid)
-    listed = size[touching].sum(1)
+    listed = pick(size, touching).sum(1)
     return (size[:-1] * listed).sum() - grid.child.shape[0], listed.sum()
 
 
