@@ -78,6 +78,18 @@ class EngineUnavailable(PympnodeError, RuntimeError):
     """An engine, kernel or device that cannot be used here."""
 
 
+class JuliaRuntimeError(PympnodeError, RuntimeError):
+    """A call that failed in Julia, or a Julia process that died.
+
+    ``trace``: all that Julia said; ``log``: the file that holds it too.
+    """
+
+    def __init__(self, message: str, *, trace: str = "", log: str = "", **advice: object) -> None:
+        super().__init__(message, **advice)  # type: ignore[arg-type]
+        self.trace = trace
+        self.log = log
+
+
 class IntegrationFailed(PympnodeError, RuntimeError):
     """A solve that met non-finite values or ran out of steps."""
 

@@ -41,6 +41,7 @@ include("systems/system.jl")
 include("systems/kuramoto.jl")
 include("systems/gene.jl")
 include("systems/lorenz.jl")
+include("systems/heat.jl")
 include("systems/pendulum.jl")
 include("simulate.jl")
 # steps of fixed size and their adjoint
@@ -66,7 +67,7 @@ include("bridge.jl")
 include("precompile.jl")
 
 export InputError, Interrupted, Topology
-export Kuramoto, GeneDynamics, CoupledLorenz, CoupledPendulum, simulate
+export Kuramoto, GeneDynamics, CoupledLorenz, CoupledPendulum, HeatDiffusion, simulate
 export ModelSpec, initial, layout, parameter_count, MessagePassingField, GraphNetworkField
 export Dataset, Program, bind!, loss_and_gradient, batch_loss, rollout, vector_field
 export Normalisation, fit_normalisation, normalise, denormalise, train

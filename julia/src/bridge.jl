@@ -8,7 +8,7 @@ one-based. What is absent is `nothing`. What cannot be served throws an `InputEr
 module Bridge
 
 using ..MessagePassingNODE: MessagePassingNODE as MP, CoupledLorenz, CoupledPendulum, Dataset, GeneDynamics,
-    InputError, Kuramoto, ModelSpec, Program, Topology, check, digraph
+    HeatDiffusion, InputError, Kuramoto, ModelSpec, Program, Topology, check, digraph
 using LinearAlgebra: BLAS
 using SciMLSensitivity: SciMLSensitivity
 
@@ -37,7 +37,7 @@ topology(sender, receiver, nodes) = Topology(numbers(sender), numbers(receiver),
 
 # ---- systems --------------------------------------------------------------------------------------------
 
-const SYSTEMS = ("coupled_pendulum", "gene", "kuramoto", "lorenz")
+const SYSTEMS = ("coupled_pendulum", "gene", "heat", "kuramoto", "lorenz")
 
 # the values of a parameter as Julia has them: arrays arrive with their axes reversed
 value(a::Number) = a
@@ -47,6 +47,7 @@ function system(kind, graph, loops, options)
     o = NamedTuple(name => value(given) for (name, given) in pairs(options))
     kind == "kuramoto" && return Kuramoto(graph, o.frequency; o.coupling)
     kind == "gene" && return GeneDynamics(graph; o.decay, o.coupling, loops)
+    kind == "heat" && return HeatDiffusion(graph; o.diffusivity)
     kind == "lorenz" && return CoupledLorenz(graph, o.coupling; σ = o.sigma, ρ = o.rho, β = o.beta)
     kind == "coupled_pendulum" && return CoupledPendulum(graph; m = o.mass, l = o.length, k = o.stiffness, g = o.gravity)
     throw(InputError("system $kind is not one of $(join(SYSTEMS, ", "))"))

@@ -92,6 +92,7 @@ def generate(
     first: int = 0,
     tolerance: float = 1e-8,
     method: str = "dop853",
+    solve: Callable[..., Solution] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Generated:
     """Simulate trajectories ``first .. first + trajectories - 1`` of a system.
@@ -104,6 +105,8 @@ def generate(
     noise: standard deviation of measurement noise in the units of the state, one number or one a
         feature; added to what is returned, never to the dynamics.
     tolerance: relative and absolute, of the solver ``method`` (see `integrate`).
+    solve: an engine's solver instead, ``solve(x0, graph, parameters, times, tolerance,
+        controls=)`` -> Solution, unchecked; the method is then its own.
     progress: called with (trajectories done, all) after each block.
     Raises IntegrationFailed (trajectory, node, feature, time), InvalidData, InvalidOption,
     UnknownName.
@@ -153,16 +156,21 @@ def generate(
                 continue
             x0 = np.array([_start(system, seed, i, nodes, initial, first) for i in group])
             held = _held(system, seed, group, nodes, time, given, first)
-            solution = integrate(
-                fields[g],
-                x0,
-                time,
-                controls=held,
-                rtol=tolerance,
-                atol=tolerance,
-                method=method,
-                check=False,
-            )
+            if solve is not None:
+                own = system.parameters_of_graph(resolved, graph, g)
+                solution = solve(x0, graph[g], own, time, tolerance, controls=held)
+                method = solution.method
+            else:
+                solution = integrate(
+                    fields[g],
+                    x0,
+                    time,
+                    controls=held,
+                    rtol=tolerance,
+                    atol=tolerance,
+                    method=method,
+                    check=False,
+                )
             _check(solution, group, keep)
             # Both are runs with the same stride, so slices do.
             rows = slice(group.index(keep[0]), group.index(keep[-1]) + 1)
