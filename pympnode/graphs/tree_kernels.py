@@ -36,7 +36,7 @@ def place(position, graph, side, lower, level, periodic, wrapped, key, cells):
     for i in range(count):
         g = graph[i]
         own = side[g]
-        scale = size / own
+        scale = position.dtype.type(size) / own
         k = g << (dims * level)
         for axis in range(dims):
             x = position[i, axis]
