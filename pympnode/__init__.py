@@ -1,8 +1,8 @@
 """pympnode: learned modular simulators of coupled dynamical systems.
 
-``train``, ``finetune``, ``simulate``, ``evaluate``, ``load`` and ``from_arrays`` do the work; data are
-`xarray.Dataset` objects as `pympnode.schema` describes them. Everything is imported on first use, so
-that ``import pympnode`` costs next to nothing.
+``train``, ``finetune``, ``simulate``, ``evaluate``, ``load``, ``from_arrays`` and ``from_frame`` do
+the work; data are `xarray.Dataset` objects as `pympnode.schema` describes them. Everything is
+imported on first use, so that ``import pympnode`` costs next to nothing.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ _HOME = {
     "evaluate": "_api",
     "load": "_api",
     "from_arrays": "_api",
+    "from_frame": "_api",
     "Model": "model",
     "Result": "result",
     "ModelSpec": "models.spec",
@@ -35,7 +36,7 @@ _ROOMS = ("graphs", "systems", "data", "plotting", "schema", "errors", "evaluati
 __all__ = [*_HOME, *_ROOMS, "__version__"]
 
 if TYPE_CHECKING:
-    from ._api import evaluate, finetune, from_arrays, load, simulate, train
+    from ._api import evaluate, finetune, from_arrays, from_frame, load, simulate, train
     from .config import TrainConfig
     from .errors import PympnodeError, PympnodeWarning
     from .graphs.graph import Graph

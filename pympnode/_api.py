@@ -33,6 +33,7 @@ def simulate(
     noise: float = 0.0,
     split: float | None = 0.7,
     control: Any = None,
+    initial: Any = None,
     tolerance: float = 1e-8,
     engine: str = "auto",
     **unknown: Any,
@@ -51,7 +52,10 @@ def simulate(
         parameters: physics other than the published default, by name.
         noise: std of the measurement noise, in the units of the state (a number, or one a feature).
         split: the share of the trajectories that train; None leaves the split out.
-        control: inputs (trajectory, time, node, control) instead of sampled ones.
+        control: inputs (trajectory, time, node, control) instead of sampled ones, each held from
+            t_i to t_(i+1); without the first axis the same for all.
+        initial: states (trajectory, node, feature) to start from instead of random ones; they say
+            how many trajectories there are.
         tolerance: relative and absolute, of the adaptive integrator.
     Particle systems ("gravity", "coulomb") take ``particles`` instead of nodes and topology, and
     ``dims``, ``start``, ``integrator``, ``path``, ``workers``: see
@@ -63,7 +67,7 @@ def simulate(
 
     system = get(system)
     if system.body == "particle":
-        network = dict(nodes=nodes, topology=topology, control=control)
+        network = dict(nodes=nodes, topology=topology, control=control, initial=initial)
         options = dict(
             parameters=parameters, steps=steps, dt=dt, seed=seed, split=split, trajectories=trajectories
         )
@@ -78,13 +82,14 @@ def simulate(
         graphs=graphs,
         graph_seed=graph_seed,
         parameters=parameters,
-        trajectories=trajectories,
+        trajectories=trajectories if initial is None else len(initial),
         steps=steps,
         dt=dt,
         seed=seed,
         noise=noise,
         split=split,
         control=control,
+        initial=initial,
         tolerance=tolerance,
         engine=engine,
     )
@@ -275,20 +280,34 @@ def from_arrays(
     time: Any = None,
     edges: Any = None,
     topology: Any = None,
+    directed: bool = False,
     u: Any = None,
     node_attribute: Any = None,
     features: Sequence[str] | None = None,
     units: Sequence[str] | None = None,
+    controls: Sequence[str] | None = None,
+    attributes: Sequence[str] | None = None,
     time_unit: str = "1",
+    split: Sequence[str] | None = None,
+    graph_of: Any = None,
 ) -> xr.Dataset:
     """A dataset of your own arrays, checked.
 
-    ``x`` (trajectory, time, node, feature), or (time, node, feature) for one trajectory; ``dt`` or
-    ``time`` (time,); ``edges`` pairs (edges, 2), undirected, or ``topology`` whatever names or is a
-    graph; ``u`` (trajectory, time, node, control); ``node_attribute`` (node, attribute).
-    NaN in ``x`` is kept: train with ``missing="mask"``.
+    Main arguments:
+        x: (trajectory, time, node, feature), or (time, node, feature) for one trajectory. NaN is
+            kept: train with ``missing="mask"``; the first state of a trajectory must be known.
+        dt, time: the step of an even time grid, or the times (time,), which may be uneven.
+        edges, topology: pairs of node numbers (edges, 2), undirected unless ``directed``; or
+            whatever names or is a graph, also several (``graph_of`` (trajectory,) then says which).
+    Other arguments:
+        u: inputs (trajectory, time, node, control), each held from t_i to t_(i+1).
+        node_attribute: constants of the nodes (node, attribute).
+        features, units, controls, attributes, time_unit: names and units.
+        split: "train", "validation" or "test" for each trajectory. What is marked "test" is used
+            for nothing in training, not even the normalisation.
+    Raises: `InvalidData`, `InvalidGraph`: got, allowed, fix.
     """
-    from .simulation import dataset_from_arrays
+    from .own_data import dataset_from_arrays
 
     return dataset_from_arrays(
         x,
@@ -296,11 +315,72 @@ def from_arrays(
         time=time,
         edges=edges,
         topology=topology,
+        directed=directed,
         u=u,
         node_attribute=node_attribute,
         features=features,
         units=units,
+        controls=controls,
+        attributes=attributes,
         time_unit=time_unit,
+        split=split,
+        graph_of=graph_of,
+    )
+
+
+def from_frame(
+    frame: Any,
+    *,
+    features: Sequence[str] | str,
+    time: str = "time",
+    node: str = "node",
+    trajectory: str | None = None,
+    controls: Sequence[str] = (),
+    attributes: Sequence[str] = (),
+    edges: Any = None,
+    topology: Any = None,
+    directed: bool = False,
+    units: Sequence[str] | None = None,
+    time_unit: str = "1",
+    dt: float | None = None,
+    relative_time: bool = False,
+    split: str | None = None,
+) -> xr.Dataset:
+    """A dataset of a pandas table in long form: one row for each trajectory, time and node.
+
+    Main arguments:
+        frame: a DataFrame, or what has ``to_pandas``. Rows may lack: what has no row is NaN (train
+            with ``missing="mask"``), so times need not be even nor the same for all nodes.
+        features: the columns that are the state; ``time``, ``node``, ``trajectory``: the columns
+            that tell rows apart (without ``trajectory`` there is one).
+        edges, topology: who is coupled to whom, as in `from_arrays`; edges are pairs of the labels
+            in the node column (a list, or a frame of two columns), as is a networkx graph.
+    Other arguments:
+        controls, attributes: columns that are inputs, and constants of the nodes.
+        dt: puts the rows on an even grid, with holes where a time has no row at all.
+        relative_time: time counts from the first row of each trajectory.
+        split: the column that says "train", "validation" or "test".
+    Returns: a dataset whose node and trajectory coordinates are the table's labels.
+    Raises: `InvalidData`, `InvalidGraph`: got, allowed, fix.
+    """
+    from .own_data import dataset_from_frame
+
+    return dataset_from_frame(
+        frame,
+        features=features,
+        time=time,
+        node=node,
+        trajectory=trajectory,
+        controls=controls,
+        attributes=attributes,
+        edges=edges,
+        topology=topology,
+        directed=directed,
+        units=units,
+        time_unit=time_unit,
+        dt=dt,
+        relative_time=relative_time,
+        split=split,
     )
 
 

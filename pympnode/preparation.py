@@ -14,13 +14,16 @@ from . import schema
 from .data.generate import split_trajectories
 from .data.normalise import Normalisation
 from .errors import InvalidData, InvalidOption
+from .model import parameters_of
 from .schema import Arrays
 
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """Training data. ``physical`` and ``scaled`` hold the same datasets in both units; ``train`` and
-    ``validation`` number their trajectories one dataset after the other."""
+    """Training data. ``physical`` and ``scaled`` hold the same datasets in both units, without the
+    trajectories marked "test"; ``train`` and ``validation`` number their trajectories one dataset
+    after the other. ``parameters`` are those that all datasets share, ``parameter_spans`` the
+    smallest and largest value of those that differ."""
 
     physical: list[Arrays]
     scaled: list[Arrays]
@@ -34,6 +37,7 @@ class Prepared:
     controls: tuple[str, ...]
     attributes: tuple[str, ...]
     parameters: dict[str, Any]
+    parameter_spans: dict[str, tuple[Any, Any]]
     graphs: tuple[str, ...]
     system: str
     time_unit: str
@@ -54,7 +58,8 @@ def prepare(
         raise InvalidData("there are no datasets", got="an empty list", allowed="at least one")
     physical = [schema.pack(ds, missing=missing) for ds in datasets]
     _agree(datasets, physical)
-    labels = np.concatenate([labels_of(ds, split, seed) for ds in datasets])
+    physical, marks = _without_test(physical, [labels_of(ds, split, seed) for ds in datasets])
+    labels = np.concatenate(marks)
     state, control, attribute = scales or (None, None, None)
     state = state or _fit([a.x for a in physical], [a.mask for a in physical])
     if control is None and physical[0].u is not None:
@@ -86,10 +91,7 @@ def prepare(
     if schema.UNIT in first.coords:
         units = tuple(str(u) for u in first[schema.UNIT].values)
     facts = schema.record(first)
-    parameters = dict(facts.get("parameters", {}))
-    for name in first.data_vars:
-        if name not in schema.OWN_VARIABLES:
-            parameters[str(name)] = first[name].values
+    parameters, spans = _parameters(datasets)
     graphs = tuple(text for ds in datasets for text in schema.record(ds).get("topology", ()))
     return Prepared(
         physical,
@@ -104,10 +106,47 @@ def prepare(
         _names(first, schema.CONTROL_FEATURE),
         _names(first, schema.ATTRIBUTE),
         parameters,
+        spans,
         graphs,
         str(facts.get("system", "")),
         str(first[schema.TIME].attrs.get("units", "1")),
     )
+
+
+def _without_test(
+    arrays: list[Arrays], labels: list[NDArray[np.str_]]
+) -> tuple[list[Arrays], list[NDArray[np.str_]]]:
+    """What is marked "test" is not there: neither scales nor ranges may know of it."""
+    kept, marks = [], []
+    for each, label in zip(arrays, labels):
+        here = np.flatnonzero(label != "test")
+        if here.size:
+            kept.append(each if here.size == label.size else each.select(here))
+            marks.append(label[here])
+    if not kept:
+        raise InvalidData(
+            "there is nothing to train on",
+            got='every trajectory is marked "test"',
+            allowed='some marked "train"',
+            fix='ds["split"] = ("trajectory", ["train", ...])',
+        )
+    return kept, marks
+
+
+def _parameters(
+    datasets: Sequence[xr.Dataset],
+) -> tuple[dict[str, Any], dict[str, tuple[Any, Any]]]:
+    """Parameters that all datasets share, and (smallest, largest) of those that differ."""
+    given = [parameters_of(ds) for ds in datasets]
+    shared, spans = dict(given[0]), {}
+    for name in given[0]:
+        values = [np.asarray(each[name]) for each in given if name in each]
+        if len(values) == 1 or any(v.shape != values[0].shape for v in values):
+            continue
+        if any(not np.array_equal(v, values[0]) for v in values):
+            del shared[name]
+            spans[name] = (np.min(values, axis=0), np.max(values, axis=0))
+    return shared, spans
 
 
 def labels_of(ds: xr.Dataset, split: float, seed: int) -> NDArray[np.str_]:
@@ -160,7 +199,9 @@ def _agree(datasets: Sequence[xr.Dataset], arrays: list[Arrays]) -> None:
                 allowed=str(first),
                 fix="give datasets with the same features and inputs",
             )
-        if not np.isclose(np.diff(each.time).mean(), np.diff(arrays[0].time).mean(), rtol=1e-6):
+        # Uneven grids have a step an interval, and nothing to agree on.
+        even = each.even and arrays[0].even
+        if even and not np.isclose(each.time[1] - each.time[0], np.diff(arrays[0].time)[0], rtol=1e-6):
             raise InvalidData(
                 f"dataset {number} has another time step than dataset 0",
                 got=f"{np.diff(each.time).mean():.6g}",
