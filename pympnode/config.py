@@ -26,7 +26,8 @@ class TrainConfig:
     of it), "plateau" (times ``plateau_factor`` after ``patience`` epochs without improvement, not
     below ``rate_floor``) or "constant". ``clip`` bounds the norm of the whole gradient. ``average``
     is the decay of the running mean of weights that is validated and kept (0: none).
-    ``training_noise`` is the std, in z units, of noise added once to the training part.
+    ``training_noise`` is the std, in z units, of noise added once to the training part. With
+    ``keep_start`` the weights that a run starts from count as its best until better ones come.
     """
 
     preset: str = "fast"
@@ -45,6 +46,7 @@ class TrainConfig:
     curriculum: tuple[tuple[int, float], ...] = ()
     average: float = 0.0
     training_noise: float = 0.0
+    keep_start: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -77,10 +79,12 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class PresetChoice:
-    """A preset: what it sets of the model and of the run, and where it departs from its source."""
+    """A preset: what it sets of the model and of the run, what of a run that starts from a model, and
+    where it departs from its source."""
 
     model: Mapping[str, Any]
     run: Mapping[str, Any]
+    finetune: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     departures: tuple[str, ...] = ()
 
 
@@ -132,6 +136,7 @@ PRESETS: dict[str, PresetChoice] = {
             "clip": 1.0,
             "curriculum": ((5, 0.4), (10, 0.3), (25, 0.15), (0, 0.15)),
         },
+        finetune={"learning_rate": 3e-4, "keep_start": True},
     ),
 }
 
@@ -164,6 +169,13 @@ def seconds(value: float | int | str | None, name: str = "time_budget") -> float
             fix=f'give {name}="10m"',
         )
     return number
+
+
+def duration_in_words(length: float) -> str:
+    """A length of time for people: "40 s", "12 min", "3.5 h"."""
+    if length < 90:
+        return f"{length:.0f} s"
+    return f"{length / 60:.0f} min" if length < 5400 else f"{length / 3600:.1f} h"
 
 
 def check_names(kind: str, given: Iterable[str], allowed: Iterable[str]) -> None:

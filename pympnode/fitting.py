@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import sys
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from . import __version__, engines, schema, storage
-from .config import PresetChoice, TrainConfig, preset, seconds
+from .config import PresetChoice, TrainConfig, duration_in_words, preset, seconds
 from .errors import InvalidOption, unknown_name
 from .model import Model
 from .models.layout import layout_of
@@ -28,6 +29,8 @@ from .training import progress as meters
 from .training.checkpoint import Run
 from .training.tasks import TrajectoryTask
 from .training.trainer import Trainer
+
+logger = logging.getLogger("pympnode.training")
 
 
 def fit(
@@ -52,7 +55,7 @@ def fit(
 ) -> Result:
     """Train as `pympnode.train` says; ``simulation`` is empty for given data."""
     choice = preset(preset_name)
-    config = _config(choice, preset_name, run_options, seed)
+    config = _config(choice, preset_name, run_options, seed, fresh=start is None)
     if normalisation not in ("keep", "refit"):
         raise unknown_name("normalisation", normalisation, ("keep", "refit"))
     chosen, why = engines.choose(engine)
@@ -86,7 +89,13 @@ def fit(
     meter = meters.default() if progress else meters.Silent()
     title = model.system or "training"
     try:
-        outcome = Trainer(task, config, folder, meter, title=title).fit(model.theta)
+        trainer = Trainer(task, config, folder, meter, title=title)
+        if preset_name == "paper":
+            expected = trainer.expected_seconds(model.theta)
+            text = f'preset "paper": about {duration_in_words(expected)} for a whole run'
+            logger.info(text)
+            meter.note(text)
+        outcome = trainer.fit(model.theta)
         about = {
             "version": __version__,
             "preset": preset_name,
@@ -133,7 +142,7 @@ def fit(
 
 
 def _config(
-    choice: PresetChoice, name: str, options: Mapping[str, Any], seed: int
+    choice: PresetChoice, name: str, options: Mapping[str, Any], seed: int, *, fresh: bool
 ) -> TrainConfig:
     given = {key: value for key, value in options.items() if value is not None}
     lengths = [key for key in ("epochs", "updates", "time_budget") if key in given]
@@ -146,7 +155,8 @@ def _config(
         )
     if "time_budget" in given:
         given["time_budget"] = seconds(given["time_budget"])
-    return TrainConfig(**{**choice.run, **given, "preset": name, "seed": seed})
+    base = choice.run if fresh else {**choice.run, **choice.finetune}
+    return TrainConfig(**{**base, **given, "preset": name, "seed": seed})
 
 
 def _datasets(data: Any, simulation: Mapping[str, Any]) -> list[xr.Dataset]:

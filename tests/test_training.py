@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -199,7 +198,8 @@ def test_finetune_loads_what_fits_and_says_so() -> None:
 def test_resume_ends_with_the_same_bits(tmp_path: Path) -> None:
     whole = pympnode.train(**SMALL, epochs=6)
     run = tmp_path / "run"
-    stop_after(SMALL | {"epochs": 6, "run": run}, updates=17)
+    with pytest.raises(KeyboardInterrupt):
+        stop_after(SMALL | {"epochs": 6, "run": run}, updates=17)
     resumed = pympnode.train(**SMALL, epochs=6, run=run)
     np.testing.assert_array_equal(resumed.model.theta, whole.model.theta)
     np.testing.assert_array_equal(resumed.history.loss, whole.history.loss)
@@ -211,7 +211,7 @@ def test_resume_ends_with_the_same_bits(tmp_path: Path) -> None:
     np.testing.assert_array_equal(pympnode.load(run / "model.nc").theta, whole.model.theta)
 
 
-def stop_after(options: dict[str, Any], updates: int) -> None:
+def stop_after(options: dict[str, Any], updates: int) -> Any:
     """Train as a script does and send it Ctrl-C after some updates."""
     from pympnode.training import trainer
 
@@ -236,21 +236,35 @@ def stop_after(options: dict[str, Any], updates: int) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trainer.Trainer, "_epoch", counting)
-        with pytest.raises(KeyboardInterrupt):
-            pympnode.train(**options)
-    assert made >= updates
+        try:
+            return pympnode.train(**options)
+        finally:
+            assert made >= updates
 
 
-def test_ctrl_c_in_a_notebook_returns_the_best_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("updates", [2, 17])
+def test_ctrl_c_in_a_notebook_returns_the_best_so_far(
+    monkeypatch: pytest.MonkeyPatch, updates: int
+) -> None:
     monkeypatch.setattr("pympnode.fitting._somebody_looks", lambda: True)
-    timer = threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT))
-    timer.start()
-    try:
-        result = pympnode.train(**SMALL, epochs=100_000)
-    finally:
-        timer.cancel()
-    assert result.status == "interrupted" and result.updates > 0
-    assert np.isfinite(result.model.theta).all() and "interrupted" in result.reason
+    result = stop_after(SMALL | {"epochs": 6}, updates=updates)
+    assert result.status == "interrupted" and "interrupted" in result.reason
+    assert 0 < result.updates <= updates
+    assert result.history.sizes["epoch"] < 6
+    fresh = pympnode.train(**SMALL, epochs=1, learning_rate=1e-30).model.theta
+    assert not np.allclose(result.model.theta, fresh)
+
+
+def test_a_second_ctrl_c_raises() -> None:
+    from pympnode.training import trainer
+
+    interrupt = trainer._first_interrupt(trainer.Trainer.__new__(trainer.Trainer))
+    with interrupt:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert interrupt.trainer._stop
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1)
 
 
 SCRIPT = """
@@ -308,7 +322,8 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path) -> No
         from pympnode.training.trainer import Trainer
 
         patch.setitem(Trainer.__init__.__kwdefaults__, "checkpoint_seconds", 0.0)
-        stop_after(options, updates=20)
+        with pytest.raises(KeyboardInterrupt):
+            stop_after(options, updates=20)
     checkpoints = sorted((run / "checkpoints").glob("*.nc"))
     assert len(checkpoints) == 2
     data = checkpoints[-1].read_bytes()

@@ -16,6 +16,9 @@ class Progress(Protocol):
     def update(self, done: int, facts: dict[str, Any]) -> None:
         """``done`` updates are made; facts: epoch, loss, validation_loss."""
 
+    def note(self, text: str) -> None:
+        """Something to tell before or beside the bar."""
+
     def stop(self) -> None:
         """The run ended."""
 
@@ -26,6 +29,8 @@ class Silent:
     def start(self, total: int, done: int, title: str) -> None: ...
 
     def update(self, done: int, facts: dict[str, Any]) -> None: ...
+
+    def note(self, text: str) -> None: ...
 
     def stop(self) -> None: ...
 
@@ -50,6 +55,10 @@ class Bar:
         shown = {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in facts.items()}
         self._bar.set_postfix(shown, refresh=False)
         self._bar.update(done - self._bar.n)
+
+    def note(self, text: str) -> None:
+        """See `Progress`."""
+        _tqdm().write(text, file=sys.stderr)
 
     def stop(self) -> None:
         """See `Progress`."""

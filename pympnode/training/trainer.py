@@ -105,33 +105,54 @@ class Trainer:
         theta = np.array(theta, dtype=self.task.dtype)
         zeros = np.zeros_like(theta)
         state = State(theta, zeros, zeros.copy(), theta.copy(), theta.copy())
-        state.epochs = self._affordable(theta)
+        state.epochs = self.config.epochs
+        if self.config.time_budget is not None:
+            state.epochs = self._affordable(theta, self.config.time_budget)
+        if self.config.keep_start:
+            # Weights that are good already stay the best until something better comes.
+            state.best_loss = self.task.validate(theta)["validation_loss"]
+            state.best_epoch = 0
         return state
 
-    def _affordable(self, theta: NDArray) -> int:
-        """Epochs of the run; a time budget becomes a number here, once, and is stored."""
-        config = self.config
-        if config.time_budget is None:
-            return config.epochs
+    def _affordable(self, theta: NDArray, budget: float) -> int:
+        """Epochs within a time budget: decided here, once, and stored with the run."""
         began = time.perf_counter()
+        cost, each = self._costs(theta)
+        left = max(budget - (time.perf_counter() - began), 0.1 * budget)
+        config, task = self.config, self.task
+        return epochs_within(config, task.steps, task.count, cost, each, left)
+
+    def _costs(self, theta: NDArray) -> tuple[dict[int, float], float]:
+        """Measured seconds of an update by window, and of a validation."""
         cost = {}
-        for horizon, _ in horizons(config, self.task.steps):
-            rng = np.random.default_rng([config.seed, 1])
-            batches = self.task.batches(horizon, rng)
-            batch = next(batches)
+        for horizon, _ in horizons(self.config, self.task.steps):
+            rng = np.random.default_rng([self.config.seed, 1])
+            batch = next(self.task.batches(horizon, rng))
             self.task.loss(theta, batch)
             times = []
             while len(times) < 3:
                 start = time.perf_counter()
                 self.task.loss(theta, batch)
                 times.append(time.perf_counter() - start)
+            # The optimiser and the drawing of batches take their own, small, time.
             cost[horizon] = float(np.median(times)) + 2e-4
         self.task.validate(theta)
         start = time.perf_counter()
         self.task.validate(theta)
-        each = time.perf_counter() - start
-        left = max(config.time_budget - (time.perf_counter() - began), 0.1 * config.time_budget)
-        return epochs_within(config, self.task.steps, self.task.count, cost, each, left)
+        return cost, time.perf_counter() - start
+
+    def expected_seconds(self, theta: NDArray) -> float:
+        """About how long a whole run will take, from a few timed updates."""
+        theta = np.array(theta, dtype=self.task.dtype)
+        config, task = self.config, self.task
+        if config.time_budget is not None:
+            return config.time_budget
+        schedule = plan(config, task.steps, task.count, config.epochs, config.updates)
+        cost, each = self._costs(theta)
+        made = np.diff([0, *schedule.last])
+        return float(sum(n * cost[h] for n, h in zip(made, schedule.horizon))) + (
+            each * schedule.epochs
+        )
 
     def _epochs(self, state: State) -> None:
         config = self.config
@@ -150,7 +171,7 @@ class Trainer:
                     saved = time.perf_counter()
             if state.status == "running":
                 state.status = "completed"
-            if self.run is not None and not (state.status == "interrupted" and state.epoch == 0):
+            if self.run is not None and state.epoch > 0:
                 self.run.save(state)
         finally:
             self.progress.stop()
@@ -188,6 +209,10 @@ class Trainer:
             self.progress.update(work.count, facts)
             if self._stop:
                 state.status = "interrupted"
+                if state.best_epoch < 0:
+                    # Nothing was validated yet: what was learned so far beats the start.
+                    state.best = theta
+                    state.count = work.count
                 return False
         adam.first, adam.second, adam.count = work.first, work.second, work.count
         state.theta, state.first, state.second = theta, work.first, work.second
