@@ -39,10 +39,13 @@ TILE_COLUMNS = 320
 
 
 def supports(spec: ModelSpec) -> str | None:
-    """None, or why this kernel cannot run ``spec``."""
+    """None, or why this kernel cannot run ``spec``.
+
+    ``family="node"`` is run as the mpnode without messages that it is, on one node.
+    """
     if importlib.util.find_spec("numba") is None:
         return "numba is not installed"
-    if spec.family != "mpnode":
+    if spec.family == "l2s":
         return f"family={spec.family!r} runs through autograd"
     return None
 

@@ -302,7 +302,7 @@ def outer(out, out_at, g, g_at, g_row, g_panel, x, x_at, x_row, x_panel, rows, i
 
 @intrinsic
 def neighbour_sum(typingctx, to, to_at, source, source_at, pointer, row, sender, weight, width):  # type: ignore
-    """to[to_at + c] = sum over edges e of ``row`` of weight[e] source[source_at + sender[e] width + c].
+    """to[to_at + c] = sum over edges e of ``row`` of weight[e] source[at + sender[e] width + c].
 
     c runs over ``width`` columns in whole vectors, so up to one vector beyond the last is
     overwritten: rows are written in ascending order, and every row ends in unused columns.

@@ -29,10 +29,10 @@ def up(value: int, step: int) -> int:
 class Packing:
     """Where each linear layer lies.
 
-    ``layers`` (layers, 6): rows, inner, packed W, packed transpose, first gradient tile, first bias
-    sum. Order: the MLP's layers, then the first message's, then the emitter's. ``source`` (packed,):
-    index into the flat vector, or its size for a zero. ``target`` (parameters,): index into the
-    gradient sums, biases after they are summed over a panel.
+    ``layers`` (layers, 6): rows, inner, packed W, packed transpose, first gradient tile, first
+    bias sum. Order: the MLP's layers, then the first message's, then the emitter's. ``source``
+    (packed,): index into the flat vector, or its size for a zero. ``target`` (parameters,): index
+    into the gradient sums, biases after they are summed over a panel.
     """
 
     layers: Ints
