@@ -1,0 +1,73 @@
+"""``ds.pympnode.plot``: the pictures as methods of what they draw.
+
+Registered when `pympnode.plotting` is imported. ``ds.pympnode.plot.NAME(...)`` is
+``pympnode.plotting.NAME(ds, ...)``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import xarray as xr
+
+from .. import schema
+from ..errors import unknown_name
+
+# Methods by the variables that a dataset must have for them.
+_OF = {
+    "state": (
+        "prediction",
+        "parity",
+        "phase_portrait",
+        "graph_state",
+        "grid_state",
+        "error_by_degree",
+        "animate",
+    ),
+    "message": ("message_norms",),
+    "loss": ("training_curves", "error_over_time"),
+}
+
+
+class Plots:
+    """The pictures of one dataset."""
+
+    def __init__(self, ds: xr.Dataset) -> None:
+        self._ds = ds
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        from functools import partial
+
+        from pympnode import plotting
+
+        known = [n for names in _OF.values() for n in names]
+        if name not in known:
+            close = unknown_name("plot", name, known)
+            raise AttributeError(str(close))
+        return partial(getattr(plotting, name), self._ds)
+
+    def __dir__(self) -> list[str]:
+        return sorted(n for names in _OF.values() for n in names)
+
+    def __repr__(self) -> str:
+        return "plots: " + ", ".join(n for v, names in _OF.items() if v in self._ds for n in names)
+
+
+@xr.register_dataset_accessor("pympnode")
+class Accessor:
+    """``ds.pympnode``: ``plot`` draws, ``record`` tells where the data are from."""
+
+    def __init__(self, ds: xr.Dataset) -> None:
+        self._ds = ds
+
+    @property
+    def plot(self) -> Plots:
+        """The pictures of this dataset, as methods."""
+        return Plots(self._ds)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What the dataset says of itself: system, parameters, seeds, engine, versions."""
+        return schema.record(self._ds)

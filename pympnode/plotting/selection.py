@@ -1,0 +1,174 @@
+"""What a picture needs of a dataset: one trajectory as arrays, with the words for its axes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from .. import schema
+from ..errors import InvalidData, InvalidOption, UnknownName, unknown_name
+
+PREDICTED = "predicted"
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """One trajectory: ``x`` (time, node, feature), ``time`` (time,), edges of its own graph."""
+
+    x: NDArray
+    time: NDArray
+    time_unit: str
+    features: tuple[str, ...]
+    units: tuple[str, ...]
+    angles: tuple[bool, ...]
+    sender: NDArray[np.int64]
+    receiver: NDArray[np.int64]
+    system: str = ""
+
+    @property
+    def nodes(self) -> int:
+        """Number of nodes."""
+        return self.x.shape[1]
+
+    @property
+    def degree(self) -> NDArray[np.int64]:
+        """How many nodes each node hears."""
+        return np.bincount(self.receiver, minlength=self.nodes)
+
+    def feature(self, name: str | int | None) -> int:
+        """The position of a feature given by name or position; the first by default."""
+        if name is None:
+            return 0
+        if isinstance(name, int) and -len(self.features) <= name < len(self.features):
+            return name % len(self.features)
+        if name not in self.features:
+            raise unknown_name("feature", name, self.features)
+        return self.features.index(str(name))
+
+    def at(self, time: float | None) -> int:
+        """The position of the time closest to ``time``; the last one by default."""
+        if time is None:
+            return len(self.time) - 1
+        if not self.time[0] - 1e-9 <= time <= self.time[-1] + 1e-9:
+            raise InvalidOption(
+                "the dataset does not reach that time",
+                got=time,
+                allowed=f"{self.time[0]:.4g} to {self.time[-1]:.4g}",
+                fix="leave time= out for the last one",
+            )
+        return int(np.abs(self.time - time).argmin())
+
+
+def view(ds: xr.Dataset, trajectory: int = 0) -> View:
+    """Trajectory number ``trajectory`` of a dataset, a rollout or an evaluation.
+
+    Raises `InvalidData` when there are no states to draw, `InvalidOption` when there are fewer
+    trajectories.
+    """
+    state = states(ds)
+    count = state.sizes[schema.TRAJECTORY]
+    number = position(trajectory, count)
+    one = state.isel({schema.TRAJECTORY: number})
+    x = one.transpose(schema.TIME, schema.NODE, schema.FEATURE).values
+    sender, receiver = _edges(ds, number, count)
+    time = state[schema.TIME]
+    features = tuple(str(f) for f in state[schema.FEATURE].values)
+    units = ("1",) * len(features)
+    if schema.UNIT in state.coords:
+        units = tuple(str(u) for u in state[schema.UNIT].values)
+    system = str(schema.record(ds).get("system", ""))
+    return View(
+        np.asarray(x, dtype=np.float64),
+        np.asarray(time.values, dtype=np.float64),
+        str(time.attrs.get("units", "1")),
+        features,
+        units,
+        _angles(system, len(features)),
+        sender,
+        receiver,
+        system,
+    )
+
+
+def states(ds: xr.Dataset) -> xr.DataArray:
+    """The states (trajectory, time, node, feature) of a dataset, or of an evaluation's rollout."""
+    name = schema.STATE if schema.STATE in ds else PREDICTED
+    if name not in ds:
+        raise InvalidData(
+            "there are no states to draw",
+            got=", ".join(map(str, ds.data_vars)) or "no variables",
+            allowed="a dataset with state(trajectory, time, node, feature)",
+            fix="pass what pympnode.simulate or model.rollout returned",
+        )
+    state = ds[name]
+    for dim in (schema.TRAJECTORY, schema.TIME, schema.NODE, schema.FEATURE):
+        if dim not in state.dims:
+            # `ds.isel(node=0)` leaves a scalar behind: it is still one node.
+            state = state.expand_dims(dim)
+    return state
+
+
+def pair(truth: xr.Dataset, predicted: xr.Dataset, trajectory: int = 0) -> tuple[View, View]:
+    """The same trajectory of both, or `InvalidData` when they do not fit together."""
+    one, two = view(truth, trajectory), view(predicted, trajectory)
+    if one.x.shape != two.x.shape or one.features != two.features:
+        raise InvalidData(
+            "truth and prediction do not fit together",
+            got=f"(time, node, feature) {one.x.shape} and {two.x.shape}",
+            allowed="the same times, nodes and features",
+            fix="draw ds beside model.rollout(ds)",
+        )
+    return one, two
+
+
+def position(trajectory: int, count: int) -> int:
+    """The position of a trajectory counted from either end."""
+    if not -count <= trajectory < count:
+        raise InvalidOption(
+            "the dataset has no such trajectory",
+            got=trajectory,
+            allowed=f"0 to {count - 1}",
+            fix="trajectory= counts from 0",
+        )
+    return trajectory % count
+
+
+def require(ds: xr.Dataset, name: str, what: str, fix: str) -> Any:
+    """The variable ``name``, or `InvalidData` that says what was expected."""
+    if not isinstance(ds, xr.Dataset) or name not in ds:
+        holds = (
+            ", ".join(map(str, ds.data_vars)) if isinstance(ds, xr.Dataset) else type(ds).__name__
+        )
+        raise InvalidData(
+            f"this is not {what}", got=holds, allowed=f"a dataset with {name!r}", fix=fix
+        )
+    return ds[name]
+
+
+def _edges(ds: xr.Dataset, number: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    empty = np.zeros(0, dtype=np.int64)
+    if schema.SENDER not in ds or schema.RECEIVER not in ds:
+        return empty, empty
+    sender = ds[schema.SENDER].values.astype(np.int64)
+    receiver = ds[schema.RECEIVER].values.astype(np.int64)
+    if schema.EDGE_GRAPH in ds and schema.GRAPH in ds:
+        of = np.broadcast_to(ds[schema.GRAPH].values, (count,))
+        mine = ds[schema.EDGE_GRAPH].values == of[number]
+        sender, receiver = sender[mine], receiver[mine]
+    return sender, receiver
+
+
+def _angles(system: str, features: int) -> tuple[bool, ...]:
+    """Which features are angles: what the named system says of itself, none when it is unknown."""
+    from ..systems.registry import get
+
+    try:
+        state = get(system).state
+    except UnknownName:
+        return (False,) * features
+    kinds = [v.kind == "angle" for v in state for _ in range(v.components)]
+    return tuple(kinds) if len(kinds) == features else (False,) * features

@@ -1,0 +1,83 @@
+"""Training curves: losses over the epochs of a run, or of several members together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from . import style
+from .selection import require
+
+EPOCH = "epoch"
+CURVES = (("loss", "training", style.PALETTE[1]), ("validation_loss", "validation", style.MODEL))
+
+
+def training_curves(history: xr.Dataset, *, ax: Any = None) -> Any:
+    """Training and validation loss over epochs, on a logarithmic axis, with the best epoch marked.
+
+    ``history``: ``result.history``, or several along a further dim ("member"): each is a thin line
+    and their median a thick one. Dotted lines mark where the window of the curriculum grows: the
+    training loss is not comparable across them. Returns the axes.
+    """
+    require(history, "loss", "a training history", "pass result.history, or RUN/history.nc")
+    if ax is None:
+        ax = style.new_axes()
+    epochs = history[EPOCH].values
+    for name, word, colour in CURVES:
+        if name not in history:
+            continue
+        values = _members(history[name])
+        marker = "o" if epochs.size == 1 else None
+        if len(values) > 1:
+            ax.plot(epochs, values.T, color=colour, linewidth=0.7, alpha=0.4)
+        middle = np.nanmedian(values, axis=0)
+        more = f" (median of {len(values)})" if len(values) > 1 else ""
+        ax.plot(epochs, middle, color=colour, linewidth=1.8, marker=marker, label=word + more)
+        if name == "validation_loss" and np.isfinite(middle).any():
+            best = int(np.nanargmin(middle))
+            ax.plot(
+                epochs[best],
+                middle[best],
+                marker="o",
+                markersize=6,
+                markerfacecolor="white",
+                markeredgecolor=colour,
+                linestyle="none",
+                label=f"best: {middle[best]:.3g} in epoch {epochs[best]}",
+            )
+    ax.set_yscale("log")
+    ax.set_xlabel("epoch")
+    ax.set_ylabel("loss (Huber, z units)")
+    style.plain(ax)
+    _windows(ax, history, epochs)
+    ax.legend(fontsize="small", frameon=False)
+    return ax
+
+
+def _members(values: xr.DataArray) -> np.ndarray:
+    """(member, epoch): every other dim counts as members."""
+    others = [dim for dim in values.dims if dim != EPOCH]
+    array = values.transpose(*others, EPOCH).values.astype(np.float64)
+    return array.reshape(-1, array.shape[-1])
+
+
+def _windows(ax: Any, history: xr.Dataset, epochs: np.ndarray) -> None:
+    if "horizon" not in history:
+        return
+    horizon = _members(history["horizon"])[0]
+    begins = np.flatnonzero(np.diff(horizon)) + 1
+    if not begins.size:
+        return
+    high = ax.get_xaxis_transform()
+    for first in (0, *begins):
+        at = epochs[first] if first == 0 else 0.5 * (epochs[first - 1] + epochs[first])
+        if first:
+            ax.axvline(at, color="0.6", linewidth=0.8, linestyle=":")
+        ax.text(
+            at, 1.0, f" {int(horizon[first])}", transform=high, fontsize="x-small", color="0.4",
+            va="bottom",
+        )  # fmt: skip
+    words = "intervals in a training window:"
+    ax.set_title(words, fontsize="x-small", color="0.4", loc="left", y=1.05)
