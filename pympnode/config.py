@@ -136,7 +136,7 @@ PRESETS: dict[str, PresetChoice] = {
             "clip": 1.0,
             "curriculum": ((5, 0.4), (10, 0.3), (25, 0.15), (0, 0.15)),
         },
-        finetune={"learning_rate": 3e-4, "keep_start": True},
+        finetune={"learning_rate": 5e-4, "keep_start": True},
     ),
 }
 

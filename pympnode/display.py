@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING, Any
 
+from .ranges import describe_span, describe_value
+
 if TYPE_CHECKING:
     from .model import Model
     from .result import Result
@@ -40,7 +42,25 @@ def model_lines(model: Model) -> dict[str, str]:
         ),
         "graphs": "; ".join(seen.graphs[:3]) + (" ..." if len(seen.graphs) > 3 else ""),
         "state": ranges,
+        **_given(model),
     }
+
+
+def _given(model: Model) -> dict[str, str]:
+    """Controls, node attributes and parameters that a model was trained with, where there are."""
+    seen = model.trained
+    lines = {}
+    for label, names, pairs in (
+        ("controls", model.controls, seen.control),
+        ("attributes", model.attributes, seen.attribute),
+    ):
+        if pairs:
+            lines[label] = ", ".join(f"{name} {_span(pair)}" for name, pair in zip(names, pairs))
+    parts = [f"{name} {describe_value(value)}" for name, value in seen.parameters.items()]
+    parts += [f"{name} {describe_span(*span)}" for name, span in seen.parameter_spans.items()]
+    if parts:
+        lines["parameters"] = ", ".join(parts)
+    return lines
 
 
 def result_lines(result: Result) -> dict[str, str]:

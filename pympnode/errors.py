@@ -114,12 +114,12 @@ class CheckpointDamaged(PympnodeWarning):
     """The newest checkpoint could not be read; the one before was taken."""
 
 
-def unknown_name(kind: str, got: object, allowed: Iterable[str], fix: str | None = None) -> UnknownName:
+def unknown_name(
+    kind: str, got: object, allowed: Iterable[str], fix: str | None = None
+) -> UnknownName:
     """The error for ``got`` not among the ``allowed`` names of a ``kind``, closest name first."""
     names = list(allowed)
     close = difflib.get_close_matches(str(got), names, n=1, cutoff=0.5)
     if fix is None:
         fix = f"did you mean {close[0]!r}?" if close else f"use one of the allowed names of {kind}"
-    return UnknownName(
-        f"unknown {kind} {got!r}", got=repr(got), allowed=", ".join(names), fix=fix
-    )
+    return UnknownName(f"unknown {kind} {got!r}", got=repr(got), allowed=", ".join(names), fix=fix)

@@ -9,7 +9,6 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -195,10 +194,10 @@ def _spec(
     return ModelSpec(**fields)
 
 
-def _blank(
-    prepared: Prepared, spec: ModelSpec, dtype: str, engine: str, device: str
-) -> Model:
-    trained = TrainingRange.of(prepared.physical, prepared.parameters, prepared.graphs)
+def _blank(prepared: Prepared, spec: ModelSpec, dtype: str, engine: str, device: str) -> Model:
+    trained = TrainingRange.of(
+        prepared.physical, prepared.parameters, prepared.graphs, prepared.parameter_spans
+    )
     return Model(
         spec=spec,
         theta=np.zeros(layout_of(spec).size, dtype=dtype),
@@ -217,9 +216,7 @@ def _blank(
     )
 
 
-def _initial(
-    spec: ModelSpec, start: Model | None, seed: int
-) -> tuple[NDArray, tuple[str, ...]]:
+def _initial(spec: ModelSpec, start: Model | None, seed: int) -> tuple[NDArray, tuple[str, ...]]:
     """Fresh weights, with those of ``start`` that have the same name and shape."""
     layout = layout_of(spec)
     theta = layout.initial(np.random.default_rng([seed, 2]))
@@ -274,5 +271,3 @@ def _somebody_looks() -> bool:
     """Whether a person holds the result: a notebook or an interactive session."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     return shell is not None or hasattr(sys, "ps1")
-
-

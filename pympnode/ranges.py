@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -15,7 +16,11 @@ from .schema import Arrays
 
 @dataclass(frozen=True)
 class TrainingRange:
-    """The data that a model has seen: pairs are (smallest, largest); lists are one a feature."""
+    """The data that a model has seen: pairs are (smallest, largest); lists are one a feature.
+
+    ``parameters`` are the values that all its datasets share, ``parameter_spans`` (smallest,
+    largest) of those in which they differ; ``control`` and ``attribute`` a pair a component.
+    """
 
     nodes: tuple[int, int]
     degree: tuple[int, int]
@@ -27,6 +32,9 @@ class TrainingRange:
     trajectories: int
     parameters: Mapping[str, Any] = field(default_factory=dict)
     graphs: tuple[str, ...] = ()
+    parameter_spans: Mapping[str, Any] = field(default_factory=dict)
+    control: tuple[tuple[float, float], ...] = ()
+    attribute: tuple[tuple[float, float], ...] = ()
 
     @classmethod
     def of(
@@ -34,6 +42,7 @@ class TrainingRange:
         arrays: Sequence[Arrays],
         parameters: Mapping[str, Any] | None = None,
         graphs: Sequence[str] = (),
+        parameter_spans: Mapping[str, Any] | None = None,
     ) -> TrainingRange:
         """The range of some datasets in physical units."""
         nodes = np.concatenate([a.graph.nodes for a in arrays])
@@ -52,6 +61,10 @@ class TrainingRange:
             sum(a.trajectories for a in arrays),
             dict(parameters or {}),
             tuple(dict.fromkeys(graphs)),
+            dict(parameter_spans or {}),
+            # The last control of a trajectory is never used.
+            _pairs([a.u[:, :-1] for a in arrays if a.u is not None]),
+            _pairs([a.attribute for a in arrays if a.attribute is not None]),
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -65,7 +78,14 @@ class TrainingRange:
         rest = {
             name: values[name] for name in ("mean_degree", "steps", "trajectories", "parameters")
         }
-        return cls(**pairs, **rest, graphs=tuple(values.get("graphs", ())))
+        return cls(
+            **pairs,
+            **rest,
+            graphs=tuple(values.get("graphs", ())),
+            parameter_spans=values.get("parameter_spans", {}),
+            control=tuple(tuple(pair) for pair in values.get("control", ())),
+            attribute=tuple(tuple(pair) for pair in values.get("attribute", ())),
+        )
 
     def outside(
         self,
@@ -75,8 +95,16 @@ class TrainingRange:
         degree: np.ndarray,
         dt: np.ndarray,
         parameters: Mapping[str, Any] | None,
+        u: np.ndarray | None = None,
+        attribute: np.ndarray | None = None,
+        names: tuple[Sequence[str], Sequence[str]] = ((), ()),
     ) -> list[str]:
-        """In words, with numbers: each way in which data lie outside. ``x`` (..., feature)."""
+        """In words, with numbers: each way in which data lie outside.
+
+        ``x`` (..., feature), ``u`` (..., control), ``attribute`` (..., attribute); ``names`` of the
+        controls and of the attributes. States, controls and attributes may leave their range by a
+        tenth of it.
+        """
         found = []
 
         def compare(name: str, values: np.ndarray, low: float, high: float, slack: float) -> None:
@@ -90,7 +118,15 @@ class TrainingRange:
         for index, name in enumerate(features):
             low, high = self.low[index], self.high[index]
             compare(f"initial {name}", x[..., index], low, high, 0.1 * (high - low))
+        for seen, values, title in (
+            (self.control, u, names[0]),
+            (self.attribute, attribute, names[1]),
+        ):
+            for index, (low, high) in enumerate(seen if values is not None else ()):
+                title_of = title[index] if index < len(title) else f"input {index}"
+                compare(title_of, values[..., index], low, high, 0.1 * (high - low))
         found += different_parameters(self.parameters, parameters or {})
+        found += beyond_parameters(self.parameter_spans, parameters or {})
         return found
 
 
@@ -106,14 +142,55 @@ def different_parameters(trained: Mapping[str, Any], given: Mapping[str, Any]) -
     return found
 
 
+def beyond_parameters(spans: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
+    """Parameters outside what several datasets spanned, in words."""
+    found = []
+    for name in sorted(spans.keys() & given.keys()):
+        low, high = (np.asarray(end) for end in spans[name])
+        value = np.asarray(given[name])
+        if value.dtype.kind not in "fiu" or value.shape != low.shape:
+            continue
+        slack = 1e-9 * np.maximum(np.abs(low), np.abs(high))
+        if np.any(value < low - slack) or np.any(value > high + slack):
+            found.append(f"parameter {name} {_short(value)}, trained on {describe_span(low, high)}")
+    return found
+
+
+def describe_span(low: Any, high: Any) -> str:
+    """ "low to high" for numbers and arrays."""
+    return f"{_short(np.asarray(low))} to {_short(np.asarray(high))}"
+
+
+def describe_value(value: Any) -> str:
+    """A parameter in a few characters: numbers up to four, larger arrays by their norm."""
+    array = np.asarray(value)
+    return _short(array) if array.dtype.kind in "fiu" else str(value)
+
+
+def _pairs(values: list[np.ndarray]) -> tuple[tuple[float, float], ...]:
+    """(smallest, largest) of each component of the last axis."""
+    if not values:
+        return ()
+    flat = np.concatenate([v.reshape(-1, v.shape[-1]) for v in values])
+    return tuple(zip(flat.min(axis=0).tolist(), flat.max(axis=0).tolist()))
+
+
 def warn_outside(what: str, found: list[str]) -> None:
     """One warning that names all ways in which ``what`` lies outside a model's training range."""
     if found:
         warnings.warn(
             f"{what} lies outside what the model was trained on: " + "; ".join(found),
             OutsideTrainingRange,
-            stacklevel=4,
+            stacklevel=_callers_level(),
         )
+
+
+def _callers_level() -> int:
+    """The stack level, for `warn_outside`, of the first line outside of this package."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith("pympnode"):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _interval(low: float, high: float) -> str:
@@ -122,6 +199,8 @@ def _interval(low: float, high: float) -> str:
 
 
 def _short(values: np.ndarray) -> str:
+    if values.ndim == 0:
+        return f"{float(values):.4g}"
     if values.size <= 4:
         return np.array2string(values, precision=4, separator=", ")
     return f"of norm {np.linalg.norm(values):.4g}"

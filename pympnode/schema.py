@@ -157,7 +157,7 @@ def unpack(
     about: Mapping[str, Any] | None = None,
 ) -> xr.Dataset:
     """An `xarray.Dataset` of ``arrays``; ``parameters`` are (dims, values) by name."""
-    trajectories, times, nodes, channels = arrays.x.shape
+    trajectories, _, nodes, channels = arrays.x.shape
     units = tuple(units) if units is not None else ("1",) * channels
     state_attrs = {"long_name": "state"}
     if len(set(units)) == 1:

@@ -80,9 +80,9 @@ def test_gradient_is_the_finite_difference(spec: ModelSpec) -> None:
     for _ in range(3):
         along = rng.standard_normal(theta.shape)
         h = 1e-5
-        slope = (program.loss(theta + h * along, batch) - program.loss(theta - h * along, batch)) / (
-            2 * h
-        )
+        slope = (
+            program.loss(theta + h * along, batch) - program.loss(theta - h * along, batch)
+        ) / (2 * h)
         # Central difference: error h^2 |f'''| / 6 and rounding 1e-16 / h, both below 1e-8 here.
         assert slope == pytest.approx(float(gradient @ along), rel=1e-6, abs=1e-8)
 
@@ -146,7 +146,9 @@ def test_observed_order_of_the_solvers(solver: str, order: int) -> None:
     x0 = rng.standard_normal((3, 5, 2))
 
     def last(substeps: int) -> np.ndarray:
-        program = TorchEngine().bind(spec.replace(substeps=substeps), dtype="float64", kernel="eager")
+        program = TorchEngine().bind(
+            spec.replace(substeps=substeps), dtype="float64", kernel="eager"
+        )
         return program.rollout(theta, x0, graph, np.array([0.0, 1.0])).state[:, -1]
 
     exact = last(256)

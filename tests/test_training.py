@@ -100,7 +100,9 @@ def test_same_seed_same_bits_other_seed_other_bits() -> None:
 
 
 def test_paper_preset_is_the_published_configuration() -> None:
-    result = pympnode.train(**{**SMALL, "hidden": None, "batch_size": None}, preset="paper", epochs=1)
+    result = pympnode.train(
+        **{**SMALL, "hidden": None, "batch_size": None}, preset="paper", epochs=1
+    )
     spec = result.model.spec
     assert (spec.message, spec.hidden, spec.depth) == (3, 32, 2)
     assert (spec.messages, spec.coupling, spec.first_message) == ("state", "mixed", "zero")

@@ -57,4 +57,3 @@ def uncoupled(arrays: Arrays, system: str, parameters: Mapping[str, Any]) -> NDA
         logger.warning("no uncoupled baseline: %s", error.message)
         return None
     return out
-

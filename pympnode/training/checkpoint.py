@@ -78,7 +78,10 @@ def history_dataset(history: dict[str, list[float]]) -> xr.Dataset:
     variables = {}
     for name, values in history.items():
         dtype = np.int64 if name in ("horizon", "updates") else np.float64
-        attrs = {"units": units.get(name, "1"), "long_name": names.get(name, name.replace("_", " "))}
+        attrs = {
+            "units": units.get(name, "1"),
+            "long_name": names.get(name, name.replace("_", " ")),
+        }
         variables[name] = ("epoch", np.array(values, dtype=dtype), attrs)
     length = len(history["loss"])
     return xr.Dataset(variables, coords={"epoch": np.arange(1, length + 1)})
