@@ -79,12 +79,19 @@ def compare(key: str, seed: int, seconds: float) -> dict[str, Any]:
     about = SYSTEMS[key]
     name = about["train"]["system"]
     common = dict(**about["train"], seed=seed, progress=False)
-    tests = {"held out": pympnode.simulate(
-        **about["train"], trajectories=300, seed=TEST_SEED + seed, split=None
-    )}
+    tests = {
+        "held out": pympnode.simulate(
+            **about["train"], trajectories=300, seed=TEST_SEED + seed, split=None
+        )
+    }
     for title, where in about["transfer"].items():
         tests[title] = pympnode.simulate(
-            name, **where, trajectories=100, seed=TEST_SEED + seed, graph_seed=101 + seed, split=None
+            name,
+            **where,
+            trajectories=100,
+            seed=TEST_SEED + seed,
+            graph_seed=101 + seed,
+            split=None,
         )
     # Kernels compile and data are made once, outside of what is compared.
     pympnode.train(**common, updates=12)
