@@ -203,6 +203,9 @@ class Model:
             np.asarray(arrays.graph.in_degree),
             np.diff(arrays.time),
             parameters,
+            None if arrays.u is None else arrays.u[:, : len(arrays.time) - 1],
+            arrays.attribute,
+            (self.controls, self.attributes),
         )
 
     # ---- keeping it ---------------------------------------------------------------------------

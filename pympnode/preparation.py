@@ -201,10 +201,11 @@ def _agree(datasets: Sequence[xr.Dataset], arrays: list[Arrays]) -> None:
             )
         # Uneven grids have a step an interval, and nothing to agree on.
         even = each.even and arrays[0].even
-        if even and not np.isclose(each.time[1] - each.time[0], np.diff(arrays[0].time)[0], rtol=1e-6):
+        dt, wanted = (float(np.diff(a.time).mean()) for a in (each, arrays[0]))
+        if even and not np.isclose(dt, wanted, rtol=1e-6):
             raise InvalidData(
                 f"dataset {number} has another time step than dataset 0",
-                got=f"{np.diff(each.time).mean():.6g}",
-                allowed=f"{np.diff(arrays[0].time).mean():.6g}",
+                got=f"{dt:.6g}",
+                allowed=f"{wanted:.6g}",
                 fix="simulate both with the same dt, or interpolate with ds.interp(time=...)",
             )
