@@ -249,19 +249,24 @@ def finetune(start: StartModel, system: Any = None, **options: Any) -> Result:
 
 
 def evaluate(
-    model: StartModel, data: xr.Dataset | str | os.PathLike[str], *, threshold: float = 0.4
+    model: StartModel,
+    data: xr.Dataset | str | os.PathLike[str],
+    *,
+    threshold: float = 0.4,
+    system: Any = None,
 ) -> xr.Dataset:
     """Errors of a model's rollouts on a dataset, beside simple baselines.
 
     Returns a dataset over ``predictor`` ("model", "persistence", and "uncoupled", the true system
     without coupling, where the system is known): root mean square errors in physical units and in z
     units, in total, by feature, over time and by trajectory, the training loss, and the valid
-    prediction time: until the error first exceeds ``threshold`` z units. See
+    prediction time: until the error first exceeds ``threshold`` z units; and errors in the system's
+    observables. The system is the registered one that the data name, or ``system``. See
     `pympnode.evaluation.metrics`.
     """
     from .evaluation.metrics import evaluate_model
 
-    return evaluate_model(as_model(model), as_dataset(data), threshold=threshold)
+    return evaluate_model(as_model(model), as_dataset(data), threshold=threshold, system=system)
 
 
 def load(path: str | os.PathLike[str]) -> Model:

@@ -61,7 +61,9 @@ class Result:
         """Errors on `test_set` (see `pympnode.evaluate`)."""
         from ._api import evaluate
 
-        return evaluate(self.model, self.test_set(trajectories, seed))
+        return evaluate(
+            self.model, self.test_set(trajectories, seed), system=self.simulation.get("system")
+        )
 
     def __repr__(self) -> str:
         from .display import result_lines

@@ -22,13 +22,15 @@ def persistence(arrays: Arrays) -> NDArray:
     return np.broadcast_to(arrays.x[:, :1], arrays.x.shape).astype(np.float64)
 
 
-def uncoupled(arrays: Arrays, system: str, parameters: Mapping[str, Any]) -> NDArray | None:
+def uncoupled(arrays: Arrays, system: Any, parameters: Mapping[str, Any]) -> NDArray | None:
     """The true system with its coupling switched off; None where the system is not known.
+
+    ``system``: a `System` or a name.
 
     It shows how much of a score owes to the coupling: a model that scores no better has not learned
     from messages.
     """
-    if system not in names():
+    if isinstance(system, str) and system not in names():
         return None
     true = get(system)
     out = np.full(arrays.x.shape, np.nan)

@@ -17,13 +17,21 @@ variable                    dims                              unit
                                                               trajectories
 ``not_finite``              predictor                         trajectories that overflowed
 ``predicted``               trajectory, time, node, feature   the model's rollout, physical units
+``observable_rmse``         predictor, observable             the observable's own (coordinate
+                                                              ``observable_unit``)
+``observable_rmse_time``    predictor, time, observable       the observable's own
+``observable_true``,        trajectory, time, observable      the observable's own
+``observable_predicted``
 ==========================  ================================  ====================================
 
 The root mean square runs over times 1.. (the start is given), trajectories and nodes, and over what
-is known where data are missing. Trajectories that overflow count as infinite.
+is known where data are missing. Trajectories that overflow count as infinite. Observables (order
+parameter, energy, ...) are there where the system is known and has some.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -32,9 +40,12 @@ from numpy.typing import NDArray
 from .. import schema
 from ..model import Model, parameters_of
 from . import baselines
+from .observables import known_system, observable_errors
 
 
-def evaluate_model(model: Model, ds: xr.Dataset, *, threshold: float = 0.4) -> xr.Dataset:
+def evaluate_model(
+    model: Model, ds: xr.Dataset, *, threshold: float = 0.4, system: Any = None
+) -> xr.Dataset:
     """See `pympnode.evaluate`."""
     arrays = schema.pack(ds, missing="mask")
     model.check(arrays)
@@ -44,13 +55,19 @@ def evaluate_model(model: Model, ds: xr.Dataset, *, threshold: float = 0.4) -> x
         "persistence": baselines.persistence(arrays),
     }
     facts = schema.record(ds)
-    alone = baselines.uncoupled(arrays, str(facts.get("system", "")), parameters_of(ds))
+    true = known_system(system, str(facts.get("system", "")), arrays)
+    alone = None if true is None else baselines.uncoupled(arrays, true, parameters_of(ds))
     if alone is not None:
         predictions["uncoupled"] = alone
     scores = [
         _scores(model, arrays, predicted, threshold, ds) for predicted in predictions.values()
     ]
     out = xr.concat(scores, dim=xr.Variable("predictor", list(predictions)))
+    seen = None
+    if true is not None:
+        seen = observable_errors(true, arrays, predictions, parameters_of(ds))
+    if seen is not None:
+        out = out.merge(seen)
     out["predicted"] = rollout[schema.STATE]
     out["predicted"].attrs["long_name"] = "predicted state"
     out = out.assign_coords(
