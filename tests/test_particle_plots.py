@@ -1,0 +1,146 @@
+"""Pictures of particles: that they show what they say, at few and many particles."""
+
+from __future__ import annotations
+
+import matplotlib
+import numpy as np
+import pytest
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from matplotlib.collections import LineCollection, PatchCollection
+from matplotlib.colors import to_rgb
+
+from pympnode import plotting
+from pympnode.data.particles import simulate_particles
+from pympnode.errors import InvalidOption
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
+
+
+@pytest.fixture(scope="module")
+def gravity():
+    return simulate_particles("gravity", particles=40, trajectories=2, steps=6, seed=1)
+
+
+@pytest.fixture(scope="module")
+def coulomb():
+    return simulate_particles("coulomb", particles=9, trajectories=1, steps=6, dims=3)
+
+
+def area(ax, side: float) -> float:
+    """Share of the box that filled cells cover, from a raster of the patches' outlines."""
+    inside = np.zeros((256, 256), dtype=int)
+    centres = (np.arange(256) + 0.5) / 256 * side - side / 2
+    points = np.stack(np.meshgrid(centres, centres), -1).reshape(-1, 2)
+    for collection in ax.collections:
+        if isinstance(collection, PatchCollection) and collection.get_facecolor().size:
+            for path in collection.get_paths():
+                inside += path.contains_points(points).reshape(256, 256)
+    assert inside.max() <= 1  # no place is told of twice
+    return float(inside.mean())
+
+
+def test_hierarchy_of_a_particle_covers_the_box_once(gravity):
+    """On a lattice no cell is empty: the cells of all levels leave out the nine finest."""
+    axis = np.arange(-7.5, 8)
+    ds = gravity.isel(particle=slice(0, 1)).isel(trajectory=[0], time=[0])
+    grid = np.stack(np.meshgrid(axis, axis), -1).reshape(1, 1, 256, 2)
+    from pympnode.particle_schema import unpack_particles
+
+    ds = unpack_particles(
+        grid, np.zeros_like(grid), np.ones((1, 256)), [0.0],
+        about={"system": "gravity", "parameters": {"side": 16.0}},
+    )  # fmt: skip
+    axes = plotting.hierarchy_of(ds, 100)
+    assert len(axes) == 5  # all, levels 2 to 4, particles
+    assert area(axes[0], 16.0) == pytest.approx(1 - 9 / 256)
+    titles = [ax.get_title() for ax in axes]
+    assert "7 of 16" in titles[1] and "27 of 64" in titles[2] and "27 of 256" in titles[3]
+    assert titles[4].startswith("8 particles")
+
+
+def test_hierarchy_of_takes_options_and_axes(gravity, coulomb):
+    axes = plotting.hierarchy_of(gravity, 3, trajectory=1, time=4, levels=2)
+    assert len(axes) == 3
+    figure, given = plt.subplots(2, 4)
+    axes = plotting.hierarchy_of(gravity, 3, split_above=4, axes=given)
+    assert axes[0].figure is figure
+    assert plotting.hierarchy_of(coulomb, 2, levels=2)[0].get_xlabel() == "x (length)"
+    with pytest.raises(InvalidOption, match="no such particle"):
+        plotting.hierarchy_of(gravity, 40)
+    with pytest.raises(InvalidOption, match="too few axes"):
+        plotting.hierarchy_of(gravity, 3, axes=given[0, :1])
+
+
+def test_paths_break_at_the_border():
+    """A particle that leaves to the right enters from the left: two lines, none across the box."""
+    from pympnode.particle_schema import unpack_particles
+
+    position = np.array([[[[3.5, 0.0]], [[-3.5, 0.0]]]])
+    ds = unpack_particles(
+        position, np.zeros_like(position), np.ones((1, 1)), [0.0, 1.0],
+        about={"system": "gravity", "parameters": {"side": 8.0}},
+    )  # fmt: skip
+    ax = plotting.particle_trajectories(ds)
+    (lines,) = [c for c in ax.collections if isinstance(c, LineCollection)]
+    ends = sorted(np.round(np.array(lines.get_segments())[..., 0], 9).tolist())
+    assert ends == [[-4.5, -3.5], [3.5, 4.5]]
+    assert ax.get_xlim() == (-4.0, 4.0) and ax.get_xlabel() == "x (length)"
+
+
+def test_paths_take_zoom_colour_and_truth(gravity, coulomb):
+    panels = plotting.particle_trajectories(gravity, zoom=5, truth=gravity)
+    assert len(panels) == 2
+    x = gravity["position"].values[0, -1, 5, 0]
+    low, high = panels[1].get_xlim()
+    assert low < x < high and high - low < np.ptp(panels[0].get_xlim())
+    greys = [c for c in panels[0].collections if isinstance(c, LineCollection)]
+    assert tuple(greys[0].get_colors()[0][:3]) == to_rgb(plotting.style.TRUTH)
+    ax = plotting.particle_trajectories(coulomb)  # by charge, white in the middle
+    assert ax.collections[-1].norm.vcenter == 0.0
+    plotting.particle_trajectories(coulomb, color="mass", particles=[1, 2], zoom=(0, 0, 2.0))
+    _, mine = plt.subplots()
+    assert plotting.particle_trajectories(gravity, ax=mine) is mine
+    with pytest.raises(InvalidOption, match="no charge"):
+        plotting.particle_trajectories(gravity, color="charge")
+    with pytest.raises(InvalidOption, match="coloured by"):
+        plotting.particle_trajectories(gravity, color="speed")
+    with pytest.raises(InvalidOption, match="names a particle"):
+        plotting.particle_trajectories(gravity, zoom=40)
+
+
+def test_conservation_shows_the_observables(gravity):
+    from pympnode.evaluation.particles import observe
+
+    axes = plotting.conservation(gravity, trajectory=1)
+    lines = {line.get_label(): line.get_ydata() for line in axes[0].lines}
+    assert np.allclose(lines["energy"], observe(gravity)["energy"][1])
+    assert [line.get_label() for line in axes[1].lines] == ["p_x", "p_y"]
+    both = plotting.conservation({"a": gravity, "b": gravity})
+    assert [line.get_label() for line in both[0].lines] == ["a", "b"]
+    assert both[1].lines[0].get_ydata()[0] == 0.0
+
+
+def test_scaling_has_a_line_of_slope_one():
+    ax = plotting.scaling({"a": ([10, 100], [1.0, 12.0]), "b": ([10, 100], [2.0, 30.0])})
+    line = next(line for line in ax.lines if line.get_label() == "linear")
+    x, y = line.get_data()
+    assert np.diff(np.log(y))[0] == pytest.approx(np.diff(np.log(x))[0])
+    assert ax.get_xscale() == ax.get_yscale() == "log"
+
+
+def test_animation_moves(coulomb, tmp_path):
+    player = plotting.animate_particles(coulomb, every=3, trail=2)
+    player.save(tmp_path / "player.gif", writer="pillow")
+    assert (tmp_path / "player.gif").stat().st_size > 1000
+    assert "<img" in player._repr_html_() or "<video" in player._repr_html_()
+
+
+def test_accessor_has_the_particle_pictures(gravity):
+    assert len(gravity.pympnode.plot.hierarchy_of(3, levels=2)) == 3
+    assert "hierarchy_of" in repr(gravity.pympnode.plot)
