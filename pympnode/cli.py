@@ -1,0 +1,112 @@
+"""The command line: `pympnode COMMAND ...`.
+
+Exit status: 0 done; 1 an error of the data, the options or the place, told on stderr as got, allowed
+and fix; 2 a call that cannot be read; 130 after Ctrl-C, what ``--run`` names having been saved.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import warnings
+from typing import Any
+
+import click
+
+from . import __version__
+from .errors import PympnodeError, PympnodeWarning
+
+# Command -> where it lives and its line in the list; nothing is imported for a list.
+COMMANDS = {
+    "simulate": ("commands.simulation:simulate", "Simulate a system and write a dataset."),
+    "train": ("commands.training:train", "Train a simulator of a system, or of given data."),
+    "finetune": ("commands.training:finetune", "Train on from a model."),
+    "evaluate": ("commands.prediction:evaluate", "Errors of a model, beside simple baselines."),
+    "rollout": ("commands.prediction:rollout", "Predict with a model."),
+    "plot": ("commands.pictures:plot", "Draw a picture of data, predictions or training."),
+    "systems": ("commands.facts:systems", "List the systems, or show one."),
+    "info": ("commands.facts:info", "Say what a file is and holds."),
+    "doctor": ("commands.facts:doctor", "Check what pympnode needs on this computer."),
+    "julia": ("engines.julia.commands:julia", "The Julia engine: install it, look at it."),
+    "completion": ("commands.completion:completion", "Print the completion script of a shell."),
+}
+
+
+class Commands(click.Group):
+    """A group whose commands are imported when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
+        return getattr(importlib.import_module(f"{__package__}.{module}"), name)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            import difflib
+
+            close = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            more = f" Did you mean {close[0]!r}?" if close else " See pympnode --help."
+            raise click.UsageError(f"No such command {args[0]!r}.{more}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="pympnode")
+def cli() -> None:
+    """Learned simulators of networked dynamical systems.
+
+    \b
+    Example:
+      pympnode simulate kuramoto --trajectories 100 --seed 7 --out test.nc
+      pympnode train kuramoto --topology BA --run runs/kuramoto
+      pympnode evaluate runs/kuramoto test.nc
+      pympnode rollout runs/kuramoto test.nc --out predicted.nc
+      pympnode plot prediction test.nc predicted.nc --out prediction.png
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit with its status."""
+    sys.exit(status_of(arguments))
+
+
+def status_of(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status that `main` ends with."""
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        try:
+            code = cli.main(arguments, prog_name="pympnode", standalone_mode=False)
+        except click.ClickException as error:
+            error.show()
+            return error.exit_code
+        except (click.Abort, KeyboardInterrupt):
+            return 130
+        except PympnodeError as error:
+            click.echo(f"error: {error}", err=True)
+            return 1
+        except OSError as error:
+            click.echo(f"error: {error}", err=True)
+            return 1
+    return code if isinstance(code, int) else 0
+
+
+def _show_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any
+) -> None:
+    """Ours in one plain line; those of others as Python shows them."""
+    if issubclass(category, PympnodeWarning):
+        click.echo(f"warning: {message}", err=True)
+    else:
+        click.echo(warnings.formatwarning(message, category, filename, lineno), err=True, nl=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""Files by what they hold: models, run folders, datasets, evaluations, histories."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..errors import MissingFile
+
+
+def model_of(path: str) -> Any:
+    """The model in a file, or in a run folder."""
+    from .._api import load
+
+    return load(inside(path, "model.nc"))
+
+
+def inside(path: str, name: str) -> str:
+    """``path`` itself, or the file ``name`` in it when it is a run folder."""
+    if not Path(path).is_dir():
+        return path
+    file = Path(path) / name
+    if not file.is_file():
+        raise MissingFile(
+            f"the folder {path!r} has no {name}",
+            got=", ".join(sorted(p.name for p in Path(path).iterdir())[:6]) or "an empty folder",
+            allowed="a run folder (--run) whose run ended",
+            fix="let the run finish: the same pympnode train command continues it",
+        )
+    return str(file)
+
+
+def describe(path: str) -> dict[str, Any]:
+    """What a file or run folder is and holds, by name; ``kind`` comes first."""
+    folder = Path(path)
+    if folder.is_dir():
+        return _folder(folder)
+    from .. import schema, storage
+
+    ds = storage.read_netcdf(path)
+    facts = schema.record(ds)
+    kind = facts.get("kind")
+    size = folder.stat().st_size
+    if kind == "model":
+        from ..display import model_lines
+        from ..model import load
+
+        model = load(path)
+        about = {k: v for k, v in model.about.items() if not isinstance(v, dict)}
+        return {"kind": "model", **model_lines(model), **about, "bytes": size}
+    if kind is None:
+        kind = _guess(ds)
+    known = {k: v for k, v in facts.items() if k != "kind"}
+    variables = {
+        str(name): " ".join(
+            [f"({', '.join(map(str, v.dims))})", str(v.dtype), v.attrs.get("units", "")]
+        ).strip()
+        for name, v in ds.data_vars.items()
+    }
+    sizes = {str(k): int(v) for k, v in ds.sizes.items()}
+    return {"kind": kind, "sizes": sizes, "variables": variables, **known, "bytes": size}
+
+
+def _guess(ds: Any) -> str:
+    if "counters" in ds:
+        return "checkpoint"
+    if "validation_loss" in ds:
+        return "history"
+    return "dataset" if "state" in ds or "position" in ds else "netCDF file of another kind"
+
+
+def _folder(folder: Path) -> dict[str, Any]:
+    import tomllib
+
+    if not (folder / "config.toml").is_file():
+        raise MissingFile(
+            f"the folder {str(folder)!r} is no run folder",
+            got=", ".join(sorted(p.name for p in folder.iterdir())[:6]) or "an empty folder",
+            allowed="a folder given with --run, or a netCDF file",
+        )
+    config = tomllib.loads((folder / "config.toml").read_text(encoding="utf-8"))
+    points = sorted(p.name for p in (folder / "checkpoints").glob("*.nc"))
+    facts: dict[str, Any] = {"kind": "run", "finished": (folder / "model.nc").is_file()}
+    facts["checkpoints"] = points
+    if (folder / "history.nc").is_file():
+        from .. import storage
+
+        history = storage.read_netcdf(folder / "history.nc")
+        losses = history["validation_loss"].values
+        facts["epochs"] = int(history.sizes["epoch"])
+        facts["best_validation_loss"] = float(losses.min()) if losses.size else None
+    return {**facts, **config}

@@ -1,0 +1,242 @@
+"""Options that several commands share, and how the command line and a TOML file become keywords.
+
+Options carry the keyword names of `pympnode.train` and `pympnode.simulate`. What is given on the
+command line goes before what stands in ``--config``; what stands in neither is left to the function.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+from click.shell_completion import CompletionItem
+
+from ..errors import FileDamaged, InvalidOption, MissingFile, unknown_name
+
+Command = Callable[..., Any]
+TABLES = {"topology_option": "topology_options", "parameter": "parameters"}
+NOT_STORED = frozenset({"config", "save_config", "as_json", "quiet"})
+
+
+class _SystemName(click.ParamType):
+    name = "system"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from ..systems.registry import names
+
+        return [CompletionItem(name) for name in names() if name.startswith(incomplete)]
+
+
+class _TopologyName(click.ParamType):
+    name = "topology"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from ..graphs.topology import TOPOLOGIES
+
+        return [CompletionItem(name) for name in TOPOLOGIES if name.startswith(incomplete)]
+
+
+FILE = click.Path(path_type=str)
+_option = click.option
+
+SYSTEM = [
+    click.argument("system", required=False, type=_SystemName()),
+    _option("--system", "system_option", type=_SystemName(), help="The system; also as SYSTEM."),
+]
+DATA = [
+    _option("--nodes", type=int, help="Number of nodes."),
+    _option("--topology", type=_TopologyName(), help="BA, ER, WS, ring, ... or a file of edges."),
+    _option("--topology-option", multiple=True, metavar="NAME=VALUE", help="Such as k=3."),
+    _option("--graphs", type=int, help="Graphs drawn into one dataset."),
+    _option("--graph-seed", type=int, help="Seed of the graphs; 42 takes published ones."),
+    _option("--parameter", multiple=True, metavar="NAME=VALUE", help="Physics, such as decay=0.5."),
+    _option("--trajectories", type=int, help="Number of trajectories."),
+    _option("--steps", type=int, help="Time steps."),
+    _option("--dt", type=float, help="Length of a time step."),
+    _option("--seed", type=int, help="Initial states, controls, noise and split."),
+    _option("--noise", type=float, help="Std of the measurement noise."),
+    _option("--split", type=float, help="Share of the trajectories that train."),
+]
+MODEL = [
+    _option("--model", help="mpnode, l2s or node."),
+    _option("--message-size", type=int, help="Components of a message."),
+    _option("--hidden", type=int, help="Width of the hidden layers."),
+    _option("--depth", type=int, help="Number of hidden layers."),
+    _option("--aggregation", help="mean or sum."),
+    _option("--messages", help="state, zero, self or emitted."),
+    _option("--coupling", help="mixed or superposed."),
+    _option("--first-message", help="zero, linear or mlp."),
+    _option("--solver", help="rk4 or tsit5."),
+    _option("--substeps", type=int, help="Solver steps in a time step."),
+]
+TRAINING = [
+    _option("--data", type=FILE, multiple=True, help="Given data; may be repeated."),
+    _option("--missing", type=click.Choice(["error", "mask"]), help="What NaN in the data means."),
+    _option("--normalisation", type=click.Choice(["keep", "refit"]), help="With a start model."),
+    _option("--preset", help="fast (default) or paper."),
+    _option("--epochs", type=int, help="Length of the run in epochs, or"),
+    _option("--updates", type=int, help="in updates, or"),
+    _option("--time-budget", help="in time: 600 or 10m."),
+    _option("--batch-size", type=int, help="Trajectories in a batch."),
+    _option("--learning-rate", type=float, help="Highest learning rate."),
+    _option("--engine", help="auto, torch or julia."),
+    _option("--kernel", help="auto, numba, torch or eager."),
+    _option("--device", help="auto, cpu, cuda."),
+    _option("--dtype", help="float32 or float64."),
+    _option("--run", type=FILE, help="Folder to keep the run in; the same call continues it."),
+    _option("--out", type=FILE, help="File for the trained model."),
+]
+CONFIG = [
+    _option("--config", type=FILE, help="Options from a TOML file; those given here go first."),
+    _option("--save-config", type=FILE, help="Write the options of this call as TOML."),
+]
+JSON = [_option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")]
+
+
+def with_options(*groups: Iterable[Callable[[Command], Command]]) -> Callable[[Command], Command]:
+    """A decorator that adds the options of ``groups`` in the order given."""
+
+    def decorate(function: Command) -> Command:
+        for option in reversed([option for group in groups for option in group]):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def gather(context: click.Context) -> dict[str, Any]:
+    """The options of a call by keyword: the command line over ``--config``; None is left out.
+
+    Writes ``--save-config``. Raises `UnknownName` for a key of the file that is no option.
+    """
+    given = {}
+    for name, value in context.params.items():
+        stated = context.get_parameter_source(name) is not ParameterSource.DEFAULT
+        if name in NOT_STORED or value is None or value == () or not stated:
+            continue
+        given[name] = value
+    if "system_option" in given:
+        given.setdefault("system", given.pop("system_option"))
+    for option, table in TABLES.items():
+        if option in given:
+            given[table] = pairs(given.pop(option), option)
+    path = context.params.get("config")
+    merged = {**(read_config(path, context) if path else {})}
+    for name, value in given.items():
+        if name in TABLES.values():
+            value = {**merged.get(name, {}), **value}
+        merged[name] = value
+    # A topology of the command line does not take the options of the file's one.
+    if "topology" in given and "topology_options" not in given:
+        merged.pop("topology_options", None)
+    target = context.params.get("save_config")
+    if target:
+        write_config(target, merged)
+    return merged
+
+
+def data_keywords(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Keywords of `pympnode.simulate` and `train`: a topology with its options, edges of a file."""
+    words = dict(options)
+    extra = words.pop("topology_options", None)
+    topology = words.get("topology")
+    if extra and topology is None:
+        raise click.UsageError("--topology-option needs --topology, such as --topology BA")
+    if isinstance(topology, str) and Path(topology).is_file():
+        words["topology"] = edges(topology)
+    elif extra:
+        words["topology"] = (topology, extra)
+    return words
+
+
+def edges(path: str) -> list[tuple[int, int]]:
+    """Undirected pairs of nodes from a text file: two whole numbers a line, # for comments."""
+    found = []
+    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
+        words = line.split("#")[0].replace(",", " ").split()
+        if not words:
+            continue
+        try:
+            a, b = (int(word) for word in words)
+        except ValueError as error:
+            raise FileDamaged(
+                f"line {number} of {path!r} is no edge",
+                got=repr(line[:60]),
+                allowed="two whole numbers, separated by a space or a comma",
+                fix="number nodes from 0, one pair a line",
+            ) from error
+        found.append((a, b))
+    return found
+
+
+def pairs(texts: Iterable[str], option: str) -> dict[str, Any]:
+    """Values by name from texts NAME=VALUE; a value is JSON where it reads as such, or text."""
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            flag = "--" + option.replace("_", "-")
+            raise click.UsageError(f"{flag} takes NAME=VALUE, such as {flag} k=3, not {text!r}")
+        try:
+            found[name.strip()] = json.loads(value)
+        except ValueError:
+            found[name.strip()] = value
+    return found
+
+
+def read_config(path: str, context: click.Context) -> dict[str, Any]:
+    """The options in a TOML file, each of the type of its option."""
+    import tomllib
+
+    try:
+        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise MissingFile(
+            f"there is no file {path!r}",
+            got=path,
+            allowed="a TOML file with the options of this command",
+            fix="write one with --save-config",
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise FileDamaged(
+            f"{path!r} is not TOML", got=str(error), allowed="lines such as epochs = 20"
+        ) from error
+    known = {p.name: p for p in context.command.params if p.name and p.name not in NOT_STORED}
+    for name in ("system_option", *TABLES):
+        known.pop(name, None)
+    tables = [table for option, table in TABLES.items() if option in context.params]
+    found = {}
+    for name, value in values.items():
+        if name in tables:
+            if not isinstance(value, dict):
+                raise InvalidOption(
+                    f"{name} in {path!r} is a table", got=repr(value), allowed=f"[{name}]"
+                )
+            found[name] = value
+            continue
+        if name not in known:
+            raise unknown_name(f"option in {path!r}", name, [*sorted(known), *tables])
+        parameter = known[name]
+        if getattr(parameter, "multiple", False) and not isinstance(value, list):
+            value = [value]
+        found[name] = parameter.type_cast_value(context, value)
+    return found
+
+
+def write_config(path: str, options: Mapping[str, Any]) -> None:
+    """Write options as TOML, for ``--config``."""
+    import tomli_w
+
+    from ..storage import write_bytes
+
+    plain = {name: list(v) if isinstance(v, tuple) else v for name, v in options.items()}
+    tables = {name: plain.pop(name) for name in list(plain) if isinstance(plain[name], dict)}
+    write_bytes(Path(path), tomli_w.dumps({**plain, **tables}).encode())

@@ -1,0 +1,137 @@
+"""`pympnode plot`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from . import options as o
+from .output import print_json
+
+# Kind -> (function, files it takes, its options).
+KINDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "prediction": ("prediction", "DATA ROLLOUT", ("trajectory",)),
+    "parity": ("parity", "DATA ROLLOUT", ()),
+    "phase-portrait": ("phase_portrait", "DATA [ROLLOUT]", ("trajectory", "features")),
+    "message-norms": ("message_norms", "ROLLOUT [MODEL]", ("trajectory",)),
+    "training-curves": ("training_curves", "RUN or HISTORY", ()),
+    "error-over-time": ("error_over_time", "EVALUATION", ("feature",)),
+    "error-by-degree": ("error_by_degree", "DATA ROLLOUT", ("feature",)),
+    "comparison": ("comparison", "EVALUATION ...", ()),
+    "graph": ("graph_state", "DATA", ("trajectory", "feature", "time", "layout")),
+    "grid": ("grid_state", "DATA", ("trajectory", "feature", "times")),
+    "animation": ("animate", "DATA", ("trajectory", "feature", "layout")),
+}
+
+
+@click.command()
+@click.argument("kind", type=click.Choice(list(KINDS)))
+@click.argument("files", nargs=-1, required=True, type=o.FILE)
+@click.option("--trajectory", type=int, help="Trajectory to draw, from 0.")
+@click.option("--feature", multiple=True, help="Feature to draw; may be repeated.")
+@click.option("--time", multiple=True, type=float, help="Time to draw; may be repeated.")
+@click.option("--layout", help="spring, kamada_kawai, circular, spectral or grid.")
+@click.option("--dpi", type=int, default=150, show_default=True, help="Pixels an inch.")
+@click.option("--out", type=o.FILE, help="Picture to write: .png, .pdf, .svg; .gif to animate.")
+@o.with_options(o.JSON)
+def plot(
+    kind: str,
+    files: tuple[str, ...],
+    trajectory: int | None,
+    feature: tuple[str, ...],
+    time: tuple[float, ...],
+    layout: str | None,
+    dpi: int,
+    out: str | None,
+    as_json: bool,
+) -> None:
+    """Draw a picture of KIND from FILES and write it.
+
+    \b
+    KIND and its FILES:
+      prediction, parity, error-by-degree   DATA ROLLOUT
+      phase-portrait                        DATA [ROLLOUT]
+      message-norms                         ROLLOUT [MODEL]
+      training-curves                       RUN or HISTORY
+      error-over-time                       EVALUATION
+      comparison                            EVALUATION ..., each FILE or NAME=FILE
+      graph, grid, animation                DATA
+
+    \b
+    Example:
+      pympnode plot prediction test.nc predicted.nc --out prediction.png
+      pympnode plot graph test.nc --time 0 --layout circular --out graph.png
+    """
+    if out is None:
+        raise click.UsageError("say where the picture goes: --out PICTURE.png")
+    function, wanted, takes = KINDS[kind]
+    given: dict[str, Any] = {"trajectory": trajectory, "layout": layout}
+    if "features" in takes:
+        given["features"] = list(feature) or None
+    else:
+        given["feature"] = _only("--feature", feature)
+    if "times" in takes:
+        given["times"] = list(time) or None
+    else:
+        given["time"] = _only("--time", time)
+    words = {name: value for name, value in given.items() if value is not None}
+    for name in words:
+        if name not in takes:
+            raise click.UsageError(f"--{name.rstrip('s')} has no effect on {kind}")
+    least = sum(1 for word in wanted.split() if word.isupper() and "RUN or" not in wanted) or 1
+    most = 99 if wanted.endswith("...") else len(wanted.replace("RUN or ", "").split())
+    if not least <= len(files) <= most:
+        raise click.UsageError(f"{kind} takes {wanted}, and there are {len(files)} files")
+    import matplotlib
+
+    matplotlib.use("agg")
+    from .. import plotting
+
+    drawn = getattr(plotting, function)(*_inputs(kind, files), **words)
+    _save(drawn, Path(out), dpi)
+    if as_json:
+        print_json({"out": out, "kind": kind})
+    else:
+        click.echo(out)
+
+
+def _only(option: str, values: tuple[Any, ...]) -> Any:
+    if len(values) > 1:
+        raise click.UsageError(f"{option} is given once here")
+    return values[0] if values else None
+
+
+def _inputs(kind: str, files: tuple[str, ...]) -> list[Any]:
+    from .. import storage
+    from .files import inside, model_of
+
+    if kind == "training-curves":
+        return [storage.read_netcdf(inside(files[0], "history.nc"))]
+    if kind == "message-norms" and len(files) == 2:
+        return [storage.read_netcdf(files[0]), model_of(files[1])]
+    if kind == "comparison":
+        named = {}
+        for text in files:
+            name, equals, path = text.partition("=")
+            named[name if equals else Path(text).stem] = storage.read_netcdf(path or text)
+        return [named]
+    return [storage.read_netcdf(path) for path in files]
+
+
+def _save(drawn: Any, out: Path, dpi: int) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if hasattr(drawn, "to_jshtml"):
+        if out.suffix == ".html":
+            out.write_text(drawn.to_jshtml(), encoding="utf-8")
+        else:
+            drawn.save(out, dpi=min(dpi, 100), writer="pillow")
+        return
+    import numpy as np
+
+    figure = np.ravel(np.asarray(drawn, dtype=object))[0].figure
+    try:
+        figure.savefig(out, dpi=dpi)
+    except ValueError as error:
+        raise click.UsageError(f"cannot write {out.name!r}: {error}") from error

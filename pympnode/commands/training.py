@@ -1,0 +1,89 @@
+"""`pympnode train` and `pympnode finetune`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from . import options as o
+from .output import print_json
+
+START = [click.option("--start", type=o.FILE, help="A model to go on from (see finetune).")]
+
+
+@click.command()
+@o.with_options(o.SYSTEM, o.DATA, o.MODEL, o.TRAINING, START, o.CONFIG, o.JSON)
+@click.pass_context
+def train(context: click.Context, as_json: bool, **_: Any) -> None:
+    """Train a simulator of SYSTEM, or of given --data.
+
+    With --run DIR the run can be stopped at any time (Ctrl-C) and continued by the same command;
+    DIR holds model.nc, history.nc, checkpoints and the configuration.
+
+    \b
+    Example:
+      pympnode train kuramoto --topology BA --epochs 40 --run runs/kuramoto
+    """
+    _train(context, as_json)
+
+
+@click.command()
+@click.argument("start", type=o.FILE)
+@o.with_options(o.SYSTEM, o.DATA, o.MODEL, o.TRAINING, o.CONFIG, o.JSON)
+@click.pass_context
+def finetune(context: click.Context, as_json: bool, **_: Any) -> None:
+    """Train on from the model START, on its own system by default.
+
+    \b
+    Example:
+      pympnode finetune lorenz3.nc --nodes 10 --trajectories 50 --epochs 10 --out lorenz10.nc
+    """
+    _train(context, as_json)
+
+
+def _train(context: click.Context, as_json: bool) -> None:
+    given = o.gather(context)
+    out = given.pop("out", None)
+    run = given.get("run")
+    if out is None and run is None:
+        raise click.UsageError("say where the model goes: --run DIR, or --out MODEL.nc")
+    words = o.data_keywords(given)
+    files = list(words.pop("data", ()))
+    start = words.pop("start", None)
+    if start is None and "system" not in words and not files:
+        raise click.UsageError("name a system or data: pympnode train kuramoto, or --data FILE.nc")
+    from .. import _api
+
+    if files:
+        words["data"] = [_api.as_dataset(path) for path in files]
+    words["progress"] = not as_json and sys.stderr.isatty()
+    try:
+        result = _api.finetune(start, **words) if start else _api.train(**words)
+    except KeyboardInterrupt:
+        if run is not None:
+            click.echo(f"interrupted; the same command continues the run in {run}", err=True)
+        raise
+    if out is not None:
+        result.model.save(out)
+    facts = {
+        "status": result.status,
+        "reason": result.reason,
+        "best_loss": result.best_loss,
+        "best_epoch": result.best_epoch,
+        "epochs": result.history.sizes["epoch"],
+        "updates": result.updates,
+        "seconds": result.seconds,
+        "engine": result.engine,
+        "kernel": result.kernel,
+        "device": result.device,
+        "loaded": list(result.loaded),
+        "model": out if out is not None else f"{run}/model.nc",
+        "run": run,
+    }
+    if as_json:
+        print_json(facts)
+    else:
+        click.echo(repr(result))
+        click.echo(f"{'saved':<12} {facts['model']}")
