@@ -29,10 +29,14 @@ def main() -> None:
     model = pympnode.load("kuramoto.nc")
 
     test = result.test_set(trajectories=20)
-    figure, axes = plt.subplots(1, 3, figsize=(15, 4.2), layout="constrained")
-    plotting.predicted(test, model.rollout(test), trajectory=0, ax=axes[0])
-    plotting.error_over_time(score, ax=axes[1])
-    plotting.training_curves(result.history, ax=axes[2])
+    nodes = [0, 3, 6, 9]
+    figure = plt.figure(figsize=(14, 6), layout="constrained")
+    left, right = figure.subfigures(1, 2, width_ratios=[2.2, 1])
+    panels = left.subplots(3, len(nodes), sharex=True, squeeze=False)
+    plotting.prediction(test, model.rollout(test), trajectory=0, nodes=nodes, axes=panels)
+    top, bottom = right.subplots(2, 1)
+    plotting.error_over_time(score, ax=top)
+    plotting.training_curves(result.history, ax=bottom)
     figure.savefig("kuramoto.png", dpi=150)
     print("\nwrote kuramoto.nc and kuramoto.png")
 
