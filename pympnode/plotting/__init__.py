@@ -30,6 +30,11 @@ _HOME = {
     "graph_state": "graph_state",
     "grid_state": "grid_state",
     "animate": "animation",
+    "particle_trajectories": "particles",
+    "conservation": "particles",
+    "scaling": "particles",
+    "animate_particles": "particles",
+    "hierarchy_of": "cells",
 }
 
 __all__ = sorted(_HOME)

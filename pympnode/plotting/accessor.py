@@ -32,6 +32,7 @@ _OF = {
     ),
     "message": ("message_norms",),
     "loss": ("training_curves", "error_over_time"),
+    "position": ("particle_trajectories", "conservation", "animate_particles", "hierarchy_of"),
 }
 
 

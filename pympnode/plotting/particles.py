@@ -182,7 +182,7 @@ def _colours(data: schema.ParticleArrays, color: str | None) -> tuple[NDArray, s
     if color == "charge" and data.charge is None:
         raise InvalidOption("there is no charge to colour by", got=data.system, allowed="mass")
     mass = data.mass[0]
-    if color == "charge" or (color is None and data.charge is not None):
+    if data.charge is not None and color != "mass":
         charge = data.charge[0]
         most = max(float(np.abs(charge).max()), 1e-12)
         return charge, style.SIGNED, TwoSlopeNorm(0.0, -most, most), "charge"
