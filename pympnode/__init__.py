@@ -21,6 +21,7 @@ _HOME = {
     "load": "_api",
     "from_arrays": "_api",
     "from_frame": "_api",
+    "couple": "mixed",
     "Model": "model",
     "Result": "result",
     "ModelSpec": "models.spec",
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from .config import TrainConfig
     from .errors import PympnodeError, PympnodeWarning
     from .graphs.graph import Graph
+    from .mixed import couple
     from .model import Model
     from .models.spec import ModelSpec
     from .result import Result

@@ -22,6 +22,7 @@ from .ranges import TrainingRange, warn_outside
 
 if TYPE_CHECKING:
     from .engines.base import Program
+    from .mixed import LearnedNode
 
 KIND = "model"
 
@@ -143,12 +144,27 @@ class Model:
         """(dx/dt, dm/dt) in physical units of x per time unit.
 
         ``x`` (trajectory, node, feature) physical; ``m`` (trajectory, node, message), zero by
-        default; ``u`` (trajectory, node, control) physical.
+        default, where messages are ODE states; ``u`` (trajectory, node, control) physical;
+        ``graph`` whatever names or is a graph (not needed for one node). Raises `InvalidData`.
         """
         x = np.asarray(x)
+        if x.ndim != 3:
+            raise InvalidData(
+                "x has the wrong shape",
+                got=x.shape,
+                allowed=f"(trajectory, node, {len(self.features)}): (trajectory, node, feature)",
+                fix="one trajectory is x[None]",
+            )
         nodes = x.shape[1]
-        if m is None:
-            m = np.zeros((*x.shape[:2], self.spec.carried))
+        m = np.zeros((*x.shape[:2], self.spec.carried)) if m is None else np.asarray(m)
+        for name, values, width in (("m", m, self.spec.carried), ("u", u, self.spec.controls)):
+            wanted = (*x.shape[:2], width)
+            if np.shape(values) != wanted and (width or values is not None):
+                raise InvalidData(
+                    f"{name} has the wrong shape",
+                    got=np.shape(values),
+                    allowed=f"{wanted}: (trajectory, node, component)",
+                )
         z = np.concatenate([self.state_scale.apply(x), m], axis=-1)
         slope = self.bind().field(
             self.theta,
@@ -159,6 +175,20 @@ class Model:
         )
         channels = self.spec.channels
         return slope[..., :channels] * self.state_scale.scale, slope[..., channels:]
+
+    def as_node(self, system: Any = None) -> LearnedNode:
+        """This model as a part: a node that it moves, beside simulated nodes of ``system``.
+
+        ``system``: a `System` or its name, by default the one it was trained on; features and
+        controls must be the same. `pympnode.couple` puts such nodes and simulated ones on one graph:
+
+        ``couple([model.as_node(), "coupled_pendulum", model.as_node()], "path")``
+
+        Raises `InvalidModel`, `InvalidOption`.
+        """
+        from .mixed import LearnedNode
+
+        return LearnedNode.of(self, system)
 
     def initial_message(self, x: NDArray, node_attribute: NDArray | None = None) -> NDArray:
         """m(0) (trajectory, node, message) that belongs to x (trajectory, node, feature)."""
@@ -363,7 +393,9 @@ class Model:
             u = None if arrays.u is None else _held(arrays.u, len(time))
             arrays = replace(arrays, time=time, u=u, mask=None)
         if control is not None:
-            arrays = replace(arrays, u=self._control(control, arrays.x.shape, len(arrays.time)))
+            trajectories, _, nodes, _ = arrays.x.shape
+            u = controls_for(control, trajectories, len(arrays.time), nodes, self.spec.controls)
+            arrays = replace(arrays, u=u)
         if attribute is not None:
             arrays = replace(arrays, attribute=np.asarray(attribute, dtype=np.float64))
         self.check(arrays, tuple(str(f) for f in ds[schema.FEATURE].values))
@@ -396,7 +428,9 @@ class Model:
         time = (dt or self.trained.dt[1]) * np.arange(steps + 1)
         graph = _graphs(topology, x.shape[1], graph_seed, self.system)
         of = np.arange(len(x), dtype=np.int64) % len(graph.nodes)
-        u = None if control is None else self._control(control, x[:, None].shape, len(time))
+        u = control
+        if u is not None:
+            u = controls_for(u, len(x), len(time), x.shape[1], self.spec.controls)
         b = None if attribute is None else np.asarray(attribute, dtype=np.float64)
         arrays = schema.Arrays(x[:, None], time, graph, of, u, b)
         self.check(arrays)
@@ -406,22 +440,6 @@ class Model:
         graph = _graphs(topology, arrays.x.shape[2], seed, self.system)
         of = np.arange(arrays.trajectories, dtype=np.int64) % len(graph.nodes)
         return replace(arrays, graph=graph, graph_of=of)
-
-    def _control(self, control: NDArray, shape: tuple[int, ...], times: int) -> NDArray:
-        u = np.asarray(control, dtype=np.float64)
-        wanted = (shape[0], times, shape[-2], self.spec.controls)
-        if u.ndim == 3:
-            u = np.broadcast_to(u, (shape[0], *u.shape))
-        if u.shape[0] == wanted[0] and u.shape[1] == times - 1:
-            u = _held(u, times)
-        if u.shape != wanted:
-            raise InvalidData(
-                "controls have the wrong shape",
-                got=np.shape(control),
-                allowed=f"{wanted}: (trajectory, time, node, control); the last time is unused",
-                fix="give one value for each interval",
-            )
-        return u
 
 
 def load(path: str | os.PathLike[str]) -> Model:
@@ -454,12 +472,45 @@ def _one_graph(graph: Any, nodes: int, system: str) -> Graph:
     return graph if isinstance(graph, Graph) else _graphs(graph, nodes, 42, system)
 
 
+def controls_for(
+    control: Any, trajectories: int, times: int, nodes: int, width: int, *, held: bool = False
+) -> NDArray[np.float64]:
+    """Controls as (trajectory, time, node, control), checked.
+
+    They may come without the first axis (the same for all) and without the last time, which is not
+    used. ``held``: they may be of any length; the last value is held on. Raises `InvalidData`.
+    """
+    u = np.asarray(control, dtype=np.float64)
+    if u.ndim == 3:
+        u = np.broadcast_to(u, (trajectories, *u.shape))
+    if u.ndim == 4 and (held or u.shape[1] == times - 1):
+        u = _held(u, times)
+    wanted = (trajectories, times, nodes, width)
+    if u.shape != wanted:
+        raise InvalidData(
+            "controls have the wrong shape",
+            got=np.shape(control),
+            allowed=f"{wanted}: (trajectory, time, node, control); the last time is unused",
+            fix="give one value for each interval" if width else "leave control= out",
+        )
+    bad = np.argwhere(~np.isfinite(u[:, :-1]))
+    if bad.size:
+        raise InvalidData(
+            "controls must be finite",
+            got="{} at trajectory {}, time {}, node {}, control {}".format(u[tuple(bad[0])], *bad[0]),
+            allowed="finite numbers at all times but the last",
+        )
+    return u
+
+
 def _held(u: NDArray, times: int) -> NDArray:
-    """Controls over ``times`` points; the last value is held on."""
+    """Controls over ``times`` points; the last known value is held on."""
     if u.shape[1] >= times:
         return u[:, :times]
-    last = np.repeat(u[:, -1:], times - u.shape[1], axis=1)
-    return np.concatenate([u, last], axis=1)
+    # The last time of a dataset is not used, and may be empty.
+    known = u if np.isfinite(u[:, -1]).all() or u.shape[1] == 1 else u[:, :-1]
+    last = np.repeat(known[:, -1:], times - known.shape[1], axis=1)
+    return np.concatenate([known, last], axis=1)
 
 
 def parameters_of(ds: xr.Dataset) -> dict[str, Any]:
