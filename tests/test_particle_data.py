@@ -310,3 +310,9 @@ def test_foreign_datasets_are_checked():
         check(schema.with_record(ds, system="gravity"))
     with pytest.raises(InvalidData, match="2 or 3"):
         check(ds.isel(axis=[0]))
+
+
+def test_a_bar_is_silent_in_a_pipe(capfd):
+    ds = simulate_particles("gravity", particles=4, trajectories=3, steps=2, progress=True)
+    assert ds.sizes["trajectory"] == 3
+    assert capfd.readouterr() == ("", "")

@@ -12,6 +12,7 @@ from pympnode.errors import InvalidData, InvalidGraph, InvalidOption, NotEnoughM
 from pympnode.graphs import Box, connection, hierarchy
 from pympnode.graphs.cells import Hierarchy, default_levels
 from pympnode.graphs.features import children, level_sums
+from pympnode.graphs.tree_torch import true_places
 
 SIDE = 7.0
 BUILDERS = ["torch", "compiled", "adaptive"]
@@ -412,6 +413,21 @@ def test_more_edges_than_memory_are_told_in_bytes(builder, monkeypatch):
     with pytest.raises(NotEnoughMemory, match=r"[0-9,]+ bytes needed") as error:
         build(torch.zeros(30_000, 2), 1.0, builder, 4)
     assert "split_above" in str(error.value)
+
+
+@pytest.mark.parametrize("builder", ["torch", "compiled"])
+def test_more_cells_than_memory_are_told_in_bytes(builder, monkeypatch):
+    monkeypatch.setattr("pympnode.graphs.capacity.available_bytes", lambda device="cpu": 2 * 10**7)
+    with pytest.raises(NotEnoughMemory, match=r"bytes needed") as error:
+        build(torch.rand(30_000, 3), 1.0, builder)
+    assert "fewer levels" in str(error.value)
+
+
+def test_places_of_a_mask_are_those_of_the_device_path():
+    """What a GPU runs instead of NumPy, on the CPU."""
+    mask = torch.rand(1000, generator=torch.Generator().manual_seed(0)) < 0.3
+    count = int(mask.sum())
+    assert torch.equal(true_places(mask, count), torch.nonzero_static(mask, size=count).squeeze(1))
 
 
 def test_connections_by_name():

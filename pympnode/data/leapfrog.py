@@ -12,7 +12,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
@@ -53,7 +52,7 @@ def fly(
     constant: float = 2.0,
     softening: float = 0.2,
     accuracy: float = 0.001,
-    integrator: Literal["block", "global"] = "block",
+    integrator: str = "block",
     substeps: int = 1,
     max_depth: int = MAX_DEPTH,
     on_step: Callable[[int], None] | None = None,

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -16,96 +14,17 @@ import numpy as np
 import xarray as xr
 
 from pympnode import particle_schema, schema
-from pympnode.data.generate import rng_of, split_trajectories
-from pympnode.data.leapfrog import INTEGRATORS, fly
-from pympnode.errors import IntegrationFailed, InvalidData, InvalidOption, unknown_name
-from pympnode.graphs.box import Box
+from pympnode.data.generate import split_trajectories
+from pympnode.data.leapfrog import INTEGRATORS
+from pympnode.data.meter import Meter, Progress
+from pympnode.data.recipe import Given, Recipe, system_of, trajectory
+from pympnode.errors import InvalidData, InvalidOption, unknown_name
 from pympnode.graphs.capacity import in_words, require_bytes
 from pympnode.graphs.graph import Graph
 from pympnode.systems.particles import ParticleState, ParticleSystem
-from pympnode.systems.starts import STARTS, draw_start
+from pympnode.systems.starts import STARTS
 
 log = logging.getLogger("pympnode.data")
-
-Progress = Callable[[int, int, float], None]  # trajectories done, all, seconds left
-_LABELS = np.array(["train", "validation"])
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """All that a trajectory depends on beside its number; goes to other processes as JSON."""
-
-    system: str
-    dims: int
-    particles: int
-    trajectories: int
-    steps: int
-    dt: float
-    seed: int
-    parameters: Mapping[str, Any]  # constant, softening, accuracy, side (null: open)
-    start: str = "random"  # or "given"
-    integrator: str = "block"
-    substeps: int = 1
-    dtype: str = "float64"
-    split: float | None = 0.7
-    mass: list[float] | None = None
-    charge: list[float] | None = None
-    version: str = field(default="")
-
-    def to_json(self) -> str:
-        return json.dumps(asdict(self), sort_keys=True)
-
-    @classmethod
-    def from_json(cls, text: str) -> Recipe:
-        return cls(**json.loads(text))
-
-    @property
-    def box(self) -> Box:
-        side = self.parameters["side"]
-        return Box(inf if side is None else side)
-
-    @property
-    def time(self) -> np.ndarray:
-        return np.arange(self.steps + 1) * self.dt
-
-    @property
-    def trajectory_bytes(self) -> int:
-        """Bytes of one trajectory: positions, velocities, mass (and charge)."""
-        values = 2 * (self.steps + 1) * self.dims + 2
-        return self.particles * values * np.dtype(self.dtype).itemsize
-
-    @property
-    def bytes(self) -> int:
-        """Bytes of the whole dataset."""
-        return self.trajectories * self.trajectory_bytes
-
-    def about(self) -> dict[str, Any]:
-        """The record of the dataset."""
-        return {
-            "kind": "simulation",
-            "system": self.system,
-            "parameters": dict(self.parameters),
-            "seed": self.seed,
-            "start": self.start,
-            "solver": f"leapfrog, {self.integrator} time steps",
-            "substeps": self.substeps,
-            "version": self.version,
-        }
-
-    def labels(self) -> np.ndarray | None:
-        if self.split is None:
-            return None
-        return _LABELS[split_trajectories(self.trajectories, self.split, self.seed)]
-
-
-@dataclass(frozen=True, eq=False)
-class Given:
-    """Start states handed in: arrays over trajectory; see `simulate_particles`."""
-
-    states: tuple[ParticleState, ...]
-
-    def __len__(self) -> int:
-        return len(self.states)
 
 
 def simulate_particles(
@@ -125,7 +44,7 @@ def simulate_particles(
     dtype: str = "float64",
     path: str | os.PathLike[str] | None = None,
     workers: int | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> xr.Dataset:
     """Simulate particles: position and velocity (trajectory, time, particle, axis), mass, charge.
 
@@ -141,7 +60,7 @@ def simulate_particles(
     path: a folder to write parts of 64 trajectories to while they are made; the same call goes on
         after an interruption and redoes no whole trajectory. The dataset returned is then lazy.
     workers: processes (with ``path``; default: all cores) or threads (default 1).
-    progress: called with (trajectories done, all, seconds left).
+    progress: called with (trajectories done, all, seconds left); True for a bar.
     Raises InvalidData, InvalidOption, UnknownName, IntegrationFailed, NotEnoughMemory and
     NotEnoughDisk; the bytes are told before anything is allocated or written.
     """
@@ -176,71 +95,9 @@ def simulate_particles(
     )  # fmt: skip
 
 
-def trajectory(
-    recipe: Recipe, given: Given | None, index: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
-    """Position, velocity, mass, charge of one trajectory of a recipe, in its dtype."""
-    system = system_of(recipe.system, recipe.dims)
-    constant = recipe.parameters["constant"]
-    if given is not None:
-        state = given.states[index % len(given)]
-    else:
-        state = draw_start(
-            system,
-            recipe.start,
-            rng_of(recipe.seed, 0, index),
-            recipe.particles,
-            box=recipe.box,
-            mass=np.asarray(1.0 if recipe.mass is None else recipe.mass),
-            charge=None if recipe.charge is None else np.asarray(recipe.charge),
-            constant=constant,
-        )
-    try:
-        flight = fly(
-            system,
-            state,
-            box=recipe.box,
-            steps=recipe.steps,
-            dt=recipe.dt,
-            constant=constant,
-            softening=recipe.parameters["softening"],
-            accuracy=recipe.parameters["accuracy"],
-            integrator=recipe.integrator,
-            substeps=recipe.substeps,
-        )
-    except (IntegrationFailed, InvalidData) as error:
-        raise type(error)(
-            f"trajectory {index}: {error.message}",
-            got=error.got,
-            allowed=error.allowed,
-            fix=error.fix,
-        ) from error
-    kind = np.dtype(recipe.dtype)
-    charge = (
-        None if state.charge is None else np.broadcast_to(state.charge, state.position.shape[0])
-    )
-    return (
-        flight.position.astype(kind),
-        flight.velocity.astype(kind),
-        np.broadcast_to(state.mass, state.position.shape[0]).astype(kind),
-        None if charge is None else charge.astype(kind),
-    )
-
-
-def system_of(name: str, dims: int) -> ParticleSystem:
-    """A fresh particle system of that name and dimension."""
-    from pympnode.systems.coulomb import Coulomb
-    from pympnode.systems.gravity import Gravity
-
-    systems = {"gravity": Gravity, "coulomb": Coulomb}
-    if name not in systems:
-        raise unknown_name("particle system", name, systems)
-    return systems[name](dims)
-
-
-def _run(one: Callable[[int], None], count: int, workers: int, progress: Progress | None) -> None:
-    from pympnode.data.pool import Meter
-
+def _run(
+    one: Callable[[int], None], count: int, workers: int, progress: Progress | bool | None
+) -> None:
     meter = Meter(count, 0, progress)
     if workers <= 1:
         for i in range(count):

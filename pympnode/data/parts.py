@@ -201,7 +201,7 @@ class _PartsArray(BackendArray):
         wanted = np.atleast_1d(wanted)
         home = np.searchsorted(self.starts, wanted, side="right") - 1
         # One inner index for every other axis; outer indexing takes them axis by axis.
-        pieces: list[np.ndarray | None] = [None] * len(wanted)
+        pieces = [np.empty(0)] * len(wanted)
         for part in np.unique(home):
             here = np.flatnonzero(home == part)
             rows = wanted[here] - self.starts[part]

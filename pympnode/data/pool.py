@@ -11,11 +11,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import queue
-import subprocess
-import sys
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -25,7 +20,8 @@ import numpy as np
 import xarray as xr
 
 from pympnode import particle_schema, storage
-from pympnode.data.particles import Given, Progress, Recipe
+from pympnode.data.crew import computed
+from pympnode.data.meter import Meter, Progress
 from pympnode.data.parts import (
     INDEX,
     Index,
@@ -35,7 +31,8 @@ from pympnode.data.parts import (
     require_disk,
     write_index,
 )
-from pympnode.errors import IntegrationFailed, InvalidData, RunLocked
+from pympnode.data.recipe import Given, Recipe
+from pympnode.errors import InvalidData, RunLocked
 from pympnode.graphs.capacity import in_words
 
 log = logging.getLogger("pympnode.data")
@@ -43,22 +40,12 @@ BUILDING = "building"
 _GIVEN = "start.npz"
 
 
-class Meter:
-    """Counts trajectories and estimates the time left from the ones done in this run."""
-
-    def __init__(self, total: int, done: int, progress: Progress | None) -> None:
-        self.total, self.before, self.done, self.progress = total, done, done, progress
-        self.began = time.monotonic()
-
-    def add(self) -> None:
-        self.done += 1
-        if self.progress is not None:
-            each = (time.monotonic() - self.began) / (self.done - self.before)
-            self.progress(self.done, self.total, each * (self.total - self.done))
-
-
 def make_parts(
-    recipe: Recipe, given: Given | None, folder: Path, workers: int, progress: Progress | None
+    recipe: Recipe,
+    given: Given | None,
+    folder: Path,
+    workers: int,
+    progress: Progress | bool | None,
 ) -> xr.Dataset:
     """Make (or go on making) the dataset of a recipe in a folder; the lazy Dataset when whole.
 
@@ -110,7 +97,7 @@ def _agree(recipe: Recipe, given: Given | None, folder: Path) -> Index:
 
 
 def _fill(
-    recipe: Recipe, index: Index, folder: Path, workers: int, progress: Progress | None
+    recipe: Recipe, index: Index, folder: Path, workers: int, progress: Progress | bool | None
 ) -> Index:
     building = folder / BUILDING
     building.mkdir(exist_ok=True)
@@ -122,7 +109,7 @@ def _fill(
     meter = Meter(index.trajectories, index.trajectories - len(jobs), progress)
     for part in [p for p in parts if not waiting[p]]:
         index = _finish(recipe, index, folder, part)
-    for done in _computed(folder, jobs, min(workers, max(len(jobs), 1))):
+    for done in computed(folder, jobs, min(workers, max(len(jobs), 1))):
         meter.add()
         part = done // 64
         waiting[part].discard(done)
@@ -165,79 +152,6 @@ def _single(building: Path, index: int) -> Path:
     return building / f"trajectory-{index:06d}.npz"
 
 
-# ---- processes --------------------------------------------------------------------------------
-
-
-def _computed(folder: Path, jobs: list[int], workers: int) -> Iterator[int]:
-    """Numbers of the trajectories as they are finished; raises what a worker met."""
-    if not jobs:
-        return
-    environment = os.environ | {
-        "OMP_NUM_THREADS": "1",
-        "NUMBA_NUM_THREADS": "1",
-        "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
-    }
-    crew = [
-        subprocess.Popen(
-            [sys.executable, "-m", "pympnode.data.worker", str(folder)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-        for _ in range(workers)
-    ]
-    answers: queue.Queue[tuple[subprocess.Popen, str]] = queue.Queue()
-    for one in crew:
-        threading.Thread(target=_listen, args=(one, answers), daemon=True).start()
-    todo = iter(jobs)
-    try:
-        for one in crew:
-            _ask(one, next(todo, None))
-        for _ in jobs:
-            one, line = answers.get()
-            done = _answer(one, line)
-            _ask(one, next(todo, None))
-            yield done
-    finally:
-        for one in crew:
-            one.kill()
-            one.wait()
-            for stream in (one.stdin, one.stdout, one.stderr):
-                if stream is not None:
-                    stream.close()
-
-
-def _listen(one: subprocess.Popen, answers: queue.Queue) -> None:
-    assert one.stdout is not None
-    try:
-        for line in one.stdout:
-            answers.put((one, line))
-    except ValueError:
-        return  # closed at the end of the run
-    answers.put((one, ""))
-
-
-def _ask(one: subprocess.Popen, index: int | None) -> None:
-    assert one.stdin is not None
-    if index is None:
-        one.stdin.close()
-        return
-    one.stdin.write(json.dumps({"trajectory": index}) + "\n")
-    one.stdin.flush()
-
-
-def _answer(one: subprocess.Popen, line: str) -> int:
-    if not line:
-        assert one.stderr is not None
-        raise RuntimeError(f"a worker process ended: {one.stderr.read()[-2000:]}")
-    answer = json.loads(line)
-    if "error" in answer:
-        raise IntegrationFailed(answer["error"], got=answer.get("got"), fix=answer.get("fix"))
-    return int(answer["done"])
-
-
 # ---- the folder -------------------------------------------------------------------------------
 
 
@@ -246,7 +160,7 @@ def write_single(building: Path, index: int, arrays: dict[str, np.ndarray]) -> N
     path = _single(building, index)
     beside = building / f".{path.name}.{os.getpid()}.part"
     with open(beside, "wb") as stream:
-        np.savez(stream, **arrays)
+        np.savez(stream, **arrays)  # type: ignore[arg-type]
         stream.flush()
         os.fsync(stream.fileno())
     os.replace(beside, path)
@@ -257,7 +171,7 @@ def _keep_given(given: Given | None, folder: Path) -> None:
         return
     beside = folder / f".{_GIVEN}.part"
     with open(beside, "wb") as stream:
-        np.savez(stream, **_stacked(given))
+        np.savez(stream, **_stacked(given))  # type: ignore[arg-type]
     os.replace(beside, folder / _GIVEN)
 
 

@@ -9,9 +9,9 @@ import json
 import sys
 from pathlib import Path
 
-from pympnode.data.particles import Given, Recipe, trajectory
 from pympnode.data.parts import read_index
 from pympnode.data.pool import BUILDING, read_given, write_single
+from pympnode.data.recipe import Given, Recipe, trajectory
 from pympnode.errors import MissingFile, PympnodeError
 from pympnode.systems.particles import ParticleState
 
@@ -31,6 +31,7 @@ def main(folder: Path) -> None:
         )
     for line in sys.stdin:
         i = int(json.loads(line)["trajectory"])
+        answer: dict[str, object]
         try:
             position, velocity, mass, charge = trajectory(recipe, given, i)
         except PympnodeError as error:

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from pympnode import particle_schema as particles
-from pympnode.data.particles import system_of
+from pympnode.data.recipe import system_of
 from pympnode.errors import InvalidData
 from pympnode.schema import AXIS, PARTICLE, TIME, TRAJECTORY
 

@@ -223,7 +223,8 @@ def window_tables(dims: int, device: torch.device) -> tuple[Tensor, Tensor]:
     near, separated = [], []
     for parity in product((0, 1), repeat=dims):
         own = [2 + p for p in reversed(parity)]  # product counts its last factor fastest
-        touching, apart = [], []
+        touching: list[int] = []
+        apart: list[int] = []
         for place, window in enumerate(product(range(6), repeat=dims)):
             far = max(abs(w - o) for w, o in zip(reversed(window), own, strict=True))
             (touching if far <= 1 else apart).append(place)

@@ -25,7 +25,9 @@ def level_sums(hierarchy: Hierarchy, values: Tensor) -> list[Tensor]:
             here = hierarchy.particles_of(level)
             total = total.index_add(0, hierarchy.cell[here], values[here])
         if i > 0:
-            total = total.index_add(0, hierarchy.levels[i - 1].parent, out[-1])
+            parent = hierarchy.levels[i - 1].parent
+            assert parent is not None
+            total = total.index_add(0, parent, out[-1])
         out.append(total)
     return out
 
@@ -91,4 +93,5 @@ def children(hierarchy: Hierarchy, level: Level) -> tuple[Tensor, Tensor]:
         none = hierarchy.cell.new_zeros(0)
         return none, none
     finer = hierarchy.levels[place - 1]
+    assert finer.parent is not None
     return torch.arange(finer.size, device=finer.cells.device), finer.parent

@@ -41,8 +41,8 @@ class ParticleEdges:
 
     def to_graph(self) -> Graph:
         """The same as a `Graph` of NumPy arrays."""
-        ends = (end.cpu().numpy() for end in (self.sender, self.receiver))
-        return Graph(*ends, np.array(self.sizes))
+        sender, receiver = self.sender.cpu().numpy(), self.receiver.cpu().numpy()
+        return Graph(sender, receiver, np.array(self.sizes))
 
     def __repr__(self) -> str:
         return (

@@ -70,7 +70,7 @@ def hierarchy(
         raise InvalidOption("split_above counts particles", got=split_above, allowed=">= 1")
 
     graph = _graph_of(counts, device)
-    shape = dict(graph=graph, sizes=counts, levels=levels, periodic=periodic)
+    shape: dict[str, Any] = dict(graph=graph, sizes=counts, levels=levels, periodic=periodic)
     if split_above is None and kernel != "torch":
         if device.type == "cpu":
             return _compiled(flat, mass, velocity, charge, sides, shape)
@@ -119,7 +119,7 @@ def _compiled(flat, mass, velocity, charge, sides, shape) -> Hierarchy:
     tree = fast.compiled(x, side=side, lower=lower, **shape)
     massless = mass is not None and _least_mass(mass) == 0
     if massless or any(t.requires_grad for t in given):
-        bad, _ = _checks(*given[:1], mass, velocity, charge)
+        bad, _ = _checks(flat, mass, velocity, charge)
         if bool(bad):
             raise fast.not_finite("masses, charges or velocities")
         if flat.requires_grad:
@@ -145,6 +145,7 @@ def uniform(
     dims, graphs = position.shape[1], len(sizes)
     order, key, cells = build.sort_into_cells(position, graph, side, lower, levels)
     grids = build.build_grids(key, cells, dims, levels, bad)
+    build.require_windows(grids, dims, 'take fewer levels, or kernel="compiled" on the CPU')
     touching = None
     separated, counts = [], []
     for grid, above in zip(grids, [*grids[1:], None], strict=True):

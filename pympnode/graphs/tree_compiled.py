@@ -54,6 +54,12 @@ def compiled(
         grids.append(kernels.runs(key, cells, 0 if level == levels else dims))
         key, cells = grids[-1][2:]
 
+    cells_there, parents = grids[0][2].shape[0], grids[min(1, len(grids) - 1)][2].shape[0]
+    require_bytes(
+        4 * parents * 6**dims + 16 * cells_there * (6**dims - 3**dims),
+        f"a hierarchy with {cells_there:,} cells on level {levels}",
+        fix="take fewer levels",
+    )
     cpu = torch.device("cpu")
     tables = {True: top_tables(dims, periodic, cpu), False: window_tables(dims, cpu)}
     out: list[Level] = []
@@ -117,7 +123,7 @@ def compiled_features(
     q = nothing if charge is None else np.ascontiguousarray(charge.numpy())[:, None]
     m = np.ascontiguousarray(mass.numpy())
     sums = kernels.weigh(m, position, v, q, hierarchy.order.numpy())
-    child = hierarchy.cell
+    child: Tensor | None = hierarchy.cell
     levels = []
     for level in hierarchy.levels:
         assert child is not None

@@ -230,3 +230,15 @@ def count_near(grid: Grid, touching: Tensor) -> tuple[Tensor, Tensor]:
 def require_room(count: int, device: torch.device, fix: str) -> None:
     """Refuse ``count`` edges that do not fit: two ends kept and five temporaries of int64."""
     require_bytes(56 * count, f"a hierarchy with {count:,} edges", fix=fix, device=device)
+
+
+def require_windows(grids: list[Grid], dims: int, fix: str) -> None:
+    """Refuse cells whose candidate tables do not fit, before the first one is made.
+
+    The finest level is the largest: a window of 6^dims int64 and its look-up for each parent, then
+    two tables of the separated candidates and one of the near ones for each cell.
+    """
+    cells, parents = grids[0].key.shape[0], grids[min(1, len(grids) - 1)].key.shape[0]
+    needed = 8 * (2 * parents * 6**dims + cells * (2 * (6**dims - 3**dims) + 3**dims))
+    what = f"a hierarchy with {cells:,} cells on level {grids[0].level}"
+    require_bytes(needed, what, fix=fix, device=grids[0].key.device)

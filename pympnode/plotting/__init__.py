@@ -14,11 +14,6 @@ from typing import Any
 from . import accessor as accessor  # registers ds.pympnode
 
 _HOME = {
-    "scaling": "particles",
-    "particle_trajectories": "particles",
-    "hierarchy_of": "cells",
-    "conservation": "particles",
-    "animate_particles": "particles",
     "prediction": "trajectories",
     "parity": "trajectories",
     "phase_portrait": "phase",

@@ -24,12 +24,6 @@ _OF = {
         "error_by_degree",
         "animate",
     ),
-    "position": (
-        "particle_trajectories",
-        "conservation",
-        "hierarchy_of",
-        "animate_particles",
-    ),
     "message": ("message_norms",),
     "loss": ("training_curves", "error_over_time"),
     "position": ("particle_trajectories", "conservation", "animate_particles", "hierarchy_of"),

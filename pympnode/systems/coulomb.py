@@ -30,11 +30,13 @@ class Coulomb(ParticleSystem):
         }
 
     def pair_source(self, mass: np.ndarray, charge: np.ndarray | None) -> np.ndarray:
+        assert charge is not None
         return charge
 
     def pair_factor(
         self, mass: np.ndarray, charge: np.ndarray | None, constant: float
     ) -> np.ndarray:
+        assert charge is not None
         return -constant * charge / mass
 
     def draw_charge(self, rng: np.random.Generator, particles: int) -> np.ndarray:

@@ -68,8 +68,8 @@ class ParticleSystem(System):
             Variable("position", unit="length", components=self.dims),
             Variable("velocity", unit="length / time", start=(-1.0, 1.0), components=self.dims),
         )
-        self.parameters = self._parameters()
-        self.observables = {
+        self.parameters = self._parameters()  # type: ignore[misc]
+        self.observables = {  # type: ignore[misc]
             "energy": Observable(self._energy, "energy", "total energy"),
         }
 
