@@ -129,6 +129,7 @@ def train(
     time_budget: float | str | None = None,
     batch_size: int | None = None,
     learning_rate: float | None = None,
+    members: int = 1,
     engine: str = "auto",
     kernel: str = "auto",
     device: str = "auto",
@@ -150,7 +151,8 @@ def train(
     Model: ``model`` ("mpnode", "l2s", "node"), ``message_size``, ``hidden``, ``depth``,
         ``aggregation``, ``messages``, ``coupling``, ``first_message``, ``solver``, ``substeps``: see
         `pympnode.models.spec.ModelSpec`; what is not given comes from the preset or from ``start``.
-    Run: ``batch_size``, ``learning_rate``; ``engine`` ("auto", "torch"), ``kernel`` ("auto",
+    Run: ``batch_size``, ``learning_rate``; ``members`` trains an ensemble of that many, side by side
+        from different weights and batches: history, weights and rollouts have a dim "member"; ``engine`` ("auto", "torch"), ``kernel`` ("auto",
         "numba", "torch", "eager"), ``device`` ("auto", "cpu", "cuda"), ``dtype`` ("float32",
         "float64"); ``missing="mask"`` takes NaN in `state` as missing; ``normalisation`` "keep" or
         "refit" when there is a start.
@@ -202,11 +204,12 @@ def train(
         )
     from .fitting import fit
 
+    start_model = None if start is None else as_model(start)
     return fit(
         data,
         simulation,
         spec={name: value for name, value in given.items() if value is not None},
-        start=None if start is None else as_model(start),
+        start=start_model,
         normalisation=normalisation,
         preset_name=preset,
         run_options={
@@ -226,6 +229,7 @@ def train(
         run=run,
         progress=progress,
         system=system,
+        members=start_model.members if members == 1 and start_model is not None else members,
     )
 
 

@@ -17,7 +17,9 @@ _FAMILY = {"mpnode": "MP-NODE", "l2s": "L2S", "node": "neural ODE of the whole s
 def spec_line(model: Model) -> str:
     """The model in one line."""
     spec = model.spec
-    parts = [_FAMILY[spec.family], f"{len(model.theta):,} weights", f"hidden {spec.hidden}"]
+    parts = [_FAMILY[spec.family], f"{model.theta.shape[-1]:,} weights", f"hidden {spec.hidden}"]
+    if model.members > 1:
+        parts.insert(0, f"ensemble of {model.members}")
     if spec.family == "mpnode":
         parts.append(f"{spec.message} {spec.messages} message components, {spec.coupling} coupling")
         arriving = "mean" if spec.aggregation == "mean" else f"sum / {spec.divisor:.4g}"

@@ -51,8 +51,11 @@ def fit(
     run: str | os.PathLike[str] | None,
     progress: bool,
     system: Any,
+    members: int = 1,
 ) -> Result:
     """Train as `pympnode.train` says; ``simulation`` is empty for given data."""
+    if not isinstance(members, int) or isinstance(members, bool) or members < 1:
+        raise InvalidOption("an ensemble has at least one member", got=members, allowed=">= 1")
     choice = preset(preset_name)
     config = _config(choice, preset_name, run_options, seed, fresh=start is None)
     if normalisation not in ("keep", "refit"):
@@ -74,8 +77,9 @@ def fit(
         scales=kept,
     )
     model = _blank(prepared, _spec(prepared, choice, spec, start), dtype, chosen, device)
-    theta, loaded = _initial(model.spec, start, seed)
-    model = replace(model, theta=theta.astype(dtype))
+    thetas, loaded = _initial(model.spec, start, seed, members)
+    thetas = thetas.astype(dtype)
+    model = replace(model, theta=thetas)
     if start is not None:
         start.check(prepared.physical[0], prepared.features)
     program = model.bind(prepared.scaled, kernel=kernel)
@@ -90,31 +94,34 @@ def fit(
     try:
         trainer = Trainer(task, config, folder, meter, title=title)
         if preset_name == "paper":
-            expected = trainer.expected_seconds(model.theta)
+            expected = trainer.expected_seconds(thetas)
             text = f'preset "paper": about {duration_in_words(expected)} for a whole run'
             logger.info(text)
             meter.note(text)
-        outcome = trainer.fit(model.theta)
+        outcome = trainer.fit(thetas)
         about = {
             "version": __version__,
             "preset": preset_name,
             "training": config.as_dict(),
             "engine": chosen,
             "kernel": program.kernel,
-            "best_loss": outcome.best_loss,
-            "best_epoch": outcome.best_epoch,
+            "best_loss": outcome.best_loss.tolist(),
+            "best_epoch": outcome.best_epoch.tolist(),
             "status": outcome.status,
             "graph_seed": simulation.get("graph_seed"),
             "seed": seed,
         }
-        model = replace(model, theta=outcome.theta, about=about)
+        best = int(np.argmin(outcome.best_loss))
+        model = replace(
+            model, theta=outcome.theta if members > 1 else outcome.theta[0], about=about
+        )
         result = Result(
             model=model,
             history=outcome.history,
             status=outcome.status,
             reason=outcome.reason,
-            best_loss=outcome.best_loss,
-            best_epoch=outcome.best_epoch,
+            best_loss=float(outcome.best_loss[best]),
+            best_epoch=int(outcome.best_epoch[best]),
             updates=outcome.updates,
             seconds=outcome.seconds,
             engine=chosen,
@@ -216,18 +223,33 @@ def _blank(prepared: Prepared, spec: ModelSpec, dtype: str, engine: str, device:
     )
 
 
-def _initial(spec: ModelSpec, start: Model | None, seed: int) -> tuple[NDArray, tuple[str, ...]]:
-    """Fresh weights, with those of ``start`` that have the same name and shape."""
+def _initial(
+    spec: ModelSpec, start: Model | None, seed: int, members: int
+) -> tuple[NDArray, tuple[str, ...]]:
+    """Weights (member, size): fresh, with those of ``start`` that have the same name and shape.
+
+    A start that is an ensemble gives each member its own, one that is not gives all the same.
+    """
     layout = layout_of(spec)
-    theta = layout.initial(np.random.default_rng([seed, 2]))
-    loaded = []
-    if start is not None:
-        weights = start.weights
+    thetas = np.stack(
+        [layout.initial(np.random.default_rng([seed, 2, member])) for member in range(members)]
+    )
+    if start is None:
+        return thetas, ()
+    if start.members not in (1, members):
+        raise InvalidOption(
+            "the start is an ensemble of another size",
+            got=f"members={members}, the start has {start.members}",
+            allowed=f"members={start.members}, or one member: start.member(0)",
+        )
+    loaded: dict[str, None] = {}
+    for number, theta in enumerate(thetas):
+        weights = start.member(number if start.members > 1 else 0).weights
         for name, view in layout.unpack(theta).items():
             if name in weights and weights[name].shape == view.shape:
                 view[...] = weights[name]
-                loaded.append(name)
-    return theta, tuple(loaded)
+                loaded[name] = None
+    return thetas, tuple(loaded)
 
 
 def _held_out(ds: xr.Dataset, split: float, seed: int) -> xr.Dataset:
@@ -260,6 +282,7 @@ def _call(
         "training": config.as_dict(),
         "model": model.spec.as_dict(),
         "data": {"sha256": state.hexdigest(), "system": model.system},
+        "members": int(np.atleast_2d(model.theta).shape[0]),
         "precision": {"dtype": dtype, "kernel": kernel, "engine": model.engine},
     }
     if start is not None:

@@ -31,7 +31,8 @@ KIND = "model"
 class Model:
     """A learned simulator of a networked system.
 
-    ``theta`` (size,) the weights as one vector (`models.layout` names its parts); ``state_scale``,
+    ``theta`` (size,) the weights as one vector (`models.layout` names its parts), or (member, size)
+    of an ensemble, whose rollouts have a dim "member"; ``state_scale``,
     ``control_scale``, ``attribute_scale`` the z-scores between physical units and the network;
     ``features``, ``units`` of the state; ``system`` the name of the system it was trained on, or ""
     for given data; ``trained`` what it has seen; ``about`` provenance for the files.
@@ -56,8 +57,24 @@ class Model:
     # ---- using it -----------------------------------------------------------------------------
 
     @property
+    def members(self) -> int:
+        """Number of members of the ensemble; 1 for a single model."""
+        return len(self.theta) if self.theta.ndim == 2 else 1
+
+    def member(self, number: int) -> Model:
+        """One member of an ensemble as a model of its own."""
+        if not 0 <= number < self.members:
+            raise InvalidOption(
+                "there is no such member", got=number, allowed=f"0 to {self.members - 1}"
+            )
+        return replace(self, theta=self.theta[number]) if self.theta.ndim == 2 else self
+
+    @property
     def weights(self) -> dict[str, NDArray]:
-        """The weights by name, (outputs, inputs) each."""
+        """The weights by name, (outputs, inputs) each; those of an ensemble are stacked."""
+        if self.theta.ndim == 2:
+            each = [self.member(i).weights for i in range(self.members)]
+            return {name: np.stack([w[name] for w in each]) for name in each[0]}
         return layout_of(self.spec).unpack(self.theta)
 
     def rollout(
@@ -84,6 +101,23 @@ class Model:
         was used and ``finite(trajectory)``, False where a prediction overflowed. Warns
         `OutsideTrainingRange` with the numbers unless ``check=False``. Raises `InvalidData`.
         """
+        if self.members > 1:
+            options = dict(
+                steps=steps,
+                dt=dt,
+                topology=topology,
+                graph_seed=graph_seed,
+                control=control,
+                node_attribute=node_attribute,
+            )
+            each = [
+                self.member(i).rollout(initial, **options, check=check and i == 0)  # type: ignore[arg-type]
+                for i in range(self.members)
+            ]
+            own = [n for n in (schema.STATE, schema.MESSAGE, "finite") if n in each[0]]
+            dim = xr.Variable("member", np.arange(self.members))
+            together = xr.concat([e[own] for e in each], dim=dim)
+            return each[0].drop_vars(own).merge(together, combine_attrs="override")
         given = isinstance(initial, xr.Dataset)
         if given:
             arrays = self._given(initial, steps, dt, control, node_attribute)
@@ -209,6 +243,13 @@ class Model:
         """The program that runs this model on its engine."""
         from .engines import engine
 
+        if self.members > 1 and arrays is None:
+            raise InvalidModel(
+                "an ensemble has no one vector field",
+                got=f"{self.members} members",
+                allowed="rollout, evaluate, save; or one member",
+                fix="take model.member(0)",
+            )
         options.setdefault("dtype", self.theta.dtype.name)
         options.setdefault("device", self.device)
         return engine(self.engine).bind(self.spec, arrays, **options)
@@ -247,9 +288,10 @@ class Model:
     def to_dataset(self) -> xr.Dataset:
         """The model as a dataset: what `save` writes."""
         variables: dict[str, Any] = {}
+        ensemble = ("member",) if self.theta.ndim == 2 else ()
         for name, value in self.weights.items():
-            dims = (f"{name}_out", f"{name}_in")[: value.ndim]
-            variables[name] = (dims, value)
+            dims = (f"{name}_out", f"{name}_in")[: value.ndim - len(ensemble)]
+            variables[name] = ((*ensemble, *dims), value)
         for name, scale in self._scales().items():
             if scale is not None:
                 variables[f"{name}_mean"] = (f"{name}_component", scale.mean)
@@ -284,6 +326,15 @@ class Model:
             layout = layout_of(spec)
             weights = {name: ds[name].values for name in layout.shapes}
             dtype = weights[next(iter(weights))].dtype
+            if "member" in ds.sizes:
+                theta = np.stack(
+                    [
+                        layout.pack({n: w[i] for n, w in weights.items()}, dtype=dtype)
+                        for i in range(ds.sizes["member"])
+                    ]
+                )
+            else:
+                theta = layout.pack(weights, dtype=dtype)
             scales = {
                 name: Normalisation(ds[f"{name}_mean"].values, ds[f"{name}_scale"].values)
                 if f"{name}_mean" in ds
@@ -292,7 +343,7 @@ class Model:
             }
             return cls(
                 spec=spec,
-                theta=layout.pack(weights, dtype=dtype),
+                theta=theta,
                 state_scale=scales["state"],  # type: ignore[arg-type]
                 control_scale=scales["control"],
                 attribute_scale=scales["attribute"],

@@ -50,8 +50,11 @@ def evaluate_model(
     arrays = schema.pack(ds, missing="mask")
     model.check(arrays)
     rollout = model.rollout(ds)
+    state = rollout[schema.STATE]
+    if model.members > 1:
+        state = state.mean("member")
     predictions = {
-        "model": rollout[schema.STATE].values,
+        "model": state.transpose(*schema.STATE_DIMS).values,
         "persistence": baselines.persistence(arrays),
     }
     facts = schema.record(ds)
@@ -59,6 +62,9 @@ def evaluate_model(
     alone = None if true is None else baselines.uncoupled(arrays, true, parameters_of(ds))
     if alone is not None:
         predictions["uncoupled"] = alone
+    if model.members > 1:
+        each = rollout[schema.STATE].transpose("member", *schema.STATE_DIMS).values
+        predictions |= {f"member {number}": own for number, own in enumerate(each)}
     scores = [
         _scores(model, arrays, predicted, threshold, ds) for predicted in predictions.values()
     ]

@@ -36,8 +36,9 @@ HISTORY = (
 class State:
     """All that a training loop carries from one epoch to the next.
 
-    Vectors (size,): ``theta``, the optimiser's ``first`` and ``second`` moments, the running
-    ``mean`` of weights, and the ``best`` weights by validation.
+    Vectors (member, size): ``theta``, the optimiser's ``first`` and ``second`` moments, the running
+    ``mean`` of weights, and the ``best`` weights by validation. Arrays (member,): ``best_loss``,
+    ``best_epoch``, ``since_best``, ``rate_factor``.
     """
 
     theta: NDArray
@@ -45,36 +46,46 @@ class State:
     second: NDArray
     mean: NDArray
     best: NDArray
+    best_loss: NDArray[np.float64]
+    best_epoch: NDArray[np.int64]
+    since_best: NDArray[np.int64]
+    rate_factor: NDArray[np.float64]
     count: int = 0
     epoch: int = 0
-    best_loss: float = float("inf")
-    best_epoch: int = -1
-    since_best: int = 0
-    rate_factor: float = 1.0
     seconds: float = 0.0
     epochs: int = 0
     status: str = "running"
-    history: dict[str, list[float]] = field(default_factory=lambda: {k: [] for k in HISTORY})
+    history: dict[str, list[Any]] = field(default_factory=lambda: {k: [] for k in HISTORY})
+
+    @classmethod
+    def start(cls, theta: NDArray) -> State:
+        """The state before the first update of ``theta`` (member, size)."""
+        members = len(theta)
+        return cls(
+            theta=theta,
+            first=np.zeros_like(theta),
+            second=np.zeros_like(theta),
+            mean=theta.copy(),
+            best=theta.copy(),
+            best_loss=np.full(members, np.inf),
+            best_epoch=np.full(members, -1),
+            since_best=np.zeros(members, dtype=np.int64),
+            rate_factor=np.ones(members),
+        )
 
 
 _VECTORS = ("theta", "first", "second", "mean", "best")
-_COUNTERS = (
-    "count",
-    "epoch",
-    "best_loss",
-    "best_epoch",
-    "since_best",
-    "rate_factor",
-    "seconds",
-    "epochs",
-    "status",
-)
+_BY_MEMBER = ("best_loss", "best_epoch", "since_best", "rate_factor")
+_COUNTERS = ("count", "epoch", "seconds", "epochs", "status")
+_OF_RUN = ("seconds", "horizon", "updates")
 
 
-def history_dataset(history: dict[str, list[float]]) -> xr.Dataset:
-    """History over ``epoch``: losses, gradient norm, learning rate, seconds since the start."""
+def history_dataset(history: dict[str, list[Any]]) -> xr.Dataset:
+    """History over ``epoch`` (and ``member``, of an ensemble): losses, gradient norm, learning rate,
+    seconds since the start."""
     units = {"seconds": "s"}
     names = {"seconds": "time since the start", "horizon": "intervals in a window"}
+    members = len(history["loss"][0]) if history["loss"] else 1
     variables = {}
     for name, values in history.items():
         dtype = np.int64 if name in ("horizon", "updates") else np.float64
@@ -82,20 +93,29 @@ def history_dataset(history: dict[str, list[float]]) -> xr.Dataset:
             "units": units.get(name, "1"),
             "long_name": names.get(name, name.replace("_", " ")),
         }
-        variables[name] = ("epoch", np.array(values, dtype=dtype), attrs)
-    length = len(history["loss"])
-    return xr.Dataset(variables, coords={"epoch": np.arange(1, length + 1)})
+        array = np.array(values, dtype=dtype)
+        dims: tuple[str, ...] = ("epoch",)
+        if name not in _OF_RUN:
+            array = array.reshape(-1, members)
+            if members > 1:
+                dims = ("epoch", "member")
+            else:
+                array = array[:, 0]
+        variables[name] = (dims, array, attrs)
+    coords = {"epoch": np.arange(1, len(history["loss"]) + 1)}
+    if members > 1:
+        coords["member"] = np.arange(members)
+    return xr.Dataset(variables, coords=coords)
 
 
 def to_dataset(state: State) -> xr.Dataset:
     """A checkpoint as a dataset."""
     ds = history_dataset(state.history)
     for name in _VECTORS:
-        ds[name] = ("parameter", getattr(state, name))
-    counters = {name: getattr(state, name) for name in _COUNTERS}
-    # JSON has no infinity; before the first validation there is no best loss.
-    counters["best_loss"] = None if np.isinf(state.best_loss) else state.best_loss
-    ds["counters"] = ((), json.dumps(counters))
+        ds[name] = (("member", "parameter"), getattr(state, name))
+    for name in _BY_MEMBER:
+        ds[name] = ("member", getattr(state, name))
+    ds["counters"] = ((), json.dumps({name: getattr(state, name) for name in _COUNTERS}))
     return ds
 
 
@@ -103,11 +123,14 @@ def from_dataset(ds: xr.Dataset) -> State:
     """The inverse of `to_dataset`."""
     try:
         counters = json.loads(str(ds["counters"].values))
-        if counters["best_loss"] is None:
-            counters["best_loss"] = float("inf")
-        vectors = {name: ds[name].values.copy() for name in _VECTORS}
-        history = {name: ds[name].values.tolist() for name in HISTORY}
-        return State(**vectors, **counters, history=history)
+        arrays = {name: ds[name].values.copy() for name in (*_VECTORS, *_BY_MEMBER)}
+        history: dict[str, list[Any]] = {}
+        for name in HISTORY:
+            values = ds[name].values
+            history[name] = (
+                list(values) if name in _OF_RUN else list(values.reshape(len(values), -1))
+            )
+        return State(**arrays, **counters, history=history)
     except (KeyError, ValueError, TypeError) as error:
         raise FileDamaged(
             "the checkpoint lacks parts",
@@ -125,7 +148,7 @@ class Run:
     def __init__(self, folder: str | os.PathLike[str], config: dict[str, Any]) -> None:
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = _lock(self.folder / "lock")
+        self._lock: IO[bytes] | None = _lock(self.folder / "lock")
         try:
             self._claim(config)
         except BaseException:

@@ -1,4 +1,4 @@
-"""Adam over one flat vector, in NumPy: the optimiser is the same whatever computes the gradient."""
+"""Adam over flat vectors, in NumPy: the optimiser is the same whatever computes the gradient."""
 
 from __future__ import annotations
 
@@ -12,29 +12,25 @@ from numpy.typing import NDArray
 class Adam:
     """Kingma and Ba 2015, with bias correction; betas (0.9, 0.999), epsilon 1e-8.
 
-    ``first``, ``second`` (size,): the running moments; ``count`` updates done.
+    ``first``, ``second`` (member, size): the running moments; ``count`` updates done.
     """
 
     first: NDArray
     second: NDArray
     count: int = 0
 
-    @classmethod
-    def start(cls, size: int, dtype: np.dtype) -> Adam:
-        """Moments of zero."""
-        return cls(np.zeros(size, dtype), np.zeros(size, dtype))
-
-    def update(self, theta: NDArray, gradient: NDArray, rate: float) -> NDArray:
-        """The next parameter vector."""
+    def update(self, theta: NDArray, gradient: NDArray, rate: NDArray) -> NDArray:
+        """The next parameter vectors; ``rate`` (member,)."""
         beta1, beta2, epsilon = 0.9, 0.999, 1e-8
         self.count += 1
         self.first = (beta1 * self.first + (1 - beta1) * gradient).astype(theta.dtype)
         self.second = (beta2 * self.second + (1 - beta2) * gradient * gradient).astype(theta.dtype)
-        scale = rate / (1 - beta1**self.count)
+        scale = rate[:, None] / (1 - beta1**self.count)
         spread = np.sqrt(self.second / (1 - beta2**self.count)) + epsilon
         return (theta - scale * self.first / spread).astype(theta.dtype)
 
 
-def clip(gradient: NDArray, norm: float, limit: float) -> NDArray:
-    """``gradient`` (size,) shrunk so that its norm is at most ``limit``."""
-    return gradient if norm <= limit else (gradient * (limit / norm)).astype(gradient.dtype)
+def clip(gradient: NDArray, norm: NDArray[np.float64], limit: float) -> NDArray:
+    """``gradient`` (member, size), each of ``norm`` (member,), shrunk to a norm of ``limit``."""
+    factor = np.minimum(1.0, limit / np.maximum(norm, limit))
+    return (gradient * factor[:, None]).astype(gradient.dtype)

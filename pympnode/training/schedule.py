@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -95,8 +96,9 @@ def epochs_within(
     return max(1, int(budget / (each + seconds_an_epoch)))
 
 
-def learning_rate(config: TrainConfig, update: int, updates: int, factor: float) -> float:
-    """The rate of update number ``update`` (from 0); ``factor`` is what a plateau has left of it."""
+def learning_rate(config: TrainConfig, update: int, updates: int, factor: Any) -> Any:
+    """The rate of update number ``update`` (from 0); ``factor`` is what a plateau has left of it,
+    one number or one a member."""
     peak = config.learning_rate
     if config.schedule == "cosine":
         warm = max(1, round(config.warmup * updates))
@@ -106,5 +108,5 @@ def learning_rate(config: TrainConfig, update: int, updates: int, factor: float)
         low = config.final_rate
         return peak * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * progress)))
     if config.schedule == "plateau":
-        return max(peak * factor, min(peak, config.rate_floor))
+        return np.maximum(peak * np.asarray(factor), min(peak, config.rate_floor))
     return peak

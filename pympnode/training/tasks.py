@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -28,6 +28,11 @@ class Task(Protocol):
 
     def loss(self, theta: NDArray, batch: Batch) -> tuple[float, NDArray]:
         """Loss and gradient (size,)."""
+
+    def losses(
+        self, thetas: NDArray, batches: Sequence[Batch]
+    ) -> tuple[NDArray[np.float64], NDArray]:
+        """Losses (member,) and gradients (member, size) of several members, a batch each."""
 
     def validate(self, theta: NDArray) -> dict[str, float]:
         """At least ``validation_loss``; the lower, the better."""
@@ -84,6 +89,17 @@ class TrajectoryTask:
     def loss(self, theta: NDArray, batch: Batch) -> tuple[float, NDArray]:
         """See `Task`."""
         return self.program.loss_and_gradient(theta, batch)
+
+    def losses(
+        self, thetas: NDArray, batches: Sequence[Batch]
+    ) -> tuple[NDArray[np.float64], NDArray]:
+        """See `Task`; a program that can works on all members at once."""
+        together = getattr(self.program, "loss_and_gradient_members", None)
+        if together is not None and len(thetas) > 1:
+            results = together(thetas, batches)
+        else:
+            results = [self.loss(theta, batch) for theta, batch in zip(thetas, batches)]
+        return np.array([value for value, _ in results]), np.stack([g for _, g in results])
 
     def validate(self, theta: NDArray) -> dict[str, float]:
         """The loss over the whole horizon, on the validation part (on training data without one)."""

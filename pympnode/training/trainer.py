@@ -6,6 +6,7 @@ import logging
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -15,6 +16,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ..config import TrainConfig
+from ..engines.base import Batch
 from .checkpoint import Run, State, history_dataset
 from .optimiser import Adam, clip
 from .progress import Progress, Silent
@@ -34,15 +36,15 @@ REASONS = {
 class Outcome:
     """What training ended with.
 
-    ``theta`` (size,): the best weights by validation; ``history`` over epoch; ``status``:
-    "completed", "interrupted" or "diverged".
+    ``theta`` (member, size): each member's best weights by validation; ``history`` over epoch;
+    ``status``: "completed", "interrupted" or "diverged"; ``best_loss``, ``best_epoch`` (member,).
     """
 
     theta: NDArray
     history: xr.Dataset
     status: str
-    best_loss: float
-    best_epoch: int
+    best_loss: NDArray[np.float64]
+    best_epoch: NDArray[np.int64]
     updates: int
     seconds: float
 
@@ -54,6 +56,9 @@ class Outcome:
 
 class Trainer:
     """Adam on the batches of a task, validated every epoch; the best weights are kept.
+
+    The members of an ensemble train side by side, each from its own weights on its own batches; one
+    member is an ensemble of one.
 
     With ``run`` the state is written at most every ``checkpoint_seconds`` and at the end of every
     kind of stop, and a run folder that holds a state is continued. The first Ctrl-C ends the run
@@ -79,12 +84,10 @@ class Trainer:
         self._stop = False
 
     def fit(self, theta: NDArray) -> Outcome:
-        """Train from ``theta`` (size,), or from where the run folder stopped."""
+        """Train from ``theta`` (member, size), or from where the run folder stopped."""
         state = self.run.load() if self.run is not None else None
         if state is None:
             state = self._fresh(theta)
-        elif state.theta.shape != theta.shape:
-            raise AssertionError("the run folder was checked to belong to this call")
         if state.status not in ("completed", "diverged"):
             state.status = "running"
             with _first_interrupt(self):
@@ -102,17 +105,27 @@ class Trainer:
     # ---- the loop -----------------------------------------------------------------------------
 
     def _fresh(self, theta: NDArray) -> State:
-        theta = np.array(theta, dtype=self.task.dtype)
-        zeros = np.zeros_like(theta)
-        state = State(theta, zeros, zeros.copy(), theta.copy(), theta.copy())
+        state = State.start(np.array(theta, dtype=self.task.dtype))
         state.epochs = self.config.epochs
         if self.config.time_budget is not None:
-            state.epochs = self._affordable(theta, self.config.time_budget)
+            state.epochs = self._affordable(state.theta, self.config.time_budget)
         if self.config.keep_start:
             # Weights that are good already stay the best until something better comes.
-            state.best_loss = self.task.validate(theta)["validation_loss"]
-            state.best_epoch = 0
+            state.best_loss = self._validate(state.theta)
+            state.best_epoch[:] = 0
         return state
+
+    def _validate(self, theta: NDArray) -> NDArray[np.float64]:
+        return np.array([self.task.validate(member)["validation_loss"] for member in theta])
+
+    def _draw(self, horizon: int, epoch: int, members: int) -> Iterator[tuple[Batch, ...]]:
+        """The batches of one epoch, a generator a member."""
+        seed = self.config.seed
+        each = [
+            self.task.batches(horizon, np.random.default_rng([seed, 0, epoch, member]))
+            for member in range(members)
+        ]
+        return zip(*each)
 
     def _affordable(self, theta: NDArray, budget: float) -> int:
         """Epochs within a time budget: decided here, once, and stored with the run."""
@@ -124,21 +137,20 @@ class Trainer:
 
     def _costs(self, theta: NDArray) -> tuple[dict[int, float], float]:
         """Measured seconds of an update by window, and of a validation."""
-        cost = {}
+        cost: dict[int, float] = {}
         for horizon, _ in horizons(self.config, self.task.steps):
-            rng = np.random.default_rng([self.config.seed, 1])
-            batch = next(self.task.batches(horizon, rng))
-            self.task.loss(theta, batch)
-            times = []
+            batches = next(self._draw(horizon, 0, len(theta)))
+            self.task.losses(theta, batches)
+            times: list[float] = []
             while len(times) < 3:
                 start = time.perf_counter()
-                self.task.loss(theta, batch)
+                self.task.losses(theta, batches)
                 times.append(time.perf_counter() - start)
             # The optimiser and the drawing of batches take their own, small, time.
             cost[horizon] = float(np.median(times)) + 2e-4
-        self.task.validate(theta)
+        self._validate(theta)
         start = time.perf_counter()
-        self.task.validate(theta)
+        self._validate(theta)
         return cost, time.perf_counter() - start
 
     def expected_seconds(self, theta: NDArray) -> float:
@@ -183,33 +195,39 @@ class Trainer:
         repeats the epoch whole and ends with the same bits.
         """
         config = self.config
-        horizon = schedule.horizon[state.epoch]
-        last = schedule.last[state.epoch]
-        rng = np.random.default_rng([config.seed, 0, state.epoch])
+        horizon, last = schedule.horizon[state.epoch], schedule.last[state.epoch]
         work = Adam(adam.first, adam.second, adam.count)
         theta, mean = state.theta, state.mean
-        losses, norms, rate = [], [], 0.0
-        for batch in self.task.batches(horizon, rng):
+        losses: list[NDArray] = []
+        norms: list[NDArray] = []
+        rates = np.zeros(len(theta))
+        for batches in self._draw(horizon, state.epoch, len(theta)):
             if work.count >= last:
                 break
-            value, gradient = self.task.loss(theta, batch)
-            norm = float(np.sqrt(np.dot(gradient.astype(np.float64), gradient)))
-            if not (np.isfinite(value) and np.isfinite(norm)):
+            values, gradients = self.task.losses(theta, batches)
+            norm = np.sqrt(np.square(gradients, dtype=np.float64).sum(axis=1))
+            alive = np.isfinite(values) & np.isfinite(norm)
+            if not alive.any():
                 state.status = "diverged"
-                logger.warning("diverged in epoch %d: loss %s", state.epoch + 1, value)
+                logger.warning("diverged in epoch %d: loss %s", state.epoch + 1, values)
                 return False
+            if not alive.all():
+                # A member that overflowed stays where it is; the others go on.
+                gradients = np.where(alive[:, None], gradients, 0)
+                norm = np.where(alive, norm, 0.0)
             rate = learning_rate(config, work.count, schedule.updates, state.rate_factor)
-            theta = work.update(theta, clip(gradient, norm, config.clip), rate)
+            rates = np.broadcast_to(np.asarray(rate, dtype=np.float64), len(theta))
+            step = work.update(theta, clip(gradients, norm, config.clip), rates)
+            theta = np.where(alive[:, None], step, theta)
             if config.average:
                 decay = min(config.average, work.count / (work.count + 10))
                 mean = (decay * mean + (1 - decay) * theta).astype(theta.dtype)
-            losses.append(value)
+            losses.append(values)
             norms.append(norm)
-            facts = {"epoch": state.epoch + 1, "loss": value, "best": state.best_loss}
-            self.progress.update(work.count, facts)
+            self._tell(state, work.count, values)
             if self._stop:
                 state.status = "interrupted"
-                if state.best_epoch < 0:
+                if (state.best_epoch < 0).all():
                     # Nothing was validated yet: what was learned so far beats the start.
                     state.best = theta
                     state.count = work.count
@@ -218,32 +236,41 @@ class Trainer:
         state.theta, state.first, state.second = theta, work.first, work.second
         state.count = work.count
         state.mean = mean if config.average else theta
-        self._row(state, float(np.mean(losses)), float(np.mean(norms)), rate, horizon)
-        return True
-
-    def _row(self, state: State, loss: float, norm: float, rate: float, horizon: int) -> None:
-        kept = state.mean
-        value = self.task.validate(kept)["validation_loss"]
-        state.epoch += 1
-        if value < state.best_loss:
-            state.best_loss, state.best_epoch = value, state.epoch
-            state.best = kept.copy()
-            state.since_best = 0
-        else:
-            state.since_best += 1
-            if self.config.schedule == "plateau" and state.since_best >= self.config.patience:
-                state.rate_factor *= self.config.plateau_factor
-                state.since_best = 0
-        row: dict[str, Any] = {
-            "loss": loss,
-            "validation_loss": value,
-            "gradient_norm": norm,
-            "learning_rate": rate,
+        row = {
+            "loss": np.mean(losses, axis=0),
+            "gradient_norm": np.mean(norms, axis=0),
+            "learning_rate": np.array(rates),
             "horizon": horizon,
             "updates": state.count,
         }
-        for name, entry in row.items():
+        self._close_epoch(state, row)
+        return True
+
+    def _close_epoch(self, state: State, row: dict[str, Any]) -> None:
+        """Validate, keep what is best, let a plateau lower the rate, write the history's row."""
+        value = self._validate(state.mean)
+        state.epoch += 1
+        better = value < state.best_loss
+        state.best_loss = np.where(better, value, state.best_loss)
+        state.best_epoch = np.where(better, state.epoch, state.best_epoch)
+        state.best = np.where(better[:, None], state.mean, state.best)
+        state.since_best = np.where(better, 0, state.since_best + 1)
+        if self.config.schedule == "plateau":
+            due = state.since_best >= self.config.patience
+            state.rate_factor = np.where(
+                due, state.rate_factor * self.config.plateau_factor, state.rate_factor
+            )
+            state.since_best = np.where(due, 0, state.since_best)
+        for name, entry in {**row, "validation_loss": value}.items():
             state.history[name].append(entry)
+
+    def _tell(self, state: State, count: int, values: NDArray) -> None:
+        facts = {
+            "epoch": state.epoch + 1,
+            "loss": float(np.mean(values)),
+            "best": float(np.mean(state.best_loss)),
+        }
+        self.progress.update(count, facts)
 
     def _record(self, state: State) -> None:
         state.history["seconds"].append(state.seconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
@@ -88,6 +89,18 @@ class TorchProgram:
             total += value
             gradient += part.cpu().numpy()
         return total, gradient
+
+    def loss_and_gradient_members(
+        self, thetas: NDArray, batches: Sequence[Batch]
+    ) -> list[tuple[float, NDArray]]:
+        """`loss_and_gradient` of several members, each on its own batch, over all threads."""
+        together = getattr(self._kernel, "loss_and_gradient_members", None)
+        if together is None or len(self._data) > 1:
+            return [self.loss_and_gradient(t, b) for t, b in zip(thetas, batches)]
+        windows = [self._windows(batch)[0] for batch in batches]
+        vectors = [self.theta(theta) for theta in thetas]
+        results = together(self._inner, vectors, windows)
+        return [(value, gradient.cpu().numpy()) for value, gradient in results]
 
     def loss(self, theta: NDArray, batch: Batch) -> float:
         """See `engines.base.Program`."""
