@@ -18,13 +18,36 @@ logger = logging.getLogger("pympnode.systems")
 class OwnSystem(System):
     """A `System` made of a function; see `own_system`."""
 
-    def __init__(self, field: Callable[..., Any], vectorised: bool, facts: Mapping[str, Any]):
+    def __init__(
+        self,
+        field: Callable[..., Any],
+        vectorised: bool,
+        facts: Mapping[str, Any],
+        inputs: Callable[..., Any] | None = None,
+    ):
         self._function = field
+        self._inputs = inputs
         self._vectorised = vectorised
         for name, value in facts.items():
             setattr(self, name, value)
         if not vectorised:
             logger.info("%s: its field takes one trajectory at a time, which is slower", self.name)
+
+    def sample_controls(
+        self, rng: np.random.Generator, nodes: int, times: np.ndarray
+    ) -> np.ndarray | None:
+        if self._inputs is None:
+            return super().sample_controls(rng, nodes, times)
+        drawn = np.asarray(self._inputs(rng, nodes, times), dtype=np.float64)
+        wanted = (len(times), nodes, len(self.controls))
+        if drawn.shape != wanted:
+            raise InvalidData(
+                f"the inputs of {self.name} have the wrong shape",
+                got=drawn.shape,
+                allowed=f"(time, node, control) = {wanted}",
+                fix="return one value for each time, node and control",
+            )
+        return drawn
 
     def field(
         self,
@@ -68,7 +91,8 @@ def own_system(
     units: Sequence[str] | None = None,
     start: Sequence[Any] = (-1.0, 1.0),
     parameters: Mapping[str, Any] | None = None,
-    controls: Sequence[str] = (),
+    controls: Sequence[str | Variable] = (),
+    inputs: Callable[[np.random.Generator, int, np.ndarray], Any] | None = None,
     observables: Mapping[str, Callable[..., Any]] | None = None,
     vectorised: bool = True,
     title: str = "",
@@ -85,7 +109,9 @@ def own_system(
         None.
     features, units: names and units of a node's state. start: range of the uniform initial values,
     one (low, high) or one a feature. parameters: name -> number or `Parameter`.
-    controls: names of the inputs of a node. observables: name -> f(x, graph, parameters).
+    controls: names of the inputs of a node (or `Variable`, with a unit). inputs: draws them,
+    ``inputs(rng, nodes, times) -> (time, node, control)``, each held from t_i to t_(i+1); without
+    it `simulate` takes zeros unless ``control=`` is given. observables: name -> f(x, graph, parameters).
     nodes, topology, dt, steps: defaults. Use it by itself or `pympnode.register` it.
     Raises InvalidOption for facts that do not fit.
 
@@ -114,6 +140,12 @@ def own_system(
             got=repr(start),
             allowed=f"(low, high), or {len(features)} of them",
         )
+    if inputs is not None and not controls:
+        raise InvalidOption(
+            "inputs are drawn for controls that have names",
+            got="inputs= without controls=",
+            allowed='controls=["push"], inputs=draw',
+        )
     ranges = np.broadcast_to(ranges, (len(features), 2))
     facts = {
         "name": name,
@@ -122,7 +154,7 @@ def own_system(
             Variable(feature, unit, start=(float(low), float(high)))
             for feature, unit, (low, high) in zip(features, given_units, ranges, strict=True)
         ),
-        "controls": tuple(Variable(control) for control in controls),
+        "controls": tuple(c if isinstance(c, Variable) else Variable(c) for c in controls),
         "parameters": {
             key: value if isinstance(value, Parameter) else Parameter(value, source="user")
             for key, value in (parameters or {}).items()
@@ -133,4 +165,4 @@ def own_system(
         "dt": dt,
         "steps": steps,
     }
-    return OwnSystem(field, vectorised, facts)
+    return OwnSystem(field, vectorised, facts, inputs)
