@@ -221,20 +221,20 @@ def stop_after(options: dict[str, Any], updates: int) -> Any:
     original = trainer.Trainer._epoch
 
     def counting(self: Any, state: Any, schedule: Any, adam: Any) -> bool:
-        loss = self.task.loss
+        losses = self.task.losses
 
-        def counted(theta: Any, batch: Any) -> Any:
+        def counted(thetas: Any, batches: Any) -> Any:
             nonlocal made
             made += 1
             if made == updates:
                 os.kill(os.getpid(), signal.SIGINT)
-            return loss(theta, batch)
+            return losses(thetas, batches)
 
-        self.task.loss = counted
+        self.task.losses = counted
         try:
             return original(self, state, schedule, adam)
         finally:
-            self.task.loss = loss
+            self.task.losses = losses
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trainer.Trainer, "_epoch", counting)
