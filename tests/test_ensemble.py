@@ -83,7 +83,7 @@ def test_an_ensemble_resumes_to_the_same_bits(ensemble: pympnode.Result, tmp_pat
 
     call = OPTIONS | {"epochs": 3, "members": 3, "run": tmp_path / "run"}
     with pytest.raises(KeyboardInterrupt):
-        stop_after(call, updates=12)
+        stop_after(call, updates=7)
     resumed = pympnode.train(**call)
     np.testing.assert_array_equal(resumed.model.theta, ensemble.model.theta)
     np.testing.assert_array_equal(resumed.history.loss, ensemble.history.loss)
