@@ -91,10 +91,10 @@ def against_the_published_way(particles: int, repeats: int) -> dict:
 
 def neighbours(particles: int, repeats: int) -> dict:
     x, _, _, side = state(particles)
-    times: dict[str, list[float]] = {"published": [], "tree": [], "tiles": []}
+    times: dict[str, list[float]] = {"published": [], "grid": [], "tree": [], "tiles": []}
     for _ in range(min(repeats, 3)):
         times["published"].append(cpu(lambda: published.nearest(x.numpy(), side, 15)))
-        for kernel in ("tree", "tiles") if particles < 10_000 else ("tree",):
+        for kernel in ("grid", "tree", "tiles") if particles < 10_000 else ("grid", "tree"):
             for _ in range(3):
                 times[kernel].append(cpu(lambda k=kernel: nearest_neighbours(x, side, kernel=k)))
     row = {k: 1e3 * statistics.median(v) if v else None for k, v in times.items()}

@@ -15,7 +15,7 @@ def distances(x: torch.Tensor, box: Box) -> torch.Tensor:
     return d.fill_diagonal_(torch.inf)
 
 
-@pytest.mark.parametrize("kernel", ["tree", "tiles"])
+@pytest.mark.parametrize("kernel", ["grid", "tree", "tiles"])
 @pytest.mark.parametrize("dims", [2, 3])
 @pytest.mark.parametrize("side", [5.0, None])
 def test_neighbours_are_the_nearest_by_image(kernel, dims, side, rng):
@@ -37,7 +37,7 @@ def test_neighbours_are_the_nearest_by_image(kernel, dims, side, rng):
     assert all(len(set(row)) == k for row in edges.sender.view(-1, k).tolist())
 
 
-@pytest.mark.parametrize("kernel", ["tree", "tiles"])
+@pytest.mark.parametrize("kernel", ["grid", "tree", "tiles"])
 def test_tiles_smaller_than_the_system(kernel, monkeypatch, rng):
     monkeypatch.setattr("pympnode.graphs.neighbours._TILE_BYTES", 20_000)
     x = torch.from_numpy(rng.uniform(0, 3, (90, 2)))
@@ -48,7 +48,7 @@ def test_tiles_smaller_than_the_system(kernel, monkeypatch, rng):
     )
 
 
-@pytest.mark.parametrize("kernel", ["tree", "tiles"])
+@pytest.mark.parametrize("kernel", ["grid", "tree", "tiles"])
 def test_particles_in_one_point_are_not_their_own_neighbours(kernel):
     edges = nearest_neighbours(torch.zeros(30, 2), 1.0, k=5, kernel=kernel)
     assert (edges.sender != edges.receiver).all()
@@ -60,6 +60,30 @@ def test_border_positions_of_a_periodic_box():
     x = torch.tensor([[2.5, -2.5], [-2.5, 2.4999998], [2.4999998, 2.4999998], [0.0, 0.0]])
     edges = nearest_neighbours(x, 5.0, k=2)
     assert set(edges.sender.view(-1, 2)[0].tolist()) == {1, 2}
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("side", [5.0, None])
+@pytest.mark.parametrize("count, k", [(16, 15), (30, 3), (700, 15), (2000, 40)])
+def test_grid_and_tree_agree(dims, side, count, k, rng):
+    """Two independent searches, from rings that meet themselves to many cells."""
+    x = torch.from_numpy(rng.uniform(-2.5, 2.5, (count, dims)))
+    grid = nearest_neighbours(x, side, k=k, kernel="grid").sender.view(-1, k).sort(1).values
+    tree = nearest_neighbours(x, side, k=k, kernel="tree").sender.view(-1, k).sort(1).values
+    assert torch.equal(grid, tree)
+
+
+def test_crowded_particles_take_the_tree(monkeypatch, rng):
+    from pympnode.graphs import neighbours
+
+    taken = []
+    tree = neighbours._by_tree
+    monkeypatch.setattr(neighbours, "_by_tree", lambda *a: taken.append(1) or tree(*a))
+    x = torch.from_numpy(rng.normal(size=(2000, 2)) ** 3)
+    nearest_neighbours(x, 100.0)
+    assert taken
+    nearest_neighbours(torch.from_numpy(rng.uniform(0, 10, (2000, 2))), 10.0)
+    assert len(taken) == 1
 
 
 def test_fully_connected_sums_at_the_receiver():

@@ -15,8 +15,9 @@ from pympnode.graphs.box import Box, as_box
 from pympnode.graphs.capacity import available_bytes, require_bytes
 from pympnode.graphs.graph import Graph
 
-KERNELS = ("auto", "tree", "tiles")
+KERNELS = ("auto", "grid", "tree", "tiles")
 _TILE_BYTES = 1 << 27
+_CROWDED = 20  # times the mean in the fullest cell, and the tree is the faster
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -57,15 +58,16 @@ def nearest_neighbours(
     *,
     k: int = 15,
     sizes: Sequence[int] | None = None,
-    kernel: Literal["auto", "tree", "tiles"] = "auto",
+    kernel: Literal["auto", "grid", "tree", "tiles"] = "auto",
 ) -> ParticleEdges:
     """Edges to each particle from its k nearest others, by nearest image; exact, not symmetrised.
 
     position, sizes: as in `hierarchy`; k: 15 in the published models. Ties are broken arbitrarily;
     a particle is never its own neighbour, also where others sit in the same point.
-    kernel: "tree" (periodic k-d tree of SciPy, CPU), "tiles" (blocks of the distance matrix, on
-    the device of the positions), "auto" (tree on CPU). Raises InvalidGraph if a graph has too few
-    particles, InvalidData for positions that are not finite.
+    kernel: "tree" (periodic k-d tree of SciPy, CPU), "grid" (compiled search ring by ring, CPU:
+    twice as fast where particles are spread evenly), "tiles" (blocks of the distance matrix, on
+    the device of the positions), "auto" (CPU: grid, or tree where particles are crowded). Raises
+    InvalidGraph if a graph has too few particles, InvalidData for positions that are not finite.
     """
     if kernel not in KERNELS:
         raise unknown_name("kernel", kernel, KERNELS)
@@ -77,8 +79,9 @@ def nearest_neighbours(
             allowed=f"1 to {min(counts) - 1}",
             fix="choose a smaller k, or use the fully connected graph",
         )
-    tree = kernel == "tree" or (kernel == "auto" and flat.device.type == "cpu")
-    find = _by_tree if tree else _by_tiles
+    if kernel == "auto":
+        kernel = "grid" if flat.device.type == "cpu" else "tiles"
+    find = {"grid": _by_grid, "tree": _by_tree, "tiles": _by_tiles}[kernel]
     senders, offset = [], 0
     for count in counts:
         senders.append(find(flat[offset : offset + count], box, k) + offset)
@@ -131,6 +134,30 @@ def _particles(
         )
     box = as_box(box)
     return box.wrap(flat), counts, box
+
+
+def _by_grid(x: Tensor, box: Box, k: int) -> Tensor:
+    """(particle, k) neighbours from a grid of cells; from the tree where particles are crowded."""
+    from pympnode.graphs.neighbour_kernels import into_grid, nearest_in_grid
+
+    points = np.ascontiguousarray(x.cpu().numpy(), dtype=np.float64)
+    count, dims = points.shape
+    if box.periodic:
+        lower, side = np.full(dims, -box.side / 2), box.side
+    else:
+        lower = points.min(0)
+        side = float((points.max(0) - lower).max()) * (1 + 1e-9) or 1.0
+    # A cell about as wide as the way to the k-th neighbour: the first ring is then mostly enough.
+    mean = max(1.0, (k + 1) / (np.pi if dims == 2 else 4 * np.pi / 3))
+    size = max(1, int((count / mean) ** (1 / dims)))
+    order, start = into_grid(points, lower, size, side / size)
+    occupied = np.diff(start)
+    if occupied.max() > _CROWDED * mean or np.count_nonzero(occupied) < 0.3 * occupied.size:
+        return _by_tree(x, box, k)
+    found = np.empty((count, k), np.int64)
+    sorted_points = np.ascontiguousarray(points[order].T)
+    nearest_in_grid(sorted_points, order, start, lower, size, side / size, box.side, k, found)
+    return torch.from_numpy(found).to(x.device)
 
 
 def _by_tree(x: Tensor, box: Box, k: int) -> Tensor:

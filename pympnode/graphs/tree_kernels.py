@@ -215,11 +215,14 @@ def count_near(rows, pick, own, near, start):
 def _write_run(sender, receiver, e, first, last, p):
     """Pairs (first..last - 1, p) from place ``e`` on; in blocks of four, so up to three places
     after the last pair are written too (a loop of unknown short length costs a misprediction)."""
-    for s in range(first, last, 4):
+    left = last - first
+    while left > 0:
         for k in range(4):
-            sender[e + np.uint64(k)] = s + k
+            sender[e + np.uint64(k)] = first + k
             receiver[e + np.uint64(k)] = p
-        e += np.uint64(min(4, last - s))
+        e += np.uint64(min(4, left))
+        first += 4
+        left -= 4
     return e
 
 
