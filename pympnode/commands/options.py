@@ -85,6 +85,7 @@ TRAINING = [
     _option("--epochs", type=int, help="Length of the run in epochs, or"),
     _option("--updates", type=int, help="in updates, or"),
     _option("--time-budget", help="in time: 600 or 10m."),
+    _option("--members", type=int, help="Train an ensemble of that many."),
     _option("--batch-size", type=int, help="Trajectories in a batch."),
     _option("--learning-rate", type=float, help="Highest learning rate."),
     _option("--engine", help="auto, torch or julia."),

@@ -80,9 +80,9 @@ def plot(
     for name in words:
         if name not in takes:
             raise click.UsageError(f"--{name.rstrip('s')} has no effect on {kind}")
-    least = sum(1 for word in wanted.split() if word.isupper() and "RUN or" not in wanted) or 1
-    most = 99 if wanted.endswith("...") else len(wanted.replace("RUN or ", "").split())
-    if not least <= len(files) <= most:
+    words_of = wanted.replace("RUN or ", "").split()
+    least = sum(1 for word in words_of if word[0].isalpha())
+    if len(files) < least or (len(files) > len(words_of) and words_of[-1] != "..."):
         raise click.UsageError(f"{kind} takes {wanted}, and there are {len(files)} files")
     import matplotlib
 

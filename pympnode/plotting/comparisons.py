@@ -32,7 +32,8 @@ def comparison(
     """
     if variable not in WORDS:
         raise unknown_name("variable", variable, WORDS)
-    if not isinstance(evaluations, Mapping) or not evaluations:
+    one = isinstance(evaluations, xr.Dataset)  # which is a mapping too
+    if one or not isinstance(evaluations, Mapping) or not evaluations:
         raise InvalidOption(
             "a comparison takes evaluations by name",
             got=type(evaluations).__name__,
@@ -73,11 +74,13 @@ def _rows(
     for number, (name, evaluation) in enumerate(evaluations.items()):
         values = require(evaluation, variable, f"the evaluation of {name!r}", fix)
         colour = style.PALETTE[number % (len(style.PALETTE) - 1)]
-        rows.append((str(name), values.sel(predictor="model").values, colour))
+        rows.append((str(name), values.sel(predictor="model").values.ravel(), colour))
     first = next(iter(evaluations.values()))
     for predictor in (str(p) for p in first["predictor"].values):
         if predictor != "model":
-            rows.append((predictor, first[variable].sel(predictor=predictor).values, style.TRUTH))
+            rows.append(
+                (predictor, first[variable].sel(predictor=predictor).values.ravel(), style.TRUTH)
+            )
     return rows
 
 

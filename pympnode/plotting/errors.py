@@ -9,7 +9,7 @@ import xarray as xr
 
 from ..errors import unknown_name
 from . import style
-from .selection import pair, require, states, view
+from .selection import MEMBER, pair, require, values, view
 
 LOOKS = {
     "model": (style.MODEL, "-"),
@@ -40,10 +40,15 @@ def error_over_time(evaluation: xr.Dataset, *, feature: str | None = None, ax: A
     time = error["time"].values
     spare = iter(style.PALETTE[1:])
     for predictor in (str(p) for p in error["predictor"].values):
-        values = error.sel(predictor=predictor).values
+        one = error.sel(predictor=predictor)
         colour, dashes = LOOKS.get(predictor) or (next(spare), "-")
         # The error of the given start is zero, which a logarithmic axis has no place for.
-        shown = np.where(np.isfinite(values) & (values > 0), values, np.nan)
+        one = one.where(np.isfinite(one) & (one > 0))
+        if MEMBER in one.dims:
+            for member in one.transpose(MEMBER, "time").values:
+                ax.plot(time, member, color=colour, linewidth=0.6, alpha=0.4)
+            one = one.median(MEMBER)
+        shown = one.values
         marker = "o" if np.isfinite(shown).sum() == 1 else None
         ax.plot(time, shown, color=colour, linestyle=dashes, marker=marker, label=predictor)
     ax.set_yscale("log")
@@ -64,9 +69,8 @@ def error_by_degree(
     deviation in ``truth``. Returns the axes.
     """
     one, _ = pair(truth, predicted)
-    order = ("trajectory", "time", "node", "feature")
-    a = states(truth).transpose(*order).values
-    off = states(predicted).transpose(*order).values - a
+    a = values(truth)
+    off = values(predicted) - a
     if feature is not None or len(one.features) == 1:
         number = one.feature(feature)
         square = np.square(off[..., number])

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from .. import schema
 from ..errors import InvalidData
 from . import style
-from .selection import position, require, states
+from .selection import MEMBER, position, require, states
 
 if TYPE_CHECKING:
     from ..model import Model
@@ -26,8 +26,8 @@ def message_norms(
 
     A model whose messages are ODE states leaves them in its rollout; one that emits messages,
     g(x_j), does not, and is given as ``model`` (states of any dataset then serve). Lines up to 10
-    nodes, an image of node against time beyond. Returns the axes. Raises `InvalidData` where there
-    are no messages.
+    nodes, an image of node against time beyond. Of an ensemble the first member. Returns the
+    axes. Raises `InvalidData` where there are no messages.
     """
     number = position(trajectory, states(rollout).sizes[schema.TRAJECTORY])
     if model is not None and model.spec.messages == "emitted" and model.spec.family == "mpnode":
@@ -41,6 +41,8 @@ def message_norms(
         )
         if schema.TRAJECTORY in message.dims:
             message = message.isel({schema.TRAJECTORY: number})
+        if MEMBER in message.dims:
+            message = message.isel({MEMBER: 0})
         values = message.transpose(schema.TIME, schema.NODE, schema.MESSAGE_COMPONENT).values
     norm = np.sqrt(np.square(values.astype(np.float64)).sum(axis=-1))
     time = rollout[schema.TIME].values
@@ -78,7 +80,10 @@ def _draw(ax: Any, time: NDArray, norm: NDArray) -> None:
 def _emitted(model: Model, ds: xr.Dataset, number: int) -> NDArray:
     """g(x_j, b_j) (time, node, message) of one trajectory, as `ModelSpec` defines it."""
     order = (schema.TIME, schema.NODE, schema.FEATURE)
-    x = states(ds).isel({schema.TRAJECTORY: number}).transpose(*order).values
+    state = states(ds).isel({schema.TRAJECTORY: number})
+    if MEMBER in state.dims:
+        state = state.isel({MEMBER: 0})
+    x = state.transpose(*order).values
     seen = model.state_scale.apply(x)
     if model.attribute_scale is not None:
         if schema.NODE_ATTRIBUTE not in ds:
@@ -90,6 +95,6 @@ def _emitted(model: Model, ds: xr.Dataset, number: int) -> NDArray:
         own = ds[schema.NODE_ATTRIBUTE].transpose(schema.NODE, schema.ATTRIBUTE).values
         own = model.attribute_scale.apply(own)
         seen = np.concatenate([seen, np.broadcast_to(own, (len(seen), *own.shape))], axis=-1)
-    w = model.weights
+    w = (model.member(0) if getattr(model, "members", 1) > 1 else model).weights
     hidden = np.tanh(seen @ w["emit_layer_1_weight"].T + w["emit_layer_1_bias"])
     return hidden @ w["emit_layer_2_weight"].T + w["emit_layer_2_bias"]

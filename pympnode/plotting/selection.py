@@ -13,11 +13,15 @@ from .. import schema
 from ..errors import InvalidData, InvalidOption, UnknownName, unknown_name
 
 PREDICTED = "predicted"
+MEMBER = "member"
 
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """One trajectory: ``x`` (time, node, feature), ``time`` (time,), edges of its own graph."""
+    """One trajectory: ``x`` (time, node, feature), ``time`` (time,), edges of its own graph.
+
+    Of an ensemble's rollout ``x`` is the mean over members, ``band`` their lowest and highest.
+    """
 
     x: NDArray
     time: NDArray
@@ -28,6 +32,7 @@ class View:
     sender: NDArray[np.int64]
     receiver: NDArray[np.int64]
     system: str = ""
+    band: tuple[NDArray, NDArray] | None = None
 
     @property
     def nodes(self) -> int:
@@ -73,7 +78,12 @@ def view(ds: xr.Dataset, trajectory: int = 0) -> View:
     count = state.sizes[schema.TRAJECTORY]
     number = position(trajectory, count)
     one = state.isel({schema.TRAJECTORY: number})
-    x = one.transpose(schema.TIME, schema.NODE, schema.FEATURE).values
+    order = (schema.TIME, schema.NODE, schema.FEATURE)
+    band = None
+    if MEMBER in one.dims:
+        band = (one.min(MEMBER).transpose(*order).values, one.max(MEMBER).transpose(*order).values)
+        one = one.mean(MEMBER)
+    x = one.transpose(*order).values
     sender, receiver = _edges(ds, number, count)
     time = state[schema.TIME]
     features = tuple(str(f) for f in state[schema.FEATURE].values)
@@ -91,6 +101,7 @@ def view(ds: xr.Dataset, trajectory: int = 0) -> View:
         sender,
         receiver,
         system,
+        band,
     )
 
 
@@ -110,6 +121,15 @@ def states(ds: xr.Dataset) -> xr.DataArray:
             # `ds.isel(node=0)` leaves a scalar behind: it is still one node.
             state = state.expand_dims(dim)
     return state
+
+
+def values(ds: xr.Dataset) -> NDArray[np.float64]:
+    """(trajectory, time, node, feature) of all; the mean over the members of an ensemble."""
+    state = states(ds)
+    if MEMBER in state.dims:
+        state = state.mean(MEMBER)
+    order = (schema.TRAJECTORY, schema.TIME, schema.NODE, schema.FEATURE)
+    return np.asarray(state.transpose(*order).values, dtype=np.float64)
 
 
 def pair(truth: xr.Dataset, predicted: xr.Dataset, trajectory: int = 0) -> tuple[View, View]:

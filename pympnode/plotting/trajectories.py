@@ -10,7 +10,7 @@ import xarray as xr
 
 from ..errors import InvalidOption, unknown_name
 from . import style
-from .selection import View, pair, states
+from .selection import View, pair, values
 
 MOST_PANELS = 12
 
@@ -28,7 +28,7 @@ def prediction(
 
     ``kind="lines"``: a panel for every feature (row) and node (column); ``"map"``: true, predicted
     and their difference as images of node against time, a row for every feature. "auto" draws lines
-    up to 12 nodes. ``nodes``: the ones to show. ``axes``: (features, nodes) or (features, 3).
+    up to 12 nodes; of an ensemble the mean, in a band from the lowest to the highest member. ``nodes``: the ones to show. ``axes``: (features, nodes) or (features, 3).
     Returns the axes. Raises `InvalidData` when the two do not fit together.
     """
     one, two = pair(truth, predicted, trajectory)
@@ -55,9 +55,7 @@ def parity(
     Colour is the time. Returns the axes (feature,).
     """
     one, _ = pair(truth, predicted)
-    order = ("trajectory", "time", "node", "feature")
-    a = states(truth).transpose(*order).values[:, 1:]
-    b = states(predicted).transpose(*order).values[:, 1:]
+    a, b = values(truth)[:, 1:], values(predicted)[:, 1:]
     time = np.broadcast_to(one.time[1:, None], a.shape[:3]).ravel()
     numbers = [one.feature(name) for name in (features or one.features)]
     every = max(1, time.size // points)
@@ -93,6 +91,9 @@ def _lines(one: View, two: View, chosen: list[int], axes: Any) -> np.ndarray:
     for row, (name, unit) in enumerate(zip(one.features, one.units)):
         for column, node in enumerate(chosen):
             ax = axes[row, column]
+            if two.band is not None:
+                edges = (each[:, node, row] for each in two.band)
+                ax.fill_between(two.time, *edges, color=style.MODEL, alpha=0.25, linewidth=0)
             ax.plot(one.time, one.x[:, node, row], color=style.TRUTH, linewidth=3.0, label="true")
             ax.plot(
                 two.time,
@@ -148,12 +149,12 @@ def _maps(one: View, two: View, chosen: list[int], axes: Any) -> np.ndarray:
             ("predicted - true", off, style.SIGNED, -most, most),
         )
         images = []
-        for ax, (title, values, colours, least, top) in zip(axes[row], looks):
+        for ax, (title, shown, colours, least, top) in zip(axes[row], looks):
             images.append(
                 ax.pcolormesh(
                     one.time,
                     np.arange(len(chosen)),
-                    values,
+                    shown,
                     cmap=colours,
                     vmin=least,
                     vmax=top,
