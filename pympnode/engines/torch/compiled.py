@@ -182,17 +182,9 @@ class _Run:
             vector,
             self.parts,
         )
-        self.links = sweep.Links(
-            made.pieces,
-            made.first,
-            made.columns,
-            made.pointer,
-            made.sender,
-            made.weight,
-            made.back_pointer,
-            made.back_sender,
-            made.back_weight,
-        )
+        self.tiles = sweep.Tiles(made.pieces, made.first, made.columns)
+        self.link = sweep.Links(made.pointer, made.sender, made.weight)
+        self.link_back = sweep.Links(made.back_pointer, made.back_sender, made.back_weight)
         self.shares = _shares(made.columns, self.parts)
         self.data = sweep.Data(
             _flat(window.initial, self.dtype),
@@ -201,14 +193,19 @@ class _Run:
             _flat(window.attribute, self.dtype),
             _flat(window.mask if self.compare else None, self.dtype),
             _steps(spec, window.dt).astype(self.dtype),
-            np.array([1.0, 0.5], dtype=self.dtype),
+            np.array([1.0, 0.5, window.scale], dtype=self.dtype),
         )
         self.states = window.steps + 1 if self.backward else 2
-        self.shape = self._shape(space, int(made.columns.max()))
+        self.shape, self.places = self._shape(space, int(made.columns.max()))
+        # Layers lie behind the places of weights and sums in a tile's block.
+        at = self.places
+        self.layers = self.packing.layers + np.array(
+            [0, 0, at.weights, at.weights, at.sums, at.sums]
+        )
 
     def _shape(self, space: Any, columns: int) -> Any:
         def shape(stored: bool) -> Any:
-            return space.shape_of(
+            shape = space.shape_of(
                 self.spec,
                 self.dtype,
                 columns,
@@ -216,50 +213,59 @@ class _Run:
                 stored=stored,
                 masked=self.window.mask is not None and self.compare,
                 total=self.window.columns.total,
+                backward=self.backward,
             )
+            weights, sums = len(self.packing.source), self.packing.sums
+            return shape, space.places(shape, self.states, weights, sums)
 
         if self.store is not None:
             return shape(self.store)
-        kept = shape(True)
-        need = space.numbers(kept, self.states, True) * self.dtype.itemsize
-        return kept if need <= STORE_BYTES else shape(False)
+        kept, places = shape(True)
+        fits = places.end * self.dtype.itemsize <= STORE_BYTES
+        return (kept, places) if fits else shape(False)
 
-    def train(self, tiles: NDArray[np.int64]) -> tuple[float, NDArray]:
+    def _memory(self) -> tuple[NDArray, NDArray]:
+        block, memory = _pool().take(self.places.end, self.dtype)
+        memory[: len(self.weights)] = self.weights
+        return block, memory
+
+    def train(self, numbers: NDArray[np.int64]) -> tuple[float, NDArray]:
         """Loss and gradient sums of some tiles."""
         sweep = _modules()[3]
-        sums = np.zeros(self.packing.sums, dtype=self.dtype)
-        scale = np.array([self.window.scale], dtype=self.dtype)
-        block, space = _pool().take(self.shape, self.states, True, self.dtype)
+        block, memory = self._memory()
+        sums = memory[self.places.sums : self.places.sums + self.packing.sums]
+        sums[:] = 0
         with _first_call("gradient", self.dtype):
             value = sweep.train_tiles(
                 self.shape,
-                self.packing.layers,
-                self.weights,
+                self.layers,
+                memory,
+                self.places,
                 self.data,
-                self.links,
-                space,
-                tiles,
-                scale,
-                sums,
+                self.link,
+                self.link_back,
+                self.tiles,
+                numbers,
             )
+        sums = sums.copy()
         _pool().give(block)
         return value, sums
 
-    def roll(self, tiles: NDArray[np.int64], out: NDArray) -> float:
+    def roll(self, numbers: NDArray[np.int64], out: NDArray) -> float:
         """Loss of some tiles, their states to ``out``."""
         sweep = _modules()[3]
-        block, space = _pool().take(self.shape, 2, False, self.dtype)
+        block, memory = self._memory()
         with _first_call("rollout", self.dtype):
             value = sweep.rollout_tiles(
                 self.shape,
-                self.packing.layers,
-                self.weights,
+                self.layers,
+                memory,
+                self.places,
                 self.data,
-                self.links,
-                space,
-                tiles,
+                self.link,
+                self.tiles,
+                numbers,
                 out,
-                self.weights[:0],
             )
         _pool().give(block)
         return float(value)

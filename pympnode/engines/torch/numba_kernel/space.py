@@ -1,4 +1,4 @@
-"""Sizes of a run and the buffers of one tile, each cut from one aligned block of memory."""
+"""Sizes of a run, and where the buffers of a tile lie in its block of memory."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ FIRST = {"zero": 0, "linear": 1, "mlp": 2}
 class Shape(NamedTuple):
     """What a compiled function must know of a model and a tile, all whole numbers.
 
+    ``lowest`` is the number of the first layer, 0 (a literal would be compiled as a type of its own).
+    ``first`` counts the layers of the first message. ``*_rows`` are sizes of buffers of rows.
     ``stride`` separates rows of columns; ``block`` is one hidden layer of all panels, kept panel by
     panel, ``hidden_panel`` numbers each. ``slots`` stages are stored, ``stored`` says whether they
     are those of the whole window or of one interval, run again on the way back.
@@ -49,32 +51,49 @@ class Shape(NamedTuple):
     stored: int
     masked: int
     total: int
+    backward: int
+    lowest: int
+    state_rows: int
+    input_rows: int
+    output_rows: int
+    message_rows: int
+    seen_rows: int
 
 
-class Space(NamedTuple):
-    """Buffers of one tile; rows are ``stride`` apart, counts of rows are rounded up to eight."""
+class Places(NamedTuple):
+    """Where each buffer of a tile starts in its block; rows are ``stride`` apart.
 
-    z: NDArray
-    at: NDArray
-    k: NDArray
-    control: NDArray
-    attribute: NDArray
-    inputs: NDArray
-    hidden: NDArray
-    out: NDArray
-    arrive: NDArray
-    seen: NDArray
-    emit: NDArray
-    sent: NDArray
-    first: NDArray
-    lam: NDArray
-    k_bar: NDArray
-    z_bar: NDArray
-    hidden_bar: NDArray
-    inputs_bar: NDArray
-    out_bar: NDArray
-    arrive_bar: NDArray
-    seen_bar: NDArray
+    ``zeroed`` to ``zeroed_end`` is cleared with every tile. Names ending in ``_bar`` are cotangents.
+    """
+
+    weights: int
+    sums: int
+    one: int
+    zeroed: int
+    at: int
+    control: int
+    attribute: int
+    lam: int
+    k_bar: int
+    out_bar: int
+    zeroed_end: int
+    z: int
+    k: int
+    inputs: int
+    hidden: int
+    out: int
+    arrive: int
+    seen: int
+    emit: int
+    sent: int
+    first_seen: int
+    first: int
+    z_bar: int
+    hidden_bar: int
+    inputs_bar: int
+    arrive_bar: int
+    seen_bar: int
+    end: int
 
 
 def shape_of(
@@ -86,8 +105,13 @@ def shape_of(
     stored: bool,
     masked: bool,
     total: int,
+    backward: bool,
 ) -> Shape:
     """Sizes for tiles of at most ``columns`` columns; ``total`` columns in the batch."""
+
+    def rows(count: int) -> int:
+        return up(count, 8) * stride
+
     panel = panel_width(dtype)
     vector = lanes(np.dtype(dtype).itemsize)
     # An odd number of vectors a row: rows then do not fall on the same cache sets.
@@ -120,46 +144,51 @@ def shape_of(
         int(stored),
         int(masked),
         total,
+        int(backward),
+        0,
+        rows(spec.states),
+        rows(spec.inputs),
+        rows(spec.outputs),
+        rows(spec.message),
+        rows(spec.channels + spec.attributes),
     )
 
 
-def _sizes(s: Shape, states: int, backward: bool) -> list[int]:
-    """Numbers in each buffer of `Space`, in its order; ``states`` are kept at the grid times."""
-
-    def rows(count: int) -> int:
-        return up(count, 8) * s.stride
-
+def places(s: Shape, states: int, weights: int, sums: int) -> Places:
+    """Where everything lies; ``states`` are kept, of which a rollout needs two."""
     emitted = s.messages == MESSAGES["emitted"]
-    back = int(backward)
-    seen = s.channels + s.attributes
-    return [
-        states * rows(s.states),
-        rows(s.states),
-        s.stages * rows(s.states),
-        rows(s.controls),
-        rows(s.attributes),
-        s.slots * rows(s.inputs),
-        s.slots * s.depth * s.block,
-        s.slots * rows(s.outputs) * s.superposed,
-        s.slots * rows(s.message) * s.superposed,
-        s.slots * rows(seen) if emitted else rows(seen),
-        s.slots * s.block if emitted else 0,
-        rows(s.message) if emitted else 0,
-        s.block if s.first == FIRST["mlp"] else 0,
-        back * rows(s.states),
-        back * rows(s.states),
-        back * s.stages * rows(s.states),
-        back * s.block * max(s.depth, 1),
-        back * rows(s.inputs),
-        back * rows(s.outputs) * s.superposed,
-        back * rows(s.message) * 2,
-        back * rows(seen),
-    ]
-
-
-def numbers(s: Shape, states: int, backward: bool) -> int:
-    """Numbers in all buffers of one tile."""
-    return sum(up(size, 64) for size in _sizes(s, states, backward)) + 64
+    sizes = {
+        "weights": weights,
+        "sums": sums * s.backward,
+        "one": 1,
+        "zeroed": 0,
+        "at": s.state_rows,
+        "control": up(s.controls, 8) * s.stride,
+        "attribute": up(s.attributes, 8) * s.stride,
+        "lam": s.backward * s.state_rows,
+        "k_bar": s.backward * s.state_rows,
+        "out_bar": s.backward * s.superposed * s.output_rows,
+        "zeroed_end": 0,
+        "z": states * s.state_rows,
+        "k": s.stages * s.state_rows,
+        "inputs": s.slots * s.input_rows,
+        "hidden": s.slots * s.depth * s.block,
+        "out": s.slots * s.superposed * s.output_rows,
+        "arrive": s.slots * s.superposed * s.message_rows,
+        "seen": s.slots * s.seen_rows if emitted else 0,
+        "emit": s.slots * s.block if emitted else 0,
+        "sent": s.message_rows if emitted else 0,
+        "first_seen": s.seen_rows if s.first else 0,
+        "first": s.block if s.first == FIRST["mlp"] else 0,
+        "z_bar": s.backward * s.stages * s.state_rows,
+        "hidden_bar": s.backward * s.depth * s.block,
+        "inputs_bar": s.backward * s.input_rows,
+        "arrive_bar": s.backward * s.superposed * s.message_rows,
+        "seen_bar": s.backward * s.seen_rows,
+        "end": 0,
+    }
+    at = np.concatenate([[0], np.cumsum([up(size, 64) for size in sizes.values()])])
+    return Places(*(int(place) for place in at[:-1]))
 
 
 class Pool:
@@ -168,9 +197,9 @@ class Pool:
     def __init__(self) -> None:
         self._free: deque[NDArray] = deque(maxlen=8)
 
-    def take(self, s: Shape, states: int, backward: bool, dtype: np.dtype) -> tuple[NDArray, Space]:
-        """A block and the buffers cut from it. Give the block back with `give`."""
-        need = numbers(s, states, backward) * np.dtype(dtype).itemsize
+    def take(self, numbers: int, dtype: np.dtype) -> tuple[NDArray, NDArray]:
+        """A block and its first ``numbers`` numbers, aligned. Give the block back with `give`."""
+        need = numbers * np.dtype(dtype).itemsize
         try:
             block = self._free.pop()
         except IndexError:
@@ -178,12 +207,7 @@ class Pool:
         if not need <= block.nbytes - 64 <= 4 * need + 2**20:
             block = np.zeros(need + 64, dtype=np.uint8)
         start = -block.ctypes.data % 64
-        flat = block[start : start + need].view(dtype)
-        parts, at = [], 0
-        for size in _sizes(s, states, backward):
-            parts.append(flat[at : at + size])
-            at += up(size, 64)
-        return block, Space(*parts)
+        return block, block[start : start + need].view(dtype)
 
     def give(self, block: NDArray) -> None:
         """Hand a block back."""

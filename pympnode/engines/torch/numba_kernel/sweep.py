@@ -6,32 +6,16 @@ from typing import NamedTuple
 
 from numpy.typing import NDArray
 
-from .field import (
-    FORWARD,
-    INNER,
-    ROWS,
-    add_bias,
-    add_outer,
-    add_scaled,
-    clear,
-    clear_beyond,
-    copy,
-    copy_in,
-    copy_out,
-    field,
-    field_back,
-    tanh_layer,
-    tanh_layer_back,
-)
-from .machine import compiled
-from .tiles import product
+from .field import add_scaled, clear, clear_beyond, copy, field, field_back, run, run_back, see
+from .machine import apart, compiled
 
 
 class Data(NamedTuple):
     """A window as flat arrays (those that are absent are empty) and the method of its steps.
 
-    ``step`` (steps, stages + stages^2): dt b, dt a. ``constants``: 1 and 1/2. Numbers that enter
-    arithmetic come in arrays of the working dtype: a literal would make it double precision.
+    ``step`` (steps, stages + stages^2): dt b, dt a. ``constants``: 1, 1/2 and the loss's scale.
+    Numbers that enter arithmetic come in arrays of the working dtype: a literal would make it double
+    precision.
     """
 
     initial: NDArray
@@ -44,249 +28,204 @@ class Data(NamedTuple):
 
 
 class Links(NamedTuple):
-    """`plan.Plan` as a tuple that compiled code takes."""
+    """Who sends to each row, with what factor (`plan.Plan`)."""
+
+    pointer: NDArray
+    sender: NDArray
+    weight: NDArray
+
+
+class Tiles(NamedTuple):
+    """The pieces of each tile (`plan.Plan`)."""
 
     pieces: NDArray
     first: NDArray
     columns: NDArray
-    pointer: NDArray
-    sender: NDArray
-    weight: NDArray
-    back_pointer: NDArray
-    back_sender: NDArray
-    back_weight: NDArray
 
 
 @compiled
-def begin(s, layers, weights, data, links, b, tile):  # type: ignore
-    """Initial state of a tile in b.z, first message included; what never changes in its buffers."""
-    first, last = links.first[tile], links.first[tile + 1]
-    columns = links.columns[tile]
+def copy_in(s, m, to, source, at, rows, tiles, tile):  # type: ignore
+    """Rows of the batch, from ``at`` in ``source`` on, to rows of a tile."""
+    apart()
+    pieces = tiles.pieces
+    for q in range(tiles.first[tile], tiles.first[tile + 1]):
+        width, start, there, wide = pieces[q, 1], pieces[q, 2], pieces[q, 4], pieces[q, 5]
+        for f in range(rows):
+            for n in range(pieces[q, 0]):
+                here = to + f * s.stride + start + n * width
+                copy(m, here, source, at + f * s.total + there + n * wide, width)
+
+
+@compiled
+def copy_out(s, m, at, out, to, tiles, tile):  # type: ignore
+    """All states of a tile to rows of the batch, from ``to`` in ``out`` on."""
+    pieces = tiles.pieces
+    for q in range(tiles.first[tile], tiles.first[tile + 1]):
+        width, start, there, wide = pieces[q, 1], pieces[q, 2], pieces[q, 4], pieces[q, 5]
+        for f in range(s.states):
+            for n in range(pieces[q, 0]):
+                here = at + f * s.stride + start + n * width
+                copy(out, to + f * s.total + there + n * wide, m, here, width)
+
+
+@compiled
+def begin(s, layers, m, b, data, tiles, tile):  # type: ignore
+    """Initial state of a tile at b.z, first message included, and what never changes."""
+    apart()
+    columns = tiles.columns[tile]
     panels = (columns + s.panel - 1) // s.panel
-    clear(b.at, 0, len(b.at))
-    clear(b.control, 0, len(b.control))
-    clear(b.attribute, 0, len(b.attribute))
-    clear(b.k_bar, 0, len(b.k_bar))
-    clear(b.lam, 0, len(b.lam))
-    clear(b.out_bar, 0, len(b.out_bar))
-    clear(b.z, 0, min(len(b.z), s.states * s.stride))
-    copy_in(
-        b.attribute, 0, s.stride, data.attribute, 0, s.total, s.attributes,
-        links.pieces, first, last,
-    )  # fmt: skip
-    copy_in(b.z, 0, s.stride, data.initial, 0, s.total, s.channels, links.pieces, first, last)
-    if s.first == 0:
-        return
-    whole = panels * s.panel
-    for f in range(s.channels):
-        copy(b.seen, f * s.stride, b.z, f * s.stride, whole)
-    for f in range(s.attributes):
-        copy(b.seen, (s.channels + f) * s.stride, b.attribute, f * s.stride, whole)
-    row = layers[len(layers) - 1]
-    message = s.channels * s.stride
-    for q in range(panels):
-        c = q * s.panel
-        if s.first == 1:
-            product(
-                b.z, message + c, s.stride, weights, row[FORWARD],
-                b.seen, c, s.stride, row[ROWS], row[INNER],
-            )  # fmt: skip
-        else:
-            h = q * s.hidden_panel
-            tanh_layer(s, layers, len(layers) - 2, weights, b.first, h, b.seen, c, s.stride)
-            product(
-                b.z, message + c, s.stride, weights, row[FORWARD],
-                b.first, h, s.panel, row[ROWS], row[INNER],
-            )  # fmt: skip
-    clear_beyond(b.z, message, s.stride, s.carried, columns, s.panel)
+    # Unused columns stay zero from here on, and so add nothing to the gradient.
+    clear(m, b.zeroed, b.zeroed_end - b.zeroed)
+    clear(m, b.z, s.states * s.stride)
+    m[b.one] = data.constants[0]
+    copy_in(s, m, b.attribute, data.attribute, s.lowest, s.attributes, tiles, tile)
+    copy_in(s, m, b.z, data.initial, s.lowest, s.channels, tiles, tile)
+    if s.first:
+        message = b.z + s.channels * s.stride
+        see(s, m, b, b.first_seen, b.z, panels * s.panel)
+        run(
+            s, layers, m, len(layers) - s.first, s.first, b.first_seen, s.panel, s.stride,
+            b.first, s.block, message, panels,
+        )  # fmt: skip
+        clear_beyond(s, m, message, s.carried, columns)
 
 
 @compiled
-def begin_back(s, layers, weights, b, columns, sums):  # type: ignore
-    """Parameters' part of the first message from b.lam, the cotangent of the initial state."""
-    panels = (columns + s.panel - 1) // s.panel
-    top = len(layers) - 1
-    message = s.channels * s.stride
-    add_bias(s, layers, top, b.lam, message, s.stride, panels, sums)
-    if s.first == 1:
-        add_outer(
-            layers, top, b.lam, message, s.stride, s.panel,
-            b.seen, 0, s.stride, s.panel, panels, sums,
-        )  # fmt: skip
-        return
-    step = s.hidden_panel
-    for q in range(panels):
-        tanh_layer_back(
-            s, layers, top, weights, b.hidden_bar, q * step,
-            b.first, q * step, b.lam, message + q * s.panel, s.stride, sums,
-        )  # fmt: skip
-    add_outer(
-        layers, top, b.lam, message, s.stride, s.panel, b.first, 0, s.panel, step, panels, sums
-    )
-    add_outer(
-        layers, top - 1, b.hidden_bar, 0, s.panel, step,
-        b.seen, 0, s.stride, s.panel, panels, sums,
-    )  # fmt: skip
-
-
-@compiled
-def interval(s, layers, weights, data, links, b, tile, t, z_at, to_at, slot):  # type: ignore
-    """b.z at ``to_at`` = the state one interval after b.z at ``z_at``."""
-    first, last = links.first[tile], links.first[tile + 1]
-    columns = links.columns[tile]
-    states = (s.states + 7) // 8 * 8 * s.stride
-    copy_in(
-        b.control, 0, s.stride, data.control, t * s.controls * s.total, s.total, s.controls,
-        links.pieces, first, last,
-    )  # fmt: skip
-    copy(b.z, to_at, b.z, z_at, s.states * s.stride)
-    number = s.stages
+def interval(s, layers, m, b, data, link, tiles, tile, t, z, to, slot):  # type: ignore
+    """The state at ``to`` = one interval after the state at ``z``."""
+    apart()
+    first, last = tiles.first[tile], tiles.first[tile + 1]
+    columns = tiles.columns[tile]
+    stages = s.stages
+    copy_in(s, m, b.control, data.control, t * s.controls * s.total, s.controls, tiles, tile)
+    copy(m, to, m, z, s.states * s.stride)
     for _ in range(s.substeps):
-        for i in range(number):
+        for i in range(stages):
             for f in range(s.states):
                 row = f * s.stride
-                copy(b.at, row, b.z, to_at + row, columns)
+                copy(m, b.at + row, m, to + row, columns)
                 for j in range(i):
-                    a = number + i * number + j
+                    a = stages + i * stages + j
                     if data.step[t, a] != 0:
-                        add_scaled(
-                            b.at, row, b.k, j * states + row, data.step[t, a : a + 1], columns
-                        )
-            field(
-                s, layers, weights, b, slot, i * states, columns,
-                links.pieces, first, last, links.pointer, links.sender, links.weight,
-            )  # fmt: skip
+                        k = b.k + j * s.state_rows + row
+                        add_scaled(m, b.at + row, k, data.step[t, a : a + 1], columns)
+            k = b.k + i * s.state_rows
+            field(s, layers, m, b, slot, k, columns, link, tiles.pieces, first, last)
             slot += 1
         for f in range(s.states):
-            for i in range(number):
-                add_scaled(
-                    b.z, to_at + f * s.stride, b.k, i * states + f * s.stride,
-                    data.step[t, i : i + 1], columns,
-                )  # fmt: skip
+            for i in range(stages):
+                k = b.k + i * s.state_rows + f * s.stride
+                add_scaled(m, to + f * s.stride, k, data.step[t, i : i + 1], columns)
 
 
 @compiled
-def interval_back(s, layers, weights, data, links, b, tile, t, slot, sums):  # type: ignore
+def interval_back(s, layers, m, b, data, link, tiles, tile, t, slot):  # type: ignore
     """b.lam at the end of an interval becomes b.lam at its start."""
-    first, last = links.first[tile], links.first[tile + 1]
-    columns = links.columns[tile]
-    states = (s.states + 7) // 8 * 8 * s.stride
-    number = s.stages
-    slot += s.substeps * number
+    apart()
+    first, last = tiles.first[tile], tiles.first[tile + 1]
+    columns = tiles.columns[tile]
+    stages = s.stages
+    slot += s.substeps * stages
     for _ in range(s.substeps):
-        for i in range(number - 1, -1, -1):
+        for i in range(stages - 1, -1, -1):
             slot -= 1
             for f in range(s.states):
                 row = f * s.stride
-                clear(b.k_bar, row, columns)
-                add_scaled(b.k_bar, row, b.lam, row, data.step[t, i : i + 1], columns)
-                for j in range(i + 1, number):
-                    a = number + j * number + i
+                clear(m, b.k_bar + row, columns)
+                add_scaled(m, b.k_bar + row, b.lam + row, data.step[t, i : i + 1], columns)
+                for j in range(i + 1, stages):
+                    a = stages + j * stages + i
                     if data.step[t, a] != 0:
-                        add_scaled(
-                            b.k_bar, row, b.z_bar, j * states + row,
-                            data.step[t, a : a + 1], columns,
-                        )  # fmt: skip
-            field_back(
-                s, layers, weights, b, slot, i * states, columns, links.pieces, first, last,
-                links.back_pointer, links.back_sender, links.back_weight, sums,
-            )  # fmt: skip
-        for i in range(number):
+                        bar = b.z_bar + j * s.state_rows + row
+                        add_scaled(m, b.k_bar + row, bar, data.step[t, a : a + 1], columns)
+            bar = b.z_bar + i * s.state_rows
+            field_back(s, layers, m, b, slot, bar, columns, link, tiles.pieces, first, last)
+        for i in range(stages):
             for f in range(s.states):
-                lam = b.lam[f * s.stride : f * s.stride + columns]
-                start = i * states + f * s.stride
-                bar = b.z_bar[start : start + columns]
-                for c in range(columns):
-                    lam[c] += bar[c]
+                bar = b.z_bar + i * s.state_rows + f * s.stride
+                add_scaled(m, b.lam + f * s.stride, bar, m[b.one : b.one + 1], columns)
 
 
 @compiled
-def compare(s, data, links, b, tile, t, z_at, scale):  # type: ignore
-    """Sum of the Huber loss (delta 1) of a tile at time t; adds ``scale`` times its slope to b.lam.
-
-    ``scale`` is an array of one number; with an empty one only the loss is summed.
-    """
+def compare(s, m, b, data, tiles, tile, t, z_at, back):  # type: ignore
+    """Sum of the Huber loss (delta 1) of a tile at time t; ``back`` adds its slope to b.lam."""
+    apart()
     loss = 0.0
-    one, half = data.constants[0], data.constants[1]
-    for q in range(links.first[tile], links.first[tile + 1]):
-        width, start = links.pieces[q, 1], links.pieces[q, 2]
+    one, half, scale = data.constants[0], data.constants[1], data.constants[2]
+    pieces = tiles.pieces
+    for q in range(tiles.first[tile], tiles.first[tile + 1]):
+        width = pieces[q, 1]
         for f in range(s.channels):
-            for n in range(links.pieces[q, 0]):
-                here = f * s.stride + start + n * width
-                there = (t * s.channels + f) * s.total + links.pieces[q, 4]
-                there += n * links.pieces[q, 5]
-                z = b.z[z_at + here : z_at + here + width]
+            for n in range(pieces[q, 0]):
+                here = f * s.stride + pieces[q, 2] + n * width
+                there = (t * s.channels + f) * s.total + pieces[q, 4] + n * pieces[q, 5]
+                z = m[z_at + here : z_at + here + width]
                 x = data.target[there : there + width]
+                slope = m[b.at : b.at + width]
+                for c in range(width):
+                    slope[c] = min(max(z[c] - x[c], -one), one)
                 total = half - half
                 if s.masked:
-                    m = data.mask[there : there + width]
+                    mask = data.mask[there : there + width]
                     for c in range(width):
-                        r = z[c] - x[c]
-                        k = min(max(r, -one), one)
-                        total += m[c] * k * (r - half * k)
-                    if len(scale):
-                        lam = b.lam[here : here + width]
-                        for c in range(width):
-                            lam[c] += scale[0] * m[c] * min(max(z[c] - x[c], -one), one)
+                        total += mask[c] * slope[c] * (z[c] - x[c] - half * slope[c])
+                        slope[c] *= mask[c]
                 else:
                     for c in range(width):
-                        r = z[c] - x[c]
-                        k = min(max(r, -one), one)
-                        total += k * (r - half * k)
-                    if len(scale):
-                        lam = b.lam[here : here + width]
-                        for c in range(width):
-                            lam[c] += scale[0] * min(max(z[c] - x[c], -one), one)
+                        total += slope[c] * (z[c] - x[c] - half * slope[c])
+                if back:
+                    lam = m[b.lam + here : b.lam + here + width]
+                    for c in range(width):
+                        lam[c] += scale * slope[c]
                 loss += total
     return loss
 
 
 @compiled
-def train_tiles(s, layers, weights, data, links, b, tiles, scale, sums):  # type: ignore
-    """Loss (not yet scaled) of ``tiles``; their part of the gradient is added to ``sums``."""
+def train_tiles(s, layers, m, b, data, link, link_back, tiles, numbers):  # type: ignore
+    """Loss (not yet scaled) of the tiles ``numbers``; the gradient is added to the sums in m."""
     loss = 0.0
     steps = len(data.step)
-    states = (s.states + 7) // 8 * 8 * s.stride
+    rows = s.state_rows
     per = s.substeps * s.stages
-    for tile in tiles:
-        begin(s, layers, weights, data, links, b, tile)
+    for tile in numbers:
+        begin(s, layers, m, b, data, tiles, tile)
         for t in range(steps):
-            slot = t * per if s.stored else 0
-            interval(
-                s, layers, weights, data, links, b, tile, t, t * states, (t + 1) * states, slot
-            )
+            z = b.z + t * rows
+            slot = t * per * s.stored
+            interval(s, layers, m, b, data, link, tiles, tile, t, z, z + rows, slot)
         for t in range(steps - 1, -1, -1):
-            loss += compare(s, data, links, b, tile, t + 1, (t + 1) * states, scale)
-            slot = t * per if s.stored else 0
+            z = b.z + t * rows
+            slot = t * per * s.stored
+            loss += compare(s, m, b, data, tiles, tile, t + 1, z + rows, s.backward)
             if not s.stored:
-                # The state after the last stored one is free to be overwritten.
-                interval(
-                    s, layers, weights, data, links, b, tile, t, t * states, (t + 1) * states, 0
-                )
-            interval_back(s, layers, weights, data, links, b, tile, t, slot, sums)
+                # The state at t + 1 has been compared: its place may be written again.
+                interval(s, layers, m, b, data, link, tiles, tile, t, z, z + rows, slot)
+            interval_back(s, layers, m, b, data, link_back, tiles, tile, t, slot)
         if s.first:
-            begin_back(s, layers, weights, b, links.columns[tile], sums)
+            columns = tiles.columns[tile]
+            run_back(
+                s, layers, m, b, len(layers) - s.first, s.first, b.first_seen, s.panel, s.stride,
+                b.first, s.block, b.lam + s.channels * s.stride, b.seen_bar,
+                (columns + s.panel - 1) // s.panel,
+            )  # fmt: skip
     return loss
 
 
 @compiled
-def rollout_tiles(s, layers, weights, data, links, b, tiles, out, nothing):  # type: ignore
-    """Loss of ``tiles`` if there is a target; states to ``out`` (steps + 1, D, S) unless empty."""
+def rollout_tiles(s, layers, m, b, data, link, tiles, numbers, out):  # type: ignore
+    """Loss of the tiles if there is a target; states to ``out`` (steps + 1, D, S) unless empty."""
     loss = 0.0
     steps = len(data.step)
-    states = (s.states + 7) // 8 * 8 * s.stride
-    for tile in tiles:
-        first, last = links.first[tile], links.first[tile + 1]
-        begin(s, layers, weights, data, links, b, tile)
+    rows = s.state_rows
+    for tile in numbers:
+        begin(s, layers, m, b, data, tiles, tile)
         for t in range(steps + 1):
-            at, to = (t % 2) * states, (1 - t % 2) * states
+            z, to = b.z + t % 2 * rows, b.z + (t + 1) % 2 * rows
             if len(out):
-                copy_out(
-                    out, t * s.states * s.total, s.total, b.z, at, s.stride, s.states,
-                    links.pieces, first, last,
-                )  # fmt: skip
+                copy_out(s, m, z, out, t * s.states * s.total, tiles, tile)
             if t > 0 and len(data.target):
-                loss += compare(s, data, links, b, tile, t, at, nothing)
+                loss += compare(s, m, b, data, tiles, tile, t, z, s.backward)
             if t < steps:
-                interval(s, layers, weights, data, links, b, tile, t, at, to, 0)
+                interval(s, layers, m, b, data, link, tiles, tile, t, z, to, s.lowest)
     return loss

@@ -95,8 +95,8 @@ def tanh_in_place(typingctx, values, at, count):  # type: ignore
 
     def generate(context, builder, signature, arguments):  # type: ignore
         values, at, count = arguments
-        v = Vectors(builder, signature.args[0], context)
-        data = v.data(signature.args[0], values, at)
+        v = Vectors(builder, signature.args[0], context, values)
+        data = v.at(at)
         function = _single if v.item == 4 else _double
         pairs = builder.sdiv(count, integer(2 * v.lanes))
         with cgutils.for_range(builder, pairs) as loop:

@@ -19,7 +19,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .machine import compiled, lanes, registers
+from .machine import apart, compiled, lanes, registers
 
 ROWS = 8 if registers() == 32 else 4
 """Rows of one product tile; the rows of every packed matrix come in blocks of this many."""
@@ -30,7 +30,9 @@ _FLAGS = ("contract", "reassoc", "nsz")
 class Vectors:
     """Loads, stores and arithmetic on vectors of the element type of an array argument."""
 
-    def __init__(self, builder: ir.IRBuilder, array_type: types.Array, context: Any) -> None:
+    def __init__(
+        self, builder: ir.IRBuilder, array_type: types.Array, context: Any, array: Any
+    ) -> None:
         self.builder = builder
         self.context = context
         self.item = array_type.dtype.bitwidth // 8
@@ -38,10 +40,15 @@ class Vectors:
         self.scalar = context.get_value_type(array_type.dtype)
         self.type = ir.VectorType(self.scalar, self.lanes)
         self.zero = self.type(None)
+        self._kind, self._array = array_type, array
 
     def constant(self, value: float) -> Any:
         """``value`` in every lane."""
         return ir.Constant(self.type, [value] * self.lanes)
+
+    def at(self, place: Any) -> Any:
+        """Address of element ``place`` of the array that these vectors are of."""
+        return self.data(self._kind, self._array, place)
 
     def data(self, array_type: types.Array, value: Any, at: Any) -> Any:
         """Address of element ``at``."""
@@ -123,21 +130,19 @@ def _panel_rows(v: Vectors, rows: int, small: Any, wide: Any, stride: Any, inner
 
 
 def _product(rows: int) -> Callable[..., Any]:
-    """``product(y, at, stride, w, at, x, at, stride, inner)``: rows of one panel.
+    """``product(m, y, stride, w, x, stride, inner)``: rows of one panel.
 
-    y[at + i stride + c] = w[at + i] + sum over k of w[at + (k + 1) ROWS + i] x[at + k stride + c].
+    m[y + i stride + c] = m[w + i] + sum over k of m[w + (k + 1) ROWS + i] m[x + k stride + c].
     """
 
-    def product(typingctx, y, y_at, y_stride, w, w_at, x, x_at, x_stride, inner):  # type: ignore
-        signature = types.void(y, y_at, y_stride, w, w_at, x, x_at, x_stride, inner)
+    def product(typingctx, m, y, y_stride, w, x, x_stride, inner):  # type: ignore
+        signature = types.void(m, y, y_stride, w, x, x_stride, inner)
 
         def generate(context, builder, signature, arguments):  # type: ignore
-            y, y_at, y_stride, w, w_at, x, x_at, x_stride, inner = arguments
-            kind = signature.args
-            v = Vectors(builder, kind[0], context)
-            to = v.data(kind[0], y, y_at)
-            small, wide = v.data(kind[3], w, w_at), v.data(kind[5], x, x_at)
-            for i, row in enumerate(_panel_rows(v, rows, small, wide, x_stride, inner)):
+            m, y, y_stride, w, x, x_stride, inner = arguments
+            v = Vectors(builder, signature.args[0], context, m)
+            to = v.at(y)
+            for i, row in enumerate(_panel_rows(v, rows, v.at(w), v.at(x), x_stride, inner)):
                 start = builder.mul(integer(i), y_stride)
                 v.store(row[0], to, start)
                 v.store(row[1], to, builder.add(start, integer(v.lanes)))
@@ -149,23 +154,20 @@ def _product(rows: int) -> Callable[..., Any]:
 
 
 def _slope(rows: int) -> Callable[..., Any]:
-    """``slope(g, at, h, at, w, at, x, at, stride, inner, sums, at)``: rows of g = (W X) (1 - h^2).
+    """``slope(m, g, h, w, x, stride, inner, sums)``: rows of g = (W X) (1 - h^2).
 
     g, h and sums hold whole panels, row after row; g is added to sums.
     """
 
-    def slope(typingctx, g, g_at, h, h_at, w, w_at, x, x_at, x_stride, inner, sums, sums_at):  # type: ignore
-        signature = types.void(g, g_at, h, h_at, w, w_at, x, x_at, x_stride, inner, sums, sums_at)
+    def slope(typingctx, m, g, h, w, x, x_stride, inner, sums):  # type: ignore
+        signature = types.void(m, g, h, w, x, x_stride, inner, sums)
 
         def generate(context, builder, signature, arguments):  # type: ignore
-            g, g_at, h, h_at, w, w_at, x, x_at, x_stride, inner, sums, sums_at = arguments
-            kind = signature.args
-            v = Vectors(builder, kind[0], context)
-            to, of = v.data(kind[0], g, g_at), v.data(kind[2], h, h_at)
-            total = v.data(kind[10], sums, sums_at)
-            small, wide = v.data(kind[4], w, w_at), v.data(kind[6], x, x_at)
+            m, g, h, w, x, x_stride, inner, sums = arguments
+            v = Vectors(builder, signature.args[0], context, m)
+            to, of, total = v.at(g), v.at(h), v.at(sums)
             one = v.constant(1.0)
-            for i, row in enumerate(_panel_rows(v, rows, small, wide, x_stride, inner)):
+            for i, row in enumerate(_panel_rows(v, rows, v.at(w), v.at(x), x_stride, inner)):
                 for part in (0, 1):
                     at = integer((2 * i + part) * v.lanes)
                     y = v.load(of, at)
@@ -187,20 +189,17 @@ slope_8, slope_6, slope_4, slope_2 = (_slope(rows) for rows in (8, 6, 4, 2))
 
 
 @intrinsic
-def outer_tile(typingctx, out, out_at, g, g_at, g_row, g_panel, x, x_at, x_row, x_panel, panels):  # type: ignore
-    """out[at + 4 i + j] += sum over panels and columns c of g[i, c] x[j, c], i and j below 4.
+def outer_tile(typingctx, m, out, g, g_row, g_panel, x, x_row, x_panel, panels):  # type: ignore
+    """m[out + 4 i + j] += sum over panels and columns c of g[i, c] x[j, c], i and j below 4.
 
-    A row's first number of panel n stands at ``at + row * i + panel * n``.
+    A row's first number of panel n stands at ``g + g_row * i + g_panel * n``.
     """
-    signature = types.void(out, out_at, g, g_at, g_row, g_panel, x, x_at, x_row, x_panel, panels)
+    signature = types.void(m, out, g, g_row, g_panel, x, x_row, x_panel, panels)
 
     def generate(context, builder, signature, arguments):  # type: ignore
-        out, out_at, g, g_at, g_row, g_panel, x, x_at, x_row, x_panel, panels = arguments
-        kind = signature.args
-        v = Vectors(builder, kind[0], context)
-        to = v.data(kind[0], out, out_at)
-        left = v.data(kind[2], g, g_at)
-        right = v.data(kind[6], x, x_at)
+        m, out, g, g_row, g_panel, x, x_row, x_panel, panels = arguments
+        v = Vectors(builder, signature.args[0], context, m)
+        to, left, right = v.at(out), v.at(g), v.at(x)
         # With 16 registers only half a tile fits beside its operands.
         together = 4 if registers() == 32 else 2
         for first in range(0, 4, together):
@@ -238,83 +237,67 @@ def outer_tile(typingctx, out, out_at, g, g_at, g_row, g_panel, x, x_at, x_row, 
 
 
 @compiled
-def product(y, y_at, y_stride, w, w_at, x, x_at, x_stride, rows, inner):  # type: ignore
+def product(m, y, y_stride, w, x, x_stride, rows, inner):  # type: ignore
     """Rows of W X + b for one panel, block by block of the packed matrix."""
-    block = (inner + 1) * ROWS
-    done = 0
-    while rows - done >= ROWS:
-        if ROWS == 8:
-            product_8(y, y_at, y_stride, w, w_at, x, x_at, x_stride, inner)
+    apart()
+    while rows > 0:
+        if rows > 6 and ROWS == 8:
+            product_8(m, y, y_stride, w, x, x_stride, inner)
+        elif rows > 4 and ROWS == 8:
+            product_6(m, y, y_stride, w, x, x_stride, inner)
+        elif rows > 2:
+            product_4(m, y, y_stride, w, x, x_stride, inner)
         else:
-            product_4(y, y_at, y_stride, w, w_at, x, x_at, x_stride, inner)
-        y_at += ROWS * y_stride
-        w_at += block
-        done += ROWS
-    rest = rows - done
-    if rest > 6:
-        product_8(y, y_at, y_stride, w, w_at, x, x_at, x_stride, inner)
-    elif rest > 4:
-        product_6(y, y_at, y_stride, w, w_at, x, x_at, x_stride, inner)
-    elif rest > 2:
-        product_4(y, y_at, y_stride, w, w_at, x, x_at, x_stride, inner)
-    elif rest > 0:
-        product_2(y, y_at, y_stride, w, w_at, x, x_at, x_stride, inner)
+            product_2(m, y, y_stride, w, x, x_stride, inner)
+        y += ROWS * y_stride
+        w += (inner + 1) * ROWS
+        rows -= ROWS
 
 
 @compiled
-def product_slope(g, g_at, h, h_at, w, w_at, x, x_at, x_stride, rows, inner, sums, sums_at, panel):  # type: ignore
-    """Rows of (W X) (1 - h^2) for one panel; adds them to ``sums`` too."""
-    block = (inner + 1) * ROWS
-    step = ROWS * panel
-    done = 0
-    while rows - done >= ROWS:
-        if ROWS == 8:
-            slope_8(g, g_at, h, h_at, w, w_at, x, x_at, x_stride, inner, sums, sums_at)
+def product_slope(m, g, h, w, x, x_stride, rows, inner, sums, panel):  # type: ignore
+    """Rows of g = (W X) (1 - h^2) for one panel; adds them to the sums too."""
+    apart()
+    while rows > 0:
+        if rows > 6 and ROWS == 8:
+            slope_8(m, g, h, w, x, x_stride, inner, sums)
+        elif rows > 4 and ROWS == 8:
+            slope_6(m, g, h, w, x, x_stride, inner, sums)
+        elif rows > 2:
+            slope_4(m, g, h, w, x, x_stride, inner, sums)
         else:
-            slope_4(g, g_at, h, h_at, w, w_at, x, x_at, x_stride, inner, sums, sums_at)
-        g_at += step
-        h_at += step
-        sums_at += step
-        w_at += block
-        done += ROWS
-    rest = rows - done
-    if rest > 6:
-        slope_8(g, g_at, h, h_at, w, w_at, x, x_at, x_stride, inner, sums, sums_at)
-    elif rest > 4:
-        slope_6(g, g_at, h, h_at, w, w_at, x, x_at, x_stride, inner, sums, sums_at)
-    elif rest > 2:
-        slope_4(g, g_at, h, h_at, w, w_at, x, x_at, x_stride, inner, sums, sums_at)
-    elif rest > 0:
-        slope_2(g, g_at, h, h_at, w, w_at, x, x_at, x_stride, inner, sums, sums_at)
+            slope_2(m, g, h, w, x, x_stride, inner, sums)
+        g += ROWS * panel
+        h += ROWS * panel
+        sums += ROWS * panel
+        w += (inner + 1) * ROWS
+        rows -= ROWS
 
 
 @compiled
-def outer(out, out_at, g, g_at, g_row, g_panel, x, x_at, x_row, x_panel, rows, inner, panels):  # type: ignore
-    """out += G X' in tiles of 4 x 4, rows of tiles one after another."""
+def outer(m, out, g, g_row, g_panel, x, x_row, x_panel, rows, inner, panels):  # type: ignore
+    """m[out...] += G X' in tiles of 4 x 4, rows of tiles one after another."""
+    apart()
     for i in range(0, rows, 4):
         for j in range(0, inner, 4):
-            outer_tile(
-                out, out_at, g, g_at + i * g_row, g_row, g_panel,
-                x, x_at + j * x_row, x_row, x_panel, panels,
-            )  # fmt: skip
-            out_at += 16
+            outer_tile(m, out, g + i * g_row, g_row, g_panel, x + j * x_row, x_row, x_panel, panels)
+            out += 16
 
 
 @intrinsic
-def neighbour_sum(typingctx, to, to_at, source, source_at, pointer, row, sender, weight, width):  # type: ignore
-    """to[to_at + c] = sum over edges e of ``row`` of weight[e] source[at + sender[e] width + c].
+def neighbour_sum(typingctx, m, to, at, width, pointer, row, sender, weight):  # type: ignore
+    """m[to + c] = sum over edges e of ``row`` of weight[e] m[at + sender[e] width + c].
 
     c runs over ``width`` columns in whole vectors, so up to one vector beyond the last is
     overwritten: rows are written in ascending order, and every row ends in unused columns.
     """
-    signature = types.void(to, to_at, source, source_at, pointer, row, sender, weight, width)
+    signature = types.void(m, to, at, width, pointer, row, sender, weight)
 
     def generate(context, builder, signature, arguments):  # type: ignore
-        to, to_at, source, source_at, pointer, row, sender, weight, width = arguments
+        m, to, at, width, pointer, row, sender, weight = arguments
         kind = signature.args
-        v = Vectors(builder, kind[0], context)
-        out = v.data(kind[0], to, to_at)
-        wide = v.data(kind[2], source, source_at)
+        v = Vectors(builder, kind[0], context, m)
+        out, wide = v.at(to), v.at(at)
         edges = v.data(kind[4], pointer, row)
         first = builder.load(edges)
         last = builder.load(builder.gep(edges, [integer(1)]))
@@ -323,13 +306,12 @@ def neighbour_sum(typingctx, to, to_at, source, source_at, pointer, row, sender,
         count = builder.sub(last, first)
         vectors = builder.sdiv(builder.add(width, integer(v.lanes - 1)), integer(v.lanes))
         total = cgutils.alloca_once(builder, v.type)
-        with cgutils.for_range(builder, vectors) as outer_loop:
-            column = builder.mul(outer_loop.index, integer(v.lanes))
+        with cgutils.for_range(builder, vectors) as columns:
+            column = builder.mul(columns.index, integer(v.lanes))
             builder.store(v.zero, total)
             with cgutils.for_range(builder, count) as loop:
                 number = builder.load(builder.gep(senders, [loop.index]))
-                at = builder.add(builder.mul(number, width), column)
-                term = v.load(wide, at)
+                term = v.load(wide, builder.add(builder.mul(number, width), column))
                 builder.store(
                     v.add_product(builder.load(total), v.spread(factors, loop.index), term), total
                 )
