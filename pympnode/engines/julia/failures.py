@@ -67,16 +67,16 @@ def of_start(
             f"{PREFIX}DEPOT (the packages); or prepare both once and use them with "
             f"{PREFIX}EXECUTABLE and {PREFIX}PROJECT, which nothing writes to"
         )
+    elif options.project:
+        found["fix"] = (
+            f"the project {options.project} must hold PythonCall and the packages of "
+            "pympnode/juliapkg.json at their bounds; or leave the project out"
+        )
     elif options.offline:
         found["fix"] = (
             "offline, Julia and the packages must be there already: run `pympnode julia install` "
             f"where there is a network with {PREFIX}DEPOT and {PREFIX}ENVIRONMENT on a shared disk, "
             "or copy these folders"
-        )
-    elif options.project:
-        found["fix"] = (
-            f"the project {options.project} must hold PythonCall and the packages of "
-            "pympnode/juliapkg.json at their bounds; or leave the project out"
         )
     elif any(w in text for w in ("could not find Julia", "URLError", "urlopen", "DownloadError",
                                  "Could not resolve", "RequestError", "timed out")):

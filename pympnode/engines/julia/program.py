@@ -44,6 +44,8 @@ class JuliaProgram:
         self.kernel = adjoint
         self._client = client
         self._inner = spec_together(spec)
+        # The loss is a mean over nodes, and the one larger node counts for all of them.
+        self._bodies = spec.bodies if spec.family == "node" else 1
         arrays = arrays or []
         self._data = [arrays_together(a) for a in arrays] if spec.family == "node" else arrays
         self._steps = np.concatenate(
@@ -61,11 +63,12 @@ class JuliaProgram:
     def loss_and_gradient(self, theta: NDArray, batch: Batch) -> tuple[float, NDArray]:
         """See `engines.base.Program`. Datasets of different size add up, weighted by nodes."""
         found = self._call("loss_and_gradient", theta=self._vector(theta), **self._batch(batch))
-        return found["loss"], found["gradient"]
+        return found["loss"] / self._bodies, found["gradient"] / self.dtype.type(self._bodies)
 
     def loss(self, theta: NDArray, batch: Batch) -> float:
         """See `engines.base.Program`."""
-        return self._call("loss", theta=self._vector(theta), **self._batch(batch))
+        value = self._call("loss", theta=self._vector(theta), **self._batch(batch))
+        return value / self._bodies
 
     def rollout(
         self,
