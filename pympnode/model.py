@@ -118,9 +118,10 @@ class Model:
             dim = xr.Variable("member", np.arange(self.members))
             together = xr.concat([e[own] for e in each], dim=dim)
             return each[0].drop_vars(own).merge(together, combine_attrs="override")
-        given = isinstance(initial, xr.Dataset)
-        if given:
+        parameters = None
+        if isinstance(initial, xr.Dataset):
             arrays = self._given(initial, steps, dt, control, node_attribute)
+            parameters = parameters_of(initial)
             if topology is not None:
                 arrays = self._regraph(arrays, topology, graph_seed)
         else:
@@ -128,7 +129,6 @@ class Model:
                 initial, steps, dt, topology, graph_seed, control, node_attribute
             )
         if check:
-            parameters = parameters_of(initial) if given else None
             warn_outside("the rollout", self.outside(arrays, parameters))
         program = self.bind()
         result = program.rollout(
@@ -161,7 +161,7 @@ class Model:
             },
         )
         ds["finite"] = (schema.TRAJECTORY, result.finite, {"long_name": "no value overflowed"})
-        if given and steps is None:
+        if isinstance(initial, xr.Dataset) and steps is None:
             keep = {name: c for name, c in initial.coords.items() if set(c.dims) <= set(ds.dims)}
             ds = ds.assign_coords(keep)
         return ds
@@ -193,10 +193,11 @@ class Model:
         m = np.zeros((*x.shape[:2], self.spec.carried)) if m is None else np.asarray(m)
         for name, values, width in (("m", m, self.spec.carried), ("u", u, self.spec.controls)):
             wanted = (*x.shape[:2], width)
-            if np.shape(values) != wanted and (width or values is not None):
+            got = None if values is None else values.shape
+            if got != wanted and (width or got is not None):
                 raise InvalidData(
                     f"{name} has the wrong shape",
-                    got=np.shape(values),
+                    got=got,
                     allowed=f"{wanted}: (trajectory, node, component)",
                 )
         z = np.concatenate([self.state_scale.apply(x), m], axis=-1)
@@ -476,7 +477,7 @@ class Model:
         steps = self.trained.steps if steps is None else steps
         if steps < 1:
             raise InvalidOption("a rollout has at least one step", got=steps, allowed=">= 1")
-        time = (dt or self.trained.dt[1]) * np.arange(steps + 1)
+        time = (dt or self.trained.dt[1]) * np.arange(steps + 1, dtype=np.float64)
         graph = _graphs(topology, x.shape[1], graph_seed, self.system)
         of = np.arange(len(x), dtype=np.int64) % len(graph.nodes)
         u = control

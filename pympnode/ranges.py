@@ -74,7 +74,7 @@ class TrainingRange:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrainingRange:
         """The inverse of `as_dict`."""
-        pairs = {name: tuple(values[name]) for name in ("nodes", "degree", "dt", "low", "high")}
+        pairs: dict[str, Any] = {name: tuple(values[name]) for name in ("nodes", "degree", "dt", "low", "high")}
         rest = {
             name: values[name] for name in ("mean_degree", "steps", "trajectories", "parameters")
         }
@@ -122,7 +122,9 @@ class TrainingRange:
             (self.control, u, names[0]),
             (self.attribute, attribute, names[1]),
         ):
-            for index, (low, high) in enumerate(seen if values is not None else ()):
+            if values is None:
+                continue
+            for index, (low, high) in enumerate(seen):
                 title_of = title[index] if index < len(title) else f"input {index}"
                 compare(title_of, values[..., index], low, high, 0.1 * (high - low))
         found += different_parameters(self.parameters, parameters or {})

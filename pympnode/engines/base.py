@@ -102,11 +102,23 @@ class Engine(Protocol):
         parameters: dict[str, Any],
         times: NDArray[np.float64],
         tolerance: float,
+        *,
+        controls: NDArray[np.float64] | None = None,
+        check: bool = True,
     ) -> Any:
-        """Solve a system on one graph from x0 (trajectory, node, feature) on a time grid."""
+        """Solve a system on one graph from x0 (trajectory, node, feature) on a time grid; with
+        ``check`` a trajectory that fails is an error."""
 
-    def bind(self, spec: ModelSpec, arrays: list[Arrays] | None = None, **options: Any) -> Program:
-        """Bind data (z units) once; options: dtype, device, kernel."""
+    def bind(
+        self,
+        spec: ModelSpec,
+        arrays: list[Arrays] | None = None,
+        *,
+        dtype: str = "float32",
+        device: str = "auto",
+        kernel: str = "auto",
+    ) -> Program:
+        """Bind data (z units) once."""
 
 
 Progress = Callable[[dict[str, Any]], None]

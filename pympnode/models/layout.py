@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +38,7 @@ class Layout:
         """Number of parameters."""
         return sum(math.prod(shape) for shape in self.shapes.values())
 
-    def unpack(self, theta: NDArray) -> dict[str, NDArray]:
+    def unpack(self, theta: Any) -> dict[str, Any]:
         """Views into ``theta`` (size,), one a weight. Works on NumPy arrays and torch tensors."""
         return {
             name: theta[self.offsets[name] : self.offsets[name] + math.prod(shape)].reshape(shape)

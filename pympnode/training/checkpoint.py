@@ -123,7 +123,7 @@ def from_dataset(ds: xr.Dataset) -> State:
     """The inverse of `to_dataset`."""
     try:
         counters = json.loads(str(ds["counters"].values))
-        arrays = {name: ds[name].values.copy() for name in (*_VECTORS, *_BY_MEMBER)}
+        arrays: dict[str, Any] = {name: ds[name].values.copy() for name in (*_VECTORS, *_BY_MEMBER)}
         history: dict[str, list[Any]] = {}
         for name in HISTORY:
             values = ds[name].values

@@ -140,5 +140,5 @@ def _known_starts(arrays: list[Arrays]) -> list[NDArray[np.bool_]] | None:
     starts: list[NDArray[np.bool_]] = []
     for each in arrays:
         known = np.ones(each.x.shape[:2], bool) if each.mask is None else each.mask.all(axis=(2, 3))
-        starts.extend(known)
+        starts.extend(np.asarray(known))
     return starts

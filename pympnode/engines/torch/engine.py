@@ -41,12 +41,17 @@ class TorchEngine:
         parameters: dict[str, Any],
         times: NDArray[np.float64],
         tolerance: float,
+        *,
+        controls: NDArray[np.float64] | None = None,
+        check: bool = True,
     ) -> Any:
         """Solve a system in NumPy (see `data.integrate`)."""
         from ...data.integrate import integrate
 
         field = system.bind(graph, system.resolve_parameters(parameters, graph))
-        return integrate(field, x0, times, rtol=tolerance, atol=tolerance)
+        return integrate(
+            field, x0, times, controls=controls, rtol=tolerance, atol=tolerance, check=check
+        )
 
     def bind(
         self,
@@ -100,7 +105,7 @@ def choose_kernel(spec: ModelSpec, kernel: str, device: str) -> ModuleType:
         order = ["numba", "torch", "eager"] if device == "cpu" else ["torch", "eager"]
     else:
         order = [kernel]
-    reasons = []
+    reasons: list[str] = []
     for name in order:
         reason: str | None
         try:
