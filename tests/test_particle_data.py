@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -310,6 +311,20 @@ def test_foreign_datasets_are_checked():
         check(schema.with_record(ds, system="gravity"))
     with pytest.raises(InvalidData, match="2 or 3"):
         check(ds.isel(axis=[0]))
+
+
+def test_an_interrupted_run_leaves_no_thread_behind():
+    """Ctrl-C in the middle: threads end at their next step, not after their trajectory."""
+
+    def interrupt(done, total, left):
+        raise KeyboardInterrupt
+
+    threads = threading.active_count()
+    with pytest.raises(KeyboardInterrupt):
+        simulate_particles(
+            "gravity", particles=20, trajectories=50, steps=50, workers=2, progress=interrupt
+        )
+    assert threading.active_count() == threads
 
 
 def test_a_bar_is_silent_in_a_pipe(capfd):

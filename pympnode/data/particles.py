@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from math import inf
@@ -59,7 +60,8 @@ def simulate_particles(
         interval), see `fly`. Computed in float64; ``dtype`` is how it is stored.
     path: a folder to write parts of 64 trajectories to while they are made; the same call goes on
         after an interruption and redoes no whole trajectory. The dataset returned is then lazy.
-    workers: processes (with ``path``; default: all cores) or threads (default 1).
+    workers: processes with ``path``, else threads; all cores by default. The numbers do not
+        depend on it.
     progress: called with (trajectories done, all, seconds left); True for a bar.
     Raises InvalidData, InvalidOption, UnknownName, IntegrationFailed, NotEnoughMemory and
     NotEnoughDisk; the bytes are told before anything is allocated or written.
@@ -83,32 +85,42 @@ def simulate_particles(
     mass = np.empty(shape[::2], recipe.dtype)
     charge = np.empty_like(mass) if system.charged else None
 
-    def one(i: int) -> None:
-        position[i], velocity[i], mass[i], own = trajectory(recipe, given, i)
+    def one(i: int, on_step: Callable[[int], None]) -> None:
+        position[i], velocity[i], mass[i], own = trajectory(recipe, given, i, on_step)
         if charge is not None:
             charge[i] = own
 
-    _run(one, recipe.trajectories, workers or 1, progress)
+    _run(one, recipe.trajectories, workers or os.cpu_count() or 1, progress)
     return particle_schema.unpack_particles(
         position, velocity, mass, recipe.time, charge=charge, split=recipe.labels(),
         about=recipe.about(),
     )  # fmt: skip
 
 
+class _Stopped(Exception):
+    """Raised in the threads when one of them, or the user, has ended the run."""
+
+
 def _run(
-    one: Callable[[int], None], count: int, workers: int, progress: Progress | bool | None
+    one: Callable[[int, Callable[[int], None]], None],
+    count: int,
+    workers: int,
+    progress: Progress | bool | None,
 ) -> None:
+    """Every trajectory, in threads (the compiled steps let go of the interpreter)."""
     meter = Meter(count, 0, progress)
-    if workers <= 1:
-        for i in range(count):
-            one(i)
-            meter.add()
-        return
-    with ThreadPoolExecutor(workers) as pool:
+    stop = threading.Event()
+
+    def on_step(step: int) -> None:
+        if stop.is_set():
+            raise _Stopped
+
+    with ThreadPoolExecutor(min(workers, count)) as pool:
         try:
-            for _ in pool.map(one, range(count)):
+            for _ in pool.map(lambda i: one(i, on_step), range(count)):
                 meter.add()
-        except BaseException:
+        except BaseException:  # Ctrl-C too: no thread computes on for nobody
+            stop.set()
             pool.shutdown(cancel_futures=True)
             raise
 

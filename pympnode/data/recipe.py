@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from math import inf
 from typing import Any
@@ -98,7 +98,10 @@ class Given:
 
 
 def trajectory(
-    recipe: Recipe, given: Given | None, index: int
+    recipe: Recipe,
+    given: Given | None,
+    index: int,
+    on_step: Callable[[int], None] | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
     """Position, velocity, mass, charge of one trajectory of a recipe, in its dtype."""
     system = system_of(recipe.system, recipe.dims)
@@ -128,6 +131,7 @@ def trajectory(
             accuracy=recipe.parameters["accuracy"],
             integrator=recipe.integrator,
             substeps=recipe.substeps,
+            on_step=on_step,
         )
     except (IntegrationFailed, InvalidData) as error:
         raise type(error)(
