@@ -15,14 +15,16 @@ class Meter:
     progress: called after each trajectory; True for a bar on the terminal (silent in a pipe).
     """
 
-    def __init__(self, total: int, done: int, progress: Progress | bool | None) -> None:
+    def __init__(
+        self, total: int, done: int, progress: Progress | bool | None, title: str = ""
+    ) -> None:
         self.total, self.before, self.done = total, done, done
         self.bar: Any = None
         self.report = progress if callable(progress) else None
         if progress is True:
             from tqdm.auto import tqdm
 
-            self.bar = tqdm(total=total, initial=done, unit="trajectory", disable=None)
+            self.bar = tqdm(desc=title, total=total, initial=done, unit="trajectory", disable=None)
         self.began = time.monotonic()
 
     def add(self) -> None:

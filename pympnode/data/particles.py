@@ -90,7 +90,8 @@ def simulate_particles(
         if charge is not None:
             charge[i] = own
 
-    _run(one, recipe.trajectories, workers or os.cpu_count() or 1, progress)
+    meter = Meter(recipe.trajectories, 0, progress, f"{recipe.system}, {in_words(recipe.bytes)}")
+    _run(one, meter, workers or os.cpu_count() or 1)
     return particle_schema.unpack_particles(
         position, velocity, mass, recipe.time, charge=charge, split=recipe.labels(),
         about=recipe.about(),
@@ -101,23 +102,17 @@ class _Stopped(Exception):
     """Raised in the threads when one of them, or the user, has ended the run."""
 
 
-def _run(
-    one: Callable[[int, Callable[[int], None]], None],
-    count: int,
-    workers: int,
-    progress: Progress | bool | None,
-) -> None:
+def _run(one: Callable[[int, Callable[[int], None]], None], meter: Meter, workers: int) -> None:
     """Every trajectory, in threads (the compiled steps let go of the interpreter)."""
-    meter = Meter(count, 0, progress)
     stop = threading.Event()
 
     def on_step(step: int) -> None:
         if stop.is_set():
             raise _Stopped
 
-    with ThreadPoolExecutor(min(workers, count)) as pool:
+    with ThreadPoolExecutor(min(workers, meter.total)) as pool:
         try:
-            for _ in pool.map(lambda i: one(i, on_step), range(count)):
+            for _ in pool.map(lambda i: one(i, on_step), range(meter.total)):
                 meter.add()
         except BaseException:  # Ctrl-C too: no thread computes on for nobody
             stop.set()

@@ -103,10 +103,14 @@ def _fill(
     building.mkdir(exist_ok=True)
     for left in [*building.glob(".*.part"), *folder.glob(".*.part")]:
         left.unlink()  # half-written by a run that was killed
+    for part in index.whole:  # killed between the index and the tidying up
+        for i in index.members(part):
+            _single(building, i).unlink(missing_ok=True)
     parts = [p for p in range(index.parts) if p not in index.whole]
     waiting = {p: {i for i in index.members(p) if not _single(building, i).exists()} for p in parts}
     jobs = [i for p in parts for i in sorted(waiting[p])]
-    meter = Meter(index.trajectories, index.trajectories - len(jobs), progress)
+    done = index.trajectories - len(jobs)
+    meter = Meter(index.trajectories, done, progress, f"{recipe.system}, {in_words(recipe.bytes)}")
     for part in [p for p in parts if not waiting[p]]:
         index = _finish(recipe, index, folder, part)
     for done in computed(folder, jobs, min(workers, max(len(jobs), 1))):
