@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -112,6 +115,32 @@ def test_same_bits_every_time(rng: np.random.Generator, monkeypatch: pytest.Monk
             value, gradient = compiled.loss_and_gradient(spec, theta, window)
             assert value == first[0]
             assert torch.equal(gradient, first[1])
+
+
+def test_leaves_the_threads_of_torch_alone() -> None:
+    """In a process of its own: numba's threads, once started, stay."""
+    code = """
+import torch
+torch.set_num_threads(1)
+from pympnode.engines.torch import compiled
+assert compiled.threads() == 1
+compiled._modules()
+from numba.np.ufunc import parallel
+assert not parallel._is_initialized
+assert torch.get_num_threads() == 1
+"""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+
+
+def test_numba_threads_are_an_upper_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    from numba import config
+
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    monkeypatch.setattr(config, "NUMBA_NUM_THREADS", 2)
+    assert compiled.threads() == 2
+    monkeypatch.setattr(config, "NUMBA_NUM_THREADS", 5)
+    assert compiled.threads() == 3
 
 
 def test_members_are_their_single_runs(

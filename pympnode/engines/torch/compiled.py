@@ -51,10 +51,14 @@ def supports(spec: ModelSpec) -> str | None:
 
 
 def threads() -> int:
-    """Threads to use: no more than torch and numba may, each by its own setting."""
-    import numba
+    """Threads to use: no more than torch may, nor than NUMBA_NUM_THREADS.
 
-    return max(1, min(torch.get_num_threads(), numba.get_num_threads()))
+    Not `numba.get_num_threads`, which starts numba's own threads and with them sets the number of
+    OpenMP threads of the whole process, torch's included.
+    """
+    from numba import config
+
+    return max(1, min(torch.get_num_threads(), config.NUMBA_NUM_THREADS))
 
 
 def loss_and_gradient(
