@@ -176,7 +176,7 @@ def test_message_norms_of_carried_messages(data: xr.Dataset) -> None:
     ds = data.assign(message=(dims, rng.normal(size=(3, 13, nodes, 2))))
     norm = np.linalg.norm(ds.message[1].values, axis=-1)
     ax = plotting.message_norms(ds, trajectory=1)
-    if nodes <= 10:
+    if nodes <= 7:
         drawn = lines(ax)
         assert len(drawn) == nodes
         np.testing.assert_allclose(drawn["node 0"], norm[:, 0])
@@ -197,7 +197,9 @@ def test_message_norms_of_emitted_messages_follow_from_the_model(result: pympnod
     w = model.weights
     hidden = np.tanh(x @ w["emit_layer_1_weight"].T + w["emit_layer_1_bias"])
     sent = hidden @ w["emit_layer_2_weight"].T + w["emit_layer_2_bias"]
-    np.testing.assert_allclose(lines(ax)["node 3"][4], np.linalg.norm(sent[3]), rtol=1e-5)
+    (image,) = of_kind(ax, QuadMesh)
+    norm = np.reshape(image.get_array(), (10, -1))  # node, time
+    np.testing.assert_allclose(norm[:, 4], np.linalg.norm(sent, axis=-1), rtol=1e-5)
 
 
 # ---- training, errors, comparison -------------------------------------------------------------
@@ -249,6 +251,30 @@ def test_error_by_degree_counts_every_node(data: xr.Dataset, guess: xr.Dataset) 
     if data.sizes["feature"] == 1:
         first = next(iter(lines(ax).values()))
         assert first[-1] > first[0]  # it was made to grow
+
+
+def test_observables_of_the_prediction_beside_the_true_ones(scores: xr.Dataset) -> None:
+    axes = plotting.observables(scores, trajectory=1)
+    names = [str(name) for name in scores.observable.values]
+    assert len(axes) == len(names)
+    for number, ax in enumerate(axes):
+        drawn = lines(ax)
+        np.testing.assert_allclose(drawn["true"], scores.observable_true[1, :, number])
+        np.testing.assert_allclose(drawn["predicted"], scores.observable_predicted[1, :, number])
+        assert names[number].replace("_", " ") in ax.get_ylabel()
+    with pytest.raises(InvalidData, match="observables"):
+        plotting.observables(scores.drop_vars("observable_true"))
+
+
+def test_members_are_thin_lines_and_no_rows_of_their_own(scores: xr.Dataset) -> None:
+    member = scores.sel(predictor=["model"])
+    two = [member.assign_coords(predictor=[f"member {i}"]) for i in range(2)]
+    both = xr.concat([scores, *two], dim="predictor", data_vars="all")
+    ax = plotting.error_over_time(both)
+    assert list(lines(ax)) == ["model", "persistence", "uncoupled", "members"]
+    assert len(ax.lines) == 5
+    rows = plotting.comparison({"ensemble": both}).get_yticklabels()
+    assert [text.get_text() for text in rows] == ["ensemble", "persistence", "uncoupled"]
 
 
 def test_comparison_has_a_row_a_model_and_the_baselines(scores: xr.Dataset) -> None:

@@ -18,6 +18,7 @@ KINDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "message-norms": ("message_norms", "ROLLOUT [MODEL]", ("trajectory",)),
     "training-curves": ("training_curves", "RUN or HISTORY", ()),
     "error-over-time": ("error_over_time", "EVALUATION", ("feature",)),
+    "observables": ("observables", "EVALUATION", ("trajectory",)),
     "error-by-degree": ("error_by_degree", "DATA ROLLOUT", ("feature",)),
     "comparison": ("comparison", "EVALUATION ...", ()),
     "graph": ("graph_state", "DATA", ("trajectory", "feature", "time", "layout")),
@@ -55,7 +56,7 @@ def plot(
       phase-portrait                        DATA [ROLLOUT]
       message-norms                         ROLLOUT [MODEL]
       training-curves                       RUN or HISTORY
-      error-over-time                       EVALUATION
+      error-over-time, observables          EVALUATION
       comparison                            EVALUATION ..., each FILE or NAME=FILE
       graph, grid, animation                DATA
 

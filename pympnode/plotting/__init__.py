@@ -21,6 +21,7 @@ _HOME = {
     "training_curves": "training_curves",
     "error_over_time": "errors",
     "error_by_degree": "errors",
+    "observables": "observables",
     "comparison": "comparisons",
     "graph_state": "graph_state",
     "grid_state": "grid_state",

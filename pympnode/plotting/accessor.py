@@ -25,7 +25,7 @@ _OF = {
         "animate",
     ),
     "message": ("message_norms",),
-    "loss": ("training_curves", "error_over_time"),
+    "loss": ("training_curves", "error_over_time", "observables"),
     "position": ("particle_trajectories", "conservation", "animate_particles", "hierarchy_of"),
 }
 

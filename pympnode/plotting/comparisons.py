@@ -77,7 +77,7 @@ def _rows(
         rows.append((str(name), values.sel(predictor="model").values.ravel(), colour))
     first = next(iter(evaluations.values()))
     for predictor in (str(p) for p in first["predictor"].values):
-        if predictor != "model":
+        if predictor != "model" and not predictor.startswith("member "):
             rows.append(
                 (predictor, first[variable].sel(predictor=predictor).values.ravel(), style.TRUTH)
             )

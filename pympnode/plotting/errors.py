@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import xarray as xr
 
 from ..errors import unknown_name
 from . import style
-from .selection import MEMBER, pair, require, values, view
+from .selection import pair, require, values, view
 
 LOOKS = {
     "model": (style.MODEL, "-"),
@@ -23,7 +24,7 @@ def error_over_time(evaluation: xr.Dataset, *, feature: str | None = None, ax: A
     """Root mean square error of a model and its baselines over time.
 
     ``evaluation``: what `pympnode.evaluate` returned. In z units over all features, or in the unit
-    of one ``feature``. Returns the axes.
+    of one ``feature``. The members of an ensemble are thin lines. Returns the axes.
     """
     fix = "pass what pympnode.evaluate(model, ds) returned"
     name = "rmse_time_z" if feature is None else "rmse_time"
@@ -38,17 +39,17 @@ def error_over_time(evaluation: xr.Dataset, *, feature: str | None = None, ax: A
     if ax is None:
         ax = style.new_axes()
     time = error["time"].values
-    spare = iter(style.PALETTE[1:])
+    spare = itertools.cycle(style.PALETTE[1:])
     for predictor in (str(p) for p in error["predictor"].values):
         one = error.sel(predictor=predictor)
+        if predictor.startswith("member "):
+            values = one.where(np.isfinite(one) & (one > 0)).values
+            name = "members" if predictor == "member 0" else "_member"
+            ax.plot(time, values, color=style.MODEL, linewidth=0.6, alpha=0.5, label=name)
+            continue
         colour, dashes = LOOKS.get(predictor) or (next(spare), "-")
         # The error of the given start is zero, which a logarithmic axis has no place for.
-        one = one.where(np.isfinite(one) & (one > 0))
-        if MEMBER in one.dims:
-            for member in one.transpose(MEMBER, "time").values:
-                ax.plot(time, member, color=colour, linewidth=0.6, alpha=0.4)
-            one = one.median(MEMBER)
-        shown = one.values
+        shown = one.where(np.isfinite(one) & (one > 0)).values
         marker = "o" if np.isfinite(shown).sum() == 1 else None
         ax.plot(time, shown, color=colour, linestyle=dashes, marker=marker, label=predictor)
     ax.set_yscale("log")

@@ -16,7 +16,7 @@ from .selection import MEMBER, position, require, states
 if TYPE_CHECKING:
     from ..model import Model
 
-MOST_LINES = 10
+MOST_LINES = len(style.PALETTE)
 
 
 def message_norms(
@@ -25,7 +25,7 @@ def message_norms(
     """Euclidean norm of every node's message over time, for one trajectory of a rollout.
 
     A model whose messages are ODE states leaves them in its rollout; one that emits messages,
-    g(x_j), does not, and is given as ``model`` (states of any dataset then serve). Lines up to 10
+    g(x_j), does not, and is given as ``model`` (states of any dataset then serve). Lines up to 7
     nodes, an image of node against time beyond. Of an ensemble the first member. Returns the
     axes. Raises `InvalidData` where there are no messages.
     """
