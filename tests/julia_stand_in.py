@@ -72,7 +72,9 @@ class Bridge:
     def loss(self, program: Any, *args: Any) -> float:
         return program.made().loss(args[0], batch(*args[1:]))
 
-    def rollout(self, program: Any, theta: Any, x0: Any, time: Any, *graph: Any, **inputs: Any) -> Any:
+    def rollout(
+        self, program: Any, theta: Any, x0: Any, time: Any, *graph: Any, **inputs: Any
+    ) -> Any:
         union, of = unnumber(*graph)
         rollout = program.made().rollout(
             theta, fortran(x0), union, np.asarray(time), graph_of=of, **given(inputs)
@@ -83,7 +85,9 @@ class Bridge:
         union, of = unnumber(*graph)
         return program.made().field(theta, fortran(z), union, graph_of=of, **given(inputs)).T
 
-    def simulate(self, system: str, x0: Any, time: Any, *graph: Any, **options: Any) -> dict[str, Any]:
+    def simulate(
+        self, system: str, x0: Any, time: Any, *graph: Any, **options: Any
+    ) -> dict[str, Any]:
         from pympnode.data.integrate import integrate
         from pympnode.systems.registry import get
 
@@ -187,7 +191,9 @@ def main(arguments: list[str]) -> None:
             os.kill(os.getpid(), 9)
 
         def raises(self, kind: str, text: str) -> None:
-            raise {"Refused": Refused, "InputError": type("InputError", (Exception,), {})}[kind](text)
+            raise {"Refused": Refused, "InputError": type("InputError", (Exception,), {})}[kind](
+                text
+            )
 
         def lasts(self, seconds: float) -> str:
             end = time.monotonic() + seconds

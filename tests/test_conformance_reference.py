@@ -50,7 +50,9 @@ def test_golden_fields(engine: Any, reference_dir: Path) -> None:
                 theta, data["field_z"], inputs["graph"], graph_of=inputs["graph_of"], u=u
             )
             # 1e-12 is a thousand roundings of a sum of 40 terms of order 1
-            np.testing.assert_allclose(slope, data["field_dz"], rtol=0, atol=1e-12, err_msg=path.name)
+            np.testing.assert_allclose(
+                slope, data["field_dz"], rtol=0, atol=1e-12, err_msg=path.name
+            )
 
 
 def test_golden_discrete_rollouts_losses_gradients(engine: Any, reference_dir: Path) -> None:
@@ -71,7 +73,10 @@ def test_golden_discrete_rollouts_losses_gradients(engine: Any, reference_dir: P
             assert abs(program.loss(theta, batch) - float(data["rk4_loss"])) < 1e-10, path.name
             for name, part in program.layout.unpack(gradient).items():
                 np.testing.assert_allclose(
-                    part, data[f"rk4_grad_{name}"], rtol=1e-10, atol=1e-10,
+                    part,
+                    data[f"rk4_grad_{name}"],
+                    rtol=1e-10,
+                    atol=1e-10,
                     err_msg=f"{path.name} {name}",
                 )
 
@@ -90,12 +95,20 @@ def test_golden_continuous_by_substeps(engine: Any, reference_dir: Path) -> None
             for name, part in program.layout.unpack(gradient).items():
                 expected = data[f"grad_{name}"]
                 np.testing.assert_allclose(
-                    part, expected, rtol=0, atol=1e-6 * max(1.0, np.abs(expected).max()),
+                    part,
+                    expected,
+                    rtol=0,
+                    atol=1e-6 * max(1.0, np.abs(expected).max()),
                     err_msg=f"{path.name} {name}",
                 )
 
 
-TRAJECTORIES = {"kuramoto": "kuramoto", "gene": "gene", "lorenz": "lorenz", "pendulum": "coupled_pendulum"}
+TRAJECTORIES = {
+    "kuramoto": "kuramoto",
+    "gene": "gene",
+    "lorenz": "lorenz",
+    "pendulum": "coupled_pendulum",
+}
 
 
 def test_golden_trajectories(engine: Any, reference_dir: Path) -> None:
@@ -143,7 +156,9 @@ def test_golden_adjoints_of_sciml(adjoint: str, reference_dir: Path) -> None:
             assert abs(value / float(data["loss"]) - 1) < 1e-7, path.name
             for name, part in program.layout.unpack(gradient).items():
                 expected = data[f"grad_{name}"]
-                limit = (1e-3 if adjoint == "backsolve" else 1e-5) * max(1.0, np.abs(expected).max())
+                limit = (1e-3 if adjoint == "backsolve" else 1e-5) * max(
+                    1.0, np.abs(expected).max()
+                )
                 np.testing.assert_allclose(
                     part, expected, rtol=0, atol=limit, err_msg=f"{path.name} {name}"
                 )
@@ -241,7 +256,9 @@ def test_an_asymmetric_array_keeps_its_axes(name: str) -> None:
     graph = Graph.single(np.array([0, 1]), np.array([1, 2]), 3)
     spec = ModelSpec(channels=4, message=2, hidden=5)
     theta = np.zeros(layout_of(spec).size)  # nothing moves: a rollout stays at its start
-    program = engine.bind(spec, [Arrays(x, np.arange(6.0), graph, np.zeros(2, np.int64))], dtype="float64")
+    program = engine.bind(
+        spec, [Arrays(x, np.arange(6.0), graph, np.zeros(2, np.int64))], dtype="float64"
+    )
     states = program.rollout(theta, x[:, 0], graph, np.arange(6.0)).state
     np.testing.assert_array_equal(states, np.broadcast_to(x[:, :1], shape))
     batch = Batch(np.array([1]), np.array([2]), 3)
@@ -251,7 +268,16 @@ def test_an_asymmetric_array_keeps_its_axes(name: str) -> None:
 
 @pytest.mark.parametrize("name", ENGINES[1:])
 @pytest.mark.parametrize(
-    "system", ["kuramoto", "kuramoto_controlled", "gene", "heat", "lorenz", "lorenz_diagonal", "coupled_pendulum"]
+    "system",
+    [
+        "kuramoto",
+        "kuramoto_controlled",
+        "gene",
+        "heat",
+        "lorenz",
+        "lorenz_diagonal",
+        "coupled_pendulum",
+    ],
 )
 def test_systems_agree_with_python(name: str, system: str) -> None:
     engine, kind = engine_under_test(name), get(system)

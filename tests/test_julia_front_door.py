@@ -56,8 +56,12 @@ def test_trained_in_one_engine_and_on_in_the_other(worker: Any, tmp_path: Path) 
     np.testing.assert_allclose(a.state, b.state, rtol=0, atol=1e-9)
     model.save(tmp_path / "model.nc")
     np.testing.assert_array_equal(pympnode.load(tmp_path / "model.nc").theta, model.theta)
-    more = pympnode.finetune(torch_model, nodes=4, engine="torch", **SMALL, **{**SHORT, "hidden": None})
-    back = pympnode.finetune(more.model, nodes=4, engine="julia", **SMALL, **{**SHORT, "hidden": None})
+    more = pympnode.finetune(
+        torch_model, nodes=4, engine="torch", **SMALL, **{**SHORT, "hidden": None}
+    )
+    back = pympnode.finetune(
+        more.model, nodes=4, engine="julia", **SMALL, **{**SHORT, "hidden": None}
+    )
     assert len(back.loaded) == len(model.weights)
     assert np.isfinite(back.best_loss)
 
@@ -66,7 +70,8 @@ def test_both_engines_train_to_the_same_weights(worker: Any) -> None:
     """The same loop, data and seed; after two epochs only rounding can have come between."""
     data = pympnode.simulate("kuramoto", nodes=4, topology="ring", engine="torch", **SMALL)
     thetas = [
-        pympnode.train(data=data, engine=engine, **SHORT).model.theta for engine in ("torch", "julia")
+        pympnode.train(data=data, engine=engine, **SHORT).model.theta
+        for engine in ("torch", "julia")
     ]
     np.testing.assert_allclose(thetas[1], thetas[0], rtol=0, atol=1e-9)
 
@@ -80,7 +85,12 @@ def test_ctrl_c_keeps_the_best_weights_and_the_worker(worker: Any, tmp_path: Pat
     threading.Timer(3.0, os.kill, (os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
         pympnode.train(
-            "kuramoto", nodes=4, topology="ring", engine="julia", run=tmp_path / "run", **SMALL,
+            "kuramoto",
+            nodes=4,
+            topology="ring",
+            engine="julia",
+            run=tmp_path / "run",
+            **SMALL,
             **{**SHORT, "epochs": 100_000},
         )
     assert worker.pid == pid and worker.call("ping") == {}

@@ -180,9 +180,7 @@ def test_status_without_julia() -> None:
     assert "pympnode julia install" in CliRunner().invoke(julia, ["status"]).output
 
 
-def test_install_records_and_status_shows(
-    monkeypatch: pytest.MonkeyPatch, record: Path
-) -> None:
+def test_install_records_and_status_shows(monkeypatch: pytest.MonkeyPatch, record: Path) -> None:
     from pympnode.engines.julia import install
 
     monkeypatch.setattr(install, "JuliaClient", lambda options: JuliaClient(options, COMMAND))
@@ -198,9 +196,7 @@ def test_install_records_and_status_shows(
     assert notices._notice is notices.standard
 
 
-def test_install_that_fails_leaves_no_record(
-    monkeypatch: pytest.MonkeyPatch, record: Path
-) -> None:
+def test_install_that_fails_leaves_no_record(monkeypatch: pytest.MonkeyPatch, record: Path) -> None:
     from pympnode.engines.julia import install
 
     monkeypatch.setattr(install, "JuliaClient", lambda options: JuliaClient(options, COMMAND))

@@ -28,8 +28,19 @@ def julia_files() -> list[Path]:
 # ---- a reader of Julia that knows strings, comments and blocks --------------------------------
 
 OPENERS = {
-    "function", "if", "for", "while", "begin", "let", "do", "try", "struct", "module", "quote",
-    "macro", "baremodule",
+    "function",
+    "if",
+    "for",
+    "while",
+    "begin",
+    "let",
+    "do",
+    "try",
+    "struct",
+    "module",
+    "quote",
+    "macro",
+    "baremodule",
 }
 TOKEN = re.compile(
     r'#=|"""|"|#[^\n]*|\'(?:\\.|[^\\\'\n])\'(?!\w)|[\[\](){}]|:?@?[A-Za-z_][\w!]*|.', re.DOTALL
@@ -170,7 +181,9 @@ def test_every_known_system_exists_in_julia() -> None:
     bridge = (julia_sources() / "src" / "bridge.jl").read_text(encoding="utf-8")
     systems = re.search(r"^const SYSTEMS = \((.+)\)", bridge, re.MULTILINE)[1]
     assert {f'"{name}"' for name in KNOWN.values()} == {s.strip() for s in systems.split(",")}
-    classes = {f"{type(get(n)).__module__.rsplit('.', 1)[1]}.{type(get(n)).__name__}" for n in names()}
+    classes = {
+        f"{type(get(n)).__module__.rsplit('.', 1)[1]}.{type(get(n)).__name__}" for n in names()
+    }
     assert set(KNOWN) <= classes
 
 
@@ -219,7 +232,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("wheel")
     made = subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(out)],
-        cwd=ROOT, capture_output=True, text=True,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
     )
     assert made.returncode == 0, made.stderr
     return next(out.glob("*.whl"))
@@ -241,7 +256,10 @@ def test_the_wheel_holds_the_julia_sources(wheel: Path, tmp_path: Path) -> None:
     )
     out = subprocess.run(
         [sys.executable, "-P", "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {code}"],
-        capture_output=True, text=True, cwd=tmp_path, check=True,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=True,
     )
     found, root = out.stdout.split()
     assert Path(found) == tmp_path / inside.rstrip("/") and Path(root) == tmp_path

@@ -30,6 +30,7 @@ def spec_together(spec: ModelSpec) -> ModelSpec:
         controls=spec.controls * spec.bodies,
         attributes=spec.attributes * spec.bodies,
         messages="zero",
+        coupling="mixed",
         message=0,
         bodies=1,
     )

@@ -186,8 +186,11 @@ class JuliaClient:
                 raise failures.of_start("", "", tail, self.log, self.options) from None
             if message["kind"] == "failed":
                 raise failures.of_start(
-                    message["type"], message["message"], message["trace"] + self._tail(),
-                    self.log, self.options,
+                    message["type"],
+                    message["message"],
+                    message["trace"] + self._tail(),
+                    self.log,
+                    self.options,
                 )
             if message["kind"] == "ready":
                 self.facts = message["facts"]

@@ -54,6 +54,4 @@ def status_command(start: bool, as_json: bool) -> None:
     for name, value in facts.items():
         click.echo(f"{name:<12} {value}")
     if not facts["installed"]:
-        click.echo("run `pympnode julia install` to let engine=\"auto\" use it")
-
-
+        click.echo('run `pympnode julia install` to let engine="auto" use it')

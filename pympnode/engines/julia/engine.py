@@ -78,9 +78,7 @@ class JuliaEngine:
                 atol=tolerance,
                 check=check,
             )
-        solution = solve(
-            self.client, system, x0, graph, parameters, times, tolerance, controls
-        )
+        solution = solve(self.client, system, x0, graph, parameters, times, tolerance, controls)
         return solution.check() if check else solution
 
     def bind(

@@ -25,13 +25,22 @@ def of_call(kind: str, message: str, trace: str, log: str) -> BaseException:
     if kind in ("OutOfMemoryError", "MemoryError"):
         return NotEnoughMemory("Julia ran out of memory", got=message, fix="use a smaller batch")
     return JuliaRuntimeError(
-        f"{kind}: {message}" if message else kind, fix=f"the whole trace: {log}", trace=trace, log=log
+        f"{kind}: {message}" if message else kind,
+        fix=f"the whole trace: {log}",
+        trace=trace,
+        log=log,
     )
 
 
 def of_death(code: int | None, log: str, tail: str) -> JuliaRuntimeError:
     """The exception for a worker that ended during a call."""
-    how = "ended" if code is None else f"ended by signal {-code}" if code < 0 else f"ended with {code}"
+    how = (
+        "ended"
+        if code is None
+        else f"ended by signal {-code}"
+        if code < 0
+        else f"ended with {code}"
+    )
     fix = "call again: a fresh process is started"
     if code == -9:
         fix += "; signal 9 often means that memory ran out"
@@ -53,12 +62,12 @@ def first_error(text: str) -> str:
     return ""
 
 
-def of_start(
-    kind: str, message: str, trace: str, log: str, options: JuliaOptions
-) -> PympnodeError:
+def of_start(kind: str, message: str, trace: str, log: str, options: JuliaOptions) -> PympnodeError:
     """The exception for a worker that could not start; the advice fits the user's options."""
     text = f"{kind}: {message}\n{trace}"
-    found: dict[str, Any] = {"got": f"{kind}: {message}"[:500] if kind else first_error(trace) or log}
+    found: dict[str, Any] = {
+        "got": f"{kind}: {message}"[:500] if kind else first_error(trace) or log
+    }
     if kind == "ModuleNotFoundError" and "juliacall" in message:
         found = {"got": "juliacall is not installed", "fix": NO_JULIACALL}
     elif any(w in text for w in ("Read-only file system", "PermissionError", "EACCES", "EROFS")):
@@ -78,8 +87,18 @@ def of_start(
             f"where there is a network with {PREFIX}DEPOT and {PREFIX}ENVIRONMENT on a shared disk, "
             "or copy these folders"
         )
-    elif any(w in text for w in ("could not find Julia", "URLError", "urlopen", "DownloadError",
-                                 "Could not resolve", "RequestError", "timed out")):
+    elif any(
+        w in text
+        for w in (
+            "could not find Julia",
+            "URLError",
+            "urlopen",
+            "DownloadError",
+            "Could not resolve",
+            "RequestError",
+            "timed out",
+        )
+    ):
         found["fix"] = (
             f"fetching needs a network; without one name your own: {PREFIX}EXECUTABLE=/path/to/julia "
             f"and {PREFIX}DEPOT, with {PREFIX}OFFLINE=yes"

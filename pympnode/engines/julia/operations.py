@@ -57,6 +57,12 @@ class Operations:
         values = {str(name): found[name] for name in found}
         return {n: v if isinstance(v, int) else str(v) for n, v in values.items()}
 
+    def cpu_seconds(self) -> float:
+        """CPU time of this process so far, all its threads."""
+        import time
+
+        return time.process_time()
+
     def environment(self, names: list[str]) -> dict[str, Any]:
         """Environment variables of this process, and the modules that it has loaded."""
         import os

@@ -165,8 +165,10 @@ class JuliaProgram:
                 got=f"{trajectory.min()} to {trajectory.max()}" if trajectory.size else "none",
                 allowed=f"0 to {total - 1}",
             )
-        if batch.horizon < 1 or np.any(start < 0) or np.any(
-            start + batch.horizon > self._steps[trajectory]
+        if (
+            batch.horizon < 1
+            or np.any(start < 0)
+            or np.any(start + batch.horizon > self._steps[trajectory])
         ):
             raise InvalidOption(
                 "a window reaches beyond its trajectory",

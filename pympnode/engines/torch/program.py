@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from ...models.spec import ModelSpec
 from ...schema import Arrays
 from ..base import Batch, Rollout
 from ..columns import Columns
+from ..together import alone, arrays_together, spec_together
 from . import eager
 from .window import Window, from_columns, to_columns
 
@@ -70,8 +70,8 @@ class TorchProgram:
         self._kernel = kernel
         self._dtype = DTYPES[dtype]
         # One neural ODE for all nodes is the family without messages on a single, larger node.
-        self._inner = _flattened(spec)
-        arrays = [_flatten(a) for a in arrays or []] if spec.family == "node" else arrays or []
+        self._inner = spec_together(spec)
+        arrays = [arrays_together(a) for a in arrays or []] if spec.family == "node" else arrays or []
         self._data = [_Bound(a, self._dtype, self.device) for a in arrays]
         sizes = [a.trajectories for a in arrays]
         self._first = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
@@ -177,7 +177,7 @@ class TorchProgram:
             x0 = x0.reshape(batch, 1, -1)
             u = None if u is None else u.reshape(*u.shape[:2], 1, -1)
             attribute = None if attribute is None else attribute.reshape(1, -1)
-            graph, of = _alone(), np.zeros(batch, np.int64)
+            graph, of = alone(), np.zeros(batch, np.int64)
         columns = Columns.arrange(graph, of)
         control = None
         if u is not None:
@@ -245,39 +245,3 @@ class TorchProgram:
             data.dt[start[0] : start[0] + horizon],
             scale,
         )
-
-
-def _alone() -> Graph:
-    return Graph.single(np.zeros(0, np.int64), np.zeros(0, np.int64), 1)
-
-
-def _flattened(spec: ModelSpec) -> ModelSpec:
-    if spec.family != "node":
-        return spec
-    return spec.replace(
-        family="mpnode",
-        channels=spec.channels * spec.bodies,
-        controls=spec.controls * spec.bodies,
-        attributes=spec.attributes * spec.bodies,
-        messages="zero",
-        coupling="mixed",
-        message=0,
-        bodies=1,
-    )
-
-
-def _flatten(arrays: Arrays) -> Arrays:
-    def together(values: Any) -> Any:
-        return None if values is None else values.reshape(*values.shape[:2], 1, -1)
-
-    attribute = None if arrays.attribute is None else arrays.attribute.reshape(1, -1)
-    zeros = np.zeros(arrays.trajectories, dtype=np.int64)
-    return Arrays(
-        together(arrays.x),
-        arrays.time,
-        _alone(),
-        zeros,
-        together(arrays.u),
-        attribute,
-        together(arrays.mask),
-    )
