@@ -1,0 +1,152 @@
+"""Edge and node networks of particle models, as functions of named weights.
+
+The first layer of an edge network is linear in what its sender and its receiver know, so it goes over
+the nodes, and edges gather its result: the same sum as over edges, in a fraction of the work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear, softplus
+
+from pympnode.graphs.box import Box
+from pympnode.models.particle_spec import ParticleScales, ParticleSpec
+
+
+class EdgeSum(Protocol):
+    """Sums of a two-layer network over the edges that end in each receiver."""
+
+    def __call__(
+        self,
+        first: Tensor,
+        second: Tensor,
+        geometry: Tensor,
+        geometry_weight: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        sender: Tensor,
+        receiver: Tensor,
+        activation: Callable[[Tensor], Tensor],
+    ) -> Tensor:
+        """(receiver node, width): sum over edges e of act(W act(first[s] + second[r] + G g_e) + b).
+
+        first (sender node, width), second (receiver node, width), geometry g (edge, function).
+        """
+
+
+def plain_edge_sum(
+    first: Tensor,
+    second: Tensor,
+    geometry: Tensor,
+    geometry_weight: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    sender: Tensor,
+    receiver: Tensor,
+    activation: Callable[[Tensor], Tensor],
+) -> Tensor:
+    """`EdgeSum` in plain torch: differentiable as often as one likes."""
+    inner = linear(geometry, geometry_weight)
+    inner = inner + first.index_select(0, sender) + second.index_select(0, receiver)
+    message = activation(linear(activation(inner), weight, bias))
+    empty = message.new_zeros(second.shape[0], message.shape[1])
+    return empty.index_add(0, receiver, message)
+
+
+@dataclass(frozen=True, eq=False)
+class Networks:
+    """The networks of one model with its weights at hand.
+
+    ``step`` is the length of the time step, told to the networks where the model wants it.
+    ``edge_sum`` does the work over edges.
+    """
+
+    spec: ParticleSpec
+    scales: ParticleScales
+    weights: dict[str, Tensor]
+    box: Box
+    step: float
+    edge_sum: EdgeSum = field(default=plain_edge_sum)
+
+    def activation(self, x: Tensor) -> Tensor:
+        """ReLU, or Softplus where second derivatives are needed (HOGN)."""
+        return softplus(x) if self.spec.family == "hogn" else torch.relu(x)
+
+    def geometry(self, difference: Tensor) -> Tensor:
+        """Functions (edge, function) of a difference of positions (edge, axis)."""
+        d = self.box.displacement(difference)
+        if self.spec.inputs == "plain":
+            return d
+        scales = self.scales
+        r = (d * d).sum(1, keepdim=True).add(1e-12).sqrt()
+        parts = [d / scales.length, d / (r + scales.near), torch.log(r + scales.near)]
+        parts += [c / (r + c) for c in scales.lengths]
+        return torch.cat(parts, 1)
+
+    def edges(
+        self,
+        name: str,
+        sender_values: Tensor,
+        receiver_values: Tensor,
+        geometry: Tensor,
+        sender: Tensor,
+        receiver: Tensor,
+        *,
+        swapped: bool = False,
+    ) -> Tensor:
+        """Messages of the edge network ``name`` summed at the receivers.
+
+        ``swapped``: the network was trained with the receiver's values in the first columns (the
+        published complete graph); ``geometry`` is then of receiver minus sender.
+        """
+        w = self.weights
+        matrix, bias = w[f"{name}_1_weight"], w[f"{name}_1_bias"]
+        ds, dr = sender_values.shape[1], receiver_values.shape[1]
+        if swapped:
+            of_receiver, of_sender = matrix[:, :dr], matrix[:, dr : dr + ds]
+        else:
+            of_sender, of_receiver = matrix[:, :ds], matrix[:, ds : ds + dr]
+        width = self.spec.geometry
+        of_geometry = matrix[:, ds + dr : ds + dr + width]
+        if self.spec.tells_step:
+            bias = bias + self.step * matrix[:, -1]
+        return self.edge_sum(
+            linear(sender_values, of_sender),
+            linear(receiver_values, of_receiver, bias),
+            geometry,
+            of_geometry,
+            w[f"{name}_2_weight"],
+            w[f"{name}_2_bias"],
+            sender,
+            receiver,
+            self.activation,
+        )
+
+    def node(self, name: str, own: Tensor, summed: Tensor) -> Tensor:
+        """A node network of own values and summed messages."""
+        w = self.weights
+        matrix, bias = w[f"{name}_1_weight"], w[f"{name}_1_bias"]
+        if self.spec.tells_step:
+            bias = bias + self.step * matrix[:, -1]
+            matrix = matrix[:, :-1]
+        x = self.activation(linear(torch.cat([own, summed], 1), matrix, bias))
+        for number in (2, 3):
+            x = self.activation(linear(x, w[f"{name}_{number}_weight"], w[f"{name}_{number}_bias"]))
+        return x
+
+    def whole(self, nodes: Tensor, edges: Tensor) -> Tensor:
+        """H (set,) of node and edge sums (set, width)."""
+        w = self.weights
+        x = torch.cat([nodes, edges], 1)
+        for number in (1, 2):
+            x = softplus(linear(x, w[f"global_{number}_weight"], w[f"global_{number}_bias"]))
+        return linear(x, w["out_weight"], w["out_bias"])[:, 0]
+
+    def out(self, nodes: Tensor) -> Tensor:
+        """The last, linear layer."""
+        return linear(nodes, self.weights["out_weight"], self.weights["out_bias"])

@@ -1,0 +1,195 @@
+"""ParticleSpec: what a particle model is, and ParticleScales: the units its inputs are given in."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from ..errors import InvalidOption, unknown_name
+
+Family = Literal["deltagn", "hogn"]
+Join = Literal["complete", "nearest", "hierarchy"]
+Behaviour = Literal["corrected", "published"]
+Inputs = Literal["scaled", "plain"]
+Integrator = Literal["rk4", "euler"]
+
+# The names under which models are asked for: (family, how particles are joined).
+MODELS: dict[str, tuple[Family, Join]] = {
+    "deltagn": ("deltagn", "complete"),
+    "hogn": ("hogn", "complete"),
+    "nearest_deltagn": ("deltagn", "nearest"),
+    "hierarchical_deltagn": ("deltagn", "hierarchy"),
+    "hierarchical_hogn": ("hogn", "hierarchy"),
+}
+GEOMETRY_LENGTHS = 3  # lengths c of the features c / (r + c)
+
+
+@dataclass(frozen=True)
+class ParticleSpec:
+    """A learned time step of particles (Martinkus, Lucchi, Perraudin, AAAI 2021).
+
+    ``family="deltagn"`` predicts the change of the state over one step; ``"hogn"`` a Hamiltonian,
+    whose equations are integrated by ``integrator`` over the step. ``join`` says who talks to whom:
+    everyone ("complete"), the ``neighbours`` nearest ("nearest"), or through cells ("hierarchy",
+    ``levels`` None: round(log4 N)). Edge networks have two layers, node networks three, of widths
+    ``edge_width``, ``node_width`` (also what cells pass upwards), ``global_width`` (HOGN).
+
+    ``inputs="plain"``: mass, (charge,) velocity and raw displacements, and the step as a number, as
+    published. ``"scaled"`` (DeltaGN only): displacements in several functions of distance, values
+    in units of their spread (`ParticleScales`); the network predicts the velocity change in units of
+    its spread, and positions move by the mean of the old and the new velocity.
+
+    ``behaviour="published"`` repeats the published code where it is wrong: the samples of a batch
+    share one global sum (hierarchical HOGN), cells do not move within a step and pass no gradient
+    from the upper levels' positions, a cell whose particle crosses the border is averaged across the
+    box, the complete graph sums at the sender, a rollout averages the charges of a cell.
+
+    ``conserve_momentum`` (DeltaGN): the change of the mean momentum is taken out of every step.
+    """
+
+    family: Family = "deltagn"
+    join: Join = "hierarchy"
+    dims: int = 2
+    charged: bool = False
+    edge_width: int = 150
+    node_width: int = 100
+    global_width: int = 100
+    neighbours: int = 15
+    levels: int | None = None
+    behaviour: Behaviour = "corrected"
+    inputs: Inputs = "plain"
+    integrator: Integrator = "rk4"
+    conserve_momentum: bool = False
+
+    def __post_init__(self) -> None:
+        for name, allowed in _NAMES.items():
+            if getattr(self, name) not in allowed:
+                raise unknown_name(name, getattr(self, name), allowed)
+        if self.dims not in (2, 3):
+            raise InvalidOption("particles live in 2 or 3 dimensions", got=self.dims)
+        for name in ("edge_width", "node_width", "global_width", "neighbours"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise InvalidOption(f"{name} must be a whole number", got=value, allowed=">= 1")
+        if self.family == "hogn" and self.inputs == "scaled":
+            raise InvalidOption(
+                "a Hamiltonian network takes plain inputs",
+                got='inputs="scaled"',
+                allowed='inputs="plain"',
+            )
+        if self.family == "hogn" and self.conserve_momentum:
+            raise InvalidOption(
+                "conserve_momentum belongs to DeltaGN", got="a HOGN", fix="leave it out"
+            )
+
+    @property
+    def name(self) -> str:
+        """The name of the model, as in `MODELS`."""
+        pair = (self.family, self.join)
+        names = [name for name, value in MODELS.items() if value == pair]
+        return names[0] if names else f"{self.join}_{self.family}"
+
+    @property
+    def hierarchical(self) -> bool:
+        return self.join == "hierarchy"
+
+    @property
+    def base(self) -> int:
+        """Width of what is known of a node beside its position: mass, (charge,) velocity."""
+        return 1 + int(self.charged) + self.dims
+
+    @property
+    def geometry(self) -> int:
+        """Number of functions of a displacement that an edge network takes."""
+        return self.dims if self.inputs == "plain" else 2 * self.dims + 1 + GEOMETRY_LENGTHS
+
+    @property
+    def tells_step(self) -> bool:
+        """Whether the length of the step is an input of edge and node networks."""
+        return self.family == "deltagn" and self.inputs == "plain"
+
+    @property
+    def outputs(self) -> int:
+        """Width of the last layer: a Hamiltonian, a state change, or a velocity change."""
+        if self.family == "hogn":
+            return 1
+        return self.dims * (2 if self.inputs == "plain" else 1)
+
+    def replace(self, **changes: object) -> ParticleSpec:
+        """A copy with some fields changed."""
+        return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
+
+    def as_dict(self) -> dict[str, object]:
+        """Fields as plain values, for files."""
+        return {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, object]) -> ParticleSpec:
+        """The inverse of `as_dict`; unknown fields are refused."""
+        known = {f.name for f in dataclasses.fields(cls)}
+        for name in values:
+            if name not in known:
+                raise unknown_name("model option", name, sorted(known))
+        return cls(**values)  # type: ignore[arg-type]
+
+    @classmethod
+    def named(cls, name: str, **options: object) -> ParticleSpec:
+        """The model of that name (`MODELS`). Raises UnknownName."""
+        if name not in MODELS:
+            raise unknown_name("particle model", name, MODELS)
+        family, join = MODELS[name]
+        return cls.from_dict({"family": family, "join": join, **options})
+
+
+@dataclass(frozen=True)
+class ParticleScales:
+    """Units of scaled inputs, in the units of the data; fitted on the training part.
+
+    ``length`` divides displacements (the mean spacing of particles); ``near`` softens d / (r + near)
+    and log(r + near); ``lengths`` c of c / (r + c); ``mass``, ``charge``, ``velocity`` typical
+    values; ``change`` the spread of the velocity change over one step.
+    """
+
+    length: float = 1.0
+    near: float = 0.2
+    lengths: tuple[float, float, float] = (0.3, 1.0, 3.0)
+    mass: float = 1.0
+    charge: float = 1.0
+    velocity: float = 1.0
+    change: float = 1.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "lengths", tuple(float(c) for c in self.lengths))
+        for name in ("length", "near", "mass", "charge", "velocity", "change"):
+            if not getattr(self, name) > 0:
+                raise InvalidOption(f"the scale {name} must be positive", got=getattr(self, name))
+
+    def as_dict(self) -> dict[str, object]:
+        """Plain values, for files."""
+        return dataclasses.asdict(self) | {"lengths": list(self.lengths)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, object]) -> ParticleScales:
+        """The inverse of `as_dict`."""
+        return cls(**values)  # type: ignore[arg-type]
+
+    @classmethod
+    def geometry(cls, softening: float, spacing: float) -> ParticleScales:
+        """Lengths from the physics: softening at the near end, mean spacing at the far end.
+
+        Between 1.5 softening lengths (where a softened force is steepest) and 0.87 spacings (where
+        it is spread evenly), and their geometric mean: .3, .95, 3 in the published data.
+        """
+        near = max(softening, 0.01 * spacing)
+        low, high = 1.5 * near, max(0.866 * spacing, 3 * near)
+        return cls(length=spacing, near=near, lengths=(low, (low * high) ** 0.5, high))
+
+
+_NAMES: dict[str, tuple[str, ...]] = {
+    "family": get_args(Family),
+    "join": get_args(Join),
+    "behaviour": get_args(Behaviour),
+    "inputs": get_args(Inputs),
+    "integrator": get_args(Integrator),
+}
