@@ -129,7 +129,7 @@ function discrete_gradient!(gradient, p::Program{T}, theta, s::Share, horizon, s
     W = weights(p.spec, theta)
     calls = calls_of(p.spec, horizon)
     todo = parts(p, s, horizon)
-    spaces = [workspace(p, sample_count(p, part), horizon, calls, i <= Threads.nthreads() ? i : 1)
+    spaces = [workspace(p, sample_count(p, part), horizon, calls, mod1(i, Threads.nthreads()))
               for (i, part) in enumerate(todo)]
     done = each_part(todo) do i
         w = Window(p.data[s.dataset], p.spec, todo[i].which, todo[i].start, horizon, scale)
@@ -176,6 +176,7 @@ end
 
 "The Lux layer of some graphs, kept, with its state."
 function kept_field(p::Program{T}, topology) where {T}
+    length(p.fields) > 8 && empty!(p.fields)
     return get!(p.fields, topology) do
         f = field(p.spec, topology, T)
         (f, Lux.testmode(Lux.initialstates(MersenneTwister(0), f)))

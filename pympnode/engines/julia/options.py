@@ -81,6 +81,8 @@ class JuliaOptions:
         env["PYTHON_JULIACALL_STARTUP_FILE"] = "no"
         env["PYTHON_JULIACALL_AUTOLOAD_IPYTHON_EXTENSION"] = "no"
         env.setdefault("JULIA_CONDAPKG_BACKEND", "Null")
+        # Products of narrow matrices: Julia's threads share the batch, BLAS keeps to one each.
+        env.setdefault("OPENBLAS_NUM_THREADS", "1")
         if self.offline:
             env["PYTHON_JULIAPKG_OFFLINE"] = "yes"
             env["JULIA_PKG_OFFLINE"] = "true"
