@@ -14,6 +14,7 @@ from .errors import InvalidOption, unknown_name
 from .model import Model
 from .model import load as load_model
 from .result import Result
+from .storage import as_dataset
 
 StartModel = Model | Result | str | os.PathLike[str]
 
@@ -152,10 +153,10 @@ def train(
         ``aggregation``, ``messages``, ``coupling``, ``first_message``, ``solver``, ``substeps``: see
         `pympnode.models.spec.ModelSpec`; what is not given comes from the preset or from ``start``.
     Run: ``batch_size``, ``learning_rate``; ``members`` trains an ensemble of that many, side by side
-        from different weights and batches: history, weights and rollouts have a dim "member"; ``engine`` ("auto", "torch"), ``kernel`` ("auto",
-        "numba", "torch", "eager"), ``device`` ("auto", "cpu", "cuda"), ``dtype`` ("float32",
-        "float64"); ``missing="mask"`` takes NaN in `state` as missing; ``normalisation`` "keep" or
-        "refit" when there is a start.
+        from different weights and batches: history, weights and rollouts have a dim "member";
+        ``engine`` ("auto", "torch", "julia"), ``kernel`` ("auto", "numba", "torch", "eager"),
+        ``device`` ("auto", "cpu", "cuda"), ``dtype`` ("float32", "float64"); ``missing="mask"`` takes
+        NaN in `state` as missing; ``normalisation`` "keep" or "refit" when there is a start.
     Returns: a `Result` with the model, the history and how it ended.
     Raises: `PympnodeError` children that say got, allowed, fix; KeyboardInterrupt in a script.
     """
@@ -194,6 +195,9 @@ def train(
             seed=seed,
             noise=noise,
             split=split,
+            control=None,
+            tolerance=1e-8,
+            engine=engine,
         )
     if simulation and _body(system) == "particle":
         raise InvalidOption(
@@ -203,10 +207,13 @@ def train(
             fix="simulate particles with pympnode.simulate, or train a networked system",
         )
     from .fitting import fit
+    from .simulation import simulate_network
 
+    many = data if isinstance(data, list | tuple) else [data]
+    datasets = [simulate_network(**simulation)] if simulation else [as_dataset(d) for d in many]
     start_model = None if start is None else as_model(start)
     return fit(
-        data,
+        datasets,
         simulation,
         spec={name: value for name, value in given.items() if value is not None},
         start=start_model,
@@ -410,15 +417,6 @@ def as_model(start: Any) -> Model:
         allowed="Model, Result, str, Path",
         fix="pass result, result.model, or the path given to model.save",
     )
-
-
-def as_dataset(data: Any) -> xr.Dataset:
-    """The dataset meant by a Dataset or a path."""
-    if isinstance(data, str | os.PathLike):
-        from .storage import read_netcdf
-
-        return read_netcdf(data)
-    return data
 
 
 def _particles(system: str, network: Mapping[str, Any], options: dict[str, Any]) -> xr.Dataset:

@@ -33,7 +33,7 @@ logger = logging.getLogger("pympnode.training")
 
 
 def fit(
-    data: Any,
+    datasets: list[xr.Dataset],
     simulation: dict[str, Any],
     *,
     spec: dict[str, Any],
@@ -53,7 +53,8 @@ def fit(
     system: Any,
     members: int = 1,
 ) -> Result:
-    """Train as `pympnode.train` says; ``simulation`` is empty for given data."""
+    """Train as `pympnode.train` says; ``simulation``, the keywords that made the data, is empty for
+    given data."""
     if not isinstance(members, int) or isinstance(members, bool) or members < 1:
         raise InvalidOption("an ensemble has at least one member", got=members, allowed=">= 1")
     choice = preset(preset_name)
@@ -61,8 +62,7 @@ def fit(
     if normalisation not in ("keep", "refit"):
         raise unknown_name("normalisation", normalisation, ("keep", "refit"))
     chosen, why = engines.choose(engine)
-    datasets = _datasets(data, simulation)
-    if isinstance(system, str) and data is not None:
+    if isinstance(system, str) and not simulation:
         datasets = [schema.with_record(ds, system=system) for ds in datasets]
     kept = None
     if start is not None and normalisation == "keep":
@@ -163,15 +163,6 @@ def _config(
         given["time_budget"] = seconds(given["time_budget"])
     base = choice.run if fresh else {**choice.run, **choice.finetune}
     return TrainConfig(**{**base, **given, "preset": name, "seed": seed})
-
-
-def _datasets(data: Any, simulation: Mapping[str, Any]) -> list[xr.Dataset]:
-    from ._api import as_dataset, simulate
-
-    if data is None:
-        return [simulate(**simulation)]
-    many = data if isinstance(data, list | tuple) else [data]
-    return [as_dataset(each) for each in many]
 
 
 def _spec(

@@ -48,20 +48,20 @@ class Result:
         if not self.simulation:
             assert self.held_out is not None
             return self.held_out
-        from ._api import simulate
+        from .simulation import simulate_network
 
         wanted = dict(self.simulation)
         wanted["trajectories"] = trajectories
         # Far from the seeds people type, and another one for each run.
         wanted["seed"] = 1_000_003 + int(self.simulation["seed"]) if seed is None else seed
         wanted["noise"] = 0.0
-        return simulate(**wanted)
+        return simulate_network(**wanted)
 
     def evaluate(self, trajectories: int = 100, seed: int | None = None) -> xr.Dataset:
         """Errors on `test_set` (see `pympnode.evaluate`)."""
-        from ._api import evaluate
+        from .evaluation.metrics import evaluate_model
 
-        return evaluate(
+        return evaluate_model(
             self.model, self.test_set(trajectories, seed), system=self.simulation.get("system")
         )
 
