@@ -1,0 +1,276 @@
+"""Particle models as they should be: derivatives, symmetries, samples that do not meet."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from pympnode.engines.torch.particles import hamiltonian
+from pympnode.engines.torch.particles.program import ParticleProgram, Target
+from pympnode.errors import InvalidData, InvalidOption, UnknownName
+from pympnode.graphs.box import Box
+from pympnode.models.particle_layout import particle_layout_of
+from pympnode.models.particle_spec import MODELS, ParticleScales, ParticleSpec
+
+BOX = Box(30.0)
+SMALL = {"edge_width": 12, "node_width": 10, "global_width": 9}
+DELTA = [(name, inputs) for name in MODELS if "delta" in name for inputs in ("plain", "scaled")]
+ALL = [*DELTA, ("hogn", "plain"), ("hierarchical_hogn", "plain")]
+
+
+def made(name, inputs="plain", *, seed=0, levels=3, **options):
+    spec = ParticleSpec.named(
+        name, inputs=inputs, levels=levels if "hier" in name else None, **{**SMALL, **options}
+    )
+    scales = ParticleScales(length=3.0, velocity=0.6, change=0.05)
+    theta = particle_layout_of(spec).initial(np.random.default_rng(seed))
+    return ParticleProgram(spec, scales, 0.01, dtype="float64", device="cpu"), theta
+
+
+def states(rng, sets=1, count=40, charged=False):
+    x = rng.uniform(-BOX.side / 2, BOX.side / 2, (sets, count, 2))
+    v = rng.uniform(-1, 1, (sets, count, 2))
+    mass = rng.uniform(0.5, 1.5, (sets, count))
+    charge = rng.uniform(-1, 1, (sets, count)) if charged else None
+    return x, v, mass, charge
+
+
+def step(program, theta, x, v, mass, charge=None, box=BOX):
+    batch = program.batch(x, v, mass, charge, box)
+    weights = program.weights(theta)
+    out = program.next_state(weights, batch, program.graph(batch), training=False)
+    return tuple(part.reshape(x.shape).numpy() for part in out)
+
+
+def same(a, b, box=BOX):
+    np.testing.assert_allclose(box.displacement(a[0] - b[0]), 0, atol=1e-12)
+    np.testing.assert_allclose(a[1], b[1], rtol=0, atol=1e-12)
+
+
+# ---- sizes --------------------------------------------------------------------------------------
+
+
+def test_published_widths_have_the_published_number_of_weights() -> None:
+    sizes = {name: particle_layout_of(ParticleSpec.named(name)).size for name in MODELS}
+    assert sizes == {
+        "deltagn": 60_254,
+        "nearest_deltagn": 60_254,
+        "hogn": 94_901,
+        "hierarchical_deltagn": 285_604,
+        "hierarchical_hogn": 319_501,
+    }
+
+
+# ---- what mathematics promises -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["hogn", "hierarchical_hogn"])
+@pytest.mark.parametrize("charged", [False, True])
+def test_the_flow_is_the_derivative_of_the_hamiltonian(rng, name, charged) -> None:
+    program, theta = made(name, charged=charged)
+    batch = program.batch(*states(rng, charged=charged), BOX)
+    net, graph = program.networks(program.weights(theta), BOX), program.graph(batch)
+    x, p = batch.position, batch.velocity * batch.mass[:, None]
+    dx, dp, _ = hamiltonian.flow(net, batch, x, p, graph, differentiable=False)
+
+    def energy(x, p):
+        with torch.no_grad():
+            return hamiltonian.hamiltonian(net, batch, x, p, graph).item()
+
+    h = 1e-5  # central differences: error h^2 H''' plus rounding 1e-16 H / h
+    for place in [(0, 0), (7, 1), (23, 0), (39, 1)]:
+        shift = torch.zeros_like(x)
+        shift[place] = h
+        slope_x = (energy(x + shift, p) - energy(x - shift, p)) / (2 * h)
+        slope_p = (energy(x, p + shift) - energy(x, p - shift)) / (2 * h)
+        assert slope_x == pytest.approx(-dp[place].item(), abs=1e-7, rel=1e-6)
+        assert slope_p == pytest.approx(dx[place].item(), abs=1e-7, rel=1e-6)
+
+
+def test_published_cells_do_not_pass_the_whole_derivative(rng) -> None:
+    """The published forces are not those of the energy as cells really move; ours are."""
+    forces = {}
+    for behaviour in ("published", "corrected"):
+        program, theta = made("hierarchical_hogn", behaviour=behaviour)
+        batch = program.batch(*states(np.random.default_rng(1)), BOX)
+        net, graph = program.networks(program.weights(theta), BOX), program.graph(batch)
+        p = batch.velocity * batch.mass[:, None]
+        forces[behaviour] = hamiltonian.flow(
+            net, batch, batch.position, p, graph, differentiable=False
+        )
+    published, corrected = forces["published"], forces["corrected"]
+    torch.testing.assert_close(published[2], corrected[2], rtol=1e-12, atol=1e-12)  # H
+    torch.testing.assert_close(published[0], corrected[0], rtol=1e-10, atol=1e-12)  # dH/dp
+    assert (published[1] - corrected[1]).abs().max() > 1e-5
+
+
+def test_a_cell_stays_whole_when_its_particle_crosses_the_border() -> None:
+    """H is continuous where a particle passes the border within a step."""
+    rng = np.random.default_rng(3)
+    x, v, mass, _ = states(rng)
+    x[0, 0] = [BOX.side / 2 - 1e-6, 0.1]
+    x[0, 1] = [BOX.side / 2 - 0.3, 0.2]
+    jump = {}
+    for behaviour in ("corrected", "published"):
+        program, theta = made("hierarchical_hogn", behaviour=behaviour)
+        batch = program.batch(x, v, mass, None, BOX)
+        net, graph = program.networks(program.weights(theta), BOX), program.graph(batch)
+        after = batch.position.clone()
+        after[0, 0] += 2e-6
+        p = batch.velocity * batch.mass[:, None]
+        with torch.no_grad():
+            values = [
+                hamiltonian.hamiltonian(net, batch, y, p, graph).item()
+                for y in (batch.position, BOX.wrap(after))
+            ]
+        jump[behaviour] = abs(values[1] - values[0])
+    assert jump["corrected"] < 1e-5 < jump["published"]
+
+
+@pytest.mark.parametrize(("name", "inputs"), ALL)
+def test_gradients_equal_finite_differences(rng, name, inputs) -> None:
+    program, theta = made(name, inputs)
+    x, v, mass, _ = states(rng, count=30)
+    batch = program.batch(x, v, mass, None, BOX)
+    far = program.batch(x + 0.01, v + 0.05, mass, None, BOX)
+    target = Target(far.position, far.velocity)
+    value, gradient = program.loss_and_gradient(theta, batch, target)
+    assert value == pytest.approx(program.loss(theta, batch, target), rel=1e-12)
+    h = 1e-6
+    for number in range(3):
+        direction = np.random.default_rng(number).standard_normal(theta.size)
+        direction /= np.linalg.norm(direction)
+        slope = program.loss(theta + h * direction, batch, target)
+        slope = (slope - program.loss(theta - h * direction, batch, target)) / (2 * h)
+        assert slope == pytest.approx(gradient @ direction, rel=1e-4, abs=1e-9)
+
+
+@pytest.mark.parametrize(("name", "inputs"), ALL)
+def test_a_sample_does_not_feel_the_others_of_its_batch(rng, name, inputs) -> None:
+    program, theta = made(name, inputs)
+    x, v, mass, _ = states(rng, sets=3)
+    together = step(program, theta, x, v, mass)
+    for i in range(3):
+        alone = step(program, theta, x[i : i + 1], v[i : i + 1], mass[i : i + 1])
+        same([part[i : i + 1] for part in together], alone)
+
+
+def test_published_samples_do_feel_each_other(rng) -> None:
+    program, theta = made("hierarchical_hogn", behaviour="published")
+    x, v, mass, _ = states(rng, sets=2)
+    together = step(program, theta, x, v, mass)
+    alone = step(program, theta, x[:1], v[:1], mass[:1])
+    assert np.abs(together[1][:1] - alone[1]).max() > 1e-9
+
+
+# ---- symmetries ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "inputs"), ALL)
+def test_order_of_particles_does_not_matter(rng, name, inputs) -> None:
+    program, theta = made(name, inputs)
+    x, v, mass, _ = states(rng)
+    order = rng.permutation(x.shape[1])
+    before = step(program, theta, x, v, mass)
+    after = step(program, theta, x[:, order], v[:, order], mass[:, order])
+    same([part[:, order] for part in before], after)
+
+
+@pytest.mark.parametrize(("name", "inputs"), ALL)
+def test_a_shift_shifts_the_prediction(rng, name, inputs) -> None:
+    """By anything without cells; with them by whole cells of the coarsest level."""
+    program, theta = made(name, inputs)
+    x, v, mass, _ = states(rng)
+    shift = BOX.side / 4 * np.array([1, 2]) if "hier" in name else np.array([1.234, -17.7])
+    before = step(program, theta, x, v, mass)
+    after = step(program, theta, BOX.wrap(x + shift), v, mass)
+    same((before[0] + shift, before[1]), after)
+
+
+@pytest.mark.parametrize("name", ["deltagn", "nearest_deltagn", "hierarchical_deltagn"])
+def test_a_quarter_turn_is_learned_not_built_in(rng, name) -> None:
+    """A turned graph is the same graph, but weights know the axes: augmentation is what helps."""
+    program, theta = made(name)
+    x, v, mass, _ = states(rng)
+
+    def turned(a):
+        return np.stack([-a[..., 1], a[..., 0]], -1)
+
+    first = program.graph(program.batch(x, v, mass, None, BOX))
+    second = program.graph(program.batch(turned(x), turned(v), mass, None, BOX))
+
+    def pairs(graph):
+        ends = graph.particle_edges() if hasattr(graph, "particle_edges") else (
+            graph.sender, graph.receiver
+        )  # fmt: skip
+        return set(zip(*(end.tolist() for end in ends)))
+
+    assert pairs(first) == pairs(second)
+    before = step(program, theta, x, v, mass)
+    after = step(program, theta, turned(x), turned(v), mass)
+    assert np.abs(turned(before[1]) - after[1]).max() > 1e-6
+
+
+def test_momentum_is_conserved_when_asked(rng) -> None:
+    for conserve in (True, False):
+        program, theta = made("hierarchical_deltagn", "scaled", conserve_momentum=conserve)
+        x, v, mass, _ = states(rng, sets=2)
+        after = step(program, theta, x, v, mass)[1]
+        change = (mass[..., None] * (after - v)).sum(1)
+        # Each of 40 terms of order 0.05 is rounded once.
+        assert bool(np.abs(change).max() < 1e-13) is conserve
+
+
+def test_all_near_equals_all_pairs(rng) -> None:
+    """Where all particles touch, the near pairs are all ordered pairs, each once."""
+    program, _ = made("hierarchical_deltagn", levels=2)
+    x, v, mass, _ = states(rng, count=12)
+    x = x / BOX.side * 7.0  # within touching cells of the 4 x 4 grid, whose side is 7.5
+    graph = program.graph(program.batch(x, v, mass, None, BOX))
+    s, r = graph.particle_edges()
+    assert sorted(zip(r.tolist(), s.tolist())) == [
+        (i, j) for i in range(12) for j in range(12) if i != j
+    ]
+    assert all(level.sender.numel() == 0 for level in graph.levels)
+
+
+# ---- refusals ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["hogn", "hierarchical_hogn"])
+def test_hamiltonian_models_refuse_particles_without_mass(rng, name) -> None:
+    program, _ = made(name)
+    x, v, mass, _ = states(rng)
+    mass[0, 3] = 0
+    with pytest.raises(InvalidData, match="divides by the mass"):
+        program.batch(x, v, mass, None, BOX)
+
+
+def test_delta_models_take_particles_without_mass(rng) -> None:
+    for inputs in ("plain", "scaled"):
+        program, theta = made("hierarchical_deltagn", inputs)
+        x, v, mass, _ = states(rng)
+        mass[:] = 0
+        mass[0, 0] = 1
+        assert all(np.isfinite(part).all() for part in step(program, theta, x, v, mass))
+
+
+def test_names_and_options_are_checked(rng) -> None:
+    with pytest.raises(UnknownName, match="did you mean 'hierarchical_deltagn'"):
+        ParticleSpec.named("hierarchical_delta")
+    with pytest.raises(UnknownName, match="behaviour"):
+        ParticleSpec(behaviour="right")
+    with pytest.raises(InvalidOption, match="plain inputs"):
+        ParticleSpec(family="hogn", inputs="scaled")
+    program, _ = made("deltagn", charged=True)
+    with pytest.raises(InvalidData, match="charged"):
+        program.batch(*states(rng), BOX)
+
+
+def test_scales_follow_softening_and_spacing() -> None:
+    scales = ParticleScales.geometry(0.2, 12**0.5)
+    np.testing.assert_allclose(scales.lengths, (0.3, 0.95, 3.0), rtol=0.01)
+    assert all(a < b for a, b in pairwise(ParticleScales.geometry(0.0, 1.0).lengths))
