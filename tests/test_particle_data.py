@@ -282,6 +282,9 @@ def test_a_worker_that_fails_tells_why(tmp_path):
         ({"parameters": {"side": -1.0}}, InvalidOption, "positive side"),
         ({"parameters": {"constant": np.nan}}, InvalidOption, "finite"),
         ({"start": [1, 2]}, InvalidOption, "ParticleState"),
+        ({"start": 5}, InvalidOption, "ParticleState"),
+        ({"start": "plummer", "parameters": {"mass": 2.0}}, InvalidOption, "its own masses"),
+        ({"system": "coulomb", "start": "plummer"}, InvalidOption, "equilibrium"),
     ],
 )
 def test_bad_input_is_refused(change, error, fragment):

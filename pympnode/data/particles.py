@@ -152,8 +152,14 @@ def _recipe(
     if np.dtype(dtype) not in (np.dtype("float32"), np.dtype("float64")):
         raise InvalidOption("dtype of the stored data", got=dtype, allowed="float32, float64")
     overrides = dict(parameters or {})
-    if start == "plummer" and "mass" in overrides:
-        raise InvalidOption("a Plummer start sets its own masses", got="parameters mass")
+    own = {"mass", "charge"} & overrides.keys()
+    if own and (given is not None or start == "plummer"):
+        raise InvalidOption(
+            "this start has its own masses and charges",
+            got=f"parameters {', '.join(sorted(own))}",
+            allowed='with start="random"',
+            fix="set them in the states that you give",
+        )
     graph = Graph.single([], [], particles)
     values = system.resolve_parameters(overrides, graph)
     side = values["side"]
@@ -210,7 +216,7 @@ def _given(start: Any) -> Given | None:
                 for i in range(data.position.shape[0])
             )
         )
-    states = tuple(start)
+    states = tuple(start) if isinstance(start, Sequence) else ()
     if not states or not all(isinstance(s, ParticleState) for s in states):
         raise InvalidOption(
             "start is a name, a ParticleState, a list of them, or a dataset",
