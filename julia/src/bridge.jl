@@ -19,10 +19,11 @@ numbers(a) = vec(array(Int, a))
 number_type(name) = name == "float64" ? Float64 :
                     name == "float32" ? Float32 : throw(InputError("dtype $name is not one of float32, float64"))
 
-"Versions of what does the work, and the threads it has."
+"Versions of what does the work, the threads it has, and where it found itself."
 function versions()
     found = Dict{String, Any}("julia" => string(VERSION), "threads" => Threads.nthreads(),
-        "blas_threads" => BLAS.get_num_threads())
+        "blas_threads" => BLAS.get_num_threads(), "bindir" => Sys.BINDIR,
+        "project" => something(Base.active_project(), ""), "depot" => join(DEPOT_PATH, ":"))
     for m in (MP, MP.Lux, MP.Zygote, SciMLSensitivity, MP.Graphs, MP.Optimisers)
         version = pkgversion(m)
         found[string(nameof(m))] = version === nothing ? "" : string(version)
