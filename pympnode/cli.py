@@ -81,7 +81,7 @@ def main(arguments: list[str] | None = None) -> None:
 def status_of(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status that `main` ends with."""
     with warnings.catch_warnings():
-        warnings.showwarning = _show_warning
+        warnings.showwarning = _show_warning  # type: ignore[assignment]
         try:
             code = cli.main(arguments, prog_name="pympnode", standalone_mode=False)
         except click.ClickException as error:

@@ -196,6 +196,8 @@ def test_evaluate_in_json(work: Path) -> None:
     assert list(facts["predictors"]) == scores.predictor.values.tolist()
     for name, row in facts["predictors"].items():
         assert row["rmse_z"] == pytest.approx(float(scores.rmse_z.sel(predictor=name)), rel=1e-6)
+        seen = scores.observable_rmse.sel(predictor=name).values
+        assert list(row["observable_rmse"].values()) == pytest.approx(seen.tolist(), rel=1e-4)
     assert set(facts["predictors"]["model"]["rmse"]) == {"phase_1", "phase_2", "phase_3"}
 
 

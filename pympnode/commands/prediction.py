@@ -108,4 +108,7 @@ def _facts(scores: Any) -> dict[str, dict[str, Any]]:
             "loss": float(one["loss"]),
             "not_finite": int(one["not_finite"]),
         }
+        if "observable_rmse" in one:
+            seen = zip(one["observable"].values, one["observable_rmse"].values)
+            found[name]["observable_rmse"] = {str(each): float(error) for each, error in seen}
     return found
