@@ -25,7 +25,12 @@ def test_silent_in_a_pipe() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a pseudo-terminal")
 def test_a_bar_with_loss_and_time_left_in_a_terminal() -> None:
+    import fcntl
+    import struct
+    import termios
+
     reader, writer = os.openpty()
+    fcntl.ioctl(writer, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))
     process = subprocess.Popen([sys.executable, "-c", CODE], stdout=writer, stderr=writer)
     os.close(writer)
     seen = b""
