@@ -263,3 +263,14 @@ def test_the_wheel_holds_the_julia_sources(wheel: Path, tmp_path: Path) -> None:
     )
     found, root = out.stdout.split()
     assert Path(found) == tmp_path / inside.rstrip("/") and Path(root) == tmp_path
+
+
+def test_the_notebook_is_code_and_its_outputs_are_not_invented() -> None:
+    cells = json.loads((ROOT / "examples" / "julia_engine.ipynb").read_text(encoding="utf-8"))[
+        "cells"
+    ]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert code
+    for cell in code:
+        ast.parse("".join(cell["source"]))
+        assert cell["execution_count"] is not None or not cell["outputs"]

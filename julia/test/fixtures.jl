@@ -1,10 +1,10 @@
 # What the test files share: two graphs, the family of models, and finite differences.
 using LinearAlgebra: dot, norm
 using Random: MersenneTwister, randperm
-using Graphs: SimpleDiGraph, SimpleGraph, add_edge!, adjacency_matrix, barabasi_albert, complete_graph
+using Graphs: SimpleDiGraph, SimpleGraph, add_edge!, adjacency_matrix, complete_graph
 using MessagePassingNODE: MessagePassingNODE as MP, Bridge
 
-const N, D, C, TIMES, BATCH = 6, 2, 1, 5, 4
+const N, D, C, BATCH = 6, 2, 1, 4
 
 function graph_of(n, pairs)
     graph = SimpleGraph(n)
