@@ -13,7 +13,7 @@ where f moves x_k. A simulated node needs nothing but the states of its neighbou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,17 +23,16 @@ from numpy.typing import NDArray
 
 from . import schema
 from .data.integrate import integrate
-from .engines import engine
 from .errors import InvalidData, InvalidModel, InvalidOption, unknown_name
 from .graphs.graph import Graph
 from .graphs.topology import resolve
+from .learned_field import LearnedField, Rates, rk4
 from .model import Model, controls_for
 from .ranges import warn_outside
 from .systems.base import System
 from .systems.registry import get
 
 Solver = Literal["adaptive", "rk4"]
-Rates = Callable[[float, NDArray, "NDArray | None"], NDArray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,10 +172,10 @@ class Mixed:
         if solver not in ("adaptive", "rk4"):
             raise unknown_name("solver", solver, ("adaptive", "rk4"))
         arrays = self._start(initial, steps, dt, control)
-        moving = [_Learned(model, own, self) for model, own in self._models()]
+        moving = self._moving()
         if check:
             for each in moving:
-                warn_outside("the learned part of the rollout", each.outside(arrays, solver))
+                warn_outside("the learned part of the rollout", each.outside(arrays, fixed_step=solver == "rk4"))
         x0 = arrays.x[:, 0]
         z0 = np.concatenate([x0, *(each.first(x0) for each in moving)], axis=-1)
         rates = self._rates(moving)
@@ -187,7 +186,7 @@ class Mixed:
             ).x
         else:
             substeps = max((each.model.spec.substeps for each in moving), default=1)
-            z = _rk4(rates, z0, arrays.time, u, substeps)
+            z = rk4(rates, z0, arrays.time, u, substeps)
         channels = x0.shape[-1]
         first = self.system
         ds = schema.unpack(
@@ -216,7 +215,7 @@ class Mixed:
 
         Messages that are ODE states have a history; `rollout` carries them.
         """
-        moving = [_Learned(model, own, self) for model, own in self._models()]
+        moving = self._moving()
         x = np.asarray(x, dtype=np.float64)
         z = np.concatenate([x, *(each.first(x) for each in moving)], axis=-1)
         return self._rates(moving)(t, z, u)[..., : x.shape[-1]]
@@ -242,6 +241,15 @@ class Mixed:
                 found.setdefault(id(part.model), (part.model, []))[1].append(number)
         return [(model, np.array(own)) for model, own in found.values()]
 
+    def _moving(self) -> list[LearnedField]:
+        """The field of each model on this graph."""
+        found = []
+        for model, own in self._models():
+            system = self.parts[int(own[0])].system
+            attribute = system.attribute_array(self.resolved(system), self.graph)
+            found.append(LearnedField(model, own, self.graph, attribute))
+        return found
+
     def _systems(self) -> list[tuple[Rates, NDArray[np.int64]]]:
         """The bound field of each system, with the nodes that it moves."""
         found: dict[str, tuple[System, list[int]]] = {}
@@ -258,7 +266,7 @@ class Mixed:
         given = {k: v for k, v in self.parameters.items() if k in system.parameters}
         return system.resolve_parameters(given, self.graph)
 
-    def _rates(self, moving: list[_Learned]) -> Rates:
+    def _rates(self, moving: list[LearnedField]) -> Rates:
         systems = self._systems()
         channels = self.system.features
 
@@ -323,75 +331,6 @@ class Mixed:
         return schema.Arrays(x0, time, self.graph, np.zeros(len(x0), np.int64), u)
 
 
-class _Learned:
-    """A model's field on the whole graph, in physical units and double precision."""
-
-    def __init__(self, model: Model, own: NDArray[np.int64], mixed: Mixed) -> None:
-        self.model, self.own, self.graph = model, own, mixed.graph
-        self.carried = model.spec.carried
-        part = mixed.parts[int(own[0])]
-        attribute = part.system.attribute_array(mixed.resolved(part.system), mixed.graph)
-        wanted, got = model.spec.attributes, 0 if attribute is None else attribute.shape[-1]
-        if wanted and wanted != got:
-            raise InvalidModel(
-                "the model takes node attributes that the parameters do not give",
-                got=got,
-                allowed=f"{wanted}: {', '.join(model.attributes)}",
-                fix="couple(..., parameters={...}) with one value for each node",
-            )
-        scale = model.attribute_scale
-        self.attribute = scale.apply(attribute) if wanted and scale is not None else None
-        self._physical_attribute = attribute if wanted else None
-        self.theta = model.theta.astype(np.float64)
-        self.program = engine("torch").bind(
-            model.spec, None, dtype="float64", device="cpu", kernel="eager"
-        )
-
-    def __call__(
-        self, x: NDArray, m: NDArray, u: NDArray | None
-    ) -> tuple[NDArray, NDArray]:
-        """(dx/dt, dm/dt) of all nodes."""
-        model = self.model
-        z = np.concatenate([model.state_scale.apply(x), m], axis=-1)
-        held = None
-        if u is not None and model.control_scale is not None:
-            held = model.control_scale.apply(u)
-        slope = self.program.field(self.theta, z, self.graph, u=held, attribute=self.attribute)
-        channels = model.spec.channels
-        return slope[..., :channels] * model.state_scale.scale, slope[..., channels:]
-
-    def first(self, x: NDArray) -> NDArray:
-        """m(0) (trajectory, node, message)."""
-        if not self.carried:
-            return np.zeros((*x.shape[:2], 0))
-        controls = self.model.spec.controls
-        still = np.zeros((len(x), 2, x.shape[1], controls)) if controls else None
-        return self.program.rollout(
-            self.theta,
-            self.model.state_scale.apply(x),
-            self.graph.without_edges,
-            np.array([0.0, 1e-12]),
-            u=still,
-            attribute=self.attribute,
-        ).message[:, 0]
-
-    def outside(self, arrays: schema.Arrays, solver: str) -> list[str]:
-        """How the learned nodes lie outside what their model has seen."""
-        none = np.zeros(0)
-        u, b = arrays.u, self._physical_attribute
-        return self.model.trained.outside(
-            self.model.features,
-            arrays.x[:, 0, self.own],
-            none,
-            self.graph.in_degree[self.own],
-            np.diff(arrays.time) if solver == "rk4" else none,
-            None,
-            None if u is None else u[:, :-1, self.own],
-            None if b is None else b[self.own],
-            (self.model.controls, self.model.attributes),
-        )
-
-
 def _as_part(node: Any) -> Any:
     if isinstance(node, Model):
         raise InvalidOption(
@@ -401,21 +340,3 @@ def _as_part(node: Any) -> Any:
             fix="write model.as_node(system)",
         )
     return node
-
-
-def _rk4(
-    rates: Rates, z: NDArray, time: NDArray[np.float64], u: NDArray | None, substeps: int
-) -> NDArray:
-    states = [z]
-    with np.errstate(all="ignore"):
-        for number, interval in enumerate(np.diff(time)):
-            h, held = interval / substeps, None if u is None else u[:, number]
-            for part in range(substeps):
-                t = time[number] + part * h
-                a = rates(t, z, held)
-                b = rates(t + h / 2, z + h / 2 * a, held)
-                c = rates(t + h / 2, z + h / 2 * b, held)
-                d = rates(t + h, z + h * c, held)
-                z = z + h / 6 * (a + 2 * b + 2 * c + d)
-            states.append(z)
-    return np.stack(states, axis=1)

@@ -23,7 +23,7 @@ FLOORS: list[tuple[str, ...]] = [
     ("engines", "ranges"),
     ("training",),
     ("model", "display"),
-    ("evaluation", "preparation", "simulation", "own_data", "mixed"),
+    ("evaluation", "preparation", "simulation", "own_data", "learned_field", "mixed"),
     ("result", "fitting"),
     ("experiments",),
     ("_api",),
