@@ -82,15 +82,8 @@ def compiled(
             pick, kind = above_child, own & (2**dims - 1)  # lowest bits of the key: the parity
         near, separated = (t.numpy() for t in tables[top])
         if i == 0:
-            total = kernels.count_near(rows, pick, kind, near, start)
-            require_bytes(
-                16 * total,
-                f"a hierarchy with {total:,} near pairs",
-                fix=f"use more than {levels} levels, or split_above=8 (the adaptive tree)",
-            )
-            pairs = np.empty(total + 4, np.int64), np.empty(total + 4, np.int64)
-            kernels.fill_near(rows, pick, kind, near, start, *pairs)
-            pairs = pairs[0][:total], pairs[1][:total]
+            even = 3**dims * count * count // places  # pairs of particles that are spread evenly
+            pairs = _near_pairs((rows, pick, kind, near, start), count, even, levels)
         room = missing * separated.shape[1] + 1
         ends = np.empty(room, np.int64), np.empty(room, np.int64)
         found = kernels.fill_cell_edges(rows, pick, kind, separated, missing, *ends)
@@ -110,6 +103,29 @@ def compiled(
         torch.from_numpy(pairs[0]), torch.from_numpy(pairs[1]), torch.from_numpy(grids[0][0]),
         tuple(out), periodic=periodic,
     )  # fmt: skip
+
+
+def _near_pairs(cells: tuple, count: int, even: int, levels: int) -> tuple[np.ndarray, np.ndarray]:
+    """(sender, receiver) of near particles.
+
+    Evenly spread particles fit into a first guess; only crowded ones are counted before, and
+    refused when their pairs do not fit in memory.
+    """
+    room = min(even + even // 4, 64 * count) + 1024
+    pairs = np.empty(room, np.int64), np.empty(room, np.int64)
+    found = kernels.fill_near(*cells, *pairs)
+    if found < 0:
+        total = kernels.count_near(*cells)
+        require_bytes(
+            16 * total,
+            f"a hierarchy with {total:,} near pairs",
+            fix=f"use more than {levels} levels, or split_above=8 (the adaptive tree)",
+        )
+        # room for what the last cell is thought to need before its own particles are left out
+        room = total + count + 4
+        pairs = np.empty(room, np.int64), np.empty(room, np.int64)
+        found = kernels.fill_near(*cells, *pairs)
+    return pairs[0][:found], pairs[1][:found]
 
 
 def compiled_features(

@@ -228,18 +228,20 @@ def _write_run(sender, receiver, e, first, last, p):
 
 @_jit
 def fill_near(rows, pick, own, near, start, sender, receiver):
-    """Write the pairs; both arrays have four places more than there are pairs.
+    """Write the pairs and return how many, or -1 when there is not room for them (and four more).
 
     Cells that follow each other in the order hold particles that do: such runs are joined.
     """
     missing = start.shape[0] - 1
     first, last = np.empty(near.shape[1], np.int64), np.empty(near.shape[1], np.int64)
+    room = np.uint64(sender.shape[0])
     e = np.uint64(0)
     for c in range(own.shape[0]):
-        runs, mine = 0, 0
+        runs, mine, around = 0, 0, 0
         for k in range(near.shape[1]):
             other = rows[pick[c], near[own[c], k]]
             if other != missing:
+                around += start[other + 1] - start[other]
                 if runs > 0 and last[runs - 1] == start[other]:
                     last[runs - 1] = start[other + 1]
                 else:
@@ -248,6 +250,8 @@ def fill_near(rows, pick, own, near, start, sender, receiver):
                     runs += 1
                 if other == c:
                     mine = runs - 1
+        if e + np.uint64((start[c + 1] - start[c]) * around + 4) > room:
+            return -1
         for p in range(start[c], start[c + 1]):
             for k in range(mine):
                 e = _write_run(sender, receiver, e, first[k], last[k], p)
@@ -255,6 +259,7 @@ def fill_near(rows, pick, own, near, start, sender, receiver):
             e = _write_run(sender, receiver, e, p + 1, last[mine], p)
             for k in range(mine + 1, runs):
                 e = _write_run(sender, receiver, e, first[k], last[k], p)
+    return np.int64(e)
 
 
 @_jit
