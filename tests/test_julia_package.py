@@ -274,3 +274,28 @@ def test_the_notebook_is_code_and_its_outputs_are_not_invented() -> None:
     for cell in code:
         ast.parse("".join(cell["source"]))
         assert cell["execution_count"] is not None or not cell["outputs"]
+
+
+def test_juliapkg_finds_the_list_in_the_wheel(wheel: Path, tmp_path: Path) -> None:
+    pytest.importorskip("juliapkg", reason="juliapkg comes with juliacall")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path)
+    code = "from juliapkg.deps import deps_files; print('\\n'.join(deps_files()))"
+    out = subprocess.run(
+        [sys.executable, "-P", "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {code}"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=True,
+    )
+    assert str(tmp_path / "pympnode" / "juliapkg.json") in out.stdout.split("\n")
+
+
+def test_juliapkg_understands_every_bound() -> None:
+    compat = pytest.importorskip("juliapkg.compat", reason="juliapkg comes with juliacall")
+    listed = json.loads((ROOT / "pympnode" / "juliapkg.json").read_text(encoding="utf-8"))
+    julia = compat.Compat.parse(listed["julia"])
+    assert compat.Version.parse("1.10.8") in julia
+    assert compat.Version.parse("1.9.4") not in julia
+    for entry in listed["packages"].values():
+        compat.Compat.parse(entry["version"])
