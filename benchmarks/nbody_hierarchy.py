@@ -101,6 +101,29 @@ def neighbours(particles: int, repeats: int) -> dict:
     return {"particles": particles} | row
 
 
+def clustered(particles: int, repeats: int) -> dict:
+    """Eight clumps, a fiftieth of the box wide: the uniform hierarchy beside the adaptive tree."""
+    rng = np.random.default_rng(particles)
+    side = default_side(particles, 2)
+    clumps = rng.uniform(-side / 2, side / 2, (8, 2))
+    x = clumps[rng.integers(0, 8, particles)] + rng.normal(0, side / 50, (particles, 2))
+    x = torch.from_numpy(x)
+    row: dict = {"particles": particles}
+    for name, options in (("uniform", {}), ("adaptive", {"split_above": 8})):
+        times = []
+        for _ in range(repeats):
+            begin = time.process_time()
+            h = hierarchy(x, side, **options)
+            times.append(time.process_time() - begin)
+        row[name] = {
+            "ms": 1e3 * statistics.median(times),
+            "near_pairs": h.sender.shape[0],
+            "edges": h.edges,
+            "levels": h.levels[0].level,
+        }
+    return row
+
+
 def one_size(particles: int, dims: int, kernel: str, repeats: int) -> dict:
     """Time, size and peak memory of one builder at one N; run in a process of its own."""
     x, v, m, side = state(particles, dims)
@@ -182,12 +205,13 @@ def main() -> None:
     against_the_published_way(100, 1)  # compile
     peers = [against_the_published_way(n, given.repeats) for n in (100, 1000, 10_000)]
     near = [neighbours(n, given.repeats) for n in (100, 1000, 10_000)]
+    clumps = [clustered(n, 3) for n in (1000, 10_000, 50_000)]
     rows = []
     for dims in (2, 3):
         for particles in (10**k for k in range(2, 7)):
             if particles <= given.largest:
                 for kernel in KERNELS:
-                    repeats = given.repeats if particles < 10**5 else 3
+                    repeats = given.repeats if particles < 10**6 else 1
                     rows.append(in_own_process(particles, dims, kernel, repeats))
     lines = [
         "# Building graphs of particles",
@@ -208,17 +232,32 @@ def main() -> None:
         "",
         "15 nearest neighbours, periodic:",
         "",
-        "| N | published way, ms | k-d tree, ms | ratio | tiles, ms |",
-        "|---|---|---|---|---|",
+        "| N | published way, ms | grid, ms | ratio | k-d tree, ms | ratio | tiles, ms |",
+        "|---|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {r['particles']:,} | {r['published']:.1f} | {r['tree']:.2f} "
+        f"| {r['particles']:,} | {r['published']:.1f} | {r['grid']:.2f} "
+        f"| {r['published'] / r['grid']:.0f}x | {r['tree']:.2f} "
         f"| {r['published'] / r['tree']:.0f}x | {'' if r['tiles'] is None else round(r['tiles'], 2)} |"
         for r in near
     ]
     lines += [
         "",
-        "Growth (nodes are particles and cells; memory is the process's peak above idle):",
+        "Clustered particles (eight clumps), the uniform grid compiled, the adaptive tree",
+        "(`split_above=8`) in torch:",
+        "",
+        "| N | uniform: ms | edges / N | adaptive: ms | edges / N | deepest level |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {r['particles']:,} | {r['uniform']['ms']:.1f} "
+        f"| {r['uniform']['edges'] / r['particles']:.0f} | {r['adaptive']['ms']:.1f} "
+        f"| {r['adaptive']['edges'] / r['particles']:.0f} | {r['adaptive']['levels']} |"
+        for r in clumps
+    ]
+    lines += [
+        "",
+        "Growth (nodes are particles and cells; MiB: rise of the process's peak memory over its start):",
         "",
         "| N | dims | levels | kernel | ms | us a particle | nodes / N | edges / N | MiB |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -236,6 +275,7 @@ def main() -> None:
         "machine": platform.processor() or platform.machine(),
         "builders": peers,
         "neighbours": near,
+        "clustered": clumps,
         "growth": rows,
     }
     (RESULTS / "nbody_hierarchy.json").write_text(json.dumps(content, indent=1) + "\n")
