@@ -271,6 +271,15 @@ def test_plot_writes_a_picture(work: Path, tmp_path: Path, kind: str, files: lis
     assert len(np.unique(picture.reshape(-1, picture.shape[-1]), axis=0)) > 5
 
 
+@pytest.mark.parametrize("kind", ["particles", "conservation", "cells"])
+def test_plot_of_particles(tmp_path: Path, kind: str) -> None:
+    data, out = str(tmp_path / "p.nc"), tmp_path / "p.svg"
+    few = ["--particles", "20", "--trajectories", "1", "--steps", "3"]
+    assert status_of(["simulate", "gravity", *few, "--out", data]) == 0
+    assert status_of(["plot", kind, data, "--out", str(out)]) == 0
+    assert out.read_text().count("<path") > 20
+
+
 # ---- configuration ----------------------------------------------------------------------------
 
 

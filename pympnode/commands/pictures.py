@@ -23,6 +23,10 @@ KINDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "comparison": ("comparison", "EVALUATION ...", ()),
     "graph": ("graph_state", "DATA", ("trajectory", "feature", "time", "layout")),
     "grid": ("grid_state", "DATA", ("trajectory", "feature", "times")),
+    "particles": ("particle_trajectories", "PARTICLES", ("trajectory",)),
+    "conservation": ("conservation", "PARTICLES", ("trajectory",)),
+    "cells": ("hierarchy_of", "PARTICLES", ("trajectory",)),
+    "particle-animation": ("animate_particles", "PARTICLES", ("trajectory",)),
     "animation": ("animate", "DATA", ("trajectory", "feature", "layout")),
 }
 
@@ -59,6 +63,8 @@ def plot(
       error-over-time, observables          EVALUATION
       comparison                            EVALUATION ..., each FILE or NAME=FILE
       graph, grid, animation                DATA
+      particles, conservation, cells,
+      particle-animation                    DATA of particles
 
     \b
     Example:
