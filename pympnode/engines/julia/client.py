@@ -106,9 +106,11 @@ class JuliaClient:
 
     def _answer(self, number: int) -> dict[str, Any]:
         interrupted = False
+        waiting = select.poll()  # unlike select, at home with more than 1,024 open files
+        waiting.register(self._link, select.POLLIN)
         while True:
             try:
-                select.select([self._link], [], [])
+                waiting.poll()
             except KeyboardInterrupt:
                 if interrupted:
                     self.kill()
@@ -132,7 +134,11 @@ class JuliaClient:
             if self._alive():
                 return self
             self._forget()
-            self._launch()
+            try:
+                self._launch()
+            except BaseException:
+                self.kill()
+                raise
             return self
 
     def _launch(self) -> None:
@@ -155,6 +161,7 @@ class JuliaClient:
             f"are fetched and compiled; log: {self.log})"
         )
         began = time.perf_counter()
+        self._owner, self._link = os.getpid(), Link(ours)
         try:
             self._process = subprocess.Popen(
                 [*self.command, *map(str, inherited), sources],
@@ -169,13 +176,8 @@ class JuliaClient:
             os.close(handle)
             theirs.close()
             os.close(watched)
-        self._owner, self._link = os.getpid(), Link(ours)
         self.generation += 1
-        try:
-            self._handshake(began)
-        except BaseException:
-            self.kill()
-            raise
+        self._handshake(began)
 
     def _handshake(self, began: float) -> None:
         while True:
