@@ -61,7 +61,7 @@ def fit(
     config = _config(choice, preset_name, run_options, seed, fresh=start is None)
     if normalisation not in ("keep", "refit"):
         raise unknown_name("normalisation", normalisation, ("keep", "refit"))
-    chosen, why = engines.choose(engine)
+    chosen, why = engines.choose(engine, kernel=kernel, device=device)
     if isinstance(system, str) and not simulation:
         datasets = [schema.with_record(ds, system=system) for ds in datasets]
     kept = None

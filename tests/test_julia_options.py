@@ -115,6 +115,9 @@ def test_auto_takes_julia_only_where_it_was_installed(
     installed.write(JuliaOptions(), {"julia": "1.10"})
     name, why = engines.choose("auto")
     assert name == "julia" and str(record) in why
+    assert engines.choose("auto", device="cuda")[0] == "torch"
+    assert engines.choose("auto", kernel="numba")[0] == "torch"
+    assert engines.choose("auto", kernel="gauss", device="cpu")[0] == "julia"
     assert engines.choose("torch") == ("torch", "asked for")
     assert engines.choose("julia") == ("julia", "asked for")
     with pytest.raises(UnknownName, match="julia"):

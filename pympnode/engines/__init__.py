@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("pympnode.engines")
 
 NAMES = ("torch", "julia")
+TORCH_KERNELS = ("numba", "torch", "eager")
 
 # solve(x0, graph, parameters, times, tolerance, controls=...) -> data.integrate.Solution
 Solve = Callable[..., Any]
@@ -33,11 +34,12 @@ def engine(name: str) -> Engine:
     raise unknown_name("engine", name, ("auto", *NAMES))
 
 
-def choose(name: str = "auto") -> tuple[str, str]:
+def choose(name: str = "auto", *, kernel: str = "auto", device: str = "auto") -> tuple[str, str]:
     """(engine, why) for ``name`` = "auto" | "torch" | "julia".
 
     "auto" takes Julia only where ``pympnode julia install`` was run for this environment, never
-    because a julia is on PATH; it fetches and starts nothing.
+    because a julia is on PATH, and not for a device or a kernel that it has not; it fetches and
+    starts nothing.
     """
     if name in NAMES:
         return name, "asked for"
@@ -48,6 +50,8 @@ def choose(name: str = "auto") -> tuple[str, str]:
     record = installed.read()
     if record is None:
         chosen, why = "torch", "the embedded engine; Julia is not installed for this environment"
+    elif kernel in TORCH_KERNELS or device not in ("auto", "cpu"):
+        chosen, why = "torch", f"the embedded engine has kernel={kernel!r} and device={device!r}"
     else:
         chosen, why = "julia", f"installed for this environment ({record['path']})"
     logger.info("engine %s: %s", chosen, why)
