@@ -400,6 +400,8 @@ def test_impossible_requests_are_refused():
         hierarchy(x, 1.0, mass=torch.full((50,), -1.0))
     with pytest.raises(InvalidOption, match="split_above"):
         hierarchy(x, 1.0, split_above=0)
+    with pytest.raises(InvalidOption, match="built in torch"):
+        hierarchy(x, 1.0, split_above=4, kernel="compiled")
     with pytest.raises(InvalidOption, match="one box a graph"):
         hierarchy(x, [1.0, 2.0], sizes=[20, 20, 10])
     with pytest.raises(InvalidOption, match="periodic or open"):

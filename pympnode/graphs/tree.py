@@ -69,6 +69,11 @@ def hierarchy(
     if split_above is not None and split_above < 1:
         raise InvalidOption("split_above counts particles", got=split_above, allowed=">= 1")
 
+    if split_above is not None and kernel == "compiled":
+        raise InvalidOption(
+            "the adaptive tree is built in torch", got='kernel="compiled"', allowed="auto, torch"
+        )
+
     graph = _graph_of(counts, device)
     shape: dict[str, Any] = dict(graph=graph, sizes=counts, levels=levels, periodic=periodic)
     if split_above is None and kernel != "torch":
