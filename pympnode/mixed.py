@@ -27,8 +27,9 @@ from .errors import InvalidData, InvalidModel, InvalidOption, unknown_name
 from .graphs.graph import Graph
 from .graphs.topology import resolve
 from .learned_field import LearnedField, Rates, rk4
-from .model import Model, controls_for
+from .model import Model
 from .ranges import warn_outside
+from .rollout_start import controls_for, held_at, new_times
 from .systems.base import System
 from .systems.registry import get
 
@@ -56,6 +57,13 @@ class LearnedNode:
                 fix="name the system whose nodes it shall stand beside",
             )
         true = get(model.system if system is None else system)
+        if model.members > 1:
+            raise InvalidModel(
+                "a node is moved by one model, and this is an ensemble",
+                got=f"{model.members} members",
+                allowed="one",
+                fix="take one of them: model.member(0).as_node()",
+            )
         if model.spec.family == "node":
             raise InvalidModel(
                 "a neural ODE of the whole system has no nodes to take out",
@@ -290,7 +298,7 @@ class Mixed:
         u = None
         if isinstance(initial, xr.Dataset):
             given = schema.pack(initial, missing="mask")
-            x0, time, u = given.x[:, 0], given.time, given.u
+            x0, u = given.x[:, 0], given.u
             if x0.shape[1] == nodes and schema.SENDER in initial:
                 if any(not given.graph[i].same(self.graph) for i in set(given.graph_of.tolist())):
                     raise InvalidData(
@@ -299,14 +307,14 @@ class Mixed:
                         allowed=self.graph.provenance,
                         fix="couple(nodes, topology) with the topology of the dataset",
                     )
-            if steps is not None or dt is not None:
-                every = float(np.diff(time)[0]) if dt is None else dt
-                time = time[0] + every * np.arange((steps or len(time) - 1) + 1)
+            time = new_times(given.time, steps, dt)
+            if u is not None:
+                u = held_at(u, given.time, time)
         else:
             x0 = np.asarray(initial, dtype=np.float64)
             x0 = x0[None] if x0.ndim == 2 else x0
             every = self.system.dt if dt is None else dt
-            time = every * np.arange((self.system.steps if steps is None else steps) + 1)
+            time = new_times(np.zeros(1), self.system.steps if steps is None else steps, every)
         if x0.ndim != 3 or x0.shape[1:] != (nodes, features):
             raise InvalidData(
                 "initial states have the wrong shape",
@@ -326,7 +334,7 @@ class Mixed:
                 fix="pass control=, or a dataset that holds them",
             )
         if u is not None:
-            u = controls_for(u, len(x0), len(time), nodes, width, held=control is None)
+            u = controls_for(u, len(x0), len(time), nodes, width)
         x0 = np.asarray(x0, dtype=np.float64)[:, None]
         return schema.Arrays(x0, time, self.graph, np.zeros(len(x0), np.int64), u)
 

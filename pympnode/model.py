@@ -19,6 +19,7 @@ from .graphs.graph import Graph
 from .models.layout import layout_of
 from .models.spec import ModelSpec
 from .ranges import TrainingRange, warn_outside
+from .rollout_start import graph_for, on_graph, start_of_dataset, start_of_states
 
 if TYPE_CHECKING:
     from .engines.base import Program
@@ -120,13 +121,13 @@ class Model:
             return each[0].drop_vars(own).merge(together, combine_attrs="override")
         parameters = None
         if isinstance(initial, xr.Dataset):
-            arrays = self._given(initial, steps, dt, control, node_attribute)
+            arrays = start_of_dataset(self, initial, steps, dt, control, node_attribute)
             parameters = parameters_of(initial)
             if topology is not None:
-                arrays = self._regraph(arrays, topology, graph_seed)
+                arrays = on_graph(arrays, topology, graph_seed, self.system)
         else:
-            arrays = self._from_initial(
-                initial, steps, dt, topology, graph_seed, control, node_attribute
+            arrays = start_of_states(
+                self, initial, steps, dt, topology, graph_seed, control, node_attribute
             )
         if check:
             warn_outside("the rollout", self.outside(arrays, parameters))
@@ -204,7 +205,7 @@ class Model:
         slope = self.bind().field(
             self.theta,
             z,
-            _one_graph(graph, nodes, self.system),
+            graph_for(graph, nodes, 42, self.system),
             u=self._scaled(self.control_scale, u),
             attribute=self._scaled(self.attribute_scale, node_attribute),
         )
@@ -417,82 +418,6 @@ class Model:
                 fix='use model="mpnode", which transfers to other sizes',
             )
 
-    def _given(
-        self,
-        ds: xr.Dataset,
-        steps: int | None,
-        dt: float | None,
-        control: NDArray | None,
-        attribute: NDArray | None,
-    ) -> schema.Arrays:
-        if ds.sizes.get(schema.TIME) == 1:
-            # A dataset of initial states alone: its one time becomes the first of the grid.
-            step = dt or self.trained.dt[1]
-            later = ds.assign_coords({schema.TIME: ds[schema.TIME] + step})
-            ds = xr.concat([ds, later], dim=schema.TIME, data_vars="minimal")
-            steps = steps or self.trained.steps
-        arrays = schema.pack(ds, missing="mask")
-        if steps is not None or dt is not None:
-            length = steps if steps is not None else arrays.steps
-            every = dt if dt is not None else float(np.diff(arrays.time)[-1])
-            if dt is None and length <= arrays.steps:
-                time = arrays.time[: length + 1]
-            elif dt is None:
-                more = arrays.time[-1] + every * np.arange(1, length - arrays.steps + 1)
-                time = np.concatenate([arrays.time, more])
-            else:
-                time = arrays.time[0] + every * np.arange(length + 1)
-            u = None if arrays.u is None else _held(arrays.u, len(time))
-            arrays = replace(arrays, time=time, u=u, mask=None)
-        if control is not None:
-            trajectories, _, nodes, _ = arrays.x.shape
-            u = controls_for(control, trajectories, len(arrays.time), nodes, self.spec.controls)
-            arrays = replace(arrays, u=u)
-        if attribute is not None:
-            arrays = replace(arrays, attribute=np.asarray(attribute, dtype=np.float64))
-        self.check(arrays, tuple(str(f) for f in ds[schema.FEATURE].values))
-        return arrays
-
-    def _from_initial(
-        self,
-        initial: xr.DataArray | NDArray,
-        steps: int | None,
-        dt: float | None,
-        topology: Any,
-        graph_seed: int,
-        control: NDArray | None,
-        attribute: NDArray | None,
-    ) -> schema.Arrays:
-        x = np.asarray(initial, dtype=np.float64)
-        x = x[None] if x.ndim == 2 else x
-        if x.ndim != 3 or x.shape[-1] != len(self.features) or 0 in x.shape:
-            raise InvalidData(
-                "initial states have the wrong shape",
-                got=np.shape(initial),
-                allowed=f"(node, {len(self.features)}) or (trajectory, node, {len(self.features)})",
-                fix=f"the last axis holds the features {', '.join(self.features)}",
-            )
-        if not np.isfinite(x).all():
-            raise InvalidData("initial states must be finite", got="NaN or infinity")
-        steps = self.trained.steps if steps is None else steps
-        if steps < 1:
-            raise InvalidOption("a rollout has at least one step", got=steps, allowed=">= 1")
-        time = (dt or self.trained.dt[1]) * np.arange(steps + 1, dtype=np.float64)
-        graph = _graphs(topology, x.shape[1], graph_seed, self.system)
-        of = np.arange(len(x), dtype=np.int64) % len(graph.nodes)
-        u = control
-        if u is not None:
-            u = controls_for(u, len(x), len(time), x.shape[1], self.spec.controls)
-        b = None if attribute is None else np.asarray(attribute, dtype=np.float64)
-        arrays = schema.Arrays(x[:, None], time, graph, of, u, b)
-        self.check(arrays)
-        return arrays
-
-    def _regraph(self, arrays: schema.Arrays, topology: Any, seed: int) -> schema.Arrays:
-        graph = _graphs(topology, arrays.x.shape[2], seed, self.system)
-        of = np.arange(arrays.trajectories, dtype=np.int64) % len(graph.nodes)
-        return replace(arrays, graph=graph, graph_of=of)
-
 
 def load(path: str | os.PathLike[str]) -> Model:
     """The model in a file written by `Model.save`.
@@ -503,66 +428,6 @@ def load(path: str | os.PathLike[str]) -> Model:
     raw = storage.read_netcdf(path)
     Model.from_dataset(raw, source=repr(str(path)))
     return Model.from_dataset(storage.read_netcdf(path, checksums=True), source=repr(str(path)))
-
-
-def _graphs(topology: Any, nodes: int, graph_seed: int, system: str) -> Graph:
-    from .graphs.topology import resolve
-
-    if topology is None:
-        if nodes > 1:
-            raise InvalidOption(
-                f"a rollout of {nodes} nodes needs to know who sends to whom",
-                got="topology=None",
-                allowed='topology="BA", ("BA", {"k": 3}), a networkx graph, edges, an adjacency',
-                fix="pass topology=, or a dataset that holds its graph",
-            )
-        topology = "none"
-    return resolve(topology, nodes, graphs=1, graph_seed=graph_seed, system=system or None)
-
-
-def _one_graph(graph: Any, nodes: int, system: str) -> Graph:
-    return graph if isinstance(graph, Graph) else _graphs(graph, nodes, 42, system)
-
-
-def controls_for(
-    control: Any, trajectories: int, times: int, nodes: int, width: int, *, held: bool = False
-) -> NDArray[np.float64]:
-    """Controls as (trajectory, time, node, control), checked.
-
-    They may come without the first axis (the same for all) and without the last time, which is not
-    used. ``held``: they may be of any length; the last value is held on. Raises `InvalidData`.
-    """
-    u = np.asarray(control, dtype=np.float64)
-    if u.ndim == 3:
-        u = np.broadcast_to(u, (trajectories, *u.shape))
-    if u.ndim == 4 and (held or u.shape[1] == times - 1):
-        u = _held(u, times)
-    wanted = (trajectories, times, nodes, width)
-    if u.shape != wanted:
-        raise InvalidData(
-            "controls have the wrong shape",
-            got=np.shape(control),
-            allowed=f"{wanted}: (trajectory, time, node, control); the last time is unused",
-            fix="give one value for each interval" if width else "leave control= out",
-        )
-    bad = np.argwhere(~np.isfinite(u[:, :-1]))
-    if bad.size:
-        raise InvalidData(
-            "controls must be finite",
-            got="{} at trajectory {}, time {}, node {}, control {}".format(u[tuple(bad[0])], *bad[0]),
-            allowed="finite numbers at all times but the last",
-        )
-    return u
-
-
-def _held(u: NDArray, times: int) -> NDArray:
-    """Controls over ``times`` points; the last known value is held on."""
-    if u.shape[1] >= times:
-        return u[:, :times]
-    # The last time of a dataset is not used, and may be empty.
-    known = u if np.isfinite(u[:, -1]).all() or u.shape[1] == 1 else u[:, :-1]
-    last = np.repeat(known[:, -1:], times - known.shape[1], axis=1)
-    return np.concatenate([known, last], axis=1)
 
 
 def parameters_of(ds: xr.Dataset) -> dict[str, Any]:

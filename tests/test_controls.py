@@ -120,6 +120,25 @@ def test_the_last_input_is_not_used(model: pympnode.Model, data: xr.Dataset) -> 
     np.testing.assert_array_equal(further.control[:, 6:9], further.control[:, [5, 5, 5]].values)
 
 
+def test_another_grid_holds_the_inputs_of_the_data(
+    model: pympnode.Model, data: xr.Dataset
+) -> None:
+    u = data.control.values
+    fine = model.rollout(data, dt=0.025, steps=12, check=False)
+    np.testing.assert_array_equal(fine.control[:, :12], np.repeat(u[:, :6], 2, axis=1))
+    coarse = model.rollout(data, dt=0.1, steps=3, check=False)
+    np.testing.assert_array_equal(coarse.control[:, :3], u[:, :6:2])
+    nodes = ["kuramoto_controlled"] * 4
+    exact = pympnode.couple(nodes, "ring").rollout(data, dt=0.025, steps=12, tolerance=1e-9)
+    np.testing.assert_allclose(exact.state[:, ::2], data.state, rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("options", [dict(steps=0), dict(steps=2.5), dict(dt=0.0), dict(dt=-1.0)])
+def test_grids_that_are_none(model: pympnode.Model, data: xr.Dataset, options: Any) -> None:
+    with pytest.raises(InvalidOption):
+        model.rollout(data, **options)
+
+
 def test_from_initial_states(model: pympnode.Model, data: xr.Dataset) -> None:
     x0, u = data.state.values[:, 0], data.control.values
     out = model.rollout(x0, steps=6, topology="ring", control=u)

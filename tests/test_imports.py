@@ -22,7 +22,7 @@ FLOORS: list[tuple[str, ...]] = [
     ("models",),
     ("engines", "ranges"),
     ("training",),
-    ("model", "display"),
+    ("model", "display", "rollout_start"),
     ("evaluation", "preparation", "simulation", "own_data", "learned_field", "mixed"),
     ("result", "fitting"),
     ("experiments",),

@@ -207,6 +207,8 @@ def test_impossible_couplings_are_refused_in_words(model: pympnode.Model) -> Non
     ds = pympnode.simulate("kuramoto", nodes=3, topology="none", trajectories=2, steps=2)
     with pytest.raises(InvalidData, match="another graph"):
         couple([node] * 3, "path").rollout(ds)
+    with pytest.raises(InvalidModel, match=r"member\(0\)"):
+        trained(members=2).as_node()
     whole = trained(model="node", hidden=4)
     with pytest.raises(InvalidModel, match="no nodes to take out"):
         whole.as_node()
