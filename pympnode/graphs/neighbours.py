@@ -14,6 +14,7 @@ from pympnode.errors import InvalidData, InvalidGraph, unknown_name
 from pympnode.graphs.box import Box, as_box
 from pympnode.graphs.capacity import available_bytes, require_bytes
 from pympnode.graphs.graph import Graph
+from pympnode.graphs.tree_input import flat_positions
 
 KERNELS = ("auto", "grid", "tree", "tiles")
 _TILE_BYTES = 1 << 27
@@ -124,8 +125,6 @@ def fully_connected(
 def _particles(
     position: Any, box: Any, sizes: Sequence[int] | None
 ) -> tuple[Tensor, tuple[int, ...], Box]:
-    from pympnode.graphs.tree import flat_positions
-
     flat, counts = flat_positions(position, sizes)
     flat = flat.detach()
     if not bool(torch.isfinite(flat).all()):

@@ -113,9 +113,10 @@ def _near_pairs(cells: tuple, count: int, even: int, levels: int) -> tuple[np.nd
     """
     room = min(even + even // 4, 64 * count) + 1024
     pairs = np.empty(room, np.int64), np.empty(room, np.int64)
-    found = kernels.fill_near(*cells, *pairs)
+    rows, pick, own, near, start = cells
+    found = kernels.fill_near(rows, pick, own, near, start, pairs[0], pairs[1])
     if found < 0:
-        total = kernels.count_near(*cells)
+        total = kernels.count_near(rows, pick, own, near, start)
         require_bytes(
             16 * total,
             f"a hierarchy with {total:,} near pairs",
@@ -124,7 +125,7 @@ def _near_pairs(cells: tuple, count: int, even: int, levels: int) -> tuple[np.nd
         # room for what the last cell is thought to need before its own particles are left out
         room = total + count + 4
         pairs = np.empty(room, np.int64), np.empty(room, np.int64)
-        found = kernels.fill_near(*cells, *pairs)
+        found = kernels.fill_near(rows, pick, own, near, start, pairs[0], pairs[1])
     return pairs[0][:found], pairs[1][:found]
 
 
