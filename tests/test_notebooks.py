@@ -1,0 +1,60 @@
+"""The notebooks in examples/ run from the first cell to the last, and draw what they promise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+nbformat = pytest.importorskip("nbformat", reason="the extra `test` brings nbformat")
+nbclient = pytest.importorskip("nbclient", reason="the extra `test` brings nbclient")
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+# Pictures that each draws. All but the first take about a minute on two cores.
+PICTURES = {
+    "quickstart": 4,
+    "finetune_lorenz": 3,
+    "zero_shot_topology": 3,
+    "own_system": 3,
+    "own_data_with_gaps": 2,
+    "mixed_learned_and_analytic": 4,
+}
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in PICTURES if name != "quickstart"]
+
+
+def read(name: str) -> Any:
+    return nbformat.read(EXAMPLES / f"{name}.ipynb", as_version=4)
+
+
+def pictures(notebook: Any) -> int:
+    outputs = [out for cell in notebook.cells for out in cell.get("outputs", [])]
+    return sum("image/png" in out.get("data", {}) for out in outputs)
+
+
+def test_every_notebook_is_there() -> None:
+    # Those of the Julia engine and of particles have tests of their own.
+    assert set(PICTURES) <= {path.stem for path in EXAMPLES.glob("*.ipynb")}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_stored_with_its_pictures_and_without_errors(name: str) -> None:
+    notebook = read(name)
+    nbformat.validate(notebook)
+    assert pictures(notebook) == PICTURES[name]
+    kinds = {out.output_type for cell in notebook.cells for out in cell.get("outputs", [])}
+    assert "error" not in kinds
+    assert notebook.cells[0].cell_type == "markdown" and notebook.cells[0].source.startswith("# ")
+
+
+@pytest.mark.parametrize("name", ["quickstart", *SLOW])
+def test_runs_from_the_first_cell_to_the_last(name: str, tmp_path: Path) -> None:
+    notebook = read(name)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = []
+    client = nbclient.NotebookClient(
+        notebook, timeout=1200, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
+    )
+    client.execute()
+    assert pictures(notebook) == PICTURES[name]
