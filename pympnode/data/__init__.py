@@ -13,6 +13,8 @@ _HOME = {
     "Generated": "generate",
     "Normalisation": "normalise",
     "Solution": "integrate",
+    "open_parts": "parts",
+    "simulate_particles": "particles",
     "split_trajectories": "generate",
 }
 
