@@ -8,7 +8,7 @@ import xarray as xr
 from matplotlib.animation import FuncAnimation
 
 from . import style
-from .graph_state import Layout, draw_graph, shown
+from .graph_drawing import Layout, draw_graph, shown
 from .selection import view
 
 

@@ -11,7 +11,7 @@ import xarray as xr
 from ..errors import InvalidOption
 from ..graphs.regular import grid_shape
 from . import style
-from .graph_state import shown, span
+from .graph_drawing import shown, span
 from .selection import view
 from .trajectories import _shaped
 
