@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pympnode.data.generate import generate
-from pympnode.errors import IntegrationFailed, InvalidData, InvalidOption
+from pympnode.errors import IntegrationFailed, InvalidData, InvalidOption, UnknownName
 from pympnode.graphs import resolve
 from pympnode.systems import Parameter, own_system
 
@@ -65,6 +65,21 @@ def test_array_parameters_and_controls():
     )
     assert made.u.shape == (2, 3, 3, 1)
     np.testing.assert_allclose(made.x[0, -1, :, 0], [0, 2, 4], atol=1e-12)
+
+
+def test_nodes_that_differ_tell_the_model_so():
+    import pympnode
+
+    def decay(t, x, u, graph, parameters):
+        return -parameters["rate"][:, None] * x
+
+    rate = Parameter(lambda graph: np.linspace(0.5, 1.5, graph.nodes[0]), ("node",))
+    facts = dict(parameters={"rate": rate}, node_attributes=["rate"], nodes=3, topology="none")
+    ds = pympnode.simulate(own_system("decay", decay, "x", **facts), trajectories=2, steps=2)
+    np.testing.assert_array_equal(ds.node_attribute[:, 0], [0.5, 1.0, 1.5])
+    assert list(ds.attribute.values) == ["rate"]
+    with pytest.raises(UnknownName, match="rates"):
+        own_system("decay", decay, "x", parameters={"rate": rate}, node_attributes=["rates"])
 
 
 def test_wrong_fields_are_named():

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pympnode.errors import InvalidData, InvalidOption
+from pympnode.errors import InvalidData, InvalidOption, unknown_name
 from pympnode.graphs.graph import Graph
 from pympnode.systems.base import Observable, Parameter, System, Variable
 
@@ -91,6 +91,7 @@ def own_system(
     units: Sequence[str] | None = None,
     start: Sequence[Any] = (-1.0, 1.0),
     parameters: Mapping[str, Any] | None = None,
+    node_attributes: Sequence[str] = (),
     controls: Sequence[str | Variable] = (),
     inputs: Callable[[np.random.Generator, int, np.ndarray], Any] | None = None,
     observables: Mapping[str, Callable[..., Any]] | None = None,
@@ -109,6 +110,8 @@ def own_system(
         None.
     features, units: names and units of a node's state. start: range of the uniform initial values,
     one (low, high) or one a feature. parameters: name -> number or `Parameter`.
+    node_attributes: the parameters that a model is told of where they differ by node
+    (``Parameter(default, ("node",))``).
     controls: names of the inputs of a node (or `Variable`, with a unit). inputs: draws them,
     ``inputs(rng, nodes, times) -> (time, node, control)``, each held from t_i to t_(i+1); without
     it `simulate` takes zeros unless ``control=`` is given. observables: name -> f(x, graph, parameters).
@@ -140,6 +143,9 @@ def own_system(
             got=repr(start),
             allowed=f"(low, high), or {len(features)} of them",
         )
+    for attribute in node_attributes:
+        if attribute not in (parameters or {}):
+            raise unknown_name(f"parameter of {name}", attribute, parameters or {})
     if inputs is not None and not controls:
         raise InvalidOption(
             "inputs are drawn for controls that have names",
@@ -159,6 +165,7 @@ def own_system(
             key: value if isinstance(value, Parameter) else Parameter(value, source="user")
             for key, value in (parameters or {}).items()
         },
+        "node_attributes": tuple(node_attributes),
         "observables": {key: Observable(value) for key, value in (observables or {}).items()},
         "default_nodes": nodes,
         "default_topology": topology,
