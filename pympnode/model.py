@@ -16,6 +16,7 @@ from . import schema, storage
 from .data.normalise import Normalisation
 from .errors import FileDamaged, InvalidData, InvalidModel, InvalidOption
 from .graphs.graph import Graph
+from .models.emitted import emitted
 from .models.layout import layout_of
 from .models.spec import ModelSpec
 from .ranges import TrainingRange, warn_outside
@@ -98,8 +99,8 @@ class Model:
         ``dt`` (defaults: those of the dataset, or of the training data). ``control`` (trajectory,
         time, node, control) is held over each step.
 
-        Returns a dataset of `state` and `message` (trajectory, time, node, ...) with the graph that
-        was used and ``finite(trajectory)``, False where a prediction overflowed. Warns
+        Returns a dataset of `state` and `message` (trajectory, time, node, ...; what each node sends,
+        carried or emitted) with the graph that was used and ``finite(trajectory)``, False where a prediction overflowed. Warns
         `OutsideTrainingRange` with the numbers unless ``check=False``. Raises `InvalidData`.
         """
         if self.members > 1:
@@ -141,6 +142,10 @@ class Model:
             u=self._scaled(self.control_scale, arrays.u),
             attribute=self._scaled(self.attribute_scale, arrays.attribute),
         )
+        message = result.message
+        if self.spec.family == "mpnode" and self.spec.messages == "emitted":
+            own = self._scaled(self.attribute_scale, arrays.attribute)
+            message = emitted(self.weights, result.state, own).astype(result.state.dtype)
         state = self.state_scale.undo(result.state)
         # A start is known; that it returns bit for bit matters to whoever compares or continues.
         state[:, 0] = arrays.x[:, 0]
@@ -152,7 +157,7 @@ class Model:
             controls=self.controls or None,
             attributes=self.attributes or None,
             time_unit=self.time_unit,
-            message=result.message,
+            message=message,
             about={
                 "kind": "rollout",
                 "system": self.system,

@@ -250,7 +250,7 @@ def test_info_knows_every_file(
     [
         ("prediction", ["test.nc", "predicted.nc"]),
         ("phase-portrait", ["test.nc"]),
-        ("message-norms", ["predicted.nc", "run"]),
+        ("message-norms", ["predicted.nc"]),
         ("training-curves", ["run"]),
         ("error-over-time", ["scores.nc"]),
         ("comparison", ["first=scores.nc", "scores.nc"]),

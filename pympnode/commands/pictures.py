@@ -15,7 +15,7 @@ KINDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "prediction": ("prediction", "DATA ROLLOUT", ("trajectory",)),
     "parity": ("parity", "DATA ROLLOUT", ()),
     "phase-portrait": ("phase_portrait", "DATA [ROLLOUT]", ("trajectory", "features")),
-    "message-norms": ("message_norms", "ROLLOUT [MODEL]", ("trajectory",)),
+    "message-norms": ("message_norms", "ROLLOUT", ("trajectory",)),
     "training-curves": ("training_curves", "RUN or HISTORY", ()),
     "error-over-time": ("error_over_time", "EVALUATION", ("feature",)),
     "observables": ("observables", "EVALUATION", ("trajectory",)),
@@ -58,7 +58,7 @@ def plot(
     KIND and its FILES:
       prediction, parity, error-by-degree   DATA ROLLOUT
       phase-portrait                        DATA [ROLLOUT]
-      message-norms                         ROLLOUT [MODEL]
+      message-norms                         ROLLOUT
       training-curves                       RUN or HISTORY
       error-over-time, observables          EVALUATION
       comparison                            EVALUATION ..., each FILE or NAME=FILE
@@ -112,12 +112,10 @@ def _only(option: str, values: tuple[Any, ...]) -> Any:
 
 def _inputs(kind: str, files: tuple[str, ...]) -> list[Any]:
     from .. import storage
-    from .files import inside, model_of
+    from .files import inside
 
     if kind == "training-curves":
         return [storage.read_netcdf(inside(files[0], "history.nc"))]
-    if kind == "message-norms" and len(files) == 2:
-        return [storage.read_netcdf(files[0]), model_of(files[1])]
     if kind == "comparison":
         named = {}
         for text in files:
