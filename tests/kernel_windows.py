@@ -80,6 +80,9 @@ OPTIONS: dict[str, dict[str, object]] = {
     "substeps": {"substeps": 3},
     "tsit5": {"solver": "tsit5"},
     "tsit5 substeps": {"solver": "tsit5", "substeps": 2, "messages": "emitted"},
+    "stride 2": {"stride": 2},
+    "stride 3": {"stride": 3, "messages": "emitted", "attributes": 1},
+    "stride 9": {"stride": 9, "first_message": "mlp"},
     "one layer": {"depth": 1, "hidden": 13},
     "four layers": {"depth": 4, "hidden": 37, "coupling": "superposed"},
 }

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from ...models.spec import ModelSpec
-from ..tableaux import TABLEAUX
+from ..tableaux import TABLEAUX, Steps
 from .torch_kernel.field import Field, Slots, run, run_back
 from .torch_kernel.logistic import Network
 from .torch_kernel.neighbours import Neighbours
@@ -40,7 +40,7 @@ def loss_and_gradient(
 ) -> tuple[float, torch.Tensor]:
     """Huber loss of a window and its gradient (size,).
 
-    ``store`` keeps every stage (True) or one interval's (False); None decides by memory.
+    ``store`` keeps every stage (True) or one step's (False); None decides by memory.
     """
     with torch.no_grad():
         if window.initial.is_cuda:
@@ -58,8 +58,8 @@ def rollout(spec: ModelSpec, theta: torch.Tensor, window: Window) -> torch.Tenso
     sweep = Sweep(spec, theta.detach(), window, 1, backward=False)
     states = window.initial.new_empty(window.steps + 1, spec.states, window.columns.total)
     sweep.begin(states[0])
-    for t in range(window.steps):
-        sweep.interval(t, states[t], states[t + 1], 0)
+    for t in range(len(sweep.dt)):
+        sweep.step(t, states, 0)
     return states
 
 
@@ -88,29 +88,29 @@ def step(
     """Loss (a float64 number on the device) and gradient."""
     length = segment(spec, window, store)
     sweep = Sweep(spec, theta, window, length, backward=True)
-    steps, states = window.steps, sweep.states
+    steps, states = len(sweep.dt), sweep.states
     sweep.begin(states[0])
     starts = list(range(0, steps, length))
     for start in starts:
         for t in range(start, min(start + length, steps)):
-            sweep.interval(t, states[t], states[t + 1], t - start)
+            sweep.step(t, states, t - start)
     sweep.lam.zero_()
     for start in reversed(starts):
         stop = min(start + length, steps)
         if start != starts[-1]:
             for t in range(start, stop):
-                sweep.interval(t, states[t], None, t - start)
+                sweep.step(t, states, t - start, again=True)
         for t in range(stop - 1, start - 1, -1):
-            sweep.compare(t + 1)
-            sweep.interval_back(t, t - start)
+            sweep.step_back(t, t - start)
     sweep.begin_back()
     return sweep.loss * window.scale, sweep.network.gradient()
 
 
 def segment(spec: ModelSpec, window: Window, store: bool | None) -> int:
-    """Intervals whose stages are stored at once."""
+    """Steps (intervals, unless ``spec.stride`` is more than 1) whose stages are stored at once."""
+    steps = max(1, -(-window.steps // spec.stride))
     if store is not None:
-        return max(1, window.steps) if store else 1
+        return steps if store else 1
     per = TABLEAUX[spec.solver].stages * spec.substeps
     rows = spec.inputs + 1 + spec.depth * (spec.hidden + 1)
     if spec.coupling == "superposed":
@@ -121,7 +121,7 @@ def segment(spec: ModelSpec, window: Window, store: bool | None) -> int:
     limit = STORE_BYTES
     if window.initial.is_cuda:
         limit = torch.cuda.get_device_properties(window.initial.device).total_memory // 4
-    return int(min(max(1, limit // bytes_each), max(1, window.steps)))
+    return int(min(max(1, limit // bytes_each), steps))
 
 
 class _Kept(threading.local):
@@ -135,7 +135,7 @@ _kept = _Kept()
 
 
 class Sweep:
-    """One window with its buffers; ``length`` intervals have their stages stored at once."""
+    """One window with its buffers; ``length`` steps have their stages stored at once."""
 
     def __init__(
         self, spec: ModelSpec, theta: torch.Tensor, window: Window, length: int, *, backward: bool
@@ -145,7 +145,9 @@ class Sweep:
         self.a = [[float(v) for v in row] for row in self.tableau.a]
         self.b = [float(v) for v in self.tableau.b]
         self.stages = self.tableau.stages
-        self.dt = [float(v) / spec.substeps for v in window.dt]
+        self.steps = Steps.over(self.tableau, window.dt, spec.stride)
+        self.dt = [float(v) / spec.substeps for v in self.steps.size]
+        self.inside = self.steps.inside.tolist()
         self.per = self.stages * spec.substeps
         like = window.initial
         self._buffers(length, backward, like)
@@ -181,6 +183,9 @@ class Sweep:
                 named["lam"] = like.new_empty(spec.states, total)
                 named["k_bar"] = like.new_empty(spec.states, total)
                 named["z_bar"] = like.new_empty(self.stages, spec.states, total)
+                if spec.stride > 1:
+                    # What the losses inside a step add to its start, and to each of its slopes.
+                    named["inside_bar"] = like.new_empty(self.stages + 1, spec.channels, total)
                 named["rest"] = like.new_empty(2, spec.channels, total)
             slots = Slots(spec, length * self.per, total, like)
             _kept.key, _kept.buffers = key, (slots, Field(spec, total, like), named)
@@ -216,24 +221,20 @@ class Sweep:
                 None,
             )
 
-    def interval(
-        self,
-        t: int,
-        z: torch.Tensor,
-        out: torch.Tensor | None,
-        place: int,
-    ) -> None:
-        """``out`` = the state one interval after ``z``, its stages in the slots of ``place``.
+    def step(self, t: int, states: torch.Tensor, place: int, again: bool = False) -> None:
+        """Step number t from its state in ``states``, its stages in the slots of ``place``.
 
-        Without ``out`` only the stages are wanted.
+        With ``again`` only the stages are wanted, and nothing is written to ``states``.
         """
         spec = self.spec
         slot = place * self.per
+        start, stop = int(self.steps.first[t]), int(self.steps.first[t + 1])
         if spec.controls:
             rows = slice(spec.channels, spec.channels + spec.controls)
             assert self.window.control is not None
-            self.slots.inputs[slot : slot + self.per, rows] = self.window.control[t]
+            self.slots.inputs[slot : slot + self.per, rows] = self.window.control[start]
         dt = self.dt[t]
+        z, after = states[start], self.again if again else states[stop]
         for sub in range(spec.substeps):
             for i in range(self.stages):
                 at = z
@@ -242,29 +243,46 @@ class Sweep:
                         at = torch.add(at, self.k[j], alpha=dt * weight, out=self.at)
                 self.field(at, self.slots, slot, self.k[i])
                 slot += 1
-            if out is None and sub == spec.substeps - 1:
+            if again and sub == spec.substeps - 1:
                 return
-            after = self.again if out is None else out
+            for inner in range(start, stop - 1):
+                torch.add(z, self.k[0], alpha=self.inside[inner][0], out=states[inner + 1])
+                for weight, k in zip(self.inside[inner][1:], self.k[1:]):
+                    states[inner + 1].add_(k, alpha=weight)
             for weight, k in zip(self.b, self.k):
                 z = torch.add(z, k, alpha=dt * weight, out=after)
 
-    def interval_back(self, t: int, place: int) -> None:
-        """``lam`` at the end of an interval becomes ``lam`` at its start."""
+    def step_back(self, t: int, place: int) -> None:
+        """``lam`` after step t becomes ``lam`` before it, the losses at its times included."""
         dt = self.dt[t]
         slot = (place + 1) * self.per
+        start, stop = int(self.steps.first[t]), int(self.steps.first[t + 1])
+        channels = self.spec.channels
+        self.lam[:channels].add_(self.compare(stop), alpha=self.window.scale)
+        many = stop - start > 1
+        if many:
+            self.inside_bar.zero_()
+            for inner in range(start, stop - 1):
+                slope = self.compare(inner + 1)
+                for weight, bar in zip([1.0, *self.inside[inner]], self.inside_bar):
+                    bar.add_(slope, alpha=weight * self.window.scale)
         for _ in range(self.spec.substeps):
             for i in range(self.stages - 1, -1, -1):
                 slot -= 1
                 torch.mul(self.lam, dt * self.b[i], out=self.k_bar)
+                if many:
+                    self.k_bar[:channels].add_(self.inside_bar[i + 1])
                 for j in range(i + 1, self.stages):
                     if self.a[j][i] != 0.0:
                         self.k_bar.add_(self.z_bar[j], alpha=dt * self.a[j][i])
                 self.field.back(self.k_bar, self.slots, slot, self.z_bar[i])
             for bar in self.z_bar:
                 self.lam.add_(bar)
+        if many:
+            self.lam[:channels].add_(self.inside_bar[0])
 
-    def compare(self, t: int) -> None:
-        """Add the Huber loss at time t, and its slope to ``lam``."""
+    def compare(self, t: int) -> torch.Tensor:
+        """Add the Huber loss at time t; its slope (d, S), not yet scaled."""
         window, channels = self.window, self.spec.channels
         assert window.target is not None
         rest, slope = self.rest
@@ -274,4 +292,4 @@ class Sweep:
         if window.mask is not None:
             slope.mul_(window.mask[t])
         self.loss.add_(torch.dot(slope.view(-1), rest.view(-1)))
-        self.lam[:channels].add_(slope, alpha=window.scale)
+        return slope

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from ...errors import EngineUnavailable
 from ...models.spec import ModelSpec
-from ..tableaux import TABLEAUX
+from ..tableaux import TABLEAUX, Steps
 from .window import Window
 
 logger = logging.getLogger("pympnode.kernel")
@@ -190,16 +190,20 @@ class _Run:
         self.link = sweep.Links(made.pointer, made.sender, made.weight)
         self.link_back = sweep.Links(made.back_pointer, made.back_sender, made.back_weight)
         self.shares = _shares(made.columns, self.parts)
+        steps = Steps.over(TABLEAUX[spec.solver], window.dt, spec.stride)
         self.data = sweep.Data(
             _flat(window.initial, self.dtype),
             _flat(window.target if self.compare else None, self.dtype),
             _flat(window.control, self.dtype),
             _flat(window.attribute, self.dtype),
             _flat(window.mask if self.compare else None, self.dtype),
-            _steps(spec, window.dt).astype(self.dtype),
+            _factors(spec, steps).astype(self.dtype),
+            steps.first,
+            steps.inside.astype(self.dtype),
             np.array([1.0, 0.5, window.scale], dtype=self.dtype),
         )
-        self.states = window.steps + 1 if self.backward else 2
+        self.states = 1 + (window.steps if self.backward else min(spec.stride, window.steps))
+        self.steps = len(steps.size)
         self.shape, self.places = self._shape(space, int(made.columns.max()))
         # Layers lie behind the places of weights and sums in a tile's block.
         at = self.places
@@ -213,7 +217,7 @@ class _Run:
                 self.spec,
                 self.dtype,
                 columns,
-                self.window.steps,
+                self.steps,
                 stored=stored,
                 masked=self.window.mask is not None and self.compare,
                 total=self.window.columns.total,
@@ -299,8 +303,8 @@ def _flat(values: torch.Tensor | None, dtype: np.dtype) -> NDArray:
     return values.detach().contiguous().numpy().astype(dtype, copy=False).reshape(-1)
 
 
-def _steps(spec: ModelSpec, dt: NDArray[np.float64]) -> NDArray[np.float64]:
-    """dt b and dt a of every interval."""
+def _factors(spec: ModelSpec, steps: Steps) -> NDArray[np.float64]:
+    """dt b and dt a of every step."""
     tableau = TABLEAUX[spec.solver]
     factors = np.concatenate([tableau.b, tableau.a.ravel()])
-    return (np.asarray(dt, dtype=np.float64) / spec.substeps)[:, None] * factors
+    return (steps.size / spec.substeps)[:, None] * factors

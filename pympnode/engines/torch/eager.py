@@ -5,11 +5,13 @@ It serves every option of `ModelSpec` and is what the faster kernels are tested 
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ...models.layout import layout_of
 from ...models.spec import ModelSpec
-from ..tableaux import TABLEAUX
+from ..tableaux import TABLEAUX, Steps
 from .window import Window
 
 Weights = dict[str, torch.Tensor]
@@ -101,23 +103,28 @@ class Field:
 def integrate(spec: ModelSpec, field: Field, window: Window) -> torch.Tensor:
     """States z (T + 1, D, S) at the grid times of ``window``."""
     tableau = TABLEAUX[spec.solver]
+    steps = Steps.over(tableau, window.dt, spec.stride)
     z = field.first(window.initial)
     states = [z]
-    for step in range(window.steps):
-        u = None if window.control is None else window.control[step]
-        dt = float(window.dt[step]) / spec.substeps
+    for step, size in enumerate(steps.size):
+        start, stop = steps.first[step], steps.first[step + 1]
+        u = None if window.control is None else window.control[start]
+        dt = float(size) / spec.substeps
         for _ in range(spec.substeps):
             slopes: list[torch.Tensor] = []
             for row in tableau.a:
-                at = z
-                for weight, slope in zip(row, slopes):
-                    if weight != 0.0:
-                        at = at + (dt * float(weight)) * slope
-                slopes.append(field(at, u))
-            for weight, slope in zip(tableau.b, slopes):
-                z = z + (dt * float(weight)) * slope
+                slopes.append(field(_add(z, slopes, dt * row), u))
+            states += [_add(z, slopes, steps.inside[t]) for t in range(start, stop - 1)]
+            z = _add(z, slopes, dt * tableau.b)
         states.append(z)
     return torch.stack(states)
+
+
+def _add(z: torch.Tensor, slopes: list[torch.Tensor], weights: NDArray[np.float64]) -> torch.Tensor:
+    for weight, slope in zip(weights, slopes):
+        if weight != 0.0:
+            z = z + float(weight) * slope
+    return z
 
 
 def huber(predicted: torch.Tensor, window: Window) -> torch.Tensor:

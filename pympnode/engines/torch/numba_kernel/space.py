@@ -24,7 +24,7 @@ class Shape(NamedTuple):
     ``first`` counts the layers of the first message. ``*_rows`` are sizes of buffers of rows.
     ``stride`` separates rows of columns; ``block`` is one hidden layer of all panels, kept panel by
     panel, ``hidden_panel`` numbers each. ``slots`` stages are stored, ``stored`` says whether they
-    are those of the whole window or of one interval, run again on the way back.
+    are those of the whole window or of one step, run again on the way back.
     """
 
     channels: int
@@ -58,6 +58,7 @@ class Shape(NamedTuple):
     output_rows: int
     message_rows: int
     seen_rows: int
+    inside: int
 
 
 class Places(NamedTuple):
@@ -93,6 +94,8 @@ class Places(NamedTuple):
     inputs_bar: int
     arrive_bar: int
     seen_bar: int
+    slope: int
+    inside_bar: int
     end: int
 
 
@@ -118,7 +121,7 @@ def shape_of(
     stride = up(columns, panel) + vector
     hidden_panel = up(spec.hidden, 8) * panel
     stages = TABLEAUX[spec.solver].stages
-    per_interval = stages * spec.substeps
+    per_step = stages * spec.substeps
     return Shape(
         spec.channels,
         spec.controls,
@@ -140,7 +143,7 @@ def shape_of(
         stride,
         hidden_panel,
         up(columns, panel) // panel * hidden_panel,
-        per_interval * steps if stored else per_interval,
+        per_step * steps if stored else per_step,
         int(stored),
         int(masked),
         total,
@@ -151,6 +154,7 @@ def shape_of(
         rows(spec.outputs),
         rows(spec.message),
         rows(spec.channels + spec.attributes),
+        int(backward and spec.stride > 1),
     )
 
 
@@ -185,6 +189,8 @@ def places(s: Shape, states: int, weights: int, sums: int) -> Places:
         "inputs_bar": s.backward * s.input_rows,
         "arrive_bar": s.backward * s.superposed * s.message_rows,
         "seen_bar": s.backward * s.seen_rows,
+        "slope": s.inside * s.state_rows,
+        "inside_bar": s.inside * (s.stages + 1) * s.state_rows,
         "end": 0,
     }
     at = np.concatenate([[0], np.cumsum([up(size, 64) for size in sizes.values()])])

@@ -13,7 +13,8 @@ from .machine import apart, compiled
 class Data(NamedTuple):
     """A window as flat arrays (those that are absent are empty) and the method of its steps.
 
-    ``step`` (steps, stages + stages^2): dt b, dt a. ``constants``: 1, 1/2 and the loss's scale.
+    ``step`` (steps, stages + stages^2): dt b, dt a. ``first`` and ``inside``: those of
+    `tableaux.Steps`. ``constants``: 1, 1/2 and the loss's scale.
     Numbers that enter arithmetic come in arrays of the working dtype: a literal would make it double
     precision.
     """
@@ -24,6 +25,8 @@ class Data(NamedTuple):
     attribute: NDArray
     mask: NDArray
     step: NDArray
+    first: NDArray
+    inside: NDArray
     constants: NDArray
 
 
@@ -91,13 +94,16 @@ def begin(s, layers, m, b, data, tiles, tile):  # type: ignore
 
 
 @compiled
-def interval(s, layers, m, b, data, link, tiles, tile, t, z, to, slot):  # type: ignore
-    """The state at ``to`` = one interval after the state at ``z``."""
+def step(s, layers, m, b, data, link, tiles, tile, t, z, slot):  # type: ignore
+    """Step t from the state at ``z``: states at its times behind it, stages from ``slot`` on."""
     apart()
     first, last = tiles.first[tile], tiles.first[tile + 1]
     columns = tiles.columns[tile]
     stages = s.stages
-    copy_in(s, m, b.control, data.control, t * s.controls * s.total, s.controls, tiles, tile)
+    start, stop = data.first[t], data.first[t + 1]
+    to = z + (stop - start) * s.state_rows
+    held = start * s.controls * s.total
+    copy_in(s, m, b.control, data.control, held, s.controls, tiles, tile)
     copy(m, to, m, z, s.states * s.stride)
     for _ in range(s.substeps):
         for i in range(stages):
@@ -112,6 +118,14 @@ def interval(s, layers, m, b, data, link, tiles, tile, t, z, to, slot):  # type:
             k = b.k + i * s.state_rows
             field(s, layers, m, b, slot, k, columns, link, tiles.pieces, first, last)
             slot += 1
+        for inner in range(start, stop - 1):  # one substep then
+            place = z + (inner + 1 - start) * s.state_rows
+            copy(m, place, m, z, s.states * s.stride)
+            for i in range(stages):
+                k = b.k + i * s.state_rows
+                weight = data.inside[inner, i : i + 1]
+                for f in range(s.states):
+                    add_scaled(m, place + f * s.stride, k + f * s.stride, weight, columns)
         for f in range(s.states):
             for i in range(stages):
                 k = b.k + i * s.state_rows + f * s.stride
@@ -119,36 +133,8 @@ def interval(s, layers, m, b, data, link, tiles, tile, t, z, to, slot):  # type:
 
 
 @compiled
-def interval_back(s, layers, m, b, data, link, tiles, tile, t, slot):  # type: ignore
-    """b.lam at the end of an interval becomes b.lam at its start."""
-    apart()
-    first, last = tiles.first[tile], tiles.first[tile + 1]
-    columns = tiles.columns[tile]
-    stages = s.stages
-    slot += s.substeps * stages
-    for _ in range(s.substeps):
-        for i in range(stages - 1, -1, -1):
-            slot -= 1
-            for f in range(s.states):
-                row = f * s.stride
-                clear(m, b.k_bar + row, columns)
-                add_scaled(m, b.k_bar + row, b.lam + row, data.step[t, i : i + 1], columns)
-                for j in range(i + 1, stages):
-                    a = stages + j * stages + i
-                    if data.step[t, a] != 0:
-                        bar = b.z_bar + j * s.state_rows + row
-                        add_scaled(m, b.k_bar + row, bar, data.step[t, a : a + 1], columns)
-            bar = b.z_bar + i * s.state_rows
-            field_back(s, layers, m, b, slot, bar, columns, link, tiles.pieces, first, last)
-        for i in range(stages):
-            for f in range(s.states):
-                bar = b.z_bar + i * s.state_rows + f * s.stride
-                add_scaled(m, b.lam + f * s.stride, bar, m[b.one : b.one + 1], columns)
-
-
-@compiled
-def compare(s, m, b, data, tiles, tile, t, z_at, back):  # type: ignore
-    """Sum of the Huber loss (delta 1) of a tile at time t; ``back`` adds its slope to b.lam."""
+def compare(s, m, b, data, tiles, tile, t, z_at, bar):  # type: ignore
+    """Sum of the Huber loss (delta 1) of a tile at time t; its slope is added to rows ``bar``."""
     apart()
     loss = 0.0
     one, half, scale = data.constants[0], data.constants[1], data.constants[2]
@@ -173,11 +159,62 @@ def compare(s, m, b, data, tiles, tile, t, z_at, back):  # type: ignore
                 else:
                     for c in range(width):
                         total += slope[c] * (z[c] - x[c] - half * slope[c])
-                if back:
-                    lam = m[b.lam + here : b.lam + here + width]
+                if s.backward:
+                    lam = m[bar + here : bar + here + width]
                     for c in range(width):
                         lam[c] += scale * slope[c]
                 loss += total
+    return loss
+
+
+@compiled
+def step_back(s, layers, m, b, data, link, tiles, tile, t, z, slot):  # type: ignore
+    """b.lam after step t becomes b.lam before it; returns the loss at the times of the step."""
+    apart()
+    first, last = tiles.first[tile], tiles.first[tile + 1]
+    columns = tiles.columns[tile]
+    stages = s.stages
+    start, stop = data.first[t], data.first[t + 1]
+    loss = compare(s, m, b, data, tiles, tile, stop, z + (stop - start) * s.state_rows, b.lam)
+    many = stop - start > 1
+    if many:
+        clear(m, b.inside_bar, (stages + 1) * s.state_rows)
+    for inner in range(start, stop - 1):
+        place = z + (inner + 1 - start) * s.state_rows
+        clear(m, b.slope, s.state_rows)
+        loss += compare(s, m, b, data, tiles, tile, inner + 1, place, b.slope)
+        for f in range(s.channels):
+            row = f * s.stride
+            add_scaled(m, b.inside_bar + row, b.slope + row, m[b.one : b.one + 1], columns)
+            for i in range(stages):
+                bar = b.inside_bar + (i + 1) * s.state_rows + row
+                add_scaled(m, bar, b.slope + row, data.inside[inner, i : i + 1], columns)
+    slot += s.substeps * stages
+    for _ in range(s.substeps):
+        for i in range(stages - 1, -1, -1):
+            slot -= 1
+            for f in range(s.states):
+                row = f * s.stride
+                clear(m, b.k_bar + row, columns)
+                add_scaled(m, b.k_bar + row, b.lam + row, data.step[t, i : i + 1], columns)
+                if many:
+                    bar = b.inside_bar + (i + 1) * s.state_rows + row
+                    add_scaled(m, b.k_bar + row, bar, m[b.one : b.one + 1], columns)
+                for j in range(i + 1, stages):
+                    a = stages + j * stages + i
+                    if data.step[t, a] != 0:
+                        bar = b.z_bar + j * s.state_rows + row
+                        add_scaled(m, b.k_bar + row, bar, data.step[t, a : a + 1], columns)
+            bar = b.z_bar + i * s.state_rows
+            field_back(s, layers, m, b, slot, bar, columns, link, tiles.pieces, first, last)
+        for i in range(stages):
+            for f in range(s.states):
+                bar = b.z_bar + i * s.state_rows + f * s.stride
+                add_scaled(m, b.lam + f * s.stride, bar, m[b.one : b.one + 1], columns)
+    if many:
+        for f in range(s.channels):
+            row = f * s.stride
+            add_scaled(m, b.lam + row, b.inside_bar + row, m[b.one : b.one + 1], columns)
     return loss
 
 
@@ -191,17 +228,13 @@ def train_tiles(s, layers, m, b, data, link, link_back, tiles, numbers):  # type
     for tile in numbers:
         begin(s, layers, m, b, data, tiles, tile)
         for t in range(steps):
-            z = b.z + t * rows
-            slot = t * per * s.stored
-            interval(s, layers, m, b, data, link, tiles, tile, t, z, z + rows, slot)
+            z, slot = b.z + data.first[t] * rows, t * per * s.stored
+            step(s, layers, m, b, data, link, tiles, tile, t, z, slot)
         for t in range(steps - 1, -1, -1):
-            z = b.z + t * rows
-            slot = t * per * s.stored
-            loss += compare(s, m, b, data, tiles, tile, t + 1, z + rows, s.backward)
+            z, slot = b.z + data.first[t] * rows, t * per * s.stored
             if not s.stored:
-                # The state at t + 1 has been compared: its place may be written again.
-                interval(s, layers, m, b, data, link, tiles, tile, t, z, z + rows, slot)
-            interval_back(s, layers, m, b, data, link_back, tiles, tile, t, slot)
+                step(s, layers, m, b, data, link, tiles, tile, t, z, slot)
+            loss += step_back(s, layers, m, b, data, link_back, tiles, tile, t, z, slot)
         if s.first:
             columns = tiles.columns[tile]
             run_back(
@@ -220,12 +253,16 @@ def rollout_tiles(s, layers, m, b, data, link, tiles, numbers, out):  # type: ig
     rows = s.state_rows
     for tile in numbers:
         begin(s, layers, m, b, data, tiles, tile)
-        for t in range(steps + 1):
-            z, to = b.z + t % 2 * rows, b.z + (t + 1) % 2 * rows
-            if len(out):
-                copy_out(s, m, z, out, t * s.states * s.total, tiles, tile)
-            if t > 0 and len(data.target):
-                loss += compare(s, m, b, data, tiles, tile, t, z, s.backward)
-            if t < steps:
-                interval(s, layers, m, b, data, link, tiles, tile, t, z, to, s.lowest)
+        if len(out):
+            copy_out(s, m, b.z, out, s.lowest, tiles, tile)
+        for t in range(steps):
+            step(s, layers, m, b, data, link, tiles, tile, t, b.z, s.lowest)
+            z = b.z
+            for time in range(data.first[t], data.first[t + 1]):
+                z += rows
+                if len(out):
+                    copy_out(s, m, z, out, (time + 1) * s.states * s.total, tiles, tile)
+                if len(data.target):
+                    loss += compare(s, m, b, data, tiles, tile, time + 1, z, s.lowest)
+            copy(m, b.z, m, z, s.states * s.stride)
     return loss
