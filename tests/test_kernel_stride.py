@@ -11,7 +11,7 @@ from kernel_windows import random_theta, random_window
 
 from pympnode.engines.tableaux import RK4, TSIT5, Steps, dense
 from pympnode.engines.torch import adjoint, compiled, eager
-from pympnode.errors import InvalidOption
+from pympnode.errors import EngineUnavailable, InvalidOption
 from pympnode.models.spec import ModelSpec
 
 
@@ -69,3 +69,10 @@ def test_kernels_agree_on_what_lies_inside(rng: np.random.Generator) -> None:
 def test_refused_where_something_changes_within(option: dict[str, object]) -> None:
     with pytest.raises(InvalidOption, match="several intervals"):
         ModelSpec(stride=2).replace(**option)
+
+
+def test_julia_engine_refuses_it_before_it_starts_anything() -> None:
+    from pympnode.engines.julia.engine import JuliaEngine
+
+    with pytest.raises(EngineUnavailable, match="stride=2"):
+        JuliaEngine().bind(ModelSpec(stride=2))

@@ -42,7 +42,9 @@ class JuliaEngine:
         return self._client or shared()
 
     def supports(self, spec: ModelSpec) -> str | None:
-        """None: this engine runs every specification."""
+        """None, or why this engine cannot run ``spec``."""
+        if spec.stride > 1:
+            return f"stride={spec.stride}: its steps go over one interval each"
         return None
 
     def integrate(
@@ -104,6 +106,14 @@ class JuliaEngine:
 
         if dtype not in DTYPES:
             raise unknown_name("dtype", dtype, DTYPES)
+        reason = self.supports(spec)
+        if reason is not None:
+            raise EngineUnavailable(
+                "the Julia engine cannot run this model",
+                got=reason,
+                allowed="stride=1",
+                fix='engine="torch", or a model with stride=1',
+            )
         if device not in ("auto", "cpu"):
             raise EngineUnavailable(
                 "the Julia engine computes on the CPU",

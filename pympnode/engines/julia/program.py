@@ -56,7 +56,7 @@ class JuliaProgram:
             "adjoint": adjoint,
             "tolerance": tolerance,
             "horizon": horizon,
-            **{n: v for n, v in self._inner.as_dict().items() if n != "bodies"},
+            **{n: v for n, v in self._inner.as_dict().items() if n not in ("bodies", "stride")},
         }
         self._home = (0, 0)  # generation of the worker, number of the program there
 
