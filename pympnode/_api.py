@@ -83,7 +83,7 @@ def simulate(
         graphs=graphs,
         graph_seed=graph_seed,
         parameters=parameters,
-        trajectories=trajectories if initial is None else len(initial),
+        trajectories=trajectories,
         steps=steps,
         dt=dt,
         seed=seed,

@@ -22,7 +22,7 @@ from .model import Model
 from .models.layout import layout_of
 from .models.spec import ModelSpec
 from .preparation import Prepared, prepare
-from .ranges import TrainingRange
+from .ranges import TrainingRange, warn_outside
 from .result import Result
 from .training import progress as meters
 from .training.checkpoint import Run
@@ -82,6 +82,9 @@ def fit(
     model = replace(model, theta=thetas)
     if start is not None:
         start.check(prepared.physical[0], prepared.features)
+        dt = np.concatenate([np.diff(a.time) for a in prepared.physical])
+        other = start.trained.other_physics(dt, prepared.parameters)
+        warn_outside("the data to train on", other)
     program = model.bind(prepared.scaled, kernel=kernel)
     task = TrajectoryTask(
         program, prepared.scaled, prepared.train, prepared.validation, config.batch_size

@@ -132,6 +132,17 @@ class TrainingRange:
         return found
 
 
+    def other_physics(self, dt: np.ndarray, parameters: Mapping[str, Any] | None) -> list[str]:
+        """In words: another time step and other parameters, which a larger system need not have."""
+        found = []
+        low, high = self.dt
+        if dt.min() < low * (1 - 1e-6) or dt.max() > high * (1 + 1e-6):
+            got = _interval(dt.min(), dt.max())
+            found.append(f"time step {got}, trained on {_interval(low, high)}")
+        found += different_parameters(self.parameters, parameters or {})
+        return found + beyond_parameters(self.parameter_spans, parameters or {})
+
+
 def different_parameters(trained: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
     """Parameters of the physics that differ, in words. Only those of the same shape compare."""
     found = []

@@ -92,11 +92,9 @@ def on_graph(arrays: schema.Arrays, topology: Any, seed: int, system: str) -> sc
 
 
 def graph_for(topology: Any, nodes: int, graph_seed: int, system: str) -> Graph:
-    """The graph that ``topology`` means for so many nodes; a `Graph` is handed back."""
+    """The graph that ``topology`` means for so many nodes. Raises `InvalidGraph`."""
     from .graphs.topology import resolve
 
-    if isinstance(topology, Graph):
-        return topology
     if topology is None:
         if nodes > 1:
             raise InvalidOption(

@@ -10,6 +10,7 @@ import xarray as xr
 
 from . import __version__, engines, schema
 from .data.generate import generate, split_trajectories
+from .errors import InvalidData
 from .graphs.topology import resolve
 from .systems.registry import get
 
@@ -43,6 +44,16 @@ def simulate_network(
     named = isinstance(topology, str | tuple)
     count = nodes if nodes is not None else (system.default_nodes if named else None)
     graph = resolve(topology, count, graphs=graphs, graph_seed=graph_seed, system=system)
+    if initial is not None:
+        initial = np.asarray(initial, dtype=np.float64)
+        if initial.ndim != 3 or not len(initial):
+            raise InvalidData(
+                "initial states have the wrong shape",
+                got=initial.shape,
+                allowed=f"(trajectory, node, {system.features}): (trajectory, node, feature)",
+                fix="one trajectory is initial[None]",
+            )
+        trajectories = len(initial)
     made = generate(
         system,
         graph,

@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 
 import pympnode
-from pympnode.errors import InvalidData, InvalidOption
+from pympnode.errors import InvalidData, InvalidGraph, InvalidOption
 from pympnode.systems import Variable, own_system
 
 TRAIN: dict[str, Any] = dict(kernel="eager", batch_size=8, progress=False, dtype="float64")
@@ -54,6 +54,13 @@ def test_given_inputs_are_those_of_the_dataset_and_are_held() -> None:
     assert not ds.state[1].any()
 
 
+@pytest.mark.parametrize("initial", [3.0, np.zeros((4, 1)), np.zeros((0, 4, 1)), np.zeros((2, 5, 1))])
+def test_initial_states_that_do_not_fit(initial: Any) -> None:
+    system = own_system("leaky", leaky, "x", controls=["push"])
+    with pytest.raises(InvalidData, match="wrong shape"):
+        pympnode.simulate(system, initial=initial, **SIZE)
+
+
 def test_inputs_without_trajectories_are_the_same_for_all() -> None:
     u = np.random.default_rng(0).normal(size=(7, 4, 1))
     ds = pympnode.simulate("kuramoto_controlled", trajectories=3, control=u, **SIZE)
@@ -93,6 +100,12 @@ def test_inputs_that_do_not_fit_the_system() -> None:
 
 
 # ---- rolling out ------------------------------------------------------------------------------
+
+
+def test_a_graph_of_another_size_is_refused(model: pympnode.Model, data: xr.Dataset) -> None:
+    seven = pympnode.Graph.from_edges([(0, 1)], 7)
+    with pytest.raises(InvalidGraph, match="another number of nodes"):
+        model.rollout(data, topology=seven)
 
 
 def test_new_inputs_act_from_the_moment_they_differ(

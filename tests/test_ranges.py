@@ -109,3 +109,13 @@ def test_node_attributes_have_a_range() -> None:
     assert "attributes" in repr(model)
     away = ds.assign(node_attribute=ds.node_attribute + 10.0)
     assert "frequency_0" in words(model, away)
+
+
+def test_fine_tuning_on_other_physics_warns(model: pympnode.Model) -> None:
+    with pytest.warns(OutsideTrainingRange, match="time step 0.1, trained on 0.05"):
+        pympnode.finetune(model, data=driven(dt=0.1), **TRAIN)
+    with pytest.warns(OutsideTrainingRange, match=r"coupling 0.9, trained on 0.3333 to 0.5"):
+        pympnode.finetune(model, data=driven(parameters={"coupling": 0.9}), **TRAIN)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a larger system is what fine-tuning is for
+        pympnode.finetune(model, data=driven(nodes=8), **TRAIN)
