@@ -11,6 +11,7 @@ from .engines import engine
 from .errors import InvalidModel
 from .graphs.graph import Graph
 from .model import Model
+from .models.emitted import emitted
 from .schema import Arrays
 
 Rates = Callable[[float, NDArray, "NDArray | None"], NDArray]
@@ -38,7 +39,8 @@ class LearnedField:
             )
         self._physical = attribute if wanted else None
         scale = model.attribute_scale
-        self._attribute = scale.apply(attribute) if wanted and scale is not None else None
+        told = attribute is not None and scale is not None and wanted > 0
+        self._attribute = scale.apply(attribute) if told else None  # type: ignore[union-attr,arg-type]
         self._theta = model.theta.astype(np.float64)
         self._program = engine("torch").bind(
             model.spec, None, dtype="float64", device="cpu", kernel="eager"
@@ -68,6 +70,12 @@ class LearnedField:
             u=np.zeros((len(x), 2, x.shape[1], controls)) if controls else None,
             attribute=self._attribute,
         ).message[:, 0]
+
+    def sent(self, x: NDArray, m: NDArray) -> NDArray:
+        """What each node sends (..., node, message): carried, or emitted by its state."""
+        if self.model.spec.family != "mpnode" or self.model.spec.messages != "emitted":
+            return m
+        return emitted(self.model.weights, self.model.state_scale.apply(x), self._attribute)
 
     def outside(self, arrays: Arrays, *, fixed_step: bool) -> list[str]:
         """How the nodes that the model moves lie outside what it has seen.

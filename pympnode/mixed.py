@@ -132,7 +132,9 @@ def couple(
     topology = first.default_topology if topology is None else topology
     graph = resolve(topology, len(parts), graph_seed=graph_seed, system=first)
     if graph.graphs != 1:
-        raise InvalidOption("nodes are coupled on one graph", got=f"{graph.graphs} graphs", allowed=1)
+        raise InvalidOption(
+            "nodes are coupled on one graph", got=f"{graph.graphs} graphs", allowed=1
+        )
     return Mixed(graph, tuple(parts), dict(parameters or {}))
 
 
@@ -174,7 +176,8 @@ class Mixed:
         (Dormand-Prince 8, ``tolerance``), or "rk4", one step (the models' substeps) an interval as
         models are trained.
 
-        Returns a dataset like that of `Model.rollout`, with ``learned(node)``. Warns
+        Returns a dataset like that of `Model.rollout`, with ``learned(node)``; of several models, the
+        messages stand one after the other. Warns
         `OutsideTrainingRange` for the learned nodes unless ``check=False``. Raises `InvalidData`.
         """
         if solver not in ("adaptive", "rk4"):
@@ -183,7 +186,10 @@ class Mixed:
         moving = self._moving()
         if check:
             for each in moving:
-                warn_outside("the learned part of the rollout", each.outside(arrays, fixed_step=solver == "rk4"))
+                warn_outside(
+                    "the learned part of the rollout",
+                    each.outside(arrays, fixed_step=solver == "rk4"),
+                )
         x0 = arrays.x[:, 0]
         z0 = np.concatenate([x0, *(each.first(x0) for each in moving)], axis=-1)
         rates = self._rates(moving)
@@ -196,13 +202,17 @@ class Mixed:
             substeps = max((each.model.spec.substeps for each in moving), default=1)
             z = rk4(rates, z0, arrays.time, u, substeps)
         channels = x0.shape[-1]
+        sent, at = [np.zeros((*z.shape[:3], 0))], channels
+        for each in moving:
+            sent.append(each.sent(z[..., :channels], z[..., at : at + each.carried]))
+            at += each.carried
         first = self.system
         ds = schema.unpack(
             schema.Arrays(z[..., :channels], arrays.time, self.graph, arrays.graph_of, arrays.u),
             features=first.feature_names,
             units=[v.unit for v in first.state for _ in range(v.components)],
             controls=first.control_names or None,
-            message=z[..., channels:],
+            message=np.concatenate(sent, axis=-1),
             about={
                 "kind": "mixed rollout",
                 "system": first.name,

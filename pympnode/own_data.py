@@ -65,7 +65,7 @@ def dataset_from_arrays(
         controls=_names_of("controls", controls, u),
         attributes=_names_of("attributes", attributes, b),
         time_unit=time_unit,
-        split=None if split is None else _named("split", split, trajectories),
+        split=None if split is None else np.array(_named("split", split, trajectories)),
         about={"kind": "given", "topology": list(graph.source), "version": __version__},
     )
     return schema.validate(ds, missing="mask")

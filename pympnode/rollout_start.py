@@ -71,8 +71,8 @@ def start_of_states(
         )
     if not np.isfinite(x).all():
         raise InvalidData("initial states must be finite", got="NaN or infinity")
-    every = dt or model.trained.dt[1]
-    time = every * np.arange(_steps(model.trained.steps if steps is None else steps) + 1)
+    every = model.trained.dt[1] if dt is None else dt
+    time = new_times(np.zeros(1), model.trained.steps if steps is None else steps, every)
     graph = graph_for(topology, x.shape[1], graph_seed, model.system)
     of = np.arange(len(x), dtype=np.int64) % len(graph.nodes)
     u = control

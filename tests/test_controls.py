@@ -54,7 +54,9 @@ def test_given_inputs_are_those_of_the_dataset_and_are_held() -> None:
     assert not ds.state[1].any()
 
 
-@pytest.mark.parametrize("initial", [3.0, np.zeros((4, 1)), np.zeros((0, 4, 1)), np.zeros((2, 5, 1))])
+@pytest.mark.parametrize(
+    "initial", [3.0, np.zeros((4, 1)), np.zeros((0, 4, 1)), np.zeros((2, 5, 1))]
+)
 def test_initial_states_that_do_not_fit(initial: Any) -> None:
     system = own_system("leaky", leaky, "x", controls=["push"])
     with pytest.raises(InvalidData, match="wrong shape"):
@@ -75,11 +77,15 @@ def test_an_own_system_draws_its_inputs() -> None:
     assert list(ds.control_feature.values) == ["push"]
     prefix = pympnode.simulate(system, trajectories=3, **SIZE)
     np.testing.assert_array_equal(prefix.control, ds.control[:3])
-    still = pympnode.simulate(own_system("l", leaky, "x", controls=["push"]), trajectories=2, **SIZE)
+    still = pympnode.simulate(
+        own_system("l", leaky, "x", controls=["push"]), trajectories=2, **SIZE
+    )
     assert not still.control.any()
 
 
-@pytest.mark.parametrize("shape", [(12, 6, 4, 1), (12, 7, 3, 1), (12, 7, 4, 2), (11, 7, 4, 1), (7,)])
+@pytest.mark.parametrize(
+    "shape", [(12, 6, 4, 1), (12, 7, 3, 1), (12, 7, 4, 2), (11, 7, 4, 1), (7,)]
+)
 def test_simulating_with_inputs_of_the_wrong_length(shape: tuple[int, ...]) -> None:
     with pytest.raises(InvalidData, match=r"controls has the wrong shape[\s\S]*\(12, 7, 4, 1\)"):
         pympnode.simulate("kuramoto_controlled", trajectories=12, control=np.zeros(shape), **SIZE)
@@ -133,9 +139,7 @@ def test_the_last_input_is_not_used(model: pympnode.Model, data: xr.Dataset) -> 
     np.testing.assert_array_equal(further.control[:, 6:9], further.control[:, [5, 5, 5]].values)
 
 
-def test_another_grid_holds_the_inputs_of_the_data(
-    model: pympnode.Model, data: xr.Dataset
-) -> None:
+def test_another_grid_holds_the_inputs_of_the_data(model: pympnode.Model, data: xr.Dataset) -> None:
     u = data.control.values
     fine = model.rollout(data, dt=0.025, steps=12, check=False)
     np.testing.assert_array_equal(fine.control[:, :12], np.repeat(u[:, :6], 2, axis=1))
@@ -161,7 +165,9 @@ def test_from_initial_states(model: pympnode.Model, data: xr.Dataset) -> None:
         model.rollout(x0, steps=6, topology="ring")
 
 
-@pytest.mark.parametrize("shape", [(12, 5, 4, 1), (12, 9, 4, 1), (12, 7, 4, 2), (2, 7, 4, 1), (7, 4)])
+@pytest.mark.parametrize(
+    "shape", [(12, 5, 4, 1), (12, 9, 4, 1), (12, 7, 4, 2), (2, 7, 4, 1), (7, 4)]
+)
 def test_rollouts_with_inputs_of_the_wrong_length(
     model: pympnode.Model, data: xr.Dataset, shape: tuple[int, ...]
 ) -> None:

@@ -18,7 +18,13 @@ from pympnode.errors import (
 )
 
 TRAIN: dict[str, Any] = dict(
-    kernel="eager", hidden=6, message_size=2, batch_size=8, progress=False, dtype="float64", epochs=1
+    kernel="eager",
+    hidden=6,
+    message_size=2,
+    batch_size=8,
+    progress=False,
+    dtype="float64",
+    epochs=1,
 )
 
 

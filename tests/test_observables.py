@@ -13,7 +13,13 @@ from pympnode.errors import InvalidData
 from pympnode.systems import own_system
 
 TRAIN: dict[str, Any] = dict(
-    kernel="eager", hidden=4, message_size=1, batch_size=8, progress=False, dtype="float64", epochs=1
+    kernel="eager",
+    hidden=4,
+    message_size=1,
+    batch_size=8,
+    progress=False,
+    dtype="float64",
+    epochs=1,
 )
 
 
@@ -40,7 +46,9 @@ def test_order_parameter_is_scored_for_every_predictor(
     assert list(score.observable.values) == ["order_parameter", "phase_difference"]
     assert list(score.observable_unit.values) == ["1", "rad"]
     pick = dict(observable="order_parameter")
-    np.testing.assert_allclose(score.observable_true.sel(pick), order(data.state.values), atol=1e-14)
+    np.testing.assert_allclose(
+        score.observable_true.sel(pick), order(data.state.values), atol=1e-14
+    )
     predicted = order(score.predicted.values)
     np.testing.assert_allclose(score.observable_predicted.sel(pick), predicted, atol=1e-14)
     error = predicted - order(data.state.values)
@@ -77,7 +85,10 @@ def test_missing_states_have_no_observable(model: pympnode.Model, data: xr.Datas
 def test_given_data_have_none(data: xr.Dataset) -> None:
     ds = pympnode.from_arrays(data.state.values[:4, :, :2, :1], dt=0.05, edges=[(0, 1)])
     score = pympnode.evaluate(pympnode.train(data=ds, **TRAIN), ds)
-    assert "observable_rmse" not in score and list(score.predictor.values) == ["model", "persistence"]
+    assert "observable_rmse" not in score and list(score.predictor.values) == [
+        "model",
+        "persistence",
+    ]
 
 
 def consensus(t: float, x: Any, u: Any, graph: Any, parameters: Any) -> Any:

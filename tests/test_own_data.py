@@ -135,9 +135,7 @@ def test_rows_that_lack_are_missing(kuramoto: xr.Dataset) -> None:
     rng = np.random.default_rng(3)
     keep = (rng.random(len(table)) > 0.3) | (table.time == 0) | (table.node == 0)
     features = list(kuramoto.feature.values)
-    ds = pympnode.from_frame(
-        table[keep], features=features, trajectory="trajectory", edges=EDGES
-    )
+    ds = pympnode.from_frame(table[keep], features=features, trajectory="trajectory", edges=EDGES)
     gone = np.isnan(ds.state.values)
     assert 0.15 < gone.mean() < 0.35
     np.testing.assert_array_equal(ds.state.values[~gone], kuramoto.state.values[~gone])

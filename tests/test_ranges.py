@@ -15,7 +15,13 @@ from pympnode.errors import OutsideTrainingRange
 from pympnode.ranges import TrainingRange
 
 TRAIN: dict[str, Any] = dict(
-    kernel="eager", hidden=4, message_size=1, batch_size=8, progress=False, dtype="float64", epochs=1
+    kernel="eager",
+    hidden=4,
+    message_size=1,
+    batch_size=8,
+    progress=False,
+    dtype="float64",
+    epochs=1,
 )
 
 
@@ -39,7 +45,13 @@ def words(model: pympnode.Model, ds: xr.Dataset, **options: Any) -> str:
 
 def test_repr_shows_every_range(model: pympnode.Model) -> None:
     text = repr(model)
-    for piece in ("5 nodes of degree 2", "dt 0.05", "phase_1 -", "input -", "coupling 0.3333 to 0.5"):
+    for piece in (
+        "5 nodes of degree 2",
+        "dt 0.05",
+        "phase_1 -",
+        "input -",
+        "coupling 0.3333 to 0.5",
+    ):
         assert piece in text
     assert "coupling 0.3333 to 0.5" in model._repr_html_()
 

@@ -83,8 +83,8 @@ def observable_errors(
         truth = observe(system, known, arrays, parameters)
     except InvalidData:
         raise
-    except PympnodeError as error:
-        logger.warning("no errors in observables: %s", error.message)
+    except PympnodeError as reason:
+        logger.warning("no errors in observables: %s", reason.message)
         return None
     total, over_time, guesses = [], [], {}
     for name, predicted in predictions.items():
