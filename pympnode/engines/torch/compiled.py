@@ -31,8 +31,8 @@ from .window import Window
 
 logger = logging.getLogger("pympnode.kernel")
 
-STORE_BYTES = 24 * 2**20
-"""Stages are stored while a thread's buffers stay below this; beyond the cache it does not pay."""
+CACHE_BYTES, STORE_BYTES = 24 * 2**20, 40 * 2**20
+"""Buffers of a thread: tiles are halved to stay below the first, stages stored below the second."""
 
 TILE_COLUMNS = 320
 """Columns of a tile, about; two hidden layers and their cotangents then fit a core's own cache."""
@@ -177,19 +177,6 @@ class _Run:
         self.packing = weights.packing(spec, machine.panel_width(self.dtype))
         theta = self.theta.detach().cpu().numpy().astype(self.dtype, copy=False)
         self.weights = self.packing.pack(theta)
-        made = plan.plan_of(
-            window.columns,
-            spec.aggregation,
-            spec.divisor,
-            self.dtype,
-            TILE_COLUMNS,
-            vector,
-            self.parts,
-        )
-        self.tiles = sweep.Tiles(made.pieces, made.first, made.columns)
-        self.link = sweep.Links(made.pointer, made.sender, made.weight)
-        self.link_back = sweep.Links(made.back_pointer, made.back_sender, made.back_weight)
-        self.shares = _shares(made.columns, self.parts)
         steps = Steps.over(TABLEAUX[spec.solver], window.dt, spec.stride)
         self.data = sweep.Data(
             _flat(window.initial, self.dtype),
@@ -204,33 +191,49 @@ class _Run:
         )
         self.states = 1 + (window.steps if self.backward else min(spec.stride, window.steps))
         self.steps = len(steps.size)
-        self.shape, self.places = self._shape(space, int(made.columns.max()))
+        made, self.shape, self.places = self._fit(plan, space, vector)
+        self.tiles = sweep.Tiles(made.pieces, made.first, made.columns)
+        self.link = sweep.Links(made.pointer, made.sender, made.weight)
+        self.link_back = sweep.Links(made.back_pointer, made.back_sender, made.back_weight)
+        self.shares = _shares(made.columns, self.parts)
         # Layers lie behind the places of weights and sums in a tile's block.
         at = self.places
         self.layers = self.packing.layers + np.array(
             [0, 0, at.weights, at.weights, at.sums, at.sums]
         )
 
-    def _shape(self, space: Any, columns: int) -> Any:
-        def shape(stored: bool) -> Any:
-            shape = space.shape_of(
-                self.spec,
-                self.dtype,
-                columns,
-                self.steps,
-                stored=stored,
-                masked=self.window.mask is not None and self.compare,
-                total=self.window.columns.total,
-                backward=self.backward,
-            )
-            weights, sums = len(self.packing.source), self.packing.sums
-            return shape, space.places(shape, self.states, weights, sums)
-
-        if self.store is not None:
-            return shape(self.store)
-        kept, places = shape(True)
-        fits = places.end * self.dtype.itemsize <= STORE_BYTES
-        return (kept, places) if fits else shape(False)
+    def _fit(self, plan: Any, space: Any, vector: int) -> tuple[Any, Any, Any]:
+        """Plan, shape and places: stages stored if that fits with tiles not too narrow."""
+        spec, window = self.spec, self.window
+        for stored, limit in ((True, CACHE_BYTES), (True, STORE_BYTES), (False, STORE_BYTES)):
+            if self.store is not None and stored != self.store:
+                continue
+            for size in (TILE_COLUMNS, TILE_COLUMNS // 2):
+                made = plan.plan_of(
+                    window.columns,
+                    spec.aggregation,
+                    spec.divisor,
+                    self.dtype,
+                    size,
+                    vector,
+                    self.parts,
+                )
+                shape = space.shape_of(
+                    spec,
+                    self.dtype,
+                    int(made.columns.max()),
+                    self.steps,
+                    stored=stored,
+                    masked=window.mask is not None and self.compare,
+                    total=window.columns.total,
+                    backward=self.backward,
+                )
+                places = space.places(
+                    shape, self.states, len(self.packing.source), self.packing.sums
+                )
+                if places.end * self.dtype.itemsize <= min(limit, STORE_BYTES):
+                    return made, shape, places
+        return made, shape, places
 
     def _memory(self) -> tuple[NDArray, NDArray]:
         block, memory = _pool().take(self.places.end, self.dtype)

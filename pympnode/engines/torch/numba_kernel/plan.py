@@ -53,7 +53,8 @@ def cut(columns: Columns, size: int, lanes: int, parts: int) -> tuple[Ints, Ints
     first, filled = [0], []
     at = 0
     for nodes, width, offset, row in columns.blocks():
-        most = max(1, size // nodes)
+        # A large graph still gets some trajectories at once: sums over neighbours go by vectors.
+        most = max(1, size // nodes, min(8, 4096 // nodes))
         if most >= lanes:
             most -= most % lanes
         count = -(-width // most) if most < width else 1
