@@ -14,7 +14,7 @@ from .errors import InvalidOption, unknown_name
 from .model import Model
 from .model import load as load_model
 from .result import Result
-from .storage import as_dataset
+from .own_data import as_dataset
 
 StartModel = Model | Result | str | os.PathLike[str]
 
@@ -27,7 +27,7 @@ def simulate(
     graphs: int = 1,
     graph_seed: int = 42,
     parameters: Mapping[str, Any] | None = None,
-    trajectories: int = 1000,
+    trajectories: int | None = None,
     steps: int | None = None,
     dt: float | None = None,
     seed: int = 0,
@@ -66,13 +66,20 @@ def simulate(
     """
     from .systems.registry import get
 
-    system = get(system)
+    given, system = system, get(system)
     if system.body == "particle":
-        network = dict(nodes=nodes, topology=topology, control=control, initial=initial)
+        network = dict(
+            nodes=nodes,
+            topology=topology,
+            control=control,
+            initial=initial,
+            noise=noise or None,
+            graphs=None if graphs == 1 else graphs,
+        )
         options = dict(
             parameters=parameters, steps=steps, dt=dt, seed=seed, split=split, trajectories=trajectories
         )
-        return _particles(system.name, network, {**options, **unknown})
+        return _particles(given, network, {**options, **unknown})
     _refuse(unknown, simulate)
     from .simulation import simulate_network
 
@@ -83,7 +90,7 @@ def simulate(
         graphs=graphs,
         graph_seed=graph_seed,
         parameters=parameters,
-        trajectories=trajectories,
+        trajectories=1000 if trajectories is None else trajectories,
         steps=steps,
         dt=dt,
         seed=seed,
@@ -419,13 +426,13 @@ def as_model(start: Any) -> Model:
     )
 
 
-def _particles(system: str, network: Mapping[str, Any], options: dict[str, Any]) -> xr.Dataset:
+def _particles(system: Any, network: Mapping[str, Any], options: dict[str, Any]) -> xr.Dataset:
     from .data.particles import simulate_particles
 
     for name, value in network.items():
         if value is not None:
             raise InvalidOption(
-                f"{name} belongs to networks, and {system} is a system of particles",
+                f"{name} belongs to networks, and this is a system of particles",
                 got=f"{name}={value!r}",
                 allowed="particles=, trajectories=, steps=, dt=, dims=, start=, ...",
                 fix="give particles=100",
@@ -433,7 +440,7 @@ def _particles(system: str, network: Mapping[str, Any], options: dict[str, Any])
     known = [p for p in inspect.signature(simulate_particles).parameters if p != "system"]
     for name in options:
         if name not in known:
-            raise unknown_name(f"option of simulate({system!r})", name, known)
+            raise unknown_name("option of simulate for particles", name, known)
     return simulate_particles(system, **options)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,19 @@ from . import __version__, schema
 from .errors import InvalidData, InvalidOption
 from .graphs.graph import Graph
 from .graphs.topology import resolve
+
+
+def as_dataset(data: Any) -> Any:
+    """The dataset meant by a path, a netCDF file or a folder of parts; else what was given."""
+    if not isinstance(data, str | os.PathLike):
+        return data
+    if (Path(data) / "index.json").exists():
+        from .data.parts import open_parts
+
+        return open_parts(data)
+    from .storage import read_netcdf
+
+    return read_netcdf(data)
 
 
 def dataset_from_arrays(

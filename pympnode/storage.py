@@ -94,11 +94,6 @@ def read_netcdf(path: str | os.PathLike[str], *, checksums: bool = False) -> xr.
     return ds
 
 
-def as_dataset(data: Any) -> Any:
-    """The dataset meant by a path; anything else is handed back."""
-    return read_netcdf(data) if isinstance(data, str | os.PathLike) else data
-
-
 def _replace(path: Path, write: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
