@@ -13,8 +13,8 @@ from . import schema
 from .errors import InvalidOption, unknown_name
 from .model import Model
 from .model import load as load_model
-from .result import Result
 from .own_data import as_dataset
+from .result import Result
 
 StartModel = Model | Result | str | os.PathLike[str]
 
