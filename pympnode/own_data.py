@@ -305,6 +305,13 @@ def _numbered(edges: Any, nodes: NDArray) -> NDArray[np.int64]:
     out = []
     for pair in pairs:
         ends = [label.item() if hasattr(label, "item") else label for label in pair]
+        if len(ends) != 2:
+            raise InvalidData(
+                "an edge is a pair of nodes",
+                got=repr(pair),
+                allowed="(node, node)",
+                fix="two labels",
+            )
         for end in ends:
             if end not in number:
                 raise InvalidData(
