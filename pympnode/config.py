@@ -11,7 +11,8 @@ from typing import Any, Literal, get_args
 
 from .errors import InvalidOption, unknown_name
 
-Schedule = Literal["cosine", "plateau", "constant"]
+Schedule = Literal["cosine", "plateau", "constant", "steps"]
+Keep = Literal["best", "last"]
 Preset = Literal["fast", "paper"]
 
 
@@ -24,10 +25,11 @@ class TrainConfig:
     (window in intervals, share of the updates); window 0 is the whole horizon. ``schedule``:
     "cosine" (after ``warmup``, a share of the updates, from ``learning_rate`` down to ``final_rate``
     of it), "plateau" (times ``plateau_factor`` after ``patience`` epochs without improvement, not
-    below ``rate_floor``) or "constant". ``clip`` bounds the norm of the whole gradient. ``average``
-    is the decay of the running mean of weights that is validated and kept (0: none).
+    below ``rate_floor``), "steps" (times 0.1 every ``decay_every`` updates) or "constant".
+    ``clip`` bounds the norm of the whole gradient. ``average`` is the decay of the running mean of weights that is validated and kept (0: none).
     ``training_noise`` is the std, in z units, of noise added once to the training part. With
     ``keep_start`` the weights that a run starts from count as its best until better ones come.
+    ``keep="last"`` returns the last weights instead of the best by validation.
     """
 
     preset: str = "fast"
@@ -47,12 +49,16 @@ class TrainConfig:
     average: float = 0.0
     training_noise: float = 0.0
     keep_start: bool = False
+    decay_every: int = 200_000
+    keep: Keep = "best"
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.schedule not in get_args(Schedule):
             raise unknown_name("schedule", self.schedule, get_args(Schedule))
-        for name in ("epochs", "batch_size"):
+        if self.keep not in get_args(Keep):
+            raise unknown_name("keep", self.keep, get_args(Keep))
+        for name in ("epochs", "batch_size", "decay_every"):
             _positive_int(name, getattr(self, name))
         if self.updates is not None:
             _positive_int("updates", self.updates)

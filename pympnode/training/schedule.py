@@ -109,4 +109,6 @@ def learning_rate(config: TrainConfig, update: int, updates: int, factor: Any) -
         return peak * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * progress)))
     if config.schedule == "plateau":
         return np.maximum(peak * np.asarray(factor), min(peak, config.rate_floor))
+    if config.schedule == "steps":
+        return peak * 0.1 ** (update // config.decay_every)
     return peak

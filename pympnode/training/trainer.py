@@ -251,6 +251,8 @@ class Trainer:
         value = self._validate(state.mean)
         state.epoch += 1
         better = value < state.best_loss
+        if self.config.keep == "last":
+            better = np.ones_like(better)
         state.best_loss = np.where(better, value, state.best_loss)
         state.best_epoch = np.where(better, state.epoch, state.best_epoch)
         state.best = np.where(better[:, None], state.mean, state.best)

@@ -1,0 +1,207 @@
+"""StepTask: particles. Single steps of simulated trajectories, their graphs built when needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InvalidData
+from ..particle_schema import ParticleArrays
+
+if TYPE_CHECKING:
+    from ..engines.torch.particles.batch import ParticleBatch
+    from ..engines.torch.particles.program import ParticleProgram, Target
+
+TURNS = 8  # quarter turns with and without a mirror
+_VALIDATED = 6400  # particles in the states that are validated, of each dataset
+
+
+@dataclass(frozen=True, eq=False)
+class Steps:
+    """A batch: which steps of which dataset, and how each state is turned.
+
+    trajectory, time, turn: (batch,) indices; turn 0 leaves a state as it is.
+    """
+
+    dataset: int
+    trajectory: NDArray[np.int64]
+    time: NDArray[np.int64]
+    turn: NDArray[np.int64]
+
+
+class StepTask:
+    """Particles: the loss of single steps, drawn from all trajectories and times.
+
+    ``arrays``: one dataset for each particle count; a batch is of one dataset, chosen in proportion
+    to its steps. ``train``, ``validation``: trajectories of each. ``batch_size`` states make an
+    update; ``micro_batch`` of them are worked on at a time (the same gradient, less memory).
+    ``per_epoch``: updates in an epoch, at most as many as there are batches. ``augment`` turns and
+    mirrors every state of a batch at random (two dimensions). Satisfies `Task`.
+    """
+
+    steps = 1  # intervals in a window
+
+    def __init__(
+        self,
+        program: ParticleProgram,
+        arrays: Sequence[ParticleArrays],
+        train: Sequence[NDArray[np.int64]],
+        validation: Sequence[NDArray[np.int64]],
+        batch_size: int,
+        *,
+        micro_batch: int | None = None,
+        per_epoch: int = 250,
+        augment: bool = False,
+    ) -> None:
+        if not sum(len(part) for part in train):
+            raise InvalidData(
+                "there are no trajectories to train on",
+                got="none in the training part",
+                allowed="at least one",
+                fix="give more trajectories, or a larger split=",
+            )
+        if augment and any(a.dims != 2 for a in arrays):
+            raise InvalidData("augmentation turns particles in the plane", got="three dimensions")
+        self.program, self.arrays = program, list(arrays)
+        self.size, self.dtype = program.layout.size, program.dtype
+        self.train = list(train)
+        self.micro_batch = micro_batch or batch_size
+        self.augment = augment
+        self._pairs = np.array([len(t) * (len(a.time) - 1) for a, t in zip(arrays, train)])
+        self.batch_size = min(batch_size, int(self._pairs.max()))
+        self._updates = max(1, min(per_epoch, int(self._pairs.sum()) // self.batch_size))
+        chosen = [v if len(v) else t for v, t in zip(validation, train)]
+        self._checked = [self._validation_steps(i, part) for i, part in enumerate(chosen)]
+
+    def count(self, horizon: int) -> int:
+        """See `Task`."""
+        return self._updates
+
+    def batches(self, horizon: int, rng: np.random.Generator) -> Iterator[Steps]:
+        """See `Task`: no step comes twice in an epoch as long as there are others."""
+        share = self._pairs / self._pairs.sum()
+        which = rng.choice(len(self.arrays), size=self._updates, p=share)
+        for dataset in which:
+            # Drawn without repetition within the batch; an epoch sees a small part of all steps.
+            picked = rng.choice(self._pairs[dataset], min(self.batch_size, self._pairs[dataset]),
+                                replace=False, shuffle=False)  # fmt: skip
+            row, time = np.divmod(picked, len(self.arrays[dataset].time) - 1)
+            turn = rng.integers(TURNS, size=len(picked)) if self.augment else np.zeros_like(row)
+            yield Steps(int(dataset), self.train[dataset][row], time, turn)
+
+    def states(self, batch: Steps) -> tuple[ParticleBatch, Target]:
+        """The states of a batch and those one step later, on the device of the program."""
+        from ..engines.torch.particles.program import Target
+
+        data = self.arrays[batch.dataset]
+        i, t = batch.trajectory, batch.time
+        mass = data.mass[i]
+        charge = None if data.charge is None else data.charge[i]
+
+        def at(times: NDArray[np.int64]) -> tuple[NDArray, NDArray]:
+            return tuple(
+                turned(values[i, times], batch.turn) if self.augment else values[i, times]
+                for values in (data.position, data.velocity)
+            )  # type: ignore[return-value]
+
+        now = self.program.batch(*at(t), mass, charge, data.box)
+        later = self.program.batch(*at(t + 1), mass, charge, data.box)
+        return now, Target(later.position, later.velocity)
+
+    def loss(self, theta: NDArray, batch: Steps) -> tuple[float, NDArray]:
+        """See `Task`; the mean over the batch, whatever the micro-batch."""
+        total, gradient = 0.0, np.zeros(self.size, self.dtype)
+        states = len(batch.time)
+        for at in range(0, states, self.micro_batch):
+            here = slice(at, at + self.micro_batch)
+            part = Steps(batch.dataset, batch.trajectory[here], batch.time[here], batch.turn[here])
+            value, slope = self.program.loss_and_gradient(theta, *self.states(part))
+            share = len(part.time) / states
+            total += value * share
+            gradient += (slope * share).astype(self.dtype)
+        return total, gradient
+
+    def losses(
+        self, thetas: NDArray, batches: Sequence[Steps]
+    ) -> tuple[NDArray[np.float64], NDArray]:
+        """See `Task`."""
+        results = [self.loss(theta, batch) for theta, batch in zip(thetas, batches)]
+        return np.array([value for value, _ in results]), np.stack([g for _, g in results])
+
+    def validate(self, theta: NDArray) -> dict[str, float]:
+        """See `Task`: the loss on a fixed choice of states, the mean over datasets."""
+        values = []
+        for steps in self._checked:
+            total = 0.0
+            for at in range(0, len(steps.time), max(self.micro_batch, 16)):
+                here = slice(at, at + max(self.micro_batch, 16))
+                part = Steps(
+                    steps.dataset, steps.trajectory[here], steps.time[here], steps.turn[here]
+                )
+                total += self.program.loss(theta, *self.states(part)) * len(part.time)
+            values.append(total / len(steps.time))
+        return {"validation_loss": float(np.mean(values))}
+
+    def _validation_steps(self, dataset: int, trajectories: NDArray[np.int64]) -> Steps:
+        """States spread evenly over trajectories and times."""
+        data = self.arrays[dataset]
+        intervals = len(data.time) - 1
+        pairs = len(trajectories) * intervals
+        states = min(pairs, max(4, _VALIDATED // data.position.shape[2]))
+        picked = np.linspace(0, pairs - 1, states).astype(np.int64)
+        row, time = np.divmod(picked, intervals)
+        return Steps(dataset, trajectories[row], time, np.zeros_like(row))
+
+
+def turned(values: NDArray, turn: NDArray[np.int64]) -> NDArray:
+    """Vectors (state, particle, 2), each state turned by turn % 4 quarters, mirrored from 4 on."""
+    out = np.array(values)
+    mirrored = turn >= 4
+    out[mirrored, :, 0] *= -1
+    for quarters in (1, 2, 3):
+        here = turn % 4 == quarters
+        x, y = out[here, :, 0].copy(), out[here, :, 1].copy()
+        out[here, :, 0], out[here, :, 1] = ((-y, x), (-x, -y), (y, -x))[quarters - 1]
+    return out
+
+
+def fitted_scales(arrays: Sequence[ParticleArrays], train: Sequence[NDArray[np.int64]]) -> Any:
+    """`ParticleScales` of the training part: lengths from the physics, spreads from the data."""
+    from ..models.particle_spec import ParticleScales
+
+    spacing: list[float] = []
+    mass: list[float] = []
+    charge: list[float] = []
+    velocity: list[float] = []
+    change: list[float] = []
+    for data, index in zip(arrays, train):
+        if not len(index):
+            continue
+        count, dims = data.position.shape[2:]
+        x = data.position[index]
+        side = data.box.side if data.box.periodic else float(np.ptp(x, axis=(0, 1, 2)).mean())
+        spacing.append(max(side, 1e-30) / count ** (1 / dims))
+        mass.append(np.mean(data.mass[index]))
+        charge.append(1.0 if data.charge is None else np.mean(data.charge[index] ** 2))
+        v = data.velocity[index].astype(np.float64)
+        velocity.append(np.mean(v**2))
+        change.append(np.mean(np.diff(v, axis=1) ** 2))
+    softening = float(np.mean([a.parameters.get("softening", 0.2) for a in arrays]))
+    base = ParticleScales.geometry(softening, float(np.mean(spacing)))
+
+    def positive(value: float) -> float:
+        return value if value > 0 else 1.0
+
+    return ParticleScales(
+        base.length,
+        base.near,
+        base.lengths,
+        mass=positive(float(np.mean(mass))),
+        charge=positive(float(np.sqrt(np.mean(charge)))),
+        velocity=positive(float(np.sqrt(np.mean(velocity)))),
+        change=positive(float(np.sqrt(np.mean(change)))),
+    )
