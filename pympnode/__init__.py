@@ -32,7 +32,16 @@ _HOME = {
     "System": "systems.base",
     "register": "systems.registry",
 }
-_ROOMS = ("graphs", "systems", "data", "plotting", "schema", "errors", "evaluation")
+_ROOMS = (
+    "graphs",
+    "systems",
+    "data",
+    "plotting",
+    "schema",
+    "particle_schema",
+    "errors",
+    "evaluation",
+)
 
 __all__ = [*_HOME, *_ROOMS, "__version__"]
 
