@@ -137,6 +137,16 @@ _kept = _Kept()
 class Sweep:
     """One window with its buffers; ``length`` steps have their stages stored at once."""
 
+    states: torch.Tensor
+    at: torch.Tensor
+    again: torch.Tensor
+    first: torch.Tensor
+    seen: torch.Tensor
+    lam: torch.Tensor
+    k_bar: torch.Tensor
+    rest: torch.Tensor
+    inside_bar: torch.Tensor
+
     def __init__(
         self, spec: ModelSpec, theta: torch.Tensor, window: Window, length: int, *, backward: bool
     ) -> None:
@@ -159,6 +169,7 @@ class Sweep:
         self.field.use(self.network, neighbours[key])
         if spec.attributes:
             at = spec.channels + spec.controls
+            assert window.attribute is not None
             self.slots.inputs[:, at : at + spec.attributes] = window.attribute
             if spec.messages == "emitted":
                 for block in self.slots.seen:
@@ -205,7 +216,7 @@ class Sweep:
             z[spec.channels :].zero_()
             return
         self.seen[: spec.channels].copy_(self.window.initial)
-        if spec.attributes:
+        if self.window.attribute is not None:
             self.seen[spec.channels : -1].copy_(self.window.attribute)
         run(self.network.first, self.seen, [self.first], z[spec.channels :])
 

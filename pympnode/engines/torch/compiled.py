@@ -58,7 +58,8 @@ def threads() -> int:
     """
     from numba import config
 
-    return max(1, min(torch.get_num_threads(), config.NUMBA_NUM_THREADS))
+    limit = config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+    return max(1, min(torch.get_num_threads(), limit))
 
 
 def loss_and_gradient(

@@ -19,7 +19,7 @@ _FASTMATH = {"contract", "reassoc", "nsz", "arcp", "afn"}
 
 def compiled(function: Callable[..., Any]) -> Any:
     """``numba.njit``, kept on disk between runs where a cache folder can be written."""
-    options = {"error_model": "numpy", "fastmath": _FASTMATH, "nogil": True}
+    options: dict[str, Any] = {"error_model": "numpy", "fastmath": _FASTMATH, "nogil": True}
     try:
         return numba.njit(cache=True, **options)(function)
     except RuntimeError:  # numba found no folder it may write to

@@ -30,9 +30,7 @@ _FLAGS = ("contract", "reassoc", "nsz")
 class Vectors:
     """Loads, stores and arithmetic on vectors of the element type of an array argument."""
 
-    def __init__(
-        self, builder: ir.IRBuilder, array_type: types.Array, context: Any, array: Any
-    ) -> None:
+    def __init__(self, builder: ir.IRBuilder, array_type: Any, context: Any, array: Any) -> None:
         self.builder = builder
         self.context = context
         self.item = array_type.dtype.bitwidth // 8
@@ -50,7 +48,7 @@ class Vectors:
         """Address of element ``place`` of the array that these vectors are of."""
         return self.data(self._kind, self._array, place)
 
-    def data(self, array_type: types.Array, value: Any, at: Any) -> Any:
+    def data(self, array_type: Any, value: Any, at: Any) -> Any:
         """Address of element ``at``."""
         struct = self.context.make_array(array_type)(self.context, self.builder, value)
         return self.builder.gep(struct.data, [at])

@@ -31,7 +31,9 @@ class _Captured:
         from ..adjoint import _kept, step
 
         self.theta = theta.clone()
-        still = {n: None if (v := getattr(window, n)) is None else v.clone() for n in _TENSORS}
+        still: dict[str, Any] = {
+            n: None if (v := getattr(window, n)) is None else v.clone() for n in _TENSORS
+        }
         self.window = dataclasses.replace(window, **still)
         side = torch.cuda.Stream(device=theta.device)
         side.wait_stream(torch.cuda.current_stream(theta.device))
