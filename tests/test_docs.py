@@ -1,0 +1,174 @@
+"""The documentation: the site builds without a warning, its links lead somewhere, its code is right."""
+
+from __future__ import annotations
+
+import doctest
+import importlib.util
+import io
+import os
+import re
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from docs_pages import (
+    DOCS,
+    PAGES,
+    ROOT,
+    blocks,
+    broken_links,
+    examples,
+    fetched,
+    wrong_commands,
+    wrong_names,
+)
+
+import pympnode
+
+TOOLS = ("sphinx", "furo", "myst_parser")
+MODULES = sorted(
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    for path in (ROOT / "pympnode").rglob("*.py")
+    if re.search(r"^\s*>>> ", path.read_text(encoding="utf-8"), re.MULTILINE)
+)
+ROOMS = ("graphs", "systems", "data", "plotting")
+
+
+def page_id(page: Path) -> str:
+    return page.relative_to(DOCS).as_posix()
+
+
+def run(test: doctest.DocTest) -> None:
+    told = io.StringIO()
+    doctest.DocTestRunner(verbose=False).run(test, out=told.write)
+    assert not told.getvalue(), told.getvalue()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    missing = [name for name in TOOLS if importlib.util.find_spec(name) is None]
+    if missing:
+        pytest.skip(f'{", ".join(missing)} not installed: pip install -e ".[docs]"')
+    out = tmp_path_factory.mktemp("docs")
+    done = subprocess.run(
+        [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-d", str(out / "trees"),
+         str(DOCS), str(out / "site")],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return out / "site"
+
+
+@pytest.fixture(scope="module")
+def documented(site: Path) -> set[str]:
+    from sphinx.util.inventory import InventoryFile
+
+    loaded = InventoryFile.loads((site / "objects.inv").read_bytes(), uri="")
+    return {name for kind in loaded.data if kind.startswith("py:") for name in loaded.data[kind]}
+
+
+def test_the_site_has_all_pages(site: Path) -> None:
+    for page in PAGES:
+        assert (site / page.relative_to(DOCS).with_suffix(".html")).exists()
+
+
+def test_links_lead_somewhere(site: Path) -> None:
+    assert broken_links(site) == []
+
+
+def test_nothing_is_fetched_from_elsewhere(site: Path) -> None:
+    assert fetched(site) == []
+
+
+def test_every_public_name_is_in_the_reference(documented: set[str]) -> None:
+    wanted = [f"pympnode.{n}" for n in pympnode.__all__ if n not in (*ROOMS, "__version__")]
+    missing = set(wanted) - documented - {"pympnode.evaluation", "pympnode.System"}
+    missing -= {"pympnode.register", "pympnode.PympnodeError", "pympnode.PympnodeWarning"}
+    for room in ROOMS:
+        for name in import_module(f"pympnode.{room}").__all__:
+            value = getattr(import_module(f"pympnode.{room}"), name)
+            home = f"{getattr(value, '__module__', '')}.{name}"
+            own = f"pympnode.{room}.{name}"
+            if callable(value) and not {own, home, f"pympnode.{name}"} & documented:
+                missing.add(own)
+    assert missing == set()
+    # Those that are documented where they live.
+    assert {"pympnode.systems.System", "pympnode.systems.register"} <= documented
+    assert {"pympnode.errors.PympnodeError", "pympnode.errors.PympnodeWarning"} <= documented
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_references_of_a_page_are_documented(page: Path, documented: set[str]) -> None:
+    text = page.read_text(encoding="utf-8")
+    named = set(re.findall(r"\{py:\w+\}`~?([\w.]+)`", text))
+    assert named <= documented
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_names_in_prose_exist(page: Path) -> None:
+    """`pympnode.a.b` in running text is something."""
+    text = page.read_text(encoding="utf-8")
+    for name in set(re.findall(r"`(pympnode(?:\.\w+)+)`", text)):
+        if (ROOT / name.replace("`", "")).exists():
+            continue
+        assert wrong_names(name) == [], name
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if examples(p).examples], ids=page_id)
+def test_examples_of_a_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run(examples(page))
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_examples_in_docstrings(
+    module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = doctest.DocTestFinder().find(import_module(module))
+    assert any(test.examples for test in found)
+    for test in found:
+        run(test)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_code_that_is_shown(page: Path) -> None:
+    for line, code in blocks(page, "python"):
+        assert wrong_names(code) == [], f"{page.name}:{line}"
+    for line, script in blocks(page, "bash"):
+        assert wrong_commands(script) == [], f"{page.name}:{line}"
+
+
+def test_figures_stand_in_results() -> None:
+    """Where something is measured, the table is the file's own, not a copy."""
+    text = (DOCS / "explanation" / "transfer.md").read_text(encoding="utf-8")
+    measured = text.split("## What was measured")[1]
+    included = re.findall(r"\{include\} ../../(benchmarks/results/\w+\.md)", measured)
+    assert included and all((ROOT / path).exists() for path in included)
+    assert not re.search(r"^\|", text, re.MULTILINE)
+
+
+# ---- the checks themselves --------------------------------------------------------------------
+
+
+def test_wrong_names_are_found() -> None:
+    assert wrong_names("import pympnode\npympnode.trian(epochs=1)") == ["pympnode.trian"]
+    assert wrong_names("pympnode.train(epoch=1)") == ["pympnode.train(epoch=)"]
+    assert wrong_names("from pympnode import nothing") == ["pympnode.nothing"]
+    assert wrong_names("pympnode.finetune(model, nodes=3)\nother.call(x=1)") == []
+
+
+def test_wrong_commands_are_found() -> None:
+    assert wrong_commands("pympnode trian kuramoto") == ["pympnode trian"]
+    assert wrong_commands("pympnode train --epoch 3") == ["pympnode train: --epoch"]
+    assert wrong_commands("pip install x\npympnode train kuramoto --epochs 3  # --no") == []
+
+
+def test_broken_links_are_found(tmp_path: Path) -> None:
+    (tmp_path / "a.html").write_text('<a href="b.html#here">x</a><a href="c.html">y</a>')
+    (tmp_path / "b.html").write_text('<p id="there"><script src="https://example.org/x.js">')
+    assert broken_links(tmp_path) == ["a.html: b.html#here", "a.html: c.html"]
+    assert fetched(tmp_path) == ["b.html: https://example.org/x.js"]
