@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import zipfile
@@ -64,8 +65,14 @@ def test_the_wheel_works_from_another_directory(wheel: Path, tmp_path: Path) -> 
     Path(own, "borrowed.pth").write_text(site + "\n")
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
+    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
-        [str(python), "-c", USE], cwd=elsewhere, capture_output=True, text=True, check=False
+        [str(python), "-c", USE],
+        cwd=elsewhere,
+        env=clean,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split()[0] == "kuramoto" and "BA(10)" in done.stdout
