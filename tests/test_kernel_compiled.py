@@ -6,6 +6,7 @@ import logging
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -229,3 +230,40 @@ def test_says_when_it_compiles(caplog: pytest.LogCaptureFixture) -> None:
             pass
     assert len(caplog.records) == 1
     assert "compiling" in caplog.text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "cpu", [("haswell", "+avx,+avx2,+fma"), ("generic", "")], ids=["avx2", "sse2"]
+)
+def test_narrower_vectors(cpu: tuple[str, str], tmp_path: Path) -> None:
+    """Other register files have other tiles; in a process of its own, compiled anew."""
+    code = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import numpy as np, torch
+from kernel_windows import OPTIONS, random_theta, random_window
+from pympnode.engines.torch import compiled, eager
+from pympnode.engines.torch.numba_kernel import machine, tiles
+from pympnode.models.spec import ModelSpec
+assert machine.lanes(8) == int(sys.argv[2]) and tiles.ROWS == 4
+for options in OPTIONS.values():
+    rng = np.random.default_rng(0)
+    spec = ModelSpec(channels=3, message=2, hidden=13).replace(**options)
+    window = random_window(spec, rng, [4, 7], [1, 0, 1, 1, 0], 3, torch.float64)
+    theta = random_theta(spec, rng, torch.float64)
+    value, gradient = eager.loss_and_gradient(spec, theta, window)
+    got, slope = compiled.loss_and_gradient(spec, theta, window)
+    assert abs(got / value - 1) < 1e-12
+    assert float((slope - gradient).abs().max() / gradient.abs().max()) < 1e-12, options
+"""
+    environment = {
+        **os.environ,
+        "NUMBA_CPU_NAME": cpu[0],
+        "NUMBA_CPU_FEATURES": cpu[1],
+        "NUMBA_CACHE_DIR": str(tmp_path),
+    }
+    lanes = "4" if "avx2" in cpu[1] else "2"
+    subprocess.run(
+        [sys.executable, "-c", code, str(Path(__file__).parent), lanes], check=True, env=environment
+    )

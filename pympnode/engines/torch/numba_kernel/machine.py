@@ -10,7 +10,7 @@ from typing import Any
 import llvmlite.binding as llvm
 import numba
 import numpy as np
-from numba import types
+from numba import config, types
 from numba.extending import intrinsic
 
 # Not "nnan" and "ninf": a rollout that overflows must come back as nan or inf.
@@ -45,10 +45,20 @@ def _features() -> tuple[int, int]:
     """Bytes of a vector register, and how many there are."""
     if platform.machine().lower() in ("arm64", "aarch64"):
         return 16, 32
-    has = llvm.get_host_cpu_features()
-    if has.get("avx512f") and has.get("avx512vl"):
+    has = _enabled()
+    if {"avx512f", "avx512vl"} <= has:
         return 64, 32
-    return (32, 16) if has.get("avx2") else (16, 16)
+    return (32, 16) if "avx2" in has else (16, 16)
+
+
+def _enabled() -> set[str]:
+    """What numba compiles for: this machine's features, unless its environment says otherwise."""
+    given = config.CPU_FEATURES  # type: ignore[attr-defined]
+    if given is not None:
+        return {name[1:] for name in given.split(",") if name.startswith("+")}
+    if config.CPU_NAME == "generic":  # type: ignore[attr-defined]
+        return set()
+    return {name for name, here in llvm.get_host_cpu_features().items() if here}
 
 
 def lanes(itemsize: int) -> int:
