@@ -112,7 +112,7 @@ def train(
     graphs: int = 1,
     graph_seed: int = 42,
     parameters: Mapping[str, Any] | None = None,
-    trajectories: int = 1000,
+    trajectories: int | None = None,
     steps: int | None = None,
     dt: float | None = None,
     seed: int = 0,
@@ -164,10 +164,20 @@ def train(
         ``engine`` ("auto", "torch", "julia"), ``kernel`` ("auto", "numba", "torch", "eager"),
         ``device`` ("auto", "cpu", "cuda"), ``dtype`` ("float32", "float64"); ``missing="mask"`` takes
         NaN in `state` as missing; ``normalisation`` "keep" or "refit" when there is a start.
+    Particle systems ("gravity", "coulomb") and particle datasets take ``particles``, ``model``
+        ("hierarchical_deltagn", "hierarchical_hogn", "deltagn", "hogn", "nearest_deltagn") and the
+        options of `pympnode.particle_fitting.train_particles`.
     Returns: a `Result` with the model, the history and how it ended.
     Raises: `PympnodeError` children that say got, allowed, fix; KeyboardInterrupt in a script.
     """
+    options = {**locals(), **unknown}
+    data = as_dataset(data)
+    if _particles_meant(system, data, start):
+        from .particle_fitting import train_particles
+
+        return train_particles(**_particle_options(options, data, train_particles))
     _refuse(unknown, train)
+    trajectories = 1000 if trajectories is None else trajectories
     given = dict(
         family=model,
         message=message_size,
@@ -205,13 +215,6 @@ def train(
             control=None,
             tolerance=1e-8,
             engine=engine,
-        )
-    if simulation and _body(system) == "particle":
-        raise InvalidOption(
-            "networks are trained here; the particle models are not there yet",
-            got=f"system={system!r}",
-            allowed="a networked system (pympnode.systems.names())",
-            fix="simulate particles with pympnode.simulate, or train a networked system",
         )
     from .fitting import fit
     from .simulation import simulate_network
@@ -280,8 +283,15 @@ def evaluate(
     units, in total, by feature, over time and by trajectory, the training loss, and the valid
     prediction time: until the error first exceeds ``threshold`` z units; and errors in the system's
     observables. The system is the registered one that the data name, or ``system``. See
-    `pympnode.evaluation.metrics`.
+    `pympnode.evaluation.metrics`. For particle models see
+    `pympnode.evaluation.particle_models.evaluate_particles`: over 20 and 200 steps, beside free
+    flight and constant acceleration.
     """
+    model = as_model(model)
+    if not isinstance(model, Model):
+        from .evaluation.particle_models import evaluate_particles
+
+        return evaluate_particles(model, as_dataset(data))
     from .evaluation.metrics import evaluate_model
 
     return evaluate_model(as_model(model), as_dataset(data), threshold=threshold, system=system)
@@ -416,6 +426,8 @@ def as_model(start: Any) -> Model:
         return start
     if isinstance(start, Result):
         return start.model
+    if getattr(start, "KIND", None) == "particle_model":
+        return start
     if isinstance(start, str | os.PathLike):
         return load_model(start)
     raise InvalidOption(
@@ -444,10 +456,41 @@ def _particles(system: Any, network: Mapping[str, Any], options: dict[str, Any])
     return simulate_particles(system, **options)
 
 
-def _body(system: Any) -> str:
+def _particles_meant(system: Any, data: Any, start: Any) -> bool:
+    """Whether particles are to be trained: by the data, else by the system, else by the start."""
+    from .particle_schema import is_particle_dataset
     from .systems.registry import get
 
-    return get(system).body
+    first = data[0] if isinstance(data, list | tuple) and data else data
+    if isinstance(first, str | os.PathLike):
+        first = as_dataset(first)
+    if first is not None:
+        return is_particle_dataset(first)
+    return system is not None and get(system).body == "particle"
+
+
+def _particle_options(options: dict[str, Any], data: Any, function: Any) -> dict[str, Any]:
+    """Of the keywords of `train` those that were given, checked against those of ``function``."""
+    known = inspect.signature(function).parameters
+    usual = {name: p.default for name, p in inspect.signature(train).parameters.items()}
+    given = {"data": data}
+    for name, value in options.items():
+        if name in ("unknown", "data") or (name in usual and value is usual[name]):
+            continue
+        if name in usual and name not in known:
+            raise InvalidOption(
+                f"{name} belongs to networks, and particles are trained",
+                got=f"{name}={value!r}",
+                allowed=", ".join(known),
+            )
+        if name not in known:
+            raise unknown_name("option of train for particles", name, known)
+        given[name] = value
+    if given.get("system") is not None and not isinstance(given["system"], str):
+        given["system"] = given["system"].name
+    if "start" in given:
+        given["start"] = as_model(given["start"])
+    return given
 
 
 def _refuse(unknown: Mapping[str, Any], function: Any) -> None:

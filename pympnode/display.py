@@ -16,6 +16,8 @@ _FAMILY = {"mpnode": "MP-NODE", "l2s": "L2S", "node": "neural ODE of the whole s
 
 def spec_line(model: Model) -> str:
     """The model in one line."""
+    if not hasattr(model, "members"):
+        return model.in_one_line()
     spec = model.spec
     parts = [_FAMILY[spec.family], f"{model.theta.shape[-1]:,} weights", f"hidden {spec.hidden}"]
     if model.members > 1:
@@ -69,7 +71,8 @@ def result_lines(result: Result) -> dict[str, str]:
     """Label and text of every line of a result's repr."""
     lines = {
         "Result": f"{result.model.system or 'given data'}, {result.status}: {result.reason}",
-        "graph": "; ".join(result.model.trained.graphs[:3]) or "given with the data",
+        "graph": "; ".join(getattr(result.model.trained, "graphs", ())[:3])
+        or ("given with the data" if hasattr(result.model, "members") else "rebuilt at every step"),
         "model": spec_line(result.model),
         "validation": (
             f"best loss {result.best_loss:.4g} in epoch {result.best_epoch} "

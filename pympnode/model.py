@@ -431,6 +431,11 @@ def load(path: str | os.PathLike[str]) -> Model:
     model.
     """
     raw = storage.read_netcdf(path)
+    if schema.record(raw).get("kind") == "particle_model":
+        from .particle_model import ParticleModel
+
+        whole = storage.read_netcdf(path, checksums=True)
+        return ParticleModel.from_dataset(whole, source=repr(str(path)))  # type: ignore[return-value]
     Model.from_dataset(raw, source=repr(str(path)))
     return Model.from_dataset(storage.read_netcdf(path, checksums=True), source=repr(str(path)))
 

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "pympnode"
 
 # From the ground up. A room may import from its own floor and those below it.
 FLOORS: list[tuple[str, ...]] = [
-    ("errors", "config"),
+    ("errors", "config", "particle_presets"),
     ("graphs",),
     ("schema", "particle_schema", "storage"),
     ("systems",),
@@ -22,9 +22,9 @@ FLOORS: list[tuple[str, ...]] = [
     ("models",),
     ("engines", "ranges"),
     ("training",),
-    ("model", "display", "rollout_start"),
+    ("model", "particle_model", "display", "rollout_start"),
     ("evaluation", "preparation", "simulation", "own_data", "learned_field", "mixed"),
-    ("result", "fitting"),
+    ("result", "fitting", "particle_fitting"),
     ("experiments",),
     ("_api",),
     ("plotting",),

@@ -146,6 +146,34 @@ class StepTask:
             values.append(total / len(steps.time))
         return {"validation_loss": float(np.mean(values))}
 
+    def require_memory(self) -> None:
+        """Raise NotEnoughMemory, with the bytes and the batch that fits, before a run begins."""
+        from ..graphs.capacity import available_bytes, in_words, require_bytes
+
+        for number, data in enumerate(self.arrays):
+            if not len(self.train[number]):
+                continue
+            spec, each = self.program.spec, min(self.micro_batch, self.batch_size)
+            zero = np.zeros(1, np.int64)
+            state, _ = self.states(Steps(number, self.train[number][:1], zero, zero))
+            if spec.join == "complete":
+                edges = data.position.shape[2] * (data.position.shape[2] - 1)
+            else:
+                edges = self.program.graph(state).edges
+            # Of each edge: indices, functions of distance, two layers before and after their
+            # activation, and as much again backwards; four stages of an RK4 step, differentiated twice.
+            values = 2 * (4 * spec.edge_width + 3 * spec.geometry) * self.dtype.itemsize + 32
+            stages = {"euler": 3, "rk4": 12}[spec.integrator] if spec.family == "hogn" else 1
+            one = edges * values * stages
+            free = available_bytes(self.program.device) or one * each
+            require_bytes(
+                one * each,
+                f"a batch of {each} states with {edges:,} edges each",
+                fix=f"micro_batch={max(1, free // one)} fits (the same updates, a part at a time); "
+                f"one state takes {in_words(one)}",
+                device=self.program.device,
+            )
+
     def _validation_steps(self, dataset: int, trajectories: NDArray[np.int64]) -> Steps:
         """States spread evenly over trajectories and times."""
         data = self.arrays[dataset]

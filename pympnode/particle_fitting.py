@@ -1,0 +1,290 @@
+"""Fitting of particle models: from data and options to a Result, through the one Trainer."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from . import __version__, particle_schema, schema, storage
+from .config import TrainConfig, seconds
+from .errors import InvalidData, InvalidOption
+from .models.particle_layout import particle_layout_of
+from .models.particle_spec import MODELS, ParticleSpec
+from .particle_model import ParticleModel, ParticleRange
+from .particle_presets import particle_preset
+from .particle_schema import ParticleArrays
+from .preparation import labels_of
+from .result import Result
+
+# States of a dataset that is simulated for training: trajectories times particles.
+_SIMULATED = 20_000
+
+
+def train_particles(
+    system: str | None = None,
+    *,
+    data: Any = None,
+    particles: int | None = None,
+    dims: int = 2,
+    trajectories: int | None = None,
+    steps: int | None = None,
+    dt: float | None = None,
+    parameters: Any = None,
+    seed: int = 0,
+    split: float = 0.7,
+    model: str | None = None,
+    behaviour: str | None = None,
+    levels: int | None = None,
+    neighbours: int | None = None,
+    edge_width: int | None = None,
+    node_width: int | None = None,
+    global_width: int | None = None,
+    inputs: str | None = None,
+    integrator: str | None = None,
+    conserve_momentum: bool = False,
+    augment: bool = False,
+    micro_batch: int | None = None,
+    preset: str = "fast",
+    epochs: int | None = None,
+    updates: int | None = None,
+    time_budget: float | str | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    start: ParticleModel | None = None,
+    kernel: str = "auto",
+    device: str = "auto",
+    dtype: str = "float32",
+    run: str | os.PathLike[str] | None = None,
+    progress: bool = True,
+) -> Result:
+    """Train a model of particles.
+
+    Main arguments:
+        system, particles, dims, trajectories, steps, dt, parameters, seed, split: the data, as in
+            `simulate`. ``trajectories`` default to 20,000 / particles, at least 20, at most 1000.
+        data: given data instead: a particle dataset or several, of any particle counts.
+        model: "hierarchical_deltagn" (default), "hierarchical_hogn", "deltagn", "hogn",
+            "nearest_deltagn".
+        preset: "fast" (default) or "paper".
+        epochs, updates or time_budget: how long; an epoch is 250 updates.
+        start: a ParticleModel to go on from; ``run``: a folder for checkpoints and results.
+    Model: ``behaviour``, ``levels``, ``neighbours``, ``edge_width``, ``node_width``,
+        ``global_width``, ``inputs``, ``integrator``, ``conserve_momentum``: see `ParticleSpec`.
+    Run: ``batch_size`` states an update, ``micro_batch`` of them at a time, ``learning_rate``,
+        ``augment`` (turns and mirrors), ``kernel``, ``device``, ``dtype``.
+    Returns: a `Result` with a `ParticleModel`. Raises: `PympnodeError` children.
+    """
+    from .engines.torch.particles.program import ParticleProgram
+    from .fitting import _somebody_looks
+    from .training import progress as meters
+    from .training.checkpoint import Run
+    from .training.step_task import StepTask, fitted_scales
+    from .training.trainer import Trainer
+
+    simulation: dict[str, Any] = {}
+    if data is None:
+        count = 100 if particles is None else particles
+        simulation = {
+            "system": system,
+            "particles": count,
+            "dims": dims,
+            "trajectories": min(1000, max(20, _SIMULATED // max(count, 1)))
+            if trajectories is None
+            else trajectories,
+            "steps": steps,
+            "dt": dt,
+            "parameters": parameters,
+            "seed": seed,
+            "split": split,
+        }
+    datasets = _datasets(data, simulation)
+    arrays = [particle_schema.pack_particles(ds) for ds in datasets]
+    step = _one_step(arrays)
+    labels = [labels_of(ds, split, seed) for ds in datasets]
+    train = [np.flatnonzero(one == "train") for one in labels]
+    validation = [np.flatnonzero(one == "validation") for one in labels]
+
+    most = max(a.position.shape[2] for a in arrays)
+    name = model or (start.spec.name if start is not None else "hierarchical_deltagn")
+    if name not in MODELS:
+        ParticleSpec.named(name)  # says which names there are
+    choice = particle_preset(preset, MODELS[name][0], most)
+    given = {
+        "behaviour": behaviour,
+        "levels": levels,
+        "neighbours": neighbours,
+        "edge_width": edge_width,
+        "node_width": node_width,
+        "global_width": global_width,
+        "inputs": inputs,
+        "integrator": integrator,
+        "conserve_momentum": conserve_momentum or None,
+    }
+    given = {key: value for key, value in given.items() if value is not None}
+    if start is not None:
+        spec = start.spec.replace(**given)
+    else:
+        fields = {**choice.model, **given}
+        fields |= {"dims": arrays[0].dims, "charged": arrays[0].charge is not None}
+        spec = ParticleSpec.named(name, **fields)
+    config = _config(choice.run, preset, seed, {
+        "epochs": epochs, "updates": updates, "time_budget": time_budget,
+        "batch_size": batch_size, "learning_rate": learning_rate,
+    })  # fmt: skip
+    scales = fitted_scales(arrays, train) if start is None else start.scales
+    program = ParticleProgram(spec, scales, step, dtype=dtype, device=device, kernel=kernel)
+    theta = particle_layout_of(spec).initial(np.random.default_rng([seed, 2, 0]))
+    loaded: tuple[str, ...] = ()
+    if start is not None:
+        theta, loaded = _taken(spec, theta, start)
+    theta = theta.astype(dtype)
+    task = StepTask(
+        program, arrays, train, validation, config.batch_size,
+        micro_batch=micro_batch, augment=augment,
+    )  # fmt: skip
+    task.require_memory()
+    blank = ParticleModel(
+        spec, theta, scales, step, arrays[0].system, ParticleRange.of(arrays), device
+    )
+    folder = None
+    if run is not None:
+        folder = Run(run, _call(config, blank, datasets, start, augment, dtype))
+    try:
+        meter = meters.default() if progress else meters.Silent()
+        outcome = Trainer(task, config, folder, meter, title=blank.system).fit(theta[None])
+        about = {
+            "version": __version__,
+            "preset": preset,
+            "training": config.as_dict(),
+            "kernel": program.kernel,
+            "best_loss": outcome.best_loss.tolist(),
+            "status": outcome.status,
+            "seed": seed,
+        }
+        trained = replace(blank, theta=outcome.theta[0], about=about)
+        result = Result(
+            model=trained,  # type: ignore[arg-type]
+            history=outcome.history,
+            status=outcome.status,
+            reason=outcome.reason,
+            best_loss=float(outcome.best_loss[0]),
+            best_epoch=int(outcome.best_epoch[0]),
+            updates=outcome.updates,
+            seconds=outcome.seconds,
+            engine="torch",
+            why="particles are trained in torch",
+            kernel=program.kernel,
+            device=str(program.device),
+            loaded=loaded,
+            departures=choice.departures if start is None else (),
+            simulation={k: v for k, v in simulation.items() if v is not None},
+            held_out=None if simulation else _held_out(datasets[0], labels[0]),
+        )
+        if folder is not None:
+            trained.save(folder.folder / "model.nc")
+            storage.write_netcdf(outcome.history, folder.folder / "history.nc")
+    finally:
+        if folder is not None:
+            folder.close()
+    if outcome.status == "interrupted" and not _somebody_looks():
+        raise KeyboardInterrupt
+    return result
+
+
+def _datasets(data: Any, simulation: dict[str, Any]) -> list[xr.Dataset]:
+    if data is None:
+        from .data.particles import simulate_particles
+
+        given = {k: v for k, v in simulation.items() if v is not None}
+        return [simulate_particles(**given)]
+    many = data if isinstance(data, list | tuple) else [data]
+    out = [storage.read_netcdf(d) if isinstance(d, str | os.PathLike) else d for d in many]
+    return out
+
+
+def _one_step(arrays: list[ParticleArrays]) -> float:
+    steps = np.concatenate([np.diff(a.time) for a in arrays])
+    if not steps.size:
+        raise InvalidData("a trajectory of one state holds no step", allowed=">= 2 times")
+    if not np.allclose(steps, steps[0], rtol=1e-6, atol=0):
+        raise InvalidData(
+            "particle models learn one time step",
+            got=f"steps from {steps.min():g} to {steps.max():g}",
+            allowed="an even time grid, the same in all datasets",
+        )
+    for what, values in (
+        ("systems", {a.system for a in arrays}),
+        ("dimensions", {a.dims for a in arrays}),
+    ):
+        if len(values) > 1:
+            raise InvalidData(f"the datasets are of several {what}", got=sorted(map(str, values)))
+    return float(np.mean(steps))
+
+
+def _config(base: dict[str, Any], preset: str, seed: int, options: dict[str, Any]) -> TrainConfig:
+    given = {key: value for key, value in options.items() if value is not None}
+    lengths = [key for key in ("epochs", "updates", "time_budget") if key in given]
+    if len(lengths) > 1:
+        raise InvalidOption(
+            "a run has one length",
+            got=", ".join(f"{key}={given[key]!r}" for key in lengths),
+            allowed="epochs=, updates= or time_budget=",
+            fix="give one of them",
+        )
+    if lengths:
+        base = {k: v for k, v in base.items() if k not in ("epochs", "updates")}
+    if "time_budget" in given:
+        given["time_budget"] = seconds(given["time_budget"])
+    return TrainConfig(**{**base, **given, "preset": preset, "seed": seed})
+
+
+def _taken(
+    spec: ParticleSpec, theta: NDArray, start: ParticleModel
+) -> tuple[NDArray, tuple[str, ...]]:
+    """Fresh weights with those of ``start`` that have the same name and shape."""
+    weights, loaded = start.weights, []
+    for name, view in particle_layout_of(spec).unpack(theta).items():
+        if name in weights and weights[name].shape == view.shape:
+            view[...] = weights[name]
+            loaded.append(name)
+    return theta, tuple(loaded)
+
+
+def _held_out(ds: xr.Dataset, labels: NDArray[np.str_]) -> xr.Dataset:
+    for name in ("test", "validation", "train"):
+        chosen = np.flatnonzero(labels == name)
+        if chosen.size:
+            return ds.isel({schema.TRAJECTORY: chosen})
+    return ds
+
+
+def _call(
+    config: TrainConfig,
+    model: ParticleModel,
+    datasets: list[xr.Dataset],
+    start: ParticleModel | None,
+    augment: bool,
+    dtype: str,
+) -> dict[str, Any]:
+    """What makes a run this run, as plain values: another call may not continue it."""
+    state = hashlib.sha256()
+    for ds in datasets:
+        for name in sorted(map(str, ds.data_vars)):
+            state.update(name.encode() + storage.checksum(ds[name].values).encode())
+    call = {
+        "training": config.as_dict(),
+        "model": model.spec.as_dict(),
+        "data": {"sha256": state.hexdigest(), "system": model.system},
+        "precision": {"dtype": dtype},
+        "augment": augment,
+    }
+    if start is not None:
+        call["start"] = {"sha256": storage.checksum(start.theta)}
+    return json.loads(json.dumps(call))

@@ -1,0 +1,294 @@
+"""ParticleModel: a trained simulator of particles. It rolls out, saves and loads."""
+
+from __future__ import annotations
+
+import math
+import os
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from . import particle_schema, schema, storage
+from .errors import FileDamaged, InvalidOption, OutsideTrainingRange
+from .models.particle_layout import particle_layout_of
+from .models.particle_spec import ParticleScales, ParticleSpec
+from .particle_schema import ParticleArrays
+
+if TYPE_CHECKING:
+    from .engines.torch.particles.program import ParticleProgram
+
+KIND = "particle_model"
+_AT_ONCE = 20_000  # particles that are rolled out side by side
+
+
+@dataclass(frozen=True)
+class ParticleRange:
+    """What a particle model has seen: pairs are (smallest, largest).
+
+    ``spacing`` is the mean distance, (volume / particles)^(1 / dims); ``parameters`` the physics.
+    """
+
+    particles: tuple[int, int]
+    spacing: tuple[float, float]
+    mass: tuple[float, float]
+    speed: tuple[float, float]
+    trajectories: int
+    steps: int
+    parameters: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, arrays: list[ParticleArrays]) -> ParticleRange:
+        """The range of some datasets."""
+        counts = [a.position.shape[2] for a in arrays]
+        spacing = [_spacing(a) for a in arrays]
+        speed = [float(np.abs(a.velocity).max()) for a in arrays]
+        return cls(
+            (min(counts), max(counts)),
+            (min(spacing), max(spacing)),
+            (min(float(a.mass.min()) for a in arrays), max(float(a.mass.max()) for a in arrays)),
+            (0.0, max(speed)),
+            sum(len(a.position) for a in arrays),
+            max(len(a.time) - 1 for a in arrays),
+            {k: v for k, v in arrays[0].parameters.items() if isinstance(v, int | float)},
+        )
+
+    def outside(self, data: ParticleArrays, transfers: bool) -> list[str]:
+        """In words, with numbers: how some data lie outside. ``transfers``: any count is fine."""
+        found = []
+        count, spacing = data.position.shape[2], _spacing(data)
+        if not transfers and not self.particles[0] <= count <= self.particles[1]:
+            found.append(f"{count} particles (trained on {_span(self.particles)})")
+        if not self.spacing[0] * 0.95 <= spacing <= self.spacing[1] * 1.05:
+            found.append(f"mean spacing {spacing:.3g} (trained on {_span(self.spacing)})")
+        low, high = float(data.mass.min()), float(data.mass.max())
+        if low < self.mass[0] * 0.999 or high > self.mass[1] * 1.001:
+            found.append(f"masses {low:.3g} to {high:.3g} (trained on {_span(self.mass)})")
+        for name in ("constant", "softening"):
+            here, seen = data.parameters.get(name), self.parameters.get(name)
+            if here is not None and seen is not None and not math.isclose(here, seen):
+                found.append(f"{name} {here:g} (trained on {seen:g})")
+        return found
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ParticleModel:
+    """A learned time step of particles.
+
+    ``theta`` (size,) the weights as one vector, named by `weights`; ``scales`` the units of its
+    inputs; ``dt`` the length of the step it was trained on; ``system`` "gravity" or "coulomb";
+    ``trained`` what it has seen; ``about`` provenance for the files.
+    """
+
+    spec: ParticleSpec
+    theta: NDArray
+    scales: ParticleScales
+    dt: float
+    system: str
+    trained: ParticleRange
+    device: str = "auto"
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    KIND = KIND
+
+    @property
+    def weights(self) -> dict[str, NDArray]:
+        """The weights by name, (outputs, inputs) each."""
+        return particle_layout_of(self.spec).unpack(self.theta)
+
+    def bind(self, **options: Any) -> ParticleProgram:
+        """The program that makes this model's steps."""
+        from .engines.torch.particles.program import ParticleProgram
+
+        options.setdefault("dtype", self.theta.dtype.name)
+        options.setdefault("device", self.device)
+        return ParticleProgram(self.spec, self.scales, self.dt, **options)
+
+    def rollout(
+        self, initial: xr.Dataset, *, steps: int | None = None, check: bool = True
+    ) -> xr.Dataset:
+        """Predict from the first states of a particle dataset, its graph rebuilt at every step.
+
+        ``steps``: by default as many as the dataset has, or as the model was trained on when it
+        holds one state. Returns a dataset of position, velocity (trajectory, time, particle, axis;
+        float64), mass, (charge) and ``finite(trajectory)``: False where a prediction overflowed, NaN
+        from there on. Warns `OutsideTrainingRange` with the numbers unless ``check=False``. Raises
+        `InvalidData`, and `InvalidOption` for a dataset of another time step.
+        """
+        data = particle_schema.pack_particles(initial)
+        if len(data.time) > 1:
+            self._check_step(data.time)
+        if steps is None:
+            steps = len(data.time) - 1 or self.trained.steps
+        if not isinstance(steps, int | np.integer) or steps < 1:
+            raise InvalidOption("a rollout has at least one step", got=steps, allowed=">= 1")
+        if check and (found := self.trained.outside(data, self.spec.hierarchical)):
+            warnings.warn(
+                f"the rollout lies outside what the model was trained on: {'; '.join(found)}",
+                OutsideTrainingRange,
+                stacklevel=2,
+            )
+        sets, _, count, dims = data.position.shape
+        shape = (sets, steps + 1, count, dims)
+        position, velocity = np.full(shape, np.nan), np.full(shape, np.nan)
+        program = self.bind()
+        each = max(1, _AT_ONCE // count)
+        for at in range(0, sets, each):
+            self._roll(program, data, np.arange(at, min(at + each, sets)), position, velocity)
+        finite = np.isfinite(position[:, -1]).all((1, 2)) & np.isfinite(velocity[:, -1]).all((1, 2))
+        about = schema.record(initial)
+        ds = particle_schema.unpack_particles(
+            position,
+            velocity,
+            data.mass,
+            data.time[0] + self.dt * np.arange(steps + 1),
+            charge=data.charge,
+            about={**about, "kind": "rollout", "model": self.spec.name},
+        )
+        if steps + 1 == len(data.time):
+            ds = ds.assign_coords(time=initial["time"])
+        ds = ds.assign_coords(trajectory=initial["trajectory"].values)
+        ds["finite"] = ("trajectory", finite, {"long_name": "no value overflowed"})
+        return ds
+
+    def _roll(
+        self,
+        program: ParticleProgram,
+        data: ParticleArrays,
+        index: NDArray[np.int64],
+        position: NDArray,
+        velocity: NDArray,
+    ) -> None:
+        """Fill the rows ``index`` of position and velocity (trajectory, time, particle, axis)."""
+        import torch
+
+        weights = program.weights(self.theta)
+        position[index, 0] = data.box.wrap(data.position[index, 0])
+        velocity[index, 0] = data.velocity[index, 0]
+        published = self.spec.behaviour == "published"
+        for step in range(1, position.shape[1]):
+            x, v = position[index, step - 1], velocity[index, step - 1]
+            charge = None if data.charge is None else data.charge[index]
+            batch = program.batch(x, v, data.mass[index], charge, data.box)
+            with torch.no_grad():
+                graph = program.graph(batch, averaged_charge=published and step > 1)
+                later, faster = program.next_state(weights, batch, graph, training=False)
+            later_x = later.cpu().numpy().reshape(x.shape).astype(np.float64)
+            later_v = faster.cpu().numpy().reshape(x.shape).astype(np.float64)
+            if self.spec.inputs == "scaled":
+                # Single precision is enough for the change of a velocity, not for adding it up.
+                before = batch.velocity.cpu().numpy().reshape(x.shape)
+                later_v = v + (later_v - before.astype(np.float64))
+                later_x = data.box.wrap(x + 0.5 * self.dt * (v + later_v))
+            good = np.isfinite(later_x).all((1, 2)) & np.isfinite(later_v).all((1, 2))
+            # A box only wraps what is not far beyond reason.
+            good &= (np.abs(later_v) < 1e6).all((1, 2))
+            index = index[good]
+            if not index.size:
+                return
+            position[index, step], velocity[index, step] = later_x[good], later_v[good]
+
+    def _check_step(self, time: NDArray[np.float64]) -> None:
+        steps = np.diff(time)
+        if not np.allclose(steps, self.dt, rtol=1e-6, atol=0):
+            raise InvalidOption(
+                "the dataset has another time step than the model",
+                got=f"{steps.min():g} to {steps.max():g}",
+                allowed=f"{self.dt:g}",
+                fix="simulate with that dt, or train a model on data of this one",
+            )
+
+    # ---- keeping it ---------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write one netCDF file: named weights with checksums, configuration, scales."""
+        storage.write_netcdf(self.to_dataset(), path, checksums=True)
+
+    def to_dataset(self) -> xr.Dataset:
+        """The model as a dataset: what `save` writes."""
+        variables = {
+            name: ((f"{name}_out", f"{name}_in")[: value.ndim], value)
+            for name, value in self.weights.items()
+        }
+        return schema.with_record(
+            xr.Dataset(variables),
+            kind=KIND,
+            spec=self.spec.as_dict(),
+            scales=self.scales.as_dict(),
+            dt=self.dt,
+            system=self.system,
+            trained=asdict(self.trained),
+            about=dict(self.about),
+        )
+
+    @classmethod
+    def from_dataset(cls, ds: xr.Dataset, source: str = "the dataset") -> ParticleModel:
+        """The inverse of `to_dataset`. Raises `FileDamaged` when it is no particle model."""
+        facts = schema.record(ds)
+        if facts.get("kind") != KIND:
+            raise FileDamaged(
+                f"{source} is not a model of particles",
+                got=f"kind {facts.get('kind', 'unknown')!r}",
+                allowed="a file written by model.save",
+            )
+        try:
+            spec = ParticleSpec.from_dict(facts["spec"])
+            layout = particle_layout_of(spec)
+            weights = {name: ds[name].values for name in layout.shapes}
+            seen = {k: tuple(v) if isinstance(v, list) else v for k, v in facts["trained"].items()}
+            return cls(
+                spec,
+                layout.pack(weights, dtype=weights["out_weight"].dtype),
+                ParticleScales.from_dict(facts["scales"]),
+                float(facts["dt"]),
+                facts["system"],
+                ParticleRange(**seen),
+                about=facts["about"],
+            )
+        except (KeyError, TypeError) as error:
+            raise FileDamaged(
+                f"{source} lacks parts of a model",
+                got=f"{type(error).__name__}: {error}",
+                allowed="a file written by model.save of this or an earlier version",
+                fix="save the model again",
+            ) from error
+
+    # ---- telling of it ------------------------------------------------------------------------
+
+    def in_one_line(self) -> str:
+        """The model in one line."""
+        spec = self.spec
+        return (
+            f"{spec.name}, {self.theta.size:,} weights, widths {spec.edge_width} / "
+            f"{spec.node_width}, {spec.inputs} inputs, {spec.behaviour}, step {self.dt:g}"
+        )
+
+    def lines(self) -> dict[str, str]:
+        """Label and text of every line of the repr."""
+        seen = self.trained
+        return {
+            "Model": self.in_one_line(),
+            "system": self.system,
+            "trained on": (
+                f"{seen.trajectories} trajectories of {seen.steps} steps, "
+                f"{_span(seen.particles)} particles at a mean spacing of {_span(seen.spacing)}"
+            ),
+        }
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{name:<12} {text}" for name, text in self.lines().items())
+
+
+def _spacing(data: ParticleArrays) -> float:
+    count, dims = data.position.shape[2:]
+    side = data.box.side if data.box.periodic else float(np.ptp(data.position, (0, 1, 2)).mean())
+    return side / count ** (1 / dims)
+
+
+def _span(pair: tuple[float, float]) -> str:
+    low, high = f"{pair[0]:.4g}", f"{pair[1]:.4g}"
+    return low if low == high else f"{low} to {high}"
