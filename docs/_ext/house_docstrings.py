@@ -2,7 +2,8 @@
 
 A docstring is prose in which three things mean more than they do in reStructuredText: a heading line
 ("Main arguments:") over an indented block, a paragraph "Returns: ...", and entries "name, name: what
-it is", whose further lines may be indented. Tables and examples are left alone. A bar is a bar, as in |x|.
+it is", whose further lines may be indented and which may follow each other on a line. Tables and
+examples are left alone. A bar is a bar, as in |x|. `name` links to what is documented under that name.
 """
 
 from __future__ import annotations
@@ -11,10 +12,13 @@ import re
 import textwrap
 from typing import Any
 
+from sphinx.util.nodes import make_refnode
+
 _HEADING = re.compile(r"^([A-Z][A-Za-z ]+):$")
 _NOTE = re.compile(r"^(Returns|Raises|Warns|Model|Run|Parameters): +(\S.*)$")
-_NAMES = r"`{0,2}\w+`{0,2}"
-_ENTRY = re.compile(rf"^({_NAMES}(?:(?:, | or | and ){_NAMES})*): +(\S.*)$")
+_NAMES = r"(?:`{0,2}[a-z_]\w*`{0,2})(?:(?:, | or | and )(?:`{0,2}[a-z_]\w*`{0,2}|\.\.\.))*"
+_ENTRY = re.compile(rf"^({_NAMES}): +(\S.*)$")
+_NEXT = re.compile(rf"(?<=\.) (?=(?:{_NAMES}): |(?:Raises|Returns|Warns) )")
 _RULE = re.compile(r"^=[= ]+$")
 _BAR = re.compile(r"(?<!\\)\|(?=(?:[^`]*`[^`]*`)*[^`]*$)")  # not inside `code`
 
@@ -26,8 +30,8 @@ def rewrite(lines: list[str]) -> list[str]:
     at = 0
     while at < len(lines):
         line = lines[at]
-        block = _below(lines, at + 1)
         if heading := _HEADING.match(line):
+            block = _below(lines, at + 1)
             if block:
                 out += ["", f"**{heading[1]}**", "", *rewrite(_dedent(block)), ""]
                 at += 1 + len(block)
@@ -40,18 +44,29 @@ def rewrite(lines: list[str]) -> list[str]:
             alone.update(lines[at:end])
             at = end
             continue
-        note, entry = _NOTE.match(line), _ENTRY.match(line)
-        if note or (entry and (entry[1][0].islower() or entry[1][0] == "`")):
+        fresh = not out or not out[-1].strip()
+        if note := _NOTE.match(line):
             rest, at = _rest(lines, at + 1)
-            if note:
-                out += ["", f"**{note[1]}:** {note[2]}", *rest, ""]
-            else:
-                names = entry[1].replace("`", "")
-                out += ["", f"* **{names}**: {entry[2]}", *(f"  {text}" for text in rest), ""]
-            continue
-        out.append(line)
-        at += 1
+            out += ["", f"**{note[1]}:** {note[2]}", *rest, ""]
+        elif fresh and _ENTRY.match(line):
+            rest, at = _rest(lines, at + 1)
+            out += _entries(" ".join([line, *rest]))
+        else:
+            out.append(line)
+            at += 1
     return [line if line in alone else _BAR.sub(r"\|", line) for line in out]
+
+
+def _entries(text: str) -> list[str]:
+    """Entries that follow each other, as a list; what is raised ends it."""
+    out: list[str] = []
+    for piece in _NEXT.split(text):
+        entry = _ENTRY.match(piece)
+        if entry:
+            out += ["", f"* **{entry[1].replace('`', '')}**: {entry[2]}"]
+        else:
+            out += ["", piece]
+    return [*out, ""]
 
 
 def _below(lines: list[str], at: int) -> list[str]:
@@ -84,6 +99,48 @@ def _process(app: Any, what: str, name: str, obj: Any, options: Any, lines: list
     lines[:] = rewrite(list(lines))
 
 
+# ---- signatures -------------------------------------------------------------------------------
+
+_ARRAY = re.compile(
+    r"~?(?:numpy\.)?ndarray\[tuple\[~?(?:typing\.)?Any, \.\.\.\], "
+    r"~?(?:numpy\.)?dtype\[~?(?:[\w.]+\.)?(\w+)\]\]"
+)
+
+
+def _shorter(text: str | None) -> str | None:
+    if text is None:
+        return None
+    text = _ARRAY.sub(lambda m: "NDArray" if m[1] == "_ScalarT" else f"NDArray[{m[1]}]", text)
+    return text.replace("<factory>", "...")
+
+
+def _signature(
+    app: Any, what: str, name: str, obj: Any, options: Any, signature: str, returned: str
+) -> tuple[str | None, str | None]:
+    return _shorter(signature), _shorter(returned)
+
+
+# ---- links ------------------------------------------------------------------------------------
+
+
+def _resolve(app: Any, env: Any, node: Any, content: Any) -> Any:
+    """The one documented class or function of that name, however far down it lives."""
+    if node.get("refdomain") != "py" or node.get("reftype") not in ("obj", "class", "exc"):
+        return None
+    target = node["reftarget"]
+    found = [
+        (len(name), name, entry)
+        for name, entry in env.domains["py"].objects.items()
+        if name.endswith(f".{target}") and entry.objtype in ("class", "exception", "function")
+    ]
+    if not found:
+        return None
+    _, name, entry = min(found, key=lambda each: each[:2])
+    return make_refnode(app.builder, node["refdoc"], entry.docname, entry.node_id, content, name)
+
+
 def setup(app: Any) -> dict[str, bool]:
     app.connect("autodoc-process-docstring", _process)
+    app.connect("autodoc-process-signature", _signature)
+    app.connect("missing-reference", _resolve)
     return {"parallel_read_safe": True}
