@@ -177,15 +177,16 @@ def _ratios(times: dict[str, float]) -> list[dict[str, Any]]:
                     "goal numba": of_numba,
                 }
             )
-    rows.append(
-        {
-            "against": peers.BOUND,
-            "torch kernel": round(times[peers.BOUND] / times["torch kernel"], 2),
-            "goal torch": None,
-            "numba kernel": round(times[peers.BOUND] / best, 2),
-            "goal numba": round(1 / 1.4, 2),
-        }
-    )
+    for name in peers.BOUNDS:
+        rows.append(
+            {
+                "against": name,
+                "torch kernel": round(times[name] / times["torch kernel"], 2),
+                "goal torch": None,
+                "numba kernel": round(times[name] / best, 2),
+                "goal numba": round(1 / 1.4, 2),
+            }
+        )
     return rows
 
 
@@ -245,6 +246,8 @@ def plot(sweeps: dict[str, list[dict[str, Any]]], path: Path) -> None:
         if name != "edges":
             axis.plot([p[name] for p in points], line, "k:", linewidth=1, label="proportional")
         axis.set(xscale="log", yscale="log", xlabel=name)
+        axis.set_xticks([p[name] for p in points], [str(p[name]) for p in points])
+        axis.minorticks_off()
     axes[0].set_ylabel("CPU time of a step, ms")
     axes[0].legend(frameon=False, fontsize=8)
     figure.savefig(path, dpi=130)
@@ -274,7 +277,7 @@ def markdown(found: dict[str, Any]) -> str:
     ]
     if "step" in found:
         text += ["", "## A step", "", table(found["step"]["rows"])]
-        text += ["", "Times as fast (for the bound: its share of our time):", ""]
+        text += ["", "Times as fast (for the bounds: their share of our time):", ""]
         text += [table(found["step"]["ratios"])]
     if "shapes" in found:
         text += ["", "## Other shapes, CPU ms", "", table(found["shapes"])]
@@ -311,6 +314,7 @@ def main() -> None:
         found["shapes"] = shape_table(options.rounds)
     if "scaling" in options.parts:
         found["scaling"] = scaling(max(3, options.rounds // 2))
+    if "scaling" in found:
         plot(found["scaling"], RESULTS / "kernel_scaling.png")
     if "memory" in options.parts:
         found["memory"] = peak_memory()

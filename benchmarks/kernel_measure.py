@@ -22,9 +22,9 @@ def status(name):
             return int(line.split()[1]) / 1024
 
 
-small = case(steps=2)
+small = case(steps=2, batch=1)
 run = lambda spec, theta, window: {run}
-run(*small)                                  # compile, load libraries
+run(*small)  # compile, load libraries
 problem = case(steps={steps})
 before = status("VmRSS")
 open("/proc/self/clear_refs", "w").write("5")  # forget the peak so far

@@ -31,11 +31,12 @@ from .window import Window
 
 logger = logging.getLogger("pympnode.kernel")
 
-CACHE_BYTES, STORE_BYTES = 24 * 2**20, 40 * 2**20
-"""Buffers of a thread: tiles are halved to stay below the first, stages stored below the second."""
+STORE_BYTES = 40 * 2**20
+"""Stages are stored while a thread's buffers stay below this; beyond, it gains little."""
 
 TILE_COLUMNS = 320
-"""Columns of a tile, about; two hidden layers and their cotangents then fit a core's own cache."""
+"""Columns of a tile, about; two hidden layers and their cotangents then fit a core's own cache. Half
+of it where stages are stored, so that they fit the shared one."""
 
 
 def supports(spec: ModelSpec) -> str | None:
@@ -204,36 +205,33 @@ class _Run:
         )
 
     def _fit(self, plan: Any, space: Any, vector: int) -> tuple[Any, Any, Any]:
-        """Plan, shape and places: stages stored if that fits with tiles not too narrow."""
+        """Plan, shape and places: stages stored if they fit, else steps run again."""
         spec, window = self.spec, self.window
-        for stored, limit in ((True, CACHE_BYTES), (True, STORE_BYTES), (False, STORE_BYTES)):
-            if self.store is not None and stored != self.store:
-                continue
-            for size in (TILE_COLUMNS, TILE_COLUMNS // 2):
-                made = plan.plan_of(
-                    window.columns,
-                    spec.aggregation,
-                    spec.divisor,
-                    self.dtype,
-                    size,
-                    vector,
-                    self.parts,
-                )
-                shape = space.shape_of(
-                    spec,
-                    self.dtype,
-                    int(made.columns.max()),
-                    self.steps,
-                    stored=stored,
-                    masked=window.mask is not None and self.compare,
-                    total=window.columns.total,
-                    backward=self.backward,
-                )
-                places = space.places(
-                    shape, self.states, len(self.packing.source), self.packing.sums
-                )
-                if places.end * self.dtype.itemsize <= min(limit, STORE_BYTES):
-                    return made, shape, places
+        half = TILE_COLUMNS // 2
+        tries = [(True, half), (False, TILE_COLUMNS), (False, half)]
+        for stored, size in [t for t in tries if self.store in (None, t[0])]:
+            made = plan.plan_of(
+                window.columns,
+                spec.aggregation,
+                spec.divisor,
+                self.dtype,
+                size,
+                vector,
+                self.parts,
+            )
+            shape = space.shape_of(
+                spec,
+                self.dtype,
+                int(made.columns.max()),
+                self.steps,
+                stored=stored,
+                masked=window.mask is not None and self.compare,
+                total=window.columns.total,
+                backward=self.backward,
+            )
+            places = space.places(shape, self.states, len(self.packing.source), self.packing.sums)
+            if places.end * self.dtype.itemsize <= STORE_BYTES:
+                return made, shape, places
         return made, shape, places
 
     def _memory(self) -> tuple[NDArray, NDArray]:
