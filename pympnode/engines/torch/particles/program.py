@@ -21,7 +21,7 @@ from pympnode.graphs.neighbours import ParticleEdges
 from pympnode.models.particle_layout import ParticleLayout, particle_layout_of
 from pympnode.models.particle_spec import ParticleScales, ParticleSpec
 
-KERNELS = ("auto", "eager")
+KERNELS = ("auto", "compiled", "recompute", "eager")
 Graph = ParticleEdges | Hierarchy
 
 
@@ -37,7 +37,9 @@ class ParticleProgram:
     """One time step of a particle model over a flat weight vector.
 
     spec, scales: what the model is; step: length of the time step; dtype "float32" or "float64";
-    device "auto", "cpu", "cuda"; kernel: what sums over edges ("auto": the fastest there is).
+    device "auto", "cpu", "cuda"; kernel: what sums over edges: "compiled"
+    (chunks in reused buffers, numba; DeltaGN on the CPU), "recompute" (the same, with less memory
+    while training), "eager" (plain torch, any device), "auto" (compiled where it can be).
     Graphs are built from the positions at hand, on their device. Raises UnknownName,
     EngineUnavailable.
     """
@@ -206,4 +208,17 @@ def _device(name: str) -> torch.device:
 
 
 def _edge_sum(kernel: str, spec: ParticleSpec, device: torch.device) -> tuple[str, EdgeSum]:
-    return "eager", plain_edge_sum
+    able = spec.family == "deltagn" and device.type == "cpu"
+    if kernel == "eager" or (kernel == "auto" and not able):
+        return "eager", plain_edge_sum
+    if not able:
+        raise EngineUnavailable(
+            f"the kernel {kernel!r} runs DeltaGN on the CPU",
+            got=f"{spec.family} on {device}",
+            allowed='kernel="eager"',
+            fix='leave kernel="auto"',
+        )
+    from .edge_block import CompiledEdgeSum
+
+    chosen = "compiled" if kernel == "auto" else kernel
+    return chosen, CompiledEdgeSum(recompute=kernel == "recompute")

@@ -1,0 +1,246 @@
+"""Training of particle models through the one Trainer; rollouts, files, evaluation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import pympnode
+from pympnode.engines.torch.particles.program import ParticleProgram
+from pympnode.errors import (
+    FileDamaged,
+    InvalidData,
+    InvalidOption,
+    NotEnoughMemory,
+    OutsideTrainingRange,
+    UnknownName,
+)
+from pympnode.models.particle_spec import ParticleSpec
+from pympnode.particle_model import ParticleModel
+from pympnode.particle_schema import pack_particles
+from pympnode.training import step_task
+from pympnode.training.step_task import StepTask, fitted_scales, turned
+
+TINY = {"edge_width": 8, "node_width": 8, "progress": False, "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def data() -> xr.Dataset:
+    return pympnode.simulate("gravity", particles=20, trajectories=12, steps=12, seed=3)
+
+
+def task_of(data, batch_size=6, name="hierarchical_deltagn", dtype="float64", **options):
+    arrays = pack_particles(data)
+    train = [np.arange(8)]
+    scales = fitted_scales([arrays], train)
+    spec = ParticleSpec.named(name, inputs="scaled", edge_width=8, node_width=8)
+    program = ParticleProgram(spec, scales, 0.01, dtype=dtype, device="cpu")
+    return StepTask(program, [arrays], train, [np.arange(8, 12)], batch_size, **options)
+
+
+# ---- the task ------------------------------------------------------------------------------------
+
+
+def test_batches_hold_training_steps_only(data) -> None:
+    task = task_of(data)
+    seen = list(task.batches(1, np.random.default_rng(0)))
+    assert len(seen) == task.count(1) == 8 * 12 // 6
+    again = list(task.batches(1, np.random.default_rng(0)))
+    for a, b in zip(seen, again):
+        np.testing.assert_array_equal(a.trajectory, b.trajectory)
+        assert a.trajectory.max() < 8 and a.time.max() < 12
+        pairs = set(zip(a.trajectory.tolist(), a.time.tolist()))
+        assert len(pairs) == 6
+
+
+def test_micro_batches_leave_the_gradient_alone(data) -> None:
+    whole, parts = task_of(data), task_of(data, micro_batch=4)
+    theta = whole.program.layout.initial(np.random.default_rng(1))
+    batch = next(whole.batches(1, np.random.default_rng(0)))
+    a, b = whole.loss(theta, batch), parts.loss(theta, batch)
+    assert a[0] == pytest.approx(b[0], rel=1e-12)
+    np.testing.assert_allclose(a[1], b[1], rtol=1e-10, atol=1e-14)
+
+
+def test_a_model_that_predicts_the_spread_of_nothing_has_loss_one(data) -> None:
+    """The loss is in units of the spread of the velocity change: no change predicted costs 1."""
+    task = task_of(data, batch_size=96)
+    batch = next(task.batches(1, np.random.default_rng(0)))
+    assert task.loss(np.zeros(task.size), batch)[0] == pytest.approx(1.0, rel=1e-9)
+
+
+def test_turned_states_are_states_of_the_same_physics(data) -> None:
+    arrays = pack_particles(data)
+    x = arrays.position[:8, 0]
+    turn = np.arange(8)
+    system = pympnode.systems.get("gravity")
+    force = system.acceleration(x, arrays.mass[:8], box=arrays.box)
+    moved = system.acceleration(turned(x, turn), arrays.mass[:8], box=arrays.box)
+    np.testing.assert_allclose(moved, turned(force, turn), atol=1e-12)
+    shapes = {tuple(np.round(v, 9)) for v in turned(np.tile([[[1.0, 2.0]]], (8, 1, 1)), turn)[:, 0]}
+    assert len(shapes) == 8
+
+
+def test_a_batch_beyond_memory_is_refused_with_one_that_fits(data, monkeypatch) -> None:
+    from pympnode.graphs import capacity
+
+    task = task_of(data, batch_size=90, name="deltagn")
+    monkeypatch.setattr(capacity, "available_bytes", lambda device="cpu": 20 << 20)
+    with pytest.raises(NotEnoughMemory, match=r"micro_batch=\d+ fits"):
+        task.require_memory()
+
+
+# ---- whole runs ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "model", ["deltagn", "nearest_deltagn", "hierarchical_deltagn", "hogn", "hierarchical_hogn"]
+)
+def test_every_model_trains_and_rolls_out(data, model) -> None:
+    result = pympnode.train(data=data, model=model, updates=6, batch_size=2, **TINY)
+    assert result.status == "completed" and result.updates == 6
+    assert isinstance(result.model, ParticleModel) and model in repr(result)
+    out = result.model.rollout(data.isel(trajectory=[0, 1]), steps=3)
+    assert out.sizes["time"] == 4 and bool(out["finite"].all())
+    np.testing.assert_array_equal(out["position"][:, 0], data["position"][:2, 0])
+    assert float(abs(out["velocity"][:, 3] - out["velocity"][:, 0]).max()) > 0
+
+
+def test_fast_training_beats_free_flight() -> None:
+    """300 updates are enough to be much better than knowing nothing."""
+    result = pympnode.train(
+        system="gravity", particles=20, trajectories=30, steps=30, model="deltagn", updates=300,
+        edge_width=32, node_width=32, progress=False, device="cpu",
+    )  # fmt: skip
+    test = pympnode.simulate("gravity", particles=20, trajectories=5, steps=20, seed=77)
+    errors = pympnode.evaluate(result, test)
+    assert errors["horizon"].values.tolist() == [20]
+    rmse = dict(zip(errors["predictor"].values, errors["rmse_published"].values[:, 0]))
+    assert rmse["model"] < 0.5 * min(rmse["free_flight"], rmse["constant_acceleration"])
+
+
+def test_a_saved_model_is_the_same_model(data, tmp_path) -> None:
+    result = pympnode.train(data=data, model="hierarchical_deltagn", updates=3, **TINY)
+    result.model.save(tmp_path / "model.nc")
+    back = pympnode.load(tmp_path / "model.nc")
+    assert back.spec == result.model.spec and back.scales == result.model.scales
+    assert back.trained == result.model.trained
+    np.testing.assert_array_equal(back.theta, result.model.theta)
+    a, b = (m.rollout(data.isel(trajectory=[0])) for m in (result.model, back))
+    xr.testing.assert_identical(a, b)
+
+
+def test_a_damaged_model_is_refused(data, tmp_path) -> None:
+    path = tmp_path / "model.nc"
+    model = pympnode.train(data=data, model="deltagn", updates=1, **TINY).model
+    model.save(path)
+    ds = model.to_dataset().drop_vars("out_bias")
+    with pytest.raises(FileDamaged, match="lacks parts"):
+        ParticleModel.from_dataset(ds)
+    path.write_bytes(path.read_bytes()[:-2000])
+    with pytest.raises(FileDamaged):
+        pympnode.load(path)
+
+
+def test_a_run_goes_on_to_the_same_bits(data, tmp_path, monkeypatch) -> None:
+    options = dict(data=data, model="deltagn", epochs=4, batch_size=16, **TINY)
+    whole = pympnode.train(**options)
+    from pympnode.training.trainer import Trainer
+
+    record = Trainer._record
+
+    def stop(self, state):
+        record(self, state)
+        self.run.save(state)
+        if state.epoch == 2:
+            raise RuntimeError("power cut")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_record", stop)
+        with pytest.raises(RuntimeError, match="power cut"):
+            pympnode.train(**options, run=tmp_path / "run")
+    resumed = pympnode.train(**options, run=tmp_path / "run")
+    assert resumed.updates == whole.updates
+    np.testing.assert_array_equal(resumed.model.theta, whole.model.theta)
+
+
+def test_one_model_of_several_particle_counts(data) -> None:
+    other = pympnode.simulate("gravity", particles=33, trajectories=6, steps=5, seed=1)
+    result = pympnode.train(data=[data, other], updates=8, batch_size=2, **TINY)
+    assert result.model.trained.particles == (20, 33)
+    third = pympnode.simulate("gravity", particles=50, trajectories=2, steps=3, seed=1)
+    assert bool(result.model.rollout(third)["finite"].all())
+
+
+def test_fine_tuning_starts_from_the_weights(data) -> None:
+    first = pympnode.train(data=data, model="deltagn", updates=2, **TINY)
+    second = pympnode.finetune(first, data=data, updates=1, learning_rate=1e-9, device="cpu",
+                               progress=False)  # fmt: skip
+    assert "edge_1_weight" in second.loaded
+    np.testing.assert_allclose(second.model.theta, first.model.theta, atol=1e-6)
+
+
+def test_coulomb_three_dimensions_and_augmentation() -> None:
+    ds = pympnode.simulate("coulomb", particles=12, trajectories=4, steps=4, dims=3)
+    result = pympnode.train(data=ds, model="hierarchical_deltagn", levels=2, updates=2, **TINY)
+    assert bool(result.model.rollout(ds)["finite"].all())
+    with pytest.raises(InvalidData, match="plane"):
+        pympnode.train(data=ds, augment=True, levels=2, updates=1, **TINY)
+    flat = pympnode.simulate("coulomb", particles=12, trajectories=4, steps=4)
+    pympnode.train(data=flat, augment=True, conserve_momentum=True, levels=2, updates=2, **TINY)
+
+
+def test_the_paper_preset_is_the_published_run(data) -> None:
+    result = pympnode.train(data=data, preset="paper", model="deltagn", updates=2, progress=False)
+    used = result.model.about["training"]
+    assert result.model.theta.size == 60_254
+    assert (used["learning_rate"], used["schedule"], used["keep"]) == (3e-4, "steps", "last")
+    assert used["decay_every"] == 200_000
+
+
+# ---- rollouts ------------------------------------------------------------------------------------
+
+
+def test_a_rollout_that_overflows_is_told(data) -> None:
+    model = pympnode.train(data=data, model="hierarchical_deltagn", updates=1, **TINY).model
+    model.theta[...] *= 1e4
+    out = model.rollout(data.isel(trajectory=[0, 1]), steps=5)
+    assert not out["finite"].any() and np.isnan(out["position"].values[:, -1]).all()
+    errors = pympnode.evaluate(model, data.isel(trajectory=[0, 1]))
+    assert errors["not_finite"].sel(predictor="model").values.tolist() == [2]
+
+
+def test_other_time_steps_and_densities_are_told(data) -> None:
+    model = pympnode.train(data=data, model="deltagn", updates=1, **TINY).model
+    other = pympnode.simulate("gravity", particles=20, trajectories=1, steps=2, dt=0.02)
+    with pytest.raises(InvalidOption, match="another time step"):
+        model.rollout(other)
+    dense = pympnode.simulate(
+        "gravity", particles=20, trajectories=1, steps=2, parameters={"side": 9.0}
+    )
+    with pytest.warns(OutsideTrainingRange, match="mean spacing"):
+        model.rollout(dense)
+    many = pympnode.simulate("gravity", particles=30, trajectories=1, steps=2)
+    with pytest.warns(OutsideTrainingRange, match="30 particles"):
+        model.rollout(many)
+
+
+def test_options_are_checked(data) -> None:
+    with pytest.raises(UnknownName, match="particle model"):
+        pympnode.train(data=data, model="hierarchical_delta", progress=False)
+    with pytest.raises(InvalidOption, match="belongs to networks"):
+        pympnode.train(data=data, message_size=3)
+    with pytest.raises(UnknownName, match="did you mean 'levels'"):
+        pympnode.train(data=data, level=3)
+    with pytest.raises(InvalidOption, match="one length"):
+        pympnode.train(data=data, epochs=1, updates=2, progress=False)
+
+
+def test_scales_are_those_of_the_training_part(data) -> None:
+    arrays = pack_particles(data)
+    scales = fitted_scales([arrays], [np.arange(8)])
+    change = np.diff(arrays.velocity[:8], axis=1)
+    assert scales.change == pytest.approx(np.sqrt(np.mean(change**2)))
+    assert scales.length == pytest.approx(12**0.5)
+    assert step_task.TURNS == 8
