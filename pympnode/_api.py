@@ -61,8 +61,14 @@ def simulate(
     Particle systems ("gravity", "coulomb") take ``particles`` instead of nodes and topology, and
     ``dims``, ``start``, ``integrator``, ``path``, ``workers``: see
     `pympnode.data.particles.simulate_particles`.
-    Returns: an `xarray.Dataset` as `pympnode.schema` describes it.
-    Raises: `UnknownName`, `InvalidOption`, `InvalidGraph`, `IntegrationFailed`.
+    Returns: an `xarray.Dataset` as `pympnode.schema` describes it, float64, each feature in the unit
+        that the coordinate ``unit`` names.
+    Raises: `UnknownName`, `InvalidOption`, `InvalidGraph`, `InvalidData` (controls, a field of the
+        wrong shape), `IntegrationFailed` (trajectory, node, feature, time), `NotEnoughMemory`.
+
+    >>> ds = simulate("lorenz", nodes=3, trajectories=4, steps=10, seed=1)
+    >>> ds.state.shape
+    (4, 11, 3, 3)
     """
     from .systems.registry import get
 
@@ -168,7 +174,13 @@ def train(
         ("hierarchical_deltagn", "hierarchical_hogn", "deltagn", "hogn", "nearest_deltagn") and the
         options of `pympnode.particle_fitting.train_particles`.
     Returns: a `Result` with the model, the history and how it ended.
-    Raises: `PympnodeError` children that say got, allowed, fix; KeyboardInterrupt in a script.
+    Raises: `UnknownName`, `InvalidOption`, `InvalidData`, `InvalidGraph`, `EngineUnavailable`,
+        `RunLocked`, each with got, allowed, fix; KeyboardInterrupt in a script.
+
+    >>> ds = simulate("kuramoto", nodes=4, topology="ring", trajectories=8, steps=5)
+    >>> result = train(data=ds, epochs=1, kernel="eager", progress=False)
+    >>> result.status, result.model.trained.nodes
+    ('completed', (4, 4))
     """
     options = {**locals(), **unknown}
     data = as_dataset(data)
@@ -255,7 +267,8 @@ def finetune(start: StartModel, system: Any = None, **options: Any) -> Result:
 
     ``start``: a Model, a Result or the path of a saved model. Its weights and normalisation are kept
     (``normalisation="refit"`` fits it to the new data). ``options`` are those of `train`;
-    the result's ``loaded`` names the tensors that were taken.
+    the result's ``loaded`` names the tensors that were taken. Returns a `Result`. Raises what `train`
+    raises, and `MissingFile` or `FileDamaged` for a path.
     """
     parent = as_model(start)
     if system is None and options.get("data") is None:
@@ -283,7 +296,8 @@ def evaluate(
     units, in total, by feature, over time and by trajectory, the training loss, and the valid
     prediction time: until the error first exceeds ``threshold`` z units; and errors in the system's
     observables. The system is the registered one that the data name, or ``system``. See
-    `pympnode.evaluation.metrics`. For particle models see
+    `pympnode.evaluation.metrics`. Raises `InvalidData` for data that the model does not fit, and warns
+    `OutsideTrainingRange` with the numbers. For particle models see
     `pympnode.evaluation.particle_models.evaluate_particles`: over 20 and 200 steps, beside free
     flight and constant acceleration.
     """
@@ -338,7 +352,12 @@ def from_arrays(
         features, units, controls, attributes, time_unit: names and units.
         split: "train", "validation" or "test" for each trajectory. What is marked "test" is used
             for nothing in training, not even the normalisation.
+    Returns: an `xarray.Dataset` as `pympnode.schema` describes it, float64.
     Raises: `InvalidData`, `InvalidGraph`: got, allowed, fix.
+
+    >>> import numpy as np
+    >>> from_arrays(np.zeros((5, 21, 3, 1)), dt=0.1, edges=[(0, 1), (1, 2)]).receiver.values
+    array([0, 1, 1, 2])
     """
     from .own_data import dataset_from_arrays
 
@@ -395,6 +414,12 @@ def from_frame(
         split: the column that says "train", "validation" or "test".
     Returns: a dataset whose node and trajectory coordinates are the table's labels.
     Raises: `InvalidData`, `InvalidGraph`: got, allowed, fix.
+
+    >>> import pandas as pd
+    >>> rows = [(t, sensor, t + 0.5) for t in (0.0, 0.1, 0.2) for sensor in ("a", "b")]
+    >>> frame = pd.DataFrame(rows, columns=["time", "node", "level"])
+    >>> from_frame(frame, features="level", edges=[("a", "b")]).node.values.tolist()
+    ['a', 'b']
     """
     from .own_data import dataset_from_frame
 
