@@ -64,7 +64,7 @@ class Model:
         return len(self.theta) if self.theta.ndim == 2 else 1
 
     def member(self, number: int) -> Model:
-        """One member of an ensemble as a model of its own."""
+        """One member of an ensemble as a model of its own. Raises `InvalidOption`."""
         if not 0 <= number < self.members:
             raise InvalidOption(
                 "there is no such member", got=number, allowed=f"0 to {self.members - 1}"
@@ -73,7 +73,10 @@ class Model:
 
     @property
     def weights(self) -> dict[str, NDArray]:
-        """The weights by name, (outputs, inputs) each; those of an ensemble are stacked."""
+        """The weights by name, (outputs, inputs) each, in the units of the network: z scores.
+
+        Those of an ensemble are stacked, (member, outputs, inputs).
+        """
         if self.theta.ndim == 2:
             each = [self.member(i).weights for i in range(self.members)]
             return {name: np.stack([w[name] for w in each]) for name in each[0]}
@@ -232,7 +235,11 @@ class Model:
         return LearnedNode.of(self, system)
 
     def initial_message(self, x: NDArray, node_attribute: NDArray | None = None) -> NDArray:
-        """m(0) (trajectory, node, message) that belongs to x (trajectory, node, feature)."""
+        """m(0) (trajectory, node, message) that belongs to x (trajectory, node, feature).
+
+        x is in physical units, ``node_attribute`` (node, attribute) too; messages have none. With
+        messages that are emitted, not carried, m has no components.
+        """
         x = np.asarray(x)
         none = Graph.single(np.zeros(0, np.int64), np.zeros(0, np.int64), x.shape[1])
         program = self.bind()
@@ -247,7 +254,11 @@ class Model:
         return result.message[:, 0]
 
     def bind(self, arrays: list[schema.Arrays] | None = None, **options: Any) -> Program:
-        """The program that runs this model on its engine."""
+        """The program that runs this model on its engine, and on data when it is to be trained.
+
+        ``arrays`` in z units; ``options``: ``kernel``, ``device``, ``dtype``. Raises `InvalidModel` for
+        an ensemble without data, `EngineUnavailable`.
+        """
         from .engines import engine
 
         if self.members > 1 and arrays is None:
@@ -262,7 +273,10 @@ class Model:
         return engine(self.engine).bind(self.spec, arrays, **options)
 
     def to_engine(self, name: str) -> Model:
-        """The same weights on another engine ("torch" or "julia")."""
+        """The same weights on another engine ("torch" or "julia").
+
+        Raises `UnknownName`, and `InvalidModel` where the engine cannot run the model.
+        """
         from .engines import engine
 
         reason = engine(name).supports(self.spec)
@@ -273,7 +287,10 @@ class Model:
     def outside(
         self, arrays: schema.Arrays, parameters: Mapping[str, Any] | None = None
     ) -> list[str]:
-        """In words, with numbers: how some data lie outside what the model was trained on."""
+        """In words, with numbers: how some data lie outside what the model was trained on.
+
+        ``arrays`` in physical units, ``parameters`` by name; an empty list when all lies inside.
+        """
         return self.trained.outside(
             self.features,
             arrays.x[:, 0],
@@ -289,7 +306,10 @@ class Model:
     # ---- keeping it ---------------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write one netCDF file: named weights with checksums, configuration, normalisation."""
+        """Write one netCDF file: named weights with checksums, configuration, normalisation.
+
+        Whatever stood at ``path`` is replaced in one step. Raises OSError where nothing can be written.
+        """
         storage.write_netcdf(self.to_dataset(), path, checksums=True)
 
     def to_dataset(self) -> xr.Dataset:

@@ -118,7 +118,10 @@ class Arrays:
 
 
 def record(ds: xr.Dataset) -> dict[str, Any]:
-    """What a dataset says of itself: system, parameters, seeds, engine, versions; {} if nothing."""
+    """What a dataset says of itself: system, parameters, seeds, engine, versions; {} if nothing.
+
+    Raises `InvalidData` where the attribute is not JSON.
+    """
     text = ds.attrs.get(RECORD)
     if text is None:
         return {}
@@ -156,7 +159,13 @@ def unpack(
     parameters: Mapping[str, tuple[Sequence[str], NDArray]] | None = None,
     about: Mapping[str, Any] | None = None,
 ) -> xr.Dataset:
-    """An `xarray.Dataset` of ``arrays``; ``parameters`` are (dims, values) by name."""
+    """An `xarray.Dataset` of ``arrays``, in physical units; the inverse of `pack`.
+
+    features, units: names and units of the state's last axis; controls, attributes: names of theirs;
+    time_unit: of the time coordinate. split (trajectory,): "train", "validation" or "test".
+    message (trajectory, time, node, message). parameters: (dims, values) by name. about: plain values
+    for the record.
+    """
     trajectories, _, nodes, channels = arrays.x.shape
     units = tuple(units) if units is not None else ("1",) * channels
     state_attrs = {"long_name": "state"}
@@ -200,7 +209,12 @@ def unpack(
 
 
 def pack(ds: xr.Dataset, *, missing: Missing = "error") -> Arrays:
-    """The arrays of a networked dataset, checked (see `validate`)."""
+    """The arrays of a networked dataset, checked; raises what `validate` raises.
+
+    >>> from pympnode import simulate
+    >>> pack(simulate("heat", nodes=4, trajectories=2, steps=3)).x.shape
+    (2, 4, 4, 1)
+    """
     validate(ds, missing=missing)
     x = ds[STATE].transpose(*STATE_DIMS).values
     mask = None
@@ -216,7 +230,7 @@ def pack(ds: xr.Dataset, *, missing: Missing = "error") -> Arrays:
 
 
 def graphs_of(ds: xr.Dataset) -> tuple[Graph, NDArray[np.int64]]:
-    """The graphs of a dataset and the graph number of every trajectory."""
+    """The graphs of a dataset, and int64 (trajectory,), the graph number of every trajectory."""
     nodes = ds.sizes[NODE]
     trajectories = ds.sizes[TRAJECTORY]
     of = ds[GRAPH].values.astype(np.int64) if GRAPH in ds else np.zeros(trajectories, np.int64)

@@ -109,7 +109,13 @@ class Graph:
         source: str = "given",
         self_loops: bool = False,
     ) -> Graph:
-        """One graph from its directed edges; a self loop is an error unless ``self_loops``."""
+        """One graph from its directed edges; a self loop is an error unless ``self_loops``.
+
+        sender, receiver: int (edges,), numbered from 0. Raises `InvalidGraph`.
+
+        >>> Graph.single([0, 1], [1, 2], nodes=4).in_degree
+        array([0, 1, 1, 0])
+        """
         sender, receiver = _indices(sender, "sender"), _indices(receiver, "receiver")
         if not self_loops and sender.shape == receiver.shape and np.any(sender == receiver):
             raise InvalidGraph(
@@ -124,7 +130,13 @@ class Graph:
     def from_edges(
         cls, edges: Any, nodes: int | None = None, *, directed: bool = False, source: str = "given"
     ) -> Graph:
-        """One graph from pairs ``(edges, 2)``: undirected, or each from sender to receiver."""
+        """One graph from pairs ``(edges, 2)``: undirected, or each from sender to receiver.
+
+        ``nodes``: by default as many as the pairs name. Raises `InvalidGraph`.
+
+        >>> Graph.from_edges([(0, 1), (1, 2)]).edges
+        4
+        """
         pairs = np.asarray(edges)
         if pairs.size == 0:
             pairs = np.zeros((0, 2), dtype=np.int64)
@@ -143,7 +155,10 @@ class Graph:
 
     @classmethod
     def from_adjacency(cls, adjacency: Any, *, source: str = "given") -> Graph:
-        """One graph from a square matrix (or SciPy sparse one); row sends to column where not 0."""
+        """One graph from a square matrix (or SciPy sparse one); row sends to column where not 0.
+
+        Raises `InvalidGraph`.
+        """
         shape = np.shape(adjacency)
         if len(shape) != 2 or shape[0] != shape[1]:
             raise InvalidGraph("an adjacency is square", got=f"shape {shape}", allowed="(n, n)")

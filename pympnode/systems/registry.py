@@ -24,12 +24,22 @@ _OWN: dict[str, System] = {}
 
 
 def names() -> tuple[str, ...]:
-    """The names of all systems that `get` knows, sorted."""
+    """The names of all systems that `get` knows, sorted: the built-in ones and those registered.
+
+    >>> "kuramoto" in names() and "gravity" in names()
+    True
+    """
     return tuple(sorted({*_BUILT_IN, *_OWN}))
 
 
 def get(system: str | System) -> System:
-    """The system of that name; an object that is one already is handed back."""
+    """The system of that name; an object that is one already is handed back.
+
+    Raises `UnknownName` (with the closest name), `InvalidOption`.
+
+    >>> get("kuramoto")
+    System('kuramoto': Kuramoto oscillators, three phases a node; state a node: phase_1, phase_2, phase_3)
+    """
     if not isinstance(system, str):
         if isinstance(system, type) and issubclass(system, System):
             return system()
@@ -50,7 +60,10 @@ def get(system: str | System) -> System:
 
 
 def register(system: System, *, replace: bool = False) -> System:
-    """Make a system known by its name; a name that is taken is an error unless ``replace``."""
+    """Make a system known by its name, for this process; returns it.
+
+    A name that is taken is an `InvalidOption` unless ``replace``.
+    """
     if isinstance(system, type) and issubclass(system, System):
         system = system()
     if not isinstance(system, System) or not getattr(system, "name", ""):
