@@ -2,5 +2,9 @@
 
 ``machine``: vector width, compiler options. ``tiles``: the two register-tiled products. ``tanh``.
 ``weights``: the flat vector in the order the products read. ``plan``: a batch cut into tiles of
-trajectories. ``field``: the vector field and its adjoint on a tile. ``sweep``: time steps.
+trajectories. ``space``: where a tile's buffers lie. ``field``: the vector field and its adjoint on a
+tile. ``sweep``: time steps.
+
+numba keeps compiled code by the date of the file that a function stands in, not of those it calls:
+after an edit here, touch ``sweep.py`` and ``field.py``.
 """
