@@ -106,6 +106,7 @@ def _keywords(function: Any) -> set[str]:
     """The keywords that a function takes; those of two functions pass through to others."""
     import pympnode
     from pympnode.data.particles import simulate_particles
+    from pympnode.particle_fitting import train_particles
 
     parameters = inspect.signature(function).parameters.values()
     names = {p.name for p in parameters if p.kind is not p.VAR_KEYWORD}
@@ -113,6 +114,8 @@ def _keywords(function: Any) -> set[str]:
         return names | _keywords(pympnode.train)
     if function is pympnode.simulate:
         return names | _keywords(simulate_particles)
+    if function is pympnode.train:
+        return names | _keywords(train_particles)
     return names
 
 

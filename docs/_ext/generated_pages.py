@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ def notebook_page(path: Path, out: Path) -> str:
             data = output.get("data", {})
             if "image/png" in data:
                 picture = f"{path.stem}_{number}_{place}.png"
-                (out / picture).write_bytes(base64.b64decode("".join(data["image/png"])))
+                _put(out / picture, base64.b64decode("".join(data["image/png"])))
                 parts.append(f"![output of the cell above]({picture})")
                 continue
             text = "".join(output.get("text", data.get("text/plain", ""))).rstrip()
@@ -69,9 +70,15 @@ def write_pages() -> None:
         if old.name not in wanted:
             old.unlink()
     for name, text in wanted.items():
-        place = OUT / name
-        if not place.exists() or place.read_text(encoding="utf-8") != text:
-            place.write_text(text, encoding="utf-8")
+        _put(OUT / name, text.encode())
+
+
+def _put(path: Path, data: bytes) -> None:
+    """Write a file where its content changed, in one step: another build may be reading it."""
+    if not path.exists() or path.read_bytes() != data:
+        beside = path.with_suffix(f".{os.getpid()}")
+        beside.write_bytes(data)
+        os.replace(beside, path)
 
 
 def figures_page() -> str:
@@ -87,7 +94,7 @@ def figures_page() -> str:
         # One title a page: those of the tables go one level down.
         parts.append(re.sub(r"^(#+) ", r"#\1 ", text, flags=re.MULTILINE))
         for picture in re.findall(r"!\[[^\]]*\]\(([\w.]+)\)", text):
-            (OUT / picture).write_bytes((path.parent / picture).read_bytes())
+            _put(OUT / picture, (path.parent / picture).read_bytes())
         parts.append(f"(`benchmarks/results/{path.name}`)")
     return "\n\n".join(parts) + "\n"
 
