@@ -25,6 +25,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "mathml",
     "house_docstrings",
+    "system_facts",
     "generated_pages",
 ]
 exclude_patterns = ["_ext", "images"]
