@@ -12,7 +12,7 @@ import xarray as xr
 from . import schema
 from .errors import InvalidOption, unknown_name
 from .model import Model
-from .model import load as load_model
+from .model_file import load as load_model
 from .own_data import as_dataset
 from .result import Result
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from . import schema, storage
 from .data.normalise import Normalisation
-from .errors import FileDamaged, InvalidData, InvalidModel, InvalidOption
+from .errors import InvalidData, InvalidModel, InvalidOption
 from .graphs.graph import Graph
 from .models.emitted import emitted
 from .models.layout import layout_of
@@ -25,8 +24,6 @@ from .rollout_start import graph_for, on_graph, start_of_dataset, start_of_state
 if TYPE_CHECKING:
     from .engines.base import Program
     from .mixed import LearnedNode
-
-KIND = "model"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -126,7 +123,7 @@ class Model:
         parameters = None
         if isinstance(initial, xr.Dataset):
             arrays = start_of_dataset(self, initial, steps, dt, control, node_attribute)
-            parameters = parameters_of(initial)
+            parameters = schema.parameters_of(initial)
             if topology is not None:
                 arrays = on_graph(arrays, topology, graph_seed, self.system)
         else:
@@ -249,7 +246,9 @@ class Model:
             none,
             np.array([0.0, 1e-12]),
             attribute=self._scaled(self.attribute_scale, node_attribute),
-            u=None if not self.spec.controls else np.zeros((len(x), 2, x.shape[1], self.spec.controls)),
+            u=None
+            if not self.spec.controls
+            else np.zeros((len(x), 2, x.shape[1], self.spec.controls)),
         )
         return result.message[:, 0]
 
@@ -314,82 +313,16 @@ class Model:
 
     def to_dataset(self) -> xr.Dataset:
         """The model as a dataset: what `save` writes."""
-        variables: dict[str, Any] = {}
-        ensemble = ("member",) if self.theta.ndim == 2 else ()
-        for name, value in self.weights.items():
-            dims = (f"{name}_out", f"{name}_in")[: value.ndim - len(ensemble)]
-            variables[name] = ((*ensemble, *dims), value)
-        for name, scale in self._scales().items():
-            if scale is not None:
-                variables[f"{name}_mean"] = (f"{name}_component", scale.mean)
-                variables[f"{name}_scale"] = (f"{name}_component", scale.scale)
-        facts = {
-            "kind": KIND,
-            "spec": self.spec.as_dict(),
-            "features": list(self.features),
-            "units": list(self.units),
-            "controls": list(self.controls),
-            "attributes": list(self.attributes),
-            "system": self.system,
-            "time_unit": self.time_unit,
-            "trained": _plain(self.trained.as_dict()),
-            "about": _plain(self.about),
-        }
-        return schema.with_record(xr.Dataset(variables), **facts)
+        from .model_file import dataset_of
+
+        return dataset_of(self)
 
     @classmethod
     def from_dataset(cls, ds: xr.Dataset, source: str = "the dataset") -> Model:
         """The inverse of `to_dataset`. Raises `FileDamaged` when it is no model."""
-        facts = schema.record(ds)
-        if facts.get("kind") != KIND:
-            raise FileDamaged(
-                f"{source} is not a model",
-                got=f"kind {facts.get('kind', 'unknown')!r}, variables {list(ds.data_vars)[:4]}",
-                allowed="a file written by model.save",
-                fix="datasets are opened with xarray.open_dataset",
-            )
-        try:
-            spec = ModelSpec.from_dict(facts["spec"])
-            layout = layout_of(spec)
-            weights = {name: ds[name].values for name in layout.shapes}
-            dtype = weights[next(iter(weights))].dtype
-            if "member" in ds.sizes:
-                theta = np.stack(
-                    [
-                        layout.pack({n: w[i] for n, w in weights.items()}, dtype=dtype)
-                        for i in range(ds.sizes["member"])
-                    ]
-                )
-            else:
-                theta = layout.pack(weights, dtype=dtype)
-            scales = {
-                name: Normalisation(ds[f"{name}_mean"].values, ds[f"{name}_scale"].values)
-                if f"{name}_mean" in ds
-                else None
-                for name in ("state", "control", "attribute")
-            }
-            return cls(
-                spec=spec,
-                theta=theta,
-                state_scale=scales["state"],  # type: ignore[arg-type]
-                control_scale=scales["control"],
-                attribute_scale=scales["attribute"],
-                features=tuple(facts["features"]),
-                units=tuple(facts["units"]),
-                controls=tuple(facts["controls"]),
-                attributes=tuple(facts["attributes"]),
-                system=facts["system"],
-                time_unit=facts["time_unit"],
-                trained=TrainingRange.from_dict(facts["trained"]),
-                about=facts["about"],
-            )
-        except (KeyError, TypeError) as error:
-            raise FileDamaged(
-                f"{source} lacks parts of a model",
-                got=f"{type(error).__name__}: {error}",
-                allowed="a file written by model.save of this or an earlier version",
-                fix="save the model again",
-            ) from error
+        from .model_file import model_of
+
+        return model_of(ds, source)
 
     def __repr__(self) -> str:
         from .display import model_lines
@@ -402,13 +335,6 @@ class Model:
         return html_table("pympnode.Model", model_lines(self))
 
     # ---- doors --------------------------------------------------------------------------------
-
-    def _scales(self) -> dict[str, Normalisation | None]:
-        return {
-            "state": self.state_scale,
-            "control": self.control_scale,
-            "attribute": self.attribute_scale,
-        }
 
     def _scaled(self, scale: Normalisation | None, values: NDArray | None) -> NDArray | None:
         return None if values is None or scale is None else scale.apply(values)
@@ -442,32 +368,3 @@ class Model:
                 allowed=self.spec.bodies,
                 fix='use model="mpnode", which transfers to other sizes',
             )
-
-
-def load(path: str | os.PathLike[str]) -> Model:
-    """The model in a file written by `Model.save`.
-
-    Raises `MissingFile`, or `FileDamaged` when the file is cut short, fails a checksum, or is no
-    model.
-    """
-    raw = storage.read_netcdf(path)
-    if schema.record(raw).get("kind") == "particle_model":
-        from .particle_model import ParticleModel
-
-        whole = storage.read_netcdf(path, checksums=True)
-        return ParticleModel.from_dataset(whole, source=repr(str(path)))  # type: ignore[return-value]
-    Model.from_dataset(raw, source=repr(str(path)))
-    return Model.from_dataset(storage.read_netcdf(path, checksums=True), source=repr(str(path)))
-
-
-def parameters_of(ds: xr.Dataset) -> dict[str, Any]:
-    given = dict(schema.record(ds).get("parameters", {}))
-    for name in ds.data_vars:
-        if name not in schema.OWN_VARIABLES:
-            given[str(name)] = ds[name].values
-    return given
-
-
-def _plain(value: Any) -> Any:
-    """``value`` with arrays as lists, for JSON."""
-    return json.loads(json.dumps(value, default=lambda v: np.asarray(v).tolist()))

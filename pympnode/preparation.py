@@ -14,7 +14,6 @@ from . import schema
 from .data.generate import split_trajectories
 from .data.normalise import Normalisation
 from .errors import InvalidData, InvalidOption
-from .model import parameters_of
 from .schema import Arrays
 
 
@@ -137,7 +136,7 @@ def _parameters(
     datasets: Sequence[xr.Dataset],
 ) -> tuple[dict[str, Any], dict[str, tuple[Any, Any]]]:
     """Parameters that all datasets share, and (smallest, largest) of those that differ."""
-    given = [parameters_of(ds) for ds in datasets]
+    given = [schema.parameters_of(ds) for ds in datasets]
     shared, spans = dict(given[0]), {}
     for name in given[0]:
         values = [np.asarray(each[name]) for each in given if name in each]

@@ -143,6 +143,15 @@ def with_record(ds: xr.Dataset, **values: Any) -> xr.Dataset:
     return ds.assign_attrs({RECORD: json.dumps(merged, sort_keys=True)})
 
 
+def parameters_of(ds: xr.Dataset) -> dict[str, Any]:
+    """The parameters of the physics by name: scalars of the record, arrays of the variables."""
+    given = dict(record(ds).get("parameters", {}))
+    for name in ds.data_vars:
+        if name not in OWN_VARIABLES:
+            given[str(name)] = ds[name].values
+    return given
+
+
 # ---- arrays to dataset ------------------------------------------------------------------------
 
 

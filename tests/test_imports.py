@@ -22,7 +22,7 @@ FLOORS: list[tuple[str, ...]] = [
     ("models",),
     ("engines", "ranges"),
     ("training",),
-    ("model", "particle_model", "display", "rollout_start"),
+    ("model", "model_file", "particle_model", "display", "rollout_start"),
     ("evaluation", "preparation", "simulation", "own_data", "learned_field", "mixed"),
     ("result", "fitting", "particle_fitting"),
     ("experiments",),

@@ -43,7 +43,7 @@ def describe(path: str) -> dict[str, Any]:
     size = folder.stat().st_size
     if kind == "model":
         from ..display import model_lines
-        from ..model import load
+        from ..model_file import load
 
         model = load(path)
         about = {k: v for k, v in model.about.items() if not isinstance(v, dict)}

@@ -38,7 +38,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from .. import schema
-from ..model import Model, parameters_of
+from ..model import Model
 from . import baselines
 from .observables import known_system, observable_errors
 
@@ -59,7 +59,7 @@ def evaluate_model(
     }
     facts = schema.record(ds)
     true = known_system(system, str(facts.get("system", "")), arrays)
-    alone = None if true is None else baselines.uncoupled(arrays, true, parameters_of(ds))
+    alone = None if true is None else baselines.uncoupled(arrays, true, schema.parameters_of(ds))
     if alone is not None:
         predictions["uncoupled"] = alone
     if model.members > 1:
@@ -71,7 +71,7 @@ def evaluate_model(
     out = xr.concat(scores, dim=xr.Variable("predictor", list(predictions)))
     seen = None
     if true is not None:
-        seen = observable_errors(true, arrays, predictions, parameters_of(ds))
+        seen = observable_errors(true, arrays, predictions, schema.parameters_of(ds))
     if seen is not None:
         out = out.merge(seen)
     out["predicted"] = rollout[schema.STATE]
