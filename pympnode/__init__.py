@@ -25,6 +25,8 @@ _HOME = {
     "Model": "model",
     "Result": "result",
     "ModelSpec": "models.spec",
+    "ParticleModel": "particle_model",
+    "ParticleSpec": "models.particle_spec",
     "TrainConfig": "config",
     "PympnodeError": "errors",
     "PympnodeWarning": "errors",
@@ -52,7 +54,9 @@ if TYPE_CHECKING:
     from .graphs.graph import Graph
     from .mixed import couple
     from .model import Model
+    from .models.particle_spec import ParticleSpec
     from .models.spec import ModelSpec
+    from .particle_model import ParticleModel
     from .result import Result
     from .systems.base import System
     from .systems.registry import register

@@ -158,7 +158,8 @@ def train_particles(
         folder = Run(run, _call(config, blank, datasets, start, augment, dtype))
     try:
         meter = meters.default() if progress else meters.Silent()
-        outcome = Trainer(task, config, folder, meter, title=blank.system).fit(theta[None])
+        trainer = Trainer(task, config, folder, meter, title=blank.system)  # type: ignore[arg-type]
+        outcome = trainer.fit(theta[None])
         about = {
             "version": __version__,
             "preset": preset,
@@ -203,7 +204,7 @@ def _datasets(data: Any, simulation: dict[str, Any]) -> list[xr.Dataset]:
         from .data.particles import simulate_particles
 
         given = {k: v for k, v in simulation.items() if v is not None}
-        return [simulate_particles(**given)]
+        return [simulate_particles(**given, workers=os.cpu_count() or 1)]
     many = data if isinstance(data, list | tuple) else [data]
     out = [storage.read_netcdf(d) if isinstance(d, str | os.PathLike) else d for d in many]
     return out

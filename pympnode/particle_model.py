@@ -246,7 +246,7 @@ class ParticleModel:
                 ParticleScales.from_dict(facts["scales"]),
                 float(facts["dt"]),
                 facts["system"],
-                ParticleRange(**seen),
+                ParticleRange(**seen),  # type: ignore[arg-type]
                 about=facts["about"],
             )
         except (KeyError, TypeError) as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -244,3 +246,13 @@ def test_scales_are_those_of_the_training_part(data) -> None:
     assert scales.change == pytest.approx(np.sqrt(np.mean(change**2)))
     assert scales.length == pytest.approx(12**0.5)
     assert step_task.TURNS == 8
+
+
+def test_the_published_rollout_averages_charges_from_the_second_step_on() -> None:
+    ds = pympnode.simulate("coulomb", particles=20, trajectories=3, steps=3)
+    options = dict(data=ds, inputs="plain", updates=1, split=1.0, dtype="float64", **TINY)
+    right = pympnode.train(**options).model
+    published = dataclasses.replace(right, spec=right.spec.replace(behaviour="published"))
+    a, b = (m.rollout(ds)["velocity"].values for m in (right, published))
+    np.testing.assert_array_equal(a[:, :2], b[:, :2])
+    assert np.abs(a[:, 2] - b[:, 2]).max() > 1e-9

@@ -213,11 +213,11 @@ def fitted_scales(arrays: Sequence[ParticleArrays], train: Sequence[NDArray[np.i
         x = data.position[index]
         side = data.box.side if data.box.periodic else float(np.ptp(x, axis=(0, 1, 2)).mean())
         spacing.append(max(side, 1e-30) / count ** (1 / dims))
-        mass.append(np.mean(data.mass[index]))
-        charge.append(1.0 if data.charge is None else np.mean(data.charge[index] ** 2))
+        mass.append(float(np.mean(data.mass[index])))
+        charge.append(1.0 if data.charge is None else float(np.mean(data.charge[index] ** 2)))
         v = data.velocity[index].astype(np.float64)
-        velocity.append(np.mean(v**2))
-        change.append(np.mean(np.diff(v, axis=1) ** 2))
+        velocity.append(float(np.mean(v**2)))
+        change.append(float(np.mean(np.diff(v, axis=1) ** 2)))
     softening = float(np.mean([a.parameters.get("softening", 0.2) for a in arrays]))
     base = ParticleScales.geometry(softening, float(np.mean(spacing)))
 

@@ -71,7 +71,10 @@ def published_charges(tree: Hierarchy, mass: Tensor, charge: Tensor) -> Hierarch
     from pympnode.graphs.features import level_sums
 
     sums = level_sums(tree, (mass * charge)[:, None])
-    levels = tuple(replace(a, charge=s[:, 0] / a.mass) for a, s in zip(tree.levels, sums))
+    levels = tuple(
+        replace(a, charge=s[:, 0] / a.mass)  # type: ignore[operator]
+        for a, s in zip(tree.levels, sums)
+    )
     return replace(tree, levels=levels)
 
 
