@@ -9,8 +9,10 @@ end
 
 function shares(p::Program, which, start)
     check(length(which) == length(start), "there are $(length(which)) trajectories and $(length(start)) starts")
+    check(!isempty(p.data), "there are no data: bind a dataset first")
     ends = cumsum(trajectories.(p.data))
-    check(all(i -> 1 ≤ i ≤ last(ends), which), "trajectories must be of 1:$(isempty(ends) ? 0 : last(ends))")
+    check(!isempty(which) && all(i -> 1 ≤ i ≤ last(ends), which), "trajectories must be of 1:$(last(ends)), ",
+        "one or more")
     home = [searchsortedfirst(ends, i) for i in which]
     return [Share(g, which[home .== g] .- (ends[g] - trajectories(p.data[g])), start[home .== g])
             for g in sort(unique(home))]
