@@ -93,6 +93,12 @@ def resolve_device(device: str) -> str:
     return device
 
 
+def name_of(kernel: ModuleType) -> str:
+    """What users call a kernel module: "numba", "torch", "eager", ..."""
+    stem = kernel.__name__.rsplit(".", 1)[-1]
+    return next(name for name, module in KERNELS.items() if module == stem)
+
+
 def choose_kernel(spec: ModelSpec, kernel: str, device: str) -> ModuleType:
     """The kernel module for ``kernel`` = "auto" | "numba" | "torch" | "eager".
 

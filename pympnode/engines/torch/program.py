@@ -18,6 +18,7 @@ from ..base import Batch, Rollout
 from ..columns import Columns
 from ..together import alone, arrays_together, spec_together
 from . import eager
+from .engine import name_of
 from .window import Window, from_columns, to_columns
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -66,7 +67,7 @@ class TorchProgram:
         self.layout = layout_of(spec)
         self.dtype = np.dtype(dtype)
         self.device = torch.device(device)
-        self.kernel = kernel.__name__.rsplit(".", 1)[-1]
+        self.kernel = name_of(kernel)
         self._kernel = kernel
         self._dtype = DTYPES[dtype]
         # One neural ODE for all nodes is the family without messages on a single, larger node.
