@@ -144,8 +144,8 @@ class Model:
         )
         message = result.message
         if self.spec.family == "mpnode" and self.spec.messages == "emitted":
-            own = self._scaled(self.attribute_scale, arrays.attribute)
-            message = emitted(self.weights, result.state, own).astype(result.state.dtype)
+            seen = self._scaled(self.attribute_scale, arrays.attribute)
+            message = emitted(self.weights, result.state, seen).astype(result.state.dtype)
         state = self.state_scale.undo(result.state)
         # A start is known; that it returns bit for bit matters to whoever compares or continues.
         state[:, 0] = arrays.x[:, 0]
