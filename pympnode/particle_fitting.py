@@ -13,7 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from . import __version__, particle_schema, schema, storage
-from .config import TrainConfig, seconds
+from .config import TrainConfig, duration_in_words, seconds
 from .errors import InvalidData, InvalidOption
 from .models.particle_layout import particle_layout_of
 from .models.particle_spec import MODELS, ParticleSpec
@@ -159,6 +159,9 @@ def train_particles(
     try:
         meter = meters.default() if progress else meters.Silent()
         trainer = Trainer(task, config, folder, meter, title=blank.system)  # type: ignore[arg-type]
+        if preset == "paper":
+            expected = duration_in_words(trainer.expected_seconds(theta[None]))
+            meter.note(f'preset "paper": about {expected} for a whole run')
         outcome = trainer.fit(theta[None])
         about = {
             "version": __version__,

@@ -54,13 +54,20 @@ class Result:
         wanted["trajectories"] = trajectories
         # Far from the seeds people type, and another one for each run.
         wanted["seed"] = 1_000_003 + int(self.simulation["seed"]) if seed is None else seed
+        if "particles" in wanted:
+            from .data.particles import simulate_particles
+
+            return simulate_particles(**wanted)
         wanted["noise"] = 0.0
         return simulate_network(**wanted)
 
     def evaluate(self, trajectories: int = 100, seed: int | None = None) -> xr.Dataset:
         """Errors on `test_set` (see `pympnode.evaluate`)."""
         from .evaluation.metrics import evaluate_model
+        from .evaluation.particle_models import evaluate_particles
 
+        if not isinstance(self.model, Model):
+            return evaluate_particles(self.model, self.test_set(trajectories, seed))
         return evaluate_model(
             self.model, self.test_set(trajectories, seed), system=self.simulation.get("system")
         )

@@ -256,3 +256,14 @@ def test_the_published_rollout_averages_charges_from_the_second_step_on() -> Non
     a, b = (m.rollout(ds)["velocity"].values for m in (right, published))
     np.testing.assert_array_equal(a[:, :2], b[:, :2])
     assert np.abs(a[:, 2] - b[:, 2]).max() > 1e-9
+
+
+def test_a_result_makes_its_own_test_set() -> None:
+    result = pympnode.train(
+        system="gravity", particles=20, trajectories=4, steps=3, model="deltagn", updates=1, **TINY
+    )
+    test = result.test_set(trajectories=2)
+    assert test.sizes["trajectory"] == 2 and test.sizes["particle"] == 20
+    assert float(abs(test["position"] - result.test_set(2, seed=0)["position"]).max()) > 0
+    errors = result.evaluate(trajectories=2)
+    assert set(errors["predictor"].values) == {"model", "free_flight", "constant_acceleration"}
