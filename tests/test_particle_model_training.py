@@ -267,3 +267,14 @@ def test_a_result_makes_its_own_test_set() -> None:
     assert float(abs(test["position"] - result.test_set(2, seed=0)["position"]).max()) > 0
     errors = result.evaluate(trajectories=2)
     assert set(errors["predictor"].values) == {"model", "free_flight", "constant_acceleration"}
+
+
+def test_the_command_line_trains_particles(tmp_path) -> None:
+    from click.testing import CliRunner
+
+    from pympnode.cli import cli
+
+    words = "train gravity --particles 20 --trajectories 3 --steps 2 --model deltagn --updates 1"
+    done = CliRunner().invoke(cli, [*words.split(), "--out", str(tmp_path / "model.nc"), "--json"])
+    assert done.exit_code == 0, done.output
+    assert pympnode.load(tmp_path / "model.nc").trained.particles == (20, 20)

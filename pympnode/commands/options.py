@@ -66,7 +66,7 @@ DATA = [
     _option("--split", type=float, help="Share of the trajectories that train."),
 ]
 MODEL = [
-    _option("--model", help="mpnode, l2s or node."),
+    _option("--model", help="mpnode, l2s, node; hierarchical_deltagn, ... of particles."),
     _option("--message-size", type=int, help="Components of a message."),
     _option("--hidden", type=int, help="Width of the hidden layers."),
     _option("--depth", type=int, help="Number of hidden layers."),

@@ -10,11 +10,15 @@ import click
 from . import options as o
 from .output import print_json
 
+PARTICLES = [
+    click.option("--particles", type=int, help="Number of particles (gravity, coulomb)."),
+    click.option("--dims", type=int, help="2 or 3 dimensions (gravity, coulomb)."),
+]
 START = [click.option("--start", type=o.FILE, help="A model to go on from (see finetune).")]
 
 
 @click.command()
-@o.with_options(o.SYSTEM, o.DATA, o.MODEL, o.TRAINING, START, o.CONFIG, o.JSON)
+@o.with_options(o.SYSTEM, o.DATA, PARTICLES, o.MODEL, o.TRAINING, START, o.CONFIG, o.JSON)
 @click.pass_context
 def train(context: click.Context, as_json: bool, **_: Any) -> None:
     """Train a simulator of SYSTEM, or of given --data.
@@ -25,6 +29,7 @@ def train(context: click.Context, as_json: bool, **_: Any) -> None:
     \b
     Example:
       pympnode train kuramoto --topology BA --epochs 40 --run runs/kuramoto
+      pympnode train gravity --particles 100 --time-budget 3m --run runs/gravity
     """
     _train(context, as_json)
 
