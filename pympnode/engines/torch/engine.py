@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("pympnode.engines.torch")
 
-KERNELS = {"numba": "compiled", "torch": "adjoint", "eager": "eager"}
+KERNELS = {"numba": "compiled", "torch": "adjoint", "eager": "eager", "triton": "fused"}
 DTYPES = ("float32", "float64")
 
 
@@ -100,11 +100,12 @@ def name_of(kernel: ModuleType) -> str:
 
 
 def choose_kernel(spec: ModelSpec, kernel: str, device: str) -> ModuleType:
-    """The kernel module for ``kernel`` = "auto" | "numba" | "torch" | "eager".
+    """The kernel module for ``kernel`` = "auto" | "numba" | "torch" | "eager" | "triton".
 
     "auto" takes the compiled one on a CPU where numba imports, the hand-written adjoint in torch
     otherwise, and the plain one where neither serves the specification (L2S).
     """
+    # "triton" joins the order of "auto" on a GPU once it has been measured on one, not before.
     if kernel != "auto" and kernel not in KERNELS:
         raise unknown_name("kernel", kernel, ("auto", *KERNELS))
     if kernel == "auto":
@@ -121,6 +122,8 @@ def choose_kernel(spec: ModelSpec, kernel: str, device: str) -> ModuleType:
             reason = f"it does not import: {error}"
         if reason is None and name == "numba" and device != "cpu":
             reason = "it runs on the CPU only"
+        if reason is None and name == "triton":
+            reason = module.runs_on(device)
         if reason is None:
             if reasons:
                 logger.info("kernel %s (%s)", name, "; ".join(reasons))

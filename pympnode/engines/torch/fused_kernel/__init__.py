@@ -1,0 +1,1 @@
+"""Parts of the fused kernel; only `field` and `sweep` import triton."""
