@@ -86,6 +86,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--adjoints", nargs="*", default=[])
     parser.add_argument("--without-julia", action="store_true")
+    parser.add_argument("--only", default="", help="cases whose title holds this text")
     arguments = parser.parse_args()
     engine, facts = None, {}
     if not arguments.without_julia:
@@ -102,6 +103,8 @@ def main() -> None:
 
     rows: list[dict[str, Any]] = []
     for title, (system, nodes, trajectories, options) in CASES.items():
+        if arguments.only not in title:
+            continue
         arrays = prepared(system, nodes, trajectories)
         spec = ModelSpec(channels=arrays.x.shape[-1], **options)
         theta = layout_of(spec).initial(np.random.default_rng(0)).astype("float32")
@@ -128,6 +131,8 @@ def main() -> None:
             apart = np.linalg.norm(gradients[name] - peer) / np.linalg.norm(peer)
             rows.append({"case": title, "engine": name, **figures, "gradient_apart": float(apart)})
     for system in ("kuramoto", "gene", "lorenz"):
+        if arguments.only not in f"simulate {system}":
+            continue
         options = dict(trajectories=128, seed=1)
         runs = {"torch": partial(pympnode.simulate, system, engine="torch", **options)}
         clocks = {"torch": time.process_time}
