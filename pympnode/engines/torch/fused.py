@@ -21,6 +21,7 @@ import torch
 from ...errors import EngineUnavailable
 from ...models.layout import layout_of
 from ...models.spec import ModelSpec
+from ..tableaux import RK4
 from . import eager
 from .fused_kernel.plan import places_of, sizes_of, tiles_of
 from .window import Window
@@ -29,6 +30,7 @@ WIDEST_HIDDEN = 64
 MOST_NODES = 64
 MOST_OUTPUTS = 256  # rows of the last layer with its padding
 MOST_INPUTS = 64  # rows of [x; m], and of [u; b]
+_RK4 = np.concatenate([[0.0], np.diag(RK4.a, -1), [0.0], RK4.b])
 SENDS = {"zero": 0, "self": 1, "state": 2, "emitted": 3}
 
 
@@ -124,7 +126,8 @@ def _launch(
     learned: list[torch.Tensor],
     precision: str,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """(sums over the parameters of each program, its loss, lam at time 0, states of all steps)."""
+    """(sums over the parameters of each program, its loss, lam at time 0, states; between them
+    the other points of the steps where a gradient was wanted)."""
     most = int(window.columns.nodes.max())
     if most > MOST_NODES:
         raise EngineUnavailable(
@@ -141,13 +144,13 @@ def _launch(
     used, places = places_of(spec, theta.device)
     weights = theta.new_zeros(sizes.total)
     weights[places] = theta[used]
-    states = theta.new_empty(window.steps * spec.substeps + 1, spec.states, total)
+    stored = window.steps * spec.substeps * (4 if gradient else 1) + 1
+    states = theta.new_empty(stored, spec.states, total)
     partial = theta.new_zeros((programs, sizes.total) if gradient else (1,))
     losses = theta.new_empty(programs)
     lam = torch.empty_like(start) if learned else losses
-    dt = torch.as_tensor(
-        np.asarray(window.dt) / spec.substeps, dtype=theta.dtype, device=theta.device
-    )
+    dt = np.asarray(window.dt)[:, None] / spec.substeps
+    factors = torch.as_tensor(dt * _RK4, dtype=theta.dtype, device=theta.device)
 
     def given(values: torch.Tensor | None) -> torch.Tensor:
         return losses if values is None else values.contiguous()
@@ -155,7 +158,7 @@ def _launch(
     window_program[(programs,)](
         weights, partial, losses, lam, states, start.contiguous(),
         given(window.target), given(window.mask), given(window.control), given(window.attribute),
-        dt, tiles.table, tiles.matrix, total, window.steps,
+        factors, tiles.table, tiles.matrix, total, window.steps,
         GRADIENT=gradient, MASKED=window.mask is not None, START=start.shape[0],
         LEARNED=bool(learned), COLUMNS=tiles.columns, PRECISION=precision,
         **constants(spec),

@@ -38,13 +38,12 @@ def factors(arriving, picks, SLABS: tl.constexpr):  # type: ignore
 
 
 @triton.jit
-def field(
-    z, base, emit_base, from_z, from_arriving, middle, bias_2, last, bias_3,
-    emit_z, emit_last, emit_bias_2, matrix, picks, valid,
-    SENDS: tl.constexpr, SUPERPOSED: tl.constexpr, DEEP: tl.constexpr, SLABS: tl.constexpr,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr, PRECISION: tl.constexpr,
+def layers(
+    z, base, emit_base, from_z, from_arriving, middle, bias_2, emit_z, emit_last, emit_bias_2,
+    matrix,
+    SENDS: tl.constexpr, SUPERPOSED: tl.constexpr, DEEP: tl.constexpr, PRECISION: tl.constexpr,
 ):  # type: ignore  # fmt: skip
-    """(slope, what arrives, hidden layer 1, hidden layer 2, hidden layer of g)."""
+    """(what arrives, hidden layer 1, hidden layer 2, hidden layer of g)."""
     emitted = z
     if SENDS == 0:
         arriving = tl.zeros_like(z)
@@ -63,16 +62,26 @@ def field(
     two = one
     if DEEP:
         two = tanh(dot(middle, one, PRECISION) + bias_2)
+    return arriving, one, two, emitted
+
+
+@triton.jit
+def slope(
+    two, arriving, last, bias_3, picks, valid,
+    SUPERPOSED: tl.constexpr, SLABS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+    PRECISION: tl.constexpr,
+):  # type: ignore  # fmt: skip
+    """dz/dt from the last hidden layer."""
     out = dot(last, two, PRECISION) + bias_3
     if SUPERPOSED:
         slabs = tl.reshape(out, [SLABS, ROWS, COLUMNS])
         out = tl.sum(slabs * factors(arriving, picks, SLABS)[:, None, :], axis=0)
     # Columns of padding stay at zero: a number that overflows there would reach the others.
-    return tl.where(valid, out, 0.0), arriving, one, two, emitted
+    return tl.where(valid, out, 0.0)
 
 
 @triton.jit
-def field_back(
+def layers_back(
     bar, z, arriving, one, two, emitted,
     g_from_z, g_from_arriving, g_middle, g_bias_2, g_last, g_bias_3,
     g_emit_z, g_emit_last, g_emit_bias_2, base_bar, emit_base_bar,
@@ -80,7 +89,7 @@ def field_back(
     SENDS: tl.constexpr, SUPERPOSED: tl.constexpr, DEEP: tl.constexpr, SLABS: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, PRECISION: tl.constexpr,
 ):  # type: ignore  # fmt: skip
-    """Adjoint of `field`: ``bar`` of the slope to that of z; the g_ and base_bar tiles grow."""
+    """``bar`` of the slope to that of z; the g_ and base_bar tiles grow."""
     arriving_bar = tl.zeros_like(z)
     out_bar = bar
     if SUPERPOSED:

@@ -1,8 +1,10 @@
 """The Triton program of one tile: the rollout with its loss, and the walk back.
 
-Everything of a tile stays in registers over the window, apart from the states at the ends of the
-steps, which go to device memory and are read again on the way back; the stages of a step are computed
-a second time there. Gradients are sums over the tile and leave the program once, at its end: what
+Everything of a tile stays in registers over the window, apart from the points at which dz/dt was
+evaluated: these go to device memory and are read on the way back, where the hidden layers are
+computed a second time. Stages are a loop and not written out, which keeps the program small enough
+for the cache of instructions; it needs a method whose stage i leans on stage i - 1 alone, as the
+classical one does. Gradients are sums over the tile and leave the program once, at its end: what
 the host adds up afterwards has a fixed order, so that results repeat.
 """
 
@@ -11,7 +13,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .field import field, field_back, row_sum
+from .field import dot, layers, layers_back, row_sum, slope
 
 
 @triton.jit
@@ -43,11 +45,11 @@ def put(tile, to_ptr, AT: tl.constexpr, A: tl.constexpr, B: tl.constexpr, USED: 
 @triton.jit
 def held_inputs(
     control_ptr, attribute_ptr, t, stride, column, valid,
-    CONTROLS: tl.constexpr, ATTRIBUTES: tl.constexpr, HELD: tl.constexpr,
+    CONTROLS: tl.constexpr, ATTRIBUTES: tl.constexpr, HELD: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # type: ignore  # fmt: skip
     """[u; b] of interval t, (HELD, columns)."""
     row = tl.arange(0, HELD)[:, None]
-    values = tl.zeros([HELD, column.shape[1]], control_ptr.dtype.element_ty)
+    values = tl.zeros([HELD, COLUMNS], control_ptr.dtype.element_ty)
     if CONTROLS > 0:
         at = control_ptr + (t * CONTROLS + row) * stride + column
         values += tl.load(at, mask=(row < CONTROLS) & valid, other=0.0)
@@ -58,10 +60,26 @@ def held_inputs(
     return values
 
 
+@triton.jit
+def bases(
+    held, bias_1, from_held, emit_bias_1, emit_held,
+    HOLDS: tl.constexpr, EMITS: tl.constexpr, HIDDEN: tl.constexpr, COLUMNS: tl.constexpr,
+    PRECISION: tl.constexpr,
+):  # type: ignore  # fmt: skip
+    """What [u; b] and the biases give the first layers, the same over an interval."""
+    base = bias_1 + tl.zeros([HIDDEN, COLUMNS], held.dtype)
+    emit_base = base
+    if HOLDS:
+        base += dot(from_held, held, PRECISION)
+    if EMITS:
+        emit_base = emit_bias_1 + dot(emit_held, held, PRECISION)
+    return base, emit_base
+
+
 @triton.jit(do_not_specialize=["total", "steps"])
 def window_program(
     theta_ptr, partial_ptr, loss_ptr, lam_ptr, states_ptr, initial_ptr, target_ptr, mask_ptr,
-    control_ptr, attribute_ptr, dt_ptr, table_ptr, matrix_ptr, total, steps,
+    control_ptr, attribute_ptr, factor_ptr, table_ptr, matrix_ptr, total, steps,
     GRADIENT: tl.constexpr, MASKED: tl.constexpr, START: tl.constexpr, LEARNED: tl.constexpr,
     SENDS: tl.constexpr, SUPERPOSED: tl.constexpr, DEEP: tl.constexpr, SLABS: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, HIDDEN: tl.constexpr, HELD: tl.constexpr,
@@ -73,8 +91,10 @@ def window_program(
     EMIT_BIAS_1: tl.constexpr, EMIT_LAST: tl.constexpr, EMIT_BIAS_2: tl.constexpr,
     SIZE: tl.constexpr, PRECISION: tl.constexpr,
 ):  # type: ignore  # fmt: skip
-    """START: rows of the initial state that are given. LEARNED: lam at time 0 is wanted. The names
-    in capitals after SUBSTEPS are the places of the weights in the padded vector of SIZE."""
+    """``factor_ptr`` (steps, 9): dt times the factor of the slope before each stage, with one more 0
+    at the end, and dt times the weight of each stage. START: rows of the initial state that are
+    given. LEARNED: lam at time 0 is wanted. The names in capitals after SUBSTEPS are the places of
+    the weights in the padded vector of SIZE."""
     program = tl.program_id(0)
     offset = tl.load(table_ptr + 6 * program)
     nodes = tl.load(table_ptr + 6 * program + 1)
@@ -102,6 +122,7 @@ def window_program(
     EMITS: tl.constexpr = SENDS == 3
     HOLDS: tl.constexpr = CONTROLS + ATTRIBUTES > 0
     OUT: tl.constexpr = SLABS * ROWS
+    STORED: tl.constexpr = 4 if GRADIENT else 1  # points of a step that are kept
     from_z = weight(theta_ptr, FROM_Z, HIDDEN, ROWS, True)
     from_arriving = weight(theta_ptr, FROM_ARRIVING, HIDDEN, ROWS, MIXES)
     from_held = weight(theta_ptr, FROM_HELD, HIDDEN, HELD, HOLDS)
@@ -124,42 +145,34 @@ def window_program(
     tl.store(states_ptr + state_at, z, mask=state_in)
 
     for t in range(steps):
-        dt = tl.load(dt_ptr + t)
         held = held_inputs(
-            control_ptr, attribute_ptr, t, stride, column, valid, CONTROLS, ATTRIBUTES, HELD
-        )
-        base = bias_1 + tl.zeros([HIDDEN, COLUMNS], z.dtype)
-        emit_base = base
-        if HOLDS:
-            base += tl.dot(from_held, held, input_precision=PRECISION, out_dtype=z.dtype)
-        if EMITS:
-            emit_base = emit_bias_1 + tl.dot(
-                emit_held, held, input_precision=PRECISION, out_dtype=z.dtype
-            )
+            control_ptr, attribute_ptr, t, stride, column, valid,
+            CONTROLS, ATTRIBUTES, HELD, COLUMNS,
+        )  # fmt: skip
+        base, emit_base = bases(
+            held, bias_1, from_held, emit_bias_1, emit_held,
+            HOLDS, EMITS, HIDDEN, COLUMNS, PRECISION,
+        )  # fmt: skip
         for s in range(SUBSTEPS):
-            k1, _a, _b, _c, _d = field(
-                z, base, emit_base, from_z, from_arriving, middle, bias_2, last, bias_3,
-                emit_z, emit_last, emit_bias_2, matrix, picks, valid,
-                SENDS, SUPERPOSED, DEEP, SLABS, ROWS, COLUMNS, PRECISION,
-            )  # fmt: skip
-            k2, _a, _b, _c, _d = field(
-                z + 0.5 * dt * k1, base, emit_base, from_z, from_arriving, middle, bias_2, last,
-                bias_3, emit_z, emit_last, emit_bias_2, matrix, picks, valid,
-                SENDS, SUPERPOSED, DEEP, SLABS, ROWS, COLUMNS, PRECISION,
-            )  # fmt: skip
-            k3, _a, _b, _c, _d = field(
-                z + 0.5 * dt * k2, base, emit_base, from_z, from_arriving, middle, bias_2, last,
-                bias_3, emit_z, emit_last, emit_bias_2, matrix, picks, valid,
-                SENDS, SUPERPOSED, DEEP, SLABS, ROWS, COLUMNS, PRECISION,
-            )  # fmt: skip
-            k4, _a, _b, _c, _d = field(
-                z + dt * k3, base, emit_base, from_z, from_arriving, middle, bias_2, last,
-                bias_3, emit_z, emit_last, emit_bias_2, matrix, picks, valid,
-                SENDS, SUPERPOSED, DEEP, SLABS, ROWS, COLUMNS, PRECISION,
-            )  # fmt: skip
-            z += dt / 6.0 * (k1 + 2.0 * (k2 + k3) + k4)
-            after = (t * SUBSTEPS + s + 1) * STATES * stride
-            tl.store(states_ptr + after + state_at, z, mask=state_in)
+            number = (t * SUBSTEPS + s) * STORED
+            k = tl.zeros([ROWS, COLUMNS], z.dtype)
+            after = z
+            for i in range(4):
+                point = z + tl.load(factor_ptr + 9 * t + i) * k
+                if GRADIENT:
+                    at = (number + i) * STATES * stride + state_at
+                    tl.store(states_ptr + at, point, mask=state_in)
+                arriving, one, two, emitted = layers(
+                    point, base, emit_base, from_z, from_arriving, middle, bias_2,
+                    emit_z, emit_last, emit_bias_2, matrix, SENDS, SUPERPOSED, DEEP, PRECISION,
+                )  # fmt: skip
+                k = slope(
+                    two, arriving, last, bias_3, picks, valid,
+                    SUPERPOSED, SLABS, ROWS, COLUMNS, PRECISION,
+                )  # fmt: skip
+                after += tl.load(factor_ptr + 9 * t + 5 + i) * k
+            z = after
+            tl.store(states_ptr + (number + STORED) * STATES * stride + state_at, z, mask=state_in)
 
     if GRADIENT:
         tl.debug_barrier()  # another thread may read a state than wrote it
@@ -180,110 +193,61 @@ def window_program(
         g_emit_bias_2 = blank(theta_ptr, ROWS, 1, EMITS)
         for back in range(steps):
             t = steps - 1 - back
-            dt = tl.load(dt_ptr + t)
             held = held_inputs(
-                control_ptr, attribute_ptr, t, stride, column, valid, CONTROLS, ATTRIBUTES, HELD
-            )
-            base = bias_1 + tl.zeros([HIDDEN, COLUMNS], z.dtype)
-            emit_base = base
-            if HOLDS:
-                base += tl.dot(from_held, held, input_precision=PRECISION, out_dtype=z.dtype)
-            if EMITS:
-                emit_base = emit_bias_1 + tl.dot(
-                    emit_held, held, input_precision=PRECISION, out_dtype=z.dtype
-                )
+                control_ptr, attribute_ptr, t, stride, column, valid,
+                CONTROLS, ATTRIBUTES, HELD, COLUMNS,
+            )  # fmt: skip
+            base, emit_base = bases(
+                held, bias_1, from_held, emit_bias_1, emit_held,
+                HOLDS, EMITS, HIDDEN, COLUMNS, PRECISION,
+            )  # fmt: skip
             # The Huber loss at the end of the interval and its slope.
-            at = (t + 1) * SUBSTEPS * STATES * stride + state_at
+            at = (t + 1) * SUBSTEPS * STORED * STATES * stride + state_at
             data = (t + 1) * CHANNELS * stride + state_at
             rest = tl.load(states_ptr + at, mask=compared, other=0.0)
             rest -= tl.load(target_ptr + data, mask=compared, other=0.0)
-            slope = tl.minimum(tl.maximum(rest, -1.0), 1.0)
-            rest -= 0.5 * slope
+            near = tl.minimum(tl.maximum(rest, -1.0), 1.0)
+            rest -= 0.5 * near
             if MASKED:
-                slope *= tl.load(mask_ptr + data, mask=compared, other=0.0)
-            losses += slope * rest
-            lam += slope
+                near *= tl.load(mask_ptr + data, mask=compared, other=0.0)
+            losses += near * rest
+            lam += near
             base_bar = tl.zeros([HIDDEN, COLUMNS], z.dtype)
             emit_base_bar = blank(theta_ptr, HIDDEN, COLUMNS, EMITS)
             for s in range(SUBSTEPS):
-                start = (t * SUBSTEPS + SUBSTEPS - 1 - s) * STATES * stride
-                z1 = tl.load(states_ptr + start + state_at, mask=state_in, other=0.0)
-                k1, a1, p1, q1, e1 = field(
-                    z1, base, emit_base, from_z, from_arriving, middle, bias_2, last, bias_3,
-                    emit_z, emit_last, emit_bias_2, matrix, picks, valid,
-                    SENDS, SUPERPOSED, DEEP, SLABS, ROWS, COLUMNS, PRECISION,
-                )  # fmt: skip
-                z2 = z1 + 0.5 * dt * k1
-                k2, a2, p2, q2, e2 = field(
-                    z2, base, emit_base, from_z, from_arriving, middle, bias_2, last, bias_3,
-                    emit_z, emit_last, emit_bias_2, matrix, picks, valid,
-                    SENDS, SUPERPOSED, DEEP, SLABS, ROWS, COLUMNS, PRECISION,
-                )  # fmt: skip
-                z3 = z1 + 0.5 * dt * k2
-                k3, a3, p3, q3, e3 = field(
-                    z3, base, emit_base, from_z, from_arriving, middle, bias_2, last, bias_3,
-                    emit_z, emit_last, emit_bias_2, matrix, picks, valid,
-                    SENDS, SUPERPOSED, DEEP, SLABS, ROWS, COLUMNS, PRECISION,
-                )  # fmt: skip
-                z4 = z1 + dt * k3
-                _k, a4, p4, q4, e4 = field(
-                    z4, base, emit_base, from_z, from_arriving, middle, bias_2, last, bias_3,
-                    emit_z, emit_last, emit_bias_2, matrix, picks, valid,
-                    SENDS, SUPERPOSED, DEEP, SLABS, ROWS, COLUMNS, PRECISION,
-                )  # fmt: skip
-                third = dt / 3.0 * lam
-                sixth = dt / 6.0 * lam
-                (
-                    b4, g_from_z, g_from_arriving, g_middle, g_bias_2, g_last, g_bias_3,
-                    g_emit_z, g_emit_last, g_emit_bias_2, base_bar, emit_base_bar,
-                ) = field_back(
-                    sixth, z4, a4, p4, q4, e4,
-                    g_from_z, g_from_arriving, g_middle, g_bias_2, g_last, g_bias_3,
-                    g_emit_z, g_emit_last, g_emit_bias_2, base_bar, emit_base_bar,
-                    from_z, from_arriving, middle, last, bias_3, emit_z, emit_last, matrix, picks,
-                    SENDS, SUPERPOSED, DEEP, SLABS, ROWS, COLUMNS, PRECISION,
-                )  # fmt: skip
-                (
-                    b3, g_from_z, g_from_arriving, g_middle, g_bias_2, g_last, g_bias_3,
-                    g_emit_z, g_emit_last, g_emit_bias_2, base_bar, emit_base_bar,
-                ) = field_back(
-                    third + dt * b4, z3, a3, p3, q3, e3,
-                    g_from_z, g_from_arriving, g_middle, g_bias_2, g_last, g_bias_3,
-                    g_emit_z, g_emit_last, g_emit_bias_2, base_bar, emit_base_bar,
-                    from_z, from_arriving, middle, last, bias_3, emit_z, emit_last, matrix, picks,
-                    SENDS, SUPERPOSED, DEEP, SLABS, ROWS, COLUMNS, PRECISION,
-                )  # fmt: skip
-                (
-                    b2, g_from_z, g_from_arriving, g_middle, g_bias_2, g_last, g_bias_3,
-                    g_emit_z, g_emit_last, g_emit_bias_2, base_bar, emit_base_bar,
-                ) = field_back(
-                    third + 0.5 * dt * b3, z2, a2, p2, q2, e2,
-                    g_from_z, g_from_arriving, g_middle, g_bias_2, g_last, g_bias_3,
-                    g_emit_z, g_emit_last, g_emit_bias_2, base_bar, emit_base_bar,
-                    from_z, from_arriving, middle, last, bias_3, emit_z, emit_last, matrix, picks,
-                    SENDS, SUPERPOSED, DEEP, SLABS, ROWS, COLUMNS, PRECISION,
-                )  # fmt: skip
-                (
-                    b1, g_from_z, g_from_arriving, g_middle, g_bias_2, g_last, g_bias_3,
-                    g_emit_z, g_emit_last, g_emit_bias_2, base_bar, emit_base_bar,
-                ) = field_back(
-                    sixth + 0.5 * dt * b2, z1, a1, p1, q1, e1,
-                    g_from_z, g_from_arriving, g_middle, g_bias_2, g_last, g_bias_3,
-                    g_emit_z, g_emit_last, g_emit_bias_2, base_bar, emit_base_bar,
-                    from_z, from_arriving, middle, last, bias_3, emit_z, emit_last, matrix, picks,
-                    SENDS, SUPERPOSED, DEEP, SLABS, ROWS, COLUMNS, PRECISION,
-                )  # fmt: skip
-                lam += b1 + b2 + b3 + b4
+                number = (t * SUBSTEPS + SUBSTEPS - 1 - s) * STORED
+                point_bar = tl.zeros([ROWS, COLUMNS], z.dtype)
+                before = lam
+                for j in range(4):
+                    i = 3 - j
+                    at = (number + i) * STATES * stride + state_at
+                    point = tl.load(states_ptr + at, mask=state_in, other=0.0)
+                    arriving, one, two, emitted = layers(
+                        point, base, emit_base, from_z, from_arriving, middle, bias_2,
+                        emit_z, emit_last, emit_bias_2, matrix,
+                        SENDS, SUPERPOSED, DEEP, PRECISION,
+                    )  # fmt: skip
+                    bar = tl.load(factor_ptr + 9 * t + 5 + i) * lam
+                    bar += tl.load(factor_ptr + 9 * t + 1 + i) * point_bar
+                    (
+                        point_bar, g_from_z, g_from_arriving, g_middle, g_bias_2, g_last, g_bias_3,
+                        g_emit_z, g_emit_last, g_emit_bias_2, base_bar, emit_base_bar,
+                    ) = layers_back(
+                        bar, point, arriving, one, two, emitted,
+                        g_from_z, g_from_arriving, g_middle, g_bias_2, g_last, g_bias_3,
+                        g_emit_z, g_emit_last, g_emit_bias_2, base_bar, emit_base_bar,
+                        from_z, from_arriving, middle, last, bias_3, emit_z, emit_last,
+                        matrix, picks,
+                        SENDS, SUPERPOSED, DEEP, SLABS, ROWS, COLUMNS, PRECISION,
+                    )  # fmt: skip
+                    before += point_bar
+                lam = before
             g_bias_1 += row_sum(base_bar)
             if HOLDS:
-                g_from_held += tl.dot(
-                    base_bar, tl.trans(held), input_precision=PRECISION, out_dtype=z.dtype
-                )
+                g_from_held += dot(base_bar, tl.trans(held), PRECISION)
             if EMITS:
                 g_emit_bias_1 += row_sum(emit_base_bar)
-                g_emit_held += tl.dot(
-                    emit_base_bar, tl.trans(held), input_precision=PRECISION, out_dtype=z.dtype
-                )
+                g_emit_held += dot(emit_base_bar, tl.trans(held), PRECISION)
         tl.store(loss_ptr + program, tl.sum(tl.sum(losses, axis=1), axis=0))
         if LEARNED:
             tl.store(lam_ptr + state_at, lam, mask=state_in)
