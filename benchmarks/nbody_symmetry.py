@@ -24,8 +24,8 @@ import pympnode
 
 RESULTS = Path(__file__).parent / "results"
 ROWS = {
-    "neither": {},
-    "augment": {"augment": True},
+    "neither": {"conserve_momentum": False},
+    "augment": {"augment": True, "conserve_momentum": False},
     "conserve_momentum": {"conserve_momentum": True},
     "both": {"augment": True, "conserve_momentum": True},
 }

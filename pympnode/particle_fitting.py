@@ -48,7 +48,7 @@ def train_particles(
     global_width: int | None = None,
     inputs: str | None = None,
     integrator: str | None = None,
-    conserve_momentum: bool = False,
+    conserve_momentum: bool | None = None,
     augment: bool = False,
     micro_batch: int | None = None,
     preset: str = "fast",
@@ -125,7 +125,7 @@ def train_particles(
         "global_width": global_width,
         "inputs": inputs,
         "integrator": integrator,
-        "conserve_momentum": conserve_momentum or None,
+        "conserve_momentum": conserve_momentum,
     }
     given = {key: value for key, value in given.items() if value is not None}
     if start is not None:

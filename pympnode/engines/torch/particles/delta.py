@@ -44,7 +44,8 @@ def velocity_change(net: Networks, batch: ParticleBatch, output: Tensor) -> Tens
     if net.spec.conserve_momentum:
         # The same share for every particle, so that the total momentum of each set stands still.
         mass = batch.mass[:, None]
-        mean = batch.per_set(mass * change) / batch.per_set(mass)
+        total = batch.per_set(mass)
+        mean = batch.per_set(mass * change) / torch.where(total > 0, total, 1)
         change = change - pick(mean, batch.sample)
     return change
 
