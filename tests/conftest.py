@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,20 @@ def pytest_configure(config: pytest.Config) -> None:
     """Tests send Ctrl-C; a runner in the background may have been started with it ignored."""
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def ctrl_c_after() -> Iterator[Callable[[float], None]]:
+    """``ctrl_c_after(seconds)`` sends SIGINT to this process, unless the test has ended by then."""
+    timers: list[threading.Timer] = []
+
+    def send(seconds: float) -> None:
+        timers.append(threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT)))
+        timers[-1].start()
+
+    yield send
+    for timer in timers:
+        timer.cancel()
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -76,13 +75,13 @@ def test_both_engines_train_to_the_same_weights(worker: Any) -> None:
     np.testing.assert_allclose(thetas[1], thetas[0], rtol=0, atol=1e-9)
 
 
-def test_ctrl_c_keeps_the_best_weights_and_the_worker(worker: Any, tmp_path: Path) -> None:
-    import signal
-    import threading
+def test_ctrl_c_keeps_the_best_weights_and_the_worker(
+    worker: Any, tmp_path: Path, ctrl_c_after: Callable[[float], None]
+) -> None:
 
     worker.start()
     pid = worker.pid
-    threading.Timer(3.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+    ctrl_c_after(3.0)
     with pytest.raises(KeyboardInterrupt):
         pympnode.train(
             "kuramoto",

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -104,10 +104,12 @@ def test_a_worker_that_dies_is_replaced(client: JuliaClient) -> None:
     assert client.call("ping") == {} and client.generation == 3
 
 
-def test_interrupt_ends_the_call_and_keeps_the_worker(client: JuliaClient) -> None:
+def test_interrupt_ends_the_call_and_keeps_the_worker(
+    client: JuliaClient, ctrl_c_after: Callable[[float], None]
+) -> None:
     client.start()
     pid = client.pid
-    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    ctrl_c_after(0.5)
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         client.call("lasts", seconds=30)
@@ -115,11 +117,13 @@ def test_interrupt_ends_the_call_and_keeps_the_worker(client: JuliaClient) -> No
     assert client.pid == pid and client.call("echo", a=1) == {"a": 1}
 
 
-def test_second_interrupt_ends_a_worker_that_does_not_listen(client: JuliaClient) -> None:
+def test_second_interrupt_ends_a_worker_that_does_not_listen(
+    client: JuliaClient, ctrl_c_after: Callable[[float], None]
+) -> None:
     client.start()
     pid = client.pid or 0
     for after in (0.5, 1.0):
-        threading.Timer(after, os.kill, (os.getpid(), signal.SIGINT)).start()
+        ctrl_c_after(after)
     with pytest.raises(KeyboardInterrupt):
         client.call("hangs", seconds=60)
     assert gone(pid) and client.call("ping") == {}

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -75,13 +73,15 @@ def test_threads_reach_julia_and_change_nothing(engine: JuliaEngine) -> None:
         client.close()
 
 
-def test_ctrl_c_ends_a_solve_in_julia(engine: JuliaEngine) -> None:
+def test_ctrl_c_ends_a_solve_in_julia(
+    engine: JuliaEngine, ctrl_c_after: Callable[[float], None]
+) -> None:
     system, graph = get("lorenz"), Graph.from_adjacency(1 - np.eye(10, dtype=int))
     rng = np.random.default_rng(0)
     x0 = np.array([system.initial(rng, 10) for _ in range(3)])
     engine.integrate(system, x0, graph, {}, np.array([0.0, 0.1]), 1e-8)  # compiled
     pid = engine.client.pid
-    threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+    ctrl_c_after(1.0)
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         many = np.repeat(x0, 20_000, axis=0)
