@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fused_cases import SERVED, SHAPES
+from fused_cases import SERVED, SHAPES, SINGLE
 from kernel_windows import OPTIONS, random_theta, random_window
 
 from pympnode.engines.torch import fused
 from pympnode.engines.torch.engine import KERNELS, choose_kernel
-from pympnode.engines.torch.fused_kernel.plan import places_of, sizes_of
+from pympnode.engines.torch.fused_kernel.plan import sizes_of
 from pympnode.errors import EngineUnavailable
 from pympnode.models.layout import layout_of
 from pympnode.models.spec import ModelSpec
@@ -32,18 +32,16 @@ DTYPES = ("torch.float64", "torch.float32")
 TOLERANCE = {"torch.float64": 1e-13, "torch.float32": 5e-6}
 
 
-@pytest.fixture(scope="module")
-def found() -> dict[str, Any]:
-    """Differences of every case, from one process."""
+def _run(task: str, *, interpret: bool) -> dict[str, Any]:
+    """What `fused_cases` finds in a process of its own."""
     here = Path(__file__).parent
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     environment = {
         **os.environ,
-        "TRITON_INTERPRET": "0" if device == "cuda" else "1",
+        "TRITON_INTERPRET": str(int(interpret)),
         "PYTHONPATH": os.pathsep.join([str(here.parent), os.environ.get("PYTHONPATH", "")]),
     }
     done = subprocess.run(
-        [sys.executable, str(here / "fused_cases.py"), device],
+        [sys.executable, str(here / "fused_cases.py"), task],
         capture_output=True,
         text=True,
         env=environment,
@@ -53,37 +51,63 @@ def found() -> dict[str, Any]:
     return result
 
 
+@pytest.fixture(scope="module")
+def found() -> dict[str, Any]:
+    """Differences of every case."""
+    there = torch.cuda.is_available()
+    return _run("cuda" if there else "cpu", interpret=not there)
+
+
 @with_triton
-@pytest.mark.parametrize("dtype", DTYPES)
+def test_compiles_for_a_gpu_and_keeps_its_tiles_in_registers() -> None:
+    compiled = _run("compile", interpret=False)
+    assert compiled["target"] == "sm_90a"
+    # The 16 columns of a small graph; a multiprocessor lends a program 227 KiB.
+    assert compiled["shared"] <= 227 * 1024
+    assert compiled["stack"] == 0
+
+
+@with_triton
 @pytest.mark.parametrize("option", SERVED)
-def test_agrees_with_autograd(found: dict[str, Any], option: str, dtype: str) -> None:
-    _check(found[f"{option}, {dtype}"], dtype)
+def test_agrees_with_autograd(found: dict[str, Any], option: str) -> None:
+    for dtype in DTYPES if option in SINGLE else DTYPES[:1]:
+        _check(found[f"{option}, {dtype}"], dtype)
+
+
+@with_triton
+@pytest.mark.parametrize("coupling", ["mixed", "superposed"])
+def test_a_lost_trajectory_stays_alone(found: dict[str, Any], coupling: str) -> None:
+    case = found[f"lost, {coupling}"]
+    assert case["others"] < 1e-13
+    assert not case["finite"] and not case["loss"]
 
 
 @with_triton
 @pytest.mark.parametrize("shape", SHAPES)
 def test_shapes_of_a_batch(found: dict[str, Any], shape: str) -> None:
-    _check(found[f"{shape}, torch.float64"], "torch.float64")
+    case = found[f"{shape}, torch.float64"]
+    _check(case, "torch.float64")
+    assert case["repeats"]
 
 
 def _check(case: dict[str, Any], dtype: str) -> None:
     for name in ("loss", "gradient", "rollout"):
         assert case[name] < TOLERANCE[dtype], name
-    assert case["repeats"]
 
 
 @pytest.mark.parametrize("option", SERVED)
 def test_every_parameter_has_a_place_of_its_own(option: str) -> None:
     spec = ModelSpec(channels=3, message=2, hidden=20).replace(**OPTIONS[option])
-    used, places = places_of(spec, torch.device("cpu"))
-    assert len(set(places.tolist())) == len(places)
-    assert int(places.max()) < sizes_of(spec).total
+    places, spare = sizes_of(spec).position, sizes_of(spec).total - 1
+    inside = places[places != spare]
+    assert len(set(inside.tolist())) == len(inside)
+    assert inside.min() >= 0 and inside.max() < spare
     first = sum(
         int(np.prod(shape))
         for name, shape in layout_of(spec).shapes.items()
         if name.startswith("first_")
     )
-    assert len(used) == layout_of(spec).size - first
+    assert len(inside) == layout_of(spec).size - first
 
 
 def test_says_what_it_does_not_serve(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from ...models.layout import layout_of
 from ...models.spec import ModelSpec
 from ..tableaux import RK4
 from . import eager
-from .fused_kernel.plan import places_of, sizes_of, tiles_of
+from .fused_kernel.plan import BUDGET, places_of, sizes_of, tiles_of
 from .window import Window
 
 WIDEST_HIDDEN = 64
@@ -81,9 +82,7 @@ def loss_and_gradient(
     partial, losses, lam, _ = _launch(
         spec, theta, window, start.detach(), gradient=True, learned=learned, precision=precision
     )
-    used, places = places_of(spec, theta.device)
-    gradient = torch.zeros_like(theta)
-    gradient[used] = partial.sum(dim=0)[places] * window.scale
+    gradient = partial.sum(dim=0)[places_of(spec, theta.device)] * window.scale
     if learned:
         (first,) = torch.autograd.grad(start, [learned[0]], lam * window.scale)
         gradient += first
@@ -141,16 +140,13 @@ def _launch(
     sizes, total = sizes_of(spec), window.columns.total
     tiles = tiles_of(window.columns, spec, theta)
     programs = len(tiles.table)
-    used, places = places_of(spec, theta.device)
     weights = theta.new_zeros(sizes.total)
-    weights[places] = theta[used]
+    weights.scatter_(0, places_of(spec, theta.device), theta)
     stored = window.steps * spec.substeps * (4 if gradient else 1) + 1
     states = theta.new_empty(stored, spec.states, total)
     partial = theta.new_zeros((programs, sizes.total) if gradient else (1,))
     losses = theta.new_empty(programs)
     lam = torch.empty_like(start) if learned else losses
-    dt = np.asarray(window.dt)[:, None] / spec.substeps
-    factors = torch.as_tensor(dt * _RK4, dtype=theta.dtype, device=theta.device)
 
     def given(values: torch.Tensor | None) -> torch.Tensor:
         return losses if values is None else values.contiguous()
@@ -158,12 +154,27 @@ def _launch(
     window_program[(programs,)](
         weights, partial, losses, lam, states, start.contiguous(),
         given(window.target), given(window.mask), given(window.control), given(window.attribute),
-        factors, tiles.table, tiles.matrix, total, window.steps,
+        factors_of(window.dt.tobytes(), spec.substeps, theta.dtype, theta.device),
+        tiles.table, tiles.matrix, total, window.steps,
         GRADIENT=gradient, MASKED=window.mask is not None, START=start.shape[0],
         LEARNED=bool(learned), COLUMNS=tiles.columns, PRECISION=precision,
-        **constants(spec),
+        **constants(spec), num_warps=warps(spec, tiles.columns),
     )  # fmt: skip
     return partial, losses, lam, states
+
+
+@lru_cache(maxsize=64)
+def factors_of(dt: bytes, substeps: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """dt of each interval times the coefficients of a step (see `window_program`), on the device."""
+    size = np.frombuffer(dt, dtype=np.float64)[:, None] / substeps
+    return torch.as_tensor(size * _RK4, dtype=dtype, device=device)
+
+
+def warps(spec: ModelSpec, columns: int) -> int:
+    """Warps of a program. With these, ptxas for compute capability 9.0 keeps mixed coupling in
+    registers up to hidden 32 or 16 columns, and spills the more the wider it gets beyond."""
+    hidden = sizes_of(spec).hidden
+    return 8 if hidden * (hidden + columns) <= BUDGET else 16
 
 
 def constants(spec: ModelSpec) -> dict[str, Any]:
@@ -184,8 +195,6 @@ def constants(spec: ModelSpec) -> dict[str, Any]:
         "ATTRIBUTES": spec.attributes,
         "SUBSTEPS": spec.substeps,
         "SIZE": sizes.total,
-        # On one multiprocessor: the more rows, the more warps share them.
-        "num_warps": 4 if sizes.hidden <= 32 else 8,
     }
     at = dict.fromkeys(("EMIT_Z", "EMIT_HELD", "EMIT_BIAS_1", "EMIT_LAST", "EMIT_BIAS_2"), 0)
     place = 0

@@ -25,6 +25,13 @@ def dot(a, b, PRECISION: tl.constexpr):  # type: ignore
 
 
 @triton.jit
+def arrive(sent, matrix, PRECISION: tl.constexpr):  # type: ignore
+    """What arrives. Numbers that are not finite stay out of the product, in which zero times them
+    would reach the other trajectories of the tile; they stay in the state of their own node."""
+    return dot(tl.where(tl.abs(sent) < 3e38, sent, 0.0), matrix, PRECISION)
+
+
+@triton.jit
 def row_sum(a):  # type: ignore
     return tl.sum(a, axis=1)[:, None]
 
@@ -50,11 +57,11 @@ def layers(
     elif SENDS == 1:
         arriving = z
     elif SENDS == 2:
-        arriving = dot(z, matrix, PRECISION)
+        arriving = arrive(z, matrix, PRECISION)
     else:
         emitted = tanh(dot(emit_z, z, PRECISION) + emit_base)
         sent = dot(emit_last, emitted, PRECISION) + emit_bias_2
-        arriving = dot(sent, matrix, PRECISION)
+        arriving = arrive(sent, matrix, PRECISION)
     inside = dot(from_z, z, PRECISION) + base
     if SENDS != 0 and not SUPERPOSED:
         inside += dot(from_arriving, arriving, PRECISION)
@@ -67,7 +74,7 @@ def layers(
 
 @triton.jit
 def slope(
-    two, arriving, last, bias_3, picks, valid,
+    point, two, arriving, last, bias_3, picks, valid,
     SUPERPOSED: tl.constexpr, SLABS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
     PRECISION: tl.constexpr,
 ):  # type: ignore  # fmt: skip
@@ -76,6 +83,8 @@ def slope(
     if SUPERPOSED:
         slabs = tl.reshape(out, [SLABS, ROWS, COLUMNS])
         out = tl.sum(slabs * factors(arriving, picks, SLABS)[:, None, :], axis=0)
+        # A message that overflowed ends the trajectory, although it reached no neighbour.
+        out += tl.sum(point * 0.0, axis=0)[None, :]
     # Columns of padding stay at zero: a number that overflows there would reach the others.
     return tl.where(valid, out, 0.0)
 

@@ -18,6 +18,7 @@ Ints = NDArray[np.int64]
 LEAST = 16  # smallest side of a matrix product in Triton
 PROGRAMS = 128  # tiles are widened only while at least this many programs remain
 WIDEST = 64  # columns of a tile
+BUDGET = 5120  # hidden (hidden + columns), up to which tiles are widened and eight warps hold one
 
 
 def padded(size: int) -> int:
@@ -83,13 +84,13 @@ class Sizes:
 
     @cached_property
     def total(self) -> int:
-        """Length of the padded vector."""
-        return sum(a * b for a, b in self.shapes.values())
+        """Length of the padded vector; its last number belongs to parameters that are not in it."""
+        return sum(a * b for a, b in self.shapes.values()) + 1
 
     @cached_property
     def position(self) -> Ints:
-        """Where parameter number i of the flat vector lies in the padded one; -1 where the program
-        does not use it (the first message is made before the window)."""
+        """Where parameter number i of the flat vector lies in the padded one; the last place where
+        the program does not use it (the first message is made before the window)."""
         spec, layout = self.spec, layout_of(self.spec)
         places, at = {}, 0
         for name, (a, b) in self.shapes.items():
@@ -97,7 +98,7 @@ class Sizes:
             at += a * b
         x, u, b, p = spec.channels, spec.controls, spec.attributes, spec.message
         message = slice(x, x + p)
-        out = np.full(layout.size, -1, dtype=np.int64)
+        out = np.full(layout.size, self.total - 1, dtype=np.int64)
         view = layout.unpack(out)
         h = spec.hidden
 
@@ -133,14 +134,9 @@ def sizes_of(spec: ModelSpec) -> Sizes:
 
 
 @lru_cache(maxsize=32)
-def places_of(spec: ModelSpec, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """(parameters that the program uses, their places in the padded vector), on the device."""
-    position = sizes_of(spec).position
-    used = np.flatnonzero(position >= 0)
-    return (
-        torch.as_tensor(used, device=device),
-        torch.as_tensor(position[used], device=device),
-    )
+def places_of(spec: ModelSpec, device: torch.device) -> torch.Tensor:
+    """`Sizes.position` on the device."""
+    return torch.as_tensor(sizes_of(spec).position, device=device)
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,11 +153,13 @@ class Tiles:
 def tiles_of(columns: Columns, spec: ModelSpec, like: torch.Tensor) -> Tiles:
     """Cut the blocks of ``columns`` into tiles; kept with the columns."""
     kept = columns.__dict__.setdefault("_fused_tiles", {})
-    key = (spec.aggregation, spec.divisor, like.dtype, like.device)
+    key = (spec.aggregation, spec.divisor, spec.hidden, like.dtype, like.device)
     if key not in kept:
         blocks = columns.blocks()
         size = padded(max(nodes for nodes, *_ in blocks))
-        while 2 * size <= WIDEST and len(_cut(blocks, 2 * size)) >= PROGRAMS:
+        hidden = sizes_of(spec).hidden
+        most = min(WIDEST, BUDGET // hidden - hidden)
+        while 2 * size <= most and len(_cut(blocks, 2 * size)) >= PROGRAMS:
             size *= 2
         dense = columns.matrices(spec.aggregation, spec.divisor)
         flat = np.concatenate([m.reshape(-1) for m in dense])

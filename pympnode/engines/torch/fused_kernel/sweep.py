@@ -167,7 +167,7 @@ def window_program(
                     emit_z, emit_last, emit_bias_2, matrix, SENDS, SUPERPOSED, DEEP, PRECISION,
                 )  # fmt: skip
                 k = slope(
-                    two, arriving, last, bias_3, picks, valid,
+                    point, two, arriving, last, bias_3, picks, valid,
                     SUPERPOSED, SLABS, ROWS, COLUMNS, PRECISION,
                 )  # fmt: skip
                 after += tl.load(factor_ptr + 9 * t + 5 + i) * k
