@@ -1,9 +1,9 @@
 """One MP-NODE training step (loss and gradient): our kernels beside solver libraries.
 
     python benchmarks/kernel.py                    # every part; about five minutes
-    python benchmarks/kernel.py --parts step       # step, shapes, scaling, memory, first
+    python benchmarks/kernel.py --parts step       # step, shapes, scaling, memory, first, gpu
 
-Peers that are not installed are left out. One thread; CPU time of this process, medians over rounds
+The part "gpu" measures nothing where there is no CUDA device. Peers that are not installed are left out. One thread; CPU time of this process, medians over rounds
 in which every candidate runs once. Writes results/kernel.json, kernel.md and kernel_scaling.png.
 """
 
@@ -33,6 +33,7 @@ import kernel_peers as peers
 import networkx as nx
 import numpy as np
 import torch
+from kernel_gpu import gpu_table
 from kernel_measure import first_calls, peak_memory
 from kernel_problem import learned
 
@@ -190,18 +191,20 @@ def _ratios(times: dict[str, float]) -> list[dict[str, Any]]:
     return rows
 
 
+SHAPES: dict[str, dict[str, int]] = {
+    "Kuramoto10": {},
+    "Lorenz3": {"nodes": 3, "attach": 2},
+    "Lorenz10": {"nodes": 10, "attach": 9},
+    "gene64": {"nodes": 64, "channels": 1, "attach": 32},
+    "hidden 64": {"hidden": 64},
+    "batch 16": {"batch": 16},
+}
+
+
 def shape_table(count: int) -> list[dict[str, Any]]:
     """Other systems, widths and batches: nowhere slower than eager autograd."""
-    shapes = {
-        "Kuramoto10": {},
-        "Lorenz3": {"nodes": 3, "attach": 2},
-        "Lorenz10": {"nodes": 10, "attach": 9},
-        "gene64": {"nodes": 64, "channels": 1, "attach": 32},
-        "hidden 64": {"hidden": 64},
-        "batch 16": {"batch": 16},
-    }
     rows = []
-    for name, options in shapes.items():
+    for name, options in SHAPES.items():
         times = rounds(kernels(*case(**options)), count)  # type: ignore[arg-type]
         rows.append({"case": name, **{k: round(v, 2) for k, v in times.items()}})
         logger.info("%s", rows[-1])
@@ -281,6 +284,9 @@ def markdown(found: dict[str, Any]) -> str:
         text += [table(found["step"]["ratios"])]
     if "shapes" in found:
         text += ["", "## Other shapes, CPU ms", "", table(found["shapes"])]
+    if found.get("gpu"):
+        text += ["", f"## On a GPU, wall ms of a step ({found['device']})", ""]
+        text += [table(found["gpu"])]
     if "scaling" in found:
         text += ["", "## How time grows, CPU ms", "", "![time against size](kernel_scaling.png)"]
         for rows in found["scaling"].values():
@@ -299,7 +305,7 @@ def markdown(found: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parts = ["step", "shapes", "scaling", "memory", "first"]
+    parts = ["step", "shapes", "scaling", "memory", "first", "gpu"]
     parser.add_argument("--parts", nargs="+", choices=parts, default=parts)
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
@@ -320,6 +326,12 @@ def main() -> None:
         found["memory"] = peak_memory()
     if "first" in options.parts:
         found["first"] = first_calls()
+    if "gpu" in options.parts and torch.cuda.is_available():
+        problems = {name: case(**sizes) for name, sizes in SHAPES.items()}  # type: ignore[arg-type]
+        found["gpu"] = gpu_table(problems, options.rounds)
+        found["device"] = torch.cuda.get_device_name()
+    elif "gpu" in options.parts:
+        logger.info("no CUDA device: the kernels on a GPU are not measured")
     found["versions"] = {
         name: importlib.import_module(name).__version__
         for name in ("torch", "numba", "torchdiffeq", "diffrax")
