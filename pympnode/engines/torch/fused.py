@@ -24,12 +24,12 @@ from ...models.layout import layout_of
 from ...models.spec import ModelSpec
 from ..tableaux import RK4
 from . import eager
-from .fused_kernel.plan import BUDGET, places_of, sizes_of, tiles_of
+from .fused_kernel.plan import places_of, sizes_of, tiles_of
 from .window import Window
 
 WIDEST_HIDDEN = 64
 MOST_NODES = 64
-MOST_OUTPUTS = 256  # rows of the last layer with its padding
+MOST_OUTPUTS = 128  # rows of the last layer with its padding
 MOST_INPUTS = 64  # rows of [x; m], and of [u; b]
 _RK4 = np.concatenate([[0.0], np.diag(RK4.a, -1), [0.0], RK4.b])
 SENDS = {"zero": 0, "self": 1, "state": 2, "emitted": 3}
@@ -135,6 +135,8 @@ def _launch(
             allowed=f"at most {MOST_NODES} nodes",
             fix='give kernel="torch"',
         )
+    from triton.runtime.errors import OutOfResources
+
     from .fused_kernel.sweep import window_program
 
     sizes, total = sizes_of(spec), window.columns.total
@@ -151,15 +153,30 @@ def _launch(
     def given(values: torch.Tensor | None) -> torch.Tensor:
         return losses if values is None else values.contiguous()
 
-    window_program[(programs,)](
+    numbers = (
         weights, partial, losses, lam, states, start.contiguous(),
         given(window.target), given(window.mask), given(window.control), given(window.attribute),
         factors_of(window.dt.tobytes(), spec.substeps, theta.dtype, theta.device),
         tiles.table, tiles.matrix, total, window.steps,
-        GRADIENT=gradient, MASKED=window.mask is not None, START=start.shape[0],
-        LEARNED=bool(learned), COLUMNS=tiles.columns, PRECISION=precision,
-        **constants(spec), num_warps=warps(spec, tiles.columns),
     )  # fmt: skip
+    fixed = constants(spec) | {
+        "GRADIENT": gradient,
+        "MASKED": window.mask is not None,
+        "START": start.shape[0],
+        "LEARNED": bool(learned),
+        "COLUMNS": tiles.columns,
+        "PRECISION": precision,
+    }
+    try:
+        with torch.cuda.device_of(theta):  # Triton launches on the current device
+            window_program[(programs,)](*numbers, **fixed, num_warps=warps(spec, tiles.columns))
+    except OutOfResources as error:
+        raise EngineUnavailable(
+            "the fused program of this model does not fit this GPU",
+            got=f"{error} ({theta.dtype}, tiles of {tiles.columns} columns)",
+            allowed="a narrower model, smaller graphs, or float32",
+            fix='give kernel="torch"',
+        ) from error
     return partial, losses, lam, states
 
 
@@ -172,9 +189,9 @@ def factors_of(dt: bytes, substeps: int, dtype: torch.dtype, device: torch.devic
 
 def warps(spec: ModelSpec, columns: int) -> int:
     """Warps of a program. With these, ptxas for compute capability 9.0 keeps mixed coupling in
-    registers up to hidden 32 or 16 columns, and spills the more the wider it gets beyond."""
+    registers up to hidden 32 or 16 columns; superposed coupling and what is wider spill some."""
     hidden = sizes_of(spec).hidden
-    return 8 if hidden * (hidden + columns) <= BUDGET else 16
+    return 8 if hidden * (hidden + columns) <= 5120 else 16
 
 
 def constants(spec: ModelSpec) -> dict[str, Any]:

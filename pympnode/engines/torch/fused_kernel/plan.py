@@ -18,7 +18,7 @@ Ints = NDArray[np.int64]
 LEAST = 16  # smallest side of a matrix product in Triton
 PROGRAMS = 128  # tiles are widened only while at least this many programs remain
 WIDEST = 64  # columns of a tile
-BUDGET = 5120  # hidden (hidden + columns), up to which tiles are widened and eight warps hold one
+BUDGET = 6400  # (hidden + outputs) (hidden + columns), up to which tiles are widened
 
 
 def padded(size: int) -> int:
@@ -153,12 +153,13 @@ class Tiles:
 def tiles_of(columns: Columns, spec: ModelSpec, like: torch.Tensor) -> Tiles:
     """Cut the blocks of ``columns`` into tiles; kept with the columns."""
     kept = columns.__dict__.setdefault("_fused_tiles", {})
-    key = (spec.aggregation, spec.divisor, spec.hidden, like.dtype, like.device)
+    shape = sizes_of(spec).shapes["last"]
+    key = (spec.aggregation, spec.divisor, shape, like.dtype, like.device)
     if key not in kept:
         blocks = columns.blocks()
         size = padded(max(nodes for nodes, *_ in blocks))
-        hidden = sizes_of(spec).hidden
-        most = min(WIDEST, BUDGET // hidden - hidden)
+        outputs, hidden = shape
+        most = min(WIDEST, BUDGET // (hidden + outputs) - hidden)
         while 2 * size <= most and len(_cut(blocks, 2 * size)) >= PROGRAMS:
             size *= 2
         dense = columns.matrices(spec.aggregation, spec.divisor)
