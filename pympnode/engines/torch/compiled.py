@@ -13,7 +13,7 @@ import importlib.util
 import logging
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -75,17 +75,19 @@ def loss_and_gradient(
 
 def loss_and_gradient_members(
     spec: ModelSpec,
-    thetas: Sequence[torch.Tensor] | torch.Tensor,
-    windows: Sequence[Window],
+    thetas: Iterable[torch.Tensor],
+    windows: Iterable[Window],
     *,
     store: bool | None = None,
 ) -> list[tuple[float, torch.Tensor]]:
     """`loss_and_gradient` of several members, each with its own window, over all threads."""
     parts = threads()
-    runs = [_Run(spec, theta, window, parts, store) for theta, window in zip(thetas, windows)]
-    jobs = [(run, tiles) for run in runs for tiles in run.shares]
-    results = iter(_over_threads([lambda r=r, t=t: r.train(t) for r, t in jobs], parts))
-    return [run.collect([next(results) for _ in run.shares]) for run in runs]
+    started = []
+    for theta, window in zip(thetas, windows):
+        run = _Run(spec, theta, window, parts, store)
+        # What is ready runs while the next window is still being gathered.
+        started.append((run, _started([lambda r=run, t=t: r.train(t) for t in run.shares], parts)))
+    return [run.collect([result() for result in results]) for run, results in started]
 
 
 def loss(spec: ModelSpec, theta: torch.Tensor, window: Window) -> float:
@@ -131,9 +133,17 @@ def _executor(workers: int) -> ThreadPoolExecutor:
 
 
 def _over_threads(jobs: list[Any], workers: int) -> list[Any]:
-    if workers == 1 or len(jobs) == 1:
-        return [job() for job in jobs]
-    return [future.result() for future in [_executor(workers).submit(job) for job in jobs]]
+    if len(jobs) == 1:
+        return [jobs[0]()]
+    return [result() for result in _started(jobs, workers)]
+
+
+def _started(jobs: list[Any], workers: int) -> list[Any]:
+    """Functions that return what the jobs do, which run on the threads from now on."""
+    if workers == 1:
+        done = [job() for job in jobs]
+        return [lambda value=value: value for value in done]
+    return [_executor(workers).submit(job).result for job in jobs]
 
 
 _ready: set[tuple[str, str]] = set()

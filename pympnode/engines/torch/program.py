@@ -98,8 +98,8 @@ class TorchProgram:
         together = getattr(self._kernel, "loss_and_gradient_members", None)
         if together is None or len(self._data) > 1:
             return [self.loss_and_gradient(t, b) for t, b in zip(thetas, batches)]
-        windows = [self._windows(batch)[0] for batch in batches]
-        vectors = [self.theta(theta) for theta in thetas]
+        windows = (self._windows(batch)[0] for batch in batches)
+        vectors = (self.theta(theta) for theta in thetas)
         results = together(self._inner, vectors, windows)
         return [(value, gradient.cpu().numpy()) for value, gradient in results]
 
@@ -230,12 +230,10 @@ class TorchProgram:
                 got=f"starts {sorted(set(start.tolist()))[:4]}",
                 allowed="one start",
             )
-        at = torch.as_tensor(start, device=self.device)[:, None]
-        rows = torch.as_tensor(index, device=self.device)[:, None]
-        times = at + torch.arange(horizon + 1, device=self.device)
-        target = to_columns(data.x[rows, times], columns)
-        control = None if data.u is None else to_columns(data.u[rows, times[:, :-1]], columns)
-        mask = None if data.mask is None else to_columns(data.mask[rows, times], columns)
+        rows, times = index[:, None], start[:, None] + np.arange(horizon + 1)
+        target = to_columns(_taken(data.x, rows, times), columns)
+        control = None if data.u is None else to_columns(_taken(data.u, rows, times[:, :-1]), columns)
+        mask = None if data.mask is None else to_columns(_taken(data.mask, rows, times), columns)
         return Window(
             columns,
             target[0],
@@ -246,3 +244,11 @@ class TorchProgram:
             data.dt[start[0] : start[0] + horizon],
             scale,
         )
+
+
+def _taken(values: torch.Tensor, rows: NDArray, times: NDArray) -> torch.Tensor:
+    """``values[rows, times]``; in NumPy on a CPU (see `window.to_columns`)."""
+    if values.device.type == "cpu":
+        return torch.from_numpy(values.numpy()[rows, times])
+    at = [torch.as_tensor(index, device=values.device) for index in (rows, times)]
+    return values[at[0], at[1]]

@@ -40,6 +40,9 @@ def to_columns(values: torch.Tensor, columns: Columns) -> torch.Tensor:
     """(trajectory, node, feature) or (trajectory, time, node, feature) to (..., feature, column)."""
     timed = values.dim() == 4
     rows = values if timed else values.unsqueeze(1)
+    if values.device.type == "cpu":
+        flat = torch.from_numpy(_arranged(rows.numpy(), columns))
+        return flat if timed else flat[0]
     parts, at = [], 0
     single = len(columns.width) == 1 and bool(np.all(np.diff(columns.order) == 1))
     for nodes, width, _, _ in columns.blocks():
@@ -53,6 +56,26 @@ def to_columns(values: torch.Tensor, columns: Columns) -> torch.Tensor:
         at += width
     flat = parts[0].contiguous() if len(parts) == 1 else torch.cat(parts, dim=2)
     return flat if timed else flat[0]
+
+
+def _arranged(rows: NDArray, columns: Columns) -> NDArray:
+    """(trajectory, time, node, feature) as (time, feature, column), in NumPy.
+
+    torch would wake its threads for so little; they then spin on cores that the kernel needs.
+    """
+    _, times, _, features = rows.shape
+    out = np.empty((times, features, columns.total), dtype=rows.dtype)
+    at = 0
+    for nodes, width, offset, _ in columns.blocks():
+        part = rows[columns.order[at : at + width], :, :nodes] if len(columns.width) > 1 else rows
+        place = out[:, :, offset : offset + nodes * width].reshape(times, features, nodes, width)
+        moved = part[:, :, :nodes].transpose(1, 3, 2, 0)
+        if np.shares_memory(place, out):
+            place[...] = moved
+        else:
+            out[:, :, offset : offset + nodes * width] = moved.reshape(times, features, -1)
+        at += width
+    return out
 
 
 def from_columns(values: torch.Tensor, columns: Columns) -> torch.Tensor:
