@@ -155,7 +155,9 @@ def main() -> None:
 def write(rows: list[dict[str, Any]], facts: dict[str, Any]) -> None:
     """Table and JSON."""
     RESULTS.mkdir(exist_ok=True)
-    about = {"python": platform.python_version(), "machine": platform.machine(), "julia": facts}
+    # Where that Julia lies on this computer is nobody's business.
+    told = {k: v for k, v in facts.items() if k not in ("depot", "bindir", "project")}
+    about = {"python": platform.python_version(), "machine": platform.machine(), "julia": told}
     (RESULTS / "julia.json").write_text(json.dumps({"about": about, "rows": rows}, indent=2) + "\n")
     lines = [
         "# Julia beside the embedded engine",
