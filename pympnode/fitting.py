@@ -21,7 +21,7 @@ from .errors import InvalidOption, unknown_name
 from .model import Model
 from .models.layout import layout_of
 from .models.spec import ModelSpec
-from .preparation import Prepared, prepare
+from .preparation import Prepared, held_out, labels_of, prepare
 from .ranges import TrainingRange, warn_outside
 from .result import Result
 from .training import progress as meters
@@ -134,7 +134,9 @@ def fit(
             loaded=loaded,
             departures=choice.departures if start is None else (),
             simulation=simulation,
-            held_out=None if simulation else _held_out(datasets[0], split, seed),
+            held_out=None
+            if simulation
+            else held_out(datasets[0], labels_of(datasets[0], split, seed)),
         )
         if folder is not None:
             model.save(folder.folder / "model.nc")
@@ -244,17 +246,6 @@ def _initial(
                 view[...] = weights[name]
                 loaded[name] = None
     return thetas, tuple(loaded)
-
-
-def _held_out(ds: xr.Dataset, split: float, seed: int) -> xr.Dataset:
-    from .preparation import labels_of
-
-    labels = labels_of(ds, split, seed)
-    for name in ("test", "validation", "train"):
-        chosen = np.flatnonzero(labels == name)
-        if chosen.size:
-            return ds.isel({schema.TRAJECTORY: chosen})
-    return ds
 
 
 def _call(

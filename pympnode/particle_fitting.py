@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from . import __version__, particle_schema, schema, storage
+from . import __version__, particle_schema, storage
 from .config import TrainConfig, duration_in_words, seconds
 from .errors import InvalidData, InvalidOption
 from .models.particle_layout import particle_layout_of
@@ -20,7 +20,7 @@ from .models.particle_spec import MODELS, ParticleSpec
 from .particle_model import ParticleModel, ParticleRange
 from .particle_presets import particle_preset
 from .particle_schema import ParticleArrays
-from .preparation import labels_of
+from .preparation import held_out, labels_of
 from .result import Result
 
 # States of a dataset that is simulated for training: trajectories times particles.
@@ -189,7 +189,7 @@ def train_particles(
             loaded=loaded,
             departures=choice.departures if start is None else (),
             simulation={k: v for k, v in simulation.items() if v is not None},
-            held_out=None if simulation else _held_out(datasets[0], labels[0]),
+            held_out=None if simulation else held_out(datasets[0], labels[0]),
         )
         if folder is not None:
             trained.save(folder.folder / "model.nc")
@@ -259,14 +259,6 @@ def _taken(
             view[...] = weights[name]
             loaded.append(name)
     return theta, tuple(loaded)
-
-
-def _held_out(ds: xr.Dataset, labels: NDArray[np.str_]) -> xr.Dataset:
-    for name in ("test", "validation", "train"):
-        chosen = np.flatnonzero(labels == name)
-        if chosen.size:
-            return ds.isel({schema.TRAJECTORY: chosen})
-    return ds
 
 
 def _call(

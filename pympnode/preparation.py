@@ -148,6 +148,15 @@ def _parameters(
     return shared, spans
 
 
+def held_out(ds: xr.Dataset, labels: NDArray[np.str_]) -> xr.Dataset:
+    """The trajectories marked "test"; without any those marked "validation", then "train"."""
+    for name in ("test", "validation", "train"):
+        chosen = np.flatnonzero(labels == name)
+        if chosen.size:
+            return ds.isel({schema.TRAJECTORY: chosen})
+    return ds
+
+
 def labels_of(ds: xr.Dataset, split: float, seed: int) -> NDArray[np.str_]:
     """The split of a dataset: its own, or a seeded draw with the share ``split`` for training."""
     if schema.SPLIT in ds:

@@ -68,12 +68,9 @@ def _arranged(rows: NDArray, columns: Columns) -> NDArray:
     at = 0
     for nodes, width, offset, _ in columns.blocks():
         part = rows[columns.order[at : at + width], :, :nodes] if len(columns.width) > 1 else rows
+        # Splitting the last axis of a slice gives a view: this writes into `out`.
         place = out[:, :, offset : offset + nodes * width].reshape(times, features, nodes, width)
-        moved = part[:, :, :nodes].transpose(1, 3, 2, 0)
-        if np.shares_memory(place, out):
-            place[...] = moved
-        else:
-            out[:, :, offset : offset + nodes * width] = moved.reshape(times, features, -1)
+        place[...] = part[:, :, :nodes].transpose(1, 3, 2, 0)
         at += width
     return out
 
