@@ -1,12 +1,13 @@
 """Presets of particle models at equal CPU time, beside rows that know no model.
 
-    python benchmarks/nbody_training.py [--budget 60] [--seeds 1] [--cases n20 n100 coulomb100]
+    python benchmarks/nbody_training.py [--budget 60] [--seeds 0 1 2] [--cases n20 n100 coulomb100]
         [--variants "fast" "paper"]
 
-Both presets run the same code on the same data for the same CPU seconds (the number of updates follows
-from a timed start), one thread; chosen on the validation split, reported on trajectories of another
-seed. RMSE as published, over 20 and 200 steps. The model trained at N = 100 is also rolled out at other
-particle counts. Rows of an earlier run with other cases, variants or seeds are kept. Writes benchmarks/results/nbody_training.{json,md}.
+All variants run the same code on the same data for a number of CPU seconds (the number of updates
+follows from a timed start), one thread; chosen on the validation split, reported on trajectories of
+another seed. RMSE as published, over 20 and 200 steps. Models of N = 100 are also rolled out at other
+particle counts. Every row is written when it is done; rows of earlier runs with other cases, variants,
+budgets or seeds are kept. Writes benchmarks/results/nbody_training.{json,md}.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
 
 import argparse
 import json
+import math
 import platform
+import statistics
 import time
 from pathlib import Path
 
@@ -31,10 +34,14 @@ CASES = {
     "n20": ("gravity", 20, "deltagn", 200),
     "n100": ("gravity", 100, "hierarchical_deltagn", 120),
     "coulomb100": ("coulomb", 100, "hierarchical_deltagn", 120),
+    "hogn20": ("gravity", 20, "hogn", 200),
+    "hogn100": ("gravity", 100, "hierarchical_hogn", 120),
 }
+TRIVIAL = ("free_flight", "constant_acceleration")
 VARIANTS = {
     "fast": {"preset": "fast"},
-    "fast, momentum free": {"preset": "fast", "conserve_momentum": False},
+    "fast, directed messages": {"preset": "fast", "messages": "directed"},
+    "fast, direct update": {"preset": "fast", "messages": "directed", "update": "direct"},
     "paper": {"preset": "paper"},
 }
 
@@ -55,7 +62,7 @@ def train_for(data, budget: float, **options):
 
 
 def numbers(errors) -> dict[str, dict[str, float]]:
-    names = ("rmse_published", "energy_error", "momentum_error", "not_finite")
+    names = ("rmse_published", "energy_error", "energy_error_per_particle", "momentum_error")
     return {
         str(predictor): {
             f"{name}_{int(h)}": float(errors[name].sel(predictor=predictor, horizon=h))
@@ -77,70 +84,98 @@ def elsewhere(model, counts=((20, 200, 10), (1000, 20, 2))) -> dict[str, dict]:
     return out
 
 
+def key(row: dict) -> tuple:
+    return (row["case"], row.get("budget", -1), row["what"], row.get("seed", -1))
+
+
 def table(rows: list[dict]) -> str:
+    """Rows of one case, predictor and budget as one: geometric means over seeds, and the worst."""
     lines = [
-        "| case | predictor | seed | CPU s | updates | RMSE 20 | RMSE 200 | energy 20 | energy 200 |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| case | predictor | budget, CPU s | seeds | updates | RMSE 20 (largest) | RMSE 200 (largest)"
+        " | energy 20 | energy 200 | per particle, 200 |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for r in rows:
-        e = r["errors"]
-        shown = [e.get(f"{n}_{h}") for n in ("rmse_published", "energy_error") for h in (20, 200)]
-        cells = " | ".join("" if v is None else f"{v:.3g}" for v in shown)
+    groups: dict[tuple, list[dict]] = {}
+    for row in sorted(rows, key=key):
+        groups.setdefault(key(row)[:3], []).append(row)
+    for (case, budget, what), group in groups.items():
+
+        def shown(name: str, worst: bool = False, group: list[dict] = group) -> str:
+            values = [r["errors"].get(name) for r in group]
+            if any(v is None for v in values):
+                return ""
+            text = f"{math.exp(statistics.mean(math.log(v) for v in values)):.3g}"
+            return f"{text} ({max(values):.3g})" if worst and len(values) > 1 else text
+
+        updates = [r["updates"] for r in group if "updates" in r]
         lines.append(
-            f"| {r['case']} | {r['what']} | {r.get('seed', '')} | {r.get('cpu', '')} | "
-            f"{r.get('updates', '')} | {cells} |"
+            f"| {case} | {what} | {'' if budget < 0 else f'{budget:g}'} | "
+            f"{len(group) if budget >= 0 else ''} | "
+            f"{round(statistics.median(updates)) if updates else ''} | "
+            + " | ".join(
+                [
+                    shown("rmse_published_20", True),
+                    shown("rmse_published_200", True),
+                    shown("energy_error_20"),
+                    shown("energy_error_200"),
+                    shown("energy_error_per_particle_200"),
+                ]
+            )
+            + " |"
         )
     return "\n".join(lines) + "\n"
+
+
+def keep(rows: list[dict]) -> None:
+    """Write rows over those of the same key in the results."""
+    path = RESULTS / "nbody_training.json"
+    before = json.loads(path.read_text())["rows"] if path.exists() else []
+    merged = {key(row): row for row in [*before, *rows]}
+    ordered = [merged[k] for k in sorted(merged)]
+    RESULTS.mkdir(exist_ok=True)
+    facts = {"python": platform.python_version(), "torch": torch.__version__}
+    path.write_text(json.dumps({"machine": facts, "rows": ordered}, indent=1) + "\n")
+    (RESULTS / "nbody_training.md").write_text(
+        "# Presets of particle models at given CPU times\n\nOne thread, float32, the same code on all "
+        "sides; geometric means over seeds; 10 test trajectories of another\nseed (2 over 20 steps at "
+        "N = 1000). hogn20 and hogn100 are HOGN and hierarchical HOGN.\n"
+        "`python benchmarks/nbody_training.py`\n\n" + table(ordered)
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--budget", type=float, default=60.0)
-    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES))
     parser.add_argument("--variants", nargs="+", default=["fast", "paper"], choices=list(VARIANTS))
     given = parser.parse_args()
     torch.set_num_threads(1)
-    rows: list[dict] = []
     for case in given.cases:
         system, particles, model, trajectories = CASES[case]
         data = pympnode.simulate(
             system, particles=particles, trajectories=trajectories, seed=0, split=0.9
         )
         test = pympnode.simulate(system, particles=particles, trajectories=10, seed=1234)
-        trivial = None
-        for seed in range(given.seeds):
-            for preset in given.variants:
+        for seed in given.seeds:
+            for variant in given.variants:
                 result, cpu = train_for(
-                    data, given.budget, model=model, **VARIANTS[preset], seed=seed, device="cpu"
+                    data, given.budget, model=model, **VARIANTS[variant], seed=seed, device="cpu"
                 )
                 found = numbers(pympnode.evaluate(result, test))
-                about = {"seed": seed, "cpu": round(cpu), "updates": result.updates}
-                rows.append({"case": case, "what": preset, "errors": found["model"], **about})
-                trivial = found
-                if preset.startswith("fast") and case == "n100":
+                about = {"seed": seed, "budget": given.budget}
+                row = {"case": case, "what": variant, "errors": found["model"], **about}
+                rows = [{**row, "cpu": round(cpu), "updates": result.updates}]
+                rows += [{"case": case, "what": w, "errors": found[w]} for w in TRIVIAL]
+                if variant.startswith("fast") and particles == 100 and system == "gravity":
                     for count, errors in elsewhere(result.model).items():
-                        for what in ("model", "free_flight", "constant_acceleration"):
-                            name = preset if what == "model" else what
-                            rows.append({"case": f"{case} at {count}", "what": name,
-                                         "errors": errors[what], "seed": seed})  # fmt: skip
-                print(table(rows[-1:]).splitlines()[-1], flush=True)
-        for what in ("free_flight", "constant_acceleration"):
-            rows.append({"case": case, "what": what, "errors": trivial[what]})
-    RESULTS.mkdir(exist_ok=True)
-    facts = {"python": platform.python_version(), "torch": torch.__version__}
-    path = RESULTS / "nbody_training.json"
-    keys = {(r["case"], r["what"], r.get("seed")) for r in rows}
-    before = json.loads(path.read_text())["rows"] if path.exists() else []
-    rows = [r for r in before if (r["case"], r["what"], r.get("seed")) not in keys] + rows
-    rows.sort(key=lambda r: (r["case"], r.get("seed") is None))
-    out = {"machine": facts, "budget": given.budget, "rows": rows}
-    path.write_text(json.dumps(out, indent=1) + "\n")
-    (RESULTS / "nbody_training.md").write_text(
-        "# Presets at equal CPU time\n\nOne thread, float32, the same code on both "
-        "sides; 10 test trajectories of another seed (2 over 20 steps at N = 1000).\n\n"
-        + table(rows)
-    )
+                        at = f"{case} at {count}"
+                        rows.append(
+                            {"case": at, "what": variant, "errors": errors["model"], **about}
+                        )
+                        rows += [{"case": at, "what": w, "errors": errors[w]} for w in TRIVIAL]
+                keep(rows)
+                print(table(rows[:1]).splitlines()[-1], flush=True)
 
 
 if __name__ == "__main__":

@@ -49,6 +49,8 @@ def train_particles(
     inputs: str | None = None,
     integrator: str | None = None,
     conserve_momentum: bool | None = None,
+    update: str | None = None,
+    messages: str | None = None,
     augment: bool = False,
     micro_batch: int | None = None,
     preset: str = "fast",
@@ -76,7 +78,8 @@ def train_particles(
         epochs, updates or time_budget: how long; an epoch is 250 updates.
         start: a ParticleModel to go on from; ``run``: a folder for checkpoints and results.
     Model: ``behaviour``, ``levels``, ``neighbours``, ``edge_width``, ``node_width``,
-        ``global_width``, ``inputs``, ``integrator``, ``conserve_momentum``: see `ParticleSpec`.
+        ``global_width``, ``inputs``, ``integrator``, ``conserve_momentum``, ``update``,
+        ``messages``: see `ParticleSpec`.
     Run: ``batch_size`` states an update, ``micro_batch`` of them at a time, ``learning_rate``,
         ``augment`` (turns and mirrors), ``kernel``, ``device``, ``dtype``.
     Returns: a `Result` with a `ParticleModel`. Raises: `PympnodeError` children.
@@ -115,7 +118,7 @@ def train_particles(
     name = model or (start.spec.name if start is not None else "hierarchical_deltagn")
     if name not in MODELS:
         ParticleSpec.named(name)  # says which names there are
-    choice = particle_preset(preset, MODELS[name][0], most)
+    choice = particle_preset(preset, name, most)
     given = {
         "behaviour": behaviour,
         "levels": levels,
@@ -126,14 +129,15 @@ def train_particles(
         "inputs": inputs,
         "integrator": integrator,
         "conserve_momentum": conserve_momentum,
+        "update": update,
+        "messages": messages,
     }
     given = {key: value for key, value in given.items() if value is not None}
     if start is not None:
         spec = start.spec.replace(**given)
     else:
-        fields = {**choice.model, **given}
-        fields |= {"dims": arrays[0].dims, "charged": arrays[0].charge is not None}
-        spec = ParticleSpec.named(name, **fields)
+        physics = {"dims": arrays[0].dims, "charged": arrays[0].charge is not None}
+        spec = ParticleSpec.named(name, **choice.fields(given) | physics)
     config = _config(choice.run, preset, seed, {
         "epochs": epochs, "updates": updates, "time_budget": time_budget,
         "batch_size": batch_size, "learning_rate": learning_rate,

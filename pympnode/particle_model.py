@@ -242,7 +242,7 @@ class ParticleModel:
             seen = {k: tuple(v) if isinstance(v, list) else v for k, v in facts["trained"].items()}
             return cls(
                 spec,
-                layout.pack(weights, dtype=weights["out_weight"].dtype),
+                layout.pack(weights, dtype=weights["edge_1_weight"].dtype),
                 ParticleScales.from_dict(facts["scales"]),
                 float(facts["dt"]),
                 facts["system"],

@@ -14,12 +14,12 @@ PACKAGE = Path(__file__).resolve().parent.parent / "pympnode"
 
 # From the ground up. A room may import from its own floor and those below it.
 FLOORS: list[tuple[str, ...]] = [
-    ("errors", "config", "particle_presets"),
+    ("errors", "config"),
     ("graphs",),
     ("schema", "particle_schema", "storage"),
     ("systems",),
     ("data",),
-    ("models",),
+    ("models", "particle_presets"),
     ("engines", "ranges"),
     ("training",),
     ("model", "model_file", "particle_model", "display", "rollout_start"),

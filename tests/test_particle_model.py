@@ -17,14 +17,26 @@ from pympnode.models.particle_spec import MODELS, ParticleScales, ParticleSpec
 
 BOX = Box(30.0)
 SMALL = {"edge_width": 12, "node_width": 10, "global_width": 9}
-DELTA = [(name, inputs) for name in MODELS if "delta" in name for inputs in ("plain", "scaled")]
-ALL = [*DELTA, ("hogn", "plain"), ("hierarchical_hogn", "plain")]
+# The kinds of step that a model can make, and who can make them.
+KINDS = {
+    "plain": {"inputs": "plain"},
+    "scaled": {"inputs": "scaled"},
+    "leapfrog": {"inputs": "scaled", "update": "leapfrog"},
+    "balanced": {"inputs": "scaled", "update": "leapfrog", "messages": "antisymmetric"},
+}
+ALL = [
+    (name, kind)
+    for name in MODELS
+    for kind in KINDS
+    if not ("hogn" in name and kind in ("scaled", "balanced"))
+    and not (name == "nearest_deltagn" and kind == "balanced")
+]
+LEAPFROG = [(name, kind) for name, kind in ALL if kind in ("leapfrog", "balanced")]
 
 
-def made(name, inputs="plain", *, seed=0, levels=3, **options):
-    spec = ParticleSpec.named(
-        name, inputs=inputs, levels=levels if "hier" in name else None, **{**SMALL, **options}
-    )
+def made(name, kind="plain", *, seed=0, levels=3, **options):
+    fields = {**SMALL, **KINDS[kind], **options}
+    spec = ParticleSpec.named(name, levels=levels if "hier" in name else None, **fields)
     scales = ParticleScales(length=3.0, velocity=0.6, change=0.05)
     theta = particle_layout_of(spec).initial(np.random.default_rng(seed))
     return ParticleProgram(spec, scales, 0.01, dtype="float64", device="cpu"), theta
@@ -130,9 +142,9 @@ def test_a_cell_stays_whole_when_its_particle_crosses_the_border() -> None:
     assert jump["corrected"] < 1e-5 < jump["published"]
 
 
-@pytest.mark.parametrize(("name", "inputs"), ALL)
-def test_gradients_equal_finite_differences(rng, name, inputs) -> None:
-    program, theta = made(name, inputs)
+@pytest.mark.parametrize(("name", "kind"), ALL)
+def test_gradients_equal_finite_differences(rng, name, kind) -> None:
+    program, theta = made(name, kind)
     x, v, mass, _ = states(rng, count=30)
     batch = program.batch(x, v, mass, None, BOX)
     far = program.batch(x + 0.01, v + 0.05, mass, None, BOX)
@@ -148,9 +160,9 @@ def test_gradients_equal_finite_differences(rng, name, inputs) -> None:
         assert slope == pytest.approx(gradient @ direction, rel=1e-4, abs=1e-9)
 
 
-@pytest.mark.parametrize(("name", "inputs"), ALL)
-def test_a_sample_does_not_feel_the_others_of_its_batch(rng, name, inputs) -> None:
-    program, theta = made(name, inputs)
+@pytest.mark.parametrize(("name", "kind"), ALL)
+def test_a_sample_does_not_feel_the_others_of_its_batch(rng, name, kind) -> None:
+    program, theta = made(name, kind)
     x, v, mass, _ = states(rng, sets=3)
     together = step(program, theta, x, v, mass)
     for i in range(3):
@@ -169,9 +181,9 @@ def test_published_samples_do_feel_each_other(rng) -> None:
 # ---- symmetries ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "inputs"), ALL)
-def test_order_of_particles_does_not_matter(rng, name, inputs) -> None:
-    program, theta = made(name, inputs)
+@pytest.mark.parametrize(("name", "kind"), ALL)
+def test_order_of_particles_does_not_matter(rng, name, kind) -> None:
+    program, theta = made(name, kind)
     x, v, mass, _ = states(rng)
     order = rng.permutation(x.shape[1])
     before = step(program, theta, x, v, mass)
@@ -179,10 +191,10 @@ def test_order_of_particles_does_not_matter(rng, name, inputs) -> None:
     same([part[:, order] for part in before], after)
 
 
-@pytest.mark.parametrize(("name", "inputs"), ALL)
-def test_a_shift_shifts_the_prediction(rng, name, inputs) -> None:
+@pytest.mark.parametrize(("name", "kind"), ALL)
+def test_a_shift_shifts_the_prediction(rng, name, kind) -> None:
     """By anything without cells; with them by whole cells of the coarsest level."""
-    program, theta = made(name, inputs)
+    program, theta = made(name, kind)
     x, v, mass, _ = states(rng)
     shift = BOX.side / 4 * np.array([1, 2]) if "hier" in name else np.array([1.234, -17.7])
     before = step(program, theta, x, v, mass)
@@ -224,6 +236,94 @@ def test_momentum_is_conserved_when_asked(rng) -> None:
         assert bool(np.abs(change).max() < 1e-13) is conserve
 
 
+@pytest.mark.parametrize("charged", [False, True])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("deltagn", "balanced"), ("hogn", "leapfrog"), ("hierarchical_hogn", "leapfrog")],
+)
+def test_momentum_is_conserved_by_construction(rng, name, kind, charged) -> None:
+    program, theta = made(name, kind, charged=charged)
+    x, v, mass, charge = states(rng, sets=2, charged=charged)
+    after = step(program, theta, x, v, mass, charge)[1]
+    assert np.abs(after - v).max() > 1e-5
+    # Up to 40 x 39 impulses of order 0.05 are rounded once each and cancel.
+    np.testing.assert_allclose((mass[..., None] * (after - v)).sum(1), 0, atol=1e-12)
+
+
+@pytest.mark.parametrize("charged", [False, True])
+def test_near_particles_of_a_hierarchy_act_on_each_other_alike(rng, charged) -> None:
+    """Without what the node network adds, impulses of near pairs cancel."""
+    program, theta = made("hierarchical_deltagn", "balanced", charged=charged)
+    weights = program.weights(theta)
+    weights["out_weight"] *= 0
+    weights["out_bias"] *= 0
+    x, v, mass, charge = states(rng, charged=charged)
+    batch = program.batch(x, v, mass, charge, BOX)
+    after = program.next_state(weights, batch, program.graph(batch), training=False)[1]
+    change = mass[0, :, None] * (after.numpy() - v[0])
+    assert np.abs(change).max() > 1e-4
+    np.testing.assert_allclose(change.sum(0), 0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("name", "kind"), ALL)
+def test_leapfrog_steps_alone_can_be_run_backwards(rng, name, kind) -> None:
+    program, theta = made(name, kind)
+    x, v, mass, _ = states(rng)
+    there = step(program, theta, x, v, mass)
+    back = step(program, theta, there[0], -there[1], mass)
+    missed = max(np.abs(BOX.displacement(back[0] - x)).max(), np.abs(back[1] + v).max())
+    # Twice a few roundings of numbers up to 15; a step itself is of order 0.01.
+    assert missed < 1e-13 if (name, kind) in LEAPFROG else missed > 1e-6
+
+
+@pytest.mark.parametrize("name", ["hogn", "hierarchical_hogn"])
+def test_the_leapfrog_step_of_a_hamiltonian_is_symplectic(rng, name) -> None:
+    """J' S J = S for the Jacobian J of a step in positions and momenta; of DeltaGN only det J = 1."""
+    found = {}
+    for model in (name, name.replace("hogn", "deltagn")):
+        program, theta = made(model, "leapfrog", levels=2)
+        x, v, mass, _ = states(rng, count=4)
+        heavy = np.repeat(mass[0], 2)
+
+        def flow(z, program=program, theta=theta, mass=mass, heavy=heavy):
+            after = step(
+                program, theta, z[:8].reshape(1, 4, 2), (z[8:] / heavy).reshape(1, 4, 2), mass
+            )
+            return np.concatenate([after[0].ravel(), after[1].ravel() * heavy])
+
+        z, h = np.concatenate([x.ravel(), v.ravel() * heavy]), 1e-5
+        jacobian = np.stack(
+            [(flow(z + h * e) - flow(z - h * e)) / (2 * h) for e in np.eye(16)], axis=1
+        )
+        form = np.block([[np.zeros((8, 8)), np.eye(8)], [-np.eye(8), np.zeros((8, 8))]])
+        # Central differences: h^2 of curvature and 1e-15 / h of rounding.
+        assert np.linalg.det(jacobian) == pytest.approx(1, abs=1e-7)
+        found[model] = np.abs(jacobian.T @ form @ jacobian - form).max()
+    assert found[name] < 1e-8 < 1e-6 < found[name.replace("hogn", "deltagn")]
+
+
+@pytest.mark.parametrize("charged", [False, True])
+@pytest.mark.parametrize("name", ["hogn", "hierarchical_hogn"])
+def test_kicks_are_the_slope_of_the_potential(rng, name, charged) -> None:
+    program, theta = made(name, "leapfrog", charged=charged)
+    batch = program.batch(*states(rng, count=20, charged=charged), BOX)
+    graph = program.graph(batch)
+    net = program.networks(program.weights(theta), BOX)
+    seen = program.seen(batch)
+    kick = hamiltonian.velocity_change(net, seen, graph, differentiable=False)
+    h = 1e-6
+    for particle, axis in ((0, 0), (7, 1), (19, 0)):
+        shift = torch.zeros_like(seen.position)
+        shift[particle, axis] = h
+        up, down = (
+            hamiltonian.potential(net, seen, seen.position + sign * shift, graph).sum().item()
+            for sign in (1, -1)
+        )
+        slope = (up - down) / (2 * h)
+        expected = -float(kick[particle, axis] * batch.mass[particle])
+        assert slope == pytest.approx(expected, rel=1e-5, abs=1e-9)
+
+
 def test_all_near_equals_all_pairs(rng) -> None:
     """Where all particles touch, the near pairs are all ordered pairs, each once."""
     program, _ = made("hierarchical_deltagn", levels=2)
@@ -240,9 +340,12 @@ def test_all_near_equals_all_pairs(rng) -> None:
 # ---- refusals ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["hogn", "hierarchical_hogn"])
-def test_hamiltonian_models_refuse_particles_without_mass(rng, name) -> None:
-    program, _ = made(name)
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("hogn", "plain"), ("hierarchical_hogn", "leapfrog"), ("deltagn", "balanced")],
+)
+def test_models_that_divide_by_the_mass_refuse_particles_without(rng, name, kind) -> None:
+    program, _ = made(name, kind)
     x, v, mass, _ = states(rng)
     mass[0, 3] = 0
     with pytest.raises(InvalidData, match="divides by the mass"):
@@ -250,8 +353,8 @@ def test_hamiltonian_models_refuse_particles_without_mass(rng, name) -> None:
 
 
 def test_delta_models_take_particles_without_mass(rng) -> None:
-    for inputs in ("plain", "scaled"):
-        program, theta = made("hierarchical_deltagn", inputs, conserve_momentum=True)
+    for kind in ("plain", "scaled", "leapfrog"):
+        program, theta = made("hierarchical_deltagn", kind, conserve_momentum=True)
         x, v, mass, _ = states(rng)
         for heaviest in (1, 0):
             mass[:] = 0
@@ -264,8 +367,15 @@ def test_names_and_options_are_checked(rng) -> None:
         ParticleSpec.named("hierarchical_delta")
     with pytest.raises(UnknownName, match="behaviour"):
         ParticleSpec(behaviour="right")
-    with pytest.raises(InvalidOption, match="plain inputs"):
+    with pytest.raises(InvalidOption, match="leapfrog steps"):
         ParticleSpec(family="hogn", inputs="scaled")
+    with pytest.raises(InvalidOption, match="velocity change alone"):
+        ParticleSpec(update="leapfrog")
+    with pytest.raises(InvalidOption, match="knows no scaled inputs"):
+        ParticleSpec(inputs="scaled", behaviour="published")
+    for refused in ({"join": "nearest"}, {"family": "hogn", "update": "leapfrog"}):
+        with pytest.raises(InvalidOption, match="run both ways"):
+            ParticleSpec(inputs="scaled", messages="antisymmetric", **refused)
     program, _ = made("deltagn", charged=True)
     with pytest.raises(InvalidData, match="charged"):
         program.batch(*states(rng), BOX)

@@ -1,7 +1,8 @@
 """Layout of particle models: named weights and where each lies in the flat vector.
 
 Columns of a first edge layer: sender's values, receiver's values, functions of the displacement,
-(the step); of a node layer: own values, summed messages, (the step).
+(the step); of a node layer: own values, summed messages, (the step). "impulse" turns antisymmetric
+messages into momentum; where nothing else acts there are no node and output layers.
 """
 
 from __future__ import annotations
@@ -55,9 +56,13 @@ def particle_layout_of(spec: ParticleSpec) -> ParticleLayout:
         edges("down_particle", cell, base, edge)
         edges("down_cell", cell, cell, edge)
     edges("edge", base, base, edge)
+    if spec.messages == "antisymmetric":
+        shapes["impulse_weight"] = (spec.dims, edge)
+    if spec.pairwise:
+        return ParticleLayout(shapes)
     network("node", 3, base + edge + step, node)
     width = node
-    if spec.family == "hogn":
+    if spec.family == "hogn" and not spec.separable:
         network("global", 2, node + edge, spec.global_width)
         width = spec.global_width
     shapes["out_weight"] = (spec.outputs, width)

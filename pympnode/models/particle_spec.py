@@ -13,6 +13,8 @@ Join = Literal["complete", "nearest", "hierarchy"]
 Behaviour = Literal["corrected", "published"]
 Inputs = Literal["scaled", "plain"]
 Integrator = Literal["rk4", "euler"]
+Update = Literal["direct", "leapfrog"]
+Messages = Literal["directed", "antisymmetric"]
 
 # The names under which models are asked for: (family, how particles are joined).
 MODELS: dict[str, tuple[Family, Join]] = {
@@ -36,9 +38,20 @@ class ParticleSpec:
     ``edge_width``, ``node_width`` (also what cells pass upwards), ``global_width`` (HOGN).
 
     ``inputs="plain"``: mass, (charge,) velocity and raw displacements, and the step as a number, as
-    published. ``"scaled"`` (DeltaGN only): displacements in several functions of distance, values
-    in units of their spread (`ParticleScales`); the network predicts the velocity change in units of
-    its spread, and positions move by the mean of the old and the new velocity.
+    published. ``"scaled"``: displacements in several functions of distance, also times the product
+    of the charges where there are any, values in units of their spread (`ParticleScales`); the
+    network predicts the velocity change in units of its spread, and positions move by the mean of
+    the old and the new velocity.
+
+    ``update`` of scaled inputs. ``"direct"``: the network sees the state at the start of the step.
+    ``"leapfrog"`` (drift, kick, drift): it sees the positions half a step on and no velocities, so
+    that every step preserves volume in phase space and can be run backwards. HOGN with scaled
+    inputs is H = sum p^2 / 2m + V(x), V a sum over particles of what the network makes of each: its
+    leapfrog step is symplectic.
+
+    ``messages="antisymmetric"`` (DeltaGN, scaled): what two particles do to each other's momentum
+    is equal and opposite. Among all pairs nothing else acts, and momentum is conserved to rounding;
+    in a hierarchy the node network adds what comes through the cells.
 
     ``behaviour="published"`` repeats the published code where it is wrong: the samples of a batch
     share one global sum (hierarchical HOGN), cells do not move within a step and pass no gradient
@@ -61,6 +74,8 @@ class ParticleSpec:
     inputs: Inputs = "plain"
     integrator: Integrator = "rk4"
     conserve_momentum: bool = False
+    update: Update = "direct"
+    messages: Messages = "directed"
 
     def __post_init__(self) -> None:
         for name, allowed in _NAMES.items():
@@ -72,15 +87,41 @@ class ParticleSpec:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise InvalidOption(f"{name} must be a whole number", got=value, allowed=">= 1")
-        if self.family == "hogn" and self.inputs == "scaled":
-            raise InvalidOption(
-                "a Hamiltonian network takes plain inputs",
-                got='inputs="scaled"',
-                allowed='inputs="plain"',
-            )
+        self._check_scaled()
         if self.family == "hogn" and self.conserve_momentum:
             raise InvalidOption(
                 "conserve_momentum belongs to DeltaGN", got="a HOGN", fix="leave it out"
+            )
+
+    def _check_scaled(self) -> None:
+        """What belongs to scaled inputs, and what those of a family ask for."""
+        scaled = self.inputs == "scaled"
+        for name, fresh in (("update", "leapfrog"), ("messages", "antisymmetric")):
+            if getattr(self, name) == fresh and not scaled:
+                raise InvalidOption(
+                    f'{name}="{fresh}" predicts a velocity change alone',
+                    got=f'inputs="{self.inputs}"',
+                    allowed='inputs="scaled"',
+                )
+        if scaled and self.behaviour == "published":
+            raise InvalidOption(
+                "the published code knows no scaled inputs",
+                got='inputs="scaled"',
+                allowed='inputs="plain"',
+                fix='leave behaviour="corrected"',
+            )
+        if self.family == "hogn" and scaled and self.update == "direct":
+            raise InvalidOption(
+                "a Hamiltonian network with scaled inputs takes leapfrog steps",
+                got='update="direct"',
+                allowed='update="leapfrog", or inputs="plain"',
+            )
+        if self.messages == "antisymmetric" and (self.family == "hogn" or self.join == "nearest"):
+            raise InvalidOption(
+                "antisymmetric messages need DeltaGN and edges that run both ways",
+                got=self.name,
+                allowed="deltagn, hierarchical_deltagn",
+                fix="a HOGN conserves momentum by itself; conserve_momentum=True serves all DeltaGN",
             )
 
     @property
@@ -96,13 +137,33 @@ class ParticleSpec:
 
     @property
     def base(self) -> int:
-        """Width of what is known of a node beside its position: mass, (charge,) velocity."""
-        return 1 + int(self.charged) + self.dims
+        """Width of what is known of a node beside its position: mass, (charge,) (velocity)."""
+        return 1 + int(self.charged) + (0 if self.update == "leapfrog" else self.dims)
 
     @property
     def geometry(self) -> int:
         """Number of functions of a displacement that an edge network takes."""
-        return self.dims if self.inputs == "plain" else 2 * self.dims + 1 + GEOMETRY_LENGTHS
+        if self.inputs == "plain":
+            return self.dims
+        return 2 * self.dims + 1 + GEOMETRY_LENGTHS + self.charged * (self.dims + GEOMETRY_LENGTHS)
+
+    @property
+    def odd_geometry(self) -> tuple[bool, ...]:
+        """Which of those functions change their sign with the displacement."""
+        odd, even = (True,) * self.dims, (False,) * GEOMETRY_LENGTHS
+        if self.inputs == "plain":
+            return odd
+        return odd + odd + (False,) + even + (odd + even) * self.charged
+
+    @property
+    def pairwise(self) -> bool:
+        """Whether velocity changes are sums over pairs of particles, with no node network."""
+        return self.messages == "antisymmetric" and self.join == "complete"
+
+    @property
+    def separable(self) -> bool:
+        """Whether the Hamiltonian is kinetic energy plus a potential that is a sum over particles."""
+        return self.family == "hogn" and self.inputs == "scaled"
 
     @property
     def tells_step(self) -> bool:
@@ -192,4 +253,6 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "behaviour": get_args(Behaviour),
     "inputs": get_args(Inputs),
     "integrator": get_args(Integrator),
+    "update": get_args(Update),
+    "messages": get_args(Messages),
 }

@@ -164,6 +164,7 @@ class StepTask:
             # activation, and as much again backwards; four stages of an RK4 step, differentiated twice.
             values = 2 * (4 * spec.edge_width + 3 * spec.geometry) * self.dtype.itemsize + 32
             stages = {"euler": 3, "rk4": 12}[spec.integrator] if spec.family == "hogn" else 1
+            stages = 3 if spec.separable else stages
             one = edges * values * stages
             free = available_bytes(self.program.device) or one * each
             require_bytes(

@@ -47,12 +47,16 @@ class ParticleBatch:
         empty = values.new_zeros(len(self.sizes), *values.shape[1:])
         return empty.index_add(0, self.sample, values)
 
+    def drifted(self, time: float) -> ParticleBatch:
+        """The batch after free flight over ``time``."""
+        return replace(self, position=self.box.wrap(self.position + time * self.velocity))
+
     def replace(self, **changes: Any) -> ParticleBatch:
         """A copy with some fields changed."""
         return replace(self, **changes)
 
 
-def columns(mass: Tensor, charge: Tensor | None, vector: Tensor) -> Tensor:
-    """mass, (charge,) and a vector side by side."""
-    parts = [mass[:, None], vector] if charge is None else [mass[:, None], charge[:, None], vector]
-    return torch.cat(parts, 1)
+def columns(mass: Tensor, charge: Tensor | None, vector: Tensor | None) -> Tensor:
+    """mass, (charge,) and (a vector) side by side."""
+    parts = [mass[:, None], None if charge is None else charge[:, None], vector]
+    return torch.cat([part for part in parts if part is not None], 1)

@@ -12,7 +12,7 @@ from pympnode.graphs.neighbours import ParticleEdges
 
 from .batch import ParticleBatch, columns
 from .networks import Networks
-from .passes import CellValues, between_particles, through_cells
+from .passes import CellValues, Nodes, between_particles, through_cells
 
 Graph = ParticleEdges | Hierarchy
 
@@ -20,19 +20,36 @@ Graph = ParticleEdges | Hierarchy
 def raw_output(net: Networks, batch: ParticleBatch, graph: Graph) -> Tensor:
     """What the network predicts (particle, output), particles in the order given."""
     if isinstance(graph, ParticleEdges):
-        base = _base(net, batch.mass, batch.charge, batch.velocity, False)
-        return net.out(between_particles(net, base, batch.position, graph)[0])
+        base = node_base(net, batch.mass, batch.charge, batch.velocity)
+        return _output(net, between_particles(net, base, batch.position, graph), batch.mass)
     order = graph.order
     charge = None if batch.charge is None else pick(batch.charge, order)
-    base = _base(net, pick(batch.mass, order), charge, pick(batch.velocity, order), False)
+    mass = pick(batch.mass, order)
+    base = node_base(net, mass, charge, pick(batch.velocity, order))
+    cells = cell_values(net, graph)
+    nodes = through_cells(net, base, pick(batch.position, order), graph, cells)
+    return graph.given_order(_output(net, nodes, mass))
+
+
+def cell_values(net: Networks, tree: Hierarchy) -> list[CellValues]:
+    """Cells as the networks take them, finest level first."""
     cells = []
-    for level in graph.levels:
+    for level in tree.levels:
         assert level.mass is not None and level.velocity is not None
         assert level.position is not None
-        values = _base(net, level.mass, level.charge, level.velocity, True)
+        values = node_base(net, level.mass, level.charge, level.velocity, cells=True)
         cells.append(CellValues(values, level.position))
-    nodes, _ = through_cells(net, base, pick(batch.position, order), graph, cells)
-    return graph.given_order(net.out(nodes))
+    return cells
+
+
+def _output(net: Networks, nodes: Nodes, mass: Tensor) -> Tensor:
+    """The last layer, and impulses over the mass they act on."""
+    parts = []
+    if nodes.values is not None:
+        parts.append(net.out(nodes.values))
+    if nodes.balance is not None:
+        parts.append(net.impulse(nodes.balance) * (net.scales.mass / mass)[:, None])
+    return parts[0] if len(parts) == 1 else parts[0] + parts[1]
 
 
 def velocity_change(net: Networks, batch: ParticleBatch, output: Tensor) -> Tensor:
@@ -51,17 +68,9 @@ def velocity_change(net: Networks, batch: ParticleBatch, output: Tensor) -> Tens
 
 
 def next_state(net: Networks, batch: ParticleBatch, output: Tensor) -> tuple[Tensor, Tensor]:
-    """(position, velocity) after the step that an output means.
-
-    Plain: the old ones plus the changes. Scaled: v' = v + dv, x' = x + (v + v') step / 2.
-    """
-    change = velocity_change(net, batch, output)
-    velocity = batch.velocity + change
-    if net.spec.inputs == "scaled":
-        moved = batch.position + (batch.velocity + 0.5 * change) * net.step
-    else:
-        moved = batch.position + output[:, : net.spec.dims]
-    return batch.box.wrap(moved), velocity
+    """(position, velocity) after the step that a plain output means: the old ones plus the changes."""
+    moved = batch.position + output[:, : net.spec.dims]
+    return batch.box.wrap(moved), batch.velocity + velocity_change(net, batch, output)
 
 
 def published_charges(tree: Hierarchy, mass: Tensor, charge: Tensor) -> Hierarchy:
@@ -79,10 +88,10 @@ def published_charges(tree: Hierarchy, mass: Tensor, charge: Tensor) -> Hierarch
     return replace(tree, levels=levels)
 
 
-def _base(
-    net: Networks, mass: Tensor, charge: Tensor | None, velocity: Tensor, cells: bool
+def node_base(
+    net: Networks, mass: Tensor, charge: Tensor | None, velocity: Tensor, *, cells: bool = False
 ) -> Tensor:
-    """mass, (charge,) velocity as the networks take them."""
+    """mass, (charge,) (velocity) as the networks take them."""
     if net.spec.inputs == "plain":
         return columns(mass, charge, velocity)
     scales = net.scales
@@ -90,6 +99,5 @@ def _base(
     if cells:
         # Masses of cells span powers of four; half the power of two is a number of levels.
         heavy = 0.5 * torch.log2(heavy.clamp_min(1e-3))
-    return columns(
-        heavy, None if charge is None else charge / scales.charge, velocity / scales.velocity
-    )
+    seen = None if net.spec.update == "leapfrog" else velocity / scales.velocity
+    return columns(heavy, None if charge is None else charge / scales.charge, seen)

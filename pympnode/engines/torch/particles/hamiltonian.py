@@ -1,5 +1,7 @@
 """HOGN: a Hamiltonian of positions and momenta, and its equations of motion over one step.
 
+With scaled inputs it is a potential beside the kinetic energy, and a step is a kick between two drifts.
+
 Forces are derivatives of the network with respect to its inputs, and training differentiates them
 again: both go through torch's autograd, on the plain edge sum.
 """
@@ -14,6 +16,7 @@ from pympnode.graphs.features import level_sums, with_features
 from pympnode.graphs.neighbours import ParticleEdges
 
 from .batch import ParticleBatch, columns
+from .delta import cell_values, node_base
 from .networks import Networks
 from .passes import CellValues, between_particles, through_cells
 
@@ -29,19 +32,48 @@ def hamiltonian(
     """
     if isinstance(graph, ParticleEdges):
         base = columns(batch.mass, batch.charge, momentum)
-        nodes, summed = between_particles(net, base, position, graph)
-        return net.whole(batch.per_set(nodes), batch.per_set(summed))
+        nodes = between_particles(net, base, position, graph)
+        return net.whole(batch.per_set(nodes.values), batch.per_set(nodes.summed))
     order = graph.order
     mass = pick(batch.mass, order)
     charge = None if batch.charge is None else pick(batch.charge, order)
     x, p = pick(position, order), pick(momentum, order)
     make = _published_cells if net.spec.behaviour == "published" else _cells
     cells = make(net, graph, mass, charge, x, p)
-    nodes, summed = through_cells(net, columns(mass, charge, p), x, graph, cells)
+    nodes = through_cells(net, columns(mass, charge, p), x, graph, cells)
     if net.spec.behaviour == "published":
-        return net.whole(nodes.sum(0, keepdim=True), summed.sum(0, keepdim=True))
+        return net.whole(nodes.values.sum(0, keepdim=True), nodes.summed.sum(0, keepdim=True))
     # Cell order keeps the sets one after the other.
-    return net.whole(batch.per_set(nodes), batch.per_set(summed))
+    return net.whole(batch.per_set(nodes.values), batch.per_set(nodes.summed))
+
+
+def potential(net: Networks, batch: ParticleBatch, position: Tensor, graph: Graph) -> Tensor:
+    """V (particle,) of positions (particle, axis), in units in which its slope is a velocity change
+    over a step times a mass; cells move with their particles."""
+    if isinstance(graph, ParticleEdges):
+        base = node_base(net, batch.mass, batch.charge, batch.velocity)
+        nodes = between_particles(net, base, position, graph)
+    else:
+        order = graph.order
+        mass, x = pick(batch.mass, order), pick(position, order)
+        charge = None if batch.charge is None else pick(batch.charge, order)
+        velocity = pick(batch.velocity, order)
+        moved = _moved(net, graph, mass, charge, x, velocity)
+        base = node_base(net, mass, charge, velocity)
+        nodes = through_cells(net, base, x, graph, cell_values(net, moved))
+    scales = net.scales
+    return net.out(nodes.values)[:, 0] * (scales.mass * scales.length * scales.change)
+
+
+def velocity_change(
+    net: Networks, batch: ParticleBatch, graph: Graph, *, differentiable: bool
+) -> Tensor:
+    """Velocity change (particle, axis) of a step: -dV/dx over the mass. Of scaled inputs."""
+    with torch.enable_grad():
+        x = batch.position.detach().clone().requires_grad_()
+        energy = potential(net, batch, x, graph).sum()
+        (slope,) = torch.autograd.grad(energy, x, create_graph=differentiable)
+    return -slope / batch.mass[:, None]
 
 
 def flow(
@@ -90,14 +122,23 @@ def _cells(
     net: Networks, tree: Hierarchy, mass: Tensor, charge: Tensor | None, x: Tensor, p: Tensor
 ) -> list[CellValues]:
     """Cells that move with their particles: centres of mass on all levels, total momenta."""
-    # A particle that crosses the border within the step stays beside its cell: the mean is taken of
-    # the images nearest to where the step began.
-    near = tree.position + net.box.displacement(x - tree.position)
-    moved = with_features(tree, mass, p / mass[:, None], charge, position=near, massless=False)
+    moved = _moved(net, tree, mass, charge, x, p / mass[:, None])
     return [
         CellValues(columns(a.mass, a.charge, a.velocity * a.mass[:, None]), a.position)  # type: ignore
         for a in moved.levels
     ]
+
+
+def _moved(
+    net: Networks, tree: Hierarchy, mass: Tensor, charge: Tensor | None, x: Tensor, v: Tensor
+) -> Hierarchy:
+    """The cells of particles at ``x``, which gradients pass.
+
+    A particle that crosses the border within the step stays beside its cell: the mean is taken of
+    the images nearest to where the step began.
+    """
+    near = tree.position + net.box.displacement(x - tree.position)
+    return with_features(tree, mass, v, charge, position=near, massless=False)
 
 
 def _published_cells(

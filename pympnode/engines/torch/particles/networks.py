@@ -77,15 +77,21 @@ class Networks:
         """ReLU, or Softplus where second derivatives are needed (HOGN)."""
         return softplus(x) if self.spec.family == "hogn" else torch.relu(x)
 
-    def geometry(self, difference: Tensor) -> Tensor:
-        """Functions (edge, function) of a difference of positions (edge, axis)."""
+    def geometry(self, difference: Tensor, strength: Tensor | None = None) -> Tensor:
+        """Functions (edge, function) of a difference of positions (edge, axis).
+
+        strength (edge,): the product of the charges at both ends, scaled inputs only.
+        """
         d = self.box.displacement(difference)
         if self.spec.inputs == "plain":
             return d
         scales = self.scales
         r = (d * d).sum(1, keepdim=True).add(1e-12).sqrt()
-        parts = [d / scales.length, d / (r + scales.near), torch.log(r + scales.near)]
-        parts += [c / (r + c) for c in scales.lengths]
+        towards = d / (r + scales.near)
+        fading = torch.cat([c / (r + c) for c in scales.lengths], 1)
+        parts = [d / scales.length, towards, torch.log(r + scales.near), fading]
+        if strength is not None:
+            parts += [strength[:, None] * towards, strength[:, None] * fading]
         return torch.cat(parts, 1)
 
     def edges(
@@ -98,11 +104,14 @@ class Networks:
         receiver: Tensor,
         *,
         swapped: bool = False,
+        backwards: bool = False,
     ) -> Tensor:
         """Messages of the edge network ``name`` summed at the receivers.
 
         ``swapped``: the network was trained with the receiver's values in the first columns (the
         published complete graph); ``geometry`` is then of receiver minus sender.
+        ``backwards``: every edge is taken the other way round, so that what is summed at a node is
+        what it sends along its edges instead of what it receives.
         """
         w = self.weights
         matrix, bias = w[f"{name}_1_weight"], w[f"{name}_1_bias"]
@@ -113,6 +122,13 @@ class Networks:
             of_sender, of_receiver = matrix[:, :ds], matrix[:, ds : ds + dr]
         width = self.spec.geometry
         of_geometry = matrix[:, ds + dr : ds + dr + width]
+        if backwards:
+            of_sender, of_receiver = of_receiver, of_sender
+            of_geometry = torch.where(
+                torch.tensor(self.spec.odd_geometry, device=matrix.device),
+                -of_geometry,
+                of_geometry,
+            )
         if self.spec.tells_step:
             bias = bias + self.step * matrix[:, -1]
         return self.edge_sum(
@@ -150,3 +166,7 @@ class Networks:
     def out(self, nodes: Tensor) -> Tensor:
         """The last, linear layer."""
         return linear(nodes, self.weights["out_weight"], self.weights["out_bias"])
+
+    def impulse(self, balance: Tensor) -> Tensor:
+        """Momentum (particle, axis) of messages received minus messages sent (particle, width)."""
+        return linear(balance, self.weights["impulse_weight"])

@@ -27,22 +27,37 @@ class CellValues:
     arrival: Tensor | None = None
 
 
-def between_particles(
-    net: Networks, base: Tensor, position: Tensor, edges: ParticleEdges
-) -> tuple[Tensor, Tensor]:
-    """Node values and summed messages (particle, width), particles in the order given."""
+@dataclass(frozen=True, eq=False)
+class Nodes:
+    """What became of the particles.
+
+    values (particle, node width): None where only pairs act. summed (particle, edge width): messages
+    received. balance (particle, edge width): antisymmetric messages received minus those sent.
+    """
+
+    values: Tensor | None
+    summed: Tensor
+    balance: Tensor | None = None
+
+
+def between_particles(net: Networks, base: Tensor, position: Tensor, edges: ParticleEdges) -> Nodes:
+    """Particles that talk along edges; in the order given."""
     s, r = edges.sender, edges.receiver
     swapped = net.spec.behaviour == "published" and net.spec.join == "complete"
-    difference = pick(position, s) - pick(position, r)
-    geometry = net.geometry(-difference if swapped else difference)
+    if swapped:
+        s_, r_ = r, s
+    else:
+        s_, r_ = s, r
+    geometry = _geometry(net, position, base, s_, position, base, r_)
     summed = net.edges("edge", base, base, geometry, s, r, swapped=swapped)
-    return net.node("node", base, summed), summed
+    balance = _balance(net, base, geometry, s, r, summed)
+    return Nodes(None if net.spec.pairwise else net.node("node", base, summed), summed, balance)
 
 
 def through_cells(
     net: Networks, base: Tensor, position: Tensor, tree: Hierarchy, cells: list[CellValues]
-) -> tuple[Tensor, Tensor]:
-    """Node values and summed messages (particle, width), particles in cell order.
+) -> Nodes:
+    """Particles that talk through cells; in cell order.
 
     Up: particles to their cells, cells to their parents. Down, from the top: cells on a level among
     each other together with their parent, then particles among each other with their cell.
@@ -50,14 +65,16 @@ def through_cells(
     own = torch.arange(tree.particles, device=position.device)
     finest = cells[0]
     arrival = finest.position if finest.arrival is None else finest.arrival
-    geometry = net.geometry(position - pick(arrival, tree.cell))
+    geometry = _geometry(net, position, base, None, arrival, finest.base, tree.cell)
     came = net.edges("up_particle", base, finest.base, geometry, own, tree.cell)
     upward = [torch.cat([finest.base, came], 1)]
     child_of: list[Tensor] = []
     for below, above, level in zip(cells, cells[1:], tree.levels):
         assert level.parent is not None
         child_of.append(torch.arange(level.size, device=position.device))
-        geometry = net.geometry(below.position - pick(above.position, level.parent))
+        geometry = _geometry(
+            net, below.position, below.base, None, above.position, above.base, level.parent
+        )
         came = net.edges("up_cell", upward[-1], above.base, geometry, child_of[-1], level.parent)
         upward.append(torch.cat([above.base, came], 1))
 
@@ -65,20 +82,55 @@ def through_cells(
     for i in reversed(range(len(cells))):
         level, here, vector = tree.levels[i], cells[i], upward[i]
         s, r = level.sender, level.receiver
-        geometry = net.geometry(pick(here.position, s) - pick(here.position, r))
+        geometry = _geometry(net, here.position, here.base, s, here.position, here.base, r)
         summed = net.edges("cell_edge", vector, vector, geometry, s, r)
         if above_vector is not None:
             assert level.parent is not None
-            geometry = net.geometry(pick(cells[i + 1].position, level.parent) - here.position)
+            above = cells[i + 1]
+            geometry = _geometry(
+                net, above.position, above.base, level.parent, here.position, here.base, None
+            )
             summed = summed + net.edges(
                 "down_cell", above_vector, vector, geometry, level.parent, child_of[i]
             )
         above_vector = torch.cat([here.base, net.node("cell_node", vector, summed)], 1)
 
     assert above_vector is not None
-    geometry = net.geometry(pick(finest.position, tree.cell) - position)
+    geometry = _geometry(net, finest.position, finest.base, tree.cell, position, base, None)
     summed = net.edges("down_particle", above_vector, base, geometry, tree.cell, own)
     s, r = tree.sender, tree.receiver
-    geometry = net.geometry(pick(position, s) - pick(position, r))
-    summed = summed + net.edges("edge", base, base, geometry, s, r)
-    return net.node("node", base, summed), summed
+    geometry = _geometry(net, position, base, s, position, base, r)
+    near = net.edges("edge", base, base, geometry, s, r)
+    balance = _balance(net, base, geometry, s, r, near)
+    if balance is None:  # otherwise the near ones act by their impulses alone
+        summed = summed + near
+    return Nodes(net.node("node", base, summed), summed, balance)
+
+
+def _geometry(
+    net: Networks,
+    sender_position: Tensor,
+    sender_base: Tensor,
+    sender: Tensor | None,
+    receiver_position: Tensor,
+    receiver_base: Tensor,
+    receiver: Tensor | None,
+) -> Tensor:
+    """Functions of edges (edge, function); indices None: node e sends (receives) along edge e."""
+
+    def at(values: Tensor, index: Tensor | None) -> Tensor:
+        return values if index is None else pick(values, index)
+
+    strength = None
+    if net.spec.charged and net.spec.inputs == "scaled":
+        strength = at(sender_base[:, 1], sender) * at(receiver_base[:, 1], receiver)
+    return net.geometry(at(sender_position, sender) - at(receiver_position, receiver), strength)
+
+
+def _balance(
+    net: Networks, base: Tensor, geometry: Tensor, s: Tensor, r: Tensor, received: Tensor
+) -> Tensor | None:
+    """Messages received minus messages sent, where they are antisymmetric."""
+    if net.spec.messages != "antisymmetric":
+        return None
+    return received - net.edges("edge", base, base, geometry, s, r, backwards=True)

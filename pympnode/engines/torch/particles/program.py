@@ -87,12 +87,14 @@ class ParticleProgram:
                 "the model and the data differ in dimensions", got=dims, allowed=self.spec.dims
             )
         mass_values = flat(mass)
-        if self.spec.family == "hogn" and bool((mass_values <= 0).any()):
+        divides = self.spec.family == "hogn" or self.spec.messages == "antisymmetric"
+        if divides and bool((mass_values <= 0).any()):
             raise InvalidData(
-                "a Hamiltonian model divides by the mass",
+                "a model of Hamiltonians or of impulses divides by the mass",
                 got="a particle without mass",
                 allowed="masses > 0",
-                fix='use model="hierarchical_deltagn", or leave such particles out',
+                fix='use model="hierarchical_deltagn" with messages="directed", or leave such '
+                "particles out",
             )
         return ParticleBatch(
             flat(position, dims),
@@ -104,8 +106,11 @@ class ParticleProgram:
         )
 
     def graph(self, batch: ParticleBatch, *, averaged_charge: bool = False) -> Graph:
-        """The graph of the positions of a batch. ``averaged_charge``: as the published rollout."""
-        spec = self.spec
+        """The graph of the positions that the networks see (`seen`) of a batch.
+
+        ``averaged_charge``: as the published rollout.
+        """
+        spec, batch = self.spec, self.seen(batch)
         with torch.no_grad():
             position = batch.position.detach()
             if spec.join == "complete":
@@ -135,6 +140,10 @@ class ParticleProgram:
 
     # ---- one step -----------------------------------------------------------------------------
 
+    def seen(self, batch: ParticleBatch) -> ParticleBatch:
+        """A batch as the networks see it: as it is, or half a step on (leapfrog)."""
+        return batch.drifted(0.5 * self.step_length) if self.spec.update == "leapfrog" else batch
+
     def networks(self, weights: dict[str, Tensor], box: Box) -> Networks:
         """The networks with some weights."""
         return Networks(
@@ -154,10 +163,23 @@ class ParticleProgram:
     ) -> tuple[Tensor, Tensor]:
         """(position, velocity) after one step."""
         net = self.networks(weights, batch.box)
+        if self.spec.inputs == "scaled":
+            change = self.velocity_change(weights, batch, graph, training=training)
+            moved = batch.position + (batch.velocity + 0.5 * change) * self.step_length
+            return batch.box.wrap(moved), batch.velocity + change
         if self.spec.family == "hogn":
             x, v, _ = hamiltonian.next_state(net, batch, graph, differentiable=training)
             return (x, v) if training else (x.detach(), v.detach())
         return delta.next_state(net, batch, delta.raw_output(net, batch, graph))
+
+    def velocity_change(
+        self, weights: dict[str, Tensor], batch: ParticleBatch, graph: Graph, *, training: bool
+    ) -> Tensor:
+        """Velocity change (particle, axis) over one step, of models with scaled inputs."""
+        net, seen = self.networks(weights, batch.box), self.seen(batch)
+        if self.spec.family == "hogn":
+            return hamiltonian.velocity_change(net, seen, graph, differentiable=training)
+        return delta.velocity_change(net, seen, delta.raw_output(net, seen, graph))
 
     def error(
         self, weights: dict[str, Tensor], batch: ParticleBatch, target: Target, *, training: bool
@@ -169,8 +191,7 @@ class ParticleProgram:
         """
         graph = self.graph(batch)
         if self.spec.inputs == "scaled":
-            net = self.networks(weights, batch.box)
-            change = delta.velocity_change(net, batch, delta.raw_output(net, batch, graph))
+            change = self.velocity_change(weights, batch, graph, training=training)
             wrong = (change - (target.velocity - batch.velocity)) / self.scales.change
             return (wrong * wrong).mean()
         x, v = self.next_state(weights, batch, graph, training=training)
