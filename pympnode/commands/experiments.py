@@ -83,7 +83,7 @@ def show_command(
     from ..experiments.budget import Budget
     from ..experiments.cells import runs_of, total
 
-    found = experiments.experiment(name).with_settings(o.pairs(settings, "set"))
+    found = experiments.experiment(name, o.pairs(settings, "set"))
     length = Budget.of(budget)
     runs = runs_of(found, length, seeds)
     if as_json:

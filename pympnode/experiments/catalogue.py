@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +23,21 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in PUBLISHED.glob("*.toml")))
 
 
-def experiment(name: str | os.PathLike[str]) -> Experiment:
+def experiment(
+    name: str | os.PathLike[str], settings: Mapping[str, Any] | None = None
+) -> Experiment:
     """The experiment of that name, or in a TOML file of your own.
 
-    Every keyword of its rows is checked without training anything. Raises `UnknownName`,
-    `InvalidOption`, `MissingFile`, `FileDamaged`: got, allowed, fix.
+    ``settings`` sets "train.NAME" or "data.NAME" for all rows. Every keyword is checked without
+    training anything. Raises `UnknownName`, `InvalidOption`, `MissingFile`, `FileDamaged`: got,
+    allowed, fix.
 
     >>> [row.name for row in experiment("nbody_levels").rows]
     ['levels 2', 'levels 3', 'levels 4', 'levels 5']
     """
     from .validity import check
 
-    found = described(name)
+    found = described(name).with_settings(settings or {})
     check(found)
     return found
 

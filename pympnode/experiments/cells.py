@@ -114,7 +114,7 @@ def total(experiment: Experiment, budget: Budget, seeds: int) -> str:
         {name: training.train[name] for name in LENGTHS if name in training.train} != usual
         for training, _ in runs
     )
-    text = f"{len(runs)} runs, {budget.in_words(len(runs) - own)} of training"
+    text = f"{len(runs)} run{'s' * (len(runs) > 1)}, {budget.in_words(len(runs) - own)} of training"
     return text + (f", and what {own} of them say themselves" if own else "")
 
 

@@ -154,7 +154,7 @@ def from_mapping(name: str, values: Mapping[str, Any]) -> Experiment:
         beside=tuple(values.get("beside", ())),
         start_data=None if start is None else {**data, **start.get("data", {})},
         start_train=None if start is None else {**train, **start.get("train", {})},
-        published=_published(where, values, rows, tests),
+        published=_published(values, rows, tests),
     )
 
 
@@ -203,14 +203,11 @@ def _rows(
 
 
 def _published(
-    where: str, values: Mapping[str, Any], rows: tuple[Row, ...], tests: tuple[Test, ...]
+    values: Mapping[str, Any], rows: tuple[Row, ...], tests: tuple[Test, ...]
 ) -> dict[tuple[str, str], dict[str, Any]]:
+    """Their names are checked after the keywords: a mistake in those makes other row names."""
     out = {}
     for given in values.get("published", []):
         row, test = str(given.get("row", rows[0].name)), str(given.get("test", tests[0].name))
-        check_names(f"row of [[published]] of {where}", [row], [r.name for r in rows])
-        check_names(f"test of [[published]] of {where}", [test], [t.name for t in tests])
-        columns = {k: v for k, v in given.items() if k not in ("row", "test")}
-        check_names(f"column of [[published]] of {where}", columns, values["columns"])
-        out[row, test] = columns
+        out[row, test] = {k: v for k, v in given.items() if k not in ("row", "test")}
     return out

@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from .budget import Budget
+from .catalogue import described
 from .catalogue import experiment as experiment_of
 from .cells import cell, read
 from .columns import RUN, title
@@ -33,10 +34,9 @@ def results(
     """
     from .running import folder_of, last_call
 
-    found = experiment_of(name)
-    folder = folder_of(found, out)
+    folder = folder_of(described(name), out)
     call = last_call(folder)
-    found = found.with_settings(call["settings"])
+    found = experiment_of(name, call["settings"])
     return collected(found, Budget.of(call["budget"]), call["seeds"], folder)
 
 

@@ -63,12 +63,12 @@ def run(
 
     if not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < 1:
         raise InvalidOption("an experiment runs at least one seed", got=seeds, allowed=">= 1")
-    found = experiment_of(name).with_settings(settings or {})
+    found = experiment_of(name, settings)
     length = Budget.of(budget)
     folder = folder_of(found, out)
     tell = report or logger.info
     todo = list(cells(found, length, seeds))
-    tell(f"{len(todo)} cells; {total(found, length, seeds)}")
+    tell(f"{len(todo)} cell{'s' * (len(todo) > 1)}; {total(found, length, seeds)}")
     _note_call(folder, name, budget, seeds, settings)
     other = of_other_settings(todo, folder)
     if other:
@@ -126,11 +126,12 @@ def _finished(
 ) -> dict[str, Any]:
     """The numbers of a cell: trained, or gone on with, and judged; or why there are none."""
     try:
-        results: list[Any] = []
-        for training in cell.trainings:
-            results.append(_trained(training, cell.seed, out, datasets, device, progress))
-        result = results[-1]
+        with noted() as told:
+            for training in cell.trainings:
+                result = _trained(training, cell.seed, out, datasets, device, progress)
         found = judged(result.model, cell.tests, datasets)
+        if told:
+            found["outside"]["training"] = list(dict.fromkeys(told))
     except RunLocked:
         raise
     except (ValueError, MemoryError, RuntimeError, ArithmeticError, OSError) as error:
@@ -166,12 +167,11 @@ def _trained(
     words: dict[str, Any] = dict(
         data=data, seed=seed, device=device, progress=progress, run=training.folder(out, seed)
     )
-    with noted():
-        if training.start is None:
-            result = _api.train(**training.train, **words)
-        else:
-            start = _api.load(training.start.folder(out, seed) / "model.nc")
-            result = _api.finetune(start, **training.train, **words)
+    if training.start is None:
+        result = _api.train(**training.train, **words)
+    else:
+        start = _api.load(training.start.folder(out, seed) / "model.nc")
+        result = _api.finetune(start, **training.train, **words)
     if result.status == "interrupted":  # in a notebook, where training hands back what it has
         raise KeyboardInterrupt
     return result

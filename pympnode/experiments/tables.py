@@ -14,6 +14,7 @@ import xarray as xr
 
 from .. import storage
 from .budget import Budget
+from .catalogue import described
 from .catalogue import experiment as experiment_of
 from .columns import RUN, plain, title
 from .description import Experiment
@@ -29,10 +30,9 @@ def table(name: str | os.PathLike[str], *, out: str | os.PathLike[str] | None = 
     """
     from .running import folder_of, last_call
 
-    found = experiment_of(name)
-    folder = folder_of(found, out)
+    folder = folder_of(described(name), out)
     call = last_call(folder)
-    found = found.with_settings(call["settings"])
+    found = experiment_of(name, call["settings"])
     ds = write_results(found, Budget.of(call["budget"]), call["seeds"], folder)
     return markdown(found, ds)
 
@@ -55,7 +55,7 @@ def markdown(experiment: Experiment, ds: xr.Dataset) -> str:
     seeds = ds.sizes["seed"]
     parts.append(
         f"Each run trained for {ds.attrs['budget']}; {seeds} seed{'s' * (seeds > 1)}, mean ± standard "
-        f"deviation over those that ended. {_made_with(ds)}"
+        f"deviation. {_made_with(ds)}"
     )
     lines = list(_lines(experiment, ds))
     parts.append("\n".join(lines))
@@ -83,8 +83,8 @@ def _lines(experiment: Experiment, ds: xr.Dataset) -> Iterator[str]:
                 cells.append(number(_values(ds, column, row, test, "model")))
                 if column in printed:
                     cells.append(str(published.get(column, "")))
-            ended = int((ds["status"].sel(row=row) != "missing").sum())
-            yield "| " + " | ".join([*cells, f"{ended} of {ds.sizes['seed']}"]) + " |"
+            done = int(ds["status"].sel(row=row).isin(["completed", "diverged"]).sum())
+            yield "| " + " | ".join([*cells, f"{done} of {ds.sizes['seed']}"]) + " |"
             for predictor in experiment.beside:
                 line = [predictor.replace("_", " "), *([test] * several)]
                 for column in experiment.columns:
@@ -100,6 +100,7 @@ def _lines(experiment: Experiment, ds: xr.Dataset) -> Iterator[str]:
 
 
 def _values(ds: xr.Dataset, column: str, row: str, test: str, predictor: str) -> Any:
+    """A number a seed, of the seeds that have numbers at all."""
     if column not in ds:
         return np.array([])
     one = ds[column].sel(row=row)
@@ -107,11 +108,18 @@ def _values(ds: xr.Dataset, column: str, row: str, test: str, predictor: str) ->
         if predictor not in ds["predictor"].values:
             return np.array([])
         one = one.sel(test=test, predictor=predictor)
-    return one.values[~np.isnan(one.values)]
+    return one.values[ds["status"].sel(row=row).isin(["completed", "diverged"]).values]
 
 
 def number(values: Any) -> str:
-    """Mean ± standard deviation of the values, the mean alone of one, "" of none."""
+    """Mean ± standard deviation of the values, the mean alone of one, "" of none.
+
+    A seed without a number (all of its trajectories overflowed) is left out, and the count says so.
+    """
+    good = values[~np.isnan(values)]
+    if 0 < len(good) < len(values):
+        return f"{number(good)} ({len(good)} of {len(values)})"
+    values = good
     if not len(values):
         return ""
     with np.errstate(invalid="ignore"):

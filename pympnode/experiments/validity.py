@@ -49,6 +49,11 @@ def check(experiment: Experiment) -> None:
         _check_train(f"{part} of {where}", data, train, body)
         for test in experiment.tests:
             _check_data(f"test {test.name!r} of {where}", {**data, **test.data}, body)
+    for (row, test_name), columns in experiment.published.items():
+        part = f"[[published]] of {where}"
+        check_names(f"row of {part}", [row], [r.name for r in experiment.rows])
+        check_names(f"test of {part}", [test_name], [t.name for t in experiment.tests])
+        check_names(f"column of {part}", columns, experiment.columns)
 
 
 def _system(data: Mapping[str, Any], name: str) -> str:
