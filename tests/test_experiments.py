@@ -512,6 +512,19 @@ def test_names_are_completed() -> None:
     assert [item.value for item in found] == ["nbody_levels"]
 
 
+def test_the_how_to_names_every_experiment() -> None:
+    page = Path(__file__).parent.parent / "docs" / "howto" / "experiments.md"
+    text = page.read_text(encoding="utf-8")
+    assert [name for name in experiments.names() if f"`{name}`" not in text] == []
+
+
+def test_the_file_that_the_how_to_shows_is_valid(tmp_path: Path) -> None:
+    page = Path(__file__).parent.parent / "docs" / "howto" / "experiments.md"
+    shown = page.read_text(encoding="utf-8").split("```toml\n")[1].split("```")[0]
+    (tmp_path / "shown.toml").write_text(shown, encoding="utf-8")
+    assert len(experiments.experiment(tmp_path / "shown.toml").rows) == 2
+
+
 def test_a_shipped_file_holds_values_alone() -> None:
     for path in catalogue.PUBLISHED.glob("*.toml"):
         values = tomllib.loads(path.read_text(encoding="utf-8"))
