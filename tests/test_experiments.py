@@ -201,6 +201,7 @@ def test_rows_are_crossed_with_the_grid() -> None:
     found = experiments.experiment("lorenz_finetune")
     names = [row.name for row in found.rows]
     assert names[:3] == ["as it is", "fine-tuned, trajectories 50", "fine-tuned, trajectories 100"]
+    assert "rows         as it is, fine-tuned" in repr(found)
     assert found.row("scratch, trajectories 500").data["trajectories"] == 500
     runs = cells.runs_of(found, budget.Budget.of("1m"), 2)
     assert len(runs) == 2 * (1 + 3 + 3)  # the start once a seed
@@ -444,6 +445,8 @@ def test_a_number_says_how_many_seeds_have_one() -> None:
     assert tables.number(np.array([1.0, 3.0])) == "2 ± 1"
     assert tables.number(np.array([1.0, np.nan, 3.0])) == "2 ± 1 (2 of 3)"
     assert tables.number(np.array([1.0, np.inf])) == "inf"
+    assert tables.number(np.array([1234.0])) == "1,234"
+    assert tables.number(np.array([500.0, 900.0])) == "700 ± 283"
 
 
 def test_numbers_that_are_not_finite_survive_their_file(tmp_path: Path) -> None:

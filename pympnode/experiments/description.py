@@ -43,7 +43,7 @@ class Test:
     data: Mapping[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Experiment:
     """A published table or figure: what is trained, what it is judged on, what stands beside it.
 
@@ -71,10 +71,12 @@ class Experiment:
     start_train: Mapping[str, Any] | None = None
     published: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
 
-    @property
-    def has_start(self) -> bool:
-        """Whether there is a model that rows go on from."""
-        return self.start_data is not None
+    def __repr__(self) -> str:
+        rows = ", ".join(row.name for row in self.rows)
+        tests = ", ".join(test.name for test in self.tests)
+        lines = {"Experiment": f"{self.name}: {self.title}", "source": self.source}
+        lines |= {"rows": rows, "tests": tests, "columns": ", ".join(self.columns)}
+        return "\n".join(f"{name:<12} {text}" for name, text in lines.items())
 
     def row(self, name: str) -> Row:
         """The row of that name."""

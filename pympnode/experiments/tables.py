@@ -54,8 +54,9 @@ def markdown(experiment: Experiment, ds: xr.Dataset) -> str:
         parts.append(experiment.note)
     seeds = ds.sizes["seed"]
     parts.append(
-        f"Each run trained for {ds.attrs['budget']}; {seeds} seed{'s' * (seeds > 1)}, mean ± standard "
-        f"deviation. {_made_with(ds)}"
+        f"Each run had a budget of {ds.attrs['budget']}; "
+        + (f"{seeds} seeds, mean ± standard deviation. " if seeds > 1 else "1 seed. ")
+        + _made_with(ds)
     )
     lines = list(_lines(experiment, ds))
     parts.append("\n".join(lines))
@@ -125,14 +126,23 @@ def number(values: Any) -> str:
     with np.errstate(invalid="ignore"):
         mean = float(np.mean(values))
     if len(values) < 2 or not math.isfinite(mean):
-        return f"{mean:.3g}"
+        return _short(mean, 3)
     spread = float(np.std(values, ddof=1))
-    return f"{mean:.3g} ± {spread:.1g}" if spread else f"{mean:.3g}"
+    return f"{_short(mean, 3)} ± {_short(spread, 1)}" if spread else _short(mean, 3)
+
+
+def _short(value: float, digits: int) -> str:
+    """So many digits; all of a large number, which is a count."""
+    text = f"{value:.{digits}g}"
+    return f"{value:,.0f}" if "e+" in text else text
 
 
 def _made_with(ds: xr.Dataset) -> str:
     facts = json.loads(ds.attrs["made_with"])
-    return ", ".join(f"{name} {' and '.join(map(str, facts[name]))}" for name in facts) + "."
+    if not facts:
+        return "Nothing is finished yet."
+    words = (f"{name} {' and '.join(map(str, facts[name]))}" for name in facts)
+    return f"Made with {', '.join(words)}."
 
 
 def _troubles(ds: xr.Dataset) -> Iterator[str]:
