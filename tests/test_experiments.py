@@ -309,18 +309,30 @@ def test_interrupted_between_cells_it_goes_on(
     xr.testing.assert_identical(numbers(whole), numbers(ds))
 
 
+@pytest.mark.parametrize(
+    ("values", "length", "stops_at"),
+    [
+        # In the start, and in the run that goes on from it.
+        pytest.param(NETWORK, "12 updates", (3, 17), id="networks"),
+        pytest.param(PARTICLES, "20 updates", (2,), id="particles"),
+    ],
+)
 def test_interrupted_within_a_cell_it_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    values: dict[str, Any],
+    length: str,
+    stops_at: tuple[int, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    path = written(tmp_path, NETWORK)
-    words: dict[str, Any] = dict(budget="12 updates", **QUICK)
+    path = written(tmp_path, values)
+    words: dict[str, Any] = dict(budget=length, **QUICK)
     whole = experiments.run(path, out=tmp_path / "whole", **words)
     close, closed = Trainer._close_epoch, []
 
     def close_and_stop(self: Trainer, *given: Any) -> None:
         close(self, *given)
         closed.append(1)
-        if len(closed) in (3, 17):  # in the start, and in the run that goes on from it
+        if len(closed) in stops_at:
             self.interrupt()
 
     monkeypatch.setattr(Trainer, "_close_epoch", close_and_stop)
@@ -331,7 +343,7 @@ def test_interrupted_within_a_cell_it_goes_on(
             break
         except KeyboardInterrupt:
             stops += 1
-    assert stops == 2
+    assert stops == len(stops_at)
     xr.testing.assert_identical(numbers(broken), numbers(whole))
 
 
