@@ -43,6 +43,7 @@ _ROOMS = (
     "particle_schema",
     "errors",
     "evaluation",
+    "experiments",
 )
 
 __all__ = [*_HOME, *_ROOMS, "__version__"]

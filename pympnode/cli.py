@@ -24,6 +24,10 @@ COMMANDS = {
     "evaluate": ("commands.prediction:evaluate", "Errors of a model, beside simple baselines."),
     "rollout": ("commands.prediction:rollout", "Predict with a model."),
     "plot": ("commands.pictures:plot", "Draw a picture of data, predictions or training."),
+    "experiment": (
+        "commands.experiments:experiment",
+        "Published tables and figures: list, show, run, table.",
+    ),
     "systems": ("commands.facts:systems", "List the systems, or show one."),
     "info": ("commands.facts:info", "Say what a file is and holds."),
     "doctor": ("commands.facts:doctor", "Check what pympnode needs on this computer."),

@@ -33,7 +33,7 @@ MODULES = sorted(
     for path in (ROOT / "pympnode").rglob("*.py")
     if re.search(r"^\s*>>> ", path.read_text(encoding="utf-8"), re.MULTILINE)
 )
-ROOMS = ("graphs", "systems", "data", "plotting")
+ROOMS = ("graphs", "systems", "data", "plotting", "experiments")
 
 
 def page_id(page: Path) -> str:

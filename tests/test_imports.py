@@ -25,8 +25,8 @@ FLOORS: list[tuple[str, ...]] = [
     ("model", "model_file", "particle_model", "display", "rollout_start"),
     ("evaluation", "preparation", "simulation", "own_data", "learned_field", "mixed"),
     ("result", "fitting", "particle_fitting"),
-    ("experiments",),
     ("_api",),
+    ("experiments",),
     ("plotting",),
     ("doctor", "commands", "cli"),
 ]

@@ -9,7 +9,7 @@ import pytest
 
 import pympnode
 
-ROOMS = ("graphs", "systems", "data", "plotting")
+ROOMS = ("graphs", "systems", "data", "plotting", "experiments")
 
 
 @pytest.mark.parametrize("room", ROOMS)

@@ -1,0 +1,173 @@
+"""Cells: one row at one seed, with everything that decides its numbers, and the file that keeps them.
+
+A cell's file is named after a fingerprint of its settings. Numbers that were made with other
+settings lie beside it under another name and are never taken for it. A training run has a
+fingerprint of its own, without the tests: another test set judges the same run again, and rows that
+train alike share one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import FileDamaged
+from ..storage import write_bytes
+from .budget import LENGTHS, Budget
+from .columns import plain
+from .description import Experiment, Row
+
+TEST_SEED = 1_000_003  # far from the seeds people type: nothing is judged on what it was trained on
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training run: ``data`` of `simulate`, ``train`` of `train`; ``start``, the run it goes on from."""
+
+    data: Mapping[str, Any]
+    train: Mapping[str, Any]
+    start: Training | None = None
+
+    def settings(self) -> dict[str, Any]:
+        """Plain values that decide the run, but for its seed."""
+        start = None if self.start is None else self.start.settings()
+        return {"data": dict(self.data), "train": dict(self.train), "start": start}
+
+    def folder(self, out: Path, seed: int) -> Path:
+        """Where the run keeps its checkpoints and its model."""
+        name = f"{self.data['system']}-{self.train.get('model', 'model')}"
+        return out / "runs" / f"{name}-{fingerprint(self.settings())}" / f"seed-{seed}"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row at one seed. ``training`` is None for a start model that is judged as it is."""
+
+    experiment: str
+    row: str
+    seed: int
+    training: Training | None
+    start: Training | None
+    tests: Mapping[str, Mapping[str, Any]]
+
+    def settings(self) -> dict[str, Any]:
+        """Plain values that decide the numbers of the row, whatever the seed."""
+        of = self.training or self.start
+        assert of is not None
+        tests = {name: dict(data) for name, data in self.tests.items()}
+        return {**of.settings(), "unchanged": self.training is None, "tests": tests}
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the settings."""
+        return fingerprint(self.settings())
+
+    def path(self, out: Path) -> Path:
+        """The file that keeps the numbers."""
+        return out / "cells" / f"{slug(self.row)}-{self.fingerprint}" / f"seed-{self.seed}.json"
+
+    @property
+    def trainings(self) -> tuple[Training, ...]:
+        """The runs that the cell needs, in order."""
+        return tuple(t for t in (self.start, self.training) if t is not None)
+
+
+def cells(experiment: Experiment, budget: Budget, seeds: int) -> Iterator[Cell]:
+    """All cells, seed by seed, so that a run that is stopped early has every row."""
+    for seed in range(seeds):
+        for row in experiment.rows:
+            yield cell(experiment, row, budget, seed)
+
+
+def cell(experiment: Experiment, row: Row, budget: Budget, seed: int) -> Cell:
+    """The cell of a row at a seed."""
+    start = None
+    if row.start:
+        assert experiment.start_data is not None and experiment.start_train is not None
+        start = Training(experiment.start_data, budget.applied(experiment.start_train))
+    training = None
+    if row.start != "unchanged":
+        training = Training(row.data, budget.applied(row.train), start)
+    tests = {test.name: {**row.data, "seed": TEST_SEED, **test.data} for test in experiment.tests}
+    return Cell(experiment.name, row.name, seed, training, start, tests)
+
+
+def runs_of(experiment: Experiment, budget: Budget, seeds: int) -> list[tuple[Training, int]]:
+    """The training runs that all cells need, each once, with its seed."""
+    found = {}
+    for each in cells(experiment, budget, seeds):
+        for training in each.trainings:
+            found[fingerprint(training.settings()), each.seed] = (training, each.seed)
+    return list(found.values())
+
+
+def total(experiment: Experiment, budget: Budget, seeds: int) -> str:
+    """How many runs an experiment is, and how long they train together, in words."""
+    runs = runs_of(experiment, budget, seeds)
+    usual = {budget.keyword: budget.value}
+    own = sum(
+        {name: training.train[name] for name in LENGTHS if name in training.train} != usual
+        for training, _ in runs
+    )
+    text = f"{len(runs)} run{'s' * (len(runs) > 1)}, {budget.in_words(len(runs) - own)} of training"
+    return text + (f", and what {own} of them say themselves" if own else "")
+
+
+def fingerprint(settings: Mapping[str, Any]) -> str:
+    """A short name for settings: equal for equal values in any order."""
+    text = json.dumps(settings, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def slug(text: str) -> str:
+    """``text`` as part of a file name."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "row"
+
+
+def write(cell: Cell, out: Path, numbers: Mapping[str, Any]) -> None:
+    """Keep the numbers of a finished cell, in one step."""
+    whole = {
+        "experiment": cell.experiment,
+        "row": cell.row,
+        "seed": cell.seed,
+        "fingerprint": cell.fingerprint,
+        "settings": cell.settings(),
+        **numbers,
+    }
+    text = json.dumps(plain(whole), indent=1, allow_nan=False, default=str)
+    write_bytes(cell.path(out), text.encode() + b"\n")
+
+
+def read(cell: Cell, out: Path) -> dict[str, Any] | None:
+    """The numbers of a cell, None where it is not finished. Raises `FileDamaged`."""
+    path = cell.path(out)
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise FileDamaged(
+            f"{str(path)!r} cannot be read",
+            got=str(error),
+            allowed="the file that the run wrote",
+            fix="remove it: the run is still there and will be judged again",
+        ) from error
+    if not isinstance(values, dict) or values.get("fingerprint") != cell.fingerprint:
+        raise FileDamaged(
+            f"{str(path)!r} is not about the settings that its name says",
+            got=values.get("fingerprint") if isinstance(values, dict) else type(values).__name__,
+            allowed=cell.fingerprint,
+            fix="remove it: the run is still there and will be judged again",
+        )
+    return values
+
+
+def of_other_settings(current: list[Cell], out: Path) -> int:
+    """How many finished cells in ``out`` were made with settings other than the present ones."""
+    wanted = {cell.path(out).parent.name for cell in current}
+    return sum(path.parent.name not in wanted for path in (out / "cells").glob("*/seed-*.json"))

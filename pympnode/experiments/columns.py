@@ -1,0 +1,137 @@
+"""Columns: the numbers that a table can show, for particles and for networks.
+
+Of a run: ``updates``, ``epochs``, ``seconds`` (of training), ``weights``, ``best_loss`` and
+``best_epoch`` (by validation), ``loss_epochs`` (the lowest validation loss times the epoch that
+reached it, as in Table 2 of the MP-NODE paper), ``forward_ms`` (milliseconds for one predicted time
+step of one state, its graph included).
+
+Of a rollout of networks: ``loss``, ``rmse_z``, ``rmse`` (root of the mean of squares over features,
+physical units), ``valid_time`` (median over trajectories), ``not_finite``, ``observable_NAME``. Of
+particles: the scalars of `pympnode.evaluation.particles.particle_errors` with the number of steps
+behind them, such as ``rmse_published_20``, ``energy_error_200``, ``energy_error_per_particle_200``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ..errors import UnknownName, unknown_name
+
+RUN = (
+    "updates", "epochs", "seconds", "weights", "best_loss", "best_epoch", "loss_epochs", "forward_ms",
+)  # fmt: skip
+NETWORK = ("loss", "rmse_z", "rmse", "valid_time", "not_finite")
+PARTICLE = (
+    "rmse_published",
+    "rmse_state",
+    "rmse_position",
+    "rmse_velocity",
+    "energy_error",
+    "energy_error_per_particle",
+    "momentum_error",
+    "not_finite",
+)
+BESIDE = {
+    "node": ("persistence", "uncoupled"),
+    "particle": ("free_flight", "constant_acceleration"),
+}
+TIMES = ("seconds", "forward_ms")  # what a clock says: another number at every run
+
+TITLES = {
+    "rmse_published": "RMSE",
+    "energy_error": "energy",
+    "energy_error_per_particle": "energy a particle",
+    "momentum_error": "momentum",
+    "not_finite": "not finite",
+    "rmse_z": "RMSE (z)",
+    "rmse": "RMSE",
+    "valid_time": "valid time",
+    "loss_epochs": "loss x epochs",
+    "best_epoch": "best epoch",
+    "best_loss": "validation loss",
+    "forward_ms": "ms a step",
+    "seconds": "seconds",
+}
+
+
+def check_columns(columns: Iterable[str], body: str) -> None:
+    """Raise `UnknownName` for a column that a half ("node" or "particle") does not have."""
+    for column in columns:
+        if column in RUN:
+            continue
+        if body == "node":
+            if column in NETWORK or column.startswith("observable_"):
+                continue
+            raise unknown_name("column of networks", column, (*RUN, *NETWORK, "observable_NAME"))
+        stem, steps = split(column)
+        if stem in PARTICLE and steps is not None:
+            continue
+        close = difflib.get_close_matches(stem, PARTICLE, n=1, cutoff=0.5)
+        found = unknown_name(
+            "column of particles", column, (*RUN, *(f"{p}_STEPS" for p in PARTICLE))
+        )
+        fix = f"did you mean {close[0]}_{steps or 20}?" if close else found.fix
+        raise UnknownName(found.message, got=found.got, allowed=found.allowed, fix=fix)
+
+
+def split(column: str) -> tuple[str, int | None]:
+    """("rmse_published", 20) of "rmse_published_20"; (column, None) where no number stands."""
+    match = re.fullmatch(r"(.+)_(\d+)", column)
+    return (match[1], int(match[2])) if match else (column, None)
+
+
+def title(column: str) -> str:
+    """What stands over a column."""
+    if column.startswith("observable_"):
+        return column.removeprefix("observable_").replace("_", " ")
+    stem, steps = split(column)
+    text = TITLES.get(stem, stem.replace("_", " "))
+    return text if steps is None else f"{text}, {steps} steps"
+
+
+def scores(evaluation: Any) -> dict[str, dict[str, float]]:
+    """Numbers by predictor and column, of what `pympnode.evaluate` returned for either half."""
+    out: dict[str, dict[str, float]] = {}
+    for predictor in (str(p) for p in evaluation["predictor"].values):
+        one = evaluation.sel(predictor=predictor)
+        out[predictor] = _of_particles(one) if "horizon" in one.dims else _of_networks(one)
+    return out
+
+
+def _of_particles(one: Any) -> dict[str, float]:
+    return {
+        f"{name}_{int(steps)}": float(one[name].sel(horizon=steps))
+        for name in PARTICLE
+        for steps in one["horizon"].values
+    }
+
+
+def _of_networks(one: Any) -> dict[str, float]:
+    import numpy as np
+
+    found = {
+        "loss": float(one["loss"]),
+        "rmse_z": float(one["rmse_z"]),
+        "rmse": float(np.sqrt(np.mean(np.square(one["rmse"].values)))),
+        "valid_time": float(np.median(one["valid_time"].values)),
+        "not_finite": float(one["not_finite"]),
+    }
+    if "observable_rmse" in one:
+        for name, value in zip(one["observable"].values, one["observable_rmse"].values):
+            found[f"observable_{name}"] = float(value)
+    return found
+
+
+def plain(value: Any) -> Any:
+    """Numbers for JSON, which has neither infinity nor NaN: those as text that `float` reads."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value

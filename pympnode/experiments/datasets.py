@@ -1,0 +1,54 @@
+"""Datasets of an experiment: simulated once, kept in its folder, and read from there afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from .. import _api, storage
+from ..errors import FileDamaged
+from ..systems.registry import get
+from .cells import fingerprint
+from .validity import keyword
+
+_LARGE = 500  # particles from which a trajectory takes seconds: written in parts, and continued
+
+
+class Datasets:
+    """The datasets in a folder, by the keywords of `pympnode.simulate`.
+
+    Data of one set of keywords are the same for all rows and seeds: what differs between seeds is
+    the model and the order of its batches, as in the published tables.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._held: dict[str, xr.Dataset] = {}
+
+    def get(self, data: Mapping[str, Any]) -> xr.Dataset:
+        """The dataset of these keywords. Raises what `pympnode.simulate` raises."""
+        name = f"{data['system']}-{fingerprint(data)}"
+        if name not in self._held:
+            # One in memory for training and one for judging are enough.
+            while len(self._held) > 1:
+                self._held.pop(next(iter(self._held)))
+            self._held[name] = self._made(name, data)
+        return self._held[name]
+
+    def _made(self, name: str, data: Mapping[str, Any]) -> xr.Dataset:
+        words = {key: keyword(value) for key, value in data.items()}
+        system = words.pop("system")
+        if get(system).body == "particle" and words.get("particles", 100) >= _LARGE:
+            return _api.simulate(system, **words, path=self.folder / name)
+        path = self.folder / f"{name}.nc"
+        if path.exists():
+            try:
+                return storage.read_netcdf(path, checksums=True)
+            except FileDamaged:
+                path.unlink()  # it is made again, from its seed, with the same numbers
+        ds = _api.simulate(system, **words)
+        storage.write_netcdf(ds, path, checksums=True)
+        return ds

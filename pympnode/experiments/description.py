@@ -1,0 +1,215 @@
+"""Experiment: what a TOML file says, as frozen values. Its keys are checked here, keywords elsewhere."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ..config import check_names
+from ..errors import InvalidOption, unknown_name
+
+KEYS = (
+    "title", "source", "note", "columns", "beside",
+    "data", "train", "start", "grid", "row", "test", "published",
+)  # fmt: skip
+STARTS = ("finetune", "unchanged")
+TABLES = ("data", "train")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the table: ``data`` and ``train`` are whole, those of the experiment included.
+
+    ``start``: "" trains from fresh weights, "finetune" goes on from the experiment's start model,
+    "unchanged" takes the start model as it is.
+    """
+
+    name: str
+    data: Mapping[str, Any]
+    train: Mapping[str, Any]
+    start: str = ""
+
+
+@dataclass(frozen=True)
+class Test:
+    """Data that models are judged on: ``data`` stands over that of the row."""
+
+    __test__ = False  # to pytest the name says something else
+
+    name: str
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, repr=False)
+class Experiment:
+    """A published table or figure: what is trained, what it is judged on, what stands beside it.
+
+    Main attributes:
+        name, title, source, note: what it is and where it is from.
+        data, train: keywords of `pympnode.simulate` and `pympnode.train` for every row.
+        start_data, start_train: the same for a model that rows go on from; None where there is none.
+        rows, tests: what is trained, and on which data the models are judged.
+        columns: what the table shows, see `pympnode.experiments.columns`.
+        beside: predictors that stand beside the models, such as "free_flight".
+        published: (row, test) -> column -> the number as printed.
+    """
+
+    name: str
+    title: str
+    source: str
+    note: str
+    data: Mapping[str, Any]
+    train: Mapping[str, Any]
+    rows: tuple[Row, ...]
+    tests: tuple[Test, ...]
+    columns: tuple[str, ...]
+    beside: tuple[str, ...] = ()
+    start_data: Mapping[str, Any] | None = None
+    start_train: Mapping[str, Any] | None = None
+    published: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        rows = ", ".join(row.name for row in self.rows)
+        tests = ", ".join(test.name for test in self.tests)
+        lines = {"Experiment": f"{self.name}: {self.title}", "source": self.source}
+        lines |= {"rows": rows, "tests": tests, "columns": ", ".join(self.columns)}
+        return "\n".join(f"{name:<12} {text}" for name, text in lines.items())
+
+    def row(self, name: str) -> Row:
+        """The row of that name."""
+        return {row.name: row for row in self.rows}[name]
+
+    def with_settings(self, settings: Mapping[str, Any]) -> Experiment:
+        """A copy with ``"train.NAME"`` and ``"data.NAME"`` set for every row and for the start.
+
+        A row that says something else about NAME itself is overruled too. Raises `UnknownName`.
+        """
+        given: dict[str, dict[str, Any]] = {table: {} for table in TABLES}
+        for key, value in settings.items():
+            table, dot, name = key.partition(".")
+            if not dot or table not in TABLES:
+                fix = f"did you mean 'train.{key}' or 'data.{key}'?" if not dot else None
+                raise unknown_name("setting", key, [f"{t}.NAME" for t in TABLES], fix)
+            given[table][name] = value
+        data, train = given["data"], given["train"]
+        return replace(
+            self,
+            data={**self.data, **data},
+            train={**self.train, **train},
+            rows=tuple(
+                replace(row, data={**row.data, **data}, train={**row.train, **train})
+                for row in self.rows
+            ),
+            start_data=None if self.start_data is None else {**self.start_data, **data},
+            start_train=None if self.start_train is None else {**self.start_train, **train},
+        )
+
+
+def from_mapping(name: str, values: Mapping[str, Any]) -> Experiment:
+    """The experiment in the values of a TOML file. Raises `UnknownName` and `InvalidOption`."""
+    where = f"experiment {name!r}"
+    check_names(f"key of {where}", values, KEYS)
+    for key in ("title", "source", "columns", "data", "test"):
+        if key not in values:
+            raise InvalidOption(
+                f"{where} lacks {key!r}", got=", ".join(values), allowed="all of title, source, "
+                "columns, [data] and [[test]]", fix=f"add {key}",
+            )  # fmt: skip
+    for key in ("row", "test", "published"):
+        if not isinstance(values.get(key, []), list):
+            raise InvalidOption(
+                f"{key} of {where} comes in double brackets", got=f"[{key}]", allowed=f"[[{key}]]"
+            )
+    start = values.get("start")
+    if start is not None:
+        check_names(f"key of [start] of {where}", start, TABLES)
+    data, train = dict(values["data"]), dict(values.get("train", {}))
+    tests = tuple(_test(where, each) for each in values["test"])
+    rows = tuple(_rows(where, values, data, train))
+    for what, names in (("rows", [r.name for r in rows]), ("tests", [t.name for t in tests])):
+        twice = sorted({n for n in names if names.count(n) > 1})
+        if twice or not names:
+            raise InvalidOption(
+                f"the {what} of {where} need names of their own", got=twice or "none of them"
+            )
+    for row in rows:
+        if row.start and start is None:
+            raise InvalidOption(
+                f"row {row.name!r} of {where} goes on from a model that is not there",
+                got=f"start = {row.start!r}",
+                allowed="a table [start] with start.data and start.train",
+                fix="add [start], or leave start out of the row",
+            )
+    return Experiment(
+        name=name,
+        title=str(values["title"]),
+        source=str(values["source"]),
+        note=" ".join(str(values.get("note", "")).split()),
+        data=data,
+        train=train,
+        rows=rows,
+        tests=tests,
+        columns=tuple(values["columns"]),
+        beside=tuple(values.get("beside", ())),
+        start_data=None if start is None else {**data, **start.get("data", {})},
+        start_train=None if start is None else {**train, **start.get("train", {})},
+        published=_published(values, rows, tests),
+    )
+
+
+def _test(where: str, given: Mapping[str, Any]) -> Test:
+    if "name" not in given:
+        raise InvalidOption(f"a test of {where} lacks a name", got=json.dumps(given, default=str))
+    return Test(str(given["name"]), {k: v for k, v in given.items() if k != "name"})
+
+
+def _rows(
+    where: str, values: Mapping[str, Any], data: dict[str, Any], train: dict[str, Any]
+) -> Iterator[Row]:
+    """Every row of the file crossed with every point of its grid.
+
+    An unchanged start model has nothing that could vary: it is one row.
+    """
+    grid = values.get("grid", {})
+    check_names(f"key of [grid] of {where}", grid, TABLES)
+    axes = [
+        (table, name, points) for table in TABLES for name, points in grid.get(table, {}).items()
+    ]
+    for table, name, points in axes:
+        if not isinstance(points, list) or not points:
+            raise InvalidOption(
+                f"{table}.{name} in [grid] of {where} needs a list",
+                got=repr(points),
+                allowed=f"{table}.{name} = [1, 2, 3]",
+            )
+    given = values.get("row", [{}] if axes else [])
+    for row in given:
+        check_names(f"key of [[row]] of {where}", row, ("name", "start", *TABLES))
+        start = row.get("start", "")
+        if start and start not in STARTS:
+            raise unknown_name("start of a row", start, STARTS)
+        varied = [] if start == "unchanged" else axes
+        for point in itertools.product(*(points for _, _, points in varied)):
+            parts = {
+                "data": {**data, **row.get("data", {})},
+                "train": {**train, **row.get("train", {})},
+            }
+            label = [str(row["name"])] if "name" in row else []
+            for (table, name, _), value in zip(varied, point):
+                parts[table][name] = value
+                label.append(f"{name} {value}")
+            yield Row(", ".join(label) or "model", parts["data"], parts["train"], start)
+
+
+def _published(
+    values: Mapping[str, Any], rows: tuple[Row, ...], tests: tuple[Test, ...]
+) -> dict[tuple[str, str], dict[str, Any]]:
+    """Their names are checked after the keywords: a mistake in those makes other row names."""
+    out = {}
+    for given in values.get("published", []):
+        row, test = str(given.get("row", rows[0].name)), str(given.get("test", tests[0].name))
+        out[row, test] = {k: v for k, v in given.items() if k not in ("row", "test")}
+    return out

@@ -1,0 +1,194 @@
+"""``run``: train and judge the cells of an experiment, one after the other, from where it stopped."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from .. import __version__, _api, storage
+from ..errors import InvalidOption, MissingFile, RunLocked
+from .budget import Budget
+from .catalogue import experiment as experiment_of
+from .cells import Cell, Training, cells, of_other_settings, read, total, write
+from .datasets import Datasets
+from .description import Experiment
+from .scoring import judged, noted
+
+logger = logging.getLogger("pympnode.experiments")
+
+CALL = "call.json"  # the last call into a folder: what its table shows
+Report = Callable[[str], None]
+
+
+def run(
+    name: str | os.PathLike[str],
+    *,
+    budget: str | float = "10m",
+    seeds: int = 3,
+    out: str | os.PathLike[str] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    device: str = "auto",
+    retry: bool = False,
+    progress: bool = True,
+    report: Report | None = None,
+) -> xr.Dataset:
+    """Train and judge what of an experiment is not finished yet.
+
+    Main arguments:
+        name: an experiment (`names`), or the path of a TOML file of your own.
+        budget: how long each run trains: seconds, "20m", "500 updates" or "30 epochs". A row that
+            names a length itself keeps it. Data and judging come on top.
+        seeds: runs of each row, with seeds 0, 1, ...; they share data.
+        out: folder, "experiments/NAME" by default; the same call goes on where it stopped.
+    Other arguments:
+        settings: "train.NAME" or "data.NAME" for all rows, such as {"train.preset": "paper"}.
+        device: "auto", "cpu" or "cuda".
+        retry: try cells again that have failed.
+        progress, report: a bar for each run; a function that is told each line about the cells.
+    Returns: the rows as an `xarray.Dataset`, see `pympnode.experiments.results`; results.md,
+        results.nc and results.json are written to ``out`` with the same numbers.
+    Raises: `UnknownName`, `InvalidOption`, `MissingFile`, `RunLocked`. What fails within a cell (too
+        little memory, data that cannot be made) is kept in its row and does not stop the others.
+        KeyboardInterrupt after Ctrl-C, finished cells and the state of the present one being kept.
+    """
+    from .tables import write_results
+
+    if not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < 1:
+        raise InvalidOption("an experiment runs at least one seed", got=seeds, allowed=">= 1")
+    found = experiment_of(name, settings)
+    length = Budget.of(budget)
+    folder = folder_of(found, out)
+    tell = report or logger.info
+    todo = list(cells(found, length, seeds))
+    tell(f"{len(todo)} cell{'s' * (len(todo) > 1)}; {total(found, length, seeds)}")
+    _note_call(folder, name, budget, seeds, settings)
+    other = of_other_settings(todo, folder)
+    if other:
+        tell(f"{other} finished cells of other settings lie in {folder} and are left alone")
+    datasets = Datasets(folder / "data")
+    try:
+        for number, cell in enumerate(todo, start=1):
+            at = f"{number}/{len(todo)} {cell.row}, seed {cell.seed}"
+            before = read(cell, folder)
+            if before is not None and not (retry and before["status"] == "failed"):
+                tell(f"{at}: {before['status']} before")
+                continue
+            tell(f"{at}: {length.in_words()}")
+            numbers = _finished(cell, folder, datasets, device, progress, tell)
+            write(cell, folder, numbers)
+            tell(f"{at}: {numbers['status']}" + _why(numbers))
+    finally:  # also after Ctrl-C: what is finished is in the table
+        finished = write_results(found, length, seeds, folder)
+    return finished
+
+
+def folder_of(experiment: Experiment, out: str | os.PathLike[str] | None) -> Path:
+    """The folder of an experiment's cells."""
+    return Path("experiments") / experiment.name if out is None else Path(out)
+
+
+def last_call(folder: Path) -> dict[str, Any]:
+    """budget, seeds and settings of the last `run` into a folder. Raises `MissingFile`."""
+    path = folder / CALL
+    if not path.is_file():
+        raise MissingFile(
+            f"nothing was run into {str(folder)!r} yet",
+            got="no finished cells",
+            allowed="a folder that `pympnode experiment run` wrote",
+            fix="run it first, or name its folder with out=",
+        )
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _note_call(
+    folder: Path,
+    name: str | os.PathLike[str],
+    budget: str | float,
+    seeds: int,
+    settings: Mapping[str, Any] | None,
+) -> None:
+    call = {
+        "experiment": str(name), "budget": budget, "seeds": seeds, "settings": dict(settings or {}),
+    }  # fmt: skip
+    storage.write_bytes(folder / CALL, json.dumps(call, indent=1).encode() + b"\n")
+
+
+def _finished(
+    cell: Cell, out: Path, datasets: Datasets, device: str, progress: bool, tell: Report
+) -> dict[str, Any]:
+    """The numbers of a cell: trained, or gone on with, and judged; or why there are none."""
+    try:
+        with noted() as told:
+            for training in cell.trainings:
+                result = _trained(training, cell.seed, out, datasets, device, progress)
+        found = judged(result.model, cell.tests, datasets)
+        if told:
+            found["outside"]["training"] = list(dict.fromkeys(told))
+    except RunLocked:
+        raise
+    except (ValueError, MemoryError, RuntimeError, ArithmeticError, OSError) as error:
+        logger.warning("%s, seed %d: %s", cell.row, cell.seed, error)
+        words = f"{type(error).__name__}: {error}"
+        return {"status": "failed", "reason": words, "made_with": _facts(device)}
+    losses = np.asarray(result.history["validation_loss"].values, dtype=np.float64)
+    best = int(np.argmin(losses)) if losses.size else -1
+    return {
+        "status": result.status,
+        "reason": result.reason,
+        "run": {
+            "updates": result.updates,
+            "epochs": int(losses.size),
+            "seconds": float(result.seconds),
+            "weights": int(np.size(result.model.theta)),
+            "best_loss": float(result.best_loss),
+            "best_epoch": int(result.best_epoch),
+            "loss_epochs": float(losses[best] * (best + 1)) if losses.size else float("nan"),
+            "forward_ms": found.pop("forward_ms"),
+        },
+        **found,
+        "folder": str(cell.trainings[-1].folder(out, cell.seed).relative_to(out)),
+        "made_with": _facts(result.device),
+    }
+
+
+def _trained(
+    training: Training, seed: int, out: Path, datasets: Datasets, device: str, progress: bool
+) -> Any:
+    """The result of a run: from its folder where it has ended, continued where it has not."""
+    data = datasets.get(training.data)
+    words: dict[str, Any] = dict(
+        data=data, seed=seed, device=device, progress=progress, run=training.folder(out, seed)
+    )
+    if training.start is None:
+        result = _api.train(**training.train, **words)
+    else:
+        start = _api.load(training.start.folder(out, seed) / "model.nc")
+        result = _api.finetune(start, **training.train, **words)
+    if result.status == "interrupted":  # in a notebook, where training hands back what it has
+        raise KeyboardInterrupt
+    return result
+
+
+def _why(numbers: Mapping[str, Any]) -> str:
+    return "" if numbers["status"] == "completed" else f" ({numbers['reason'].splitlines()[0]})"
+
+
+def _facts(device: str) -> dict[str, Any]:
+    import torch
+
+    return {
+        "pympnode": __version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "device": device,
+        "threads": torch.get_num_threads(),
+    }

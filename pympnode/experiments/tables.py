@@ -1,0 +1,156 @@
+"""Tables of finished cells in Markdown, published numbers beside ours."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from .. import storage
+from .budget import Budget
+from .catalogue import described
+from .catalogue import experiment as experiment_of
+from .columns import RUN, plain, title
+from .description import Experiment
+from .finished import collected
+
+
+def table(name: str | os.PathLike[str], *, out: str | os.PathLike[str] | None = None) -> str:
+    """The table of what is finished, in Markdown; also written to results.md, results.nc and
+    results.json in the folder of the experiment.
+
+    A number is the mean over the seeds that have one, ± their standard deviation (with N - 1);
+    published numbers stand in columns of their own, as printed. Raises `MissingFile`.
+    """
+    from .running import folder_of, last_call
+
+    folder = folder_of(described(name), out)
+    call = last_call(folder)
+    found = experiment_of(name, call["settings"])
+    ds = write_results(found, Budget.of(call["budget"]), call["seeds"], folder)
+    return markdown(found, ds)
+
+
+def write_results(experiment: Experiment, budget: Budget, seeds: int, folder: Path) -> xr.Dataset:
+    """Write the table, the dataset and its numbers as JSON; returns the dataset."""
+    ds = collected(experiment, budget, seeds, folder)
+    storage.write_bytes(folder / "results.md", markdown(experiment, ds).encode())
+    storage.write_netcdf(ds, folder / "results.nc")
+    text = json.dumps(plain(ds.to_dict()), indent=1, allow_nan=False)
+    storage.write_bytes(folder / "results.json", text.encode() + b"\n")
+    return ds
+
+
+def markdown(experiment: Experiment, ds: xr.Dataset) -> str:
+    """The table of a dataset of results."""
+    parts = [f"# {experiment.title}", experiment.source + "."]
+    if experiment.note:
+        parts.append(experiment.note)
+    seeds = ds.sizes["seed"]
+    parts.append(
+        f"Each run had a budget of {ds.attrs['budget']}; "
+        + (f"{seeds} seeds, mean ± standard deviation. " if seeds > 1 else "1 seed. ")
+        + _made_with(ds)
+    )
+    lines = list(_lines(experiment, ds))
+    parts.append("\n".join(lines))
+    troubles = list(_troubles(ds))
+    if troubles:
+        parts.append("\n".join(troubles))
+    return "\n\n".join(parts) + "\n"
+
+
+def _lines(experiment: Experiment, ds: xr.Dataset) -> Iterator[str]:
+    several = len(experiment.tests) > 1
+    # A column of published numbers only where some were published.
+    printed = [c for c in experiment.columns if any(c in p for p in experiment.published.values())]
+    head = ["", *(["test"] * several)]
+    for column in experiment.columns:
+        head += [title(column), *(["published"] * (column in printed))]
+    yield "| " + " | ".join([*head, "seeds"]) + " |"
+    yield "|---" * (len(head) + 1) + "|"
+    for test in (str(t) for t in ds["test"].values):
+        trivial: dict[tuple[str, ...], str] = {}
+        for row in (str(r) for r in ds["row"].values):
+            published = experiment.published.get((row, test), {})
+            cells = [row, *([test] * several)]
+            for column in experiment.columns:
+                cells.append(number(_values(ds, column, row, test, "model")))
+                if column in printed:
+                    cells.append(str(published.get(column, "")))
+            done = int(ds["status"].sel(row=row).isin(["completed", "diverged"]).sum())
+            yield "| " + " | ".join([*cells, f"{done} of {ds.sizes['seed']}"]) + " |"
+            for predictor in experiment.beside:
+                line = [predictor.replace("_", " "), *([test] * several)]
+                for column in experiment.columns:
+                    shown = [] if column in RUN else _values(ds, column, row, test, predictor)[:1]
+                    line += [number(np.asarray(shown)), *([""] * (column in printed))]
+                if any(line[1 + several :]):
+                    trivial.setdefault(tuple(line), row)
+        # The same test data give the same trivial line, whatever the row.
+        named = [first for first, *_ in trivial]
+        for (first, *others), row in trivial.items():
+            where = f" ({row})" if named.count(first) > 1 else ""
+            yield f"| *{first}*{where} | " + " | ".join([*others, ""]) + " |"
+
+
+def _values(ds: xr.Dataset, column: str, row: str, test: str, predictor: str) -> Any:
+    """A number a seed, of the seeds that have numbers at all."""
+    if column not in ds:
+        return np.array([])
+    one = ds[column].sel(row=row)
+    if "test" in one.dims:
+        if predictor not in ds["predictor"].values:
+            return np.array([])
+        one = one.sel(test=test, predictor=predictor)
+    return one.values[ds["status"].sel(row=row).isin(["completed", "diverged"]).values]
+
+
+def number(values: Any) -> str:
+    """Mean ± standard deviation of the values, the mean alone of one, "" of none.
+
+    A seed without a number (all of its trajectories overflowed) is left out, and the count says so.
+    """
+    good = values[~np.isnan(values)]
+    if 0 < len(good) < len(values):
+        return f"{number(good)} ({len(good)} of {len(values)})"
+    values = good
+    if not len(values):
+        return ""
+    with np.errstate(invalid="ignore"):
+        mean = float(np.mean(values))
+    if len(values) < 2 or not math.isfinite(mean):
+        return _short(mean, 3)
+    spread = float(np.std(values, ddof=1))
+    return f"{_short(mean, 3)} ± {_short(spread, 1)}" if spread else _short(mean, 3)
+
+
+def _short(value: float, digits: int) -> str:
+    """So many digits; all of a large number, which is a count."""
+    text = f"{value:.{digits}g}"
+    return f"{value:,.0f}" if "e+" in text else text
+
+
+def _made_with(ds: xr.Dataset) -> str:
+    facts = json.loads(ds.attrs["made_with"])
+    if not facts:
+        return "Nothing is finished yet."
+    words = (f"{name} {' and '.join(map(str, facts[name]))}" for name in facts)
+    return f"Made with {', '.join(words)}."
+
+
+def _troubles(ds: xr.Dataset) -> Iterator[str]:
+    """What did not end as it should, in the words of the error."""
+    for row in ds["row"].values:
+        for seed in ds["seed"].values:
+            one = ds[["status", "reason"]].sel(row=row, seed=seed)
+            status = str(one["status"].item())
+            if status in ("failed", "diverged"):
+                words = " ".join(str(one["reason"].item()).split())
+                yield f"- {row}, seed {seed}: {status}: {words}"

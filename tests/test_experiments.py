@@ -1,0 +1,546 @@
+"""Experiments: TOML files that are valid, cells that survive interruptions, tables that tell the truth."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tomli_w
+import xarray as xr
+from click.testing import CliRunner
+
+import pympnode
+from pympnode import experiments
+from pympnode.cli import cli
+from pympnode.errors import FileDamaged, InvalidOption, MissingFile, UnknownName
+from pympnode.experiments import budget, catalogue, cells, columns, datasets, running, tables
+from pympnode.training.trainer import Trainer
+
+PARTICLES: dict[str, Any] = {
+    "title": "Tiny particles",
+    "source": "nowhere",
+    "note": "Says nothing.",
+    "columns": ["rmse_published_4", "energy_error_4", "not_finite_4", "updates"],
+    "beside": ["free_flight", "constant_acceleration"],
+    "data": {"system": "gravity", "particles": 16, "trajectories": 4, "steps": 4},
+    "train": {"batch_size": 2, "edge_width": 8, "node_width": 8, "kernel": "eager"},
+    "grid": {"train": {"levels": [2, 3]}},
+    "test": [
+        {"name": "held out", "trajectories": 2},
+        {"name": "N = 9", "particles": 9, "trajectories": 2},
+    ],
+    "published": [{"row": "levels 2", "rmse_published_4": ".1 ± .02"}],
+}
+NETWORK: dict[str, Any] = {
+    "title": "Tiny network",
+    "source": "nowhere",
+    "columns": ["loss", "rmse_z", "valid_time", "loss_epochs"],
+    "beside": ["persistence", "uncoupled"],
+    "data": {
+        "system": "kuramoto", "nodes": 4, "topology": "ring", "trajectories": 10, "steps": 5,
+    },
+    "train": {"kernel": "eager", "hidden": 4},
+    "start": {"data": {"topology": "complete"}},
+    "row": [
+        {"name": "as it is", "start": "unchanged"},
+        {"name": "fine-tuned", "start": "finetune"},
+        {"name": "scratch"},
+    ],
+    "test": [{"name": "ring", "trajectories": 3}],
+}  # fmt: skip
+QUICK: dict[str, Any] = dict(seeds=1, progress=False, device="cpu")
+
+
+def written(folder: Path, values: dict[str, Any], name: str = "tiny") -> Path:
+    path = folder / f"{name}.toml"
+    path.write_text(tomli_w.dumps(values), encoding="utf-8")
+    return path
+
+
+def changed(values: dict[str, Any], **parts: Any) -> dict[str, Any]:
+    out = json.loads(json.dumps(values))
+    for name, part in parts.items():
+        out[name] = (
+            {**out[name], **part}
+            if isinstance(part, dict) and isinstance(out.get(name), dict)
+            else part
+        )
+    return out
+
+
+def numbers(ds: xr.Dataset) -> xr.Dataset:
+    """All that no clock has a say in."""
+    return ds.drop_vars([name for name in columns.TIMES if name in ds])
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, xr.Dataset]:
+    """(TOML, folder, results) of a particle experiment that has ended."""
+    folder = tmp_path_factory.mktemp("tiny")
+    path = written(folder, PARTICLES)
+    ds = experiments.run(
+        path, budget="4 updates", seeds=2, out=folder / "out", progress=False, device="cpu"
+    )
+    return path, folder / "out", ds
+
+
+def cell_files(out: Path) -> list[Path]:
+    return sorted((out / "cells").glob("*/seed-*.json"))
+
+
+# ---- the files that are shipped ---------------------------------------------------------------
+
+
+def test_the_published_tables_and_figures_are_there() -> None:
+    wanted = {
+        "nbody_gravity", "nbody_coulomb", "nbody_levels", "nbody_time_budget", "nbody_batch_one",
+        "nbody_particle_counts", "nbody_density", "nbody_presets", "nbody_symmetry",
+        "gene_topologies", "lorenz_finetune", "kuramoto_finetune", "gene_finetune",
+        "pendulum_messages", "kuramoto_messages", "kuramoto_message_size",
+    }  # fmt: skip
+    assert wanted <= set(experiments.names())
+
+
+@pytest.mark.parametrize("name", experiments.names())
+def test_every_shipped_experiment_has_valid_options(name: str) -> None:
+    """The keywords of each row are checked against `simulate`, `train`, and what a model is."""
+    found = experiments.experiment(name)
+    assert found.title and found.source and found.note and found.columns
+    made = list(cells.cells(found, budget.Budget.of("20m"), 2))
+    assert len({cell.path(Path()) for cell in made}) == 2 * len(found.rows)
+    for cell in made:
+        for data in cell.tests.values():
+            assert data["seed"] == cells.TEST_SEED
+        for training in cell.trainings:
+            assert training.train["time_budget"] == 1200
+
+
+@pytest.mark.parametrize("name", experiments.names())
+def test_data_of_every_shipped_experiment_can_be_simulated(name: str) -> None:
+    found = experiments.experiment(name)
+    made = list(cells.cells(found, budget.Budget.of(60), 1))
+    wanted = [t.data for c in made for t in c.trainings] + [
+        d for c in made for d in c.tests.values()
+    ]
+    seen = set()
+    for data in wanted:
+        short = {**data, "trajectories": 5 if data.get("graphs") else 1, "steps": 1}
+        if (key := cells.fingerprint(short)) in seen:
+            continue
+        seen.add(key)
+        words = {k: datasets.keyword(v) for k, v in short.items()}
+        ds = pympnode.simulate(**words)
+        assert ds.sizes["time"] == 2
+
+
+# ---- what a file may say ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("parts", "hint"),
+    [
+        ({"titel": "x"}, "'title'"),
+        ({"train": {"edge_widht": 8}}, "'edge_width'"),
+        ({"data": {"particels": 8}}, "'particles'"),
+        ({"data": {"system": "gravty"}}, "'gravity'"),
+        ({"grid": {"train": {"level": [2]}}}, "'levels'"),
+        ({"columns": ["rmse_publisht_20"]}, "rmse_published_20"),
+        ({"beside": ["free_fligt"]}, "'free_flight'"),
+        ({"published": [{"row": "level 2"}]}, "'levels 2'"),
+        ({"published": [{"rmse_published_5": 1}]}, "'rmse_published_4'"),
+        ({"test": [{"name": "a", "trajectory": 2}]}, "'trajectories'"),
+        ({"row": [{"name": "a", "trian": {}}]}, "'train'"),
+        ({"row": [{"name": "a", "start": "fine-tune"}]}, "'finetune'"),
+        ({"train": {"model": "hierarchical_deltgn"}}, "'hierarchical_deltagn'"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_the_closest(
+    parts: dict[str, Any], hint: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UnknownName) as error:
+        experiments.experiment(written(tmp_path, changed(PARTICLES, **parts)))
+    assert hint in (error.value.fix or "")
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"test": {"name": "a"}},
+        {"grid": {"train": {"levels": 2}}},
+        {"row": [{"name": "a"}, {"name": "a"}]},
+        {"row": [{"name": "a", "start": "finetune"}]},
+        {"train": {"edge_width": 0}},
+        {"train": {"batch_size": 0}},
+        {"train": {"conserve_momentum": True, "model": "hogn"}},
+    ],
+)
+def test_a_wrong_value_is_refused_before_anything_runs(parts: dict, tmp_path: Path) -> None:
+    with pytest.raises(InvalidOption):
+        experiments.experiment(written(tmp_path, changed(PARTICLES, **parts)))
+
+
+def test_a_missing_part_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InvalidOption, match="lacks 'source'"):
+        without = {k: v for k, v in PARTICLES.items() if k != "source"}
+        experiments.experiment(written(tmp_path, without))
+    with pytest.raises(UnknownName, match="nbody_level"):
+        experiments.experiment("nbody_level")
+    with pytest.raises(MissingFile):
+        experiments.experiment(tmp_path / "none.toml")
+    (tmp_path / "bad.toml").write_text("title = ")
+    with pytest.raises(FileDamaged):
+        experiments.experiment(tmp_path / "bad.toml")
+
+
+def test_rows_are_crossed_with_the_grid() -> None:
+    found = experiments.experiment("lorenz_finetune")
+    names = [row.name for row in found.rows]
+    assert names[:3] == ["as it is", "fine-tuned, trajectories 50", "fine-tuned, trajectories 100"]
+    assert "rows         as it is, fine-tuned" in repr(found)
+    assert found.row("scratch, trajectories 500").data["trajectories"] == 500
+    runs = cells.runs_of(found, budget.Budget.of("1m"), 2)
+    assert len(runs) == 2 * (1 + 3 + 3)  # the start once a seed
+    assert cells.total(found, budget.Budget.of("1m"), 2) == "14 runs, 14 min of training"
+
+
+def test_settings_are_those_of_all_rows_and_checked() -> None:
+    found = experiments.experiment("lorenz_finetune", {"train.preset": "paper"})
+    assert {row.train["preset"] for row in found.rows} == {"paper"}
+    assert found.start_train == {"preset": "paper"}
+    for wrong in ({"train.presett": "paper"}, {"preset": "paper"}, {"model.preset": 1}):
+        with pytest.raises(UnknownName):
+            experiments.experiment("lorenz_finetune", wrong)
+
+
+@pytest.mark.parametrize(
+    ("given", "keyword", "value"),
+    [("20m", "time_budget", 1200), (90, "time_budget", 90), ("500 updates", "updates", 500),
+     ("3 epochs", "epochs", 3)],
+)  # fmt: skip
+def test_a_budget_is_a_time_or_a_number_of_updates(given: Any, keyword: str, value: float) -> None:
+    assert budget.Budget.of(given) == budget.Budget(keyword, value)
+
+
+@pytest.mark.parametrize("given", ["soon", "0 updates", "-3", "5 upd"])
+def test_a_budget_that_is_no_length_is_refused(given: str) -> None:
+    with pytest.raises(InvalidOption, match="budget"):
+        budget.Budget.of(given)
+
+
+# ---- running ----------------------------------------------------------------------------------
+
+
+def test_an_experiment_of_particles_runs(tiny: tuple[Path, Path, xr.Dataset]) -> None:
+    _, out, ds = tiny
+    assert ds["rmse_published_4"].dims == ("row", "seed", "test", "predictor")
+    assert ds["predictor"].values.tolist() == ["model", "free_flight", "constant_acceleration"]
+    assert (ds["status"] == "completed").all() and (ds["updates"] == 4).all()
+    assert np.isfinite(ds["rmse_published_4"]).all() and (ds["forward_ms"] > 0).all()
+    xr.testing.assert_equal(ds, pympnode.experiments.results(tiny[0], out=out))
+    xr.testing.assert_equal(xr.load_dataset(out / "results.nc"), ds)
+    assert json.loads((out / "results.json").read_text())["dims"]["row"] == 2
+
+
+def test_an_experiment_of_networks_shares_its_start(tmp_path: Path) -> None:
+    path = written(tmp_path, NETWORK)
+    ds = experiments.run(path, budget="6 updates", out=tmp_path / "out", **QUICK)
+    assert (ds["status"] == "completed").all()
+    assert np.isfinite(ds["loss"].sel(predictor="model")).all()
+    assert ds["predictor"].values.tolist() == ["model", "persistence", "uncoupled"]
+    # Three rows, three runs: the start, the one that goes on from it, the one from scratch.
+    assert len(list((tmp_path / "out" / "runs").iterdir())) == 3
+    kept = json.loads(next(p for p in cell_files(tmp_path / "out") if "fine" in str(p)).read_text())
+    start = pympnode.load(next((tmp_path / "out" / "runs").glob("*/seed-0/model.nc")))
+    assert kept["settings"]["start"]["data"]["topology"] == "complete"
+    assert start.system == "kuramoto" and "graph" not in kept["status"]
+
+
+def test_numbers_of_a_cell_are_those_of_evaluate(tiny: tuple[Path, Path, xr.Dataset]) -> None:
+    path, out, ds = tiny
+    found = experiments.experiment(path)
+    cell = next(iter(cells.cells(found, budget.Budget.of("4 updates"), 1)))
+    model = pympnode.load(cell.trainings[-1].folder(out, 0) / "model.nc")
+    test = pympnode.simulate(**cell.tests["held out"])
+    score = pympnode.evaluate(model, test)
+    assert float(score["rmse_published"].sel(predictor="model", horizon=4)) == pytest.approx(
+        float(
+            ds["rmse_published_4"].sel(row="levels 2", seed=0, test="held out", predictor="model")
+        ),
+        rel=1e-12,
+    )
+
+
+def test_a_second_run_does_nothing_again(
+    tiny: tuple[Path, Path, xr.Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, out, ds = tiny
+    monkeypatch.setattr(pympnode._api, "train", None)
+    before = {file: file.stat().st_mtime_ns for file in cell_files(out)}
+    again = experiments.run(path, budget="4 updates", seeds=2, out=out, progress=False)
+    xr.testing.assert_equal(again, ds)
+    assert before == {file: file.stat().st_mtime_ns for file in cell_files(out)}
+
+
+def test_interrupted_between_cells_it_goes_on(
+    tiny: tuple[Path, Path, xr.Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, _, ds = tiny
+    keep = running.write
+
+    def write_and_stop(*given: Any) -> None:
+        keep(*given)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(running, "write", write_and_stop)
+    words: dict[str, Any] = dict(budget="4 updates", seeds=2, out=tmp_path, progress=False)
+    for count in (1, 2):
+        with pytest.raises(KeyboardInterrupt):
+            experiments.run(path, **words, device="cpu")
+        assert len(cell_files(tmp_path)) == count
+        assert (experiments.results(path, out=tmp_path)["status"] == "completed").sum() == count
+    assert "| levels 2 | N = 9 |" in experiments.table(path, out=tmp_path)
+    monkeypatch.setattr(running, "write", keep)
+    whole = experiments.run(path, **words, device="cpu")
+    xr.testing.assert_identical(numbers(whole), numbers(ds))
+
+
+@pytest.mark.parametrize(
+    ("values", "length", "stops_at"),
+    [
+        # In the start, and in the run that goes on from it.
+        pytest.param(NETWORK, "12 updates", (3, 17), id="networks"),
+        pytest.param(PARTICLES, "20 updates", (2,), id="particles"),
+    ],
+)
+def test_interrupted_within_a_cell_it_goes_on(
+    values: dict[str, Any],
+    length: str,
+    stops_at: tuple[int, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = written(tmp_path, values)
+    words: dict[str, Any] = dict(budget=length, **QUICK)
+    whole = experiments.run(path, out=tmp_path / "whole", **words)
+    close, closed = Trainer._close_epoch, []
+
+    def close_and_stop(self: Trainer, *given: Any) -> None:
+        close(self, *given)
+        closed.append(1)
+        if len(closed) in stops_at:
+            self.interrupt()
+
+    monkeypatch.setattr(Trainer, "_close_epoch", close_and_stop)
+    stops = 0
+    for _ in range(5):
+        try:
+            broken = experiments.run(path, out=tmp_path / "broken", **words)
+            break
+        except KeyboardInterrupt:
+            stops += 1
+    assert stops == len(stops_at)
+    xr.testing.assert_identical(numbers(broken), numbers(whole))
+
+
+def test_changed_settings_are_not_reused(
+    tiny: tuple[Path, Path, xr.Dataset], tmp_path: Path
+) -> None:
+    values = changed(PARTICLES, grid={"train": {"levels": [2]}})
+    path, out = written(tmp_path, values), tmp_path / "out"
+    told: list[str] = []
+    words: dict[str, Any] = dict(out=out, report=told.append, **QUICK)
+    first = experiments.run(path, budget="2 updates", **words)
+    longer = experiments.run(path, budget="3 updates", **words)
+    assert len(cell_files(out)) == 2 and any("other settings" in line for line in told)
+    assert first["updates"].values == 2 and longer["updates"].values == 3
+    # Words that decide no number change no cell; another test judges the same run again.
+    written(tmp_path, changed(values, title="Another", note="Another."))
+    experiments.run(path, budget="3 updates", **words)
+    assert len(cell_files(out)) == 2
+    written(tmp_path, changed(values, test=[{"name": "held out", "trajectories": 1}]))
+    runs = list((out / "runs").iterdir())
+    experiments.run(path, budget="3 updates", **words)
+    assert len(cell_files(out)) == 3 and list((out / "runs").iterdir()) == runs
+    written(tmp_path, changed(values, train={"edge_width": 4}))
+    assert (experiments.results(path, out=out)["status"] == "missing").all()
+
+
+def test_a_file_that_was_edited_is_refused(
+    tiny: tuple[Path, Path, xr.Dataset], tmp_path: Path
+) -> None:
+    found = experiments.experiment(tiny[0])
+    cell = next(iter(cells.cells(found, budget.Budget.of("4 updates"), 1)))
+    assert cells.read(cell, tmp_path) is None
+    cells.write(cell, tmp_path, {"status": "completed", "reason": ""})
+    path = cell.path(tmp_path)
+    path.write_text(path.read_text().replace(cell.fingerprint, "0" * 12))
+    with pytest.raises(FileDamaged, match="settings"):
+        cells.read(cell, tmp_path)
+    path.write_text("{")
+    with pytest.raises(FileDamaged, match="cannot be read"):
+        cells.read(cell, tmp_path)
+
+
+def test_a_cell_that_fails_says_why_and_stops_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path, changed(PARTICLES, grid={"train": {"levels": [2, 3]}}))
+    trained = running._trained
+
+    def train(training: cells.Training, *rest: Any) -> Any:
+        if training.train["levels"] == 2 and not fixed:
+            raise pympnode.errors.NotEnoughMemory("9 GiB are needed", fix="micro_batch=1 fits")
+        return trained(training, *rest)
+
+    fixed = False
+    monkeypatch.setattr(running, "_trained", train)
+    words: dict[str, Any] = dict(budget="2 updates", out=tmp_path / "out", **QUICK)
+    ds = experiments.run(path, **words)
+    assert ds["status"].values[:, 0].tolist() == ["failed", "completed"]
+    assert "micro_batch=1" in str(ds["reason"].values[0, 0])
+    text = experiments.table(path, out=tmp_path / "out")
+    assert "levels 2, seed 0: failed: NotEnoughMemory: 9 GiB are needed" in text
+    fixed = True
+    assert str(experiments.run(path, **words)["status"].values[0, 0]) == "failed"
+    assert str(experiments.run(path, **words, retry=True)["status"].values[0, 0]) == "completed"
+
+
+def test_data_outside_of_training_are_noted_not_warned_of(tmp_path: Path) -> None:
+    other = [{"name": "far", "trajectories": 2, "parameters": {"side": 100.0}}]
+    values = changed(PARTICLES, test=other, grid={"train": {"levels": [2]}})
+    values["published"] = []
+    experiments.run(written(tmp_path, values), budget="2 updates", out=tmp_path / "out", **QUICK)
+    (kept,) = (json.loads(p.read_text()) for p in cell_files(tmp_path / "out"))
+    assert "spacing" in " ".join(kept["outside"]["far"])
+
+
+# ---- tables -----------------------------------------------------------------------------------
+
+
+def table_rows(text: str) -> Iterator[list[str]]:
+    for line in text.splitlines():
+        if line.startswith("| ") and not line.startswith("|---"):
+            yield [word.strip() for word in line.strip("|").split("|")]
+
+
+def test_numbers_of_the_table_are_those_of_the_cells(tiny: tuple[Path, Path, xr.Dataset]) -> None:
+    path, out, _ = tiny
+    text = experiments.table(path, out=out)
+    assert (out / "results.md").read_text() == text
+    head, *rows = table_rows(text)
+    assert head == ["", "test", "RMSE, 4 steps", "published", "energy, 4 steps",
+                    "not finite, 4 steps", "updates", "seeds"]  # fmt: skip
+    kept = [json.loads(file.read_text()) for file in cell_files(out)]
+    for name, test, rmse, published, *_, updates, seeds in rows:
+        if name.startswith("*"):
+            values = [k["scores"][test][name.strip("*").replace(" ", "_")] for k in kept[:1]]
+            assert rmse == tables.number(np.array([v["rmse_published_4"] for v in values]))
+            continue
+        mine = [k for k in kept if k["row"] == name]
+        values = [k["scores"][test]["model"]["rmse_published_4"] for k in mine]
+        assert rmse == f"{np.mean(values):.3g} ± {np.std(values, ddof=1):.1g}"
+        assert published == (".1 ± .02" if (name, test) == ("levels 2", "held out") else "")
+        assert (updates, seeds) == ("4", "2 of 2")
+    assert [row[0] for row in rows[:4]] == [
+        "levels 2", "levels 3", "*free flight*", "*constant acceleration*",
+    ]  # fmt: skip
+
+
+def test_a_number_says_how_many_seeds_have_one() -> None:
+    assert tables.number(np.array([])) == ""
+    assert tables.number(np.array([np.nan, np.nan])) == ""
+    assert tables.number(np.array([1.0, 3.0])) == "2 ± 1"
+    assert tables.number(np.array([1.0, np.nan, 3.0])) == "2 ± 1 (2 of 3)"
+    assert tables.number(np.array([1.0, np.inf])) == "inf"
+    assert tables.number(np.array([1234.0])) == "1,234"
+    assert tables.number(np.array([500.0, 900.0])) == "700 ± 283"
+
+
+def test_numbers_that_are_not_finite_survive_their_file(tmp_path: Path) -> None:
+    found = experiments.experiment("nbody_levels")
+    cell = next(iter(cells.cells(found, budget.Budget.of("1m"), 1)))
+    score = {"held out": {"model": {"rmse_published_20": np.inf, "energy_error_20": np.nan}}}
+    cells.write(cell, tmp_path, {"status": "diverged", "reason": "it did", "scores": score})
+    kept = cells.read(cell, tmp_path)
+    assert kept is not None
+    assert float(kept["scores"]["held out"]["model"]["rmse_published_20"]) == np.inf
+    assert np.isnan(float(kept["scores"]["held out"]["model"]["energy_error_20"]))
+
+
+def test_nothing_run_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(MissingFile, match="nothing was run"):
+        experiments.results("nbody_levels", out=tmp_path)
+
+
+# ---- the command line -------------------------------------------------------------------------
+
+
+def invoke(*words: str) -> Any:
+    return CliRunner().invoke(cli, ["experiment", *words])
+
+
+def test_the_command_line_lists_and_shows() -> None:
+    listed = invoke("list")
+    assert listed.exit_code == 0 and "nbody_levels" in listed.output
+    assert len(json.loads(invoke("list", "--json").output)) == len(experiments.names())
+    shown = invoke("show", "nbody_levels", "--budget", "20m", "--seeds", "3")
+    assert shown.exit_code == 0, shown.output
+    assert "Table 3" in shown.output and "12 runs, 4.0 h of training" in shown.output
+    paper = invoke("show", "nbody_levels", "--set", "train.preset=paper", "--json")
+    assert {r["train"]["preset"] for r in json.loads(paper.output)["rows"]} == {"paper"}
+    assert isinstance(invoke("show", "nbody_level").exception, UnknownName)
+
+
+def test_the_command_line_runs_and_prints_the_table(tmp_path: Path) -> None:
+    path = str(written(tmp_path, changed(PARTICLES, grid={"train": {"levels": [2]}})))
+    words = (path, "--out", str(tmp_path / "out"))
+    ran = invoke("run", *words, "--budget", "2 updates", "--seeds", "1", "--device", "cpu")
+    assert ran.exit_code == 0, ran.output
+    assert "1 cell; 1 run, 2 updates of training" in ran.output
+    table = invoke("table", *words)
+    assert table.output == (tmp_path / "out" / "results.md").read_text()
+    told = json.loads(invoke("table", *words, "--json").output)
+    assert told["data_vars"]["updates"]["data"] == [[2.0]]
+
+
+def test_the_command_line_says_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(experiments, "run", interrupted, raising=False)
+    stopped = invoke("run", "nbody_levels", "--out", str(tmp_path))
+    assert stopped.exit_code == 1 and "the same command goes on" in stopped.output
+
+
+def test_names_are_completed() -> None:
+    from pympnode.commands.experiments import run_command
+
+    (argument,) = [p for p in run_command.params if p.name == "name"]
+    found = argument.type.shell_complete(None, argument, "nbody_l")  # type: ignore[arg-type]
+    assert [item.value for item in found] == ["nbody_levels"]
+
+
+def test_the_how_to_names_every_experiment() -> None:
+    page = Path(__file__).parent.parent / "docs" / "howto" / "experiments.md"
+    text = page.read_text(encoding="utf-8")
+    assert [name for name in experiments.names() if f"`{name}`" not in text] == []
+
+
+def test_the_file_that_the_how_to_shows_is_valid(tmp_path: Path) -> None:
+    page = Path(__file__).parent.parent / "docs" / "howto" / "experiments.md"
+    shown = page.read_text(encoding="utf-8").split("```toml\n")[1].split("```")[0]
+    (tmp_path / "shown.toml").write_text(shown, encoding="utf-8")
+    assert len(experiments.experiment(tmp_path / "shown.toml").rows) == 2
+
+
+def test_a_shipped_file_holds_values_alone() -> None:
+    for path in catalogue.PUBLISHED.glob("*.toml"):
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        assert json.loads(json.dumps(values)) == values
