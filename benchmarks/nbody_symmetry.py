@@ -23,11 +23,15 @@ import torch
 import pympnode
 
 RESULTS = Path(__file__).parent / "results"
+FREE = {"update": "direct", "messages": "directed", "conserve_momentum": False}
 ROWS = {
-    "neither": {"conserve_momentum": False},
-    "augment": {"augment": True, "conserve_momentum": False},
-    "conserve_momentum": {"conserve_momentum": True},
-    "both": {"augment": True, "conserve_momentum": True},
+    "none": FREE,
+    "augment": FREE | {"augment": True},
+    "conserve_momentum": FREE | {"conserve_momentum": True},
+    "antisymmetric": FREE | {"messages": "antisymmetric"},
+    "leapfrog": FREE | {"update": "leapfrog"},
+    "antisymmetric, leapfrog": FREE | {"messages": "antisymmetric", "update": "leapfrog"},
+    "all": FREE | {"messages": "antisymmetric", "update": "leapfrog", "augment": True},
 }
 SHOWN = ("rmse_published", "energy_error", "momentum_error")
 

@@ -121,11 +121,12 @@ def _particle_spec(data: Mapping[str, Any], train: Mapping[str, Any]) -> Mapping
     from ..particle_presets import particle_preset
 
     name = train.get("model", "hierarchical_deltagn")
-    family = MODELS[name][0] if name in MODELS else "deltagn"
-    choice = particle_preset(train.get("preset", "fast"), family, data.get("particles", 100))
+    if name not in MODELS:
+        ParticleSpec.named(name)  # says which names there are
+    choice = particle_preset(train.get("preset", "fast"), name, data.get("particles", 100))
     own = {field.name for field in fields(ParticleSpec)}
     given = {key: value for key, value in train.items() if key in own}
-    ParticleSpec.named(name, **{**choice.model, **given})
+    ParticleSpec.named(name, **choice.fields(given))
     return choice.run
 
 
