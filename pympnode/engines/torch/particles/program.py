@@ -21,7 +21,7 @@ from pympnode.graphs.neighbours import ParticleEdges
 from pympnode.models.particle_layout import ParticleLayout, particle_layout_of
 from pympnode.models.particle_spec import ParticleScales, ParticleSpec
 
-KERNELS = ("auto", "compiled", "recompute", "eager")
+KERNELS = ("auto", "compiled", "recompute", "fused", "eager")
 Graph = ParticleEdges | Hierarchy
 
 
@@ -39,7 +39,8 @@ class ParticleProgram:
     spec, scales: what the model is; step: length of the time step; dtype "float32" or "float64";
     device "auto", "cpu", "cuda"; kernel: what sums over edges: "compiled"
     (chunks in reused buffers, numba; DeltaGN on the CPU), "recompute" (the same, with less memory
-    while training), "eager" (plain torch, any device), "auto" (compiled where it can be).
+    while training), "fused" (one Triton program; DeltaGN on CUDA), "eager" (plain torch, any
+    device), "auto" (compiled or fused where it can be).
     Graphs are built from the positions at hand, on their device. Raises UnknownName,
     EngineUnavailable.
     """
@@ -208,6 +209,19 @@ def _device(name: str) -> torch.device:
 
 
 def _edge_sum(kernel: str, spec: ParticleSpec, device: torch.device) -> tuple[str, EdgeSum]:
+    if kernel == "fused" or (kernel == "auto" and device.type == "cuda"):
+        from . import edge_fused
+
+        why = edge_fused.supports(spec) or edge_fused.runs_on(device)
+        if why is None:
+            return "fused", edge_fused.FusedEdgeSum()
+        if kernel == "fused":
+            raise EngineUnavailable(
+                f"the fused kernel cannot run this model: {why}",
+                got='kernel="fused"',
+                allowed="DeltaGN on a CUDA device, with triton installed",
+                fix='leave kernel="auto"',
+            )
     able = spec.family == "deltagn" and device.type == "cpu"
     if kernel == "eager" or (kernel == "auto" and not able):
         return "eager", plain_edge_sum
