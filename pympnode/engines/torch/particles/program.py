@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pympnode.engines.torch.particles import delta, hamiltonian
+from pympnode.engines.torch.particles import delta, hamiltonian, rollout
 from pympnode.engines.torch.particles.batch import ParticleBatch
+from pympnode.engines.torch.particles.captured import CapturedTraining, all_pairs, stands_still
 from pympnode.engines.torch.particles.networks import EdgeSum, Networks, plain_edge_sum
 from pympnode.errors import EngineUnavailable, InvalidData, unknown_name
 from pympnode.graphs.box import Box
@@ -62,6 +63,7 @@ class ParticleProgram:
         self.dtype = np.dtype(dtype)
         self.real = torch.float64 if self.dtype == np.float64 else torch.float32
         self.device = _device(device)
+        self._training: dict[Any, CapturedTraining | None] = {}
         self.kernel, self._edge_sum = _edge_sum(kernel, spec, self.device)
 
     # ---- data ---------------------------------------------------------------------------------
@@ -160,15 +162,27 @@ class ParticleProgram:
             return (x, v) if training else (x.detach(), v.detach())
         return delta.next_state(net, batch, delta.raw_output(net, batch, graph))
 
+    def roll(
+        self, theta: NDArray, position: NDArray, velocity: NDArray, mass: Any, charge: Any, box: Box
+    ) -> None:
+        """Fill position, velocity (set, time, particle, axis) from their first states: `rollout`."""
+        rollout.roll(self, theta, position, velocity, mass, charge, box)
+
     def error(
-        self, weights: dict[str, Tensor], batch: ParticleBatch, target: Target, *, training: bool
+        self,
+        weights: dict[str, Tensor],
+        batch: ParticleBatch,
+        target: Target,
+        *,
+        training: bool,
+        graph: Graph | None = None,
     ) -> Tensor:
-        """The loss of one step.
+        """The loss of one step. ``graph``: that of the batch, where it is at hand.
 
         Plain inputs, as published: the mean square over positions (nearest image) and velocities.
         Scaled: the mean square of the velocity change in units of its spread.
         """
-        graph = self.graph(batch)
+        graph = self.graph(batch) if graph is None else graph
         if self.spec.inputs == "scaled":
             net = self.networks(weights, batch.box)
             change = delta.velocity_change(net, batch, delta.raw_output(net, batch, graph))
@@ -188,14 +202,36 @@ class ParticleProgram:
         self, theta: NDArray, batch: ParticleBatch, target: Target
     ) -> tuple[float, NDArray]:
         """The loss and its gradient (size,)."""
-        weights = self.weights(theta, training=True)
-        value = self.error(weights, batch, target, training=True)
+        flat = torch.as_tensor(np.ascontiguousarray(theta, dtype=self.dtype)).to(self.device)
+        value, gradient = (self._recorded(batch, target) or self.slope)(flat, batch, target)
+        return float(value), gradient.cpu().numpy()
+
+    def slope(
+        self, theta: Tensor, batch: ParticleBatch, target: Target, graph: Graph | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The loss and its gradient (size,) as tensors, of weights (size,) on the device."""
+        named = self.layout.unpack(theta)
+        weights = {name: value.detach().requires_grad_() for name, value in named.items()}
+        value = self.error(weights, batch, target, training=True, graph=graph)
         found = torch.autograd.grad(value, list(weights.values()), allow_unused=True)
         flat = [
             torch.zeros_like(w).reshape(-1) if g is None else g.reshape(-1)
             for w, g in zip(weights.values(), found)
         ]
-        return float(value.detach()), torch.cat(flat).cpu().numpy()
+        return value.detach(), torch.cat(flat)
+
+    def _recorded(self, batch: ParticleBatch, target: Target) -> CapturedTraining | None:
+        """The recorded step of such batches, on CUDA and from the second one on."""
+        if self.device.type != "cuda" or not stands_still(self.spec, all_pairs(batch)):
+            return None
+        key = (batch.sizes, batch.box)
+        if key not in self._training:
+            self._training.clear()  # each holds its buffers
+            self._training[key] = None
+            return None
+        if self._training[key] is None:
+            self._training[key] = CapturedTraining(self, batch, target)
+        return self._training[key]
 
 
 def _device(name: str) -> torch.device:
