@@ -91,6 +91,23 @@ def compare(
     }
 
 
+def rounded(device: str) -> dict[str, float]:
+    """bf16 against the plain sum."""
+    leaves, geometry, ends = inputs(
+        np.random.default_rng(4), SHAPES["width 64"], torch.float32, device
+    )
+
+    plain = run(plain_edge_sum, leaves, geometry, ends)
+    fused = run(FusedEdgeSum("bf16"), leaves, geometry, ends)
+    slope = torch.ones_like(plain)
+    truth = torch.autograd.grad(plain, leaves, slope)
+    found = torch.autograd.grad(fused, leaves, slope)
+    return {
+        "plain": difference(fused, plain),
+        "gradient": max(float((a - b).norm() / b.norm()) for a, b in zip(found, truth)),
+    }
+
+
 def lost(device: str) -> dict[str, Any]:
     """A sender whose values overflow, and one whose are missing: who else is lost?"""
     shape = (300, 20, 30, 3, 24, 24)
@@ -188,7 +205,7 @@ def main(task: str, *given: str) -> None:
             for fixed in (False, True) if shape[-1] < 64 or name in SINGLE else (False,):
                 case = compare(shape, dtype, task, deterministic=fixed)
                 found[f"{name}, {dtype}, {fixed}"] = case
-    found["lost"] = lost(task)
+    found["lost"], found["rounded"] = lost(task), rounded(task)
     print(json.dumps(found))
 
 

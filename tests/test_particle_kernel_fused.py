@@ -55,12 +55,20 @@ def found() -> dict[str, Any]:
 
 @with_triton
 def test_values_and_gradients_are_those_of_the_plain_sum(found: dict[str, Any]) -> None:
-    compared = {name: case for name, case in found.items() if name != "lost"}
+    compared = {name: case for name, case in found.items() if "torch" in name}
     assert len(compared) == 29
     for name, case in compared.items():
         tolerance = TOLERANCE[name.split(", ")[-2]]
         assert case["value"] < tolerance and case["gradient"] < tolerance, (name, case)
         assert case["repeats"], name
+
+
+@with_triton
+def test_bf16_rounds_factors_alone(found: dict[str, Any]) -> None:
+    case = found["rounded"]
+    # The interpreter cuts where a device rounds: up to 2^-7 of each factor, all to one side, and
+    # masks that turn near zero.
+    assert 1e-5 < case["plain"] < 2**-6 and case["gradient"] < 2**-4
 
 
 @with_triton

@@ -193,6 +193,8 @@ class _EdgeSum(torch.autograd.Function):
 
         if first.dtype == torch.float64:
             precision = "ieee"
+        elif precision == "bf16" and interpreted():
+            precision = "rounded"
         first, second, geometry = (a.contiguous() for a in (first, second, geometry))
         s, r, bias = s.contiguous(), r.contiguous(), bias.contiguous()
         nodes, (out, width), edges = second.shape[0], weight.shape, s.shape[0]

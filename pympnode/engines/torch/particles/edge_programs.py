@@ -22,6 +22,9 @@ def product(a, b, total, PRECISION: tl.constexpr):  # type: ignore
     """total + a @ b."""
     if PRECISION == "bf16":
         total = tl.dot(a.to(tl.bfloat16), b.to(tl.bfloat16), total)
+    elif PRECISION == "rounded":  # bf16 for the interpreter, which multiplies the bits of bf16
+        kind: tl.constexpr = total.dtype
+        total = tl.dot(a.to(tl.bfloat16).to(kind), b.to(tl.bfloat16).to(kind), total)
     else:
         total = tl.dot(a, b, total, input_precision=PRECISION, out_dtype=total.dtype)
     return total
