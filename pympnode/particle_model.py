@@ -135,10 +135,16 @@ class ParticleModel:
         sets, _, count, dims = data.position.shape
         shape = (sets, steps + 1, count, dims)
         position, velocity = np.full(shape, np.nan), np.full(shape, np.nan)
+        position[:, 0] = data.box.wrap(data.position[:, 0])
+        velocity[:, 0] = data.velocity[:, 0]
         program = self.bind()
         each = max(1, _AT_ONCE // count)
         for at in range(0, sets, each):
-            self._roll(program, data, np.arange(at, min(at + each, sets)), position, velocity)
+            some = slice(at, at + each)
+            charge = None if data.charge is None else data.charge[some]
+            program.roll(
+                self.theta, position[some], velocity[some], data.mass[some], charge, data.box
+            )
         finite = np.isfinite(position[:, -1]).all((1, 2)) & np.isfinite(velocity[:, -1]).all((1, 2))
         about = schema.record(initial)
         ds = particle_schema.unpack_particles(
@@ -154,43 +160,6 @@ class ParticleModel:
         ds = ds.assign_coords(trajectory=initial["trajectory"].values)
         ds["finite"] = ("trajectory", finite, {"long_name": "no value overflowed"})
         return ds
-
-    def _roll(
-        self,
-        program: ParticleProgram,
-        data: ParticleArrays,
-        index: NDArray[np.int64],
-        position: NDArray,
-        velocity: NDArray,
-    ) -> None:
-        """Fill the rows ``index`` of position and velocity (trajectory, time, particle, axis)."""
-        import torch
-
-        weights = program.weights(self.theta)
-        position[index, 0] = data.box.wrap(data.position[index, 0])
-        velocity[index, 0] = data.velocity[index, 0]
-        published = self.spec.behaviour == "published"
-        for step in range(1, position.shape[1]):
-            x, v = position[index, step - 1], velocity[index, step - 1]
-            charge = None if data.charge is None else data.charge[index]
-            batch = program.batch(x, v, data.mass[index], charge, data.box)
-            with torch.no_grad():
-                graph = program.graph(batch, averaged_charge=published and step > 1)
-                later, faster = program.next_state(weights, batch, graph, training=False)
-            later_x = later.cpu().numpy().reshape(x.shape).astype(np.float64)
-            later_v = faster.cpu().numpy().reshape(x.shape).astype(np.float64)
-            if self.spec.inputs == "scaled":
-                # Single precision is enough for the change of a velocity, not for adding it up.
-                before = batch.velocity.cpu().numpy().reshape(x.shape)
-                later_v = v + (later_v - before.astype(np.float64))
-                later_x = data.box.wrap(x + 0.5 * self.dt * (v + later_v))
-            good = np.isfinite(later_x).all((1, 2)) & np.isfinite(later_v).all((1, 2))
-            # A box only wraps what is not far beyond reason.
-            good &= (np.abs(later_v) < 1e6).all((1, 2))
-            index = index[good]
-            if not index.size:
-                return
-            position[index, step], velocity[index, step] = later_x[good], later_v[good]
 
     def _check_step(self, time: NDArray[np.float64]) -> None:
         steps = np.diff(time)

@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pympnode.engines.torch.particles import delta, hamiltonian
+from pympnode.engines.torch.particles import delta, hamiltonian, rollout
 from pympnode.engines.torch.particles.batch import ParticleBatch
+from pympnode.engines.torch.particles.captured import CapturedTraining, all_pairs, stands_still
 from pympnode.engines.torch.particles.networks import EdgeSum, Networks, plain_edge_sum
 from pympnode.errors import EngineUnavailable, InvalidData, unknown_name
 from pympnode.graphs.box import Box
@@ -21,7 +22,7 @@ from pympnode.graphs.neighbours import ParticleEdges
 from pympnode.models.particle_layout import ParticleLayout, particle_layout_of
 from pympnode.models.particle_spec import ParticleScales, ParticleSpec
 
-KERNELS = ("auto", "compiled", "recompute", "eager")
+KERNELS = ("auto", "compiled", "recompute", "fused", "eager")
 Graph = ParticleEdges | Hierarchy
 
 
@@ -39,7 +40,8 @@ class ParticleProgram:
     spec, scales: what the model is; step: length of the time step; dtype "float32" or "float64";
     device "auto", "cpu", "cuda"; kernel: what sums over edges: "compiled"
     (chunks in reused buffers, numba; DeltaGN on the CPU), "recompute" (the same, with less memory
-    while training), "eager" (plain torch, any device), "auto" (compiled where it can be).
+    while training), "fused" (one Triton program; DeltaGN on CUDA), "eager" (plain torch, any
+    device), "auto" (compiled or fused where it can be).
     Graphs are built from the positions at hand, on their device. Raises UnknownName,
     EngineUnavailable.
     """
@@ -61,6 +63,7 @@ class ParticleProgram:
         self.dtype = np.dtype(dtype)
         self.real = torch.float64 if self.dtype == np.float64 else torch.float32
         self.device = _device(device)
+        self._training: dict[Any, CapturedTraining | None] = {}
         self.kernel, self._edge_sum = _edge_sum(kernel, spec, self.device)
 
     # ---- data ---------------------------------------------------------------------------------
@@ -181,15 +184,27 @@ class ParticleProgram:
             return hamiltonian.velocity_change(net, seen, graph, differentiable=training)
         return delta.velocity_change(net, seen, delta.raw_output(net, seen, graph))
 
+    def roll(
+        self, theta: NDArray, position: NDArray, velocity: NDArray, mass: Any, charge: Any, box: Box
+    ) -> None:
+        """Fill position, velocity (set, time, particle, axis) from their first states: `rollout`."""
+        rollout.roll(self, theta, position, velocity, mass, charge, box)
+
     def error(
-        self, weights: dict[str, Tensor], batch: ParticleBatch, target: Target, *, training: bool
+        self,
+        weights: dict[str, Tensor],
+        batch: ParticleBatch,
+        target: Target,
+        *,
+        training: bool,
+        graph: Graph | None = None,
     ) -> Tensor:
-        """The loss of one step.
+        """The loss of one step. ``graph``: that of the batch, where it is at hand.
 
         Plain inputs, as published: the mean square over positions (nearest image) and velocities.
         Scaled: the mean square of the velocity change in units of its spread.
         """
-        graph = self.graph(batch)
+        graph = self.graph(batch) if graph is None else graph
         if self.spec.inputs == "scaled":
             change = self.velocity_change(weights, batch, graph, training=training)
             wrong = (change - (target.velocity - batch.velocity)) / self.scales.change
@@ -208,14 +223,36 @@ class ParticleProgram:
         self, theta: NDArray, batch: ParticleBatch, target: Target
     ) -> tuple[float, NDArray]:
         """The loss and its gradient (size,)."""
-        weights = self.weights(theta, training=True)
-        value = self.error(weights, batch, target, training=True)
+        flat = torch.as_tensor(np.ascontiguousarray(theta, dtype=self.dtype)).to(self.device)
+        value, gradient = (self._recorded(batch, target) or self.slope)(flat, batch, target)
+        return float(value), gradient.cpu().numpy()
+
+    def slope(
+        self, theta: Tensor, batch: ParticleBatch, target: Target, graph: Graph | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The loss and its gradient (size,) as tensors, of weights (size,) on the device."""
+        named = self.layout.unpack(theta)
+        weights = {name: value.detach().requires_grad_() for name, value in named.items()}
+        value = self.error(weights, batch, target, training=True, graph=graph)
         found = torch.autograd.grad(value, list(weights.values()), allow_unused=True)
         flat = [
             torch.zeros_like(w).reshape(-1) if g is None else g.reshape(-1)
             for w, g in zip(weights.values(), found)
         ]
-        return float(value.detach()), torch.cat(flat).cpu().numpy()
+        return value.detach(), torch.cat(flat)
+
+    def _recorded(self, batch: ParticleBatch, target: Target) -> CapturedTraining | None:
+        """The recorded step of such batches, on CUDA and from the second one on."""
+        if self.device.type != "cuda" or not stands_still(self.spec, all_pairs(batch)):
+            return None
+        key = (batch.sizes, batch.box)
+        if key not in self._training:
+            self._training.clear()  # each holds its buffers
+            self._training[key] = None
+            return None
+        if self._training[key] is None:
+            self._training[key] = CapturedTraining(self, batch, target)
+        return self._training[key]
 
 
 def _device(name: str) -> torch.device:
@@ -229,6 +266,19 @@ def _device(name: str) -> torch.device:
 
 
 def _edge_sum(kernel: str, spec: ParticleSpec, device: torch.device) -> tuple[str, EdgeSum]:
+    if kernel == "fused" or (kernel == "auto" and device.type == "cuda"):
+        from . import edge_fused
+
+        why = edge_fused.supports(spec) or edge_fused.runs_on(device)
+        if why is None:
+            return "fused", edge_fused.FusedEdgeSum()
+        if kernel == "fused":
+            raise EngineUnavailable(
+                f"the fused kernel cannot run this model: {why}",
+                got='kernel="fused"',
+                allowed="DeltaGN on a CUDA device, with triton installed",
+                fix='leave kernel="auto"',
+            )
     able = spec.family == "deltagn" and device.type == "cpu"
     if kernel == "eager" or (kernel == "auto" and not able):
         return "eager", plain_edge_sum

@@ -1,0 +1,162 @@
+"""Rollouts on the device are the loop on the host, bit by bit; recorded steps are the plain ones."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from pympnode.engines.torch.particles import captured, rollout
+from pympnode.engines.torch.particles.captured import Captured, CapturedTraining
+from pympnode.engines.torch.particles.program import ParticleProgram, Target
+from pympnode.graphs.box import Box
+from pympnode.models.particle_layout import particle_layout_of
+from pympnode.models.particle_spec import ParticleScales, ParticleSpec
+
+BOX = Box(30.0)
+SMALL = {"edge_width": 12, "node_width": 10, "global_width": 9}
+STEPS = 7
+CASES = {
+    "complete": ("deltagn", {"inputs": "scaled"}),
+    "complete, plain": ("deltagn", {}),
+    "complete, momentum": ("deltagn", {"inputs": "scaled", "conserve_momentum": True}),
+    "nearest": ("nearest_deltagn", {"inputs": "scaled", "neighbours": 5}),
+    "hierarchy": ("hierarchical_deltagn", {"inputs": "scaled", "levels": 3}),
+    "published, charged": (
+        "hierarchical_deltagn",
+        {"behaviour": "published", "charged": True, "levels": 3},
+    ),
+    "hamiltonian": ("hierarchical_hogn", {"levels": 3, "behaviour": "published"}),
+}
+
+
+def problem(name: str, sets: int = 3, count: int = 20, dtype: str = "float32"):
+    model, options = CASES[name]
+    spec = ParticleSpec.named(model, **{**SMALL, **options})
+    scales = ParticleScales(length=3.0, velocity=0.6, change=0.05)
+    theta = particle_layout_of(spec).initial(np.random.default_rng(1)).astype(dtype)
+    program = ParticleProgram(spec, scales, 0.01, dtype=dtype, device="cpu")
+    rng = np.random.default_rng(2)
+    position = np.full((sets, STEPS + 1, count, 2), np.nan)
+    velocity = position.copy()
+    position[:, 0] = rng.uniform(-BOX.side / 2, BOX.side / 2, (sets, count, 2))
+    velocity[:, 0] = rng.uniform(-1, 1, (sets, count, 2))
+    mass = rng.uniform(0.5, 1.5, (sets, count))
+    charge = rng.uniform(-1, 1, (sets, count)) if spec.charged else None
+    return program, theta, position, velocity, mass, charge
+
+
+def on_the_host(program, theta, position, velocity, mass, charge, box) -> None:
+    """The same step by step in NumPy, lost sets dropped at once."""
+    weights, index = program.weights(theta), np.arange(len(position))
+    for step in range(1, position.shape[1]):
+        x, v = position[index, step - 1], velocity[index, step - 1]
+        batch = program.batch(x, v, mass[index], None if charge is None else charge[index], box)
+        with torch.no_grad():
+            again = program.spec.behaviour == "published" and step > 1
+            graph = program.graph(batch, averaged_charge=again)
+            found = program.next_state(weights, batch, graph, training=False)
+        later_x, later_v = (a.numpy().reshape(x.shape).astype(np.float64) for a in found)
+        if program.spec.inputs == "scaled":
+            before = batch.velocity.numpy().reshape(x.shape).astype(np.float64)
+            later_v = v + (later_v - before)
+            later_x = box.wrap(x + 0.5 * program.step_length * (v + later_v))
+        good = np.isfinite(later_x).all((1, 2)) & (np.abs(later_v) < 1e6).all((1, 2))
+        index = index[good]
+        if not index.size:
+            return
+        position[index, step], velocity[index, step] = later_x[good], later_v[good]
+
+
+def both(given, **options):
+    """(host, device): positions and velocities of both."""
+    program, theta, position, velocity, mass, charge = given
+    host, device = (position.copy(), velocity.copy()), (position.copy(), velocity.copy())
+    on_the_host(program, theta, *host, mass, charge, BOX)
+    rollout.roll(program, theta, *device, mass, charge, BOX, **options)
+    return host, device
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_rollout_is_the_loop_on_the_host(name: str, dtype: str) -> None:
+    host, device = both(problem(name, dtype=dtype))
+    assert np.isfinite(host[0]).all()
+    for a, b in zip(host, device):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("name", ["complete", "hierarchy", "published, charged"])
+@pytest.mark.parametrize("block", [1, 2, 100])
+def test_a_set_that_overflows_leaves_the_others(name: str, block: int, monkeypatch) -> None:
+    given = problem(name)
+    state = 2 * given[2][:, 0].size * 8
+    monkeypatch.setattr(rollout, "_BLOCK", block * state)
+    given[3][1, 0, 3] = 9.9e5  # beyond reason after some steps
+    given[1][-2:] = 5e3 if given[0].spec.inputs == "plain" else 1e5
+    host, device = both(given)
+    lost = np.isnan(host[0]).any((2, 3))
+    assert 0 < lost[1].sum() < STEPS and not lost[0].any()
+    for a, b in zip(host, device):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_lost_sets_may_be_dropped_late() -> None:
+    """They stand still until then. Sums over the others are in another order: the last bits."""
+    given = problem("hierarchy", dtype="float64")
+    given[3][1, 0, 3] = 9.9e5
+    given[1][-2:] = 1e5
+    host, device = both(given, every=4)
+    assert np.isnan(host[0]).any()
+    for a, b in zip(host, device):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+
+
+def test_steps_of_complete_graphs_are_recorded(monkeypatch) -> None:
+    monkeypatch.setattr(rollout, "_WORTH", 1)
+    made = []
+    monkeypatch.setattr(
+        rollout, "Captured", lambda *given: made.append(Captured(*given)) or made[-1]
+    )
+    host, device = both(problem("complete, momentum"))
+    assert len(made) == 1 and made[0].graph is None  # called, not recorded: there is no GPU
+    for a, b in zip(host, device):
+        np.testing.assert_array_equal(a, b)
+    both(problem("hierarchy"))
+    assert len(made) == 1
+
+
+def test_what_is_recorded_reads_its_own_buffers() -> None:
+    first = torch.ones(3)
+    step = Captured(lambda a: (a * 2,), (first,))
+    first.zero_()
+    assert step.inputs[0].tolist() == [1, 1, 1]
+    assert step(torch.full((3,), 4.0))[0].tolist() == [8, 8, 8]
+    assert step.inputs[0].tolist() == [4, 4, 4]
+
+
+@pytest.mark.parametrize("charged", [False, True])
+def test_a_recorded_training_step_is_the_plain_one(charged: bool) -> None:
+    spec = ParticleSpec.named("deltagn", inputs="scaled", charged=charged, **SMALL)
+    program = ParticleProgram(spec, ParticleScales(), 0.01, device="cpu", kernel="eager")
+    rng = np.random.default_rng(0)
+
+    def batch():
+        x, v = rng.uniform(-9, 9, (2, 4, 6, 2))
+        return program.batch(x, v, np.ones((4, 6)), np.ones((4, 6)) if charged else None, BOX)
+
+    theta = program.layout.initial(rng).astype(np.float32)
+    pairs = [(batch(), Target(b.position, b.velocity)) for b in (batch(), batch())]
+    recorded = CapturedTraining(program, *pairs[0])
+    for now, target in pairs:
+        value, gradient = recorded(torch.from_numpy(theta), now, target)
+        expected = program.loss_and_gradient(theta, now, target)
+        assert float(value) == expected[0]
+        np.testing.assert_array_equal(gradient.numpy(), expected[1])
+
+
+def test_only_small_complete_graphs_stand_still() -> None:
+    assert captured.stands_still(ParticleSpec.named("deltagn"), 100)
+    assert not captured.stands_still(ParticleSpec.named("deltagn"), captured.SMALL + 1)
+    assert not captured.stands_still(ParticleSpec.named("hogn"), 100)
+    assert not captured.stands_still(ParticleSpec.named("hierarchical_deltagn"), 100)
