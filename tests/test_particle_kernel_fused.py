@@ -66,9 +66,11 @@ def test_values_and_gradients_are_those_of_the_plain_sum(found: dict[str, Any]) 
 @with_triton
 def test_bf16_rounds_factors_alone(found: dict[str, Any]) -> None:
     case = found["rounded"]
-    # The interpreter cuts where a device rounds: up to 2^-7 of each factor, all to one side, and
-    # masks that turn near zero.
-    assert 1e-5 < case["plain"] < 2**-6 and case["gradient"] < 2**-4
+    # The same factors: on a GPU sums in another order may round one of 64 to its other neighbour.
+    assert case["value"] < (2**-10 if THERE else 1e-6)
+    # The geometry and its slope are factors too, cut to 2^-7 each, of the gradient of its weight.
+    assert case["gradient"] < 2**-6
+    assert 1e-5 < case["plain"] < 2**-6
 
 
 @with_triton
