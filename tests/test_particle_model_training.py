@@ -137,7 +137,7 @@ def test_a_damaged_model_is_refused(data, tmp_path) -> None:
     path = tmp_path / "model.nc"
     model = pympnode.train(data=data, model="deltagn", updates=1, **TINY).model
     model.save(path)
-    ds = model.to_dataset().drop_vars("out_bias")
+    ds = model.to_dataset().drop_vars("edge_2_bias")
     with pytest.raises(FileDamaged, match="lacks parts"):
         ParticleModel.from_dataset(ds)
     path.write_bytes(path.read_bytes()[:-2000])
