@@ -207,8 +207,8 @@ class ParticleSpec:
 class ParticleScales:
     """Units of scaled inputs, in the units of the data; fitted on the training part.
 
-    ``length`` divides displacements (the mean spacing of particles); ``near`` softens d / (r + near)
-    and log(r + near); ``lengths`` c of c / (r + c); ``mass``, ``charge``, ``velocity`` typical
+    ``length`` and ``near`` soften d / (r + length) and d / (r + near), ``near`` also log(r + near): the
+    mean spacing of particles, and the softening of the force; ``lengths`` c of c / (r + c); ``mass``, ``charge``, ``velocity`` typical
     values; ``change`` the spread of the velocity change over one step.
     """
 

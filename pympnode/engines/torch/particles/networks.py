@@ -89,7 +89,9 @@ class Networks:
         r = (d * d).sum(1, keepdim=True).add(1e-12).sqrt()
         towards = d / (r + scales.near)
         fading = torch.cat([c / (r + c) for c in scales.lengths], 1)
-        parts = [d / scales.length, towards, torch.log(r + scales.near), fading]
+        # All but the logarithm stay within bounds: a network that met small boxes alone goes on in
+        # larger ones, where what grows with the distance would carry it off.
+        parts = [d / (r + scales.length), towards, torch.log(r + scales.near), fading]
         if strength is not None:
             parts += [strength[:, None] * towards, strength[:, None] * fading]
         return torch.cat(parts, 1)
