@@ -52,6 +52,7 @@ def train_particles(
     update: str | None = None,
     messages: str | None = None,
     augment: bool = False,
+    mixed_levels: bool | None = None,
     micro_batch: int | None = None,
     preset: str = "fast",
     epochs: int | None = None,
@@ -81,7 +82,8 @@ def train_particles(
         ``global_width``, ``inputs``, ``integrator``, ``conserve_momentum``, ``update``,
         ``messages``: see `ParticleSpec`.
     Run: ``batch_size`` states an update, ``micro_batch`` of them at a time, ``learning_rate``,
-        ``augment`` (turns and mirrors), ``kernel``, ``device``, ``dtype``.
+        ``augment`` (turns and mirrors), ``mixed_levels`` (one level of cells more in every second
+        update; where ``levels`` is not given), ``kernel``, ``device``, ``dtype``.
     Returns: a `Result` with a `ParticleModel`. Raises: `PympnodeError` children.
     """
     from .engines.torch.particles.program import ParticleProgram
@@ -149,9 +151,12 @@ def train_particles(
     if start is not None:
         theta, loaded = _taken(spec, theta, start)
     theta = theta.astype(dtype)
+    if mixed_levels is None:
+        mixed_levels = choice.task.get("mixed_levels", False)
+    mixed_levels = mixed_levels and spec.hierarchical and spec.levels is None
     task = StepTask(
         program, arrays, train, validation, config.batch_size,
-        micro_batch=micro_batch, augment=augment,
+        micro_batch=micro_batch, augment=augment, mixed_levels=mixed_levels,
     )  # fmt: skip
     task.require_memory()
     blank = ParticleModel(
@@ -159,7 +164,7 @@ def train_particles(
     )
     folder = None
     if run is not None:
-        folder = Run(run, _call(config, blank, datasets, start, augment, dtype))
+        folder = Run(run, _call(config, blank, datasets, start, augment, mixed_levels, dtype))
     try:
         meter = meters.default() if progress else meters.Silent()
         trainer = Trainer(task, config, folder, meter, title=blank.system)  # type: ignore[arg-type]
@@ -172,6 +177,7 @@ def train_particles(
             "preset": preset,
             "training": config.as_dict(),
             "kernel": program.kernel,
+            "mixed_levels": mixed_levels,
             "best_loss": outcome.best_loss.tolist(),
             "status": outcome.status,
             "seed": seed,
@@ -271,6 +277,7 @@ def _call(
     datasets: list[xr.Dataset],
     start: ParticleModel | None,
     augment: bool,
+    mixed_levels: bool,
     dtype: str,
 ) -> dict[str, Any]:
     """What makes a run this run, as plain values: another call may not continue it."""
@@ -284,6 +291,7 @@ def _call(
         "data": {"sha256": state.hexdigest(), "system": model.system},
         "precision": {"dtype": dtype},
         "augment": augment,
+        "mixed_levels": mixed_levels,
     }
     if start is not None:
         call["start"] = {"sha256": storage.checksum(start.theta)}

@@ -11,11 +11,13 @@ from .models.particle_spec import MODELS
 
 @dataclass(frozen=True)
 class ParticlePreset:
-    """``model``: fields of `ParticleSpec`; ``run``: fields of `TrainConfig`."""
+    """``model``: fields of `ParticleSpec`; ``run``: fields of `TrainConfig`; ``task``: of the
+    `StepTask`."""
 
     model: dict[str, Any]
     run: dict[str, Any]
     departures: tuple[str, ...] = field(default=())
+    task: dict[str, Any] = field(default_factory=dict)
 
     def fields(self, given: dict[str, Any]) -> dict[str, Any]:
         """Fields of the model, those ``given`` first.
@@ -41,7 +43,8 @@ def particle_preset(name: str, model: str, particles: int) -> ParticlePreset:
     updates, the last weights, the published widths and inputs; in ``behaviour="corrected"`` unless
     asked otherwise. "fast": scaled inputs, width 64, leapfrog steps, the velocity change alone in
     the loss, batches of at most 8 states and about 400 particles at a high rate that falls to 2 % of it, the mean of the
-    latest weights. What particles do to each other is equal and opposite, as it is in gravity and
+    latest weights. Hierarchies have their usual levels in half of the updates and one more in the
+    other half, which makes a model know cells of several sizes. What particles do to each other is equal and opposite, as it is in gravity and
     Coulomb: by antisymmetric messages where edges run both ways, and by taking out what is left of a
     total; a Hamiltonian model does so by itself.
     """
@@ -86,4 +89,5 @@ def particle_preset(name: str, model: str, particles: int) -> ParticlePreset:
             "clip": 1.0,
             "average": 0.99,
         },
+        task={"mixed_levels": join == "hierarchy"},
     )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from pympnode.engines.torch.particles import hamiltonian
+from pympnode.engines.torch.particles import delta, hamiltonian
 from pympnode.engines.torch.particles.program import ParticleProgram, Target
 from pympnode.errors import InvalidData, InvalidOption, UnknownName
 from pympnode.graphs.box import Box
@@ -385,3 +385,23 @@ def test_scales_follow_softening_and_spacing() -> None:
     scales = ParticleScales.geometry(0.2, 12**0.5)
     np.testing.assert_allclose(scales.lengths, (0.3, 0.95, 3.0), rtol=0.01)
     assert all(a < b for a, b in pairwise(ParticleScales.geometry(0.0, 1.0).lengths))
+
+
+def test_cells_look_the_same_on_all_levels() -> None:
+    """Of one particle in every finest cell; only in DeltaGN of scaled inputs."""
+    side, cells = 32.0, 8
+    grid = (np.arange(cells) + 0.5) * side / cells - side / 2
+    x = np.stack(np.meshgrid(grid, grid), -1).reshape(1, -1, 2)
+    ones = np.ones((1, cells * cells))
+    spread = {}
+    for kind in ("plain", "scaled", "leapfrog"):
+        program, theta = made("hierarchical_deltagn", kind, charged=True)
+        batch = program.batch(x, np.zeros_like(x), ones, ones, Box(side))
+        net = program.networks(program.weights(theta), batch.box)
+        values = [level.base for level in delta.cell_values(net, program.graph(batch))]
+        assert len(values) == 2
+        spread[kind] = max(float((v - values[0][:1]).abs().max()) for v in values)
+        seen = net.geometry(torch.tensor([[8.0, -4.0]]), unit=program.spec.cell_unit(1))
+        near = net.geometry(torch.tensor([[4.0, -2.0]]), unit=program.spec.cell_unit(0))
+        assert bool(torch.equal(seen, near)) is (kind != "plain")
+    assert spread["scaled"] == spread["leapfrog"] == 0 < spread["plain"]

@@ -278,3 +278,15 @@ def test_the_command_line_trains_particles(tmp_path) -> None:
     done = CliRunner().invoke(cli, [*words.split(), "--out", str(tmp_path / "model.nc"), "--json"])
     assert done.exit_code == 0, done.output
     assert pympnode.load(tmp_path / "model.nc").trained.particles == (20, 20)
+
+
+def test_levels_are_mixed_where_they_are_not_given(data) -> None:
+    task = task_of(data, mixed_levels=True)
+    batches = list(task.batches(1, np.random.default_rng(0)))
+    assert {batch.finer for batch in batches} == {0, 1}
+    theta = task.program.layout.initial(np.random.default_rng(0))
+    usual, finer = (dataclasses.replace(batches[0], finer=k) for k in (0, 1))
+    assert task.loss(theta, usual)[0] != task.loss(theta, finer)[0]
+    for options, mixed in (({}, True), ({"levels": 2}, False), ({"mixed_levels": False}, False)):
+        model = pympnode.train(data=data, updates=1, **TINY, **options).model
+        assert model.about["mixed_levels"] is mixed

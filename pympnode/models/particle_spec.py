@@ -41,7 +41,10 @@ class ParticleSpec:
     published. ``"scaled"``: displacements in several functions of distance, also times the product
     of the charges where there are any, values in units of their spread (`ParticleScales`); the
     network predicts the velocity change in units of its spread, and positions move by the mean of
-    the old and the new velocity.
+    the old and the new velocity. DeltaGN takes every level of cells in units of its own: lengths of
+    the side of a cell, masses, charges and what comes up of the number of finest cells in it. A
+    field that falls with the square of the distance then looks the same on all levels of a plane,
+    and a model goes on to levels that it has not met.
 
     ``update`` of scaled inputs. ``"direct"``: the network sees the state at the start of the step.
     ``"leapfrog"`` (drift, kick, drift): it sees the positions half a step on and no velocities, so
@@ -159,6 +162,10 @@ class ParticleSpec:
     def pairwise(self) -> bool:
         """Whether velocity changes are sums over pairs of particles, with no node network."""
         return self.messages == "antisymmetric" and self.join == "complete"
+
+    def cell_unit(self, coarser: int) -> float:
+        """Unit of length of cells ``coarser`` levels above the finest, in that of the finest."""
+        return 2.0**coarser if self.family == "deltagn" and self.inputs == "scaled" else 1.0
 
     @property
     def separable(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,13 +24,21 @@ _VALIDATED = 6400  # particles in the states that are validated, of each dataset
 class Steps:
     """A batch: which steps of which dataset, and how each state is turned.
 
-    trajectory, time, turn: (batch,) indices; turn 0 leaves a state as it is.
+    trajectory, time, turn: (batch,) indices; turn 0 leaves a state as it is. ``finer``: levels of
+    cells beyond the usual ones.
     """
 
     dataset: int
     trajectory: NDArray[np.int64]
     time: NDArray[np.int64]
     turn: NDArray[np.int64]
+    finer: int = 0
+
+    def part(self, here: slice) -> Steps:
+        """Some of the steps."""
+        return replace(
+            self, trajectory=self.trajectory[here], time=self.time[here], turn=self.turn[here]
+        )
 
 
 class StepTask:
@@ -40,7 +48,8 @@ class StepTask:
     to its steps. ``train``, ``validation``: trajectories of each. ``batch_size`` states make an
     update; ``micro_batch`` of them are worked on at a time (the same gradient, less memory).
     ``per_epoch``: updates in an epoch, at most as many as there are batches. ``augment`` turns and
-    mirrors every state of a batch at random (two dimensions). Satisfies `Task`.
+    mirrors every state of a batch at random (two dimensions). ``mixed_levels``: hierarchies of every
+    second batch, by chance, have one level more. Satisfies `Task`.
     """
 
     steps = 1  # intervals in a window
@@ -56,6 +65,7 @@ class StepTask:
         micro_batch: int | None = None,
         per_epoch: int = 250,
         augment: bool = False,
+        mixed_levels: bool = False,
     ) -> None:
         if not sum(len(part) for part in train):
             raise InvalidData(
@@ -70,7 +80,7 @@ class StepTask:
         self.size, self.dtype = program.layout.size, program.dtype
         self.train = list(train)
         self.micro_batch = micro_batch or batch_size
-        self.augment = augment
+        self.augment, self.mixed_levels = augment, mixed_levels
         self._pairs = np.array([len(t) * (len(a.time) - 1) for a, t in zip(arrays, train)])
         self.batch_size = min(batch_size, int(self._pairs.max()))
         self._updates = max(1, min(per_epoch, int(self._pairs.sum()) // self.batch_size))
@@ -91,7 +101,8 @@ class StepTask:
                                 replace=False, shuffle=False)  # fmt: skip
             row, time = np.divmod(picked, len(self.arrays[dataset].time) - 1)
             turn = rng.integers(TURNS, size=len(picked)) if self.augment else np.zeros_like(row)
-            yield Steps(int(dataset), self.train[dataset][row], time, turn)
+            finer = int(rng.integers(2)) if self.mixed_levels else 0
+            yield Steps(int(dataset), self.train[dataset][row], time, turn, finer)
 
     def states(self, batch: Steps) -> tuple[ParticleBatch, Target]:
         """The states of a batch and those one step later, on the device of the program."""
@@ -117,9 +128,10 @@ class StepTask:
         total, gradient = 0.0, np.zeros(self.size, self.dtype)
         states = len(batch.time)
         for at in range(0, states, self.micro_batch):
-            here = slice(at, at + self.micro_batch)
-            part = Steps(batch.dataset, batch.trajectory[here], batch.time[here], batch.turn[here])
-            value, slope = self.program.loss_and_gradient(theta, *self.states(part))
+            part = batch.part(slice(at, at + self.micro_batch))
+            value, slope = self.program.loss_and_gradient(
+                theta, *self.states(part), finer=batch.finer
+            )
             share = len(part.time) / states
             total += value * share
             gradient += (slope * share).astype(self.dtype)
@@ -138,10 +150,7 @@ class StepTask:
         for steps in self._checked:
             total = 0.0
             for at in range(0, len(steps.time), max(self.micro_batch, 16)):
-                here = slice(at, at + max(self.micro_batch, 16))
-                part = Steps(
-                    steps.dataset, steps.trajectory[here], steps.time[here], steps.turn[here]
-                )
+                part = steps.part(slice(at, at + max(self.micro_batch, 16)))
                 total += self.program.loss(theta, *self.states(part)) * len(part.time)
             values.append(total / len(steps.time))
         return {"validation_loss": float(np.mean(values))}
@@ -159,7 +168,8 @@ class StepTask:
             if spec.join == "complete":
                 edges = data.position.shape[2] * (data.position.shape[2] - 1)
             else:
-                edges = self.program.graph(state).edges
+                finest = int(self.mixed_levels)
+                edges = max(self.program.graph(state, finer=k).edges for k in range(finest + 1))
             # Of each edge: indices, functions of distance, two layers before and after their
             # activation, and as much again backwards; four stages of an RK4 step, differentiated twice.
             values = 2 * (4 * spec.edge_width + 3 * spec.geometry) * self.dtype.itemsize + 32

@@ -34,10 +34,10 @@ def raw_output(net: Networks, batch: ParticleBatch, graph: Graph) -> Tensor:
 def cell_values(net: Networks, tree: Hierarchy) -> list[CellValues]:
     """Cells as the networks take them, finest level first."""
     cells = []
-    for level in tree.levels:
+    for number, level in enumerate(tree.levels):
         assert level.mass is not None and level.velocity is not None
         assert level.position is not None
-        values = node_base(net, level.mass, level.charge, level.velocity, cells=True)
+        values = node_base(net, level.mass, level.charge, level.velocity, coarser=number)
         cells.append(CellValues(values, level.position))
     return cells
 
@@ -89,14 +89,18 @@ def published_charges(tree: Hierarchy, mass: Tensor, charge: Tensor) -> Hierarch
 
 
 def node_base(
-    net: Networks, mass: Tensor, charge: Tensor | None, velocity: Tensor, *, cells: bool = False
+    net: Networks, mass: Tensor, charge: Tensor | None, velocity: Tensor, coarser: int | None = None
 ) -> Tensor:
-    """mass, (charge,) (velocity) as the networks take them."""
+    """mass, (charge,) (velocity) as the networks take them; of cells ``coarser`` levels above the
+    finest."""
     if net.spec.inputs == "plain":
         return columns(mass, charge, velocity)
     scales = net.scales
     heavy = mass / scales.mass
-    if cells:
+    if coarser:
+        share = net.spec.cell_unit(coarser) ** net.spec.dims
+        heavy, charge = heavy / share, None if charge is None else charge / share
+    if coarser is not None:
         # Masses of cells span powers of four; half the power of two is a number of levels.
         heavy = 0.5 * torch.log2(heavy.clamp_min(1e-3))
     seen = None if net.spec.update == "leapfrog" else velocity / scales.velocity

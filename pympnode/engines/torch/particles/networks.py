@@ -77,15 +77,18 @@ class Networks:
         """ReLU, or Softplus where second derivatives are needed (HOGN)."""
         return softplus(x) if self.spec.family == "hogn" else torch.relu(x)
 
-    def geometry(self, difference: Tensor, strength: Tensor | None = None) -> Tensor:
+    def geometry(
+        self, difference: Tensor, strength: Tensor | None = None, unit: float = 1.0
+    ) -> Tensor:
         """Functions (edge, function) of a difference of positions (edge, axis).
 
-        strength (edge,): the product of the charges at both ends, scaled inputs only.
+        strength (edge,): the product of the charges at both ends, scaled inputs only; ``unit``
+        divides displacements.
         """
         d = self.box.displacement(difference)
         if self.spec.inputs == "plain":
             return d
-        scales = self.scales
+        scales, d = self.scales, d / unit if unit != 1 else d
         r = (d * d).sum(1, keepdim=True).add(1e-12).sqrt()
         towards = d / (r + scales.near)
         fading = torch.cat([c / (r + c) for c in scales.lengths], 1)

@@ -63,7 +63,7 @@ def through_cells(
     each other together with their parent, then particles among each other with their cell.
     """
     own = torch.arange(tree.particles, device=position.device)
-    finest = cells[0]
+    finest, spec = cells[0], net.spec
     arrival = finest.position if finest.arrival is None else finest.arrival
     geometry = _geometry(net, position, base, None, arrival, finest.base, tree.cell)
     came = net.edges("up_particle", base, finest.base, geometry, own, tree.cell)
@@ -73,22 +73,24 @@ def through_cells(
         assert level.parent is not None
         child_of.append(torch.arange(level.size, device=position.device))
         geometry = _geometry(
-            net, below.position, below.base, None, above.position, above.base, level.parent
-        )
+            net, below.position, below.base, None, above.position, above.base, level.parent,
+            spec.cell_unit(len(child_of) - 1),
+        )  # fmt: skip
         came = net.edges("up_cell", upward[-1], above.base, geometry, child_of[-1], level.parent)
-        upward.append(torch.cat([above.base, came], 1))
+        upward.append(torch.cat([above.base, came / spec.cell_unit(1) ** spec.dims], 1))
 
     above_vector: Tensor | None = None
     for i in reversed(range(len(cells))):
         level, here, vector = tree.levels[i], cells[i], upward[i]
         s, r = level.sender, level.receiver
-        geometry = _geometry(net, here.position, here.base, s, here.position, here.base, r)
+        unit = spec.cell_unit(i)
+        geometry = _geometry(net, here.position, here.base, s, here.position, here.base, r, unit)
         summed = net.edges("cell_edge", vector, vector, geometry, s, r)
         if above_vector is not None:
             assert level.parent is not None
             above = cells[i + 1]
             geometry = _geometry(
-                net, above.position, above.base, level.parent, here.position, here.base, None
+                net, above.position, above.base, level.parent, here.position, here.base, None, unit
             )
             summed = summed + net.edges(
                 "down_cell", above_vector, vector, geometry, level.parent, child_of[i]
@@ -115,6 +117,7 @@ def _geometry(
     receiver_position: Tensor,
     receiver_base: Tensor,
     receiver: Tensor | None,
+    unit: float = 1.0,
 ) -> Tensor:
     """Functions of edges (edge, function); indices None: node e sends (receives) along edge e."""
 
@@ -124,7 +127,9 @@ def _geometry(
     strength = None
     if net.spec.charged and net.spec.inputs == "scaled":
         strength = at(sender_base[:, 1], sender) * at(receiver_base[:, 1], receiver)
-    return net.geometry(at(sender_position, sender) - at(receiver_position, receiver), strength)
+    return net.geometry(
+        at(sender_position, sender) - at(receiver_position, receiver), strength, unit
+    )
 
 
 def _balance(

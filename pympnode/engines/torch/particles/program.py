@@ -108,10 +108,12 @@ class ParticleProgram:
             box,
         )
 
-    def graph(self, batch: ParticleBatch, *, averaged_charge: bool = False) -> Graph:
+    def graph(
+        self, batch: ParticleBatch, *, averaged_charge: bool = False, finer: int = 0
+    ) -> Graph:
         """The graph of the positions that the networks see (`seen`) of a batch.
 
-        ``averaged_charge``: as the published rollout.
+        ``averaged_charge``: as the published rollout; ``finer``: levels of cells beyond `levels`.
         """
         spec, batch = self.spec, self.seen(batch)
         with torch.no_grad():
@@ -121,7 +123,7 @@ class ParticleProgram:
             if spec.join == "nearest":
                 near = min(spec.neighbours, min(batch.sizes) - 1)
                 return connection("nearest", k=near)(position, batch.box, sizes=batch.sizes)
-            tree = connection("hierarchy", levels=self.levels(batch))(
+            tree = connection("hierarchy", levels=self.levels(batch) + finer)(
                 position,
                 batch.box,
                 sizes=batch.sizes,
@@ -220,11 +222,14 @@ class ParticleProgram:
             return float(self.error(self.weights(theta), batch, target, training=False))
 
     def loss_and_gradient(
-        self, theta: NDArray, batch: ParticleBatch, target: Target
+        self, theta: NDArray, batch: ParticleBatch, target: Target, *, finer: int = 0
     ) -> tuple[float, NDArray]:
-        """The loss and its gradient (size,)."""
+        """The loss and its gradient (size,). ``finer``: see `graph`."""
         flat = torch.as_tensor(np.ascontiguousarray(theta, dtype=self.dtype)).to(self.device)
-        value, gradient = (self._recorded(batch, target) or self.slope)(flat, batch, target)
+        if finer:
+            value, gradient = self.slope(flat, batch, target, self.graph(batch, finer=finer))
+        else:
+            value, gradient = (self._recorded(batch, target) or self.slope)(flat, batch, target)
         return float(value), gradient.cpu().numpy()
 
     def slope(
