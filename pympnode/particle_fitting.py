@@ -61,6 +61,7 @@ def train_particles(
     kernel: str = "auto",
     device: str = "auto",
     dtype: str = "float32",
+    precision: str | None = None,
     run: str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> Result:
@@ -78,7 +79,8 @@ def train_particles(
     Model: ``behaviour``, ``levels``, ``neighbours``, ``edge_width``, ``node_width``,
         ``global_width``, ``inputs``, ``integrator``, ``conserve_momentum``: see `ParticleSpec`.
     Run: ``batch_size`` states an update, ``micro_batch`` of them at a time, ``learning_rate``,
-        ``augment`` (turns and mirrors), ``kernel``, ``device``, ``dtype``.
+        ``augment`` (turns and mirrors), ``kernel``, ``device``, ``dtype``, ``precision`` ("bf16":
+        products over edges in bfloat16 while training).
     Returns: a `Result` with a `ParticleModel`. Raises: `PympnodeError` children.
     """
     from .engines.torch.particles.program import ParticleProgram
@@ -139,7 +141,9 @@ def train_particles(
         "batch_size": batch_size, "learning_rate": learning_rate,
     })  # fmt: skip
     scales = fitted_scales(arrays, train) if start is None else start.scales
-    program = ParticleProgram(spec, scales, step, dtype=dtype, device=device, kernel=kernel)
+    program = ParticleProgram(
+        spec, scales, step, dtype=dtype, device=device, kernel=kernel, precision=precision
+    )
     theta = particle_layout_of(spec).initial(np.random.default_rng([seed, 2, 0]))
     loaded: tuple[str, ...] = ()
     if start is not None:
@@ -155,7 +159,8 @@ def train_particles(
     )
     folder = None
     if run is not None:
-        folder = Run(run, _call(config, blank, datasets, start, augment, dtype))
+        call = _call(config, blank, datasets, start, augment, dtype, program.precision)
+        folder = Run(run, call)
     try:
         meter = meters.default() if progress else meters.Silent()
         trainer = Trainer(task, config, folder, meter, title=blank.system)  # type: ignore[arg-type]
@@ -168,6 +173,7 @@ def train_particles(
             "preset": preset,
             "training": config.as_dict(),
             "kernel": program.kernel,
+            "precision": program.precision,
             "best_loss": outcome.best_loss.tolist(),
             "status": outcome.status,
             "seed": seed,
@@ -268,6 +274,7 @@ def _call(
     start: ParticleModel | None,
     augment: bool,
     dtype: str,
+    products: str,
 ) -> dict[str, Any]:
     """What makes a run this run, as plain values: another call may not continue it."""
     state = hashlib.sha256()
@@ -278,7 +285,7 @@ def _call(
         "training": config.as_dict(),
         "model": model.spec.as_dict(),
         "data": {"sha256": state.hexdigest(), "system": model.system},
-        "precision": {"dtype": dtype},
+        "precision": {"dtype": dtype} | ({"products": products} if products != dtype else {}),
         "augment": augment,
     }
     if start is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor
 from pympnode.engines.torch.particles import delta, hamiltonian
 from pympnode.engines.torch.particles.batch import ParticleBatch
 from pympnode.engines.torch.particles.networks import EdgeSum, Networks, plain_edge_sum
-from pympnode.errors import EngineUnavailable, InvalidData, unknown_name
+from pympnode.errors import EngineUnavailable, InvalidData, InvalidOption, unknown_name
 from pympnode.graphs.box import Box
 from pympnode.graphs.cells import COARSEST, Hierarchy
 from pympnode.graphs.connect import connection
@@ -21,7 +22,8 @@ from pympnode.graphs.neighbours import ParticleEdges
 from pympnode.models.particle_layout import ParticleLayout, particle_layout_of
 from pympnode.models.particle_spec import ParticleScales, ParticleSpec
 
-KERNELS = ("auto", "compiled", "recompute", "eager")
+KERNELS = ("auto", "compiled", "recompute", "chunked", "eager")
+PRECISIONS = ("float32", "float64", "bf16")
 Graph = ParticleEdges | Hierarchy
 
 
@@ -37,10 +39,12 @@ class ParticleProgram:
     """One time step of a particle model over a flat weight vector.
 
     spec, scales: what the model is; step: length of the time step; dtype "float32" or "float64";
-    device "auto", "cpu", "cuda"; kernel: what sums over edges: "compiled"
-    (chunks in reused buffers, numba; DeltaGN on the CPU), "recompute" (the same, with less memory
-    while training), "eager" (plain torch, any device), "auto" (compiled where it can be).
-    Graphs are built from the positions at hand, on their device. Raises UnknownName,
+    device "auto", "cpu", "cuda"; kernel: what sums over edges of DeltaGN: "compiled" (chunks of
+    edges, numba; CPU), "chunked" (the same in torch, any device), "recompute" (one of them, with less
+    memory while training), "eager" (plain torch, any model), "auto" (compiled where it can be,
+    otherwise chunked; HOGN: eager). precision: of the products over edges: that of dtype, or "bf16"
+    (their factors rounded to bfloat16, all else float32).
+    Graphs are built from the positions at hand, on their device. Raises UnknownName, InvalidOption,
     EngineUnavailable.
     """
 
@@ -53,6 +57,7 @@ class ParticleProgram:
         dtype: str = "float32",
         device: str = "auto",
         kernel: str = "auto",
+        precision: str | None = None,
     ) -> None:
         if kernel not in KERNELS:
             raise unknown_name("kernel of particles", kernel, KERNELS)
@@ -61,7 +66,8 @@ class ParticleProgram:
         self.dtype = np.dtype(dtype)
         self.real = torch.float64 if self.dtype == np.float64 else torch.float32
         self.device = _device(device)
-        self.kernel, self._edge_sum = _edge_sum(kernel, spec, self.device)
+        self.precision = _precision(precision, self.dtype.name)
+        self.kernel, self._edge_sum = _edge_sum(kernel, spec, self.device, self.precision == "bf16")
 
     # ---- data ---------------------------------------------------------------------------------
 
@@ -207,18 +213,50 @@ def _device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def _edge_sum(kernel: str, spec: ParticleSpec, device: torch.device) -> tuple[str, EdgeSum]:
-    able = spec.family == "deltagn" and device.type == "cpu"
-    if kernel == "eager" or (kernel == "auto" and not able):
-        return "eager", plain_edge_sum
-    if not able:
+def _precision(name: str | None, dtype: str) -> str:
+    if name is not None and name not in PRECISIONS:
+        raise unknown_name("precision of products", name, PRECISIONS)
+    if name is None or name == dtype:
+        return dtype
+    if (name, dtype) != ("bf16", "float32"):
+        raise InvalidOption(
+            f"products of {dtype} numbers are computed in {dtype}",
+            got=f"precision={name!r} with dtype={dtype!r}",
+            allowed='precision="bf16" with dtype="float32"',
+            fix="leave precision= out, or give the dtype that goes with it",
+        )
+    return name
+
+
+def _edge_sum(
+    kernel: str, spec: ParticleSpec, device: torch.device, low: bool
+) -> tuple[str, EdgeSum]:
+    """The name and the sum over edges; ``low``: with products in bfloat16."""
+    deltagn = spec.family == "deltagn"
+    if low and (kernel == "eager" or not deltagn):
         raise EngineUnavailable(
-            f"the kernel {kernel!r} runs DeltaGN on the CPU",
+            "products in bfloat16 are those of DeltaGN's kernels",
+            got=f'precision="bf16" for {spec.family} with kernel={kernel!r}',
+            allowed="a DeltaGN with another kernel than eager",
+            fix="leave precision= out",
+        )
+    if kernel == "eager" or (kernel == "auto" and not deltagn):
+        return "eager", plain_edge_sum
+    compiles = device.type == "cpu" and importlib.util.find_spec("numba") is not None
+    if not deltagn or (kernel == "compiled" and not compiles):
+        raise EngineUnavailable(
+            f"the kernel {kernel!r} cannot run this model here",
             got=f"{spec.family} on {device}",
-            allowed='kernel="eager"',
+            allowed='DeltaGN ("compiled": on the CPU, with numba); kernel="eager" runs all',
             fix='leave kernel="auto"',
         )
-    from .edge_block import CompiledEdgeSum
+    recompute = kernel == "recompute"
+    if kernel != "chunked" and compiles:
+        from .edge_block import CompiledEdgeSum
 
-    chosen = "compiled" if kernel == "auto" else kernel
-    return chosen, CompiledEdgeSum(recompute=kernel == "recompute")
+        return "recompute" if recompute else "compiled", CompiledEdgeSum(
+            recompute=recompute, low=low
+        )
+    from .edge_chunks import ChunkedEdgeSum
+
+    return "recompute" if recompute else "chunked", ChunkedEdgeSum(recompute=recompute, low=low)
