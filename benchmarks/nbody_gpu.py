@@ -27,7 +27,7 @@ import torch
 
 from pympnode.engines.torch.particles import edge_fused, rollout
 from pympnode.engines.torch.particles.networks import plain_edge_sum
-from pympnode.engines.torch.particles.program import KERNELS, ParticleProgram, Target
+from pympnode.engines.torch.particles.program import ParticleProgram, Target
 from pympnode.graphs.box import Box
 from pympnode.models.particle_spec import ParticleScales, ParticleSpec
 
@@ -55,7 +55,7 @@ def ways(device: str, width: int) -> dict[str, ParticleProgram]:
     plain = program(device, width)
     found = {"plain": plain}
     for kernel in ("chunked", "compiled"):
-        if kernel in KERNELS and (kernel != "compiled" or plain.device.type == "cpu"):
+        if kernel != "compiled" or plain.device.type == "cpu":
             found[kernel] = program(device, width, kernel)
     if plain.device.type == "cuda":
         through = program(device, width)

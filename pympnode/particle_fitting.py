@@ -64,6 +64,7 @@ def train_particles(
     kernel: str = "auto",
     device: str = "auto",
     dtype: str = "float32",
+    precision: str | None = None,
     run: str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> Result:
@@ -83,10 +84,12 @@ def train_particles(
         ``messages``: see `ParticleSpec`.
     Run: ``batch_size`` states an update, ``micro_batch`` of them at a time, ``learning_rate``,
         ``augment`` (turns and mirrors), ``mixed_levels`` (one level of cells more in every second
-        update; where ``levels`` is not given), ``kernel``, ``device``, ``dtype``.
+        update; where ``levels`` is not given), ``kernel``, ``device``, ``dtype``, ``precision``
+        ("bf16": products over edges in bfloat16 while training).
     Returns: a `Result` with a `ParticleModel`. Raises: `PympnodeError` children.
     """
     from .engines.torch.particles.program import ParticleProgram
+    from .engines.torch.particles.threads import threads_for
     from .fitting import _somebody_looks
     from .training import progress as meters
     from .training.checkpoint import Run
@@ -145,7 +148,9 @@ def train_particles(
         "batch_size": batch_size, "learning_rate": learning_rate,
     })  # fmt: skip
     scales = fitted_scales(arrays, train) if start is None else start.scales
-    program = ParticleProgram(spec, scales, step, dtype=dtype, device=device, kernel=kernel)
+    program = ParticleProgram(
+        spec, scales, step, dtype=dtype, device=device, kernel=kernel, precision=precision
+    )
     theta = particle_layout_of(spec).initial(np.random.default_rng([seed, 2, 0]))
     loaded: tuple[str, ...] = ()
     if start is not None:
@@ -164,20 +169,25 @@ def train_particles(
     )
     folder = None
     if run is not None:
-        folder = Run(run, _call(config, blank, datasets, start, augment, mixed_levels, dtype))
+        call = _call(
+            config, blank, datasets, start, augment, mixed_levels, dtype, program.precision
+        )
+        folder = Run(run, call)
     try:
         meter = meters.default() if progress else meters.Silent()
         trainer = Trainer(task, config, folder, meter, title=blank.system)  # type: ignore[arg-type]
-        if preset == "paper":
-            expected = duration_in_words(trainer.expected_seconds(theta[None]))
-            meter.note(f'preset "paper": about {expected} for a whole run')
-        outcome = trainer.fit(theta[None])
+        with threads_for(task.operations, program.device):
+            if preset == "paper":
+                expected = duration_in_words(trainer.expected_seconds(theta[None]))
+                meter.note(f'preset "paper": about {expected} for a whole run')
+            outcome = trainer.fit(theta[None])
         about = {
             "version": __version__,
             "preset": preset,
             "training": config.as_dict(),
             "kernel": program.kernel,
             "mixed_levels": mixed_levels,
+            "precision": program.precision,
             "best_loss": outcome.best_loss.tolist(),
             "status": outcome.status,
             "seed": seed,
@@ -279,6 +289,7 @@ def _call(
     augment: bool,
     mixed_levels: bool,
     dtype: str,
+    products: str,
 ) -> dict[str, Any]:
     """What makes a run this run, as plain values: another call may not continue it."""
     state = hashlib.sha256()
@@ -289,7 +300,7 @@ def _call(
         "training": config.as_dict(),
         "model": model.spec.as_dict(),
         "data": {"sha256": state.hexdigest(), "system": model.system},
-        "precision": {"dtype": dtype},
+        "precision": {"dtype": dtype} | ({"products": products} if products != dtype else {}),
         "augment": augment,
         "mixed_levels": mixed_levels,
     }

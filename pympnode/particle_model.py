@@ -101,7 +101,10 @@ class ParticleModel:
         return particle_layout_of(self.spec).unpack(self.theta)
 
     def bind(self, **options: Any) -> ParticleProgram:
-        """The program that makes this model's steps."""
+        """The program that makes this model's steps.
+
+        ``options``: ``kernel``, ``precision``, ``device``, ``dtype`` of `ParticleProgram`.
+        """
         from .engines.torch.particles.program import ParticleProgram
 
         options.setdefault("dtype", self.theta.dtype.name)

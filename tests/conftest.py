@@ -8,8 +8,13 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
+
+# Before torch and NumPy are imported: tests are small, and where another program keeps a core busy two
+# threads that wait for each other are fifty times slower than one.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -155,6 +155,13 @@ class StepTask:
             values.append(total / len(steps.time))
         return {"validation_loss": float(np.mean(values))}
 
+    @property
+    def operations(self) -> float:
+        """About how many floating point operations an update takes: forwards, and twice backwards."""
+        each = min(self.micro_batch, self.batch_size)
+        counts = [a.position.shape[2] for a in self.arrays]
+        return 3 * max(self.program.operations((n,) * each) for n in counts)
+
     def require_memory(self) -> None:
         """Raise NotEnoughMemory, with the bytes and the batch that fits, before a run begins."""
         from ..graphs.capacity import available_bytes, in_words, require_bytes

@@ -1,4 +1,4 @@
-"""The edge sum in chunks: buffers that stay in the cache, one pass before and one after each product.
+"""The edge sum in chunks, compiled: one pass over the edges before and one after each product.
 
 The same function as `plain_edge_sum` for ReLU. Gradients pass to the node values and the weights, not
 to the geometry, and once only; what needs more takes the plain sum (HOGN, losses over several steps).
@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from .networks import plain_edge_sum
+from .products import outer_product, padded, product
 
 CHUNK = 2048  # edges; two buffers of 150 floats each are 2.4 MB
 
@@ -22,10 +24,11 @@ class CompiledEdgeSum:
     """`EdgeSum` by compiled loops around torch's matrix products (CPU, ReLU).
 
     ``recompute``: the first layer is made again on the way back instead of kept (less memory).
+    ``low``: products take and give numbers rounded to bfloat16; sums and all else stay float32.
     """
 
-    def __init__(self, *, recompute: bool = False) -> None:
-        self.recompute = recompute
+    def __init__(self, *, recompute: bool = False, low: bool = False) -> None:
+        self.recompute, self.low = recompute, low
 
     def __call__(
         self,
@@ -45,23 +48,25 @@ class CompiledEdgeSum:
                 first, second, geometry, geometry_weight, weight, bias, sender, receiver, activation
             )
         return _EdgeSum.apply(
-            first, second, geometry, geometry_weight, weight, bias, sender, receiver, self.recompute
-        )
+            first, second, geometry, geometry_weight, weight, bias, sender, receiver,
+            self.recompute, self.low,
+        )  # fmt: skip
 
 
 class _EdgeSum(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, first, second, geometry, geometry_weight, weight, bias, s, r, recompute):
+    def forward(
+        ctx: Any, first, second, geometry, geometry_weight, weight, bias, s, r, recompute, low
+    ):
         from . import edge_kernels as kernel
 
         edges, width, out = s.shape[0], first.shape[1], weight.shape[0]
         training = any(ctx.needs_input_grad)
         keep = training and not recompute
-        chunk = min(CHUNK, max(edges, 1))
+        chunk = min(CHUNK, padded(max(edges, 1)))
         total = torch.zeros(second.shape[0], out, dtype=first.dtype)
-        into = weight.t()
-        inner = first.new_empty(edges if keep else chunk, width)
-        message = first.new_empty(chunk, out)
+        into = weight.bfloat16() if low else weight
+        inner = into.new_empty(padded(edges) if keep else chunk, width)
         mask = np.empty((edges, out), np.bool_) if keep else None
         given = [a.detach().contiguous().numpy() for a in (first, second, geometry)]
         rows = geometry_weight.detach().t().contiguous().numpy()
@@ -69,16 +74,16 @@ class _EdgeSum(torch.autograd.Function):
         b, nt = bias.detach().numpy(), total.numpy()
         for at in range(0, edges, chunk):
             count = min(chunk, edges - at)
-            here = inner[at : at + count] if keep else inner[:count]
-            kernel.gather(*given, rows, ns, nr, at, count, here.numpy())
-            torch.mm(here, into, out=message[:count])
+            here = _rows(inner, at if keep else 0, count)
+            kernel.gather(*given, rows, ns, nr, at, count, _numbers(here))
+            message = _numbers(product(here, into))
             if keep:
-                kernel.add_up_masked(message.numpy(), b, nr, at, count, nt, mask)
+                kernel.add_up_masked(message, b, nr, at, count, nt, mask)
             else:
-                kernel.add_up(message.numpy(), b, nr, at, count, nt)
+                kernel.add_up(message, b, nr, at, count, nt)
         if training:
             kept = (inner,) if keep else ()
-            ctx.mask = mask
+            ctx.mask, ctx.low = mask, low
             ctx.save_for_backward(
                 first, second, geometry, geometry_weight, weight, bias, s, r, *kept
             )
@@ -91,34 +96,45 @@ class _EdgeSum(torch.autograd.Function):
 
         first, second, geometry, geometry_weight, weight, bias, s, r, *kept = ctx.saved_tensors
         edges, width, out = s.shape[0], first.shape[1], weight.shape[0]
-        chunk = min(CHUNK, max(edges, 1))
+        chunk = min(CHUNK, padded(max(edges, 1)))
         of_first, of_second = torch.zeros_like(first), torch.zeros_like(second)
         of_rows = first.new_zeros(geometry.shape[1], width)
         of_weight, of_bias = torch.zeros_like(weight), torch.zeros_like(bias)
-        outer, back = first.new_empty(chunk, out), first.new_empty(chunk, width)
+        into = weight.bfloat16() if ctx.low else weight
+        outer = into.new_empty(chunk, out)
         g = slope.contiguous().numpy()
         ns, nr, ng = s.numpy(), r.numpy(), geometry.contiguous().numpy()
-        into, b = weight.t(), bias.detach().numpy()
+        b = bias.detach().numpy()
         if not kept:
-            inner, message = first.new_empty(chunk, width), first.new_empty(chunk, out)
+            inner = into.new_empty(chunk, width)
             given = [a.detach().contiguous().numpy() for a in (first, second)]
             rows = geometry_weight.detach().t().contiguous().numpy()
         for at in range(0, edges, chunk):
             count = min(chunk, edges - at)
+            left = _rows(outer, 0, count)
             if kept:
-                here = kept[0][at : at + count]
-                kernel.spread(g, nr, at, count, ctx.mask, outer.numpy(), of_bias.numpy())
+                here = _rows(kept[0], at, count)
+                kernel.spread(g, nr, at, count, ctx.mask, _numbers(left), of_bias.numpy())
             else:
-                here = inner[:count]
-                kernel.gather(*given, ng, rows, ns, nr, at, count, here.numpy())
-                torch.mm(here, into, out=message[:count])
-                kernel.spread_again(
-                    g, nr, at, count, message.numpy(), b, outer.numpy(), of_bias.numpy()
-                )
-            of_weight.addmm_(outer[:count].t(), here)
-            torch.mm(outer[:count], weight, out=back[:count])
+                here = _rows(inner, 0, count)
+                kernel.gather(*given, ng, rows, ns, nr, at, count, _numbers(here))
+                message = _numbers(product(here, into))
+                kernel.spread_again(g, nr, at, count, message, b, _numbers(left), of_bias.numpy())
+            of_weight += outer_product(left, here)
             kernel.bring_back(
-                back.numpy(), here.numpy(), ns, nr, at, count, ng,
+                _numbers(product(left, into.t())), _numbers(here), ns, nr, at, count, ng,
                 of_first.numpy(), of_second.numpy(), of_rows.numpy(),
             )  # fmt: skip
-        return of_first, of_second, None, of_rows.t(), of_weight, of_bias, None, None, None
+        return of_first, of_second, None, of_rows.t(), of_weight, of_bias, *(None,) * 4
+
+
+def _rows(buffer: Tensor, at: int, count: int) -> Tensor:
+    """Rows for so many edges and, at zero, those up to the number that products have."""
+    rows = buffer[at : at + padded(count)]
+    rows[count:].zero_()
+    return rows
+
+
+def _numbers(x: Tensor) -> NDArray:
+    """The same memory for the compiled loops, which take bfloat16 as its bits."""
+    return (x.view(torch.uint16) if x.dtype == torch.bfloat16 else x).numpy()

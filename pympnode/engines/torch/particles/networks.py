@@ -12,10 +12,12 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear, softplus
+from torch.nn.functional import softplus
 
 from pympnode.graphs.box import Box
 from pympnode.models.particle_spec import ParticleScales, ParticleSpec
+
+from .products import linear
 
 
 class EdgeSum(Protocol):

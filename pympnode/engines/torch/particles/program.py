@@ -13,7 +13,9 @@ from torch import Tensor
 from pympnode.engines.torch.particles import delta, hamiltonian, rollout
 from pympnode.engines.torch.particles.batch import ParticleBatch
 from pympnode.engines.torch.particles.captured import CapturedTraining, all_pairs, stands_still
-from pympnode.engines.torch.particles.networks import EdgeSum, Networks, plain_edge_sum
+from pympnode.engines.torch.particles.kernels import edge_sum_of, precision_of
+from pympnode.engines.torch.particles.networks import Networks
+from pympnode.engines.torch.particles.threads import threads_for
 from pympnode.errors import EngineUnavailable, InvalidData, unknown_name
 from pympnode.graphs.box import Box
 from pympnode.graphs.cells import COARSEST, Hierarchy
@@ -22,7 +24,6 @@ from pympnode.graphs.neighbours import ParticleEdges
 from pympnode.models.particle_layout import ParticleLayout, particle_layout_of
 from pympnode.models.particle_spec import ParticleScales, ParticleSpec
 
-KERNELS = ("auto", "compiled", "recompute", "fused", "eager")
 Graph = ParticleEdges | Hierarchy
 
 
@@ -38,11 +39,8 @@ class ParticleProgram:
     """One time step of a particle model over a flat weight vector.
 
     spec, scales: what the model is; step: length of the time step; dtype "float32" or "float64";
-    device "auto", "cpu", "cuda"; kernel: what sums over edges: "compiled"
-    (chunks in reused buffers, numba; DeltaGN on the CPU), "recompute" (the same, with less memory
-    while training), "fused" (one Triton program; DeltaGN on CUDA), "eager" (plain torch, any
-    device), "auto" (compiled or fused where it can be).
-    Graphs are built from the positions at hand, on their device. Raises UnknownName,
+    device "auto", "cpu", "cuda"; kernel, precision: see `edge_sum_of`, `precision_of`.
+    Graphs are built from the positions at hand, on their device. Raises UnknownName, InvalidOption,
     EngineUnavailable.
     """
 
@@ -55,16 +53,18 @@ class ParticleProgram:
         dtype: str = "float32",
         device: str = "auto",
         kernel: str = "auto",
+        precision: str | None = None,
     ) -> None:
-        if kernel not in KERNELS:
-            raise unknown_name("kernel of particles", kernel, KERNELS)
         self.spec, self.scales, self.step_length = spec, scales, float(step)
         self.layout: ParticleLayout = particle_layout_of(spec)
         self.dtype = np.dtype(dtype)
         self.real = torch.float64 if self.dtype == np.float64 else torch.float32
         self.device = _device(device)
         self._training: dict[Any, CapturedTraining | None] = {}
-        self.kernel, self._edge_sum = _edge_sum(kernel, spec, self.device)
+        self.precision = precision_of(precision, self.dtype.name)
+        self.kernel, self._edge_sum = edge_sum_of(
+            kernel, spec, self.device, low=self.precision == "bf16"
+        )
 
     # ---- data ---------------------------------------------------------------------------------
 
@@ -143,6 +143,13 @@ class ParticleProgram:
             return self.spec.levels
         return max(COARSEST, round(float(np.log2(max(batch.sizes))) / self.spec.dims))
 
+    def operations(self, sizes: tuple[int, ...]) -> float:
+        """About how many floating point operations the edges of such sets take in a forward pass."""
+        spec = self.spec
+        a_particle = {"hierarchy": 35 if spec.dims == 2 else 140, "nearest": spec.neighbours}
+        edges = sum(n * a_particle.get(spec.join, n - 1) for n in sizes)
+        return 2.0 * edges * spec.edge_width**2
+
     # ---- one step -----------------------------------------------------------------------------
 
     def seen(self, batch: ParticleBatch) -> ParticleBatch:
@@ -190,7 +197,9 @@ class ParticleProgram:
         self, theta: NDArray, position: NDArray, velocity: NDArray, mass: Any, charge: Any, box: Box
     ) -> None:
         """Fill position, velocity (set, time, particle, axis) from their first states: `rollout`."""
-        rollout.roll(self, theta, position, velocity, mass, charge, box)
+        sets, _, count, _ = position.shape
+        with threads_for(self.operations((count,) * sets), self.device):
+            rollout.roll(self, theta, position, velocity, mass, charge, box)
 
     def error(
         self,
@@ -268,33 +277,3 @@ def _device(name: str) -> torch.device:
             "there is no CUDA device here", got='device="cuda"', fix='device="cpu"'
         )
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def _edge_sum(kernel: str, spec: ParticleSpec, device: torch.device) -> tuple[str, EdgeSum]:
-    if kernel == "fused" or (kernel == "auto" and device.type == "cuda"):
-        from . import edge_fused
-
-        why = edge_fused.supports(spec) or edge_fused.runs_on(device)
-        if why is None:
-            return "fused", edge_fused.FusedEdgeSum()
-        if kernel == "fused":
-            raise EngineUnavailable(
-                f"the fused kernel cannot run this model: {why}",
-                got='kernel="fused"',
-                allowed="DeltaGN on a CUDA device, with triton installed",
-                fix='leave kernel="auto"',
-            )
-    able = spec.family == "deltagn" and device.type == "cpu"
-    if kernel == "eager" or (kernel == "auto" and not able):
-        return "eager", plain_edge_sum
-    if not able:
-        raise EngineUnavailable(
-            f"the kernel {kernel!r} runs DeltaGN on the CPU",
-            got=f"{spec.family} on {device}",
-            allowed='kernel="eager"',
-            fix='leave kernel="auto"',
-        )
-    from .edge_block import CompiledEdgeSum
-
-    chosen = "compiled" if kernel == "auto" else kernel
-    return chosen, CompiledEdgeSum(recompute=kernel == "recompute")
