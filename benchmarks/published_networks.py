@@ -17,7 +17,7 @@ from pympnode.engines.torch.particles.networks import Networks
 class PublishedNetworks(Networks):
     """`Networks` with everything at the edges. DeltaGN with plain inputs."""
 
-    def geometry(self, difference: Tensor) -> Tensor:
+    def geometry(self, difference: Tensor, strength=None, unit=1.0) -> Tensor:
         """Wrapped differences, by masks over the whole tensor."""
         side = self.box.side
         d = difference.clone()

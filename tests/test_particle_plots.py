@@ -5,6 +5,7 @@ from __future__ import annotations
 import matplotlib
 import numpy as np
 import pytest
+import xarray as xr
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -13,7 +14,7 @@ from matplotlib.colors import to_rgb
 
 from pympnode import plotting
 from pympnode.data.particles import simulate_particles
-from pympnode.errors import InvalidOption
+from pympnode.errors import InvalidData, InvalidOption, UnknownName
 
 
 @pytest.fixture(autouse=True)
@@ -144,3 +145,39 @@ def test_animation_moves(coulomb, tmp_path):
 def test_accessor_has_the_particle_pictures(gravity):
     assert len(gravity.pympnode.plot.hierarchy_of(3, levels=2)) == 3
     assert "hierarchy_of" in repr(gravity.pympnode.plot)
+
+
+def evaluation(steps: int, size: float):
+    """Errors that grow with time, as `pympnode.evaluate` gives them."""
+    time, horizon = np.arange(1, steps + 1) * 0.01, [h for h in (20, 200) if h <= steps]
+    predictors = ["model", "free_flight", "constant_acceleration"]
+    growth = np.outer([1, 50, 20], time) * size
+    ends = growth[:, [h - 1 for h in horizon]]
+    return xr.Dataset(
+        {
+            "rmse_state_at": (("predictor", "time"), growth),
+            "rmse_published": (("predictor", "horizon"), ends),
+        },
+        coords={"predictor": predictors, "time": time, "horizon": horizon},
+    )
+
+
+def test_errors_over_time_are_drawn_by_predictor() -> None:
+    found = evaluation(200, 1.0)
+    ax = plotting.particle_error_over_time(found)
+    for line, name in zip(ax.lines, found["predictor"].values):
+        assert line.get_label() == name.replace("_", " ")
+        np.testing.assert_array_equal(line.get_ydata(), found["rmse_state_at"].sel(predictor=name))
+    with pytest.raises(UnknownName, match="rmse_state"):
+        plotting.particle_error_over_time(found, variable="rmse_stat")
+
+
+def test_errors_over_particles_take_the_steps_that_all_have() -> None:
+    found = {100: evaluation(200, 1.0), 20: evaluation(200, 2.0), 1000: evaluation(20, 3.0)}
+    ax = plotting.error_over_particles(found, trained=100)
+    model = ax.lines[0]
+    np.testing.assert_array_equal(model.get_xdata(), [20, 100, 1000])
+    np.testing.assert_allclose(model.get_ydata(), [0.4, 0.2, 0.6])
+    assert "20 steps" in ax.get_ylabel() and ax.get_xscale() == "log"
+    with pytest.raises(InvalidData, match="20"):
+        plotting.error_over_particles(found, horizon=200)

@@ -31,6 +31,8 @@ _HOME = {
     "scaling": "particles",
     "animate_particles": "particles",
     "hierarchy_of": "cells",
+    "particle_error_over_time": "particle_errors",
+    "error_over_particles": "particle_errors",
 }
 
 __all__ = sorted(_HOME)

@@ -14,7 +14,9 @@ EPOCH = "epoch"
 CURVES = (("loss", "training", style.PALETTE[1]), ("validation_loss", "validation", style.MODEL))
 
 
-def training_curves(history: xr.Dataset, *, ax: Any = None) -> Any:
+def training_curves(
+    history: xr.Dataset, *, ylabel: str = "loss (Huber, z units)", ax: Any = None
+) -> Any:
     """Training and validation loss over epochs, on a logarithmic axis, with the best epoch marked.
 
     ``history``: ``result.history``, or several along a further dim ("member"): each is a thin line
@@ -49,7 +51,7 @@ def training_curves(history: xr.Dataset, *, ax: Any = None) -> Any:
             )
     ax.set_yscale("log")
     ax.set_xlabel("epoch")
-    ax.set_ylabel("loss (Huber, z units)")
+    ax.set_ylabel(ylabel)
     style.plain(ax)
     _windows(ax, history, epochs)
     ax.legend(fontsize="small", frameon=False)
