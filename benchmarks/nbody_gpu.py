@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 from pympnode.engines.torch.particles import edge_fused, rollout
-from pympnode.engines.torch.particles.networks import plain_edge_sum
+from pympnode.engines.torch.particles.edge_sum import plain_edge_sum
 from pympnode.engines.torch.particles.program import ParticleProgram, Target
 from pympnode.graphs.box import Box
 from pympnode.models.particle_spec import ParticleScales, ParticleSpec

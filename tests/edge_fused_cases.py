@@ -18,7 +18,7 @@ from nbody_models import golden_models
 
 from pympnode.engines.torch.particles import edge_fused
 from pympnode.engines.torch.particles.edge_fused import FusedEdgeSum, plan_of
-from pympnode.engines.torch.particles.networks import plain_edge_sum
+from pympnode.engines.torch.particles.edge_sum import plain_edge_sum
 from pympnode.engines.torch.particles.program import ParticleProgram, Target
 from pympnode.models.particle_spec import ParticleScales
 

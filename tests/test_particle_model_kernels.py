@@ -12,8 +12,8 @@ from nbody_models import golden_models
 from pympnode.engines.torch.particles import edge_block, edge_chunks, products
 from pympnode.engines.torch.particles.edge_block import CompiledEdgeSum
 from pympnode.engines.torch.particles.edge_chunks import ChunkedEdgeSum
+from pympnode.engines.torch.particles.edge_sum import plain_edge_sum
 from pympnode.engines.torch.particles.kernels import edge_sum_of
-from pympnode.engines.torch.particles.networks import plain_edge_sum
 from pympnode.engines.torch.particles.program import ParticleProgram, Target
 from pympnode.engines.torch.particles.threads import threads_for
 from pympnode.errors import EngineUnavailable, InvalidOption, UnknownName

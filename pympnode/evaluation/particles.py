@@ -109,7 +109,7 @@ def particle_errors(prediction: xr.Dataset, truth: xr.Dataset) -> xr.Dataset:
     good = np.isfinite(found.position).all((1, 2, 3)) & np.isfinite(found.velocity).all((1, 2, 3))
     out: dict[str, Any] = {"not_finite": int((~good).sum())}
     if not good.any():
-        return xr.Dataset(out | {name: np.nan for name in _SCALARS})
+        return xr.Dataset(out | {name: np.nan for name in SCALARS})
     box = wanted.box
     dx = found.position[good].astype(np.float64) - wanted.position[good].astype(np.float64)
     dv = found.velocity[good].astype(np.float64) - wanted.velocity[good].astype(np.float64)
@@ -144,7 +144,7 @@ def particle_errors(prediction: xr.Dataset, truth: xr.Dataset) -> xr.Dataset:
     return ds
 
 
-_SCALARS = (
+SCALARS = (
     "rmse_published",
     "rmse_state",
     "rmse_position",

@@ -20,21 +20,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..errors import UnknownName, unknown_name
+from ..evaluation.particles import SCALARS
 
 RUN = (
     "updates", "epochs", "seconds", "weights", "best_loss", "best_epoch", "loss_epochs", "forward_ms",
 )  # fmt: skip
 NETWORK = ("loss", "rmse_z", "rmse", "valid_time", "not_finite")
-PARTICLE = (
-    "rmse_published",
-    "rmse_state",
-    "rmse_position",
-    "rmse_velocity",
-    "energy_error",
-    "energy_error_per_particle",
-    "momentum_error",
-    "not_finite",
-)
+PARTICLE = (*SCALARS, "not_finite")
 BESIDE = {
     "node": ("persistence", "uncoupled"),
     "particle": ("free_flight", "constant_acceleration"),

@@ -17,6 +17,7 @@ from .catalogue import experiment as experiment_of
 from .cells import cell, read
 from .columns import RUN, title
 from .description import Experiment
+from .folders import folder_of, last_call
 
 _RUN_DIMS = ("row", "seed")
 _DIMS = ("row", "seed", "test", "predictor")
@@ -32,8 +33,6 @@ def results(
     "diverged", "failed" or "missing") and ``reason`` are over (row, seed). Predictors are "model" and
     the trivial ones. Raises `MissingFile` where nothing was run.
     """
-    from .running import folder_of, last_call
-
     folder = folder_of(described(name), out)
     call = last_call(folder)
     found = experiment_of(name, call["settings"])

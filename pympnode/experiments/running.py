@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import platform
@@ -13,18 +12,17 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from .. import __version__, _api, storage
-from ..errors import InvalidOption, MissingFile, RunLocked
+from .. import __version__, _api
+from ..errors import InvalidOption, RunLocked
 from .budget import Budget
 from .catalogue import experiment as experiment_of
 from .cells import Cell, Training, cells, of_other_settings, read, total, write
 from .datasets import Datasets
-from .description import Experiment
+from .folders import folder_of, note_call
 from .scoring import judged, noted
 
 logger = logging.getLogger("pympnode.experiments")
 
-CALL = "call.json"  # the last call into a folder: what its table shows
 Report = Callable[[str], None]
 
 
@@ -69,7 +67,7 @@ def run(
     tell = report or logger.info
     todo = list(cells(found, length, seeds))
     tell(f"{len(todo)} cell{'s' * (len(todo) > 1)}; {total(found, length, seeds)}")
-    _note_call(folder, name, budget, seeds, settings)
+    note_call(folder, name, budget, seeds, settings)
     other = of_other_settings(todo, folder)
     if other:
         tell(f"{other} finished cells of other settings lie in {folder} and are left alone")
@@ -88,37 +86,6 @@ def run(
     finally:  # also after Ctrl-C: what is finished is in the table
         finished = write_results(found, length, seeds, folder)
     return finished
-
-
-def folder_of(experiment: Experiment, out: str | os.PathLike[str] | None) -> Path:
-    """The folder of an experiment's cells."""
-    return Path("experiments") / experiment.name if out is None else Path(out)
-
-
-def last_call(folder: Path) -> dict[str, Any]:
-    """budget, seeds and settings of the last `run` into a folder. Raises `MissingFile`."""
-    path = folder / CALL
-    if not path.is_file():
-        raise MissingFile(
-            f"nothing was run into {str(folder)!r} yet",
-            got="no finished cells",
-            allowed="a folder that `pympnode experiment run` wrote",
-            fix="run it first, or name its folder with out=",
-        )
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _note_call(
-    folder: Path,
-    name: str | os.PathLike[str],
-    budget: str | float,
-    seeds: int,
-    settings: Mapping[str, Any] | None,
-) -> None:
-    call = {
-        "experiment": str(name), "budget": budget, "seeds": seeds, "settings": dict(settings or {}),
-    }  # fmt: skip
-    storage.write_bytes(folder / CALL, json.dumps(call, indent=1).encode() + b"\n")
 
 
 def _finished(

@@ -19,6 +19,7 @@ from .catalogue import experiment as experiment_of
 from .columns import RUN, plain, title
 from .description import Experiment
 from .finished import collected
+from .folders import folder_of, last_call
 
 
 def table(name: str | os.PathLike[str], *, out: str | os.PathLike[str] | None = None) -> str:
@@ -28,8 +29,6 @@ def table(name: str | os.PathLike[str], *, out: str | os.PathLike[str] | None = 
     A number is the mean over the seeds that have one, ± their standard deviation (with N - 1);
     published numbers stand in columns of their own, as printed. Raises `MissingFile`.
     """
-    from .running import folder_of, last_call
-
     folder = folder_of(described(name), out)
     call = last_call(folder)
     found = experiment_of(name, call["settings"])

@@ -6,7 +6,6 @@ to the geometry, and once only; what needs more takes the plain sum (HOGN, losse
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,13 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .networks import plain_edge_sum
+from .edge_sum import OnceDifferentiable
 from .products import outer_product, padded, product
 
 CHUNK = 2048  # edges; two buffers of 150 floats each are 2.4 MB
 
 
-class CompiledEdgeSum:
+class CompiledEdgeSum(OnceDifferentiable):
     """`EdgeSum` by compiled loops around torch's matrix products (CPU, ReLU).
 
     ``recompute``: the first layer is made again on the way back instead of kept (less memory).
@@ -30,27 +29,9 @@ class CompiledEdgeSum:
     def __init__(self, *, recompute: bool = False, low: bool = False) -> None:
         self.recompute, self.low = recompute, low
 
-    def __call__(
-        self,
-        first: Tensor,
-        second: Tensor,
-        geometry: Tensor,
-        geometry_weight: Tensor,
-        weight: Tensor,
-        bias: Tensor,
-        sender: Tensor,
-        receiver: Tensor,
-        activation: Callable[[Tensor], Tensor],
-    ) -> Tensor:
-        """See `EdgeSum`."""
-        if torch.is_grad_enabled() and geometry.requires_grad:
-            return plain_edge_sum(
-                first, second, geometry, geometry_weight, weight, bias, sender, receiver, activation
-            )
-        return _EdgeSum.apply(
-            first, second, geometry, geometry_weight, weight, bias, sender, receiver,
-            self.recompute, self.low,
-        )  # fmt: skip
+    def summed(self, *given: Tensor) -> Tensor:
+        """See `OnceDifferentiable`."""
+        return _EdgeSum.apply(*given, self.recompute, self.low)
 
 
 class _EdgeSum(torch.autograd.Function):
@@ -68,7 +49,7 @@ class _EdgeSum(torch.autograd.Function):
         into = weight.bfloat16() if low else weight
         inner = into.new_empty(padded(edges) if keep else chunk, width)
         mask = np.empty((edges, out), np.bool_) if keep else None
-        given = [a.detach().contiguous().numpy() for a in (first, second, geometry)]
+        given: Any = [a.detach().contiguous().numpy() for a in (first, second, geometry)]
         rows = geometry_weight.detach().t().contiguous().numpy()
         ns, nr = s.numpy(), r.numpy()
         b, nt = bias.detach().numpy(), total.numpy()
@@ -107,7 +88,7 @@ class _EdgeSum(torch.autograd.Function):
         b = bias.detach().numpy()
         if not kept:
             inner = into.new_empty(chunk, width)
-            given = [a.detach().contiguous().numpy() for a in (first, second)]
+            given: Any = [a.detach().contiguous().numpy() for a in (first, second)]
             rows = geometry_weight.detach().t().contiguous().numpy()
         for at in range(0, edges, chunk):
             count = min(chunk, edges - at)

@@ -7,20 +7,20 @@ the node values and the weights, once.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .networks import plain_edge_sum
+from .edge_sum import OnceDifferentiable
 from .products import affine_relu, outer_product, padded, product
 
 # Edges. A CPU wants a chunk in its cache (150 floats an edge are 1.2 MB), a GPU wants all its cores busy.
 CHUNK = {"cpu": 2048, "cuda": 65_536}
 
 
-class ChunkedEdgeSum:
+class ChunkedEdgeSum(OnceDifferentiable):
     """`EdgeSum` over chunks, in torch (ReLU).
 
     ``recompute``: both layers are made again on the way back instead of kept (less memory).
@@ -30,33 +30,16 @@ class ChunkedEdgeSum:
     def __init__(self, *, recompute: bool = False, low: bool = False) -> None:
         self.recompute, self.low = recompute, low
 
-    def __call__(
-        self,
-        first: Tensor,
-        second: Tensor,
-        geometry: Tensor,
-        geometry_weight: Tensor,
-        weight: Tensor,
-        bias: Tensor,
-        sender: Tensor,
-        receiver: Tensor,
-        activation: Callable[[Tensor], Tensor],
-    ) -> Tensor:
-        """See `EdgeSum`."""
-        if torch.is_grad_enabled() and geometry.requires_grad:
-            return plain_edge_sum(
-                first, second, geometry, geometry_weight, weight, bias, sender, receiver, activation
-            )
-        return _EdgeSum.apply(
-            first, second, geometry, geometry_weight, weight, bias, sender, receiver,
-            self.recompute, self.low,
-        )  # fmt: skip
+    def summed(self, *given: Tensor) -> Tensor:
+        """See `OnceDifferentiable`."""
+        return _EdgeSum.apply(*given, self.recompute, self.low)
 
 
 class _Layers:
     """The two layers of an edge network on a chunk, in buffers that serve for all chunks."""
 
-    def __init__(self, first, second, geometry, geometry_weight, weight, bias, s, r, low) -> None:
+    def __init__(self, given: Sequence[Tensor], low: bool) -> None:
+        first, second, geometry, geometry_weight, weight, bias, s, r = given
         self.first, self.second, self.geometry = first, second, geometry
         self.rows, self.s, self.r = geometry_weight.t(), s, r
         self.low, self.bias = low, bias
@@ -91,9 +74,9 @@ class _Layers:
 
 class _EdgeSum(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, *given: Any):
-        *given, recompute, low = given
-        layers = _Layers(*given, low)
+    def forward(ctx: Any, *call: Any):
+        *given, recompute, low = call
+        layers = _Layers(given, low)
         _, second, *_, bias, _, r = given
         training = any(ctx.needs_input_grad)
         keep = training and not recompute
@@ -114,7 +97,7 @@ class _EdgeSum(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, slope):  # type: ignore[override]
         low, given, kept = ctx.low, ctx.saved_tensors[:8], ctx.saved_tensors[8:]
-        layers = _Layers(*given, low)
+        layers = _Layers(given, low)
         first, second, geometry, geometry_weight, weight, bias, s, r = given
         of_first, of_second = torch.zeros_like(first), torch.zeros_like(second)
         of_rows, of_weight = torch.zeros_like(geometry_weight), torch.zeros_like(weight)

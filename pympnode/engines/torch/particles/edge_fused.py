@@ -12,7 +12,6 @@ one.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +22,7 @@ from pympnode.errors import EngineUnavailable, unknown_name
 from pympnode.models.particle_spec import ParticleSpec
 
 from ..fused import interpreted
-from .networks import plain_edge_sum
+from .edge_sum import OnceDifferentiable
 
 PRECISIONS = ("tf32x3", "ieee", "tf32", "bf16")
 WIDEST = 256
@@ -54,7 +53,7 @@ def runs_on(device: torch.device) -> str | None:
     return f"it runs on a CUDA device, and this is {device}"
 
 
-class FusedEdgeSum:
+class FusedEdgeSum(OnceDifferentiable):
     """`EdgeSum` by a Triton program (CUDA, ReLU, receivers in order).
 
     precision: of the products: "tf32x3" (three passes of the matrix units, as exact as float32 but
@@ -70,30 +69,12 @@ class FusedEdgeSum:
             raise unknown_name("precision of the fused edge sum", precision, PRECISIONS)
         self.precision, self.deterministic = precision, deterministic
 
-    def __call__(
-        self,
-        first: Tensor,
-        second: Tensor,
-        geometry: Tensor,
-        geometry_weight: Tensor,
-        weight: Tensor,
-        bias: Tensor,
-        sender: Tensor,
-        receiver: Tensor,
-        activation: Callable[[Tensor], Tensor],
-    ) -> Tensor:
-        """See `EdgeSum`."""
-        if torch.is_grad_enabled() and geometry.requires_grad:
-            return plain_edge_sum(
-                first, second, geometry, geometry_weight, weight, bias, sender, receiver, activation
-            )
+    def summed(self, *given: Tensor) -> Tensor:
+        """See `OnceDifferentiable`."""
         fixed = self.deterministic
         if fixed is None:
             fixed = torch.are_deterministic_algorithms_enabled()
-        return _EdgeSum.apply(
-            first, second, geometry, geometry_weight, weight, bias, sender, receiver,
-            self.precision, fixed,
-        )  # fmt: skip
+        return _EdgeSum.apply(*given, self.precision, fixed)
 
 
 @dataclass(frozen=True)

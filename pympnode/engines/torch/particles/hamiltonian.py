@@ -33,7 +33,7 @@ def hamiltonian(
     if isinstance(graph, ParticleEdges):
         base = columns(batch.mass, batch.charge, momentum)
         nodes = between_particles(net, base, position, graph)
-        return net.whole(batch.per_set(nodes.values), batch.per_set(nodes.summed))
+        return net.whole(batch.per_set(nodes.own), batch.per_set(nodes.summed))
     order = graph.order
     mass = pick(batch.mass, order)
     charge = None if batch.charge is None else pick(batch.charge, order)
@@ -42,9 +42,9 @@ def hamiltonian(
     cells = make(net, graph, mass, charge, x, p)
     nodes = through_cells(net, columns(mass, charge, p), x, graph, cells)
     if net.spec.behaviour == "published":
-        return net.whole(nodes.values.sum(0, keepdim=True), nodes.summed.sum(0, keepdim=True))
+        return net.whole(nodes.own.sum(0, keepdim=True), nodes.summed.sum(0, keepdim=True))
     # Cell order keeps the sets one after the other.
-    return net.whole(batch.per_set(nodes.values), batch.per_set(nodes.summed))
+    return net.whole(batch.per_set(nodes.own), batch.per_set(nodes.summed))
 
 
 def potential(net: Networks, batch: ParticleBatch, position: Tensor, graph: Graph) -> Tensor:
@@ -62,7 +62,7 @@ def potential(net: Networks, batch: ParticleBatch, position: Tensor, graph: Grap
         base = node_base(net, mass, charge, velocity)
         nodes = through_cells(net, base, x, graph, cell_values(net, moved))
     scales = net.scales
-    return net.out(nodes.values)[:, 0] * (scales.mass * scales.length * scales.change)
+    return net.out(nodes.own)[:, 0] * (scales.mass * scales.length * scales.change)
 
 
 def velocity_change(

@@ -7,7 +7,7 @@ import torch
 from pympnode.errors import EngineUnavailable, InvalidOption, unknown_name
 from pympnode.models.particle_spec import ParticleSpec
 
-from .networks import EdgeSum, plain_edge_sum
+from .edge_sum import EdgeSum, plain_edge_sum
 
 KERNELS = ("auto", "compiled", "recompute", "chunked", "fused", "eager")
 PRECISIONS = ("float32", "float64", "bf16")

@@ -6,9 +6,7 @@ the nodes, and edges gather its result: the same sum as over edges, in a fractio
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -17,47 +15,8 @@ from torch.nn.functional import softplus
 from pympnode.graphs.box import Box
 from pympnode.models.particle_spec import ParticleScales, ParticleSpec
 
+from .edge_sum import EdgeSum, plain_edge_sum
 from .products import linear
-
-
-class EdgeSum(Protocol):
-    """Sums of a two-layer network over the edges that end in each receiver."""
-
-    def __call__(
-        self,
-        first: Tensor,
-        second: Tensor,
-        geometry: Tensor,
-        geometry_weight: Tensor,
-        weight: Tensor,
-        bias: Tensor,
-        sender: Tensor,
-        receiver: Tensor,
-        activation: Callable[[Tensor], Tensor],
-    ) -> Tensor:
-        """(receiver node, width): sum over edges e of act(W act(first[s] + second[r] + G g_e) + b).
-
-        first (sender node, width), second (receiver node, width), geometry g (edge, function).
-        """
-
-
-def plain_edge_sum(
-    first: Tensor,
-    second: Tensor,
-    geometry: Tensor,
-    geometry_weight: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    sender: Tensor,
-    receiver: Tensor,
-    activation: Callable[[Tensor], Tensor],
-) -> Tensor:
-    """`EdgeSum` in plain torch: differentiable as often as one likes."""
-    inner = linear(geometry, geometry_weight)
-    inner = inner + first.index_select(0, sender) + second.index_select(0, receiver)
-    message = activation(linear(activation(inner), weight, bias))
-    empty = message.new_zeros(second.shape[0], message.shape[1])
-    return empty.index_add(0, receiver, message)
 
 
 @dataclass(frozen=True, eq=False)

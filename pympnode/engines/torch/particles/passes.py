@@ -39,6 +39,12 @@ class Nodes:
     summed: Tensor
     balance: Tensor | None = None
 
+    @property
+    def own(self) -> Tensor:
+        """The values, of a model that has a node network."""
+        assert self.values is not None
+        return self.values
+
 
 def between_particles(net: Networks, base: Tensor, position: Tensor, edges: ParticleEdges) -> Nodes:
     """Particles that talk along edges; in the order given."""
