@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from . import particle_schema, schema, storage
 from .errors import FileDamaged, InvalidOption, OutsideTrainingRange
+from .graphs.capacity import in_words, require_bytes
 from .models.particle_layout import particle_layout_of
 from .models.particle_spec import ParticleScales, ParticleSpec
 from .particle_schema import ParticleArrays
@@ -120,7 +121,7 @@ class ParticleModel:
         holds one state. Returns a dataset of position, velocity (trajectory, time, particle, axis;
         float64), mass, (charge) and ``finite(trajectory)``: False where a prediction overflowed, NaN
         from there on. Warns `OutsideTrainingRange` with the numbers unless ``check=False``. Raises
-        `InvalidData`, and `InvalidOption` for a dataset of another time step.
+        `InvalidData`, `NotEnoughMemory`, and `InvalidOption` for a dataset of another time step.
         """
         data = particle_schema.pack_particles(initial)
         if len(data.time) > 1:
@@ -137,6 +138,12 @@ class ParticleModel:
             )
         sets, _, count, dims = data.position.shape
         shape = (sets, steps + 1, count, dims)
+        state = 2 * 8 * sets * count * dims
+        require_bytes(
+            state * (steps + 1),
+            f"a rollout of {sets} x {count:,} particles over {steps:,} steps",
+            fix=f"roll out fewer steps and go on from the last; a step takes {in_words(state)}",
+        )
         position, velocity = np.full(shape, np.nan), np.full(shape, np.nan)
         position[:, 0] = data.box.wrap(data.position[:, 0])
         velocity[:, 0] = data.velocity[:, 0]

@@ -290,3 +290,9 @@ def test_levels_are_mixed_where_they_are_not_given(data) -> None:
     for options, mixed in (({}, True), ({"levels": 2}, False), ({"mixed_levels": False}, False)):
         model = pympnode.train(data=data, updates=1, **TINY, **options).model
         assert model.about["mixed_levels"] is mixed
+
+
+def test_a_rollout_that_does_not_fit_is_refused_in_bytes(data) -> None:
+    model = pympnode.train(data=data, model="deltagn", updates=1, **TINY).model
+    with pytest.raises(NotEnoughMemory, match="a step takes"):
+        model.rollout(data, steps=10**12)
