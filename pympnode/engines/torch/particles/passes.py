@@ -50,11 +50,8 @@ def between_particles(net: Networks, base: Tensor, position: Tensor, edges: Part
     """Particles that talk along edges; in the order given."""
     s, r = edges.sender, edges.receiver
     swapped = net.spec.behaviour == "published" and net.spec.join == "complete"
-    if swapped:
-        s_, r_ = r, s
-    else:
-        s_, r_ = s, r
-    geometry = _geometry(net, position, base, s_, position, base, r_)
+    one, other = (r, s) if swapped else (s, r)
+    geometry = _geometry(net, (position, base, one), (position, base, other))
     summed = net.edges("edge", base, base, geometry, s, r, swapped=swapped)
     balance = _balance(net, base, geometry, s, r, summed)
     return Nodes(None if net.spec.pairwise else net.node("node", base, summed), summed, balance)
@@ -71,7 +68,7 @@ def through_cells(
     own = torch.arange(tree.particles, device=position.device)
     finest, spec = cells[0], net.spec
     arrival = finest.position if finest.arrival is None else finest.arrival
-    geometry = _geometry(net, position, base, None, arrival, finest.base, tree.cell)
+    geometry = _geometry(net, (position, base, None), (arrival, finest.base, tree.cell))
     came = net.edges("up_particle", base, finest.base, geometry, own, tree.cell)
     upward = [torch.cat([finest.base, came], 1)]
     child_of: list[Tensor] = []
@@ -79,9 +76,11 @@ def through_cells(
         assert level.parent is not None
         child_of.append(torch.arange(level.size, device=position.device))
         geometry = _geometry(
-            net, below.position, below.base, None, above.position, above.base, level.parent,
+            net,
+            (below.position, below.base, None),
+            (above.position, above.base, level.parent),
             spec.cell_unit(len(child_of) - 1),
-        )  # fmt: skip
+        )
         came = net.edges("up_cell", upward[-1], above.base, geometry, child_of[-1], level.parent)
         upward.append(torch.cat([above.base, came / spec.cell_unit(1) ** spec.dims], 1))
 
@@ -90,24 +89,24 @@ def through_cells(
         level, here, vector = tree.levels[i], cells[i], upward[i]
         s, r = level.sender, level.receiver
         unit = spec.cell_unit(i)
-        geometry = _geometry(net, here.position, here.base, s, here.position, here.base, r, unit)
+        x, known = here.position, here.base
+        geometry = _geometry(net, (x, known, s), (x, known, r), unit)
         summed = net.edges("cell_edge", vector, vector, geometry, s, r)
         if above_vector is not None:
             assert level.parent is not None
             above = cells[i + 1]
-            geometry = _geometry(
-                net, above.position, above.base, level.parent, here.position, here.base, None, unit
-            )
+            parent = (above.position, above.base, level.parent)
+            geometry = _geometry(net, parent, (x, known, None), unit)
             summed = summed + net.edges(
                 "down_cell", above_vector, vector, geometry, level.parent, child_of[i]
             )
         above_vector = torch.cat([here.base, net.node("cell_node", vector, summed)], 1)
 
     assert above_vector is not None
-    geometry = _geometry(net, finest.position, finest.base, tree.cell, position, base, None)
+    geometry = _geometry(net, (finest.position, finest.base, tree.cell), (position, base, None))
     summed = net.edges("down_particle", above_vector, base, geometry, tree.cell, own)
     s, r = tree.sender, tree.receiver
-    geometry = _geometry(net, position, base, s, position, base, r)
+    geometry = _geometry(net, (position, base, s), (position, base, r))
     near = net.edges("edge", base, base, geometry, s, r)
     balance = _balance(net, base, geometry, s, r, near)
     if balance is None:  # otherwise the near ones act by their impulses alone
@@ -115,27 +114,22 @@ def through_cells(
     return Nodes(net.node("node", base, summed), summed, balance)
 
 
-def _geometry(
-    net: Networks,
-    sender_position: Tensor,
-    sender_base: Tensor,
-    sender: Tensor | None,
-    receiver_position: Tensor,
-    receiver_base: Tensor,
-    receiver: Tensor | None,
-    unit: float = 1.0,
-) -> Tensor:
-    """Functions of edges (edge, function); indices None: node e sends (receives) along edge e."""
+# Positions, base values and, of every edge, the number of the node at that end; None: node e ends
+# edge e.
+End = tuple[Tensor, Tensor, Tensor | None]
+
+
+def _geometry(net: Networks, sender: End, receiver: End, unit: float = 1.0) -> Tensor:
+    """Functions of edges (edge, function)."""
 
     def at(values: Tensor, index: Tensor | None) -> Tensor:
         return values if index is None else pick(values, index)
 
+    (x, known, s), (y, known_there, r) = sender, receiver
     strength = None
     if net.spec.charged and net.spec.inputs == "scaled":
-        strength = at(sender_base[:, 1], sender) * at(receiver_base[:, 1], receiver)
-    return net.geometry(
-        at(sender_position, sender) - at(receiver_position, receiver), strength, unit
-    )
+        strength = at(known[:, 1], s) * at(known_there[:, 1], r)
+    return net.geometry(at(x, s) - at(y, r), strength, unit)
 
 
 def _balance(
