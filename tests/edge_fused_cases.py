@@ -57,9 +57,13 @@ def inputs(
     return leaves, leaf(edges, functions).detach(), [torch.tensor(e, device=device) for e in ends]
 
 
-def run(edge_sum: Any, leaves: Any, geometry: Any, ends: Any) -> torch.Tensor:
+def run(
+    edge_sum: Any, leaves: Any, geometry: Any, ends: Any, balanced: bool = False
+) -> torch.Tensor:
     first, second, rows, weight, bias = leaves
-    total: torch.Tensor = edge_sum(first, second, geometry, rows, weight, bias, *ends, torch.relu)
+    total: torch.Tensor = edge_sum(
+        first, second, geometry, rows, weight, bias, *ends, torch.relu, balanced
+    )
     return total
 
 
@@ -118,7 +122,7 @@ def rounded(device: str) -> dict[str, float]:
     shape = SHAPES["width 64"]
     leaves, geometry, ends = inputs(np.random.default_rng(4), shape, torch.float32, device)
 
-    def factors(first, second, g, rows, weight, bias, s, r, activation):  # type: ignore
+    def factors(first, second, g, rows, weight, bias, s, r, activation, _):  # type: ignore
         h = activation(first[s] + second[r] + g @ rows.t())
         message = activation(_Rounded.apply(h, weight) + bias)
         return message.new_zeros(len(second), len(weight)).index_add(0, r, message)
@@ -131,6 +135,22 @@ def rounded(device: str) -> dict[str, float]:
     return {
         "value": difference(fused, expected),
         "plain": difference(fused, run(plain_edge_sum, leaves, geometry, ends)),
+        "gradient": max(difference(a, b) for a, b in zip(found, truth)),
+    }
+
+
+def balanced(device: str) -> dict[str, float]:
+    """Messages received minus messages sent."""
+    shape = (300, 30, 30, 5, 40, 24)
+    leaves, geometry, ends = inputs(np.random.default_rng(6), shape, torch.float64, device)
+    plain = run(plain_edge_sum, leaves, geometry, ends, True)
+    fused = run(FusedEdgeSum(), leaves, geometry, ends, True)
+    slope = torch.randn(plain.shape, dtype=plain.dtype, generator=torch.Generator().manual_seed(2))
+    slope = slope.to(device)
+    truth = torch.autograd.grad(plain, leaves, slope)
+    found = torch.autograd.grad(fused, leaves, slope)
+    return {
+        "value": difference(fused, plain),
         "gradient": max(difference(a, b) for a, b in zip(found, truth)),
     }
 
@@ -233,6 +253,7 @@ def main(task: str, *given: str) -> None:
                 case = compare(shape, dtype, task, deterministic=fixed)
                 found[f"{name}, {dtype}, {fixed}"] = case
     found["lost"], found["rounded"] = lost(task), rounded(task)
+    found["balanced"] = balanced(task)
     print(json.dumps(found))
 
 

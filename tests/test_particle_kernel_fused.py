@@ -74,6 +74,11 @@ def test_bf16_rounds_factors_alone(found: dict[str, Any]) -> None:
 
 
 @with_triton
+def test_messages_received_minus_messages_sent(found: dict[str, Any]) -> None:
+    assert found["balanced"]["value"] < 1e-13 and found["balanced"]["gradient"] < 1e-13
+
+
+@with_triton
 def test_an_overflow_stays_with_its_receivers(found: dict[str, Any]) -> None:
     case = found["lost"]
     assert 0 < case["gone"] < case["of"] and case["same"]

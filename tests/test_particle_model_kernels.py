@@ -32,9 +32,9 @@ def inputs(rng, edges, dtype=torch.float64, senders=9, receivers=7, functions=3)
     return leaves, geometry, [torch.from_numpy(e) for e in ends]
 
 
-def run(edge_sum, leaves, geometry, ends):
+def run(edge_sum, leaves, geometry, ends, balanced=False):
     first, second, rows, weight, bias = leaves
-    return edge_sum(first, second, geometry, rows, weight, bias, *ends, torch.relu)
+    return edge_sum(first, second, geometry, rows, weight, bias, *ends, torch.relu, balanced)
 
 
 @pytest.fixture
@@ -66,6 +66,26 @@ def test_every_sum_equals_the_plain_one(
         torch.testing.assert_close(a.double(), b, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("edges", [0, 1, 64, 65, 500])
+@pytest.mark.parametrize("kind", SUMS)
+def test_messages_received_minus_messages_sent(rng, small_chunks, kind, edges, recompute) -> None:
+    leaves, geometry, ends = inputs(rng, edges, senders=8, receivers=8)
+    plain = run(plain_edge_sum, leaves, geometry, ends, balanced=True)
+    fast = run(kind(recompute=recompute), leaves, geometry, ends, balanced=True)
+    received = run(plain_edge_sum, leaves, geometry, ends)
+    first, second, *layers = leaves
+    turned = run(plain_edge_sum, [second, first, *layers], geometry, ends[::-1])
+    torch.testing.assert_close(plain, received - turned)
+    torch.testing.assert_close(fast, plain, rtol=1e-11, atol=1e-11)
+    torch.testing.assert_close(fast.sum(0), torch.zeros(5).double(), rtol=0, atol=1e-11)
+    slope = torch.tensor(rng.standard_normal(plain.shape))
+    for a, b in zip(
+        torch.autograd.grad(fast, leaves, slope), torch.autograd.grad(plain, leaves, slope)
+    ):
+        torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-11)
+
+
 @pytest.mark.parametrize("kind", SUMS)
 def test_receivers_need_not_be_sorted(rng, small_chunks, kind) -> None:
     leaves, geometry, ends = inputs(rng, 300)
@@ -85,19 +105,22 @@ def test_a_geometry_with_a_gradient_takes_the_plain_sum(rng, kind) -> None:
     assert slope.abs().max() > 0
 
 
+@pytest.mark.parametrize("balanced", [False, True])
 @pytest.mark.parametrize("recompute", [False, True])
 @pytest.mark.parametrize("kind", SUMS)
-def test_products_in_bfloat16_err_by_their_rounding(rng, small_chunks, kind, recompute) -> None:
-    leaves, geometry, ends = inputs(rng, 300, torch.float32)
+def test_products_in_bfloat16_err_by_their_rounding(
+    rng, small_chunks, kind, recompute, balanced
+) -> None:
+    leaves, geometry, ends = inputs(rng, 300, torch.float32, senders=9, receivers=9)
     with torch.no_grad():
         leaves[4] += 50  # every message is positive, so that no rounding moves a ReLU
     sender, receiver = ends
-    out = run(kind(recompute=recompute, low=True), leaves, geometry, ends)
+    out = run(kind(recompute=recompute, low=True), leaves, geometry, ends, balanced)
     slope = torch.tensor(rng.standard_normal(out.shape), dtype=torch.float32)
     found = [out, *torch.autograd.grad(out, leaves, slope)]
 
     exact = [x.detach().double().requires_grad_() for x in leaves]
-    wanted = run(plain_edge_sum, exact, geometry.double(), ends)
+    wanted = run(plain_edge_sum, exact, geometry.double(), ends, balanced)
     wanted = [wanted, *torch.autograd.grad(wanted, exact, slope.double())]
 
     # Two factors and the result of a product are rounded, by 2^-8 each; what it is bounded by is
@@ -106,13 +129,16 @@ def test_products_in_bfloat16_err_by_their_rounding(rng, small_chunks, kind, rec
     g = geometry.double()
     inner = torch.relu(first[sender] + second[receiver] + g @ rows.t())
     spread = slope.double().abs()[receiver]
+    if balanced:
+        spread = spread + slope.double().abs()[sender]
     back = (spread @ weight.abs()) * (inner > 0)
 
     def sums(values, index, like):
         return torch.zeros(len(like), values.shape[1]).double().index_add(0, index, values)
 
+    weighed = inner @ weight.abs().t()
     sizes = [
-        sums(inner @ weight.abs().t(), receiver, second),
+        sums(weighed, receiver, second) + balanced * sums(weighed, sender, first),
         sums(back, sender, first),
         sums(back, receiver, second),
         back.t() @ g.abs(),
@@ -123,7 +149,7 @@ def test_products_in_bfloat16_err_by_their_rounding(rng, small_chunks, kind, rec
     single = 300 * 2.0**-23 * (50 + 1)  # of sums over edges of numbers up to the bias
     for a, b, size in zip(found, wanted, sizes):
         assert (abs(a.double() - b) <= (3 * unit + 4 * unit**2) * size + single).all()
-    assert not torch.equal(out, run(kind(), leaves, geometry, ends))
+    assert not torch.equal(out, run(kind(), leaves, geometry, ends, balanced))
 
 
 def test_compiled_rounding_to_bfloat16_is_exact(rng) -> None:

@@ -151,14 +151,6 @@ class ParticleSpec:
         return 2 * self.dims + 1 + GEOMETRY_LENGTHS + self.charged * (self.dims + GEOMETRY_LENGTHS)
 
     @property
-    def odd_geometry(self) -> tuple[bool, ...]:
-        """Which of those functions change their sign with the displacement."""
-        odd, even = (True,) * self.dims, (False,) * GEOMETRY_LENGTHS
-        if self.inputs == "plain":
-            return odd
-        return odd + odd + (False,) + even + (odd + even) * self.charged
-
-    @property
     def pairwise(self) -> bool:
         """Whether velocity changes are sums over pairs of particles, with no node network."""
         return self.messages == "antisymmetric" and self.join == "complete"

@@ -29,16 +29,17 @@ class CompiledEdgeSum(OnceDifferentiable):
     def __init__(self, *, recompute: bool = False, low: bool = False) -> None:
         self.recompute, self.low = recompute, low
 
-    def summed(self, *given: Tensor) -> Tensor:
+    def summed(self, *given: Tensor, balanced: bool) -> Tensor:
         """See `OnceDifferentiable`."""
-        return _EdgeSum.apply(*given, self.recompute, self.low)
+        return _EdgeSum.apply(*given, self.recompute, self.low, balanced)
 
 
 class _EdgeSum(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, first, second, geometry, geometry_weight, weight, bias, s, r, recompute, low
-    ):
+        ctx: Any, first, second, geometry, geometry_weight, weight, bias, s, r,
+        recompute, low, balanced,
+    ):  # fmt: skip
         from . import edge_kernels as kernel
 
         edges, width, out = s.shape[0], first.shape[1], weight.shape[0]
@@ -59,12 +60,12 @@ class _EdgeSum(torch.autograd.Function):
             kernel.gather(*given, rows, ns, nr, at, count, _numbers(here))
             message = _numbers(product(here, into))
             if keep:
-                kernel.add_up_masked(message, b, nr, at, count, nt, mask)
+                kernel.add_up_masked(message, b, ns, nr, at, count, balanced, nt, mask)
             else:
-                kernel.add_up(message, b, nr, at, count, nt)
+                kernel.add_up(message, b, ns, nr, at, count, balanced, nt)
         if training:
             kept = (inner,) if keep else ()
-            ctx.mask, ctx.low = mask, low
+            ctx.mask, ctx.low, ctx.balanced = mask, low, balanced
             ctx.save_for_backward(
                 first, second, geometry, geometry_weight, weight, bias, s, r, *kept
             )
@@ -95,18 +96,22 @@ class _EdgeSum(torch.autograd.Function):
             left = _rows(outer, 0, count)
             if kept:
                 here = _rows(kept[0], at, count)
-                kernel.spread(g, nr, at, count, ctx.mask, _numbers(left), of_bias.numpy())
+                kernel.spread(
+                    g, ns, nr, at, count, ctx.balanced, ctx.mask, _numbers(left), of_bias.numpy()
+                )
             else:
                 here = _rows(inner, 0, count)
                 kernel.gather(*given, ng, rows, ns, nr, at, count, _numbers(here))
                 message = _numbers(product(here, into))
-                kernel.spread_again(g, nr, at, count, message, b, _numbers(left), of_bias.numpy())
+                kernel.spread_again(
+                    g, ns, nr, at, count, ctx.balanced, message, b, _numbers(left), of_bias.numpy()
+                )
             of_weight += outer_product(left, here)
             kernel.bring_back(
                 _numbers(product(left, into.t())), _numbers(here), ns, nr, at, count, ng,
                 of_first.numpy(), of_second.numpy(), of_rows.numpy(),
             )  # fmt: skip
-        return of_first, of_second, None, of_rows.t(), of_weight, of_bias, *(None,) * 4
+        return of_first, of_second, None, of_rows.t(), of_weight, of_bias, *(None,) * 5
 
 
 def _rows(buffer: Tensor, at: int, count: int) -> Tensor:

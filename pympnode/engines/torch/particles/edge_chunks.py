@@ -30,9 +30,9 @@ class ChunkedEdgeSum(OnceDifferentiable):
     def __init__(self, *, recompute: bool = False, low: bool = False) -> None:
         self.recompute, self.low = recompute, low
 
-    def summed(self, *given: Tensor) -> Tensor:
+    def summed(self, *given: Tensor, balanced: bool) -> Tensor:
         """See `OnceDifferentiable`."""
-        return _EdgeSum.apply(*given, self.recompute, self.low)
+        return _EdgeSum.apply(*given, self.recompute, self.low, balanced)
 
 
 class _Layers:
@@ -75,9 +75,9 @@ class _Layers:
 class _EdgeSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *call: Any):
-        *given, recompute, low = call
+        *given, recompute, low, balanced = call
         layers = _Layers(given, low)
-        _, second, *_, bias, _, r = given
+        _, second, *_, bias, s, r = given
         training = any(ctx.needs_input_grad)
         keep = training and not recompute
         kept: list[Tensor] = []
@@ -85,11 +85,14 @@ class _EdgeSum(torch.autograd.Function):
         for part in layers.parts():
             inner = layers.inner(part, keep and not low)
             message = layers.message(inner)
-            total.index_add_(0, r[part], message[: part.stop - part.start])
+            count = part.stop - part.start
+            total.index_add_(0, r[part], message[:count])
+            if balanced:
+                total.index_add_(0, s[part], message[:count], alpha=-1)
             if keep:
                 kept += (inner, message.bfloat16() if low else message)
         if training:
-            ctx.low = low
+            ctx.low, ctx.balanced = low, balanced
             ctx.save_for_backward(*given, *kept)
         return total
 
@@ -103,9 +106,10 @@ class _EdgeSum(torch.autograd.Function):
         of_rows, of_weight = torch.zeros_like(geometry_weight), torch.zeros_like(weight)
         of_bias = torch.zeros_like(bias)
         real = layers.weight.dtype
-        # Rounded before it is gathered: the same numbers, on nodes instead of edges.
-        slope = slope.to(real)
+        if not ctx.balanced:  # rounded before it is gathered: the same numbers, on fewer rows
+            slope = slope.to(real)
         outer = slope.new_empty(layers.chunk, bias.shape[0])
+        taken = torch.empty_like(outer) if ctx.balanced else None
         back_weight = layers.weight.t()
         for number, part in enumerate(layers.parts()):
             count = part.stop - part.start
@@ -116,15 +120,17 @@ class _EdgeSum(torch.autograd.Function):
                 inner = layers.inner(part, False)
                 message = layers.message(inner).to(real)
             torch.index_select(slope, 0, r[part], out=outer[:count])
+            if taken is not None:
+                outer[:count] -= torch.index_select(slope, 0, s[part], out=taken[:count])
             outer[count:rows].zero_()
-            here = _where_positive(outer[:rows], message)
+            here = _where_positive(outer[:rows].to(real), message)
             of_bias += here.sum(0, dtype=bias.dtype)
             of_weight += outer_product(here, inner)
             back = _where_positive(product(here, back_weight), inner)[:count].to(first.dtype)
             of_first.index_add_(0, s[part], back)
             of_second.index_add_(0, r[part], back)
             of_rows.addmm_(back.t(), geometry[part])
-        return (of_first, of_second, None, of_rows, of_weight, of_bias, *(None,) * 4)
+        return (of_first, of_second, None, of_rows, of_weight, of_bias, *(None,) * 5)
 
 
 def _where_positive(slope: Tensor, value: Tensor) -> Tensor:

@@ -69,12 +69,19 @@ class FusedEdgeSum(OnceDifferentiable):
             raise unknown_name("precision of the fused edge sum", precision, PRECISIONS)
         self.precision, self.deterministic = precision, deterministic
 
-    def summed(self, *given: Tensor) -> Tensor:
+    def summed(self, *given: Tensor, balanced: bool) -> Tensor:
         """See `OnceDifferentiable`."""
         fixed = self.deterministic
         if fixed is None:
             fixed = torch.are_deterministic_algorithms_enabled()
-        return _EdgeSum.apply(*given, self.precision, fixed)
+        received = _EdgeSum.apply(*given, self.precision, fixed)
+        if not balanced:
+            return received
+        # The same messages in order of their senders, with the two ends in each other's place.
+        first, second, geometry, *layers, s, r = given
+        s, order = torch.sort(s, stable=True)
+        turned = second, first, geometry[order], *layers, r[order], s
+        return received - _EdgeSum.apply(*turned, self.precision, fixed)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """Compiled loops over edges: what stands around the matrix products of an edge network.
 
 All take a chunk of ``count`` edges from edge ``at`` on. Receivers are sorted, so that the row that is
-added to stays in the cache. Rows that go into a product or come out of one are floats, or uint16: the
-bits of bfloat16, which is the upper half of a float32.
+added to stays in the cache; ``balanced``: what is added there is also taken from the sender. Rows that
+go into a product or come out of one are floats, or uint16: the bits of bfloat16, which is the upper
+half of a float32.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def gather(first, second, geometry, geometry_weight, sender, receiver, at, count
 
 
 @_compile
-def add_up(message, bias, receiver, at, count, total):
+def add_up(message, bias, sender, receiver, at, count, balanced, total):
     """total[receiver] += relu(message + bias)."""
     width = total.shape[1]
     zero = total.dtype.type(0)
@@ -71,10 +72,14 @@ def add_up(message, bias, receiver, at, count, total):
         row, m = total[receiver[at + e]], message[e]
         for k in range(width):
             row[k] += max(_widened(m[k]) + bias[k], zero)
+        if balanced:
+            row = total[sender[at + e]]
+            for k in range(width):
+                row[k] -= max(_widened(m[k]) + bias[k], zero)
 
 
 @_compile
-def add_up_masked(message, bias, receiver, at, count, total, mask):
+def add_up_masked(message, bias, sender, receiver, at, count, balanced, total, mask):
     """The same; mask[e] tells where the message was positive."""
     width = total.shape[1]
     zero = total.dtype.type(0)
@@ -84,29 +89,46 @@ def add_up_masked(message, bias, receiver, at, count, total, mask):
             value = _widened(m[k]) + bias[k]
             row[k] += max(value, zero)
             positive[k] = value > zero
+        if balanced:
+            row = total[sender[at + e]]
+            for k in range(width):
+                row[k] -= max(_widened(m[k]) + bias[k], zero)
 
 
 @_compile
-def spread(slope, receiver, at, count, mask, out, bias_slope):
-    """out[e] = slope[receiver] where mask[e]; bias_slope += its sum."""
+def spread(slope, sender, receiver, at, count, balanced, mask, out, bias_slope):
+    """out[e] = slope[receiver] (- slope[sender]) where mask[e]; bias_slope += its sum."""
     width = slope.shape[1]
     for e in range(count):
-        row, positive, o = slope[receiver[at + e]], mask[at + e], out[e]
-        for k in range(width):
-            value = row[k] * positive[k]
-            bias_slope[k] += value
-            o[k] = _narrowed(value, o)
+        row, taken, positive, o = (
+            slope[receiver[at + e]],
+            slope[sender[at + e]],
+            mask[at + e],
+            out[e],
+        )
+        if balanced:
+            for k in range(width):
+                value = (row[k] - taken[k]) * positive[k]
+                bias_slope[k] += value
+                o[k] = _narrowed(value, o)
+        else:
+            for k in range(width):
+                value = row[k] * positive[k]
+                bias_slope[k] += value
+                o[k] = _narrowed(value, o)
 
 
 @_compile
-def spread_again(slope, receiver, at, count, message, bias, out, bias_slope):
+def spread_again(slope, sender, receiver, at, count, balanced, message, bias, out, bias_slope):
     """The same, from the message made again."""
     width = slope.shape[1]
     zero = slope.dtype.type(0)
     for e in range(count):
         row, m, o = slope[receiver[at + e]], message[e], out[e]
+        taken = slope[sender[at + e]]
         for k in range(width):
-            value = row[k] if _widened(m[k]) + bias[k] > zero else zero
+            value = row[k] - taken[k] if balanced else row[k]
+            value = value if _widened(m[k]) + bias[k] > zero else zero
             bias_slope[k] += value
             o[k] = _narrowed(value, o)
 

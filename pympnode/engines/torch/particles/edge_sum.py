@@ -26,10 +26,12 @@ class EdgeSum(Protocol):
         sender: Tensor,
         receiver: Tensor,
         activation: Callable[[Tensor], Tensor],
+        balanced: bool = False,
     ) -> Tensor:
         """(receiver node, width): sum over edges e of act(W act(first[s] + second[r] + G g_e) + b).
 
         first (sender node, width), second (receiver node, width), geometry g (edge, function).
+        ``balanced``: every message is also taken from its sender; both ends are the same nodes.
         """
 
 
@@ -43,13 +45,15 @@ def plain_edge_sum(
     sender: Tensor,
     receiver: Tensor,
     activation: Callable[[Tensor], Tensor],
+    balanced: bool = False,
 ) -> Tensor:
     """`EdgeSum` in plain torch: differentiable as often as one likes."""
     inner = linear(geometry, geometry_weight)
     inner = inner + first.index_select(0, sender) + second.index_select(0, receiver)
     message = activation(linear(activation(inner), weight, bias))
     empty = message.new_zeros(second.shape[0], message.shape[1])
-    return empty.index_add(0, receiver, message)
+    received = empty.index_add(0, receiver, message)
+    return received.index_add(0, sender, message, alpha=-1) if balanced else received
 
 
 class OnceDifferentiable(ABC):
@@ -69,13 +73,14 @@ class OnceDifferentiable(ABC):
         sender: Tensor,
         receiver: Tensor,
         activation: Callable[[Tensor], Tensor],
+        balanced: bool = False,
     ) -> Tensor:
         """See `EdgeSum`."""
         given = first, second, geometry, geometry_weight, weight, bias, sender, receiver
         if torch.is_grad_enabled() and geometry.requires_grad:
-            return plain_edge_sum(*given, activation)
-        return self.summed(*given)
+            return plain_edge_sum(*given, activation, balanced)
+        return self.summed(*given, balanced=balanced)
 
     @abstractmethod
-    def summed(self, *given: Tensor) -> Tensor:
-        """The sum over edges, for all arguments but the activation."""
+    def summed(self, *given: Tensor, balanced: bool) -> Tensor:
+        """The sum over edges, of ReLU."""

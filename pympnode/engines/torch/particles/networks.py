@@ -70,14 +70,13 @@ class Networks:
         receiver: Tensor,
         *,
         swapped: bool = False,
-        backwards: bool = False,
+        balanced: bool = False,
     ) -> Tensor:
         """Messages of the edge network ``name`` summed at the receivers.
 
         ``swapped``: the network was trained with the receiver's values in the first columns (the
         published complete graph); ``geometry`` is then of receiver minus sender.
-        ``backwards``: every edge is taken the other way round, so that what is summed at a node is
-        what it sends along its edges instead of what it receives.
+        ``balanced``: messages received minus messages sent.
         """
         w = self.weights
         matrix, bias = w[f"{name}_1_weight"], w[f"{name}_1_bias"]
@@ -88,13 +87,6 @@ class Networks:
             of_sender, of_receiver = matrix[:, :ds], matrix[:, ds : ds + dr]
         width = self.spec.geometry
         of_geometry = matrix[:, ds + dr : ds + dr + width]
-        if backwards:
-            of_sender, of_receiver = of_receiver, of_sender
-            of_geometry = torch.where(
-                torch.tensor(self.spec.odd_geometry, device=matrix.device),
-                -of_geometry,
-                of_geometry,
-            )
         if self.spec.tells_step:
             bias = bias + self.step * matrix[:, -1]
         return self.edge_sum(
@@ -107,6 +99,7 @@ class Networks:
             sender,
             receiver,
             self.activation,
+            balanced,
         )
 
     def node(self, name: str, own: Tensor, summed: Tensor) -> Tensor:

@@ -31,8 +31,9 @@ class CellValues:
 class Nodes:
     """What became of the particles.
 
-    values (particle, node width): None where only pairs act. summed (particle, edge width): messages
-    received. balance (particle, edge width): antisymmetric messages received minus those sent.
+    values (particle, node width): None where only pairs act. summed (particle, edge width): what the
+    node network took. balance (particle, edge width): messages received minus those sent, where they
+    are antisymmetric.
     """
 
     values: Tensor | None
@@ -52,9 +53,11 @@ def between_particles(net: Networks, base: Tensor, position: Tensor, edges: Part
     swapped = net.spec.behaviour == "published" and net.spec.join == "complete"
     one, other = (r, s) if swapped else (s, r)
     geometry = _geometry(net, (position, base, one), (position, base, other))
+    if net.spec.pairwise:
+        balance = net.edges("edge", base, base, geometry, s, r, balanced=True)
+        return Nodes(None, balance, balance)
     summed = net.edges("edge", base, base, geometry, s, r, swapped=swapped)
-    balance = _balance(net, base, geometry, s, r, summed)
-    return Nodes(None if net.spec.pairwise else net.node("node", base, summed), summed, balance)
+    return Nodes(net.node("node", base, summed), summed)
 
 
 def through_cells(
@@ -107,11 +110,12 @@ def through_cells(
     summed = net.edges("down_particle", above_vector, base, geometry, tree.cell, own)
     s, r = tree.sender, tree.receiver
     geometry = _geometry(net, (position, base, s), (position, base, r))
-    near = net.edges("edge", base, base, geometry, s, r)
-    balance = _balance(net, base, geometry, s, r, near)
-    if balance is None:  # otherwise the near ones act by their impulses alone
-        summed = summed + near
-    return Nodes(net.node("node", base, summed), summed, balance)
+    balanced = net.spec.messages == "antisymmetric"
+    near = net.edges("edge", base, base, geometry, s, r, balanced=balanced)
+    if balanced:  # near ones act by their impulses alone
+        return Nodes(net.node("node", base, summed), summed, near)
+    summed = summed + near
+    return Nodes(net.node("node", base, summed), summed)
 
 
 # Positions, base values and, of every edge, the number of the node at that end; None: node e ends
@@ -130,12 +134,3 @@ def _geometry(net: Networks, sender: End, receiver: End, unit: float = 1.0) -> T
     if net.spec.charged and net.spec.inputs == "scaled":
         strength = at(known[:, 1], s) * at(known_there[:, 1], r)
     return net.geometry(at(x, s) - at(y, r), strength, unit)
-
-
-def _balance(
-    net: Networks, base: Tensor, geometry: Tensor, s: Tensor, r: Tensor, received: Tensor
-) -> Tensor | None:
-    """Messages received minus messages sent, where they are antisymmetric."""
-    if net.spec.messages != "antisymmetric":
-        return None
-    return received - net.edges("edge", base, base, geometry, s, r, backwards=True)
