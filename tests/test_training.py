@@ -117,7 +117,7 @@ def test_time_budget_becomes_a_number_of_epochs(monkeypatch: pytest.MonkeyPatch)
     from pympnode.training.trainer import Trainer
 
     monkeypatch.setattr(
-        Trainer, "_costs", lambda self, theta: ({h: 0.001 * h for h in (5, 10, 12)}, 0.05)
+        Trainer, "_costs", lambda self, *given: ({h: 0.001 * h for h in (5, 10, 12)}, 0.05)
     )
     result = pympnode.train(**SMALL, time_budget="4s")
     # A pass holds 5, 3, 3 updates of windows of 5, 10, 12 (the two longest stages are one), by the

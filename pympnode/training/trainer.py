@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from types import FrameType
 from typing import Any
 
@@ -130,24 +131,29 @@ class Trainer:
     def _affordable(self, theta: NDArray, budget: float) -> int:
         """Epochs within a time budget: decided here, once, and stored with the run."""
         began = time.perf_counter()
-        cost, each = self._costs(theta)
+        cost, each = self._costs(theta, min(2.0, 0.02 * budget))
         left = max(budget - (time.perf_counter() - began), 0.1 * budget)
         config, task = self.config, self.task
         return epochs_within(config, task.steps, task.count, cost, each, left)
 
-    def _costs(self, theta: NDArray) -> tuple[dict[int, float], float]:
-        """Measured seconds of an update by window, and of a validation."""
+    def _costs(self, theta: NDArray, spend: float = 0.0) -> tuple[dict[int, float], float]:
+        """Measured seconds of an update by window, and of a validation.
+
+        ``spend``: seconds to measure every window for; three updates are timed at the least.
+        """
         cost: dict[int, float] = {}
         for horizon, _ in horizons(self.config, self.task.steps):
-            batches = next(self._draw(horizon, 0, len(theta)))
-            self.task.losses(theta, batches)
+            drawn = (b for epoch in count() for b in self._draw(horizon, epoch, len(theta)))
+            self.task.losses(theta, next(drawn))
             times: list[float] = []
-            while len(times) < 3:
+            while len(times) < 3 or sum(times) < spend:
                 start = time.perf_counter()
-                self.task.losses(theta, batches)
+                self.task.losses(theta, next(drawn))  # drawing is part of an update
                 times.append(time.perf_counter() - start)
-            # The optimiser and the drawing of batches take their own, small, time.
-            cost[horizon] = float(np.median(times)) + 2e-4
+            # Batches differ in their work; one that something else held up counts as two. The
+            # optimiser takes a small time of its own.
+            usual = np.minimum(times, 2 * np.median(times))
+            cost[horizon] = float(usual.mean()) + 2e-4
         self._validate(theta)
         start = time.perf_counter()
         self._validate(theta)
