@@ -86,6 +86,16 @@ def test_messages_received_minus_messages_sent(rng, small_chunks, kind, edges, r
         torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-11)
 
 
+@pytest.mark.parametrize("low", [False, True])
+@pytest.mark.parametrize("kind", SUMS)
+def test_what_is_not_a_number_stays_to_be_seen(rng, kind, low) -> None:
+    leaves, geometry, ends = inputs(rng, 300, torch.float32)
+    with torch.no_grad():
+        leaves[4][2] = torch.nan
+    out = run(kind(low=low), leaves, geometry, ends)
+    assert torch.isnan(out[ends[1].unique(), 2]).all()
+
+
 @pytest.mark.parametrize("kind", SUMS)
 def test_receivers_need_not_be_sorted(rng, small_chunks, kind) -> None:
     leaves, geometry, ends = inputs(rng, 300)

@@ -33,7 +33,7 @@ def product(x: Tensor, weight: Tensor) -> Tensor:
 def affine_relu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """relu(x weight^T + bias) (row, out), in a new tensor."""
     if _suits(x):
-        return _by_onednn(x, weight, bias, "relu")
+        return _by_onednn(x, weight, bias).relu_()  # its own ReLU makes zeros of NaN
     # addmm would copy the bias over the whole output first.
     return torch.mm(x, weight.t()).add_(bias).relu_()
 
@@ -91,12 +91,10 @@ def _suits(x: Tensor) -> bool:
     return x.dtype == torch.float32 and x.device.type == "cpu" and _onednn() is not None
 
 
-def _by_onednn(
-    x: Tensor, weight: Tensor, bias: Tensor | None = None, activation: str = "none"
-) -> Tensor:
+def _by_onednn(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if not (weight.is_contiguous() or weight.t().is_contiguous()):
         weight = weight.contiguous()  # columns of a wider matrix: oneDNN would take scalar loops
-    return _onednn()(x, weight, bias, activation, [], "")
+    return _onednn()(x, weight, bias, "none", [], "")
 
 
 @cache
