@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from itertools import pairwise
 
 import numpy as np
@@ -385,6 +386,26 @@ def test_scales_follow_softening_and_spacing() -> None:
     scales = ParticleScales.geometry(0.2, 12**0.5)
     np.testing.assert_allclose(scales.lengths, (0.3, 0.95, 3.0), rtol=0.01)
     assert all(a < b for a, b in pairwise(ParticleScales.geometry(0.0, 1.0).lengths))
+
+
+@pytest.mark.parametrize("name", ["deltagn", "hierarchical_deltagn", "hogn"])
+def test_units_of_length_make_no_difference(rng, name) -> None:
+    """Metres or tenths of a nanometre, in single precision."""
+    spec = ParticleSpec.named(
+        name, inputs="scaled", update="leapfrog", levels=3 if "hier" in name else None, **SMALL
+    )
+    theta = particle_layout_of(spec).initial(rng).astype(np.float32)
+    x, v, mass, _ = states(rng)
+    found = []
+    for unit in (1.0, 1e-10):
+        scales = ParticleScales.geometry(0.2 * unit, 3.4 * unit)
+        scales = dataclasses.replace(scales, velocity=0.6 * unit, change=0.05 * unit)
+        program = ParticleProgram(spec, scales, 0.01, device="cpu", kernel="eager")
+        later = step(program, theta, x * unit, v * unit, mass, box=Box(BOX.side * unit))
+        found.append((later[1] / unit).astype(np.float64))
+    change = np.abs(found[0] - v).max()
+    assert change > 1e-3
+    np.testing.assert_allclose(found[1], found[0], rtol=0, atol=2e-3 * change)
 
 
 def test_cells_look_the_same_on_all_levels() -> None:

@@ -50,12 +50,18 @@ class Networks:
         if self.spec.inputs == "plain":
             return d
         scales, d = self.scales, d / unit if unit != 1 else d
-        r = (d * d).sum(1, keepdim=True).add(1e-12).sqrt()
+        # Relative to a length of the model, as all here is: the same in any unit of length.
+        r = scales.near * (d / scales.near).square().sum(1, keepdim=True).add(1e-12).sqrt()
         towards = d / (r + scales.near)
         fading = torch.cat([c / (r + c) for c in scales.lengths], 1)
         # All but the logarithm stay within bounds: a network that met small boxes alone goes on in
         # larger ones, where what grows with the distance would carry it off.
-        parts = [d / (r + scales.length), towards, torch.log(r + scales.near), fading]
+        parts = [
+            d / (r + scales.length),
+            towards,
+            torch.log((r + scales.near) / scales.lengths[1]),
+            fading,
+        ]
         if strength is not None:
             parts += [strength[:, None] * towards, strength[:, None] * fading]
         return torch.cat(parts, 1)
