@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .engines.torch.particles.program import ParticleProgram
 
 KIND = "particle_model"
-_AT_ONCE = 20_000  # particles that are rolled out side by side
+_SIDE_BY_SIDE = {"cpu": 1 << 27, "cuda": 1 << 31}  # bytes of trajectories rolled out side by side
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,16 @@ class ParticleModel:
         position[:, 0] = data.box.wrap(data.position[:, 0])
         velocity[:, 0] = data.velocity[:, 0]
         program = self.bind()
-        each = max(1, _AT_ONCE // count)
+        one = program.bytes_of_a_step(count)
+        require_bytes(
+            one,
+            f"a step of {count:,} particles",
+            fix="use a hierarchical model, whose edges grow with the particles",
+            device=program.device,
+        )
+        each = max(1, _SIDE_BY_SIDE[program.device.type] // one)
+        if self.spec.name == "hierarchical_hogn" and self.spec.behaviour == "published":
+            each = 1  # sets of a batch would feel each other
         for at in range(0, sets, each):
             some = slice(at, at + each)
             charge = None if data.charge is None else data.charge[some]

@@ -9,6 +9,7 @@ import pytest
 import xarray as xr
 
 import pympnode
+from pympnode import particle_model
 from pympnode.engines.torch.particles.program import ParticleProgram
 from pympnode.errors import (
     FileDamaged,
@@ -296,3 +297,36 @@ def test_a_rollout_that_does_not_fit_is_refused_in_bytes(data) -> None:
     model = pympnode.train(data=data, model="deltagn", updates=1, **TINY).model
     with pytest.raises(NotEnoughMemory, match="a step takes"):
         model.rollout(data, steps=10**12)
+
+
+def test_many_edges_are_rolled_out_a_few_sets_at_a_time(data, monkeypatch) -> None:
+    model = pympnode.train(data=data, model="deltagn", updates=1, **TINY).model
+    whole = model.rollout(data, steps=2)
+    program = model.bind()
+    # All pairs of twenty: ends, functions of distance; the kernel keeps no layer of all edges.
+    one = program.bytes_of_a_step(20)
+    assert 20 * 19 * 100 < one < program.bytes_of_a_step(40) / 4
+    assert model.bind(kernel="eager").bytes_of_a_step(20) > one
+    sizes = []
+    roll = ParticleProgram.roll
+
+    def counted(self, theta, position, *rest):
+        sizes.append(len(position))
+        roll(self, theta, position, *rest)
+
+    monkeypatch.setattr(ParticleProgram, "roll", counted)
+    monkeypatch.setattr(particle_model, "_SIDE_BY_SIDE", {"cpu": 5 * one})
+    parts = model.rollout(data, steps=2)
+    assert sizes == [5, 5, 2]
+    np.testing.assert_allclose(parts.position, whole.position, rtol=0, atol=1e-6)
+
+
+def test_a_published_hamiltonian_rolls_out_each_set_by_itself() -> None:
+    """As its code does, with batches of one; sets of one batch would share their Hamiltonian."""
+    ds = pympnode.simulate("gravity", particles=12, trajectories=3, steps=4, seed=2)
+    model = pympnode.train(
+        data=ds, model="hierarchical_hogn", preset="paper", behaviour="published", updates=1, **TINY
+    ).model
+    together = model.rollout(ds, steps=3)
+    alone = model.rollout(ds.isel(trajectory=[1]), steps=3)
+    np.testing.assert_array_equal(together.velocity[1], alone.velocity[0])
