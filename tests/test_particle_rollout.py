@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -124,6 +127,47 @@ def test_steps_of_complete_graphs_are_recorded(monkeypatch) -> None:
         np.testing.assert_array_equal(a, b)
     both(problem("hierarchy"))
     assert len(made) == 1
+
+
+@pytest.fixture
+def no_collector():
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def test_a_recorded_step_goes_with_its_rollout(monkeypatch, no_collector) -> None:
+    """A graph keeps the memory of its step; no circle may hold it until the collector comes by."""
+    monkeypatch.setattr(rollout, "_WORTH", 1)
+    made = []
+
+    def record(*given):
+        step = Captured(*given)
+        made.append(weakref.ref(step))
+        return step
+
+    monkeypatch.setattr(rollout, "Captured", record)
+    program, theta, *states = problem("complete")
+    rollout.roll(program, theta, *states, BOX)
+    assert len(made) == 1 and made[0]() is None
+
+    def fail(*given, **options):
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr(program, "next_state", fail)
+    with pytest.raises(RuntimeError, match="no memory"):
+        rollout.roll(program, theta, *states, BOX)
+    assert len(made) == 2 and made[1]() is None
+
+
+def test_a_recorded_update_goes_with_its_program(no_collector) -> None:
+    program, _, position, velocity, mass, charge = problem("complete")
+    batch = program.batch(position[:, 0], velocity[:, 0], mass, charge, BOX)
+    recorded = CapturedTraining(program, batch, Target(batch.position, batch.velocity))
+    program._training["batches like this"] = recorded
+    gone = weakref.ref(recorded)
+    del recorded, program
+    assert gone() is None
 
 
 def test_what_is_recorded_reads_its_own_buffers() -> None:
