@@ -104,6 +104,23 @@ def test_a_set_that_overflows_leaves_the_others(name: str, block: int, monkeypat
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("lost", [(1,), (0, 1, 2)])
+@pytest.mark.parametrize("block", [1, 2, 100])
+def test_states_after_a_lost_one_are_nan_whatever_was_there(lost, block, monkeypatch) -> None:
+    program, theta, position, velocity, mass, charge = problem("complete")
+    monkeypatch.setattr(rollout, "_BLOCK", block * 2 * position[:, 0].size * 8)
+    for number in lost:
+        velocity[number, 0, 3] = 9.9e5
+    theta[-2:] = 1e5
+    position[:, 1:] = velocity[:, 1:] = 7.0
+    rollout.roll(program, theta, position, velocity, mass, charge, BOX)
+    for number in range(3):
+        for states in (position[number], velocity[number]):
+            gone = np.isnan(states).all((1, 2))
+            assert (gone == np.isnan(states).any((1, 2))).all() and (states != 7.0).all()
+            assert gone[-1] == (number in lost) and (np.diff(gone.astype(int)) >= 0).all()
+
+
 def test_lost_sets_may_be_dropped_late() -> None:
     """They stand still until then. Sums over the others are in another order: the last bits."""
     given = problem("hierarchy", dtype="float64")

@@ -52,8 +52,8 @@ def roll(
 ) -> None:
     """Fill position, velocity (set, time, particle, axis) from their first states on.
 
-    A set with a value that is not finite, or a velocity beyond reason, ends there: later states are
-    left as they are. ``every``: see `look_every`.
+    A set with a value that is not finite, or a velocity beyond reason, ends there: that state and
+    all later ones are NaN. ``every``: see `look_every`.
     """
     walk = _Walk(program, theta, position[:, 0], velocity[:, 0], mass, charge, box)
     try:
@@ -82,6 +82,7 @@ def _fill(walk: _Walk, position: NDArray, velocity: NDArray, every: int) -> None
         for out, found in zip((position, velocity), kept[:, :many].cpu().numpy()):
             out[:, begin : begin + many] = found.swapaxes(0, 1)
         if not walk.sets:
+            position[:, begin + many :] = velocity[:, begin + many :] = np.nan
             return
 
 
