@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from functools import partial
 
 import numpy as np
 import pytest
@@ -194,6 +195,58 @@ def test_what_is_recorded_reads_its_own_buffers() -> None:
     assert step.inputs[0].tolist() == [1, 1, 1]
     assert step(torch.full((3,), 4.0))[0].tolist() == [8, 8, 8]
     assert step.inputs[0].tolist() == [4, 4, 4]
+
+
+class Device:
+    """The streams of a device that is not there, and a graph whose recording cannot be ended."""
+
+    def __init__(self, patch) -> None:
+        self.stream: object = self.Stream()
+        for name, stub in (
+            ("Stream", self.Stream),
+            ("stream", partial(self.On, self)),
+            ("set_stream", lambda stream: setattr(self, "stream", stream)),
+            ("current_stream", lambda device=None: self.stream),
+            ("synchronize", lambda: None),
+            ("empty_cache", lambda: None),
+            ("CUDAGraph", self.Graph),
+        ):
+            patch.setattr(torch.cuda, name, stub)
+        patch.setattr(torch._C, "_host_emptyCache", lambda: None, raising=False)
+        patch.setattr(torch.cuda.graph, "default_capture_stream", None)
+
+    class Stream:
+        def __init__(self, device=None) -> None:
+            pass
+
+        def wait_stream(self, other) -> None:
+            pass
+
+    class Graph:
+        def capture_begin(self, *given, **options) -> None:
+            pass
+
+        def capture_end(self) -> None:
+            raise RuntimeError("operation failed due to a previous error during capture")
+
+    class On:
+        def __init__(self, device: Device, stream) -> None:
+            self.device, self.stream = device, stream
+
+        def __enter__(self) -> None:
+            self.before, self.device.stream = self.device.stream, self.stream
+
+        def __exit__(self, *raised) -> None:
+            self.device.stream = self.before
+
+
+def test_a_recording_that_fails_leaves_the_stream_as_it_was(monkeypatch) -> None:
+    device = Device(monkeypatch)
+    stream, seen = device.stream, []
+    step = Captured(lambda a: seen.append(device.stream) or (a * 2,), (torch.ones(3),))
+    with pytest.raises(RuntimeError, match="previous error"):
+        step._record()
+    assert seen[-1] is not stream and device.stream is stream and step.graph is None
 
 
 @pytest.mark.parametrize("charged", [False, True])

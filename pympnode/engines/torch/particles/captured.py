@@ -47,7 +47,7 @@ class Captured:
                 self._record()
             except RuntimeError as error:
                 logger.warning("no CUDA graph for this step, which is slower without: %s", error)
-                self.graph = None
+                self.graph, self.outputs = None, ()
 
     def _record(self) -> None:
         device = self.inputs[0].device
@@ -58,8 +58,12 @@ class Captured:
                 self.function(*self.inputs)
         torch.cuda.current_stream(device).wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            self.outputs = self.function(*self.inputs)
+        before = torch.cuda.current_stream()
+        try:
+            with torch.cuda.graph(graph):
+                self.outputs = self.function(*self.inputs)
+        finally:  # torch stays on the stream of a recording whose end raises
+            torch.cuda.set_stream(before)
         self.graph = graph
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
