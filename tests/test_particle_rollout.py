@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import gc
+import sys
 import weakref
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from pympnode.engines.torch.particles import captured, rollout
+from pympnode.engines.torch.particles import captured, edge_fused, products, rollout
 from pympnode.engines.torch.particles.captured import Captured, CapturedTraining
+from pympnode.engines.torch.particles.edge_chunks import ChunkedEdgeSum
+from pympnode.engines.torch.particles.edge_sum import plain_edge_sum
 from pympnode.engines.torch.particles.program import ParticleProgram, Target
 from pympnode.graphs.box import Box
 from pympnode.models.particle_layout import particle_layout_of
@@ -267,6 +272,113 @@ def test_a_recorded_training_step_is_the_plain_one(charged: bool) -> None:
         expected = program.loss_and_gradient(theta, now, target)
         assert float(value) == expected[0]
         np.testing.assert_array_equal(gradient.numpy(), expected[1])
+
+
+# Models that `stands_still` serves.
+RECORDED = {
+    "plain": {},
+    "plain, charged": {"charged": True},
+    "published": {"behaviour": "published"},
+    "plain, momentum": {"conserve_momentum": True},
+    "scaled": {"inputs": "scaled"},
+    "scaled, charged, in space": {"inputs": "scaled", "charged": True, "dims": 3},
+    "scaled, momentum": {"inputs": "scaled", "conserve_momentum": True},
+    "leapfrog": {"inputs": "scaled", "update": "leapfrog"},
+    "antisymmetric": {"inputs": "scaled", "messages": "antisymmetric"},
+    "leapfrog, antisymmetric": {
+        "inputs": "scaled",
+        "update": "leapfrog",
+        "messages": "antisymmetric",
+        "charged": True,
+        "conserve_momentum": True,
+    },
+}
+
+
+class Waits(TorchDispatchMode):
+    """What waits for a device, or copies to it, among all that torch does; ``lift_fresh`` is what
+    a number becomes on the way to a tensor."""
+
+    NAMES = frozenset(
+        "lift_fresh lift_fresh_copy lift _local_scalar_dense item is_nonzero equal nonzero argwhere "
+        "masked_select masked_scatter _unique2 unique_dim unique_consecutive bincount allclose "
+        "_pin_memory is_pinned".split()
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        name = func.overloadpacket.__name__
+        by_mask = name in ("index", "index_put", "index_put_") and any(
+            a is not None and a.dtype in (torch.bool, torch.uint8) for a in args[1]
+        )
+        moved = name in ("_to_copy", "to") and kwargs.get("device") is not None
+        counted = str(func) == "aten.repeat_interleave.Tensor" and not kwargs.get("output_size")
+        if name in self.NAMES or by_mask or moved or counted:
+            self.found.append(str(func))
+        return func(*args, **kwargs)
+
+
+def test_waits_are_seen() -> None:
+    a = torch.ones(3)
+    for wait in (
+        lambda: torch.tensor(2.0),
+        lambda: float(a[0]),
+        lambda: bool((a > 0).any()),
+        lambda: a[a > 0],
+        lambda: a.nonzero(),
+        lambda: torch.repeat_interleave(a, a.long()),
+        lambda: a.to("meta"),
+    ):
+        with Waits() as waits:
+            wait()
+        assert waits.found
+    with Waits() as waits:
+        torch.where(a > 0, a, 0.0).double()
+    assert not waits.found
+
+
+@pytest.fixture(params=["eager", "chunked", "fused"])
+def device_sum(request, monkeypatch):
+    """The sum over edges of a kernel, as it is called on a device."""
+    monkeypatch.setattr(products, "_suits", lambda x: False)  # oneDNN is for CPUs
+    if request.param == "fused":  # launched in name alone: what is around the programs is watched
+        programs = SimpleNamespace(sum_program=None, slope_program=None)
+        monkeypatch.setitem(sys.modules, f"{edge_fused.__package__}.edge_programs", programs)
+        monkeypatch.setattr(edge_fused, "_launch", lambda *given, **options: None)
+        return edge_fused.FusedEdgeSum()
+    return {"eager": plain_edge_sum, "chunked": ChunkedEdgeSum()}[request.param]
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_what_is_recorded_does_not_wait_for_the_device(name: str, device_sum, monkeypatch) -> None:
+    monkeypatch.setattr(rollout, "_WORTH", 1)
+    spec = ParticleSpec.named("deltagn", **SMALL, **RECORDED[name])
+    assert captured.stands_still(spec, 100)
+    program = ParticleProgram(spec, ParticleScales(), 0.01, device="cpu")
+    program._edge_sum = device_sum
+    rng = np.random.default_rng(0)
+    theta = program.layout.initial(rng).astype(np.float32)
+    x, v = rng.uniform(-1, 1, (2, 3, 6, spec.dims))
+    mass, charge = np.ones((3, 6)), np.ones((3, 6)) if spec.charged else None
+
+    walk = rollout._Walk(program, theta, x, v, mass, charge, BOX)
+    walk.step(left=2)
+    assert walk.captured is not None
+    with Waits() as waits:
+        walk.step(left=1)
+    assert waits.found == []
+
+    batch = program.batch(x, v, mass, charge, BOX)
+    target = Target(batch.position, batch.velocity)
+    recorded = CapturedTraining(program, batch, target)
+    flat = torch.from_numpy(theta)
+    with Waits() as waits:
+        recorded(flat, batch, target)
+    assert waits.found == []
 
 
 def test_only_small_complete_graphs_stand_still() -> None:
