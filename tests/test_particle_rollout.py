@@ -381,6 +381,51 @@ def test_what_is_recorded_does_not_wait_for_the_device(name: str, device_sum, mo
     assert waits.found == []
 
 
+@pytest.fixture
+def recordings(monkeypatch):
+    """Shapes that a program asks for to what is recorded of them, as if it were on a device."""
+    program = ParticleProgram(
+        ParticleSpec.named("deltagn", **SMALL), ParticleScales(), 0.01, device="cpu"
+    )
+    made: list[tuple[int, ...]] = []
+
+    def record(owner, batch, target):
+        made.append(batch.sizes)
+        return f"recorded {batch.sizes}"
+
+    monkeypatch.setattr("pympnode.engines.torch.particles.program.CapturedTraining", record)
+
+    def ask(sets: int, count: int):
+        x = np.zeros((sets, count, 2))
+        program.device = torch.device("cpu")
+        batch = program.batch(x, x, np.ones((sets, count)), None, BOX)
+        program.device = torch.device("cuda")
+        return program._recorded(batch, Target(batch.position, batch.velocity))
+
+    return ask, made
+
+
+@pytest.mark.parametrize(
+    "shapes", [[(2, 20), (2, 30)], [(64, 5), (36, 5)], [(64, 5), (36, 5), (64, 7), (36, 7)]]
+)
+def test_updates_of_several_shapes_are_each_recorded_once(shapes, recordings) -> None:
+    ask, made = recordings
+    for update in range(48):
+        for sets, count in shapes:
+            found = ask(sets, count)
+            assert found == (f"recorded {(count,) * sets}" if update else None)
+    assert made == [(count,) * sets for sets, count in shapes]
+
+
+def test_the_shape_used_least_recently_is_forgotten(recordings) -> None:
+    ask, made = recordings
+    for count in (2, 3, 4, 5):
+        ask(1, count), ask(1, count)
+    assert ask(1, 2) and ask(1, 6) is None  # 3 goes
+    assert ask(1, 2) and ask(1, 4) and ask(1, 5) and made == [(2,), (3,), (4,), (5,)]
+    assert ask(1, 3) is None
+
+
 def test_only_small_complete_graphs_stand_still() -> None:
     assert captured.stands_still(ParticleSpec.named("deltagn"), 100)
     assert not captured.stands_still(ParticleSpec.named("deltagn"), captured.SMALL + 1)

@@ -25,6 +25,7 @@ from pympnode.models.particle_layout import ParticleLayout, particle_layout_of
 from pympnode.models.particle_spec import ParticleScales, ParticleSpec
 
 Graph = ParticleEdges | Hierarchy
+RECORDINGS = 4  # shapes of batches whose recorded updates are kept
 
 
 @dataclass(frozen=True, eq=False)
@@ -256,17 +257,22 @@ class ParticleProgram:
         return value.detach(), torch.cat(flat)
 
     def _recorded(self, batch: ParticleBatch, target: Target) -> CapturedTraining | None:
-        """The recorded step of such batches, on CUDA and from the second one on."""
+        """The recorded step of such batches, on CUDA and from the second one on.
+
+        Those of the `RECORDINGS` shapes used last are kept: each holds its buffers, and updates take
+        turns between particle counts, and between whole micro-batches and what is left of a batch.
+        """
         if self.device.type != "cuda" or not stands_still(self.spec, all_pairs(batch)):
             return None
         key = (batch.sizes, batch.box)
-        if key not in self._training:
-            self._training.clear()  # each holds its buffers
-            self._training[key] = None
-            return None
-        if self._training[key] is None:
-            self._training[key] = CapturedTraining(self, batch, target)
-        return self._training[key]
+        met = key in self._training
+        recorded = self._training.pop(key, None)
+        if met and recorded is None:
+            recorded = CapturedTraining(self, batch, target)
+        self._training[key] = recorded  # the last in order
+        if len(self._training) > RECORDINGS:
+            del self._training[next(iter(self._training))]
+        return recorded
 
 
 def _device(name: str) -> torch.device:
