@@ -18,6 +18,7 @@ from pympnode.engines.torch.particles.captured import Captured, CapturedTraining
 from pympnode.engines.torch.particles.edge_chunks import ChunkedEdgeSum
 from pympnode.engines.torch.particles.edge_sum import plain_edge_sum
 from pympnode.engines.torch.particles.program import ParticleProgram, Target
+from pympnode.errors import InvalidData
 from pympnode.graphs.box import Box
 from pympnode.models.particle_layout import particle_layout_of
 from pympnode.models.particle_spec import ParticleScales, ParticleSpec
@@ -272,6 +273,20 @@ def test_a_recorded_training_step_is_the_plain_one(charged: bool) -> None:
         expected = program.loss_and_gradient(theta, now, target)
         assert float(value) == expected[0]
         np.testing.assert_array_equal(gradient.numpy(), expected[1])
+
+
+def test_a_batch_is_checked_before_it_is_on_the_device() -> None:
+    """What is asked of a tensor there is waited for."""
+    spec = ParticleSpec.named("deltagn", inputs="scaled", messages="antisymmetric", **SMALL)
+    program = ParticleProgram(spec, ParticleScales(), 0.01, device="cpu")
+    x, mass = np.zeros((2, 3, 2)), np.ones((2, 3))
+    with Waits() as waits:
+        program.batch(x, x, mass, None, BOX)
+    assert "aten._local_scalar_dense.default" not in waits.found
+    for nothing in (0.0, 1e-60):  # also where it is nothing in this precision
+        mass[1, 2] = nothing
+        with pytest.raises(InvalidData, match="without mass"):
+            program.batch(x, x, mass, None, BOX)
 
 
 # Models that `stands_still` serves.

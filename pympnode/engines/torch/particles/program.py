@@ -90,9 +90,9 @@ class ParticleProgram:
             raise InvalidData(
                 "the model and the data differ in dimensions", got=dims, allowed=self.spec.dims
             )
-        mass_values = flat(mass)
         divides = self.spec.family == "hogn" or self.spec.messages == "antisymmetric"
-        if divides and bool((mass_values <= 0).any()):
+        # Asked before it goes to the device, whose answer would have to be waited for.
+        if divides and (np.asarray(mass).astype(self.dtype) <= 0).any():
             raise InvalidData(
                 "a model of Hamiltonians or of impulses divides by the mass",
                 got="a particle without mass",
@@ -103,7 +103,7 @@ class ParticleProgram:
         return ParticleBatch(
             flat(position, dims),
             flat(velocity, dims),
-            mass_values,
+            flat(mass),
             None if charge is None else flat(charge),
             (count,) * sets,
             box,
