@@ -163,13 +163,10 @@ class ParticleProgram:
             self.spec, self.scales, weights, box, self.step_length, edge_sum=self._edge_sum
         )
 
-    def weights(self, theta: NDArray, *, training: bool = False) -> dict[str, Tensor]:
+    def weights(self, theta: NDArray) -> dict[str, Tensor]:
         """Named weights of a flat vector, as tensors on the device."""
         flat = torch.as_tensor(np.ascontiguousarray(theta, dtype=self.dtype)).to(self.device)
-        named = self.layout.unpack(flat)
-        if training:
-            named = {name: value.detach().requires_grad_() for name, value in named.items()}
-        return named
+        return self.layout.unpack(flat)
 
     def next_state(
         self, weights: dict[str, Tensor], batch: ParticleBatch, graph: Graph, *, training: bool
