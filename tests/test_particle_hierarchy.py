@@ -434,7 +434,7 @@ def test_what_torch_keeps_of_a_device_for_its_next_tensors_is_free(monkeypatch):
     device = torch.device("cuda")
     assert capacity.available_bytes(device) == 77 << 30
     capacity.require_bytes(70 << 30, "a second run", fix="less", device=device)
-    with pytest.raises(NotEnoughMemory, match="77.0 GiB"):
+    with pytest.raises(NotEnoughMemory, match=r"77\.0 GiB"):
         capacity.require_bytes(78 << 30, "a second run", fix="less", device=device)
 
 
