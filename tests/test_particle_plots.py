@@ -176,6 +176,30 @@ def test_animation_ends_with_the_last_finite_state(overflowed, tmp_path):
     assert title[0] == title[1].removeprefix("finite until ") and title[2].startswith("1 of 2")
 
 
+def test_particles_are_chosen_by_number_or_by_mask(gravity):
+    mask = gravity["position"].values[0, 0, :, 0] > 0
+    for given in (mask, list(mask), np.flatnonzero(mask)):
+        ax = plotting.particle_trajectories(gravity, particles=given)
+        expected = gravity["position"].values[0, -1, mask]
+        np.testing.assert_array_equal(ax.collections[-1].get_offsets(), expected)
+    none = plotting.particle_trajectories(gravity, particles=np.zeros(40, bool))
+    assert len(none.collections[-1].get_offsets()) == 0
+    assert len(plotting.particle_trajectories(gravity, particles=[]).collections) == 2
+    assert len(plotting.particle_trajectories(gravity, particles=-1).collections) == 2
+    with pytest.raises(InvalidOption, match="one value for each particle"):
+        plotting.particle_trajectories(gravity, particles=mask[:39])
+    for wrong in (40, [1, 2.5], [[1, 2]], "all"):
+        with pytest.raises(InvalidOption, match="no such particle"):
+            plotting.particle_trajectories(gravity, particles=wrong)
+
+
+def test_scaling_takes_sizes_in_any_order():
+    ax = plotting.scaling({"a": ([100, 1000, 10], [12.0, 130.0, 1.0])})
+    measured, line = (np.array(line.get_data()) for line in ax.lines)
+    np.testing.assert_array_equal(measured, [[10, 100, 1000], [1.0, 12.0, 130.0]])
+    np.testing.assert_allclose(line, [[10, 1000], [1.3, 130.0]])
+
+
 def test_scaling_has_a_line_of_slope_one():
     ax = plotting.scaling({"a": ([10, 100], [1.0, 12.0]), "b": ([10, 100], [2.0, 30.0])})
     line = next(line for line in ax.lines if line.get_label() == "linear")
@@ -189,6 +213,24 @@ def test_animation_moves(coulomb, tmp_path):
     player.save(tmp_path / "player.gif", writer="pillow")
     assert (tmp_path / "player.gif").stat().st_size > 1000
     assert "<img" in player._repr_html_() or "<video" in player._repr_html_()
+
+
+@pytest.mark.parametrize("side", [None, 6.0])
+def test_an_animation_has_room_for_all_frames(side, tmp_path):
+    from pympnode.particle_schema import unpack_particles
+
+    position = np.zeros((1, 5, 2, 2))
+    position[0, :, 1, 1] = np.linspace(0.5, 2.9, 5)
+    position[0, :, 1, 0] = np.linspace(-0.1, -2.9, 5)
+    ds = unpack_particles(
+        position, np.zeros_like(position), np.ones((1, 2)), np.arange(5.0),
+        about={"system": "gravity", "parameters": {"side": side}},
+    )  # fmt: skip
+    _, ax = plt.subplots()
+    plotting.animate_particles(ds, ax=ax).save(tmp_path / "player.gif", writer="pillow")
+    assert ax.get_xlim()[0] < -2.9 and ax.get_ylim()[1] > 2.9
+    if side is not None:
+        assert ax.get_xlim() == ax.get_ylim() == (-3.0, 3.0)
 
 
 def test_accessor_has_the_particle_pictures(gravity):

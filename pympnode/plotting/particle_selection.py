@@ -1,4 +1,4 @@
-"""What a picture takes of a particle dataset: a trajectory as far as it is finite."""
+"""What a picture takes of a particle dataset: a trajectory as far as it is finite, and particles."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from .. import particle_schema as schema
+from ..errors import InvalidOption
 from ..schema import PARTICLE_DIMS, POSITION, TIME, TRAJECTORY, VELOCITY
 from . import style
 from .selection import position
@@ -46,6 +47,34 @@ def part(ds: xr.Dataset, trajectory: int = 0) -> Part:
     if stopped.any():
         words.append(f"{stopped.sum()} of {count} trajectories stopped being finite")
     return Part(one, schema.pack_particles(one), "\n".join(words))
+
+
+def numbers(particles: Any, count: int) -> NDArray[np.int64]:
+    """The numbers of particles: all for None, given ones, or those that a mask (particle,) marks.
+
+    Raises InvalidOption.
+    """
+    if particles is None:
+        return np.arange(count)
+    given = np.atleast_1d(particles)
+    if given.dtype == bool and given.shape == (count,):
+        return np.flatnonzero(given)
+    if given.dtype == bool:
+        raise InvalidOption(
+            "a mask has one value for each particle",
+            got=f"shape {given.shape}",
+            allowed=f"shape ({count},)",
+            fix="give the numbers of the particles, or a mask of all of them",
+        )
+    given = given.astype(np.int64) if given.size == 0 else given
+    known = given.dtype.kind in "iu" and given.ndim == 1
+    if not known or ((given < -count) | (given >= count)).any():
+        raise InvalidOption(
+            "there is no such particle",
+            got=particles,
+            allowed=f"numbers from 0 to {count - 1}, or a mask of {count}",
+        )
+    return given
 
 
 def _finite(ds: xr.Dataset) -> NDArray[np.bool_]:

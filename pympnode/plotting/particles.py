@@ -16,7 +16,7 @@ from ..errors import InvalidOption
 from ..graphs.box import Box
 from . import style
 from .animation import Animation
-from .particle_selection import part
+from .particle_selection import numbers, part
 
 
 def particle_trajectories(
@@ -31,7 +31,7 @@ def particle_trajectories(
 ) -> Any:
     """Paths of particles in their box, a dot at the end of each; lines leave and enter at borders.
 
-    particles: numbers to draw (all). color: "charge" or "mass" (the default: charge
+    particles: numbers to draw, or a mask (all). color: "charge" or "mass" (the default: charge
     where there is one; mass where masses differ; else particle by particle). zoom: a particle
     number, or (x, y, width), drawn larger in a second panel. truth: true paths to lay underneath in
     grey. Three-dimensional data are seen along the last axis. Paths end with the last finite state,
@@ -39,7 +39,7 @@ def particle_trajectories(
     """
     seen = part(ds, trajectory)
     data = seen.data
-    chosen = np.arange(data.mass.shape[1]) if particles is None else np.atleast_1d(particles)
+    chosen = numbers(particles, data.mass.shape[1])
     panels = [ax] if ax is not None else None
     if panels is None:
         panels = list(
@@ -122,15 +122,17 @@ def scaling(
     ylabel: str = "seconds",
     ax: Any = None,
 ) -> Any:
-    """Cost against size on logarithmic axes, one curve a name, with a line of slope one."""
+    """Cost against size on logarithmic axes, one curve (sizes, costs; in any order) a name, with a
+    line of slope one through the largest size of the first."""
     ax = style.new_axes(5.4, 3.8) if ax is None else ax
+    ordered = {name: _by_size(x, y) for name, (x, y) in curves.items()}
     for (name, (x, y)), colour, mark in zip(
-        curves.items(), style.by_order(len(curves)), "osd^vP*X<>" * 3
+        ordered.items(), style.by_order(len(curves)), "osd^vP*X<>" * 3
     ):
         ax.plot(x, y, marker=mark, markersize=5, color=colour, label=name)
-    x, y = next(iter(curves.values()))
-    ends = np.array([min(x), max(x)], dtype=float)
-    line = y[-1] * ends / max(x)
+    x, y = next(iter(ordered.values()))
+    ends = x[[0, -1]]
+    line = y[-1] * ends / ends[1]
     ax.plot(ends, line, color=style.TRUTH, linestyle="--", linewidth=1, label="linear", zorder=0)
     ax.set(xscale="log", yscale="log", xlabel=xlabel, ylabel=ylabel)
     style.plain(ax)
@@ -163,6 +165,7 @@ def animate_particles(
     dots = ax.scatter(*data.position[0, 0, :, :2].T, c=values, cmap=cmap, norm=norm, s=_size(data))
     if name:
         ax.figure.colorbar(dots, ax=ax, label=name)
+    ax.update_datalim(data.position[0, ..., :2].reshape(-1, 2))  # all frames in one view
     _frame(ax, ds, data)
     everyone = np.arange(len(values))
 
@@ -185,6 +188,11 @@ def animate_particles(
 
 
 # ---- pieces -----------------------------------------------------------------------------------
+
+
+def _by_size(x: Any, y: Any) -> tuple[NDArray, NDArray]:
+    order = np.argsort(x, kind="stable")
+    return np.asarray(x, dtype=float)[order], np.asarray(y, dtype=float)[order]
 
 
 def _colours(data: schema.ParticleArrays, color: str | None) -> tuple[NDArray, str, Any, str]:
