@@ -172,6 +172,35 @@ def lost(device: str) -> dict[str, Any]:
     }
 
 
+def far(device: str, out: int, dtype: torch.dtype) -> dict[str, Any]:
+    """Messages of minus infinity are zero behind their ReLU; large ones stay as they are; infinity
+    and what is missing are lost. ``out`` columns, of two blocks where they are many."""
+    shape = (300, 20, 60, 3, 24, out)
+    leaves, geometry, ends = inputs(np.random.default_rng(7), shape, dtype, device)
+    first, _, _, weight, _ = leaves
+    # Senders that have nothing but one column: below zero in all messages, above, both.
+    columns = {2: [0], 3: [1], 4: [0, 1], 5: [2]}
+    values = {2: float("inf"), 3: float("inf"), 4: float("inf"), 5: torch.finfo(dtype).max / 1e3}
+    with torch.no_grad():
+        weight[:, 0], weight[:, 1], weight[:, 2] = -1.0, 1.0, 1.0
+        for sender, where in columns.items():
+            first[sender, where] = values[sender]
+        first[6] = float("nan")
+        plain = run(plain_edge_sum, leaves, geometry, ends)
+        fused = run(FusedEdgeSum("ieee"), leaves, geometry, ends)
+    s, r = ends
+    gone = ~torch.isfinite(plain).all(1)
+    heard = {k: torch.zeros_like(gone).index_fill_(0, r[s == k], True) for k in range(2, 7)}
+    rows = (fused - plain).abs().amax(1) / plain.abs().amax(1).clamp_min(1e-30)
+    return {
+        "same": torch.equal(gone, ~torch.isfinite(fused).all(1)),
+        "gone": torch.equal(gone, heard[3] | heard[4] | heard[6]),
+        "below": int((heard[2] & ~gone).sum()),
+        "large": int((heard[5] & ~gone).sum()),
+        "others": float(rows[~gone].max()),
+    }
+
+
 def models(folder: str, device: str) -> dict[str, Any]:
     """Small golden models of all graphs: loss and gradient against the file."""
     found = {}
@@ -254,6 +283,9 @@ def main(task: str, *given: str) -> None:
                 found[f"{name}, {dtype}, {fixed}"] = case
     found["lost"], found["rounded"] = lost(task), rounded(task)
     found["balanced"] = balanced(task)
+    found["far"] = [
+        far(task, out, dtype) for out in (24, 70) for dtype in (torch.float64, torch.float32)
+    ]
     print(json.dumps(found))
 
 

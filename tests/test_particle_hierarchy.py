@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pympnode.errors import InvalidData, InvalidGraph, InvalidOption, NotEnoughMemory, UnknownName
-from pympnode.graphs import Box, connection, hierarchy
+from pympnode.graphs import Box, capacity, connection, hierarchy
 from pympnode.graphs.cells import Hierarchy, default_levels
 from pympnode.graphs.features import children, level_sums
 from pympnode.graphs.tree_torch import true_places
@@ -423,6 +423,19 @@ def test_more_cells_than_memory_are_told_in_bytes(builder, monkeypatch):
     with pytest.raises(NotEnoughMemory, match=r"bytes needed") as error:
         build(torch.rand(30_000, 3), 1.0, builder)
     assert "fewer levels" in str(error.value)
+
+
+def test_what_torch_keeps_of_a_device_for_its_next_tensors_is_free(monkeypatch):
+    """A second run in one process finds all but nothing free by the driver's count."""
+    of_all = {"mem_get_info": (2 << 30, 80 << 30), "memory_reserved": 76 << 30}
+    of_all["memory_allocated"] = 1 << 30
+    for name, value in of_all.items():
+        monkeypatch.setattr(torch.cuda, name, lambda device=None, value=value: value)
+    device = torch.device("cuda")
+    assert capacity.available_bytes(device) == 77 << 30
+    capacity.require_bytes(70 << 30, "a second run", fix="less", device=device)
+    with pytest.raises(NotEnoughMemory, match=r"77\.0 GiB"):
+        capacity.require_bytes(78 << 30, "a second run", fix="less", device=device)
 
 
 def test_places_of_a_mask_are_those_of_the_device_path():

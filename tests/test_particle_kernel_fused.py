@@ -83,6 +83,11 @@ def test_an_overflow_stays_with_its_receivers(found: dict[str, Any]) -> None:
     case = found["lost"]
     assert 0 < case["gone"] < case["of"] and case["same"]
     assert case["others"] < 1e-13
+    assert len(found["far"]) == 4
+    for case, tolerance in zip(found["far"], 2 * (1e-13, 2e-6)):
+        assert case["same"] and case["gone"], case
+        assert case["below"] > 0 and case["large"] > 0, case
+        assert case["others"] < tolerance, case
 
 
 @with_triton

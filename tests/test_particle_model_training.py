@@ -19,6 +19,7 @@ from pympnode.errors import (
     OutsideTrainingRange,
     UnknownName,
 )
+from pympnode.evaluation.particles import particle_errors
 from pympnode.models.particle_spec import ParticleSpec
 from pympnode.particle_model import ParticleModel
 from pympnode.particle_schema import pack_particles
@@ -83,6 +84,22 @@ def test_turned_states_are_states_of_the_same_physics(data) -> None:
     np.testing.assert_allclose(moved, turned(force, turn), atol=1e-12)
     shapes = {tuple(np.round(v, 9)) for v in turned(np.tile([[[1.0, 2.0]]], (8, 1, 1)), turn)[:, 0]}
     assert len(shapes) == 8
+
+
+def test_augmented_states_are_turned_with_their_targets(data) -> None:
+    task, arrays = task_of(data, augment=True), pack_particles(data)
+    turns = np.concatenate([b.turn for b in task.batches(1, np.random.default_rng(0))])
+    assert len(turns) == 96 and set(turns.tolist()) == set(range(step_task.TURNS))
+    batch = next(task.batches(1, np.random.default_rng(0)))
+    now, target = task.states(batch)
+    i, t = batch.trajectory, batch.time
+    for found, values, times in (
+        (now.position, arrays.position, t),
+        (now.velocity, arrays.velocity, t),
+        (target.position, arrays.position, t + 1),
+        (target.velocity, arrays.velocity, t + 1),
+    ):
+        np.testing.assert_array_equal(found.view(-1, 20, 2), turned(values[i, times], batch.turn))
 
 
 def test_a_batch_beyond_memory_is_refused_with_one_that_fits(data, monkeypatch) -> None:
@@ -184,14 +201,52 @@ def test_fine_tuning_starts_from_the_weights(data) -> None:
     np.testing.assert_allclose(second.model.theta, first.model.theta, atol=1e-6)
 
 
-def test_coulomb_three_dimensions_and_augmentation() -> None:
+def test_coulomb_in_three_dimensions_is_not_augmented() -> None:
     ds = pympnode.simulate("coulomb", particles=12, trajectories=4, steps=4, dims=3)
     result = pympnode.train(data=ds, model="hierarchical_deltagn", levels=2, updates=2, **TINY)
     assert bool(result.model.rollout(ds)["finite"].all())
     with pytest.raises(InvalidData, match="plane"):
         pympnode.train(data=ds, augment=True, levels=2, updates=1, **TINY)
+
+
+def test_augmented_training_meets_every_turn(monkeypatch) -> None:
     flat = pympnode.simulate("coulomb", particles=12, trajectories=4, steps=4)
-    pympnode.train(data=flat, augment=True, conserve_momentum=True, levels=2, updates=2, **TINY)
+    met: set[int] = set()
+
+    def watched(values, turn):
+        met.update(turn.tolist())
+        return turned(values, turn)
+
+    monkeypatch.setattr(step_task, "turned", watched)
+    options = dict(data=flat, model="deltagn", updates=8, **TINY)
+    plain = pympnode.train(**options).model
+    assert met == set()
+    augmented = pympnode.train(augment=True, **options).model
+    assert met == set(range(step_task.TURNS))
+    assert np.abs(augmented.theta - plain.theta).max() > 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"model": "deltagn", "messages": "antisymmetric"},
+        {"model": "deltagn", "messages": "directed", "conserve_momentum": True},
+        {"model": "hierarchical_deltagn", "levels": 2, "conserve_momentum": True},
+    ],
+    ids=lambda options: ", ".join(map(str, options.values())),
+)
+def test_momentum_is_conserved_to_rounding(options) -> None:
+    ds = pympnode.simulate("coulomb", particles=12, trajectories=4, steps=4)
+    model = pympnode.train(
+        data=ds, augment=True, updates=2, dtype="float64", **options, **TINY
+    ).model
+    errors = particle_errors(model.rollout(ds), ds)
+    # Four steps, sums of twelve velocities of order one.
+    assert int(errors["not_finite"]) == 0 and float(errors["momentum_error"]) < 1e-14
+    if options.get("conserve_momentum"):  # not by itself
+        free = dataclasses.replace(model, spec=model.spec.replace(conserve_momentum=False))
+        drift = particle_errors(free.rollout(ds), ds)
+        assert float(drift["momentum_error"]) > 1e-6
 
 
 def test_the_paper_preset_is_the_published_run(data) -> None:

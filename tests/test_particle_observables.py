@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 from pympnode.data.particles import simulate_particles
 from pympnode.errors import InvalidData
-from pympnode.evaluation.particles import observe, particle_errors, potential_energy
+from pympnode.evaluation.particles import observe, particle_errors
 from pympnode.particle_schema import unpack_particles
 
 
@@ -34,16 +33,23 @@ def test_two_bodies_by_hand():
 
 @pytest.mark.parametrize("dims", [2, 3])
 @pytest.mark.parametrize("side", [None, 9.0])
-@pytest.mark.parametrize("tile", [None, 7])
-def test_tiled_potential_is_the_compiled_one(dims, side, tile):
-    ds = simulate_particles(
-        "coulomb", particles=50, trajectories=1, steps=1, dims=dims, parameters={"side": side}
-    )
-    x, q = (torch.from_numpy(ds[n].values[0]) for n in ("position", "charge"))
-    ours = potential_energy(x[0], q, side, factor=2.0, tile=tile)
-    expected = float(observe(ds)["potential"][0, 0])
-    scale = 2.0 * float(q.abs().sum() ** 2) / 0.2
-    assert float(ours) == pytest.approx(expected, abs=1e-14 * scale)
+@pytest.mark.parametrize("softening", [0.2, 0.0])
+def test_the_potential_is_the_written_sum_over_pairs(dims, side, softening, rng):
+    count = 50
+    x = rng.uniform(-4.5, 4.5, (1, 1, count, dims))
+    q = rng.uniform(-1, 1, (1, count))
+    parameters = {"side": side, "constant": 2.0, "softening": softening}
+    ds = unpack_particles(
+        x, np.zeros_like(x), np.ones((1, count)), [0.0], charge=q,
+        about={"system": "coulomb", "parameters": parameters},
+    )  # fmt: skip
+    i, j = np.triu_indices(count, 1)
+    d = x[0, 0, i] - x[0, 0, j]
+    if side is not None:
+        d -= side * np.round(d / side)
+    pairs = 2.0 * q[0, i] * q[0, j] / np.sqrt((d**2).sum(1) + softening**2)
+    tolerance = 1e-15 * count * np.abs(pairs).sum()
+    assert float(observe(ds)["potential"][0, 0]) == pytest.approx(pairs.sum(), abs=tolerance)
 
 
 def test_errors_by_hand():

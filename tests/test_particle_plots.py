@@ -127,6 +127,79 @@ def test_conservation_shows_the_observables(gravity):
     assert both[1].lines[0].get_ydata()[0] == 0.0
 
 
+@pytest.fixture
+def overflowed(gravity):
+    """As `rollout` tells of it: the second of two trajectories is NaN from the fourth time on."""
+    ds = gravity.copy(deep=True)
+    ds["position"][1, 3:] = np.nan
+    ds["velocity"][1, 3:] = np.nan
+    return ds.assign(finite=("trajectory", [True, False]))
+
+
+def test_paths_end_with_the_last_finite_state(gravity, overflowed):
+    ax = plotting.particle_trajectories(overflowed, trajectory=1, truth=gravity)
+    moment = f"t = {float(gravity['time'][2]):.3g} time"
+    assert ax.get_title() == f"finite until {moment}\n1 of 2 trajectories stopped being finite"
+    np.testing.assert_array_equal(ax.collections[-1].get_offsets(), gravity["position"][1, 2])
+    paths = [len(c.get_segments()) for c in ax.collections if isinstance(c, LineCollection)]
+    assert paths[0] >= 6 * 40 and 2 * 40 <= paths[1] < 3 * 40  # the truth goes on
+    ax = plotting.particle_trajectories(overflowed)
+    assert ax.get_title() == "1 of 2 trajectories stopped being finite"
+    assert plotting.particle_trajectories(gravity).get_title() == ""
+    both = plotting.particle_trajectories(overflowed, trajectory=1, zoom=3)
+    assert both[0].get_title().startswith("finite until")
+    overflowed["position"][1, 1] = np.inf
+    plotting.particle_trajectories(overflowed, trajectory=1).figure.canvas.draw()  # no line at all
+    overflowed["velocity"][1, 0] = np.nan
+    with pytest.raises(InvalidData, match="not finite"):
+        plotting.particle_trajectories(overflowed, trajectory=1)
+    with pytest.raises(InvalidOption, match="no such trajectory"):
+        plotting.particle_trajectories(overflowed, trajectory=2)
+
+
+def test_conservation_ends_with_the_last_finite_state(gravity, overflowed):
+    alone = plotting.conservation(overflowed, trajectory=1)
+    assert alone[0].get_title().startswith("finite until")
+    assert {len(line.get_xdata()) for ax in alone for line in ax.lines} == {3}
+    both = plotting.conservation({"true": gravity, "predicted": overflowed}, trajectory=1)
+    assert [len(line.get_xdata()) for line in both[0].lines] == [7, 3]
+    first, second = both[0].get_title().split("\n")
+    assert first.startswith("predicted: finite until") and second.startswith("1 of 2")
+    assert plotting.conservation(gravity)[0].get_title() == ""
+
+
+def test_animation_ends_with_the_last_finite_state(overflowed, tmp_path):
+    player = plotting.animate_particles(overflowed, trajectory=1)
+    assert list(player.new_frame_seq()) == [0, 1, 2]
+    player.save(tmp_path / "player.gif", writer="pillow")
+    title = player._fig.axes[0].get_title().split("\n")
+    assert title[0] == title[1].removeprefix("finite until ") and title[2].startswith("1 of 2")
+
+
+def test_particles_are_chosen_by_number_or_by_mask(gravity):
+    mask = gravity["position"].values[0, 0, :, 0] > 0
+    for given in (mask, list(mask), np.flatnonzero(mask)):
+        ax = plotting.particle_trajectories(gravity, particles=given)
+        expected = gravity["position"].values[0, -1, mask]
+        np.testing.assert_array_equal(ax.collections[-1].get_offsets(), expected)
+    none = plotting.particle_trajectories(gravity, particles=np.zeros(40, bool))
+    assert len(none.collections[-1].get_offsets()) == 0
+    assert len(plotting.particle_trajectories(gravity, particles=[]).collections) == 2
+    assert len(plotting.particle_trajectories(gravity, particles=-1).collections) == 2
+    with pytest.raises(InvalidOption, match="one value for each particle"):
+        plotting.particle_trajectories(gravity, particles=mask[:39])
+    for wrong in (40, [1, 2.5], [[1, 2]], "all"):
+        with pytest.raises(InvalidOption, match="no such particle"):
+            plotting.particle_trajectories(gravity, particles=wrong)
+
+
+def test_scaling_takes_sizes_in_any_order():
+    ax = plotting.scaling({"a": ([100, 1000, 10], [12.0, 130.0, 1.0])})
+    measured, line = (np.array(line.get_data()) for line in ax.lines)
+    np.testing.assert_array_equal(measured, [[10, 100, 1000], [1.0, 12.0, 130.0]])
+    np.testing.assert_allclose(line, [[10, 1000], [1.3, 130.0]])
+
+
 def test_scaling_has_a_line_of_slope_one():
     ax = plotting.scaling({"a": ([10, 100], [1.0, 12.0]), "b": ([10, 100], [2.0, 30.0])})
     line = next(line for line in ax.lines if line.get_label() == "linear")
@@ -140,6 +213,24 @@ def test_animation_moves(coulomb, tmp_path):
     player.save(tmp_path / "player.gif", writer="pillow")
     assert (tmp_path / "player.gif").stat().st_size > 1000
     assert "<img" in player._repr_html_() or "<video" in player._repr_html_()
+
+
+@pytest.mark.parametrize("side", [None, 6.0])
+def test_an_animation_has_room_for_all_frames(side, tmp_path):
+    from pympnode.particle_schema import unpack_particles
+
+    position = np.zeros((1, 5, 2, 2))
+    position[0, :, 1, 1] = np.linspace(0.5, 2.9, 5)
+    position[0, :, 1, 0] = np.linspace(-0.1, -2.9, 5)
+    ds = unpack_particles(
+        position, np.zeros_like(position), np.ones((1, 2)), np.arange(5.0),
+        about={"system": "gravity", "parameters": {"side": side}},
+    )  # fmt: skip
+    _, ax = plt.subplots()
+    plotting.animate_particles(ds, ax=ax).save(tmp_path / "player.gif", writer="pillow")
+    assert ax.get_xlim()[0] < -2.9 and ax.get_ylim()[1] > 2.9
+    if side is not None:
+        assert ax.get_xlim() == ax.get_ylim() == (-3.0, 3.0)
 
 
 def test_accessor_has_the_particle_pictures(gravity):
@@ -170,6 +261,20 @@ def test_errors_over_time_are_drawn_by_predictor() -> None:
         np.testing.assert_array_equal(line.get_ydata(), found["rmse_state_at"].sel(predictor=name))
     with pytest.raises(UnknownName, match="rmse_state"):
         plotting.particle_error_over_time(found, variable="rmse_stat")
+
+
+def test_errors_tell_how_many_trajectories_they_leave_out() -> None:
+    found = {n: evaluation(200, 1.0) for n in (20, 100)}
+    for n, lost in ((20, [0, 1]), (100, [2, 3])):
+        counts = [lost, [0, 0], [0, 0]]
+        found[n] = found[n].assign(not_finite=(("predictor", "horizon"), counts))
+    ax = plotting.particle_error_over_time(found[100])
+    names = [line.get_label() for line in ax.lines]
+    assert names == ["model (3 not finite)", "free flight", "constant acceleration"]
+    ax = plotting.error_over_particles(found, horizon=200)
+    assert ax.lines[0].get_label() == "model (4 not finite)"
+    ax = plotting.error_over_particles(found, horizon=20)
+    assert ax.lines[0].get_label() == "model (2 not finite)"
 
 
 def test_errors_over_particles_take_the_steps_that_all_have() -> None:

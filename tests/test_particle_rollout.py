@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import gc
+import sys
+import weakref
+from functools import partial
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from pympnode.engines.torch.particles import captured, rollout
+from pympnode.engines.torch.particles import captured, edge_fused, products, rollout
 from pympnode.engines.torch.particles.captured import Captured, CapturedTraining
+from pympnode.engines.torch.particles.edge_chunks import ChunkedEdgeSum
+from pympnode.engines.torch.particles.edge_sum import plain_edge_sum
 from pympnode.engines.torch.particles.program import ParticleProgram, Target
+from pympnode.errors import InvalidData
 from pympnode.graphs.box import Box
 from pympnode.models.particle_layout import particle_layout_of
 from pympnode.models.particle_spec import ParticleScales, ParticleSpec
@@ -121,6 +131,23 @@ def test_a_set_that_overflows_leaves_the_others(name: str, block: int, monkeypat
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("lost", [(1,), (0, 1, 2)])
+@pytest.mark.parametrize("block", [1, 2, 100])
+def test_states_after_a_lost_one_are_nan_whatever_was_there(lost, block, monkeypatch) -> None:
+    program, theta, position, velocity, mass, charge = problem("complete")
+    monkeypatch.setattr(rollout, "_BLOCK", block * 2 * position[:, 0].size * 8)
+    for number in lost:
+        velocity[number, 0, 3] = 9.9e5
+    theta[-2:] = 1e5
+    position[:, 1:] = velocity[:, 1:] = 7.0
+    rollout.roll(program, theta, position, velocity, mass, charge, BOX)
+    for number in range(3):
+        for states in (position[number], velocity[number]):
+            gone = np.isnan(states).all((1, 2))
+            assert (gone == np.isnan(states).any((1, 2))).all() and (states != 7.0).all()
+            assert gone[-1] == (number in lost) and (np.diff(gone.astype(int)) >= 0).all()
+
+
 def test_lost_sets_may_be_dropped_late() -> None:
     """They stand still until then. Sums over the others are in another order: the last bits."""
     given = problem("hierarchy", dtype="float64")
@@ -146,6 +173,47 @@ def test_steps_of_complete_graphs_are_recorded(monkeypatch) -> None:
     assert len(made) == 1
 
 
+@pytest.fixture
+def no_collector():
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def test_a_recorded_step_goes_with_its_rollout(monkeypatch, no_collector) -> None:
+    """A graph keeps the memory of its step; no circle may hold it until the collector comes by."""
+    monkeypatch.setattr(rollout, "_WORTH", 1)
+    made = []
+
+    def record(*given):
+        step = Captured(*given)
+        made.append(weakref.ref(step))
+        return step
+
+    monkeypatch.setattr(rollout, "Captured", record)
+    program, theta, *states = problem("complete")
+    rollout.roll(program, theta, *states, BOX)
+    assert len(made) == 1 and made[0]() is None
+
+    def fail(*given, **options):
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr(program, "next_state", fail)
+    with pytest.raises(RuntimeError, match="no memory"):
+        rollout.roll(program, theta, *states, BOX)
+    assert len(made) == 2 and made[1]() is None
+
+
+def test_a_recorded_update_goes_with_its_program(no_collector) -> None:
+    program, _, position, velocity, mass, charge = problem("complete")
+    batch = program.batch(position[:, 0], velocity[:, 0], mass, charge, BOX)
+    recorded = CapturedTraining(program, batch, Target(batch.position, batch.velocity))
+    program._training["batches like this"] = recorded
+    gone = weakref.ref(recorded)
+    del recorded, program
+    assert gone() is None
+
+
 def test_what_is_recorded_reads_its_own_buffers() -> None:
     first = torch.ones(3)
     step = Captured(lambda a: (a * 2,), (first,))
@@ -153,6 +221,58 @@ def test_what_is_recorded_reads_its_own_buffers() -> None:
     assert step.inputs[0].tolist() == [1, 1, 1]
     assert step(torch.full((3,), 4.0))[0].tolist() == [8, 8, 8]
     assert step.inputs[0].tolist() == [4, 4, 4]
+
+
+class Device:
+    """The streams of a device that is not there, and a graph whose recording cannot be ended."""
+
+    def __init__(self, patch) -> None:
+        self.stream: object = self.Stream()
+        for name, stub in (
+            ("Stream", self.Stream),
+            ("stream", partial(self.On, self)),
+            ("set_stream", lambda stream: setattr(self, "stream", stream)),
+            ("current_stream", lambda device=None: self.stream),
+            ("synchronize", lambda: None),
+            ("empty_cache", lambda: None),
+            ("CUDAGraph", self.Graph),
+        ):
+            patch.setattr(torch.cuda, name, stub)
+        patch.setattr(torch._C, "_host_emptyCache", lambda: None, raising=False)
+        patch.setattr(torch.cuda.graph, "default_capture_stream", None)
+
+    class Stream:
+        def __init__(self, device=None) -> None:
+            pass
+
+        def wait_stream(self, other) -> None:
+            pass
+
+    class Graph:
+        def capture_begin(self, *given, **options) -> None:
+            pass
+
+        def capture_end(self) -> None:
+            raise RuntimeError("operation failed due to a previous error during capture")
+
+    class On:
+        def __init__(self, device: Device, stream) -> None:
+            self.device, self.stream = device, stream
+
+        def __enter__(self) -> None:
+            self.before, self.device.stream = self.device.stream, self.stream
+
+        def __exit__(self, *raised) -> None:
+            self.device.stream = self.before
+
+
+def test_a_recording_that_fails_leaves_the_stream_as_it_was(monkeypatch) -> None:
+    device = Device(monkeypatch)
+    stream, seen = device.stream, []
+    step = Captured(lambda a: seen.append(device.stream) or (a * 2,), (torch.ones(3),))
+    with pytest.raises(RuntimeError, match="previous error"):
+        step._record()
+    assert seen[-1] is not stream and device.stream is stream and step.graph is None
 
 
 @pytest.mark.parametrize("charged", [False, True])
@@ -173,6 +293,172 @@ def test_a_recorded_training_step_is_the_plain_one(charged: bool) -> None:
         expected = program.loss_and_gradient(theta, now, target)
         assert float(value) == expected[0]
         np.testing.assert_array_equal(gradient.numpy(), expected[1])
+
+
+def test_a_batch_is_checked_before_it_is_on_the_device() -> None:
+    """What is asked of a tensor there is waited for."""
+    spec = ParticleSpec.named("deltagn", inputs="scaled", messages="antisymmetric", **SMALL)
+    program = ParticleProgram(spec, ParticleScales(), 0.01, device="cpu")
+    x, mass = np.zeros((2, 3, 2)), np.ones((2, 3))
+    with Waits() as waits:
+        program.batch(x, x, mass, None, BOX)
+    assert "aten._local_scalar_dense.default" not in waits.found
+    for nothing in (0.0, 1e-60):  # also where it is nothing in this precision
+        mass[1, 2] = nothing
+        with pytest.raises(InvalidData, match="without mass"):
+            program.batch(x, x, mass, None, BOX)
+
+
+# Models that `stands_still` serves.
+RECORDED = {
+    "plain": {},
+    "plain, charged": {"charged": True},
+    "published": {"behaviour": "published"},
+    "plain, momentum": {"conserve_momentum": True},
+    "scaled": {"inputs": "scaled"},
+    "scaled, charged, in space": {"inputs": "scaled", "charged": True, "dims": 3},
+    "scaled, momentum": {"inputs": "scaled", "conserve_momentum": True},
+    "leapfrog": {"inputs": "scaled", "update": "leapfrog"},
+    "antisymmetric": {"inputs": "scaled", "messages": "antisymmetric"},
+    "leapfrog, antisymmetric": {
+        "inputs": "scaled",
+        "update": "leapfrog",
+        "messages": "antisymmetric",
+        "charged": True,
+        "conserve_momentum": True,
+    },
+}
+
+
+class Waits(TorchDispatchMode):
+    """What waits for a device, or copies to it, among all that torch does; ``lift_fresh`` is what
+    a number becomes on the way to a tensor."""
+
+    NAMES = frozenset(
+        "lift_fresh lift_fresh_copy lift _local_scalar_dense item is_nonzero equal nonzero argwhere "
+        "masked_select masked_scatter _unique2 unique_dim unique_consecutive bincount allclose "
+        "_pin_memory is_pinned".split()
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        name = func.overloadpacket.__name__
+        by_mask = name in ("index", "index_put", "index_put_") and any(
+            a is not None and a.dtype in (torch.bool, torch.uint8) for a in args[1]
+        )
+        moved = name in ("_to_copy", "to") and kwargs.get("device") is not None
+        counted = str(func) == "aten.repeat_interleave.Tensor" and not kwargs.get("output_size")
+        if name in self.NAMES or by_mask or moved or counted:
+            self.found.append(str(func))
+        return func(*args, **kwargs)
+
+
+def test_waits_are_seen() -> None:
+    a = torch.ones(3)
+    for wait in (
+        lambda: torch.tensor(2.0),
+        lambda: float(a[0]),
+        lambda: bool((a > 0).any()),
+        lambda: a[a > 0],
+        lambda: a.nonzero(),
+        lambda: torch.repeat_interleave(a, a.long()),
+        lambda: a.to("meta"),
+    ):
+        with Waits() as waits:
+            wait()
+        assert waits.found
+    with Waits() as waits:
+        torch.where(a > 0, a, 0.0).double()
+    assert not waits.found
+
+
+@pytest.fixture(params=["eager", "chunked", "fused"])
+def device_sum(request, monkeypatch):
+    """The sum over edges of a kernel, as it is called on a device."""
+    monkeypatch.setattr(products, "_suits", lambda x: False)  # oneDNN is for CPUs
+    if request.param == "fused":  # launched in name alone: what is around the programs is watched
+        programs = SimpleNamespace(sum_program=None, slope_program=None)
+        monkeypatch.setitem(sys.modules, f"{edge_fused.__package__}.edge_programs", programs)
+        monkeypatch.setattr(edge_fused, "_launch", lambda *given, **options: None)
+        return edge_fused.FusedEdgeSum()
+    return {"eager": plain_edge_sum, "chunked": ChunkedEdgeSum()}[request.param]
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_what_is_recorded_does_not_wait_for_the_device(name: str, device_sum, monkeypatch) -> None:
+    monkeypatch.setattr(rollout, "_WORTH", 1)
+    spec = ParticleSpec.named("deltagn", **SMALL, **RECORDED[name])
+    assert captured.stands_still(spec, 100)
+    program = ParticleProgram(spec, ParticleScales(), 0.01, device="cpu")
+    program._edge_sum = device_sum
+    rng = np.random.default_rng(0)
+    theta = program.layout.initial(rng).astype(np.float32)
+    x, v = rng.uniform(-1, 1, (2, 3, 6, spec.dims))
+    mass, charge = np.ones((3, 6)), np.ones((3, 6)) if spec.charged else None
+
+    walk = rollout._Walk(program, theta, x, v, mass, charge, BOX)
+    walk.step(left=2)
+    assert walk.captured is not None
+    with Waits() as waits:
+        walk.step(left=1)
+    assert waits.found == []
+
+    batch = program.batch(x, v, mass, charge, BOX)
+    target = Target(batch.position, batch.velocity)
+    recorded = CapturedTraining(program, batch, target)
+    flat = torch.from_numpy(theta)
+    with Waits() as waits:
+        recorded(flat, batch, target)
+    assert waits.found == []
+
+
+@pytest.fixture
+def recordings(monkeypatch):
+    """Shapes that a program asks for to what is recorded of them, as if it were on a device."""
+    program = ParticleProgram(
+        ParticleSpec.named("deltagn", **SMALL), ParticleScales(), 0.01, device="cpu"
+    )
+    made: list[tuple[int, ...]] = []
+
+    def record(owner, batch, target):
+        made.append(batch.sizes)
+        return f"recorded {batch.sizes}"
+
+    monkeypatch.setattr("pympnode.engines.torch.particles.program.CapturedTraining", record)
+
+    def ask(sets: int, count: int):
+        x = np.zeros((sets, count, 2))
+        program.device = torch.device("cpu")
+        batch = program.batch(x, x, np.ones((sets, count)), None, BOX)
+        program.device = torch.device("cuda")
+        return program._recorded(batch, Target(batch.position, batch.velocity))
+
+    return ask, made
+
+
+@pytest.mark.parametrize(
+    "shapes", [[(2, 20), (2, 30)], [(64, 5), (36, 5)], [(64, 5), (36, 5), (64, 7), (36, 7)]]
+)
+def test_updates_of_several_shapes_are_each_recorded_once(shapes, recordings) -> None:
+    ask, made = recordings
+    for update in range(48):
+        for sets, count in shapes:
+            found = ask(sets, count)
+            assert found == (f"recorded {(count,) * sets}" if update else None)
+    assert made == [(count,) * sets for sets, count in shapes]
+
+
+def test_the_shape_used_least_recently_is_forgotten(recordings) -> None:
+    ask, made = recordings
+    for count in (2, 3, 4, 5):
+        ask(1, count), ask(1, count)
+    assert ask(1, 2) and ask(1, 6) is None  # 3 goes
+    assert ask(1, 2) and ask(1, 4) and ask(1, 5) and made == [(2,), (3,), (4,), (5,)]
+    assert ask(1, 3) is None
 
 
 def test_only_small_complete_graphs_stand_still() -> None:

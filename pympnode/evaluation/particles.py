@@ -52,42 +52,6 @@ def observe(ds: xr.Dataset) -> xr.Dataset:
     )
 
 
-def potential_energy(
-    position: Any,
-    source: Any,
-    box: Any,
-    *,
-    softening: float = 0.2,
-    factor: float = -2.0,
-    tile: int | None = None,
-) -> Any:
-    """factor * sum_{i<j} source_i source_j / r_ij as a float64 scalar, on the tensors' device.
-
-    position (particle, axis), source (particle,): masses (factor -G) or charges (factor k). Blocks
-    of rows keep the memory at a few ``tile`` x N numbers, so N = 100,000 fits. Differentiable for
-    systems small enough that the graph of all blocks fits.
-    """
-    import torch
-
-    from pympnode.graphs.box import as_box
-
-    box = as_box(box)
-    position = box.wrap(position)
-    count, dims = position.shape
-    if tile is None:  # a block should stay in the cache of a CPU
-        tile = max(1, (1 << (18 if position.device.type == "cpu" else 26)) // count)
-    total = position.new_zeros((), dtype=torch.float64)
-    for start in range(0, count, tile):
-        block = position[start : start + tile]
-        r2 = position.new_full((), softening**2)
-        for axis in range(dims):
-            r2 = r2 + box.displacement(position[None, :, axis] - block[:, None, axis]) ** 2
-        pair = source[None, :] / torch.sqrt(r2)
-        total = total + (source[start : start + tile] * pair.sum(1)).double().sum()
-    own = (source.double() ** 2).sum() / softening
-    return 0.5 * factor * (total - own)
-
-
 def particle_errors(prediction: xr.Dataset, truth: xr.Dataset) -> xr.Dataset:
     """Errors of predicted trajectories, as published and beyond.
 

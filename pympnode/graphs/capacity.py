@@ -16,7 +16,9 @@ def available_bytes(device: Any = "cpu") -> int | None:
     if kind == "cuda":
         import torch
 
-        return int(torch.cuda.mem_get_info(device)[0])
+        # To the driver the blocks that torch keeps for its next tensors are taken; they are not.
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0] + kept)
     if kind != "cpu" or not _MEMINFO.exists():
         return None
     for line in _MEMINFO.read_text().splitlines():

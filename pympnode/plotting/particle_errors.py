@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,8 @@ def particle_error_over_time(
     """Error of a model, and of rows that know no model, over the time of a rollout.
 
     ``evaluation``: what `pympnode.evaluate` returned for particles. ``variable``: "rmse_state",
-    "rmse_published", "rmse_position" or "rmse_velocity". Returns the axes. Raises UnknownName.
+    "rmse_published", "rmse_position" or "rmse_velocity". The legend counts trajectories that are
+    left out because they stopped being finite. Returns the axes. Raises UnknownName.
     """
     series = [str(n)[:-3] for n in evaluation.data_vars if str(n).endswith("_at")]
     if variable not in series:
@@ -45,9 +46,8 @@ def particle_error_over_time(
         colour, dashes = LOOKS.get(predictor, (style.PALETTE[1], "-"))
         values = error.sel(predictor=predictor).values
         shown = np.where(np.isfinite(values) & (values > 0), values, np.nan)
-        ax.plot(
-            error["time"], shown, color=colour, linestyle=dashes, label=predictor.replace("_", " ")
-        )
+        label = _label(predictor, [evaluation.isel(horizon=-1)])
+        ax.plot(error["time"], shown, color=colour, linestyle=dashes, label=label)
     ax.set(yscale="log", xlabel="time", ylabel=WORDS[variable])
     style.plain(ax)
     ax.legend(fontsize="small", frameon=False)
@@ -66,7 +66,8 @@ def error_over_particles(
 
     ``evaluations``: particle count to what `pympnode.evaluate` returned. ``horizon``: steps; by
     default the most that all of them have. ``trained``: the count of the training data, marked.
-    Returns the axes. Raises InvalidData where the evaluations share no horizon.
+    The legend counts trajectories, of all evaluations, that are left out because they stopped being
+    finite. Returns the axes. Raises InvalidData where the evaluations share no horizon.
     """
     counts = sorted(evaluations)
     shared = set.intersection(
@@ -94,7 +95,7 @@ def error_over_particles(
         ]
         ax.plot(
             counts, values, color=colour, linestyle=dashes, marker="o", markersize=5,
-            label=predictor.replace("_", " "),
+            label=_label(predictor, [evaluations[n].sel(horizon=steps) for n in counts]),
         )  # fmt: skip
     if trained is not None:
         ax.axvline(trained, color="0.6", linewidth=0.8, linestyle=":", label="trained on", zorder=0)
@@ -103,3 +104,13 @@ def error_over_particles(
     style.plain(ax)
     ax.legend(fontsize="small", frameon=False)
     return ax
+
+
+def _label(predictor: str, evaluations: Sequence[xr.Dataset]) -> str:
+    """The name of a predictor, and how many trajectories its errors leave out."""
+    lost = sum(
+        int(one["not_finite"].sel(predictor=predictor))
+        for one in evaluations
+        if "not_finite" in one
+    )
+    return predictor.replace("_", " ") + (f" ({lost} not finite)" if lost else "")

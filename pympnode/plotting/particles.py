@@ -16,6 +16,7 @@ from ..errors import InvalidOption
 from ..graphs.box import Box
 from . import style
 from .animation import Animation
+from .particle_selection import numbers, part
 
 
 def particle_trajectories(
@@ -30,13 +31,15 @@ def particle_trajectories(
 ) -> Any:
     """Paths of particles in their box, a dot at the end of each; lines leave and enter at borders.
 
-    particles: numbers to draw (all). color: "charge" or "mass" (the default: charge where there
-    is one; mass where masses differ; else particle by particle). zoom: a particle number, or
-    (x, y, width), drawn larger in a second panel. truth: true paths to lay underneath in grey.
-    Three-dimensional data are seen along the last axis. Returns the axes (two with ``zoom``).
+    particles: numbers to draw, or a mask (all). color: "charge" or "mass" (the default: charge
+    where there is one; mass where masses differ; else particle by particle). zoom: a particle
+    number, or (x, y, width), drawn larger in a second panel. truth: true paths to lay underneath in
+    grey. Three-dimensional data are seen along the last axis. Paths end with the last finite state,
+    as the title then says. Returns the axes (two with ``zoom``). Raises InvalidData, InvalidOption.
     """
-    data = _one(ds, trajectory)
-    chosen = np.arange(data.mass.shape[1]) if particles is None else np.atleast_1d(particles)
+    seen = part(ds, trajectory)
+    data = seen.data
+    chosen = numbers(particles, data.mass.shape[1])
     panels = [ax] if ax is not None else None
     if panels is None:
         panels = list(
@@ -45,9 +48,11 @@ def particle_trajectories(
     elif zoom is not None:
         panels.append(ax.inset_axes((1.08, 0.0, 1.0, 1.0)))
     values, cmap, norm, name = _colours(data, color)
+    if seen.note:
+        panels[0].set_title(seen.note, fontsize="medium")
     for panel in panels:
         if truth is not None:
-            _paths(panel, _one(truth, trajectory), chosen, {"colors": style.TRUTH}, 1.0)
+            _paths(panel, part(truth, trajectory).data, chosen, {"colors": style.TRUTH}, 1.0)
         shades = {"array": values[chosen], "cmap": cmap, "norm": norm}
         dots = _paths(panel, data, chosen, shades, 1.2)
         _frame(panel, ds, data)
@@ -69,14 +74,17 @@ def conservation(
 
     One dataset: kinetic, potential and total energy, and each component of the momentum. Several
     by name (a prediction and the truth, two integrators): their changes since the start, a particle.
+    Lines end with the last finite state, as the title then says. Raises InvalidData, InvalidOption.
     """
     from ..evaluation.particles import observe
 
     if axes is None:
         axes = style.new_grid(1, 2, 10, 3.6)[0]
+    notes: list[str] = []
     if isinstance(data, xr.Dataset):
-        ds = data.isel(trajectory=[trajectory])
-        seen = observe(ds)
+        found = part(data, trajectory)
+        ds, seen = found.ds, observe(found.ds)
+        notes += [found.note] if found.note else []
         for name, colour in zip(("kinetic", "potential", "energy"), style.by_order(3)):
             axes[0].plot(ds["time"], seen[name][0], color=colour, label=name)
         for axis, colour in zip(ds["axis"].values, style.by_order(3)):
@@ -87,7 +95,9 @@ def conservation(
         axes[1].set_ylabel("momentum")
     else:
         for (name, ds), colour in zip(data.items(), style.by_order(len(data))):
-            one = ds.isel(trajectory=[trajectory])
+            found = part(ds, trajectory)
+            notes += [f"{name}: {found.note}"] if found.note else []
+            one = found.ds
             seen, count = observe(one), one.sizes["particle"]
             energy = seen["energy"].values[0]
             momentum = seen["momentum"].values[0]
@@ -96,6 +106,8 @@ def conservation(
             axes[1].plot(one["time"], change, color=colour, label=name)
         axes[0].set_ylabel("change of energy, a particle")
         axes[1].set_ylabel("change of momentum, a particle")
+    if notes:
+        axes[0].set_title("\n".join(notes), fontsize="medium")
     for ax in axes:
         style.plain(ax)
         ax.set_xlabel("time")
@@ -110,15 +122,17 @@ def scaling(
     ylabel: str = "seconds",
     ax: Any = None,
 ) -> Any:
-    """Cost against size on logarithmic axes, one curve a name, with a line of slope one."""
+    """Cost against size on logarithmic axes, one curve (sizes, costs; in any order) a name, with a
+    line of slope one through the largest size of the first."""
     ax = style.new_axes(5.4, 3.8) if ax is None else ax
+    ordered = {name: _by_size(x, y) for name, (x, y) in curves.items()}
     for (name, (x, y)), colour, mark in zip(
-        curves.items(), style.by_order(len(curves)), "osd^vP*X<>" * 3
+        ordered.items(), style.by_order(len(curves)), "osd^vP*X<>" * 3
     ):
         ax.plot(x, y, marker=mark, markersize=5, color=colour, label=name)
-    x, y = next(iter(curves.values()))
-    ends = np.array([min(x), max(x)], dtype=float)
-    line = y[-1] * ends / max(x)
+    x, y = next(iter(ordered.values()))
+    ends = x[[0, -1]]
+    line = y[-1] * ends / ends[1]
     ax.plot(ends, line, color=style.TRUTH, linestyle="--", linewidth=1, label="linear", zorder=0)
     ax.set(xscale="log", yscale="log", xlabel=xlabel, ylabel=ylabel)
     style.plain(ax)
@@ -139,9 +153,11 @@ def animate_particles(
     """One trajectory that moves, ``trail`` steps of path behind each particle.
 
     ``every``: times between two frames; ``interval``: milliseconds a frame. In a notebook the value
-    is shown as a player; ``.save("x.gif")`` writes a file.
+    is shown as a player; ``.save("x.gif")`` writes a file. It ends with the last finite state, as the
+    title then says. Raises InvalidData, InvalidOption.
     """
-    data = _one(ds, trajectory)
+    seen = part(ds, trajectory)
+    data = seen.data
     ax = style.new_axes(5.0, 4.8) if ax is None else ax
     values, cmap, norm, name = _colours(data, color)
     tails = LineCollection([], linewidths=1.0, alpha=0.5, cmap=cmap, norm=norm)
@@ -149,9 +165,14 @@ def animate_particles(
     dots = ax.scatter(*data.position[0, 0, :, :2].T, c=values, cmap=cmap, norm=norm, s=_size(data))
     if name:
         ax.figure.colorbar(dots, ax=ax, label=name)
+    ax.update_datalim(data.position[0, ..., :2].reshape(-1, 2))  # all frames in one view
     _frame(ax, ds, data)
-    title = ax.set_title(style.moment(data.time[0], "time"))
     everyone = np.arange(len(values))
+
+    def words(at: int) -> str:
+        return "\n".join(filter(None, (style.moment(data.time[at], "time"), seen.note)))
+
+    title = ax.set_title(words(0), fontsize="medium" if seen.note else None)
 
     def frame(at: int) -> tuple[Any, ...]:
         dots.set_offsets(data.position[0, at, :, :2])
@@ -159,7 +180,7 @@ def animate_particles(
         segments, owner = _segments(path[..., :2], everyone, data.box)
         tails.set_segments(list(segments))
         tails.set_array(values[owner])
-        title.set_text(style.moment(data.time[at], "time"))
+        title.set_text(words(at))
         return dots, tails, title
 
     frames = range(0, len(data.time), max(1, every))
@@ -169,8 +190,9 @@ def animate_particles(
 # ---- pieces -----------------------------------------------------------------------------------
 
 
-def _one(ds: xr.Dataset, trajectory: int) -> schema.ParticleArrays:
-    return schema.pack_particles(ds.isel(trajectory=[trajectory]))
+def _by_size(x: Any, y: Any) -> tuple[NDArray, NDArray]:
+    order = np.argsort(x, kind="stable")
+    return np.asarray(x, dtype=float)[order], np.asarray(y, dtype=float)[order]
 
 
 def _colours(data: schema.ParticleArrays, color: str | None) -> tuple[NDArray, str, Any, str]:
@@ -198,7 +220,7 @@ def _segments(path: NDArray, owner: NDArray, box: Box) -> tuple[NDArray, NDArray
     step = box.displacement(path[1:] - path[:-1])
     ahead = np.stack([path[:-1], path[:-1] + step], axis=2)
     behind = np.stack([path[1:] - step, path[1:]], axis=2)
-    crossing = np.abs(path[1:] - path[:-1] - step).max(-1) > 1e-9 * max(1.0, np.abs(path).max())
+    crossing = np.abs(path[1:] - path[:-1] - step).max(-1) > 1e-9 * np.abs(path).max(initial=1.0)
     owners = np.broadcast_to(owner, step.shape[:2])
     lines = np.concatenate([ahead.reshape(-1, 2, 2), behind[crossing]])
     return lines, np.concatenate([owners.reshape(-1), owners[crossing]])

@@ -8,6 +8,7 @@ not been run on one.
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -46,7 +47,7 @@ class Captured:
                 self._record()
             except RuntimeError as error:
                 logger.warning("no CUDA graph for this step, which is slower without: %s", error)
-                self.graph = None
+                self.graph, self.outputs = None, ()
 
     def _record(self) -> None:
         device = self.inputs[0].device
@@ -57,8 +58,12 @@ class Captured:
                 self.function(*self.inputs)
         torch.cuda.current_stream(device).wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            self.outputs = self.function(*self.inputs)
+        before = torch.cuda.current_stream()
+        try:
+            with torch.cuda.graph(graph):
+                self.outputs = self.function(*self.inputs)
+        finally:  # torch stays on the stream of a recording whose end raises
+            torch.cuda.set_stream(before)
         self.graph = graph
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
@@ -86,14 +91,16 @@ class CapturedTraining:
     def __init__(self, program: ParticleProgram, batch: ParticleBatch, target: Target) -> None:
         graph = program.graph(batch)
         assert isinstance(graph, ParticleEdges)
-        kind = type(target)
+        kind, slope = type(target), weakref.WeakMethod(program.slope)
 
         def step(theta: Tensor, x: Tensor, v: Tensor, x1: Tensor, v1: Tensor, mass: Tensor,
                  *charge: Tensor) -> tuple[Tensor, ...]:  # fmt: skip
             here = batch.replace(
                 position=x, velocity=v, mass=mass, charge=charge[0] if charge else None
             )
-            return program.slope(theta, here, kind(x1, v1), graph)
+            find = slope()  # the program holds what it recorded: one way, or memory outlasts both
+            assert find is not None
+            return find(theta, here, kind(x1, v1), graph)
 
         theta = torch.zeros(program.layout.size, dtype=program.real, device=program.device)
         self.step = Captured(step, self._inputs(theta, batch, target))

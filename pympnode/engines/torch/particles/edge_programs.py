@@ -112,16 +112,26 @@ def messages(
 
 
 @triton.jit
-def lost(message):  # type: ignore
-    """(edge,) whether a message is not finite."""
-    return tl.max(tl.where(tl.abs(message) < 3e38, 0, 1), axis=1)
+def within(message):  # type: ignore
+    """Whether messages are finite. In float32 also that the ten bits of a factor hold them, in which
+    the largest numbers are rounded to infinity."""
+    kind: tl.constexpr = message.dtype
+    MOST: tl.constexpr = 3.4e38 if kind == tl.float32 else float("inf")
+    return tl.abs(message) < MOST
+
+
+@triton.jit
+def lost(message, column, OUT: tl.constexpr):  # type: ignore
+    """(edge,) whether a message, after its ReLU, is not finite. Columns beyond the last one are not
+    asked: they hold an infinite first layer times zero."""
+    return tl.max(tl.where(within(message) | (column >= OUT)[None, :], 0, 1), axis=1)
 
 
 @triton.jit
 def finite(message, inside):  # type: ignore
     """The messages that go into a sum over edges: those of the tile, and finite ones. A product
     with the matrix of ends would take zero times another's infinity into every node of the block."""
-    return tl.where(inside[:, None] & (tl.abs(message) < 3e38), message, 0.0)
+    return tl.where(inside[:, None] & within(message), message, 0.0)
 
 
 @triton.jit(do_not_specialize=["nodes", "pieces"])
@@ -159,11 +169,13 @@ def sum_program(
             FUNCTIONS, EDGES, CHUNK, CHUNKS, LEFT, RIGHT, PRECISION,
         )  # fmt: skip
         ends = ((owner - first)[None, :] == number[:, None]) & inside[None, :]
-        away = lost(one)
-        left = sum_up(ends, finite(relu(one), inside), left, PRECISION)
+        one = relu(one)
+        away = lost(one, at, OUT)
+        left = sum_up(ends, finite(one, inside), left, PRECISION)
         if RIGHT > 1:
-            away = tl.maximum(away, lost(two))
-            right = sum_up(ends, finite(relu(two), inside), right, PRECISION)
+            two = relu(two)
+            away = tl.maximum(away, lost(two, LEFT + tl.arange(0, RIGHT), OUT))
+            right = sum_up(ends, finite(two, inside), right, PRECISION)
         missing += tl.sum(tl.where(ends, away[None, :], 0), axis=1)
     # A node that a message overflowed for is lost, and tells so in every column.
     poison = tl.where(missing > 0, float("nan"), 0.0).to(kind)[:, None]

@@ -25,6 +25,7 @@ from pympnode.models.particle_layout import ParticleLayout, particle_layout_of
 from pympnode.models.particle_spec import ParticleScales, ParticleSpec
 
 Graph = ParticleEdges | Hierarchy
+RECORDINGS = 4  # shapes of batches whose recorded updates are kept
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,9 +90,9 @@ class ParticleProgram:
             raise InvalidData(
                 "the model and the data differ in dimensions", got=dims, allowed=self.spec.dims
             )
-        mass_values = flat(mass)
         divides = self.spec.family == "hogn" or self.spec.messages == "antisymmetric"
-        if divides and bool((mass_values <= 0).any()):
+        # Asked before it goes to the device, whose answer would have to be waited for.
+        if divides and (np.asarray(mass).astype(self.dtype) <= 0).any():
             raise InvalidData(
                 "a model of Hamiltonians or of impulses divides by the mass",
                 got="a particle without mass",
@@ -102,7 +103,7 @@ class ParticleProgram:
         return ParticleBatch(
             flat(position, dims),
             flat(velocity, dims),
-            mass_values,
+            flat(mass),
             None if charge is None else flat(charge),
             (count,) * sets,
             box,
@@ -174,13 +175,10 @@ class ParticleProgram:
             self.spec, self.scales, weights, box, self.step_length, edge_sum=self._edge_sum
         )
 
-    def weights(self, theta: NDArray, *, training: bool = False) -> dict[str, Tensor]:
+    def weights(self, theta: NDArray) -> dict[str, Tensor]:
         """Named weights of a flat vector, as tensors on the device."""
         flat = torch.as_tensor(np.ascontiguousarray(theta, dtype=self.dtype)).to(self.device)
-        named = self.layout.unpack(flat)
-        if training:
-            named = {name: value.detach().requires_grad_() for name, value in named.items()}
-        return named
+        return self.layout.unpack(flat)
 
     def next_state(
         self, weights: dict[str, Tensor], batch: ParticleBatch, graph: Graph, *, training: bool
@@ -268,17 +266,22 @@ class ParticleProgram:
         return value.detach(), torch.cat(flat)
 
     def _recorded(self, batch: ParticleBatch, target: Target) -> CapturedTraining | None:
-        """The recorded step of such batches, on CUDA and from the second one on."""
+        """The recorded step of such batches, on CUDA and from the second one on.
+
+        Those of the `RECORDINGS` shapes used last are kept: each holds its buffers, and updates take
+        turns between particle counts, and between whole micro-batches and what is left of a batch.
+        """
         if self.device.type != "cuda" or not stands_still(self.spec, all_pairs(batch)):
             return None
         key = (batch.sizes, batch.box)
-        if key not in self._training:
-            self._training.clear()  # each holds its buffers
-            self._training[key] = None
-            return None
-        if self._training[key] is None:
-            self._training[key] = CapturedTraining(self, batch, target)
-        return self._training[key]
+        met = key in self._training
+        recorded = self._training.pop(key, None)
+        if met and recorded is None:
+            recorded = CapturedTraining(self, batch, target)
+        self._training[key] = recorded  # the last in order
+        if len(self._training) > RECORDINGS:
+            del self._training[next(iter(self._training))]
+        return recorded
 
 
 def _device(name: str) -> torch.device:

@@ -53,16 +53,24 @@ def roll(
 ) -> None:
     """Fill position, velocity (set, time, particle, axis) from their first states on.
 
-    A set with a value that is not finite, or a velocity beyond reason, ends there: later states are
-    left as they are. ``every``: see `look_every`.
+    A set with a value that is not finite, or a velocity beyond reason, ends there: that state and
+    all later ones are NaN. ``every``: see `look_every`.
     """
     walk = _Walk(program, theta, position[:, 0], velocity[:, 0], mass, charge, box)
-    every = look_every(program) if every is None else every
+    try:
+        _fill(walk, position, velocity, look_every(program) if every is None else every)
+    finally:
+        # What was recorded calls the walk: in a circle its memory would outlast the rollout.
+        walk.captured = None
+
+
+def _fill(walk: _Walk, position: NDArray, velocity: NDArray, every: int) -> None:
+    """The steps of `roll`, in blocks."""
     steps = position.shape[1] - 1
     state = 2 * position[:, 0].size * 8
     block = max(1, min(steps, _BLOCK // max(state, 1)))
     sets, _, count, dims = position.shape
-    kept = torch.empty(2, block, sets, count, dims, dtype=torch.float64, device=program.device)
+    kept = torch.empty(2, block, sets, count, dims, dtype=torch.float64, device=walk.x.device)
     for begin in range(1, steps + 1, block):
         many = min(block, steps + 1 - begin)
         kept.fill_(torch.nan)
@@ -75,6 +83,7 @@ def roll(
         for out, found in zip((position, velocity), kept[:, :many].cpu().numpy()):
             out[:, begin : begin + many] = found.swapaxes(0, 1)
         if not walk.sets:
+            position[:, begin + many :] = velocity[:, begin + many :] = np.nan
             return
 
 
