@@ -206,9 +206,10 @@ class ParticleSpec:
 class ParticleScales:
     """Units of scaled inputs, in the units of the data; fitted on the training part.
 
-    ``length`` and ``near`` soften d / (r + length) and d / (r + near), ``near`` also log(r + near): the
-    mean spacing of particles, and the softening of the force; ``lengths`` c of c / (r + c); ``mass``, ``charge``, ``velocity`` typical
-    values; ``change`` the spread of the velocity change over one step.
+    ``length`` and ``near`` soften d / (r + length) and d / (r + near), ``near`` also log(r + near):
+    the mean spacing of particles, and the softening of the force; ``lengths`` c of c / (r + c);
+    ``mass``, ``charge``, ``velocity`` typical values; ``change`` the spread of the velocity change
+    over one step.
     """
 
     length: float = 1.0
