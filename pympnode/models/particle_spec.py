@@ -90,6 +90,13 @@ class ParticleSpec:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise InvalidOption(f"{name} must be a whole number", got=value, allowed=">= 1")
+        if self.levels is not None and (type(self.levels) is not int or self.levels < 2):
+            raise InvalidOption(
+                "levels of a hierarchy are a whole number",
+                got=f"levels={self.levels!r}",
+                allowed=">= 2, or None: round(log4 N)",
+                fix="give levels=3, or leave it out",
+            )
         self._check_scaled()
         if self.family == "hogn" and self.conserve_momentum:
             raise InvalidOption(
