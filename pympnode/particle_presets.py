@@ -22,12 +22,14 @@ class ParticlePreset:
     def fields(self, given: dict[str, Any]) -> dict[str, Any]:
         """Fields of the model, those ``given`` first.
 
-        Of the preset only what goes with them: plain inputs and published behaviour know no leapfrog
-        steps and no antisymmetric messages, and momentum that is free is not balanced either.
+        Of the preset only what goes with them: plain inputs and published behaviour know no
+        leapfrog steps and no antisymmetric messages, the published code leaves momentum free, and
+        momentum that is free is not balanced either.
         """
         own = dict(self.model)
         if given.get("behaviour") == "published":
             own["inputs"] = "plain"
+            own.pop("conserve_momentum", None)
         if {**own, **given}["inputs"] == "plain":
             own.pop("update", None)
             own.pop("messages", None)

@@ -35,3 +35,12 @@ def nodes() -> xr.Dataset:
 def test_levels_are_a_whole_number(levels) -> None:
     with pytest.raises(InvalidOption, match="levels of a hierarchy"):
         ParticleSpec(levels=levels)
+
+
+def test_published_behaviour_leaves_momentum_free() -> None:
+    for name in MODELS:
+        fields = particle_preset("fast", name, 20).fields({"behaviour": "published"})
+        assert not ParticleSpec.named(name, **fields).conserve_momentum
+    asked = {"behaviour": "published", "conserve_momentum": True}
+    fields = particle_preset("fast", "deltagn", 20).fields(asked)
+    assert ParticleSpec.named("deltagn", **fields).conserve_momentum
