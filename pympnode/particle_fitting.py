@@ -16,7 +16,7 @@ from . import __version__, particle_schema, storage
 from .config import TrainConfig, duration_in_words, seconds
 from .errors import InvalidData, InvalidOption
 from .models.particle_layout import particle_layout_of
-from .models.particle_spec import MODELS, ParticleSpec
+from .models.particle_spec import ParticleSpec
 from .particle_model import ParticleModel, ParticleRange
 from .particle_presets import particle_preset
 from .particle_schema import ParticleArrays
@@ -121,8 +121,6 @@ def train_particles(
 
     most = max(a.position.shape[2] for a in arrays)
     name = model or (start.spec.name if start is not None else "hierarchical_deltagn")
-    if name not in MODELS:
-        ParticleSpec.named(name)  # says which names there are
     choice = particle_preset(preset, name, most)
     given = {
         "behaviour": behaviour,

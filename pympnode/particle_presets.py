@@ -8,6 +8,8 @@ from typing import Any
 from .errors import unknown_name
 from .models.particle_spec import MODELS
 
+PRESETS = ("fast", "paper")
+
 
 @dataclass(frozen=True)
 class ParticlePreset:
@@ -51,6 +53,10 @@ def particle_preset(name: str, model: str, particles: int) -> ParticlePreset:
     antisymmetric messages where edges run both ways, and by taking out what is left of a total; a
     Hamiltonian model does so by itself. Raises UnknownName for a preset or a model.
     """
+    if name not in PRESETS:
+        raise unknown_name("preset", name, PRESETS)
+    if model not in MODELS:
+        raise unknown_name("particle model", model, MODELS)
     if name == "paper":
         return ParticlePreset(
             model={"inputs": "plain"},
@@ -67,8 +73,6 @@ def particle_preset(name: str, model: str, particles: int) -> ParticlePreset:
                 "epochs of 250 updates, states drawn at random",
             ),
         )
-    if name != "fast":
-        raise unknown_name("preset", name, ("fast", "paper"))
     family, join = MODELS[model]
     batch = min(8, max(1, 400 // particles))
     fields: dict[str, Any] = {

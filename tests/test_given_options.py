@@ -44,3 +44,10 @@ def test_published_behaviour_leaves_momentum_free() -> None:
     asked = {"behaviour": "published", "conserve_momentum": True}
     fields = particle_preset("fast", "deltagn", 20).fields(asked)
     assert ParticleSpec.named("deltagn", **fields).conserve_momentum
+
+
+def test_a_preset_says_which_names_there_are() -> None:
+    with pytest.raises(UnknownName, match="did you mean 'hogn'"):
+        particle_preset("paper", "hogm", 20)
+    with pytest.raises(UnknownName, match="did you mean 'fast'"):
+        particle_preset("fats", "hogn", 20)

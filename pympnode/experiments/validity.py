@@ -117,12 +117,10 @@ def _particle_spec(data: Mapping[str, Any], train: Mapping[str, Any]) -> Mapping
     """Raises for options that no particle model has; returns what the preset says of the run."""
     from dataclasses import fields
 
-    from ..models.particle_spec import MODELS, ParticleSpec
+    from ..models.particle_spec import ParticleSpec
     from ..particle_presets import particle_preset
 
     name = train.get("model", "hierarchical_deltagn")
-    if name not in MODELS:
-        ParticleSpec.named(name)  # says which names there are
     choice = particle_preset(train.get("preset", "fast"), name, data.get("particles", 100))
     own = {field.name for field in fields(ParticleSpec)}
     given = {key: value for key, value in train.items() if key in own}
