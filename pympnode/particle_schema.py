@@ -127,6 +127,17 @@ def pack_particles(ds: xr.Dataset) -> ParticleArrays:
     )
 
 
+def mean_spacing(position: NDArray, box: Box) -> float:
+    """The mean distance of particles, (volume / particles)^(1 / axes), in the unit of length.
+
+    ``position`` (trajectory, time, particle, axis). In open space the side is the extent of all
+    positions, the mean over axes.
+    """
+    count, dims = position.shape[2:]
+    side = box.side if box.periodic else float(np.ptp(position, axis=(0, 1, 2)).mean())
+    return side / count ** (1 / dims)
+
+
 def box_of(ds: xr.Dataset) -> Box:
     """The box of a dataset: ``side`` of its record; open space where none is given."""
     side = dict(record(ds).get("parameters", {})).get("side")
