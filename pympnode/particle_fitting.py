@@ -163,7 +163,7 @@ def train_particles(
     )  # fmt: skip
     task.require_memory()
     blank = ParticleModel(
-        spec, theta, scales, step, arrays[0].system, ParticleRange.of(arrays), device
+        spec, theta, scales, step, arrays[0].system, ParticleRange.of(arrays, train), device
     )
     folder = None
     if run is not None:
