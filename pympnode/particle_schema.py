@@ -170,6 +170,13 @@ def validate_particles(ds: xr.Dataset, *, finite: bool = True) -> xr.Dataset:
                 got=f"({', '.join(map(str, ds[name].dims))})",
                 allowed=f"({', '.join(dims)}), in any order",
             )
+    for dim in (TRAJECTORY, TIME, PARTICLE):
+        if not ds.sizes[dim]:
+            raise InvalidData(
+                f"the dataset has no {dim}",
+                got=", ".join(f"{ds.sizes[d]} {d}" for d in (TRAJECTORY, TIME, PARTICLE)),
+                allowed="at least one of each",
+            )
     if ds.sizes[AXIS] not in (2, 3):
         raise InvalidData("particles live in 2 or 3 dimensions", got=f"{ds.sizes[AXIS]} axes")
     if finite:

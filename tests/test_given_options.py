@@ -51,3 +51,43 @@ def test_a_preset_says_which_names_there_are() -> None:
         particle_preset("paper", "hogm", 20)
     with pytest.raises(UnknownName, match="did you mean 'fast'"):
         particle_preset("fats", "hogn", 20)
+
+
+@pytest.mark.parametrize("workers", [-1, 0, 1.5])
+def test_workers_are_a_whole_number(workers, tmp_path) -> None:
+    for path in (None, tmp_path / "parts"):
+        with pytest.raises(InvalidOption, match="workers must be a whole number"):
+            pympnode.simulate(
+                "gravity", particles=4, trajectories=1, steps=1, workers=workers, path=path
+            )
+
+
+# ---- data that a model cannot take ---------------------------------------------------------------
+
+
+def test_datasets_that_hold_nothing_are_refused(data) -> None:
+    model = pympnode.train(data=data, model="deltagn", updates=1, **TINY).model
+    for use in (model.rollout, lambda ds: pympnode.evaluate(model, ds)):
+        with pytest.raises(InvalidData, match="no trajectory"):
+            use(data.isel(trajectory=[]))
+    with pytest.raises(InvalidData, match="no particle"):
+        model.rollout(data.isel(particle=[]))
+
+
+def test_a_particle_alone_has_no_neighbours() -> None:
+    alone = pympnode.simulate("gravity", particles=1, trajectories=4, steps=2)
+    with pytest.raises(InvalidGraph, match="alone has no neighbours") as error:
+        pympnode.train(data=alone, model="nearest_deltagn", updates=1, **TINY)
+    assert isinstance(error.value, PympnodeError) and "two or more" in str(error.value.allowed)
+
+
+def test_arrays_that_cannot_be_written_are_taken_in_silence(data) -> None:
+    spec = ParticleSpec.named("deltagn", inputs="scaled", edge_width=8, node_width=8)
+    program = ParticleProgram(spec, ParticleScales(), 0.01, dtype="float64", device="cpu")
+    names = ("position", "velocity", "mass")
+    fixed = [np.array(data[name].values[:, 0] if name != "mass" else data[name]) for name in names]
+    for array in fixed:
+        array.setflags(write=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        program.batch(*fixed, None, box_of(data))

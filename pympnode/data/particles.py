@@ -66,6 +66,8 @@ def simulate_particles(
     Raises InvalidData, InvalidOption, UnknownName, IntegrationFailed, NotEnoughMemory and
     NotEnoughDisk; the bytes are told before anything is allocated or written.
     """
+    if workers is not None:
+        _whole("workers", workers, 1)
     recipe, given, system = _recipe(
         system, particles, trajectories, steps, dt, seed, dims, parameters, start, split,
         integrator, substeps, dtype,
