@@ -53,6 +53,28 @@ def test_a_preset_says_which_names_there_are() -> None:
         particle_preset("fats", "hogn", 20)
 
 
+# ---- simulation ----------------------------------------------------------------------------------
+
+
+def test_a_dataset_that_is_started_from_brings_its_physics() -> None:
+    physics = {"side": 9.0, "constant": 5.0, "softening": 0.3}
+    first = pympnode.simulate(
+        "gravity", particles=8, trajectories=2, steps=2, parameters=physics, seed=1
+    )
+    again = pympnode.simulate("gravity", start=first, steps=2)
+    assert box_of(again).side == 9.0
+    assert record(again)["parameters"] == record(first)["parameters"]
+    np.testing.assert_array_equal(again["position"], first["position"])
+    other = pympnode.simulate("gravity", start=first, steps=2, parameters={"constant": 2.0})
+    assert record(other)["parameters"] == {**record(first)["parameters"], "constant": 2.0}
+    space = pympnode.simulate("gravity", particles=8, trajectories=1, steps=1,
+                              parameters={"side": None})  # fmt: skip
+    assert not box_of(pympnode.simulate("gravity", start=space, steps=1)).periodic
+    boxed = pympnode.simulate("gravity", start=space, steps=1, parameters={"side": 50.0})
+    assert box_of(boxed).side == 50.0
+    assert box_of(pympnode.simulate("gravity", start=first.drop_attrs(), steps=1)).periodic
+
+
 @pytest.mark.parametrize("workers", [-1, 0, 1.5])
 def test_workers_are_a_whole_number(workers, tmp_path) -> None:
     for path in (None, tmp_path / "parts"):
