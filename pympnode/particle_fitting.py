@@ -145,7 +145,10 @@ def train_particles(
         "epochs": epochs, "updates": updates, "time_budget": time_budget,
         "batch_size": batch_size, "learning_rate": learning_rate,
     })  # fmt: skip
-    scales = fitted_scales(arrays, train) if start is None else start.scales
+    if start is None:
+        scales = fitted_scales(arrays, train)
+    else:
+        scales = start.scales.at_step(step / start.dt)
     program = ParticleProgram(
         spec, scales, step, dtype=dtype, device=device, kernel=kernel, precision=precision
     )

@@ -53,6 +53,21 @@ def test_a_preset_says_which_names_there_are() -> None:
         particle_preset("fats", "hogn", 20)
 
 
+def test_fine_tuning_to_another_time_step_takes_the_scale_of_a_step_along(data) -> None:
+    """Acceleration times the step: what one step's model knows is a start for five times of it."""
+    first = pympnode.train(data=data, model="deltagn", updates=100, **TINY).model
+    longer = pympnode.simulate("gravity", particles=20, trajectories=6, steps=6, seed=3, dt=0.05)
+    second = pympnode.finetune(
+        first, data=longer, updates=1, learning_rate=1e-12, device="cpu", progress=False
+    )
+    assert second.model.dt == pytest.approx(0.05)
+    assert second.model.scales.change == pytest.approx(5 * first.scales.change)
+    assert second.model.scales.length == first.scales.length
+    assert second.best_loss < 1  # which is knowing nothing; more than 20 with the old scale
+    same = pympnode.finetune(first, data=data, updates=1, device="cpu", progress=False)
+    assert same.model.scales == first.scales
+
+
 # ---- simulation ----------------------------------------------------------------------------------
 
 

@@ -242,6 +242,13 @@ class ParticleScales:
         """The inverse of `as_dict`."""
         return cls(**values)  # type: ignore[arg-type]
 
+    def at_step(self, times: float) -> ParticleScales:
+        """The scales of a step that is ``times`` as long.
+
+        A velocity change is the acceleration times the step, to first order.
+        """
+        return dataclasses.replace(self, change=self.change * times)
+
     @classmethod
     def geometry(cls, softening: float, spacing: float) -> ParticleScales:
         """Lengths from the physics: softening at the near end, mean spacing at the far end.
