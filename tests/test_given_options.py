@@ -31,6 +31,63 @@ def nodes() -> xr.Dataset:
     return pympnode.simulate("kuramoto", nodes=4, topology="ring", trajectories=8, steps=5)
 
 
+# ---- data that are given are not simulated -------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"particles": 55},
+        {"dims": 3},
+        {"steps": 3},
+        {"dt": 0.5},
+        {"trajectories": 2},
+        {"parameters": {"constant": 9}},
+        {"nodes": 4},
+    ],
+)
+def test_keywords_of_the_simulation_contradict_given_particles(data, option) -> None:
+    with pytest.raises(InvalidOption, match="the data are given"):
+        pympnode.train(data=data, updates=1, **option, **TINY)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"nodes": 4},
+        {"topology": "ring"},
+        {"topology": np.array([[0, 1], [1, 0]])},
+        {"graphs": 2},
+        {"graph_seed": 1},
+        {"noise": 0.1},
+        {"steps": 3},
+        {"dt": 0.5},
+        {"trajectories": 2},
+        {"parameters": {"coupling": 9}},
+    ],
+)
+def test_keywords_of_the_simulation_contradict_given_networks(nodes, option) -> None:
+    with pytest.raises(InvalidOption, match="the data are given"):
+        pympnode.train(data=nodes, **option, **NETWORK)
+
+
+def test_a_system_may_not_contradict_the_data(data, nodes) -> None:
+    with pytest.raises(InvalidOption, match="of another system") as error:
+        pympnode.train("coulomb", data=data, updates=1, **TINY)
+    assert "'gravity'" in str(error.value)
+    with pytest.raises(InvalidOption, match="dataset 1 is of another system"):
+        pympnode.train("lorenz", data=[nodes.drop_attrs(), nodes], **NETWORK)
+    assert pympnode.train("gravity", data=data, updates=1, **TINY).model.system == "gravity"
+    named = pympnode.train("kuramoto", data=nodes.drop_attrs(), noise=0.0, **NETWORK)
+    assert named.model.system == "kuramoto"
+
+
+@pytest.mark.parametrize("system", ["gravity", "kuramoto", None])
+def test_no_dataset_at_all_is_refused_as_such(system) -> None:
+    with pytest.raises(InvalidData, match="no datasets"):
+        pympnode.train(system, data=[], edge_width=8)
+
+
 @pytest.mark.parametrize("levels", ["3", 2.0, 1, 0, True])
 def test_levels_are_a_whole_number(levels) -> None:
     with pytest.raises(InvalidOption, match="levels of a hierarchy"):
