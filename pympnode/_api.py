@@ -200,6 +200,8 @@ def train(
         _refuse_simulation(options, datasets)
     start_model = None if start is None else as_model(start)
     particles = _particles_meant(system, datasets)
+    if start_model is not None:
+        _refuse_other_model(start_model, model, particles)
     if particles:
         from .particle_fitting import train_particles
 
@@ -280,9 +282,9 @@ def finetune(start: StartModel, system: Any = None, **options: Any) -> Result:
     """Train on from a model: ``train(start=...)``, with the system of the start by default.
 
     ``start``: a Model, a Result or the path of a saved model. Its weights and normalisation are kept
-    (``normalisation="refit"`` fits it to the new data). ``options`` are those of `train`;
-    the result's ``loaded`` names the tensors that were taken. Returns a `Result`. Raises what `train`
-    raises, and `MissingFile` or `FileDamaged` for a path.
+    (``normalisation="refit"`` fits it to the new data). ``options`` are those of `train`, but for
+    another ``model``; the result's ``loaded`` names the tensors that were taken. Returns a `Result`.
+    Raises what `train` raises, and `MissingFile` or `FileDamaged` for a path.
     """
     parent = as_model(start)
     if system is None and options.get("data") is None:
@@ -545,6 +547,24 @@ def _was_given(name: str, value: Any) -> bool:
     if value is None or value is default or (isinstance(value, Mapping) and not value):
         return False
     return not (isinstance(value, int | float) and value == default)
+
+
+def _refuse_other_model(start: Any, model: str | None, particles: bool) -> None:
+    """What a start model is cannot change; its widths and other options may."""
+    if isinstance(start, Model) is particles:
+        raise InvalidOption(
+            "the start model is of the other half",
+            got=f"a model of {'networks' if particles else 'particles'}",
+            allowed=f"a model of {'particles' if particles else 'networks'}",
+        )
+    own = start.spec.family if isinstance(start, Model) else start.spec.name
+    if model is not None and model != own:
+        raise InvalidOption(
+            "training on from a model cannot make another kind of it",
+            got=f"model={model!r}, the start is {own!r}",
+            allowed=f"model={own!r}, or leave it out",
+            fix=f"train(model={model!r}) makes a fresh one",
+        )
 
 
 def _particles_meant(system: Any, datasets: Sequence[Any] | None) -> bool:
