@@ -141,6 +141,7 @@ def train_particles(
     else:
         physics = {"dims": arrays[0].dims, "charged": arrays[0].charge is not None}
         spec = ParticleSpec.named(name, **choice.fields(given) | physics)
+    spec.refuse_unused({**given, "mixed_levels": mixed_levels})
     config = _config(choice.run, preset, seed, {
         "epochs": epochs, "updates": updates, "time_budget": time_budget,
         "batch_size": batch_size, "learning_rate": learning_rate,

@@ -88,6 +88,47 @@ def test_no_dataset_at_all_is_refused_as_such(system) -> None:
         pympnode.train(system, data=[], edge_width=8)
 
 
+# ---- options that a model has no use for ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("model", "option"),
+    [
+        ("deltagn", {"integrator": "euler"}),
+        ("hogn", {"integrator": "euler"}),
+        ("hogn", {"global_width": 8}),
+        ("hierarchical_deltagn", {"global_width": 8}),
+        ("deltagn", {"neighbours": 3}),
+        ("hierarchical_deltagn", {"neighbours": 3}),
+        ("deltagn", {"levels": 2}),
+        ("nearest_deltagn", {"levels": 3}),
+        ("hogn", {"mixed_levels": True}),
+        ("hierarchical_deltagn", {"levels": 2, "mixed_levels": True}),
+    ],
+)
+def test_an_option_that_changes_nothing_is_refused(data, model, option) -> None:
+    with pytest.raises(InvalidOption, match="changes nothing in this model") as error:
+        pympnode.train(data=data, model=model, updates=1, **option, **TINY)
+    name = next(reversed(option))
+    assert f"{name}={option[name]!r} for {model}" in str(error.value.got)
+
+
+@pytest.mark.parametrize(
+    ("model", "option"),
+    [
+        ("hogn", {"integrator": "euler", "inputs": "plain", "global_width": 8}),
+        ("nearest_deltagn", {"neighbours": 3}),
+        ("hierarchical_hogn", {"levels": 2, "mixed_levels": False}),
+        ("hierarchical_deltagn", {"mixed_levels": True}),
+        ("deltagn", {"mixed_levels": False}),
+    ],
+)
+def test_an_option_that_a_model_uses_is_taken(data, model, option) -> None:
+    result = pympnode.train(data=data, model=model, updates=1, batch_size=2, **option, **TINY)
+    fields = {**result.model.spec.as_dict(), "mixed_levels": result.model.about["mixed_levels"]}
+    assert {name: fields[name] for name in option} == option
+
+
 @pytest.mark.parametrize("levels", ["3", 2.0, 1, 0, True])
 def test_levels_are_a_whole_number(levels) -> None:
     with pytest.raises(InvalidOption, match="levels of a hierarchy"):
@@ -108,6 +149,26 @@ def test_a_preset_says_which_names_there_are() -> None:
         particle_preset("paper", "hogm", 20)
     with pytest.raises(UnknownName, match="did you mean 'fast'"):
         particle_preset("fats", "hogn", 20)
+
+
+# ---- fine-tuning ---------------------------------------------------------------------------------
+
+
+def test_another_kind_of_model_does_not_come_of_fine_tuning(data, nodes) -> None:
+    particles = pympnode.train(data=data, model="deltagn", updates=1, **TINY)
+    networks = pympnode.train(data=nodes, **NETWORK)
+    with pytest.raises(InvalidOption, match="another kind") as error:
+        pympnode.finetune(particles, data=data, model="hogn", updates=1)
+    assert "'deltagn'" in str(error.value.allowed)
+    with pytest.raises(InvalidOption, match="another kind"):
+        pympnode.finetune(networks, data=nodes, model="node", **NETWORK)
+    for start, given in ((particles, nodes), (networks, data)):
+        with pytest.raises(InvalidOption, match="of the other half"):
+            pympnode.finetune(start, data=given, updates=1)
+    same = pympnode.finetune(particles, data=data, model="deltagn", updates=1, progress=False)
+    assert same.model.spec == particles.model.spec
+    with pytest.raises(InvalidOption, match="changes nothing"):
+        pympnode.finetune(particles, data=data, levels=3, updates=1, progress=False)
 
 
 def test_fine_tuning_to_another_time_step_takes_the_scale_of_a_step_along(data) -> None:

@@ -124,7 +124,7 @@ def _particle_spec(data: Mapping[str, Any], train: Mapping[str, Any]) -> Mapping
     choice = particle_preset(train.get("preset", "fast"), name, data.get("particles", 100))
     own = {field.name for field in fields(ParticleSpec)}
     given = {key: value for key, value in train.items() if key in own}
-    ParticleSpec.named(name, **choice.fields(given))
+    ParticleSpec.named(name, **choice.fields(given)).refuse_unused(train)
     return choice.run
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -182,6 +183,28 @@ class ParticleSpec:
         if self.family == "hogn":
             return 1
         return self.dims * (2 if self.inputs == "plain" else 1)
+
+    def refuse_unused(self, given: Mapping[str, object]) -> None:
+        """Raise `InvalidOption` for a keyword of training that is given and changes nothing here."""
+        plain_hogn = self.family == "hogn" and not self.separable
+        usual = self.hierarchical and self.levels is None
+        for name, used, takers in (
+            ("integrator", plain_hogn, 'hogn and hierarchical_hogn with inputs="plain"'),
+            ("global_width", plain_hogn, 'hogn and hierarchical_hogn with inputs="plain"'),
+            ("neighbours", self.join == "nearest", "nearest_deltagn"),
+            ("levels", self.hierarchical, "hierarchical_deltagn, hierarchical_hogn"),
+            ("mixed_levels", usual, "hierarchical_deltagn, hierarchical_hogn without levels="),
+        ):
+            value = given.get(name)
+            if value is None or value is False or used:
+                continue
+            levels = f", levels={self.levels}" if self.levels is not None else ""
+            raise InvalidOption(
+                f"{name} changes nothing in this model",
+                got=f'{name}={value!r} for {self.name}, inputs="{self.inputs}"{levels}',
+                allowed=f"with {takers}",
+                fix=f"leave {name} out",
+            )
 
     def replace(self, **changes: object) -> ParticleSpec:
         """A copy with some fields changed."""
