@@ -304,6 +304,7 @@ def evaluate(
     *,
     threshold: float = 0.4,
     system: Any = None,
+    horizons: Sequence[int] | None = None,
 ) -> xr.Dataset:
     """Errors of a model's rollouts on a dataset, beside simple baselines.
 
@@ -314,14 +315,23 @@ def evaluate(
     observables. The system is the registered one that the data name, or ``system``. See
     `pympnode.evaluation.metrics`. Raises `InvalidData` for data that the model does not fit, and warns
     `OutsideTrainingRange` with the numbers. For particle models see
-    `pympnode.evaluation.particle_models.evaluate_particles`: over 20 and 200 steps, beside free
-    flight and constant acceleration.
+    `pympnode.evaluation.particle_models.evaluate_particles`: over ``horizons``, 20 and 200 steps by
+    default, beside free flight and constant acceleration.
     """
     model = as_model(model)
     if not isinstance(model, Model):
         from .evaluation.particle_models import evaluate_particles
+        from .evaluation.particles import HORIZONS
 
-        return evaluate_particles(model, as_dataset(data))
+        wanted = HORIZONS if horizons is None else horizons
+        return evaluate_particles(model, as_dataset(data), horizons=wanted)
+    if horizons is not None:
+        raise InvalidOption(
+            "horizons belong to models of particles",
+            got=f"horizons={horizons!r} for a model of networks",
+            allowed="errors over time stand in the result",
+            fix="leave horizons out",
+        )
     from .evaluation.metrics import evaluate_model
 
     return evaluate_model(as_model(model), as_dataset(data), threshold=threshold, system=system)

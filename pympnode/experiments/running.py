@@ -96,7 +96,7 @@ def _finished(
         with noted() as told:
             for training in cell.trainings:
                 result = _trained(training, cell.seed, out, datasets, device, progress)
-        found = judged(result.model, cell.tests, datasets)
+        found = judged(result.model, cell.tests, datasets, cell.horizons)
         if told:
             found["outside"]["training"] = list(dict.fromkeys(told))
     except RunLocked:

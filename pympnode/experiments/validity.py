@@ -12,7 +12,7 @@ from typing import Any
 from ..config import TrainConfig, check_names, preset, seconds
 from ..errors import InvalidOption
 from ..systems.registry import get
-from .columns import BESIDE, check_columns
+from .columns import BESIDE, check_columns, horizons, split
 from .description import Experiment
 
 # What the runner says itself, and what belongs to [data].
@@ -49,11 +49,34 @@ def check(experiment: Experiment) -> None:
         _check_train(f"{part} of {where}", data, train, body)
         for test in experiment.tests:
             _check_data(f"test {test.name!r} of {where}", {**data, **test.data}, body)
+    if body == "particle":
+        _check_horizons(where, experiment)
     for (row, test_name), columns in experiment.published.items():
         part = f"[[published]] of {where}"
         check_names(f"row of {part}", [row], [r.name for r in experiment.rows])
         check_names(f"test of {part}", [test_name], [t.name for t in experiment.tests])
         check_names(f"column of {part}", columns, experiment.columns)
+
+
+def _check_horizons(where: str, experiment: Experiment) -> None:
+    """No column may ask for more steps than any test has: it would stay blank."""
+    usual = get(_system(experiment.data, experiment.name)).steps
+    given = [
+        {**row.data, **test.data}.get("steps", usual)
+        for row in experiment.rows
+        for test in experiment.tests
+    ]
+    longest = max((steps for steps in given if isinstance(steps, int)), default=usual)
+    for column in experiment.columns:
+        for horizon in horizons([column]):
+            if horizon > longest:
+                raise InvalidOption(
+                    f"no test of {where} has as many steps as a column asks for",
+                    got=f"{column}, and tests of at most {longest} steps",
+                    allowed=f"1 to {longest} steps",
+                    fix=f"give a [[test]] steps = {horizon}, or name the column "
+                    f"{split(column)[0]}_{longest}",
+                )
 
 
 def _system(data: Mapping[str, Any], name: str) -> str:
