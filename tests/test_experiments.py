@@ -206,6 +206,17 @@ def test_an_option_that_a_row_has_no_use_for_is_refused(tmp_path: Path) -> None:
         experiments.experiment(written(tmp_path, changed(PARTICLES, row=rows, published=[])))
 
 
+def test_a_row_that_goes_on_is_of_the_kind_of_its_start(tmp_path: Path) -> None:
+    rows = [{"name": "more", "start": "finetune", "train": {"neighbours": 3}}]
+    start = {"train": {"model": "nearest_deltagn"}}
+    words = changed(PARTICLES, row=rows, start=start, published=[])
+    del words["grid"]
+    assert len(experiments.experiment(written(tmp_path, words)).rows) == 1
+    rows[0]["train"] = {"model": "deltagn"}
+    with pytest.raises(InvalidOption, match="another kind of model"):
+        experiments.experiment(written(tmp_path, changed(words, row=rows)))
+
+
 def test_a_missing_part_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidOption, match="lacks 'source'"):
         without = {k: v for k, v in PARTICLES.items() if k != "source"}

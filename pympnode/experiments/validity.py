@@ -41,7 +41,14 @@ def check(experiment: Experiment) -> None:
     body = body_of(experiment)
     check_columns(experiment.columns, body)
     check_names(f"predictor in beside of {where}", experiment.beside, BESIDE[body])
-    parts = [(f"row {row.name!r}", row.data, row.train) for row in experiment.rows]
+    start = experiment.start_train or {}
+    parts = []
+    for each in experiment.rows:
+        train = each.train
+        if each.start == "finetune":
+            _check_kind(f"row {each.name!r} of {where}", start, train)
+            train = {**start, **train}
+        parts.append((f"row {each.name!r}", each.data, train))
     if experiment.start_data is not None and experiment.start_train is not None:
         parts.append(("[start]", experiment.start_data, experiment.start_train))
     for part, data, train in parts:
@@ -56,6 +63,17 @@ def check(experiment: Experiment) -> None:
         check_names(f"row of {part}", [row], [r.name for r in experiment.rows])
         check_names(f"test of {part}", [test_name], [t.name for t in experiment.tests])
         check_names(f"column of {part}", columns, experiment.columns)
+
+
+def _check_kind(where: str, start: Mapping[str, Any], train: Mapping[str, Any]) -> None:
+    """A row that goes on from a model cannot name another kind of it."""
+    if "model" in train and train["model"] != start.get("model", train["model"]):
+        raise InvalidOption(
+            f"{where} makes another kind of model than it starts from",
+            got=f"model = {train['model']!r}, the start is {start['model']!r}",
+            allowed=repr(start["model"]),
+            fix="leave model out of the row",
+        )
 
 
 def _check_horizons(where: str, experiment: Experiment) -> None:
