@@ -10,13 +10,19 @@ from typing import Any
 import xarray as xr
 
 from . import schema
-from .errors import InvalidOption, unknown_name
+from .errors import InvalidData, InvalidOption, unknown_name
 from .model import Model
 from .model_file import load as load_model
 from .own_data import as_dataset
 from .result import Result
 
 StartModel = Model | Result | str | os.PathLike[str]
+
+# Keywords of `train` that say how to simulate, and have no place beside data.
+_SIMULATION = (
+    "nodes", "topology", "graphs", "graph_seed", "particles", "dims", "parameters", "trajectories",
+    "steps", "dt", "noise",
+)  # fmt: skip
 
 
 def simulate(
@@ -83,7 +89,12 @@ def simulate(
             graphs=None if graphs == 1 else graphs,
         )
         options = dict(
-            parameters=parameters, steps=steps, dt=dt, seed=seed, split=split, trajectories=trajectories
+            parameters=parameters,
+            steps=steps,
+            dt=dt,
+            seed=seed,
+            split=split,
+            trajectories=trajectories,
         )
         return _particles(given, network, {**options, **unknown})
     _refuse(unknown, simulate)
@@ -157,7 +168,8 @@ def train(
     Main arguments:
         system, nodes, topology, trajectories, steps, dt, seed, ...: the data, as in `simulate`.
         data: given data instead: a dataset that `pympnode.schema.validate` accepts, several of them
-            (sizes may differ), or the path of one.
+            (sizes may differ), or the path of one. Keywords that say how to simulate are then
+            refused, and so is a system other than that of the data.
         preset: "fast" (default) or "paper", the published configuration.
         epochs, updates or time_budget: how long; a budget is seconds or "10m".
         start: a Model, a Result or a path to go on from (see `finetune`).
@@ -183,11 +195,18 @@ def train(
     ('completed', (4, 4))
     """
     options = {**locals(), **unknown}
-    data = as_dataset(data)
-    if _particles_meant(system, data, start):
+    datasets = _datasets(data)
+    if datasets is not None:
+        _refuse_simulation(options, datasets)
+    start_model = None if start is None else as_model(start)
+    particles = _particles_meant(system, datasets)
+    if start_model is not None:
+        _refuse_other_model(start_model, model, particles)
+    if particles:
         from .particle_fitting import train_particles
 
-        return train_particles(**_particle_options(options, data, train_particles))
+        options |= {"data": datasets, "start": start_model}
+        return train_particles(**_particle_options(options, train_particles))
     _refuse(unknown, train)
     trajectories = 1000 if trajectories is None else trajectories
     given = dict(
@@ -203,7 +222,7 @@ def train(
         substeps=substeps,
     )
     simulation: dict[str, Any] = {}
-    if data is None:
+    if datasets is None:
         if system is None:
             raise InvalidOption(
                 "train needs a system or data",
@@ -231,11 +250,8 @@ def train(
     from .fitting import fit
     from .simulation import simulate_network
 
-    many = data if isinstance(data, list | tuple) else [data]
-    datasets = [simulate_network(**simulation)] if simulation else [as_dataset(d) for d in many]
-    start_model = None if start is None else as_model(start)
     return fit(
-        datasets,
+        [simulate_network(**simulation)] if datasets is None else datasets,
         simulation,
         spec={name: value for name, value in given.items() if value is not None},
         start=start_model,
@@ -266,9 +282,9 @@ def finetune(start: StartModel, system: Any = None, **options: Any) -> Result:
     """Train on from a model: ``train(start=...)``, with the system of the start by default.
 
     ``start``: a Model, a Result or the path of a saved model. Its weights and normalisation are kept
-    (``normalisation="refit"`` fits it to the new data). ``options`` are those of `train`;
-    the result's ``loaded`` names the tensors that were taken. Returns a `Result`. Raises what `train`
-    raises, and `MissingFile` or `FileDamaged` for a path.
+    (``normalisation="refit"`` fits it to the new data). ``options`` are those of `train`, but for
+    another ``model``; the result's ``loaded`` names the tensors that were taken. Returns a `Result`.
+    Raises what `train` raises, and `MissingFile` or `FileDamaged` for a path.
     """
     parent = as_model(start)
     if system is None and options.get("data") is None:
@@ -288,6 +304,7 @@ def evaluate(
     *,
     threshold: float = 0.4,
     system: Any = None,
+    horizons: Sequence[int] | None = None,
 ) -> xr.Dataset:
     """Errors of a model's rollouts on a dataset, beside simple baselines.
 
@@ -298,14 +315,23 @@ def evaluate(
     observables. The system is the registered one that the data name, or ``system``. See
     `pympnode.evaluation.metrics`. Raises `InvalidData` for data that the model does not fit, and warns
     `OutsideTrainingRange` with the numbers. For particle models see
-    `pympnode.evaluation.particle_models.evaluate_particles`: over 20 and 200 steps, beside free
-    flight and constant acceleration.
+    `pympnode.evaluation.particle_models.evaluate_particles`: over ``horizons``, 20 and 200 steps by
+    default, beside free flight and constant acceleration.
     """
     model = as_model(model)
     if not isinstance(model, Model):
         from .evaluation.particle_models import evaluate_particles
+        from .evaluation.particles import HORIZONS
 
-        return evaluate_particles(model, as_dataset(data))
+        wanted = HORIZONS if horizons is None else horizons
+        return evaluate_particles(model, as_dataset(data), horizons=wanted)
+    if horizons is not None:
+        raise InvalidOption(
+            "horizons belong to models of particles",
+            got=f"horizons={horizons!r} for a model of networks",
+            allowed="errors over time stand in the result",
+            fix="leave horizons out",
+        )
     from .evaluation.metrics import evaluate_model
 
     return evaluate_model(as_model(model), as_dataset(data), threshold=threshold, system=system)
@@ -481,26 +507,93 @@ def _particles(system: Any, network: Mapping[str, Any], options: dict[str, Any])
     return simulate_particles(system, **options)
 
 
-def _particles_meant(system: Any, data: Any, start: Any) -> bool:
-    """Whether particles are to be trained: by the data, else by the system, else by the start."""
+def _datasets(data: Any) -> list[Any] | None:
+    """The datasets meant by ``data`` of `train`: one or several, or paths of such."""
+    if data is None:
+        return None
+    many = [as_dataset(one) for one in (data if isinstance(data, list | tuple) else [data])]
+    if not many:
+        raise InvalidData("there are no datasets", got="an empty list", allowed="at least one")
+    return many
+
+
+def _refuse_simulation(options: Mapping[str, Any], datasets: Sequence[Any]) -> None:
+    """Given data are not simulated: no keyword may say how, and no other system may be named."""
+    for name in _SIMULATION:
+        if name in options and _was_given(name, options[name]):
+            raise InvalidOption(
+                f"{name} says how to simulate, and the data are given",
+                got=f"{name}={options[name]!r} beside data=",
+                allowed="split= and seed= of what the data leave open",
+                fix=f"leave {name} out, or leave data out to simulate",
+            )
+    system = options["system"]
+    named = system if isinstance(system, str) else getattr(system, "name", None)
+    for number, ds in enumerate(datasets):
+        own = _system_of(ds)
+        if named is not None and own and own != named:
+            raise InvalidOption(
+                f"dataset {number} is of another system",
+                got=f"system={named!r}, the data are of {own!r}",
+                allowed=repr(own),
+                fix="leave system out: the data say it themselves",
+            )
+
+
+def _system_of(ds: Any) -> str:
+    """The system that a dataset is of; "" where it does not say."""
+    from .particle_schema import is_particle_dataset
+
+    if not isinstance(ds, xr.Dataset):
+        return ""
+    plain = ("coulomb" if schema.CHARGE in ds else "gravity") if is_particle_dataset(ds) else ""
+    return str(schema.record(ds).get("system", plain))
+
+
+def _was_given(name: str, value: Any) -> bool:
+    """Whether a keyword of `train` has a value other than its default."""
+    usual = inspect.signature(train).parameters
+    default = usual[name].default if name in usual else None
+    if value is None or value is default or (isinstance(value, Mapping) and not value):
+        return False
+    return not (isinstance(value, int | float) and value == default)
+
+
+def _refuse_other_model(start: Any, model: str | None, particles: bool) -> None:
+    """What a start model is cannot change; its widths and other options may."""
+    if isinstance(start, Model) is particles:
+        raise InvalidOption(
+            "the start model is of the other half",
+            got=f"a model of {'networks' if particles else 'particles'}",
+            allowed=f"a model of {'particles' if particles else 'networks'}",
+        )
+    own = start.spec.family if isinstance(start, Model) else start.spec.name
+    if model is not None and model != own:
+        raise InvalidOption(
+            "training on from a model cannot make another kind of it",
+            got=f"model={model!r}, the start is {own!r}",
+            allowed=f"model={own!r}, or leave it out",
+            fix=f"train(model={model!r}) makes a fresh one",
+        )
+
+
+def _particles_meant(system: Any, datasets: Sequence[Any] | None) -> bool:
+    """Whether particles are to be trained: by the data, else by the system."""
     from .particle_schema import is_particle_dataset
     from .systems.registry import get
 
-    first = data[0] if isinstance(data, list | tuple) and data else data
-    if isinstance(first, str | os.PathLike):
-        first = as_dataset(first)
-    if first is not None:
-        return is_particle_dataset(first)
+    if datasets is not None:
+        return is_particle_dataset(datasets[0])
     return system is not None and get(system).body == "particle"
 
 
-def _particle_options(options: dict[str, Any], data: Any, function: Any) -> dict[str, Any]:
+def _particle_options(options: Mapping[str, Any], function: Any) -> dict[str, Any]:
     """Of the keywords of `train` those that were given, checked against those of ``function``."""
     known = inspect.signature(function).parameters
     usual = {name: p.default for name, p in inspect.signature(train).parameters.items()}
-    given = {"data": data}
+    given = {}
     for name, value in options.items():
-        if name in ("unknown", "data") or (name in usual and value is usual[name]):
+        if name == "unknown" or (name in usual and value is usual[name]):
             continue
         if name in usual and name not in known:
             raise InvalidOption(
@@ -513,8 +606,6 @@ def _particle_options(options: dict[str, Any], data: Any, function: Any) -> dict
         given[name] = value
     if given.get("system") is not None and not isinstance(given["system"], str):
         given["system"] = given["system"].name
-    if "start" in given:
-        given["start"] = as_model(given["start"])
     return given
 
 

@@ -23,13 +23,14 @@ class TrainConfig:
     ``epochs`` passes over the training data, or ``updates`` steps of the optimiser, or
     ``time_budget`` seconds (turned into epochs after a timed warm-up). ``curriculum`` pairs of
     (window in intervals, share of the updates); window 0 is the whole horizon. ``schedule``:
-    "cosine" (after ``warmup``, a share of the updates, from ``learning_rate`` down to ``final_rate``
-    of it), "plateau" (times ``plateau_factor`` after ``patience`` epochs without improvement, not
-    below ``rate_floor``), "steps" (times 0.1 every ``decay_every`` updates) or "constant".
-    ``clip`` bounds the norm of the whole gradient. ``average`` is the decay of the running mean of weights that is validated and kept (0: none).
-    ``training_noise`` is the std, in z units, of noise added once to the training part. With
-    ``keep_start`` the weights that a run starts from count as its best until better ones come.
-    ``keep="last"`` returns the last weights instead of the best by validation.
+    "cosine" (after ``warmup``, a share of the updates, from ``learning_rate`` down to
+    ``final_rate`` of it), "plateau" (times ``plateau_factor`` after ``patience`` epochs without
+    improvement, not below ``rate_floor``), "steps" (times 0.1 every ``decay_every`` updates) or
+    "constant". ``clip`` bounds the norm of the whole gradient. ``average`` is the decay of the
+    running mean of weights that is validated and kept (0: none). ``training_noise`` is the std, in
+    z units, of noise added once to the training part. With ``keep_start`` the weights that a run
+    starts from count as its best until better ones come. ``keep="last"`` returns the last weights
+    instead of the best by validation.
     """
 
     preset: str = "fast"

@@ -16,7 +16,7 @@ from . import __version__, particle_schema, storage
 from .config import TrainConfig, duration_in_words, seconds
 from .errors import InvalidData, InvalidOption
 from .models.particle_layout import particle_layout_of
-from .models.particle_spec import MODELS, ParticleSpec
+from .models.particle_spec import ParticleSpec
 from .particle_model import ParticleModel, ParticleRange
 from .particle_presets import particle_preset
 from .particle_schema import ParticleArrays
@@ -121,8 +121,6 @@ def train_particles(
 
     most = max(a.position.shape[2] for a in arrays)
     name = model or (start.spec.name if start is not None else "hierarchical_deltagn")
-    if name not in MODELS:
-        ParticleSpec.named(name)  # says which names there are
     choice = particle_preset(preset, name, most)
     given = {
         "behaviour": behaviour,
@@ -143,11 +141,15 @@ def train_particles(
     else:
         physics = {"dims": arrays[0].dims, "charged": arrays[0].charge is not None}
         spec = ParticleSpec.named(name, **choice.fields(given) | physics)
+    spec.refuse_unused({**given, "mixed_levels": mixed_levels})
     config = _config(choice.run, preset, seed, {
         "epochs": epochs, "updates": updates, "time_budget": time_budget,
         "batch_size": batch_size, "learning_rate": learning_rate,
     })  # fmt: skip
-    scales = fitted_scales(arrays, train) if start is None else start.scales
+    if start is None:
+        scales = fitted_scales(arrays, train)
+    else:
+        scales = start.scales.at_step(step / start.dt)
     program = ParticleProgram(
         spec, scales, step, dtype=dtype, device=device, kernel=kernel, precision=precision
     )
@@ -165,7 +167,7 @@ def train_particles(
     )  # fmt: skip
     task.require_memory()
     blank = ParticleModel(
-        spec, theta, scales, step, arrays[0].system, ParticleRange.of(arrays), device
+        spec, theta, scales, step, arrays[0].system, ParticleRange.of(arrays, train), device
     )
     folder = None
     if run is not None:

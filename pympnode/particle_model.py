@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,20 +17,23 @@ from .errors import FileDamaged, InvalidOption, OutsideTrainingRange
 from .graphs.capacity import in_words, require_bytes
 from .models.particle_layout import particle_layout_of
 from .models.particle_spec import ParticleScales, ParticleSpec
-from .particle_schema import ParticleArrays
+from .particle_schema import ParticleArrays, mean_spacing
 
 if TYPE_CHECKING:
     from .engines.torch.particles.program import ParticleProgram
 
 KIND = "particle_model"
 _SIDE_BY_SIDE = {"cpu": 1 << 27, "cuda": 1 << 31}  # bytes of trajectories rolled out side by side
+_BEYOND = 0.5  # of the largest speed or charge seen: what others may go beyond it
 
 
 @dataclass(frozen=True)
 class ParticleRange:
-    """What a particle model has seen: pairs are (smallest, largest).
+    """What a particle model was trained on, its training trajectories: pairs are (smallest, largest).
 
-    ``spacing`` is the mean distance, (volume / particles)^(1 / dims); ``parameters`` the physics.
+    ``spacing`` is the mean distance, (volume / particles)^(1 / dims); ``speed`` (0, the largest
+    component of a velocity); ``charge`` None without charges. ``parameters`` is the physics that all
+    datasets share, ``parameter_spans`` a pair for each number in which they differ.
     """
 
     particles: tuple[int, int]
@@ -41,27 +43,49 @@ class ParticleRange:
     trajectories: int
     steps: int
     parameters: Mapping[str, float] = field(default_factory=dict)
+    charge: tuple[float, float] | None = None
+    parameter_spans: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, arrays: list[ParticleArrays]) -> ParticleRange:
-        """The range of some datasets."""
-        counts = [a.position.shape[2] for a in arrays]
-        spacing = [_spacing(a) for a in arrays]
-        speed = [float(np.abs(a.velocity).max()) for a in arrays]
+    def of(
+        cls, arrays: Sequence[ParticleArrays], train: Sequence[NDArray[np.int64]] | None = None
+    ) -> ParticleRange:
+        """The range of some datasets; ``train``: which trajectories of each, all by default."""
+        chosen = [np.arange(len(a.position)) for a in arrays] if train is None else train
+        used = [(a, index) for a, index in zip(arrays, chosen) if len(index)]
+        counts = [a.position.shape[2] for a, _ in used]
+        spacing = [mean_spacing(a.position[index], a.box) for a, index in used]
+        charges = [a.charge[index] for a, index in used if a.charge is not None]
+        shared, spans = _physics([a.parameters for a, _ in used])
         return cls(
             (min(counts), max(counts)),
             (min(spacing), max(spacing)),
-            (min(float(a.mass.min()) for a in arrays), max(float(a.mass.max()) for a in arrays)),
-            (0.0, max(speed)),
-            sum(len(a.position) for a in arrays),
-            max(len(a.time) - 1 for a in arrays),
-            {k: v for k, v in arrays[0].parameters.items() if isinstance(v, int | float)},
+            _extremes([a.mass[index] for a, index in used]),
+            (0.0, max(float(np.abs(a.velocity[index]).max()) for a, index in used)),
+            sum(len(index) for _, index in used),
+            max(len(a.time) - 1 for a, _ in used),
+            shared,
+            _extremes(charges) if charges else None,
+            spans,
         )
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ParticleRange:
+        """From what a file holds, where pairs are lists; older files lack charges and spans."""
+        spans = {name: tuple(pair) for name, pair in values.get("parameter_spans", {}).items()}
+        found: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
+        }
+        return cls(**{**found, "parameter_spans": spans})
+
     def outside(self, data: ParticleArrays, transfers: bool) -> list[str]:
-        """In words, with numbers: how some data lie outside. ``transfers``: any count is fine."""
+        """In words, with numbers: how some data lie outside. ``transfers``: any count is fine.
+
+        Velocities are those of the start. They and charges may go beyond what was seen by half of
+        the largest: a range of drawn numbers is a little wider in the next draw.
+        """
         found = []
-        count, spacing = data.position.shape[2], _spacing(data)
+        count, spacing = data.position.shape[2], mean_spacing(data.position, data.box)
         if not transfers and not self.particles[0] <= count <= self.particles[1]:
             found.append(f"{count} particles (trained on {_span(self.particles)})")
         if not self.spacing[0] * 0.95 <= spacing <= self.spacing[1] * 1.05:
@@ -69,11 +93,28 @@ class ParticleRange:
         low, high = float(data.mass.min()), float(data.mass.max())
         if low < self.mass[0] * 0.999 or high > self.mass[1] * 1.001:
             found.append(f"masses {low:.3g} to {high:.3g} (trained on {_span(self.mass)})")
+        fastest = float(np.abs(data.velocity[:, 0]).max())
+        if fastest > (1 + _BEYOND) * self.speed[1]:
+            found.append(f"speeds up to {fastest:.3g} (trained on up to {self.speed[1]:.3g})")
+        if self.charge is not None and data.charge is not None:
+            low, high = _extremes([data.charge])
+            slack = _BEYOND * max(map(abs, self.charge))
+            if low < self.charge[0] - slack or high > self.charge[1] + slack:
+                found.append(f"charges {_span((low, high))} (trained on {_span(self.charge)})")
         for name in ("constant", "softening"):
-            here, seen = data.parameters.get(name), self.parameters.get(name)
-            if here is not None and seen is not None and not math.isclose(here, seen):
-                found.append(f"{name} {here:g} (trained on {seen:g})")
+            here, seen = data.parameters.get(name), self._seen(name)
+            if here is None or seen is None:
+                continue
+            slack = 1e-9 * max(map(abs, seen))
+            if not seen[0] - slack <= here <= seen[1] + slack:
+                found.append(f"{name} {here:g} (trained on {_span(seen)})")
         return found
+
+    def _seen(self, name: str) -> tuple[float, float] | None:
+        """The values of a parameter, (smallest, largest)."""
+        if name in self.parameters:
+            return self.parameters[name], self.parameters[name]
+        return self.parameter_spans.get(name)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -227,14 +268,13 @@ class ParticleModel:
             spec = ParticleSpec.from_dict(facts["spec"])
             layout = particle_layout_of(spec)
             weights = {name: ds[name].values for name in layout.shapes}
-            seen = {k: tuple(v) if isinstance(v, list) else v for k, v in facts["trained"].items()}
             return cls(
                 spec,
                 layout.pack(weights, dtype=weights["edge_1_weight"].dtype),
                 ParticleScales.from_dict(facts["scales"]),
                 float(facts["dt"]),
                 facts["system"],
-                ParticleRange(**seen),  # type: ignore[arg-type]
+                ParticleRange.from_dict(facts["trained"]),
                 about=facts["about"],
             )
         except (KeyError, TypeError) as error:
@@ -271,10 +311,25 @@ class ParticleModel:
         return "\n".join(f"{name:<12} {text}" for name, text in self.lines().items())
 
 
-def _spacing(data: ParticleArrays) -> float:
-    count, dims = data.position.shape[2:]
-    side = data.box.side if data.box.periodic else float(np.ptp(data.position, (0, 1, 2)).mean())
-    return side / count ** (1 / dims)
+def _extremes(values: Sequence[NDArray]) -> tuple[float, float]:
+    return min(float(v.min()) for v in values), max(float(v.max()) for v in values)
+
+
+def _physics(
+    given: Sequence[Mapping[str, Any]],
+) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
+    """Numbers that all records share, and (smallest, largest) of those in which they differ."""
+    shared: dict[str, float] = {}
+    spans: dict[str, tuple[float, float]] = {}
+    for name in given[0]:
+        values = [v for one in given if isinstance(v := one.get(name), int | float)]
+        if len(values) < len(given):
+            continue
+        if min(values) == max(values):
+            shared[name] = values[0]
+        else:
+            spans[name] = min(values), max(values)
+    return shared, spans
 
 
 def _span(pair: tuple[float, float]) -> str:

@@ -8,6 +8,8 @@ from typing import Any
 from .errors import unknown_name
 from .models.particle_spec import MODELS
 
+PRESETS = ("fast", "paper")
+
 
 @dataclass(frozen=True)
 class ParticlePreset:
@@ -22,12 +24,14 @@ class ParticlePreset:
     def fields(self, given: dict[str, Any]) -> dict[str, Any]:
         """Fields of the model, those ``given`` first.
 
-        Of the preset only what goes with them: plain inputs and published behaviour know no leapfrog
-        steps and no antisymmetric messages, and momentum that is free is not balanced either.
+        Of the preset only what goes with them: plain inputs and published behaviour know no
+        leapfrog steps and no antisymmetric messages, the published code leaves momentum free, and
+        momentum that is free is not balanced either.
         """
         own = dict(self.model)
         if given.get("behaviour") == "published":
             own["inputs"] = "plain"
+            own.pop("conserve_momentum", None)
         if {**own, **given}["inputs"] == "plain":
             own.pop("update", None)
             own.pop("messages", None)
@@ -42,12 +46,17 @@ def particle_preset(name: str, model: str, particles: int) -> ParticlePreset:
     "paper": Adam at 3e-4, a tenth of it every 200,000 updates, batches of 100 states, 500,000
     updates, the last weights, the published widths and inputs; in ``behaviour="corrected"`` unless
     asked otherwise. "fast": scaled inputs, width 64, leapfrog steps, the velocity change alone in
-    the loss, batches of at most 8 states and about 400 particles at a high rate that falls to 2 % of it, the mean of the
-    latest weights. Hierarchies have their usual levels in half of the updates and one more in the
-    other half, which makes a model know cells of several sizes. What particles do to each other is equal and opposite, as it is in gravity and
-    Coulomb: by antisymmetric messages where edges run both ways, and by taking out what is left of a
-    total; a Hamiltonian model does so by itself.
+    the loss, batches of at most 8 states and about 400 particles at a high rate that falls to 2 %
+    of it, the mean of the latest weights. Hierarchies have their usual levels in half of the
+    updates and one more in the other half, which makes a model know cells of several sizes. What
+    particles do to each other is equal and opposite, as it is in gravity and Coulomb: by
+    antisymmetric messages where edges run both ways, and by taking out what is left of a total; a
+    Hamiltonian model does so by itself. Raises UnknownName for a preset or a model.
     """
+    if name not in PRESETS:
+        raise unknown_name("preset", name, PRESETS)
+    if model not in MODELS:
+        raise unknown_name("particle model", model, MODELS)
     if name == "paper":
         return ParticlePreset(
             model={"inputs": "plain"},
@@ -64,8 +73,6 @@ def particle_preset(name: str, model: str, particles: int) -> ParticlePreset:
                 "epochs of 250 updates, states drawn at random",
             ),
         )
-    if name != "fast":
-        raise unknown_name("preset", name, ("fast", "paper"))
     family, join = MODELS[model]
     batch = min(8, max(1, 400 // particles))
     fields: dict[str, Any] = {

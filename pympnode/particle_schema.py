@@ -127,6 +127,17 @@ def pack_particles(ds: xr.Dataset) -> ParticleArrays:
     )
 
 
+def mean_spacing(position: NDArray, box: Box) -> float:
+    """The mean distance of particles, (volume / particles)^(1 / axes), in the unit of length.
+
+    ``position`` (trajectory, time, particle, axis). In open space the side is the extent of all
+    positions, the mean over axes.
+    """
+    count, dims = position.shape[2:]
+    side = box.side if box.periodic else float(np.ptp(position, axis=(0, 1, 2)).mean())
+    return side / count ** (1 / dims)
+
+
 def box_of(ds: xr.Dataset) -> Box:
     """The box of a dataset: ``side`` of its record; open space where none is given."""
     side = dict(record(ds).get("parameters", {})).get("side")
@@ -158,6 +169,13 @@ def validate_particles(ds: xr.Dataset, *, finite: bool = True) -> xr.Dataset:
                 f"{name!r} has the wrong dims",
                 got=f"({', '.join(map(str, ds[name].dims))})",
                 allowed=f"({', '.join(dims)}), in any order",
+            )
+    for dim in (TRAJECTORY, TIME, PARTICLE):
+        if not ds.sizes[dim]:
+            raise InvalidData(
+                f"the dataset has no {dim}",
+                got=", ".join(f"{ds.sizes[d]} {d}" for d in (TRAJECTORY, TIME, PARTICLE)),
+                allowed="at least one of each",
             )
     if ds.sizes[AXIS] not in (2, 3):
         raise InvalidData("particles live in 2 or 3 dimensions", got=f"{ds.sizes[AXIS]} axes")

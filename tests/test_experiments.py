@@ -177,11 +177,44 @@ def test_an_unknown_name_is_refused_with_the_closest(
         {"train": {"edge_width": 0}},
         {"train": {"batch_size": 0}},
         {"train": {"conserve_momentum": True, "model": "hogn"}},
+        {"train": {"neighbours": 3}},
+        {"columns": ["rmse_published_5"]},
     ],
 )
 def test_a_wrong_value_is_refused_before_anything_runs(parts: dict, tmp_path: Path) -> None:
     with pytest.raises(InvalidOption):
         experiments.experiment(written(tmp_path, changed(PARTICLES, **parts)))
+
+
+def test_a_horizon_beyond_all_tests_is_refused_in_numbers(tmp_path: Path) -> None:
+    """Where one test has the steps, the column is blank in the others and stays."""
+    words = changed(PARTICLES, columns=["rmse_published_9"], published=[])
+    with pytest.raises(InvalidOption, match="rmse_published_9, and tests of at most 4") as error:
+        experiments.experiment(written(tmp_path, words))
+    assert "rmse_published_4" in (error.value.fix or "")
+    words["test"][1]["steps"] = 9
+    assert len(experiments.experiment(written(tmp_path, words)).rows) == 2
+    with pytest.raises(UnknownName):
+        experiments.experiment(written(tmp_path, changed(words, columns=["rmse_published_0"])))
+    with pytest.raises(InvalidOption, match="tests of at most 50"):
+        experiments.experiment("nbody_levels", {"data.steps": 50})
+
+
+def test_an_option_that_a_row_has_no_use_for_is_refused(tmp_path: Path) -> None:
+    rows = [{"name": "a", "train": {"model": "deltagn"}}, {"name": "b"}]
+    with pytest.raises(InvalidOption, match="levels changes nothing"):
+        experiments.experiment(written(tmp_path, changed(PARTICLES, row=rows, published=[])))
+
+
+def test_a_row_that_goes_on_is_of_the_kind_of_its_start(tmp_path: Path) -> None:
+    rows = [{"name": "more", "start": "finetune", "train": {"neighbours": 3}}]
+    start = {"train": {"model": "nearest_deltagn"}}
+    words = changed(PARTICLES, row=rows, start=start, published=[])
+    del words["grid"]
+    assert len(experiments.experiment(written(tmp_path, words)).rows) == 1
+    rows[0]["train"] = {"model": "deltagn"}
+    with pytest.raises(InvalidOption, match="another kind of model"):
+        experiments.experiment(written(tmp_path, changed(words, row=rows)))
 
 
 def test_a_missing_part_is_named(tmp_path: Path) -> None:
@@ -258,6 +291,64 @@ def test_an_experiment_of_networks_shares_its_start(tmp_path: Path) -> None:
     start = pympnode.load(next((tmp_path / "out" / "runs").glob("*/seed-0/model.nc")))
     assert kept["settings"]["start"]["data"]["topology"] == "complete"
     assert start.system == "kuramoto" and "graph" not in kept["status"]
+
+
+def test_any_number_of_steps_is_judged(tmp_path: Path) -> None:
+    values = changed(PARTICLES, grid={"train": {"levels": [2]}}, published=[])
+    values["columns"] = ["rmse_published_2", "energy_error_3", "rmse_published_4"]
+    path, out = written(tmp_path, values), tmp_path / "out"
+    ds = experiments.run(path, budget="2 updates", out=out, **QUICK)
+    for name in values["columns"]:
+        assert np.isfinite(ds[name]).all(), name
+    assert "RMSE, 2 steps" in experiments.table(path, out=out)
+    (model,) = [pympnode.load(file) for file in (out / "runs").glob("*/seed-0/model.nc")]
+    test = pympnode.simulate(**ds_words(path, "held out"))
+    score = pympnode.evaluate(model, test, horizons=[3])
+    assert float(score["energy_error"].sel(predictor="model", horizon=3)) == pytest.approx(
+        float(ds["energy_error_3"].sel(test="held out", predictor="model").squeeze()), rel=1e-12
+    )
+    # Another number of steps judges the same run again.
+    written(tmp_path, changed(values, columns=["rmse_published_1"]))
+    runs = {file: file.stat().st_mtime_ns for file in (out / "runs").glob("*/*/model.nc")}
+    again = experiments.run(path, budget="2 updates", out=out, **QUICK)
+    assert np.isfinite(again["rmse_published_1"]).all() and len(cell_files(out)) == 2
+    assert list((out / "runs").glob("*/*/model.nc")) == list(runs)
+
+
+def ds_words(path: Path, test: str) -> dict[str, Any]:
+    """The keywords of `simulate` that make a test set."""
+    found = experiments.experiment(path)
+    return dict(next(cells.cells(found, budget.Budget.of(60), 1)).tests[test])
+
+
+def test_the_usual_numbers_of_steps_change_no_fingerprint() -> None:
+    """Cells that were judged at 20 and 200 steps are still those of the experiment."""
+    (row,) = experiments.experiment("nbody_levels").rows[:1]
+    made = cells.cell(experiments.experiment("nbody_levels"), row, budget.Budget.of("20m"), 0)
+    assert "horizons" not in made.settings()
+
+
+@pytest.mark.parametrize(
+    ("losses", "found"),
+    [([np.nan, 3.0, 2.0, 4.0], 6.0), ([5.0, np.nan], 5.0), ([np.nan, np.nan], np.nan)],
+)
+def test_epochs_without_a_loss_are_none_of_the_best(
+    losses: list[float], found: float, tiny: tuple[Path, Path, xr.Dataset],
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    path, out, _ = tiny
+    model = pympnode.load(next((out / "runs").glob("*/seed-0/model.nc")))
+    history = xr.Dataset({"validation_loss": ("epoch", losses)})
+    result = pympnode.Result(
+        model=model, history=history, status="diverged", reason="it did", best_loss=np.nan,
+        best_epoch=0, updates=1, seconds=1.0, engine="torch", why="", kernel="eager", device="cpu",
+    )  # fmt: skip
+    monkeypatch.setattr(running, "_trained", lambda *_: result)
+    first = next(cells.cells(experiments.experiment(path), budget.Budget.of("4 updates"), 1))
+    kept = running._finished(
+        first, tmp_path, datasets.Datasets(out / "data"), "cpu", False, lambda line: None
+    )
+    np.testing.assert_equal(kept["run"]["loss_epochs"], found)
 
 
 def test_numbers_of_a_cell_are_those_of_evaluate(tiny: tuple[Path, Path, xr.Dataset]) -> None:

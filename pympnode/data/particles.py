@@ -27,6 +27,8 @@ from pympnode.systems.starts import STARTS
 
 log = logging.getLogger("pympnode.data")
 
+_PHYSICS = ("constant", "softening", "accuracy", "side")
+
 
 def simulate_particles(
     system: str | ParticleSystem,
@@ -53,9 +55,11 @@ def simulate_particles(
     trajectories, steps, dt: how much (default 1000 trajectories of 200 steps of 0.01).
     seed: trajectory i depends on (seed, i) alone.
     parameters: constant, softening, accuracy, side (None: open space), mass and charge, one number
-        or one a particle. The defaults are the published ones; side = (12 N)^(1/2).
+        or one a particle. The defaults are the published ones; the side is then (12 N)^(1/2), in
+        three dimensions 12^(1/2) N^(1/3): a mean spacing of 12^(1/2).
     start: "random" (uniform in the box), "plummer" (gravity), or given: a `ParticleState`, one a
-        trajectory, or a dataset whose first states are taken.
+        trajectory, or a dataset, whose first states are taken, and of whose record what is not in
+        ``parameters``.
     integrator: "block" (published scheme) or "global" (one symplectic step, ``substeps`` an
         interval), see `fly`. Computed in float64; ``dtype`` is how it is stored.
     path: a folder to write parts of 64 trajectories to while they are made; the same call goes on
@@ -66,6 +70,8 @@ def simulate_particles(
     Raises InvalidData, InvalidOption, UnknownName, IntegrationFailed, NotEnoughMemory and
     NotEnoughDisk; the bytes are told before anything is allocated or written.
     """
+    if workers is not None:
+        _whole("workers", workers, 1)
     recipe, given, system = _recipe(
         system, particles, trajectories, steps, dt, seed, dims, parameters, start, split,
         integrator, substeps, dtype,
@@ -151,7 +157,7 @@ def _recipe(
         raise unknown_name("integrator", integrator, INTEGRATORS)
     if np.dtype(dtype) not in (np.dtype("float32"), np.dtype("float64")):
         raise InvalidOption("dtype of the stored data", got=dtype, allowed="float32, float64")
-    overrides = dict(parameters or {})
+    overrides = {**_recorded(start), **(parameters or {})}
     own = {"mass", "charge"} & overrides.keys()
     if own and (given is not None or start == "plummer"):
         raise InvalidOption(
@@ -163,7 +169,7 @@ def _recipe(
     graph = Graph.single([], [], particles)
     values = system.resolve_parameters(overrides, graph)
     side = values["side"]
-    physics = {k: float(values[k]) for k in ("constant", "softening", "accuracy")}
+    physics = {k: float(values[k]) for k in _PHYSICS if k != "side"}
     if given is None:  # masses and charges are checked before anything is made
         system.check(
             ParticleState(
@@ -224,6 +230,14 @@ def _given(start: Any) -> Given | None:
             allowed=", ".join(STARTS),
         )
     return Given(states)
+
+
+def _recorded(start: Any) -> dict[str, Any]:
+    """The physics in the record of a dataset that is started from; nothing of other starts."""
+    if not isinstance(start, xr.Dataset):
+        return {}
+    parameters = schema.record(start).get("parameters", {})
+    return {name: parameters[name] for name in _PHYSICS if name in parameters}
 
 
 def _whole(name: str, value: Any, least: int) -> int:

@@ -10,22 +10,29 @@ import xarray as xr
 
 from pympnode import particle_schema
 from pympnode.data.recipe import system_of
-from pympnode.evaluation.particles import particle_errors
+from pympnode.errors import InvalidOption
+from pympnode.evaluation.particles import HORIZONS, particle_errors
 from pympnode.schema import TIME, record
 
 PREDICTORS = ("model", "free_flight", "constant_acceleration")
 
 
 def evaluate_particles(
-    model: Any, truth: xr.Dataset, *, horizons: Sequence[int] = (20, 200)
+    model: Any, truth: xr.Dataset, *, horizons: Sequence[int] = HORIZONS
 ) -> xr.Dataset:
     """Errors over the first steps, by predictor and horizon.
 
     Variables (predictor, horizon): those of `particle_errors`, over the first ``horizon`` steps (a
     dataset with fewer has its own length in their place); ``not_finite`` counts trajectories. With
     ``_at`` (predictor, time) over the whole length. Predictors: "model", "free_flight" (velocity
-    stands still), "constant_acceleration" (that of the start).
+    stands still), "constant_acceleration" (that of the start). Raises InvalidOption for a horizon
+    of no step.
     """
+    for horizon in horizons:
+        if not isinstance(horizon, int | np.integer) or horizon < 1:
+            raise InvalidOption(
+                "a horizon is a whole number of steps", got=repr(horizon), allowed=">= 1"
+            )
     steps = truth.sizes[TIME] - 1
     wanted = sorted({min(int(h), steps) for h in horizons})
     rows = {

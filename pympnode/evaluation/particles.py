@@ -108,6 +108,7 @@ def particle_errors(prediction: xr.Dataset, truth: xr.Dataset) -> xr.Dataset:
     return ds
 
 
+HORIZONS = (20, 200)  # steps over which models are judged, as published
 SCALARS = (
     "rmse_published",
     "rmse_state",

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import FileDamaged
+from ..evaluation.particles import HORIZONS
 from ..storage import write_bytes
 from .budget import LENGTHS, Budget
-from .columns import plain
+from .columns import horizons, plain
 from .description import Experiment, Row
 
 TEST_SEED = 1_000_003  # far from the seeds people type: nothing is judged on what it was trained on
@@ -46,7 +47,10 @@ class Training:
 
 @dataclass(frozen=True)
 class Cell:
-    """One row at one seed. ``training`` is None for a start model that is judged as it is."""
+    """One row at one seed. ``training`` is None for a start model that is judged as it is.
+
+    ``horizons``: numbers of steps that columns ask for beside the usual ones.
+    """
 
     experiment: str
     row: str
@@ -54,13 +58,15 @@ class Cell:
     training: Training | None
     start: Training | None
     tests: Mapping[str, Mapping[str, Any]]
+    horizons: tuple[int, ...] = ()
 
     def settings(self) -> dict[str, Any]:
         """Plain values that decide the numbers of the row, whatever the seed."""
         of = self.training or self.start
         assert of is not None
         tests = {name: dict(data) for name, data in self.tests.items()}
-        return {**of.settings(), "unchanged": self.training is None, "tests": tests}
+        own = {"horizons": list(self.horizons)} if self.horizons else {}
+        return {**of.settings(), "unchanged": self.training is None, "tests": tests, **own}
 
     @property
     def fingerprint(self) -> str:
@@ -94,7 +100,8 @@ def cell(experiment: Experiment, row: Row, budget: Budget, seed: int) -> Cell:
     if row.start != "unchanged":
         training = Training(row.data, budget.applied(row.train), start)
     tests = {test.name: {**row.data, "seed": TEST_SEED, **test.data} for test in experiment.tests}
-    return Cell(experiment.name, row.name, seed, training, start, tests)
+    more = tuple(h for h in horizons(experiment.columns) if h not in HORIZONS)
+    return Cell(experiment.name, row.name, seed, training, start, tests, more)
 
 
 def runs_of(experiment: Experiment, budget: Budget, seeds: int) -> list[tuple[Training, int]]:

@@ -9,6 +9,7 @@ Of a rollout of networks: ``loss``, ``rmse_z``, ``rmse`` (root of the mean of sq
 physical units), ``valid_time`` (median over trajectories), ``not_finite``, ``observable_NAME``. Of
 particles: the scalars of `pympnode.evaluation.particles.particle_errors` with the number of steps
 behind them, such as ``rmse_published_20``, ``energy_error_200``, ``energy_error_per_particle_200``.
+Any number of steps will do that a test has; a test with fewer leaves the column blank.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def check_columns(columns: Iterable[str], body: str) -> None:
                 continue
             raise unknown_name("column of networks", column, (*RUN, *NETWORK, "observable_NAME"))
         stem, steps = split(column)
-        if stem in PARTICLE and steps is not None:
+        if stem in PARTICLE and steps:
             continue
         close = difflib.get_close_matches(stem, PARTICLE, n=1, cutoff=0.5)
         found = unknown_name(
@@ -68,6 +69,12 @@ def check_columns(columns: Iterable[str], body: str) -> None:
         )
         fix = f"did you mean {close[0]}_{steps or 20}?" if close else found.fix
         raise UnknownName(found.message, got=found.got, allowed=found.allowed, fix=fix)
+
+
+def horizons(columns: Iterable[str]) -> list[int]:
+    """The numbers of steps that columns of particles ask for, in order."""
+    pairs = [split(column) for column in columns]
+    return sorted({steps for stem, steps in pairs if stem in PARTICLE and steps})
 
 
 def split(column: str) -> tuple[str, int | None]:

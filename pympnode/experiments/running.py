@@ -96,7 +96,7 @@ def _finished(
         with noted() as told:
             for training in cell.trainings:
                 result = _trained(training, cell.seed, out, datasets, device, progress)
-        found = judged(result.model, cell.tests, datasets)
+        found = judged(result.model, cell.tests, datasets, cell.horizons)
         if told:
             found["outside"]["training"] = list(dict.fromkeys(told))
     except RunLocked:
@@ -106,7 +106,8 @@ def _finished(
         words = f"{type(error).__name__}: {error}"
         return {"status": "failed", "reason": words, "made_with": _facts(device)}
     losses = np.asarray(result.history["validation_loss"].values, dtype=np.float64)
-    best = int(np.argmin(losses)) if losses.size else -1
+    # Epochs without a loss (a run that diverged) are none of the best.
+    best = int(np.nanargmin(losses)) if np.isfinite(losses).any() else None
     return {
         "status": result.status,
         "reason": result.reason,
@@ -117,7 +118,7 @@ def _finished(
             "weights": int(np.size(result.model.theta)),
             "best_loss": float(result.best_loss),
             "best_epoch": int(result.best_epoch),
-            "loss_epochs": float(losses[best] * (best + 1)) if losses.size else float("nan"),
+            "loss_epochs": float("nan") if best is None else float(losses[best] * (best + 1)),
             "forward_ms": found.pop("forward_ms"),
         },
         **found,

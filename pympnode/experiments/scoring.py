@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,6 +12,7 @@ import xarray as xr
 
 from .. import _api
 from ..errors import OutsideTrainingRange
+from ..evaluation.particles import HORIZONS
 from .columns import scores
 from .datasets import Datasets
 
@@ -19,10 +20,14 @@ _TIMED = 10  # predicted steps
 
 
 def judged(
-    model: Any, tests: Mapping[str, Mapping[str, Any]], datasets: Datasets
+    model: Any,
+    tests: Mapping[str, Mapping[str, Any]],
+    datasets: Datasets,
+    horizons: Sequence[int] = (),
 ) -> dict[str, Any]:
     """``scores`` (test -> predictor -> column), ``outside`` (test -> warnings), ``forward_ms``.
 
+    ``horizons``: steps over which particles are judged, beside the usual ones.
     A test may lie outside of what the model was trained on, that is what it is for: the warnings are
     kept with the numbers.
     """
@@ -30,7 +35,8 @@ def judged(
     for name, data in tests.items():
         ds = datasets.get(data)
         with noted() as told:
-            found["scores"][name] = scores(_api.evaluate(model, ds))
+            over = (*HORIZONS, *horizons) if horizons else None
+            found["scores"][name] = scores(_api.evaluate(model, ds, horizons=over))
             if "forward_ms" not in found:
                 found["forward_ms"] = forward_ms(model, ds)
         if told:

@@ -12,7 +12,7 @@ from typing import Any
 from ..config import TrainConfig, check_names, preset, seconds
 from ..errors import InvalidOption
 from ..systems.registry import get
-from .columns import BESIDE, check_columns
+from .columns import BESIDE, check_columns, horizons, split
 from .description import Experiment
 
 # What the runner says itself, and what belongs to [data].
@@ -41,7 +41,14 @@ def check(experiment: Experiment) -> None:
     body = body_of(experiment)
     check_columns(experiment.columns, body)
     check_names(f"predictor in beside of {where}", experiment.beside, BESIDE[body])
-    parts = [(f"row {row.name!r}", row.data, row.train) for row in experiment.rows]
+    start = experiment.start_train or {}
+    parts = []
+    for each in experiment.rows:
+        train = each.train
+        if each.start == "finetune":
+            _check_kind(f"row {each.name!r} of {where}", start, train)
+            train = {**start, **train}
+        parts.append((f"row {each.name!r}", each.data, train))
     if experiment.start_data is not None and experiment.start_train is not None:
         parts.append(("[start]", experiment.start_data, experiment.start_train))
     for part, data, train in parts:
@@ -49,11 +56,45 @@ def check(experiment: Experiment) -> None:
         _check_train(f"{part} of {where}", data, train, body)
         for test in experiment.tests:
             _check_data(f"test {test.name!r} of {where}", {**data, **test.data}, body)
+    if body == "particle":
+        _check_horizons(where, experiment)
     for (row, test_name), columns in experiment.published.items():
         part = f"[[published]] of {where}"
         check_names(f"row of {part}", [row], [r.name for r in experiment.rows])
         check_names(f"test of {part}", [test_name], [t.name for t in experiment.tests])
         check_names(f"column of {part}", columns, experiment.columns)
+
+
+def _check_kind(where: str, start: Mapping[str, Any], train: Mapping[str, Any]) -> None:
+    """A row that goes on from a model cannot name another kind of it."""
+    if "model" in train and train["model"] != start.get("model", train["model"]):
+        raise InvalidOption(
+            f"{where} makes another kind of model than it starts from",
+            got=f"model = {train['model']!r}, the start is {start['model']!r}",
+            allowed=repr(start["model"]),
+            fix="leave model out of the row",
+        )
+
+
+def _check_horizons(where: str, experiment: Experiment) -> None:
+    """No column may ask for more steps than any test has: it would stay blank."""
+    usual = get(_system(experiment.data, experiment.name)).steps
+    given = [
+        {**row.data, **test.data}.get("steps", usual)
+        for row in experiment.rows
+        for test in experiment.tests
+    ]
+    longest = max((steps for steps in given if isinstance(steps, int)), default=usual)
+    for column in experiment.columns:
+        for horizon in horizons([column]):
+            if horizon > longest:
+                raise InvalidOption(
+                    f"no test of {where} has as many steps as a column asks for",
+                    got=f"{column}, and tests of at most {longest} steps",
+                    allowed=f"1 to {longest} steps",
+                    fix=f"give a [[test]] steps = {horizon}, or name the column "
+                    f"{split(column)[0]}_{longest}",
+                )
 
 
 def _system(data: Mapping[str, Any], name: str) -> str:
@@ -117,16 +158,14 @@ def _particle_spec(data: Mapping[str, Any], train: Mapping[str, Any]) -> Mapping
     """Raises for options that no particle model has; returns what the preset says of the run."""
     from dataclasses import fields
 
-    from ..models.particle_spec import MODELS, ParticleSpec
+    from ..models.particle_spec import ParticleSpec
     from ..particle_presets import particle_preset
 
     name = train.get("model", "hierarchical_deltagn")
-    if name not in MODELS:
-        ParticleSpec.named(name)  # says which names there are
     choice = particle_preset(train.get("preset", "fast"), name, data.get("particles", 100))
     own = {field.name for field in fields(ParticleSpec)}
     given = {key: value for key, value in train.items() if key in own}
-    ParticleSpec.named(name, **choice.fields(given))
+    ParticleSpec.named(name, **choice.fields(given)).refuse_unused(train)
     return choice.run
 
 

@@ -73,6 +73,12 @@ def nearest_neighbours(
     if kernel not in KERNELS:
         raise unknown_name("kernel", kernel, KERNELS)
     flat, counts, box = _particles(position, box, sizes)
+    if min(counts) < 2:
+        raise InvalidGraph(
+            "a particle alone has no neighbours",
+            got=f"a graph of {min(counts)}",
+            allowed="graphs of two or more particles",
+        )
     if k < 1 or k >= min(counts):
         raise InvalidGraph(
             f"a graph with {min(counts)} particles has no {k} neighbours",

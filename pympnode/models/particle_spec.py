@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -90,6 +91,13 @@ class ParticleSpec:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise InvalidOption(f"{name} must be a whole number", got=value, allowed=">= 1")
+        if self.levels is not None and (type(self.levels) is not int or self.levels < 2):
+            raise InvalidOption(
+                "levels of a hierarchy are a whole number",
+                got=f"levels={self.levels!r}",
+                allowed=">= 2, or None: round(log4 N)",
+                fix="give levels=3, or leave it out",
+            )
         self._check_scaled()
         if self.family == "hogn" and self.conserve_momentum:
             raise InvalidOption(
@@ -176,6 +184,28 @@ class ParticleSpec:
             return 1
         return self.dims * (2 if self.inputs == "plain" else 1)
 
+    def refuse_unused(self, given: Mapping[str, object]) -> None:
+        """Raise `InvalidOption` for a keyword of training that is given and changes nothing here."""
+        plain_hogn = self.family == "hogn" and not self.separable
+        usual = self.hierarchical and self.levels is None
+        for name, used, takers in (
+            ("integrator", plain_hogn, 'hogn and hierarchical_hogn with inputs="plain"'),
+            ("global_width", plain_hogn, 'hogn and hierarchical_hogn with inputs="plain"'),
+            ("neighbours", self.join == "nearest", "nearest_deltagn"),
+            ("levels", self.hierarchical, "hierarchical_deltagn, hierarchical_hogn"),
+            ("mixed_levels", usual, "hierarchical_deltagn, hierarchical_hogn without levels="),
+        ):
+            value = given.get(name)
+            if value is None or value is False or used:
+                continue
+            levels = f", levels={self.levels}" if self.levels is not None else ""
+            raise InvalidOption(
+                f"{name} changes nothing in this model",
+                got=f'{name}={value!r} for {self.name}, inputs="{self.inputs}"{levels}',
+                allowed=f"with {takers}",
+                fix=f"leave {name} out",
+            )
+
     def replace(self, **changes: object) -> ParticleSpec:
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
@@ -206,9 +236,10 @@ class ParticleSpec:
 class ParticleScales:
     """Units of scaled inputs, in the units of the data; fitted on the training part.
 
-    ``length`` and ``near`` soften d / (r + length) and d / (r + near), ``near`` also log(r + near): the
-    mean spacing of particles, and the softening of the force; ``lengths`` c of c / (r + c); ``mass``, ``charge``, ``velocity`` typical
-    values; ``change`` the spread of the velocity change over one step.
+    ``length`` and ``near`` soften d / (r + length) and d / (r + near), ``near`` also log(r + near):
+    the mean spacing of particles, and the softening of the force; ``lengths`` c of c / (r + c);
+    ``mass``, ``charge``, ``velocity`` typical values; ``change`` the spread of the velocity change
+    over one step.
     """
 
     length: float = 1.0
@@ -233,6 +264,13 @@ class ParticleScales:
     def from_dict(cls, values: dict[str, object]) -> ParticleScales:
         """The inverse of `as_dict`."""
         return cls(**values)  # type: ignore[arg-type]
+
+    def at_step(self, times: float) -> ParticleScales:
+        """The scales of a step that is ``times`` as long.
+
+        A velocity change is the acceleration times the step, to first order.
+        """
+        return dataclasses.replace(self, change=self.change * times)
 
     @classmethod
     def geometry(cls, softening: float, spacing: float) -> ParticleScales:

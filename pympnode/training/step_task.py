@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InvalidData
-from ..particle_schema import ParticleArrays
+from ..particle_schema import ParticleArrays, mean_spacing
 
 if TYPE_CHECKING:
     from ..engines.torch.particles.batch import ParticleBatch
@@ -227,10 +227,7 @@ def fitted_scales(arrays: Sequence[ParticleArrays], train: Sequence[NDArray[np.i
     for data, index in zip(arrays, train):
         if not len(index):
             continue
-        count, dims = data.position.shape[2:]
-        x = data.position[index]
-        side = data.box.side if data.box.periodic else float(np.ptp(x, axis=(0, 1, 2)).mean())
-        spacing.append(max(side, 1e-30) / count ** (1 / dims))
+        spacing.append(max(mean_spacing(data.position[index], data.box), 1e-30))
         mass.append(float(np.mean(data.mass[index])))
         charge.append(1.0 if data.charge is None else float(np.mean(data.charge[index] ** 2)))
         v = data.velocity[index].astype(np.float64)

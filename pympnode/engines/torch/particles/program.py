@@ -76,7 +76,7 @@ class ParticleProgram:
         sets, count, dims = np.shape(position)
 
         def flat(values: Any, *tail: int) -> Tensor:
-            values = torch.as_tensor(np.ascontiguousarray(values))
+            values = torch.as_tensor(np.require(values, requirements=["C", "W"]))
             return values.to(self.device, self.real).reshape(sets * count, *tail)
 
         if self.spec.charged != (charge is not None):

@@ -1,0 +1,112 @@
+"""What a particle model was trained on: kept, and compared with what it is asked for."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import pympnode
+from pympnode import schema
+from pympnode.errors import OutsideTrainingRange
+from pympnode.particle_model import ParticleModel, ParticleRange
+from pympnode.particle_schema import pack_particles
+
+TINY: dict[str, Any] = {
+    "model": "deltagn", "updates": 1, "edge_width": 8, "progress": False, "device": "cpu",
+}  # fmt: skip
+
+
+def simulated(system: str = "gravity", seed: int = 3, **options: Any) -> xr.Dataset:
+    return pympnode.simulate(
+        system, **{"particles": 10, "trajectories": 6, "steps": 4, "seed": seed, **options}
+    )
+
+
+def told(model: ParticleModel, ds: xr.Dataset) -> str:
+    """What a rollout warns of, "" of nothing."""
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        model.rollout(ds, steps=1)
+    return "; ".join(str(w.message) for w in found if w.category is OutsideTrainingRange)
+
+
+@pytest.fixture(scope="module")
+def coulomb() -> ParticleModel:
+    return pympnode.train(data=simulated("coulomb"), **TINY).model
+
+
+def test_other_draws_of_the_same_data_lie_within(coulomb) -> None:
+    for seed in range(4, 12):
+        assert told(coulomb, simulated("coulomb", seed)) == ""
+
+
+def test_speeds_and_charges_well_outside_are_told_in_numbers(coulomb) -> None:
+    ds = simulated("coulomb")
+    fast = ds.assign(velocity=100 * ds["velocity"])
+    fastest = 100 * float(abs(ds["velocity"][:, 0]).max())
+    assert f"speeds up to {fastest:.3g} (trained on up to " in told(coulomb, fast)
+    charged = ds.assign(charge=50 * ds["charge"])
+    assert f"charges {50 * float(ds['charge'].min()):.4g} to " in told(coulomb, charged)
+    assert told(coulomb, ds.assign(charge=1.2 * ds["charge"])) == ""
+    one_sign = simulated("coulomb", parameters={"charge": 1.0})
+    model = pympnode.train(data=one_sign, **TINY).model
+    assert "charges -1 (trained on 1)" in told(model, one_sign.assign(charge=-one_sign["charge"]))
+
+
+def test_physics_of_several_datasets_is_a_span() -> None:
+    two, five = (simulated(parameters={"constant": c}) for c in (2.0, 5.0))
+    model = pympnode.train(data=[two, five], **TINY).model
+    assert model.trained.parameter_spans == {"constant": (2.0, 5.0)}
+    assert "constant" not in model.trained.parameters
+    assert model.trained.parameters["softening"] == 0.2
+    for constant in (2.0, 3.0, 5.0):
+        assert told(model, simulated(parameters={"constant": constant})) == ""
+    six = simulated(parameters={"constant": 6.0})
+    assert "constant 6 (trained on 2 to 5)" in told(model, six)
+    single = pympnode.train(data=two, **TINY).model
+    assert "constant 5 (trained on 2)" in told(single, five)
+
+
+def test_only_training_trajectories_count() -> None:
+    ds = simulated()
+    ds["split"] = ("trajectory", ["train", "train", "train", "validation", "test", "test"])
+    heavy = ds["mass"].copy()
+    heavy[3:] = 7.0
+    fast = ds["velocity"].copy()
+    fast[3:] *= 50
+    ds = ds.assign(mass=heavy, velocity=fast)
+    seen = pympnode.train(data=ds, **TINY).model.trained
+    assert seen.trajectories == 3 and seen.mass == (1.0, 1.0)
+    assert seen.speed == (0.0, pytest.approx(float(abs(fast[:3]).max())))
+    # A dataset that lends nothing to training widens no range.
+    other = simulated(particles=30).assign(split=("trajectory", ["validation"] * 6))
+    assert pympnode.train(data=[ds, other], **TINY).model.trained == seen
+
+
+def test_a_range_comes_back_from_its_file(coulomb, tmp_path) -> None:
+    spans = [simulated(parameters={"constant": c}) for c in (2.0, 5.0)]
+    for number, model in enumerate((coulomb, pympnode.train(data=spans, **TINY).model)):
+        path = tmp_path / f"{number}.nc"
+        model.save(path)
+        assert pympnode.load(path).trained == model.trained
+
+
+def test_a_file_of_before_still_loads(coulomb) -> None:
+    """Without charges and spans nothing is compared with them."""
+    ds = coulomb.to_dataset()
+    facts = schema.record(ds)
+    for name in ("charge", "parameter_spans"):
+        del facts["trained"][name]
+    old = ParticleModel.from_dataset(schema.with_record(ds, **facts))
+    assert old.trained.charge is None and old.trained.parameter_spans == {}
+    data = simulated("coulomb")
+    assert told(old, data.assign(charge=50 * data["charge"])) == ""
+
+
+def test_all_trajectories_are_the_range_where_none_are_named() -> None:
+    arrays = pack_particles(simulated())
+    assert ParticleRange.of([arrays]) == ParticleRange.of([arrays], [np.arange(6)])
