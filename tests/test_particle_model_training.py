@@ -72,6 +72,13 @@ def test_a_model_that_predicts_the_spread_of_nothing_has_loss_one(data) -> None:
     assert task.loss(np.zeros(task.size), batch)[0] == pytest.approx(1.0, rel=1e-9)
 
 
+def test_small_changes_of_large_velocities_keep_their_digits(data) -> None:
+    """Nothing predicted costs 1 in float32 too, whatever frame the particles are seen from."""
+    task = task_of(data.assign(velocity=data.velocity + 1e5), batch_size=96, dtype="float32")
+    batch = next(task.batches(1, np.random.default_rng(0)))
+    assert task.loss(np.zeros(task.size), batch)[0] == pytest.approx(1.0, rel=1e-4)
+
+
 def test_turned_states_are_states_of_the_same_physics(data) -> None:
     arrays = pack_particles(data)
     x = arrays.position[:8, 0]
