@@ -72,6 +72,14 @@ def test_a_model_that_predicts_the_spread_of_nothing_has_loss_one(data) -> None:
     assert task.loss(np.zeros(task.size), batch)[0] == pytest.approx(1.0, rel=1e-9)
 
 
+@pytest.mark.parametrize("value", [0, -1, 1.5, True, "4"])
+def test_a_micro_batch_is_a_whole_number(data, value) -> None:
+    with pytest.raises(InvalidOption, match="at a time") as caught:
+        task_of(data, micro_batch=value)
+    assert repr(value) in str(caught.value)
+    assert task_of(data, micro_batch=np.int64(4)).micro_batch == 4
+
+
 def test_small_changes_of_large_velocities_keep_their_digits(data) -> None:
     """Nothing predicted costs 1 in float32 too, whatever frame the particles are seen from."""
     task = task_of(data.assign(velocity=data.velocity + 1e5), batch_size=96, dtype="float32")

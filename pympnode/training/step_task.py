@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InvalidData
+from ..errors import InvalidData, InvalidOption
 from ..particle_schema import ParticleArrays
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class StepTask:
     update; ``micro_batch`` of them are worked on at a time (the same gradient, less memory).
     ``per_epoch``: updates in an epoch, at most as many as there are batches. ``augment`` turns and
     mirrors every state of a batch at random (two dimensions). ``mixed_levels``: hierarchies of every
-    second batch, by chance, have one level more. Satisfies `Task`.
+    second batch, by chance, have one level more. Satisfies `Task`. Raises InvalidData, InvalidOption.
     """
 
     steps = 1  # intervals in a window
@@ -79,7 +79,7 @@ class StepTask:
         self.program, self.arrays = program, list(arrays)
         self.size, self.dtype = program.layout.size, program.dtype
         self.train = list(train)
-        self.micro_batch = micro_batch or batch_size
+        self.micro_batch = batch_size if micro_batch is None else _whole(micro_batch)
         self.augment, self.mixed_levels = augment, mixed_levels
         self._pairs = np.array([len(t) * (len(a.time) - 1) for a, t in zip(arrays, train)])
         self.batch_size = min(batch_size, int(self._pairs.max()))
@@ -203,6 +203,19 @@ class StepTask:
         picked = np.linspace(0, pairs - 1, states).astype(np.int64)
         row, time = np.divmod(picked, intervals)
         return Steps(dataset, trajectories[row], time, np.zeros_like(row))
+
+
+def _whole(micro_batch: Any) -> int:
+    """``micro_batch`` as a number; InvalidOption where it is none of at least 1."""
+    number = isinstance(micro_batch, int | np.integer) and not isinstance(micro_batch, bool)
+    if not number or micro_batch < 1:
+        raise InvalidOption(
+            "micro_batch is how many states are worked on at a time",
+            got=repr(micro_batch),
+            allowed="1, 2, ..., or None for the whole batch",
+            fix="leave it out",
+        )
+    return int(micro_batch)
 
 
 def turned(values: NDArray, turn: NDArray[np.int64]) -> NDArray:
