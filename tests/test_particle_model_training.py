@@ -52,8 +52,39 @@ def test_batches_hold_training_steps_only(data) -> None:
     for a, b in zip(seen, again):
         np.testing.assert_array_equal(a.trajectory, b.trajectory)
         assert a.trajectory.max() < 8 and a.time.max() < 12
-        pairs = set(zip(a.trajectory.tolist(), a.time.tolist()))
-        assert len(pairs) == 6
+
+
+def test_no_step_comes_twice_in_an_epoch(data) -> None:
+    for batches, states in ((16, 6), (9, 10), (1, 96)):
+        task = task_of(data, batch_size=states)
+        epochs = []
+        for number in range(2):
+            drawn = list(task.batches(1, np.random.default_rng(number)))
+            steps = [(i, t) for b in drawn for i, t in zip(b.trajectory, b.time)]
+            assert len(drawn) == task.count(1) == batches
+            assert len(steps) == len(set(steps)) == batches * states
+            epochs.append(steps)
+        assert epochs[0] != epochs[1]
+
+
+def test_datasets_share_an_epoch_by_their_steps(data) -> None:
+    arrays = [pack_particles(ds) for ds in (data, data.isel(trajectory=slice(0, 6)))]
+    scales = fitted_scales(arrays, [np.arange(8), np.arange(4)])
+    spec = ParticleSpec.named("deltagn", inputs="scaled", edge_width=8, node_width=8)
+    program = ParticleProgram(spec, scales, 0.01, device="cpu")
+    parts = [np.arange(8), np.arange(4)], [np.arange(8, 12), np.arange(4, 6)]
+    task = StepTask(program, arrays, *parts, 5)
+    drawn = list(task.batches(1, np.random.default_rng(0)))
+    assert len(drawn) == 96 // 5 + 48 // 5
+    assert [sum(b.dataset == k for b in drawn) for k in range(2)] == [19, 9]
+    steps = [(b.dataset, i, t) for b in drawn for i, t in zip(b.trajectory, b.time)]
+    assert len(steps) == len(set(steps)) == 28 * 5
+    short = StepTask(program, arrays, *parts, 5, per_epoch=14)
+    counts = [
+        sum(b.dataset == 0 for b in short.batches(1, np.random.default_rng(seed)))
+        for seed in range(200)
+    ]
+    assert np.mean(counts) == pytest.approx(14 * 19 / 28, abs=0.3)
 
 
 def test_micro_batches_leave_the_gradient_alone(data) -> None:

@@ -44,10 +44,10 @@ class Steps:
 class StepTask:
     """Particles: the loss of single steps, drawn from all trajectories and times.
 
-    ``arrays``: one dataset for each particle count; a batch is of one dataset, chosen in proportion
-    to its steps. ``train``, ``validation``: trajectories of each. ``batch_size`` states make an
+    ``arrays``: one dataset for each particle count; a batch is of one dataset, chosen by chance in
+    proportion to the batches that its steps fill. ``train``, ``validation``: trajectories of each. ``batch_size`` states make an
     update; ``micro_batch`` of them are worked on at a time (the same gradient, less memory).
-    ``per_epoch``: updates in an epoch, at most as many as there are batches. ``augment`` turns and
+    ``per_epoch``: updates in an epoch, at most as many as the steps fill. ``augment`` turns and
     mirrors every state of a batch at random (two dimensions). ``mixed_levels``: hierarchies of every
     second batch, by chance, have one level more. Satisfies `Task`. Raises InvalidData, InvalidOption.
     """
@@ -83,7 +83,9 @@ class StepTask:
         self.augment, self.mixed_levels = augment, mixed_levels
         self._pairs = np.array([len(t) * (len(a.time) - 1) for a, t in zip(arrays, train)])
         self.batch_size = min(batch_size, int(self._pairs.max()))
-        self._updates = max(1, min(per_epoch, int(self._pairs.sum()) // self.batch_size))
+        states = np.minimum(self.batch_size, self._pairs)
+        self._filled = self._pairs // np.maximum(states, 1)  # batches, by dataset
+        self._updates = min(per_epoch, int(self._filled.sum()))
         chosen = [v if len(v) else t for v, t in zip(validation, train)]
         self._checked = [self._validation_steps(i, part) for i, part in enumerate(chosen)]
 
@@ -92,13 +94,16 @@ class StepTask:
         return self._updates
 
     def batches(self, horizon: int, rng: np.random.Generator) -> Iterator[Steps]:
-        """See `Task`: no step comes twice in an epoch as long as there are others."""
-        share = self._pairs / self._pairs.sum()
-        which = rng.choice(len(self.arrays), size=self._updates, p=share)
+        """See `Task`: no step comes twice in an epoch."""
+        drawn = rng.choice(self._filled.sum(), self._updates, replace=False)
+        which = np.searchsorted(np.cumsum(self._filled), drawn, side="right")
+        picks = []
+        for pairs, batches in zip(self._pairs, np.bincount(which, minlength=len(self.arrays))):
+            states = min(self.batch_size, pairs)
+            chosen = rng.choice(pairs, batches * states, replace=False) if batches else which[:0]
+            picks.append(iter(chosen.reshape(-1, max(states, 1))))
         for dataset in which:
-            # Drawn without repetition within the batch; an epoch sees a small part of all steps.
-            picked = rng.choice(self._pairs[dataset], min(self.batch_size, self._pairs[dataset]),
-                                replace=False, shuffle=False)  # fmt: skip
+            picked = next(picks[dataset])
             row, time = np.divmod(picked, len(self.arrays[dataset].time) - 1)
             turn = rng.integers(TURNS, size=len(picked)) if self.augment else np.zeros_like(row)
             finer = int(rng.integers(2)) if self.mixed_levels else 0
