@@ -113,9 +113,11 @@ def train_particles(
             "split": split,
         }
     datasets = _datasets(data, simulation)
-    arrays = [particle_schema.pack_particles(ds) for ds in datasets]
+    arrays, labels = _without_test(
+        [particle_schema.pack_particles(ds) for ds in datasets],
+        [labels_of(ds, split, seed) for ds in datasets],
+    )
     step = _one_step(arrays)
-    labels = [labels_of(ds, split, seed) for ds in datasets]
     train = [np.flatnonzero(one == "train") for one in labels]
     validation = [np.flatnonzero(one == "validation") for one in labels]
 
@@ -209,7 +211,9 @@ def train_particles(
             loaded=loaded,
             departures=choice.departures if start is None else (),
             simulation={k: v for k, v in simulation.items() if v is not None},
-            held_out=None if simulation else held_out(datasets[0], labels[0]),
+            held_out=None
+            if simulation
+            else held_out(datasets[0], labels_of(datasets[0], split, seed)),
         )
         if folder is not None:
             trained.save(folder.folder / "model.nc")
@@ -233,10 +237,31 @@ def _datasets(data: Any, simulation: dict[str, Any]) -> list[xr.Dataset]:
     return out
 
 
+def _without_test(
+    arrays: list[ParticleArrays], labels: list[NDArray[np.str_]]
+) -> tuple[list[ParticleArrays], list[NDArray[np.str_]]]:
+    """The datasets that are not marked "test" as a whole, and their labels; they must hold steps."""
+    if not any((one == "train").any() for one in labels):
+        raise InvalidData(
+            "there is nothing to train on",
+            got='no trajectory is marked "train"',
+            allowed='some marked "train"',
+            fix='ds["split"] = ("trajectory", ["train", ...]), or more trajectories',
+        )
+    kept = [number for number, one in enumerate(labels) if (one != "test").any()]
+    for number in kept:
+        if len(arrays[number].time) < 2:
+            raise InvalidData(
+                f"dataset {number} holds no step from one time to the next",
+                got=f"{len(arrays[number].time)} times",
+                allowed=">= 2 times",
+                fix="leave it out",
+            )
+    return [arrays[number] for number in kept], [labels[number] for number in kept]
+
+
 def _one_step(arrays: list[ParticleArrays]) -> float:
     steps = np.concatenate([np.diff(a.time) for a in arrays])
-    if not steps.size:
-        raise InvalidData("a trajectory of one state holds no step", allowed=">= 2 times")
     if not np.allclose(steps, steps[0], rtol=1e-6, atol=0):
         raise InvalidData(
             "particle models learn one time step",

@@ -221,6 +221,37 @@ def test_one_model_of_several_particle_counts(data) -> None:
     assert bool(result.model.rollout(third)["finite"].all())
 
 
+def marked(ds: xr.Dataset, label: str) -> xr.Dataset:
+    return ds.assign(split=("trajectory", [label] * ds.sizes["trajectory"]))
+
+
+def test_a_dataset_for_tests_alone_enters_nothing(data) -> None:
+    far = data.assign(velocity=data.velocity * 100)
+    options = dict(model="deltagn", updates=3, batch_size=2, **TINY)
+    alone = pympnode.train(data=data, **options)
+    for several in ([data, marked(far, "test")], [marked(far, "test"), data]):
+        beside = pympnode.train(data=several, **options)
+        np.testing.assert_array_equal(beside.model.theta, alone.model.theta)
+        assert beside.model.scales == alone.model.scales
+        assert beside.model.trained == alone.model.trained
+        assert beside.best_loss == alone.best_loss
+    checked = pympnode.train(data=[data, marked(data, "validation")], **options)
+    assert np.isfinite(checked.best_loss)
+
+
+def test_data_that_hold_no_training_step_are_refused(data) -> None:
+    options = dict(model="deltagn", updates=1, **TINY)
+    for label in ("test", "validation"):
+        with pytest.raises(InvalidData, match="nothing to train on") as caught:
+            pympnode.train(data=marked(data, label), **options)
+        assert '"train"' in caught.value.fix
+    still = data.isel(time=[0])
+    for several in (still, [still], [data, still]):
+        with pytest.raises(InvalidData, match="holds no step"):
+            pympnode.train(data=several, **options)
+    pympnode.train(data=[data, marked(still, "test")], **options)
+
+
 def test_fine_tuning_starts_from_the_weights(data) -> None:
     first = pympnode.train(data=data, model="deltagn", updates=2, **TINY)
     second = pympnode.finetune(first, data=data, updates=1, learning_rate=1e-9, device="cpu",

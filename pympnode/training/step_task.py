@@ -67,7 +67,8 @@ class StepTask:
         augment: bool = False,
         mixed_levels: bool = False,
     ) -> None:
-        if not sum(len(part) for part in train):
+        self._pairs = np.array([len(t) * (len(a.time) - 1) for a, t in zip(arrays, train)])
+        if not self._pairs.sum():
             raise InvalidData(
                 "there are no trajectories to train on",
                 got="none in the training part",
@@ -81,13 +82,12 @@ class StepTask:
         self.train = list(train)
         self.micro_batch = batch_size if micro_batch is None else _whole(micro_batch)
         self.augment, self.mixed_levels = augment, mixed_levels
-        self._pairs = np.array([len(t) * (len(a.time) - 1) for a, t in zip(arrays, train)])
         self.batch_size = min(batch_size, int(self._pairs.max()))
         states = np.minimum(self.batch_size, self._pairs)
         self._filled = self._pairs // np.maximum(states, 1)  # batches, by dataset
         self._updates = min(per_epoch, int(self._filled.sum()))
         chosen = [v if len(v) else t for v, t in zip(validation, train)]
-        self._checked = [self._validation_steps(i, part) for i, part in enumerate(chosen)]
+        self._checked = [self._validation_steps(i, p) for i, p in enumerate(chosen) if len(p)]
 
     def count(self, horizon: int) -> int:
         """See `Task`."""
