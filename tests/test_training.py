@@ -221,6 +221,33 @@ def test_resume_ends_with_the_same_bits(tmp_path: Path) -> None:
     np.testing.assert_array_equal(pympnode.load(run / "model.nc").theta, whole.model.theta)
 
 
+def test_resume_after_validations_that_overflow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An epoch that is broken off is repeated whole, also where nothing was the best so far."""
+    from pympnode.training.trainer import Trainer
+
+    close, validate = Trainer._close_epoch, Trainer._validate
+
+    def closed(self: Any, state: Any, row: Any) -> None:
+        def first_overflows(theta: Any) -> Any:
+            return validate(self, theta) * (np.nan if state.epoch == 0 else 1)
+
+        monkeypatch.setattr(self, "_validate", first_overflows, raising=False)
+        close(self, state, row)
+
+    monkeypatch.setattr(Trainer, "_close_epoch", closed)
+    whole = pympnode.train(**SMALL, epochs=4)
+    run = tmp_path / "run"
+    after = int(whole.history.updates[0]) + 2
+    with pytest.raises(KeyboardInterrupt):
+        stop_after(SMALL | {"epochs": 4, "run": run}, updates=after)
+    resumed = pympnode.train(**SMALL, epochs=4, run=run)
+    assert np.isnan(resumed.history.validation_loss[0]) and resumed.best_epoch > 1
+    np.testing.assert_array_equal(resumed.model.theta, whole.model.theta)
+    np.testing.assert_array_equal(resumed.history.updates, whole.history.updates)
+
+
 def stop_after(options: dict[str, Any], updates: int) -> Any:
     """Train as a script does and send it Ctrl-C after some updates."""
     from pympnode.training import trainer

@@ -233,7 +233,7 @@ class Trainer:
             self._tell(state, work.count, values)
             if self._stop:
                 state.status = "interrupted"
-                if (state.best_epoch < 0).all():
+                if state.epoch == 0 and (state.best_epoch < 0).all():
                     # Nothing was validated yet: what was learned so far beats the start.
                     state.best = theta
                     state.count = work.count
