@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -20,8 +19,11 @@ from .models.particle_spec import MODELS, ParticleSpec
 from .particle_model import ParticleModel, ParticleRange
 from .particle_presets import particle_preset
 from .particle_schema import ParticleArrays
-from .preparation import held_out, labels_of
+from .preparation import data_in_words, held_out, labels_of
 from .result import Result
+
+if TYPE_CHECKING:
+    from .training.step_task import StepTask
 
 # States of a dataset that is simulated for training: trajectories times particles.
 _SIMULATED = 20_000
@@ -171,10 +173,8 @@ def train_particles(
     )
     folder = None
     if run is not None:
-        call = _call(
-            config, blank, datasets, start, augment, mixed_levels, dtype, program.precision
-        )
-        folder = Run(run, call)
+        facts = data_in_words(datasets, split, seed)
+        folder = Run(run, _call(config, blank, facts, arrays, task, start))
     try:
         meter = meters.default() if progress else meters.Silent()
         trainer = Trainer(task, config, folder, meter, title=blank.system)  # type: ignore[arg-type]
@@ -309,25 +309,32 @@ def _taken(
 def _call(
     config: TrainConfig,
     model: ParticleModel,
-    datasets: list[xr.Dataset],
+    data: dict[str, Any],
+    arrays: list[ParticleArrays],
+    task: StepTask,
     start: ParticleModel | None,
-    augment: bool,
-    mixed_levels: bool,
-    dtype: str,
-    products: str,
 ) -> dict[str, Any]:
     """What makes a run this run, as plain values: another call may not continue it."""
-    state = hashlib.sha256()
-    for ds in datasets:
-        for name in sorted(map(str, ds.data_vars)):
-            state.update(name.encode() + storage.checksum(ds[name].values).encode())
-    call = {
+    program = task.program
+    physics = [
+        {"side": a.box.side} | {k: v for k, v in a.parameters.items() if v is not None}
+        for a in arrays
+    ]
+    call: dict[str, Any] = {
         "training": config.as_dict(),
         "model": model.spec.as_dict(),
-        "data": {"sha256": state.hexdigest(), "system": model.system},
-        "precision": {"dtype": dtype} | ({"products": products} if products != dtype else {}),
-        "augment": augment,
-        "mixed_levels": mixed_levels,
+        "data": {**data, "system": model.system, "step": model.dt},
+        "parameters": {str(number): one for number, one in enumerate(physics)},
+        "scales": model.scales.as_dict(),
+        "precision": {
+            "dtype": program.dtype.name,
+            "products": program.precision,
+            "kernel": program.kernel,
+            "device": str(program.device),
+        },
+        "micro_batch": task.micro_batch,
+        "augment": task.augment,
+        "mixed_levels": task.mixed_levels,
     }
     if start is not None:
         call["start"] = {"sha256": storage.checksum(start.theta)}

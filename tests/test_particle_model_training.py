@@ -213,6 +213,39 @@ def test_a_run_goes_on_to_the_same_bits(data, tmp_path, monkeypatch) -> None:
     np.testing.assert_array_equal(resumed.model.theta, whole.model.theta)
 
 
+def test_a_run_folder_serves_one_call(data, tmp_path) -> None:
+    """Whatever decides the numbers is told apart, and named."""
+    from pympnode import schema
+
+    bare = data.drop_vars("split")
+    options = dict(model="deltagn", updates=2, batch_size=4, seed=1, run=tmp_path / "run", **TINY)
+    pympnode.train(data=bare, **options)
+    pympnode.train(data=bare, **options)
+
+    def of(**changes):
+        about = schema.record(data)["parameters"]
+        return schema.with_record(bare, parameters={**about, **changes})
+
+    marks = ["train"] * 10 + ["validation"] * 2
+    for changed, words in (
+        ({"data": of(side=20.0)}, "parameters.0.side"),
+        ({"data": of(side=None)}, "parameters.0.side"),
+        ({"data": of(constant=3.0)}, "parameters.0.constant"),
+        ({"data": of(softening=0.3)}, "parameters.0.softening"),
+        ({"data": bare.assign_coords(time=bare["time"] * 2)}, "data.step"),
+        ({"split": 0.5}, "data.split.train"),
+        ({"data": bare.assign_coords(split=("trajectory", marks))}, "data.split.train"),
+        ({"data": [bare, bare]}, "data.split.train"),
+        ({"kernel": "recompute"}, "precision.kernel"),
+        ({"precision": "bf16"}, "precision.products"),
+        ({"dtype": "float64"}, "precision.dtype"),
+        ({"micro_batch": 2}, "micro_batch was 4, is 2"),
+    ):
+        with pytest.raises(InvalidOption, match="belongs to another call") as caught:
+            pympnode.train(**{"data": bare, **options, **changed})
+        assert words in str(caught.value), (changed, str(caught.value))
+
+
 def test_one_model_of_several_particle_counts(data) -> None:
     other = pympnode.simulate("gravity", particles=33, trajectories=6, steps=5, seed=1)
     result = pympnode.train(data=[data, other], updates=8, batch_size=2, **TINY)

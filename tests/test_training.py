@@ -378,6 +378,21 @@ def test_a_run_folder_serves_one_call_and_one_writer(tmp_path: Path) -> None:
     with pytest.raises(InvalidOption, match="another call") as caught:
         pympnode.train(**SMALL, epochs=2, run=run)
     assert "training.epochs was 1, is 2" in str(caught.value)
+    ds = pympnode.simulate("kuramoto", nodes=4, topology="ring", trajectories=10, steps=8)
+    ds = ds.drop_vars("split")
+    options = {k: SMALL[k] for k in ("kernel", "hidden", "batch_size", "progress", "dtype")}
+    options |= {"epochs": 1, "run": tmp_path / "given"}
+    pympnode.train(data=ds, **options)
+    marks = ["train"] * 9 + ["validation"]
+    for changed, words in (
+        ({"data": ds.assign_coords(time=ds["time"] * 2)}, "data.sha256"),
+        ({"split": 0.5}, "data.split.train"),
+        ({"data": ds.assign_coords(split=("trajectory", marks))}, "data.split.train"),
+        ({"kernel": "torch"}, "precision.kernel"),
+    ):
+        with pytest.raises(InvalidOption, match="another call") as caught:
+            pympnode.train(**{"data": ds, **options, **changed})
+        assert words in str(caught.value)
     from pympnode.training.checkpoint import Run
 
     held = Run(tmp_path / "other", {"a": 1})
