@@ -147,7 +147,8 @@ def train_particles(
     else:
         physics = {"dims": arrays[0].dims, "charged": arrays[0].charge is not None}
         spec = ParticleSpec.named(name, **choice.fields(given) | physics)
-    config = _config(choice.run, preset, seed, {
+    base = choice.run if start is None else {**choice.run, **choice.finetune}
+    config = _config(base, preset, seed, {
         "epochs": epochs, "updates": updates, "time_budget": time_budget,
         "batch_size": batch_size, "learning_rate": learning_rate,
     })  # fmt: skip

@@ -293,6 +293,17 @@ def test_fine_tuning_starts_from_the_weights(data) -> None:
     np.testing.assert_allclose(second.model.theta, first.model.theta, atol=1e-6)
 
 
+def test_fine_tuning_that_makes_it_worse_returns_the_start(data) -> None:
+    first = pympnode.train(data=data, model="deltagn", updates=60, **TINY)
+    options = dict(data=data, updates=2, learning_rate=10.0, device="cpu", progress=False)
+    worse = pympnode.finetune(first, **options)
+    assert float(worse.history.validation_loss.min()) > worse.best_loss and worse.best_epoch == 0
+    np.testing.assert_array_equal(worse.model.theta, first.model.theta)
+    assert worse.best_loss == pytest.approx(first.best_loss, rel=1e-6)
+    published = pympnode.finetune(first, preset="paper", **options)
+    assert published.best_epoch > 0  # the last weights, as published
+
+
 def test_coulomb_three_dimensions_and_augmentation() -> None:
     ds = pympnode.simulate("coulomb", particles=12, trajectories=4, steps=4, dims=3)
     result = pympnode.train(data=ds, model="hierarchical_deltagn", levels=2, updates=2, **TINY)
