@@ -112,22 +112,6 @@ def test_paper_preset_is_the_published_configuration() -> None:
     assert result.model.about["training"]["epochs"] == 1
 
 
-def test_time_budget_becomes_a_number_of_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The number follows from measured costs, here given ones: it must not depend on the machine."""
-    from pympnode.training.trainer import Trainer
-
-    monkeypatch.setattr(
-        Trainer, "_costs", lambda self, *given: ({h: 0.001 * h for h in (5, 10, 12)}, 0.05)
-    )
-    result = pympnode.train(**SMALL, time_budget="4s")
-    # A pass holds 5, 3, 3 updates of windows of 5, 10, 12 (the two longest stages are one), by the
-    # shares .4, .3, .3 of the updates: epochs of 25, 30, 36 ms and 50 ms of validation each.
-    passes = np.array([0.4 / 5, 0.3 / 3, 0.3 / 3])
-    each = float(passes @ [0.025, 0.030, 0.036] / passes.sum()) + 0.05
-    assert result.history.sizes["epoch"] == pytest.approx(4 / each, abs=2)
-    assert result.status == "completed"
-
-
 def test_mixed_sizes_train_together() -> None:
     small = pympnode.simulate("kuramoto", nodes=4, topology="ring", trajectories=10, steps=8)
     large = pympnode.simulate("kuramoto", nodes=7, topology="ring", trajectories=10, steps=8)

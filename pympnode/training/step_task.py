@@ -103,11 +103,27 @@ class StepTask:
             chosen = rng.choice(pairs, batches * states, replace=False) if batches else which[:0]
             picks.append(iter(chosen.reshape(-1, max(states, 1))))
         for dataset in which:
-            picked = next(picks[dataset])
-            row, time = np.divmod(picked, len(self.arrays[dataset].time) - 1)
-            turn = rng.integers(TURNS, size=len(picked)) if self.augment else np.zeros_like(row)
             finer = int(rng.integers(2)) if self.mixed_levels else 0
-            yield Steps(int(dataset), self.train[dataset][row], time, turn, finer)
+            yield self._steps(int(dataset), next(picks[dataset]), finer, rng)
+
+    def kinds(self, horizon: int, rng: np.random.Generator) -> list[tuple[float, Steps]]:
+        """See `Task`: a batch of every dataset, and with either number of levels."""
+        found = []
+        levels = range(1 + int(self.mixed_levels))
+        for dataset in np.flatnonzero(self._filled):
+            pairs = self._pairs[dataset]
+            for finer in levels:
+                picked = rng.choice(pairs, min(self.batch_size, pairs), replace=False)
+                share = float(self._filled[dataset] / self._filled.sum()) / len(levels)
+                found.append((share, self._steps(int(dataset), picked, finer, rng)))
+        return found
+
+    def _steps(
+        self, dataset: int, picked: NDArray[np.int64], finer: int, rng: np.random.Generator
+    ) -> Steps:
+        row, time = np.divmod(picked, len(self.arrays[dataset].time) - 1)
+        turn = rng.integers(TURNS, size=len(picked)) if self.augment else np.zeros_like(row)
+        return Steps(dataset, self.train[dataset][row], time, turn, finer)
 
     def states(self, batch: Steps) -> tuple[ParticleBatch, Target]:
         """The states of a batch and those one step later, on the device of the program."""
