@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -22,6 +26,7 @@ from pympnode.models.particle_spec import ParticleSpec
 from pympnode.particle_model import ParticleModel
 from pympnode.particle_schema import pack_particles
 from pympnode.training import step_task
+from pympnode.training.step_memory import state_bytes
 from pympnode.training.step_task import StepTask, fitted_scales, turned
 
 TINY = {"edge_width": 8, "node_width": 8, "progress": False, "device": "cpu"}
@@ -32,12 +37,15 @@ def data() -> xr.Dataset:
     return pympnode.simulate("gravity", particles=20, trajectories=12, steps=12, seed=3)
 
 
-def task_of(data, batch_size=6, name="hierarchical_deltagn", dtype="float64", **options):
+def task_of(
+    data, batch_size=6, name="hierarchical_deltagn", dtype="float64", edge_width=8, kernel="auto",
+    **options,
+):  # fmt: skip
     arrays = pack_particles(data)
     train = [np.arange(8)]
     scales = fitted_scales([arrays], train)
-    spec = ParticleSpec.named(name, inputs="scaled", edge_width=8, node_width=8)
-    program = ParticleProgram(spec, scales, 0.01, dtype=dtype, device="cpu")
+    spec = ParticleSpec.named(name, inputs="scaled", edge_width=edge_width, node_width=8)
+    program = ParticleProgram(spec, scales, 0.01, dtype=dtype, device="cpu", kernel=kernel)
     return StepTask(program, [arrays], train, [np.arange(8, 12)], batch_size, **options)
 
 
@@ -137,6 +145,103 @@ def test_a_batch_beyond_memory_is_refused_with_one_that_fits(data, monkeypatch) 
     monkeypatch.setattr(capacity, "available_bytes", lambda device="cpu": 20 << 20)
     with pytest.raises(NotEnoughMemory, match=r"micro_batch=\d+ fits"):
         task.require_memory()
+    monkeypatch.setattr(capacity, "available_bytes", lambda device="cpu": 60 << 20)
+    wide = task_of(data, batch_size=90, name="deltagn", edge_width=150)
+    with pytest.raises(NotEnoughMemory, match='or kernel="recompute" takes') as caught:
+        wide.require_memory()
+    fits = int(re.search(r"micro_batch=(\d+)", caught.value.fix)[1])
+    task_of(data, 90, name="deltagn", edge_width=150, micro_batch=fits).require_memory()
+    less = task_of(data, 90, name="deltagn", edge_width=150, kernel="recompute")
+    less.require_memory()
+    monkeypatch.setattr(capacity, "available_bytes", lambda device="cpu": 9 << 20)
+    monkeypatch.setattr(step_task, "state_bytes", lambda *given, **options: 1 << 30)
+    with pytest.raises(NotEnoughMemory, match="a smaller model, or fewer particles"):
+        less.require_memory()
+
+
+def test_the_fullest_of_several_states_counts(data) -> None:
+    """Particles that gather in a corner have many more near ones than those that are spread out."""
+    position = data["position"].copy()
+    position[:, -2:] = 0.01 * position[:, -2:] + 0.1
+    task = task_of(data.assign(position=position))
+    assert task._counts[0].largest == 20 * 19 > task_of(data)._counts[0].largest
+
+
+def test_validation_takes_no_more_memory_than_an_update(data, monkeypatch) -> None:
+    seen: list[int] = []
+    loss = ParticleProgram.loss
+
+    def counting(self, theta, batch, target):
+        seen.append(len(batch.sizes))
+        return loss(self, theta, batch, target)
+
+    monkeypatch.setattr(ParticleProgram, "loss", counting)
+    small = task_of(data, batch_size=4)
+    theta = small.program.layout.initial(np.random.default_rng(0))
+    expected = small.validate(theta)["validation_loss"]
+    assert max(seen) == 16
+    monkeypatch.setattr(step_task, "_FREE", 0)
+    for size in (1, 4):
+        seen.clear()
+        found = task_of(data, batch_size=4, micro_batch=size)
+        assert found.validate(theta)["validation_loss"] == pytest.approx(expected, rel=1e-12)
+        per = [state_bytes(found.program, found._counts[0], training=t) for t in (True, False)]
+        assert max(seen) * per[1] <= size * per[0] and max(seen) >= size
+
+
+PEAKS = """
+import ctypes, gc, json, sys
+import numpy as np, torch
+from pympnode.engines.torch.particles.program import ParticleProgram, Target
+from pympnode.graphs.box import Box
+from pympnode.models.particle_spec import ParticleScales, ParticleSpec
+from pympnode.training.step_memory import Counts, fixed_bytes, state_bytes
+
+torch.set_num_threads(1)
+spec, box = ParticleSpec.named("deltagn"), Box(38.0)
+
+def peak(field):
+    with open("/proc/self/status") as file:
+        lines = dict(line.split(":", 1) for line in file)
+    return 1024 * int(lines[field].split()[0])
+
+def states(program, count, sets):
+    x, v = np.random.default_rng(0).uniform(-19, 19, (2, sets, count, 2))
+    now = program.batch(x, v, np.ones((sets, count)), None, box)
+    return now, Target(now.position, now.velocity)
+
+found = {}
+for kernel in ("recompute", "compiled", "chunked", "eager"):
+    program = ParticleProgram(spec, ParticleScales(), 0.01, device="cpu", kernel=kernel)
+    theta = program.layout.initial(np.random.default_rng(0))
+    program.loss_and_gradient(theta, *states(program, 20, 1))
+    batch = states(program, 120, 4)
+    gc.collect()
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")
+    before = peak("VmRSS")
+    program.loss_and_gradient(theta, *batch)
+    measured = peak("VmHWM") - before
+    counts = Counts(120 * 119, 120 * 119, 120)
+    told = fixed_bytes(program) + 4 * state_bytes(program, counts, training=True)
+    found[kernel] = (measured, told)
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks the kernel of Linux for the peak")
+def test_the_memory_told_is_that_measured() -> None:
+    """Never below the peak of a process, and at most about twice it."""
+    done = subprocess.run([sys.executable, "-c", PEAKS], capture_output=True, text=True)
+    if "clear_refs" in done.stderr or "libc.so.6" in done.stderr:
+        pytest.skip("the peak cannot be set back here")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    for kernel, (measured, told) in found.items():
+        assert measured <= told <= 2.2 * measured, (kernel, measured, told)
+    told = [told for _, told in found.values()]
+    assert told == sorted(told) and told[-1] > 10 * told[0]
 
 
 # ---- whole runs ----------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import InvalidData, InvalidOption
 from ..particle_schema import ParticleArrays
+from .step_memory import Counts, fixed_bytes, state_bytes
 
 if TYPE_CHECKING:
     from ..engines.torch.particles.batch import ParticleBatch
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 TURNS = 8  # quarter turns with and without a mirror
 _VALIDATED = 6400  # particles in the states that are validated, of each dataset
+_AT_ONCE = 16  # states that are validated side by side where they are small
+_FREE = 16 << 20  # bytes that nobody is asked for
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +83,7 @@ class StepTask:
             raise InvalidData("augmentation turns particles in the plane", got="three dimensions")
         self.program, self.arrays = program, list(arrays)
         self.size, self.dtype = program.layout.size, program.dtype
-        self.train = list(train)
+        self.train, self.validation = list(train), list(validation)
         self.micro_batch = batch_size if micro_batch is None else _whole(micro_batch)
         self.augment, self.mixed_levels = augment, mixed_levels
         self.batch_size = min(batch_size, int(self._pairs.max()))
@@ -87,7 +91,8 @@ class StepTask:
         self._filled = self._pairs // np.maximum(states, 1)  # batches, by dataset
         self._updates = min(per_epoch, int(self._filled.sum()))
         chosen = [v if len(v) else t for v, t in zip(validation, train)]
-        self._checked = [self._validation_steps(i, p) for i, p in enumerate(chosen) if len(p)]
+        checked = [self._validation_steps(i, part) for i, part in enumerate(chosen)]
+        self._checked = [steps for steps in checked if len(steps.time)]
 
     def count(self, horizon: int) -> int:
         """See `Task`."""
@@ -172,8 +177,9 @@ class StepTask:
         values = []
         for steps in self._checked:
             total = 0.0
-            for at in range(0, len(steps.time), max(self.micro_batch, 16)):
-                part = steps.part(slice(at, at + max(self.micro_batch, 16)))
+            several = self._at_once[steps.dataset]
+            for at in range(0, len(steps.time), several):
+                part = steps.part(slice(at, at + several))
                 total += self.program.loss(theta, *self.states(part)) * len(part.time)
             values.append(total / len(steps.time))
         return {"validation_loss": float(np.mean(values))}
@@ -186,43 +192,78 @@ class StepTask:
         return 3 * max(self.program.operations((n,) * each) for n in counts)
 
     def require_memory(self) -> None:
-        """Raise NotEnoughMemory, with the bytes and the batch that fits, before a run begins."""
+        """Raise NotEnoughMemory, with the bytes and the batch that fits, before a run begins.
+
+        Validation takes no more than an update: as many states at a time as fit into its memory.
+        """
         from ..graphs.capacity import available_bytes, in_words, require_bytes
 
-        for number, data in enumerate(self.arrays):
-            if not len(self.train[number]):
+        program = self.program
+        each = min(self.micro_batch, self.batch_size)
+        fixed = fixed_bytes(program)
+        for number, counts in enumerate(self._counts):
+            if not counts.nodes:
                 continue
-            spec, each = self.program.spec, min(self.micro_batch, self.batch_size)
-            zero = np.zeros(1, np.int64)
-            state, _ = self.states(Steps(number, self.train[number][:1], zero, zero))
-            if spec.join == "complete":
-                edges = data.position.shape[2] * (data.position.shape[2] - 1)
-            else:
-                finest = int(self.mixed_levels)
-                edges = max(self.program.graph(state, finer=k).edges for k in range(finest + 1))
-            # Of each edge: indices, functions of distance, two layers before and after their
-            # activation, and as much again backwards; four stages of an RK4 step, differentiated twice.
-            values = 2 * (4 * spec.edge_width + 3 * spec.geometry) * self.dtype.itemsize + 32
-            stages = {"euler": 3, "rk4": 12}[spec.integrator] if spec.family == "hogn" else 1
-            stages = 3 if spec.separable else stages
-            one = edges * values * stages
-            free = available_bytes(self.program.device) or one * each
+            one = state_bytes(program, counts, training=self._pairs[number] > 0)
+            states = each if self._pairs[number] else 1
+            less = state_bytes(program, counts, training=True, kernel="recompute")
+            free = available_bytes(program.device)
+            fits = states if free is None else (free - fixed) // one
+            ways = []
+            if fits >= 1:
+                ways.append(f"micro_batch={fits} fits (the same updates, a part at a time)")
+            if program.spec.family == "deltagn" and less < 0.8 * one:
+                ways.append(f'kernel="recompute" takes {in_words(fixed + less * states)}')
             require_bytes(
-                one * each,
-                f"a batch of {each} states with {edges:,} edges each",
-                fix=f"micro_batch={max(1, free // one)} fits (the same updates, a part at a time); "
-                f"one state takes {in_words(one)}",
-                device=self.program.device,
+                fixed + one * states,
+                f"a batch of {states} states with {counts.edges:,} edges each",
+                fix=f"{' or '.join(ways) or 'a smaller model, or fewer particles'}; one state takes "
+                f"{in_words(one)} beside {in_words(fixed)} for any number",
+                device=program.device,
             )
 
+    @cached_property
+    def _counts(self) -> list[Counts]:
+        """Edges and nodes of the largest of some states, of each dataset."""
+        program, found = self.program, []
+        for number, data in enumerate(self.arrays):
+            several = min(8, max(2, 100_000 // data.position.shape[2]))
+            if program.spec.join != "hierarchy":
+                several = 1  # as many edges in every state
+            part = self.train[number] if self._pairs[number] else self.validation[number]
+            steps = self._spread(number, part, several)
+            most = Counts(0, 0, 0)
+            for at in range(len(steps.time)):
+                state, _ = self.states(steps.part(slice(at, at + 1)))
+                for finer in range(1 + int(self.mixed_levels)):
+                    most = most.union(Counts.of(program.graph(state, finer=finer)))
+            found.append(most)
+        return found
+
+    @cached_property
+    def _at_once(self) -> list[int]:
+        """States that are validated at a time, of each dataset: no more memory than an update takes,
+        or than is worth a question."""
+        program, most = self.program, max(self.micro_batch, _AT_ONCE)
+        trained = [
+            state_bytes(program, counts, training=True) * min(self.micro_batch, self.batch_size)
+            for counts, pairs in zip(self._counts, self._pairs)
+            if pairs
+        ]
+        room = max(_FREE, *trained)
+        each = [state_bytes(program, counts, training=False) for counts in self._counts]
+        return [min(most, max(1, room // max(one, 1))) for one in each]
+
     def _validation_steps(self, dataset: int, trajectories: NDArray[np.int64]) -> Steps:
-        """States spread evenly over trajectories and times."""
-        data = self.arrays[dataset]
-        intervals = len(data.time) - 1
+        count = self.arrays[dataset].position.shape[2]
+        return self._spread(dataset, trajectories, max(4, _VALIDATED // count))
+
+    def _spread(self, dataset: int, trajectories: NDArray[np.int64], states: int) -> Steps:
+        """At most so many states, spread evenly over trajectories and times."""
+        intervals = len(self.arrays[dataset].time) - 1
         pairs = len(trajectories) * intervals
-        states = min(pairs, max(4, _VALIDATED // data.position.shape[2]))
-        picked = np.linspace(0, pairs - 1, states).astype(np.int64)
-        row, time = np.divmod(picked, intervals)
+        picked = np.linspace(0, pairs - 1, min(pairs, states)).astype(np.int64)
+        row, time = np.divmod(picked, max(intervals, 1))
         return Steps(dataset, trajectories[row], time, np.zeros_like(row))
 
 
