@@ -79,7 +79,7 @@ def train_particles(
         model: "hierarchical_deltagn" (default), "hierarchical_hogn", "deltagn", "hogn",
             "nearest_deltagn".
         preset: "fast" (default) or "paper".
-        epochs, updates or time_budget: how long; an epoch is 250 updates.
+        epochs, updates or time_budget: how long; an epoch is at most 250 updates.
         start: a ParticleModel to go on from; ``run``: a folder for checkpoints and results.
     Model: ``behaviour``, ``levels``, ``neighbours``, ``edge_width``, ``node_width``,
         ``global_width``, ``inputs``, ``integrator``, ``conserve_momentum``, ``update``,

@@ -49,11 +49,12 @@ class StepTask:
     """Particles: the loss of single steps, drawn from all trajectories and times.
 
     ``arrays``: one dataset for each particle count; a batch is of one dataset, chosen by chance in
-    proportion to the batches that its steps fill. ``train``, ``validation``: trajectories of each. ``batch_size`` states make an
-    update; ``micro_batch`` of them are worked on at a time (the same gradient, less memory).
-    ``per_epoch``: updates in an epoch, at most as many as the steps fill. ``augment`` turns and
-    mirrors every state of a batch at random (two dimensions). ``mixed_levels``: hierarchies of every
-    second batch, by chance, have one level more. Satisfies `Task`. Raises InvalidData, InvalidOption.
+    proportion to the batches that its steps fill. ``train``, ``validation``: trajectories of each.
+    ``batch_size`` states make an update; ``micro_batch`` of them are worked on at a time (the same
+    gradient, less memory). ``per_epoch``: updates in an epoch, at most as many as the steps fill.
+    ``augment`` turns and mirrors every state of a batch at random (two dimensions).
+    ``mixed_levels``: hierarchies of every second batch, by chance, have one level more. Satisfies
+    `Task`. Raises InvalidData, InvalidOption.
     """
 
     steps = 1  # intervals in a window
