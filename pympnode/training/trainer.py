@@ -152,9 +152,7 @@ class Trainer:
         """Measured seconds of an update by window, and of a validation, for a run of ``budget``
         seconds or as quickly as can be."""
         windows = [length for length, _ in horizons(self.config, self.task.steps)]
-        share = None if budget is None else budget / len(windows)
-        most = _LONGEST / len(windows)
-        cost = {length: self._cost(theta, length, share, most) for length in windows}
+        cost = {length: self._cost(theta, length, budget, len(windows)) for length in windows}
         start = time.perf_counter()
         self._validate(theta)
         if budget is None or time.perf_counter() - start < _MEASURED * budget:
@@ -162,14 +160,18 @@ class Trainer:
             self._validate(theta)
         return cost, time.perf_counter() - start
 
-    def _cost(self, theta: NDArray, horizon: int, budget: float | None, most: float) -> float:
+    def _cost(self, theta: NDArray, horizon: int, budget: float | None, windows: int) -> float:
         """Mean seconds of an update, over kinds of batches by their share in an epoch.
 
-        One batch of every kind warms up. At least eight others are timed, three where an update is
-        over a twentieth of the budget or there is none, and more for a twentieth of the budget or
-        ``most`` seconds; none once half of the budget is gone.
+        One batch of every kind warms up. At least eight others are timed, and more for a twentieth
+        of the budget or three seconds; where an update takes over a twentieth, three, and none once
+        half of the budget is gone. The ``windows`` share the budget, and those three. Without a
+        budget three are timed.
         """
-        spend = 0.0 if budget is None else min(most, _MEASURED * budget)
+        share = np.inf if budget is None else budget / windows
+        spend = 0.0 if budget is None else min(_LONGEST / windows, _MEASURED * share)
+        least = 3 if budget is None else 8
+        few = 3 if budget is None else -(-3 // windows)
         adam = Adam(np.zeros_like(theta), np.zeros_like(theta))
         shares = np.ones(1)
         times: list[list[float]] = []
@@ -181,10 +183,8 @@ class Trainer:
                 continue
             times.append(found)
             made, spent = number * len(drawn), float(np.sum(times))
-            few = budget is None or spent > _MEASURED * budget * made
-            if made >= (3 if few else 8) and spent >= spend:
-                break
-            if budget is not None and spent > 0.5 * budget:
+            slow = spent > _MEASURED * share * made
+            if (made >= (few if slow else least) and spent >= spend) or spent > 0.5 * share:
                 break
         return float(shares @ np.mean(times, axis=0))
 
