@@ -13,11 +13,12 @@ import pytest
 import xarray as xr
 
 import pympnode
-from pympnode import particle_model
+from pympnode import particle_model, schema
 from pympnode.engines.torch.particles.program import ParticleProgram
 from pympnode.errors import (
     FileDamaged,
     InvalidData,
+    InvalidModel,
     InvalidOption,
     NotEnoughMemory,
     OutsideTrainingRange,
@@ -300,6 +301,17 @@ def test_a_saved_model_is_the_same_model(data, tmp_path) -> None:
     np.testing.assert_array_equal(back.theta, result.model.theta)
     a, b = (m.rollout(data.isel(trajectory=[0])) for m in (result.model, back))
     xr.testing.assert_identical(a, b)
+
+
+def test_weights_of_other_networks_are_refused(data) -> None:
+    for preset, refused in (("fast", True), ("paper", False)):
+        model = pympnode.train(data=data, model="deltagn", preset=preset, updates=1, **TINY).model
+        ds = schema.with_record(model.to_dataset(), networks=1)
+        if refused:
+            with pytest.raises(InvalidModel, match="networks 1"):
+                ParticleModel.from_dataset(ds)
+        else:
+            assert ParticleModel.from_dataset(ds).spec == model.spec
 
 
 def test_a_damaged_model_is_refused(data, tmp_path) -> None:
