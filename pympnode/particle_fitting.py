@@ -16,7 +16,7 @@ from .config import TrainConfig, duration_in_words, seconds
 from .errors import InvalidData, InvalidOption
 from .models.particle_layout import particle_layout_of
 from .models.particle_spec import ParticleSpec
-from .particle_model import ParticleModel, ParticleRange
+from .particle_model import NETWORKS, ParticleModel, ParticleRange
 from .particle_presets import particle_preset
 from .particle_schema import ParticleArrays
 from .preparation import data_in_words, held_out, labels_of
@@ -325,7 +325,7 @@ def _call(
     ]
     call: dict[str, Any] = {
         "training": config.as_dict(),
-        "model": model.spec.as_dict(),
+        "model": {**model.spec.as_dict(), "networks": NETWORKS},
         "data": {**data, "system": model.system, "step": model.dt},
         "parameters": {str(number): one for number, one in enumerate(physics)},
         "scales": model.scales.as_dict(),
