@@ -259,10 +259,20 @@ def test_a_budget_is_a_time_or_a_number_of_updates(given: Any, keyword: str, val
     assert budget.Budget.of(given) == budget.Budget(keyword, value)
 
 
-@pytest.mark.parametrize("given", ["soon", "0 updates", "-3", "5 upd"])
-def test_a_budget_that_is_no_length_is_refused(given: str) -> None:
+@pytest.mark.parametrize("given", ["soon", "0 updates", "-3", "5 upd", None, True, [3]])
+def test_a_budget_that_is_no_length_is_refused(given: Any) -> None:
     with pytest.raises(InvalidOption, match="budget"):
         budget.Budget.of(given)
+
+
+@pytest.mark.parametrize("seeds", [0, -1, "3", 1.5, True])
+def test_seeds_are_counted(seeds: Any) -> None:
+    found, length = experiments.experiment("nbody_levels"), budget.Budget.of("1m")
+    for ask in (cells.total, cells.runs_of):
+        with pytest.raises(InvalidOption, match=f"seeds={seeds!r}"):
+            ask(found, length, seeds)
+    with pytest.raises(InvalidOption, match=f"seeds={seeds!r}"):
+        experiments.run("nbody_levels", seeds=seeds)
 
 
 # ---- running ----------------------------------------------------------------------------------
@@ -501,6 +511,50 @@ def test_a_cell_that_fails_says_why_and_stops_no_other(
     assert str(experiments.run(path, **words, retry=True)["status"].values[0, 0]) == "completed"
 
 
+@pytest.mark.parametrize("error", [TypeError, KeyError, AssertionError, AttributeError])
+def test_whatever_fails_in_a_cell_stops_no_other(
+    error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(training: cells.Training, *_: Any) -> Any:
+        raise error("'<' not supported") if training.train["levels"] == 2 else MemoryError("full")
+
+    monkeypatch.setattr(running, "_trained", train)
+    ds = experiments.run(written(tmp_path, PARTICLES), out=tmp_path / "out", **QUICK)
+    assert ds["status"].values[:, 0].tolist() == ["failed", "failed"]
+    assert str(ds["reason"].values[0, 0]).startswith(f"{error.__name__}: ")
+
+
+def test_a_device_that_is_not_there_fails_no_cell(tmp_path: Path) -> None:
+    out, words = tmp_path / "out", {**QUICK, "device": "gpu"}
+    with pytest.raises(UnknownName, match="unknown device 'gpu'"):
+        experiments.run(written(tmp_path, PARTICLES), out=out, **words)
+    assert not out.exists()
+
+
+def test_a_folder_holds_one_experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of one's own named like a published one would take its table away."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(running, "_trained", lambda *_: 1 / 0)
+    own = written(tmp_path, PARTICLES, "nbody_levels")
+    experiments.run("nbody_levels", **QUICK)
+    table = experiments.table("nbody_levels")
+    for call in (experiments.run, experiments.table, experiments.results):
+        with pytest.raises(InvalidOption, match="that of another experiment") as error:
+            call(own, **(QUICK if call is experiments.run else {}))
+        assert "out=" in (error.value.fix or "")
+    assert experiments.table("nbody_levels") == table
+    experiments.run(own, out="experiments/mine", **QUICK)
+    assert "levels 2" in experiments.table("nbody_levels.toml", out="experiments/mine")
+    with pytest.raises(InvalidOption, match="that of another experiment"):
+        experiments.table("nbody_levels", out="experiments/mine")
+    # A file that was moved takes its folder with it.
+    moved = own.rename(tmp_path / "moved.toml")
+    assert len(experiments.results(moved, out="experiments/mine").row) == 2
+    (tmp_path / "experiments" / "mine" / "call.json").write_text("{}")
+    with pytest.raises(FileDamaged, match=r"call\.json"):
+        experiments.results(moved, out="experiments/mine")
+
+
 def test_data_outside_of_training_are_noted_not_warned_of(tmp_path: Path) -> None:
     other = [{"name": "far", "trajectories": 2, "parameters": {"side": 100.0}}]
     values = changed(PARTICLES, test=other, grid={"train": {"levels": [2]}})
@@ -597,6 +651,20 @@ def test_the_command_line_runs_and_prints_the_table(tmp_path: Path) -> None:
     assert table.output == (tmp_path / "out" / "results.md").read_text()
     told = json.loads(invoke("table", *words, "--json").output)
     assert told["data_vars"]["updates"]["data"] == [[2.0]]
+
+
+def test_the_command_line_says_so_where_all_cells_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "_trained", lambda *_: 1 / 0)
+    words = (str(written(tmp_path, PARTICLES)), "--out", str(tmp_path / "out"), "--seeds", "1")
+    first = invoke("run", *words, "--device", "cpu")
+    assert first.exit_code == 1 and "every cell failed; --retry" in first.output
+    assert "ZeroDivisionError" in first.output and "| levels 2 |" in first.output
+    again = invoke("run", *words, "--device", "cpu")
+    assert again.exit_code == 1 and "failed before; retry=True, or --retry" in again.output
+    assert isinstance(invoke("run", *words, "--device", "gpu").exception, UnknownName)
+    assert isinstance(invoke("show", "nbody_levels", "--seeds", "0").exception, InvalidOption)
 
 
 def test_the_command_line_says_how_to_go_on(
