@@ -250,6 +250,18 @@ def test_settings_are_those_of_all_rows_and_checked() -> None:
             experiments.experiment("lorenz_finetune", wrong)
 
 
+def test_a_setting_of_what_the_rows_differ_in_is_refused(tmp_path: Path) -> None:
+    """Rows named "levels 2" and "levels 3" would have the numbers of one."""
+    with pytest.raises(InvalidOption, match=r"train\.levels is what the rows"):
+        experiments.experiment("nbody_levels", {"train.levels": 3})
+    rows = [{"name": name, "train": {"edge_width": n}} for name, n in (("narrow", 8), ("wide", 16))]
+    path = written(tmp_path, changed(PARTICLES, row=rows, published=[]))
+    with pytest.raises(InvalidOption, match="would be the same") as error:
+        experiments.experiment(path, {"train.edge_width": 8})
+    assert "'narrow, levels 2' and 'wide, levels 2'" in str(error.value.got)
+    assert experiments.experiment(path, {"train.node_width": 4}).rows[0].train["node_width"] == 4
+
+
 @pytest.mark.parametrize(
     ("given", "keyword", "value"),
     [("20m", "time_budget", 1200), (90, "time_budget", 90), ("500 updates", "updates", 500),
