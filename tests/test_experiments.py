@@ -186,6 +186,123 @@ def test_a_wrong_value_is_refused_before_anything_runs(parts: dict, tmp_path: Pa
         experiments.experiment(written(tmp_path, changed(PARTICLES, **parts)))
 
 
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ({"data": {"particles": "many"}}, "row 'levels 2' .*particles must be a whole number"),
+        ({"data": {"steps": 0}}, "steps must be a whole number"),
+        ({"data": {"dt": "short"}}, "dt must be a number"),
+        ({"data": {"dims": 4}}, "2 or 3"),
+        ({"data": {"start": "plumer"}}, "unknown start 'plumer'"),
+        ({"data": {"split": 2}}, "split is the training share"),
+        ({"data": {"dtype": "float16"}}, "dtype of the stored data"),
+        ({"data": {"parameters": {"side": "wide"}}}, "side"),
+        ({"train": {"kernel": "fussed"}}, "unknown kernel"),
+        ({"train": {"dtype": "float16"}}, "unknown dtype"),
+        ({"train": {"precision": "bf17"}}, "unknown precision"),
+        ({"train": {"micro_batch": 0}}, "micro_batch is a number"),
+        ({"train": {"augment": "yes"}}, "augment is said or not"),
+        ({"train": {"updates": 0}}, "updates must be a whole number"),
+        ({"train": {"updates": 2, "epochs": 2}}, "one length"),
+        ({"train": {"time_budget": "soon"}}, "time_budget is not a length"),
+        ({"train": {"model": ["deltagn"]}}, "value of the wrong kind"),
+        ({"grid": {"train": {"levels": [2, "two"]}}}, "row 'levels two' .*levels of a hierarchy"),
+        ({"test": [{"name": "a", "steps": -1}]}, "test 'a' .*steps must be a whole number"),
+        (
+            {"test": [{"name": "a", "dt": 0.02}]},
+            "test 'a' of .* has another dt than row 'levels 2'",
+        ),
+        ({"test": [{"name": "a", "dims": 3}]}, "another dims"),
+        ({"test": [{"name": "a", "system": "coulomb"}]}, "another system"),
+    ],
+)
+def test_a_value_that_nothing_takes_is_refused_with_its_place(
+    parts: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    """Not after the training of a row, and not in the words of Python."""
+    with pytest.raises((InvalidOption, UnknownName), match=words) as error:
+        experiments.experiment(written(tmp_path, changed(PARTICLES, **parts)))
+    assert "experiment 'tiny'" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ({"data": {"steps": "many"}}, "steps must be a whole number"),
+        ({"data": {"dt": "short"}}, "dt must be positive"),
+        ({"data": {"noise": "loud"}}, "noise is a standard deviation"),
+        ({"data": {"split": 2}}, "split is the training share"),
+        ({"data": {"parameters": {"coupling": "x"}}}, "coupling"),
+        ({"train": {"kernel": "numbr"}}, "unknown kernel"),
+        ({"train": {"missing": "drop"}}, "unknown missing"),
+        ({"train": {"hidden": 0}}, "hidden must be a whole number"),
+        ({"test": [{"name": "a", "system": "gene"}]}, "another system"),
+    ],
+)
+def test_values_of_networks_are_checked_too(
+    parts: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    with pytest.raises((InvalidOption, UnknownName), match=words):
+        experiments.experiment(written(tmp_path, changed(NETWORK, **parts)))
+
+
+def test_fine_tuning_takes_another_step_and_judging_does_not(tmp_path: Path) -> None:
+    row = {"name": "more", "data": {"dt": 0.02}}
+    values = changed(PARTICLES, start={"train": {"levels": 2}}, published=[])
+    del values["grid"]
+    for start, works in (("finetune", True), ("unchanged", False)):
+        path = written(tmp_path, changed(values, row=[{**row, "start": start}]))
+        if works:
+            assert len(experiments.experiment(path).rows) == 1
+            continue
+        with pytest.raises(InvalidOption, match=r"row 'more' of .* has another dt than \[start\]"):
+            experiments.experiment(path)
+
+
+def test_a_row_lives_in_the_space_of_its_start(tmp_path: Path) -> None:
+    values = changed(PARTICLES, start={"data": {"dims": 3}}, published=[])
+    values["row"] = [{"name": "more", "start": "finetune"}]
+    with pytest.raises(
+        InvalidOption, match=r"row 'more, levels 2' of .* has another dims than \[start\]"
+    ):
+        experiments.experiment(written(tmp_path, values))
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ({"data": "gravity"}, "data of .* is a table"),
+        ({"train": ["a"]}, "train of .* is a table"),
+        ({"start": {"train": 3}}, "start.train of .* is a table"),
+        ({"grid": {"train": ["levels"]}}, "grid.train of .* is a table"),
+        ({"grid": 3}, "grid of .* is a table"),
+        ({"row": [{"name": "a", "train": "paper"}]}, "train of row 'a' .* is a table"),
+        ({"columns": "rmse_published_4"}, "columns of .* is a list of names"),
+        ({"beside": "free_flight"}, "beside of .* is a list of names"),
+        ({"columns": [4]}, "columns of .* is a list of names"),
+        ({"test": ["held out"]}, "double brackets"),
+        ({"test": "held out"}, "double brackets"),
+        ({"test": []}, "has no tests"),
+        ({"grid": {}}, "has no rows"),
+        ({"row": []}, "has no rows"),
+    ],
+)
+def test_a_value_of_another_shape_is_refused(
+    parts: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    values = {**changed(PARTICLES), **parts}
+    if parts.get("row") == []:
+        del values["grid"]
+    with pytest.raises(InvalidOption, match=words) as error:
+        experiments.experiment(written(tmp_path, values))
+    assert error.value.got is not None and error.value.allowed is not None
+
+
+def test_a_row_that_is_not_there_is_named() -> None:
+    with pytest.raises(UnknownName, match="row of experiment 'nbody_levels' 'nope'"):
+        experiments.experiment("nbody_levels").row("nope")
+
+
 def test_a_horizon_beyond_all_tests_is_refused_in_numbers(tmp_path: Path) -> None:
     """Where one test has the steps, the column is blank in the others and stays."""
     words = changed(PARTICLES, columns=["rmse_published_9"], published=[])
