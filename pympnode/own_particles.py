@@ -47,7 +47,8 @@ def from_particles(
             steps of one length, so that training asks for an even grid.
     Other arguments:
         charge: like ``mass``, where the particles are charged.
-        side: edge length of a periodic box, a square or a cube; None is open space. Positions are
+        side: edge length of a periodic box, a square or a cube; None is open space, in which paths
+            that jump as in a box are refused. Positions are
             brought into the box around the origin, [-side/2, side/2): those of a box that begins
             at 0, or paths that were never wrapped, may be given as they are.
         system, constant, softening: "gravity" or "coulomb" where the forces are those of
@@ -87,6 +88,8 @@ def from_particles(
     trajectories, count, particles, _ = x.shape
     times = _times(count, dt, time, "position", "(trajectory, time, particle, axis)")
     box = Box(inf if side is None else _positive("side", side))
+    if not box.periodic:
+        _refuse_jumps(x, v, times)
     parameters = _physics(system, charge, constant, softening)
     ds = unpack_particles(
         box.wrap(x),
@@ -153,6 +156,26 @@ def _finite(name: str, array: NDArray[np.float64]) -> None:
             got=f"{int(bad.sum())} of {bad.size}, the first at {first or 'its only place'}",
             allowed="finite numbers: particles know no missing values",
             fix="cut trajectories before they end, and leave out those with gaps",
+        )
+
+
+def _refuse_jumps(
+    x: NDArray[np.float64], v: NDArray[np.float64], times: NDArray[np.float64]
+) -> None:
+    """Paths of a periodic box in open space: they jump where velocities say nothing of it."""
+    step = np.abs(np.diff(x, axis=1))
+    flown = 0.5 * np.abs(v[:, 1:] + v[:, :-1]) * np.diff(times)[:, None, None]
+    bad = (step > 0.5 * np.ptp(x, axis=(0, 1, 2))) & (flown < 0.1 * step)
+    if bad.any():
+        trajectory, time, particle, axis = np.argwhere(bad)[0].tolist()
+        first = (trajectory, time, particle, axis)
+        raise InvalidData(
+            "positions jump, and velocities do not tell of it",
+            got=f"{int(bad.sum())} times; first particle {particle} of trajectory {trajectory} by "
+            f"{step[first]:.4g} after time {times[time]:.4g}, where its velocity makes "
+            f"{flown[first]:.4g}",
+            allowed="paths that velocities go along",
+            fix="side= tells the length of a periodic box; without one give paths unwrapped",
         )
 
 

@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 
 import pympnode
-from pympnode.errors import InvalidData, InvalidOption, UnknownName
+from pympnode.errors import InvalidData, InvalidOption
 from pympnode.particle_schema import box_of, pack_particles, validate_particles
 
 TRAIN: dict[str, Any] = dict(
@@ -19,14 +19,20 @@ TRAIN: dict[str, Any] = dict(
 
 @pytest.fixture(scope="module")
 def gravity() -> xr.Dataset:
-    return pympnode.simulate("gravity", particles=9, trajectories=4, steps=6, seed=2)
+    """In open space: its paths are as they are."""
+    return pympnode.simulate(
+        "gravity", particles=9, trajectories=4, steps=6, seed=2, parameters={"side": None}
+    )
 
 
 # ---- arrays -----------------------------------------------------------------------------------
 
 
-def test_arrays_come_back_as_they_were(gravity: xr.Dataset) -> None:
-    side = pympnode.schema.record(gravity)["parameters"]["side"]
+@pytest.mark.parametrize("side", [None, 6.0])
+def test_arrays_come_back_as_they_were(side: float | None) -> None:
+    gravity = pympnode.simulate(
+        "gravity", particles=9, trajectories=4, steps=40, seed=2, parameters={"side": side}
+    )
     ds = pympnode.from_particles(
         gravity.position.values, gravity.velocity.values, gravity.mass.values,
         dt=0.01, side=side, system="gravity", constant=2.0, softening=0.2,
@@ -37,7 +43,7 @@ def test_arrays_come_back_as_they_were(gravity: xr.Dataset) -> None:
         assert ds[name].attrs == gravity[name].attrs
     np.testing.assert_allclose(ds.time, gravity.time, rtol=0, atol=1e-15)
     assert ds.split.values.tolist() == ["train", "train", "validation", "test"]
-    assert box_of(ds).side == side
+    assert box_of(ds) == box_of(gravity)
     # What it says of the forces is what the simulator says: the same energies.
     from pympnode.evaluation.particles import observe
 
@@ -61,6 +67,18 @@ def test_a_box_may_begin_at_zero_and_paths_need_not_be_wrapped() -> None:
     x = np.array([[[0.5, 3.5], [9.0, -7.5]]])
     ds = pympnode.from_particles(x, np.zeros_like(x), 1.0, dt=0.1, side=4.0)
     np.testing.assert_array_equal(ds.position.values[0, 0], [[0.5, -0.5], [1.0, 0.5]])
+
+
+def test_paths_of_a_box_that_is_not_told_are_refused() -> None:
+    """Every crossing of a border would be a step that no force explains."""
+    ds = pympnode.simulate("gravity", particles=20, trajectories=2, steps=60, seed=1)
+    assert float(abs(ds.position.diff("time")).max()) > 10
+    with pytest.raises(InvalidData, match="positions jump") as error:
+        pympnode.from_particles(ds.position, ds.velocity, 1.0, dt=0.01)
+    assert "side=" in (error.value.fix or "")
+    side = box_of(ds).side
+    given = pympnode.from_particles(ds.position, ds.velocity, 1.0, dt=0.01, side=side)
+    np.testing.assert_array_equal(given.position, ds.position)
 
 
 X = np.zeros((2, 3, 2, 2))
@@ -133,9 +151,7 @@ def test_a_law_that_nobody_knows_is_judged_without_it(
     assert repr(system or "particles") in score.attrs["left_out"]
     assert "constant_acceleration" in score.attrs["left_out"]
     # The numbers that are left are those of the same paths whose law is known.
-    flat = gravity.copy()
-    flat.attrs = pympnode.schema.with_record(flat, parameters={"side": None}).attrs
-    known = pympnode.evaluate(result, flat)
+    known = pympnode.evaluate(result, gravity)
     assert "left_out" not in known.attrs
     for name in ("rmse_state", "momentum_error"):
         np.testing.assert_allclose(
@@ -159,8 +175,9 @@ def test_observing_an_unknown_law_is_an_error(gravity: xr.Dataset) -> None:
     from pympnode.evaluation.particles import observe
 
     ds = pympnode.from_particles(gravity.position, gravity.velocity, 1.0, dt=0.01)
-    with pytest.raises(UnknownName, match="particle system"):
+    with pytest.raises(InvalidData, match="are not known") as error:
         observe(ds)
+    assert "from_particles" in (error.value.fix or "")
 
 
 # ---- times ------------------------------------------------------------------------------------

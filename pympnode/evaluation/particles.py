@@ -23,8 +23,17 @@ def observe(ds: xr.Dataset) -> xr.Dataset:
     potential of all pairs by nearest image, as in the simulator; its time grows with the square
     of the particle count, its memory does not. Select times first where that is too long:
     ``observe(ds.isel(time=[0, -1]))``. The box, constant and softening are those in the record
-    of ``ds`` (the published ones where it has none).
+    of ``ds`` (the published ones where it has none). Raises InvalidData for a system whose law is
+    not known.
     """
+    if not knows_law(ds):
+        raise InvalidData(
+            "the forces between these particles are not known, and so is no energy",
+            got=f"system {record(ds)['system']!r}",
+            allowed=", ".join(LAWS),
+            fix="where they are softened gravity or Coulomb forces say so: "
+            'from_particles(..., system="gravity", constant=..., softening=...)',
+        )
     data = particles.pack_particles(ds)
     mass = data.mass[:, None, :].astype(np.float64)
     charge = None if data.charge is None else data.charge[:, None, :].astype(np.float64)
