@@ -39,7 +39,7 @@ def main() -> None:
     print(pympnode.graphs.hierarchy(torch.from_numpy(ds["position"].values[0, -1]), box))
 
     given.images.mkdir(parents=True, exist_ok=True)
-    axes = pympnode.plotting.hierarchy_of(ds, particle=17, time=-1)
+    axes = pympnode.plotting.hierarchy_of(ds, particle=17)
     axes[0].figure.savefig(given.images / "nbody_hierarchy.png", dpi=90)
     few = ds.isel(particle=slice(0, 150))
     axes = pympnode.plotting.particle_trajectories(few, zoom=17)

@@ -1,8 +1,8 @@
 """pympnode: learned modular simulators of coupled dynamical systems.
 
-``train``, ``finetune``, ``simulate``, ``evaluate``, ``load``, ``from_arrays`` and ``from_frame`` do
-the work; data are `xarray.Dataset` objects as `pympnode.schema` describes them. Everything is
-imported on first use, so that ``import pympnode`` costs next to nothing.
+``train``, ``finetune``, ``simulate``, ``evaluate``, ``load``, ``from_arrays``, ``from_frame`` and
+``from_particles`` do the work; data are `xarray.Dataset` objects as `pympnode.schema` describes
+them. Everything is imported on first use, so that ``import pympnode`` costs next to nothing.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ _HOME = {
     "load": "_api",
     "from_arrays": "_api",
     "from_frame": "_api",
+    "from_particles": "own_particles",
     "couple": "mixed",
     "Model": "model",
     "Result": "result",
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from .model import Model
     from .models.particle_spec import ParticleSpec
     from .models.spec import ModelSpec
+    from .own_particles import from_particles
     from .particle_model import ParticleModel
     from .result import Result
     from .systems.base import System

@@ -15,6 +15,7 @@ from . import __version__, schema
 from .errors import InvalidData, InvalidOption
 from .graphs.graph import Graph
 from .graphs.topology import resolve
+from .particle_schema import is_particle_dataset
 
 
 def as_dataset(data: Any) -> Any:
@@ -49,6 +50,16 @@ def dataset_from_arrays(
     graph_of: Any = None,
 ) -> xr.Dataset:
     """See `pympnode.from_arrays`."""
+    if isinstance(x, xr.Dataset):
+        particles = is_particle_dataset(x)
+        raise InvalidData(
+            "x is a dataset, not an array",
+            got=", ".join(map(str, x.data_vars)) or "no variables",
+            allowed="numbers (trajectory, time, node, feature)",
+            fix="particles need no nodes: train(data=ds) takes the dataset as it is"
+            if particles
+            else "train(data=ds) takes a dataset that pympnode.schema.validate accepts",
+        )
     x = _numbers("x", x)
     x = x[None] if x.ndim == 3 else x
     if x.ndim != 4:
@@ -59,7 +70,7 @@ def dataset_from_arrays(
             fix="add an axis of length 1 for a single node or feature: x[..., None]",
         )
     trajectories, count, nodes, channels = x.shape
-    times = _times(count, dt, time)
+    times = _times(count, dt, time, "x", "(trajectory, time, node, feature)")
     graph = _graph(edges, topology, nodes, directed)
     u = _shaped("u", u, (trajectories, count, nodes), "(trajectory, time, node, control)")
     b = _shaped("node_attribute", node_attribute, (nodes,), "(node, attribute)")
@@ -187,7 +198,8 @@ def _numbers(name: str, values: Any) -> NDArray[np.float64]:
         ) from error
 
 
-def _times(count: int, dt: float | None, time: Any) -> NDArray[np.float64]:
+def _times(count: int, dt: float | None, time: Any, of: str, axes: str) -> NDArray[np.float64]:
+    """The times (time,) of ``of``, whose axes are ``axes``."""
     if (dt is None) == (time is None):
         raise InvalidData(
             "give the time step or the times",
@@ -197,15 +209,16 @@ def _times(count: int, dt: float | None, time: Any) -> NDArray[np.float64]:
         )
     if time is None:
         assert dt is not None
-        if not (np.isfinite(dt) and dt > 0):
+        number = isinstance(dt, int | float | np.number) and not isinstance(dt, bool)
+        if not number or not (np.isfinite(dt) and dt > 0):
             raise InvalidOption("dt must be positive", got=repr(dt), allowed="> 0")
         return float(dt) * np.arange(count, dtype=np.float64)
     times = _numbers("time", time)
     if times.shape != (count,):
         raise InvalidData(
-            "time does not fit x",
+            f"time does not fit {of}",
             got=f"shape {times.shape}",
-            allowed=f"({count},), one for each time of x (trajectory, time, node, feature)",
+            allowed=f"({count},), one for each time of {of} {axes}",
         )
     return times
 
@@ -221,7 +234,8 @@ def _graph(edges: Any, topology: Any, nodes: int, directed: bool) -> Graph:
                 f"{nodes} nodes need to know who is coupled to whom",
                 got="neither edges nor topology",
                 allowed='edges=[(0, 1), ...] or topology="ring"',
-                fix='topology="none" for nodes that are not coupled',
+                fix='topology="none" for nodes that are not coupled; particles, who feel each '
+                "other by where they are, go through pympnode.from_particles",
             )
         topology = "none"
     return resolve(topology, nodes)

@@ -186,6 +186,7 @@ def train_particles(
                 expected = duration_in_words(trainer.expected_seconds(theta[None]))
                 meter.note(f'preset "paper": about {expected} for a whole run')
             outcome = trainer.fit(theta[None])
+        outcome.history.attrs["loss"] = _loss_in_words(spec)
         about = {
             "version": __version__,
             "preset": preset,
@@ -295,6 +296,13 @@ def _config(base: dict[str, Any], preset: str, seed: int, options: dict[str, Any
     if "time_budget" in given:
         given["time_budget"] = seconds(given["time_budget"])
     return TrainConfig(**{**base, **given, "preset": preset, "seed": seed})
+
+
+def _loss_in_words(spec: ParticleSpec) -> str:
+    """What the loss of a model is, for pictures of its history."""
+    if spec.inputs == "scaled":
+        return "in variances of the velocity change"
+    return "mean square of positions and velocities"
 
 
 def _taken(

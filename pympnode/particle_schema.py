@@ -10,8 +10,9 @@ variable        dims                                meaning
 ``split``       trajectory                          "train", "validation" or "test"
 ==============  ==================================  =============================================
 
-The record (attribute ``pympnode``) holds the system, its parameters (constant, softening, accuracy,
-side; side is null in open space) and how the data were made.
+Times increase. The record (attribute ``pympnode``) holds the system, its parameters (constant,
+softening, accuracy, side; side is null in open space) and how the data were made.
+`pympnode.from_particles` makes such a dataset of arrays.
 """
 
 from __future__ import annotations
@@ -179,6 +180,7 @@ def validate_particles(ds: xr.Dataset, *, finite: bool = True) -> xr.Dataset:
             )
     if ds.sizes[AXIS] not in (2, 3):
         raise InvalidData("particles live in 2 or 3 dimensions", got=f"{ds.sizes[AXIS]} axes")
+    _check_time(ds)
     if finite:
         for name in wanted:
             values = ds[name].values
@@ -203,3 +205,24 @@ def validate_particles(ds: xr.Dataset, *, finite: bool = True) -> xr.Dataset:
     if system == "coulomb" and CHARGE not in ds:
         raise InvalidData("coulomb needs charges", got="no variable 'charge'")
     return ds
+
+
+def _check_time(ds: xr.Dataset) -> None:
+    """Times are told, and increase. Of a single state nobody asks when it was."""
+    if TIME not in ds.coords and ds.sizes[TIME] == 1:
+        return
+    if TIME not in ds.coords or ds[TIME].dtype.kind not in "fiu":
+        raise InvalidData(
+            "the dataset has no numeric time coordinate",
+            got=f"dtype {ds[TIME].dtype}" if TIME in ds.coords else "no coordinate",
+            allowed="time(time) in one unit, increasing",
+            fix='ds = ds.assign_coords(time=dt * np.arange(ds.sizes["time"]))',
+        )
+    times = np.asarray(ds[TIME].values, np.float64)
+    if not np.isfinite(times).all() or (np.diff(times) <= 0).any():
+        raise InvalidData(
+            "time must increase",
+            got=np.array2string(times[:4], precision=4),
+            allowed="t_0 < t_1 < ..., finite",
+            fix='sort with ds.sortby("time"), velocities turned where time ran backwards',
+        )

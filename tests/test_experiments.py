@@ -186,6 +186,123 @@ def test_a_wrong_value_is_refused_before_anything_runs(parts: dict, tmp_path: Pa
         experiments.experiment(written(tmp_path, changed(PARTICLES, **parts)))
 
 
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ({"data": {"particles": "many"}}, "row 'levels 2' .*particles must be a whole number"),
+        ({"data": {"steps": 0}}, "steps must be a whole number"),
+        ({"data": {"dt": "short"}}, "dt must be"),
+        ({"data": {"dims": 4}}, "2 or 3"),
+        ({"data": {"start": "plumer"}}, "unknown start 'plumer'"),
+        ({"data": {"split": 2}}, "split is the training share"),
+        ({"data": {"dtype": "float16"}}, "dtype of the stored data"),
+        ({"data": {"parameters": {"side": "wide"}}}, "side"),
+        ({"train": {"kernel": "fussed"}}, "unknown kernel"),
+        ({"train": {"dtype": "float16"}}, "unknown dtype"),
+        ({"train": {"precision": "bf17"}}, "unknown precision"),
+        ({"train": {"micro_batch": 0}}, "micro_batch is a number"),
+        ({"train": {"augment": "yes"}}, "augment is said or not"),
+        ({"train": {"updates": 0}}, "updates must be a whole number"),
+        ({"train": {"updates": 2, "epochs": 2}}, "one length"),
+        ({"train": {"time_budget": "soon"}}, "time_budget is not a length"),
+        ({"train": {"model": ["deltagn"]}}, "value of the wrong kind"),
+        ({"grid": {"train": {"levels": [2, "two"]}}}, "row 'levels two' .*levels of a hierarchy"),
+        ({"test": [{"name": "a", "steps": -1}]}, "test 'a' .*steps must be a whole number"),
+        (
+            {"test": [{"name": "a", "dt": 0.02}]},
+            "test 'a' of .* has another dt than row 'levels 2'",
+        ),
+        ({"test": [{"name": "a", "dims": 3}]}, "another dims"),
+        ({"test": [{"name": "a", "system": "coulomb"}]}, "another system"),
+    ],
+)
+def test_a_value_that_nothing_takes_is_refused_with_its_place(
+    parts: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    """Not after the training of a row, and not in the words of Python."""
+    with pytest.raises((InvalidOption, UnknownName), match=words) as error:
+        experiments.experiment(written(tmp_path, changed(PARTICLES, **parts)))
+    assert "experiment 'tiny'" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ({"data": {"steps": "many"}}, "steps must be a whole number"),
+        ({"data": {"dt": "short"}}, "dt must be"),
+        ({"data": {"noise": "loud"}}, "noise is a standard deviation"),
+        ({"data": {"split": 2}}, "split is the training share"),
+        ({"data": {"parameters": {"coupling": "x"}}}, "coupling"),
+        ({"train": {"kernel": "numbr"}}, "unknown kernel"),
+        ({"train": {"missing": "drop"}}, "unknown missing"),
+        ({"train": {"hidden": 0}}, "hidden must be a whole number"),
+        ({"test": [{"name": "a", "system": "gene"}]}, "another system"),
+    ],
+)
+def test_values_of_networks_are_checked_too(
+    parts: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    with pytest.raises((InvalidOption, UnknownName), match=words):
+        experiments.experiment(written(tmp_path, changed(NETWORK, **parts)))
+
+
+def test_fine_tuning_takes_another_step_and_judging_does_not(tmp_path: Path) -> None:
+    row = {"name": "more", "data": {"dt": 0.02}}
+    values = changed(PARTICLES, start={"train": {"levels": 2}}, published=[])
+    del values["grid"]
+    for start, works in (("finetune", True), ("unchanged", False)):
+        path = written(tmp_path, changed(values, row=[{**row, "start": start}]))
+        if works:
+            assert len(experiments.experiment(path).rows) == 1
+            continue
+        with pytest.raises(InvalidOption, match=r"row 'more' of .* has another dt than \[start\]"):
+            experiments.experiment(path)
+
+
+def test_a_row_lives_in_the_space_of_its_start(tmp_path: Path) -> None:
+    values = changed(PARTICLES, start={"data": {"dims": 3}}, published=[])
+    values["row"] = [{"name": "more", "start": "finetune"}]
+    with pytest.raises(
+        InvalidOption, match=r"row 'more, levels 2' of .* has another dims than \[start\]"
+    ):
+        experiments.experiment(written(tmp_path, values))
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ({"data": "gravity"}, "data of .* is a table"),
+        ({"train": ["a"]}, "train of .* is a table"),
+        ({"start": {"train": 3}}, "start.train of .* is a table"),
+        ({"grid": {"train": ["levels"]}}, "grid.train of .* is a table"),
+        ({"grid": 3}, "grid of .* is a table"),
+        ({"row": [{"name": "a", "train": "paper"}]}, "train of row 'a' .* is a table"),
+        ({"columns": "rmse_published_4"}, "columns of .* is a list of names"),
+        ({"beside": "free_flight"}, "beside of .* is a list of names"),
+        ({"columns": [4]}, "columns of .* is a list of names"),
+        ({"test": ["held out"]}, "double brackets"),
+        ({"test": "held out"}, "double brackets"),
+        ({"test": []}, "has no tests"),
+        ({"grid": {}}, "has no rows"),
+        ({"row": []}, "has no rows"),
+    ],
+)
+def test_a_value_of_another_shape_is_refused(
+    parts: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    values = {**changed(PARTICLES), **parts}
+    if parts.get("row") == []:
+        del values["grid"]
+    with pytest.raises(InvalidOption, match=words) as error:
+        experiments.experiment(written(tmp_path, values))
+    assert error.value.got is not None and error.value.allowed is not None
+
+
+def test_a_row_that_is_not_there_is_named() -> None:
+    with pytest.raises(UnknownName, match="row of experiment 'nbody_levels' 'nope'"):
+        experiments.experiment("nbody_levels").row("nope")
+
+
 def test_a_horizon_beyond_all_tests_is_refused_in_numbers(tmp_path: Path) -> None:
     """Where one test has the steps, the column is blank in the others and stays."""
     words = changed(PARTICLES, columns=["rmse_published_9"], published=[])
@@ -250,6 +367,18 @@ def test_settings_are_those_of_all_rows_and_checked() -> None:
             experiments.experiment("lorenz_finetune", wrong)
 
 
+def test_a_setting_of_what_the_rows_differ_in_is_refused(tmp_path: Path) -> None:
+    """Rows named "levels 2" and "levels 3" would have the numbers of one."""
+    with pytest.raises(InvalidOption, match=r"train\.levels is what the rows"):
+        experiments.experiment("nbody_levels", {"train.levels": 3})
+    rows = [{"name": name, "train": {"edge_width": n}} for name, n in (("narrow", 8), ("wide", 16))]
+    path = written(tmp_path, changed(PARTICLES, row=rows, published=[]))
+    with pytest.raises(InvalidOption, match="would be the same") as error:
+        experiments.experiment(path, {"train.edge_width": 8})
+    assert "'narrow, levels 2' and 'wide, levels 2'" in str(error.value.got)
+    assert experiments.experiment(path, {"train.node_width": 4}).rows[0].train["node_width"] == 4
+
+
 @pytest.mark.parametrize(
     ("given", "keyword", "value"),
     [("20m", "time_budget", 1200), (90, "time_budget", 90), ("500 updates", "updates", 500),
@@ -259,10 +388,20 @@ def test_a_budget_is_a_time_or_a_number_of_updates(given: Any, keyword: str, val
     assert budget.Budget.of(given) == budget.Budget(keyword, value)
 
 
-@pytest.mark.parametrize("given", ["soon", "0 updates", "-3", "5 upd"])
-def test_a_budget_that_is_no_length_is_refused(given: str) -> None:
+@pytest.mark.parametrize("given", ["soon", "0 updates", "-3", "5 upd", None, True, [3]])
+def test_a_budget_that_is_no_length_is_refused(given: Any) -> None:
     with pytest.raises(InvalidOption, match="budget"):
         budget.Budget.of(given)
+
+
+@pytest.mark.parametrize("seeds", [0, -1, "3", 1.5, True])
+def test_seeds_are_counted(seeds: Any) -> None:
+    found, length = experiments.experiment("nbody_levels"), budget.Budget.of("1m")
+    for ask in (cells.total, cells.runs_of):
+        with pytest.raises(InvalidOption, match=f"seeds={seeds!r}"):
+            ask(found, length, seeds)
+    with pytest.raises(InvalidOption, match=f"seeds={seeds!r}"):
+        experiments.run("nbody_levels", seeds=seeds)
 
 
 # ---- running ----------------------------------------------------------------------------------
@@ -501,6 +640,50 @@ def test_a_cell_that_fails_says_why_and_stops_no_other(
     assert str(experiments.run(path, **words, retry=True)["status"].values[0, 0]) == "completed"
 
 
+@pytest.mark.parametrize("error", [TypeError, KeyError, AssertionError, AttributeError])
+def test_whatever_fails_in_a_cell_stops_no_other(
+    error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(training: cells.Training, *_: Any) -> Any:
+        raise error("'<' not supported") if training.train["levels"] == 2 else MemoryError("full")
+
+    monkeypatch.setattr(running, "_trained", train)
+    ds = experiments.run(written(tmp_path, PARTICLES), out=tmp_path / "out", **QUICK)
+    assert ds["status"].values[:, 0].tolist() == ["failed", "failed"]
+    assert str(ds["reason"].values[0, 0]).startswith(f"{error.__name__}: ")
+
+
+def test_a_device_that_is_not_there_fails_no_cell(tmp_path: Path) -> None:
+    out, words = tmp_path / "out", {**QUICK, "device": "gpu"}
+    with pytest.raises(UnknownName, match="unknown device 'gpu'"):
+        experiments.run(written(tmp_path, PARTICLES), out=out, **words)
+    assert not out.exists()
+
+
+def test_a_folder_holds_one_experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of one's own named like a published one would take its table away."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(running, "_trained", lambda *_: 1 / 0)
+    own = written(tmp_path, PARTICLES, "nbody_levels")
+    experiments.run("nbody_levels", **QUICK)
+    table = experiments.table("nbody_levels")
+    for call in (experiments.run, experiments.table, experiments.results):
+        with pytest.raises(InvalidOption, match="that of another experiment") as error:
+            call(own, **(QUICK if call is experiments.run else {}))
+        assert "out=" in (error.value.fix or "")
+    assert experiments.table("nbody_levels") == table
+    experiments.run(own, out="experiments/mine", **QUICK)
+    assert "levels 2" in experiments.table("nbody_levels.toml", out="experiments/mine")
+    with pytest.raises(InvalidOption, match="that of another experiment"):
+        experiments.table("nbody_levels", out="experiments/mine")
+    # A file that was moved takes its folder with it.
+    moved = own.rename(tmp_path / "moved.toml")
+    assert len(experiments.results(moved, out="experiments/mine").row) == 2
+    (tmp_path / "experiments" / "mine" / "call.json").write_text("{}")
+    with pytest.raises(FileDamaged, match=r"call\.json"):
+        experiments.results(moved, out="experiments/mine")
+
+
 def test_data_outside_of_training_are_noted_not_warned_of(tmp_path: Path) -> None:
     other = [{"name": "far", "trajectories": 2, "parameters": {"side": 100.0}}]
     values = changed(PARTICLES, test=other, grid={"train": {"levels": [2]}})
@@ -597,6 +780,20 @@ def test_the_command_line_runs_and_prints_the_table(tmp_path: Path) -> None:
     assert table.output == (tmp_path / "out" / "results.md").read_text()
     told = json.loads(invoke("table", *words, "--json").output)
     assert told["data_vars"]["updates"]["data"] == [[2.0]]
+
+
+def test_the_command_line_says_so_where_all_cells_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "_trained", lambda *_: 1 / 0)
+    words = (str(written(tmp_path, PARTICLES)), "--out", str(tmp_path / "out"), "--seeds", "1")
+    first = invoke("run", *words, "--device", "cpu")
+    assert first.exit_code == 1 and "every cell failed; --retry" in first.output
+    assert "ZeroDivisionError" in first.output and "| levels 2 |" in first.output
+    again = invoke("run", *words, "--device", "cpu")
+    assert again.exit_code == 1 and "failed before; retry=True, or --retry" in again.output
+    assert isinstance(invoke("run", *words, "--device", "gpu").exception, UnknownName)
+    assert isinstance(invoke("show", "nbody_levels", "--seeds", "0").exception, InvalidOption)
 
 
 def test_the_command_line_says_how_to_go_on(

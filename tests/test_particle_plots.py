@@ -66,8 +66,10 @@ def test_hierarchy_of_a_particle_covers_the_box_once(gravity):
 
 
 def test_hierarchy_of_takes_options_and_axes(gravity, coulomb):
-    axes = plotting.hierarchy_of(gravity, 3, trajectory=1, time=4, levels=2)
+    axes = plotting.hierarchy_of(gravity, 3, trajectory=1, time=0.04, levels=2)
     assert len(axes) == 3
+    stars = axes[0].collections[-1].get_offsets()
+    np.testing.assert_allclose(stars, gravity["position"].values[1, 4, 3][None])
     figure, given = plt.subplots(2, 4)
     axes = plotting.hierarchy_of(gravity, 3, split_above=4, axes=given)
     assert axes[0].figure is figure
@@ -76,6 +78,90 @@ def test_hierarchy_of_takes_options_and_axes(gravity, coulomb):
         plotting.hierarchy_of(gravity, 40)
     with pytest.raises(InvalidOption, match="too few axes"):
         plotting.hierarchy_of(gravity, 3, axes=given[0, :1])
+
+
+def test_hierarchy_of_draws_a_time_as_other_pictures_do(gravity):
+    """A time in the unit of the data, not a number on the grid; the last one by default."""
+    for time, number in ((None, -1), (0.0, 0), (0.031, 3)):
+        star = plotting.hierarchy_of(gravity, 3, time=time)[0].collections[-1].get_offsets()
+        np.testing.assert_allclose(star, gravity["position"].values[0, number, 3][None])
+    for wrong in (1, -1, "first"):
+        with pytest.raises(InvalidOption, match="does not reach that time"):
+            plotting.hierarchy_of(gravity, 3, time=wrong)
+
+
+@pytest.mark.parametrize(("count", "dims"), [(20, 3), (5, 2), (1, 2)])
+def test_hierarchy_of_few_particles_has_the_levels_of_the_model(count, dims):
+    ds = simulate_particles("gravity", particles=count, trajectories=1, steps=1, dims=dims)
+    assert len(plotting.hierarchy_of(ds, 0)) == 3  # all, level 2, particles
+
+
+def test_hierarchy_of_refuses_in_words(gravity):
+    for wrong in ("a", 1.5, True):
+        with pytest.raises(InvalidOption, match="no such particle"):
+            plotting.hierarchy_of(gravity, wrong)
+    with pytest.raises(InvalidOption, match="levels is a whole number"):
+        plotting.hierarchy_of(gravity, 3, levels="a")
+    with pytest.raises(InvalidOption, match="no such trajectory"):
+        plotting.hierarchy_of(gravity, 3, trajectory=99)
+
+
+def test_what_was_picked_is_still_one(gravity, coulomb):
+    """`ds.isel(trajectory=0)` takes a dim away, of particles as of nodes."""
+    whole = plotting.particle_trajectories(gravity, trajectory=1)
+    one = plotting.particle_trajectories(
+        gravity.isel(trajectory=1), truth=gravity.isel(trajectory=1)
+    )
+    np.testing.assert_array_equal(
+        one.collections[-1].get_offsets(), whole.collections[-1].get_offsets()
+    )
+    assert len(plotting.hierarchy_of(gravity.isel(trajectory=1), 3)) == 4
+    still = gravity.isel(trajectory=0, time=-1)
+    assert len(plotting.particle_trajectories(still).collections[-1].get_offsets()) == 40
+    few = coulomb.isel(trajectory=0, particle=4)
+    assert len(plotting.conservation({"one": few})[0].lines) == 1
+    player = plotting.animate_particles(gravity.isel(trajectory=0))
+    assert list(player.new_frame_seq())[-1] == 6
+    player._init_draw()
+
+
+def test_paths_and_truth_fit_together(gravity, coulomb):
+    for other in (gravity.isel(particle=slice(0, 9)), coulomb):
+        with pytest.raises(InvalidData, match="do not fit together"):
+            plotting.particle_trajectories(gravity, truth=other)
+
+
+@pytest.mark.parametrize(
+    "zoom", ["a", "abc", (1, 2), (0, 0, 0), (0, "b", 1), 1.5, True, (0, 0, np.nan)]
+)
+def test_zoom_is_a_particle_or_a_window(zoom, gravity):
+    with pytest.raises(InvalidOption, match="zoom is a particle or"):
+        plotting.particle_trajectories(gravity, zoom=zoom)
+
+
+@pytest.mark.parametrize("trajectory", [99, -3, "a", 1.5, True])
+def test_there_are_so_many_trajectories(trajectory, gravity):
+    for draw in (plotting.particle_trajectories, plotting.conservation, plotting.animate_particles):
+        with pytest.raises(InvalidOption, match="no such trajectory"):
+            draw(gravity, trajectory=trajectory)
+
+
+def test_pictures_of_nothing_are_refused(gravity):
+    for draw, given in (
+        (plotting.conservation, {}), (plotting.conservation, "ds"), (plotting.scaling, {}),
+        (plotting.scaling, {"a": ([], [])}), (plotting.scaling, {"a": 3}),
+        (plotting.scaling, {"a": ([1, 2], [1])}), (plotting.error_over_particles, {}),
+        (plotting.error_over_particles, {"a": evaluation(20, 1.0)}),
+        (plotting.error_over_particles, evaluation(20, 1.0)),
+    ):  # fmt: skip
+        with pytest.raises(InvalidOption) as error:
+            draw(given)
+        assert error.value.allowed is not None
+    for draw in (plotting.particle_trajectories, plotting.animate_particles):
+        with pytest.raises(InvalidData, match="drawn from a dataset"):
+            draw("ds")
+    with pytest.raises(InvalidOption, match="wrong number of axes"):
+        plotting.conservation(gravity, axes=[plt.figure().add_subplot()])
 
 
 def test_paths_break_at_the_border():
@@ -261,6 +347,53 @@ def test_errors_over_time_are_drawn_by_predictor() -> None:
         np.testing.assert_array_equal(line.get_ydata(), found["rmse_state_at"].sel(predictor=name))
     with pytest.raises(UnknownName, match="rmse_state"):
         plotting.particle_error_over_time(found, variable="rmse_stat")
+
+
+def test_evaluations_of_the_other_half_name_their_picture(gravity) -> None:
+    found = evaluation(20, 1.0)
+    network = xr.Dataset({"rmse_z": ("predictor", [1.0])}, coords={"predictor": ["model"]})
+    for draw, given in (
+        (plotting.error_over_time, found), (plotting.comparison, {"a": found}),
+    ):  # fmt: skip
+        with pytest.raises(InvalidData, match="evaluation of particles") as error:
+            draw(given)
+        assert "particle_error_over_time" in (error.value.fix or "")
+    for draw, given in (
+        (plotting.particle_error_over_time, network),
+        (plotting.error_over_particles, {10: network}),
+    ):
+        with pytest.raises(InvalidData, match="not an evaluation of particles") as error:
+            draw(given)
+        assert "error_over_time" in (error.value.fix or "")
+    for wrong in (gravity, "result", network["rmse_z"]):
+        with pytest.raises(InvalidData, match="not an evaluation of particles"):
+            plotting.particle_error_over_time(wrong)
+    with pytest.raises(UnknownName, match="rmse_published"):
+        plotting.error_over_particles({10: found}, variable="rmse_publishd")
+
+
+def test_a_row_that_not_all_evaluations_have_is_left_out() -> None:
+    found = {20: evaluation(20, 1.0), 100: evaluation(20, 1.0).isel(predictor=[0, 1])}
+    ax = plotting.error_over_particles(found)
+    assert [line.get_label() for line in ax.lines] == ["model", "free flight"]
+
+
+def test_training_curves_name_the_loss_that_the_history_has(gravity) -> None:
+    import pympnode
+
+    words = dict(kernel="eager", edge_width=8, node_width=8, updates=2, progress=False)
+    history = pympnode.train(data=gravity, **words).history
+    assert plotting.training_curves(history).get_ylabel() == (
+        "loss (in variances of the velocity change)"
+    )
+    plain = pympnode.train(data=gravity, inputs="plain", **words).history
+    assert "mean square of positions" in plotting.training_curves(plain).get_ylabel()
+    older = history.copy()
+    older.attrs = {}
+    assert plotting.training_curves(older).get_ylabel() == "loss"
+    assert plotting.training_curves(older, ylabel="mine").get_ylabel() == "mine"
+    with pytest.raises(InvalidData, match="holds no epoch"):
+        plotting.training_curves(history.isel(epoch=slice(0, 0)))
 
 
 def test_errors_tell_how_many_trajectories_they_leave_out() -> None:

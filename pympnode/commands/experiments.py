@@ -118,7 +118,8 @@ def run_command(
 ) -> None:  # fmt: skip
     """Train and judge the rows of NAME; the same command goes on where it stopped.
 
-    Ctrl-C keeps every finished cell, and the state of the one that is training.
+    Ctrl-C keeps every finished cell, and the state of the one that is training. Exits with 1
+    where every cell failed.
 
     \b
     Example:
@@ -137,6 +138,9 @@ def run_command(
         click.echo("interrupted; the same command goes on", err=True)
         raise
     _print(experiments, name, out, ds, as_json)
+    if (ds["status"] == "failed").all():
+        click.echo("every cell failed; --retry tries them again", err=True)
+        raise SystemExit(1)
 
 
 @experiment.command("table")

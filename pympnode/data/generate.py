@@ -201,6 +201,26 @@ def generate(
     )
 
 
+def check_request(
+    system: str | System,
+    graph: Graph,
+    *,
+    parameters: Mapping[str, Any] | None = None,
+    trajectories: int = 100,
+    seed: int = 0,
+    steps: int | None = None,
+    dt: float | None = None,
+    noise: Any = 0.0,
+) -> None:
+    """Raise what `generate` raises for these keywords, without simulating anything."""
+    system = get(system)
+    _whole("trajectories", trajectories, 1)
+    _whole("seed", seed, 0)
+    _time_grid(system, None, steps, dt)
+    system.resolve_parameters(parameters, graph)
+    _noise(noise, system)
+
+
 def _start(
     system: System, seed: int, i: int, nodes: int, initial: np.ndarray | None, first: int
 ) -> np.ndarray:
@@ -271,7 +291,7 @@ def _time_grid(
     if times is None:
         steps = _whole("steps", system.steps if steps is None else steps, 1)
         dt = system.dt if dt is None else dt
-        if not np.isfinite(dt) or dt <= 0:
+        if not isinstance(dt, int | float | np.number) or not np.isfinite(dt) or dt <= 0:
             raise InvalidOption("dt must be positive", got=repr(dt), allowed="> 0")
         return np.arange(steps + 1) * float(dt)
     if steps is not None or dt is not None:
@@ -283,7 +303,10 @@ def _time_grid(
 
 
 def _noise(noise: Any, system: System) -> np.ndarray:
-    spread = np.asarray(noise, dtype=np.float64)
+    try:
+        spread = np.asarray(noise, dtype=np.float64)
+    except (TypeError, ValueError):
+        spread = np.array(np.nan)
     shaped = spread.ndim == 0 or spread.shape == (system.features,)
     if not shaped or not np.all(np.isfinite(spread)) or np.any(spread < 0):
         raise InvalidOption(

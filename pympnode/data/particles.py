@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import threading
@@ -126,6 +127,18 @@ def _run(one: Callable[[int, Callable[[int], None]], None], meter: Meter, worker
             raise
 
 
+_RECIPE = (
+    "particles", "trajectories", "steps", "dt", "seed", "dims", "parameters", "start", "split",
+    "integrator", "substeps", "dtype",
+)  # fmt: skip
+
+
+def check_particle_options(system: str | ParticleSystem, **options: Any) -> None:
+    """Raise what `simulate_particles` raises for these keywords, without making anything."""
+    usual = inspect.signature(simulate_particles).parameters
+    _recipe(system, *(options.get(name, usual[name].default) for name in _RECIPE))
+
+
 def _recipe(
     system, particles, trajectories, steps, dt, seed, dims, parameters, start, split,
     integrator, substeps, dtype,
@@ -155,8 +168,10 @@ def _recipe(
         given = Given(tuple(system.check(s) for s in given.states))
     if integrator not in INTEGRATORS:
         raise unknown_name("integrator", integrator, INTEGRATORS)
-    if np.dtype(dtype) not in (np.dtype("float32"), np.dtype("float64")):
+    if dtype not in ("float32", "float64", np.float32, np.float64):
         raise InvalidOption("dtype of the stored data", got=dtype, allowed="float32, float64")
+    if dt is not None and not isinstance(dt, int | float | np.number):
+        raise InvalidOption("dt must be a number", got=repr(dt), allowed="> 0")
     overrides = {**_recorded(start), **(parameters or {})}
     own = {"mass", "charge"} & overrides.keys()
     if own and (given is not None or start == "plummer"):

@@ -17,6 +17,7 @@ from pympnode.graphs.box import Box
 from pympnode.systems.particles import ParticleState, ParticleSystem
 from pympnode.systems.starts import draw_start
 
+LAWS = ("gravity", "coulomb")  # the systems whose forces are known
 _LABELS = np.array(["train", "validation"])
 
 
@@ -157,7 +158,7 @@ def system_of(name: str, dims: int) -> ParticleSystem:
     from pympnode.systems.coulomb import Coulomb
     from pympnode.systems.gravity import Gravity
 
-    systems = {"gravity": Gravity, "coulomb": Coulomb}
+    systems = dict(zip(LAWS, (Gravity, Coulomb), strict=True))
     if name not in systems:
         raise unknown_name("particle system", name, systems)
     return systems[name](dims)

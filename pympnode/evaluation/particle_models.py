@@ -11,7 +11,7 @@ import xarray as xr
 from pympnode import particle_schema
 from pympnode.data.recipe import system_of
 from pympnode.errors import InvalidOption
-from pympnode.evaluation.particles import HORIZONS, particle_errors
+from pympnode.evaluation.particles import ENERGIES, HORIZONS, knows_law, particle_errors
 from pympnode.schema import TIME, record
 
 PREDICTORS = ("model", "free_flight", "constant_acceleration")
@@ -25,8 +25,9 @@ def evaluate_particles(
     Variables (predictor, horizon): those of `particle_errors`, over the first ``horizon`` steps (a
     dataset with fewer has its own length in their place); ``not_finite`` counts trajectories. With
     ``_at`` (predictor, time) over the whole length. Predictors: "model", "free_flight" (velocity
-    stands still), "constant_acceleration" (that of the start). Raises InvalidOption for a horizon
-    of no step.
+    stands still), "constant_acceleration" (that of the start). Of a system whose law is not known
+    there is no constant acceleration and no energy; the attribute ``left_out`` says so. Raises
+    InvalidOption for a horizon of no step.
     """
     for horizon in horizons:
         if not isinstance(horizon, int | np.integer) or horizon < 1:
@@ -35,11 +36,10 @@ def evaluate_particles(
             )
     steps = truth.sizes[TIME] - 1
     wanted = sorted({min(int(h), steps) for h in horizons})
-    rows = {
-        "model": model.rollout(truth),
-        "free_flight": free_flight(truth),
-        "constant_acceleration": constant_acceleration(truth),
-    }
+    rows = {"model": model.rollout(truth), "free_flight": free_flight(truth)}
+    known = knows_law(truth)
+    if known:
+        rows["constant_acceleration"] = constant_acceleration(truth)
     out = []
     for prediction in rows.values():
         found = [
@@ -52,7 +52,12 @@ def evaluate_particles(
         series = found[-1]
         together = together.merge(series[[n for n in series if str(n).endswith("_at")]])
         out.append(together)
-    return xr.concat(out, dim=xr.Variable("predictor", list(rows)), join="outer")
+    evaluation = xr.concat(out, dim=xr.Variable("predictor", list(rows)), join="outer")
+    if not known:
+        name = record(truth)["system"]
+        left = ", ".join((*ENERGIES, "constant_acceleration"))
+        evaluation.attrs["left_out"] = f"{left}: the forces of {name!r} are not known here"
+    return evaluation
 
 
 def free_flight(truth: xr.Dataset) -> xr.Dataset:

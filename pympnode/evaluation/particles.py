@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from pympnode import particle_schema as particles
-from pympnode.data.recipe import system_of
+from pympnode.data.recipe import LAWS, system_of
 from pympnode.errors import InvalidData
-from pympnode.schema import AXIS, PARTICLE, TIME, TRAJECTORY
+from pympnode.schema import AXIS, CHARGE, PARTICLE, TIME, TRAJECTORY, record
 
 ENERGY_UNIT = "mass (length / time)^2"
 
@@ -22,8 +23,17 @@ def observe(ds: xr.Dataset) -> xr.Dataset:
     potential of all pairs by nearest image, as in the simulator; its time grows with the square
     of the particle count, its memory does not. Select times first where that is too long:
     ``observe(ds.isel(time=[0, -1]))``. The box, constant and softening are those in the record
-    of ``ds`` (the published ones where it has none).
+    of ``ds`` (the published ones where it has none). Raises InvalidData for a system whose law is
+    not known.
     """
+    if not knows_law(ds):
+        raise InvalidData(
+            "the forces between these particles are not known, and so is no energy",
+            got=f"system {record(ds)['system']!r}",
+            allowed=", ".join(LAWS),
+            fix="where they are softened gravity or Coulomb forces say so: "
+            'from_particles(..., system="gravity", constant=..., softening=...)',
+        )
     data = particles.pack_particles(ds)
     mass = data.mass[:, None, :].astype(np.float64)
     charge = None if data.charge is None else data.charge[:, None, :].astype(np.float64)
@@ -35,7 +45,6 @@ def observe(ds: xr.Dataset) -> xr.Dataset:
         None if charge is None else np.broadcast_to(charge, data.position.shape[:3]),
         **_constants(data),
     )
-    momentum = np.sum(mass[..., None] * velocity, axis=2)
     dims = (TRAJECTORY, TIME)
     return xr.Dataset(
         {
@@ -44,7 +53,7 @@ def observe(ds: xr.Dataset) -> xr.Dataset:
             "energy": (dims, kinetic + potential, {"units": ENERGY_UNIT, "long_name": "energy"}),
             "momentum": (
                 (*dims, AXIS),
-                momentum,
+                _momentum(data),
                 {"units": "mass length / time", "long_name": "linear momentum"},
             ),
         },
@@ -68,12 +77,15 @@ def particle_errors(prediction: xr.Dataset, truth: xr.Dataset) -> xr.Dataset:
     energy_error_per_particle: mean of abs(H_T - H_0) / N, in units of energy; does not blow up.
     momentum_error: mean of abs(p_T - p_0) / N.
     not_finite: predicted trajectories with NaN or infinity; left out of all the numbers above.
+
+    Of a system whose law is not known (`knows_law`) there are no energies.
     """
     wanted, found = _matching(prediction, truth)
     good = np.isfinite(found.position).all((1, 2, 3)) & np.isfinite(found.velocity).all((1, 2, 3))
     out: dict[str, Any] = {"not_finite": int((~good).sum())}
+    known = knows_law(truth)
     if not good.any():
-        return xr.Dataset(out | {name: np.nan for name in SCALARS})
+        return xr.Dataset(out | {n: np.nan for n in SCALARS if known or n not in ENERGIES})
     box = wanted.box
     dx = found.position[good].astype(np.float64) - wanted.position[good].astype(np.float64)
     dv = found.velocity[good].astype(np.float64) - wanted.velocity[good].astype(np.float64)
@@ -91,21 +103,29 @@ def particle_errors(prediction: xr.Dataset, truth: xr.Dataset) -> xr.Dataset:
         variables[name] = np.sqrt(squares.mean())
         variables[f"{name}_at"] = (TIME, np.sqrt(squares.mean((0, 2))))
     ends = _ends(prediction).isel({TRAJECTORY: np.flatnonzero(good)})
-    seen = observe(ends)
-    energy, momentum = seen["energy"].values, seen["momentum"].values
     count = ends.sizes[PARTICLE]
-    change = energy[:, 1] - energy[:, 0]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        variables["energy_error"] = np.mean(np.abs(change / energy[:, 0]))
-    variables["energy_error_per_particle"] = np.mean(np.abs(change)) / count
+    if known:
+        energy = observe(ends)["energy"].values
+        change = energy[:, 1] - energy[:, 0]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            variables["energy_error"] = np.mean(np.abs(change / energy[:, 0]))
+        variables["energy_error_per_particle"] = np.mean(np.abs(change)) / count
+    momentum = _momentum(particles.pack_particles(ends))
     variables["momentum_error"] = (
         np.mean(np.linalg.norm(momentum[:, 1] - momentum[:, 0], axis=-1)) / count
     )
     ds = xr.Dataset(out | variables, coords={TIME: truth[TIME].values[1:]})
     for name in ("rmse_position", "rmse_position_at"):
         ds[name].attrs["units"] = "length"
-    ds["energy_error_per_particle"].attrs["units"] = ENERGY_UNIT
+    if known:
+        ds["energy_error_per_particle"].attrs["units"] = ENERGY_UNIT
     return ds
+
+
+def knows_law(ds: xr.Dataset) -> bool:
+    """Whether the forces between the particles of a dataset are those of a system of the package."""
+    plain = "coulomb" if CHARGE in ds else "gravity"
+    return str(record(ds).get("system", plain)) in LAWS
 
 
 HORIZONS = (20, 200)  # steps over which models are judged, as published
@@ -118,6 +138,15 @@ SCALARS = (
     "energy_error_per_particle",
     "momentum_error",
 )
+
+
+ENERGIES = ("energy_error", "energy_error_per_particle")
+
+
+def _momentum(data: particles.ParticleArrays) -> NDArray[np.float64]:
+    """Total momentum (trajectory, time, axis)."""
+    mass = data.mass[:, None, :, None].astype(np.float64)
+    return np.sum(mass * data.velocity.astype(np.float64), axis=2)
 
 
 def _ends(ds: xr.Dataset) -> xr.Dataset:

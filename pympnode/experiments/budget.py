@@ -27,15 +27,16 @@ class Budget:
         if match and int(match[1]):
             return cls(match[2], int(match[1]))
         try:
-            length = seconds(given, "budget")
-        except InvalidOption as error:
+            length = None if isinstance(given, bool) else seconds(given, "budget")
+        except (InvalidOption, TypeError, ValueError):
+            length = None
+        if length is None:
             raise InvalidOption(
                 "the budget of a run is no length",
                 got=repr(given),
                 allowed='a time ("90s", "20m", "1.5h", 600) or "500 updates", "30 epochs"',
                 fix='give budget="20m"',
-            ) from error
-        assert length is not None
+            )
         return cls("time_budget", length)
 
     def applied(self, train: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import FileDamaged
+from ..errors import FileDamaged, InvalidOption
 from ..evaluation.particles import HORIZONS
 from ..storage import write_bytes
 from .budget import LENGTHS, Budget
@@ -83,8 +83,23 @@ class Cell:
         return tuple(t for t in (self.start, self.training) if t is not None)
 
 
+def check_seeds(seeds: int) -> None:
+    """Raise `InvalidOption` for what is no number of runs."""
+    if not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < 1:
+        raise InvalidOption(
+            "an experiment runs at least one seed",
+            got=f"seeds={seeds!r}",
+            allowed="a whole number, >= 1",
+            fix="give seeds=3",
+        )
+
+
 def cells(experiment: Experiment, budget: Budget, seeds: int) -> Iterator[Cell]:
-    """All cells, seed by seed, so that a run that is stopped early has every row."""
+    """All cells, seed by seed, so that a run that is stopped early has every row.
+
+    Raises `InvalidOption` for no seed.
+    """
+    check_seeds(seeds)
     for seed in range(seeds):
         for row in experiment.rows:
             yield cell(experiment, row, budget, seed)

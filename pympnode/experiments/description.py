@@ -55,6 +55,7 @@ class Experiment:
         columns: what the table shows, see `pympnode.experiments.columns`.
         beside: predictors that stand beside the models, such as "free_flight".
         published: (row, test) -> column -> the number as printed.
+        varied: what [grid] varies over the rows, such as "train.levels".
     """
 
     name: str
@@ -70,6 +71,7 @@ class Experiment:
     start_data: Mapping[str, Any] | None = None
     start_train: Mapping[str, Any] | None = None
     published: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
+    varied: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         rows = ", ".join(row.name for row in self.rows)
@@ -79,13 +81,17 @@ class Experiment:
         return "\n".join(f"{name:<12} {text}" for name, text in lines.items())
 
     def row(self, name: str) -> Row:
-        """The row of that name."""
-        return {row.name: row for row in self.rows}[name]
+        """The row of that name. Raises `UnknownName`."""
+        found = {row.name: row for row in self.rows}
+        if name not in found:
+            raise unknown_name(f"row of experiment {self.name!r}", name, found)
+        return found[name]
 
     def with_settings(self, settings: Mapping[str, Any]) -> Experiment:
         """A copy with ``"train.NAME"`` and ``"data.NAME"`` set for every row and for the start.
 
-        A row that says something else about NAME itself is overruled too. Raises `UnknownName`.
+        A row that says something else about NAME itself is overruled too. Raises `UnknownName`, and
+        `InvalidOption` for what the grid varies, and where rows would become the same.
         """
         given: dict[str, dict[str, Any]] = {table: {} for table in TABLES}
         for key, value in settings.items():
@@ -93,9 +99,16 @@ class Experiment:
             if not dot or table not in TABLES:
                 fix = f"did you mean 'train.{key}' or 'data.{key}'?" if not dot else None
                 raise unknown_name("setting", key, [f"{t}.NAME" for t in TABLES], fix)
+            if key in self.varied:
+                raise InvalidOption(
+                    f"{key} is what the rows of experiment {self.name!r} differ in",
+                    got=f"{key} = {value!r} for all of them",
+                    allowed=f"settings other than {', '.join(self.varied)}",
+                    fix=f"leave {key} out, or copy the file and change its [grid]",
+                )
             given[table][name] = value
         data, train = given["data"], given["train"]
-        return replace(
+        changed = replace(
             self,
             data={**self.data, **data},
             train={**self.train, **train},
@@ -106,6 +119,25 @@ class Experiment:
             start_data=None if self.start_data is None else {**self.start_data, **data},
             start_train=None if self.start_train is None else {**self.start_train, **train},
         )
+        if settings:
+            _refuse_same(changed, settings)
+        return changed
+
+
+def _refuse_same(experiment: Experiment, settings: Mapping[str, Any]) -> None:
+    """Raise `InvalidOption` where two rows are the same: their numbers would be told apart by name."""
+    seen: dict[str, str] = {}
+    for row in experiment.rows:
+        said = json.dumps([row.data, row.train, row.start], sort_keys=True, default=str)
+        if said in seen:
+            raise InvalidOption(
+                f"rows of experiment {experiment.name!r} would be the same",
+                got=f"{seen[said]!r} and {row.name!r} with "
+                + ", ".join(f"{key} = {value!r}" for key, value in settings.items()),
+                allowed="settings in which no two rows differ alone",
+                fix="leave out the setting that the rows differ in",
+            )
+        seen[said] = row.name
 
 
 def from_mapping(name: str, values: Mapping[str, Any]) -> Experiment:
@@ -118,11 +150,7 @@ def from_mapping(name: str, values: Mapping[str, Any]) -> Experiment:
                 f"{where} lacks {key!r}", got=", ".join(values), allowed="all of title, source, "
                 "columns, [data] and [[test]]", fix=f"add {key}",
             )  # fmt: skip
-    for key in ("row", "test", "published"):
-        if not isinstance(values.get(key, []), list):
-            raise InvalidOption(
-                f"{key} of {where} comes in double brackets", got=f"[{key}]", allowed=f"[[{key}]]"
-            )
+    _check_shapes(where, values)
     start = values.get("start")
     if start is not None:
         check_names(f"key of [start] of {where}", start, TABLES)
@@ -131,9 +159,20 @@ def from_mapping(name: str, values: Mapping[str, Any]) -> Experiment:
     rows = tuple(_rows(where, values, data, train))
     for what, names in (("rows", [r.name for r in rows]), ("tests", [t.name for t in tests])):
         twice = sorted({n for n in names if names.count(n) > 1})
-        if twice or not names:
+        if not names:
+            key = what[:-1]
             raise InvalidOption(
-                f"the {what} of {where} need names of their own", got=twice or "none of them"
+                f"{where} has no {what}",
+                got=f"no [[{key}]]" + " and no [grid]" * (key == "row"),
+                allowed="at least one",
+                fix=f'add [[{key}]] with a name = "..."',
+            )
+        if twice:
+            raise InvalidOption(
+                f"the {what} of {where} need names of their own",
+                got=f"several of {', '.join(map(repr, twice))}",
+                allowed="each name once",
+                fix='give each its name = "..."',
             )
     for row in rows:
         if row.start and start is None:
@@ -157,7 +196,50 @@ def from_mapping(name: str, values: Mapping[str, Any]) -> Experiment:
         start_data=None if start is None else {**data, **start.get("data", {})},
         start_train=None if start is None else {**train, **start.get("train", {})},
         published=_published(values, rows, tests),
+        varied=tuple(f"{t}.{n}" for t in TABLES for n in values.get("grid", {}).get(t, {})),
     )
+
+
+def _check_shapes(where: str, values: Mapping[str, Any]) -> None:
+    """Raise `InvalidOption` where a key holds another kind of value than it has."""
+    for key in ("row", "test", "published"):
+        given = values.get(key, [])
+        if not isinstance(given, list) or not all(isinstance(each, Mapping) for each in given):
+            raise InvalidOption(
+                f"{key} of {where} comes in double brackets",
+                got=f"[{key}]" if isinstance(given, Mapping) else f"{key} = {given!r}",
+                allowed=f"[[{key}]], once for each",
+            )
+    for key in ("columns", "beside"):
+        given = values.get(key, [])
+        if not isinstance(given, list) or not all(isinstance(each, str) for each in given):
+            name = given if isinstance(given, str) else "NAME"
+            raise InvalidOption(
+                f"{key} of {where} is a list of names",
+                got=f"{key} = {given!r}",
+                allowed=f'{key} = ["..."]',
+                fix=f'write {key} = ["{name}"]',
+            )
+    for key in ("data", "train", "start", "grid"):
+        _check_table(f"{key} of {where}", key, values.get(key, {}))
+    for name in ("start", "grid"):
+        for key in TABLES:
+            _check_table(
+                f"{name}.{key} of {where}", f"{name}.{key}", values.get(name, {}).get(key, {})
+            )
+    for row in values.get("row", []):
+        for key in TABLES:
+            _check_table(f"{key} of row {row.get('name')!r} of {where}", key, row.get(key, {}))
+
+
+def _check_table(what: str, key: str, given: Any) -> None:
+    if not isinstance(given, Mapping):
+        raise InvalidOption(
+            f"{what} is a table",
+            got=f"{key} = {given!r}",
+            allowed=f"[{key}] with lines such as NAME = 3",
+            fix='a system is named by system = "gravity" under [data]' if key == "data" else None,
+        )
 
 
 def _test(where: str, given: Mapping[str, Any]) -> Test:

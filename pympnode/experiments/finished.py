@@ -34,7 +34,7 @@ def results(
     the trivial ones. Raises `MissingFile` where nothing was run.
     """
     folder = folder_of(described(name), out)
-    call = last_call(folder)
+    call = last_call(folder, name)
     found = experiment_of(name, call["settings"])
     return collected(found, Budget.of(call["budget"]), call["seeds"], folder)
 

@@ -13,16 +13,17 @@ import numpy as np
 import xarray as xr
 
 from .. import __version__, _api
-from ..errors import InvalidOption, RunLocked
+from ..errors import RunLocked, unknown_name
 from .budget import Budget
 from .catalogue import experiment as experiment_of
-from .cells import Cell, Training, cells, of_other_settings, read, total, write
+from .cells import Cell, Training, cells, check_seeds, of_other_settings, read, total, write
 from .datasets import Datasets
-from .folders import folder_of, note_call
+from .folders import claim, folder_of, note_call
 from .scoring import judged, noted
 
 logger = logging.getLogger("pympnode.experiments")
 
+DEVICES = ("auto", "cpu", "cuda")
 Report = Callable[[str], None]
 
 
@@ -45,7 +46,8 @@ def run(
         budget: how long each run trains: seconds, "20m", "500 updates" or "30 epochs". A row that
             names a length itself keeps it. Data and judging come on top.
         seeds: runs of each row, with seeds 0, 1, ...; they share data.
-        out: folder, "experiments/NAME" by default; the same call goes on where it stopped.
+        out: folder, "experiments/NAME" by default; the same call goes on where it stopped. It holds
+            one experiment: that of another is refused.
     Other arguments:
         settings: "train.NAME" or "data.NAME" for all rows, such as {"train.preset": "paper"}.
         device: "auto", "cpu" or "cuda".
@@ -53,17 +55,19 @@ def run(
         progress, report: a bar for each run; a function that is told each line about the cells.
     Returns: the rows as an `xarray.Dataset`, see `pympnode.experiments.results`; results.md,
         results.nc and results.json are written to ``out`` with the same numbers.
-    Raises: `UnknownName`, `InvalidOption`, `MissingFile`, `RunLocked`. What fails within a cell (too
-        little memory, data that cannot be made) is kept in its row and does not stop the others.
-        KeyboardInterrupt after Ctrl-C, finished cells and the state of the present one being kept.
+    Raises: `UnknownName`, `InvalidOption`, `MissingFile`, `EngineUnavailable` (a device that is not
+        there), `RunLocked`, before anything runs. Any other error within a cell (too little memory,
+        data that cannot be made) is kept in its row and does not stop the others. KeyboardInterrupt
+        after Ctrl-C, finished cells and the state of the present one being kept.
     """
     from .tables import write_results
 
-    if not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < 1:
-        raise InvalidOption("an experiment runs at least one seed", got=seeds, allowed=">= 1")
+    check_seeds(seeds)
+    check_device(device)
     found = experiment_of(name, settings)
     length = Budget.of(budget)
     folder = folder_of(found, out)
+    claim(folder, name)
     tell = report or logger.info
     todo = list(cells(found, length, seeds))
     tell(f"{len(todo)} cell{'s' * (len(todo) > 1)}; {total(found, length, seeds)}")
@@ -77,7 +81,7 @@ def run(
             at = f"{number}/{len(todo)} {cell.row}, seed {cell.seed}"
             before = read(cell, folder)
             if before is not None and not (retry and before["status"] == "failed"):
-                tell(f"{at}: {before['status']} before")
+                tell(f"{at}: {before['status']} before" + _again(before))
                 continue
             tell(f"{at}: {length.in_words()}")
             numbers = _finished(cell, folder, datasets, device, progress, tell)
@@ -101,7 +105,7 @@ def _finished(
             found["outside"]["training"] = list(dict.fromkeys(told))
     except RunLocked:
         raise
-    except (ValueError, MemoryError, RuntimeError, ArithmeticError, OSError) as error:
+    except Exception as error:  # whatever it is, the other cells can do without it
         logger.warning("%s, seed %d: %s", cell.row, cell.seed, error)
         words = f"{type(error).__name__}: {error}"
         return {"status": "failed", "reason": words, "made_with": _facts(device)}
@@ -147,6 +151,20 @@ def _trained(
 
 def _why(numbers: Mapping[str, Any]) -> str:
     return "" if numbers["status"] == "completed" else f" ({numbers['reason'].splitlines()[0]})"
+
+
+def _again(numbers: Mapping[str, Any]) -> str:
+    """How a cell that has failed gets another try."""
+    return "; retry=True, or --retry, tries it again" if numbers["status"] == "failed" else ""
+
+
+def check_device(device: str) -> None:
+    """Raise `UnknownName` for a device that nobody knows, `EngineUnavailable` for one not there."""
+    from ..engines.torch.engine import resolve_device
+
+    if device not in DEVICES:
+        raise unknown_name("device", device, DEVICES)
+    resolve_device(device)
 
 
 def _facts(device: str) -> dict[str, Any]:

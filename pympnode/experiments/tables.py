@@ -30,7 +30,7 @@ def table(name: str | os.PathLike[str], *, out: str | os.PathLike[str] | None = 
     published numbers stand in columns of their own, as printed. Raises `MissingFile`.
     """
     folder = folder_of(described(name), out)
-    call = last_call(folder)
+    call = last_call(folder, name)
     found = experiment_of(name, call["settings"])
     ds = write_results(found, Budget.of(call["budget"]), call["seeds"], folder)
     return markdown(found, ds)

@@ -9,9 +9,10 @@ import xarray as xr
 from matplotlib.collections import LineCollection, PatchCollection
 from matplotlib.patches import Rectangle
 
-from .. import particle_schema as schema
 from ..errors import InvalidOption
 from . import style
+from .particle_selection import part
+from .selection import nearest
 
 
 def hierarchy_of(
@@ -19,7 +20,7 @@ def hierarchy_of(
     particle: int = 0,
     *,
     trajectory: int = 0,
-    time: int = 0,
+    time: float | None = None,
     levels: int | None = None,
     split_above: int | None = None,
     axes: Any = None,
@@ -29,19 +30,34 @@ def hierarchy_of(
     Filled cells send to the cell (outlined) that holds the particle on that level; dots on their
     centres of mass, as large as their mass, are joined to its own. The last panel has the particles
     that send to it directly. Together they cover the box exactly once.
-    time: number of the time on the grid. levels, split_above: as in `pympnode.graphs.hierarchy`.
-    Three-dimensional data are seen along the last axis. Returns the axes.
+    time: the time to draw, the last finite one by default. levels, split_above: as in
+    `pympnode.graphs.hierarchy`; by default as many levels as a hierarchical model has, at least 2.
+    Three-dimensional data are seen along the last axis. Returns the axes. Raises InvalidData,
+    InvalidOption.
     """
     import torch
 
     from ..graphs import hierarchy
+    from ..graphs.cells import COARSEST
 
-    data = schema.pack_particles(ds.isel(trajectory=[trajectory], time=[time]))
+    data = part(ds, trajectory).data
+    at = nearest(data.time, time)
     count = data.mass.shape[1]
-    if not 0 <= particle < count:
-        raise InvalidOption("there is no such particle", got=particle, allowed=f"0 to {count - 1}")
+    known = isinstance(particle, int | np.integer) and not isinstance(particle, bool)
+    if not known or not -count <= particle < count:
+        raise InvalidOption(
+            "there is no such particle", got=repr(particle), allowed=f"0 to {count - 1}"
+        )
+    particle = int(particle) % count
+    for name, value, least in (("levels", levels, COARSEST), ("split_above", split_above, 1)):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+            raise InvalidOption(
+                f"{name} is a whole number", got=repr(value), allowed=f">= {least}, or None"
+            )
+    if levels is None and split_above is None:
+        levels = max(COARSEST, round(float(np.log2(count)) / data.dims))
     h = hierarchy(
-        torch.from_numpy(np.asarray(data.position[0, 0], dtype=np.float64)),
+        torch.from_numpy(np.asarray(data.position[0, at], dtype=np.float64)),
         data.box,
         mass=data.mass[0],
         levels=levels,

@@ -10,7 +10,7 @@ import xarray as xr
 
 from ..errors import InvalidOption, unknown_name
 from . import style
-from .selection import require
+from .selection import refuse_particles, require
 
 WORDS = {
     "rmse_trajectory_z": "root mean square error of a trajectory (z units)",
@@ -72,6 +72,7 @@ def _rows(
     rows = []
     fix = "pass what pympnode.evaluate(model, ds) returned"
     for number, (name, evaluation) in enumerate(evaluations.items()):
+        refuse_particles(evaluation, "particle_error_over_time(evaluation), one for each")
         values = require(evaluation, variable, f"the evaluation of {name!r}", fix)
         colour = style.PALETTE[number % (len(style.PALETTE) - 1)]
         rows.append((str(name), values.sel(predictor="model").values.ravel(), colour))

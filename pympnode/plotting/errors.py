@@ -10,7 +10,7 @@ import xarray as xr
 
 from ..errors import unknown_name
 from . import style
-from .selection import pair, require, values, view
+from .selection import pair, refuse_particles, require, values, view
 
 LOOKS = {
     "model": (style.MODEL, "-"),
@@ -24,9 +24,11 @@ def error_over_time(evaluation: xr.Dataset, *, feature: str | None = None, ax: A
     """Root mean square error of a model and its baselines over time.
 
     ``evaluation``: what `pympnode.evaluate` returned. In z units over all features, or in the unit
-    of one ``feature``. The members of an ensemble are thin lines. Returns the axes.
+    of one ``feature``. The members of an ensemble are thin lines. Returns the axes. Evaluations of
+    particles are drawn by `particle_error_over_time`.
     """
     fix = "pass what pympnode.evaluate(model, ds) returned"
+    refuse_particles(evaluation, "particle_error_over_time(evaluation)")
     name = "rmse_time_z" if feature is None else "rmse_time"
     error = require(evaluation, name, "an evaluation", fix)
     unit = "z units"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from ..errors import InvalidData, unknown_name
+from ..errors import InvalidData, InvalidOption, unknown_name
 from . import style
 from .selection import require
 
@@ -35,8 +35,9 @@ def particle_error_over_time(
 
     ``evaluation``: what `pympnode.evaluate` returned for particles. ``variable``: "rmse_state",
     "rmse_published", "rmse_position" or "rmse_velocity". The legend counts trajectories that are
-    left out because they stopped being finite. Returns the axes. Raises UnknownName.
+    left out because they stopped being finite. Returns the axes. Raises InvalidData, UnknownName.
     """
+    _require_particles(evaluation)
     series = [str(n)[:-3] for n in evaluation.data_vars if str(n).endswith("_at")]
     if variable not in series:
         raise unknown_name("error over time", variable, series)
@@ -67,8 +68,22 @@ def error_over_particles(
     ``evaluations``: particle count to what `pympnode.evaluate` returned. ``horizon``: steps; by
     default the most that all of them have. ``trained``: the count of the training data, marked.
     The legend counts trajectories, of all evaluations, that are left out because they stopped being
-    finite. Returns the axes. Raises InvalidData where the evaluations share no horizon.
+    finite. Returns the axes. Raises InvalidData where the evaluations share no horizon,
+    InvalidOption, UnknownName.
     """
+    one = isinstance(evaluations, xr.Dataset)  # which is a mapping too
+    numbered = isinstance(evaluations, Mapping) and not one
+    if not numbered or not evaluations or not all(map(_is_count, evaluations)):
+        raise InvalidOption(
+            "errors over particles take evaluations by the number of particles",
+            got=f"keys {list(evaluations)[:4]}" if numbered else type(evaluations).__name__,
+            allowed="a mapping from numbers of particles, at least one",
+            fix="error_over_particles({100: evaluate(model, ds100), 1000: evaluate(model, ds1000)})",
+        )
+    for evaluation in evaluations.values():
+        _require_particles(evaluation)
+    if variable not in WORDS:
+        raise unknown_name("error of particles", variable, WORDS)
     counts = sorted(evaluations)
     shared = set.intersection(
         *({int(h) for h in e["horizon"].values} for e in evaluations.values())
@@ -82,8 +97,11 @@ def error_over_particles(
         )
     steps = max(shared) if horizon is None else horizon
     ax = style.new_axes() if ax is None else ax
+    # A row that not all evaluations have (no law is known of some) is no curve.
     predictors = [str(p) for p in evaluations[counts[0]]["predictor"].values]
     for predictor in predictors:
+        if not all(predictor in evaluations[n]["predictor"].values for n in counts):
+            continue
         colour, dashes = LOOKS.get(predictor, (style.PALETTE[1], "-"))
         values = [
             float(
@@ -104,6 +122,25 @@ def error_over_particles(
     style.plain(ax)
     ax.legend(fontsize="small", frameon=False)
     return ax
+
+
+def _is_count(key: Any) -> bool:
+    return isinstance(key, int | np.integer) and not isinstance(key, bool) and bool(key > 0)
+
+
+def _require_particles(evaluation: Any) -> None:
+    """Raise InvalidData for what is no evaluation of particles."""
+    fix = "pass what pympnode.evaluate(model, ds) returned"
+    if isinstance(evaluation, xr.Dataset) and "rmse_z" in evaluation:
+        fix = "evaluations of networks are drawn by error_over_time"
+    found = require(evaluation, "rmse_published", "an evaluation of particles", fix)
+    if "horizon" not in found.dims or "predictor" not in found.dims:
+        raise InvalidData(
+            "this is not an evaluation of particles",
+            got=f"rmse_published over {', '.join(map(str, found.dims)) or 'nothing'}",
+            allowed="numbers over predictor and horizon",
+            fix=fix,
+        )
 
 
 def _label(predictor: str, evaluations: Sequence[xr.Dataset]) -> str:

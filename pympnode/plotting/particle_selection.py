@@ -10,8 +10,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from .. import particle_schema as schema
-from ..errors import InvalidOption
-from ..schema import PARTICLE_DIMS, POSITION, TIME, TRAJECTORY, VELOCITY
+from ..errors import InvalidData, InvalidOption
+from ..schema import CHARGE, MASS, PARTICLE, PARTICLE_DIMS, POSITION, TIME, TRAJECTORY, VELOCITY
 from . import style
 from .selection import position
 
@@ -31,8 +31,10 @@ class Part:
 def part(ds: xr.Dataset, trajectory: int = 0) -> Part:
     """Trajectory number ``trajectory``, as far as it is finite.
 
-    Raises InvalidData where its first state is not, InvalidOption where there are fewer trajectories.
+    Dims that ``ds.isel(trajectory=0)`` and the like took away are put back. Raises InvalidData where
+    its first state is not finite, InvalidOption where there are fewer trajectories.
     """
+    ds = _whole(ds)
     schema.validate_particles(ds, finite=False)
     count = ds.sizes[TRAJECTORY]
     number = position(trajectory, count)
@@ -47,6 +49,31 @@ def part(ds: xr.Dataset, trajectory: int = 0) -> Part:
     if stopped.any():
         words.append(f"{stopped.sum()} of {count} trajectories stopped being finite")
     return Part(one, schema.pack_particles(one), "\n".join(words))
+
+
+def _whole(ds: xr.Dataset) -> xr.Dataset:
+    """The dataset with all its dims: one trajectory, time or particle that was picked is still one."""
+    if not isinstance(ds, xr.Dataset):
+        raise InvalidData(
+            "particles are drawn from a dataset",
+            got=type(ds).__name__,
+            allowed="an xarray.Dataset with position and velocity",
+            fix="pass what pympnode.simulate or model.rollout returned",
+        )
+    wanted = {
+        POSITION: PARTICLE_DIMS, VELOCITY: PARTICLE_DIMS, MASS: (TRAJECTORY, PARTICLE),
+        CHARGE: (TRAJECTORY, PARTICLE),
+    }  # fmt: skip
+    for dim in (TRAJECTORY, TIME, PARTICLE):
+        lacking = [
+            name for name, dims in wanted.items()
+            if name in ds and dim in dims and dim not in ds[name].dims
+        ]  # fmt: skip
+        if lacking and dim not in ds.dims:
+            ds = ds.drop_vars(dim, errors="ignore").assign(
+                {name: ds[name].expand_dims(dim) for name in lacking}
+            )
+    return ds
 
 
 def numbers(particles: Any, count: int) -> NDArray[np.int64]:

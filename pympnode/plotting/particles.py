@@ -12,11 +12,12 @@ from matplotlib.colors import TwoSlopeNorm
 from numpy.typing import NDArray
 
 from .. import particle_schema as schema
-from ..errors import InvalidOption
+from ..errors import InvalidData, InvalidOption
 from ..graphs.box import Box
 from . import style
 from .animation import Animation
 from .particle_selection import numbers, part
+from .trajectories import _shaped
 
 
 def particle_trajectories(
@@ -40,6 +41,8 @@ def particle_trajectories(
     seen = part(ds, trajectory)
     data = seen.data
     chosen = numbers(particles, data.mass.shape[1])
+    under = None if truth is None else _fitting(truth, trajectory, data)
+    window = None if zoom is None else _window(zoom, data)
     panels = [ax] if ax is not None else None
     if panels is None:
         panels = list(
@@ -51,16 +54,16 @@ def particle_trajectories(
     if seen.note:
         panels[0].set_title(seen.note, fontsize="medium")
     for panel in panels:
-        if truth is not None:
-            _paths(panel, part(truth, trajectory).data, chosen, {"colors": style.TRUTH}, 1.0)
+        if under is not None:
+            _paths(panel, under, chosen, {"colors": style.TRUTH}, 1.0)
         shades = {"array": values[chosen], "cmap": cmap, "norm": norm}
         dots = _paths(panel, data, chosen, shades, 1.2)
         _frame(panel, ds, data)
     if name:
         panels[-1].figure.colorbar(dots, ax=panels, label=name, shrink=0.85)
-    if zoom is None:
+    if window is None:
         return panels[0]
-    x, y, width = _window(zoom, data)
+    x, y, width = window
     panels[1].set(xlim=(x - width / 2, x + width / 2), ylim=(y - width / 2, y + width / 2))
     panels[0].indicate_inset((x - width / 2, y - width / 2, width, width), edgecolor="black")
     panels[1].set_title(f"around ({x:.1f}, {y:.1f})")
@@ -78,8 +81,17 @@ def conservation(
     """
     from ..evaluation.particles import observe
 
+    alone = isinstance(data, xr.Dataset)  # which is a mapping too
+    if not alone and not (isinstance(data, Mapping) and data):
+        raise InvalidOption(
+            "what is conserved is drawn of a dataset, or of several by name",
+            got="an empty mapping" if isinstance(data, Mapping) else type(data).__name__,
+            allowed="a dataset, or a mapping of names to at least one",
+            fix='conservation({"true": ds, "predicted": model.rollout(ds)})',
+        )
     if axes is None:
         axes = style.new_grid(1, 2, 10, 3.6)[0]
+    axes = _shaped(axes, (2,))
     notes: list[str] = []
     if isinstance(data, xr.Dataset):
         found = part(data, trajectory)
@@ -123,9 +135,16 @@ def scaling(
     ax: Any = None,
 ) -> Any:
     """Cost against size on logarithmic axes, one curve (sizes, costs; in any order) a name, with a
-    line of slope one through the largest size of the first."""
+    line of slope one through the largest size of the first. Raises InvalidOption."""
+    if not isinstance(curves, Mapping) or not curves:
+        raise InvalidOption(
+            "costs are drawn by name",
+            got="an empty mapping" if isinstance(curves, Mapping) else type(curves).__name__,
+            allowed="a mapping of names to (sizes, costs), at least one",
+            fix='scaling({"compiled": ([100, 1000], [0.1, 1.0])})',
+        )
     ax = style.new_axes(5.4, 3.8) if ax is None else ax
-    ordered = {name: _by_size(x, y) for name, (x, y) in curves.items()}
+    ordered = {name: _by_size(name, pair) for name, pair in curves.items()}
     for (name, (x, y)), colour, mark in zip(
         ordered.items(), style.by_order(len(curves)), "osd^vP*X<>" * 3
     ):
@@ -190,9 +209,33 @@ def animate_particles(
 # ---- pieces -----------------------------------------------------------------------------------
 
 
-def _by_size(x: Any, y: Any) -> tuple[NDArray, NDArray]:
+def _by_size(name: str, pair: Any) -> tuple[NDArray, NDArray]:
+    try:
+        x, y = (np.asarray(values, dtype=float) for values in pair)
+    except (TypeError, ValueError):
+        x = y = np.zeros(0)
+    if x.ndim != 1 or x.shape != y.shape or not x.size:
+        raise InvalidOption(
+            f"the curve {name!r} is sizes and costs",
+            got=repr(pair),
+            allowed="two lists of numbers, equally long, of at least one",
+        )
     order = np.argsort(x, kind="stable")
-    return np.asarray(x, dtype=float)[order], np.asarray(y, dtype=float)[order]
+    return x[order], y[order]
+
+
+def _fitting(truth: xr.Dataset, trajectory: int, data: schema.ParticleArrays) -> Any:
+    """The true paths under those of ``data``: of as many particles and axes."""
+    found = part(truth, trajectory).data
+    mine, true = data.position.shape[2:], found.position.shape[2:]
+    if mine != true:
+        raise InvalidData(
+            "truth and prediction do not fit together",
+            got=f"(particle, axis) {true} and {mine}",
+            allowed="the same particles and axes",
+            fix="draw model.rollout(ds) over truth=ds",
+        )
+    return found
 
 
 def _colours(data: schema.ParticleArrays, color: str | None) -> tuple[NDArray, str, Any, str]:
@@ -262,13 +305,21 @@ def _frame(ax: Any, ds: xr.Dataset, data: schema.ParticleArrays) -> None:
 
 
 def _window(zoom: Any, data: schema.ParticleArrays) -> tuple[float, float, float]:
-    if np.ndim(zoom) == 0:
-        count = data.mass.shape[1]
-        if not 0 <= int(zoom) < count:
+    count = data.mass.shape[1]
+    if isinstance(zoom, int | np.integer) and not isinstance(zoom, bool):
+        if not -count <= zoom < count:
             raise InvalidOption("zoom names a particle", got=zoom, allowed=f"0 to {count - 1}")
         x, y = data.position[0, -1, int(zoom), :2]
         extent = data.box.side if data.box.periodic else float(np.ptp(data.position[0, ..., :2]))
         return float(x), float(y), extent * min(0.5, 6 / np.sqrt(count))
-    if len(zoom) != 3:
-        raise InvalidOption("zoom is a particle or (x, y, width)", got=zoom)
-    return float(zoom[0]), float(zoom[1]), float(zoom[2])
+    try:
+        x, y, width = (float(value) for value in zoom)
+    except (TypeError, ValueError):
+        width = np.nan
+    if isinstance(zoom, str) or not width > 0 or not np.isfinite([x, y, width]).all():
+        raise InvalidOption(
+            "zoom is a particle or (x, y, width)",
+            got=repr(zoom),
+            allowed=f"a number from 0 to {count - 1}, or three numbers, the width > 0",
+        )
+    return x, y, width

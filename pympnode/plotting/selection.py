@@ -56,16 +56,7 @@ class View:
 
     def at(self, time: float | None) -> int:
         """The position of the time closest to ``time``; the last one by default."""
-        if time is None:
-            return len(self.time) - 1
-        if not self.time[0] - 1e-9 <= time <= self.time[-1] + 1e-9:
-            raise InvalidOption(
-                "the dataset does not reach that time",
-                got=time,
-                allowed=f"{self.time[0]:.4g} to {self.time[-1]:.4g}",
-                fix="leave time= out for the last one",
-            )
-        return int(np.abs(self.time - time).argmin())
+        return nearest(self.time, time)
 
 
 def view(ds: xr.Dataset, trajectory: int = 0) -> View:
@@ -103,6 +94,24 @@ def view(ds: xr.Dataset, trajectory: int = 0) -> View:
         system,
         band,
     )
+
+
+def nearest(times: NDArray, time: float | None) -> int:
+    """The position in ``times`` (time,) closest to ``time``; the last one for None.
+
+    Raises `InvalidOption` for a time beyond them.
+    """
+    if time is None:
+        return len(times) - 1
+    number = isinstance(time, int | float | np.number) and not isinstance(time, bool)
+    if not number or not times[0] - 1e-9 <= time <= times[-1] + 1e-9:
+        raise InvalidOption(
+            "the dataset does not reach that time",
+            got=repr(time),
+            allowed=f"{times[0]:.4g} to {times[-1]:.4g}, in the unit of its times",
+            fix="leave time= out for the last one",
+        )
+    return int(np.abs(times - time).argmin())
 
 
 def states(ds: xr.Dataset) -> xr.DataArray:
@@ -147,14 +156,26 @@ def pair(truth: xr.Dataset, predicted: xr.Dataset, trajectory: int = 0) -> tuple
 
 def position(trajectory: int, count: int) -> int:
     """The position of a trajectory counted from either end."""
-    if not -count <= trajectory < count:
+    whole = isinstance(trajectory, int | np.integer) and not isinstance(trajectory, bool)
+    if not whole or not -count <= trajectory < count:
         raise InvalidOption(
             "the dataset has no such trajectory",
-            got=trajectory,
+            got=repr(trajectory),
             allowed=f"0 to {count - 1}",
             fix="trajectory= counts from 0",
         )
-    return trajectory % count
+    return int(trajectory) % count
+
+
+def refuse_particles(evaluation: Any, instead: str) -> None:
+    """Raise `InvalidData` for an evaluation of particles; ``instead`` is the picture for those."""
+    if isinstance(evaluation, xr.Dataset) and "horizon" in evaluation.dims:
+        raise InvalidData(
+            "this is an evaluation of particles",
+            got=", ".join(map(str, evaluation.data_vars)),
+            allowed="what pympnode.evaluate returned for a model of networks",
+            fix=f"draw it with pympnode.plotting.{instead}",
+        )
 
 
 def require(ds: xr.Dataset, name: str, what: str, fix: str) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from ..errors import InvalidData
 from . import style
 from .selection import require
 
@@ -14,16 +15,22 @@ EPOCH = "epoch"
 CURVES = (("loss", "training", style.PALETTE[1]), ("validation_loss", "validation", style.MODEL))
 
 
-def training_curves(
-    history: xr.Dataset, *, ylabel: str = "loss (Huber, z units)", ax: Any = None
-) -> Any:
+def training_curves(history: xr.Dataset, *, ylabel: str | None = None, ax: Any = None) -> Any:
     """Training and validation loss over epochs, on a logarithmic axis, with the best epoch marked.
 
     ``history``: ``result.history``, or several along a further dim ("member"): each is a thin line
     and their median a thick one. Dotted lines mark where the window of the curriculum grows: the
-    training loss is not comparable across them. Returns the axes.
+    training loss is not comparable across them. ``ylabel``: what the loss is, by default as the
+    history says. Returns the axes. Raises `InvalidData` for a history without epochs.
     """
-    require(history, "loss", "a training history", "pass result.history, or RUN/history.nc")
+    loss = require(history, "loss", "a training history", "pass result.history, or RUN/history.nc")
+    if EPOCH not in loss.dims or not loss.size:
+        raise InvalidData(
+            "the history holds no epoch",
+            got=f"loss over {dict(loss.sizes)}",
+            allowed="at least one epoch",
+            fix="train for longer: an epoch has to end before there is a loss to draw",
+        )
     if ax is None:
         ax = style.new_axes()
     epochs = history[EPOCH].values
@@ -51,11 +58,19 @@ def training_curves(
             )
     ax.set_yscale("log")
     ax.set_xlabel("epoch")
-    ax.set_ylabel(ylabel)
+    ax.set_ylabel(_name_of_loss(history) if ylabel is None else ylabel)
     style.plain(ax)
     _windows(ax, history, epochs)
     ax.legend(fontsize="small", frameon=False)
     return ax
+
+
+def _name_of_loss(history: xr.Dataset) -> str:
+    """What the history says that its loss is; that of networks, whose windows have intervals."""
+    if "loss" in history.attrs:
+        return f"loss ({history.attrs['loss']})"
+    steps = "horizon" in history and bool((history["horizon"] == 1).all())
+    return "loss" if steps else "loss (Huber, z units)"
 
 
 def _members(values: xr.DataArray) -> np.ndarray:
