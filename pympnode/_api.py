@@ -338,7 +338,7 @@ def evaluate(
 
 
 def load(path: str | os.PathLike[str]) -> Model:
-    """The model in a file written by ``model.save``.
+    """The model in a file written by ``model.save``, or in a run folder.
 
     Raises `MissingFile`, or `FileDamaged` when the file is cut short, fails a checksum or is no
     model.

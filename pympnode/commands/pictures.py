@@ -112,10 +112,9 @@ def _only(option: str, values: tuple[Any, ...]) -> Any:
 
 def _inputs(kind: str, files: tuple[str, ...]) -> list[Any]:
     from .. import storage
-    from .files import inside
 
     if kind == "training-curves":
-        return [storage.read_netcdf(inside(files[0], "history.nc"))]
+        return [storage.read_netcdf(storage.inside_run(files[0], "history.nc"))]
     if kind == "comparison":
         named = {}
         for text in files:

@@ -29,9 +29,8 @@ def evaluate(context: click.Context, as_json: bool, **_: Any) -> None:
     """
     given = o.gather(context)
     from .. import _api
-    from .files import model_of
 
-    model = model_of(given.pop("model"))
+    model = _api.load(given.pop("model"))
     path, out, threshold = (given.pop(name, None) for name in ("data", "out", "threshold"))
     if path is not None:
         if given:
@@ -82,9 +81,8 @@ def rollout(context: click.Context, as_json: bool, **_: Any) -> None:
     if out is None:
         raise click.UsageError("say where the prediction goes: --out FILE.nc")
     from .. import _api, storage
-    from .files import model_of
 
-    model = model_of(given.pop("model"))
+    model = _api.load(given.pop("model"))
     ds = model.rollout(_api.as_dataset(given.pop("data")), **o.data_keywords(given))
     storage.write_netcdf(ds, out)
     lost = int((~ds["finite"].values).sum())
