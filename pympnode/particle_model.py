@@ -13,6 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from . import particle_schema, schema, storage
+from .config import whole
 from .errors import FileDamaged, InvalidOption, OutsideTrainingRange
 from .graphs.capacity import in_words, require_bytes
 from .models.particle_layout import particle_layout_of
@@ -154,23 +155,29 @@ class ParticleModel:
         return ParticleProgram(self.spec, self.scales, self.dt, **options)
 
     def rollout(
-        self, initial: xr.Dataset, *, steps: int | None = None, check: bool = True
+        self,
+        initial: xr.Dataset | str | os.PathLike[str],
+        *,
+        steps: int | None = None,
+        check: bool = True,
     ) -> xr.Dataset:
         """Predict from the first states of a particle dataset, its graph rebuilt at every step.
 
-        ``steps``: by default as many as the dataset has, or as the model was trained on when it
+        ``initial``: a dataset, or the path of one. ``steps``: by default as many as the dataset has, or as the model was trained on when it
         holds one state. Returns a dataset of position, velocity (trajectory, time, particle, axis;
         float64), mass, (charge) and ``finite(trajectory)``: False where a prediction overflowed, NaN
         from there on. Warns `OutsideTrainingRange` with the numbers unless ``check=False``. Raises
         `InvalidData`, `NotEnoughMemory`, and `InvalidOption` for a dataset of another time step.
         """
-        data = particle_schema.pack_particles(initial)
+        from .own_data import as_dataset
+
+        given: xr.Dataset = as_dataset(initial)
+        data = particle_schema.pack_particles(given)
         if len(data.time) > 1:
             self._check_step(data.time)
         if steps is None:
             steps = len(data.time) - 1 or self.trained.steps
-        if not isinstance(steps, int | np.integer) or steps < 1:
-            raise InvalidOption("a rollout has at least one step", got=steps, allowed=">= 1")
+        steps = whole("steps", steps)
         if check and (found := self.trained.outside(data, self.spec.hierarchical)):
             warnings.warn(
                 f"the rollout lies outside what the model was trained on: {'; '.join(found)}",
@@ -206,7 +213,7 @@ class ParticleModel:
                 self.theta, position[some], velocity[some], data.mass[some], charge, data.box
             )
         finite = np.isfinite(position[:, -1]).all((1, 2)) & np.isfinite(velocity[:, -1]).all((1, 2))
-        about = schema.record(initial)
+        about = schema.record(given)
         ds = particle_schema.unpack_particles(
             position,
             velocity,
@@ -216,8 +223,8 @@ class ParticleModel:
             about={**about, "kind": "rollout", "model": self.spec.name},
         )
         if steps + 1 == len(data.time):
-            ds = ds.assign_coords(time=initial["time"])
-        ds = ds.assign_coords(trajectory=initial["trajectory"].values)
+            ds = ds.assign_coords(time=given["time"])
+        ds = ds.assign_coords(trajectory=given["trajectory"].values)
         ds["finite"] = ("trajectory", finite, {"long_name": "no value overflowed"})
         return ds
 

@@ -149,6 +149,14 @@ def validate_particles(ds: xr.Dataset, *, finite: bool = True) -> xr.Dataset:
 
     ``finite=False`` leaves out the check that reads all values (datasets larger than memory).
     """
+    if not isinstance(ds, xr.Dataset):
+        raise InvalidData(
+            "particles are given as a dataset",
+            got=type(ds).__name__,
+            allowed="an xarray.Dataset of position, velocity and mass, or the path of one",
+            fix="make one of arrays: pympnode.particle_schema.unpack_particles(position, velocity, "
+            "mass, time)",
+        )
     wanted = {
         POSITION: PARTICLE_DIMS,
         VELOCITY: PARTICLE_DIMS,
@@ -165,10 +173,12 @@ def validate_particles(ds: xr.Dataset, *, finite: bool = True) -> xr.Dataset:
                 fix=f'rename yours: ds.rename({{"...": {name!r}}})',
             )
         if set(ds[name].dims) != set(dims):
+            lost = [dim for dim in dims if dim not in ds[name].dims]
             raise InvalidData(
                 f"{name!r} has the wrong dims",
                 got=f"({', '.join(map(str, ds[name].dims))})",
                 allowed=f"({', '.join(dims)}), in any order",
+                fix=f"keep {lost[0]} where you select one: ds.isel({lost[0]}=[0])" if lost else None,
             )
     for dim in (TRAJECTORY, TIME, PARTICLE):
         if not ds.sizes[dim]:
