@@ -13,7 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from . import __version__, particle_schema, storage
-from .config import TrainConfig, duration_in_words, seconds
+from .config import TrainConfig, duration_in_words, seconds, whole
 from .errors import InvalidData, InvalidOption
 from .models.particle_layout import particle_layout_of
 from .models.particle_spec import ParticleSpec
@@ -96,14 +96,21 @@ def train_particles(
     from .training.step_task import StepTask, fitted_scales
     from .training.trainer import Trainer
 
+    if integrator in ("block", "global"):  # those of `simulate_particles`
+        raise InvalidOption(
+            "integrator= of train is that of a HOGN, and this is one of the simulation",
+            got=f"integrator={integrator!r}",
+            allowed="rk4, euler",
+            fix=f"data = simulate(system, integrator={integrator!r}); train(data=data)",
+        )
     simulation: dict[str, Any] = {}
     if data is None:
-        count = 100 if particles is None else particles
+        count = 100 if particles is None else whole("particles", particles)
         simulation = {
             "system": system,
             "particles": count,
             "dims": dims,
-            "trajectories": min(1000, max(20, _SIMULATED // max(count, 1)))
+            "trajectories": min(1000, max(20, _SIMULATED // count))
             if trajectories is None
             else trajectories,
             "steps": steps,

@@ -131,7 +131,7 @@ def test_an_option_that_a_model_uses_is_taken(data, model, option) -> None:
 
 @pytest.mark.parametrize("levels", ["3", 2.0, 1, 0, True])
 def test_levels_are_a_whole_number(levels) -> None:
-    with pytest.raises(InvalidOption, match="levels of a hierarchy"):
+    with pytest.raises(InvalidOption, match="levels must be a whole number"):
         ParticleSpec(levels=levels)
 
 
