@@ -17,10 +17,11 @@ from .config import TrainConfig, duration_in_words, seconds, whole
 from .errors import InvalidData, InvalidOption
 from .models.particle_layout import particle_layout_of
 from .models.particle_spec import ParticleSpec
-from .particle_model import ParticleModel, ParticleRange
+from .particle_model import PHYSICS, ParticleModel, ParticleRange
 from .particle_presets import particle_preset
 from .particle_schema import ParticleArrays
 from .preparation import held_out, labels_of
+from .ranges import warn_outside, warn_user
 from .result import Result
 
 # States of a dataset that is simulated for training: trajectories times particles.
@@ -32,7 +33,7 @@ def train_particles(
     *,
     data: Any = None,
     particles: int | None = None,
-    dims: int = 2,
+    dims: int | None = None,
     trajectories: int | None = None,
     steps: int | None = None,
     dt: float | None = None,
@@ -72,7 +73,8 @@ def train_particles(
 
     Main arguments:
         system, particles, dims, trajectories, steps, dt, parameters, seed, split: the data, as in
-            `simulate`. ``trajectories`` default to 20,000 / particles, at least 20, at most 1000.
+            `simulate`. ``trajectories`` default to 20,000 / particles, at least 20, at most 1000;
+            with a start, particles, dims, dt and parameters to those that it was trained on.
         data: given data instead: a particle dataset or several, of any particle counts.
         model: "hierarchical_deltagn" (default), "hierarchical_hogn", "deltagn", "hogn",
             "nearest_deltagn".
@@ -106,22 +108,28 @@ def train_particles(
     simulation: dict[str, Any] = {}
     if data is None:
         count = 100 if particles is None else whole("particles", particles)
+        own: dict[str, Any] = {"dims": 2}
+        if start is not None:  # data like its own, where nothing else is asked for
+            of_one = start.system == system
+            own = start.simulation(particles, parameters) if of_one else {"dims": start.spec.dims}
+        count = own.get("particles", count)
         simulation = {
             "system": system,
             "particles": count,
-            "dims": dims,
+            "dims": own["dims"] if dims is None else dims,
             "trajectories": min(1000, max(20, _SIMULATED // count))
             if trajectories is None
             else trajectories,
             "steps": steps,
-            "dt": dt,
-            "parameters": parameters,
+            "dt": own.get("dt") if dt is None else dt,
+            "parameters": own.get("parameters", parameters),
             "seed": seed,
             "split": split,
         }
-    datasets = _datasets(data, simulation)
+    datasets = _datasets(data, simulation, progress)
     arrays = [particle_schema.pack_particles(ds) for ds in datasets]
     step = _one_step(arrays)
+    _warn_of_data(datasets, arrays, start, step)
     labels = [labels_of(ds, split, seed) for ds in datasets]
     train = [np.flatnonzero(one == "train") for one in labels]
     validation = [np.flatnonzero(one == "validation") for one in labels]
@@ -149,7 +157,8 @@ def train_particles(
         physics = {"dims": arrays[0].dims, "charged": arrays[0].charge is not None}
         spec = ParticleSpec.named(name, **choice.fields(given) | physics)
     spec.refuse_unused({**given, "mixed_levels": mixed_levels})
-    config = _config(choice.run, preset, seed, {
+    base = choice.run if start is None else {**choice.run, **choice.finetune}
+    config = _config(base, preset, seed, {
         "epochs": epochs, "updates": updates, "time_budget": time_budget,
         "batch_size": batch_size, "learning_rate": learning_rate,
     })  # fmt: skip
@@ -231,15 +240,47 @@ def train_particles(
     return result
 
 
-def _datasets(data: Any, simulation: dict[str, Any]) -> list[xr.Dataset]:
+def _datasets(data: Any, simulation: dict[str, Any], progress: bool) -> list[xr.Dataset]:
     if data is None:
         from .data.particles import simulate_particles
 
         given = {k: v for k, v in simulation.items() if v is not None}
-        return [simulate_particles(**given, workers=os.cpu_count() or 1)]
+        return [simulate_particles(**given, workers=os.cpu_count() or 1, progress=progress)]
     many = data if isinstance(data, list | tuple) else [data]
     out = [storage.read_netcdf(d) if isinstance(d, str | os.PathLike) else d for d in many]
     return out
+
+
+def _warn_of_data(
+    datasets: list[xr.Dataset],
+    arrays: list[ParticleArrays],
+    start: ParticleModel | None,
+    step: float,
+) -> None:
+    """Warn, with the numbers, of boxes that nobody named, of physics that differ from dataset to
+    dataset, and of other physics than that of the start."""
+    for number, ds in enumerate(datasets):
+        if told := particle_schema.unsaid_box(ds):
+            warn_user(f"dataset {number}: {told}")
+    seen = ParticleRange.of(arrays)
+    mixed = [
+        f"{name} from {low:g} to {high:g}"
+        for name, (low, high) in seen.parameter_spans.items()
+        if name in PHYSICS
+    ]
+    if len(seen.spaces) > 1:
+        mixed.append("open space and periodic boxes")
+    if mixed:
+        warn_user(
+            f"the datasets differ in their physics, of which a model is told nothing: "
+            f"{'; '.join(mixed)}; it learns something in between"
+        )
+    if start is None:
+        return
+    other = [text for a in arrays for text in start.trained.other_physics(a)]
+    if not np.isclose(step, start.dt, rtol=1e-6, atol=0):
+        other.insert(0, f"time step {step:g} (trained on {start.dt:g})")
+    warn_outside("the data to train on", list(dict.fromkeys(other)))
 
 
 def _one_step(arrays: list[ParticleArrays]) -> float:

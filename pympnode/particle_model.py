@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from math import inf, isclose
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,27 +14,32 @@ from numpy.typing import NDArray
 
 from . import particle_schema, schema, storage
 from .config import whole
-from .errors import FileDamaged, InvalidOption, OutsideTrainingRange
+from .errors import FileDamaged, InvalidOption
 from .graphs.capacity import in_words, require_bytes
 from .models.particle_layout import particle_layout_of
 from .models.particle_spec import ParticleScales, ParticleSpec
-from .particle_schema import ParticleArrays, mean_spacing
+from .particle_schema import ParticleArrays, spacings
+from .ranges import warn_outside, warn_user
+from .systems.particles import default_side
 
 if TYPE_CHECKING:
     from .engines.torch.particles.program import ParticleProgram
 
 KIND = "particle_model"
 _SIDE_BY_SIDE = {"cpu": 1 << 27, "cuda": 1 << 31}  # bytes of trajectories rolled out side by side
-_BEYOND = 0.5  # of the largest speed or charge seen: what others may go beyond it
+_BEYOND = 0.5  # of the largest speed, charge or open spacing seen: what others may go beyond it
+PHYSICS = ("constant", "softening")  # numbers of the force, by their names in records
+_SPACE = {"open": "open space", "periodic": "a periodic box"}
 
 
 @dataclass(frozen=True)
 class ParticleRange:
     """What a particle model was trained on, its training trajectories: pairs are (smallest, largest).
 
-    ``spacing`` is the mean distance, (volume / particles)^(1 / dims); ``speed`` (0, the largest
-    component of a velocity); ``charge`` None without charges. ``parameters`` is the physics that all
-    datasets share, ``parameter_spans`` a pair for each number in which they differ.
+    ``spacing`` is the mean distance in first states, (volume / particles)^(1 / dims); ``speed`` (0,
+    the largest component of a velocity); ``charge`` None without charges. ``parameters`` is the physics
+    that all datasets share, ``parameter_spans`` a pair for each number in which they differ.
+    ``spaces``: "periodic", "open" or both; empty in older files.
     """
 
     particles: tuple[int, int]
@@ -46,6 +51,7 @@ class ParticleRange:
     parameters: Mapping[str, float] = field(default_factory=dict)
     charge: tuple[float, float] | None = None
     parameter_spans: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    spaces: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -55,12 +61,12 @@ class ParticleRange:
         chosen = [np.arange(len(a.position)) for a in arrays] if train is None else train
         used = [(a, index) for a, index in zip(arrays, chosen) if len(index)]
         counts = [a.position.shape[2] for a, _ in used]
-        spacing = [mean_spacing(a.position[index], a.box) for a, index in used]
+        spacing = [spacings(a.position[index], a.box) for a, index in used]
         charges = [a.charge[index] for a, index in used if a.charge is not None]
         shared, spans = _physics([a.parameters for a, _ in used])
         return cls(
             (min(counts), max(counts)),
-            (min(spacing), max(spacing)),
+            _extremes(spacing),
             _extremes([a.mass[index] for a, index in used]),
             (0.0, max(float(np.abs(a.velocity[index]).max()) for a, index in used)),
             sum(len(index) for _, index in used),
@@ -68,6 +74,7 @@ class ParticleRange:
             shared,
             _extremes(charges) if charges else None,
             spans,
+            tuple(sorted({_space(a) for a, _ in used})),
         )
 
     @classmethod
@@ -82,15 +89,20 @@ class ParticleRange:
     def outside(self, data: ParticleArrays, transfers: bool) -> list[str]:
         """In words, with numbers: how some data lie outside. ``transfers``: any count is fine.
 
-        Velocities are those of the start. They and charges may go beyond what was seen by half of
-        the largest: a range of drawn numbers is a little wider in the next draw.
+        Velocities and spacings are those of the start. Velocities, charges and spacings in open
+        space may go beyond what was seen by half of the largest: a range of drawn numbers is a
+        little wider in the next draw.
         """
         found = []
-        count, spacing = data.position.shape[2], mean_spacing(data.position, data.box)
+        count = data.position.shape[2]
+        low, high = _extremes([spacings(data.position, data.box)])
+        slack = 1.05 if data.box.periodic else 1 + _BEYOND
+        if not self.spaces and not data.box.periodic:
+            slack = inf  # older files hold the extent over all trajectories and times
         if not transfers and not self.particles[0] <= count <= self.particles[1]:
             found.append(f"{count} particles (trained on {_span(self.particles)})")
-        if not self.spacing[0] * 0.95 <= spacing <= self.spacing[1] * 1.05:
-            found.append(f"mean spacing {spacing:.3g} (trained on {_span(self.spacing)})")
+        if low < self.spacing[0] / slack or high > self.spacing[1] * slack:
+            found.append(f"mean spacing {_span((low, high))} (trained on {_span(self.spacing)})")
         low, high = float(data.mass.min()), float(data.mass.max())
         if low < self.mass[0] * 0.999 or high > self.mass[1] * 1.001:
             found.append(f"masses {low:.3g} to {high:.3g} (trained on {_span(self.mass)})")
@@ -102,13 +114,20 @@ class ParticleRange:
             slack = _BEYOND * max(map(abs, self.charge))
             if low < self.charge[0] - slack or high > self.charge[1] + slack:
                 found.append(f"charges {_span((low, high))} (trained on {_span(self.charge)})")
-        for name in ("constant", "softening"):
+        return found + self.other_physics(data)
+
+    def other_physics(self, data: ParticleArrays) -> list[str]:
+        """In words: other constants of the force, and open space instead of a periodic box."""
+        found = []
+        for name in PHYSICS:
             here, seen = data.parameters.get(name), self._seen(name)
             if here is None or seen is None:
                 continue
             slack = 1e-9 * max(map(abs, seen))
             if not seen[0] - slack <= here <= seen[1] + slack:
                 found.append(f"{name} {here:g} (trained on {_span(seen)})")
+        if self.spaces and _space(data) not in self.spaces:
+            found.append(f"{_SPACE[_space(data)]} (trained in {_SPACE[self.spaces[0]]})")
         return found
 
     def _seen(self, name: str) -> tuple[float, float] | None:
@@ -178,12 +197,10 @@ class ParticleModel:
         if steps is None:
             steps = len(data.time) - 1 or self.trained.steps
         steps = whole("steps", steps)
-        if check and (found := self.trained.outside(data, self.spec.hierarchical)):
-            warnings.warn(
-                f"the rollout lies outside what the model was trained on: {'; '.join(found)}",
-                OutsideTrainingRange,
-                stacklevel=2,
-            )
+        if check:
+            warn_outside("the rollout", self.trained.outside(data, self.spec.hierarchical))
+            if told := particle_schema.unsaid_box(given):
+                warn_user(told)
         sets, _, count, dims = data.position.shape
         shape = (sets, steps + 1, count, dims)
         state = 2 * 8 * sets * count * dims
@@ -237,6 +254,38 @@ class ParticleModel:
                 allowed=f"{self.dt:g}",
                 fix="simulate with that dt, or train a model on data of this one",
             )
+
+    def simulation(
+        self, particles: int | None = None, parameters: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Keywords of `pympnode.simulate` for data like those it was trained on.
+
+        Its dims, time step, particles (the most that it has seen) and physics, and a box of the
+        same mean spacing where all had one; ``particles`` and ``parameters`` go first.
+        """
+        seen, dims = self.trained, self.spec.dims
+        count = seen.particles[1] if particles is None else particles
+        physics: dict[str, Any] = {
+            name: seen.parameters[name]
+            for name in (*PHYSICS, "accuracy")
+            if name in seen.parameters
+        }
+        if seen.mass[0] == seen.mass[1] != 1:
+            physics["mass"] = seen.mass[0]
+        if seen.charge is not None and seen.charge[0] == seen.charge[1]:
+            physics["charge"] = seen.charge[0]
+        if seen.spaces == ("open",):
+            physics["side"] = None
+        elif seen.spaces == ("periodic",) and isclose(*seen.spacing):
+            side = seen.spacing[0] * count ** (1 / dims)
+            if not isclose(side, default_side(count, dims)):
+                physics["side"] = side
+        return {
+            "particles": count,
+            "dims": dims,
+            "dt": self.dt,
+            "parameters": physics | dict(parameters or {}),
+        }
 
     # ---- keeping it ---------------------------------------------------------------------------
 
@@ -316,6 +365,10 @@ class ParticleModel:
 
     def __repr__(self) -> str:
         return "\n".join(f"{name:<12} {text}" for name, text in self.lines().items())
+
+
+def _space(data: ParticleArrays) -> str:
+    return "periodic" if data.box.periodic else "open"
 
 
 def _extremes(values: Sequence[NDArray]) -> tuple[float, float]:

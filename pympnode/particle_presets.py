@@ -13,13 +13,14 @@ PRESETS = ("fast", "paper")
 
 @dataclass(frozen=True)
 class ParticlePreset:
-    """``model``: fields of `ParticleSpec`; ``run``: fields of `TrainConfig`; ``task``: of the
-    `StepTask`."""
+    """``model``: fields of `ParticleSpec`; ``run``: fields of `TrainConfig`, ``finetune`` those of a
+    run that starts from a model; ``task``: of the `StepTask`."""
 
     model: dict[str, Any]
     run: dict[str, Any]
     departures: tuple[str, ...] = field(default=())
     task: dict[str, Any] = field(default_factory=dict)
+    finetune: dict[str, Any] = field(default_factory=dict)
 
     def fields(self, given: dict[str, Any]) -> dict[str, Any]:
         """Fields of the model, those ``given`` first.
@@ -97,4 +98,5 @@ def particle_preset(name: str, model: str, particles: int) -> ParticlePreset:
             "average": 0.99,
         },
         task={"mixed_levels": join == "hierarchy"},
+        finetune={"learning_rate": 1e-3, "keep_start": True},
     )

@@ -37,8 +37,9 @@ def evaluate(context: click.Context, as_json: bool, **_: Any) -> None:
     """
     given = o.gather(context)
     from .. import _api
+    from ..model import Model
 
-    model = _api.load(given.pop("model"))
+    model: Any = _api.load(given.pop("model"))
     path, out = (given.pop(name, None) for name in ("data", "out"))
     words = {name: given.pop(name) for name in ("threshold", "horizons") if name in given}
     if path is not None:
@@ -46,7 +47,13 @@ def evaluate(context: click.Context, as_json: bool, **_: Any) -> None:
             raise click.UsageError(f"DATA is given, so {', '.join(sorted(given))} has no effect")
         ds = _api.as_dataset(path)
     elif "system" in given:
-        ds = _api.simulate(**{"split": None, **o.data_keywords(given)})
+        asked = {"split": None, **o.data_keywords(given)}
+        if not isinstance(model, Model) and model.system == asked["system"]:
+            asked |= {
+                **model.simulation(asked.get("particles"), asked.pop("parameters", None)),
+                **asked,
+            }
+        ds = _api.simulate(**asked)
     else:
         raise click.UsageError("give DATA, or --system to simulate a test set")
     scores = _api.evaluate(model, ds, **words)
