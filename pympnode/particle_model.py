@@ -366,6 +366,11 @@ class ParticleModel:
     def __repr__(self) -> str:
         return "\n".join(f"{name:<12} {text}" for name, text in self.lines().items())
 
+    def _repr_html_(self) -> str:
+        from .display import html_table
+
+        return html_table("pympnode.ParticleModel", self.lines())
+
 
 def _space(data: ParticleArrays) -> str:
     return "periodic" if data.box.periodic else "open"

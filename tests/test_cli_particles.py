@@ -170,6 +170,12 @@ def test_help_names_the_choices_of_particles(capsys: pytest.CaptureFixture[str])
         assert word in shown
 
 
+def test_systems_say_where_particles_start(capsys: pytest.CaptureFixture[str]) -> None:
+    assert status_of(["systems", "gravity"]) == 0
+    position, velocity = capsys.readouterr().out.split("position")[1].splitlines()[:2]
+    assert "anywhere in the box" in position and "from [-1.0, 1.0]" in velocity
+
+
 # ---- pictures ------------------------------------------------------------------------------------
 
 

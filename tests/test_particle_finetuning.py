@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -94,3 +95,29 @@ def test_the_command_line_goes_on_likewise(start, tmp_path, capsys) -> None:
 def test_the_normalisation_of_particles_is_kept(start) -> None:
     with pytest.raises(InvalidOption, match="normalisation belongs to networks"):
         pympnode.finetune(start, normalisation="refit", **FEW, **MORE)
+
+
+def test_models_and_results_show_themselves_in_a_notebook(start) -> None:
+    assert "pympnode.ParticleModel" in start._repr_html_() and "gravity" in start._repr_html_()
+    again = pympnode.finetune(start, **FEW, **MORE)
+    assert f"started from all {len(start.weights)} tensors of the start" in repr(again)
+    some, rest = again.loaded[:2], again.loaded[2:]
+    shown = repr(replace(again, loaded=some))
+    assert f"started from 2 tensors of the start; fresh: {', '.join(rest)}" in shown
+    assert "tensors of the start" in again._repr_html_()
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_the_making_of_the_data_shows_how_far_it_is(start, progress, monkeypatch) -> None:
+    from pympnode.data import particles
+
+    seen = []
+    made = particles.simulate_particles
+
+    def noted(*given: Any, progress: Any, **words: Any) -> Any:
+        seen.append(progress)
+        return made(*given, **words)
+
+    monkeypatch.setattr(particles, "simulate_particles", noted)
+    pympnode.train("gravity", particles=8, updates=1, **FEW, **TINY | {"progress": progress})
+    assert seen == [progress]
