@@ -74,7 +74,9 @@ class TrainingRange:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrainingRange:
         """The inverse of `as_dict`."""
-        pairs: dict[str, Any] = {name: tuple(values[name]) for name in ("nodes", "degree", "dt", "low", "high")}
+        pairs: dict[str, Any] = {
+            name: tuple(values[name]) for name in ("nodes", "degree", "dt", "low", "high")
+        }
         rest = {
             name: values[name] for name in ("mean_degree", "steps", "trajectories", "parameters")
         }
@@ -130,7 +132,6 @@ class TrainingRange:
         found += different_parameters(self.parameters, parameters or {})
         found += beyond_parameters(self.parameter_spans, parameters or {})
         return found
-
 
     def other_physics(self, dt: np.ndarray, parameters: Mapping[str, Any] | None) -> list[str]:
         """In words: another time step and other parameters, which a larger system need not have."""
