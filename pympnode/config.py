@@ -22,7 +22,7 @@ class TrainConfig:
     """How a run trains; what a model is stands in `models.spec.ModelSpec`.
 
     ``epochs`` passes over the training data, or ``updates`` steps of the optimiser, or
-    ``time_budget`` seconds (turned into epochs after a timed warm-up). ``curriculum`` pairs of
+    ``time_budget`` seconds (turned into updates after a timed warm-up). ``curriculum`` pairs of
     (window in intervals, share of the updates); window 0 is the whole horizon. ``schedule``:
     "cosine" (after ``warmup``, a share of the updates, from ``learning_rate`` down to
     ``final_rate`` of it), "plateau" (times ``plateau_factor`` after ``patience`` epochs without

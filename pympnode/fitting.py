@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -17,11 +16,12 @@ from numpy.typing import NDArray
 
 from . import __version__, engines, schema, storage
 from .config import PresetChoice, TrainConfig, duration_in_words, preset, seconds, whole
+from .engines.base import Program
 from .errors import InvalidOption, unknown_name
 from .model import Model
 from .models.layout import layout_of
 from .models.spec import ModelSpec
-from .preparation import Prepared, held_out, labels_of, prepare
+from .preparation import Prepared, data_in_words, held_out, labels_of, prepare
 from .ranges import TrainingRange, warn_outside
 from .result import Result
 from .training import progress as meters
@@ -90,7 +90,8 @@ def fit(
     )
     folder = None
     if run is not None:
-        folder = Run(run, _call(config, model, datasets, start, normalisation, kernel, dtype))
+        data = data_in_words(datasets, split, seed)
+        folder = Run(run, _call(config, model, data, program, start, normalisation))
     meter = meters.default() if progress else meters.Silent()
     title = model.system or "training"
     try:
@@ -250,24 +251,33 @@ def _initial(
 def _call(
     config: TrainConfig,
     model: Model,
-    datasets: list[xr.Dataset],
+    data: dict[str, Any],
+    program: Program,
     start: Model | None,
     normalisation: str,
-    kernel: str,
-    dtype: str,
 ) -> dict[str, Any]:
     """What makes a run this run, as plain values: another call may not continue it."""
-    state = hashlib.sha256()
-    for ds in datasets:
-        for name in sorted(map(str, ds.data_vars)):
-            state.update(name.encode() + storage.checksum(ds[name].values).encode())
-        state.update(storage.checksum(ds[schema.TIME].values).encode())
+    scales = {
+        "state": model.state_scale,
+        "control": model.control_scale,
+        "attribute": model.attribute_scale,
+    }
     call: dict[str, Any] = {
         "training": config.as_dict(),
         "model": model.spec.as_dict(),
-        "data": {"sha256": state.hexdigest(), "system": model.system},
+        "data": {**data, "system": model.system},
+        "scales": {
+            name: {"mean": scale.mean.tolist(), "scale": scale.scale.tolist()}
+            for name, scale in scales.items()
+            if scale is not None
+        },
         "members": int(np.atleast_2d(model.theta).shape[0]),
-        "precision": {"dtype": dtype, "kernel": kernel, "engine": model.engine},
+        "precision": {
+            "dtype": program.dtype.name,
+            "kernel": program.kernel,
+            "engine": model.engine,
+            "device": str(getattr(program, "device", "cpu")),
+        },
     }
     if start is not None:
         call["start"] = {"sha256": storage.checksum(start.theta), "normalisation": normalisation}

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -17,12 +16,15 @@ from .config import TrainConfig, duration_in_words, seconds, whole
 from .errors import InvalidData, InvalidOption
 from .models.particle_layout import particle_layout_of
 from .models.particle_spec import ParticleSpec
-from .particle_model import PHYSICS, ParticleModel, ParticleRange
+from .particle_model import NETWORKS, PHYSICS, ParticleModel, ParticleRange
 from .particle_presets import particle_preset
 from .particle_schema import ParticleArrays
-from .preparation import held_out, labels_of
+from .preparation import data_in_words, held_out, labels_of
 from .ranges import warn_outside, warn_user
 from .result import Result
+
+if TYPE_CHECKING:
+    from .training.step_task import StepTask
 
 # States of a dataset that is simulated for training: trajectories times particles.
 _SIMULATED = 20_000
@@ -79,7 +81,7 @@ def train_particles(
         model: "hierarchical_deltagn" (default), "hierarchical_hogn", "deltagn", "hogn",
             "nearest_deltagn".
         preset: "fast" (default) or "paper".
-        epochs, updates or time_budget: how long; an epoch is 250 updates.
+        epochs, updates or time_budget: how long; an epoch is at most 250 updates.
         start: a ParticleModel to go on from; ``run``: a folder for checkpoints and results.
     Model: ``behaviour``, ``levels``, ``neighbours``, ``edge_width``, ``node_width``,
         ``global_width``, ``inputs``, ``integrator``, ``conserve_momentum``, ``update``,
@@ -127,10 +129,12 @@ def train_particles(
             "split": split,
         }
     datasets = _datasets(data, simulation, progress)
-    arrays = [particle_schema.pack_particles(ds) for ds in datasets]
+    arrays, labels = _without_test(
+        [particle_schema.pack_particles(ds) for ds in datasets],
+        [labels_of(ds, split, seed) for ds in datasets],
+    )
     step = _one_step(arrays)
     _warn_of_data(datasets, arrays, start, step)
-    labels = [labels_of(ds, split, seed) for ds in datasets]
     train = [np.flatnonzero(one == "train") for one in labels]
     validation = [np.flatnonzero(one == "validation") for one in labels]
 
@@ -187,10 +191,8 @@ def train_particles(
     )
     folder = None
     if run is not None:
-        call = _call(
-            config, blank, datasets, start, augment, mixed_levels, dtype, program.precision
-        )
-        folder = Run(run, call)
+        facts = data_in_words(datasets, split, seed)
+        folder = Run(run, _call(config, blank, facts, arrays, task, start))
     try:
         meter = meters.default() if progress else meters.Silent()
         trainer = Trainer(task, config, folder, meter, title=blank.system)  # type: ignore[arg-type]
@@ -227,7 +229,9 @@ def train_particles(
             loaded=loaded,
             departures=choice.departures if start is None else (),
             simulation={k: v for k, v in simulation.items() if v is not None},
-            held_out=None if simulation else held_out(datasets[0], labels[0]),
+            held_out=None
+            if simulation
+            else held_out(datasets[0], labels_of(datasets[0], split, seed)),
         )
         if folder is not None:
             trained.save(folder.folder / "model.nc")
@@ -283,10 +287,31 @@ def _warn_of_data(
     warn_outside("the data to train on", list(dict.fromkeys(other)))
 
 
+def _without_test(
+    arrays: list[ParticleArrays], labels: list[NDArray[np.str_]]
+) -> tuple[list[ParticleArrays], list[NDArray[np.str_]]]:
+    """The datasets that are not marked "test" as a whole, and their labels; they must hold steps."""
+    if not any((one == "train").any() for one in labels):
+        raise InvalidData(
+            "there is nothing to train on",
+            got='no trajectory is marked "train"',
+            allowed='some marked "train"',
+            fix='ds["split"] = ("trajectory", ["train", ...]), or more trajectories',
+        )
+    kept = [number for number, one in enumerate(labels) if (one != "test").any()]
+    for number in kept:
+        if len(arrays[number].time) < 2:
+            raise InvalidData(
+                f"dataset {number} holds no step from one time to the next",
+                got=f"{len(arrays[number].time)} times",
+                allowed=">= 2 times",
+                fix="leave it out",
+            )
+    return [arrays[number] for number in kept], [labels[number] for number in kept]
+
+
 def _one_step(arrays: list[ParticleArrays]) -> float:
     steps = np.concatenate([np.diff(a.time) for a in arrays])
-    if not steps.size:
-        raise InvalidData("a trajectory of one state holds no step", allowed=">= 2 times")
     if not np.allclose(steps, steps[0], rtol=1e-6, atol=0):
         raise InvalidData(
             "particle models learn one time step",
@@ -334,25 +359,32 @@ def _taken(
 def _call(
     config: TrainConfig,
     model: ParticleModel,
-    datasets: list[xr.Dataset],
+    data: dict[str, Any],
+    arrays: list[ParticleArrays],
+    task: StepTask,
     start: ParticleModel | None,
-    augment: bool,
-    mixed_levels: bool,
-    dtype: str,
-    products: str,
 ) -> dict[str, Any]:
     """What makes a run this run, as plain values: another call may not continue it."""
-    state = hashlib.sha256()
-    for ds in datasets:
-        for name in sorted(map(str, ds.data_vars)):
-            state.update(name.encode() + storage.checksum(ds[name].values).encode())
-    call = {
+    program = task.program
+    physics = [
+        {"side": a.box.side} | {k: v for k, v in a.parameters.items() if v is not None}
+        for a in arrays
+    ]
+    call: dict[str, Any] = {
         "training": config.as_dict(),
-        "model": model.spec.as_dict(),
-        "data": {"sha256": state.hexdigest(), "system": model.system},
-        "precision": {"dtype": dtype} | ({"products": products} if products != dtype else {}),
-        "augment": augment,
-        "mixed_levels": mixed_levels,
+        "model": {**model.spec.as_dict(), "networks": NETWORKS},
+        "data": {**data, "system": model.system, "step": model.dt},
+        "parameters": {str(number): one for number, one in enumerate(physics)},
+        "scales": model.scales.as_dict(),
+        "precision": {
+            "dtype": program.dtype.name,
+            "products": program.precision,
+            "kernel": program.kernel,
+            "device": str(program.device),
+        },
+        "micro_batch": task.micro_batch,
+        "augment": task.augment,
+        "mixed_levels": task.mixed_levels,
     }
     if start is not None:
         call["start"] = {"sha256": storage.checksum(start.theta)}

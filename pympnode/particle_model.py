@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from . import particle_schema, schema, storage
 from .config import whole
-from .errors import FileDamaged, InvalidOption
+from .errors import FileDamaged, InvalidModel, InvalidOption
 from .graphs.capacity import in_words, require_bytes
 from .models.particle_layout import particle_layout_of
 from .models.particle_spec import ParticleScales, ParticleSpec
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from .engines.torch.particles.program import ParticleProgram
 
 KIND = "particle_model"
+# What the same weights of scaled inputs compute: another number, another function.
+NETWORKS = 2
 _SIDE_BY_SIDE = {"cpu": 1 << 27, "cuda": 1 << 31}  # bytes of trajectories rolled out side by side
 _BEYOND = 0.5  # of the largest speed, charge or open spacing seen: what others may go beyond it
 PHYSICS = ("constant", "softening")  # numbers of the force, by their names in records
@@ -302,6 +304,7 @@ class ParticleModel:
         return schema.with_record(
             xr.Dataset(variables),
             kind=KIND,
+            networks=NETWORKS,
             spec=self.spec.as_dict(),
             scales=self.scales.as_dict(),
             dt=self.dt,
@@ -312,7 +315,8 @@ class ParticleModel:
 
     @classmethod
     def from_dataset(cls, ds: xr.Dataset, source: str = "the dataset") -> ParticleModel:
-        """The inverse of `to_dataset`. Raises `FileDamaged` when it is no particle model."""
+        """The inverse of `to_dataset`. Raises `FileDamaged` when it is no particle model, and
+        `InvalidModel` when its networks were others."""
         facts = schema.record(ds)
         if facts.get("kind") != KIND:
             raise FileDamaged(
@@ -322,6 +326,13 @@ class ParticleModel:
             )
         try:
             spec = ParticleSpec.from_dict(facts["spec"])
+            if spec.inputs == "scaled" and facts.get("networks") != NETWORKS:
+                raise InvalidModel(
+                    f"{source} holds weights of networks that are no longer what they were",
+                    got=f"networks {facts.get('networks', 1)}",
+                    allowed=f"networks {NETWORKS}",
+                    fix="train the model again",
+                )
             layout = particle_layout_of(spec)
             weights = {name: ds[name].values for name in layout.shapes}
             return cls(

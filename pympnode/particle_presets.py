@@ -26,7 +26,7 @@ class ParticlePreset:
         """Fields of the model, those ``given`` first.
 
         Of the preset only what goes with them: plain inputs and published behaviour know no
-        leapfrog steps and no antisymmetric messages, the published code leaves momentum free, and
+        leapfrog steps and no messages but directed ones, the published code leaves momentum free, and
         momentum that is free is not balanced either.
         """
         own = dict(self.model)
@@ -52,7 +52,7 @@ def particle_preset(name: str, model: str, particles: int) -> ParticlePreset:
     updates and one more in the other half, which makes a model know cells of several sizes. What
     particles do to each other is equal and opposite, as it is in gravity and Coulomb: by
     antisymmetric messages where edges run both ways, and by taking out what is left of a total; a
-    Hamiltonian model does so by itself. Raises UnknownName for a preset or a model.
+    Hamiltonian model does so by itself, and adds up the energies of pairs. Raises UnknownName for a preset or a model.
     """
     if name not in PRESETS:
         raise unknown_name("preset", name, PRESETS)
@@ -85,6 +85,8 @@ def particle_preset(name: str, model: str, particles: int) -> ParticlePreset:
     if family == "deltagn":
         fields["messages"] = "directed" if join == "nearest" else "antisymmetric"
         fields["conserve_momentum"] = join != "complete"
+    else:
+        fields["messages"] = "symmetric"
     return ParticlePreset(
         model=fields,
         run={

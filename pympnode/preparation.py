@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from . import schema
+from . import schema, storage
 from .data.generate import split_trajectories
 from .data.normalise import Normalisation
 from .errors import InvalidData, InvalidOption
@@ -170,6 +171,21 @@ def labels_of(ds: xr.Dataset, split: float, seed: int) -> NDArray[np.str_]:
         )
     drawn = split_trajectories(ds.sizes[schema.TRAJECTORY], split, seed)
     return np.array(schema.SPLITS, dtype="U10")[drawn]
+
+
+def data_in_words(datasets: Sequence[xr.Dataset], split: float, seed: int) -> dict[str, Any]:
+    """What a run folder says of its data: a hash of all variables and coordinates, and the split:
+    trajectories of each part, by dataset, and a hash of all labels."""
+    values, marks = hashlib.sha256(), hashlib.sha256()
+    counts: dict[str, Any] = {name: [] for name in schema.SPLITS}
+    for ds in datasets:
+        for name in sorted(map(str, ds.variables)):
+            values.update(name.encode() + storage.checksum(ds[name].values).encode())
+        labels = labels_of(ds, split, seed)
+        marks.update(storage.checksum(labels).encode())
+        for name, found in counts.items():
+            found.append(int((labels == name).sum()))
+    return {"sha256": values.hexdigest(), "split": {**counts, "sha256": marks.hexdigest()}}
 
 
 def _fit(values: list[NDArray], masks: list[NDArray | None] | None = None) -> Normalisation:

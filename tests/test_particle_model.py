@@ -24,15 +24,18 @@ KINDS = {
     "scaled": {"inputs": "scaled"},
     "leapfrog": {"inputs": "scaled", "update": "leapfrog"},
     "balanced": {"inputs": "scaled", "update": "leapfrog", "messages": "antisymmetric"},
+    "paired": {"inputs": "scaled", "update": "leapfrog", "messages": "symmetric"},
 }
 ALL = [
     (name, kind)
     for name in MODELS
     for kind in KINDS
     if not ("hogn" in name and kind in ("scaled", "balanced"))
+    and not ("deltagn" in name and kind == "paired")
     and not (name == "nearest_deltagn" and kind == "balanced")
 ]
-LEAPFROG = [(name, kind) for name, kind in ALL if kind in ("leapfrog", "balanced")]
+HOGN = ["hogn", "hierarchical_hogn"]
+LEAPFROG = [(name, kind) for name, kind in ALL if kind in ("leapfrog", "balanced", "paired")]
 
 
 def made(name, kind="plain", *, seed=0, levels=3, **options):
@@ -240,7 +243,10 @@ def test_momentum_is_conserved_when_asked(rng) -> None:
 @pytest.mark.parametrize("charged", [False, True])
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [("deltagn", "balanced"), ("hogn", "leapfrog"), ("hierarchical_hogn", "leapfrog")],
+    [
+        ("deltagn", "balanced"),
+        *((name, kind) for name in HOGN for kind in ("leapfrog", "paired")),
+    ],
 )
 def test_momentum_is_conserved_by_construction(rng, name, kind, charged) -> None:
     program, theta = made(name, kind, charged=charged)
@@ -277,12 +283,13 @@ def test_leapfrog_steps_alone_can_be_run_backwards(rng, name, kind) -> None:
     assert missed < 1e-13 if (name, kind) in LEAPFROG else missed > 1e-6
 
 
-@pytest.mark.parametrize("name", ["hogn", "hierarchical_hogn"])
-def test_the_leapfrog_step_of_a_hamiltonian_is_symplectic(rng, name) -> None:
+@pytest.mark.parametrize("kind", ["leapfrog", "paired"])
+@pytest.mark.parametrize("name", HOGN)
+def test_the_leapfrog_step_of_a_hamiltonian_is_symplectic(rng, name, kind) -> None:
     """J' S J = S for the Jacobian J of a step in positions and momenta; of DeltaGN only det J = 1."""
     found = {}
     for model in (name, name.replace("hogn", "deltagn")):
-        program, theta = made(model, "leapfrog", levels=2)
+        program, theta = made(model, kind if model == name else "leapfrog", levels=2)
         x, v, mass, _ = states(rng, count=4)
         heavy = np.repeat(mass[0], 2)
 
@@ -304,9 +311,10 @@ def test_the_leapfrog_step_of_a_hamiltonian_is_symplectic(rng, name) -> None:
 
 
 @pytest.mark.parametrize("charged", [False, True])
-@pytest.mark.parametrize("name", ["hogn", "hierarchical_hogn"])
-def test_kicks_are_the_slope_of_the_potential(rng, name, charged) -> None:
-    program, theta = made(name, "leapfrog", charged=charged)
+@pytest.mark.parametrize("kind", ["leapfrog", "paired"])
+@pytest.mark.parametrize("name", HOGN)
+def test_kicks_are_the_slope_of_the_potential(rng, name, kind, charged) -> None:
+    program, theta = made(name, kind, charged=charged)
     batch = program.batch(*states(rng, count=20, charged=charged), BOX)
     graph = program.graph(batch)
     net = program.networks(program.weights(theta), BOX)
@@ -377,6 +385,8 @@ def test_names_and_options_are_checked(rng) -> None:
     for refused in ({"join": "nearest"}, {"family": "hogn", "update": "leapfrog"}):
         with pytest.raises(InvalidOption, match="run both ways"):
             ParticleSpec(inputs="scaled", messages="antisymmetric", **refused)
+    with pytest.raises(InvalidOption, match="energies of pairs"):
+        ParticleSpec(inputs="scaled", messages="symmetric")
     program, _ = made("deltagn", charged=True)
     with pytest.raises(InvalidData, match="charged"):
         program.batch(*states(rng), BOX)

@@ -112,22 +112,6 @@ def test_paper_preset_is_the_published_configuration() -> None:
     assert result.model.about["training"]["epochs"] == 1
 
 
-def test_time_budget_becomes_a_number_of_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The number follows from measured costs, here given ones: it must not depend on the machine."""
-    from pympnode.training.trainer import Trainer
-
-    monkeypatch.setattr(
-        Trainer, "_costs", lambda self, *given: ({h: 0.001 * h for h in (5, 10, 12)}, 0.05)
-    )
-    result = pympnode.train(**SMALL, time_budget="4s")
-    # A pass holds 5, 3, 3 updates of windows of 5, 10, 12 (the two longest stages are one), by the
-    # shares .4, .3, .3 of the updates: epochs of 25, 30, 36 ms and 50 ms of validation each.
-    passes = np.array([0.4 / 5, 0.3 / 3, 0.3 / 3])
-    each = float(passes @ [0.025, 0.030, 0.036] / passes.sum()) + 0.05
-    assert result.history.sizes["epoch"] == pytest.approx(4 / each, abs=2)
-    assert result.status == "completed"
-
-
 def test_mixed_sizes_train_together() -> None:
     small = pympnode.simulate("kuramoto", nodes=4, topology="ring", trajectories=10, steps=8)
     large = pympnode.simulate("kuramoto", nodes=7, topology="ring", trajectories=10, steps=8)
@@ -219,6 +203,33 @@ def test_resume_ends_with_the_same_bits(tmp_path: Path) -> None:
     again = pympnode.train(**SMALL, epochs=6, run=run)
     np.testing.assert_array_equal(again.model.theta, whole.model.theta)
     np.testing.assert_array_equal(pympnode.load(run / "model.nc").theta, whole.model.theta)
+
+
+def test_resume_after_validations_that_overflow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An epoch that is broken off is repeated whole, also where nothing was the best so far."""
+    from pympnode.training.trainer import Trainer
+
+    close, validate = Trainer._close_epoch, Trainer._validate
+
+    def closed(self: Any, state: Any, row: Any) -> None:
+        def first_overflows(theta: Any) -> Any:
+            return validate(self, theta) * (np.nan if state.epoch == 0 else 1)
+
+        monkeypatch.setattr(self, "_validate", first_overflows, raising=False)
+        close(self, state, row)
+
+    monkeypatch.setattr(Trainer, "_close_epoch", closed)
+    whole = pympnode.train(**SMALL, epochs=4)
+    run = tmp_path / "run"
+    after = int(whole.history.updates[0]) + 2
+    with pytest.raises(KeyboardInterrupt):
+        stop_after(SMALL | {"epochs": 4, "run": run}, updates=after)
+    resumed = pympnode.train(**SMALL, epochs=4, run=run)
+    assert np.isnan(resumed.history.validation_loss[0]) and resumed.best_epoch > 1
+    np.testing.assert_array_equal(resumed.model.theta, whole.model.theta)
+    np.testing.assert_array_equal(resumed.history.updates, whole.history.updates)
 
 
 def stop_after(options: dict[str, Any], updates: int) -> Any:
@@ -351,6 +362,21 @@ def test_a_run_folder_serves_one_call_and_one_writer(tmp_path: Path) -> None:
     with pytest.raises(InvalidOption, match="another call") as caught:
         pympnode.train(**SMALL, epochs=2, run=run)
     assert "training.epochs was 1, is 2" in str(caught.value)
+    ds = pympnode.simulate("kuramoto", nodes=4, topology="ring", trajectories=10, steps=8)
+    ds = ds.drop_vars("split")
+    options = {k: SMALL[k] for k in ("kernel", "hidden", "batch_size", "progress", "dtype")}
+    options |= {"epochs": 1, "run": tmp_path / "given"}
+    pympnode.train(data=ds, **options)
+    marks = ["train"] * 9 + ["validation"]
+    for changed, words in (
+        ({"data": ds.assign_coords(time=ds["time"] * 2)}, "data.sha256"),
+        ({"split": 0.5}, "data.split.train"),
+        ({"data": ds.assign_coords(split=("trajectory", marks))}, "data.split.train"),
+        ({"kernel": "torch"}, "precision.kernel"),
+    ):
+        with pytest.raises(InvalidOption, match="another call") as caught:
+            pympnode.train(**{"data": ds, **options, **changed})
+        assert words in str(caught.value)
     from pympnode.training.checkpoint import Run
 
     held = Run(tmp_path / "other", {"a": 1})

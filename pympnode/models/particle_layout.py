@@ -2,7 +2,8 @@
 
 Columns of a first edge layer: sender's values, receiver's values, functions of the displacement,
 (the step); of a node layer: own values, summed messages, (the step). "impulse" turns antisymmetric
-messages into momentum; where nothing else acts there are no node and output layers.
+messages into momentum, "energy" symmetric ones into potential energy; where nothing else acts there
+are no node and output layers.
 """
 
 from __future__ import annotations
@@ -58,6 +59,8 @@ def particle_layout_of(spec: ParticleSpec) -> ParticleLayout:
     edges("edge", base, base, edge)
     if spec.messages == "antisymmetric":
         shapes["impulse_weight"] = (spec.dims, edge)
+    if spec.messages == "symmetric":
+        shapes["energy_weight"] = (1, edge)
     if spec.pairwise:
         return ParticleLayout(shapes)
     network("node", 3, base + edge + step, node)

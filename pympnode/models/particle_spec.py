@@ -16,7 +16,7 @@ Behaviour = Literal["corrected", "published"]
 Inputs = Literal["scaled", "plain"]
 Integrator = Literal["rk4", "euler"]
 Update = Literal["direct", "leapfrog"]
-Messages = Literal["directed", "antisymmetric"]
+Messages = Literal["directed", "antisymmetric", "symmetric"]
 
 # The names under which models are asked for: (family, how particles are joined).
 MODELS: dict[str, tuple[Family, Join]] = {
@@ -43,10 +43,10 @@ class ParticleSpec:
     published. ``"scaled"``: displacements in several functions of distance, also times the product
     of the charges where there are any, values in units of their spread (`ParticleScales`); the
     network predicts the velocity change in units of its spread, and positions move by the mean of
-    the old and the new velocity. DeltaGN takes every level of cells in units of its own: lengths of
-    the side of a cell, masses, charges and what comes up of the number of finest cells in it. A
-    field that falls with the square of the distance then looks the same on all levels of a plane,
-    and a model goes on to levels that it has not met.
+    the old and the new velocity. Every level of cells is seen in units of its own: lengths of the
+    side of a cell, masses, charges and what comes up of the number of finest cells in it. A field
+    that falls with the square of the distance then looks the same on all levels of a plane (its
+    potential but for one factor a level), and a model goes on to levels that it has not met.
 
     ``update`` of scaled inputs. ``"direct"``: the network sees the state at the start of the step.
     ``"leapfrog"`` (drift, kick, drift): it sees the positions half a step on and no velocities, so
@@ -56,7 +56,9 @@ class ParticleSpec:
 
     ``messages="antisymmetric"`` (DeltaGN, scaled): what two particles do to each other's momentum
     is equal and opposite. Among all pairs nothing else acts, and momentum is conserved to rounding;
-    in a hierarchy the node network adds what comes through the cells.
+    in a hierarchy the node network adds what comes through the cells. ``"symmetric"`` (HOGN, scaled):
+    the potential energy of two particles is a sum of the two messages between them; among all pairs
+    V is the sum of these energies, in a hierarchy the node network adds what comes through the cells.
 
     ``behaviour="published"`` repeats the published code where it is wrong: the samples of a batch
     share one global sum (hierarchical HOGN), cells do not move within a step and pass no gradient
@@ -101,8 +103,9 @@ class ParticleSpec:
     def _check_scaled(self) -> None:
         """What belongs to scaled inputs, and what those of a family ask for."""
         scaled = self.inputs == "scaled"
-        for name, fresh in (("update", "leapfrog"), ("messages", "antisymmetric")):
-            if getattr(self, name) == fresh and not scaled:
+        for name, usual in (("update", "direct"), ("messages", "directed")):
+            fresh = getattr(self, name)
+            if fresh != usual and not scaled:
                 raise InvalidOption(
                     f'{name}="{fresh}" predicts a velocity change alone',
                     got=f'inputs="{self.inputs}"',
@@ -127,6 +130,13 @@ class ParticleSpec:
                 got=self.name,
                 allowed="deltagn, hierarchical_deltagn",
                 fix="a HOGN conserves momentum by itself; conserve_momentum=True serves all DeltaGN",
+            )
+        if self.messages == "symmetric" and self.family != "hogn":
+            raise InvalidOption(
+                "symmetric messages are energies of pairs, which a Hamiltonian network adds up",
+                got=self.name,
+                allowed="hogn, hierarchical_hogn",
+                fix='messages="antisymmetric" are momenta, which DeltaGN adds up',
             )
 
     @property
@@ -154,12 +164,12 @@ class ParticleSpec:
 
     @property
     def pairwise(self) -> bool:
-        """Whether velocity changes are sums over pairs of particles, with no node network."""
-        return self.messages == "antisymmetric" and self.join == "complete"
+        """Whether velocity changes or energies are sums over pairs, with no node network."""
+        return self.messages != "directed" and self.join == "complete"
 
     def cell_unit(self, coarser: int) -> float:
         """Unit of length of cells ``coarser`` levels above the finest, in that of the finest."""
-        return 2.0**coarser if self.family == "deltagn" and self.inputs == "scaled" else 1.0
+        return 2.0**coarser if self.inputs == "scaled" else 1.0
 
     @property
     def separable(self) -> bool:

@@ -38,7 +38,8 @@ class State:
 
     Vectors (member, size): ``theta``, the optimiser's ``first`` and ``second`` moments, the running
     ``mean`` of weights, and the ``best`` weights by validation. Arrays (member,): ``best_loss``,
-    ``best_epoch``, ``since_best``, ``rate_factor``.
+    ``best_epoch``, ``since_best``, ``rate_factor``. ``updates``: how many a time budget holds; None
+    without one.
     """
 
     theta: NDArray
@@ -54,6 +55,7 @@ class State:
     epoch: int = 0
     seconds: float = 0.0
     epochs: int = 0
+    updates: int | None = None
     status: str = "running"
     history: dict[str, list[Any]] = field(default_factory=lambda: {k: [] for k in HISTORY})
 
@@ -76,7 +78,7 @@ class State:
 
 _VECTORS = ("theta", "first", "second", "mean", "best")
 _BY_MEMBER = ("best_loss", "best_epoch", "since_best", "rate_factor")
-_COUNTERS = ("count", "epoch", "seconds", "epochs", "status")
+_COUNTERS = ("count", "epoch", "seconds", "epochs", "updates", "status")
 _OF_RUN = ("seconds", "horizon", "updates")
 
 

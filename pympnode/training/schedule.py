@@ -58,10 +58,8 @@ def plan(
     if updates is not None:
         epochs = max(1, math.ceil(updates * float(passes.sum())))
     bounds = np.cumsum(passes / passes.sum())
-    chosen = []
-    for epoch in range(epochs):
-        stage = int(np.searchsorted(bounds, (epoch + 0.5) / epochs))
-        chosen.append(stages[min(stage, len(stages) - 1)][0])
+    places = np.searchsorted(bounds, (np.arange(epochs) + 0.5) / epochs)
+    chosen = [stages[min(stage, len(stages) - 1)][0] for stage in places.tolist()]
     last, done = [], 0
     if updates is None:
         for length in chosen:
@@ -77,23 +75,34 @@ def plan(
     return Plan(tuple(chosen[: len(last)]), tuple(last))
 
 
-def epochs_within(
+def seconds_of(laid: Plan, seconds_an_update: dict[int, float], seconds_an_epoch: float) -> float:
+    """How long a plan takes, by the cost of an update of every window and that of a validation."""
+    made = np.diff([0, *laid.last])
+    cost = np.array([seconds_an_update[length] for length in laid.horizon])
+    return float(made @ cost) + laid.epochs * seconds_an_epoch
+
+
+def updates_within(
     config: TrainConfig,
     steps: int,
     count: Callable[[int], int],
-    seconds_a_batch: dict[int, float],
+    seconds_an_update: dict[int, float],
     seconds_an_epoch: float,
     budget: float,
 ) -> int:
-    """How many epochs fit into ``budget`` seconds, from the measured cost of a batch by window."""
-    stages = horizons(config, steps)
-    passes = np.array([share / count(length) for length, share in stages])
-    passes /= passes.sum()
+    """How many updates, and the validations after their epochs, fit into ``budget`` seconds; at
+    least one."""
     each = sum(
-        float(part) * (count(length) * seconds_a_batch[length])
-        for part, (length, _) in zip(passes, stages)
+        share * (seconds_an_update[length] + seconds_an_epoch / count(length))
+        for length, share in horizons(config, steps)
     )
-    return max(1, int(budget / (each + seconds_an_epoch)))
+    low, high = 1, 2 * int(budget / each) + 2
+    while high - low > 1 + low // 1000:
+        middle = (low + high) // 2
+        laid = plan(config, steps, count, 1, middle)
+        fits = seconds_of(laid, seconds_an_update, seconds_an_epoch) <= budget
+        low, high = (middle, high) if fits else (low, middle)
+    return low
 
 
 def learning_rate(config: TrainConfig, update: int, updates: int, factor: Any) -> Any:

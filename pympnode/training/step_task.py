@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InvalidData
+from ..errors import InvalidData, InvalidOption
 from ..particle_schema import ParticleArrays, mean_spacing
+from .step_memory import Counts, fixed_bytes, state_bytes
 
 if TYPE_CHECKING:
     from ..engines.torch.particles.batch import ParticleBatch
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 TURNS = 8  # quarter turns with and without a mirror
 _VALIDATED = 6400  # particles in the states that are validated, of each dataset
+_AT_ONCE = 16  # states that are validated side by side where they are small
+_FREE = 16 << 20  # bytes that nobody is asked for
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,12 +48,13 @@ class Steps:
 class StepTask:
     """Particles: the loss of single steps, drawn from all trajectories and times.
 
-    ``arrays``: one dataset for each particle count; a batch is of one dataset, chosen in proportion
-    to its steps. ``train``, ``validation``: trajectories of each. ``batch_size`` states make an
-    update; ``micro_batch`` of them are worked on at a time (the same gradient, less memory).
-    ``per_epoch``: updates in an epoch, at most as many as there are batches. ``augment`` turns and
-    mirrors every state of a batch at random (two dimensions). ``mixed_levels``: hierarchies of every
-    second batch, by chance, have one level more. Satisfies `Task`.
+    ``arrays``: one dataset for each particle count; a batch is of one dataset, chosen by chance in
+    proportion to the batches that its steps fill. ``train``, ``validation``: trajectories of each.
+    ``batch_size`` states make an update; ``micro_batch`` of them are worked on at a time (the same
+    gradient, less memory). ``per_epoch``: updates in an epoch, at most as many as the steps fill.
+    ``augment`` turns and mirrors every state of a batch at random (two dimensions).
+    ``mixed_levels``: hierarchies of every second batch, by chance, have one level more. Satisfies
+    `Task`. Raises InvalidData, InvalidOption.
     """
 
     steps = 1  # intervals in a window
@@ -67,7 +72,8 @@ class StepTask:
         augment: bool = False,
         mixed_levels: bool = False,
     ) -> None:
-        if not sum(len(part) for part in train):
+        self._pairs = np.array([len(t) * (len(a.time) - 1) for a, t in zip(arrays, train)])
+        if not self._pairs.sum():
             raise InvalidData(
                 "there are no trajectories to train on",
                 got="none in the training part",
@@ -78,31 +84,52 @@ class StepTask:
             raise InvalidData("augmentation turns particles in the plane", got="three dimensions")
         self.program, self.arrays = program, list(arrays)
         self.size, self.dtype = program.layout.size, program.dtype
-        self.train = list(train)
-        self.micro_batch = micro_batch or batch_size
+        self.train, self.validation = list(train), list(validation)
+        self.micro_batch = batch_size if micro_batch is None else _whole(micro_batch)
         self.augment, self.mixed_levels = augment, mixed_levels
-        self._pairs = np.array([len(t) * (len(a.time) - 1) for a, t in zip(arrays, train)])
         self.batch_size = min(batch_size, int(self._pairs.max()))
-        self._updates = max(1, min(per_epoch, int(self._pairs.sum()) // self.batch_size))
+        states = np.minimum(self.batch_size, self._pairs)
+        self._filled = self._pairs // np.maximum(states, 1)  # batches, by dataset
+        self._updates = min(per_epoch, int(self._filled.sum()))
         chosen = [v if len(v) else t for v, t in zip(validation, train)]
-        self._checked = [self._validation_steps(i, part) for i, part in enumerate(chosen)]
+        checked = [self._validation_steps(i, part) for i, part in enumerate(chosen)]
+        self._checked = [steps for steps in checked if len(steps.time)]
 
     def count(self, horizon: int) -> int:
         """See `Task`."""
         return self._updates
 
     def batches(self, horizon: int, rng: np.random.Generator) -> Iterator[Steps]:
-        """See `Task`: no step comes twice in an epoch as long as there are others."""
-        share = self._pairs / self._pairs.sum()
-        which = rng.choice(len(self.arrays), size=self._updates, p=share)
+        """See `Task`: no step comes twice in an epoch."""
+        drawn = rng.choice(self._filled.sum(), self._updates, replace=False)
+        which = np.searchsorted(np.cumsum(self._filled), drawn, side="right")
+        picks = []
+        for pairs, batches in zip(self._pairs, np.bincount(which, minlength=len(self.arrays))):
+            states = min(self.batch_size, pairs)
+            chosen = rng.choice(pairs, batches * states, replace=False) if batches else which[:0]
+            picks.append(iter(chosen.reshape(-1, max(states, 1))))
         for dataset in which:
-            # Drawn without repetition within the batch; an epoch sees a small part of all steps.
-            picked = rng.choice(self._pairs[dataset], min(self.batch_size, self._pairs[dataset]),
-                                replace=False, shuffle=False)  # fmt: skip
-            row, time = np.divmod(picked, len(self.arrays[dataset].time) - 1)
-            turn = rng.integers(TURNS, size=len(picked)) if self.augment else np.zeros_like(row)
             finer = int(rng.integers(2)) if self.mixed_levels else 0
-            yield Steps(int(dataset), self.train[dataset][row], time, turn, finer)
+            yield self._steps(int(dataset), next(picks[dataset]), finer, rng)
+
+    def kinds(self, horizon: int, rng: np.random.Generator) -> list[tuple[float, Steps]]:
+        """See `Task`: a batch of every dataset, and with either number of levels."""
+        found = []
+        levels = range(1 + int(self.mixed_levels))
+        for dataset in np.flatnonzero(self._filled):
+            pairs = self._pairs[dataset]
+            for finer in levels:
+                picked = rng.choice(pairs, min(self.batch_size, pairs), replace=False)
+                share = float(self._filled[dataset] / self._filled.sum()) / len(levels)
+                found.append((share, self._steps(int(dataset), picked, finer, rng)))
+        return found
+
+    def _steps(
+        self, dataset: int, picked: NDArray[np.int64], finer: int, rng: np.random.Generator
+    ) -> Steps:
+        row, time = np.divmod(picked, len(self.arrays[dataset].time) - 1)
+        turn = rng.integers(TURNS, size=len(picked)) if self.augment else np.zeros_like(row)
+        return Steps(dataset, self.train[dataset][row], time, turn, finer)
 
     def states(self, batch: Steps) -> tuple[ParticleBatch, Target]:
         """The states of a batch and those one step later, on the device of the program."""
@@ -119,9 +146,11 @@ class StepTask:
                 for values in (data.position, data.velocity)
             )  # type: ignore[return-value]
 
-        now = self.program.batch(*at(t), mass, charge, data.box)
-        later = self.program.batch(*at(t + 1), mass, charge, data.box)
-        return now, Target(later.position, later.velocity)
+        (x, v), (x1, v1) = at(t), at(t + 1)
+        now = self.program.batch(x, v, mass, charge, data.box)
+        # A small change of large velocities has few digits once they are rounded.
+        change = self.program.rows(v1.astype(np.float64) - v)
+        return now, Target(self.program.rows(x1), self.program.rows(v1), change)
 
     def loss(self, theta: NDArray, batch: Steps) -> tuple[float, NDArray]:
         """See `Task`; the mean over the batch, whatever the micro-batch."""
@@ -149,8 +178,9 @@ class StepTask:
         values = []
         for steps in self._checked:
             total = 0.0
-            for at in range(0, len(steps.time), max(self.micro_batch, 16)):
-                part = steps.part(slice(at, at + max(self.micro_batch, 16)))
+            several = self._at_once[steps.dataset]
+            for at in range(0, len(steps.time), several):
+                part = steps.part(slice(at, at + several))
                 total += self.program.loss(theta, *self.states(part)) * len(part.time)
             values.append(total / len(steps.time))
         return {"validation_loss": float(np.mean(values))}
@@ -163,44 +193,92 @@ class StepTask:
         return 3 * max(self.program.operations((n,) * each) for n in counts)
 
     def require_memory(self) -> None:
-        """Raise NotEnoughMemory, with the bytes and the batch that fits, before a run begins."""
+        """Raise NotEnoughMemory, with the bytes and the batch that fits, before a run begins.
+
+        Validation takes no more than an update: as many states at a time as fit into its memory.
+        """
         from ..graphs.capacity import available_bytes, in_words, require_bytes
 
-        for number, data in enumerate(self.arrays):
-            if not len(self.train[number]):
+        program = self.program
+        each = min(self.micro_batch, self.batch_size)
+        fixed = fixed_bytes(program)
+        for number, counts in enumerate(self._counts):
+            if not counts.nodes:
                 continue
-            spec, each = self.program.spec, min(self.micro_batch, self.batch_size)
-            zero = np.zeros(1, np.int64)
-            state, _ = self.states(Steps(number, self.train[number][:1], zero, zero))
-            if spec.join == "complete":
-                edges = data.position.shape[2] * (data.position.shape[2] - 1)
-            else:
-                finest = int(self.mixed_levels)
-                edges = max(self.program.graph(state, finer=k).edges for k in range(finest + 1))
-            # Of each edge: indices, functions of distance, two layers before and after their
-            # activation, and as much again backwards; four stages of an RK4 step, differentiated twice.
-            values = 2 * (4 * spec.edge_width + 3 * spec.geometry) * self.dtype.itemsize + 32
-            stages = {"euler": 3, "rk4": 12}[spec.integrator] if spec.family == "hogn" else 1
-            stages = 3 if spec.separable else stages
-            one = edges * values * stages
-            free = available_bytes(self.program.device) or one * each
+            one = state_bytes(program, counts, training=self._pairs[number] > 0)
+            states = each if self._pairs[number] else 1
+            less = state_bytes(program, counts, training=True, kernel="recompute")
+            free = available_bytes(program.device)
+            fits = states if free is None else (free - fixed) // one
+            ways = []
+            if fits >= 1:
+                ways.append(f"micro_batch={fits} fits (the same updates, a part at a time)")
+            if program.spec.family == "deltagn" and less < 0.8 * one:
+                ways.append(f'kernel="recompute" takes {in_words(fixed + less * states)}')
             require_bytes(
-                one * each,
-                f"a batch of {each} states with {edges:,} edges each",
-                fix=f"micro_batch={max(1, free // one)} fits (the same updates, a part at a time); "
-                f"one state takes {in_words(one)}",
-                device=self.program.device,
+                fixed + one * states,
+                f"a batch of {states} states with {counts.edges:,} edges each",
+                fix=f"{' or '.join(ways) or 'a smaller model, or fewer particles'}; one state takes "
+                f"{in_words(one)} beside {in_words(fixed)} for any number",
+                device=program.device,
             )
 
+    @cached_property
+    def _counts(self) -> list[Counts]:
+        """Edges and nodes of the largest of some states, of each dataset."""
+        program, found = self.program, []
+        for number, data in enumerate(self.arrays):
+            several = min(8, max(2, 100_000 // data.position.shape[2]))
+            if program.spec.join != "hierarchy":
+                several = 1  # as many edges in every state
+            part = self.train[number] if self._pairs[number] else self.validation[number]
+            steps = self._spread(number, part, several)
+            most = Counts(0, 0, 0)
+            for at in range(len(steps.time)):
+                state, _ = self.states(steps.part(slice(at, at + 1)))
+                for finer in range(1 + int(self.mixed_levels)):
+                    most = most.union(Counts.of(program.graph(state, finer=finer)))
+            found.append(most)
+        return found
+
+    @cached_property
+    def _at_once(self) -> list[int]:
+        """States that are validated at a time, of each dataset: no more memory than an update takes,
+        or than is worth a question."""
+        program, most = self.program, max(self.micro_batch, _AT_ONCE)
+        trained = [
+            state_bytes(program, counts, training=True) * min(self.micro_batch, self.batch_size)
+            for counts, pairs in zip(self._counts, self._pairs)
+            if pairs
+        ]
+        room = max(_FREE, *trained)
+        each = [state_bytes(program, counts, training=False) for counts in self._counts]
+        return [min(most, max(1, room // max(one, 1))) for one in each]
+
     def _validation_steps(self, dataset: int, trajectories: NDArray[np.int64]) -> Steps:
-        """States spread evenly over trajectories and times."""
-        data = self.arrays[dataset]
-        intervals = len(data.time) - 1
+        count = self.arrays[dataset].position.shape[2]
+        return self._spread(dataset, trajectories, max(4, _VALIDATED // count))
+
+    def _spread(self, dataset: int, trajectories: NDArray[np.int64], states: int) -> Steps:
+        """At most so many states, spread evenly over trajectories and times."""
+        intervals = len(self.arrays[dataset].time) - 1
         pairs = len(trajectories) * intervals
-        states = min(pairs, max(4, _VALIDATED // data.position.shape[2]))
-        picked = np.linspace(0, pairs - 1, states).astype(np.int64)
-        row, time = np.divmod(picked, intervals)
+        picked = np.linspace(0, pairs - 1, min(pairs, states)).astype(np.int64)
+        row, time = np.divmod(picked, max(intervals, 1))
         return Steps(dataset, trajectories[row], time, np.zeros_like(row))
+
+
+def _whole(micro_batch: Any) -> int:
+    """``micro_batch`` as a number; InvalidOption where it is none of at least 1."""
+    number = isinstance(micro_batch, int | np.integer) and not isinstance(micro_batch, bool)
+    if not number or micro_batch < 1:
+        raise InvalidOption(
+            "micro_batch is how many states are worked on at a time",
+            got=repr(micro_batch),
+            allowed="1, 2, ..., or None for the whole batch",
+            fix="leave it out",
+        )
+    return int(micro_batch)
 
 
 def turned(values: NDArray, turn: NDArray[np.int64]) -> NDArray:

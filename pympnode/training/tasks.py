@@ -26,6 +26,9 @@ class Task(Protocol):
     def batches(self, horizon: int, rng: np.random.Generator) -> Iterator[Batch]:
         """One epoch of batches, drawn from ``rng``."""
 
+    def kinds(self, horizon: int, rng: np.random.Generator) -> list[tuple[float, Batch]]:
+        """A batch of every kind that differs in its work by design, with its share of an epoch."""
+
     def loss(self, theta: NDArray, batch: Batch) -> tuple[float, NDArray]:
         """Loss and gradient (size,)."""
 
@@ -85,6 +88,14 @@ class TrajectoryTask:
         for at in range(0, len(order), self.batch_size):
             chosen = order[at : at + self.batch_size]
             yield Batch(chosen, self._start(chosen, horizon, rng), horizon)
+
+    def kinds(self, horizon: int, rng: np.random.Generator) -> list[tuple[float, Batch]]:
+        """See `Task`: a whole batch, and the last one of an epoch where it is shorter."""
+        batches = list(self.batches(horizon, rng))
+        first, last, share = batches[0], batches[-1], 1 / len(batches)
+        if len(last.trajectory) == len(first.trajectory):
+            return [(1.0, first)]
+        return [(1.0 - share, first), (share, last)]
 
     def loss(self, theta: NDArray, batch: Batch) -> tuple[float, NDArray]:
         """See `Task`."""

@@ -21,7 +21,7 @@ from ..engines.base import Batch
 from .checkpoint import Run, State, history_dataset
 from .optimiser import Adam, clip
 from .progress import Progress, Silent
-from .schedule import Plan, epochs_within, horizons, learning_rate, plan
+from .schedule import Plan, horizons, learning_rate, plan, seconds_of, updates_within
 from .tasks import Task
 
 logger = logging.getLogger("pympnode.training")
@@ -31,6 +31,10 @@ REASONS = {
     "interrupted": "interrupted; the best weights so far were kept",
     "diverged": "the loss or its gradient was no longer finite; the best weights before were kept",
 }
+
+
+_MEASURED = 0.05  # of a time budget, spent on measuring what an update takes
+_LONGEST = 3.0  # seconds of it
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +113,7 @@ class Trainer:
         state = State.start(np.array(theta, dtype=self.task.dtype))
         state.epochs = self.config.epochs
         if self.config.time_budget is not None:
-            state.epochs = self._affordable(state.theta, self.config.time_budget)
+            state.updates = self._affordable(state.theta, self.config.time_budget)
         if self.config.keep_start:
             # Weights that are good already stay the best until something better comes.
             state.best_loss = self._validate(state.theta)
@@ -129,35 +133,80 @@ class Trainer:
         return zip(*each)
 
     def _affordable(self, theta: NDArray, budget: float) -> int:
-        """Epochs within a time budget: decided here, once, and stored with the run."""
-        began = time.perf_counter()
-        cost, each = self._costs(theta, min(2.0, 0.02 * budget))
-        left = max(budget - (time.perf_counter() - began), 0.1 * budget)
+        """Updates within a time budget: decided here, once, and stored with the run."""
         config, task = self.config, self.task
-        return epochs_within(config, task.steps, task.count, cost, each, left)
+        began = time.perf_counter()
+        cost, each = self._costs(theta, budget)
+        one = seconds_of(plan(config, task.steps, task.count, 1, 1), cost, each)
+        if one > budget:
+            logger.warning(
+                "a time budget of %.3g s does not hold one update (%.3g s) and its validation "
+                "(%.3g s): one update is made",
+                budget, one - each, each,
+            )  # fmt: skip
+        spent = time.perf_counter() - began + (each if config.keep_start else 0)
+        left = max(budget - spent, 0.1 * budget)
+        return updates_within(config, task.steps, task.count, cost, each, left)
 
-    def _costs(self, theta: NDArray, spend: float = 0.0) -> tuple[dict[int, float], float]:
-        """Measured seconds of an update by window, and of a validation.
-
-        ``spend``: seconds to measure every window for; three updates are timed at the least.
-        """
-        cost: dict[int, float] = {}
-        for horizon, _ in horizons(self.config, self.task.steps):
-            drawn = (b for epoch in count() for b in self._draw(horizon, epoch, len(theta)))
-            self.task.losses(theta, next(drawn))
-            times: list[float] = []
-            while len(times) < 3 or sum(times) < spend:
-                start = time.perf_counter()
-                self.task.losses(theta, next(drawn))  # drawing is part of an update
-                times.append(time.perf_counter() - start)
-            # Batches differ in their work; one that something else held up counts as two. The
-            # optimiser takes a small time of its own.
-            usual = np.minimum(times, 2 * np.median(times))
-            cost[horizon] = float(usual.mean()) + 2e-4
-        self._validate(theta)
+    def _costs(self, theta: NDArray, budget: float | None = None) -> tuple[dict[int, float], float]:
+        """Measured seconds of an update by window, and of a validation, for a run of ``budget``
+        seconds or as quickly as can be."""
+        windows = [length for length, _ in horizons(self.config, self.task.steps)]
+        cost = {length: self._cost(theta, length, budget, len(windows)) for length in windows}
         start = time.perf_counter()
         self._validate(theta)
+        if budget is None or time.perf_counter() - start < _MEASURED * budget:
+            start = time.perf_counter()  # the first one warmed up
+            self._validate(theta)
         return cost, time.perf_counter() - start
+
+    def _cost(self, theta: NDArray, horizon: int, budget: float | None, windows: int) -> float:
+        """Mean seconds of an update, over kinds of batches by their share in an epoch.
+
+        One batch of every kind warms up. At least eight others are timed, and more for a twentieth
+        of the budget or three seconds; where an update takes over a twentieth, three, and none once
+        half of the budget is gone. The ``windows`` share the budget, and those three. Without a
+        budget three are timed.
+        """
+        share = np.inf if budget is None else budget / windows
+        spend = 0.0 if budget is None else min(_LONGEST / windows, _MEASURED * share)
+        least = 3 if budget is None else 8
+        few = 3 if budget is None else -(-3 // windows)
+        adam = Adam(np.zeros_like(theta), np.zeros_like(theta))
+        shares = np.ones(1)
+        times: list[list[float]] = []
+        for number in count():
+            drawn = self._kinds(horizon, number, len(theta))
+            shares = np.array([share for share, _ in drawn])
+            found = [self._timed(theta, batches, adam) for _, batches in drawn]
+            if number == 0:
+                continue
+            times.append(found)
+            made, spent = number * len(drawn), float(np.sum(times))
+            slow = spent > _MEASURED * share * made
+            if (made >= (few if slow else least) and spent >= spend) or spent > 0.5 * share:
+                break
+        return float(shares @ np.mean(times, axis=0))
+
+    def _timed(self, theta: NDArray, batches: tuple[Batch, ...], adam: Adam) -> float:
+        """Seconds of an update that is thrown away."""
+        start = time.perf_counter()
+        _, gradients = self.task.losses(theta, batches)
+        norm = np.sqrt(np.square(gradients, dtype=np.float64).sum(axis=1))
+        adam.update(theta, clip(gradients, norm, self.config.clip), np.zeros(len(theta)))
+        return time.perf_counter() - start
+
+    def _kinds(
+        self, horizon: int, number: int, members: int
+    ) -> list[tuple[float, tuple[Batch, ...]]]:
+        """Batches of every kind and their share in an epoch, one a member; another draw for every
+        ``number``."""
+        seed = self.config.seed
+        each = [
+            self.task.kinds(horizon, np.random.default_rng([seed, 1, number, member]))
+            for member in range(members)
+        ]
+        return [(kind[0][0], tuple(batch for _, batch in kind)) for kind in zip(*each)]
 
     def expected_seconds(self, theta: NDArray) -> float:
         """About how long a whole run will take, from a few timed updates."""
@@ -166,15 +215,12 @@ class Trainer:
         if config.time_budget is not None:
             return config.time_budget
         schedule = plan(config, task.steps, task.count, config.epochs, config.updates)
-        cost, each = self._costs(theta)
-        made = np.diff([0, *schedule.last])
-        return float(sum(n * cost[h] for n, h in zip(made, schedule.horizon))) + (
-            each * schedule.epochs
-        )
+        return seconds_of(schedule, *self._costs(theta))
 
     def _epochs(self, state: State) -> None:
         config = self.config
-        schedule = plan(config, self.task.steps, self.task.count, state.epochs, config.updates)
+        updates = config.updates if state.updates is None else state.updates
+        schedule = plan(config, self.task.steps, self.task.count, state.epochs, updates)
         adam = Adam(state.first, state.second, state.count)
         self.progress.start(schedule.updates, state.count, self.title)
         before, began, saved = state.seconds, time.perf_counter(), time.perf_counter()
@@ -233,7 +279,7 @@ class Trainer:
             self._tell(state, work.count, values)
             if self._stop:
                 state.status = "interrupted"
-                if (state.best_epoch < 0).all():
+                if state.epoch == 0 and (state.best_epoch < 0).all():
                     # Nothing was validated yet: what was learned so far beats the start.
                     state.best = theta
                     state.count = work.count

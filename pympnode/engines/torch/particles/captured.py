@@ -93,14 +93,14 @@ class CapturedTraining:
         assert isinstance(graph, ParticleEdges)
         kind, slope = type(target), weakref.WeakMethod(program.slope)
 
-        def step(theta: Tensor, x: Tensor, v: Tensor, x1: Tensor, v1: Tensor, mass: Tensor,
-                 *charge: Tensor) -> tuple[Tensor, ...]:  # fmt: skip
+        def step(theta: Tensor, x: Tensor, v: Tensor, x1: Tensor, v1: Tensor, dv: Tensor,
+                 mass: Tensor, *charge: Tensor) -> tuple[Tensor, ...]:  # fmt: skip
             here = batch.replace(
                 position=x, velocity=v, mass=mass, charge=charge[0] if charge else None
             )
             find = slope()  # the program holds what it recorded: one way, or memory outlasts both
             assert find is not None
-            return find(theta, here, kind(x1, v1), graph)
+            return find(theta, here, kind(x1, v1, dv), graph)
 
         theta = torch.zeros(program.layout.size, dtype=program.real, device=program.device)
         self.step = Captured(step, self._inputs(theta, batch, target))
@@ -109,7 +109,8 @@ class CapturedTraining:
     def _inputs(theta: Tensor, batch: ParticleBatch, target: Target) -> tuple[Tensor, ...]:
         charge = () if batch.charge is None else (batch.charge,)
         now = (batch.position, batch.velocity)
-        return (theta, *now, target.position, target.velocity, batch.mass, *charge)
+        later = (target.position, target.velocity, target.change_from(batch))
+        return (theta, *now, *later, batch.mass, *charge)
 
     def __call__(
         self, theta: Tensor, batch: ParticleBatch, target: Target

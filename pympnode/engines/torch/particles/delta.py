@@ -47,8 +47,8 @@ def _output(net: Networks, nodes: Nodes, mass: Tensor) -> Tensor:
     parts = []
     if nodes.values is not None:
         parts.append(net.out(nodes.values))
-    if nodes.balance is not None:
-        parts.append(net.impulse(nodes.balance) * (net.scales.mass / mass)[:, None])
+    if nodes.pairs is not None:
+        parts.append(net.impulse(nodes.pairs) * (net.scales.mass / mass)[:, None])
     return parts[0] if len(parts) == 1 else parts[0] + parts[1]
 
 

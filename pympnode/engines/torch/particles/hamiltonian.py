@@ -61,8 +61,13 @@ def potential(net: Networks, batch: ParticleBatch, position: Tensor, graph: Grap
         moved = _moved(net, graph, mass, charge, x, velocity)
         base = node_base(net, mass, charge, velocity)
         nodes = through_cells(net, base, x, graph, cell_values(net, moved))
+    parts = []
+    if nodes.values is not None:
+        parts.append(net.out(nodes.values))
+    if nodes.pairs is not None:
+        parts.append(net.energy(nodes.pairs))
     scales = net.scales
-    return net.out(nodes.own)[:, 0] * (scales.mass * scales.length * scales.change)
+    return sum(parts)[:, 0] * (scales.mass * scales.length * scales.change)
 
 
 def velocity_change(

@@ -32,13 +32,13 @@ class Nodes:
     """What became of the particles.
 
     values (particle, node width): None where only pairs act. summed (particle, edge width): what the
-    node network took. balance (particle, edge width): messages received minus those sent, where they
-    are antisymmetric.
+    node network took. pairs (particle, edge width): what particles do to each other past the node
+    network: antisymmetric messages received minus those sent, or symmetric ones received.
     """
 
     values: Tensor | None
     summed: Tensor
-    balance: Tensor | None = None
+    pairs: Tensor | None = None
 
     @property
     def own(self) -> Tensor:
@@ -53,10 +53,10 @@ def between_particles(net: Networks, base: Tensor, position: Tensor, edges: Part
     swapped = net.spec.behaviour == "published" and net.spec.join == "complete"
     one, other = (r, s) if swapped else (s, r)
     geometry = _geometry(net, (position, base, one), (position, base, other))
+    balanced = net.spec.messages == "antisymmetric"
+    summed = net.edges("edge", base, base, geometry, s, r, swapped=swapped, balanced=balanced)
     if net.spec.pairwise:
-        balance = net.edges("edge", base, base, geometry, s, r, balanced=True)
-        return Nodes(None, balance, balance)
-    summed = net.edges("edge", base, base, geometry, s, r, swapped=swapped)
+        return Nodes(None, summed, summed)
     return Nodes(net.node("node", base, summed), summed)
 
 
@@ -112,7 +112,7 @@ def through_cells(
     geometry = _geometry(net, (position, base, s), (position, base, r))
     balanced = net.spec.messages == "antisymmetric"
     near = net.edges("edge", base, base, geometry, s, r, balanced=balanced)
-    if balanced:  # near ones act by their impulses alone
+    if net.spec.messages != "directed":  # near ones act by themselves alone
         return Nodes(net.node("node", base, summed), summed, near)
     summed = summed + near
     return Nodes(net.node("node", base, summed), summed)

@@ -30,10 +30,19 @@ RECORDINGS = 4  # shapes of batches whose recorded updates are kept
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """The state one step later: position, velocity (particle, axis)."""
+    """The state one step later: position, velocity (particle, axis).
+
+    ``change`` (particle, axis): by how much velocities changed, of numbers before they were rounded
+    to the dtype of the program; None: the difference of the rounded ones.
+    """
 
     position: Tensor
     velocity: Tensor
+    change: Tensor | None = None
+
+    def change_from(self, batch: ParticleBatch) -> Tensor:
+        """Velocity change (particle, axis) from a batch to this state."""
+        return self.velocity - batch.velocity if self.change is None else self.change
 
 
 class ParticleProgram:
@@ -74,11 +83,6 @@ class ParticleProgram:
     ) -> ParticleBatch:
         """Arrays (set, particle, axis) and (set, particle) on the device, in this dtype."""
         sets, count, dims = np.shape(position)
-
-        def flat(values: Any, *tail: int) -> Tensor:
-            values = torch.as_tensor(np.require(values, requirements=["C", "W"]))
-            return values.to(self.device, self.real).reshape(sets * count, *tail)
-
         if self.spec.charged != (charge is not None):
             raise InvalidData(
                 "the model and the data differ in whether particles are charged",
@@ -101,13 +105,19 @@ class ParticleProgram:
                 "particles out",
             )
         return ParticleBatch(
-            flat(position, dims),
-            flat(velocity, dims),
-            flat(mass),
-            None if charge is None else flat(charge),
+            self.rows(position),
+            self.rows(velocity),
+            self.rows(mass),
+            None if charge is None else self.rows(charge),
             (count,) * sets,
             box,
         )
+
+    def rows(self, values: Any) -> Tensor:
+        """Values (set, particle, ...) as a tensor (set * particle, ...) of the program."""
+        values = np.require(values, requirements=["C", "W"])
+        tensor = torch.as_tensor(values).to(self.device, self.real)
+        return tensor.reshape(-1, *tensor.shape[2:])
 
     def graph(
         self, batch: ParticleBatch, *, averaged_charge: bool = False, finer: int = 0
@@ -228,7 +238,7 @@ class ParticleProgram:
         graph = self.graph(batch) if graph is None else graph
         if self.spec.inputs == "scaled":
             change = self.velocity_change(weights, batch, graph, training=training)
-            wrong = (change - (target.velocity - batch.velocity)) / self.scales.change
+            wrong = (change - target.change_from(batch)) / self.scales.change
             return (wrong * wrong).mean()
         x, v = self.next_state(weights, batch, graph, training=training)
         dx = batch.box.displacement(x - target.position)
