@@ -213,11 +213,9 @@ def positive(name: str, value: Any) -> float:
 
 
 def precision(name: str, value: Any, allowed: tuple[str, ...] = ("float32", "float64")) -> str:
-    """The name of a floating-point dtype, also from NumPy's own. Raises `InvalidOption`."""
+    """The name of a floating-point dtype, also from NumPy's own. Raises `UnknownName`."""
     text = value if isinstance(value, str) else getattr(value, "name", None)
     text = getattr(value, "__name__", None) if text is None else text
     if text not in allowed:
-        raise InvalidOption(
-            f"{name} must be one of two", got=repr(value), allowed=", ".join(allowed)
-        )
+        raise unknown_name(name, value, allowed)
     return str(text)

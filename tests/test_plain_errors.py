@@ -49,7 +49,7 @@ def network(nodes) -> Any:
     [
         ({"particles": "20"}, "particles must be a whole number"),
         ({"particles": 20.0}, "particles must be a whole number"),
-        ({"dtype": "float16"}, "dtype must be one of two"),
+        ({"dtype": "float16"}, "unknown dtype"),
         ({"seed": -1}, "seed must be a whole number"),
         ({"seed": "a"}, "seed must be a whole number"),
         ({"dt": "x"}, "dt must be a positive number"),

@@ -156,7 +156,7 @@ def _recipe(
         given = Given(tuple(system.check(s) for s in given.states))
     if integrator not in INTEGRATORS:
         raise unknown_name("integrator", integrator, INTEGRATORS)
-    dtype = precision("dtype of the stored data", dtype)
+    dtype = precision("dtype", dtype)
     overrides = {**_recorded(start), **(parameters or {})}
     own = {"mass", "charge"} & overrides.keys()
     if own and (given is not None or start == "plummer"):
