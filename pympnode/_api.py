@@ -10,6 +10,7 @@ from typing import Any
 import xarray as xr
 
 from . import schema
+from .config import precision, whole
 from .errors import InvalidData, InvalidOption, unknown_name
 from .model import Model
 from .model_file import load as load_model
@@ -80,7 +81,10 @@ def simulate(
 
     given, system = system, get(system)
     if system.body == "particle":
+        _refuse_julia(engine, "simulated by compiled steps of Python")
         network = dict(
+            tolerance=None if tolerance == 1e-8 else tolerance,
+            graph_seed=None if graph_seed == 42 else graph_seed,
             nodes=nodes,
             topology=topology,
             control=control,
@@ -195,10 +199,21 @@ def train(
     ('completed', (4, 4))
     """
     options = {**locals(), **unknown}
+    whole("seed", seed, 0)
+    options["dtype"] = dtype = precision("dtype", dtype)
+    if run is not None and os.path.isfile(run):
+        raise InvalidOption(
+            "run is a folder, and this is a file",
+            got=repr(str(run)),
+            allowed="a folder that is there or will be made",
+            fix="run is where checkpoints go; result.model.save(path) writes one file",
+        )
     datasets = _datasets(data)
     if datasets is not None:
         _refuse_simulation(options, datasets)
-    start_model = None if start is None else as_model(start)
+    start_model = None if start is None else _start_model(start)
+    if start_model is not None and system is None and datasets is None:
+        options["system"] = system = _own_system(start_model)
     particles = _particles_meant(system, datasets)
     if start_model is not None:
         _refuse_other_model(start_model, model, particles)
@@ -286,23 +301,14 @@ def finetune(start: StartModel, system: Any = None, **options: Any) -> Result:
     another ``model``; the result's ``loaded`` names the tensors that were taken. Returns a `Result`.
     Raises what `train` raises, and `MissingFile` or `FileDamaged` for a path.
     """
-    parent = as_model(start)
-    if system is None and options.get("data") is None:
-        if not parent.system:
-            raise InvalidOption(
-                "the start model was trained on given data, so there is nothing to simulate",
-                got="no system, no data",
-                allowed="finetune(model, data=ds) or finetune(model, system=...)",
-            )
-        system = parent.system
-    return train(system, start=parent, **options)
+    return train(system, start=_start_model(start), **options)
 
 
 def evaluate(
     model: StartModel,
     data: xr.Dataset | str | os.PathLike[str],
     *,
-    threshold: float = 0.4,
+    threshold: float | None = None,
     system: Any = None,
     horizons: Sequence[int] | None = None,
 ) -> xr.Dataset:
@@ -311,20 +317,30 @@ def evaluate(
     Returns a dataset over ``predictor`` ("model", "persistence", and "uncoupled", the true system
     without coupling, where the system is known): root mean square errors in physical units and in z
     units, in total, by feature, over time and by trajectory, the training loss, and the valid
-    prediction time: until the error first exceeds ``threshold`` z units; and errors in the system's
+    prediction time: until the error first exceeds ``threshold`` z units (0.4); and errors in the system's
     observables. The system is the registered one that the data name, or ``system``. See
     `pympnode.evaluation.metrics`. Raises `InvalidData` for data that the model does not fit, and warns
     `OutsideTrainingRange` with the numbers. For particle models see
     `pympnode.evaluation.particle_models.evaluate_particles`: over ``horizons``, 20 and 200 steps by
-    default, beside free flight and constant acceleration.
+    default, beside free flight and constant acceleration. What belongs to the other half
+    (``threshold``, ``system``, ``horizons``) is refused with `InvalidOption`.
     """
     model = as_model(model)
     if not isinstance(model, Model):
         from .evaluation.particle_models import evaluate_particles
         from .evaluation.particles import HORIZONS
 
+        for name, value in (("threshold", threshold), ("system", system)):
+            if value is not None:
+                raise InvalidOption(
+                    f"{name} belongs to models of networks",
+                    got=f"{name}={value!r} for a model of particles",
+                    allowed="horizons=, the steps to judge over",
+                    fix=f"leave {name} out"
+                    + (": the data say it themselves" if name == "system" else ""),
+                )
         wanted = HORIZONS if horizons is None else horizons
-        return evaluate_particles(model, as_dataset(data), horizons=wanted)
+        return evaluate_particles(model, _dataset(data), horizons=wanted)
     if horizons is not None:
         raise InvalidOption(
             "horizons belong to models of particles",
@@ -334,11 +350,12 @@ def evaluate(
         )
     from .evaluation.metrics import evaluate_model
 
-    return evaluate_model(as_model(model), as_dataset(data), threshold=threshold, system=system)
+    end = 0.4 if threshold is None else threshold
+    return evaluate_model(model, _dataset(data), threshold=end, system=system)
 
 
 def load(path: str | os.PathLike[str]) -> Model:
-    """The model in a file written by ``model.save``.
+    """The model in a file written by ``model.save``, or in a run folder.
 
     Raises `MissingFile`, or `FileDamaged` when the file is cut short, fails a checksum or is no
     model.
@@ -500,7 +517,7 @@ def _particles(system: Any, network: Mapping[str, Any], options: dict[str, Any])
                 allowed="particles=, trajectories=, steps=, dt=, dims=, start=, ...",
                 fix="give particles=100",
             )
-    known = [p for p in inspect.signature(simulate_particles).parameters if p != "system"]
+    known = _simulation_of_particles()
     for name in options:
         if name not in known:
             raise unknown_name("option of simulate for particles", name, known)
@@ -511,10 +528,63 @@ def _datasets(data: Any) -> list[Any] | None:
     """The datasets meant by ``data`` of `train`: one or several, or paths of such."""
     if data is None:
         return None
-    many = [as_dataset(one) for one in (data if isinstance(data, list | tuple) else [data])]
+    many = [_dataset(one) for one in (data if isinstance(data, list | tuple) else [data])]
     if not many:
         raise InvalidData("there are no datasets", got="an empty list", allowed="at least one")
     return many
+
+
+def _dataset(data: Any) -> xr.Dataset:
+    """A dataset, or the one at a path. Raises `InvalidData` for anything else."""
+    ds = as_dataset(data)
+    if not isinstance(ds, xr.Dataset):
+        raise InvalidData(
+            "data are a dataset or the path of one",
+            got=type(ds).__name__,
+            allowed="an xarray.Dataset, a path",
+            fix="make one of arrays: pympnode.from_arrays, or of a table: pympnode.from_frame",
+        )
+    return ds
+
+
+def _start_model(start: Any) -> Any:
+    """The model to go on from; the name of a start of the simulation is told apart."""
+    from .systems.starts import STARTS
+
+    if isinstance(start, str) and start in STARTS and not os.path.exists(start):
+        raise InvalidOption(
+            "start= of train is a model to go on from, and this is a start of the simulation",
+            got=f"start={start!r}",
+            allowed="a Model, a Result or the path of one",
+            fix=f"data = simulate(system, start={start!r}); train(data=data)",
+        )
+    return as_model(start)
+
+
+def _own_system(start: Any) -> str:
+    """The system that a start model was trained on."""
+    if not start.system:
+        raise InvalidOption(
+            "the start model was trained on given data, so there is nothing to simulate",
+            got="no system, no data",
+            allowed="finetune(model, data=ds) or finetune(model, system=...)",
+        )
+    return start.system
+
+
+def _refuse_julia(engine: str, why: str) -> None:
+    """Particles know one engine; another is refused, saying why."""
+    from .engines import NAMES
+
+    if engine not in ("auto", *NAMES):
+        raise unknown_name("engine", engine, ("auto", *NAMES))
+    if engine == "julia":
+        raise InvalidOption(
+            f"particles are {why}; the Julia engine has networks alone",
+            got='engine="julia"',
+            allowed='engine="auto" or "torch"',
+            fix="leave engine out",
+        )
 
 
 def _refuse_simulation(options: Mapping[str, Any], datasets: Sequence[Any]) -> None:
@@ -556,7 +626,7 @@ def _was_given(name: str, value: Any) -> bool:
     default = usual[name].default if name in usual else None
     if value is None or value is default or (isinstance(value, Mapping) and not value):
         return False
-    return not (isinstance(value, int | float) and value == default)
+    return not (isinstance(value, int | float | str) and value == default)
 
 
 def _refuse_other_model(start: Any, model: str | None, particles: bool) -> None:
@@ -590,10 +660,11 @@ def _particles_meant(system: Any, datasets: Sequence[Any] | None) -> bool:
 def _particle_options(options: Mapping[str, Any], function: Any) -> dict[str, Any]:
     """Of the keywords of `train` those that were given, checked against those of ``function``."""
     known = inspect.signature(function).parameters
-    usual = {name: p.default for name, p in inspect.signature(train).parameters.items()}
+    usual = inspect.signature(train).parameters
+    _refuse_julia(options["engine"], "trained in torch")
     given = {}
     for name, value in options.items():
-        if name == "unknown" or (name in usual and value is usual[name]):
+        if name in ("unknown", "engine") or (name in usual and not _was_given(name, value)):
             continue
         if name in usual and name not in known:
             raise InvalidOption(
@@ -602,14 +673,44 @@ def _particle_options(options: Mapping[str, Any], function: Any) -> dict[str, An
                 allowed=", ".join(known),
             )
         if name not in known:
+            if name in _simulation_of_particles():
+                raise InvalidOption(
+                    f"{name} belongs to simulate",
+                    got=f"{name}={value!r}",
+                    allowed=", ".join(known),
+                    fix=f"data = simulate(system, {name}={value!r}, ...); train(data=data)",
+                )
             raise unknown_name("option of train for particles", name, known)
         given[name] = value
     if given.get("system") is not None and not isinstance(given["system"], str):
+        given.setdefault("dims", given["system"].dims)
         given["system"] = given["system"].name
     return given
 
 
+def _simulation_of_particles() -> list[str]:
+    """The keywords of `simulate` for particles."""
+    from .data.particles import simulate_particles
+
+    return [name for name in inspect.signature(simulate_particles).parameters if name != "system"]
+
+
 def _refuse(unknown: Mapping[str, Any], function: Any) -> None:
-    for name in unknown:
+    """Keywords that `simulate` and `train` do not have for networks."""
+    if not unknown:
+        return
+    from .particle_fitting import train_particles
+
+    own = _simulation_of_particles()
+    if function is train:
+        own += inspect.signature(train_particles).parameters
+    for name, value in unknown.items():
+        if name in own:
+            raise InvalidOption(
+                f"{name} belongs to particles, and this is a system of networks",
+                got=f"{name}={value!r}",
+                allowed="nodes=, topology=, ... (see the docstring)",
+                fix=f'leave {name} out, or name a system of particles: "gravity", "coulomb"',
+            )
         known = [p for p in inspect.signature(function).parameters if p != "unknown"]
         raise unknown_name(f"option of {function.__name__}", name, known)

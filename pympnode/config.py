@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any, Literal, get_args
 
 from .errors import InvalidOption, unknown_name
@@ -59,16 +60,12 @@ class TrainConfig:
             raise unknown_name("schedule", self.schedule, get_args(Schedule))
         if self.keep not in get_args(Keep):
             raise unknown_name("keep", self.keep, get_args(Keep))
-        for name in ("epochs", "batch_size", "decay_every"):
-            _positive_int(name, getattr(self, name))
-        if self.updates is not None:
-            _positive_int("updates", self.updates)
+        for name in ("epochs", "batch_size", "decay_every", "updates"):
+            if (value := getattr(self, name)) is not None or name != "updates":
+                object.__setattr__(self, name, whole(name, value))
+        object.__setattr__(self, "seed", whole("seed", self.seed, 0))
         for name in ("learning_rate", "clip"):
-            value = getattr(self, name)
-            if not (isinstance(value, int | float) and value > 0 and math.isfinite(value)):
-                raise InvalidOption(
-                    f"{name} must be a positive number", got=repr(value), allowed="> 0"
-                )
+            object.__setattr__(self, name, positive(name, getattr(self, name)))
         object.__setattr__(
             self, "curriculum", tuple((int(w), float(s)) for w, s in self.curriculum)
         )
@@ -193,11 +190,32 @@ def check_names(kind: str, given: Iterable[str], allowed: Iterable[str]) -> None
             raise unknown_name(kind, name, allowed)
 
 
-def _positive_int(name: str, value: Any) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+def whole(name: str, value: Any, least: int = 1) -> int:
+    """``value`` as an int, also from NumPy's integers.
+
+    Raises `InvalidOption` unless it is a whole number of at least ``least``; True and 2.0 are none.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
         raise InvalidOption(
-            f"{name} must be a whole number of at least 1",
+            f"{name} must be a whole number of at least {least}",
             got=repr(value),
-            allowed="1, 2, ...",
-            fix=f"give {name}=1 or more",
+            allowed=f"{least}, {least + 1}, ...",
+            fix=f"give {name}={least} or more",
         )
+    return int(value)
+
+
+def positive(name: str, value: Any) -> float:
+    """``value`` as a float. Raises `InvalidOption` unless it is a finite number above zero."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < math.inf:
+        raise InvalidOption(f"{name} must be a positive number", got=repr(value), allowed="> 0")
+    return float(value)
+
+
+def precision(name: str, value: Any, allowed: tuple[str, ...] = ("float32", "float64")) -> str:
+    """The name of a floating-point dtype, also from NumPy's own. Raises `UnknownName`."""
+    text = value if isinstance(value, str) else getattr(value, "name", None)
+    text = getattr(value, "__name__", None) if text is None else text
+    if text not in allowed:
+        raise unknown_name(name, value, allowed)
+    return str(text)

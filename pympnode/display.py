@@ -82,10 +82,18 @@ def result_lines(result: Result) -> dict[str, str]:
         "seconds": f"{result.seconds:.1f} ({result.updates} updates)",
     }
     if result.loaded:
-        lines["started from"] = ", ".join(result.loaded)
+        lines["started from"] = _taken(result)
     if result.departures:
         lines["departures"] = "; ".join(result.departures)
     return lines
+
+
+def _taken(result: Result) -> str:
+    """How many tensors came from the start, and which did not."""
+    fresh = [name for name in result.model.weights if name not in result.loaded]
+    if not fresh:
+        return f"all {len(result.loaded)} tensors of the start"
+    return f"{len(result.loaded)} tensors of the start; fresh: {', '.join(fresh)}"
 
 
 def html_table(title: str, lines: dict[str, Any]) -> str:

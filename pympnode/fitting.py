@@ -15,7 +15,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from . import __version__, engines, schema, storage
-from .config import PresetChoice, TrainConfig, duration_in_words, preset, seconds
+from .config import PresetChoice, TrainConfig, duration_in_words, preset, seconds, whole
 from .engines.base import Program
 from .errors import InvalidOption, unknown_name
 from .model import Model
@@ -55,8 +55,7 @@ def fit(
 ) -> Result:
     """Train as `pympnode.train` says; ``simulation``, the keywords that made the data, is empty for
     given data."""
-    if not isinstance(members, int) or isinstance(members, bool) or members < 1:
-        raise InvalidOption("an ensemble has at least one member", got=members, allowed=">= 1")
+    members = whole("members", members)
     choice = preset(preset_name)
     config = _config(choice, preset_name, run_options, seed, fresh=start is None)
     if normalisation not in ("keep", "refit"):

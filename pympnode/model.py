@@ -81,7 +81,7 @@ class Model:
 
     def rollout(
         self,
-        initial: xr.Dataset | xr.DataArray | NDArray,
+        initial: xr.Dataset | xr.DataArray | NDArray | str | os.PathLike[str],
         *,
         steps: int | None = None,
         dt: float | None = None,
@@ -93,8 +93,8 @@ class Model:
     ) -> xr.Dataset:
         """Predict from initial states.
 
-        ``initial``: a dataset, whose first states, graphs, controls and coordinates are taken; or
-        initial states (node, feature) or (trajectory, node, feature) in physical units, with
+        ``initial``: a dataset or the path of one, whose first states, graphs, controls and
+        coordinates are taken; or initial states (node, feature) or (trajectory, node, feature) in physical units, with
         ``topology`` (a name, a graph, edges, ...) unless there is one node. ``steps`` time steps of
         ``dt`` (defaults: those of the dataset, or of the training data). ``control`` (trajectory,
         time, node, control) is held over each step.
@@ -103,6 +103,9 @@ class Model:
         carried or emitted) with the graph that was used and ``finite(trajectory)``, False where a prediction overflowed. Warns
         `OutsideTrainingRange` with the numbers unless ``check=False``. Raises `InvalidData`.
         """
+        from .own_data import as_dataset
+
+        initial = as_dataset(initial)
         if self.members > 1:
             options = dict(
                 steps=steps,

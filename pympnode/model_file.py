@@ -101,11 +101,12 @@ def model_of(ds: xr.Dataset, source: str = "the dataset") -> Model:
 
 
 def load(path: str | os.PathLike[str]) -> Model:
-    """The model in a file written by `Model.save`.
+    """The model in a file written by `Model.save`, or in a run folder.
 
     Raises `MissingFile`, or `FileDamaged` when the file is cut short, fails a checksum, or is no
     model.
     """
+    path = storage.inside_run(path, "model.nc")
     raw = storage.read_netcdf(path)
     if schema.record(raw).get("kind") == "particle_model":
         from .particle_model import ParticleModel

@@ -12,14 +12,15 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from . import __version__, particle_schema, storage
-from .config import TrainConfig, duration_in_words, seconds
+from .config import TrainConfig, duration_in_words, seconds, whole
 from .errors import InvalidData, InvalidOption
 from .models.particle_layout import particle_layout_of
 from .models.particle_spec import ParticleSpec
-from .particle_model import NETWORKS, ParticleModel, ParticleRange
+from .particle_model import NETWORKS, PHYSICS, ParticleModel, ParticleRange
 from .particle_presets import particle_preset
 from .particle_schema import ParticleArrays
 from .preparation import data_in_words, held_out, labels_of
+from .ranges import warn_outside, warn_user
 from .result import Result
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def train_particles(
     *,
     data: Any = None,
     particles: int | None = None,
-    dims: int = 2,
+    dims: int | None = None,
     trajectories: int | None = None,
     steps: int | None = None,
     dt: float | None = None,
@@ -74,7 +75,8 @@ def train_particles(
 
     Main arguments:
         system, particles, dims, trajectories, steps, dt, parameters, seed, split: the data, as in
-            `simulate`. ``trajectories`` default to 20,000 / particles, at least 20, at most 1000.
+            `simulate`. ``trajectories`` default to 20,000 / particles, at least 20, at most 1000;
+            with a start, particles, dims, dt and parameters to those that it was trained on.
         data: given data instead: a particle dataset or several, of any particle counts.
         model: "hierarchical_deltagn" (default), "hierarchical_hogn", "deltagn", "hogn",
             "nearest_deltagn".
@@ -98,28 +100,41 @@ def train_particles(
     from .training.step_task import StepTask, fitted_scales
     from .training.trainer import Trainer
 
+    if integrator in ("block", "global"):  # those of `simulate_particles`
+        raise InvalidOption(
+            "integrator= of train is that of a HOGN, and this is one of the simulation",
+            got=f"integrator={integrator!r}",
+            allowed="rk4, euler",
+            fix=f"data = simulate(system, integrator={integrator!r}); train(data=data)",
+        )
     simulation: dict[str, Any] = {}
     if data is None:
-        count = 100 if particles is None else particles
+        count = 100 if particles is None else whole("particles", particles)
+        own: dict[str, Any] = {"dims": 2}
+        if start is not None:  # data like its own, where nothing else is asked for
+            of_one = start.system == system
+            own = start.simulation(particles, parameters) if of_one else {"dims": start.spec.dims}
+        count = own.get("particles", count)
         simulation = {
             "system": system,
             "particles": count,
-            "dims": dims,
-            "trajectories": min(1000, max(20, _SIMULATED // max(count, 1)))
+            "dims": own["dims"] if dims is None else dims,
+            "trajectories": min(1000, max(20, _SIMULATED // count))
             if trajectories is None
             else trajectories,
             "steps": steps,
-            "dt": dt,
-            "parameters": parameters,
+            "dt": own.get("dt") if dt is None else dt,
+            "parameters": own.get("parameters", parameters),
             "seed": seed,
             "split": split,
         }
-    datasets = _datasets(data, simulation)
+    datasets = _datasets(data, simulation, progress)
     arrays, labels = _without_test(
         [particle_schema.pack_particles(ds) for ds in datasets],
         [labels_of(ds, split, seed) for ds in datasets],
     )
     step = _one_step(arrays)
+    _warn_of_data(datasets, arrays, start, step)
     train = [np.flatnonzero(one == "train") for one in labels]
     validation = [np.flatnonzero(one == "validation") for one in labels]
 
@@ -230,15 +245,47 @@ def train_particles(
     return result
 
 
-def _datasets(data: Any, simulation: dict[str, Any]) -> list[xr.Dataset]:
+def _datasets(data: Any, simulation: dict[str, Any], progress: bool) -> list[xr.Dataset]:
     if data is None:
         from .data.particles import simulate_particles
 
         given = {k: v for k, v in simulation.items() if v is not None}
-        return [simulate_particles(**given, workers=os.cpu_count() or 1)]
+        return [simulate_particles(**given, workers=os.cpu_count() or 1, progress=progress)]
     many = data if isinstance(data, list | tuple) else [data]
     out = [storage.read_netcdf(d) if isinstance(d, str | os.PathLike) else d for d in many]
     return out
+
+
+def _warn_of_data(
+    datasets: list[xr.Dataset],
+    arrays: list[ParticleArrays],
+    start: ParticleModel | None,
+    step: float,
+) -> None:
+    """Warn, with the numbers, of boxes that nobody named, of physics that differ from dataset to
+    dataset, and of other physics than that of the start."""
+    for number, ds in enumerate(datasets):
+        if told := particle_schema.unsaid_box(ds):
+            warn_user(f"dataset {number}: {told}")
+    seen = ParticleRange.of(arrays)
+    mixed = [
+        f"{name} from {low:g} to {high:g}"
+        for name, (low, high) in seen.parameter_spans.items()
+        if name in PHYSICS
+    ]
+    if len(seen.spaces) > 1:
+        mixed.append("open space and periodic boxes")
+    if mixed:
+        warn_user(
+            f"the datasets differ in their physics, of which a model is told nothing: "
+            f"{'; '.join(mixed)}; it learns something in between"
+        )
+    if start is None:
+        return
+    other = [text for a in arrays for text in start.trained.other_physics(a)]
+    if not np.isclose(step, start.dt, rtol=1e-6, atol=0):
+        other.insert(0, f"time step {step:g} (trained on {start.dt:g})")
+    warn_outside("the data to train on", list(dict.fromkeys(other)))
 
 
 def _without_test(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from math import inf, isclose
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,11 +13,14 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from . import particle_schema, schema, storage
-from .errors import FileDamaged, InvalidModel, InvalidOption, OutsideTrainingRange
+from .config import whole
+from .errors import FileDamaged, InvalidModel, InvalidOption
 from .graphs.capacity import in_words, require_bytes
 from .models.particle_layout import particle_layout_of
 from .models.particle_spec import ParticleScales, ParticleSpec
-from .particle_schema import ParticleArrays, mean_spacing
+from .particle_schema import ParticleArrays, spacings
+from .ranges import warn_outside, warn_user
+from .systems.particles import default_side
 
 if TYPE_CHECKING:
     from .engines.torch.particles.program import ParticleProgram
@@ -26,16 +29,19 @@ KIND = "particle_model"
 # What the same weights of scaled inputs compute: another number, another function.
 NETWORKS = 2
 _SIDE_BY_SIDE = {"cpu": 1 << 27, "cuda": 1 << 31}  # bytes of trajectories rolled out side by side
-_BEYOND = 0.5  # of the largest speed or charge seen: what others may go beyond it
+_BEYOND = 0.5  # of the largest speed, charge or open spacing seen: what others may go beyond it
+PHYSICS = ("constant", "softening")  # numbers of the force, by their names in records
+_SPACE = {"open": "open space", "periodic": "a periodic box"}
 
 
 @dataclass(frozen=True)
 class ParticleRange:
     """What a particle model was trained on, its training trajectories: pairs are (smallest, largest).
 
-    ``spacing`` is the mean distance, (volume / particles)^(1 / dims); ``speed`` (0, the largest
-    component of a velocity); ``charge`` None without charges. ``parameters`` is the physics that all
-    datasets share, ``parameter_spans`` a pair for each number in which they differ.
+    ``spacing`` is the mean distance in first states, (volume / particles)^(1 / dims); ``speed`` (0,
+    the largest component of a velocity); ``charge`` None without charges. ``parameters`` is the physics
+    that all datasets share, ``parameter_spans`` a pair for each number in which they differ.
+    ``spaces``: "periodic", "open" or both; empty in older files.
     """
 
     particles: tuple[int, int]
@@ -47,6 +53,7 @@ class ParticleRange:
     parameters: Mapping[str, float] = field(default_factory=dict)
     charge: tuple[float, float] | None = None
     parameter_spans: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    spaces: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -56,12 +63,12 @@ class ParticleRange:
         chosen = [np.arange(len(a.position)) for a in arrays] if train is None else train
         used = [(a, index) for a, index in zip(arrays, chosen) if len(index)]
         counts = [a.position.shape[2] for a, _ in used]
-        spacing = [mean_spacing(a.position[index], a.box) for a, index in used]
+        spacing = [spacings(a.position[index], a.box) for a, index in used]
         charges = [a.charge[index] for a, index in used if a.charge is not None]
         shared, spans = _physics([a.parameters for a, _ in used])
         return cls(
             (min(counts), max(counts)),
-            (min(spacing), max(spacing)),
+            _extremes(spacing),
             _extremes([a.mass[index] for a, index in used]),
             (0.0, max(float(np.abs(a.velocity[index]).max()) for a, index in used)),
             sum(len(index) for _, index in used),
@@ -69,6 +76,7 @@ class ParticleRange:
             shared,
             _extremes(charges) if charges else None,
             spans,
+            tuple(sorted({_space(a) for a, _ in used})),
         )
 
     @classmethod
@@ -83,15 +91,20 @@ class ParticleRange:
     def outside(self, data: ParticleArrays, transfers: bool) -> list[str]:
         """In words, with numbers: how some data lie outside. ``transfers``: any count is fine.
 
-        Velocities are those of the start. They and charges may go beyond what was seen by half of
-        the largest: a range of drawn numbers is a little wider in the next draw.
+        Velocities and spacings are those of the start. Velocities, charges and spacings in open
+        space may go beyond what was seen by half of the largest: a range of drawn numbers is a
+        little wider in the next draw.
         """
         found = []
-        count, spacing = data.position.shape[2], mean_spacing(data.position, data.box)
+        count = data.position.shape[2]
+        low, high = _extremes([spacings(data.position, data.box)])
+        slack = 1.05 if data.box.periodic else 1 + _BEYOND
+        if not self.spaces and not data.box.periodic:
+            slack = inf  # older files hold the extent over all trajectories and times
         if not transfers and not self.particles[0] <= count <= self.particles[1]:
             found.append(f"{count} particles (trained on {_span(self.particles)})")
-        if not self.spacing[0] * 0.95 <= spacing <= self.spacing[1] * 1.05:
-            found.append(f"mean spacing {spacing:.3g} (trained on {_span(self.spacing)})")
+        if low < self.spacing[0] / slack or high > self.spacing[1] * slack:
+            found.append(f"mean spacing {_span((low, high))} (trained on {_span(self.spacing)})")
         low, high = float(data.mass.min()), float(data.mass.max())
         if low < self.mass[0] * 0.999 or high > self.mass[1] * 1.001:
             found.append(f"masses {low:.3g} to {high:.3g} (trained on {_span(self.mass)})")
@@ -103,13 +116,20 @@ class ParticleRange:
             slack = _BEYOND * max(map(abs, self.charge))
             if low < self.charge[0] - slack or high > self.charge[1] + slack:
                 found.append(f"charges {_span((low, high))} (trained on {_span(self.charge)})")
-        for name in ("constant", "softening"):
+        return found + self.other_physics(data)
+
+    def other_physics(self, data: ParticleArrays) -> list[str]:
+        """In words: other constants of the force, and open space instead of a periodic box."""
+        found = []
+        for name in PHYSICS:
             here, seen = data.parameters.get(name), self._seen(name)
             if here is None or seen is None:
                 continue
             slack = 1e-9 * max(map(abs, seen))
             if not seen[0] - slack <= here <= seen[1] + slack:
                 found.append(f"{name} {here:g} (trained on {_span(seen)})")
+        if self.spaces and _space(data) not in self.spaces:
+            found.append(f"{_SPACE[_space(data)]} (trained in {_SPACE[self.spaces[0]]})")
         return found
 
     def _seen(self, name: str) -> tuple[float, float] | None:
@@ -156,29 +176,33 @@ class ParticleModel:
         return ParticleProgram(self.spec, self.scales, self.dt, **options)
 
     def rollout(
-        self, initial: xr.Dataset, *, steps: int | None = None, check: bool = True
+        self,
+        initial: xr.Dataset | str | os.PathLike[str],
+        *,
+        steps: int | None = None,
+        check: bool = True,
     ) -> xr.Dataset:
         """Predict from the first states of a particle dataset, its graph rebuilt at every step.
 
-        ``steps``: by default as many as the dataset has, or as the model was trained on when it
+        ``initial``: a dataset, or the path of one. ``steps``: by default as many as the dataset has, or as the model was trained on when it
         holds one state. Returns a dataset of position, velocity (trajectory, time, particle, axis;
         float64), mass, (charge) and ``finite(trajectory)``: False where a prediction overflowed, NaN
         from there on. Warns `OutsideTrainingRange` with the numbers unless ``check=False``. Raises
         `InvalidData`, `NotEnoughMemory`, and `InvalidOption` for a dataset of another time step.
         """
-        data = particle_schema.pack_particles(initial)
+        from .own_data import as_dataset
+
+        given: xr.Dataset = as_dataset(initial)
+        data = particle_schema.pack_particles(given)
         if len(data.time) > 1:
             self._check_step(data.time)
         if steps is None:
             steps = len(data.time) - 1 or self.trained.steps
-        if not isinstance(steps, int | np.integer) or steps < 1:
-            raise InvalidOption("a rollout has at least one step", got=steps, allowed=">= 1")
-        if check and (found := self.trained.outside(data, self.spec.hierarchical)):
-            warnings.warn(
-                f"the rollout lies outside what the model was trained on: {'; '.join(found)}",
-                OutsideTrainingRange,
-                stacklevel=2,
-            )
+        steps = whole("steps", steps)
+        if check:
+            warn_outside("the rollout", self.trained.outside(data, self.spec.hierarchical))
+            if told := particle_schema.unsaid_box(given):
+                warn_user(told)
         sets, _, count, dims = data.position.shape
         shape = (sets, steps + 1, count, dims)
         state = 2 * 8 * sets * count * dims
@@ -208,7 +232,7 @@ class ParticleModel:
                 self.theta, position[some], velocity[some], data.mass[some], charge, data.box
             )
         finite = np.isfinite(position[:, -1]).all((1, 2)) & np.isfinite(velocity[:, -1]).all((1, 2))
-        about = schema.record(initial)
+        about = schema.record(given)
         ds = particle_schema.unpack_particles(
             position,
             velocity,
@@ -218,8 +242,8 @@ class ParticleModel:
             about={**about, "kind": "rollout", "model": self.spec.name},
         )
         if steps + 1 == len(data.time):
-            ds = ds.assign_coords(time=initial["time"])
-        ds = ds.assign_coords(trajectory=initial["trajectory"].values)
+            ds = ds.assign_coords(time=given["time"])
+        ds = ds.assign_coords(trajectory=given["trajectory"].values)
         ds["finite"] = ("trajectory", finite, {"long_name": "no value overflowed"})
         return ds
 
@@ -232,6 +256,38 @@ class ParticleModel:
                 allowed=f"{self.dt:g}",
                 fix="simulate with that dt, or train a model on data of this one",
             )
+
+    def simulation(
+        self, particles: int | None = None, parameters: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Keywords of `pympnode.simulate` for data like those it was trained on.
+
+        Its dims, time step, particles (the most that it has seen) and physics, and a box of the
+        same mean spacing where all had one; ``particles`` and ``parameters`` go first.
+        """
+        seen, dims = self.trained, self.spec.dims
+        count = seen.particles[1] if particles is None else particles
+        physics: dict[str, Any] = {
+            name: seen.parameters[name]
+            for name in (*PHYSICS, "accuracy")
+            if name in seen.parameters
+        }
+        if seen.mass[0] == seen.mass[1] != 1:
+            physics["mass"] = seen.mass[0]
+        if seen.charge is not None and seen.charge[0] == seen.charge[1]:
+            physics["charge"] = seen.charge[0]
+        if seen.spaces == ("open",):
+            physics["side"] = None
+        elif seen.spaces == ("periodic",) and isclose(*seen.spacing):
+            side = seen.spacing[0] * count ** (1 / dims)
+            if not isclose(side, default_side(count, dims)):
+                physics["side"] = side
+        return {
+            "particles": count,
+            "dims": dims,
+            "dt": self.dt,
+            "parameters": physics | dict(parameters or {}),
+        }
 
     # ---- keeping it ---------------------------------------------------------------------------
 
@@ -320,6 +376,15 @@ class ParticleModel:
 
     def __repr__(self) -> str:
         return "\n".join(f"{name:<12} {text}" for name, text in self.lines().items())
+
+    def _repr_html_(self) -> str:
+        from .display import html_table
+
+        return html_table("pympnode.ParticleModel", self.lines())
+
+
+def _space(data: ParticleArrays) -> str:
+    return "periodic" if data.box.periodic else "open"
 
 
 def _extremes(values: Sequence[NDArray]) -> tuple[float, float]:

@@ -100,5 +100,5 @@ def particle_preset(name: str, model: str, particles: int) -> ParticlePreset:
             "average": 0.99,
         },
         task={"mixed_levels": join == "hierarchy"},
-        finetune={"keep_start": True},
+        finetune={"learning_rate": 1e-3, "keep_start": True},
     )

@@ -139,6 +139,44 @@ def mean_spacing(position: NDArray, box: Box) -> float:
     return side / count ** (1 / dims)
 
 
+def spacings(position: NDArray, box: Box) -> NDArray[np.float64]:
+    """The mean distance of particles in each first state, (trajectory,), as `mean_spacing` has it.
+
+    ``position`` (trajectory, time, particle, axis). In open space the side is the extent of the
+    trajectory's own first positions: trajectories need not lie in one place, nor stay in theirs.
+    """
+    count, dims = position.shape[2:]
+    side = np.full(len(position), box.side)
+    if not box.periodic:
+        side = np.ptp(position[:, 0].astype(np.float64), axis=1).mean(axis=-1)
+    return side / count ** (1 / dims)
+
+
+def unsaid_box(ds: xr.Dataset) -> str:
+    """In words, with numbers: positions look like those of a box whose side the record does not name.
+
+    They do where a step, beyond what velocities carry, is longer than half the extent of all
+    positions of the trajectory. "" otherwise.
+    """
+    if "side" in dict(record(ds).get("parameters", {})):
+        return ""
+    position, velocity = (
+        ds[name].transpose(*PARTICLE_DIMS).values.astype(np.float64)
+        for name in (POSITION, VELOCITY)
+    )
+    flown = 0.5 * (velocity[:, 1:] + velocity[:, :-1])
+    flown *= np.diff(np.asarray(ds[TIME].values, np.float64))[:, None, None]
+    extent = np.ptp(position, axis=(1, 2))[:, None, None]
+    jumps = (np.abs(np.diff(position, axis=1) - flown) > 0.5 * extent).any(-1)
+    if not jumps.any():
+        return ""
+    return (
+        f"{int(jumps.sum())} steps of particles are longer than half the extent of all positions "
+        f"({extent.max():.4g}), as in a periodic box, and the record names none, so that space is "
+        'taken as open: pympnode.schema.with_record(ds, parameters={"side": ...}) names its side'
+    )
+
+
 def box_of(ds: xr.Dataset) -> Box:
     """The box of a dataset: ``side`` of its record; open space where none is given."""
     side = dict(record(ds).get("parameters", {})).get("side")
@@ -150,6 +188,14 @@ def validate_particles(ds: xr.Dataset, *, finite: bool = True) -> xr.Dataset:
 
     ``finite=False`` leaves out the check that reads all values (datasets larger than memory).
     """
+    if not isinstance(ds, xr.Dataset):
+        raise InvalidData(
+            "particles are given as a dataset",
+            got=type(ds).__name__,
+            allowed="an xarray.Dataset of position, velocity and mass, or the path of one",
+            fix="make one of arrays: pympnode.particle_schema.unpack_particles(position, velocity, "
+            "mass, time)",
+        )
     wanted = {
         POSITION: PARTICLE_DIMS,
         VELOCITY: PARTICLE_DIMS,
@@ -166,10 +212,14 @@ def validate_particles(ds: xr.Dataset, *, finite: bool = True) -> xr.Dataset:
                 fix=f'rename yours: ds.rename({{"...": {name!r}}})',
             )
         if set(ds[name].dims) != set(dims):
+            lost = [dim for dim in dims if dim not in ds[name].dims]
             raise InvalidData(
                 f"{name!r} has the wrong dims",
                 got=f"({', '.join(map(str, ds[name].dims))})",
                 allowed=f"({', '.join(dims)}), in any order",
+                fix=f"keep {lost[0]} where you select one: ds.isel({lost[0]}=[0])"
+                if lost
+                else None,
             )
     for dim in (TRAJECTORY, TIME, PARTICLE):
         if not ds.sizes[dim]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import OutsideTrainingRange
+from .errors import OutsideTrainingRange, PympnodeWarning
 from .schema import Arrays
 
 
@@ -74,7 +74,9 @@ class TrainingRange:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrainingRange:
         """The inverse of `as_dict`."""
-        pairs: dict[str, Any] = {name: tuple(values[name]) for name in ("nodes", "degree", "dt", "low", "high")}
+        pairs: dict[str, Any] = {
+            name: tuple(values[name]) for name in ("nodes", "degree", "dt", "low", "high")
+        }
         rest = {
             name: values[name] for name in ("mean_degree", "steps", "trajectories", "parameters")
         }
@@ -130,7 +132,6 @@ class TrainingRange:
         found += different_parameters(self.parameters, parameters or {})
         found += beyond_parameters(self.parameter_spans, parameters or {})
         return found
-
 
     def other_physics(self, dt: np.ndarray, parameters: Mapping[str, Any] | None) -> list[str]:
         """In words: another time step and other parameters, which a larger system need not have."""
@@ -191,15 +192,19 @@ def _pairs(values: list[np.ndarray]) -> tuple[tuple[float, float], ...]:
 def warn_outside(what: str, found: list[str]) -> None:
     """One warning that names all ways in which ``what`` lies outside a model's training range."""
     if found:
-        warnings.warn(
+        warn_user(
             f"{what} lies outside what the model was trained on: " + "; ".join(found),
             OutsideTrainingRange,
-            stacklevel=_callers_level(),
         )
 
 
+def warn_user(text: str, category: type[PympnodeWarning] = PympnodeWarning) -> None:
+    """A warning that points to the user's own line."""
+    warnings.warn(text, category, stacklevel=_callers_level())
+
+
 def _callers_level() -> int:
-    """The stack level, for `warn_outside`, of the first line outside of this package."""
+    """The stack level, for `warn_user`, of the first line outside of this package."""
     frame, level = sys._getframe(1), 1
     while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith("pympnode"):
         frame, level = frame.f_back, level + 1

@@ -8,6 +8,7 @@ from typing import Any
 
 import xarray as xr
 
+from .errors import InvalidOption
 from .model import Model
 
 
@@ -40,18 +41,28 @@ class Result:
     simulation: Mapping[str, Any] = field(default_factory=dict)
     held_out: xr.Dataset | None = None
 
-    def test_set(self, trajectories: int = 100, seed: int | None = None) -> xr.Dataset:
-        """Fresh trajectories of the training system and graphs, from a seed derived of the run's.
+    def test_set(self, trajectories: int | None = None, seed: int | None = None) -> xr.Dataset:
+        """Fresh trajectories (100 by default) of the training system and graphs, from a seed derived
+        of the run's.
 
-        For given data: the trajectories marked "test", or "validation" where there are none.
+        For given data: the trajectories marked "test", or "validation" where there are none; how many
+        and which seed are then no question. Raises `InvalidOption`.
         """
         if not self.simulation:
+            for name, value in (("trajectories", trajectories), ("seed", seed)):
+                if value is not None:
+                    raise InvalidOption(
+                        f"{name} says what to simulate, and the data were given",
+                        got=f"{name}={value!r}",
+                        allowed="test_set(): the trajectories that were held out",
+                        fix=f"leave {name} out, or select: result.test_set().isel(trajectory=...)",
+                    )
             assert self.held_out is not None
             return self.held_out
         from .simulation import simulate_network
 
         wanted = dict(self.simulation)
-        wanted["trajectories"] = trajectories
+        wanted["trajectories"] = 100 if trajectories is None else trajectories
         # Far from the seeds people type, and another one for each run.
         wanted["seed"] = 1_000_003 + int(self.simulation["seed"]) if seed is None else seed
         if "particles" in wanted:
@@ -61,7 +72,7 @@ class Result:
         wanted["noise"] = 0.0
         return simulate_network(**wanted)
 
-    def evaluate(self, trajectories: int = 100, seed: int | None = None) -> xr.Dataset:
+    def evaluate(self, trajectories: int | None = None, seed: int | None = None) -> xr.Dataset:
         """Errors on `test_set` (see `pympnode.evaluate`)."""
         from .evaluation.metrics import evaluate_model
         from .evaluation.particle_models import evaluate_particles

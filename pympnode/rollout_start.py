@@ -10,6 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from . import schema
+from .config import positive, whole
 from .errors import InvalidData, InvalidOption
 from .graphs.graph import Graph
 
@@ -112,11 +113,9 @@ def new_times(
 ) -> NDArray[np.float64]:
     """A grid of ``steps`` steps of ``dt`` from where ``time`` starts; without ``dt`` it is ``time``,
     cut short or gone on with by its last step."""
-    length = len(time) - 1 if steps is None else _steps(steps)
+    length = len(time) - 1 if steps is None else whole("steps", steps)
     if dt is not None:
-        if not (np.isfinite(dt) and dt > 0):
-            raise InvalidOption("dt must be positive", got=repr(dt), allowed="> 0")
-        return time[0] + dt * np.arange(length + 1)
+        return time[0] + positive("dt", dt) * np.arange(length + 1)
     if length < len(time):
         return time[: length + 1]
     more = time[-1] + np.diff(time)[-1] * np.arange(1, length - len(time) + 2)
@@ -164,9 +163,3 @@ def held_at(u: NDArray, time: NDArray[np.float64], wanted: NDArray[np.float64]) 
     slack = 1e-9 * (time[-1] - time[0])
     at = np.searchsorted(time, wanted + slack, side="right") - 1
     return u[:, np.clip(at, 0, last)]
-
-
-def _steps(steps: Any) -> int:
-    if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)) or steps < 1:
-        raise InvalidOption("a rollout has at least one step", got=repr(steps), allowed=">= 1")
-    return int(steps)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from .errors import FileDamaged, MissingFile
+from .errors import FileDamaged, InvalidOption, MissingFile
 
 CHECKSUM = "sha256"
 
@@ -38,8 +38,18 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_netcdf(ds: xr.Dataset, path: str | os.PathLike[str], *, checksums: bool = False) -> Path:
-    """Write ``ds`` to ``path`` in one step; with ``checksums`` each variable carries its own."""
+    """Write ``ds`` to ``path`` in one step; with ``checksums`` each variable carries its own.
+
+    Raises `InvalidOption` where ``path`` is a folder.
+    """
     path = Path(path)
+    if path.is_dir():
+        raise InvalidOption(
+            f"{str(path)!r} is a folder, and a file is written",
+            got=str(path),
+            allowed="the path of a file",
+            fix=f"give {str(path / 'model.nc')!r}, or another name in it",
+        )
     out = ds.copy(deep=False)
     for name in out.variables:
         variable = out[name].variable.copy(deep=False)
@@ -56,6 +66,30 @@ def write_netcdf(ds: xr.Dataset, path: str | os.PathLike[str], *, checksums: boo
     return path
 
 
+def inside_run(path: str | os.PathLike[str], name: str) -> Path:
+    """``path`` itself, or the file ``name`` in it when it is a run folder.
+
+    Raises `MissingFile` where a folder has no such file (yet).
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return path
+    file = path / name
+    if not file.is_file():
+        raise MissingFile(
+            f"the folder {str(path)!r} has no {name}",
+            got=_in_it(path),
+            allowed="a run folder (run=, --run) whose run ended",
+            fix="let the run finish: the same call continues it",
+        )
+    return file
+
+
+def _in_it(folder: Path) -> str:
+    """The first names in a folder, for errors."""
+    return ", ".join(sorted(p.name for p in folder.iterdir())[:6]) or "an empty folder"
+
+
 def read_netcdf(path: str | os.PathLike[str], *, checksums: bool = False) -> xr.Dataset:
     """Read a whole netCDF file into memory.
 
@@ -69,6 +103,14 @@ def read_netcdf(path: str | os.PathLike[str], *, checksums: bool = False) -> xr.
             got=str(path),
             allowed="an existing netCDF file",
             fix="check the path; files are written by model.save and ds.to_netcdf",
+        )
+    if path.is_dir():
+        raise MissingFile(
+            f"{str(path)!r} is a folder, and a file is read",
+            got=_in_it(path),
+            allowed="a netCDF file; a folder of parts where data are meant, a run folder where a "
+            "model is",
+            fix="name a file in it",
         )
     try:
         with xr.open_dataset(path, engine="netcdf4", decode_times=False) as opened:

@@ -11,7 +11,14 @@ import xarray as xr
 
 import pympnode
 from pympnode.engines.torch.particles.program import ParticleProgram
-from pympnode.errors import InvalidData, InvalidGraph, InvalidOption, PympnodeError, UnknownName
+from pympnode.errors import (
+    InvalidData,
+    InvalidGraph,
+    InvalidOption,
+    OutsideTrainingRange,
+    PympnodeError,
+    UnknownName,
+)
 from pympnode.models.particle_spec import MODELS, ParticleScales, ParticleSpec
 from pympnode.particle_presets import particle_preset
 from pympnode.particle_schema import box_of
@@ -131,7 +138,7 @@ def test_an_option_that_a_model_uses_is_taken(data, model, option) -> None:
 
 @pytest.mark.parametrize("levels", ["3", 2.0, 1, 0, True])
 def test_levels_are_a_whole_number(levels) -> None:
-    with pytest.raises(InvalidOption, match="levels of a hierarchy"):
+    with pytest.raises(InvalidOption, match="levels must be a whole number"):
         ParticleSpec(levels=levels)
 
 
@@ -175,9 +182,10 @@ def test_fine_tuning_to_another_time_step_takes_the_scale_of_a_step_along(data) 
     """Acceleration times the step: what one step's model knows is a start for five times of it."""
     first = pympnode.train(data=data, model="deltagn", updates=100, **TINY).model
     longer = pympnode.simulate("gravity", particles=20, trajectories=6, steps=6, seed=3, dt=0.05)
-    second = pympnode.finetune(
-        first, data=longer, updates=1, learning_rate=1e-12, device="cpu", progress=False
-    )
+    with pytest.warns(OutsideTrainingRange, match=r"time step 0\.05 \(trained on 0\.01\)"):
+        second = pympnode.finetune(
+            first, data=longer, updates=1, learning_rate=1e-12, device="cpu", progress=False
+        )
     assert second.model.dt == pytest.approx(0.05)
     assert second.model.scales.change == pytest.approx(5 * first.scales.change)
     assert second.model.scales.length == first.scales.length

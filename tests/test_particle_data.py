@@ -269,7 +269,7 @@ def test_a_worker_that_fails_tells_why(tmp_path):
         ({"dt": 0.0}, InvalidOption, "dt"),
         ({"dims": 4}, InvalidOption, "two or three"),
         ({"seed": -1}, InvalidOption, "seed"),
-        ({"dtype": "int8"}, InvalidOption, "dtype"),
+        ({"dtype": "int8"}, UnknownName, "dtype"),
         ({"split": 2.0}, InvalidOption, "split"),
         ({"start": "randm"}, UnknownName, "random"),
         ({"integrator": "rk4"}, UnknownName, "integrator"),

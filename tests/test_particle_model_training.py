@@ -116,7 +116,7 @@ def test_a_model_that_predicts_the_spread_of_nothing_has_loss_one(data) -> None:
 
 @pytest.mark.parametrize("value", [0, -1, 1.5, True, "4"])
 def test_a_micro_batch_is_a_whole_number(data, value) -> None:
-    with pytest.raises(InvalidOption, match="at a time") as caught:
+    with pytest.raises(InvalidOption, match="micro_batch must be a whole number") as caught:
         task_of(data, micro_batch=value)
     assert repr(value) in str(caught.value)
     assert task_of(data, micro_batch=np.int64(4)).micro_batch == 4

@@ -11,7 +11,7 @@ import xarray as xr
 
 import pympnode
 from pympnode import schema
-from pympnode.errors import OutsideTrainingRange
+from pympnode.errors import OutsideTrainingRange, PympnodeWarning
 from pympnode.particle_model import ParticleModel, ParticleRange
 from pympnode.particle_schema import pack_particles
 
@@ -59,7 +59,8 @@ def test_speeds_and_charges_well_outside_are_told_in_numbers(coulomb) -> None:
 
 def test_physics_of_several_datasets_is_a_span() -> None:
     two, five = (simulated(parameters={"constant": c}) for c in (2.0, 5.0))
-    model = pympnode.train(data=[two, five], **TINY).model
+    with pytest.warns(PympnodeWarning, match="differ in their physics.*constant from 2 to 5"):
+        model = pympnode.train(data=[two, five], **TINY).model
     assert model.trained.parameter_spans == {"constant": (2.0, 5.0)}
     assert "constant" not in model.trained.parameters
     assert model.trained.parameters["softening"] == 0.2
@@ -89,7 +90,9 @@ def test_only_training_trajectories_count() -> None:
 
 def test_a_range_comes_back_from_its_file(coulomb, tmp_path) -> None:
     spans = [simulated(parameters={"constant": c}) for c in (2.0, 5.0)]
-    for number, model in enumerate((coulomb, pympnode.train(data=spans, **TINY).model)):
+    with pytest.warns(PympnodeWarning, match="differ in their physics"):
+        mixed = pympnode.train(data=spans, **TINY).model
+    for number, model in enumerate((coulomb, mixed)):
         path = tmp_path / f"{number}.nc"
         model.save(path)
         assert pympnode.load(path).trained == model.trained
@@ -105,6 +108,55 @@ def test_a_file_of_before_still_loads(coulomb) -> None:
     assert old.trained.charge is None and old.trained.parameter_spans == {}
     data = simulated("coulomb")
     assert told(old, data.assign(charge=50 * data["charge"])) == ""
+
+
+# ---- space ---------------------------------------------------------------------------------------
+
+
+def scattered(seed: int, **options: Any) -> xr.Dataset:
+    """Clouds in open space that lie far from each other and fly apart."""
+    ds = simulated(seed=seed, parameters={"side": None}, **options)
+    away = 100.0 * ds["trajectory"] + 50.0 * ds["time"]
+    return ds.assign(position=ds["position"] + away, velocity=ds["velocity"] + 50.0)
+
+
+def test_a_model_of_open_space_does_not_warn_of_its_own_data() -> None:
+    """Its spacing is that of a cloud, not of all places that clouds were at."""
+    model = pympnode.train(data=scattered(3), **TINY).model
+    (low, high), box = model.trained.spacing, 12**0.5
+    assert 0.5 * box < low <= high < box  # a drawn cloud fills a little less than its box
+    assert told(model, scattered(3)) == ""
+    for one in range(6):
+        assert told(model, scattered(3).isel(trajectory=[one])) == ""
+    for seed in range(4, 8):
+        assert told(model, scattered(seed)) == ""
+    wide = scattered(3)
+    assert "mean spacing" in told(model, wide.assign(position=3 * wide["position"]))
+
+
+def test_open_space_and_a_box_are_told_apart(coulomb) -> None:
+    open_space = simulated("coulomb", parameters={"side": None})
+    assert "open space (trained in a periodic box)" in told(coulomb, open_space)
+    model = pympnode.train(data=open_space, **TINY).model
+    assert model.trained.spaces == ("open",)
+    assert "a periodic box (trained in open space)" in told(model, simulated("coulomb"))
+    with pytest.warns(PympnodeWarning, match="open space and periodic boxes"):
+        both = pympnode.train(data=[open_space, simulated("coulomb")], **TINY).model
+    assert told(both, open_space) == told(both, simulated("coulomb")) == ""
+
+
+def test_a_box_that_no_record_names_is_told(coulomb) -> None:
+    ds = simulated("coulomb", steps=60, dt=0.05)  # some particle crosses the border
+    bare = schema.with_record(ds.drop_attrs(), system="coulomb")
+    with pytest.warns(PympnodeWarning, match="dataset 0: .*the record names none"):
+        model = pympnode.train(data=bare, **TINY).model
+    with pytest.warns(PympnodeWarning, match=r"with_record\(ds, parameters="):
+        model.rollout(bare, steps=1)
+    named = schema.with_record(bare, parameters={"side": 120**0.5})
+    assert pympnode.train(data=named, **TINY).model.trained.spaces == ("periodic",)
+    # Whoever flies straight, or stays within, crosses nothing.
+    flown = scattered(3)
+    pympnode.train(data=schema.with_record(flown.drop_attrs(), system="gravity"), **TINY)
 
 
 def test_all_trajectories_are_the_range_where_none_are_named() -> None:

@@ -40,16 +40,25 @@ def systems(name: str | None, as_json: bool) -> None:
         return
     click.echo(f"{fact['name']}: {fact['title']}\nsource: {fact['source']}")
     click.echo(f"default: {fact['nodes']} nodes, {fact['steps']} steps of {fact['dt']}\n")
-    rows = [("state", v["name"], v["unit"], f"from {v['start']}") for v in fact["state"]]
+    rows = [("state", v["name"], v["unit"], _told(v["start"])) for v in fact["state"]]
     rows += [("control", v["name"], v["unit"], "") for v in fact["controls"]]
     rows += [("parameter", p["name"], p["unit"], p["source"]) for p in fact["parameters"]]
     rows += [("observable", v["name"], v["unit"], "") for v in fact["observables"]]
     table(("", "name", "unit", "about"), rows)
 
 
+def _told(start: Any) -> str:
+    return start if isinstance(start, str) else f"from {start}"
+
+
 def _system(system: Any) -> dict[str, Any]:
+    def start(variable: Any) -> list[float] | str:
+        if system.body == "particle" and variable.name == "position":
+            return "anywhere in the box"
+        return list(variable.start)
+
     def variables(given: Any) -> list[dict[str, Any]]:
-        return [{"name": v.name, "unit": v.unit, "start": list(v.start)} for v in given]
+        return [{"name": v.name, "unit": v.unit, "start": start(v)} for v in given]
 
     return {
         "name": system.name,

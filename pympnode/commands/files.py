@@ -8,28 +8,6 @@ from typing import Any
 from ..errors import MissingFile
 
 
-def model_of(path: str) -> Any:
-    """The model in a file, or in a run folder."""
-    from .._api import load
-
-    return load(inside(path, "model.nc"))
-
-
-def inside(path: str, name: str) -> str:
-    """``path`` itself, or the file ``name`` in it when it is a run folder."""
-    if not Path(path).is_dir():
-        return path
-    file = Path(path) / name
-    if not file.is_file():
-        raise MissingFile(
-            f"the folder {path!r} has no {name}",
-            got=", ".join(sorted(p.name for p in Path(path).iterdir())[:6]) or "an empty folder",
-            allowed="a run folder (--run) whose run ended",
-            fix="let the run finish: the same pympnode train command continues it",
-        )
-    return str(file)
-
-
 def describe(path: str) -> dict[str, Any]:
     """What a file or run folder is and holds, by name; ``kind`` comes first."""
     folder = Path(path)
@@ -41,13 +19,14 @@ def describe(path: str) -> dict[str, Any]:
     facts = schema.record(ds)
     kind = facts.get("kind")
     size = folder.stat().st_size
-    if kind == "model":
+    if kind in ("model", "particle_model"):
         from ..display import model_lines
         from ..model_file import load
 
-        model = load(path)
+        model: Any = load(path)
+        lines = model_lines(model) if kind == "model" else model.lines()
         about = {k: v for k, v in model.about.items() if not isinstance(v, dict)}
-        return {"kind": "model", **model_lines(model), **about, "bytes": size}
+        return {"kind": kind, **lines, **about, "bytes": size}
     if kind is None:
         kind = _guess(ds)
     known = {k: v for k, v in facts.items() if k != "kind"}
@@ -78,13 +57,19 @@ def _folder(folder: Path) -> dict[str, Any]:
             got=", ".join(sorted(p.name for p in folder.iterdir())[:6]) or "an empty folder",
             allowed="a folder given with --run, or a netCDF file",
         )
+    from .. import schema, storage
+
     config = tomllib.loads((folder / "config.toml").read_text(encoding="utf-8"))
     points = sorted(p.name for p in (folder / "checkpoints").glob("*.nc"))
-    facts: dict[str, Any] = {"kind": "run", "finished": (folder / "model.nc").is_file()}
+    # A model is written whenever a run ends, after Ctrl-C too; it says itself how that was.
+    status = "no model yet"
+    if (folder / "model.nc").is_file():
+        about = schema.record(storage.read_netcdf(folder / "model.nc")).get("about", {})
+        status = str(about.get("status", "completed"))
+    finished = status not in ("no model yet", "interrupted")
+    facts: dict[str, Any] = {"kind": "run", "finished": finished, "status": status}
     facts["checkpoints"] = points
     if (folder / "history.nc").is_file():
-        from .. import storage
-
         history = storage.read_netcdf(folder / "history.nc")
         losses = history["validation_loss"].values
         facts["epochs"] = int(history.sizes["epoch"])

@@ -18,7 +18,11 @@ from click.shell_completion import CompletionItem
 from ..errors import FileDamaged, InvalidOption, MissingFile, unknown_name
 
 Command = Callable[..., Any]
-TABLES = {"topology_option": "topology_options", "parameter": "parameters"}
+TABLES = {
+    "topology_option": "topology_options",
+    "parameter": "parameters",
+    "setting": "settings",
+}
 NOT_STORED = frozenset({"config", "save_config", "as_json", "quiet"})
 
 
@@ -65,17 +69,32 @@ DATA = [
     _option("--noise", type=float, help="Std of the measurement noise."),
     _option("--split", type=float, help="Share of the trajectories that train."),
 ]
+PARTICLES = [
+    _option("--particles", type=int, help="Number of particles (gravity, coulomb)."),
+    _option("--dims", type=int, help="2 or 3 dimensions (gravity, coulomb)."),
+]
+SET = [
+    _option("--set", "setting", multiple=True, metavar="NAME=VALUE",
+            help="Any other keyword of the function, such as precision=bf16; may be repeated."),
+]  # fmt: skip
 MODEL = [
     _option("--model", help="mpnode, l2s, node; hierarchical_deltagn, ... of particles."),
     _option("--message-size", type=int, help="Components of a message."),
     _option("--hidden", type=int, help="Width of the hidden layers."),
     _option("--depth", type=int, help="Number of hidden layers."),
     _option("--aggregation", help="mean or sum."),
-    _option("--messages", help="state, zero, self or emitted."),
+    _option("--messages", help="state, zero, self, emitted; of particles directed, antisymmetric."),
     _option("--coupling", help="mixed or superposed."),
     _option("--first-message", help="zero, linear or mlp."),
     _option("--solver", help="rk4 or tsit5."),
     _option("--substeps", type=int, help="Solver steps in a time step."),
+]
+PARTICLE_MODEL = [
+    _option("--levels", type=int, help="Levels of cells of particles; round(log4 N)."),
+    _option("--neighbours", type=int, help="Neighbours of a particle (nearest_deltagn)."),
+    _option("--edge-width", type=int, help="Width of the edge network of particles."),
+    _option("--node-width", type=int, help="Width of the node network of particles."),
+    _option("--augment", is_flag=True, help="Turn and mirror the states of particles."),
 ]
 TRAINING = [
     _option("--data", type=FILE, multiple=True, help="Given data; may be repeated."),
@@ -86,10 +105,13 @@ TRAINING = [
     _option("--updates", type=int, help="in updates, or"),
     _option("--time-budget", help="in time: 600 or 10m."),
     _option("--members", type=int, help="Train an ensemble of that many."),
-    _option("--batch-size", type=int, help="Trajectories in a batch."),
+    _option("--batch-size", type=int, help="Trajectories, or states of particles, in an update."),
     _option("--learning-rate", type=float, help="Highest learning rate."),
     _option("--engine", help="auto, torch or julia."),
-    _option("--kernel", help="auto, numba, torch or eager."),
+    _option(
+        "--kernel",
+        help="auto, numba, torch, triton, eager; of particles compiled, chunked, recompute, fused, eager.",
+    ),
     _option("--device", help="auto, cpu, cuda."),
     _option("--dtype", help="float32 or float64."),
     _option("--run", type=FILE, help="Folder to keep the run in; the same call continues it."),
@@ -128,7 +150,7 @@ def gather(context: click.Context) -> dict[str, Any]:
         given.setdefault("system", given.pop("system_option"))
     for option, table in TABLES.items():
         if option in given:
-            given[table] = pairs(given.pop(option), option)
+            given[table] = pairs(given.pop(option), "set" if option == "setting" else option)
     path = context.params.get("config")
     merged = {**(read_config(path, context) if path else {})}
     for name, value in given.items():
@@ -138,6 +160,11 @@ def gather(context: click.Context) -> dict[str, Any]:
     # A topology of the command line does not take the options of the file's one.
     if "topology" in given and "topology_options" not in given:
         merged.pop("topology_options", None)
+    for name in merged.get("settings", {}):
+        if name in context.params or name in TABLES.values():
+            flags = [p.opts[0] for p in context.command.params if p.name == name]
+            flag = flags[0] if flags and flags[0].startswith("-") else "it"
+            raise click.UsageError(f"--set {name}: {name} has an option of its own; give {flag}")
     target = context.params.get("save_config")
     if target:
         write_config(target, merged)
@@ -145,8 +172,10 @@ def gather(context: click.Context) -> dict[str, Any]:
 
 
 def data_keywords(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Keywords of `pympnode.simulate` and `train`: a topology with its options, edges of a file."""
+    """Keywords of `pympnode.simulate` and `train`: a topology with its options, edges of a file,
+    and what ``--set`` names."""
     words = dict(options)
+    words.update(words.pop("settings", {}))
     extra = words.pop("topology_options", None)
     topology = words.get("topology")
     if extra and topology is None:

@@ -23,9 +23,9 @@ KINDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "comparison": ("comparison", "EVALUATION ...", ()),
     "graph": ("graph_state", "DATA", ("trajectory", "feature", "time", "layout")),
     "grid": ("grid_state", "DATA", ("trajectory", "feature", "times")),
-    "particles": ("particle_trajectories", "PARTICLES", ("trajectory",)),
-    "conservation": ("conservation", "PARTICLES", ("trajectory",)),
-    "cells": ("hierarchy_of", "PARTICLES", ("trajectory",)),
+    "particles": ("particle_trajectories", "PARTICLES [TRUTH]", ("trajectory",)),
+    "conservation": ("conservation", "PARTICLES [TRUTH]", ("trajectory",)),
+    "cells": ("hierarchy_of", "PARTICLES", ("trajectory", "time", "particle")),
     "particle-animation": ("animate_particles", "PARTICLES", ("trajectory",)),
     "animation": ("animate", "DATA", ("trajectory", "feature", "layout")),
 }
@@ -37,6 +37,7 @@ KINDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
 @click.option("--trajectory", type=int, help="Trajectory to draw, from 0.")
 @click.option("--feature", multiple=True, help="Feature to draw; may be repeated.")
 @click.option("--time", multiple=True, type=float, help="Time to draw; may be repeated.")
+@click.option("--particle", type=int, help="Particle whose cells are drawn, from 0.")
 @click.option("--layout", help="spring, kamada_kawai, circular, spectral or grid.")
 @click.option("--dpi", type=int, default=150, show_default=True, help="Pixels an inch.")
 @click.option("--out", type=o.FILE, help="Picture to write: .png, .pdf, .svg; .gif to animate.")
@@ -47,6 +48,7 @@ def plot(
     trajectory: int | None,
     feature: tuple[str, ...],
     time: tuple[float, ...],
+    particle: int | None,
     layout: str | None,
     dpi: int,
     out: str | None,
@@ -63,18 +65,19 @@ def plot(
       error-over-time, observables          EVALUATION
       comparison                            EVALUATION ..., each FILE or NAME=FILE
       graph, grid, animation                DATA
-      particles, conservation, cells,
-      particle-animation                    DATA of particles
+      particles, conservation               DATA of particles [TRUTH beside it]
+      cells, particle-animation             DATA of particles
 
     \b
     Example:
       pympnode plot prediction test.nc predicted.nc --out prediction.png
       pympnode plot graph test.nc --time 0 --layout circular --out graph.png
+      pympnode plot particles predicted.nc test.nc --out paths.png
     """
     if out is None:
         raise click.UsageError("say where the picture goes: --out PICTURE.png")
     function, wanted, takes = KINDS[kind]
-    given: dict[str, Any] = {"trajectory": trajectory, "layout": layout}
+    given: dict[str, Any] = {"trajectory": trajectory, "particle": particle, "layout": layout}
     if "features" in takes:
         given["features"] = list(feature) or None
     else:
@@ -96,7 +99,18 @@ def plot(
     matplotlib.use("agg")
     from .. import plotting
 
-    drawn = getattr(plotting, function)(*_inputs(kind, files), **words)
+    inputs = _inputs(kind, files)
+    if kind == "error-over-time" and "horizon" in inputs[0].dims:
+        function = "particle_error_over_time"
+        if "feature" in words:
+            raise click.UsageError("--feature has no effect on an evaluation of particles")
+    if kind == "cells" and "time" in words:
+        words["time"] = int(abs(inputs[0]["time"] - words["time"]).argmin())
+    if kind == "particles" and len(inputs) > 1:
+        words["truth"] = inputs.pop()
+    if kind == "conservation" and len(inputs) > 1:
+        inputs = [{"prediction": inputs[0], "truth": inputs[1]}]
+    drawn = getattr(plotting, function)(*inputs, **words)
     _save(drawn, Path(out), dpi)
     if as_json:
         print_json({"out": out, "kind": kind})
@@ -112,17 +126,17 @@ def _only(option: str, values: tuple[Any, ...]) -> Any:
 
 def _inputs(kind: str, files: tuple[str, ...]) -> list[Any]:
     from .. import storage
-    from .files import inside
+    from ..own_data import as_dataset
 
     if kind == "training-curves":
-        return [storage.read_netcdf(inside(files[0], "history.nc"))]
+        return [storage.read_netcdf(storage.inside_run(files[0], "history.nc"))]
     if kind == "comparison":
         named = {}
         for text in files:
             name, equals, path = text.partition("=")
             named[name if equals else Path(text).stem] = storage.read_netcdf(path or text)
         return [named]
-    return [storage.read_netcdf(path) for path in files]
+    return [as_dataset(path) for path in files]
 
 
 def _save(drawn: Any, out: Path, dpi: int) -> None:

@@ -17,7 +17,14 @@ WHERE = [click.option("--out", type=o.FILE, help="netCDF file to write.")]
 @click.argument("data", type=o.FILE, required=False)
 @click.option("--system", type=str, help="Simulate a test set of this system instead of DATA.")
 @click.option("--threshold", type=float, help="Error (z units) that ends the valid time; 0.4.")
-@o.with_options(o.DATA, WHERE, o.CONFIG, o.JSON)
+@click.option(
+    "--horizon",
+    "horizons",
+    type=int,
+    multiple=True,
+    help="Steps to judge particles over; may be repeated. 20 and 200.",
+)
+@o.with_options(o.DATA, o.PARTICLES, WHERE, o.SET, o.CONFIG, o.JSON)
 @click.pass_context
 def evaluate(context: click.Context, as_json: bool, **_: Any) -> None:
     """Errors of MODEL (a file or a run folder) on DATA, beside simple baselines.
@@ -26,38 +33,40 @@ def evaluate(context: click.Context, as_json: bool, **_: Any) -> None:
     Example:
       pympnode evaluate runs/kuramoto test.nc
       pympnode evaluate runs/kuramoto --system kuramoto --topology WS --trajectories 50 --seed 7
+      pympnode evaluate runs/gravity --system gravity --particles 1000 --trajectories 10 --json
     """
     given = o.gather(context)
     from .. import _api
-    from .files import model_of
+    from ..model import Model
 
-    model = model_of(given.pop("model"))
-    path, out, threshold = (given.pop(name, None) for name in ("data", "out", "threshold"))
+    model: Any = _api.load(given.pop("model"))
+    path, out = (given.pop(name, None) for name in ("data", "out"))
+    words = {name: given.pop(name) for name in ("threshold", "horizons") if name in given}
     if path is not None:
         if given:
             raise click.UsageError(f"DATA is given, so {', '.join(sorted(given))} has no effect")
         ds = _api.as_dataset(path)
     elif "system" in given:
-        ds = _api.simulate(**{"split": None, **o.data_keywords(given)})
+        asked = {"split": None, **o.data_keywords(given)}
+        if not isinstance(model, Model) and model.system == asked["system"]:
+            asked |= {
+                **model.simulation(asked.get("particles"), asked.pop("parameters", None)),
+                **asked,
+            }
+        ds = _api.simulate(**asked)
     else:
         raise click.UsageError("give DATA, or --system to simulate a test set")
-    extra = {} if threshold is None else {"threshold": threshold}
-    scores = _api.evaluate(model, ds, **extra)
+    scores = _api.evaluate(model, ds, **words)
     if out is not None:
         from .. import storage
 
         storage.write_netcdf(scores, out)
-    facts = _facts(scores)
+    particles = "horizon" in scores.dims
+    facts = _particle_facts(scores) if particles else _facts(scores)
     if as_json:
         print_json({"out": out, "trajectories": ds.sizes["trajectory"], "predictors": facts})
-        return
-    features = [str(f) for f in scores["feature"].values]
-    head = ("predictor", "rmse (z)", *(f"rmse {f}" for f in features), "valid time", "loss")
-    rows = []
-    for name, row in facts.items():
-        numbers = [row["rmse_z"], *row["rmse"].values(), row["valid_time"], row["loss"]]
-        rows.append((name, *(f"{number:.4g}" for number in numbers)))
-    table(head, rows)
+    else:
+        table(*(_particle_rows(facts) if particles else _rows(facts, scores)))
 
 
 @click.command()
@@ -82,16 +91,27 @@ def rollout(context: click.Context, as_json: bool, **_: Any) -> None:
     if out is None:
         raise click.UsageError("say where the prediction goes: --out FILE.nc")
     from .. import _api, storage
-    from .files import model_of
+    from ..model import Model
 
-    model = model_of(given.pop("model"))
-    ds = model.rollout(_api.as_dataset(given.pop("data")), **o.data_keywords(given))
+    model: Any = _api.load(given.pop("model"))
+    words = o.data_keywords(given)
+    data = _api.as_dataset(words.pop("data"))
+    if not isinstance(model, Model) and words.keys() - {"steps"}:
+        flags = ", ".join(
+            "--" + name.replace("_", "-") for name in sorted(words.keys() - {"steps"})
+        )
+        raise click.UsageError(
+            f"{flags} has no effect on a model of particles: it has one time step, {model.dt:g}, "
+            "and builds its graph from the positions"
+        )
+    ds = model.rollout(data, **words)
     storage.write_netcdf(ds, out)
     lost = int((~ds["finite"].values).sum())
     if as_json:
         print_json({"out": out, "sizes": dict(ds.sizes), "not_finite": lost})
     else:
-        sizes = ", ".join(f"{name} {ds.sizes[name]}" for name in ("trajectory", "time", "node"))
+        body = "node" if "node" in ds.sizes else "particle"
+        sizes = ", ".join(f"{name} {ds.sizes[name]}" for name in ("trajectory", "time", body))
         click.echo(f"{out}: {sizes}" + (f"; {lost} trajectories overflowed" if lost else ""))
 
 
@@ -112,3 +132,40 @@ def _facts(scores: Any) -> dict[str, dict[str, Any]]:
             seen = zip(one["observable"].values, one["observable_rmse"].values)
             found[name]["observable_rmse"] = {str(each): float(error) for each, error in seen}
     return found
+
+
+def _rows(facts: dict[str, dict[str, Any]], scores: Any) -> tuple[Any, Any]:
+    """Head and rows of what is printed for networks."""
+    features = [str(f) for f in scores["feature"].values]
+    head = ("predictor", "rmse (z)", *(f"rmse {f}" for f in features), "valid time", "loss")
+    rows = []
+    for name, row in facts.items():
+        numbers = [row["rmse_z"], *row["rmse"].values(), row["valid_time"], row["loss"]]
+        rows.append((name, *(f"{number:.4g}" for number in numbers)))
+    return head, rows
+
+
+def _particle_facts(scores: Any) -> dict[str, dict[str, Any]]:
+    """Each error by predictor and steps."""
+    names = [str(n) for n, v in scores.data_vars.items() if v.dims == ("predictor", "horizon")]
+    found: dict[str, dict[str, Any]] = {}
+    for predictor in (str(p) for p in scores["predictor"].values):
+        for steps in scores["horizon"].values.tolist():
+            one = scores.sel(predictor=predictor, horizon=steps)
+            values = {name: float(one[name]) for name in names}
+            values["not_finite"] = int(values["not_finite"])
+            found.setdefault(predictor, {})[str(steps)] = values
+    return found
+
+
+def _particle_rows(facts: dict[str, dict[str, Any]]) -> tuple[Any, Any]:
+    """Head and rows of what is printed for particles; blank what needs a law that nobody knows."""
+    names = (
+        "rmse_state", "rmse_published", "energy_error_per_particle", "momentum_error", "not_finite",
+    )  # fmt: skip
+    rows = [
+        (predictor, steps, *(f"{values[name]:.4g}" if name in values else "" for name in names))
+        for predictor, by_steps in facts.items()
+        for steps, values in by_steps.items()
+    ]
+    return ("predictor", "steps", *names), rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -10,8 +11,11 @@ from . import options as o
 from .output import print_json
 
 PARTICLES = [
-    click.option("--particles", type=int, help="Number of particles (gravity, coulomb)."),
-    click.option("--dims", type=int, help="2 or 3 (gravity, coulomb)."),
+    *o.PARTICLES,
+    click.option("--start", type=o.FILE, help="random, plummer, or a dataset of particles."),
+    click.option("--integrator", help="block (default) or global (gravity, coulomb)."),
+    click.option("--dtype", help="float64 or float32, as particles are stored."),
+    click.option("--path", type=o.FILE, help="Folder for parts of particles, instead of --out."),
 ]
 SOLVING = [
     click.option("--tolerance", type=float, help="Of the adaptive integrator; 1e-8 by default."),
@@ -21,7 +25,7 @@ SOLVING = [
 
 
 @click.command()
-@o.with_options(o.SYSTEM, o.DATA, PARTICLES, SOLVING, o.CONFIG, o.JSON)
+@o.with_options(o.SYSTEM, o.DATA, PARTICLES, SOLVING, o.SET, o.CONFIG, o.JSON)
 @click.pass_context
 def simulate(context: click.Context, as_json: bool, **_: Any) -> None:
     """Simulate a SYSTEM from random initial states and write a dataset.
@@ -30,19 +34,26 @@ def simulate(context: click.Context, as_json: bool, **_: Any) -> None:
     Example:
       pympnode simulate kuramoto --topology BA --topology-option k=3 --nodes 20 \\
           --trajectories 100 --out kuramoto.nc
+      pympnode simulate gravity --particles 1000 --set workers=8 --path data/gravity
     """
     given = o.gather(context)
-    out = given.pop("out", None)
-    if out is None:
-        raise click.UsageError("say where the dataset goes: --out FILE.nc")
+    out, path = given.pop("out", None), given.get("path")
+    if (out is None) is (path is None):
+        raise click.UsageError(
+            "say where the dataset goes: --out FILE.nc, or --path FOLDER for parts of particles"
+        )
     if "system" not in given:
         raise click.UsageError("name a system: pympnode simulate kuramoto (see pympnode systems)")
     from .. import _api, storage
 
-    ds = _api.simulate(**o.data_keywords(given))
-    storage.write_netcdf(ds, out)
+    words = o.data_keywords(given)
+    if "start" in words and Path(words["start"]).exists():
+        words["start"] = _api.as_dataset(words["start"])
+    ds = _api.simulate(**words)
+    if out is not None:
+        storage.write_netcdf(ds, out)
     if as_json:
-        print_json({"out": out, "system": given["system"], "sizes": dict(ds.sizes)})
+        print_json({"out": out or path, "system": given["system"], "sizes": dict(ds.sizes)})
     else:
         sizes = ", ".join(f"{name} {size}" for name, size in ds.sizes.items())
-        click.echo(f"{out}: {given['system']}, {sizes}")
+        click.echo(f"{out or path}: {given['system']}, {sizes}")

@@ -10,15 +10,14 @@ import click
 from . import options as o
 from .output import print_json
 
-PARTICLES = [
-    click.option("--particles", type=int, help="Number of particles (gravity, coulomb)."),
-    click.option("--dims", type=int, help="2 or 3 dimensions (gravity, coulomb)."),
-]
+OPTIONS = [
+    *o.SYSTEM, *o.DATA, *o.PARTICLES, *o.MODEL, *o.PARTICLE_MODEL, *o.TRAINING, *o.SET,
+]  # fmt: skip
 START = [click.option("--start", type=o.FILE, help="A model to go on from (see finetune).")]
 
 
 @click.command()
-@o.with_options(o.SYSTEM, o.DATA, PARTICLES, o.MODEL, o.TRAINING, START, o.CONFIG, o.JSON)
+@o.with_options(OPTIONS, START, o.CONFIG, o.JSON)
 @click.pass_context
 def train(context: click.Context, as_json: bool, **_: Any) -> None:
     """Train a simulator of SYSTEM, or of given --data.
@@ -30,13 +29,14 @@ def train(context: click.Context, as_json: bool, **_: Any) -> None:
     Example:
       pympnode train kuramoto --topology BA --epochs 40 --run runs/kuramoto
       pympnode train gravity --particles 100 --time-budget 3m --run runs/gravity
+      pympnode train gravity --levels 3 --set update=direct --set micro_batch=4 --run runs/direct
     """
     _train(context, as_json)
 
 
 @click.command()
 @click.argument("start", type=o.FILE)
-@o.with_options(o.SYSTEM, o.DATA, o.MODEL, o.TRAINING, o.CONFIG, o.JSON)
+@o.with_options(OPTIONS, o.CONFIG, o.JSON)
 @click.pass_context
 def finetune(context: click.Context, as_json: bool, **_: Any) -> None:
     """Train on from the model START, on its own system by default.
@@ -44,6 +44,7 @@ def finetune(context: click.Context, as_json: bool, **_: Any) -> None:
     \b
     Example:
       pympnode finetune lorenz3.nc --nodes 10 --trajectories 50 --epochs 10 --out lorenz10.nc
+      pympnode finetune runs/gravity --particles 1000 --time-budget 3m --run runs/gravity1000
     """
     _train(context, as_json)
 

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from pympnode.config import positive, whole
 from pympnode.data.integrate import Solution, integrate
 from pympnode.errors import IntegrationFailed, InvalidData, InvalidOption
 from pympnode.graphs.capacity import require_bytes
@@ -112,8 +113,8 @@ def generate(
     UnknownName.
     """
     system = get(system)
-    trajectories = _whole("trajectories", trajectories, 1)
-    first, seed = _whole("first", first, 0), _whole("seed", seed, 0)
+    trajectories = whole("trajectories", trajectories, 1)
+    first, seed = whole("first", first, 0), whole("seed", seed, 0)
     if np.any(graph.nodes != graph.nodes[0]):
         raise InvalidData(
             "one dataset has one number of nodes",
@@ -214,8 +215,8 @@ def check_request(
 ) -> None:
     """Raise what `generate` raises for these keywords, without simulating anything."""
     system = get(system)
-    _whole("trajectories", trajectories, 1)
-    _whole("seed", seed, 0)
+    whole("trajectories", trajectories, 1)
+    whole("seed", seed, 0)
     _time_grid(system, None, steps, dt)
     system.resolve_parameters(parameters, graph)
     _noise(noise, system)
@@ -268,14 +269,6 @@ def _check(solution: Solution, group: list[int], keep: list[int]) -> None:
     )
 
 
-def _whole(name: str, value: Any, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise InvalidOption(
-            f"{name} must be a whole number", got=repr(value), allowed=f">= {least}"
-        )
-    return int(value)
-
-
 def _fit(values: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
     array = np.asarray(values, dtype=np.float64)
     if array.shape != shape:
@@ -289,11 +282,8 @@ def _time_grid(
     system: System, times: np.ndarray | None, steps: int | None, dt: float | None
 ) -> np.ndarray:
     if times is None:
-        steps = _whole("steps", system.steps if steps is None else steps, 1)
-        dt = system.dt if dt is None else dt
-        if not isinstance(dt, int | float | np.number) or not np.isfinite(dt) or dt <= 0:
-            raise InvalidOption("dt must be positive", got=repr(dt), allowed="> 0")
-        return np.arange(steps + 1) * float(dt)
+        steps = whole("steps", system.steps if steps is None else steps, 1)
+        return np.arange(steps + 1) * positive("dt", system.dt if dt is None else dt)
     if steps is not None or dt is not None:
         raise InvalidOption("times excludes steps and dt", fix="give either")
     grid = np.asarray(times, dtype=np.float64)

@@ -24,7 +24,13 @@ class Meter:
         if progress is True:
             from tqdm.auto import tqdm
 
-            self.bar = tqdm(desc=title, total=total, initial=done, unit="trajectory", disable=None)
+            from pympnode.training.progress import in_notebook
+
+            # None: silent where nobody looks; a notebook is no terminal, and somebody looks.
+            disable = False if in_notebook() else None
+            self.bar = tqdm(
+                desc=title, total=total, initial=done, unit="trajectory", disable=disable
+            )
         self.began = time.monotonic()
 
     def add(self) -> None:

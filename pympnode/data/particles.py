@@ -16,6 +16,7 @@ import numpy as np
 import xarray as xr
 
 from pympnode import particle_schema, schema
+from pympnode.config import positive, precision, whole
 from pympnode.data.generate import split_trajectories
 from pympnode.data.leapfrog import INTEGRATORS
 from pympnode.data.meter import Meter, Progress
@@ -72,7 +73,7 @@ def simulate_particles(
     NotEnoughDisk; the bytes are told before anything is allocated or written.
     """
     if workers is not None:
-        _whole("workers", workers, 1)
+        whole("workers", workers, 1)
     recipe, given, system = _recipe(
         system, particles, trajectories, steps, dt, seed, dims, parameters, start, split,
         integrator, substeps, dtype,
@@ -160,18 +161,15 @@ def _recipe(
     if isinstance(system, ParticleSystem):
         dims, system = system.dims, system.name
     system = system_of(system, dims)
-    particles = system.default_nodes if particles is None else _whole("particles", particles, 1)
-    trajectories = 1000 if trajectories is None else _whole("trajectories", trajectories, 1)
+    particles = system.default_nodes if particles is None else whole("particles", particles, 1)
+    trajectories = 1000 if trajectories is None else whole("trajectories", trajectories, 1)
     if given is not None:
         if any(s.position.shape != given.states[0].position.shape for s in given.states):
             raise InvalidData("given starts differ in shape", allowed="one particle count")
         given = Given(tuple(system.check(s) for s in given.states))
     if integrator not in INTEGRATORS:
         raise unknown_name("integrator", integrator, INTEGRATORS)
-    if dtype not in ("float32", "float64", np.float32, np.float64):
-        raise InvalidOption("dtype of the stored data", got=dtype, allowed="float32, float64")
-    if dt is not None and not isinstance(dt, int | float | np.number):
-        raise InvalidOption("dt must be a number", got=repr(dt), allowed="> 0")
+    dtype = precision("dtype", dtype)
     overrides = {**_recorded(start), **(parameters or {})}
     own = {"mass", "charge"} & overrides.keys()
     if own and (given is not None or start == "plummer"):
@@ -199,21 +197,19 @@ def _recipe(
         dims=dims,
         particles=particles,
         trajectories=trajectories,
-        steps=_whole("steps", system.steps if steps is None else steps, 1),
-        dt=float(system.dt if dt is None else dt),
-        seed=_whole("seed", seed, 0),
+        steps=whole("steps", system.steps if steps is None else steps, 1),
+        dt=positive("dt", system.dt if dt is None else dt),
+        seed=whole("seed", seed, 0),
         parameters=physics | {"side": None if side == inf else float(side)},
         start=start if given is None else "given",
         integrator=integrator,
-        substeps=_whole("substeps", substeps, 1),
-        dtype=np.dtype(dtype).name,
+        substeps=whole("substeps", substeps, 1),
+        dtype=dtype,
         split=split,
         mass=np.ravel(values["mass"]).tolist() if "mass" in overrides else None,
         charge=np.ravel(values["charge"]).tolist() if "charge" in overrides else None,
         version=__version__,
     )
-    if not (np.isfinite(recipe.dt) and recipe.dt > 0):
-        raise InvalidOption("dt must be positive", got=repr(dt), allowed="> 0")
     if split is not None:
         split_trajectories(1, split)  # refuses an impossible share now
     return recipe, given, system
@@ -253,11 +249,3 @@ def _recorded(start: Any) -> dict[str, Any]:
         return {}
     parameters = schema.record(start).get("parameters", {})
     return {name: parameters[name] for name in _PHYSICS if name in parameters}
-
-
-def _whole(name: str, value: Any, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise InvalidOption(
-            f"{name} must be a whole number", got=repr(value), allowed=f">= {least}"
-        )
-    return int(value)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from ..config import whole
 from ..errors import InvalidOption, unknown_name
 
 Family = Literal["deltagn", "hogn"]
@@ -90,16 +91,9 @@ class ParticleSpec:
         if self.dims not in (2, 3):
             raise InvalidOption("particles live in 2 or 3 dimensions", got=self.dims)
         for name in ("edge_width", "node_width", "global_width", "neighbours"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise InvalidOption(f"{name} must be a whole number", got=value, allowed=">= 1")
-        if self.levels is not None and (type(self.levels) is not int or self.levels < 2):
-            raise InvalidOption(
-                "levels of a hierarchy are a whole number",
-                got=f"levels={self.levels!r}",
-                allowed=">= 2, or None: round(log4 N)",
-                fix="give levels=3, or leave it out",
-            )
+            object.__setattr__(self, name, whole(name, getattr(self, name)))
+        if self.levels is not None:
+            object.__setattr__(self, "levels", whole("levels", self.levels, 2))
         self._check_scaled()
         if self.family == "hogn" and self.conserve_momentum:
             raise InvalidOption(

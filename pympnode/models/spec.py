@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from ..config import whole
 from ..errors import InvalidOption, unknown_name
 
 Family = Literal["mpnode", "l2s", "node"]
@@ -76,11 +77,10 @@ class ModelSpec:
         for name, allowed in _NAMES.items():
             if getattr(self, name) not in allowed:
                 raise unknown_name(name, getattr(self, name), allowed)
-        for name in ("channels", "hidden", "substeps", "bodies", "stride"):
-            _at_least(name, getattr(self, name), 1)
+        for name in ("channels", "hidden", "depth", "substeps", "bodies", "stride"):
+            object.__setattr__(self, name, whole(name, getattr(self, name)))
         for name in ("controls", "attributes", "message"):
-            _at_least(name, getattr(self, name), 0)
-        _at_least("depth", self.depth, 1)
+            object.__setattr__(self, name, whole(name, getattr(self, name), 0))
         if not (self.divisor > 0):
             raise InvalidOption(
                 "the divisor of a summed message must be positive",
@@ -158,13 +158,3 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "first_message": get_args(FirstMessage),
     "solver": get_args(Solver),
 }
-
-
-def _at_least(name: str, value: int, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise InvalidOption(
-            f"{name} must be a whole number of at least {least}",
-            got=repr(value),
-            allowed=f"{least}, {least + 1}, ...",
-            fix=f"give {name}={max(least, 1)}",
-        )

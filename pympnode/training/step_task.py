@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InvalidData, InvalidOption
+from ..config import whole
+from ..errors import InvalidData
 from ..particle_schema import ParticleArrays, mean_spacing
 from .step_memory import Counts, fixed_bytes, state_bytes
 
@@ -85,7 +86,7 @@ class StepTask:
         self.program, self.arrays = program, list(arrays)
         self.size, self.dtype = program.layout.size, program.dtype
         self.train, self.validation = list(train), list(validation)
-        self.micro_batch = batch_size if micro_batch is None else _whole(micro_batch)
+        self.micro_batch = batch_size if micro_batch is None else whole("micro_batch", micro_batch)
         self.augment, self.mixed_levels = augment, mixed_levels
         self.batch_size = min(batch_size, int(self._pairs.max()))
         states = np.minimum(self.batch_size, self._pairs)
@@ -266,19 +267,6 @@ class StepTask:
         picked = np.linspace(0, pairs - 1, min(pairs, states)).astype(np.int64)
         row, time = np.divmod(picked, max(intervals, 1))
         return Steps(dataset, trajectories[row], time, np.zeros_like(row))
-
-
-def _whole(micro_batch: Any) -> int:
-    """``micro_batch`` as a number; InvalidOption where it is none of at least 1."""
-    number = isinstance(micro_batch, int | np.integer) and not isinstance(micro_batch, bool)
-    if not number or micro_batch < 1:
-        raise InvalidOption(
-            "micro_batch is how many states are worked on at a time",
-            got=repr(micro_batch),
-            allowed="1, 2, ..., or None for the whole batch",
-            fix="leave it out",
-        )
-    return int(micro_batch)
 
 
 def turned(values: NDArray, turn: NDArray[np.int64]) -> NDArray:
