@@ -66,8 +66,9 @@ def potential(net: Networks, batch: ParticleBatch, position: Tensor, graph: Grap
         parts.append(net.out(nodes.values))
     if nodes.pairs is not None:
         parts.append(net.energy(nodes.pairs))
+    energy = parts[0] if len(parts) == 1 else parts[0] + parts[1]
     scales = net.scales
-    return sum(parts)[:, 0] * (scales.mass * scales.length * scales.change)
+    return energy[:, 0] * (scales.mass * scales.length * scales.change)
 
 
 def velocity_change(
