@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,19 +10,26 @@ import xarray as xr
 
 from . import schema
 from .config import precision, whole
-from .errors import InvalidData, InvalidOption, unknown_name
+from .errors import InvalidOption
+from .given import (
+    as_model,
+    dataset_of,
+    datasets_of,
+    particle_options,
+    particles_meant,
+    refuse_julia,
+    refuse_other_model,
+    refuse_simulation,
+    refuse_unknown,
+    simulated_particles,
+    start_of,
+    system_of_start,
+)
 from .model import Model
 from .model_file import load as load_model
-from .own_data import as_dataset
 from .result import Result
 
 StartModel = Model | Result | str | os.PathLike[str]
-
-# Keywords of `train` that say how to simulate, and have no place beside data.
-_SIMULATION = (
-    "nodes", "topology", "graphs", "graph_seed", "particles", "dims", "parameters", "trajectories",
-    "steps", "dt", "noise",
-)  # fmt: skip
 
 
 def simulate(
@@ -81,7 +87,7 @@ def simulate(
 
     given, system = system, get(system)
     if system.body == "particle":
-        _refuse_julia(engine, "simulated by compiled steps of Python")
+        refuse_julia(engine, "simulated by compiled steps of Python")
         network = dict(
             tolerance=None if tolerance == 1e-8 else tolerance,
             graph_seed=None if graph_seed == 42 else graph_seed,
@@ -100,8 +106,8 @@ def simulate(
             split=split,
             trajectories=trajectories,
         )
-        return _particles(given, network, {**options, **unknown})
-    _refuse(unknown, simulate)
+        return simulated_particles(given, network, {**options, **unknown})
+    refuse_unknown(unknown, simulate)
     from .simulation import simulate_network
 
     return simulate_network(
@@ -208,21 +214,21 @@ def train(
             allowed="a folder that is there or will be made",
             fix="run is where checkpoints go; result.model.save(path) writes one file",
         )
-    datasets = _datasets(data)
+    datasets = datasets_of(data)
     if datasets is not None:
-        _refuse_simulation(options, datasets)
-    start_model = None if start is None else _start_model(start)
+        refuse_simulation(options, datasets, train)
+    start_model = None if start is None else start_of(start)
     if start_model is not None and system is None and datasets is None:
-        options["system"] = system = _own_system(start_model)
-    particles = _particles_meant(system, datasets)
+        options["system"] = system = system_of_start(start_model)
+    particles = particles_meant(system, datasets)
     if start_model is not None:
-        _refuse_other_model(start_model, model, particles)
+        refuse_other_model(start_model, model, particles)
     if particles:
         from .particle_fitting import train_particles
 
         options |= {"data": datasets, "start": start_model}
-        return train_particles(**_particle_options(options, train_particles))
-    _refuse(unknown, train)
+        return train_particles(**particle_options(options, train_particles, train))
+    refuse_unknown(unknown, train)
     trajectories = 1000 if trajectories is None else trajectories
     given = dict(
         family=model,
@@ -301,7 +307,7 @@ def finetune(start: StartModel, system: Any = None, **options: Any) -> Result:
     another ``model``; the result's ``loaded`` names the tensors that were taken. Returns a `Result`.
     Raises what `train` raises, and `MissingFile` or `FileDamaged` for a path.
     """
-    return train(system, start=_start_model(start), **options)
+    return train(system, start=start_of(start), **options)
 
 
 def evaluate(
@@ -340,7 +346,7 @@ def evaluate(
                     + (": the data say it themselves" if name == "system" else ""),
                 )
         wanted = HORIZONS if horizons is None else horizons
-        return evaluate_particles(model, _dataset(data), horizons=wanted)
+        return evaluate_particles(model, dataset_of(data), horizons=wanted)
     if horizons is not None:
         raise InvalidOption(
             "horizons belong to models of particles",
@@ -351,7 +357,7 @@ def evaluate(
     from .evaluation.metrics import evaluate_model
 
     end = 0.4 if threshold is None else threshold
-    return evaluate_model(model, _dataset(data), threshold=end, system=system)
+    return evaluate_model(model, dataset_of(data), threshold=end, system=system)
 
 
 def load(path: str | os.PathLike[str]) -> Model:
@@ -483,234 +489,3 @@ def from_frame(
         relative_time=relative_time,
         split=split,
     )
-
-
-# ---- doors ------------------------------------------------------------------------------------
-
-
-def as_model(start: Any) -> Model:
-    """The model meant by a Model, a Result or a path."""
-    if isinstance(start, Model):
-        return start
-    if isinstance(start, Result):
-        return start.model
-    if getattr(start, "KIND", None) == "particle_model":
-        return start
-    if isinstance(start, str | os.PathLike):
-        return load_model(start)
-    raise InvalidOption(
-        "a model is a Model, a Result or a path",
-        got=type(start).__name__,
-        allowed="Model, Result, str, Path",
-        fix="pass result, result.model, or the path given to model.save",
-    )
-
-
-def _particles(system: Any, network: Mapping[str, Any], options: dict[str, Any]) -> xr.Dataset:
-    from .data.particles import simulate_particles
-
-    for name, value in network.items():
-        if value is not None:
-            raise InvalidOption(
-                f"{name} belongs to networks, and this is a system of particles",
-                got=f"{name}={value!r}",
-                allowed="particles=, trajectories=, steps=, dt=, dims=, start=, ...",
-                fix="give particles=100",
-            )
-    known = _simulation_of_particles()
-    for name in options:
-        if name not in known:
-            raise unknown_name("option of simulate for particles", name, known)
-    return simulate_particles(system, **options)
-
-
-def _datasets(data: Any) -> list[Any] | None:
-    """The datasets meant by ``data`` of `train`: one or several, or paths of such."""
-    if data is None:
-        return None
-    many = [_dataset(one) for one in (data if isinstance(data, list | tuple) else [data])]
-    if not many:
-        raise InvalidData("there are no datasets", got="an empty list", allowed="at least one")
-    return many
-
-
-def _dataset(data: Any) -> xr.Dataset:
-    """A dataset, or the one at a path. Raises `InvalidData` for anything else."""
-    ds = as_dataset(data)
-    if not isinstance(ds, xr.Dataset):
-        raise InvalidData(
-            "data are a dataset or the path of one",
-            got=type(ds).__name__,
-            allowed="an xarray.Dataset, a path",
-            fix="make one of arrays: pympnode.from_arrays, or of a table: pympnode.from_frame",
-        )
-    return ds
-
-
-def _start_model(start: Any) -> Any:
-    """The model to go on from; the name of a start of the simulation is told apart."""
-    from .systems.starts import STARTS
-
-    if isinstance(start, str) and start in STARTS and not os.path.exists(start):
-        raise InvalidOption(
-            "start= of train is a model to go on from, and this is a start of the simulation",
-            got=f"start={start!r}",
-            allowed="a Model, a Result or the path of one",
-            fix=f"data = simulate(system, start={start!r}); train(data=data)",
-        )
-    return as_model(start)
-
-
-def _own_system(start: Any) -> str:
-    """The system that a start model was trained on."""
-    if not start.system:
-        raise InvalidOption(
-            "the start model was trained on given data, so there is nothing to simulate",
-            got="no system, no data",
-            allowed="finetune(model, data=ds) or finetune(model, system=...)",
-        )
-    return start.system
-
-
-def _refuse_julia(engine: str, why: str) -> None:
-    """Particles know one engine; another is refused, saying why."""
-    from .engines import NAMES
-
-    if engine not in ("auto", *NAMES):
-        raise unknown_name("engine", engine, ("auto", *NAMES))
-    if engine == "julia":
-        raise InvalidOption(
-            f"particles are {why}; the Julia engine has networks alone",
-            got='engine="julia"',
-            allowed='engine="auto" or "torch"',
-            fix="leave engine out",
-        )
-
-
-def _refuse_simulation(options: Mapping[str, Any], datasets: Sequence[Any]) -> None:
-    """Given data are not simulated: no keyword may say how, and no other system may be named."""
-    for name in _SIMULATION:
-        if name in options and _was_given(name, options[name]):
-            raise InvalidOption(
-                f"{name} says how to simulate, and the data are given",
-                got=f"{name}={options[name]!r} beside data=",
-                allowed="split= and seed= of what the data leave open",
-                fix=f"leave {name} out, or leave data out to simulate",
-            )
-    system = options["system"]
-    named = system if isinstance(system, str) else getattr(system, "name", None)
-    for number, ds in enumerate(datasets):
-        own = _system_of(ds)
-        if named is not None and own and own != named:
-            raise InvalidOption(
-                f"dataset {number} is of another system",
-                got=f"system={named!r}, the data are of {own!r}",
-                allowed=repr(own),
-                fix="leave system out: the data say it themselves",
-            )
-
-
-def _system_of(ds: Any) -> str:
-    """The system that a dataset is of; "" where it does not say."""
-    from .particle_schema import is_particle_dataset
-
-    if not isinstance(ds, xr.Dataset):
-        return ""
-    plain = ("coulomb" if schema.CHARGE in ds else "gravity") if is_particle_dataset(ds) else ""
-    return str(schema.record(ds).get("system", plain))
-
-
-def _was_given(name: str, value: Any) -> bool:
-    """Whether a keyword of `train` has a value other than its default."""
-    usual = inspect.signature(train).parameters
-    default = usual[name].default if name in usual else None
-    if value is None or value is default or (isinstance(value, Mapping) and not value):
-        return False
-    return not (isinstance(value, int | float | str) and value == default)
-
-
-def _refuse_other_model(start: Any, model: str | None, particles: bool) -> None:
-    """What a start model is cannot change; its widths and other options may."""
-    if isinstance(start, Model) is particles:
-        raise InvalidOption(
-            "the start model is of the other half",
-            got=f"a model of {'networks' if particles else 'particles'}",
-            allowed=f"a model of {'particles' if particles else 'networks'}",
-        )
-    own = start.spec.family if isinstance(start, Model) else start.spec.name
-    if model is not None and model != own:
-        raise InvalidOption(
-            "training on from a model cannot make another kind of it",
-            got=f"model={model!r}, the start is {own!r}",
-            allowed=f"model={own!r}, or leave it out",
-            fix=f"train(model={model!r}) makes a fresh one",
-        )
-
-
-def _particles_meant(system: Any, datasets: Sequence[Any] | None) -> bool:
-    """Whether particles are to be trained: by the data, else by the system."""
-    from .particle_schema import is_particle_dataset
-    from .systems.registry import get
-
-    if datasets is not None:
-        return is_particle_dataset(datasets[0])
-    return system is not None and get(system).body == "particle"
-
-
-def _particle_options(options: Mapping[str, Any], function: Any) -> dict[str, Any]:
-    """Of the keywords of `train` those that were given, checked against those of ``function``."""
-    known = inspect.signature(function).parameters
-    usual = inspect.signature(train).parameters
-    _refuse_julia(options["engine"], "trained in torch")
-    given = {}
-    for name, value in options.items():
-        if name in ("unknown", "engine") or (name in usual and not _was_given(name, value)):
-            continue
-        if name in usual and name not in known:
-            raise InvalidOption(
-                f"{name} belongs to networks, and particles are trained",
-                got=f"{name}={value!r}",
-                allowed=", ".join(known),
-            )
-        if name not in known:
-            if name in _simulation_of_particles():
-                raise InvalidOption(
-                    f"{name} belongs to simulate",
-                    got=f"{name}={value!r}",
-                    allowed=", ".join(known),
-                    fix=f"data = simulate(system, {name}={value!r}, ...); train(data=data)",
-                )
-            raise unknown_name("option of train for particles", name, known)
-        given[name] = value
-    if given.get("system") is not None and not isinstance(given["system"], str):
-        given.setdefault("dims", given["system"].dims)
-        given["system"] = given["system"].name
-    return given
-
-
-def _simulation_of_particles() -> list[str]:
-    """The keywords of `simulate` for particles."""
-    from .data.particles import simulate_particles
-
-    return [name for name in inspect.signature(simulate_particles).parameters if name != "system"]
-
-
-def _refuse(unknown: Mapping[str, Any], function: Any) -> None:
-    """Keywords that `simulate` and `train` do not have for networks."""
-    if not unknown:
-        return
-    from .particle_fitting import train_particles
-
-    own = _simulation_of_particles()
-    if function is train:
-        own += inspect.signature(train_particles).parameters
-    for name, value in unknown.items():
-        if name in own:
-            raise InvalidOption(
-                f"{name} belongs to particles, and this is a system of networks",
-                got=f"{name}={value!r}",
-                allowed="nodes=, topology=, ... (see the docstring)",
-                fix=f'leave {name} out, or name a system of particles: "gravity", "coulomb"',
-            )
-        known = [p for p in inspect.signature(function).parameters if p != "unknown"]
-        raise unknown_name(f"option of {function.__name__}", name, known)

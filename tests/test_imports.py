@@ -33,6 +33,7 @@ FLOORS: list[tuple[str, ...]] = [
         "mixed",
     ),
     ("result", "fitting", "particle_fitting"),
+    ("given",),
     ("_api",),
     ("experiments",),
     ("plotting",),
