@@ -195,7 +195,7 @@ def test_a_wrong_value_is_refused_before_anything_runs(parts: dict, tmp_path: Pa
         ({"data": {"dims": 4}}, "2 or 3"),
         ({"data": {"start": "plumer"}}, "unknown start 'plumer'"),
         ({"data": {"split": 2}}, "split is the training share"),
-        ({"data": {"dtype": "float16"}}, "dtype of the stored data"),
+        ({"data": {"dtype": "float16"}}, "unknown dtype"),
         ({"data": {"parameters": {"side": "wide"}}}, "side"),
         ({"train": {"kernel": "fussed"}}, "unknown kernel"),
         ({"train": {"dtype": "float16"}}, "unknown dtype"),
@@ -206,7 +206,7 @@ def test_a_wrong_value_is_refused_before_anything_runs(parts: dict, tmp_path: Pa
         ({"train": {"updates": 2, "epochs": 2}}, "one length"),
         ({"train": {"time_budget": "soon"}}, "time_budget is not a length"),
         ({"train": {"model": ["deltagn"]}}, "value of the wrong kind"),
-        ({"grid": {"train": {"levels": [2, "two"]}}}, "row 'levels two' .*levels of a hierarchy"),
+        ({"grid": {"train": {"levels": [2, "two"]}}}, "row 'levels two' .*levels must be a whole number"),
         ({"test": [{"name": "a", "steps": -1}]}, "test 'a' .*steps must be a whole number"),
         (
             {"test": [{"name": "a", "dt": 0.02}]},

@@ -104,8 +104,6 @@ def plot(
         function = "particle_error_over_time"
         if "feature" in words:
             raise click.UsageError("--feature has no effect on an evaluation of particles")
-    if kind == "cells" and "time" in words:
-        words["time"] = int(abs(inputs[0]["time"] - words["time"]).argmin())
     if kind == "particles" and len(inputs) > 1:
         words["truth"] = inputs.pop()
     if kind == "conservation" and len(inputs) > 1:

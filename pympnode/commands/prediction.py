@@ -38,6 +38,7 @@ def evaluate(context: click.Context, as_json: bool, **_: Any) -> None:
     given = o.gather(context)
     from .. import _api
     from ..model import Model
+    from ..own_data import as_dataset
 
     model: Any = _api.load(given.pop("model"))
     path, out = (given.pop(name, None) for name in ("data", "out"))
@@ -45,7 +46,7 @@ def evaluate(context: click.Context, as_json: bool, **_: Any) -> None:
     if path is not None:
         if given:
             raise click.UsageError(f"DATA is given, so {', '.join(sorted(given))} has no effect")
-        ds = _api.as_dataset(path)
+        ds = as_dataset(path)
     elif "system" in given:
         asked = {"split": None, **o.data_keywords(given)}
         if not isinstance(model, Model) and model.system == asked["system"]:
@@ -92,10 +93,11 @@ def rollout(context: click.Context, as_json: bool, **_: Any) -> None:
         raise click.UsageError("say where the prediction goes: --out FILE.nc")
     from .. import _api, storage
     from ..model import Model
+    from ..own_data import as_dataset
 
     model: Any = _api.load(given.pop("model"))
     words = o.data_keywords(given)
-    data = _api.as_dataset(words.pop("data"))
+    data = as_dataset(words.pop("data"))
     if not isinstance(model, Model) and words.keys() - {"steps"}:
         flags = ", ".join(
             "--" + name.replace("_", "-") for name in sorted(words.keys() - {"steps"})

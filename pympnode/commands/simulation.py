@@ -45,10 +45,11 @@ def simulate(context: click.Context, as_json: bool, **_: Any) -> None:
     if "system" not in given:
         raise click.UsageError("name a system: pympnode simulate kuramoto (see pympnode systems)")
     from .. import _api, storage
+    from ..own_data import as_dataset
 
     words = o.data_keywords(given)
     if "start" in words and Path(words["start"]).exists():
-        words["start"] = _api.as_dataset(words["start"])
+        words["start"] = as_dataset(words["start"])
     ds = _api.simulate(**words)
     if out is not None:
         storage.write_netcdf(ds, out)

@@ -61,9 +61,10 @@ def _train(context: click.Context, as_json: bool) -> None:
     if start is None and "system" not in words and not files:
         raise click.UsageError("name a system or data: pympnode train kuramoto, or --data FILE.nc")
     from .. import _api
+    from ..own_data import as_dataset
 
     if files:
-        words["data"] = [_api.as_dataset(path) for path in files]
+        words["data"] = [as_dataset(path) for path in files]
     words["progress"] = not as_json and sys.stderr.isatty()
     try:
         result = _api.finetune(start, **words) if start else _api.train(**words)
