@@ -16,8 +16,9 @@ _FAMILY = {"mpnode": "MP-NODE", "l2s": "L2S", "node": "neural ODE of the whole s
 
 def spec_line(model: Model) -> str:
     """The model in one line."""
-    if not hasattr(model, "members"):
-        return model.in_one_line()
+    own = getattr(model, "in_one_line", None)
+    if own is not None:
+        return own()
     spec = model.spec
     parts = [_FAMILY[spec.family], f"{model.theta.shape[-1]:,} weights", f"hidden {spec.hidden}"]
     if model.members > 1:

@@ -40,7 +40,7 @@ class _EdgeSum(torch.autograd.Function):
         ctx: Any, first, second, geometry, geometry_weight, weight, bias, s, r,
         recompute, low, balanced,
     ):  # fmt: skip
-        from . import edge_kernels as kernel
+        kernel = _kernels()
 
         edges, width, out = s.shape[0], first.shape[1], weight.shape[0]
         training = any(ctx.needs_input_grad)
@@ -74,7 +74,7 @@ class _EdgeSum(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, slope):  # type: ignore[override]
-        from . import edge_kernels as kernel
+        kernel = _kernels()
 
         first, second, geometry, geometry_weight, weight, bias, s, r, *kept = ctx.saved_tensors
         edges, width, out = s.shape[0], first.shape[1], weight.shape[0]
@@ -112,6 +112,13 @@ class _EdgeSum(torch.autograd.Function):
                 of_first.numpy(), of_second.numpy(), of_rows.numpy(),
             )  # fmt: skip
         return of_first, of_second, None, of_rows.t(), of_weight, of_bias, *(None,) * 5
+
+
+def _kernels() -> Any:
+    """The compiled loops, imported when the first edge is summed."""
+    from . import edge_kernels
+
+    return edge_kernels
 
 
 def _rows(buffer: Tensor, at: int, count: int) -> Tensor:
