@@ -76,7 +76,9 @@ def result_lines(result: Result) -> dict[str, str]:
         or ("given with the data" if hasattr(result.model, "members") else "rebuilt at every step"),
         "model": spec_line(result.model),
         "validation": (
-            f"best loss {result.best_loss:.4g} in epoch {result.best_epoch} "
+            "none yet: the first epoch was not finished"
+            if result.best_epoch < 0
+            else f"best loss {result.best_loss:.4g} in epoch {result.best_epoch} "
             f"of {result.history.sizes['epoch']}"
         ),
         "engine": f"{result.engine} ({result.why}), kernel {result.kernel}, device {result.device}",

@@ -274,6 +274,34 @@ def test_ctrl_c_in_a_notebook_returns_the_best_so_far(
     assert result.history.sizes["epoch"] < 6
     fresh = pympnode.train(**SMALL, epochs=1, learning_rate=1e-30).model.theta
     assert not np.allclose(result.model.theta, fresh)
+    assert ("not finished" in repr(result)) is (result.history.sizes["epoch"] == 0)
+
+
+@pytest.mark.parametrize("members", [1, 2])
+def test_ctrl_c_in_the_first_epoch_keeps_the_run(
+    tmp_path: Path, members: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import tomllib
+
+    from pympnode.training.checkpoint import Run
+    from pympnode.training.trainer import Trainer
+
+    monkeypatch.setattr(Trainer, "_affordable", lambda self, theta, budget: 11)
+    options = SMALL | {"time_budget": "0.3s", "members": members}
+    run = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        stop_after(options | {"run": run}, updates=2)
+    monkeypatch.undo()  # the number is kept, not asked for again
+    opened = Run(run, tomllib.loads((run / "config.toml").read_text()))
+    kept = opened.load()
+    opened.close()
+    assert kept is not None and kept.status == "interrupted"
+    assert (kept.epoch, kept.count, kept.updates) == (0, 0, 11) and kept.seconds > 0
+    # What the budget was laid out for is what the run goes on to, from where it began.
+    resumed = pympnode.train(**options, run=run)
+    assert resumed.status == "completed" and resumed.updates == kept.updates
+    whole = pympnode.train(**SMALL, members=members, updates=kept.updates)
+    np.testing.assert_array_equal(resumed.model.theta, whole.model.theta)
 
 
 def test_a_second_ctrl_c_raises() -> None:

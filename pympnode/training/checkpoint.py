@@ -98,7 +98,7 @@ def history_dataset(history: dict[str, list[Any]]) -> xr.Dataset:
         array = np.array(values, dtype=dtype)
         dims: tuple[str, ...] = ("epoch",)
         if name not in _OF_RUN:
-            array = array.reshape(-1, members)
+            array = array.reshape(len(values), members)
             if members > 1:
                 dims = ("epoch", "member")
             else:
@@ -130,7 +130,7 @@ def from_dataset(ds: xr.Dataset) -> State:
         for name in HISTORY:
             values = ds[name].values
             history[name] = (
-                list(values) if name in _OF_RUN else list(values.reshape(len(values), -1))
+                list(values) if name in _OF_RUN else [np.atleast_1d(row) for row in values]
             )
         return State(**arrays, **counters, history=history)
     except (KeyError, ValueError, TypeError) as error:

@@ -87,6 +87,7 @@ class Trainer:
         self.title = title
         self.checkpoint_seconds = checkpoint_seconds
         self._stop = False
+        self._unfinished = 0  # updates of a first epoch that was broken off
 
     def fit(self, theta: NDArray) -> Outcome:
         """Train from ``theta`` (member, size), or from where the run folder stopped."""
@@ -103,7 +104,7 @@ class Trainer:
             state.status,
             state.best_loss,
             state.best_epoch,
-            state.count,
+            state.count if state.epoch else self._unfinished,
             state.seconds,
         )
 
@@ -226,16 +227,18 @@ class Trainer:
         before, began, saved = state.seconds, time.perf_counter(), time.perf_counter()
         try:
             while state.epoch < schedule.epochs and state.status == "running":
-                if not self._epoch(state, schedule, adam):
-                    break
+                whole = self._epoch(state, schedule, adam)
                 state.seconds = before + time.perf_counter() - began
+                if not whole:
+                    break
                 self._record(state)
                 if self.run and time.perf_counter() - saved >= self.checkpoint_seconds:
                     self.run.save(state)
                     saved = time.perf_counter()
             if state.status == "running":
                 state.status = "completed"
-            if self.run is not None and state.epoch > 0:
+            # One that is interrupted in its first epoch keeps the number of updates it is laid out for.
+            if self.run is not None and (state.epoch > 0 or state.status == "interrupted"):
                 self.run.save(state)
         finally:
             self.progress.stop()
@@ -282,7 +285,7 @@ class Trainer:
                 if state.epoch == 0 and (state.best_epoch < 0).all():
                     # Nothing was validated yet: what was learned so far beats the start.
                     state.best = theta
-                    state.count = work.count
+                    self._unfinished = work.count
                 return False
         adam.first, adam.second, adam.count = work.first, work.second, work.count
         state.theta, state.first, state.second = theta, work.first, work.second
