@@ -87,7 +87,8 @@ def figures_page() -> str:
         "# Figures\n\nEvery table of `benchmarks/results/`, as the scripts in `benchmarks/` wrote it. "
         "How to repeat each stands under its title."
     ]
-    for path in sorted((ROOT / "benchmarks" / "results").glob("*.md")):
+    results = ROOT / "benchmarks" / "results"
+    for path in (*sorted(results.glob("*.md")), *sorted(results.glob("experiments/*.md"))):
         text = path.read_text(encoding="utf-8").strip()
         if not text.startswith("#"):
             text = f"# {path.stem.replace('_', ' ')}\n\n{text}"
@@ -95,7 +96,7 @@ def figures_page() -> str:
         parts.append(re.sub(r"^(#+) ", r"#\1 ", text, flags=re.MULTILINE))
         for picture in re.findall(r"!\[[^\]]*\]\(([\w.]+)\)", text):
             _put(OUT / picture, (path.parent / picture).read_bytes())
-        parts.append(f"(`benchmarks/results/{path.name}`)")
+        parts.append(f"(`{path.relative_to(ROOT).as_posix()}`)")
     return "\n\n".join(parts) + "\n"
 
 
