@@ -33,7 +33,7 @@ _SIMULATED = 20_000
 def train_particles(
     system: str | None = None,
     *,
-    data: Any = None,
+    data: list[xr.Dataset] | None = None,
     particles: int | None = None,
     dims: int | None = None,
     trajectories: int | None = None,
@@ -77,7 +77,7 @@ def train_particles(
         system, particles, dims, trajectories, steps, dt, parameters, seed, split: the data, as in
             `simulate`. ``trajectories`` default to 20,000 / particles, at least 20, at most 1000;
             with a start, particles, dims, dt and parameters to those that it was trained on.
-        data: given data instead: a particle dataset or several, of any particle counts.
+        data: given data instead: a list of particle datasets, of any particle counts.
         model: "hierarchical_deltagn" (default), "hierarchical_hogn", "deltagn", "hogn",
             "nearest_deltagn".
         preset: "fast" (default) or "paper".
@@ -245,15 +245,15 @@ def train_particles(
     return result
 
 
-def _datasets(data: Any, simulation: dict[str, Any], progress: bool) -> list[xr.Dataset]:
+def _datasets(
+    data: list[xr.Dataset] | None, simulation: dict[str, Any], progress: bool
+) -> list[xr.Dataset]:
     if data is None:
         from .data.particles import simulate_particles
 
         given = {k: v for k, v in simulation.items() if v is not None}
         return [simulate_particles(**given, workers=os.cpu_count() or 1, progress=progress)]
-    many = data if isinstance(data, list | tuple) else [data]
-    out = [storage.read_netcdf(d) if isinstance(d, str | os.PathLike) else d for d in many]
-    return out
+    return data
 
 
 def _warn_of_data(

@@ -215,7 +215,7 @@ class ParticleModel:
         position[:, 0] = data.box.wrap(data.position[:, 0])
         velocity[:, 0] = data.velocity[:, 0]
         program = self.bind()
-        one = program.bytes_of_a_step(count)
+        one = self._bytes_of_a_step(program, position[:1, 0], velocity[:1, 0], data)
         require_bytes(
             one,
             f"a step of {count:,} particles",
@@ -246,6 +246,17 @@ class ParticleModel:
         ds = ds.assign_coords(trajectory=given["trajectory"].values)
         ds["finite"] = ("trajectory", finite, {"long_name": "no value overflowed"})
         return ds
+
+    @staticmethod
+    def _bytes_of_a_step(
+        program: ParticleProgram, position: NDArray, velocity: NDArray, data: ParticleArrays
+    ) -> int:
+        """Bytes that a step of one set takes, from the graph of its first state (1, particle, axis)."""
+        from .training.step_memory import Counts, state_bytes
+
+        charge = None if data.charge is None else data.charge[:1]
+        batch = program.batch(position, velocity, data.mass[:1], charge, data.box)
+        return state_bytes(program, Counts.of(program.graph(batch)), training=False)
 
     def _check_step(self, time: NDArray[np.float64]) -> None:
         steps = np.diff(time)

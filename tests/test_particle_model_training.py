@@ -29,7 +29,7 @@ from pympnode.models.particle_spec import ParticleSpec
 from pympnode.particle_model import ParticleModel
 from pympnode.particle_schema import pack_particles
 from pympnode.training import step_task
-from pympnode.training.step_memory import state_bytes
+from pympnode.training.step_memory import Counts, state_bytes
 from pympnode.training.step_task import StepTask, fitted_scales, turned
 
 TINY = {"edge_width": 8, "node_width": 8, "progress": False, "device": "cpu"}
@@ -595,11 +595,15 @@ def test_a_rollout_that_does_not_fit_is_refused_in_bytes(data) -> None:
 def test_many_edges_are_rolled_out_a_few_sets_at_a_time(data, monkeypatch) -> None:
     model = pympnode.train(data=data, model="deltagn", updates=1, **TINY).model
     whole = model.rollout(data, steps=2)
-    program = model.bind()
     # All pairs of twenty: ends, functions of distance; the kernel keeps no layer of all edges.
-    one = program.bytes_of_a_step(20)
-    assert 20 * 19 * 100 < one < program.bytes_of_a_step(40) / 4
-    assert model.bind(kernel="eager").bytes_of_a_step(20) > one
+    program, pairs, more = model.bind(), Counts(20 * 19, 20 * 19, 0), Counts(40 * 39, 40 * 39, 0)
+    assert 20 * 19 * 100 < state_bytes(program, pairs, training=False)
+    assert (
+        state_bytes(program, pairs, training=False) < state_bytes(program, more, training=False) / 4
+    )
+    one = state_bytes(program, Counts(20 * 19, 20 * 19, 20), training=False)
+    eager = model.bind(kernel="eager")
+    assert state_bytes(eager, Counts(20 * 19, 20 * 19, 20), training=False) > one
     sizes = []
     roll = ParticleProgram.roll
 

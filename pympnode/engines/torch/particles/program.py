@@ -158,15 +158,6 @@ class ParticleProgram:
         """About how many floating point operations the edges of such sets take in a forward pass."""
         return 2.0 * sum(map(self._edges, sizes)) * self.spec.edge_width**2
 
-    def bytes_of_a_step(self, count: int) -> int:
-        """About how many bytes a step of so many particles takes beside its state.
-
-        Of every edge its ends and functions of distance; where nothing goes in chunks, layers too.
-        """
-        layers = 7 if self.spec.family == "hogn" else 5 if self.kernel == "eager" else 0
-        numbers = 4 * self.spec.geometry + layers * self.spec.edge_width
-        return self._edges(count) * (100 + numbers * self.dtype.itemsize)
-
     def _edges(self, count: int) -> int:
         """About how many edges so many particles have."""
         spec = self.spec
