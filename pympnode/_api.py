@@ -189,7 +189,7 @@ def train(
         `pympnode.models.spec.ModelSpec`; what is not given comes from the preset or from ``start``.
     Run: ``batch_size``, ``learning_rate``; ``members`` trains an ensemble of that many, side by side
         from different weights and batches: history, weights and rollouts have a dim "member";
-        ``engine`` ("auto", "torch", "julia"), ``kernel`` ("auto", "numba", "torch", "triton", "eager"),
+        ``engine`` ("auto", "torch", "julia"), ``kernel`` ("auto", "numba", "torch", "eager"),
         ``device`` ("auto", "cpu", "cuda"), ``dtype`` ("float32", "float64"); ``missing="mask"`` takes
         NaN in `state` as missing; ``normalisation`` "keep" or "refit" when there is a start.
     Particle systems ("gravity", "coulomb") and particle datasets take ``particles``, ``model``

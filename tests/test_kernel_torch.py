@@ -128,17 +128,3 @@ def test_window_is_cut_where_memory_ends(
 def test_refuses_what_it_cannot_run() -> None:
     assert adjoint.supports(ModelSpec()) is None
     assert "l2s" in str(adjoint.supports(ModelSpec(family="l2s")))
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_captured_step_on_a_gpu(rng: np.random.Generator) -> None:
-    spec = ModelSpec(channels=3, controls=1)
-    window = random_window(spec, rng, [10], [0] * 32, 6, torch.float64)
-    theta = random_theta(spec, rng, torch.float64)
-    value, gradient = adjoint.loss_and_gradient(spec, theta, window)
-    moved = {name: getattr(window, name).cuda() for name in ("initial", "target", "control")}
-    there = type(window)(**{**window.__dict__, **moved})
-    for _ in range(3):
-        got, slope = adjoint.loss_and_gradient(spec, theta.cuda(), there)
-        assert got == pytest.approx(value, rel=1e-12)
-        assert relative(slope.cpu(), gradient) < 1e-12

@@ -214,7 +214,7 @@ def test_auto_takes_what_serves_the_device() -> None:
     assert (name, type(chosen), chosen.recompute) == ("recompute", ChunkedEdgeSum, True)
     with pytest.raises(EngineUnavailable, match="on a CPU"):
         edge_sum_of("compiled", spec, cuda)
-    with pytest.raises(EngineUnavailable, match="fused"):
+    with pytest.raises(UnknownName, match="fused"):
         edge_sum_of("fused", spec, cpu)
 
 

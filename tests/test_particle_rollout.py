@@ -1,20 +1,13 @@
-"""Rollouts on the device are the loop on the host, bit by bit; recorded steps are the plain ones."""
+"""Rollouts on the device are the loop on the host, bit by bit, and do not wait for it at every step."""
 
 from __future__ import annotations
-
-import gc
-import sys
-import weakref
-from functools import partial
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pympnode.engines.torch.particles import captured, edge_fused, products, rollout
-from pympnode.engines.torch.particles.captured import Captured, CapturedTraining
+from pympnode.engines.torch.particles import products, rollout
 from pympnode.engines.torch.particles.edge_chunks import ChunkedEdgeSum
 from pympnode.engines.torch.particles.edge_sum import plain_edge_sum
 from pympnode.engines.torch.particles.program import ParticleProgram, Target
@@ -85,7 +78,7 @@ def both(given, **options):
     program, theta, position, velocity, mass, charge = given
     host, device = (position.copy(), velocity.copy()), (position.copy(), velocity.copy())
     on_the_host(program, theta, *host, mass, charge, BOX)
-    rollout.roll(program, theta, *device, mass, charge, BOX, **options)
+    program.roll(theta, *device, mass, charge, BOX, **options)
     return host, device
 
 
@@ -107,7 +100,7 @@ def test_states_add_up_in_double_precision() -> None:
     theta = program.layout.initial(np.random.default_rng(1)).astype(np.float32)
     _, _, position, velocity, mass, _ = problem("complete")
     position, velocity = (np.repeat(a[:, :1], 201, 1) for a in (position, velocity))
-    rollout.roll(program, theta, position, velocity, mass, None, BOX)
+    program.roll(theta, position, velocity, mass, None, BOX)
     momentum = (mass[:, None, :, None] * velocity).sum(2)
     moved = np.abs(velocity[:, -1] - velocity[:, 0]).max()
     drift = np.abs(momentum[:, -1] - momentum[:, 0]).max()
@@ -140,7 +133,7 @@ def test_states_after_a_lost_one_are_nan_whatever_was_there(lost, block, monkeyp
         velocity[number, 0, 3] = 0.99 * FASTEST
     theta[-2:] = 4e5
     position[:, 1:] = velocity[:, 1:] = 7.0
-    rollout.roll(program, theta, position, velocity, mass, charge, BOX)
+    program.roll(theta, position, velocity, mass, charge, BOX)
     for number in range(3):
         for states in (position[number], velocity[number]):
             gone = np.isnan(states).all((1, 2))
@@ -159,142 +152,6 @@ def test_lost_sets_may_be_dropped_late() -> None:
         np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
 
 
-def test_steps_of_complete_graphs_are_recorded(monkeypatch) -> None:
-    monkeypatch.setattr(rollout, "_WORTH", 1)
-    made = []
-    monkeypatch.setattr(
-        rollout, "Captured", lambda *given: made.append(Captured(*given)) or made[-1]
-    )
-    host, device = both(problem("complete, momentum"))
-    assert len(made) == 1 and made[0].graph is None  # called, not recorded: there is no GPU
-    for a, b in zip(host, device):
-        np.testing.assert_array_equal(a, b)
-    both(problem("hierarchy"))
-    assert len(made) == 1
-
-
-@pytest.fixture
-def no_collector():
-    gc.disable()
-    yield
-    gc.enable()
-
-
-def test_a_recorded_step_goes_with_its_rollout(monkeypatch, no_collector) -> None:
-    """A graph keeps the memory of its step; no circle may hold it until the collector comes by."""
-    monkeypatch.setattr(rollout, "_WORTH", 1)
-    made = []
-
-    def record(*given):
-        step = Captured(*given)
-        made.append(weakref.ref(step))
-        return step
-
-    monkeypatch.setattr(rollout, "Captured", record)
-    program, theta, *states = problem("complete")
-    rollout.roll(program, theta, *states, BOX)
-    assert len(made) == 1 and made[0]() is None
-
-    def fail(*given, **options):
-        raise RuntimeError("no memory")
-
-    monkeypatch.setattr(program, "velocity_change", fail)
-    with pytest.raises(RuntimeError, match="no memory"):
-        rollout.roll(program, theta, *states, BOX)
-    assert len(made) == 2 and made[1]() is None
-
-
-def test_a_recorded_update_goes_with_its_program(no_collector) -> None:
-    program, _, position, velocity, mass, charge = problem("complete")
-    batch = program.batch(position[:, 0], velocity[:, 0], mass, charge, BOX)
-    recorded = CapturedTraining(program, batch, Target(batch.position, batch.velocity))
-    program._training["batches like this"] = recorded
-    gone = weakref.ref(recorded)
-    del recorded, program
-    assert gone() is None
-
-
-def test_what_is_recorded_reads_its_own_buffers() -> None:
-    first = torch.ones(3)
-    step = Captured(lambda a: (a * 2,), (first,))
-    first.zero_()
-    assert step.inputs[0].tolist() == [1, 1, 1]
-    assert step(torch.full((3,), 4.0))[0].tolist() == [8, 8, 8]
-    assert step.inputs[0].tolist() == [4, 4, 4]
-
-
-class Device:
-    """The streams of a device that is not there, and a graph whose recording cannot be ended."""
-
-    def __init__(self, patch) -> None:
-        self.stream: object = self.Stream()
-        for name, stub in (
-            ("Stream", self.Stream),
-            ("stream", partial(self.On, self)),
-            ("set_stream", lambda stream: setattr(self, "stream", stream)),
-            ("current_stream", lambda device=None: self.stream),
-            ("synchronize", lambda: None),
-            ("empty_cache", lambda: None),
-            ("CUDAGraph", self.Graph),
-        ):
-            patch.setattr(torch.cuda, name, stub)
-        patch.setattr(torch._C, "_host_emptyCache", lambda: None, raising=False)
-        patch.setattr(torch.cuda.graph, "default_capture_stream", None)
-
-    class Stream:
-        def __init__(self, device=None) -> None:
-            pass
-
-        def wait_stream(self, other) -> None:
-            pass
-
-    class Graph:
-        def capture_begin(self, *given, **options) -> None:
-            pass
-
-        def capture_end(self) -> None:
-            raise RuntimeError("operation failed due to a previous error during capture")
-
-    class On:
-        def __init__(self, device: Device, stream) -> None:
-            self.device, self.stream = device, stream
-
-        def __enter__(self) -> None:
-            self.before, self.device.stream = self.device.stream, self.stream
-
-        def __exit__(self, *raised) -> None:
-            self.device.stream = self.before
-
-
-def test_a_recording_that_fails_leaves_the_stream_as_it_was(monkeypatch) -> None:
-    device = Device(monkeypatch)
-    stream, seen = device.stream, []
-    step = Captured(lambda a: seen.append(device.stream) or (a * 2,), (torch.ones(3),))
-    with pytest.raises(RuntimeError, match="previous error"):
-        step._record()
-    assert seen[-1] is not stream and device.stream is stream and step.graph is None
-
-
-@pytest.mark.parametrize("charged", [False, True])
-def test_a_recorded_training_step_is_the_plain_one(charged: bool) -> None:
-    spec = ParticleSpec.named("deltagn", inputs="scaled", charged=charged, **SMALL)
-    program = ParticleProgram(spec, ParticleScales(), 0.01, device="cpu", kernel="eager")
-    rng = np.random.default_rng(0)
-
-    def batch():
-        x, v = rng.uniform(-9, 9, (2, 4, 6, 2))
-        return program.batch(x, v, np.ones((4, 6)), np.ones((4, 6)) if charged else None, BOX)
-
-    theta = program.layout.initial(rng).astype(np.float32)
-    pairs = [(batch(), Target(b.position, b.velocity)) for b in (batch(), batch())]
-    recorded = CapturedTraining(program, *pairs[0])
-    for now, target in pairs:
-        value, gradient = recorded(torch.from_numpy(theta), now, target)
-        expected = program.loss_and_gradient(theta, now, target)
-        assert float(value) == expected[0]
-        np.testing.assert_array_equal(gradient.numpy(), expected[1])
-
-
 def test_a_batch_is_checked_before_it_is_on_the_device() -> None:
     """What is asked of a tensor there is waited for."""
     spec = ParticleSpec.named("deltagn", inputs="scaled", messages="antisymmetric", **SMALL)
@@ -309,8 +166,8 @@ def test_a_batch_is_checked_before_it_is_on_the_device() -> None:
             program.batch(x, x, mass, None, BOX)
 
 
-# Models that `stands_still` serves.
-RECORDED = {
+# Models of complete graphs, whose edges are built once.
+COMPLETE = {
     "plain": {},
     "plain, charged": {"charged": True},
     "published": {"behaviour": "published"},
@@ -376,93 +233,43 @@ def test_waits_are_seen() -> None:
     assert not waits.found
 
 
-@pytest.fixture(params=["eager", "chunked", "fused"])
-def device_sum(request, monkeypatch):
-    """The sum over edges of a kernel, as it is called on a device."""
+@pytest.mark.parametrize("edge_sum", [plain_edge_sum, ChunkedEdgeSum()], ids=["eager", "chunked"])
+@pytest.mark.parametrize("name", COMPLETE)
+def test_a_step_of_a_complete_graph_does_not_wait_for_the_device(
+    name: str, edge_sum, monkeypatch
+) -> None:
     monkeypatch.setattr(products, "_suits", lambda x: False)  # oneDNN is for CPUs
-    if request.param == "fused":  # launched in name alone: what is around the programs is watched
-        programs = SimpleNamespace(sum_program=None, slope_program=None)
-        monkeypatch.setitem(sys.modules, f"{edge_fused.__package__}.edge_programs", programs)
-        monkeypatch.setattr(edge_fused, "_launch", lambda *given, **options: None)
-        return edge_fused.FusedEdgeSum()
-    return {"eager": plain_edge_sum, "chunked": ChunkedEdgeSum()}[request.param]
-
-
-@pytest.mark.parametrize("name", RECORDED)
-def test_what_is_recorded_does_not_wait_for_the_device(name: str, device_sum, monkeypatch) -> None:
-    monkeypatch.setattr(rollout, "_WORTH", 1)
-    spec = ParticleSpec.named("deltagn", **SMALL, **RECORDED[name])
-    assert captured.stands_still(spec, 100)
+    spec = ParticleSpec.named("deltagn", **SMALL, **COMPLETE[name])
     program = ParticleProgram(spec, ParticleScales(), 0.01, device="cpu")
-    program._edge_sum = device_sum
+    program._edge_sum = edge_sum
     rng = np.random.default_rng(0)
     theta = program.layout.initial(rng).astype(np.float32)
     x, v = rng.uniform(-1, 1, (2, 3, 6, spec.dims))
     mass, charge = np.ones((3, 6)), np.ones((3, 6)) if spec.charged else None
-
-    walk = rollout._Walk(program, theta, x, v, mass, charge, BOX)
-    walk.step(left=2)
-    assert walk.captured is not None
-    with Waits() as waits:
-        walk.step(left=1)
-    assert waits.found == []
-
     batch = program.batch(x, v, mass, charge, BOX)
-    target = Target(batch.position, batch.velocity)
-    recorded = CapturedTraining(program, batch, target)
-    flat = torch.from_numpy(theta)
+
+    walk = rollout._Walk(program.stepper(theta), batch, x, v, FASTEST)
+    walk.step()  # builds the graph
     with Waits() as waits:
-        recorded(flat, batch, target)
+        walk.step()
     assert waits.found == []
 
-
-@pytest.fixture
-def recordings(monkeypatch):
-    """Shapes that a program asks for to what is recorded of them, as if it were on a device."""
-    program = ParticleProgram(
-        ParticleSpec.named("deltagn", **SMALL), ParticleScales(), 0.01, device="cpu"
-    )
-    made: list[tuple[int, ...]] = []
-
-    def record(owner, batch, target):
-        made.append(batch.sizes)
-        return f"recorded {batch.sizes}"
-
-    monkeypatch.setattr("pympnode.engines.torch.particles.program.CapturedTraining", record)
-
-    def ask(sets: int, count: int):
-        x = np.zeros((sets, count, 2))
-        program.device = torch.device("cpu")
-        batch = program.batch(x, x, np.ones((sets, count)), None, BOX)
-        program.device = torch.device("cuda")
-        return program._recorded(batch, Target(batch.position, batch.velocity))
-
-    return ask, made
+    target, graph = Target(batch.position, batch.velocity), program.graph(batch)
+    monkeypatch.setattr(program, "graph", lambda batch, **options: graph)
+    with Waits() as waits:
+        program.loss_and_gradient(theta, batch, target)
+    # The weights go there at the start, and the loss comes back at the end.
+    assert waits.found == ["aten.lift_fresh.default", "aten._local_scalar_dense.default"]
 
 
-@pytest.mark.parametrize(
-    "shapes", [[(2, 20), (2, 30)], [(64, 5), (36, 5)], [(64, 5), (36, 5), (64, 7), (36, 7)]]
-)
-def test_updates_of_several_shapes_are_each_recorded_once(shapes, recordings) -> None:
-    ask, made = recordings
-    for update in range(48):
-        for sets, count in shapes:
-            found = ask(sets, count)
-            assert found == (f"recorded {(count,) * sets}" if update else None)
-    assert made == [(count,) * sets for sets, count in shapes]
-
-
-def test_the_shape_used_least_recently_is_forgotten(recordings) -> None:
-    ask, made = recordings
-    for count in (2, 3, 4, 5):
-        ask(1, count), ask(1, count)
-    assert ask(1, 2) and ask(1, 6) is None  # 3 goes
-    assert ask(1, 2) and ask(1, 4) and ask(1, 5) and made == [(2,), (3,), (4,), (5,)]
-    assert ask(1, 3) is None
-
-
-def test_only_small_complete_graphs_stand_still() -> None:
-    assert captured.stands_still(ParticleSpec.named("deltagn"), 100)
-    assert not captured.stands_still(ParticleSpec.named("deltagn"), captured.SMALL + 1)
-    assert not captured.stands_still(ParticleSpec.named("hogn"), 100)
-    assert not captured.stands_still(ParticleSpec.named("hierarchical_deltagn"), 100)
+def test_edges_are_built_again_where_they_move_or_a_set_is_lost(monkeypatch) -> None:
+    for name, lost, times in (("complete", False, 1), ("complete", True, 2), ("nearest", False, STEPS)):
+        program, theta, position, velocity, mass, charge = problem(name)
+        if lost:
+            velocity[1, 0, 3], theta[-2:] = 0.99 * FASTEST, 4e5
+        built, plain = [], program.graph
+        monkeypatch.setattr(
+            program, "graph", lambda *a, b=built, f=plain, **o: b.append(1) or f(*a, **o)
+        )
+        program.roll(theta, position, velocity, mass, charge, BOX)
+        assert len(built) == times

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("pympnode.engines")
 
 NAMES = ("torch", "julia")
-TORCH_KERNELS = ("numba", "torch", "eager", "triton")
+TORCH_KERNELS = ("numba", "torch", "eager")
 
 # solve(x0, graph, parameters, times, tolerance, controls=...) -> data.integrate.Solution
 Solve = Callable[..., Any]

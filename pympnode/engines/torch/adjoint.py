@@ -3,8 +3,7 @@
 No graph is recorded: the forward sweep leaves each stage's layers in buffers made once, the reverse
 sweep walks back through them. Where all stages of a window would take more than `STORE_BYTES`, the
 window is cut into segments; the states at the grid times are kept, and each segment runs again
-before it is walked back. On a GPU the whole step is captured once and then replayed
-(`torch_kernel.graphs`).
+before it is walked back.
 """
 
 from __future__ import annotations
@@ -35,6 +34,7 @@ def supports(spec: ModelSpec) -> str | None:
     return None
 
 
+@torch.no_grad()
 def loss_and_gradient(
     spec: ModelSpec, theta: torch.Tensor, window: Window, *, store: bool | None = None
 ) -> tuple[float, torch.Tensor]:
@@ -42,14 +42,24 @@ def loss_and_gradient(
 
     ``store`` keeps every stage (True) or one step's (False); None decides by memory.
     """
-    with torch.no_grad():
-        if window.initial.is_cuda:
-            from .torch_kernel.graphs import replay
-
-            value, gradient = replay(spec, theta.detach(), window, store)
-        else:
-            value, gradient = step(spec, theta.detach(), window, store)
-        return float(value), gradient
+    length = segment(spec, window, store)
+    sweep = Sweep(spec, theta.detach(), window, length, backward=True)
+    steps, states = len(sweep.dt), sweep.states
+    sweep.begin(states[0])
+    starts = list(range(0, steps, length))
+    for start in starts:
+        for t in range(start, min(start + length, steps)):
+            sweep.step(t, states, t - start)
+    sweep.lam.zero_()
+    for start in reversed(starts):
+        stop = min(start + length, steps)
+        if start != starts[-1]:
+            for t in range(start, stop):
+                sweep.step(t, states, t - start, again=True)
+        for t in range(stop - 1, start - 1, -1):
+            sweep.step_back(t, t - start)
+    sweep.begin_back()
+    return float(sweep.loss * window.scale), sweep.network.gradient()
 
 
 @torch.no_grad()
@@ -80,30 +90,6 @@ class WindowLoss(torch.autograd.Function):
     def backward(ctx: Any, bar: torch.Tensor) -> tuple[torch.Tensor, None, None]:  # type: ignore
         (gradient,) = ctx.saved_tensors
         return bar * gradient, None, None
-
-
-def step(
-    spec: ModelSpec, theta: torch.Tensor, window: Window, store: bool | None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Loss (a float64 number on the device) and gradient."""
-    length = segment(spec, window, store)
-    sweep = Sweep(spec, theta, window, length, backward=True)
-    steps, states = len(sweep.dt), sweep.states
-    sweep.begin(states[0])
-    starts = list(range(0, steps, length))
-    for start in starts:
-        for t in range(start, min(start + length, steps)):
-            sweep.step(t, states, t - start)
-    sweep.lam.zero_()
-    for start in reversed(starts):
-        stop = min(start + length, steps)
-        if start != starts[-1]:
-            for t in range(start, stop):
-                sweep.step(t, states, t - start, again=True)
-        for t in range(stop - 1, start - 1, -1):
-            sweep.step_back(t, t - start)
-    sweep.begin_back()
-    return sweep.loss * window.scale, sweep.network.gradient()
 
 
 def segment(spec: ModelSpec, window: Window, store: bool | None) -> int:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ...errors import EngineUnavailable, unknown_name
 from ...graphs.graph import Graph
 from ...models.spec import ModelSpec
+from .kernels import KERNELS
 
 if TYPE_CHECKING:
     from ...schema import Arrays
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("pympnode.engines.torch")
 
-KERNELS = {"numba": "compiled", "torch": "adjoint", "eager": "eager", "triton": "fused"}
 DTYPES = ("float32", "float64")
 
 
@@ -93,19 +93,12 @@ def resolve_device(device: str) -> str:
     return device
 
 
-def name_of(kernel: ModuleType) -> str:
-    """What users call a kernel module: "numba", "torch", "eager", ..."""
-    stem = kernel.__name__.rsplit(".", 1)[-1]
-    return next(name for name, module in KERNELS.items() if module == stem)
-
-
 def choose_kernel(spec: ModelSpec, kernel: str, device: str) -> ModuleType:
-    """The kernel module for ``kernel`` = "auto" | "numba" | "torch" | "eager" | "triton".
+    """The kernel module for ``kernel`` = "auto" | "numba" | "torch" | "eager".
 
     "auto" takes the compiled one on a CPU where numba imports, the hand-written adjoint in torch
     otherwise, and the plain one where neither serves the specification (L2S).
     """
-    # "triton" joins the order of "auto" on a GPU once it has been measured on one, not before.
     if kernel != "auto" and kernel not in KERNELS:
         raise unknown_name("kernel", kernel, ("auto", *KERNELS))
     if kernel == "auto":
@@ -122,8 +115,6 @@ def choose_kernel(spec: ModelSpec, kernel: str, device: str) -> ModuleType:
             reason = f"it does not import: {error}"
         if reason is None and name == "numba" and device != "cpu":
             reason = "it runs on the CPU only"
-        if reason is None and name == "triton":
-            reason = module.runs_on(device)
         if reason is None:
             if reasons:
                 logger.info("kernel %s (%s)", name, "; ".join(reasons))

@@ -18,7 +18,7 @@ from ..base import Batch, Rollout
 from ..columns import Columns
 from ..together import alone, arrays_together, spec_together
 from . import eager
-from .engine import name_of
+from .kernels import name_of
 from .window import Window, from_columns, to_columns
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -72,7 +72,9 @@ class TorchProgram:
         self._dtype = DTYPES[dtype]
         # One neural ODE for all nodes is the family without messages on a single, larger node.
         self._inner = spec_together(spec)
-        arrays = [arrays_together(a) for a in arrays or []] if spec.family == "node" else arrays or []
+        arrays = (
+            [arrays_together(a) for a in arrays or []] if spec.family == "node" else arrays or []
+        )
         self._data = [_Bound(a, self._dtype, self.device) for a in arrays]
         sizes = [a.trajectories for a in arrays]
         self._first = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
@@ -232,7 +234,9 @@ class TorchProgram:
             )
         rows, times = index[:, None], start[:, None] + np.arange(horizon + 1)
         target = to_columns(_taken(data.x, rows, times), columns)
-        control = None if data.u is None else to_columns(_taken(data.u, rows, times[:, :-1]), columns)
+        control = (
+            None if data.u is None else to_columns(_taken(data.u, rows, times[:, :-1]), columns)
+        )
         mask = None if data.mask is None else to_columns(_taken(data.mask, rows, times), columns)
         return Window(
             columns,

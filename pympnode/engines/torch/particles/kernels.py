@@ -9,7 +9,7 @@ from pympnode.models.particle_spec import ParticleSpec
 
 from .edge_sum import EdgeSum, plain_edge_sum
 
-KERNELS = ("auto", "compiled", "recompute", "chunked", "fused", "eager")
+KERNELS = ("auto", "compiled", "recompute", "chunked", "eager")
 PRECISIONS = ("float32", "float64", "bf16")
 
 
@@ -36,9 +36,9 @@ def edge_sum_of(
     """(name, sum over edges) of a kernel; ``low``: with products in bfloat16.
 
     "compiled": chunks of edges, numba; DeltaGN on a CPU. "chunked": the same in torch; DeltaGN on any
-    device. "recompute": one of these two, with less memory while training. "fused": one Triton
-    program; DeltaGN on CUDA. "eager": plain torch, any model. "auto": compiled on a CPU, chunked
-    elsewhere, eager for HOGN. Raises UnknownName, EngineUnavailable.
+    device. "recompute": one of these two, with less memory while training. "eager": plain
+    torch, any model. "auto": compiled on a CPU, chunked elsewhere, eager for HOGN. Raises
+    UnknownName, EngineUnavailable.
     """
     if kernel not in KERNELS:
         raise unknown_name("kernel of particles", kernel, KERNELS)
@@ -52,8 +52,6 @@ def edge_sum_of(
         )
     if kernel == "eager" or (kernel == "auto" and not deltagn):
         return "eager", plain_edge_sum
-    if kernel == "fused":
-        return "fused", _fused(spec, device, low)
     on_cpu = device.type == "cpu"
     if not deltagn or (kernel == "compiled" and not on_cpu):
         raise EngineUnavailable(
@@ -72,18 +70,3 @@ def edge_sum_of(
 
     chunked = ChunkedEdgeSum(recompute=recompute, low=low)
     return ("recompute" if recompute else "chunked"), chunked
-
-
-def _fused(spec: ParticleSpec, device: torch.device, low: bool) -> EdgeSum:
-    # Asked for by name alone until it has been measured on a device.
-    from . import edge_fused
-
-    why = edge_fused.supports(spec) or edge_fused.runs_on(device)
-    if why is not None:
-        raise EngineUnavailable(
-            f"the fused kernel cannot run this model: {why}",
-            got='kernel="fused"',
-            allowed="DeltaGN on a CUDA device, with triton installed",
-            fix='leave kernel="auto"',
-        )
-    return edge_fused.FusedEdgeSum("bf16") if low else edge_fused.FusedEdgeSum()

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from pympnode.engines.torch.particles import delta, hamiltonian, rollout
 from pympnode.engines.torch.particles.batch import ParticleBatch
-from pympnode.engines.torch.particles.captured import CapturedTraining, all_pairs, stands_still
 from pympnode.engines.torch.particles.kernels import edge_sum_of, precision_of
 from pympnode.engines.torch.particles.networks import Networks
 from pympnode.engines.torch.particles.threads import threads_for
@@ -25,7 +24,6 @@ from pympnode.models.particle_layout import ParticleLayout, particle_layout_of
 from pympnode.models.particle_spec import ParticleScales, ParticleSpec
 
 Graph = ParticleEdges | Hierarchy
-RECORDINGS = 4  # shapes of batches whose recorded updates are kept
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +68,6 @@ class ParticleProgram:
         self.dtype = np.dtype(dtype)
         self.real = torch.float64 if self.dtype == np.float64 else torch.float32
         self.device = _device(device)
-        self._training: dict[Any, CapturedTraining | None] = {}
         self.precision = precision_of(precision, self.dtype.name)
         self.kernel, self._edge_sum = edge_sum_of(
             kernel, spec, self.device, low=self.precision == "bf16"
@@ -205,12 +202,63 @@ class ParticleProgram:
         return delta.velocity_change(net, seen, delta.raw_output(net, seen, graph))
 
     def roll(
-        self, theta: NDArray, position: NDArray, velocity: NDArray, mass: Any, charge: Any, box: Box
+        self,
+        theta: NDArray,
+        position: NDArray,
+        velocity: NDArray,
+        mass: Any,
+        charge: Any,
+        box: Box,
+        *,
+        every: int | None = None,
     ) -> None:
-        """Fill position, velocity (set, time, particle, axis) from their first states: `rollout`."""
+        """Fill position, velocity (set, time, particle, axis) from their first states: `rollout`.
+
+        ``every``: steps after which lost sets are dropped; None: at once where that costs nothing,
+        and where the sets of a batch feel each other (the published hierarchical HOGN).
+        """
         sets, _, count, _ = position.shape
+        if every is None:
+            at_once = self.device.type == "cpu" or self.spec.behaviour == "published"
+            every = 1 if at_once else rollout.LOOK
+        batch = self.batch(position[:, 0], velocity[:, 0], mass, charge, box)
+        fastest = rollout.FASTEST * box.side / self.step_length
         with threads_for(self.operations((count,) * sets), self.device):
-            rollout.roll(self, theta, position, velocity, mass, charge, box)
+            rollout.roll(
+                self.stepper(theta), batch, position, velocity, fastest=fastest, every=every
+            )
+
+    def stepper(self, theta: NDArray) -> rollout.Step:
+        """The step of one rollout: (batch, x, v) to x, v one step later, (set, particle, axis).
+
+        States are float64, rounded to the dtype of the program before the networks see them; of the
+        batch masses, charges, sizes and box are read.
+        """
+        weights, spec = self.weights(theta), self.spec
+        graph: Graph | None = None
+        sizes: tuple[int, ...] = ()
+        done = 0
+
+        def step(batch: ParticleBatch, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+            nonlocal graph, sizes, done
+            dims = x.shape[2]
+            now = batch.replace(
+                position=x.reshape(-1, dims).to(self.real),
+                velocity=v.reshape(-1, dims).to(self.real),
+            )
+            # The edges of a complete graph do not move with the particles.
+            if graph is None or spec.join != "complete" or sizes != batch.sizes:
+                averaged = spec.behaviour == "published" and done > 0
+                graph, sizes = self.graph(now, averaged_charge=averaged), batch.sizes
+            done += 1
+            if spec.inputs == "scaled":
+                change = self.velocity_change(weights, now, graph, training=False)
+                faster = v + change.double().view_as(v)
+                return now.box.wrap(x + 0.5 * self.step_length * (v + faster)), faster
+            later, after = self.next_state(weights, now, graph, training=False)
+            return later.double().view_as(x), after.double().view_as(v)
+
+        return step
 
     def error(
         self,
@@ -245,44 +293,16 @@ class ParticleProgram:
         self, theta: NDArray, batch: ParticleBatch, target: Target, *, finer: int = 0
     ) -> tuple[float, NDArray]:
         """The loss and its gradient (size,). ``finer``: see `graph`."""
-        flat = torch.as_tensor(np.ascontiguousarray(theta, dtype=self.dtype)).to(self.device)
-        if finer:
-            value, gradient = self.slope(flat, batch, target, self.graph(batch, finer=finer))
-        else:
-            value, gradient = (self._recorded(batch, target) or self.slope)(flat, batch, target)
-        return float(value), gradient.cpu().numpy()
-
-    def slope(
-        self, theta: Tensor, batch: ParticleBatch, target: Target, graph: Graph | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """The loss and its gradient (size,) as tensors, of weights (size,) on the device."""
-        named = self.layout.unpack(theta)
+        named = self.weights(theta)
         weights = {name: value.detach().requires_grad_() for name, value in named.items()}
+        graph = self.graph(batch, finer=finer)
         value = self.error(weights, batch, target, training=True, graph=graph)
         found = torch.autograd.grad(value, list(weights.values()), allow_unused=True)
         flat = [
             torch.zeros_like(w).reshape(-1) if g is None else g.reshape(-1)
             for w, g in zip(weights.values(), found)
         ]
-        return value.detach(), torch.cat(flat)
-
-    def _recorded(self, batch: ParticleBatch, target: Target) -> CapturedTraining | None:
-        """The recorded step of such batches, on CUDA and from the second one on.
-
-        Those of the `RECORDINGS` shapes used last are kept: each holds its buffers, and updates take
-        turns between particle counts, and between whole micro-batches and what is left of a batch.
-        """
-        if self.device.type != "cuda" or not stands_still(self.spec, all_pairs(batch)):
-            return None
-        key = (batch.sizes, batch.box)
-        met = key in self._training
-        recorded = self._training.pop(key, None)
-        if met and recorded is None:
-            recorded = CapturedTraining(self, batch, target)
-        self._training[key] = recorded  # the last in order
-        if len(self._training) > RECORDINGS:
-            del self._training[next(iter(self._training))]
-        return recorded
+        return float(value.detach()), torch.cat(flat).cpu().numpy()
 
 
 def _device(name: str) -> torch.device:

@@ -1,5 +1,5 @@
 """The hand-written adjoint in torch operations, see `..adjoint`.
 
 ``logistic``: weights rewritten for sigmoids. ``neighbours``: message sums. ``field``: the vector
-field and its adjoint on preallocated buffers. ``graphs``: the whole step as one CUDA graph.
+field and its adjoint on preallocated buffers.
 """

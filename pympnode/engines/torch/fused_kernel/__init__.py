@@ -1,1 +1,0 @@
-"""Parts of the fused kernel; only `field` and `sweep` import triton."""
