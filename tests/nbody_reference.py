@@ -7,7 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-import pytest
+from golden_files import found_files
 
 from pympnode.particle_schema import unpack_particles
 from pympnode.systems.coulomb import Coulomb
@@ -16,11 +16,8 @@ from pympnode.systems.particles import ParticleState
 
 
 def golden(folder: Path, kind: str) -> list[Path]:
-    """Files ``kind_N*.npz`` anywhere under the folder; a folder without any is a failure."""
-    found = sorted(folder.rglob(f"{kind}_N*.npz"))
-    if not found:
-        pytest.fail(f"{folder} holds no {kind}_N*.npz", pytrace=False)
-    return found
+    """Files ``kind_N*.npz`` anywhere under the folder (see `found_files`)."""
+    return found_files(folder, f"{kind}_N*.npz")
 
 
 def load(path: Path) -> dict[str, np.ndarray]:

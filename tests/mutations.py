@@ -1,0 +1,341 @@
+"""Deliberate faults: which of them do the tests catch?
+
+    python tests/mutations.py                  all faults, each against the files of its row
+    python tests/mutations.py 4 7a             some of them
+    python tests/mutations.py --tests tests/test_trusted_networks.py 3 13
+    python tests/mutations.py --check          only whether every text is still in the source
+
+Copies the package and the tests to a temporary folder, puts in one fault at a time and runs the test
+files there. Exits with 1 where a fault is missed, or where the table no longer fits the source: a text
+must stand in its file exactly once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Files of the source, by what they hold: when one moves, this is the place to say so.
+ADAM = "pympnode/training/optimiser.py"
+BASE_SYSTEM = "pympnode/systems/base.py"
+CHECKPOINT = "pympnode/training/checkpoint.py"
+COLUMNS = "pympnode/engines/columns.py"
+COULOMB = "pympnode/systems/coulomb.py"
+DELTA = "pympnode/engines/torch/particles/delta.py"
+EAGER = "pympnode/engines/torch/eager.py"
+FITTING = "pympnode/fitting.py"
+KURAMOTO = "pympnode/systems/kuramoto.py"
+METRICS = "pympnode/evaluation/metrics.py"
+NORMALISE = "pympnode/data/normalise.py"
+PARTICLE_FITTING = "pympnode/particle_fitting.py"
+PARTICLE_NETWORKS = "pympnode/engines/torch/particles/networks.py"
+PARTICLE_PASSES = "pympnode/engines/torch/particles/passes.py"
+PARTICLE_ROLLOUT = "pympnode/engines/torch/particles/rollout.py"
+PARTICLE_SPEC = "pympnode/models/particle_spec.py"
+PREPARATION = "pympnode/preparation.py"
+PROGRAM = "pympnode/engines/torch/program.py"
+STEP_TASK = "pympnode/training/step_task.py"
+TASKS = "pympnode/training/tasks.py"
+TRAINER = "pympnode/training/trainer.py"
+
+NUMBERS = "tests/test_trusted_numbers.py"
+NETWORKS = "tests/test_trusted_networks.py"
+PARTICLES = "tests/test_trusted_particles.py"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """``edits``: (file, the text that stands there, the text in its place); ``tests``: the files that
+    must fail."""
+
+    name: str
+    what: str
+    edits: tuple[tuple[str, str, str], ...]
+    tests: tuple[str, ...]
+
+
+def fault(name: str, what: str, tests: str, *edits: tuple[str, str, str]) -> Fault:
+    """A row of the table; ``tests`` separated by spaces."""
+    return Fault(name, what, edits, tuple(tests.split()))
+
+
+MEAN = "np.repeat(1.0 / np.maximum(self.degree, 1), self.degree)"
+SUM = "np.full(len(self.sender), 1.0 / divisor)"
+BATCH_SEED = "np.random.default_rng([seed, 0, epoch, member])"
+
+FAULTS = [
+    fault(
+        "1", "the first edge weighs nothing", f"tests/test_model_properties.py {NETWORKS}",
+        (COLUMNS, f"return {MEAN}", f"return {MEAN} * (np.arange(len(self.sender)) > 0)"),
+        (COLUMNS, f"return {SUM}", f"return {SUM} * (np.arange(len(self.sender)) > 0)"),
+    ),
+    fault(
+        "2", "Coulomb: sign of the force and of the energy", "tests/test_particle_simulator.py",
+        (COULOMB, "energy_sign = 1.0", "energy_sign = -1.0"),
+        (COULOMB, "return -constant * charge / mass", "return constant * charge / mass"),
+    ),
+    fault(
+        "24", "Kuramoto: sign of the coupling", "tests/test_systems.py",
+        (KURAMOTO, 'out *= parameters["coupling"]', 'out *= -parameters["coupling"]'),
+    ),
+    fault(
+        "3", "mean aggregation is a sum", NETWORKS,
+        (COLUMNS, f"return {MEAN}", "return np.ones(len(self.sender))"),
+    ),
+    fault(
+        "4", "the last window of a trajectory is never drawn", NUMBERS,
+        (TASKS, "latest = self._lengths[chosen] - horizon",
+         "latest = np.maximum(self._lengths[chosen] - horizon - 1, 0)"),
+    ),
+    fault(
+        "4b", "the same, where all states are known and the times are even", NUMBERS,
+        (TASKS, "np.floor(share * (latest + 1))", "np.floor(share * latest)"),
+    ),
+    fault(
+        "5a", "no periodic wrap in particle rollouts, scaled inputs", PARTICLES,
+        (PARTICLE_ROLLOUT, "now.box.wrap(x + 0.5 * program.step_length * (v + later_v))",
+         "x + 0.5 * program.step_length * (v + later_v)"),
+    ),
+    fault(
+        "5a plain", "the same, plain inputs", PARTICLES,
+        (DELTA, "return batch.box.wrap(moved), batch", "return moved, batch"),
+    ),
+    fault(
+        "5b", "no nearest image in edge features", "tests/test_particle_model.py",
+        (PARTICLE_NETWORKS, "d = self.box.displacement(difference)", "d = difference"),
+    ),
+    fault(
+        "6", "the undoing of z scores forgets the mean",
+        f"{NETWORKS} tests/test_model_properties.py",
+        (NORMALISE, "* self.scale + self.mean)", "* self.scale)"),
+    ),
+    fault(
+        "7a", "batches do not depend on the seed", NUMBERS,
+        (TRAINER, BATCH_SEED, BATCH_SEED.replace("seed", "0")),
+    ),
+    fault(
+        "7b", "first weights do not depend on the seed, networks", NETWORKS,
+        (FITTING, "default_rng([seed, 2, member])", "default_rng([0, 2, member])"),
+    ),
+    fault(
+        "7b particles", "first weights do not depend on the seed, particles", PARTICLES,
+        (PARTICLE_FITTING, "default_rng([seed, 2, 0])", "default_rng([0, 2, 0])"),
+    ),
+    fault(
+        "7b members", "members of an ensemble start alike", NETWORKS,
+        (FITTING, "default_rng([seed, 2, member])", "default_rng([seed, 2, 0])"),
+    ),
+    fault(
+        "7c", "every epoch has the same batches", NUMBERS,
+        (TRAINER, BATCH_SEED, BATCH_SEED.replace("epoch", "0")),
+    ),
+    fault(
+        "26", "all members of an ensemble draw the same batches", NUMBERS,
+        (TRAINER, BATCH_SEED, BATCH_SEED.replace("member", "0")),
+    ),
+    fault(
+        "8", "the older of two checkpoints is resumed", "tests/test_training.py",
+        (CHECKPOINT, "for path in reversed(self._all()):", "for path in self._all():"),
+    ),
+    fault(
+        "9", "a control comes a step late in training windows", "tests/test_controls.py",
+        (PROGRAM, "_taken(data.u, rows, times[:, :-1])", "_taken(data.u, rows, times[:, 1:])"),
+    ),
+    fault(
+        "9b", "a control comes a step late in training and rollouts alike",
+        "tests/test_controls.py",
+        (PROGRAM, "_taken(data.u, rows, times[:, :-1])", "_taken(data.u, rows, times[:, 1:])"),
+        (PROGRAM, "np.nan_to_num(u[:, : len(dt)])",
+         "np.nan_to_num(np.roll(u, -1, axis=1)[:, : len(dt)])"),
+    ),
+    fault(
+        "10", "near messages of a hierarchy are not antisymmetric",
+        "tests/test_particle_model.py",
+        (PARTICLE_PASSES, 'near = net.edges("edge", base, base, geometry, s, r, balanced=balanced)',
+         'near = net.edges("edge", base, base, geometry, s, r)'),
+    ),
+    fault(
+        "11a", "validation on the training part, networks", NETWORKS,
+        (TASKS, "index = self.validation if len(self.validation) else self.train",
+         "index = self.train"),
+    ),
+    fault(
+        "11b", "validation on the training part, particles", PARTICLES,
+        (STEP_TASK, "chosen = [v if len(v) else t for v, t in zip(validation, train)]",
+         "chosen = list(train)"),
+    ),
+    fault(
+        "12a", "train and validation swapped in the drawn split", f"{NETWORKS} {PARTICLES}",
+        (PREPARATION, 'np.array(schema.SPLITS, dtype="U10")[drawn]',
+         'np.array(schema.SPLITS, dtype="U10")[1 - drawn]'),
+    ),
+    fault(
+        "12b", "test trajectories leak into training", f"{NETWORKS} tests/test_own_data.py",
+        (PREPARATION, 'here = np.flatnonzero(label != "test")', "here = np.arange(label.size)"),
+        (PREPARATION, 'np.flatnonzero(labels == "train")',
+         'np.flatnonzero(labels != "validation")'),
+    ),
+    fault(
+        "12c", "labels of the second dataset are read from the first", NETWORKS,
+        (PREPARATION, 'here = labels[at : at + arrays.trajectories] == "train"',
+         'here = labels[: arrays.trajectories] == "train"'),
+    ),
+    fault(
+        "13", "the mask is ignored in the Huber loss of the eager kernel",
+        f"{NETWORKS} tests/test_training.py",
+        (EAGER, "loss = loss * window.mask[1:]", "pass"),
+    ),
+    fault(
+        "13b", "the mask is dropped from every window", f"{NETWORKS} tests/test_training.py",
+        (PROGRAM, "mask = None if data.mask is None else to_columns("
+         "_taken(data.mask, rows, times), columns)", "mask = None"),
+    ),
+    fault(
+        "14", "augmentation turns positions, not velocities",
+        "tests/test_particle_model_training.py",
+        (STEP_TASK, "if self.augment else values[i, times]",
+         "if self.augment and values is data.position else values[i, times]"),
+    ),
+    fault(
+        "15", "particle scales are fitted on validation data too", PARTICLES,
+        (PARTICLE_FITTING, "scales = fitted_scales(arrays, train)",
+         "scales = fitted_scales(arrays, [np.arange(len(a.position)) for a in arrays])"),
+    ),
+    fault(
+        "16", "Adam without bias correction", NUMBERS,
+        (ADAM, "rate[:, None] / (1 - beta1**self.count)", "rate[:, None]"),
+        (ADAM, "np.sqrt(self.second / (1 - beta2**self.count))", "np.sqrt(self.second)"),
+    ),
+    fault(
+        "17", "clipping does nothing", NUMBERS,
+        (ADAM, "factor = np.minimum(1.0, limit / np.maximum(norm, limit))",
+         "factor = np.ones_like(norm)"),
+    ),
+    fault(
+        "17b", "the trainer does not clip", NUMBERS,
+        (TRAINER, "step = work.update(theta, clip(gradients, norm, config.clip), rates)",
+         "step = work.update(theta, gradients, rates)"),
+    ),
+    fault(
+        "18", "every epoch counts as the best", NUMBERS,
+        (TRAINER, "better = value < state.best_loss", "better = value < np.inf"),
+    ),
+    fault(
+        "19", "valid_time one step late", NETWORKS,
+        (METRICS, "return (time - time[0])[first]",
+         "return (time - time[0])[np.minimum(first + 1, len(time) - 1)]"),
+    ),
+    fault(
+        "22", "fine-tuning to another step: the scale changes the wrong way round", PARTICLES,
+        (PARTICLE_SPEC, "change=self.change * times", "change=self.change / times"),
+    ),
+    fault(
+        "25", "the uncoupled baseline keeps its coupling", "tests/test_systems.py",
+        (BASE_SYSTEM, "self.field(t, x, u, graph.without_edges, parameters)",
+         "self.field(t, x, u, graph, parameters)"),
+    ),
+]  # fmt: skip
+
+
+def misfits(faults: list[Fault]) -> list[str]:
+    """What of the table no longer fits the source."""
+    found = []
+    for each in faults:
+        for file in each.tests:
+            if not (ROOT / file).is_file():
+                found.append(f"{each.name}: there is no {file}")
+        for file, old, _ in each.edits:
+            path = ROOT / file
+            times = path.read_text(encoding="utf-8").count(old) if path.is_file() else 0
+            if times != 1:
+                found.append(f"{each.name}: stands {times} times in {file}: {old}")
+    return found
+
+
+def run(folder: Path, tests: tuple[str, ...]) -> tuple[int, str]:
+    """pytest on some files of a copy: its status, and the first test that failed."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(folder),
+        # Two versions of a file within a second look alike to a cache of bytecode.
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    failed = re.search(r"^(?:FAILED|ERROR) (?:tests/)?(\S+)", done.stdout, re.MULTILINE)
+    return done.returncode, failed[1] if failed else done.stdout.strip().splitlines()[-1]
+
+
+def copy(folder: Path) -> None:
+    """The package, the tests and what pytest reads."""
+    left_out = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
+    for name in ("pympnode", "tests", "julia"):
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name, ignore=left_out)
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    found = subprocess.run(
+        [sys.executable, "-c", "import pympnode; print(pympnode.__file__)"],
+        cwd=folder, env={**os.environ, "PYTHONPATH": str(folder)}, capture_output=True, text=True,
+    )  # fmt: skip
+    if not Path(found.stdout.strip()).resolve().is_relative_to(folder.resolve()):
+        sys.exit(f"the copy is not what is imported: {found.stdout}{found.stderr}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("names", nargs="*", help="faults by name; all by default")
+    parser.add_argument("--tests", nargs="+", help="run these files instead of those of the rows")
+    parser.add_argument("--check", action="store_true", help="only compare the table to the source")
+    given = parser.parse_intermixed_args()
+    known = {each.name: each for each in FAULTS}
+    if unknown := [name for name in given.names if name not in known]:
+        parser.error(f"no such fault: {', '.join(unknown)} (there are {', '.join(known)})")
+    chosen = [known[name] for name in given.names] or FAULTS
+    if wrong := misfits(chosen):
+        print("\n".join(wrong))
+        return 1
+    if given.check:
+        print(f"{len(chosen)} faults fit the source")
+        return 0
+    missed = 0
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        copy(folder)
+        files = tuple(given.tests or dict.fromkeys(file for each in chosen for file in each.tests))
+        status, last = run(folder, files)
+        if status:
+            print(f"the tests fail without any fault: {last}")
+            return 1
+        for each in chosen:
+            before = {file: (folder / file).read_text(encoding="utf-8") for file, *_ in each.edits}
+            for file, old, new in each.edits:
+                text = (folder / file).read_text(encoding="utf-8")
+                (folder / file).write_text(text.replace(old, new), encoding="utf-8")
+            began = time.perf_counter()
+            status, last = run(folder, tuple(given.tests or each.tests))
+            verdict = {0: "MISSED", 1: "caught"}.get(status, f"BROKEN ({status})")
+            missed += status != 1
+            took = time.perf_counter() - began
+            print(
+                f"{each.name:<13} {verdict:<8} {took:5.1f} s  {each.what}\n{'':15}{last}",
+                flush=True,
+            )
+            for file, text in before.items():
+                (folder / file).write_text(text, encoding="utf-8")
+    print(f"{len(chosen) - missed} of {len(chosen)} caught")
+    return int(missed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
