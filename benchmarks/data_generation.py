@@ -17,11 +17,11 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import scipy
 from scipy.integrate import solve_ivp
+from smoke import parse
 
 from pympnode.data.generate import generate
 from pympnode.graphs import resolve
@@ -34,7 +34,6 @@ CASES = {
     "Lorenz10": ("lorenz", "complete", 10, 35.0),
     "gene64 BA": ("gene", "BA", 64, 8.0),
 }
-RESULTS = Path(__file__).parent / "results"
 
 
 def flat_fields(system: str, graph, parameters) -> dict[str, Field]:
@@ -142,7 +141,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--trajectories", type=int, default=64)
-    given = parser.parse_args()
+    given = parse(parser, repeats=1, trajectories=1)
     rows = [measure(name, given.trajectories, given.repeats) for name in CASES]
     head = (
         "| system | pympnode, ms | SciPy plain, short, ms | ratio to plain | wanted "
@@ -163,9 +162,8 @@ def main() -> None:
         f"{np.__version__}, SciPy {scipy.__version__}. `python benchmarks/data_generation.py`\n\n"
         f"{table}"
     )
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "data_generation.md").write_text(text)
-    (RESULTS / "data_generation.json").write_text(json.dumps(rows, indent=1) + "\n")
+    (given.results / "data_generation.md").write_text(text)
+    (given.results / "data_generation.json").write_text(json.dumps(rows, indent=1) + "\n")
     print(text)
 
 

@@ -13,14 +13,12 @@ import json
 import os
 import statistics
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from smoke import parse
 
 import pympnode
-
-RESULTS = Path(__file__).parent / "results"
 
 
 def seconds(data: Any, members: int, epochs: int, threads: int) -> tuple[float, float]:
@@ -37,8 +35,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--turns", type=int, default=3)
-    options = parser.parse_args()
-    data = pympnode.simulate("kuramoto", topology="BA")
+    options = parse(parser, epochs=1, turns=1)
+    size = dict(trajectories=16, steps=5) if options.smoke else {}
+    data = pympnode.simulate("kuramoto", topology="BA", **size)
     cores = os.cpu_count() or 1
     seconds(data, 1, 1, cores)
     seconds(data, 5, 1, cores)
@@ -64,8 +63,8 @@ def main() -> None:
         ratio = float(np.median([a[0] / b[0] for a, b in zip(times[name], times[one])]))
         lines.append(f"| {name} | {wall[name]:.1f} | {cpu[name]:.1f} | {ratio:.2f} |")
     text = "\n".join(lines) + "\n"
-    (RESULTS / "ensemble.json").write_text(json.dumps({"wall_cpu": times}, indent=1) + "\n")
-    (RESULTS / "ensemble.md").write_text(text)
+    (options.results / "ensemble.json").write_text(json.dumps({"wall_cpu": times}, indent=1) + "\n")
+    (options.results / "ensemble.md").write_text(text)
     print(text)
 
 

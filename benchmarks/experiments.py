@@ -19,10 +19,10 @@ import argparse
 from pathlib import Path
 
 import torch
+from smoke import parse
 
 from pympnode import experiments
 
-RESULTS = Path(__file__).parent / "results" / "experiments"
 RUNS = Path(__file__).parent.parent / "runs" / "experiments"
 CHOICE = {
     "nbody_levels": "3000 updates",
@@ -31,6 +31,31 @@ CHOICE = {
     "nbody_symmetry": "10000 updates",
     "nbody_particle_counts": "3000 updates",
 }
+SMALL = """
+title = "Two rows that train for two updates"
+source = "benchmarks/experiments.py --smoke"
+columns = ["rmse_published_2", "updates"]
+beside = ["free_flight"]
+
+[data]
+system = "gravity"
+particles = 20
+trajectories = 4
+steps = 5
+
+[[test]]
+name = "held out"
+trajectories = 2
+steps = 5
+
+[[row]]
+name = "DeltaGN"
+train.model = "deltagn"
+
+[[row]]
+name = "hier. DeltaGN"
+train.model = "hierarchical_deltagn"
+"""
 
 
 def main() -> None:
@@ -38,16 +63,24 @@ def main() -> None:
     parser.add_argument("--budget", default=None)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--only", nargs="+", default=list(CHOICE), choices=experiments.names())
-    given = parser.parse_args()
+    given = parse(parser, budget="2 updates")
     torch.set_num_threads(1)
-    RESULTS.mkdir(parents=True, exist_ok=True)
+    results, runs = given.results / "experiments", RUNS
+    results.mkdir(exist_ok=True)
+    if given.smoke:
+        runs, small = given.results / "runs", given.results / "small.toml"
+        small.write_text(SMALL)
+        given.only = [str(small)]
     for chosen in given.only:
-        out = RUNS / chosen
+        name = Path(chosen).stem
+        out = runs / name
         experiments.run(
             chosen, budget=given.budget or CHOICE.get(chosen, "60"), seeds=given.seeds, out=out, device="cpu", progress=False,
             report=lambda line: print(line, flush=True),
         )  # fmt: skip
-        (RESULTS / f"{chosen}.md").write_text(experiments.table(chosen, out=out))
+        text = experiments.table(chosen, out=out)
+        (results / f"{name}.md").write_text(text)
+        print(text, flush=True)
 
 
 if __name__ == "__main__":

@@ -24,29 +24,41 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from smoke import parse
 
 import pympnode
 
-RESULTS = Path(__file__).parent / "results"
 TEST_SEED = 20_250_201
 ROWS = ("zero-shot", "fine-tuned, 10 epochs", "from scratch, 10 epochs", "from scratch, 400 epochs")
 
 
-def run(coupling: str, messages: str | None, seed: int) -> dict[str, Any]:
+# Epochs of a short and of a long run, and trajectories to train, to tune and to test with.
+SIZES = dict(short=10, long=400, parent=None, tuned=50, test=300)
+SMALL = dict(short=1, long=2, parent=8, tuned=8, test=2)
+
+
+def run(coupling: str, messages: str | None, seed: int, size: dict[str, Any]) -> dict[str, Any]:
     """All rows of one coupling, one kind of messages and one seed."""
     physics = dict(system="lorenz", parameters={"coupling": coupling})
     options: dict[str, Any] = dict(seed=seed, progress=False)
     if messages is not None:
         options |= dict(messages=messages, coupling="mixed")
-    few = dict(nodes=10, trajectories=50)
-    test = pympnode.simulate(**physics, nodes=10, trajectories=300, seed=TEST_SEED, split=None)
+    few = dict(nodes=10, trajectories=size["tuned"])
+    test = pympnode.simulate(
+        **physics, nodes=10, trajectories=size["test"], seed=TEST_SEED, split=None
+    )
     start = time.process_time()
-    parent = pympnode.train(**physics, nodes=3, **options)
+    first = (
+        {} if size["parent"] is None else dict(trajectories=size["parent"], epochs=size["short"])
+    )
+    parent = pympnode.train(**physics, nodes=3, **first, **options)
     models = {"zero-shot": parent.model}
     tuned = dict(seed=seed, progress=False)
-    models[ROWS[1]] = pympnode.finetune(parent, **physics, **few, **tuned, epochs=10).model
-    models[ROWS[2]] = pympnode.train(**physics, **few, **options, epochs=10).model
-    models[ROWS[3]] = pympnode.train(**physics, **few, **options, epochs=400).model
+    models[ROWS[1]] = pympnode.finetune(
+        parent, **physics, **few, **tuned, epochs=size["short"]
+    ).model
+    models[ROWS[2]] = pympnode.train(**physics, **few, **options, epochs=size["short"]).model
+    models[ROWS[3]] = pympnode.train(**physics, **few, **options, epochs=size["long"]).model
     out: dict[str, Any] = {
         "coupling": coupling,
         "messages": parent.model.spec.messages,
@@ -85,10 +97,11 @@ def table(rows: list[dict[str, Any]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=RESULTS / "finetune")
-    options = parser.parse_args()
+    parser.add_argument("--out", type=Path, help="path of both tables, no suffix")
+    options = parse(parser, seeds=1)
+    out = options.out or options.results / "finetune"
     rows = [
-        run(coupling, messages, seed)
+        run(coupling, messages, seed, SMALL if options.smoke else SIZES)
         for coupling in ("default", "medium")
         for messages in (None, "zero")
         for seed in range(options.seeds)
@@ -97,9 +110,9 @@ def main() -> None:
         "Lorenz3 to Lorenz10 with 50 trajectories: training loss (Huber, z units) on 300 fresh "
         f"trajectories, geometric mean of {options.seeds} seeds.\n\n{table(rows)}\n"
     )
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.with_suffix(".json").write_text(json.dumps(rows, indent=1) + "\n")
-    options.out.with_suffix(".md").write_text(text)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.with_suffix(".json").write_text(json.dumps(rows, indent=1) + "\n")
+    out.with_suffix(".md").write_text(text)
     print(text)
 
 

@@ -28,17 +28,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from smoke import parse
 
 import pympnode
 from pympnode import schema
 from pympnode.engines.base import Batch
 from pympnode.engines.julia.engine import JuliaEngine
 from pympnode.engines.torch.engine import TorchEngine
-from pympnode.errors import PympnodeError
+from pympnode.errors import EngineUnavailable, PympnodeError
 from pympnode.models.layout import layout_of
 from pympnode.models.spec import ModelSpec
 
-RESULTS = Path(__file__).parent / "results"
 PUBLISHED = dict(message=3, hidden=32)
 FAST = dict(
     message=6,
@@ -55,10 +55,10 @@ CASES = {
 }
 
 
-def prepared(system: str, nodes: int, trajectories: int) -> schema.Arrays:
+def prepared(system: str, nodes: int, trajectories: int, **size: int) -> schema.Arrays:
     """A dataset in z units."""
     ds = pympnode.simulate(
-        system, nodes=nodes, topology="BA", trajectories=trajectories, engine="torch"
+        system, nodes=nodes, topology="BA", trajectories=trajectories, engine="torch", **size
     )
     arrays = schema.pack(ds)
     x = arrays.x - arrays.x.mean(axis=(0, 1, 2))
@@ -87,16 +87,18 @@ def main() -> None:
     parser.add_argument("--adjoints", nargs="*", default=[])
     parser.add_argument("--without-julia", action="store_true")
     parser.add_argument("--only", default="", help="cases whose title holds this text")
-    arguments = parser.parse_args()
-    engine, facts = None, {}
-    if not arguments.without_julia:
+    arguments = parse(parser, repeats=1, without_julia=True)
+    engine, facts, results = None, {}, arguments.results
+    if arguments.smoke:
+        print("Julia is left out: it starts and compiles for longer than --smoke may take")
+    elif not arguments.without_julia:
         try:
             engine = JuliaEngine()
             facts = engine.client.start().facts
-        except PympnodeError as error:
-            raise SystemExit(
-                f"{error}\n(--without-julia times the embedded kernels alone)"
-            ) from error
+        except EngineUnavailable as error:
+            # Half a table must not take the place of a whole one that was measured before.
+            engine, results = None, None
+            print(f"Julia is left out, and no results are kept: {error}")
 
     def both() -> float:
         return time.process_time() + engine.client.call("cpu_seconds")
@@ -105,7 +107,9 @@ def main() -> None:
     for title, (system, nodes, trajectories, options) in CASES.items():
         if arguments.only not in title:
             continue
-        arrays = prepared(system, nodes, trajectories)
+        size = dict(steps=5) if arguments.smoke else {}
+        trajectories = 4 if arguments.smoke else trajectories
+        arrays = prepared(system, nodes, trajectories, **size)
         spec = ModelSpec(channels=arrays.x.shape[-1], **options)
         theta = layout_of(spec).initial(np.random.default_rng(0)).astype("float32")
         batch = Batch(np.arange(trajectories), np.zeros(trajectories, np.int64), arrays.steps)
@@ -133,14 +137,22 @@ def main() -> None:
     for system in ("kuramoto", "gene", "lorenz"):
         if arguments.only not in f"simulate {system}":
             continue
-        options = dict(trajectories=128, seed=1)
+        options = dict(trajectories=4 if arguments.smoke else 128, seed=1)
         runs = {"torch": partial(pympnode.simulate, system, engine="torch", **options)}
         clocks = {"torch": time.process_time}
         if engine:
             runs["julia"] = partial(pympnode.simulate, system, engine="julia", **options)
             clocks["julia"] = both
-        for name, figures in medians(runs, clocks, max(3, arguments.repeats // 5)).items():
-            rows.append({"case": f"simulate {system}, 128 trajectories", "engine": name, **figures})
+        for name, figures in medians(
+            runs, clocks, 1 if arguments.smoke else max(3, arguments.repeats // 5)
+        ).items():
+            rows.append(
+                {
+                    "case": f"simulate {system}, {options['trajectories']} trajectories",
+                    "engine": name,
+                    **figures,
+                }
+            )
     if engine:
         times = []
         for _ in range(500):
@@ -149,16 +161,14 @@ def main() -> None:
             times.append(1e6 * (time.perf_counter() - began))
         facts["ping_microseconds"] = statistics.median(times)
         engine.client.close()
-    write(rows, facts)
+    write(rows, facts, results)
 
 
-def write(rows: list[dict[str, Any]], facts: dict[str, Any]) -> None:
-    """Table and JSON."""
-    RESULTS.mkdir(exist_ok=True)
-    # Where that Julia lies on this computer is nobody's business.
+def write(rows: list[dict[str, Any]], facts: dict[str, Any], results: Path | None) -> None:
+    """Table and JSON to the folder ``results``; the table is printed."""
+    # Paths of the machine that measured are no results.
     told = {k: v for k, v in facts.items() if k not in ("depot", "bindir", "project")}
     about = {"python": platform.python_version(), "machine": platform.machine(), "julia": told}
-    (RESULTS / "julia.json").write_text(json.dumps({"about": about, "rows": rows}, indent=2) + "\n")
     lines = [
         "# Julia beside the embedded engine",
         "",
@@ -189,8 +199,11 @@ def write(rows: list[dict[str, Any]], facts: dict[str, Any]) -> None:
             f"A message to the worker and back: {facts['ping_microseconds']:.0f} µs (wall).",
         ]
     text = "\n".join(lines) + "\n"
-    (RESULTS / "julia.md").write_text(text)
     print(text)
+    if results is not None:
+        content = json.dumps({"about": about, "rows": rows}, indent=2)
+        (results / "julia.json").write_text(content + "\n")
+        (results / "julia.md").write_text(text)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
     python benchmarks/kernel.py                    # every part; about five minutes
     python benchmarks/kernel.py --parts step       # step, shapes, scaling, memory, first, gpu
 
-The part "gpu" measures nothing where there is no CUDA device. Peers that are not installed are left out. One thread; CPU time of this process, medians over rounds
-in which every candidate runs once. Writes results/kernel.json, kernel.md and kernel_scaling.png.
+The part "gpu" measures nothing where there is no CUDA device. Peers that are not installed are left
+out. One thread; CPU time of this process, medians over rounds in which every candidate runs once. Writes results/kernel.json, kernel.md and kernel_scaling.png.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ os.environ["XLA_FLAGS"] = (
 import argparse
 import importlib.util
 import json
-import logging
 import statistics
 import time
 from collections.abc import Callable
@@ -33,9 +32,10 @@ import kernel_peers as peers
 import networkx as nx
 import numpy as np
 import torch
-from kernel_gpu import gpu_table
+from kernel_gpu import device_table
 from kernel_measure import first_calls, peak_memory
 from kernel_problem import learned
+from smoke import parse
 
 from pympnode.engines.columns import Columns
 from pympnode.engines.torch import adjoint, compiled, eager
@@ -43,9 +43,6 @@ from pympnode.engines.torch.window import Window
 from pympnode.graphs.graph import Graph
 from pympnode.models.layout import layout_of
 from pympnode.models.spec import ModelSpec
-
-RESULTS = Path(__file__).parent / "results"
-logger = logging.getLogger("benchmark")
 
 
 def case(
@@ -102,11 +99,11 @@ def kernels(spec: ModelSpec, theta: torch.Tensor, window: Window) -> dict[str, C
     }
 
 
-def step_table(count: int) -> dict[str, Any]:
+def step_table(count: int, updates: int = 400, **sizes: int) -> dict[str, Any]:
     """Kuramoto10: time of a step, rollout and gradient error of every candidate."""
-    spec, _, window = case()
+    spec, _, window = case(**sizes)  # type: ignore[arg-type]
     graph = nx.to_numpy_array(nx.barabasi_albert_graph(10, 5, seed=1))
-    theta, window = learned(spec, window.columns, graph, window.steps)
+    theta, window = learned(spec, window.columns, graph, window.steps, updates)
     ours = kernels(spec, theta, window)
     ours["numba kernel, recomputing"] = lambda: compiled.loss_and_gradient(
         spec, theta, window, store=False
@@ -201,24 +198,27 @@ SHAPES: dict[str, dict[str, int]] = {
 }
 
 
-def shape_table(count: int) -> list[dict[str, Any]]:
+def shape_table(count: int, shapes: dict[str, dict[str, int]]) -> list[dict[str, Any]]:
     """Other systems, widths and batches: nowhere slower than eager autograd."""
     rows = []
-    for name, options in SHAPES.items():
+    for name, options in shapes.items():
         times = rounds(kernels(*case(**options)), count)  # type: ignore[arg-type]
         rows.append({"case": name, **{k: round(v, 2) for k, v in times.items()}})
-        logger.info("%s", rows[-1])
+        print(rows[-1], flush=True)
     return rows
 
 
-def scaling(count: int) -> dict[str, list[dict[str, Any]]]:
+SWEEPS: dict[str, list[dict[str, int]]] = {
+    "nodes": [{"nodes": n} for n in (6, 10, 20, 40, 80)],
+    "batch": [{"batch": n} for n in (8, 16, 32, 64, 128, 256)],
+    "steps": [{"steps": n} for n in (12, 25, 50, 100, 200)],
+    "edges": [{"nodes": 40, "batch": 32, "attach": n} for n in (1, 5, 10, 20)],
+}
+SMALL = {"batch": 2, "steps": 4}
+
+
+def scaling(count: int, sweeps: dict[str, list[dict[str, int]]]) -> dict[str, list[dict[str, Any]]]:
     """Time against nodes, batch, steps and edges, everything else as in Kuramoto10."""
-    sweeps = {
-        "nodes": [{"nodes": n} for n in (6, 10, 20, 40, 80)],
-        "batch": [{"batch": n} for n in (8, 16, 32, 64, 128, 256)],
-        "steps": [{"steps": n} for n in (12, 25, 50, 100, 200)],
-        "edges": [{"nodes": 40, "batch": 32, "attach": n} for n in (1, 5, 10, 20)],
-    }
     out: dict[str, list[dict[str, Any]]] = {}
     for name, points in sweeps.items():
         out[name] = []
@@ -227,7 +227,7 @@ def scaling(count: int) -> dict[str, list[dict[str, Any]]]:
             value = len(problem[2].columns.sender) if name == "edges" else options[name]
             times = rounds(kernels(*problem), count)
             out[name].append({name: value, **{k: round(v, 2) for k, v in times.items()}})
-        logger.info("%s %s", name, out[name])
+        print(name, out[name], flush=True)
     return out
 
 
@@ -308,38 +308,46 @@ def main() -> None:
     parts = ["step", "shapes", "scaling", "memory", "first", "gpu"]
     parser.add_argument("--parts", nargs="+", choices=parts, default=parts)
     parser.add_argument("--rounds", type=int, default=7)
-    options = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    options = parse(parser, rounds=1)
     torch.set_num_threads(1)
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / "kernel.json"
+    results = options.results
+    path = results / "kernel.json"
+    shapes, sweeps = SHAPES, SWEEPS
+    step: dict[str, int] = {}
+    processes: dict[str, int] = {}
+    if options.smoke:
+        shapes = {name: {**sizes, **SMALL} for name, sizes in SHAPES.items()}
+        sweeps = {n: [{**SMALL, **sizes} for sizes in points[:2]] for n, points in SWEEPS.items()}
+        step = {"updates": 2, **SMALL}
+        processes = {"count": 1, "batch": SMALL["batch"]}
     found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     if "step" in options.parts:
-        found["step"] = step_table(options.rounds)
+        found["step"] = step_table(options.rounds, **step)
     if "shapes" in options.parts:
-        found["shapes"] = shape_table(options.rounds)
+        found["shapes"] = shape_table(options.rounds, shapes)
     if "scaling" in options.parts:
-        found["scaling"] = scaling(max(3, options.rounds // 2))
+        found["scaling"] = scaling(1 if options.smoke else max(3, options.rounds // 2), sweeps)
     if "scaling" in found:
-        plot(found["scaling"], RESULTS / "kernel_scaling.png")
+        plot(found["scaling"], results / "kernel_scaling.png")
     if "memory" in options.parts:
-        found["memory"] = peak_memory()
+        found["memory"] = peak_memory(**processes)
     if "first" in options.parts:
-        found["first"] = first_calls()
-    if "gpu" in options.parts and torch.cuda.is_available():
-        problems = {name: case(**sizes) for name, sizes in SHAPES.items()}  # type: ignore[arg-type]
-        found["gpu"] = gpu_table(problems, options.rounds)
-        found["device"] = torch.cuda.get_device_name()
-    elif "gpu" in options.parts:
-        logger.info("no CUDA device: the kernels on a GPU are not measured")
+        found["first"] = first_calls(**processes)
+    there = torch.cuda.is_available()
+    if "gpu" in options.parts and not there:
+        print("no CUDA device: the kernels on a GPU are not measured")
+    if "gpu" in options.parts and (there or options.smoke):
+        problems = {name: case(**sizes) for name, sizes in shapes.items()}  # type: ignore[arg-type]
+        found["gpu"] = device_table(problems, options.rounds, "cuda" if there else "cpu")
+        found["device"] = torch.cuda.get_device_name() if there else "this CPU"
     found["versions"] = {
         name: importlib.import_module(name).__version__
         for name in ("torch", "numba", "torchdiffeq", "diffrax")
         if importlib.util.find_spec(name)
     }
     path.write_text(json.dumps(found, indent=1) + "\n")
-    (RESULTS / "kernel.md").write_text(markdown(found))
-    logger.info("%s", markdown(found))
+    (results / "kernel.md").write_text(markdown(found))
+    print(markdown(found))
 
 
 if __name__ == "__main__":

@@ -23,6 +23,9 @@ def candidates(
     """Steps by the libraries that are installed. Called with ``full=True`` they return the states
     (T + 1, d, S) and the flat gradient instead of nothing."""
     out: dict[str, Callable[..., Any]] = {}
+    for peer in ("torchdiffeq", "diffrax"):
+        if not importlib.util.find_spec(peer):
+            print(f"{peer} is left out: it is not installed")
     if importlib.util.find_spec("torchdiffeq"):
         for name, restart in (
             ("torchdiffeq dopri5 1e-4, restarted per dt", True),

@@ -28,12 +28,12 @@ from pathlib import Path
 import numpy as np
 import published_nbody as published
 import torch
+from smoke import parse
 
 from pympnode.graphs import hierarchy, nearest_neighbours
 from pympnode.graphs.cells import default_levels
 from pympnode.systems.particles import default_side
 
-RESULTS = Path(__file__).parent / "results"
 KERNELS = ("torch", "compiled")
 
 
@@ -164,7 +164,7 @@ def in_own_process(particles: int, dims: int, kernel: str, repeats: int) -> dict
     return json.loads(done.stdout)
 
 
-def plot(rows: list[dict], peers: list[dict]) -> None:
+def plot(rows: list[dict], peers: list[dict], results: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
@@ -194,7 +194,7 @@ def plot(rows: list[dict], peers: list[dict]) -> None:
     figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
     scaling(curves, ax=axes[0], ylabel="user CPU seconds a graph")
     scaling(edges, ax=axes[1], ylabel="edges, all kinds")
-    figure.savefig(RESULTS / "nbody_hierarchy.png", dpi=120)
+    figure.savefig(results / "nbody_hierarchy.png", dpi=120)
 
 
 def main() -> None:
@@ -202,23 +202,30 @@ def main() -> None:
     parser.add_argument("--largest", type=int, default=1_000_000)
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
-    given = parser.parse_args()
+    given = parse(parser, largest=100, repeats=1)
     torch.set_num_threads(1)
     if given.one:
         particles, dims, kernel, repeats = given.one
         print(json.dumps(one_size(int(particles), int(dims), kernel, int(repeats))))
         return
     against_the_published_way(100, 1)  # compile
-    peers = [against_the_published_way(n, given.repeats) for n in (100, 1000, 10_000)]
-    near = [neighbours(n, given.repeats) for n in (100, 1000, 10_000)]
-    clumps = [clustered(n, 3) for n in (1000, 10_000, 50_000)]
+    sizes = (100,) if given.smoke else (100, 1000, 10_000)
+    peers = [against_the_published_way(n, given.repeats) for n in sizes]
+    near = [neighbours(n, given.repeats) for n in sizes]
+    clumps = [
+        clustered(n, min(given.repeats, 3))
+        for n in ((100,) if given.smoke else (1000, 10_000, 50_000))
+    ]
     rows = []
     for dims in (2, 3):
         for particles in (10**k for k in range(2, 7)):
             if particles <= given.largest:
                 for kernel in KERNELS:
                     repeats = given.repeats if particles < 10**6 else 2
-                    rows.append(in_own_process(particles, dims, kernel, repeats))
+                    # Processes are what takes long at small sizes: a smoke test starts one.
+                    alone = not given.smoke or not rows
+                    measure = in_own_process if alone else one_size
+                    rows.append(measure(particles, dims, kernel, repeats))
     lines = [
         "# Building graphs of particles",
         "",
@@ -277,9 +284,8 @@ def main() -> None:
         f"| {r['edges'] / r['particles']:.1f} | {r['mib_above_idle']:.0f} |"
         for r in rows
     ]
-    RESULTS.mkdir(exist_ok=True)
     text = "\n".join(lines) + "\n"
-    (RESULTS / "nbody_hierarchy.md").write_text(text)
+    (given.results / "nbody_hierarchy.md").write_text(text)
     content = {
         "machine": platform.processor() or platform.machine(),
         "builders": peers,
@@ -287,8 +293,8 @@ def main() -> None:
         "clustered": clumps,
         "growth": rows,
     }
-    (RESULTS / "nbody_hierarchy.json").write_text(json.dumps(content, indent=1) + "\n")
-    plot(rows, peers)
+    (given.results / "nbody_hierarchy.json").write_text(json.dumps(content, indent=1) + "\n")
+    plot(rows, peers, given.results)
     print(text)
 
 

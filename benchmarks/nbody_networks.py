@@ -31,6 +31,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from published_networks import PublishedNetworks
+from smoke import parse
 
 import pympnode
 from pympnode.engines.torch.particles.products import outer_product, product
@@ -38,7 +39,6 @@ from pympnode.engines.torch.particles.program import ParticleProgram, Target
 from pympnode.graphs.box import Box
 from pympnode.models.particle_spec import ParticleScales, ParticleSpec
 
-RESULTS = Path(__file__).parent / "results"
 SIDES = {
     "published": "published way",
     "eager": "plain torch",
@@ -179,13 +179,15 @@ def measure(particles: int, batch: int, training: bool, repeats: int) -> dict[st
     return row
 
 
-def trained(updates: int, seeds: int) -> list[dict]:
+def trained(updates: int, seeds: int, trajectories: int, steps: int) -> list[dict]:
     """Validation loss (computed in float32) and CPU time of training in either precision."""
     from pympnode.particle_schema import pack_particles
     from pympnode.preparation import labels_of
     from pympnode.training.step_task import StepTask
 
-    data = pympnode.simulate("gravity", particles=20, trajectories=40, steps=50, seed=0)
+    data = pympnode.simulate(
+        "gravity", particles=20, trajectories=trajectories, steps=steps, seed=0
+    )
     arrays = pack_particles(data)
     rows = []
     for precision in ("float32", "bf16"):
@@ -253,7 +255,7 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=2000)
     parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--memory", nargs=4)
-    given = parser.parse_args()
+    given = parse(parser, repeats=1, updates=2, seeds=1)
     torch.set_num_threads(1)
     if given.memory:
         one_memory(*given.memory)
@@ -261,9 +263,10 @@ def main() -> None:
     difference = agreement()
     assert difference < 1e-10, difference
     rows = []
-    for particles, batch, training in (
-        (1000, 4, True), (100, 100, True), (10_000, 1, False), (100_000, 1, False)
-    ):  # fmt: skip
+    cases = ((1000, 4, True), (100, 100, True), (10_000, 1, False), (100_000, 1, False))
+    if given.smoke:
+        cases = ((50, 2, True), (100, 1, False))
+    for particles, batch, training in cases:
         if particles > given.largest:
             continue
         kind = "training step" if training else "forward"
@@ -271,17 +274,19 @@ def main() -> None:
         repeats = given.repeats if particles < 100_000 else 1
         row |= measure(particles, batch, training, repeats)
         for side in SIDES:
-            if side != "eager" and f"{side}_ms" in row:
+            # Processes are what takes long at small sizes: a smoke test starts one.
+            alone = not given.smoke or (side == "published" and training)
+            if side != "eager" and f"{side}_ms" in row and alone:
                 row[f"{side}_mib"] = memory(side, particles, batch, training)
         rows.append(row)
         print(table([row]), flush=True)
-    precisions = trained(given.updates, given.seeds)
-    RESULTS.mkdir(exist_ok=True)
+    trajectories, steps = (4, 5) if given.smoke else (40, 50)
+    precisions = trained(given.updates, given.seeds, trajectories, steps)
     facts = {"python": platform.python_version(), "torch": torch.__version__,
              "processor": platform.processor(), "load": os.getloadavg()}  # fmt: skip
     out = {"machine": facts, "gradient_difference_float64": difference, "rows": rows,
            "training": {"updates": given.updates, "seeds": given.seeds, "rows": precisions}}  # fmt: skip
-    (RESULTS / "nbody_networks.json").write_text(json.dumps(out, indent=1) + "\n")
+    (given.results / "nbody_networks.json").write_text(json.dumps(out, indent=1) + "\n")
     head = (
         "# Hierarchical DeltaGN, widths 150 / 100, float32, one thread\n\n"
         f"CPU time, medians of {given.repeats} in turns (one at N = 100,000); in brackets: the "
@@ -296,7 +301,7 @@ def main() -> None:
         "differ by a fifth in their loss.\n\n"
     )
     text = head + table(rows) + middle + precision_table(precisions, given.updates)
-    (RESULTS / "nbody_networks.md").write_text(text)
+    (given.results / "nbody_networks.md").write_text(text)
 
 
 if __name__ == "__main__":

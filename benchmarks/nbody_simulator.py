@@ -21,18 +21,16 @@ import json
 import platform
 import statistics
 import time
-from pathlib import Path
 
 import numpy as np
 import published_nbody as published
+from smoke import parse
 
 from pympnode.data.leapfrog import fly
 from pympnode.graphs import Box
 from pympnode.systems.gravity import Gravity
 from pympnode.systems.particles import default_side
 from pympnode.systems.starts import draw_start
-
-RESULTS = Path(__file__).parent / "results"
 
 
 def cpu(function) -> float:
@@ -86,7 +84,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--particles", type=int, nargs="+", default=[20, 100, 1000])
     parser.add_argument("--repeats", type=int, default=5)
-    given = parser.parse_args()
+    given = parse(parser, particles=[20], repeats=1)
     measure(20, 1)  # compile
     rows = [measure(n, given.repeats) for n in given.particles]
     lines = [
@@ -106,11 +104,10 @@ def main() -> None:
             f"| {r['deepest_level']} | {r['evaluations']:,} ({r['published_evaluations']:,}) "
             f"| {r['pairs_per_second']:.2g} | {r['difference']:.0e} |"
         )
-    RESULTS.mkdir(exist_ok=True)
     text = "\n".join(lines) + "\n"
-    (RESULTS / "nbody_simulator.md").write_text(text)
+    (given.results / "nbody_simulator.md").write_text(text)
     content = {"machine": platform.processor() or platform.machine(), "rows": rows}
-    (RESULTS / "nbody_simulator.json").write_text(json.dumps(content, indent=1) + "\n")
+    (given.results / "nbody_simulator.json").write_text(json.dumps(content, indent=1) + "\n")
     print(text)
 
 

@@ -26,10 +26,10 @@ import time
 from pathlib import Path
 
 import torch
+from smoke import parse
 
 import pympnode
 
-RESULTS = Path(__file__).parent / "results"
 CASES = {
     "n20": ("gravity", 20, "deltagn", 200),
     "n100": ("gravity", 100, "hierarchical_deltagn", 120),
@@ -47,15 +47,18 @@ VARIANTS = {
 }
 
 
-def train_for(data, budget: float, **options):
+def train_for(data, budget: float, timed: int = 200, **options):
     """A run of about ``budget`` CPU seconds; (result, CPU seconds it took)."""
     used = {}
     pympnode.train(data=data, updates=2, progress=False, **options)  # compiles, loads
-    for updates in (5, 205):  # what is left of their difference is updates, not the reading of data
+    for updates in (
+        5,
+        5 + timed,
+    ):  # what is left of their difference is updates, not the reading of data
         begin = time.process_time()
         pympnode.train(data=data, updates=updates, progress=False, **options)
         used[updates] = time.process_time() - begin
-    each = (used[205] - used[5]) / 200
+    each = (used[5 + timed] - used[5]) / timed
     if each <= 0:
         raise RuntimeError(f"updates take no time beside what a run begins with: {used}")
     begin = time.process_time()
@@ -76,8 +79,8 @@ def numbers(errors) -> dict[str, dict[str, float]]:
     }
 
 
-def elsewhere(model, counts=((20, 200, 10), (1000, 20, 2))) -> dict[str, dict]:
-    """The same model at other particle counts."""
+def elsewhere(model, counts) -> dict[str, dict]:
+    """The same model at other particle counts: (particles, steps, trajectories) of each."""
     out = {}
     for particles, steps, trajectories in counts:
         test = pympnode.simulate(
@@ -129,20 +132,19 @@ def table(rows: list[dict]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def keep(rows: list[dict]) -> None:
-    """Write rows over those of the same key in the results."""
-    path = RESULTS / "nbody_training.json"
+def keep(rows: list[dict], results: Path) -> None:
+    """Write rows over those of the same key in the folder ``results``."""
+    path = results / "nbody_training.json"
     before = json.loads(path.read_text())["rows"] if path.exists() else []
     merged = {key(row): row for row in [*before, *rows]}
     ordered = [merged[k] for k in sorted(merged)]
-    RESULTS.mkdir(exist_ok=True)
     facts = {"python": platform.python_version(), "torch": torch.__version__}
     path.write_text(json.dumps({"machine": facts, "rows": ordered}, indent=1) + "\n")
-    (RESULTS / "nbody_training.md").write_text(
+    (results / "nbody_training.md").write_text(
         "# Presets of particle models at given CPU times\n\nOne thread, float32, the same code on all "
         "sides; geometric means over seeds; 10 test trajectories of another\nseed (2 over 20 steps at "
         "N = 1000). hogn20 and hogn100 are HOGN and hierarchical HOGN. Trained on 120 trajectories (200 of N = 20),\n"
-        "\"n100 of 1000\" on 1000, as published.\n"
+        '"n100 of 1000" on 1000, as published.\n'
         "`python benchmarks/nbody_training.py`\n\n" + table(ordered)
     )
 
@@ -154,18 +156,30 @@ def main() -> None:
     usual = [name for name in CASES if name != "n100 of 1000"]
     parser.add_argument("--cases", nargs="+", default=usual, choices=list(CASES))
     parser.add_argument("--variants", nargs="+", default=["fast", "paper"], choices=list(VARIANTS))
-    given = parser.parse_args()
+    given = parse(parser, budget=0.2, cases=["n100"], variants=["fast"])
     torch.set_num_threads(1)
+    counts = ((20, 200, 10), (1000, 20, 2))
+    sizes, timed = {}, {}
+    if given.smoke:
+        counts = ((20, 20, 1),)
+        sizes = {"trajectories": 4, "steps": 20}
+        timed = {"timed": 20}
     for case in given.cases:
         system, particles, model, trajectories = CASES[case]
-        data = pympnode.simulate(
-            system, particles=particles, trajectories=trajectories, seed=0, split=0.9
-        )
-        test = pympnode.simulate(system, particles=particles, trajectories=10, seed=1234)
+        size = {"trajectories": trajectories, **sizes}
+        data = pympnode.simulate(system, particles=particles, **size, seed=0, split=0.9)
+        size = {"trajectories": 10, **sizes}
+        test = pympnode.simulate(system, particles=particles, **size, seed=1234)
         for seed in given.seeds:
             for variant in given.variants:
                 result, cpu = train_for(
-                    data, given.budget, model=model, **VARIANTS[variant], seed=seed, device="cpu"
+                    data,
+                    given.budget,
+                    model=model,
+                    **VARIANTS[variant],
+                    **timed,
+                    seed=seed,
+                    device="cpu",
                 )
                 found = numbers(pympnode.evaluate(result, test))
                 about = {"seed": seed, "budget": given.budget}
@@ -173,14 +187,14 @@ def main() -> None:
                 rows = [{**row, "cpu": round(cpu), "updates": result.updates}]
                 rows += [{"case": case, "what": w, "errors": found[w]} for w in TRIVIAL]
                 if variant.startswith("fast") and particles == 100 and system == "gravity":
-                    for count, errors in elsewhere(result.model).items():
+                    for count, errors in elsewhere(result.model, counts).items():
                         at = f"{case} at {count}"
                         rows.append(
                             {"case": at, "what": variant, "errors": errors["model"], **about}
                         )
                         rows += [{"case": at, "what": w, "errors": errors[w]} for w in TRIVIAL]
-                keep(rows)
-                print(table(rows[:1]).splitlines()[-1], flush=True)
+                keep(rows, given.results)
+                print(table(rows), flush=True)
 
 
 if __name__ == "__main__":

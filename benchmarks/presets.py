@@ -26,10 +26,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from smoke import parse
 
 import pympnode
 
-RESULTS = Path(__file__).parent / "results"
 TEST_SEED = 20_250_101
 
 SYSTEMS: dict[str, dict[str, Any]] = {
@@ -74,21 +74,26 @@ def losses(model: pympnode.Model, ds: Any) -> dict[str, float]:
     return {str(p): float(score.loss.sel(predictor=p)) for p in score.predictor.values}
 
 
-def compare(key: str, seed: int, epochs: int | None) -> dict[str, Any]:
-    """Train both presets on one system and seed, and test both everywhere."""
+def compare(
+    key: str, seed: int, epochs: int | None, sizes: dict[str, int], most: float
+) -> dict[str, Any]:
+    """Train both presets on one system and seed, and test both everywhere.
+
+    ``sizes`` replaces the numbers of trajectories; ``most`` bounds the updates of "paper".
+    """
     about = SYSTEMS[key]
     name = about["train"]["system"]
-    common = dict(**about["train"], seed=seed, progress=False)
+    common = dict(**about["train"], **sizes, seed=seed, progress=False)
     tests = {
         "held out": pympnode.simulate(
-            **about["train"], trajectories=300, seed=TEST_SEED + seed, split=None
+            **about["train"], **{"trajectories": 300, **sizes}, seed=TEST_SEED + seed, split=None
         )
     }
     for title, where in about["transfer"].items():
         tests[title] = pympnode.simulate(
             name,
             **where,
-            trajectories=100,
+            **{"trajectories": 100, **sizes},
             seed=TEST_SEED + seed,
             graph_seed=101 + seed,
             split=None,
@@ -99,7 +104,7 @@ def compare(key: str, seed: int, epochs: int | None) -> dict[str, Any]:
     _, base = cpu(lambda: pympnode.train(**common, preset="paper", updates=6))
     _, more = cpu(lambda: pympnode.train(**common, preset="paper", updates=66))
     fast, fast_cpu = cpu(lambda: pympnode.train(**common, epochs=epochs))
-    updates = max(6, round((fast_cpu - base) / ((more - base) / 60)))
+    updates = max(6, round(min(most, (fast_cpu - base) / ((more - base) / 60))))
     paper, paper_cpu = cpu(lambda: pympnode.train(**common, preset="paper", updates=updates))
     out: dict[str, Any] = {
         "system": about["title"],
@@ -161,10 +166,13 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, help="of a fast run; its own number by default")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS))
-    parser.add_argument("--out", type=Path, default=RESULTS / "presets")
-    options = parser.parse_args()
+    parser.add_argument("--out", type=Path, help="path of both tables, no suffix")
+    options = parse(parser, epochs=1, seeds=1, systems=["kuramoto"])
+    out = options.out or options.results / "presets"
+    # Where runs are as short as their start, the updates that fill a time are any number.
+    sizes, most = ({"trajectories": 8}, 10) if options.smoke else ({}, float("inf"))
     rows = [
-        compare(key, seed, options.epochs)
+        compare(key, seed, options.epochs, sizes, most)
         for key in options.systems
         for seed in range(options.seeds)
     ]
@@ -174,9 +182,9 @@ def main() -> None:
         f"{platform.machine()}, Python {platform.python_version()}, pympnode {pympnode.__version__}. "
         "Losses are geometric means over seeds.\n\n"
     )
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.with_suffix(".json").write_text(json.dumps(rows, indent=1) + "\n")
-    options.out.with_suffix(".md").write_text(header + text + "\n")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.with_suffix(".json").write_text(json.dumps(rows, indent=1) + "\n")
+    out.with_suffix(".md").write_text(header + text + "\n")
     print(header + text)
 
 

@@ -26,9 +26,20 @@ class PublishedNetworks(Networks):
         return d
 
     def edges(
-        self, name, sender_values, receiver_values, geometry, sender, receiver, *, swapped=False
+        self,
+        name,
+        sender_values,
+        receiver_values,
+        geometry,
+        sender,
+        receiver,
+        *,
+        swapped=False,
+        balanced=False,
     ):
-        """Every layer over the edges."""
+        """Every layer over the edges. Directed messages of the hierarchy, as published."""
+        if swapped or balanced:  # neither is part of what is measured here
+            raise NotImplementedError(f"swapped={swapped}, balanced={balanced}")
         w = self.weights
 
         def gathered(values: Tensor, index: Tensor) -> Tensor:
