@@ -23,9 +23,9 @@ import scipy
 from scipy.integrate import solve_ivp
 from smoke import parse
 
-from pympnode.data.generate import generate
-from pympnode.graphs import resolve
-from pympnode.systems import get
+from pympnode.networks.generate import generate
+from pympnode.networks.graphs.topology import resolve
+from pympnode.systems.registry import get
 
 Field = Callable[[float, np.ndarray], np.ndarray]
 TOLERANCE = 1e-8

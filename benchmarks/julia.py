@@ -31,13 +31,13 @@ import numpy as np
 from smoke import parse
 
 import pympnode
-from pympnode import schema
-from pympnode.engines.base import Batch
-from pympnode.engines.julia.engine import JuliaEngine
-from pympnode.engines.torch.engine import TorchEngine
 from pympnode.errors import EngineUnavailable, PympnodeError
-from pympnode.models.layout import layout_of
-from pympnode.models.spec import ModelSpec
+from pympnode.networks import schema
+from pympnode.networks.engines.base import Batch
+from pympnode.networks.engines.julia.engine import JuliaEngine
+from pympnode.networks.engines.torch.engine import TorchEngine
+from pympnode.networks.spec import ModelSpec
+from pympnode.networks.weights import layout_of
 
 PUBLISHED = dict(message=3, hidden=32)
 FAST = dict(

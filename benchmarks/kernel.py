@@ -37,12 +37,14 @@ from kernel_measure import first_calls, peak_memory
 from kernel_problem import learned
 from smoke import parse
 
-from pympnode.engines.columns import Columns
-from pympnode.engines.torch import adjoint, compiled, eager
-from pympnode.engines.torch.window import Window
-from pympnode.graphs.graph import Graph
-from pympnode.models.layout import layout_of
-from pympnode.models.spec import ModelSpec
+from pympnode.graph import Graph
+from pympnode.networks.engines.columns import Columns
+from pympnode.networks.engines.torch import kernel_eager as eager
+from pympnode.networks.engines.torch.kernel_numba import run as compiled
+from pympnode.networks.engines.torch.kernel_torch import run as adjoint
+from pympnode.networks.engines.torch.window import Window
+from pympnode.networks.spec import ModelSpec
+from pympnode.networks.weights import layout_of
 
 
 def case(

@@ -10,9 +10,10 @@ from typing import Any
 
 import torch
 
-from pympnode.engines.torch import adjoint, eager
-from pympnode.engines.torch.window import Window
-from pympnode.models.spec import ModelSpec
+from pympnode.networks.engines.torch import kernel_eager as eager
+from pympnode.networks.engines.torch.kernel_torch import run as adjoint
+from pympnode.networks.engines.torch.window import Window
+from pympnode.networks.spec import ModelSpec
 
 Problem = tuple[ModelSpec, torch.Tensor, Window]
 

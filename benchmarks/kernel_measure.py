@@ -15,9 +15,9 @@ _HERE = Path(__file__).parent
 _MEMORY = """
 import kernel
 from kernel import case
-from pympnode.engines.torch import adjoint
-from pympnode.engines.torch import compiled
-from pympnode.engines.torch import eager
+from pympnode.networks.engines.torch import adjoint
+from pympnode.networks.engines.torch import compiled
+from pympnode.networks.engines.torch import eager
 kernel.torch.set_num_threads(1)
 
 def status(name):
@@ -53,9 +53,9 @@ _FIRST = """
 import time
 import kernel
 from kernel import case
-from pympnode.engines.torch import adjoint
-from pympnode.engines.torch import compiled
-from pympnode.engines.torch import eager
+from pympnode.networks.engines.torch import adjoint
+from pympnode.networks.engines.torch import compiled
+from pympnode.networks.engines.torch import eager
 kernel.torch.set_num_threads(1)
 spec, theta, window = case(batch={batch})
 import kernel_peers

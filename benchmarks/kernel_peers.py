@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from pympnode.engines.torch.window import Window
-from pympnode.models.layout import layout_of
-from pympnode.models.spec import ModelSpec
+from pympnode.networks.engines.torch.window import Window
+from pympnode.networks.spec import ModelSpec
+from pympnode.networks.weights import layout_of
 
 BOUNDS = ("GEMM-and-tanh bound, whole batch", "GEMM-and-tanh bound, tiles in cache")
 
@@ -165,8 +165,8 @@ def bound(spec: ModelSpec, window: Window) -> dict[str, Callable[[], Any]]:
 def _products(spec: ModelSpec, window: Window, columns: int) -> Callable[[], Any]:
     from scipy.linalg.blas import sgemm
 
-    from pympnode.engines.torch.numba_kernel.machine import compiled
-    from pympnode.engines.torch.numba_kernel.tanh import tanh_in_place
+    from pympnode.networks.engines.torch.kernel_numba.machine import compiled
+    from pympnode.networks.engines.torch.kernel_numba.tanh import tanh_in_place
 
     @compiled
     def tanh(values):  # type: ignore

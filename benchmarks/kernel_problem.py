@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pympnode.engines.columns import Columns
-from pympnode.engines.torch import compiled
-from pympnode.engines.torch.window import Window, to_columns
-from pympnode.models.layout import layout_of
-from pympnode.models.spec import ModelSpec
+from pympnode.networks.engines.columns import Columns
+from pympnode.networks.engines.torch.kernel_numba import run as compiled
+from pympnode.networks.engines.torch.window import Window, to_columns
+from pympnode.networks.spec import ModelSpec
+from pympnode.networks.weights import layout_of
 
 
 def trajectories(

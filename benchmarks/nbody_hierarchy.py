@@ -30,9 +30,10 @@ import published_nbody as published
 import torch
 from smoke import parse
 
-from pympnode.graphs import hierarchy, nearest_neighbours
-from pympnode.graphs.cells import default_levels
-from pympnode.systems.particles import default_side
+from pympnode.particles.graphs.cells import default_levels
+from pympnode.particles.graphs.neighbours import nearest_neighbours
+from pympnode.particles.graphs.tree import hierarchy
+from pympnode.particles.systems.base import default_side
 
 KERNELS = ("torch", "compiled")
 
@@ -168,7 +169,7 @@ def plot(rows: list[dict], peers: list[dict], results: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
-    from pympnode.plotting.particles import scaling
+    from pympnode.particles.plots.trajectories import scaling
 
     curves = {}
     for dims in (2, 3):

@@ -34,10 +34,10 @@ from published_networks import PublishedNetworks
 from smoke import parse
 
 import pympnode
-from pympnode.engines.torch.particles.products import outer_product, product
-from pympnode.engines.torch.particles.program import ParticleProgram, Target
-from pympnode.graphs.box import Box
-from pympnode.models.particle_spec import ParticleScales, ParticleSpec
+from pympnode.particles.engine.products import outer_product, product
+from pympnode.particles.engine.program import ParticleProgram, Target
+from pympnode.particles.graphs.box import Box
+from pympnode.particles.spec import ParticleScales, ParticleSpec
 
 SIDES = {
     "published": "published way",
@@ -181,9 +181,9 @@ def measure(particles: int, batch: int, training: bool, repeats: int) -> dict[st
 
 def trained(updates: int, seeds: int, trajectories: int, steps: int) -> list[dict]:
     """Validation loss (computed in float32) and CPU time of training in either precision."""
-    from pympnode.particle_schema import pack_particles
-    from pympnode.preparation import labels_of
-    from pympnode.training.step_task import StepTask
+    from pympnode.datasets.split import labels_of
+    from pympnode.particles.schema import pack_particles
+    from pympnode.particles.task import StepTask
 
     data = pympnode.simulate(
         "gravity", particles=20, trajectories=trajectories, steps=steps, seed=0

@@ -26,11 +26,11 @@ import numpy as np
 import published_nbody as published
 from smoke import parse
 
-from pympnode.data.leapfrog import fly
-from pympnode.graphs import Box
-from pympnode.systems.gravity import Gravity
-from pympnode.systems.particles import default_side
-from pympnode.systems.starts import draw_start
+from pympnode.particles.graphs.box import Box
+from pympnode.particles.leapfrog import fly
+from pympnode.particles.systems.base import default_side
+from pympnode.particles.systems.gravity import Gravity
+from pympnode.particles.systems.starts import draw_start
 
 
 def cpu(function) -> float:

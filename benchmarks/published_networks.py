@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from pympnode.engines.torch.particles.networks import Networks
+from pympnode.particles.engine.networks import Networks
 
 
 class PublishedNetworks(Networks):

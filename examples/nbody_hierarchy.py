@@ -17,7 +17,7 @@ matplotlib.use("Agg")
 import torch
 
 import pympnode
-from pympnode.evaluation.particles import observe
+from pympnode.particles.metrics import observe
 
 
 def main() -> None:
@@ -35,8 +35,12 @@ def main() -> None:
     energy = observe(ds.isel(time=[0, -1]))["energy"].values[0]
     print(f"energy {energy[0]:.4f}, after {given.steps} steps {energy[1]:.4f}")
 
-    box = pympnode.particle_schema.box_of(ds)
-    print(pympnode.graphs.hierarchy(torch.from_numpy(ds["position"].values[0, -1]), box))
+    box = pympnode.particles.schema.box_of(ds)
+    print(
+        pympnode.particles.graphs.tree.hierarchy(
+            torch.from_numpy(ds["position"].values[0, -1]), box
+        )
+    )
 
     given.images.mkdir(parents=True, exist_ok=True)
     axes = pympnode.plotting.hierarchy_of(ds, particle=17)

@@ -1,82 +1,74 @@
 """pympnode: learned modular simulators of coupled dynamical systems.
 
 ``train``, ``finetune``, ``simulate``, ``evaluate``, ``load``, ``from_arrays``, ``from_frame`` and
-``from_particles`` do the work; data are `xarray.Dataset` objects as `pympnode.schema` describes
-them. Everything is imported on first use, so that ``import pympnode`` costs next to nothing.
+``from_particles`` do the work; data are `xarray.Dataset` objects as `pympnode.networks.schema` and
+`pympnode.particles.schema` describe them. Everything is imported on first use, so that
+``import pympnode`` costs little more than ``import xarray``.
 """
 
 from __future__ import annotations
 
 import logging as _logging
-from importlib import import_module as _import_module
+import sys as _sys
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+import lazy_loader as _lazy
 
-_HOME = {
-    "train": "_api",
-    "finetune": "_api",
-    "simulate": "_api",
-    "evaluate": "_api",
-    "load": "_api",
-    "from_arrays": "_api",
-    "from_frame": "_api",
-    "from_particles": "own_particles",
-    "couple": "mixed",
-    "Model": "model",
-    "Result": "result",
-    "ModelSpec": "models.spec",
-    "ParticleModel": "particle_model",
-    "ParticleSpec": "models.particle_spec",
-    "TrainConfig": "config",
-    "PympnodeError": "errors",
-    "PympnodeWarning": "errors",
-    "Graph": "graphs.graph",
-    "System": "systems.base",
-    "register": "systems.registry",
-}
-_ROOMS = (
-    "graphs",
-    "systems",
-    "data",
-    "plotting",
-    "schema",
-    "particle_schema",
-    "errors",
-    "evaluation",
-    "experiments",
-)
-
-__all__ = [*_HOME, *_ROOMS, "__version__"]
+from . import _moved
+from .datasets import accessor as _accessor  # registers ds.pympnode
+from .version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from ._api import evaluate, finetune, from_arrays, from_frame, load, simulate, train
+    from ._api import evaluate, finetune, load, simulate, train
     from .config import TrainConfig
     from .errors import PympnodeError, PympnodeWarning
-    from .graphs.graph import Graph
-    from .mixed import couple
-    from .model import Model
-    from .models.particle_spec import ParticleSpec
-    from .models.spec import ModelSpec
-    from .own_particles import from_particles
-    from .particle_model import ParticleModel
-    from .result import Result
+    from .graph import Graph
+    from .networks.from_arrays import from_arrays
+    from .networks.from_frame import from_frame
+    from .networks.hybrid import couple
+    from .networks.model import Model
+    from .networks.spec import ModelSpec
+    from .networks.systems.user import own_system
+    from .particles.from_particles import from_particles
+    from .particles.model import ParticleModel
+    from .particles.spec import ParticleSpec
     from .systems.base import System
     from .systems.registry import register
+    from .training.result import Result
+
+_lazy_getattr, _lazy_dir, __all__ = _lazy.attach(
+    __name__,
+    submodules=("errors", "experiments", "networks", "particles", "plotting", "systems"),
+    submod_attrs={
+        "_api": ["evaluate", "finetune", "load", "simulate", "train"],
+        "config": ["TrainConfig"],
+        "errors": ["PympnodeError", "PympnodeWarning"],
+        "graph": ["Graph"],
+        "networks.from_arrays": ["from_arrays"],
+        "networks.from_frame": ["from_frame"],
+        "networks.hybrid": ["couple"],
+        "networks.model": ["Model"],
+        "networks.spec": ["ModelSpec"],
+        "networks.systems.user": ["own_system"],
+        "particles.from_particles": ["from_particles"],
+        "particles.model": ["ParticleModel"],
+        "particles.spec": ["ParticleSpec"],
+        "systems.base": ["System"],
+        "systems.registry": ["register"],
+        "training.result": ["Result"],
+    },
+)
+__all__ = sorted([*__all__, "__version__"])
 
 _logging.getLogger("pympnode").addHandler(_logging.NullHandler())
+_sys.meta_path.append(_moved.FINDER)
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        value = getattr(_import_module(f"{__name__}.{_HOME[name]}"), name)
-    elif name in _ROOMS:
-        value = _import_module(f"{__name__}.{name}")
-    else:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = value
-    return value
+    if f"{__name__}.{name}" in _moved.MOVED:
+        return _moved.load(f"{__name__}.{name}")
+    return _lazy_getattr(name)
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return __all__

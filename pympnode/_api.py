@@ -8,8 +8,8 @@ from typing import Any
 
 import xarray as xr
 
-from . import schema
 from .config import precision, whole
+from .datasets.names import Missing
 from .errors import InvalidOption
 from .given import (
     as_model,
@@ -25,9 +25,9 @@ from .given import (
     start_of,
     system_of_start,
 )
-from .model import Model
-from .model_file import load as load_model
-from .result import Result
+from .networks.model import Model
+from .networks.model_file import load as load_model
+from .training.result import Result
 
 StartModel = Model | Result | str | os.PathLike[str]
 
@@ -73,8 +73,8 @@ def simulate(
         tolerance: relative and absolute, of the adaptive integrator.
     Particle systems ("gravity", "coulomb") take ``particles`` instead of nodes and topology, and
     ``dims``, ``start``, ``integrator``, ``path``, ``workers``: see
-    `pympnode.data.particles.simulate_particles`.
-    Returns: an `xarray.Dataset` as `pympnode.schema` describes it, float64, each feature in the unit
+    `pympnode.particles.simulate.simulate_particles`.
+    Returns: an `xarray.Dataset` as `pympnode.networks.schema` describes it, float64, each feature in the unit
         that the coordinate ``unit`` names.
     Raises: `UnknownName`, `InvalidOption`, `InvalidGraph`, `InvalidData` (controls, a field of the
         wrong shape), `IntegrationFailed` (trajectory, node, feature, time), `NotEnoughMemory`.
@@ -108,7 +108,7 @@ def simulate(
         )
         return simulated_particles(given, network, {**options, **unknown})
     refuse_unknown(unknown, simulate)
-    from .simulation import simulate_network
+    from .networks.simulate import simulate_network
 
     return simulate_network(
         system,
@@ -145,7 +145,7 @@ def train(
     seed: int = 0,
     noise: float = 0.0,
     split: float = 0.7,
-    missing: schema.Missing = "error",
+    missing: Missing = "error",
     model: str | None = None,
     message_size: int | None = None,
     hidden: int | None = None,
@@ -177,7 +177,7 @@ def train(
 
     Main arguments:
         system, nodes, topology, trajectories, steps, dt, seed, ...: the data, as in `simulate`.
-        data: given data instead: a dataset that `pympnode.schema.validate` accepts, several of them
+        data: given data instead: a dataset that `pympnode.networks.schema.validate` accepts, several of them
             (sizes may differ), or the path of one. Keywords that say how to simulate are then
             refused, and so is a system other than that of the data.
         preset: "fast" (default) or "paper", the published configuration.
@@ -186,7 +186,7 @@ def train(
         run: a folder for checkpoints and results; the same call continues where it stopped.
     Model: ``model`` ("mpnode", "l2s", "node"), ``message_size``, ``hidden``, ``depth``,
         ``aggregation``, ``messages``, ``coupling``, ``first_message``, ``solver``, ``substeps``: see
-        `pympnode.models.spec.ModelSpec`; what is not given comes from the preset or from ``start``.
+        `pympnode.networks.spec.ModelSpec`; what is not given comes from the preset or from ``start``.
     Run: ``batch_size``, ``learning_rate``; ``members`` trains an ensemble of that many, side by side
         from different weights and batches: history, weights and rollouts have a dim "member";
         ``engine`` ("auto", "torch", "julia"), ``kernel`` ("auto", "numba", "torch", "eager"),
@@ -194,7 +194,7 @@ def train(
         NaN in `state` as missing; ``normalisation`` "keep" or "refit" when there is a start.
     Particle systems ("gravity", "coulomb") and particle datasets take ``particles``, ``model``
         ("hierarchical_deltagn", "hierarchical_hogn", "deltagn", "hogn", "nearest_deltagn") and the
-        options of `pympnode.particle_fitting.train_particles`.
+        options of `pympnode.particles.fitting.train_particles`.
     Returns: a `Result` with the model, the history and how it ended.
     Raises: `UnknownName`, `InvalidOption`, `InvalidData`, `InvalidGraph`, `EngineUnavailable`,
         `RunLocked`, each with got, allowed, fix; KeyboardInterrupt in a script.
@@ -224,7 +224,7 @@ def train(
     if start_model is not None:
         refuse_other_model(start_model, model, particles)
     if particles:
-        from .particle_fitting import train_particles
+        from .particles.fitting import train_particles
 
         options |= {"data": datasets, "start": start_model}
         return train_particles(**particle_options(options, train_particles, train))
@@ -268,8 +268,8 @@ def train(
             tolerance=1e-8,
             engine=engine,
         )
-    from .fitting import fit
-    from .simulation import simulate_network
+    from .networks.fitting import fit
+    from .networks.simulate import simulate_network
 
     return fit(
         [simulate_network(**simulation)] if datasets is None else datasets,
@@ -325,16 +325,16 @@ def evaluate(
     units, in total, by feature, over time and by trajectory, the training loss, and the valid
     prediction time: until the error first exceeds ``threshold`` z units (0.4); and errors in the system's
     observables. The system is the registered one that the data name, or ``system``. See
-    `pympnode.evaluation.metrics`. Raises `InvalidData` for data that the model does not fit, and warns
+    `pympnode.networks.evaluate`. Raises `InvalidData` for data that the model does not fit, and warns
     `OutsideTrainingRange` with the numbers. For particle models see
-    `pympnode.evaluation.particle_models.evaluate_particles`: over ``horizons``, 20 and 200 steps by
+    `pympnode.particles.evaluate.evaluate_particles`: over ``horizons``, 20 and 200 steps by
     default, beside free flight and constant acceleration. What belongs to the other half
     (``threshold``, ``system``, ``horizons``) is refused with `InvalidOption`.
     """
     model = as_model(model)
     if not isinstance(model, Model):
-        from .evaluation.particle_models import evaluate_particles
-        from .evaluation.particles import HORIZONS
+        from .particles.evaluate import evaluate_particles
+        from .particles.metrics import HORIZONS
 
         for name, value in (("threshold", threshold), ("system", system)):
             if value is not None:
@@ -354,7 +354,7 @@ def evaluate(
             allowed="errors over time stand in the result",
             fix="leave horizons out",
         )
-    from .evaluation.metrics import evaluate_model
+    from .networks.evaluate import evaluate_model
 
     end = 0.4 if threshold is None else threshold
     return evaluate_model(model, dataset_of(data), threshold=end, system=system)
@@ -367,125 +367,3 @@ def load(path: str | os.PathLike[str]) -> Model:
     model.
     """
     return load_model(path)
-
-
-def from_arrays(
-    x: Any,
-    *,
-    dt: float | None = None,
-    time: Any = None,
-    edges: Any = None,
-    topology: Any = None,
-    directed: bool = False,
-    u: Any = None,
-    node_attribute: Any = None,
-    features: Sequence[str] | None = None,
-    units: Sequence[str] | None = None,
-    controls: Sequence[str] | None = None,
-    attributes: Sequence[str] | None = None,
-    time_unit: str = "1",
-    split: Sequence[str] | None = None,
-    graph_of: Any = None,
-) -> xr.Dataset:
-    """A dataset of your own arrays, checked.
-
-    Main arguments:
-        x: (trajectory, time, node, feature), or (time, node, feature) for one trajectory. NaN is
-            kept: train with ``missing="mask"``; the first state of a trajectory must be known.
-        dt, time: the step of an even time grid, or the times (time,), which may be uneven.
-        edges, topology: pairs of node numbers (edges, 2), undirected unless ``directed``; or
-            whatever names or is a graph, also several (``graph_of`` (trajectory,) then says which).
-    Other arguments:
-        u: inputs (trajectory, time, node, control), each held from t_i to t_(i+1).
-        node_attribute: constants of the nodes (node, attribute).
-        features, units, controls, attributes, time_unit: names and units.
-        split: "train", "validation" or "test" for each trajectory. What is marked "test" is used
-            for nothing in training, not even the normalisation.
-    Returns: an `xarray.Dataset` as `pympnode.schema` describes it, float64.
-    Raises: `InvalidData`, `InvalidGraph`: got, allowed, fix.
-
-    >>> import numpy as np
-    >>> from_arrays(np.zeros((5, 21, 3, 1)), dt=0.1, edges=[(0, 1), (1, 2)]).receiver.values
-    array([0, 1, 1, 2])
-    """
-    from .own_data import dataset_from_arrays
-
-    return dataset_from_arrays(
-        x,
-        dt=dt,
-        time=time,
-        edges=edges,
-        topology=topology,
-        directed=directed,
-        u=u,
-        node_attribute=node_attribute,
-        features=features,
-        units=units,
-        controls=controls,
-        attributes=attributes,
-        time_unit=time_unit,
-        split=split,
-        graph_of=graph_of,
-    )
-
-
-def from_frame(
-    frame: Any,
-    *,
-    features: Sequence[str] | str,
-    time: str = "time",
-    node: str = "node",
-    trajectory: str | None = None,
-    controls: Sequence[str] = (),
-    attributes: Sequence[str] = (),
-    edges: Any = None,
-    topology: Any = None,
-    directed: bool = False,
-    units: Sequence[str] | None = None,
-    time_unit: str = "1",
-    dt: float | None = None,
-    relative_time: bool = False,
-    split: str | None = None,
-) -> xr.Dataset:
-    """A dataset of a pandas table in long form: one row for each trajectory, time and node.
-
-    Main arguments:
-        frame: a DataFrame, or what has ``to_pandas``. Rows may lack: what has no row is NaN (train
-            with ``missing="mask"``), so times need not be even nor the same for all nodes.
-        features: the columns that are the state; ``time``, ``node``, ``trajectory``: the columns
-            that tell rows apart (without ``trajectory`` there is one).
-        edges, topology: who is coupled to whom, as in `from_arrays`; edges are pairs of the labels
-            in the node column (a list, or a frame of two columns), as is a networkx graph.
-    Other arguments:
-        controls, attributes: columns that are inputs, and constants of the nodes.
-        dt: puts the rows on an even grid, with holes where a time has no row at all.
-        relative_time: time counts from the first row of each trajectory.
-        split: the column that says "train", "validation" or "test".
-    Returns: a dataset whose node and trajectory coordinates are the table's labels.
-    Raises: `InvalidData`, `InvalidGraph`: got, allowed, fix.
-
-    >>> import pandas as pd
-    >>> rows = [(t, sensor, t + 0.5) for t in (0.0, 0.1, 0.2) for sensor in ("a", "b")]
-    >>> frame = pd.DataFrame(rows, columns=["time", "node", "level"])
-    >>> from_frame(frame, features="level", edges=[("a", "b")]).node.values.tolist()
-    ['a', 'b']
-    """
-    from .own_data import dataset_from_frame
-
-    return dataset_from_frame(
-        frame,
-        features=features,
-        time=time,
-        node=node,
-        trajectory=trajectory,
-        controls=controls,
-        attributes=attributes,
-        edges=edges,
-        topology=topology,
-        directed=directed,
-        units=units,
-        time_unit=time_unit,
-        dt=dt,
-        relative_time=relative_time,
-        split=split,
-    )

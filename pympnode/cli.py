@@ -13,8 +13,8 @@ from typing import Any
 
 import click
 
-from . import __version__
 from .errors import PympnodeError, PympnodeWarning
+from .version import __version__
 
 # Command -> where it lives and its line in the list; nothing is imported for a list.
 COMMANDS = {
@@ -31,7 +31,7 @@ COMMANDS = {
     "systems": ("commands.facts:systems", "List the systems, or show one."),
     "info": ("commands.facts:info", "Say what a file is and holds."),
     "doctor": ("commands.facts:doctor", "Check what pympnode needs on this computer."),
-    "julia": ("engines.julia.commands:julia", "The Julia engine: install it, look at it."),
+    "julia": ("networks.engines.julia.commands:julia", "The Julia engine: install it, look at it."),
     "completion": ("commands.completion:completion", "Print the completion script of a shell."),
 }
 

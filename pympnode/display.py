@@ -5,11 +5,11 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING, Any
 
-from .ranges import describe_span, describe_value
+from .training.ranges import describe_span, describe_value
 
 if TYPE_CHECKING:
-    from .model import Model
-    from .result import Result
+    from .networks.model import Model
+    from .training.result import Result
 
 _FAMILY = {"mpnode": "MP-NODE", "l2s": "L2S", "node": "neural ODE of the whole system"}
 

@@ -144,10 +144,10 @@ def kernels() -> Finding:
             f"numba does not import ({error}); slower ones serve",
             "pip install numba",
         )
-    from .engines import engine
-    from .graphs.graph import Graph
-    from .models.layout import layout_of
-    from .models.spec import ModelSpec
+    from .graph import Graph
+    from .networks.engines import engine
+    from .networks.spec import ModelSpec
+    from .networks.weights import layout_of
 
     spec = ModelSpec(channels=2, message=2, hidden=4, messages="state")
     theta = layout_of(spec).initial(np.random.default_rng(0))
@@ -179,7 +179,7 @@ def kernels() -> Finding:
 
 def julia() -> Finding:
     """Whether the Julia engine is installed; it is not needed, and is not started here."""
-    from .engines.julia import installed
+    from .networks.engines.julia import installed
 
     record = installed.read()
     if record is None:
@@ -197,7 +197,7 @@ def disk() -> Finding:
     import numpy as np
     import xarray as xr
 
-    from .storage import read_netcdf, write_netcdf
+    from .files.netcdf import read_netcdf, write_netcdf
 
     with tempfile.TemporaryDirectory(prefix="pympnode-") as folder:
         there = xr.Dataset({"x": ("n", np.arange(3.0))})
@@ -276,7 +276,7 @@ def usable_memory() -> int | None:
 
 def kernel_cache() -> Path | None:
     """The folder where compiled kernels are kept; None where none can be written."""
-    from .engines.torch import numba_kernel
+    from .networks.engines.torch import kernel_numba as numba_kernel
 
     given = os.environ.get("NUMBA_CACHE_DIR")
     home = Path(given) if given else Path(str(numba_kernel.__file__)).parent / "__pycache__"

@@ -10,12 +10,13 @@ from typing import Any
 
 import xarray as xr
 
-from . import schema
+from .datasets.names import CHARGE
+from .datasets.reading import as_dataset
+from .datasets.record import record
 from .errors import InvalidData, InvalidOption, unknown_name
-from .model import Model
-from .model_file import load as load_model
-from .own_data import as_dataset
-from .result import Result
+from .networks.model import Model
+from .networks.model_file import load as load_model
+from .training.result import Result
 
 # Keywords of `train` that say how to simulate, and have no place beside data.
 SIMULATION = (
@@ -46,7 +47,7 @@ def simulated_particles(
     system: Any, network: Mapping[str, Any], options: dict[str, Any]
 ) -> xr.Dataset:
     """What `simulate` makes of particles; ``network``: keywords that they have no use for."""
-    from .data.particles import simulate_particles
+    from .particles.simulate import simulate_particles
 
     for name, value in network.items():
         if value is not None:
@@ -88,7 +89,7 @@ def dataset_of(data: Any) -> xr.Dataset:
 
 def start_of(start: Any) -> Any:
     """The model to go on from; the name of a start of the simulation is told apart."""
-    from .systems.starts import STARTS
+    from .particles.systems.starts import STARTS
 
     if isinstance(start, str) and start in STARTS and not os.path.exists(start):
         raise InvalidOption(
@@ -113,7 +114,7 @@ def system_of_start(start: Any) -> str:
 
 def refuse_julia(engine: str, why: str) -> None:
     """Particles know one engine; another is refused, saying why."""
-    from .engines import NAMES
+    from .networks.engines import NAMES
 
     if engine not in ("auto", *NAMES):
         raise unknown_name("engine", engine, ("auto", *NAMES))
@@ -153,12 +154,12 @@ def refuse_simulation(
 
 def _system_of(ds: Any) -> str:
     """The system that a dataset is of; "" where it does not say."""
-    from .particle_schema import is_particle_dataset
+    from .particles.schema import is_particle_dataset
 
     if not isinstance(ds, xr.Dataset):
         return ""
-    plain = ("coulomb" if schema.CHARGE in ds else "gravity") if is_particle_dataset(ds) else ""
-    return str(schema.record(ds).get("system", plain))
+    plain = ("coulomb" if CHARGE in ds else "gravity") if is_particle_dataset(ds) else ""
+    return str(record(ds).get("system", plain))
 
 
 def _was_given(name: str, value: Any, door: Callable[..., Any]) -> bool:
@@ -190,7 +191,7 @@ def refuse_other_model(start: Any, model: str | None, particles: bool) -> None:
 
 def particles_meant(system: Any, datasets: Sequence[Any] | None) -> bool:
     """Whether particles are to be trained: by the data, else by the system."""
-    from .particle_schema import is_particle_dataset
+    from .particles.schema import is_particle_dataset
     from .systems.registry import get
 
     if datasets is not None:
@@ -233,7 +234,7 @@ def particle_options(
 
 def _simulation_of_particles() -> list[str]:
     """The keywords of `simulate` for particles."""
-    from .data.particles import simulate_particles
+    from .particles.simulate import simulate_particles
 
     return [name for name in inspect.signature(simulate_particles).parameters if name != "system"]
 
@@ -242,7 +243,7 @@ def refuse_unknown(unknown: Mapping[str, Any], function: Callable[..., Any]) -> 
     """Keywords that `simulate` and `train` do not have for networks."""
     if not unknown:
         return
-    from .particle_fitting import train_particles
+    from .particles.fitting import train_particles
 
     own = _simulation_of_particles()
     if "data" in inspect.signature(function).parameters:

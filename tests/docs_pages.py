@@ -105,8 +105,8 @@ def _part(owner: Any, name: str) -> Any:
 def _keywords(function: Any) -> set[str]:
     """The keywords that a function takes; those of two functions pass through to others."""
     import pympnode
-    from pympnode.data.particles import simulate_particles
-    from pympnode.particle_fitting import train_particles
+    from pympnode.particles.fitting import train_particles
+    from pympnode.particles.simulate import simulate_particles
 
     parameters = inspect.signature(function).parameters.values()
     names = {p.name for p in parameters if p.kind is not p.VAR_KEYWORD}

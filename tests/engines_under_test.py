@@ -17,9 +17,9 @@ ENGINES = ["torch", "stand-in", "julia"]
 def _stand_in() -> Any:
     from julia_stand_in import COMMAND
 
-    from pympnode.engines.julia.client import JuliaClient
-    from pympnode.engines.julia.engine import JuliaEngine
-    from pympnode.engines.julia.options import JuliaOptions
+    from pympnode.networks.engines.julia.client import JuliaClient
+    from pympnode.networks.engines.julia.engine import JuliaEngine
+    from pympnode.networks.engines.julia.options import JuliaOptions
 
     client = JuliaClient(JuliaOptions(), COMMAND)
     atexit.register(client.close)
@@ -29,11 +29,11 @@ def _stand_in() -> Any:
 @functools.cache
 def _julia() -> tuple[Any, str]:
     """The real engine, or why there is none. Starts nothing where nobody asked for Julia."""
-    from pympnode.engines.julia import installed
-    from pympnode.engines.julia.client import shared
-    from pympnode.engines.julia.engine import JuliaEngine
-    from pympnode.engines.julia.options import PREFIX
     from pympnode.errors import PympnodeError
+    from pympnode.networks.engines.julia import installed
+    from pympnode.networks.engines.julia.client import shared
+    from pympnode.networks.engines.julia.engine import JuliaEngine
+    from pympnode.networks.engines.julia.options import PREFIX
 
     asked = installed.read() is not None or os.environ.get(REQUIRED) == "1"
     if not asked and not any(name.startswith(PREFIX) for name in os.environ):
@@ -51,7 +51,7 @@ def _julia() -> tuple[Any, str]:
 def engine_under_test(name: str) -> Any:
     """The engine, or a skip with the reason; a failure where Julia is required."""
     if name == "torch":
-        from pympnode.engines.torch.engine import TorchEngine
+        from pympnode.networks.engines.torch.engine import TorchEngine
 
         return TorchEngine()
     if name == "stand-in":

@@ -49,7 +49,7 @@ class Bridge:
         return Program(options)
 
     def bind(self, program: Any, x: Any, time: Any, *graph_and_of: Any, **inputs: Any) -> None:
-        from pympnode.schema import Arrays
+        from pympnode.networks.schema import Arrays
 
         graph, of = unnumber(*graph_and_of)
         u, attribute, mask = (inputs[name] for name in ("u", "attribute", "mask"))
@@ -88,7 +88,7 @@ class Bridge:
     def simulate(
         self, system: str, x0: Any, time: Any, *graph: Any, **options: Any
     ) -> dict[str, Any]:
-        from pympnode.data.integrate import integrate
+        from pympnode.networks.integrate import integrate
         from pympnode.systems.registry import get
 
         u, tolerance = options.pop("u"), options.pop("tolerance")
@@ -119,7 +119,7 @@ class Program:
     """A model and its data, bound to torch when it is first asked."""
 
     def __init__(self, options: dict[str, Any]) -> None:
-        from pympnode.models.spec import ModelSpec
+        from pympnode.networks.spec import ModelSpec
 
         self.dtype = options.pop("dtype")
         self.adjoint = options.pop("adjoint")
@@ -129,7 +129,7 @@ class Program:
         self.bound: Any = None
 
     def made(self) -> Any:
-        from pympnode.engines.torch.engine import TorchEngine
+        from pympnode.networks.engines.torch.engine import TorchEngine
 
         if self.bound is None:
             self.bound = TorchEngine().bind(
@@ -145,7 +145,7 @@ def fortran(array: Any) -> np.ndarray:
 
 
 def unnumber(sender: Any, receiver: Any, nodes: Any, of: Any) -> tuple[Any, np.ndarray]:
-    from pympnode.graphs.graph import Graph
+    from pympnode.graph import Graph
 
     for numbers in (sender, receiver, of):
         assert not numbers.size or numbers.min() >= 1
@@ -153,7 +153,7 @@ def unnumber(sender: Any, receiver: Any, nodes: Any, of: Any) -> tuple[Any, np.n
 
 
 def batch(which: Any, start: Any, horizon: int) -> Any:
-    from pympnode.engines.base import Batch
+    from pympnode.networks.engines.base import Batch
 
     assert which.min() >= 1 and start.min() >= 1
     return Batch(which - 1, start - 1, horizon)
@@ -165,11 +165,11 @@ def given(inputs: dict[str, Any]) -> dict[str, Any]:
 
 def main(arguments: list[str]) -> None:
     connection, words, lifeline = (int(a) for a in arguments[:3])
-    from pympnode.engines.julia.worker import serve, watch_parent
+    from pympnode.networks.engines.julia.worker import serve, watch_parent
 
     watch_parent(lifeline)
-    from pympnode.engines.julia.operations import Operations
-    from pympnode.engines.julia.protocol import Control, Link
+    from pympnode.networks.engines.julia.operations import Operations
+    from pympnode.networks.engines.julia.protocol import Control, Link
 
     link, control = Link(socket.socket(fileno=connection)), Control(words)
     mode = os.environ.get("STAND_IN", "")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from pympnode.engines.columns import Columns
-from pympnode.engines.torch.window import Window
-from pympnode.graphs.graph import Graph
-from pympnode.models.layout import layout_of
-from pympnode.models.spec import ModelSpec
+from pympnode.graph import Graph
+from pympnode.networks.engines.columns import Columns
+from pympnode.networks.engines.torch.window import Window
+from pympnode.networks.spec import ModelSpec
+from pympnode.networks.weights import layout_of
 
 
 def random_graph(rng: np.random.Generator, sizes: list[int], degree: float = 3.0) -> Graph:

@@ -10,9 +10,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from pympnode.graphs.box import Box
-from pympnode.models.particle_layout import particle_layout_of
-from pympnode.models.particle_spec import ParticleSpec
+from pympnode.particles.graphs.box import Box
+from pympnode.particles.spec import ParticleSpec
+from pympnode.particles.weights import particle_layout_of
 
 NAME = re.compile(
     r"model_(Hierarchical)?(DeltaGN|HOGN)_(gravity|coulomb)(?:_(15nn|fc))?_N(\d+)(?:_L(\d+))?"

@@ -9,10 +9,10 @@ from types import SimpleNamespace
 import numpy as np
 from golden_files import found_files
 
-from pympnode.particle_schema import unpack_particles
-from pympnode.systems.coulomb import Coulomb
-from pympnode.systems.gravity import Gravity
-from pympnode.systems.particles import ParticleState
+from pympnode.particles.schema import unpack_particles
+from pympnode.particles.systems.base import ParticleState
+from pympnode.particles.systems.coulomb import Coulomb
+from pympnode.particles.systems.gravity import Gravity
 
 
 def golden(folder: Path, kind: str) -> list[Path]:

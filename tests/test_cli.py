@@ -119,7 +119,7 @@ def test_topology_options_and_parameters_arrive(tmp_path: Path) -> None:
     made = ["simulate", "gene", *options, "decay=0.25", "--trajectories", "2", "--out", str(out)]
     assert status_of(made) == 0
     ds = xr.load_dataset(out)
-    record = pympnode.schema.record(ds)
+    record = pympnode.networks.schema.record(ds)
     assert record["parameters"]["decay"] == 0.25
     # Barabasi-Albert with k = 2 on 6 nodes: 2 (6 - 2) undirected edges.
     assert ds.sizes["edge"] == 2 * 2 * (6 - 2)

@@ -13,11 +13,11 @@ import xarray as xr
 
 import pympnode
 from pympnode.cli import cli, status_of
-from pympnode.data.particles import simulate_particles
-from pympnode.engines.torch.particles.kernels import KERNELS
-from pympnode.models.particle_spec import _NAMES
-from pympnode.own_data import as_dataset
-from pympnode.particle_fitting import train_particles
+from pympnode.datasets.reading import as_dataset
+from pympnode.particles.engine.kernels import KERNELS
+from pympnode.particles.fitting import train_particles
+from pympnode.particles.simulate import simulate_particles
+from pympnode.particles.spec import _NAMES
 
 FEW = ["--particles", "8", "--trajectories", "4", "--steps", "4"]
 TINY = ["--edge-width", "8", "--node-width", "8", "--updates", "1", "--device", "cpu"]
@@ -141,7 +141,7 @@ def test_what_is_set_is_saved_and_read_back(tmp_path: Path) -> None:
     assert tomllib.loads(saved.read_text())["settings"] == {"substeps": 3}
     assert status_of(["simulate", "--config", str(saved), "--out", str(b)]) == 0
     assert xr.load_dataset(a).identical(xr.load_dataset(b))
-    record = pympnode.schema.record(xr.load_dataset(a))
+    record = pympnode.networks.schema.record(xr.load_dataset(a))
     assert (record["solver"], record["substeps"]) == ("leapfrog, global time steps", 3)
 
 

@@ -16,11 +16,11 @@ from engines_under_test import ENGINES, engine_under_test
 from golden_files import is_cut, skip_selection
 from test_engine_reference import each, golden, graphs_of, load, spec_of
 
-from pympnode.engines.base import Batch
-from pympnode.graphs.graph import Graph
-from pympnode.models.layout import layout_of
-from pympnode.models.spec import ModelSpec
-from pympnode.schema import Arrays
+from pympnode.graph import Graph
+from pympnode.networks.engines.base import Batch
+from pympnode.networks.schema import Arrays
+from pympnode.networks.spec import ModelSpec
+from pympnode.networks.weights import layout_of
 from pympnode.systems.registry import get
 
 
@@ -302,7 +302,7 @@ def test_systems_agree_with_python(name: str, system: str) -> None:
     if kind.controls:
         extra["controls"] = np.array([kind.sample_controls(rng, nodes, times) for _ in range(3)])
     got = engine.integrate(kind, x0, graph, parameters, times, 1e-11, **extra)
-    from pympnode.data.integrate import integrate
+    from pympnode.networks.integrate import integrate
 
     resolved = kind.resolve_parameters(parameters, graph)
     expected = integrate(kind.bind(graph, resolved), x0, times, rtol=1e-11, atol=1e-11, **extra)

@@ -10,7 +10,8 @@ import xarray as xr
 
 import pympnode
 from pympnode.errors import InvalidData, InvalidGraph, InvalidOption
-from pympnode.systems import Variable, own_system
+from pympnode.networks.systems.user import own_system
+from pympnode.systems.base import Variable
 
 TRAIN: dict[str, Any] = dict(kernel="eager", batch_size=8, progress=False, dtype="float64")
 SMALL: dict[str, Any] = {**TRAIN, "hidden": 4, "message_size": 1, "epochs": 1}

@@ -17,15 +17,15 @@ import torch
 from kernel_windows import random_graph
 
 import pympnode
-from pympnode.engines.base import Batch
-from pympnode.engines.torch.engine import TorchEngine
-from pympnode.engines.torch.particles.program import ParticleProgram, Target
-from pympnode.graphs.box import Box
-from pympnode.models.layout import layout_of
-from pympnode.models.particle_layout import particle_layout_of
-from pympnode.models.particle_spec import ParticleScales, ParticleSpec
-from pympnode.models.spec import ModelSpec
-from pympnode.schema import Arrays
+from pympnode.networks.engines.base import Batch
+from pympnode.networks.engines.torch.engine import TorchEngine
+from pympnode.networks.schema import Arrays
+from pympnode.networks.spec import ModelSpec
+from pympnode.networks.weights import layout_of
+from pympnode.particles.engine.program import ParticleProgram, Target
+from pympnode.particles.graphs.box import Box
+from pympnode.particles.spec import ParticleScales, ParticleSpec
+from pympnode.particles.weights import particle_layout_of
 
 # Relative to the largest number of the result. A result is a chain of at most some hundred sums,
 # each rounded by 2^-24; products of factors rounded to bfloat16 (2^-8) are outside.

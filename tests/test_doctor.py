@@ -80,7 +80,7 @@ def test_a_broken_torch_is_a_finding_and_the_others_are_still_looked_at(no_impor
 def test_a_kernel_that_computes_something_else_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     from dataclasses import replace
 
-    from pympnode.engines.torch.program import TorchProgram
+    from pympnode.networks.engines.torch.program import TorchProgram
 
     real = TorchProgram.rollout
 
@@ -130,8 +130,8 @@ def test_no_folder_for_compiled_kernels(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_a_julia_that_went_away(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from pympnode.engines.julia import installed
-    from pympnode.engines.julia.options import JuliaOptions
+    from pympnode.networks.engines.julia import installed
+    from pympnode.networks.engines.julia.options import JuliaOptions
 
     monkeypatch.setattr(installed, "read", lambda: None)
     assert doctor.julia().status == "ok"

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from golden_files import found_files, is_cut, is_selection, skip_selection
 
-from pympnode.engines.base import Batch
-from pympnode.engines.torch.engine import TorchEngine
-from pympnode.graphs.graph import Graph
-from pympnode.models.layout import layout_of
-from pympnode.models.spec import ModelSpec
-from pympnode.schema import Arrays
+from pympnode.graph import Graph
+from pympnode.networks.engines.base import Batch
+from pympnode.networks.engines.torch.engine import TorchEngine
+from pympnode.networks.schema import Arrays
+from pympnode.networks.spec import ModelSpec
+from pympnode.networks.weights import layout_of
 
 KERNELS = ["eager", "torch", "numba"]
 

@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 import torch
 
-from pympnode.engines.base import Batch
-from pympnode.engines.torch.engine import TorchEngine
-from pympnode.engines.torch.particles.batch import ParticleBatch
-from pympnode.engines.torch.particles.program import ParticleProgram, Target
-from pympnode.graphs.box import Box
-from pympnode.graphs.cells import Hierarchy
-from pympnode.graphs.graph import Graph
-from pympnode.models.layout import layout_of
-from pympnode.models.particle_layout import particle_layout_of
-from pympnode.models.particle_spec import ParticleScales, ParticleSpec
-from pympnode.models.spec import ModelSpec
-from pympnode.schema import Arrays
+from pympnode.graph import Graph
+from pympnode.networks.engines.base import Batch
+from pympnode.networks.engines.torch.engine import TorchEngine
+from pympnode.networks.schema import Arrays
+from pympnode.networks.spec import ModelSpec
+from pympnode.networks.weights import layout_of
+from pympnode.particles.engine.batch import ParticleBatch
+from pympnode.particles.engine.program import ParticleProgram, Target
+from pympnode.particles.graphs.box import Box
+from pympnode.particles.graphs.cells import Hierarchy
+from pympnode.particles.spec import ParticleScales, ParticleSpec
+from pympnode.particles.weights import particle_layout_of
 
 # Sums of some ten terms of order one, through a few layers and steps: a thousand roundings.
 ROUNDING = 1e-12

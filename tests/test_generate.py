@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pympnode.data.generate import BLOCK, generate, rng_of, split_trajectories
-from pympnode.data.normalise import Normalisation
+from pympnode.datasets.split import rng_of, split_trajectories
 from pympnode.errors import (
     IntegrationFailed,
     InvalidData,
@@ -14,8 +13,11 @@ from pympnode.errors import (
     NotEnoughMemory,
     UnknownName,
 )
-from pympnode.graphs import Graph, resolve
-from pympnode.systems import System, Variable
+from pympnode.graph import Graph
+from pympnode.networks.generate import BLOCK, generate
+from pympnode.networks.graphs.topology import resolve
+from pympnode.networks.normalise import Normalisation
+from pympnode.systems.base import System, Variable
 
 KURAMOTO = resolve("BA", 10, system="kuramoto")
 

@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 import pympnode
-from pympnode.engines.torch.particles.program import ParticleProgram
+from pympnode.datasets.record import record
 from pympnode.errors import (
     InvalidData,
     InvalidGraph,
@@ -19,10 +19,10 @@ from pympnode.errors import (
     PympnodeError,
     UnknownName,
 )
-from pympnode.models.particle_spec import MODELS, ParticleScales, ParticleSpec
-from pympnode.particle_presets import particle_preset
-from pympnode.particle_schema import box_of
-from pympnode.schema import record
+from pympnode.particles.engine.program import ParticleProgram
+from pympnode.particles.presets import particle_preset
+from pympnode.particles.schema import box_of
+from pympnode.particles.spec import MODELS, ParticleScales, ParticleSpec
 
 TINY: dict[str, Any] = {"edge_width": 8, "node_width": 8, "progress": False, "device": "cpu"}
 NETWORK: dict[str, Any] = {"epochs": 1, "kernel": "eager", "hidden": 4, "progress": False}

@@ -92,13 +92,13 @@ def test_a_model_of_0_1_has_the_errors_it_had(
 
 def test_datasets_of_0_1_are_valid() -> None:
     with xr.open_dataset(NETWORK_DATA) as ds:
-        assert pympnode.schema.validate(ds, missing="mask") is not None
+        assert pympnode.networks.schema.validate(ds, missing="mask") is not None
         assert int(ds["state"].isnull().sum()) > 10 and len(set(ds["graph"].values)) == 2
         assert "control" in ds
         with pytest.raises(pympnode.errors.InvalidData):
-            pympnode.schema.validate(ds)
+            pympnode.networks.schema.validate(ds)
     with xr.open_dataset(PARTICLE_DATA) as ds:
-        assert pympnode.particle_schema.validate_particles(ds) is not None
+        assert pympnode.particles.schema.validate_particles(ds) is not None
 
 
 def test_datasets_of_0_1_train() -> None:

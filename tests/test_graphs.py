@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from pympnode.errors import InvalidGraph, InvalidOption, UnknownName
-from pympnode.graphs import Graph, resolve
-from pympnode.graphs.instances import published_omega
-from pympnode.graphs.topology import TOPOLOGIES
+from pympnode.graph import Graph
+from pympnode.networks.graphs.instances import published_omega
+from pympnode.networks.graphs.topology import TOPOLOGIES, resolve
 
 
 def test_edges_are_sorted_by_receiver_then_sender_and_unique():

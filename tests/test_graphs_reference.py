@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from pympnode.errors import InvalidOption
-from pympnode.graphs import Graph, resolve
-from pympnode.graphs.instances import published_omega
+from pympnode.graph import Graph
+from pympnode.networks.graphs.instances import published_omega
+from pympnode.networks.graphs.topology import resolve
 
 SHIPPED = {42, 1, 2, 3, 4, 5}
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pympnode.data.integrate import integrate
-from pympnode.data.runge_kutta import PAIRS
 from pympnode.errors import IntegrationFailed, InvalidData, InvalidOption, UnknownName
+from pympnode.networks.integrate import integrate
+from pympnode.networks.runge_kutta import PAIRS
 
 
 def oscillator(t, x, u=None):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pympnode.data.integrate import integrate
-from pympnode.graphs import Graph, resolve
-from pympnode.systems import get
+from pympnode.graph import Graph
+from pympnode.networks.graphs.topology import resolve
+from pympnode.networks.integrate import integrate
+from pympnode.systems.registry import get
 
 SYSTEMS = {
     "kuramoto": "kuramoto",

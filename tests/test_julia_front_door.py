@@ -11,7 +11,7 @@ import pytest
 from engines_under_test import ENGINES, engine_under_test
 
 import pympnode
-from pympnode.engines.julia import client as clients
+from pympnode.networks.engines.julia import client as clients
 
 SMALL: dict[str, Any] = dict(trajectories=8, steps=6, seed=1)
 SHORT: dict[str, Any] = dict(epochs=2, batch_size=4, hidden=8, dtype="float64", progress=False)
@@ -40,7 +40,7 @@ def test_datasets_are_equal_to_tolerance(worker: Any) -> None:
         np.testing.assert_allclose(made[1].state, made[0].state, rtol=0, atol=1e-8 * max(1, scale))
         np.testing.assert_array_equal(made[1].state[:, 0], made[0].state[:, 0])
         assert set(made[0].variables) == set(made[1].variables)
-        facts = pympnode.schema.record(made[1])
+        facts = pympnode.networks.schema.record(made[1])
         assert facts["engine"] == "julia" and "Julia" in facts["engine_why"]
         assert "Julia" in facts["solver"]
 

@@ -12,13 +12,13 @@ import pytest
 from click.testing import CliRunner
 from julia_stand_in import COMMAND
 
-from pympnode import engines
-from pympnode.engines.julia import installed
-from pympnode.engines.julia import notice as notices
-from pympnode.engines.julia.client import JuliaClient, shared
-from pympnode.engines.julia.commands import julia
-from pympnode.engines.julia.options import JuliaOptions
 from pympnode.errors import EngineUnavailable, FileDamaged, InvalidOption, UnknownName
+from pympnode.networks import engines
+from pympnode.networks.engines.julia import installed
+from pympnode.networks.engines.julia import notice as notices
+from pympnode.networks.engines.julia.client import JuliaClient, shared
+from pympnode.networks.engines.julia.commands import julia
+from pympnode.networks.engines.julia.options import JuliaOptions
 
 
 @pytest.fixture(autouse=True)
@@ -128,7 +128,7 @@ def test_auto_takes_julia_only_where_it_was_installed(
 
 
 def test_a_system_of_ones_own_is_integrated_in_python() -> None:
-    from pympnode.systems.kuramoto import Kuramoto
+    from pympnode.networks.systems.kuramoto import Kuramoto
     from pympnode.systems.registry import get
 
     class Mine(Kuramoto):
@@ -141,8 +141,8 @@ def test_a_system_of_ones_own_is_integrated_in_python() -> None:
 
 
 def test_bind_says_what_it_cannot_do() -> None:
-    from pympnode.engines.julia.engine import JuliaEngine
-    from pympnode.models.spec import ModelSpec
+    from pympnode.networks.engines.julia.engine import JuliaEngine
+    from pympnode.networks.spec import ModelSpec
 
     engine, spec = JuliaEngine(), ModelSpec()
     for options, error in (
@@ -184,7 +184,7 @@ def test_status_without_julia() -> None:
 
 
 def test_install_records_and_status_shows(monkeypatch: pytest.MonkeyPatch, record: Path) -> None:
-    from pympnode.engines.julia import install
+    from pympnode.networks.engines.julia import install
 
     monkeypatch.setattr(install, "JuliaClient", lambda options: JuliaClient(options, COMMAND))
     monkeypatch.setattr(install.importlib.util, "find_spec", lambda name: object())
@@ -200,7 +200,7 @@ def test_install_records_and_status_shows(monkeypatch: pytest.MonkeyPatch, recor
 
 
 def test_install_that_fails_leaves_no_record(monkeypatch: pytest.MonkeyPatch, record: Path) -> None:
-    from pympnode.engines.julia import install
+    from pympnode.networks.engines.julia import install
 
     monkeypatch.setattr(install, "JuliaClient", lambda options: JuliaClient(options, COMMAND))
     monkeypatch.setattr(install.importlib.util, "find_spec", lambda name: object())
@@ -214,7 +214,7 @@ def test_install_that_fails_leaves_no_record(monkeypatch: pytest.MonkeyPatch, re
 
 
 def test_notices_are_logged_and_pluggable(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level("INFO", logger="pympnode.engines.julia"):
+    with caplog.at_level("INFO", logger="pympnode.networks.engines.julia"):
         notices.notice("hello")
     assert "hello" in caplog.text
     seen: list[str] = []

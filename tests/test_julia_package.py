@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pympnode.engines.julia.sources import PACKAGE, julia_sources
+from pympnode.networks.engines.julia.sources import PACKAGE, julia_sources
 
 ROOT = Path(__file__).resolve().parent.parent
 STANDARD_LIBRARY = {"LinearAlgebra", "Random", "Test"}
@@ -166,7 +166,7 @@ def test_everything_python_calls_is_exported() -> None:
 def test_every_option_of_a_model_exists_in_julia() -> None:
     import dataclasses
 
-    from pympnode.models.spec import ModelSpec
+    from pympnode.networks.spec import ModelSpec
 
     text = (julia_sources() / "src" / "spec.jl").read_text(encoding="utf-8")
     for field in dataclasses.fields(ModelSpec):
@@ -176,7 +176,7 @@ def test_every_option_of_a_model_exists_in_julia() -> None:
 
 
 def test_every_known_system_exists_in_julia() -> None:
-    from pympnode.engines.julia.systems import KNOWN
+    from pympnode.networks.engines.julia.systems import KNOWN
     from pympnode.systems.registry import get, names
 
     bridge = (julia_sources() / "src" / "bridge.jl").read_text(encoding="utf-8")
@@ -252,8 +252,8 @@ def test_the_wheel_holds_the_julia_sources(wheel: Path, tmp_path: Path) -> None:
     assert "pympnode/juliapkg.json" in names, "juliapkg looks beside the package, not deeper"
     assert not [n for n in names if n.endswith("Manifest.toml")]
     code = (
-        "from pympnode.engines.julia.sources import julia_sources as s; "
-        "from pympnode.engines.julia.client import ROOT; print(s()); print(ROOT)"
+        "from pympnode.networks.engines.julia.sources import julia_sources as s; "
+        "from pympnode.networks.engines.julia.client import ROOT; print(s()); print(ROOT)"
     )
     out = subprocess.run(
         [sys.executable, "-P", "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {code}"],

@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 from julia_stand_in import COMMAND, ROOT
 
-from pympnode.engines.julia.client import JuliaClient
-from pympnode.engines.julia.options import JuliaOptions
-from pympnode.engines.julia.protocol import INLINE
 from pympnode.errors import EngineUnavailable, InvalidOption, JuliaRuntimeError
+from pympnode.networks.engines.julia.client import JuliaClient
+from pympnode.networks.engines.julia.options import JuliaOptions
+from pympnode.networks.engines.julia.protocol import INLINE
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the protocol needs Unix sockets")
 
@@ -149,8 +149,8 @@ CHILD = """
 import sys, os, time
 sys.path[:0] = [{root!r}, {tests!r}]
 from julia_stand_in import COMMAND
-from pympnode.engines.julia.client import JuliaClient
-from pympnode.engines.julia.options import JuliaOptions
+from pympnode.networks.engines.julia.client import JuliaClient
+from pympnode.networks.engines.julia.options import JuliaOptions
 import numpy as np
 client = JuliaClient(JuliaOptions(), COMMAND)
 client.call("echo", a=np.zeros(1 << 20))
@@ -230,7 +230,7 @@ def test_the_worker_imports_neither_torch_nor_xarray() -> None:
     """What the real worker imports of this package, without juliacall."""
     code = (
         "import sys, json, pympnode\n"
-        "from pympnode.engines.julia import worker, operations, protocol\n"
+        "from pympnode.networks.engines.julia import worker, operations, protocol\n"
         "print(json.dumps(sorted(m for m in sys.modules if '.' not in m)))"
     )
     out = subprocess.run(

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from engines_under_test import engine_under_test
 
-from pympnode.engines.base import Batch
-from pympnode.engines.julia.client import JuliaClient
-from pympnode.engines.julia.engine import JuliaEngine
 from pympnode.errors import JuliaRuntimeError
-from pympnode.graphs.graph import Graph
-from pympnode.models.layout import layout_of
-from pympnode.models.spec import ModelSpec
-from pympnode.schema import Arrays
+from pympnode.graph import Graph
+from pympnode.networks.engines.base import Batch
+from pympnode.networks.engines.julia.client import JuliaClient
+from pympnode.networks.engines.julia.engine import JuliaEngine
+from pympnode.networks.schema import Arrays
+from pympnode.networks.spec import ModelSpec
+from pympnode.networks.weights import layout_of
 from pympnode.systems.registry import get
 
 

@@ -15,9 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernel_windows import OPTIONS, random_theta, random_window
 
-from pympnode.engines.columns import Columns
-from pympnode.engines.torch import compiled, eager
-from pympnode.models.spec import ModelSpec
+from pympnode.networks.engines.columns import Columns
+from pympnode.networks.engines.torch import kernel_eager as eager
+from pympnode.networks.engines.torch.kernel_numba import run as compiled
+from pympnode.networks.spec import ModelSpec
 
 pytest.importorskip("numba", reason="the compiled kernel needs numba")
 
@@ -123,7 +124,7 @@ def test_leaves_the_threads_of_torch_alone() -> None:
     code = """
 import torch
 torch.set_num_threads(1)
-from pympnode.engines.torch import compiled
+from pympnode.networks.engines.torch import compiled
 assert compiled.threads() == 1
 compiled._modules()
 from numba.np.ufunc import parallel
@@ -195,7 +196,7 @@ def test_stores_only_what_fits(rng: np.random.Generator, monkeypatch: pytest.Mon
 
 
 def test_tiles_hold_every_column_once(rng: np.random.Generator) -> None:
-    from pympnode.engines.torch.numba_kernel.plan import cut
+    from pympnode.networks.engines.torch.kernel_numba.plan import cut
 
     for sizes, batch in (([10], 128), ([3, 5, 64], 50), ([1, 200], 7)):
         graph_of = rng.integers(len(sizes), size=batch).tolist()
@@ -243,9 +244,9 @@ import sys
 sys.path.insert(0, sys.argv[1])
 import numpy as np, torch
 from kernel_windows import OPTIONS, random_theta, random_window
-from pympnode.engines.torch import compiled, eager
-from pympnode.engines.torch.numba_kernel import machine, tiles
-from pympnode.models.spec import ModelSpec
+from pympnode.networks.engines.torch import compiled, eager
+from pympnode.networks.engines.torch.kernel_numba import machine, tiles
+from pympnode.networks.spec import ModelSpec
 assert machine.lanes(8) == int(sys.argv[2]) and tiles.ROWS == 4
 for options in OPTIONS.values():
     rng = np.random.default_rng(0)

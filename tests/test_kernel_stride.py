@@ -9,10 +9,12 @@ import pytest
 import torch
 from kernel_windows import random_theta, random_window
 
-from pympnode.engines.tableaux import RK4, TSIT5, Steps, dense
-from pympnode.engines.torch import adjoint, compiled, eager
 from pympnode.errors import EngineUnavailable, InvalidOption
-from pympnode.models.spec import ModelSpec
+from pympnode.networks.engines.tableaux import RK4, TSIT5, Steps, dense
+from pympnode.networks.engines.torch import kernel_eager as eager
+from pympnode.networks.engines.torch.kernel_numba import run as compiled
+from pympnode.networks.engines.torch.kernel_torch import run as adjoint
+from pympnode.networks.spec import ModelSpec
 
 
 def test_continuous_extension_is_of_order_three() -> None:
@@ -72,7 +74,7 @@ def test_refused_where_something_changes_within(option: dict[str, object]) -> No
 
 
 def test_julia_engine_refuses_it_before_it_starts_anything() -> None:
-    from pympnode.engines.julia.engine import JuliaEngine
+    from pympnode.networks.engines.julia.engine import JuliaEngine
 
     with pytest.raises(EngineUnavailable, match="stride=2"):
         JuliaEngine().bind(ModelSpec(stride=2))

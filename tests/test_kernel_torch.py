@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernel_windows import OPTIONS, random_graph, random_theta, random_window
 
-from pympnode.engines.columns import Columns
-from pympnode.engines.torch import adjoint, eager
-from pympnode.engines.torch.torch_kernel import neighbours
-from pympnode.models.spec import ModelSpec
+from pympnode.networks.engines.columns import Columns
+from pympnode.networks.engines.torch import kernel_eager as eager
+from pympnode.networks.engines.torch.kernel_torch import neighbours
+from pympnode.networks.engines.torch.kernel_torch import run as adjoint
+from pympnode.networks.spec import ModelSpec
 
 GRAPHS = {"one graph": ([5], [0] * 9), "four graphs": ([4, 7, 1, 9], [1, 0, 3, 1, 1, 2, 3, 3])}
 # Both kernels round each of some thousand sums once; their order differs.

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 import pympnode
-from pympnode.engines.base import Batch
-from pympnode.engines.torch.engine import TorchEngine
 from pympnode.errors import FileDamaged, InvalidData, InvalidOption, OutsideTrainingRange
-from pympnode.graphs.graph import Graph
-from pympnode.models.layout import layout_of
-from pympnode.models.spec import ModelSpec
-from pympnode.schema import Arrays
+from pympnode.graph import Graph
+from pympnode.networks.engines.base import Batch
+from pympnode.networks.engines.torch.engine import TorchEngine
+from pympnode.networks.schema import Arrays
+from pympnode.networks.spec import ModelSpec
+from pympnode.networks.weights import layout_of
 
 FAMILY = [
     ModelSpec(

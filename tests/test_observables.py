@@ -10,7 +10,7 @@ import xarray as xr
 
 import pympnode
 from pympnode.errors import InvalidData
-from pympnode.systems import own_system
+from pympnode.networks.systems.user import own_system
 
 TRAIN: dict[str, Any] = dict(
     kernel="eager",

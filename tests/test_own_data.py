@@ -11,8 +11,8 @@ import pytest
 import xarray as xr
 
 import pympnode
-from pympnode import schema
 from pympnode.errors import InvalidData, InvalidGraph, InvalidOption
+from pympnode.networks import schema
 
 TRAIN: dict[str, Any] = dict(
     kernel="eager", hidden=8, message_size=2, batch_size=8, progress=False, dtype="float64"

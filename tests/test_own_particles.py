@@ -10,7 +10,7 @@ import xarray as xr
 
 import pympnode
 from pympnode.errors import InvalidData, InvalidOption
-from pympnode.particle_schema import box_of, pack_particles, validate_particles
+from pympnode.particles.schema import box_of, pack_particles, validate_particles
 
 TRAIN: dict[str, Any] = dict(
     kernel="eager", edge_width=8, node_width=8, updates=2, batch_size=2, progress=False
@@ -45,7 +45,7 @@ def test_arrays_come_back_as_they_were(side: float | None) -> None:
     assert ds.split.values.tolist() == ["train", "train", "validation", "test"]
     assert box_of(ds) == box_of(gravity)
     # What it says of the forces is what the simulator says: the same energies.
-    from pympnode.evaluation.particles import observe
+    from pympnode.particles.metrics import observe
 
     xr.testing.assert_allclose(observe(ds).energy, observe(gravity).energy)
 
@@ -60,7 +60,7 @@ def test_shapes_are_those_of_one_and_of_several() -> None:
     one = pympnode.from_particles(x[0], v[0], 1, dt=0.5, charge=[1.0, -1.0], split="train")
     assert one.position.shape == (1, 3, 2, 3) and one.split.values.tolist() == ["train"]
     assert pack_particles(one).charge.tolist() == [[1.0, -1.0]]
-    assert pympnode.schema.record(one)["system"] == "particles"
+    assert pympnode.networks.schema.record(one)["system"] == "particles"
 
 
 def test_a_box_may_begin_at_zero_and_paths_need_not_be_wrapped() -> None:
@@ -161,7 +161,7 @@ def test_a_law_that_nobody_knows_is_judged_without_it(
 
 
 def test_a_rollout_of_an_unknown_law_that_overflowed_has_no_energies(gravity: xr.Dataset) -> None:
-    from pympnode.evaluation.particles import particle_errors
+    from pympnode.particles.metrics import particle_errors
 
     ds = pympnode.from_particles(gravity.position, gravity.velocity, 1.0, dt=0.01)
     lost = ds.copy(deep=True)
@@ -172,7 +172,7 @@ def test_a_rollout_of_an_unknown_law_that_overflowed_has_no_energies(gravity: xr
 
 
 def test_observing_an_unknown_law_is_an_error(gravity: xr.Dataset) -> None:
-    from pympnode.evaluation.particles import observe
+    from pympnode.particles.metrics import observe
 
     ds = pympnode.from_particles(gravity.position, gravity.velocity, 1.0, dt=0.01)
     with pytest.raises(InvalidData, match="are not known") as error:

@@ -14,9 +14,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from pympnode import particle_schema, schema
-from pympnode.data.particles import simulate_particles
-from pympnode.data.parts import open_parts, read_index
+from pympnode.datasets.parts import open_parts, read_index
+from pympnode.datasets.record import record, with_record
 from pympnode.errors import (
     FileDamaged,
     IntegrationFailed,
@@ -28,7 +27,9 @@ from pympnode.errors import (
     RunLocked,
     UnknownName,
 )
-from pympnode.systems.particles import ParticleState
+from pympnode.particles import schema as particle_schema
+from pympnode.particles.simulate import simulate_particles
+from pympnode.particles.systems.base import ParticleState
 
 SMALL = dict(particles=5, trajectories=70, steps=3, seed=4)
 
@@ -41,7 +42,7 @@ def test_dataset_layout():
     assert ds.sizes == {"trajectory": 4, "time": 4, "particle": 6, "axis": 3}
     assert ds["position"].attrs["units"] == "length" and ds["time"].attrs["units"] == "time"
     assert set(ds["split"].values) <= {"train", "validation"}
-    about = schema.record(ds)
+    about = record(ds)
     assert about["system"] == "coulomb" and about["seed"] == 1
     assert about["parameters"]["constant"] == 2.0 and about["parameters"]["softening"] == 0.2
     box = particle_schema.box_of(ds)
@@ -73,7 +74,7 @@ def test_parameters_change_physics():
     assert not np.array_equal(plain["velocity"][:, 2], heavy["velocity"][:, 2])
     space = simulate_particles("gravity", **options, parameters={"side": None})
     assert not particle_schema.box_of(space).periodic
-    assert schema.record(space)["parameters"]["side"] is None
+    assert record(space)["parameters"]["side"] is None
     q = simulate_particles("coulomb", **options, parameters={"charge": 1.0})
     assert (q["charge"] == 1.0).all()
     single = simulate_particles("gravity", **options, dtype="float32")
@@ -103,7 +104,7 @@ def test_netcdf_round_trip(tmp_path):
         particle_schema.validate_particles(back)
         for name in ("position", "velocity", "mass", "charge", "time"):
             assert np.array_equal(back[name], ds[name])
-        assert schema.record(back) == schema.record(ds)
+        assert record(back) == record(ds)
 
 
 def test_parts_hold_the_same_dataset(tmp_path):
@@ -134,7 +135,7 @@ def test_parts_hold_the_same_dataset(tmp_path):
 
 _KILLED = """
 import sys
-from pympnode.data.particles import simulate_particles
+from pympnode.particles.simulate import simulate_particles
 simulate_particles("gravity", particles=5, trajectories=140, steps=100, seed=4,
                    path=sys.argv[1], workers=2,
                    progress=lambda done, total, left: print(done, flush=True))
@@ -311,7 +312,7 @@ def test_foreign_datasets_are_checked():
     with pytest.raises(InvalidData, match="negative"):
         check(ds.assign(mass=-ds["mass"]))
     with pytest.raises(InvalidData, match="no charge"):
-        check(schema.with_record(ds, system="gravity"))
+        check(with_record(ds, system="gravity"))
     with pytest.raises(InvalidData, match="2 or 3"):
         check(ds.isel(axis=[0]))
 

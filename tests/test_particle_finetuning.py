@@ -10,9 +10,9 @@ import pytest
 
 import pympnode
 from pympnode.cli import status_of
+from pympnode.datasets.record import record
 from pympnode.errors import InvalidOption, OutsideTrainingRange
-from pympnode.particle_schema import box_of
-from pympnode.schema import record
+from pympnode.particles.schema import box_of
 
 TINY: dict[str, Any] = {
     "model": "deltagn", "edge_width": 8, "node_width": 8, "progress": False, "device": "cpu",
@@ -109,7 +109,7 @@ def test_models_and_results_show_themselves_in_a_notebook(start) -> None:
 
 @pytest.mark.parametrize("progress", [True, False])
 def test_the_making_of_the_data_shows_how_far_it_is(start, progress, monkeypatch) -> None:
-    from pympnode.data import particles
+    from pympnode.particles import simulate as particles
 
     seen = []
     made = particles.simulate_particles

@@ -8,11 +8,20 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pympnode.errors import InvalidData, InvalidGraph, InvalidOption, NotEnoughMemory, UnknownName
-from pympnode.graphs import Box, capacity, connection, hierarchy
-from pympnode.graphs.cells import Hierarchy, default_levels
-from pympnode.graphs.features import children, level_sums
-from pympnode.graphs.tree_torch import true_places
+from pympnode.errors import (
+    InvalidData,
+    InvalidGraph,
+    InvalidOption,
+    NotEnoughMemory,
+    UnknownName,
+)
+from pympnode.files import memory as capacity
+from pympnode.particles.graphs.box import Box
+from pympnode.particles.graphs.cells import Hierarchy, default_levels
+from pympnode.particles.graphs.connect import connection
+from pympnode.particles.graphs.features import children, level_sums
+from pympnode.particles.graphs.tree import hierarchy
+from pympnode.particles.graphs.tree_torch import true_places
 
 SIDE = 7.0
 BUILDERS = ["torch", "compiled", "adaptive"]
@@ -411,7 +420,7 @@ def test_impossible_requests_are_refused():
 @pytest.mark.parametrize("builder", ["torch", "compiled"])
 def test_more_edges_than_memory_are_told_in_bytes(builder, monkeypatch):
     """30,000 particles in one point have 900 million pairs."""
-    monkeypatch.setattr("pympnode.graphs.capacity.available_bytes", lambda device="cpu": 10**9)
+    monkeypatch.setattr("pympnode.files.memory.available_bytes", lambda device="cpu": 10**9)
     with pytest.raises(NotEnoughMemory, match=r"[0-9,]+ bytes needed") as error:
         build(torch.zeros(30_000, 2), 1.0, builder, 4)
     assert "split_above" in str(error.value)
@@ -419,7 +428,7 @@ def test_more_edges_than_memory_are_told_in_bytes(builder, monkeypatch):
 
 @pytest.mark.parametrize("builder", ["torch", "compiled"])
 def test_more_cells_than_memory_are_told_in_bytes(builder, monkeypatch):
-    monkeypatch.setattr("pympnode.graphs.capacity.available_bytes", lambda device="cpu": 2 * 10**7)
+    monkeypatch.setattr("pympnode.files.memory.available_bytes", lambda device="cpu": 2 * 10**7)
     with pytest.raises(NotEnoughMemory, match=r"bytes needed") as error:
         build(torch.rand(30_000, 3), 1.0, builder)
     assert "fewer levels" in str(error.value)
@@ -458,7 +467,7 @@ def test_connections_by_name():
 
 def test_receivers_are_right_in_tables_beyond_single_precision():
     """20 million candidates: more places than float32 can tell apart."""
-    from pympnode.graphs.tree_torch import compact
+    from pympnode.particles.graphs.tree_torch import compact
 
     rows, width = 750_000, 27
     candidates = torch.full((rows, width), rows, dtype=torch.int32)

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from pympnode.engines.torch.particles import delta, hamiltonian
-from pympnode.engines.torch.particles.program import ParticleProgram, Target
 from pympnode.errors import InvalidData, InvalidOption, UnknownName
-from pympnode.graphs.box import Box
-from pympnode.models.particle_layout import particle_layout_of
-from pympnode.models.particle_spec import MODELS, ParticleScales, ParticleSpec
+from pympnode.particles.engine import delta, hamiltonian
+from pympnode.particles.engine.program import ParticleProgram, Target
+from pympnode.particles.graphs.box import Box
+from pympnode.particles.spec import MODELS, ParticleScales, ParticleSpec
+from pympnode.particles.weights import particle_layout_of
 
 BOX = Box(30.0)
 SMALL = {"edge_width": 12, "node_width": 10, "global_width": 9}

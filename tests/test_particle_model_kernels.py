@@ -9,15 +9,23 @@ import pytest
 import torch
 from nbody_models import golden_models
 
-from pympnode.engines.torch.particles import edge_block, edge_chunks, products
-from pympnode.engines.torch.particles.edge_block import CompiledEdgeSum
-from pympnode.engines.torch.particles.edge_chunks import ChunkedEdgeSum
-from pympnode.engines.torch.particles.edge_sum import plain_edge_sum
-from pympnode.engines.torch.particles.kernels import edge_sum_of
-from pympnode.engines.torch.particles.program import ParticleProgram, Target
-from pympnode.engines.torch.particles.threads import threads_for
 from pympnode.errors import EngineUnavailable, InvalidOption, UnknownName
-from pympnode.models.particle_spec import ParticleScales, ParticleSpec
+from pympnode.particles.engine import (
+    kernel_numba as edge_block,
+)
+from pympnode.particles.engine import (
+    kernel_torch as edge_chunks,
+)
+from pympnode.particles.engine import (
+    products,
+)
+from pympnode.particles.engine.kernel_eager import plain_edge_sum
+from pympnode.particles.engine.kernel_numba import CompiledEdgeSum
+from pympnode.particles.engine.kernel_torch import ChunkedEdgeSum
+from pympnode.particles.engine.kernels import edge_sum_of
+from pympnode.particles.engine.program import ParticleProgram, Target
+from pympnode.particles.engine.threads import threads_for
+from pympnode.particles.spec import ParticleScales, ParticleSpec
 
 SUMS = [CompiledEdgeSum, ChunkedEdgeSum]
 
@@ -163,7 +171,7 @@ def test_products_in_bfloat16_err_by_their_rounding(
 
 
 def test_compiled_rounding_to_bfloat16_is_exact(rng) -> None:
-    from pympnode.engines.torch.particles.edge_kernels import gather
+    from pympnode.particles.engine.edge_loops import gather
 
     halves = rng.integers(0, 0x7F80, 20_000, dtype=np.uint32) << np.uint32(16)
     low = rng.choice(np.array([0, 1, 0x7FFF, 0x8000, 0x8001, 0xFFFF], np.uint32), 20_000)

@@ -10,8 +10,8 @@ import torch
 from golden_files import is_selection, skip_selection
 from nbody_models import golden_models, model_files
 
-from pympnode.engines.torch.particles import delta, hamiltonian
-from pympnode.engines.torch.particles.program import ParticleProgram, Target
+from pympnode.particles.engine import delta, hamiltonian
+from pympnode.particles.engine.program import ParticleProgram, Target
 
 FILES = 21  # models of both families, three graphs, two systems
 
@@ -33,7 +33,7 @@ def bound(case, **options):
 
 
 def _scales():
-    from pympnode.models.particle_spec import ParticleScales
+    from pympnode.particles.spec import ParticleScales
 
     return ParticleScales()
 

@@ -13,8 +13,7 @@ import pytest
 import xarray as xr
 
 import pympnode
-from pympnode import particle_model, schema
-from pympnode.engines.torch.particles.program import ParticleProgram
+from pympnode.datasets.record import record, with_record
 from pympnode.errors import (
     FileDamaged,
     InvalidData,
@@ -24,13 +23,15 @@ from pympnode.errors import (
     OutsideTrainingRange,
     UnknownName,
 )
-from pympnode.evaluation.particles import particle_errors
-from pympnode.models.particle_spec import ParticleSpec
-from pympnode.particle_model import ParticleModel
-from pympnode.particle_schema import pack_particles
-from pympnode.training import step_task
-from pympnode.training.step_memory import Counts, state_bytes
-from pympnode.training.step_task import StepTask, fitted_scales, turned
+from pympnode.particles import model as particle_model
+from pympnode.particles import task as step_task
+from pympnode.particles.engine.program import ParticleProgram
+from pympnode.particles.memory import Counts, state_bytes
+from pympnode.particles.metrics import particle_errors
+from pympnode.particles.model import ParticleModel
+from pympnode.particles.schema import pack_particles
+from pympnode.particles.spec import ParticleSpec
+from pympnode.particles.task import StepTask, fitted_scales, turned
 
 TINY = {"edge_width": 8, "node_width": 8, "progress": False, "device": "cpu"}
 
@@ -158,7 +159,7 @@ def test_augmented_states_are_turned_with_their_targets(data) -> None:
 
 
 def test_a_batch_beyond_memory_is_refused_with_one_that_fits(data, monkeypatch) -> None:
-    from pympnode.graphs import capacity
+    from pympnode.files import memory as capacity
 
     task = task_of(data, batch_size=90, name="deltagn")
     monkeypatch.setattr(capacity, "available_bytes", lambda device="cpu": 20 << 20)
@@ -211,10 +212,10 @@ def test_validation_takes_no_more_memory_than_an_update(data, monkeypatch) -> No
 PEAKS = """
 import ctypes, gc, json, sys
 import numpy as np, torch
-from pympnode.engines.torch.particles.program import ParticleProgram, Target
-from pympnode.graphs.box import Box
-from pympnode.models.particle_spec import ParticleScales, ParticleSpec
-from pympnode.training.step_memory import Counts, fixed_bytes, state_bytes
+from pympnode.particles.engine.program import ParticleProgram, Target
+from pympnode.particles.graphs.box import Box
+from pympnode.particles.spec import ParticleScales, ParticleSpec
+from pympnode.particles.memory import Counts, fixed_bytes, state_bytes
 
 torch.set_num_threads(1)
 spec, box = ParticleSpec.named("deltagn"), Box(38.0)
@@ -306,7 +307,7 @@ def test_a_saved_model_is_the_same_model(data, tmp_path) -> None:
 def test_weights_of_other_networks_are_refused(data) -> None:
     for preset, refused in (("fast", True), ("paper", False)):
         model = pympnode.train(data=data, model="deltagn", preset=preset, updates=1, **TINY).model
-        ds = schema.with_record(model.to_dataset(), networks=1)
+        ds = with_record(model.to_dataset(), networks=1)
         if refused:
             with pytest.raises(InvalidModel, match="networks 1"):
                 ParticleModel.from_dataset(ds)
@@ -350,7 +351,6 @@ def test_a_run_goes_on_to_the_same_bits(data, tmp_path, monkeypatch) -> None:
 
 def test_a_run_folder_serves_one_call(data, tmp_path) -> None:
     """Whatever decides the numbers is told apart, and named."""
-    from pympnode import schema
 
     bare = data.drop_vars("split")
     options = dict(model="deltagn", updates=2, batch_size=4, seed=1, run=tmp_path / "run", **TINY)
@@ -358,8 +358,8 @@ def test_a_run_folder_serves_one_call(data, tmp_path) -> None:
     pympnode.train(data=bare, **options)
 
     def of(**changes):
-        about = schema.record(data)["parameters"]
-        return schema.with_record(bare, parameters={**about, **changes})
+        about = record(data)["parameters"]
+        return with_record(bare, parameters={**about, **changes})
 
     marks = ["train"] * 10 + ["validation"] * 2
     for changed, words in (

@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from pympnode.errors import InvalidData, InvalidGraph, NotEnoughMemory
-from pympnode.graphs import Box, Graph, fully_connected, nearest_neighbours
+from pympnode.graph import Graph
+from pympnode.particles.graphs.box import Box
+from pympnode.particles.graphs.neighbours import fully_connected, nearest_neighbours
 
 
 def distances(x: torch.Tensor, box: Box) -> torch.Tensor:
@@ -39,7 +41,7 @@ def test_neighbours_are_the_nearest_by_image(kernel, dims, side, rng):
 
 @pytest.mark.parametrize("kernel", ["grid", "tree", "tiles"])
 def test_tiles_smaller_than_the_system(kernel, monkeypatch, rng):
-    monkeypatch.setattr("pympnode.graphs.neighbours._TILE_BYTES", 20_000)
+    monkeypatch.setattr("pympnode.particles.graphs.neighbours._TILE_BYTES", 20_000)
     x = torch.from_numpy(rng.uniform(0, 3, (90, 2)))
     edges = nearest_neighbours(x, 3.0, k=4, kernel=kernel)
     own = distances(Box(3.0).wrap(x), Box(3.0))
@@ -74,7 +76,7 @@ def test_grid_and_tree_agree(dims, side, count, k, rng):
 
 
 def test_crowded_particles_take_the_tree(monkeypatch, rng):
-    from pympnode.graphs import neighbours
+    from pympnode.particles.graphs import neighbours
 
     taken = []
     tree = neighbours._by_tree

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pympnode.data.particles import simulate_particles
 from pympnode.errors import InvalidData
-from pympnode.evaluation.particles import observe, particle_errors
-from pympnode.particle_schema import unpack_particles
+from pympnode.particles.metrics import observe, particle_errors
+from pympnode.particles.schema import unpack_particles
+from pympnode.particles.simulate import simulate_particles
 
 
 def two_bodies(system, **options):

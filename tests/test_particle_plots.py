@@ -13,8 +13,8 @@ from matplotlib.collections import LineCollection, PatchCollection
 from matplotlib.colors import to_rgb
 
 from pympnode import plotting
-from pympnode.data.particles import simulate_particles
 from pympnode.errors import InvalidData, InvalidOption, UnknownName
+from pympnode.particles.simulate import simulate_particles
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +51,7 @@ def test_hierarchy_of_a_particle_covers_the_box_once(gravity):
     axis = np.arange(-7.5, 8)
     ds = gravity.isel(particle=slice(0, 1)).isel(trajectory=[0], time=[0])
     grid = np.stack(np.meshgrid(axis, axis), -1).reshape(1, 1, 256, 2)
-    from pympnode.particle_schema import unpack_particles
+    from pympnode.particles.schema import unpack_particles
 
     ds = unpack_particles(
         grid, np.zeros_like(grid), np.ones((1, 256)), [0.0],
@@ -166,7 +166,7 @@ def test_pictures_of_nothing_are_refused(gravity):
 
 def test_paths_break_at_the_border():
     """A particle that leaves to the right enters from the left: two lines, none across the box."""
-    from pympnode.particle_schema import unpack_particles
+    from pympnode.particles.schema import unpack_particles
 
     position = np.array([[[[3.5, 0.0]], [[-3.5, 0.0]]]])
     ds = unpack_particles(
@@ -202,7 +202,7 @@ def test_paths_take_zoom_colour_and_truth(gravity, coulomb):
 
 
 def test_conservation_shows_the_observables(gravity):
-    from pympnode.evaluation.particles import observe
+    from pympnode.particles.metrics import observe
 
     axes = plotting.conservation(gravity, trajectory=1)
     lines = {line.get_label(): line.get_ydata() for line in axes[0].lines}
@@ -303,7 +303,7 @@ def test_animation_moves(coulomb, tmp_path):
 
 @pytest.mark.parametrize("side", [None, 6.0])
 def test_an_animation_has_room_for_all_frames(side, tmp_path):
-    from pympnode.particle_schema import unpack_particles
+    from pympnode.particles.schema import unpack_particles
 
     position = np.zeros((1, 5, 2, 2))
     position[0, :, 1, 1] = np.linspace(0.5, 2.9, 5)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import pympnode
+from pympnode.datasets.split import labels_of
 from pympnode.errors import InvalidOption
-from pympnode.particle_schema import pack_particles
-from pympnode.preparation import labels_of
-from pympnode.training.step_task import StepTask
+from pympnode.particles.schema import pack_particles
+from pympnode.particles.task import StepTask
 
 # Standard deviation of the logarithm of a ratio of two losses from one seed, of float32 runs whose
 # sums over edges are in another order and nothing else: eight seeds, 500 updates.

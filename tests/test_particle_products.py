@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pympnode.engines.torch.particles import products
+from pympnode.particles.engine import products
 
 # Sums of up to 1000 products in single precision: 1000 times 2^-24 of their sizes, three layers deep.
 TOLERANCE = 3 * 1000 * 2.0**-24

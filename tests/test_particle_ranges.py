@@ -10,10 +10,10 @@ import pytest
 import xarray as xr
 
 import pympnode
-from pympnode import schema
+from pympnode.datasets.record import record, with_record
 from pympnode.errors import OutsideTrainingRange, PympnodeWarning
-from pympnode.particle_model import ParticleModel, ParticleRange
-from pympnode.particle_schema import pack_particles
+from pympnode.particles.model import ParticleModel, ParticleRange
+from pympnode.particles.schema import pack_particles
 
 TINY: dict[str, Any] = {
     "model": "deltagn", "updates": 1, "edge_width": 8, "progress": False, "device": "cpu",
@@ -101,10 +101,10 @@ def test_a_range_comes_back_from_its_file(coulomb, tmp_path) -> None:
 def test_a_file_of_before_still_loads(coulomb) -> None:
     """Without charges and spans nothing is compared with them."""
     ds = coulomb.to_dataset()
-    facts = schema.record(ds)
+    facts = record(ds)
     for name in ("charge", "parameter_spans"):
         del facts["trained"][name]
-    old = ParticleModel.from_dataset(schema.with_record(ds, **facts))
+    old = ParticleModel.from_dataset(with_record(ds, **facts))
     assert old.trained.charge is None and old.trained.parameter_spans == {}
     data = simulated("coulomb")
     assert told(old, data.assign(charge=50 * data["charge"])) == ""
@@ -147,16 +147,16 @@ def test_open_space_and_a_box_are_told_apart(coulomb) -> None:
 
 def test_a_box_that_no_record_names_is_told(coulomb) -> None:
     ds = simulated("coulomb", steps=60, dt=0.05)  # some particle crosses the border
-    bare = schema.with_record(ds.drop_attrs(), system="coulomb")
+    bare = with_record(ds.drop_attrs(), system="coulomb")
     with pytest.warns(PympnodeWarning, match="dataset 0: .*the record names none"):
         model = pympnode.train(data=bare, **TINY).model
     with pytest.warns(PympnodeWarning, match=r"with_record\(ds, parameters="):
         model.rollout(bare, steps=1)
-    named = schema.with_record(bare, parameters={"side": 120**0.5})
+    named = with_record(bare, parameters={"side": 120**0.5})
     assert pympnode.train(data=named, **TINY).model.trained.spaces == ("periodic",)
     # Whoever flies straight, or stays within, crosses nothing.
     flown = scattered(3)
-    pympnode.train(data=schema.with_record(flown.drop_attrs(), system="gravity"), **TINY)
+    pympnode.train(data=with_record(flown.drop_attrs(), system="gravity"), **TINY)
 
 
 def test_all_trajectories_are_the_range_where_none_are_named() -> None:

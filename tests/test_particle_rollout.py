@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pympnode.engines.torch.particles import products, rollout
-from pympnode.engines.torch.particles.edge_chunks import ChunkedEdgeSum
-from pympnode.engines.torch.particles.edge_sum import plain_edge_sum
-from pympnode.engines.torch.particles.program import ParticleProgram, Target
 from pympnode.errors import InvalidData
-from pympnode.graphs.box import Box
-from pympnode.models.particle_layout import particle_layout_of
-from pympnode.models.particle_spec import ParticleScales, ParticleSpec
+from pympnode.particles.engine import products, rollout
+from pympnode.particles.engine.kernel_eager import plain_edge_sum
+from pympnode.particles.engine.kernel_torch import ChunkedEdgeSum
+from pympnode.particles.engine.program import ParticleProgram, Target
+from pympnode.particles.graphs.box import Box
+from pympnode.particles.spec import ParticleScales, ParticleSpec
+from pympnode.particles.weights import particle_layout_of
 
 BOX = Box(30.0)
 SMALL = {"edge_width": 12, "node_width": 10, "global_width": 9}
@@ -263,7 +263,11 @@ def test_a_step_of_a_complete_graph_does_not_wait_for_the_device(
 
 
 def test_edges_are_built_again_where_they_move_or_a_set_is_lost(monkeypatch) -> None:
-    for name, lost, times in (("complete", False, 1), ("complete", True, 2), ("nearest", False, STEPS)):
+    for name, lost, times in (
+        ("complete", False, 1),
+        ("complete", True, 2),
+        ("nearest", False, STEPS),
+    ):
         program, theta, position, velocity, mass, charge = problem(name)
         if lost:
             velocity[1, 0, 3], theta[-2:] = 0.99 * FASTEST, 4e5

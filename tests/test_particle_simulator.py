@@ -7,14 +7,14 @@ import logging
 import numpy as np
 import pytest
 
-from pympnode.data.leapfrog import fly
 from pympnode.errors import IntegrationFailed, InvalidData, InvalidOption, UnknownName
-from pympnode.graphs.box import Box
-from pympnode.systems import get
-from pympnode.systems.coulomb import Coulomb
-from pympnode.systems.gravity import Gravity
-from pympnode.systems.particles import ParticleState, default_side
-from pympnode.systems.starts import draw_start, plummer
+from pympnode.particles.graphs.box import Box
+from pympnode.particles.leapfrog import fly
+from pympnode.particles.systems.base import ParticleState, default_side
+from pympnode.particles.systems.coulomb import Coulomb
+from pympnode.particles.systems.gravity import Gravity
+from pympnode.particles.systems.starts import draw_start, plummer
+from pympnode.systems.registry import get
 
 CASES = [(system, dims) for system in (Gravity, Coulomb) for dims in (2, 3)]
 
@@ -315,7 +315,7 @@ def test_plummer_is_in_equilibrium(rng):
 
 def test_registry_and_field(rng):
     """`get` gives the systems, and the seam `field` is velocity and acceleration."""
-    from pympnode.graphs.graph import Graph
+    from pympnode.graph import Graph
 
     system = get("gravity")
     assert system.body == "particle" and get("coulomb").charged

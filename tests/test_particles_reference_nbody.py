@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from pympnode.data.leapfrog import fly
-from pympnode.evaluation.particles import observe, particle_errors
-from pympnode.graphs import hierarchy
-from pympnode.particle_schema import unpack_particles
+from pympnode.particles.graphs.tree import hierarchy
+from pympnode.particles.leapfrog import fly
+from pympnode.particles.metrics import observe, particle_errors
+from pympnode.particles.schema import unpack_particles
 
 
 def test_nbody_reference_trajectories(reference_dir):

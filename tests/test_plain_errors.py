@@ -10,8 +10,8 @@ import pytest
 import xarray as xr
 
 import pympnode
-from pympnode import storage
 from pympnode.errors import InvalidData, InvalidOption, PympnodeError, UnknownName
+from pympnode.files import netcdf as storage
 
 TINY: dict[str, Any] = {
     "model": "deltagn", "edge_width": 8, "node_width": 8, "updates": 1, "progress": False,

@@ -12,7 +12,7 @@ import xarray as xr
 
 import pympnode
 from pympnode.errors import OutsideTrainingRange
-from pympnode.ranges import TrainingRange
+from pympnode.networks.ranges import TrainingRange
 
 TRAIN: dict[str, Any] = dict(
     kernel="eager",

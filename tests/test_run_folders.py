@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 import pympnode
-from pympnode import storage
 from pympnode.cli import status_of
 from pympnode.errors import InvalidOption, MissingFile
+from pympnode.files import netcdf as storage
 
 DATA: dict[str, Any] = {
     "gravity": {"particles": 8, "trajectories": 4, "steps": 3},

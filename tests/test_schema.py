@@ -11,9 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pympnode
-from pympnode import schema, storage
+from pympnode.datasets.names import STATE_DIMS
+from pympnode.datasets.record import record
 from pympnode.errors import FileDamaged, InvalidData, MissingFile
-from pympnode.graphs.graph import Graph
+from pympnode.files import netcdf as storage
+from pympnode.graph import Graph
+from pympnode.networks import schema
 
 
 def sample(
@@ -70,7 +73,7 @@ def test_netcdf_round_trip_loses_nothing(
     np.testing.assert_array_equal(before.x, after.x)
     np.testing.assert_array_equal(before.graph.sender, after.graph.sender)
     np.testing.assert_array_equal(before.graph.nodes, after.graph.nodes)
-    assert schema.record(back) == schema.record(ds)
+    assert record(back) == record(ds)
 
 
 def test_pack_is_the_inverse_of_unpack() -> None:
@@ -141,7 +144,7 @@ def test_not_a_dataset() -> None:
 def test_from_arrays() -> None:
     x = np.zeros((2, 4, 3, 1))
     ds = pympnode.from_arrays(x, dt=0.5, edges=[(0, 1), (1, 2)], features=["height"], units=["m"])
-    assert ds.state.dims == schema.STATE_DIMS and ds.state.attrs["units"] == "m"
+    assert ds.state.dims == STATE_DIMS and ds.state.attrs["units"] == "m"
     assert sorted(zip(ds.sender.values, ds.receiver.values)) == [(0, 1), (1, 0), (1, 2), (2, 1)]
     with pytest.raises(InvalidData, match="time step"):
         pympnode.from_arrays(x, edges=[(0, 1)])

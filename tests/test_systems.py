@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pympnode.data.generate import generate
 from pympnode.errors import InvalidOption, UnknownName
-from pympnode.graphs import Graph, resolve
-from pympnode.graphs.instances import published_omega
-from pympnode.systems import Parameter, System, Variable, get, names, register
-from pympnode.systems.lorenz import published_coupling
-from pympnode.systems.mersenne import uniform
+from pympnode.graph import Graph
+from pympnode.networks.generate import generate
+from pympnode.networks.graphs.instances import published_omega
+from pympnode.networks.graphs.topology import resolve
+from pympnode.networks.systems.lorenz import published_coupling
+from pympnode.networks.systems.mersenne import uniform
+from pympnode.systems.base import Parameter, System, Variable
+from pympnode.systems.registry import get, names, register
 
 NODE_SYSTEMS = [name for name in names() if get(name).body == "node"]
 PATH = Graph.from_edges([(0, 1), (1, 2), (2, 3)], 5)  # node 4 is isolated

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pympnode.data.generate import generate
 from pympnode.errors import IntegrationFailed, InvalidData, InvalidOption, UnknownName
-from pympnode.graphs import resolve
-from pympnode.systems import Parameter, own_system
+from pympnode.networks.generate import generate
+from pympnode.networks.graphs.topology import resolve
+from pympnode.networks.systems.user import own_system
+from pympnode.systems.base import Parameter
 
 
 def springs(t, x, u, graph, parameters):

@@ -6,8 +6,8 @@ import re
 
 import numpy as np
 
-from pympnode.graphs import resolve
-from pympnode.systems.lorenz import COUPLING_NORM, published_coupling
+from pympnode.networks.graphs.topology import resolve
+from pympnode.networks.systems.lorenz import COUPLING_NORM, published_coupling
 
 
 def test_reference_lorenz_matrices_of_every_size_and_seed(reference_dir):

@@ -11,12 +11,12 @@ import pytest
 
 import pympnode
 from pympnode.config import TrainConfig
-from pympnode.engines.torch.particles.program import ParticleProgram
-from pympnode.models.particle_spec import ParticleScales, ParticleSpec
-from pympnode.particle_schema import pack_particles
+from pympnode.particles.engine.program import ParticleProgram
+from pympnode.particles.schema import pack_particles
+from pympnode.particles.spec import ParticleScales, ParticleSpec
+from pympnode.particles.task import StepTask
 from pympnode.training import trainer as module
 from pympnode.training.schedule import plan, seconds_of, updates_within
-from pympnode.training.step_task import StepTask
 from pympnode.training.trainer import Trainer
 
 SMALL: dict[str, Any] = dict(

@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 
 import pympnode
-from pympnode import schema
 from pympnode.config import TrainConfig
+from pympnode.networks import schema
+from pympnode.networks.task import TrajectoryTask
 from pympnode.training.optimiser import Adam, clip
-from pympnode.training.tasks import TrajectoryTask
 from pympnode.training.trainer import Trainer
 
 

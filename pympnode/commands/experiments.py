@@ -18,7 +18,7 @@ class _ExperimentName(click.ParamType):
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        from ..experiments import names
+        from ..experiments.catalogue import names
 
         return [CompletionItem(name) for name in names() if name.startswith(incomplete)]
 
@@ -58,8 +58,7 @@ def list_command(as_json: bool) -> None:
     Example:
       pympnode experiment list
     """
-    from ..experiments import names
-    from ..experiments.catalogue import described
+    from ..experiments.catalogue import described, names
 
     found = [described(name) for name in names()]
     if as_json:

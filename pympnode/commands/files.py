@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ..datasets.record import record
 from ..errors import MissingFile
 
 
@@ -13,15 +14,15 @@ def describe(path: str) -> dict[str, Any]:
     folder = Path(path)
     if folder.is_dir():
         return _folder(folder)
-    from .. import schema, storage
+    from ..files import netcdf as storage
 
     ds = storage.read_netcdf(path)
-    facts = schema.record(ds)
+    facts = record(ds)
     kind = facts.get("kind")
     size = folder.stat().st_size
     if kind in ("model", "particle_model"):
         from ..display import model_lines
-        from ..model_file import load
+        from ..networks.model_file import load
 
         model: Any = load(path)
         lines = model_lines(model) if kind == "model" else model.lines()
@@ -57,14 +58,14 @@ def _folder(folder: Path) -> dict[str, Any]:
             got=", ".join(sorted(p.name for p in folder.iterdir())[:6]) or "an empty folder",
             allowed="a folder given with --run, or a netCDF file",
         )
-    from .. import schema, storage
+    from ..files import netcdf as storage
 
     config = tomllib.loads((folder / "config.toml").read_text(encoding="utf-8"))
     points = sorted(p.name for p in (folder / "checkpoints").glob("*.nc"))
     # A model is written whenever a run ends, after Ctrl-C too; it says itself how that was.
     status = "no model yet"
     if (folder / "model.nc").is_file():
-        about = schema.record(storage.read_netcdf(folder / "model.nc")).get("about", {})
+        about = record(storage.read_netcdf(folder / "model.nc")).get("about", {})
         status = str(about.get("status", "completed"))
     finished = status not in ("no model yet", "interrupted")
     facts: dict[str, Any] = {"kind": "run", "finished": finished, "status": status}

@@ -43,7 +43,7 @@ class _TopologyName(click.ParamType):
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        from ..graphs.topology import TOPOLOGIES
+        from ..networks.graphs.topology import TOPOLOGIES
 
         return [CompletionItem(name) for name in TOPOLOGIES if name.startswith(incomplete)]
 
@@ -265,7 +265,7 @@ def write_config(path: str, options: Mapping[str, Any]) -> None:
     """Write options as TOML, for ``--config``."""
     import tomli_w
 
-    from ..storage import write_bytes
+    from ..files.netcdf import write_bytes
 
     plain = {name: list(v) if isinstance(v, tuple) else v for name, v in options.items()}
     tables = {name: plain.pop(name) for name in list(plain) if isinstance(plain[name], dict)}

@@ -123,8 +123,8 @@ def _only(option: str, values: tuple[Any, ...]) -> Any:
 
 
 def _inputs(kind: str, files: tuple[str, ...]) -> list[Any]:
-    from .. import storage
-    from ..own_data import as_dataset
+    from ..datasets.reading import as_dataset
+    from ..files import netcdf as storage
 
     if kind == "training-curves":
         return [storage.read_netcdf(storage.inside_run(files[0], "history.nc"))]

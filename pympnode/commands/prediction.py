@@ -37,8 +37,8 @@ def evaluate(context: click.Context, as_json: bool, **_: Any) -> None:
     """
     given = o.gather(context)
     from .. import _api
-    from ..model import Model
-    from ..own_data import as_dataset
+    from ..datasets.reading import as_dataset
+    from ..networks.model import Model
 
     model: Any = _api.load(given.pop("model"))
     path, out = (given.pop(name, None) for name in ("data", "out"))
@@ -59,7 +59,7 @@ def evaluate(context: click.Context, as_json: bool, **_: Any) -> None:
         raise click.UsageError("give DATA, or --system to simulate a test set")
     scores = _api.evaluate(model, ds, **words)
     if out is not None:
-        from .. import storage
+        from ..files import netcdf as storage
 
         storage.write_netcdf(scores, out)
     particles = "horizon" in scores.dims
@@ -91,9 +91,10 @@ def rollout(context: click.Context, as_json: bool, **_: Any) -> None:
     out = given.pop("out", None)
     if out is None:
         raise click.UsageError("say where the prediction goes: --out FILE.nc")
-    from .. import _api, storage
-    from ..model import Model
-    from ..own_data import as_dataset
+    from .. import _api
+    from ..datasets.reading import as_dataset
+    from ..files import netcdf as storage
+    from ..networks.model import Model
 
     model: Any = _api.load(given.pop("model"))
     words = o.data_keywords(given)

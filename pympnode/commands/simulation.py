@@ -44,8 +44,9 @@ def simulate(context: click.Context, as_json: bool, **_: Any) -> None:
         )
     if "system" not in given:
         raise click.UsageError("name a system: pympnode simulate kuramoto (see pympnode systems)")
-    from .. import _api, storage
-    from ..own_data import as_dataset
+    from .. import _api
+    from ..datasets.reading import as_dataset
+    from ..files import netcdf as storage
 
     words = o.data_keywords(given)
     if "start" in words and Path(words["start"]).exists():

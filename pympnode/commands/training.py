@@ -61,7 +61,7 @@ def _train(context: click.Context, as_json: bool) -> None:
     if start is None and "system" not in words and not files:
         raise click.UsageError("name a system or data: pympnode train kuramoto, or --data FILE.nc")
     from .. import _api
-    from ..own_data import as_dataset
+    from ..datasets.reading import as_dataset
 
     if files:
         words["data"] = [as_dataset(path) for path in files]

@@ -7,30 +7,24 @@ where it stopped; ``results`` and ``table`` show what is finished.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING
 
-_HOME = {
-    "Experiment": "description",
-    "Row": "description",
-    "Test": "description",
-    "names": "catalogue",
-    "experiment": "catalogue",
-    "run": "running",
-    "results": "finished",
-    "table": "tables",
-}
+import lazy_loader as _lazy
 
-__all__ = sorted(_HOME)
+if TYPE_CHECKING:
+    from .catalogue import experiment, names
+    from .description import Experiment, Row, Test
+    from .finished import results
+    from .running import run
+    from .tables import table
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOME])
+__getattr__, __dir__, __all__ = _lazy.attach(
+    __name__,
+    submod_attrs={
+        "catalogue": ["experiment", "names"],
+        "description": ["Experiment", "Row", "Test"],
+        "finished": ["results"],
+        "running": ["run"],
+        "tables": ["table"],
+    },
+)

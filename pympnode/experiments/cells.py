@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import FileDamaged, InvalidOption
-from ..evaluation.particles import HORIZONS
-from ..storage import write_bytes
+from ..files.netcdf import write_bytes
+from ..particles.metrics import HORIZONS
 from .budget import LENGTHS, Budget
 from .columns import horizons, plain
 from .description import Experiment, Row

@@ -7,7 +7,7 @@ step of one state, its graph included).
 
 Of a rollout of networks: ``loss``, ``rmse_z``, ``rmse`` (root of the mean of squares over features,
 physical units), ``valid_time`` (median over trajectories), ``not_finite``, ``observable_NAME``. Of
-particles: the scalars of `pympnode.evaluation.particles.particle_errors` with the number of steps
+particles: the scalars of `pympnode.particles.metrics.particle_errors` with the number of steps
 behind them, such as ``rmse_published_20``, ``energy_error_200``, ``energy_error_per_particle_200``.
 Any number of steps will do that a test has; a test with fewer leaves the column blank.
 """
@@ -21,7 +21,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..errors import UnknownName, unknown_name
-from ..evaluation.particles import SCALARS
+from ..particles.metrics import SCALARS
 
 RUN = (
     "updates", "epochs", "seconds", "weights", "best_loss", "best_epoch", "loss_epochs", "forward_ms",

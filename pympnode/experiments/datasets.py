@@ -8,8 +8,9 @@ from typing import Any
 
 import xarray as xr
 
-from .. import _api, storage
+from .. import _api
 from ..errors import FileDamaged
+from ..files import netcdf as storage
 from ..systems.registry import get
 from .cells import fingerprint
 from .validity import keyword

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .. import storage
 from ..errors import FileDamaged, InvalidOption, MissingFile
+from ..files import netcdf as storage
 from .catalogue import names
 from .description import Experiment
 

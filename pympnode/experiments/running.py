@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from .. import __version__, _api
+from .. import _api
 from ..errors import RunLocked, unknown_name
+from ..version import __version__
 from .budget import Budget
 from .catalogue import experiment as experiment_of
 from .cells import Cell, Training, cells, check_seeds, of_other_settings, read, total, write
@@ -160,7 +161,7 @@ def _again(numbers: Mapping[str, Any]) -> str:
 
 def check_device(device: str) -> None:
     """Raise `UnknownName` for a device that nobody knows, `EngineUnavailable` for one not there."""
-    from ..engines.torch.engine import resolve_device
+    from ..networks.engines.torch.engine import resolve_device
 
     if device not in DEVICES:
         raise unknown_name("device", device, DEVICES)

@@ -12,7 +12,7 @@ import xarray as xr
 
 from .. import _api
 from ..errors import OutsideTrainingRange
-from ..evaluation.particles import HORIZONS
+from ..particles.metrics import HORIZONS
 from .columns import scores
 from .datasets import Datasets
 

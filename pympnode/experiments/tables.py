@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from .. import storage
+from ..files import netcdf as storage
 from .budget import Budget
 from .catalogue import described
 from .catalogue import experiment as experiment_of

@@ -164,7 +164,7 @@ def _system(data: Mapping[str, Any], name: str) -> str:
 
 def _check_data(where: str, data: Mapping[str, Any], body: str) -> None:
     from .. import _api
-    from ..data.particles import check_particle_options, simulate_particles
+    from ..particles.simulate import check_particle_options, simulate_particles
 
     function: Any = simulate_particles if body == "particle" else _api.simulate
     known = [p for p in inspect.signature(function).parameters if p not in _NOT_DATA]
@@ -184,8 +184,9 @@ def _check_data(where: str, data: Mapping[str, Any], body: str) -> None:
 
 
 def _check_network(system: Any, data: Mapping[str, Any]) -> None:
-    from ..data.generate import check_request, split_trajectories
-    from ..graphs.topology import resolve
+    from ..datasets.split import split_trajectories
+    from ..networks.generate import check_request
+    from ..networks.graphs.topology import resolve
 
     topology = keyword(data.get("topology", system.default_topology))
     count = data.get("nodes", system.default_nodes)
@@ -201,7 +202,7 @@ def _check_network(system: Any, data: Mapping[str, Any]) -> None:
 
 def _check_train(where: str, data: Mapping[str, Any], train: Mapping[str, Any], body: str) -> None:
     from .. import _api
-    from ..particle_fitting import train_particles
+    from ..particles.fitting import train_particles
 
     function: Any = train_particles if body == "particle" else _api.train
     known = [p for p in inspect.signature(function).parameters if p not in _RUNNER | _DATA]
@@ -249,7 +250,7 @@ def _check_particle_run(data: Mapping[str, Any], train: Mapping[str, Any]) -> No
     if dtype not in DTYPES:
         raise unknown_name("dtype", dtype, DTYPES)
     if "kernel" in train or "precision" in train:
-        from ..engines.torch.particles.kernels import KERNELS, precision_of
+        from ..particles.engine.kernels import KERNELS, precision_of
 
         if train.get("kernel", "auto") not in KERNELS:
             raise unknown_name("kernel of particles", train["kernel"], KERNELS)
@@ -258,7 +259,7 @@ def _check_particle_run(data: Mapping[str, Any], train: Mapping[str, Any]) -> No
 
 def _check_network_run(train: Mapping[str, Any]) -> None:
     """Keywords of `train` that are neither of the model nor of `TrainConfig`."""
-    from ..engines import NAMES, TORCH_KERNELS
+    from ..networks.engines import NAMES, TORCH_KERNELS
 
     names = {
         "dtype": DTYPES, "missing": ("error", "mask"), "normalisation": ("keep", "refit"),
@@ -275,8 +276,8 @@ def _particle_spec(data: Mapping[str, Any], train: Mapping[str, Any]) -> Mapping
     """Raises for options that no particle model has; returns what the preset says of the run."""
     from dataclasses import fields
 
-    from ..models.particle_spec import ParticleSpec
-    from ..particle_presets import particle_preset
+    from ..particles.presets import particle_preset
+    from ..particles.spec import ParticleSpec
 
     name = train.get("model", "hierarchical_deltagn")
     choice = particle_preset(train.get("preset", "fast"), name, data.get("particles", 100))
@@ -288,7 +289,7 @@ def _particle_spec(data: Mapping[str, Any], train: Mapping[str, Any]) -> Mapping
 
 
 def _network_spec(data: Mapping[str, Any], train: Mapping[str, Any]) -> Mapping[str, Any]:
-    from ..models.spec import ModelSpec
+    from ..networks.spec import ModelSpec
 
     choice = preset(train.get("preset", "fast"))
     given = {_FIELDS.get(key, key): train[key] for key in _SPEC if key in train}

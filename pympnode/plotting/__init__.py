@@ -1,9 +1,8 @@
 """Pictures of datasets, rollouts, training runs and evaluations.
 
 Every function takes ``ax=`` (or ``axes=``) and returns the axes it drew on; axes carry the names
-and units of the dataset, and colours are told apart by colour-blind readers. Importing this room
-registers ``ds.pympnode.plot`` (see `pympnode.plotting.accessor`); matplotlib is imported with the
-first picture.
+and units of the dataset, and colours are told apart by colour-blind readers. ``ds.pympnode.plot`` has
+them as methods. matplotlib is imported with the first picture.
 """
 
 from __future__ import annotations
@@ -11,28 +10,26 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from . import accessor as accessor  # registers ds.pympnode
-
 _HOME = {
-    "prediction": "trajectories",
-    "parity": "trajectories",
-    "phase_portrait": "phase",
-    "message_norms": "messages",
-    "training_curves": "training",
-    "error_over_time": "errors",
-    "error_by_degree": "errors",
-    "observables": "observed",
-    "comparison": "comparisons",
-    "graph_state": "graph_drawing",
-    "grid_state": "grid_drawing",
-    "animate": "animation",
-    "particle_trajectories": "particles",
-    "conservation": "particles",
-    "scaling": "particles",
-    "animate_particles": "particles",
-    "hierarchy_of": "cells",
-    "particle_error_over_time": "particle_errors",
-    "error_over_particles": "particle_errors",
+    "prediction": "..networks.plots.trajectories",
+    "parity": "..networks.plots.trajectories",
+    "phase_portrait": "..networks.plots.phase",
+    "message_norms": "..networks.plots.messages",
+    "training_curves": ".training",
+    "error_over_time": "..networks.plots.errors",
+    "error_by_degree": "..networks.plots.errors",
+    "observables": "..networks.plots.observed",
+    "comparison": "..networks.plots.comparisons",
+    "graph_state": "..networks.plots.graph_drawing",
+    "grid_state": "..networks.plots.grid_drawing",
+    "animate": "..networks.plots.animation",
+    "particle_trajectories": "..particles.plots.trajectories",
+    "conservation": "..particles.plots.trajectories",
+    "scaling": "..particles.plots.trajectories",
+    "animate_particles": "..particles.plots.trajectories",
+    "hierarchy_of": "..particles.plots.cells",
+    "particle_error_over_time": "..particles.plots.errors",
+    "error_over_particles": "..particles.plots.errors",
 }
 
 __all__ = sorted(_HOME)
@@ -41,7 +38,7 @@ __all__ = sorted(_HOME)
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    value = getattr(import_module(_HOME[name], __name__), name)
     globals()[name] = value
     return value
 

@@ -1,8 +1,4 @@
-"""``ds.pympnode.plot``: the pictures as methods of what they draw.
-
-Registered when `pympnode.plotting` is imported. ``ds.pympnode.plot.NAME(...)`` is
-``pympnode.plotting.NAME(ds, ...)``.
-"""
+"""``ds.pympnode.plot``: the pictures as methods; `datasets.accessor` registers it."""
 
 from __future__ import annotations
 
@@ -10,7 +6,6 @@ from typing import Any
 
 import xarray as xr
 
-from .. import schema
 from ..errors import unknown_name
 
 # Methods by the variables that a dataset must have for them.
@@ -41,7 +36,7 @@ class Plots:
             raise AttributeError(name)
         from functools import partial
 
-        from pympnode import plotting
+        from .. import plotting
 
         known = [n for names in _OF.values() for n in names]
         if name not in known:
@@ -54,21 +49,3 @@ class Plots:
 
     def __repr__(self) -> str:
         return "plots: " + ", ".join(n for v, names in _OF.items() if v in self._ds for n in names)
-
-
-@xr.register_dataset_accessor("pympnode")
-class Accessor:
-    """``ds.pympnode``: ``plot`` draws, ``record`` tells where the data are from."""
-
-    def __init__(self, ds: xr.Dataset) -> None:
-        self._ds = ds
-
-    @property
-    def plot(self) -> Plots:
-        """The pictures of this dataset, as methods."""
-        return Plots(self._ds)
-
-    @property
-    def record(self) -> dict[str, Any]:
-        """What the dataset says of itself: system, parameters, seeds, engine, versions."""
-        return schema.record(self._ds)

@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import xarray as xr
 from matplotlib.animation import FuncAnimation
-
-from . import style
-from .graph_drawing import Layout, draw_graph, shown
-from .selection import view
 
 
 class Animation(FuncAnimation):
@@ -17,36 +10,3 @@ class Animation(FuncAnimation):
 
     def _repr_html_(self) -> str:
         return self.to_jshtml()
-
-
-def animate(
-    ds: xr.Dataset,
-    *,
-    feature: str | None = None,
-    trajectory: int = 0,
-    layout: Layout = "spring",
-    every: int = 1,
-    interval: float = 60.0,
-    ax: Any = None,
-) -> Animation:
-    """The graph of one trajectory with ``feature`` as colour, over time.
-
-    ``every``: times between two frames; ``interval``: milliseconds a frame. In a notebook the value
-    is shown as a player; ``.save("x.gif")`` writes a file. See `graph_state` for the rest.
-    """
-    one = view(ds, trajectory)
-    number = one.feature(feature)
-    if ax is None:
-        ax = style.new_axes(5.2, 4.4)
-    nodes = draw_graph(ax, one, number, 0, layout)
-    bar = ax.figure.colorbar(nodes, ax=ax)
-    bar.set_label(style.label(one.features[number], one.units[number]))
-    title = ax.set_title(style.moment(one.time[0], one.time_unit))
-
-    def frame(at: int) -> tuple[Any, ...]:
-        nodes.set_array(shown(one, number, at))
-        title.set_text(style.moment(one.time[at], one.time_unit))
-        return nodes, title
-
-    frames = range(0, len(one.time), max(1, every))
-    return Animation(ax.figure, frame, frames=frames, interval=interval, repeat=True)

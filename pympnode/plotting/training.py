@@ -9,7 +9,7 @@ import xarray as xr
 
 from ..errors import InvalidData
 from . import style
-from .selection import require
+from .choosing import require
 
 EPOCH = "epoch"
 CURVES = (("loss", "training", style.PALETTE[1]), ("validation_loss", "validation", style.MODEL))

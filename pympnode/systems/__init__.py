@@ -1,29 +1,34 @@
-"""Dynamical systems: what is simulated and learned."""
+"""Dynamical systems: the base class, and systems by name."""
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-_HOME = {
-    "Observable": "base",
-    "Parameter": "base",
-    "System": "base",
-    "Variable": "base",
-    "get": "registry",
-    "names": "registry",
-    "own_system": "own",
-    "register": "registry",
-}
+import lazy_loader as _lazy
 
-__all__ = sorted(_HOME)
+if TYPE_CHECKING:
+    from .base import Observable, Parameter, System, Variable
+    from .registry import get, names, register
+
+_lazy_getattr, __dir__, __all__ = _lazy.attach(
+    __name__,
+    submod_attrs={
+        "base": ["Observable", "Parameter", "System", "Variable"],
+        "registry": ["get", "names", "register"],
+    },
+)
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(import_module(f"pympnode.systems.{_HOME[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "own_system":  # its place in version 0.1
+        import warnings
 
+        import pympnode
 
-def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOME])
+        warnings.warn(
+            "pympnode.systems.own_system is now pympnode.own_system",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return pympnode.own_system
+    return _lazy_getattr(name)

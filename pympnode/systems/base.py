@@ -10,8 +10,8 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from pympnode.errors import InvalidOption, unknown_name
-from pympnode.graphs.graph import Graph
+from ..errors import InvalidOption, unknown_name
+from ..graph import Graph
 
 
 @dataclass(frozen=True)

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from pympnode.errors import InvalidOption, unknown_name
-from pympnode.systems.base import System
+from ..errors import InvalidOption, unknown_name
+from .base import System
 
 _BUILT_IN = {
-    "coulomb": "coulomb:Coulomb",
-    "gravity": "gravity:Gravity",
-    "coupled_pendulum": "pendulum:CoupledPendulum",
-    "gene": "gene:Gene",
-    "gene_hot_spots": "gene:GeneHotSpots",
-    "heat": "heat:Heat",
-    "kuramoto": "kuramoto:Kuramoto",
-    "kuramoto_controlled": "kuramoto:ControlledKuramoto",
-    "lorenz": "lorenz:Lorenz",
-    "lorenz_diagonal": "lorenz:DiagonalLorenz",
-    "pendulum": "pendulum:Pendulum",
+    "coulomb": "particles.systems.coulomb:Coulomb",
+    "gravity": "particles.systems.gravity:Gravity",
+    "coupled_pendulum": "networks.systems.pendulum:CoupledPendulum",
+    "gene": "networks.systems.gene:Gene",
+    "gene_hot_spots": "networks.systems.gene:GeneHotSpots",
+    "heat": "networks.systems.heat:Heat",
+    "kuramoto": "networks.systems.kuramoto:Kuramoto",
+    "kuramoto_controlled": "networks.systems.kuramoto:ControlledKuramoto",
+    "lorenz": "networks.systems.lorenz:Lorenz",
+    "lorenz_diagonal": "networks.systems.lorenz:DiagonalLorenz",
+    "pendulum": "networks.systems.pendulum:Pendulum",
 }
 _OWN: dict[str, System] = {}
 
@@ -56,7 +56,7 @@ def get(system: str | System) -> System:
     if system not in _BUILT_IN:
         raise unknown_name("system", system, names())
     module, _, name = _BUILT_IN[system].partition(":")
-    return getattr(import_module(f"pympnode.systems.{module}"), name)()
+    return getattr(import_module(f"..{module}", __package__), name)()
 
 
 def register(system: System, *, replace: bool = False) -> System:

@@ -18,8 +18,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from .. import storage
 from ..errors import CheckpointDamaged, FileDamaged, InvalidOption, RunLocked
+from ..files import netcdf as storage
 
 HISTORY = (
     "loss",

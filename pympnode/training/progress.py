@@ -89,3 +89,9 @@ def _tqdm() -> Any:
     from tqdm import tqdm
 
     return tqdm
+
+
+def is_interactive() -> bool:
+    """Whether a person holds the result: a notebook or an interactive session."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return shell is not None or hasattr(sys, "ps1")

@@ -17,12 +17,11 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ..config import TrainConfig
-from ..engines.base import Batch
 from .checkpoint import Run, State, history_dataset
 from .optimiser import Adam, clip
 from .progress import Progress, Silent
 from .schedule import Plan, horizons, learning_rate, plan, seconds_of, updates_within
-from .tasks import Task
+from .task import Batch, Task
 
 logger = logging.getLogger("pympnode.training")
 

@@ -1,0 +1,58 @@
+"""Names of dimensions and variables of every dataset, of networks and of particles."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+TRAJECTORY, TIME, NODE, FEATURE = "trajectory", "time", "node", "feature"
+
+
+EDGE, CONTROL_FEATURE, ATTRIBUTE = "edge", "control_feature", "attribute"
+
+
+MESSAGE_COMPONENT, UNIT = "message_component", "unit"
+
+
+STATE, CONTROL, MESSAGE, NODE_ATTRIBUTE = "state", "control", "message", "node_attribute"
+
+
+SENDER, RECEIVER, EDGE_GRAPH, GRAPH, SPLIT = "sender", "receiver", "edge_graph", "graph", "split"
+
+
+STATE_DIMS = (TRAJECTORY, TIME, NODE, FEATURE)
+
+
+CONTROL_DIMS = (TRAJECTORY, TIME, NODE, CONTROL_FEATURE)
+
+
+MESSAGE_DIMS = (TRAJECTORY, TIME, NODE, MESSAGE_COMPONENT)
+
+
+PARTICLE, AXIS = "particle", "axis"
+
+
+POSITION, VELOCITY, MASS, CHARGE = "position", "velocity", "mass", "charge"
+
+
+PARTICLE_DIMS = (TRAJECTORY, TIME, PARTICLE, AXIS)
+
+
+OWN_VARIABLES = frozenset(
+    {
+        STATE,
+        CONTROL,
+        MESSAGE,
+        NODE_ATTRIBUTE,
+        SENDER,
+        RECEIVER,
+        EDGE_GRAPH,
+        GRAPH,
+        SPLIT,
+    }
+)
+
+
+SPLITS = ("train", "validation", "test")
+
+
+Missing = Literal["error", "mask"]

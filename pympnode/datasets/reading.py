@@ -1,0 +1,60 @@
+"""Datasets and arrays that users give: read from paths, checked, and made into float64 arrays."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InvalidData, InvalidOption
+from ..files.netcdf import read_netcdf
+from .parts import INDEX, open_parts
+
+
+def as_dataset(data: Any) -> Any:
+    """The dataset meant by a path, a netCDF file or a folder of parts; else what was given."""
+    if not isinstance(data, str | os.PathLike):
+        return data
+    if (Path(data) / INDEX).exists():
+        return open_parts(data)
+    return read_netcdf(data)
+
+
+def numbers(name: str, values: Any) -> NDArray[np.float64]:
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InvalidData(
+            f"{name} does not hold numbers",
+            got=f"{type(values).__name__}: {error}",
+            allowed="real numbers; NaN where a value is missing",
+            fix="trajectories of different length go into datasets of their own",
+        ) from error
+
+
+def time_grid(count: int, dt: float | None, time: Any, of: str, axes: str) -> NDArray[np.float64]:
+    """The times (time,) of ``of``, whose axes are ``axes``."""
+    if (dt is None) == (time is None):
+        raise InvalidData(
+            "give the time step or the times",
+            got="both" if dt is not None else "neither",
+            allowed="dt= or time=",
+            fix="dt=0.05 for an even grid, time=array for an uneven one",
+        )
+    if time is None:
+        assert dt is not None
+        number = isinstance(dt, int | float | np.number) and not isinstance(dt, bool)
+        if not number or not (np.isfinite(dt) and dt > 0):
+            raise InvalidOption("dt must be positive", got=repr(dt), allowed="> 0")
+        return float(dt) * np.arange(count, dtype=np.float64)
+    times = numbers("time", time)
+    if times.shape != (count,):
+        raise InvalidData(
+            f"time does not fit {of}",
+            got=f"shape {times.shape}",
+            allowed=f"({count},), one for each time of {of} {axes}",
+        )
+    return times

@@ -1,0 +1,41 @@
+"""The record of a dataset: its scalars and provenance, one JSON string in an attribute."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import xarray as xr
+
+from ..errors import InvalidData
+
+SCHEMA_VERSION = 1
+
+
+RECORD = "pympnode"
+
+
+def record(ds: xr.Dataset) -> dict[str, Any]:
+    """What a dataset says of itself: system, parameters, seeds, engine, versions; {} if nothing.
+
+    Raises `InvalidData` where the attribute is not JSON.
+    """
+    text = ds.attrs.get(RECORD)
+    if text is None:
+        return {}
+    try:
+        value = json.loads(text)
+    except (TypeError, ValueError) as error:
+        raise InvalidData(
+            f"the attribute {RECORD!r} is not JSON",
+            got=repr(text)[:80],
+            allowed="a JSON object",
+            fix=f"delete ds.attrs[{RECORD!r}] or write it with pympnode.networks.schema.with_record",
+        ) from error
+    return value if isinstance(value, dict) else {}
+
+
+def with_record(ds: xr.Dataset, **values: Any) -> xr.Dataset:
+    """A copy of ``ds`` whose record has these values too."""
+    merged = {**record(ds), **values, "schema": SCHEMA_VERSION}
+    return ds.assign_attrs({RECORD: json.dumps(merged, sort_keys=True)})

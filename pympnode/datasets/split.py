@@ -1,0 +1,76 @@
+"""Seeds of trajectories and the split: which trajectories train, validate and test."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from ..errors import InvalidOption
+from ..files.netcdf import checksum
+from .names import SPLIT, SPLITS, TRAJECTORY
+
+# Streams of random numbers of a trajectory: initial state, controls, noise, split.
+INITIAL_STREAM, CONTROL_STREAM, NOISE_STREAM, SPLIT_STREAM = range(4)
+
+
+def rng_of(seed: int, stream: int, trajectory: int) -> np.random.Generator:
+    """The generator of one stream of one trajectory."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(stream, trajectory)))
+
+
+def split_trajectories(
+    trajectories: int, share: float = 0.7, seed: int = 0, first: int = 0
+) -> np.ndarray:
+    """int8 (trajectory,): 0 train, 1 validation; exactly round(share * trajectories) train."""
+    if isinstance(share, bool) or not 0.0 <= share <= 1.0:
+        raise InvalidOption(
+            "split is the training share", got=repr(share), allowed="0 to 1", fix="0.7 is usual"
+        )
+    draw = [rng_of(seed, SPLIT_STREAM, first + i).random() for i in range(trajectories)]
+    out = np.ones(trajectories, dtype=np.int8)
+    out[np.argsort(draw, kind="stable")[: round(share * trajectories)]] = 0
+    return out
+
+
+def held_out(ds: xr.Dataset, labels: NDArray[np.str_]) -> xr.Dataset:
+    """The trajectories marked "test"; without any those marked "validation", then "train"."""
+    for name in ("test", "validation", "train"):
+        chosen = np.flatnonzero(labels == name)
+        if chosen.size:
+            return ds.isel({TRAJECTORY: chosen})
+    return ds
+
+
+def labels_of(ds: xr.Dataset, split: float, seed: int) -> NDArray[np.str_]:
+    """The split of a dataset: its own, or a seeded draw with the share ``split`` for training."""
+    if SPLIT in ds:
+        return ds[SPLIT].values.astype("U10")
+    if not 0 < split <= 1:
+        raise InvalidOption(
+            "split is the share of the trajectories that train",
+            got=split,
+            allowed="above 0, at most 1",
+            fix="leave split=0.7",
+        )
+    drawn = split_trajectories(ds.sizes[TRAJECTORY], split, seed)
+    return np.array(SPLITS, dtype="U10")[drawn]
+
+
+def data_fingerprint(datasets: Sequence[xr.Dataset], split: float, seed: int) -> dict[str, Any]:
+    """What a run folder says of its data: a hash of all variables and coordinates, and the split:
+    trajectories of each part, by dataset, and a hash of all labels."""
+    values, marks = hashlib.sha256(), hashlib.sha256()
+    counts: dict[str, Any] = {name: [] for name in SPLITS}
+    for ds in datasets:
+        for name in sorted(map(str, ds.variables)):
+            values.update(name.encode() + checksum(ds[name].values).encode())
+        labels = labels_of(ds, split, seed)
+        marks.update(checksum(labels).encode())
+        for name, found in counts.items():
+            found.append(int((labels == name).sum()))
+    return {"sha256": values.hexdigest(), "split": {**counts, "sha256": marks.hexdigest()}}

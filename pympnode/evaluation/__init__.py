@@ -1,1 +1,0 @@
-"""Evaluation: errors, observables and the baselines that stand beside every model."""

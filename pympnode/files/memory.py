@@ -1,0 +1,53 @@
+"""How much memory there is, asked before it is taken."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..errors import NotEnoughMemory
+
+_MEMINFO = Path("/proc/meminfo")
+
+
+def available_bytes(device: Any = "cpu") -> int | None:
+    """Bytes free on a torch device or in main memory; None where the system does not tell."""
+    kind = getattr(device, "type", str(device).split(":")[0])
+    if kind == "cuda":
+        import torch
+
+        # To the driver the blocks that torch keeps for its next tensors are taken; they are not.
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0] + kept)
+    if kind != "cpu" or not _MEMINFO.exists():
+        return None
+    for line in _MEMINFO.read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def require_bytes(needed: int, what: str, *, fix: str, device: Any = "cpu") -> None:
+    """Raise NotEnoughMemory, telling the bytes, when ``what`` needs more than there is.
+
+    Below 16 MiB nothing is asked: the question costs more than the graph of a small system.
+    """
+    if needed < 1 << 24:
+        return
+    free = available_bytes(device)
+    if free is not None and needed > free:
+        raise NotEnoughMemory(
+            f"{what} does not fit in memory",
+            got=f"{needed:,} bytes needed ({in_words(needed)})",
+            allowed=f"{free:,} bytes available ({in_words(free)}) on {device}",
+            fix=fix,
+        )
+
+
+def in_words(count: float) -> str:
+    """A number of bytes for people: 1.5 GiB."""
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"

@@ -1,0 +1,355 @@
+"""``Graph``: any number of graphs as one disjoint union of directed edges, in plain NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .errors import InvalidGraph
+
+if TYPE_CHECKING:
+    import networkx
+
+# Up to this many nodes, and from this density on, a dense matrix product is the faster sum.
+_DENSE_NODES = 256
+_DENSE_SHARE = 0.05
+
+
+def _indices(values: Any, what: str) -> np.ndarray:
+    array = np.asarray(values)
+    if array.size == 0:
+        return np.zeros(0, dtype=np.int64)
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise InvalidGraph(
+            f"{what} must be a one-dimensional array of whole numbers",
+            got=f"shape {array.shape}, dtype {array.dtype}",
+            allowed="int64 (edges,)",
+            fix="number the nodes from 0 and pass integers",
+        )
+    return np.ascontiguousarray(array, dtype=np.int64)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Graph:
+    """Directed edges of a disjoint union of graphs; an undirected edge is two directed ones.
+
+    sender, receiver: int64 (edges,), node numbers of the union; edge e carries a message from
+        ``sender[e]`` to ``receiver[e]``. Any order is taken; kept sorted by receiver, then sender,
+        each edge once.
+    nodes: int64 (graphs,), how many nodes each graph has; isolated nodes are fine.
+    source: where each graph comes from, one string a graph.
+    Raises InvalidGraph for node numbers out of range and edges between two graphs. Self loops are
+    legal here (``topology="full"`` needs them); `Graph.single` refuses them unless asked.
+    """
+
+    sender: np.ndarray
+    receiver: np.ndarray
+    nodes: np.ndarray
+    source: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        nodes = _indices(np.atleast_1d(self.nodes), "nodes")
+        sender, receiver = _indices(self.sender, "sender"), _indices(self.receiver, "receiver")
+        if nodes.size == 0 or nodes.min() < 1:
+            raise InvalidGraph(
+                "every graph needs at least one node", got=nodes.tolist(), allowed=">= 1 each"
+            )
+        if sender.shape != receiver.shape:
+            raise InvalidGraph(
+                "sender and receiver differ in length",
+                got=f"{sender.size} senders, {receiver.size} receivers",
+                allowed="one of each an edge",
+            )
+        total = int(nodes.sum())
+        for name, ends in (("sender", sender), ("receiver", receiver)):
+            if ends.size and (ends.min() < 0 or ends.max() >= total):
+                raise InvalidGraph(
+                    f"an edge's {name} is not a node",
+                    got=f"{name} from {ends.min()} to {ends.max()}",
+                    allowed=f"0 to {total - 1}",
+                    fix="number the nodes from 0, or pass a larger nodes=",
+                )
+        key = receiver * total + sender
+        if key.size > 1 and not np.all(np.diff(key) > 0):
+            key = np.unique(key)
+            receiver, sender = np.divmod(key, total)
+        offset = np.concatenate([[0], np.cumsum(nodes)])
+        if nodes.size > 1 and sender.size:
+            home = np.searchsorted(offset, receiver, side="right")
+            if np.any(home != np.searchsorted(offset, sender, side="right")):
+                raise InvalidGraph(
+                    "an edge joins two graphs of the union", fix="keep each graph's edges in itself"
+                )
+        source = tuple(self.source) or ("given",) * nodes.size
+        if len(source) != nodes.size:
+            raise InvalidGraph(
+                "one source string a graph", got=len(source), allowed=str(nodes.size)
+            )
+        for name, value in (
+            ("sender", sender),
+            ("receiver", receiver),
+            ("nodes", nodes),
+            ("source", source),
+        ):
+            object.__setattr__(self, name, value)
+
+    # ---- making one ---------------------------------------------------------------------------
+
+    @classmethod
+    def single(
+        cls,
+        sender: Any,
+        receiver: Any,
+        nodes: int,
+        *,
+        source: str = "given",
+        self_loops: bool = False,
+    ) -> Graph:
+        """One graph from its directed edges; a self loop is an error unless ``self_loops``.
+
+        sender, receiver: int (edges,), numbered from 0. Raises `InvalidGraph`.
+
+        >>> Graph.single([0, 1], [1, 2], nodes=4).in_degree
+        array([0, 1, 1, 0])
+        """
+        sender, receiver = _indices(sender, "sender"), _indices(receiver, "receiver")
+        if not self_loops and sender.shape == receiver.shape and np.any(sender == receiver):
+            raise InvalidGraph(
+                "the graph has self loops",
+                got=f"node {int(sender[sender == receiver][0])} joined to itself",
+                allowed="edges between two different nodes",
+                fix='remove them, or pass self_loops=True (topology="full" has them by design)',
+            )
+        return cls(sender, receiver, np.array([nodes], dtype=np.int64), (source,))
+
+    @classmethod
+    def from_edges(
+        cls, edges: Any, nodes: int | None = None, *, directed: bool = False, source: str = "given"
+    ) -> Graph:
+        """One graph from pairs ``(edges, 2)``: undirected, or each from sender to receiver.
+
+        ``nodes``: by default as many as the pairs name. Raises `InvalidGraph`.
+
+        >>> Graph.from_edges([(0, 1), (1, 2)]).edges
+        4
+        """
+        pairs = np.asarray(edges)
+        if pairs.size == 0:
+            pairs = np.zeros((0, 2), dtype=np.int64)
+        if pairs.ndim != 2 or pairs.shape[1] != 2:
+            raise InvalidGraph(
+                "an edge list holds pairs of nodes",
+                got=f"shape {pairs.shape}",
+                allowed="(edges, 2)",
+            )
+        first, second = _indices(pairs[:, 0], "edges"), _indices(pairs[:, 1], "edges")
+        if nodes is None:
+            nodes = int(pairs.max()) + 1 if pairs.size else 1
+        if not directed:
+            first, second = np.concatenate([first, second]), np.concatenate([second, first])
+        return cls.single(first, second, nodes, source=source)
+
+    @classmethod
+    def from_adjacency(cls, adjacency: Any, *, source: str = "given") -> Graph:
+        """One graph from a square matrix (or SciPy sparse one); row sends to column where not 0.
+
+        Raises `InvalidGraph`.
+        """
+        shape = np.shape(adjacency)
+        if len(shape) != 2 or shape[0] != shape[1]:
+            raise InvalidGraph("an adjacency is square", got=f"shape {shape}", allowed="(n, n)")
+        if hasattr(adjacency, "tocoo"):
+            coo = adjacency.tocoo()
+            keep = coo.data != 0
+            sender, receiver = coo.row[keep], coo.col[keep]
+        else:
+            sender, receiver = np.nonzero(np.asarray(adjacency))
+        return cls.single(
+            sender.astype(np.int64), receiver.astype(np.int64), int(shape[0]), source=source
+        )
+
+    @classmethod
+    def from_networkx(cls, graph: networkx.Graph, *, source: str = "networkx graph") -> Graph:
+        """One graph from networkx; its nodes are numbered in the order they iterate."""
+        number = {node: i for i, node in enumerate(graph.nodes)}
+        if not number:
+            raise InvalidGraph("the networkx graph has no nodes", got=0, allowed=">= 1")
+        pairs = [(number[a], number[b]) for a, b in graph.edges()]
+        return cls.from_edges(pairs, len(number), directed=graph.is_directed(), source=source)
+
+    @classmethod
+    def union(cls, graphs: Iterable[Graph]) -> Graph:
+        """The disjoint union, in the order given; its parts may be unions themselves."""
+        parts = list(graphs)
+        if not parts:
+            raise InvalidGraph("a union of no graphs", got=0, allowed=">= 1 graph")
+        shift = np.cumsum([0] + [part.total_nodes for part in parts])
+        return cls(
+            np.concatenate([part.sender + s for part, s in zip(parts, shift, strict=False)]),
+            np.concatenate([part.receiver + s for part, s in zip(parts, shift, strict=False)]),
+            np.concatenate([part.nodes for part in parts]),
+            tuple(name for part in parts for name in part.source),
+        )
+
+    # ---- counts and places --------------------------------------------------------------------
+
+    @property
+    def graphs(self) -> int:
+        """How many graphs."""
+        return int(self.nodes.size)
+
+    @property
+    def edges(self) -> int:
+        """How many directed edges, all graphs together."""
+        return int(self.sender.size)
+
+    @cached_property
+    def total_nodes(self) -> int:
+        """How many nodes, all graphs together."""
+        return int(self.nodes.sum())
+
+    @cached_property
+    def node_offset(self) -> np.ndarray:
+        """int64 (graphs + 1,): the nodes of graph i are ``node_offset[i]:node_offset[i + 1]``."""
+        return np.concatenate([[0], np.cumsum(self.nodes)]).astype(np.int64)
+
+    @cached_property
+    def edge_offset(self) -> np.ndarray:
+        """int64 (graphs + 1,): the edges of graph i are ``edge_offset[i]:edge_offset[i + 1]``."""
+        return np.searchsorted(self.receiver, self.node_offset).astype(np.int64)
+
+    @cached_property
+    def edge_graph(self) -> np.ndarray:
+        """int64 (edges,): the graph of each edge."""
+        return np.repeat(np.arange(self.graphs), np.diff(self.edge_offset))
+
+    @cached_property
+    def node_graph(self) -> np.ndarray:
+        """int64 (total_nodes,): the graph of each node."""
+        return np.repeat(np.arange(self.graphs), self.nodes)
+
+    @cached_property
+    def receiver_offset(self) -> np.ndarray:
+        """int64 (total_nodes + 1,): the edges into node k are a slice (compressed rows)."""
+        return np.searchsorted(self.receiver, np.arange(self.total_nodes + 1)).astype(np.int64)
+
+    @cached_property
+    def in_degree(self) -> np.ndarray:
+        """int64 (total_nodes,): how many edges end in each node."""
+        return np.diff(self.receiver_offset)
+
+    @cached_property
+    def mean_degree(self) -> float:
+        """Edges per node over all graphs, isolated nodes counted."""
+        return self.edges / self.total_nodes
+
+    @property
+    def has_self_loops(self) -> bool:
+        return bool(np.any(self.sender == self.receiver))
+
+    @property
+    def provenance(self) -> str:
+        """Where the graphs come from, in one line."""
+        return "; ".join(dict.fromkeys(self.source))
+
+    # ---- views of it --------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return self.graphs
+
+    def __getitem__(self, index: int) -> Graph:
+        """Graph ``index`` alone, its nodes numbered from 0; kept, so that its matrix is too."""
+        if not -self.graphs <= index < self.graphs:
+            raise IndexError(f"graph {index} of {self.graphs}")
+        if self.graphs == 1:
+            return self
+        return self._parts[index]
+
+    @cached_property
+    def _parts(self) -> tuple[Graph, ...]:
+        parts = []
+        for i in range(self.graphs):
+            here = slice(self.edge_offset[i], self.edge_offset[i + 1])
+            shift = self.node_offset[i]
+            parts.append(
+                Graph(
+                    self.sender[here] - shift,
+                    self.receiver[here] - shift,
+                    self.nodes[i : i + 1],
+                    self.source[i : i + 1],
+                )
+            )
+        return tuple(parts)
+
+    @cached_property
+    def without_edges(self) -> Graph:
+        """The same nodes with no edges at all."""
+        none = np.zeros(0, dtype=np.int64)
+        return Graph(none, none, self.nodes, tuple(f"{name}, no edges" for name in self.source))
+
+    def same(self, other: Graph) -> bool:
+        """Whether the other has the same graphs, node by node and edge by edge."""
+        return (
+            np.array_equal(self.nodes, other.nodes)
+            and np.array_equal(self.sender, other.sender)
+            and np.array_equal(self.receiver, other.receiver)
+        )
+
+    def adjacency(self) -> np.ndarray:
+        """int64 (total_nodes, total_nodes), 1 where the row's node sends to the column's."""
+        out = np.zeros((self.total_nodes, self.total_nodes), dtype=np.int64)
+        out[self.sender, self.receiver] = 1
+        return out
+
+    def to_networkx(self, index: int = 0) -> networkx.Graph | networkx.DiGraph:
+        """Graph ``index`` for networkx, directed only if some edge runs one way only."""
+        import networkx as nx
+
+        part = self[index]
+        n = part.total_nodes
+        forward = part.receiver * n + part.sender
+        both_ways = np.array_equal(np.sort(part.sender * n + part.receiver), forward)
+        out = nx.Graph() if both_ways else nx.DiGraph()
+        out.add_nodes_from(range(n))
+        out.add_edges_from(zip(part.sender.tolist(), part.receiver.tolist(), strict=True))
+        return out
+
+    # ---- sums over neighbours -----------------------------------------------------------------
+
+    @cached_property
+    def matrix(self) -> Any:
+        """float64 (receiver, sender), 1 an edge: dense for small graphs, SciPy CSR for large."""
+        n = self.total_nodes
+        if n <= _DENSE_NODES or self.edges > _DENSE_SHARE * n * n:
+            return np.ascontiguousarray(self.adjacency().T, dtype=np.float64)
+        from scipy.sparse import csr_array
+
+        return csr_array((np.ones(self.edges), self.sender, self.receiver_offset), shape=(n, n))
+
+    def sum_neighbours(self, values: np.ndarray) -> np.ndarray:
+        """Sum of the senders' values at each receiver; 0 at an isolated node.
+
+        values (..., node, feature) float64 -> the same shape. Free of copies where memory runs
+        feature, node, leading axes (Fortran order), as the integrator lays it out.
+        """
+        reverse = tuple(range(values.ndim))[::-1]
+        moved = values.transpose(reverse)
+        flat = moved.reshape(moved.shape[0], self.total_nodes, -1)
+        if isinstance(self.matrix, np.ndarray):
+            summed = self.matrix @ flat
+        else:
+            summed = np.stack([self.matrix @ feature for feature in flat])
+        return summed.reshape(moved.shape).transpose(reverse)
+
+    def __repr__(self) -> str:
+        nodes = np.unique(self.nodes)
+        each = str(nodes[0]) if nodes.size == 1 else f"{nodes[0]} to {nodes[-1]}"
+        many = "1 graph" if self.graphs == 1 else f"{self.graphs} graphs"
+        return (
+            f"Graph({many}, {each} nodes, {self.edges} directed edges, "
+            f"mean degree {self.mean_degree:.3g}: {self.provenance})"
+        )

@@ -1,0 +1,81 @@
+"""Layout: named weights and where each lies in the one flat parameter vector.
+
+Names and order are part of the file format and of the contract between the engines: a weight is
+(outputs, inputs), C order, followed by its bias.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import InvalidModel
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Names and shapes of a model's weights, in the order of the flat vector."""
+
+    shapes: dict[str, tuple[int, ...]]
+
+    @cached_property
+    def offsets(self) -> dict[str, int]:
+        """Where each tensor starts in the flat vector."""
+        offsets, at = {}, 0
+        for name, shape in self.shapes.items():
+            offsets[name] = at
+            at += math.prod(shape)
+        return offsets
+
+    @cached_property
+    def size(self) -> int:
+        """Number of parameters."""
+        return sum(math.prod(shape) for shape in self.shapes.values())
+
+    def unpack(self, theta: Any) -> dict[str, Any]:
+        """Views into ``theta`` (size,), one a weight. Works on NumPy arrays and torch tensors."""
+        return {
+            name: theta[self.offsets[name] : self.offsets[name] + math.prod(shape)].reshape(shape)
+            for name, shape in self.shapes.items()
+        }
+
+    def pack(self, weights: dict[str, NDArray], dtype: object = np.float64) -> NDArray:
+        """The flat vector (size,) of named ``weights``.
+
+        Raises `InvalidModel` when a name is missing, unknown, or of another shape.
+        """
+        if weights.keys() != self.shapes.keys():
+            missing = sorted(self.shapes.keys() - weights.keys())
+            unknown = sorted(weights.keys() - self.shapes.keys())
+            raise InvalidModel(
+                "the weights do not belong to this model",
+                got=f"missing {missing}, unknown {unknown}",
+                allowed=", ".join(self.shapes),
+                fix="use the specification that the weights were saved with",
+            )
+        theta = np.empty(self.size, dtype=dtype)  # type: ignore[call-overload]
+        for name, view in self.unpack(theta).items():
+            value = np.asarray(weights[name])
+            if value.shape != view.shape:
+                raise InvalidModel(
+                    f"weight {name!r} has another shape than the model",
+                    got=value.shape,
+                    allowed=view.shape,
+                    fix="use the specification that the weights were saved with",
+                )
+            view[...] = value
+        return theta
+
+    def initial(self, rng: np.random.Generator) -> NDArray[np.float64]:
+        """A fresh vector: Glorot-uniform weights, zero biases (the default of the published code)."""
+        theta = np.zeros(self.size)
+        for view in self.unpack(theta).values():
+            if view.ndim == 2:
+                bound = math.sqrt(6.0 / sum(view.shape))
+                view[...] = rng.uniform(-bound, bound, view.shape)
+        return theta

@@ -1,0 +1,61 @@
+"""Baselines: what a prediction must beat. Each returns states (trajectory, time, node, feature)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import PympnodeError
+from ..systems.registry import get, names
+from .integrate import integrate
+from .schema import Arrays
+
+logger = logging.getLogger("pympnode.evaluation")
+
+
+def persistence(arrays: Arrays) -> NDArray:
+    """Every state stays what it was at the first time."""
+    return np.broadcast_to(arrays.x[:, :1], arrays.x.shape).astype(np.float64)
+
+
+def uncoupled(arrays: Arrays, system: Any, parameters: Mapping[str, Any]) -> NDArray | None:
+    """The true system with its coupling switched off; None where the system is not known.
+
+    ``system``: a `System` or a name.
+
+    It shows how much of a score owes to the coupling: a model that scores no better has not learned
+    from messages.
+    """
+    if isinstance(system, str) and system not in names():
+        return None
+    true = get(system)
+    out = np.full(arrays.x.shape, np.nan)
+    try:
+        given = {k: v for k, v in parameters.items() if k in true.parameters}
+        resolved = true.resolve_parameters(given, arrays.graph)
+        for number in range(len(arrays.graph.nodes)):
+            chosen = np.flatnonzero(arrays.graph_of == number)
+            if not chosen.size:
+                continue
+            graph = arrays.graph[number]
+            alone = true.uncoupled.bind(
+                graph, true.parameters_of_graph(resolved, arrays.graph, number)
+            )
+            solution = integrate(
+                alone,
+                arrays.x[chosen, 0].astype(np.float64),
+                arrays.time,
+                controls=None if arrays.u is None else arrays.u[chosen],
+                rtol=1e-6,
+                atol=1e-6,
+                check=False,
+            )
+            out[chosen] = solution.x
+    except PympnodeError as error:
+        logger.warning("no uncoupled baseline: %s", error.message)
+        return None
+    return out

@@ -1,0 +1,71 @@
+"""Engines: what turns a specification and a parameter vector into rollouts, losses, gradients."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ...errors import unknown_name
+
+if TYPE_CHECKING:
+    from .base import Engine
+
+logger = logging.getLogger("pympnode.networks.engines")
+
+NAMES = ("torch", "julia")
+TORCH_KERNELS = ("numba", "torch", "eager")
+
+# solve(x0, graph, parameters, times, tolerance, controls=...) -> data.integrate.Solution
+Solve = Callable[..., Any]
+
+
+def engine(name: str) -> Engine:
+    """The engine of that name ("torch", "julia"); imported when it is first asked for."""
+    if name == "torch":
+        from .torch.engine import TorchEngine
+
+        return TorchEngine()
+    if name == "julia":
+        from .julia.engine import JuliaEngine
+
+        return JuliaEngine()
+    raise unknown_name("engine", name, ("auto", *NAMES))
+
+
+def choose(name: str = "auto", *, kernel: str = "auto", device: str = "auto") -> tuple[str, str]:
+    """(engine, why) for ``name`` = "auto" | "torch" | "julia".
+
+    "auto" takes Julia only where ``pympnode julia install`` was run for this environment, never
+    because a julia is on PATH, and not for a device or a kernel that it has not; it fetches and
+    starts nothing.
+    """
+    if name in NAMES:
+        return name, "asked for"
+    if name != "auto":
+        raise unknown_name("engine", name, ("auto", *NAMES))
+    from .julia import installed
+
+    record = installed.read()
+    if record is None:
+        chosen, why = "torch", "the embedded engine; Julia is not installed for this environment"
+    elif kernel in TORCH_KERNELS or device not in ("auto", "cpu"):
+        chosen, why = "torch", f"the embedded engine has kernel={kernel!r} and device={device!r}"
+    else:
+        chosen, why = "julia", f"installed for this environment ({record['path']})"
+    logger.info("engine %s: %s", chosen, why)
+    return chosen, why
+
+
+def solver_for(name: str, system: Any) -> tuple[Solve | None, str]:
+    """What solves ``system`` under the engine ``name``: None for the solver in Python, and why."""
+    if name != "julia":
+        return None, "the solver in Python"
+    from .julia.systems import reason_for_python
+
+    reason = reason_for_python(system)
+    if reason is not None:
+        return None, f"the solver in Python: {reason}"
+    chosen = engine(name)
+    return functools.partial(chosen.integrate, system, check=False), "Tsit5 in Julia"

@@ -1,0 +1,124 @@
+"""The contract between training and an engine: Engine, Program and what passes between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...graph import Graph
+from ...layout import Layout
+from ..spec import ModelSpec
+
+if TYPE_CHECKING:
+    from ..schema import Arrays
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Windows of bound trajectories: indices and numbers, no data.
+
+    ``trajectory`` (batch,) indices into the bound data; ``start`` (batch,) first time index of each
+    window; ``horizon`` intervals in a window. Where the time grid is uneven, all starts are equal.
+    """
+
+    trajectory: NDArray[np.int64]
+    start: NDArray[np.int64]
+    horizon: int
+
+
+@dataclass(frozen=True, eq=False)
+class Rollout:
+    """What a model predicts.
+
+    ``state`` (trajectory, time, node, feature) and ``message`` (trajectory, time, node, message; no
+    components when nothing is carried), initial values included; ``finite`` (trajectory,): False
+    where a value overflowed.
+    """
+
+    state: NDArray
+    message: NDArray
+    finite: NDArray[np.bool_]
+
+
+class Program(Protocol):
+    """A specification bound to an engine, and to data when it is to be trained."""
+
+    spec: ModelSpec
+    layout: Layout
+    dtype: np.dtype
+    kernel: str
+
+    def loss_and_gradient(self, theta: NDArray, batch: Batch) -> tuple[float, NDArray]:
+        """Huber loss (delta 1), summed over features and times 1.., mean over nodes and
+        trajectories, and its gradient (size,) with respect to ``theta`` (size,)."""
+
+    def loss(self, theta: NDArray, batch: Batch) -> float:
+        """The loss alone."""
+
+    def rollout(
+        self,
+        theta: NDArray,
+        x0: NDArray,
+        graph: Graph,
+        times: NDArray[np.float64],
+        *,
+        graph_of: NDArray[np.int64] | None = None,
+        u: NDArray | None = None,
+        attribute: NDArray | None = None,
+    ) -> Rollout:
+        """Integrate from x0 (trajectory, node, feature) over ``times`` (steps + 1,), controls u
+        (trajectory, time, node, control) held over each interval."""
+
+    def field(
+        self,
+        theta: NDArray,
+        z: NDArray,
+        graph: Graph,
+        *,
+        graph_of: NDArray[np.int64] | None = None,
+        u: NDArray | None = None,
+        attribute: NDArray | None = None,
+    ) -> NDArray:
+        """dz/dt of z (trajectory, node, D)."""
+
+
+class Engine(Protocol):
+    """``name`` is "torch" or "julia"."""
+
+    name: str
+
+    def supports(self, spec: ModelSpec) -> str | None:
+        """None, or why this engine cannot run ``spec``."""
+
+    def integrate(
+        self,
+        system: Any,
+        x0: NDArray[np.float64],
+        graph: Graph,
+        parameters: dict[str, Any],
+        times: NDArray[np.float64],
+        tolerance: float,
+        *,
+        controls: NDArray[np.float64] | None = None,
+        check: bool = True,
+    ) -> Any:
+        """Solve a system on one graph from x0 (trajectory, node, feature) on a time grid; with
+        ``check`` a trajectory that fails is an error."""
+
+    def bind(
+        self,
+        spec: ModelSpec,
+        arrays: list[Arrays] | None = None,
+        *,
+        dtype: str = "float32",
+        device: str = "auto",
+        kernel: str = "auto",
+    ) -> Program:
+        """Bind data (z units) once."""
+
+
+Progress = Callable[[dict[str, Any]], None]

@@ -1,0 +1,95 @@
+"""Columns: the feature-major layout in which the kernels compute.
+
+A batch may hold several graphs of different size. Every (node, trajectory) pair is one column of a
+matrix (features, columns), so that a layer of the network is one product of a small matrix with a
+wide one. The trajectories of one graph form a block: column = block offset + node * width + t, with
+``width`` the number of that block's trajectories. A message sum then adds contiguous rows of
+``width`` numbers, one for each edge.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...graph import Graph
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """Where the nodes of a batch lie, and who sends to whom.
+
+    ``nodes``, ``width``, ``offset`` (blocks,): nodes a graph, trajectories in the block, first
+    column. ``order`` (trajectories,): position in the batch of the trajectory that each place of the
+    blocks holds, block after block. ``first_row`` (blocks + 1,): rows of ``pointer``/``degree`` that
+    belong to a block (one row a node). ``pointer`` (rows + 1,): edges of a row in ``sender``.
+    ``sender`` (edges,): sending node, numbered within its graph. ``degree`` (rows,).
+    """
+
+    nodes: Ints
+    width: Ints
+    offset: Ints
+    order: Ints
+    first_row: Ints
+    pointer: Ints
+    sender: Ints
+
+    @classmethod
+    def arrange(cls, graph: Graph, graph_of: Ints) -> Columns:
+        """Lay out a batch whose trajectory b lives on graph number ``graph_of[b]`` of ``graph``."""
+        graph_of = np.asarray(graph_of, dtype=np.int64)
+        order = np.argsort(graph_of, kind="stable").astype(np.int64)
+        used, width = np.unique(graph_of, return_counts=True)
+        nodes = np.asarray(graph.nodes, dtype=np.int64)[used]
+        offset = np.concatenate([[0], np.cumsum(nodes * width)]).astype(np.int64)
+        first_row = np.concatenate([[0], np.cumsum(nodes)]).astype(np.int64)
+        degree = np.bincount(graph.receiver, minlength=int(np.sum(graph.nodes)))
+        senders, degrees = [], []
+        for number in used:
+            node0, node1 = graph.node_offset[number], graph.node_offset[number + 1]
+            edge0, edge1 = graph.edge_offset[number], graph.edge_offset[number + 1]
+            senders.append(graph.sender[edge0:edge1] - node0)
+            degrees.append(degree[node0:node1])
+        pointer = np.concatenate([[0], np.cumsum(np.concatenate(degrees))]).astype(np.int64)
+        sender = np.concatenate(senders).astype(np.int64)
+        return cls(nodes, width.astype(np.int64), offset[:-1], order, first_row, pointer, sender)
+
+    @cached_property
+    def total(self) -> int:
+        """Number of columns."""
+        return int(np.sum(self.nodes * self.width))
+
+    @cached_property
+    def degree(self) -> Ints:
+        """Number of neighbours that send to each row."""
+        return np.diff(self.pointer)
+
+    def edge_weight(self, aggregation: str, divisor: float) -> NDArray[np.float64]:
+        """The factor of each edge: 1 / degree of the receiver (mean) or 1 / divisor (sum)."""
+        if aggregation == "mean":
+            return np.repeat(1.0 / np.maximum(self.degree, 1), self.degree)
+        return np.full(len(self.sender), 1.0 / divisor)
+
+    def blocks(self) -> list[tuple[int, int, int, int]]:
+        """(nodes, width, first column, first row) of every block."""
+        return [
+            (int(n), int(w), int(o), int(r))
+            for n, w, o, r in zip(self.nodes, self.width, self.offset, self.first_row)
+        ]
+
+    def matrices(self, aggregation: str, divisor: float) -> list[NDArray[np.float64]]:
+        """The aggregation of each block as a dense (node k, node j) matrix."""
+        weight = self.edge_weight(aggregation, divisor)
+        dense = []
+        for nodes, _, _, row in self.blocks():
+            matrix = np.zeros((nodes, nodes))
+            start, stop = self.pointer[row], self.pointer[row + nodes]
+            receiver = np.repeat(np.arange(nodes), self.degree[row : row + nodes])
+            np.add.at(matrix, (receiver, self.sender[start:stop]), weight[start:stop])
+            dense.append(matrix)
+        return dense

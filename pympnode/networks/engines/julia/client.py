@@ -1,0 +1,279 @@
+"""The parent's side: one worker process, started at first use, kept warm, replaced when it dies."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+import os
+import select
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ....errors import EngineUnavailable
+from . import failures, installed
+from .notice import notice
+from .options import JuliaOptions
+from .protocol import Closed, Control, Link
+from .sources import julia_sources
+
+logger = logging.getLogger("pympnode.networks.engines.julia")
+
+ROOT = str(Path(__file__).resolve().parents[4])
+# The package is imported from where it is imported here, and stays where juliapkg looks for it.
+SCRIPT = (
+    "import sys; sys.path.insert(0, sys.argv[1]); import pympnode; "
+    "sys.path.append(sys.path.pop(0)); "
+    "from pympnode.networks.engines.julia.worker import main; main(sys.argv[2:])"
+)
+
+
+class JuliaClient:
+    """Calls to a worker process.
+
+    ``options``: how Julia is started. ``command``: what is run instead of the real worker; three
+    descriptors and the folder of the Julia sources are appended (tests use this).
+    """
+
+    def __init__(
+        self, options: JuliaOptions | None = None, command: Sequence[str] | None = None
+    ) -> None:
+        self.options = options or installed.options()
+        self.command = list(command) if command else [sys.executable, "-c", SCRIPT, ROOT]
+        self.generation = 0  # grows with every worker: what lived in an older one is gone
+        self.facts: dict[str, Any] = {}
+        self.log = ""
+        self._process: subprocess.Popen[bytes] | None = None
+        self._owner = 0
+        self._number = 0
+        self._release: list[tuple[int, int]] = []
+        self._lock = threading.RLock()
+        atexit.register(self.close)
+
+    @property
+    def pid(self) -> int | None:
+        """Process number of the worker, None where none runs."""
+        return self._process.pid if self._alive() and self._process else None
+
+    # ---- calls --------------------------------------------------------------------------------
+
+    def call(self, operation: str, **arguments: Any) -> Any:
+        """What the worker answers.
+
+        Ctrl-C ends the call and raises KeyboardInterrupt, the worker lives on; a second Ctrl-C ends
+        the worker. Raises `JuliaRuntimeError` for an error in Julia and for a worker that dies; the
+        next call starts a fresh one. Raises `EngineUnavailable` where none can be started.
+        """
+        with self._lock:
+            self.start()
+            self._number += 1
+            number = self._number
+            gone = [n for home, n in self._release if home == self.generation]
+            self._release.clear()
+            message = {
+                "kind": "call",
+                "number": number,
+                "operation": operation,
+                "arguments": arguments,
+                "release": gone,
+            }
+            try:
+                self._link.send(message)
+                answer = self._answer(number)
+            except Closed:
+                self._died()
+            except Interrupted:
+                raise KeyboardInterrupt from None
+            except KeyboardInterrupt:
+                self.kill()  # in the middle of a frame: the conversation cannot go on
+                raise
+            if answer["kind"] == "error":
+                logger.debug("the call %s failed:\n%s", operation, answer["trace"])
+                self._note(answer["trace"])
+                raise failures.of_call(answer["type"], answer["message"], answer["trace"], self.log)
+            return answer["result"]
+
+    def release(self, generation: int, program: int) -> None:
+        """Forget a program with the next call. Safe in a finaliser."""
+        self._release.append((generation, program))
+
+    def _answer(self, number: int) -> dict[str, Any]:
+        interrupted = False
+        waiting = select.poll()  # unlike select, at home with more than 1,024 open files
+        waiting.register(self._link, select.POLLIN)
+        while True:
+            try:
+                waiting.poll()
+            except KeyboardInterrupt:
+                if interrupted:
+                    self.kill()
+                    raise
+                interrupted = True
+                self._control.end(number)
+                notice("interrupting Julia; press Ctrl-C again to end its process")
+                continue
+            answer = self._link.receive()
+            if interrupted:
+                raise Interrupted
+            return answer
+
+    # ---- the process --------------------------------------------------------------------------
+
+    def start(self) -> JuliaClient:
+        """Start the worker unless it runs. Raises `EngineUnavailable`."""
+        with self._lock:
+            if self._owner not in (0, os.getpid()):
+                self._forget()  # a fork: the worker belongs to the parent process
+            if self._alive():
+                return self
+            self._forget()
+            try:
+                self._launch()
+            except BaseException:
+                self.kill()
+                raise
+            return self
+
+    def _launch(self) -> None:
+        if not hasattr(socket, "send_fds") or os.name != "posix":
+            raise EngineUnavailable(
+                "the Julia engine needs Unix sockets",
+                got=sys.platform,
+                allowed="Linux, macOS, or the Windows subsystem for Linux",
+                fix='engine="torch" runs the same models here',
+            )
+        environment = self.options.variables()
+        sources = str(julia_sources())
+        handle, self.log = tempfile.mkstemp(prefix="pympnode-julia-", suffix=".log")
+        ours, theirs = socket.socketpair()
+        watched, self._lifeline = os.pipe()
+        self._control = Control()
+        inherited = [theirs.fileno(), self._control.fd, watched]
+        notice(
+            "starting Julia in a process of its own (about 10 s; minutes the first time, when packages "
+            f"are fetched and compiled; log: {self.log})"
+        )
+        began = time.perf_counter()
+        self._owner, self._link = os.getpid(), Link(ours)
+        try:
+            self._process = subprocess.Popen(
+                [*self.command, *map(str, inherited), sources],
+                pass_fds=inherited,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=handle,
+                stderr=handle,
+                start_new_session=True,  # the terminal's Ctrl-C comes to this process alone
+            )
+        finally:
+            os.close(handle)
+            theirs.close()
+            os.close(watched)
+        self.generation += 1
+        self._handshake(began)
+
+    def _handshake(self, began: float) -> None:
+        while True:
+            try:
+                message = self._link.receive()
+            except Closed:
+                tail = self._tail()
+                raise failures.of_start("", "", tail, self.log, self.options) from None
+            if message["kind"] == "failed":
+                raise failures.of_start(
+                    message["type"],
+                    message["message"],
+                    message["trace"] + self._tail(),
+                    self.log,
+                    self.options,
+                )
+            if message["kind"] == "ready":
+                self.facts = message["facts"]
+                self.facts["start_seconds"] = time.perf_counter() - began
+                notice(f"Julia {self.facts.get('julia', '')} is ready")
+                return
+            notice(f"{message['text']} ({time.perf_counter() - began:.0f} s)")
+
+    def _alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def _died(self) -> NoReturn:
+        assert self._process is not None
+        code: int | None
+        try:
+            code = self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            code = None
+        error = failures.of_death(code, self.log, self._tail())
+        self._forget()
+        raise error
+
+    def kill(self) -> None:
+        """End the worker at once."""
+        with self._lock:
+            if self._process is not None and self._owner == os.getpid():
+                self._process.kill()
+                self._process.wait()
+            self._forget()
+
+    def close(self) -> None:
+        """End the worker in peace; the next call starts another."""
+        with self._lock:
+            if self._owner == os.getpid() and self._alive():
+                assert self._process is not None
+                with contextlib.suppress(Closed, OSError):
+                    self._link.send({"kind": "quit"})
+                try:
+                    self._process.wait(5)
+                    with contextlib.suppress(OSError):
+                        os.unlink(self.log)
+                except subprocess.TimeoutExpired:
+                    self._process.kill()
+                    self._process.wait()
+            self._forget()
+
+    def _forget(self) -> None:
+        if self._owner:
+            self._link.close()
+            self._control.close()
+            with contextlib.suppress(OSError):
+                os.close(self._lifeline)
+        self._process, self._owner = None, 0
+
+    def _tail(self, size: int = 8000) -> str:
+        try:
+            with open(self.log, "rb") as file:
+                file.seek(max(0, os.path.getsize(self.log) - size))
+                return file.read().decode(errors="replace").strip()
+        except OSError:
+            return ""
+
+    def _note(self, text: str) -> None:
+        with contextlib.suppress(OSError), open(self.log, "a", encoding="utf-8") as file:
+            file.write(text + "\n")
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C that ended a call whose answer has been read: the worker is in order."""
+
+
+_shared: JuliaClient | None = None
+
+
+def shared() -> JuliaClient:
+    """The client of this process; a new one when the options have changed."""
+    global _shared
+    wanted = installed.options()
+    if _shared is None or _shared.options != wanted:
+        if _shared is not None:
+            _shared.close()
+        _shared = JuliaClient(wanted)
+    return _shared

@@ -1,0 +1,68 @@
+"""Installing the Julia engine for this Python environment, and saying how it stands."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from ....errors import EngineUnavailable
+from . import installed
+from .client import JuliaClient
+from .failures import NO_JULIACALL
+from .notice import notice
+from .options import JuliaOptions
+from .sources import julia_sources
+
+
+def install(options: JuliaOptions) -> Path:
+    """Start a worker, which makes juliapkg fetch Julia and the packages, and record the success.
+
+    Returns the record's place. Raises `EngineUnavailable` with advice where it does not succeed.
+    """
+    if importlib.util.find_spec("juliacall") is None:
+        raise EngineUnavailable(
+            "the Julia engine needs juliacall", got="not installed", fix=NO_JULIACALL
+        )
+    notice(
+        "fetching Julia and about 350 packages into this environment; the first time this takes "
+        "10 to 30 minutes and 4 GB, most of it compiling"
+    )
+    client = JuliaClient(options)
+    try:
+        client.start()
+        facts = client.facts
+    finally:
+        client.close()
+    return installed.write(options, facts)
+
+
+def describe(*, start: bool = False) -> dict[str, Any]:
+    """Facts about the Julia engine here; with ``start`` also its versions."""
+    record = installed.read()
+    options = installed.options()
+    facts: dict[str, Any] = {
+        "installed": record is not None,
+        "record": record["path"] if record else None,
+        "juliacall": juliacall_version(),
+        "sources": str(julia_sources()),
+        **options.as_dict(),
+    }
+    if record:
+        facts["versions"] = record["facts"]
+    if start:
+        client = JuliaClient(options)
+        try:
+            facts["versions"] = client.start().facts
+        finally:
+            client.close()
+    return facts
+
+
+def juliacall_version() -> str | None:
+    """The version of juliacall, None where it is not installed. Imports nothing."""
+    try:
+        return importlib.metadata.version("juliacall")
+    except importlib.metadata.PackageNotFoundError:
+        return None

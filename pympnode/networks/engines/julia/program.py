@@ -1,0 +1,207 @@
+"""The Julia engine's Program: the model and its data live in the worker, calls carry indices."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ....errors import InvalidOption
+from ....graph import Graph
+from ...schema import Arrays
+from ...spec import ModelSpec
+from ...weights import layout_of
+from ..base import Batch, Rollout
+from ..whole_system import alone, arrays_together, spec_together
+from .client import JuliaClient
+
+
+class JuliaProgram:
+    """Rollouts, losses and gradients of one specification (see `engines.base.Program`).
+
+    ``kernel`` is the name of the adjoint. After a worker has died the next call binds model and
+    data again in a fresh one.
+    """
+
+    device = "cpu"
+
+    def __init__(
+        self,
+        client: JuliaClient,
+        spec: ModelSpec,
+        arrays: list[Arrays] | None,
+        *,
+        dtype: str,
+        adjoint: str,
+        tolerance: float,
+        horizon: bool,
+    ) -> None:
+        self.spec = spec
+        self.layout = layout_of(spec)
+        self.dtype = np.dtype(dtype)
+        self.kernel = adjoint
+        self._client = client
+        self._inner = spec_together(spec)
+        # The loss is a mean over nodes, and the one larger node counts for all of them.
+        self._bodies = spec.bodies if spec.family == "node" else 1
+        arrays = arrays or []
+        self._data = [arrays_together(a) for a in arrays] if spec.family == "node" else arrays
+        self._steps = np.concatenate(
+            [np.full(a.trajectories, a.steps) for a in arrays] or [np.zeros(0)]
+        )
+        self._options = {
+            "dtype": dtype,
+            "adjoint": adjoint,
+            "tolerance": tolerance,
+            "horizon": horizon,
+            **{n: v for n, v in self._inner.as_dict().items() if n not in ("bodies", "stride")},
+        }
+        self._home = (0, 0)  # generation of the worker, number of the program there
+
+    def loss_and_gradient(self, theta: NDArray, batch: Batch) -> tuple[float, NDArray]:
+        """See `engines.base.Program`. Datasets of different size add up, weighted by nodes."""
+        found = self._call("loss_and_gradient", theta=self._vector(theta), **self._batch(batch))
+        return found["loss"] / self._bodies, found["gradient"] / self.dtype.type(self._bodies)
+
+    def loss(self, theta: NDArray, batch: Batch) -> float:
+        """See `engines.base.Program`."""
+        value = self._call("loss", theta=self._vector(theta), **self._batch(batch))
+        return value / self._bodies
+
+    def rollout(
+        self,
+        theta: NDArray,
+        x0: NDArray,
+        graph: Graph,
+        times: NDArray[np.float64],
+        *,
+        graph_of: NDArray[np.int64] | None = None,
+        u: NDArray | None = None,
+        attribute: NDArray | None = None,
+    ) -> Rollout:
+        """See `engines.base.Program`."""
+        batch, nodes, features = x0.shape
+        if self.spec.family == "node":
+            x0 = x0.reshape(batch, 1, -1)
+        states = self._call(
+            "rollout",
+            theta=self._vector(theta),
+            x0=np.asarray(x0, self.dtype),
+            time=np.asarray(times, np.float64),
+            **self._inputs(batch, graph, graph_of, u, attribute),
+        )
+        channels = self._inner.channels
+        x, m = states[..., :channels], states[..., channels:]
+        if self.spec.family == "node":
+            x = x.reshape(*x.shape[:2], nodes, features)
+            m = np.zeros((*x.shape[:3], 0), dtype=x.dtype)
+        return Rollout(x, m, np.isfinite(states).all(axis=(1, 2, 3)))
+
+    def field(
+        self,
+        theta: NDArray,
+        z: NDArray,
+        graph: Graph,
+        *,
+        graph_of: NDArray[np.int64] | None = None,
+        u: NDArray | None = None,
+        attribute: NDArray | None = None,
+    ) -> NDArray:
+        """See `engines.base.Program`; u (trajectory, node, control)."""
+        flat = z.reshape(z.shape[0], 1, -1) if self.spec.family == "node" else z
+        held = None if u is None else u[:, None]
+        inputs = self._inputs(z.shape[0], graph, graph_of, held, attribute)
+        if inputs["u"] is not None:
+            inputs["u"] = inputs["u"][:, 0]
+        slope = self._call(
+            "field", theta=self._vector(theta), z=np.asarray(flat, self.dtype), **inputs
+        )
+        return slope.reshape(z.shape)
+
+    # ---- the program in the worker ------------------------------------------------------------
+
+    def _call(self, operation: str, **arguments: Any) -> Any:
+        self._client.start()
+        if self._home[0] != self._client.generation:
+            number = self._client.call("program", options=self._options)
+            self._home = (self._client.generation, number)
+            weakref.finalize(self, self._client.release, *self._home)
+            for arrays in self._data:
+                self._client.call("bind", program=number, **self._bound(arrays))
+        return self._client.call(operation, program=self._home[1], **arguments)
+
+    def _bound(self, arrays: Arrays) -> dict[str, Any]:
+        x = arrays.x if arrays.mask is None else np.nan_to_num(arrays.x)
+        return {
+            "x": np.asarray(x, self.dtype),
+            "time": np.asarray(arrays.time, np.float64),
+            "graph": edges_of(arrays.graph),
+            "graph_of": np.asarray(arrays.graph_of, np.int64),
+            "u": self._real(None if arrays.u is None else np.nan_to_num(arrays.u)),
+            "attribute": self._real(arrays.attribute),
+            "mask": self._real(arrays.mask),
+        }
+
+    def _real(self, values: NDArray | None) -> NDArray | None:
+        return None if values is None or not values.size else np.asarray(values, self.dtype)
+
+    def _vector(self, theta: NDArray) -> NDArray:
+        theta = np.asarray(theta, self.dtype)
+        if theta.shape != (self.layout.size,):
+            raise InvalidOption(
+                "theta has another length than the model", got=theta.shape, allowed=self.layout.size
+            )
+        return theta
+
+    def _batch(self, batch: Batch) -> dict[str, Any]:
+        trajectory = np.asarray(batch.trajectory, np.int64)
+        start = np.asarray(batch.start, np.int64)
+        total = len(self._steps)
+        if not trajectory.size or trajectory.min() < 0 or trajectory.max() >= total:
+            raise InvalidOption(
+                "a batch names trajectories of the bound data",
+                got=f"{trajectory.min()} to {trajectory.max()}" if trajectory.size else "none",
+                allowed=f"0 to {total - 1}",
+            )
+        if (
+            batch.horizon < 1
+            or np.any(start < 0)
+            or np.any(start + batch.horizon > self._steps[trajectory])
+        ):
+            raise InvalidOption(
+                "a window reaches beyond its trajectory",
+                got=f"starts {start.min()} to {start.max()}, horizon {batch.horizon}",
+                allowed=f"{int(self._steps[trajectory].min())} intervals",
+            )
+        return {"trajectory": trajectory, "start": start, "horizon": int(batch.horizon)}
+
+    def _inputs(
+        self,
+        batch: int,
+        graph: Graph,
+        graph_of: NDArray[np.int64] | None,
+        u: NDArray | None,
+        attribute: NDArray | None,
+    ) -> dict[str, Any]:
+        of = np.zeros(batch, np.int64) if graph_of is None else np.asarray(graph_of, np.int64)
+        if self.spec.family == "node":
+            u = None if u is None else u.reshape(*u.shape[:2], 1, -1)
+            attribute = None if attribute is None else attribute.reshape(1, -1)
+            graph, of = alone(), np.zeros(batch, np.int64)
+        return {
+            "graph": edges_of(graph),
+            "graph_of": of,
+            "u": self._real(None if u is None else np.nan_to_num(u)),
+            "attribute": self._real(attribute),
+        }
+
+
+def edges_of(graph: Graph) -> dict[str, NDArray[np.int64]]:
+    """The graph as the protocol carries it."""
+    return {
+        "sender": np.asarray(graph.sender, np.int64),
+        "receiver": np.asarray(graph.receiver, np.int64),
+        "nodes": np.asarray(graph.nodes, np.int64),
+    }

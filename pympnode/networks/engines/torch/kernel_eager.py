@@ -1,0 +1,162 @@
+"""The plain kernel: the model written as its equations, differentiated by autograd.
+
+It serves every option of `ModelSpec` and is what the faster kernels are tested against.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ...spec import ModelSpec
+from ...weights import layout_of
+from ..tableaux import TABLEAUX, Steps
+from .window import Window
+
+Weights = dict[str, torch.Tensor]
+
+
+class Field:
+    """dz/dt of one model on one batch: z (D, S) to (D, S). ``weights`` are named (out, in) tensors."""
+
+    def __init__(self, spec: ModelSpec, weights: Weights, window: Window) -> None:
+        self.spec = spec
+        self.weights = weights
+        self.columns = window.columns
+        self.attribute = window.attribute
+        like = window.initial
+        self.matrices = [
+            torch.as_tensor(m, dtype=like.dtype, device=like.device)
+            for m in window.columns.matrices(spec.aggregation, spec.divisor)
+        ]
+
+    def linear(self, name: str, values: torch.Tensor) -> torch.Tensor:
+        bias = self.weights[f"{name}bias"]
+        return torch.addmm(bias.unsqueeze(1), self.weights[f"{name}weight"], values)
+
+    def mlp(self, values: torch.Tensor) -> torch.Tensor:
+        for number in range(1, self.spec.depth + 1):
+            values = torch.tanh(self.linear(f"layer_{number}_", values))
+        return self.linear(f"layer_{self.spec.depth + 1}_", values)
+
+    def seen(self, x: torch.Tensor) -> torch.Tensor:
+        """[x; b], what g and the first message depend on."""
+        return x if self.attribute is None else torch.cat([x, self.attribute])
+
+    def own(self, x: torch.Tensor, u: torch.Tensor | None) -> torch.Tensor:
+        """[x; u; b], what a node knows by itself."""
+        return torch.cat([v for v in (x, u, self.attribute) if v is not None])
+
+    def aggregate(self, messages: torch.Tensor) -> torch.Tensor:
+        """What arrives at each column of ``messages`` (p, S)."""
+        parts = []
+        for (nodes, width, offset, _), matrix in zip(self.columns.blocks(), self.matrices):
+            block = messages[:, offset : offset + nodes * width].reshape(-1, nodes, width)
+            parts.append(torch.matmul(matrix, block).reshape(messages.shape[0], -1))
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+
+    def first(self, x: torch.Tensor) -> torch.Tensor:
+        """z(0) = [x(0); m(0)]."""
+        spec = self.spec
+        if not spec.carried:
+            return x
+        if spec.first_message == "zero":
+            message = x.new_zeros(spec.message, x.shape[1])
+        elif spec.first_message == "linear":
+            message = self.linear("first_", self.seen(x))
+        else:
+            hidden = torch.tanh(self.linear("first_layer_1_", self.seen(x)))
+            message = self.linear("first_layer_2_", hidden)
+        return torch.cat([x, message])
+
+    def __call__(self, z: torch.Tensor, u: torch.Tensor | None) -> torch.Tensor:
+        spec = self.spec
+        x, m = z[: spec.channels], z[spec.channels :]
+        if spec.family == "l2s":
+            return self._l2s(self.own(x, u))
+        if spec.messages == "emitted":
+            hidden = torch.tanh(self.linear("emit_layer_1_", self.seen(x)))
+            arriving = self.aggregate(self.linear("emit_layer_2_", hidden))
+        elif spec.messages == "state":
+            arriving = self.aggregate(m)
+        elif spec.messages == "self":
+            arriving = m
+        else:
+            arriving = z.new_zeros(spec.message, z.shape[1])
+        own = self.own(x, u)
+        if spec.coupling == "mixed":
+            return self.mlp(torch.cat([own, arriving]))
+        out = self.mlp(own)
+        gain = out[spec.states :].reshape(spec.states, spec.message, -1)
+        return out[: spec.states] + (gain * arriving).sum(dim=1)
+
+    def _l2s(self, own: torch.Tensor) -> torch.Tensor:
+        code = torch.tanh(self.linear("encoder_", own))
+        h = code
+        for _ in range(self.spec.depth):
+            sent = torch.tanh(self.linear("message_", h))
+            h = torch.tanh(self.linear("update_", self.aggregate(sent))) + h
+        return self.linear("decoder_", h + code)
+
+
+def integrate(spec: ModelSpec, field: Field, window: Window) -> torch.Tensor:
+    """States z (T + 1, D, S) at the grid times of ``window``."""
+    tableau = TABLEAUX[spec.solver]
+    steps = Steps.over(tableau, window.dt, spec.stride)
+    z = field.first(window.initial)
+    states = [z]
+    for step, size in enumerate(steps.size):
+        start, stop = steps.first[step], steps.first[step + 1]
+        u = None if window.control is None else window.control[start]
+        dt = float(size) / spec.substeps
+        for _ in range(spec.substeps):
+            slopes: list[torch.Tensor] = []
+            for row in tableau.a:
+                slopes.append(field(_add(z, slopes, dt * row), u))
+            states += [_add(z, slopes, steps.inside[t]) for t in range(start, stop - 1)]
+            z = _add(z, slopes, dt * tableau.b)
+        states.append(z)
+    return torch.stack(states)
+
+
+def _add(z: torch.Tensor, slopes: list[torch.Tensor], weights: NDArray[np.float64]) -> torch.Tensor:
+    for weight, slope in zip(weights, slopes):
+        if weight != 0.0:
+            z = z + float(weight) * slope
+    return z
+
+
+def huber(predicted: torch.Tensor, window: Window) -> torch.Tensor:
+    """Scaled sum of the Huber loss (delta 1) over times 1.., features and columns."""
+    assert window.target is not None
+    loss = torch.nn.functional.huber_loss(predicted, window.target[1:], reduction="none")
+    if window.mask is not None:
+        loss = loss * window.mask[1:]
+    return loss.sum() * window.scale
+
+
+def loss_and_gradient(
+    spec: ModelSpec, theta: torch.Tensor, window: Window
+) -> tuple[float, torch.Tensor]:
+    """Loss and its gradient with respect to ``theta`` (size,)."""
+    theta = theta.detach().requires_grad_(True)
+    field = Field(spec, layout_of(spec).unpack(theta), window)
+    value = huber(integrate(spec, field, window)[1:, : spec.channels], window)
+    (gradient,) = torch.autograd.grad(value, theta)
+    return float(value.detach()), gradient
+
+
+@torch.no_grad()
+def rollout(spec: ModelSpec, theta: torch.Tensor, window: Window) -> torch.Tensor:
+    """States z (T + 1, D, S), no gradient."""
+    return integrate(spec, Field(spec, layout_of(spec).unpack(theta), window), window)
+
+
+@torch.no_grad()
+def evaluate_field(
+    spec: ModelSpec, theta: torch.Tensor, window: Window, z: torch.Tensor
+) -> torch.Tensor:
+    """dz/dt of z (D, S) under the first control of ``window``."""
+    u = None if window.control is None else window.control[0]
+    return Field(spec, layout_of(spec).unpack(theta), window)(z, u)

@@ -1,0 +1,322 @@
+"""The compiled CPU kernel: loss, exact discrete gradient and rollout of the MP-NODE family.
+
+The batch is cut into tiles of trajectories that fit the cache (`numba_kernel.plan`); threads take
+tiles, each with its own buffers and sums, added in the order of the threads: for a given number of
+threads the result is the same to the bit. The reverse sweep either finds every stage where the
+forward sweep left it or, where that would take more than `STORE_BYTES` a thread, runs each interval
+again from the states at the grid times. numba is imported, and compiles, at the first call.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from .....errors import EngineUnavailable
+from ....spec import ModelSpec
+from ...tableaux import TABLEAUX, Steps
+from ..window import Window
+
+logger = logging.getLogger("pympnode.kernel")
+
+STORE_BYTES = 40 * 2**20
+"""Stages are stored while a thread's buffers stay below this; beyond, it gains little."""
+
+TILE_COLUMNS = 320
+"""Columns of a tile, about; two hidden layers and their cotangents then fit a core's own cache. Half
+of it where stages are stored, so that they fit the shared one."""
+
+
+def supports(spec: ModelSpec) -> str | None:
+    """None, or why this kernel cannot run ``spec``.
+
+    ``family="node"`` is run as the mpnode without messages that it is, on one node.
+    """
+    if importlib.util.find_spec("numba") is None:
+        return "numba is not installed"
+    if spec.family == "l2s":
+        return f"family={spec.family!r} runs through autograd"
+    return None
+
+
+def threads() -> int:
+    """Threads to use: no more than torch may, nor than NUMBA_NUM_THREADS.
+
+    Not `numba.get_num_threads`, which starts numba's own threads and with them sets the number of
+    OpenMP threads of the whole process, torch's included.
+    """
+    from numba import config
+
+    limit = config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+    return max(1, min(torch.get_num_threads(), limit))
+
+
+def loss_and_gradient(
+    spec: ModelSpec, theta: torch.Tensor, window: Window, *, store: bool | None = None
+) -> tuple[float, torch.Tensor]:
+    """Huber loss of a window and its gradient (size,) in the dtype of the window.
+
+    ``store`` keeps every stage (True) or runs intervals again (False); None decides by memory.
+    """
+    return loss_and_gradient_members(spec, [theta], [window], store=store)[0]
+
+
+def loss_and_gradient_members(
+    spec: ModelSpec,
+    thetas: Iterable[torch.Tensor],
+    windows: Iterable[Window],
+    *,
+    store: bool | None = None,
+) -> list[tuple[float, torch.Tensor]]:
+    """`loss_and_gradient` of several members, each with its own window, over all threads."""
+    parts = threads()
+    started = []
+    for theta, window in zip(thetas, windows):
+        run = _Run(spec, theta, window, parts, store)
+        # What is ready runs while the next window is still being gathered.
+        started.append((run, _started([lambda r=run, t=t: r.train(t) for t in run.shares], parts)))
+    return [run.collect([result() for result in results]) for run, results in started]
+
+
+def loss(spec: ModelSpec, theta: torch.Tensor, window: Window) -> float:
+    """The loss alone."""
+    run = _Run(spec, theta, window, threads(), False, backward=False)
+    empty = run.weights[:0]
+    parts = _over_threads([lambda t=t: run.roll(t, empty) for t in run.shares], len(run.shares))
+    return float(sum(parts)) * window.scale
+
+
+def rollout(spec: ModelSpec, theta: torch.Tensor, window: Window) -> torch.Tensor:
+    """States z (T + 1, D, S), messages that are ODE states among them; no gradient."""
+    run = _Run(spec, theta, window, threads(), False, backward=False, compare=False)
+    out = np.empty((window.steps + 1, spec.states, window.columns.total), dtype=run.dtype)
+    flat = out.reshape(-1)
+    _over_threads([lambda t=t: run.roll(t, flat) for t in run.shares], len(run.shares))
+    return torch.from_numpy(out)
+
+
+@cache
+def _modules() -> Any:
+    """The compiled room, imported at the first call because numba takes a second to load."""
+    if importlib.util.find_spec("numba") is None:
+        raise EngineUnavailable(
+            "the compiled kernel needs numba",
+            got="numba is not installed",
+            allowed='kernel="torch", or an environment with numba',
+            fix="pip install numba",
+        )
+    from . import machine, plan, space, sweep, weights
+
+    return machine, plan, space, sweep, weights
+
+
+@cache
+def _pool() -> Any:
+    return _modules()[2].Pool()
+
+
+@lru_cache(maxsize=4)
+def _executor(workers: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(workers, thread_name_prefix="pympnode-kernel")
+
+
+def _over_threads(jobs: list[Any], workers: int) -> list[Any]:
+    if len(jobs) == 1:
+        return [jobs[0]()]
+    return [result() for result in _started(jobs, workers)]
+
+
+def _started(jobs: list[Any], workers: int) -> list[Any]:
+    """Functions that return what the jobs do, which run on the threads from now on."""
+    if workers == 1:
+        done = [job() for job in jobs]
+        return [lambda value=value: value for value in done]
+    return [_executor(workers).submit(job).result for job in jobs]
+
+
+_ready: set[tuple[str, str]] = set()
+
+
+@contextmanager
+def _first_call(what: str, dtype: np.dtype) -> Iterator[None]:
+    """Say so when the first call of a kind takes long enough to be compiling."""
+    key = (what, np.dtype(dtype).name)
+    if key in _ready:
+        yield
+        return
+    start = time.perf_counter()
+    message = "compiling the numba kernel (%s, %s) for this machine; kept for later runs"
+    timer = threading.Timer(1.0, lambda: logger.info(message, *key))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+    _ready.add(key)
+    logger.debug("first call of %s in %s: %.1f s", *key, time.perf_counter() - start)
+
+
+@dataclass(eq=False)
+class _Run:
+    """One window prepared for compiled code."""
+
+    spec: ModelSpec
+    theta: torch.Tensor
+    window: Window
+    parts: int
+    store: bool | None
+    backward: bool = True
+    compare: bool = True
+
+    def __post_init__(self) -> None:
+        machine, plan, space, sweep, weights = _modules()
+        spec, window = self.spec, self.window
+        self.dtype = np.dtype(str(window.initial.dtype).removeprefix("torch."))
+        vector = machine.lanes(self.dtype.itemsize)
+        self.packing = weights.packing(spec, machine.panel_width(self.dtype))
+        theta = self.theta.detach().cpu().numpy().astype(self.dtype, copy=False)
+        self.weights = self.packing.pack(theta)
+        steps = Steps.over(TABLEAUX[spec.solver], window.dt, spec.stride)
+        self.data = sweep.Data(
+            _flat(window.initial, self.dtype),
+            _flat(window.target if self.compare else None, self.dtype),
+            _flat(window.control, self.dtype),
+            _flat(window.attribute, self.dtype),
+            _flat(window.mask if self.compare else None, self.dtype),
+            _factors(spec, steps).astype(self.dtype),
+            steps.first,
+            steps.inside.astype(self.dtype),
+            np.array([1.0, 0.5, window.scale], dtype=self.dtype),
+        )
+        self.states = 1 + (window.steps if self.backward else min(spec.stride, window.steps))
+        self.steps = len(steps.size)
+        made, self.shape, self.places = self._fit(plan, space, vector)
+        self.tiles = sweep.Tiles(made.pieces, made.first, made.columns)
+        self.link = sweep.Links(made.pointer, made.sender, made.weight)
+        self.link_back = sweep.Links(made.back_pointer, made.back_sender, made.back_weight)
+        self.shares = _shares(made.columns, self.parts)
+        # Layers lie behind the places of weights and sums in a tile's block.
+        at = self.places
+        self.layers = self.packing.layers + np.array(
+            [0, 0, at.weights, at.weights, at.sums, at.sums]
+        )
+
+    def _fit(self, plan: Any, space: Any, vector: int) -> tuple[Any, Any, Any]:
+        """Plan, shape and places: stages stored if they fit, else steps run again."""
+        spec, window = self.spec, self.window
+        half = TILE_COLUMNS // 2
+        tries = [(True, half), (False, TILE_COLUMNS), (False, half)]
+        for stored, size in [t for t in tries if self.store in (None, t[0])]:
+            made = plan.plan_of(
+                window.columns,
+                spec.aggregation,
+                spec.divisor,
+                self.dtype,
+                size,
+                vector,
+                self.parts,
+            )
+            shape = space.shape_of(
+                spec,
+                self.dtype,
+                int(made.columns.max()),
+                self.steps,
+                stored=stored,
+                masked=window.mask is not None and self.compare,
+                total=window.columns.total,
+                backward=self.backward,
+            )
+            places = space.places(shape, self.states, len(self.packing.source), self.packing.sums)
+            if places.end * self.dtype.itemsize <= STORE_BYTES:
+                return made, shape, places
+        return made, shape, places
+
+    def _memory(self) -> tuple[NDArray, NDArray]:
+        block, memory = _pool().take(self.places.end, self.dtype)
+        memory[: len(self.weights)] = self.weights
+        return block, memory
+
+    def train(self, numbers: NDArray[np.int64]) -> tuple[float, NDArray]:
+        """Loss and gradient sums of some tiles."""
+        sweep = _modules()[3]
+        block, memory = self._memory()
+        sums = memory[self.places.sums : self.places.sums + self.packing.sums]
+        sums[:] = 0
+        with _first_call("gradient", self.dtype):
+            value = sweep.train_tiles(
+                self.shape,
+                self.layers,
+                memory,
+                self.places,
+                self.data,
+                self.link,
+                self.link_back,
+                self.tiles,
+                numbers,
+            )
+        sums = sums.copy()
+        _pool().give(block)
+        return value, sums
+
+    def roll(self, numbers: NDArray[np.int64], out: NDArray) -> float:
+        """Loss of some tiles, their states to ``out``."""
+        sweep = _modules()[3]
+        block, memory = self._memory()
+        with _first_call("rollout", self.dtype):
+            value = sweep.rollout_tiles(
+                self.shape,
+                self.layers,
+                memory,
+                self.places,
+                self.data,
+                self.link,
+                self.tiles,
+                numbers,
+                out,
+            )
+        _pool().give(block)
+        return float(value)
+
+    def collect(self, results: list[tuple[float, NDArray]]) -> tuple[float, torch.Tensor]:
+        """Sum over the threads, in their order."""
+        value = float(sum(part for part, _ in results)) * self.window.scale
+        with np.errstate(over="ignore", invalid="ignore"):  # unused places of the tiles
+            sums = results[0][1]
+            for _, more in results[1:]:
+                sums = sums + more
+            gradient = self.packing.gradient(sums)
+        return value, torch.from_numpy(gradient).to(self.theta.dtype)
+
+
+def _shares(columns: NDArray[np.int64], parts: int) -> list[NDArray[np.int64]]:
+    """Tiles of each thread: consecutive, about equal numbers of columns."""
+    middle = np.cumsum(columns) - columns / 2
+    owner = np.minimum((middle * parts / columns.sum()).astype(np.int64), parts - 1)
+    shares = [np.flatnonzero(owner == part).astype(np.int64) for part in range(parts)]
+    return [share for share in shares if len(share)]
+
+
+def _flat(values: torch.Tensor | None, dtype: np.dtype) -> NDArray:
+    if values is None:
+        return np.empty(0, dtype=dtype)
+    return values.detach().contiguous().numpy().astype(dtype, copy=False).reshape(-1)
+
+
+def _factors(spec: ModelSpec, steps: Steps) -> NDArray[np.float64]:
+    """dt b and dt a of every step."""
+    tableau = TABLEAUX[spec.solver]
+    factors = np.concatenate([tableau.b, tableau.a.ravel()])
+    return (steps.size / spec.substeps)[:, None] * factors

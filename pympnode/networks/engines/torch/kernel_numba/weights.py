@@ -1,0 +1,93 @@
+"""The flat parameter vector in the order in which the products read it, and back for its gradient.
+
+Every linear layer W (rows, inner), b is kept twice: W with b, and its transpose with zeros, each in
+blocks of `ROWS` rows: first the block's biases, then its columns one after another. Gradients are
+summed in tiles of 4 x 4 (weights) and in one panel of columns a row (biases).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ....spec import ModelSpec
+from ....weights import layout_of
+from .tiles import ROWS
+
+Ints = NDArray[np.int64]
+
+
+def up(value: int, step: int) -> int:
+    """The next multiple of ``step``."""
+    return -(-value // step) * step
+
+
+@dataclass(frozen=True, eq=False)
+class Packing:
+    """Where each linear layer lies.
+
+    ``layers`` (layers, 6): rows, inner, packed W, packed transpose, first gradient tile, first
+    bias sum. Order: the MLP's layers, then the first message's, then the emitter's. ``source``
+    (packed,): index into the flat vector, or its size for a zero. ``target`` (parameters,): index
+    into the gradient sums, biases after they are summed over a panel.
+    """
+
+    layers: Ints
+    source: Ints
+    target: Ints
+    sums: int
+    tiles: int
+    biases: int
+    panel: int
+
+    def pack(self, theta: NDArray) -> NDArray:
+        """The packed weights of ``theta``."""
+        return np.append(theta, theta.dtype.type(0))[self.source]
+
+    def gradient(self, sums: NDArray) -> NDArray:
+        """The flat gradient from the ``sums`` of a kernel run."""
+        biases = sums[self.tiles :].reshape(-1, self.panel).sum(axis=1)
+        return np.concatenate([sums[: self.tiles], biases])[self.target]
+
+
+def _blocks(matrix: Ints, bias: Ints, nothing: int) -> Ints:
+    rows, inner = matrix.shape
+    whole = np.full((up(rows, ROWS), inner + 1), nothing, dtype=np.int64)
+    whole[:rows, 0] = bias
+    whole[:rows, 1:] = matrix
+    return whole.reshape(-1, ROWS, inner + 1).transpose(0, 2, 1).ravel()
+
+
+@lru_cache(maxsize=64)
+def packing(spec: ModelSpec, panel: int) -> Packing:
+    """The packing of ``spec`` for panels of ``panel`` columns."""
+    layout = layout_of(spec)
+    number = layout.unpack(np.arange(layout.size))
+    names = [name.removesuffix("weight") for name in layout.shapes if name.endswith("weight")]
+    target = np.empty(layout.size, dtype=np.int64)
+    layers, packed, at, tile, bias_row = [], [], 0, 0, 0
+    for name in names:
+        weight, bias = number[f"{name}weight"], number[f"{name}bias"]
+        rows, inner = weight.shape
+        forward = _blocks(weight, bias, layout.size)
+        zeros = np.full(inner, layout.size)
+        backward = _blocks(weight.T, zeros, layout.size)
+        layers.append([rows, inner, at, at + len(forward), tile, bias_row])
+        packed += [forward, backward]
+        at += len(forward) + len(backward)
+        across = up(inner, 4) // 4
+        i, j = np.meshgrid(np.arange(rows), np.arange(inner), indexing="ij")
+        target[weight] = tile + ((i // 4) * across + j // 4) * 16 + (i % 4) * 4 + j % 4
+        target[bias] = -1 - (bias_row + np.arange(rows))
+        tile += (up(rows, 4) // 4) * across * 16
+        bias_row += up(rows, 8)
+    biases = target < 0
+    target[biases] = tile + (-1 - target[biases])
+    table = np.array(layers, dtype=np.int64)
+    table[:, 5] = tile + table[:, 5] * panel
+    return Packing(
+        table, np.concatenate(packed), target, tile + bias_row * panel, tile, bias_row, panel
+    )

@@ -1,0 +1,89 @@
+"""Weights rewritten so that every hidden layer is a sigmoid, with its bias in the matrix.
+
+tanh a = 2 s - 1 with s = sigmoid(2 a), and torch's sigmoid is several times faster than its tanh on
+CPU. The factor and the shift are moved into the next layer's weights, so the network computes the
+same function on s instead of tanh; only rounding differs.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from .....layout import Layout
+from ....spec import ModelSpec
+from ....weights import layout_of
+
+
+class Linear:
+    """One layer y' = V [x'; 1]: x' inputs or sigmoids, y' outputs or what a sigmoid is taken of.
+
+    ``forward`` (rows, inner + 1) is V; ``back`` (inner, rows) the transpose without biases;
+    ``total`` sums the gradient of V, kept transposed when that is the flatter product.
+    """
+
+    def __init__(
+        self, weight: torch.Tensor, bias: torch.Tensor, of_sigmoid: bool, to_sigmoid: bool
+    ):
+        rows, inner = weight.shape
+        self.factor = 2.0 if to_sigmoid else 1.0
+        self.of_sigmoid = of_sigmoid
+        self.forward = torch.empty(rows, inner + 1, dtype=weight.dtype, device=weight.device)
+        self.forward[:, :inner] = weight * (self.factor * (2.0 if of_sigmoid else 1.0))
+        shift = bias - weight.sum(dim=1) if of_sigmoid else bias
+        self.forward[:, inner] = shift * self.factor
+        self.back = self.forward[:, :inner].t().contiguous()
+        self.turned = inner + 1 < rows
+        self.total = torch.zeros_like(self.forward.t() if self.turned else self.forward)
+
+    def add(self, y_bar: torch.Tensor, x: torch.Tensor) -> None:
+        """Add the gradient of one product; ``x`` with its row of ones."""
+        if self.turned:
+            self.total.addmm_(x, y_bar.t())
+        else:
+            self.total.addmm_(y_bar, x.t())
+
+    def gradient(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """With respect to the weight and bias that the layer was made from."""
+        total = self.total.t() if self.turned else self.total
+        weight, bias = total[:, :-1], total[:, -1] * self.factor
+        if self.of_sigmoid:
+            return weight * (2.0 * self.factor) - bias.unsqueeze(1), bias
+        return weight * self.factor, bias
+
+
+class Network:
+    """All layers of a model: ``mlp``, ``first`` and ``emit`` are lists of `Linear`."""
+
+    def __init__(self, spec: ModelSpec, theta: torch.Tensor) -> None:
+        self.layout: Layout = layout_of(spec)
+        self._named: dict[str, Linear] = {}
+        named = self.layout.unpack(theta)
+
+        def chain(*names: str) -> list[Linear]:
+            layers = []
+            for number, name in enumerate(names):
+                layer = Linear(
+                    named[f"{name}weight"],
+                    named[f"{name}bias"],
+                    of_sigmoid=number > 0,
+                    to_sigmoid=number < len(names) - 1,
+                )
+                self._named[name] = layer
+                layers.append(layer)
+            return layers
+
+        self.mlp = chain(*(f"layer_{number}_" for number in range(1, spec.depth + 2)))
+        self.emit, self.first = [], []
+        if spec.messages == "emitted":
+            self.emit = chain("emit_layer_1_", "emit_layer_2_")
+        elif spec.carried and spec.first_message == "linear":
+            self.first = chain("first_")
+        elif spec.carried and spec.first_message == "mlp":
+            self.first = chain("first_layer_1_", "first_layer_2_")
+
+    def gradient(self) -> torch.Tensor:
+        """The flat gradient (size,), in the layout's order."""
+        parts: dict[str, torch.Tensor] = {}
+        for name, layer in self._named.items():
+            parts[f"{name}weight"], parts[f"{name}bias"] = layer.gradient()
+        return torch.cat([parts[name].reshape(-1) for name in self.layout.shapes])

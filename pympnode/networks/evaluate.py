@@ -1,0 +1,163 @@
+"""Errors of rollouts against data.
+
+==========================  ================================  ====================================
+variable                    dims                              unit
+==========================  ================================  ====================================
+``rmse``                    predictor, feature                the feature's own (coordinate unit)
+``rmse_z``                  predictor                         z: standard deviations of the
+                                                              training data
+``rmse_time``               predictor, time, feature          the feature's own
+``rmse_time_z``             predictor, time                   z
+``rmse_trajectory_z``       predictor, trajectory             z
+``valid_time``              predictor, trajectory             time; until the error of a trajectory
+                                                              first exceeds the threshold (z)
+``loss``                    predictor                         the training loss: Huber (delta 1) in
+                                                              z units, summed over features and
+                                                              times 1.., mean over nodes and
+                                                              trajectories
+``not_finite``              predictor                         trajectories that overflowed
+``predicted``               trajectory, time, node, feature   the model's rollout, physical units
+``observable_rmse``         predictor, observable             the observable's own (coordinate
+                                                              ``observable_unit``)
+``observable_rmse_time``    predictor, time, observable       the observable's own
+``observable_true``,        trajectory, time, observable      the observable's own
+``observable_predicted``
+==========================  ================================  ====================================
+
+The root mean square runs over times 1.. (the start is given), trajectories and nodes, and over what
+is known where data are missing. Trajectories that overflow count as infinite. Observables (order
+parameter, energy, ...) are there where the system is known and has some.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from ..datasets.names import FEATURE, STATE, STATE_DIMS, TIME, TRAJECTORY
+from ..datasets.record import record, with_record
+from . import baselines, schema
+from .model import Model
+from .observables import known_system, observable_errors
+
+
+def evaluate_model(
+    model: Model, ds: xr.Dataset, *, threshold: float = 0.4, system: Any = None
+) -> xr.Dataset:
+    """See `pympnode.evaluate`."""
+    arrays = schema.pack(ds, missing="mask")
+    model.check(arrays)
+    rollout = model.rollout(ds)
+    state = rollout[STATE]
+    if model.members > 1:
+        state = state.mean("member")
+    predictions = {
+        "model": state.transpose(*STATE_DIMS).values,
+        "persistence": baselines.persistence(arrays),
+    }
+    facts = record(ds)
+    true = known_system(system, str(facts.get("system", "")), arrays)
+    alone = None if true is None else baselines.uncoupled(arrays, true, schema.parameters_of(ds))
+    if alone is not None:
+        predictions["uncoupled"] = alone
+    if model.members > 1:
+        each = rollout[STATE].transpose("member", *STATE_DIMS).values
+        predictions |= {f"member {number}": own for number, own in enumerate(each)}
+    scores = [
+        _scores(model, arrays, predicted, threshold, ds) for predicted in predictions.values()
+    ]
+    out = xr.concat(scores, dim=xr.Variable("predictor", list(predictions)))
+    seen = None
+    if true is not None:
+        seen = observable_errors(true, arrays, predictions, schema.parameters_of(ds))
+    if seen is not None:
+        out = out.merge(seen)
+    out["predicted"] = rollout[STATE]
+    out["predicted"].attrs["long_name"] = "predicted state"
+    out = out.assign_coords(
+        {n: c for n, c in rollout.coords.items() if set(c.dims) <= set(out.dims)}
+    )
+    return with_record(
+        out,
+        kind="evaluation",
+        system=facts.get("system", model.system),
+        threshold=threshold,
+        topology=facts.get("topology", []),
+        engine=model.engine,
+    )
+
+
+def _scores(
+    model: Model, arrays: schema.Arrays, predicted: NDArray, threshold: float, ds: xr.Dataset
+) -> xr.Dataset:
+    known = np.ones(arrays.x.shape, bool) if arrays.mask is None else arrays.mask
+    truth = np.where(known, arrays.x, 0.0)[:, 1:]
+    guess = np.where(known, predicted, 0.0)[:, 1:].astype(np.float64)
+    known = known[:, 1:]
+    overflow = ~np.isfinite(guess).all(axis=(1, 2, 3))
+    error = np.where(np.isfinite(guess), guess - truth, np.inf)
+    z = error / model.state_scale.scale
+    with np.errstate(invalid="ignore", over="ignore"):
+        square = np.square(error)
+        square_z = np.square(z)
+        size = np.abs(z)
+        huber = np.where(size < 1, 0.5 * square_z, size - 0.5)
+        bodies = arrays.x.shape[0] * arrays.x.shape[2]
+        rms_tz = _root_mean(square_z, known, (0, 2, 3))
+        by_trajectory = _root_mean(square_z, known, (2, 3))
+        per_time = _root_mean(square, known, (0, 2))
+        zero = np.zeros((1, per_time.shape[1]))
+        variables = {
+            "rmse": (FEATURE, _root_mean(square, known, (0, 1, 2))),
+            "rmse_z": ((), _root_mean(square_z, known, (0, 1, 2, 3))),
+            "rmse_time": ((TIME, FEATURE), np.concatenate([zero, per_time])),
+            "rmse_time_z": (TIME, np.concatenate([[0.0], rms_tz])),
+            "rmse_trajectory_z": (TRAJECTORY, _root_mean(square_z, known, (1, 2, 3))),
+            "valid_time": (
+                TRAJECTORY,
+                _valid_time(by_trajectory, arrays.time, threshold),
+            ),
+            "loss": ((), float(np.where(known, huber, 0.0).sum() / bodies)),
+            "not_finite": ((), int(overflow.sum())),
+        }
+    out = xr.Dataset(variables, coords={TIME: ds[TIME]})
+    unit = str(ds[TIME].attrs.get("units", "1"))
+    units = {"rmse_z": "z", "rmse_time_z": "z", "rmse_trajectory_z": "z", "valid_time": unit}
+    names = {
+        "rmse": "root mean square error",
+        "rmse_z": "root mean square error",
+        "rmse_time": "root mean square error",
+        "rmse_time_z": "root mean square error",
+        "rmse_trajectory_z": "root mean square error",
+        "valid_time": "valid prediction time",
+        "loss": "Huber loss",
+        "not_finite": "trajectories that overflowed",
+    }
+    for name, title in names.items():
+        out[name].attrs["long_name"] = title
+        if name in units:
+            out[name].attrs["units"] = units[name]
+        elif name.startswith("rmse") and len(set(model.units)) == 1:
+            out[name].attrs["units"] = model.units[0]
+    return out
+
+
+def _root_mean(
+    square: NDArray, known: NDArray[np.bool_], axes: tuple[int, ...]
+) -> NDArray[np.float64]:
+    """Root of the mean over ``axes`` of what is known; NaN where nothing is."""
+    total = np.where(known, square, 0.0).sum(axis=axes)
+    count = known.sum(axis=axes)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.sqrt(total / count)
+
+
+def _valid_time(error: NDArray, time: NDArray[np.float64], threshold: float) -> NDArray[np.float64]:
+    """Time since the start up to the last grid time before ``error`` (trajectory, time 1..) exceeds
+    the threshold; the whole horizon where it never does."""
+    beyond = np.nan_to_num(error, nan=0.0) > threshold
+    first = np.where(beyond.any(axis=1), beyond.argmax(axis=1), error.shape[1])
+    return (time - time[0])[first]

@@ -1,0 +1,304 @@
+"""Datasets as plain arrays: seeds, blocks, controls, noise, split.
+
+Seeds. Every random number of trajectory i comes from ``SeedSequence(seed, spawn_key=(stream, i))``
+with stream 0 for the initial state, 1 controls, 2 noise, 3 split: it depends on (seed, i) alone.
+
+Blocks. Trajectories ``64 b .. 64 b + 63`` share one step size (for each graph among them), and are
+always integrated whole, what is not asked for being thrown away. So a smaller dataset is a prefix
+of a larger one bit for bit, and parts can be made in any order (``first=``).
+
+Split. The ``round(share * n)`` trajectories with the smallest draws of stream 3 train, the others
+validate: an exact share, fixed by (seed, n). States of a smaller dataset are a prefix; its split,
+which must divide another number, is drawn anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..config import positive, whole
+from ..datasets.split import CONTROL_STREAM, INITIAL_STREAM, NOISE_STREAM, rng_of
+from ..errors import IntegrationFailed, InvalidData, InvalidOption
+from ..files.memory import require_bytes
+from ..graph import Graph
+from ..systems.base import System
+from ..systems.registry import get
+from .integrate import Solution, integrate
+
+BLOCK = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Generated:
+    """A dataset before it is packed.
+
+    x: float64 (trajectory, time, node, feature), noise included. time: (time,).
+    u: (trajectory, time, node, control), held from t_i to t_{i+1}, or None.
+    graph_of: int64 (trajectory,). parameters: resolved, shared by all graphs unless their dims
+    say graph. attribute: (node, attribute) or None.
+    evaluations, steps, rejected: of the solver, over all blocks.
+    """
+
+    x: np.ndarray
+    time: np.ndarray
+    u: np.ndarray | None
+    graph: Graph
+    graph_of: np.ndarray
+    parameters: dict[str, Any]
+    attribute: np.ndarray | None
+    seed: int
+    method: str
+    tolerance: float
+    evaluations: int
+    steps: int
+    rejected: int
+
+
+def generate(
+    system: str | System,
+    graph: Graph,
+    parameters: Mapping[str, Any] | None = None,
+    trajectories: int = 100,
+    times: np.ndarray | None = None,
+    seed: int = 0,
+    *,
+    steps: int | None = None,
+    dt: float | None = None,
+    controls: np.ndarray | None = None,
+    initial: np.ndarray | None = None,
+    noise: float | np.ndarray = 0.0,
+    first: int = 0,
+    tolerance: float = 1e-8,
+    method: str = "dop853",
+    solve: Callable[..., Solution] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Generated:
+    """Simulate trajectories ``first .. first + trajectories - 1`` of a system.
+
+    graph: one or several graphs of the same node count; trajectory i lives on graph i % graphs.
+    parameters: changes to the defaults, by name. times (time,), or ``steps`` intervals of ``dt``
+        (both default to the system's).
+    controls: (trajectory, time, node, control), or without the first axis for all alike; None
+        draws the system's own. initial: (trajectory, node, feature) instead of drawn states.
+    noise: standard deviation of measurement noise in the units of the state, one number or one a
+        feature; added to what is returned, never to the dynamics.
+    tolerance: relative and absolute, of the solver ``method`` (see `integrate`).
+    solve: an engine's solver instead, ``solve(x0, graph, parameters, times, tolerance,
+        controls=)`` -> Solution, unchecked; the method is then its own.
+    progress: called with (trajectories done, all) after each block.
+    Raises IntegrationFailed (trajectory, node, feature, time), InvalidData, InvalidOption,
+    UnknownName.
+    """
+    system = get(system)
+    trajectories = whole("trajectories", trajectories, 1)
+    first, seed = whole("first", first, 0), whole("seed", seed, 0)
+    if np.any(graph.nodes != graph.nodes[0]):
+        raise InvalidData(
+            "one dataset has one number of nodes",
+            got=sorted(set(graph.nodes.tolist())),
+            fix="make one dataset for each size; train(data=[a, b]) mixes them",
+        )
+    nodes = int(graph.nodes[0])
+    time = _time_grid(system, times, steps, dt)
+    resolved = system.resolve_parameters(parameters, graph)
+    spread = _noise(noise, system)
+    if initial is not None:
+        initial = _fit(initial, (trajectories, nodes, system.features), "initial")
+    given = _given_controls(controls, system, trajectories, time, nodes)
+
+    values = time.size * nodes * (system.features + len(system.controls))
+    require_bytes(
+        8 * values * (trajectories + 2 * BLOCK),
+        f"a dataset of {trajectories} trajectories",
+        fix="make it in parts with first=, or ask for fewer trajectories or steps",
+    )
+    x = np.empty((trajectories, time.size, nodes, system.features))
+    u = (
+        np.empty((trajectories, time.size, nodes, len(system.controls)))
+        if system.controls
+        else None
+    )
+    fields = [
+        system.bind(graph[g], system.parameters_of_graph(resolved, graph, g))
+        for g in range(graph.graphs)
+    ]
+    counts = np.zeros(3, dtype=np.int64)
+    for start in range(first - first % BLOCK, first + trajectories, BLOCK):
+        wanted = range(max(start, first), min(start + BLOCK, first + trajectories))
+        # What was given has no next members to fill a block with.
+        members = range(start, start + BLOCK) if initial is None and given is None else wanted
+        for g in range(graph.graphs):
+            group = [i for i in members if i % graph.graphs == g]
+            keep = [i for i in group if i in wanted]
+            if not keep:
+                continue
+            x0 = np.array([_start(system, seed, i, nodes, initial, first) for i in group])
+            held = _held(system, seed, group, nodes, time, given, first)
+            if solve is not None:
+                own = system.parameters_of_graph(resolved, graph, g)
+                solution = solve(x0, graph[g], own, time, tolerance, controls=held)
+                method = solution.method
+            else:
+                solution = integrate(
+                    fields[g],
+                    x0,
+                    time,
+                    controls=held,
+                    rtol=tolerance,
+                    atol=tolerance,
+                    method=method,
+                    check=False,
+                )
+            _check(solution, group, keep)
+            # Both are runs with the same stride, so slices do.
+            rows = slice(group.index(keep[0]), group.index(keep[-1]) + 1)
+            place = slice(keep[0] - first, keep[-1] - first + 1, graph.graphs)
+            x[place] = solution.x[rows]
+            if u is not None and held is not None:
+                u[place] = held[rows]
+            counts += (solution.evaluations, solution.steps, solution.rejected)
+        if progress is not None:
+            progress(wanted.stop - first, trajectories)
+    if np.any(spread > 0):
+        for i in range(trajectories):
+            x[i] += spread * rng_of(seed, NOISE_STREAM, first + i).standard_normal(x.shape[1:])
+    return Generated(
+        x=x,
+        time=time,
+        u=u,
+        graph=graph,
+        graph_of=(first + np.arange(trajectories)) % graph.graphs,
+        parameters=resolved,
+        attribute=system.attribute_array(resolved, graph),
+        seed=seed,
+        method=method,
+        tolerance=tolerance,
+        evaluations=int(counts[0]),
+        steps=int(counts[1]),
+        rejected=int(counts[2]),
+    )
+
+
+def check_request(
+    system: str | System,
+    graph: Graph,
+    *,
+    parameters: Mapping[str, Any] | None = None,
+    trajectories: int = 100,
+    seed: int = 0,
+    steps: int | None = None,
+    dt: float | None = None,
+    noise: Any = 0.0,
+) -> None:
+    """Raise what `generate` raises for these keywords, without simulating anything."""
+    system = get(system)
+    whole("trajectories", trajectories, 1)
+    whole("seed", seed, 0)
+    _time_grid(system, None, steps, dt)
+    system.resolve_parameters(parameters, graph)
+    _noise(noise, system)
+
+
+def _start(
+    system: System, seed: int, i: int, nodes: int, initial: np.ndarray | None, first: int
+) -> np.ndarray:
+    if initial is not None:
+        return initial[i - first]
+    state = np.asarray(system.initial(rng_of(seed, INITIAL_STREAM, i), nodes), dtype=np.float64)
+    if state.shape != (nodes, system.features):
+        raise InvalidData(
+            f"initial of {system.name} returns another shape",
+            got=state.shape,
+            allowed=f"(node, feature) = {(nodes, system.features)}",
+        )
+    return state
+
+
+def _held(
+    system: System,
+    seed: int,
+    group: list[int],
+    nodes: int,
+    time: np.ndarray,
+    given: np.ndarray | None,
+    first: int,
+) -> np.ndarray | None:
+    if not system.controls:
+        return None
+    if given is not None:
+        return given[np.array(group) - first]
+    drawn = [system.sample_controls(rng_of(seed, CONTROL_STREAM, i), nodes, time) for i in group]
+    return _fit(np.array(drawn), (len(group), time.size, nodes, len(system.controls)), "controls")
+
+
+def _check(solution: Solution, group: list[int], keep: list[int]) -> None:
+    """Raise for the first failed trajectory that was asked for."""
+    failed = [f for f in solution.failures if group[f.trajectory] in keep]
+    if not failed:
+        return
+    bad = min(failed, key=lambda failure: failure.trajectory)
+    raise IntegrationFailed(
+        f"the integration failed: {bad.reason}",
+        got=f"trajectory {group[bad.trajectory]}, node {bad.node}, feature {bad.feature}, "
+        f"time {bad.time:.6g}",
+        allowed="finite derivatives on the whole time grid",
+        fix="check the field and parameters there, start from a smaller range, or take fewer steps",
+    )
+
+
+def _fit(values: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
+    array = np.asarray(values, dtype=np.float64)
+    if array.shape != shape:
+        raise InvalidData(f"{name} has the wrong shape", got=array.shape, allowed=shape)
+    if not np.all(np.isfinite(array)):
+        raise InvalidData(f"{name} is not finite", fix="remove NaN and infinity")
+    return array
+
+
+def _time_grid(
+    system: System, times: np.ndarray | None, steps: int | None, dt: float | None
+) -> np.ndarray:
+    if times is None:
+        steps = whole("steps", system.steps if steps is None else steps, 1)
+        return np.arange(steps + 1) * positive("dt", system.dt if dt is None else dt)
+    if steps is not None or dt is not None:
+        raise InvalidOption("times excludes steps and dt", fix="give either")
+    grid = np.asarray(times, dtype=np.float64)
+    if grid.ndim != 1 or grid.size < 2 or not np.all(np.diff(grid) > 0):
+        raise InvalidData("times must increase", got=str(grid)[:80], allowed="at least two times")
+    return grid
+
+
+def _noise(noise: Any, system: System) -> np.ndarray:
+    try:
+        spread = np.asarray(noise, dtype=np.float64)
+    except (TypeError, ValueError):
+        spread = np.array(np.nan)
+    shaped = spread.ndim == 0 or spread.shape == (system.features,)
+    if not shaped or not np.all(np.isfinite(spread)) or np.any(spread < 0):
+        raise InvalidOption(
+            "noise is a standard deviation",
+            got=repr(noise),
+            allowed=f">= 0, one number or {system.features}",
+        )
+    return spread
+
+
+def _given_controls(
+    controls: Any, system: System, trajectories: int, time: np.ndarray, nodes: int
+) -> np.ndarray | None:
+    if controls is None:
+        return None
+    if not system.controls:
+        raise InvalidOption(
+            f"{system.name} takes no controls", got=np.shape(controls), fix="leave controls= out"
+        )
+    array = np.asarray(controls, dtype=np.float64)
+    whole = (trajectories, time.size, nodes, len(system.controls))
+    if array.shape == whole[1:]:
+        array = np.broadcast_to(array, whole)
+    return _fit(array, whole, "controls")

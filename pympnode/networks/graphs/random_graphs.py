@@ -1,0 +1,75 @@
+"""Random topologies, drawn by networkx from a generator that is passed in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...errors import InvalidGraph
+from ...graph import Graph
+
+
+def _whole(name: str, value: Any, least: int, most: int, topology: str, nodes: int) -> int:
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not whole or not least <= value <= most:
+        raise InvalidGraph(
+            f"no {topology} graph of {nodes} nodes with this {name}",
+            got=f"{name}={value!r}",
+            allowed=f"a whole number from {least} to {most}"
+            if most >= least
+            else "none: too few nodes",
+            fix=f"choose another {name}" if most >= least else "take more nodes",
+        )
+    return int(value)
+
+
+def _share(name: str, value: Any, topology: str) -> float:
+    if not isinstance(value, (int, float, np.number)) or not 0.0 <= float(value) <= 1.0:
+        raise InvalidGraph(
+            f"{name} of {topology} is a probability", got=f"{name}={value!r}", allowed="0 to 1"
+        )
+    return float(value)
+
+
+def _from(graph: Any, what: str) -> Graph:
+    import networkx as nx
+
+    return Graph.from_networkx(graph, source=f"networkx {nx.__version__} {what}")
+
+
+def barabasi_albert(nodes: int, *, k: int, rng: np.random.Generator) -> Graph:
+    """Preferential attachment: each new node brings k edges; k (n - k) edges in all."""
+    import networkx as nx
+
+    k = _whole("k", k, 1, nodes - 1, "BA", nodes)
+    return _from(nx.barabasi_albert_graph(nodes, k, seed=rng), f"BA({nodes}, k={k})")
+
+
+def erdos_renyi(
+    nodes: int, *, p: float | None = None, m: int | None = None, rng: np.random.Generator
+) -> Graph:
+    """G(n, p), each pair with probability p; or G(n, m), m pairs. Nodes may stay isolated."""
+    import networkx as nx
+
+    if (p is None) == (m is None):
+        raise InvalidGraph(
+            "ER takes either p or m",
+            got=f"p={p}, m={m}",
+            allowed="p (probability of an edge) or m (number of edges)",
+        )
+    if m is not None:
+        m = _whole("m", m, 0, nodes * (nodes - 1) // 2, "ER", nodes)
+        return _from(nx.gnm_random_graph(nodes, m, seed=rng), f"ER({nodes}, m={m})")
+    p = _share("p", p, "ER")
+    return _from(nx.gnp_random_graph(nodes, p, seed=rng), f"ER({nodes}, p={p:g})")
+
+
+def watts_strogatz(nodes: int, *, k: int, beta: float = 0.5, rng: np.random.Generator) -> Graph:
+    """Small world: k // 2 neighbours a side on a ring, each edge rewired with probability beta."""
+    import networkx as nx
+
+    k = _whole("k", k, 2, nodes - 1, "WS", nodes)
+    beta = _share("beta", beta, "WS")
+    graph = nx.watts_strogatz_graph(nodes, k, beta, seed=rng)
+    return _from(graph, f"WS({nodes}, k={k}, beta={beta:g})")

@@ -1,0 +1,116 @@
+"""A model's vector field on a graph where other nodes may move by other rules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InvalidModel
+from ..graph import Graph
+from .emitted import emitted
+from .engines import engine
+from .model import Model
+from .schema import Arrays
+
+Rates = Callable[[float, NDArray, "NDArray | None"], NDArray]
+
+
+class LearnedField:
+    """dx/dt and dm/dt of all nodes of ``graph``, in physical units and double precision.
+
+    ``own`` (nodes,) are the nodes that the model moves; ``attribute`` (node, attribute) are physical.
+    Raises `InvalidModel` when the model takes attributes that are not there.
+    """
+
+    def __init__(
+        self, model: Model, own: NDArray[np.int64], graph: Graph, attribute: NDArray | None
+    ) -> None:
+        self.model, self.own, self.graph = model, own, graph
+        self.carried = model.spec.carried
+        wanted, got = model.spec.attributes, 0 if attribute is None else attribute.shape[-1]
+        if wanted and wanted != got:
+            raise InvalidModel(
+                "the model takes node attributes that the parameters do not give",
+                got=got,
+                allowed=f"{wanted}: {', '.join(model.attributes)}",
+                fix="couple(..., parameters={...}) with one value for each node",
+            )
+        self._physical = attribute if wanted else None
+        scale = model.attribute_scale
+        told = attribute is not None and scale is not None and wanted > 0
+        self._attribute = scale.apply(attribute) if told else None  # type: ignore[union-attr,arg-type]
+        self._theta = model.theta.astype(np.float64)
+        self._program = engine("torch").bind(
+            model.spec, None, dtype="float64", device="cpu", kernel="eager"
+        )
+
+    def __call__(self, x: NDArray, m: NDArray, u: NDArray | None) -> tuple[NDArray, NDArray]:
+        """(dx/dt, dm/dt) at x (trajectory, node, feature), m (trajectory, node, message)."""
+        model = self.model
+        z = np.concatenate([model.state_scale.apply(x), m], axis=-1)
+        held = None
+        if u is not None and model.control_scale is not None:
+            held = model.control_scale.apply(u)
+        slope = self._program.field(self._theta, z, self.graph, u=held, attribute=self._attribute)
+        channels = model.spec.channels
+        return slope[..., :channels] * model.state_scale.scale, slope[..., channels:]
+
+    def first(self, x: NDArray) -> NDArray:
+        """m(0) (trajectory, node, message), a function of each node's own x."""
+        if not self.carried:
+            return np.zeros((*x.shape[:2], 0))
+        controls = self.model.spec.controls
+        return self._program.rollout(
+            self._theta,
+            self.model.state_scale.apply(x),
+            self.graph.without_edges,
+            np.array([0.0, 1e-12]),
+            u=np.zeros((len(x), 2, x.shape[1], controls)) if controls else None,
+            attribute=self._attribute,
+        ).message[:, 0]
+
+    def sent(self, x: NDArray, m: NDArray) -> NDArray:
+        """What each node sends (..., node, message): carried, or emitted by its state."""
+        if self.model.spec.family != "mpnode" or self.model.spec.messages != "emitted":
+            return m
+        return emitted(self.model.weights, self.model.state_scale.apply(x), self._attribute)
+
+    def outside(self, arrays: Arrays, *, fixed_step: bool) -> list[str]:
+        """How the nodes that the model moves lie outside what it has seen.
+
+        The number of nodes is no matter of a single one; the time step only where it is fixed.
+        """
+        none = np.zeros(0)
+        u, b = arrays.u, self._physical
+        return self.model.trained.outside(
+            self.model.features,
+            arrays.x[:, 0, self.own],
+            none,
+            self.graph.in_degree[self.own],
+            np.diff(arrays.time) if fixed_step else none,
+            None,
+            None if u is None else u[:, :-1, self.own],
+            None if b is None else b[self.own],
+            (self.model.controls, self.model.attributes),
+        )
+
+
+def rk4(
+    rates: Rates, z: NDArray, time: NDArray[np.float64], u: NDArray | None, substeps: int
+) -> NDArray:
+    """z (trajectory, time, ...) by the classical method, ``substeps`` equal steps an interval."""
+    states = [z]
+    with np.errstate(all="ignore"):  # an overflow is told by what is not finite
+        for number, interval in enumerate(np.diff(time)):
+            h, held = interval / substeps, None if u is None else u[:, number]
+            for part in range(substeps):
+                t = time[number] + part * h
+                a = rates(t, z, held)
+                b = rates(t + h / 2, z + h / 2 * a, held)
+                c = rates(t + h / 2, z + h / 2 * b, held)
+                d = rates(t + h, z + h * c, held)
+                z = z + h / 6 * (a + 2 * b + 2 * c + d)
+            states.append(z)
+    return np.stack(states, axis=1)

@@ -1,0 +1,376 @@
+"""Model: a trained simulator. It rolls out, evaluates its vector field, saves and loads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from ..datasets.names import MESSAGE, STATE, TRAJECTORY
+from ..errors import InvalidData, InvalidModel, InvalidOption
+from ..files import netcdf as storage
+from ..graph import Graph
+from ..training.ranges import warn_outside
+from . import schema
+from .emitted import emitted
+from .normalise import Normalisation
+from .ranges import TrainingRange
+from .rollout_start import graph_for, on_graph, start_of_dataset, start_of_states
+from .spec import ModelSpec
+from .weights import layout_of
+
+if TYPE_CHECKING:
+    from .engines.base import Program
+    from .hybrid import LearnedNode
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Model:
+    """A learned simulator of a networked system.
+
+    ``theta`` (size,) the weights as one vector (`models.layout` names its parts), or (member, size)
+    of an ensemble, whose rollouts have a dim "member"; ``state_scale``,
+    ``control_scale``, ``attribute_scale`` the z-scores between physical units and the network;
+    ``features``, ``units`` of the state; ``system`` the name of the system it was trained on, or ""
+    for given data; ``trained`` what it has seen; ``about`` provenance for the files.
+    """
+
+    spec: ModelSpec
+    theta: NDArray
+    state_scale: Normalisation
+    features: tuple[str, ...]
+    units: tuple[str, ...]
+    trained: TrainingRange
+    control_scale: Normalisation | None = None
+    attribute_scale: Normalisation | None = None
+    controls: tuple[str, ...] = ()
+    attributes: tuple[str, ...] = ()
+    system: str = ""
+    engine: str = "torch"
+    device: str = "auto"
+    time_unit: str = "1"
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    # ---- using it -----------------------------------------------------------------------------
+
+    @property
+    def members(self) -> int:
+        """Number of members of the ensemble; 1 for a single model."""
+        return len(self.theta) if self.theta.ndim == 2 else 1
+
+    def member(self, number: int) -> Model:
+        """One member of an ensemble as a model of its own. Raises `InvalidOption`."""
+        if not 0 <= number < self.members:
+            raise InvalidOption(
+                "there is no such member", got=number, allowed=f"0 to {self.members - 1}"
+            )
+        return replace(self, theta=self.theta[number]) if self.theta.ndim == 2 else self
+
+    @property
+    def weights(self) -> dict[str, NDArray]:
+        """The weights by name, (outputs, inputs) each, in the units of the network: z scores.
+
+        Those of an ensemble are stacked, (member, outputs, inputs).
+        """
+        if self.theta.ndim == 2:
+            each = [self.member(i).weights for i in range(self.members)]
+            return {name: np.stack([w[name] for w in each]) for name in each[0]}
+        return layout_of(self.spec).unpack(self.theta)
+
+    def rollout(
+        self,
+        initial: xr.Dataset | xr.DataArray | NDArray | str | os.PathLike[str],
+        *,
+        steps: int | None = None,
+        dt: float | None = None,
+        topology: Any = None,
+        graph_seed: int = 42,
+        control: NDArray | None = None,
+        node_attribute: NDArray | None = None,
+        check: bool = True,
+    ) -> xr.Dataset:
+        """Predict from initial states.
+
+        ``initial``: a dataset or the path of one, whose first states, graphs, controls and
+        coordinates are taken; or initial states (node, feature) or (trajectory, node, feature) in physical units, with
+        ``topology`` (a name, a graph, edges, ...) unless there is one node. ``steps`` time steps of
+        ``dt`` (defaults: those of the dataset, or of the training data). ``control`` (trajectory,
+        time, node, control) is held over each step.
+
+        Returns a dataset of `state` and `message` (trajectory, time, node, ...; what each node sends,
+        carried or emitted) with the graph that was used and ``finite(trajectory)``, False where a prediction overflowed. Warns
+        `OutsideTrainingRange` with the numbers unless ``check=False``. Raises `InvalidData`.
+        """
+        from ..datasets.reading import as_dataset
+
+        initial = as_dataset(initial)
+        if self.members > 1:
+            options = dict(
+                steps=steps,
+                dt=dt,
+                topology=topology,
+                graph_seed=graph_seed,
+                control=control,
+                node_attribute=node_attribute,
+            )
+            each = [
+                self.member(i).rollout(initial, **options, check=check and i == 0)  # type: ignore[arg-type]
+                for i in range(self.members)
+            ]
+            own = [n for n in (STATE, MESSAGE, "finite") if n in each[0]]
+            dim = xr.Variable("member", np.arange(self.members))
+            together = xr.concat([e[own] for e in each], dim=dim)
+            return each[0].drop_vars(own).merge(together, combine_attrs="override")
+        parameters = None
+        if isinstance(initial, xr.Dataset):
+            arrays = start_of_dataset(self, initial, steps, dt, control, node_attribute)
+            parameters = schema.parameters_of(initial)
+            if topology is not None:
+                arrays = on_graph(arrays, topology, graph_seed, self.system)
+        else:
+            arrays = start_of_states(
+                self, initial, steps, dt, topology, graph_seed, control, node_attribute
+            )
+        if check:
+            warn_outside("the rollout", self.outside(arrays, parameters))
+        program = self.bind()
+        result = program.rollout(
+            self.theta,
+            self.state_scale.apply(arrays.x[:, 0]),
+            arrays.graph,
+            arrays.time,
+            graph_of=arrays.graph_of,
+            u=self._scaled(self.control_scale, arrays.u),
+            attribute=self._scaled(self.attribute_scale, arrays.attribute),
+        )
+        message = result.message
+        if self.spec.family == "mpnode" and self.spec.messages == "emitted":
+            seen = self._scaled(self.attribute_scale, arrays.attribute)
+            message = emitted(self.weights, result.state, seen).astype(result.state.dtype)
+        state = self.state_scale.undo(result.state)
+        # A start is known; that it returns bit for bit matters to whoever compares or continues.
+        state[:, 0] = arrays.x[:, 0]
+        predicted = replace(arrays, x=state.astype(self.theta.dtype), mask=None)
+        ds = schema.unpack(
+            predicted,
+            features=self.features,
+            units=self.units,
+            controls=self.controls or None,
+            attributes=self.attributes or None,
+            time_unit=self.time_unit,
+            message=message,
+            about={
+                "kind": "rollout",
+                "system": self.system,
+                "engine": self.engine,
+                "kernel": program.kernel,
+                "topology": list(arrays.graph.source),
+            },
+        )
+        ds["finite"] = (TRAJECTORY, result.finite, {"long_name": "no value overflowed"})
+        if isinstance(initial, xr.Dataset) and steps is None:
+            keep = {name: c for name, c in initial.coords.items() if set(c.dims) <= set(ds.dims)}
+            ds = ds.assign_coords(keep)
+        return ds
+
+    def vector_field(
+        self,
+        x: NDArray,
+        m: NDArray | None = None,
+        u: NDArray | None = None,
+        graph: Any = None,
+        *,
+        node_attribute: NDArray | None = None,
+    ) -> tuple[NDArray, NDArray]:
+        """(dx/dt, dm/dt) in physical units of x per time unit.
+
+        ``x`` (trajectory, node, feature) physical; ``m`` (trajectory, node, message), zero by
+        default, where messages are ODE states; ``u`` (trajectory, node, control) physical;
+        ``graph`` whatever names or is a graph (not needed for one node). Raises `InvalidData`.
+        """
+        x = np.asarray(x)
+        if x.ndim != 3:
+            raise InvalidData(
+                "x has the wrong shape",
+                got=x.shape,
+                allowed=f"(trajectory, node, {len(self.features)}): (trajectory, node, feature)",
+                fix="one trajectory is x[None]",
+            )
+        nodes = x.shape[1]
+        m = np.zeros((*x.shape[:2], self.spec.carried)) if m is None else np.asarray(m)
+        for name, values, width in (("m", m, self.spec.carried), ("u", u, self.spec.controls)):
+            wanted = (*x.shape[:2], width)
+            got = None if values is None else values.shape
+            if got != wanted and (width or got is not None):
+                raise InvalidData(
+                    f"{name} has the wrong shape",
+                    got=got,
+                    allowed=f"{wanted}: (trajectory, node, component)",
+                )
+        z = np.concatenate([self.state_scale.apply(x), m], axis=-1)
+        slope = self.bind().field(
+            self.theta,
+            z,
+            graph_for(graph, nodes, 42, self.system),
+            u=self._scaled(self.control_scale, u),
+            attribute=self._scaled(self.attribute_scale, node_attribute),
+        )
+        channels = self.spec.channels
+        return slope[..., :channels] * self.state_scale.scale, slope[..., channels:]
+
+    def as_node(self, system: Any = None) -> LearnedNode:
+        """This model as a part: a node that it moves, beside simulated nodes of ``system``.
+
+        ``system``: a `System` or its name, by default the one it was trained on; features and
+        controls must be the same. `pympnode.couple` puts such nodes and simulated ones on one graph:
+
+        ``couple([model.as_node(), "coupled_pendulum", model.as_node()], "path")``
+
+        Raises `InvalidModel`, `InvalidOption`.
+        """
+        from .hybrid import LearnedNode
+
+        return LearnedNode.of(self, system)
+
+    def initial_message(self, x: NDArray, node_attribute: NDArray | None = None) -> NDArray:
+        """m(0) (trajectory, node, message) that belongs to x (trajectory, node, feature).
+
+        x is in physical units, ``node_attribute`` (node, attribute) too; messages have none. With
+        messages that are emitted, not carried, m has no components.
+        """
+        x = np.asarray(x)
+        none = Graph.single(np.zeros(0, np.int64), np.zeros(0, np.int64), x.shape[1])
+        program = self.bind()
+        result = program.rollout(
+            self.theta,
+            self.state_scale.apply(x),
+            none,
+            np.array([0.0, 1e-12]),
+            attribute=self._scaled(self.attribute_scale, node_attribute),
+            u=None
+            if not self.spec.controls
+            else np.zeros((len(x), 2, x.shape[1], self.spec.controls)),
+        )
+        return result.message[:, 0]
+
+    def bind(self, arrays: list[schema.Arrays] | None = None, **options: Any) -> Program:
+        """The program that runs this model on its engine, and on data when it is to be trained.
+
+        ``arrays`` in z units; ``options``: ``kernel``, ``device``, ``dtype``. Raises `InvalidModel` for
+        an ensemble without data, `EngineUnavailable`.
+        """
+        from .engines import engine
+
+        if self.members > 1 and arrays is None:
+            raise InvalidModel(
+                "an ensemble has no one vector field",
+                got=f"{self.members} members",
+                allowed="rollout, evaluate, save; or one member",
+                fix="take model.member(0)",
+            )
+        options.setdefault("dtype", self.theta.dtype.name)
+        options.setdefault("device", self.device)
+        return engine(self.engine).bind(self.spec, arrays, **options)
+
+    def to_engine(self, name: str) -> Model:
+        """The same weights on another engine ("torch" or "julia").
+
+        Raises `UnknownName`, and `InvalidModel` where the engine cannot run the model.
+        """
+        from .engines import engine
+
+        reason = engine(name).supports(self.spec)
+        if reason is not None:
+            raise InvalidModel(f"the engine {name!r} cannot run this model", got=reason)
+        return replace(self, engine=name)
+
+    def outside(
+        self, arrays: schema.Arrays, parameters: Mapping[str, Any] | None = None
+    ) -> list[str]:
+        """In words, with numbers: how some data lie outside what the model was trained on.
+
+        ``arrays`` in physical units, ``parameters`` by name; an empty list when all lies inside.
+        """
+        return self.trained.outside(
+            self.features,
+            arrays.x[:, 0],
+            np.asarray(arrays.graph.nodes),
+            np.asarray(arrays.graph.in_degree),
+            np.diff(arrays.time),
+            parameters,
+            None if arrays.u is None else arrays.u[:, : len(arrays.time) - 1],
+            arrays.attribute,
+            (self.controls, self.attributes),
+        )
+
+    # ---- keeping it ---------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write one netCDF file: named weights with checksums, configuration, normalisation.
+
+        Whatever stood at ``path`` is replaced in one step. Raises OSError where nothing can be written.
+        """
+        storage.write_netcdf(self.to_dataset(), path, checksums=True)
+
+    def to_dataset(self) -> xr.Dataset:
+        """The model as a dataset: what `save` writes."""
+        from .model_file import dataset_of
+
+        return dataset_of(self)
+
+    @classmethod
+    def from_dataset(cls, ds: xr.Dataset, source: str = "the dataset") -> Model:
+        """The inverse of `to_dataset`. Raises `FileDamaged` when it is no model."""
+        from .model_file import model_of
+
+        return model_of(ds, source)
+
+    def __repr__(self) -> str:
+        from ..display import model_lines
+
+        return "\n".join(f"{name:<12} {text}" for name, text in model_lines(self).items())
+
+    def _repr_html_(self) -> str:
+        from ..display import html_table, model_lines
+
+        return html_table("pympnode.Model", model_lines(self))
+
+    # ---- doors --------------------------------------------------------------------------------
+
+    def _scaled(self, scale: Normalisation | None, values: NDArray | None) -> NDArray | None:
+        return None if values is None or scale is None else scale.apply(values)
+
+    def check(self, arrays: schema.Arrays, features: tuple[str, ...] | None = None) -> None:
+        """Raise `InvalidData` unless the data have the features and inputs of this model."""
+        channels = arrays.x.shape[-1]
+        if channels != len(self.features):
+            raise InvalidData(
+                "the data have another number of features than the model",
+                got=f"{channels}" + (f" ({', '.join(features)})" if features else ""),
+                allowed=f"{len(self.features)} ({', '.join(self.features)})",
+                fix="use data of the system that the model was trained on",
+            )
+        for name, values, wanted in (
+            ("control", arrays.u, self.spec.controls),
+            ("node_attribute", arrays.attribute, self.spec.attributes),
+        ):
+            got = 0 if values is None else values.shape[-1]
+            if got != wanted:
+                raise InvalidData(
+                    f"the model takes another number of components of {name!r}",
+                    got=got,
+                    allowed=wanted,
+                    fix=f"give {name} with {wanted} components" if wanted else f"drop {name}",
+                )
+        if self.spec.family == "node" and arrays.x.shape[2] != self.spec.bodies:
+            raise InvalidData(
+                "a neural ODE of the whole system has a fixed number of nodes",
+                got=arrays.x.shape[2],
+                allowed=self.spec.bodies,
+                fix='use model="mpnode", which transfers to other sizes',
+            )

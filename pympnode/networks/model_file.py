@@ -1,0 +1,131 @@
+"""Model files: one netCDF file with weights, configuration, normalisation and what was seen."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from ..datasets.record import record, with_record
+from ..errors import FileDamaged
+from ..files import netcdf as storage
+from .model import Model
+from .normalise import Normalisation
+from .ranges import TrainingRange
+from .spec import ModelSpec
+from .weights import layout_of
+
+KIND = "model"
+
+
+def dataset_of(model: Model) -> xr.Dataset:
+    """A model as a dataset: what `Model.save` writes."""
+    variables: dict[str, Any] = {}
+    ensemble = ("member",) if model.theta.ndim == 2 else ()
+    for name, value in model.weights.items():
+        dims = (f"{name}_out", f"{name}_in")[: value.ndim - len(ensemble)]
+        variables[name] = ((*ensemble, *dims), value)
+    for name, scale in _scales(model).items():
+        if scale is not None:
+            variables[f"{name}_mean"] = (f"{name}_component", scale.mean)
+            variables[f"{name}_scale"] = (f"{name}_component", scale.scale)
+    facts = {
+        "kind": KIND,
+        "spec": model.spec.as_dict(),
+        "features": list(model.features),
+        "units": list(model.units),
+        "controls": list(model.controls),
+        "attributes": list(model.attributes),
+        "system": model.system,
+        "time_unit": model.time_unit,
+        "trained": _plain(model.trained.as_dict()),
+        "about": _plain(model.about),
+    }
+    return with_record(xr.Dataset(variables), **facts)
+
+
+def model_of(ds: xr.Dataset, source: str = "the dataset") -> Model:
+    """The inverse of `dataset_of`. Raises `FileDamaged` when it is no model."""
+    facts = record(ds)
+    if facts.get("kind") != KIND:
+        raise FileDamaged(
+            f"{source} is not a model",
+            got=f"kind {facts.get('kind', 'unknown')!r}, variables {list(ds.data_vars)[:4]}",
+            allowed="a file written by model.save",
+            fix="datasets are opened with xarray.open_dataset",
+        )
+    try:
+        spec = ModelSpec.from_dict(facts["spec"])
+        layout = layout_of(spec)
+        weights = {name: ds[name].values for name in layout.shapes}
+        dtype = weights[next(iter(weights))].dtype
+        if "member" in ds.sizes:
+            theta = np.stack(
+                [
+                    layout.pack({n: w[i] for n, w in weights.items()}, dtype=dtype)
+                    for i in range(ds.sizes["member"])
+                ]
+            )
+        else:
+            theta = layout.pack(weights, dtype=dtype)
+        scales = {
+            name: Normalisation(ds[f"{name}_mean"].values, ds[f"{name}_scale"].values)
+            if f"{name}_mean" in ds
+            else None
+            for name in ("state", "control", "attribute")
+        }
+        return Model(
+            spec=spec,
+            theta=theta,
+            state_scale=scales["state"],  # type: ignore[arg-type]
+            control_scale=scales["control"],
+            attribute_scale=scales["attribute"],
+            features=tuple(facts["features"]),
+            units=tuple(facts["units"]),
+            controls=tuple(facts["controls"]),
+            attributes=tuple(facts["attributes"]),
+            system=facts["system"],
+            time_unit=facts["time_unit"],
+            trained=TrainingRange.from_dict(facts["trained"]),
+            about=facts["about"],
+        )
+    except (KeyError, TypeError) as error:
+        raise FileDamaged(
+            f"{source} lacks parts of a model",
+            got=f"{type(error).__name__}: {error}",
+            allowed="a file written by model.save of this or an earlier version",
+            fix="save the model again",
+        ) from error
+
+
+def load(path: str | os.PathLike[str]) -> Model:
+    """The model in a file written by `Model.save`, or in a run folder.
+
+    Raises `MissingFile`, or `FileDamaged` when the file is cut short, fails a checksum, or is no
+    model.
+    """
+    path = storage.inside_run(path, "model.nc")
+    raw = storage.read_netcdf(path)
+    if record(raw).get("kind") == "particle_model":
+        from ..particles.model import ParticleModel
+
+        whole = storage.read_netcdf(path, checksums=True)
+        return ParticleModel.from_dataset(whole, source=repr(str(path)))  # type: ignore[return-value]
+    model_of(raw, source=repr(str(path)))
+    return model_of(storage.read_netcdf(path, checksums=True), source=repr(str(path)))
+
+
+def _scales(model: Model) -> dict[str, Normalisation | None]:
+    return {
+        "state": model.state_scale,
+        "control": model.control_scale,
+        "attribute": model.attribute_scale,
+    }
+
+
+def _plain(value: Any) -> Any:
+    """``value`` with arrays as lists, for JSON."""
+    return json.loads(json.dumps(value, default=lambda v: np.asarray(v).tolist()))

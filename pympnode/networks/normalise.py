@@ -1,0 +1,104 @@
+"""Z scores: fitted once, kept with the model, undone on rollout."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import InvalidData
+
+
+@dataclass(frozen=True, eq=False)
+class Normalisation:
+    """Affine scaling of the last axis: z = (x - mean) / scale.
+
+    mean, scale: float64 (feature,), in the units of the data; scale is positive.
+    """
+
+    mean: np.ndarray
+    scale: np.ndarray
+
+    def __post_init__(self) -> None:
+        mean = np.array(self.mean, dtype=np.float64)
+        scale = np.array(self.scale, dtype=np.float64)
+        if mean.ndim != 1 or mean.shape != scale.shape:
+            raise InvalidData(
+                "mean and scale have different shapes",
+                got=f"{mean.shape} and {scale.shape}",
+                allowed="(feature,) both",
+            )
+        if not np.all(np.isfinite(mean)) or not np.all(np.isfinite(scale)) or np.any(scale <= 0):
+            raise InvalidData(
+                "a normalisation needs finite means and positive scales",
+                got=f"mean {mean.tolist()}, scale {scale.tolist()}",
+            )
+        object.__setattr__(self, "mean", mean)
+        object.__setattr__(self, "scale", scale)
+
+    @classmethod
+    def fit(cls, x: np.ndarray, mask: np.ndarray | None = None) -> Normalisation:
+        """Mean and standard deviation of each feature over all other axes.
+
+        x (..., feature); mask, like x, True where a value counts. A feature that is constant to
+        rounding gets scale 1, so that it becomes 0 and stays what it was when undone.
+        Raises InvalidData for values that are not finite (unmasked) and features without values.
+        """
+        x = np.asarray(x, dtype=np.float64)
+        flat = x.reshape(-1, x.shape[-1])
+        known = None if mask is None else np.asarray(mask, dtype=bool).reshape(flat.shape)
+        if known is None:
+            known = np.ones(flat.shape, dtype=bool)
+        count = known.sum(axis=0)
+        if np.any(count == 0):
+            raise InvalidData(
+                "a feature has no known value", got=f"feature {int(np.argmin(count))}"
+            )
+        values = np.where(known, flat, 0.0)
+        if not np.all(np.isfinite(values)):
+            raise InvalidData(
+                "the data are not finite",
+                got=f"{int((~np.isfinite(values)).sum())} values",
+                fix='remove NaN and infinity, or use missing="mask"',
+            )
+        mean = values.sum(axis=0) / count
+        away = np.where(known, flat - mean, 0.0)
+        scale = np.sqrt((away * away).sum(axis=0) / count)
+        largest = np.abs(values).max(axis=0)
+        return cls(mean, np.where(scale <= 1e-12 * largest, 1.0, scale))
+
+    @classmethod
+    def identity(cls, features: int) -> Normalisation:
+        """The one that changes nothing."""
+        return cls(np.zeros(features), np.ones(features))
+
+    @property
+    def features(self) -> int:
+        return int(self.mean.size)
+
+    def apply(self, x: np.ndarray) -> np.ndarray:
+        """z (..., feature) of x, in the dtype of x when that is a float."""
+        self._check(x)
+        return _like(x, (np.asarray(x, dtype=np.float64) - self.mean) / self.scale)
+
+    def undo(self, z: np.ndarray) -> np.ndarray:
+        """x (..., feature) of z, in the dtype of z when that is a float."""
+        self._check(z)
+        return _like(z, np.asarray(z, dtype=np.float64) * self.scale + self.mean)
+
+    def same(self, other: Normalisation) -> bool:
+        """Whether both have the same numbers."""
+        return np.array_equal(self.mean, other.mean) and np.array_equal(self.scale, other.scale)
+
+    def _check(self, values: np.ndarray) -> None:
+        if np.shape(values)[-1:] != (self.features,):
+            raise InvalidData(
+                "the data have another number of features than the normalisation",
+                got=np.shape(values),
+                allowed=f"(..., {self.features})",
+            )
+
+
+def _like(given: np.ndarray, values: np.ndarray) -> np.ndarray:
+    dtype = getattr(given, "dtype", None)
+    return values.astype(dtype) if dtype == np.float32 else values

@@ -1,0 +1,1 @@
+"""Pictures of networks; `pympnode.plotting` serves them."""

@@ -1,0 +1,94 @@
+"""Several models side by side: how well each does, and how far that varies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from ...errors import InvalidOption, unknown_name
+from ...plotting import style
+from ...plotting.choosing import require
+from .selection import refuse_particles
+
+WORDS = {
+    "rmse_trajectory_z": "root mean square error of a trajectory (z units)",
+    "valid_time": "valid prediction time",
+}
+
+
+def comparison(
+    evaluations: Mapping[str, xr.Dataset],
+    *,
+    variable: str = "rmse_trajectory_z",
+    ax: Any = None,
+) -> Any:
+    """A row for every model: each trajectory a dot, the median a bar, the middle half a band.
+
+    ``evaluations``: name -> what `pympnode.evaluate` returned. ``variable``: "rmse_trajectory_z"
+    (logarithmic axis) or "valid_time". The baselines of the first evaluation stand below.
+    Trajectories that overflowed are counted in the row's name. Returns the axes.
+    """
+    if variable not in WORDS:
+        raise unknown_name("variable", variable, WORDS)
+    one = isinstance(evaluations, xr.Dataset)  # which is a mapping too
+    if one or not isinstance(evaluations, Mapping) or not evaluations:
+        raise InvalidOption(
+            "a comparison takes evaluations by name",
+            got=type(evaluations).__name__,
+            allowed="a mapping with at least one evaluation",
+            fix='comparison({"fast": result_a.evaluate(), "paper": result_b.evaluate()})',
+        )
+    rows = _rows(evaluations, variable)
+    if ax is None:
+        ax = style.new_axes(7.0, 1.2 + 0.45 * len(rows))
+    names = []
+    for number, (name, values, colour) in enumerate(rows):
+        finite = values[np.isfinite(values)]
+        lost = len(values) - len(finite)
+        names.append(f"{name} ({lost} of {len(values)} overflowed)" if lost else name)
+        if not finite.size:
+            continue
+        # Spread by rank, not at random: the same data give the same picture.
+        spread = 0.32 * (np.argsort(np.argsort(finite)) % 7 - 3) / 3
+        ax.scatter(finite, number + spread, s=9, color=colour, alpha=0.45, linewidths=0)
+        low, middle, high = np.quantile(finite, [0.25, 0.5, 0.75])
+        ax.plot([low, high], [number, number], color=colour, linewidth=5, alpha=0.5)
+        ax.plot([middle, middle], [number - 0.38, number + 0.38], color="black", linewidth=1.6)
+    ax.set_yticks(range(len(rows)), names)
+    ax.invert_yaxis()
+    ax.set_xlabel(_word(evaluations, variable))
+    if variable == "rmse_trajectory_z":
+        ax.set_xscale("log")
+    style.plain(ax)
+    ax.grid(False, axis="y")
+    return ax
+
+
+def _rows(
+    evaluations: Mapping[str, xr.Dataset], variable: str
+) -> list[tuple[str, np.ndarray, str]]:
+    rows = []
+    fix = "pass what pympnode.evaluate(model, ds) returned"
+    for number, (name, evaluation) in enumerate(evaluations.items()):
+        refuse_particles(evaluation, "particle_error_over_time(evaluation), one for each")
+        values = require(evaluation, variable, f"the evaluation of {name!r}", fix)
+        colour = style.PALETTE[number % (len(style.PALETTE) - 1)]
+        rows.append((str(name), values.sel(predictor="model").values.ravel(), colour))
+    first = next(iter(evaluations.values()))
+    for predictor in (str(p) for p in first["predictor"].values):
+        if predictor != "model" and not predictor.startswith("member "):
+            rows.append(
+                (predictor, first[variable].sel(predictor=predictor).values.ravel(), style.TRUTH)
+            )
+    return rows
+
+
+def _word(evaluations: Mapping[str, xr.Dataset], variable: str) -> str:
+    word = WORDS[variable]
+    if variable != "valid_time":
+        return word
+    first = next(iter(evaluations.values()))
+    return style.label(word, str(first[variable].attrs.get("units", "1")))

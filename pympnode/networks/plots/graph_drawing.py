@@ -1,0 +1,136 @@
+"""The graph itself, with the state of its nodes as colour."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.collections import LineCollection, PathCollection
+from matplotlib.patheffects import withStroke
+from numpy.typing import NDArray
+
+from ...errors import InvalidOption, unknown_name
+from ...plotting import style
+from .selection import View, view
+
+LAYOUTS = ("spring", "kamada_kawai", "circular", "spectral", "grid")
+Layout = str | Mapping[int, Any] | NDArray | Callable[[Any], Mapping[int, Any]]
+MOST_NUMBERS = 20
+
+
+def graph_state(
+    ds: xr.Dataset,
+    *,
+    time: float | None = None,
+    feature: str | None = None,
+    trajectory: int = 0,
+    layout: Layout = "spring",
+    ax: Any = None,
+) -> Any:
+    """The graph of one trajectory, its nodes coloured by ``feature`` at ``time`` (the last one).
+
+    ``layout``: a networkx layout by name ("spring", "kamada_kawai", "circular", "spectral"), "grid"
+    (row by row), positions (node, 2), or a function of a networkx graph. Colours span the whole
+    trajectory, so that pictures at two times compare; angles over half a turn are wrapped and take
+    a cyclic map.
+    Returns the axes.
+    """
+    one = view(ds, trajectory)
+    number = one.feature(feature)
+    at = one.at(time)
+    if ax is None:
+        ax = style.new_axes(5.6, 4.6)
+    nodes = draw_graph(ax, one, number, at, layout)
+    bar = ax.figure.colorbar(nodes, ax=ax)
+    bar.set_label(style.label(one.features[number], one.units[number]))
+    ax.set_title(style.moment(one.time[at], one.time_unit))
+    return ax
+
+
+def draw_graph(ax: Any, one: View, number: int, at: int, layout: Layout) -> PathCollection:
+    """Edges and coloured nodes on ``ax``; returns the nodes, whose colours an animation renews."""
+    place = positions(one, layout)
+    keep = one.sender != one.receiver
+    ends = np.stack([place[one.sender[keep]], place[one.receiver[keep]]], axis=1)
+    # Both directions of a coupling lie on one line: drawn once.
+    both = np.unique(np.sort(np.stack([one.sender[keep], one.receiver[keep]], 1), 1), axis=0)
+    if len(both):
+        ends = np.stack([place[both[:, 0]], place[both[:, 1]]], axis=1)
+    faint = float(np.clip(30.0 / max(len(ends), 1), 0.15, 0.8))
+    ax.add_collection(LineCollection(list(ends), colors="0.45", linewidths=0.8, alpha=faint))
+    low, high, colours = span(one, number)
+    dots = ax.scatter(
+        place[:, 0],
+        place[:, 1],
+        c=shown(one, number, at),
+        s=float(np.clip(6000 / one.nodes, 60, 320)),
+        cmap=colours,
+        vmin=low,
+        vmax=high,
+        edgecolors="black",
+        linewidths=0.7,
+        zorder=2,
+    )
+    if one.nodes <= MOST_NUMBERS:
+        for node, (x, y) in enumerate(place):
+            text = ax.text(x, y, str(node), ha="center", va="center", fontsize=8, zorder=3)
+            # White with a dark rim is read on every colour of the map.
+            text.set_color("white")
+            text.set_path_effects([withStroke(linewidth=2.0, foreground="black")])
+    ax.set_axis_off()
+    ax.set_aspect("equal")
+    ax.margins(0.12)
+    ax.autoscale_view()
+    return dots
+
+
+def shown(one: View, number: int, at: int) -> NDArray:
+    """The values (node,) that are coloured at time ``at``; angles that go round are wrapped."""
+    values = one.x[at, :, number]
+    return np.angle(np.exp(1j * values)) if _goes_round(one, number) else values
+
+
+def span(one: View, number: int) -> tuple[float, float, str]:
+    """Lowest and highest value of the colours, and the name of their map."""
+    if _goes_round(one, number):
+        return -np.pi, np.pi, style.CYCLIC
+    values = one.x[..., number]
+    values = values[np.isfinite(values)]
+    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
+    return low, high if high > low else low + 1.0, style.SEQUENTIAL
+
+
+def _goes_round(one: View, number: int) -> bool:
+    """Whether an angle spans more than half a turn; less is seen better on a plain map."""
+    return one.angles[number] and float(np.ptp(one.x[..., number])) > np.pi
+
+
+def positions(one: View, layout: Layout) -> NDArray:
+    """Where the nodes lie, (node, 2)."""
+    import networkx as nx
+
+    graph = nx.Graph()
+    graph.add_nodes_from(range(one.nodes))
+    graph.add_edges_from(zip(one.sender.tolist(), one.receiver.tolist()))
+    if isinstance(layout, str):
+        if layout not in LAYOUTS:
+            raise unknown_name("layout", layout, LAYOUTS)
+        if layout == "grid":
+            from ..graphs.regular import grid_shape
+
+            columns = grid_shape(one.nodes)[1]
+            return np.array([(i % columns, -(i // columns)) for i in range(one.nodes)], float)
+        options = {"seed": 1} if layout == "spring" else {}
+        found = getattr(nx, f"{layout}_layout")(graph, **options)
+    else:
+        found = layout(graph) if callable(layout) else layout
+    if isinstance(found, Mapping):
+        found = [found[node] for node in range(one.nodes)]
+    place = np.asarray(found, dtype=float)
+    if place.shape != (one.nodes, 2):
+        raise InvalidOption(
+            "positions do not fit the graph", got=place.shape, allowed=f"({one.nodes}, 2)"
+        )
+    return place

@@ -1,0 +1,65 @@
+"""States of nodes that fill a grid, as images at several times (hot spots that spread)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from ...errors import InvalidOption
+from ...plotting import style
+from ...plotting.choosing import shaped
+from ..graphs.regular import grid_shape
+from .graph_drawing import shown, span
+from .selection import view
+
+
+def grid_state(
+    ds: xr.Dataset,
+    *,
+    times: Sequence[float] | None = None,
+    feature: str | None = None,
+    trajectory: int = 0,
+    shape: tuple[int, int] | None = None,
+    axes: Any = None,
+) -> np.ndarray:
+    """``feature`` on the grid that the nodes fill row by row, an image for each of ``times``.
+
+    ``times``: four, early ones closer together, by default; ``shape``: rows and columns, the most
+    square one by default. All images share their colours. Returns the axes (time,).
+    """
+    one = view(ds, trajectory)
+    number = one.feature(feature)
+    rows, columns = shape or grid_shape(one.nodes)
+    if rows * columns < one.nodes:
+        raise InvalidOption(
+            "the grid is too small",
+            got=f"shape=({rows}, {columns}) for {one.nodes} nodes",
+            allowed=f"rows * columns >= {one.nodes}",
+            fix="leave shape= out",
+        )
+    last = len(one.time) - 1
+    at = (
+        sorted({0, round(0.1 * last), round(0.35 * last), last})
+        if times is None
+        else [one.at(t) for t in times]
+    )
+    if axes is None:
+        axes = style.new_grid(1, len(at), 2.3 * len(at) + 0.9, 2.7)
+    axes = shaped(axes, (len(at),))
+    low, high, colours = span(one, number)
+    image = None
+    for ax, index in zip(axes, at):
+        cells = np.full(rows * columns, np.nan)
+        cells[: one.nodes] = shown(one, number, index)
+        image = ax.imshow(cells.reshape(rows, columns), cmap=colours, vmin=low, vmax=high)
+        ax.set_title(style.moment(one.time[index], one.time_unit), fontsize="medium")
+        ax.set_xlabel("column")
+        ax.set_xticks([0, columns - 1] if columns > 1 else [0])
+        ax.set_yticks([0, rows - 1] if rows > 1 else [0])
+    axes[0].set_ylabel("row")
+    bar = axes[0].figure.colorbar(image, ax=list(axes))
+    bar.set_label(style.label(one.features[number], one.units[number]))
+    return axes

@@ -1,0 +1,63 @@
+"""How much the nodes say: norms of their messages over time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from ...datasets.names import MESSAGE, MESSAGE_COMPONENT, NODE, TIME, TRAJECTORY
+from ...plotting import style
+from ...plotting.choosing import position, require
+from .selection import MEMBER, states
+
+MOST_LINES = len(style.PALETTE)
+
+
+def message_norms(rollout: xr.Dataset, *, trajectory: int = 0, ax: Any = None) -> Any:
+    """Euclidean norm of every node's message over time, for one trajectory of a rollout.
+
+    ``rollout``: what ``model.rollout`` returned. Lines up to 7 nodes, an image of node against time
+    beyond. Of an ensemble the first member. Returns the
+    axes. Raises `InvalidData` where there are no messages.
+    """
+    number = position(trajectory, states(rollout).sizes[TRAJECTORY])
+    message = require(rollout, MESSAGE, "a rollout with messages", "pass model.rollout(ds)")
+    if TRAJECTORY in message.dims:
+        message = message.isel({TRAJECTORY: number})
+    if MEMBER in message.dims:
+        message = message.isel({MEMBER: 0})
+    values = message.transpose(TIME, NODE, MESSAGE_COMPONENT).values
+    norm = np.sqrt(np.square(values.astype(np.float64)).sum(axis=-1))
+    time = rollout[TIME].values
+    if ax is None:
+        ax = style.new_axes()
+    _draw(ax, time, norm)
+    ax.set_xlabel(style.label("time", str(rollout[TIME].attrs.get("units", "1"))))
+    return ax
+
+
+def _draw(ax: Any, time: NDArray, norm: NDArray) -> None:
+    nodes = norm.shape[1]
+    if nodes > MOST_LINES:
+        image = ax.pcolormesh(
+            time,
+            np.arange(nodes),
+            norm.T,
+            cmap=style.SEQUENTIAL,
+            vmin=0.0,
+            shading="nearest",
+            rasterized=True,
+        )
+        ax.set_ylabel("node")
+        ax.figure.colorbar(image, ax=ax).set_label("norm of the message")
+        return
+    for node, colour in enumerate(style.by_order(nodes)):
+        ax.plot(time, norm[:, node], color=colour, linewidth=1.5, label=f"node {node}")
+    ax.set_ylabel("norm of the message")
+    ax.set_ylim(bottom=0.0)
+    style.plain(ax)
+    if nodes > 1:
+        ax.legend(fontsize="small", frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))

@@ -1,0 +1,109 @@
+"""Phase portraits: one feature against another, or against its own rate of change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from ...errors import InvalidOption
+from ...plotting import style
+from .selection import View, pair, view
+
+
+def phase_portrait(
+    ds: xr.Dataset,
+    predicted: xr.Dataset | None = None,
+    *,
+    features: Sequence[str] | None = None,
+    trajectory: int = 0,
+    nodes: Sequence[int] | None = None,
+    ax: Any = None,
+) -> Any:
+    """Paths of the nodes of one trajectory in the plane (or space) of ``features``.
+
+    Two features by default: the first and the last; three draw in space. A system of one feature is
+    drawn against its rate of change, from central differences on the time grid. A dot marks each
+    start; ``predicted`` is drawn dashed on top. Returns the axes.
+    """
+    one = view(ds, trajectory)
+    two = None
+    if predicted is not None:
+        one, two = pair(ds, predicted, trajectory)
+    names = list(features) if features is not None else _default(one)
+    if not 1 <= len(names) <= 3:
+        raise InvalidOption(
+            "a phase portrait has one, two or three features",
+            got=len(names),
+            allowed="1 (against its rate of change), 2 or 3",
+            fix=f"features={list(one.features[:2])!r}",
+        )
+    numbers = [one.feature(name) for name in names]
+    chosen = range(one.nodes) if nodes is None else nodes
+    if ax is None:
+        space = {"projection": "3d"} if len(numbers) == 3 else {}
+        ax = style.new_axes(5.4, 4.6, **space)
+    colours = style.by_order(len(chosen))
+    thin = 1.6 if len(chosen) <= 10 else 0.8
+    for colour, node in zip(colours, chosen):
+        path = _path(one, node, numbers)
+        many = two is not None
+        ax.plot(
+            *path,
+            color=colour,
+            linewidth=2.6 if many and len(chosen) <= 10 else thin,
+            alpha=0.45 if many else 0.9,
+            label=f"node {node}",
+        )
+        ax.plot(*(p[:1] for p in path), color=colour, marker="o", markersize=4, linestyle="none")
+        if two is not None:
+            ax.plot(*_path(two, node, numbers), color=colour, linewidth=1.2, linestyle="--")
+    _name_axes(ax, one, numbers)
+    _tell(ax, len(chosen), two is not None)
+    return ax
+
+
+def _default(one: View) -> list[str]:
+    return [one.features[0], one.features[-1]] if len(one.features) > 1 else [one.features[0]]
+
+
+def _path(one: View, node: int, numbers: list[int]) -> list[np.ndarray]:
+    path = [one.x[:, node, number] for number in numbers]
+    if len(path) == 1:
+        path.append(np.gradient(path[0], one.time))
+    return path
+
+
+def _name_axes(ax: Any, one: View, numbers: list[int]) -> None:
+    words = [style.label(one.features[n], one.units[n]) for n in numbers]
+    if len(words) == 1:
+        unit, time = one.units[numbers[0]], one.time_unit
+        rate = unit if time == "1" else f"{unit}/{time}"
+        words.append(style.label(f"rate of {one.features[numbers[0]]}", rate))
+    ax.set_xlabel(words[0])
+    ax.set_ylabel(words[1])
+    if len(words) == 3:
+        ax.set_zlabel(words[2])
+    else:
+        style.plain(ax)
+
+
+def _tell(ax: Any, nodes: int, predicted: bool) -> None:
+    from matplotlib.lines import Line2D
+
+    handles, words = [], []
+    if 1 < nodes <= len(style.PALETTE):
+        found = ax.get_legend_handles_labels()
+        handles, words = list(found[0]), list(found[1])
+    if predicted:
+        handles += [
+            Line2D([], [], color="0.4", linewidth=2.6, alpha=0.45),
+            Line2D([], [], color="0.4", linewidth=1.2, linestyle="--"),
+        ]
+        words += ["true", "predicted"]
+    if handles:
+        ax.legend(handles, words, fontsize="small", frameon=False)
+    elif nodes > 1:
+        ax.set_title(f"{nodes} nodes, dark to light in their order", fontsize="small")

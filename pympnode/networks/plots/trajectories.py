@@ -1,0 +1,195 @@
+"""Predicted against true: over time by node and feature, and value against value."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+
+from ...errors import InvalidOption, unknown_name
+from ...plotting import style
+from ...plotting.choosing import shaped
+from .selection import View, pair, values
+
+MOST_PANELS = 12
+
+
+def prediction(
+    truth: xr.Dataset,
+    predicted: xr.Dataset,
+    *,
+    trajectory: int = 0,
+    nodes: Sequence[int] | None = None,
+    kind: Literal["auto", "lines", "map"] = "auto",
+    axes: Any = None,
+) -> np.ndarray:
+    """Predicted against true over time, by node and feature, for one trajectory.
+
+    ``kind="lines"``: a panel for every feature (row) and node (column); ``"map"``: true, predicted
+    and their difference as images of node against time, a row for every feature. "auto" draws lines
+    up to 12 nodes; of an ensemble the mean, in a band from the lowest to the highest member. ``nodes``: the ones to show. ``axes``: (features, nodes) or (features, 3).
+    Returns the axes. Raises `InvalidData` when the two do not fit together.
+    """
+    one, two = pair(truth, predicted, trajectory)
+    chosen = _nodes(one, nodes)
+    if kind not in ("auto", "lines", "map"):
+        raise unknown_name("kind", kind, ("auto", "lines", "map"))
+    if kind == "auto":
+        kind = "lines" if len(chosen) <= MOST_PANELS else "map"
+    draw = _lines if kind == "lines" else _maps
+    return draw(one, two, chosen, axes)
+
+
+def parity(
+    truth: xr.Dataset,
+    predicted: xr.Dataset,
+    *,
+    features: Sequence[str] | None = None,
+    points: int = 4000,
+    axes: Any = None,
+) -> np.ndarray:
+    """Predicted against true values with the diagonal, a panel for every feature.
+
+    All trajectories, nodes and times after the start; beyond ``points`` an even choice of them.
+    Colour is the time. Returns the axes (feature,).
+    """
+    one, _ = pair(truth, predicted)
+    a, b = values(truth)[:, 1:], values(predicted)[:, 1:]
+    time = np.broadcast_to(one.time[1:, None], a.shape[:3]).ravel()
+    numbers = [one.feature(name) for name in (features or one.features)]
+    every = max(1, time.size // points)
+    if axes is None:
+        axes = style.new_grid(1, len(numbers), 3.4 * len(numbers) + 0.8, 3.4)
+    axes = shaped(axes, (len(numbers),))
+    dots = None
+    for ax, number in zip(axes, numbers):
+        x, y = a[..., number].ravel()[::every], b[..., number].ravel()[::every]
+        ends = [np.nanmin(x), np.nanmax(x)]
+        ax.plot(ends, ends, color=style.TRUTH, linewidth=1.0, zorder=1)
+        dots = ax.scatter(x, y, c=time[::every], s=6, cmap=style.SEQUENTIAL, linewidths=0, zorder=2)
+        name, unit = one.features[number], one.units[number]
+        ax.set_xlabel(style.label(f"true {name}", unit))
+        ax.set_ylabel(style.label(f"predicted {name}", unit))
+        style.plain(ax)
+    bar = axes[-1].figure.colorbar(dots, ax=list(axes))
+    bar.set_label(style.label("time", one.time_unit))
+    return axes
+
+
+def _lines(one: View, two: View, chosen: list[int], axes: Any) -> np.ndarray:
+    rows, columns = len(one.features), len(chosen)
+    own_figure = axes is None
+    if axes is None and rows == 1 and columns > 4:
+        axes = _wrapped(columns)
+    elif axes is None:
+        width = max(5.0 if columns == 1 else 4.0, min(1.9 * columns + 0.6, 16.0))
+        axes = style.new_grid(
+            rows, columns, width, max(2.8, 1.7 * rows + 0.6), sharex=True, sharey="row"
+        )
+    axes = shaped(axes, (rows, columns))
+    for row, (name, unit) in enumerate(zip(one.features, one.units)):
+        for column, node in enumerate(chosen):
+            ax = axes[row, column]
+            if two.band is not None:
+                edges = (each[:, node, row] for each in two.band)
+                ax.fill_between(two.time, *edges, color=style.MODEL, alpha=0.25, linewidth=0)
+            ax.plot(one.time, one.x[:, node, row], color=style.TRUTH, linewidth=3.0, label="true")
+            ax.plot(
+                two.time,
+                two.x[:, node, row],
+                color=style.MODEL,
+                linewidth=1.3,
+                label="predicted",
+            )
+            style.plain(ax)
+            if row == 0 and one.nodes > 1:
+                ax.set_title(f"node {node}", fontsize="small")
+            if _outermost(ax, "is_first_col", column == 0):
+                ax.set_ylabel(style.label(name, unit))
+            if _outermost(ax, "is_last_row", row == rows - 1):
+                ax.set_xlabel(style.label("time", one.time_unit))
+    handles, words = axes[0, 0].get_legend_handles_labels()
+    if own_figure:
+        # Above all panels, where it covers no curve.
+        figure = axes[0, 0].figure
+        figure.legend(handles, words, loc="outside upper center", ncols=2, frameon=False)
+    else:
+        axes[0, 0].legend(handles, words, fontsize="small", frameon=False)
+    return axes
+
+
+def _wrapped(columns: int) -> np.ndarray:
+    """A row of panels on several lines, so that ten nodes of one feature stay readable."""
+    across = 4 if columns % 4 == 0 or columns % 5 else 5
+    down = -(-columns // across)
+    size = (2.4 * across + 0.5, 1.7 * down + 0.7)
+    grid = style.new_grid(down, across, *size, sharex=True, sharey=True)
+    flat = grid.ravel()
+    for ax in flat[columns:]:
+        ax.set_visible(False)
+    for ax in flat[max(0, columns - across) : columns]:
+        ax.tick_params(labelbottom=True)
+    return flat[None, :columns]
+
+
+def _maps(one: View, two: View, chosen: list[int], axes: Any) -> np.ndarray:
+    rows = len(one.features)
+    if axes is None:
+        axes = style.new_grid(rows, 3, 11.5, 2.7 * rows + 0.5, sharex=True, sharey=True)
+    axes = shaped(axes, (rows, 3))
+    for row, (name, unit) in enumerate(zip(one.features, one.units)):
+        true, guess = one.x[:, chosen, row].T, two.x[:, chosen, row].T
+        low, high = np.nanmin(true), np.nanmax(true)
+        off = guess - true
+        most = float(np.nanmax(np.abs(off[np.isfinite(off)]), initial=0.0)) or 1.0
+        looks = (
+            ("true", true, style.SEQUENTIAL, low, high),
+            ("predicted", guess, style.SEQUENTIAL, low, high),
+            ("predicted - true", off, style.SIGNED, -most, most),
+        )
+        images = []
+        for ax, (title, shown, colours, least, top) in zip(axes[row], looks):
+            images.append(
+                ax.pcolormesh(
+                    one.time,
+                    np.arange(len(chosen)),
+                    shown,
+                    cmap=colours,
+                    vmin=least,
+                    vmax=top,
+                    shading="nearest",
+                    rasterized=True,
+                )
+            )
+            if row == 0:
+                ax.set_title(title, fontsize="medium")
+            if row == rows - 1:
+                ax.set_xlabel(style.label("time", one.time_unit))
+        _number_nodes(axes[row, 0], chosen)
+        figure = axes[row, 0].figure
+        figure.colorbar(images[1], ax=list(axes[row, :2])).set_label(style.label(name, unit))
+        figure.colorbar(images[2], ax=axes[row, 2]).set_label(style.label(f"error of {name}", unit))
+    return axes
+
+
+def _number_nodes(ax: Any, chosen: list[int]) -> None:
+    every = max(1, len(chosen) // 8)
+    ax.set_yticks(range(0, len(chosen), every), [str(n) for n in chosen[::every]])
+    ax.set_ylabel("node")
+
+
+def _nodes(one: View, nodes: Sequence[int] | None) -> list[int]:
+    chosen = list(range(one.nodes)) if nodes is None else [int(n) for n in nodes]
+    for node in chosen:
+        if not 0 <= node < one.nodes:
+            raise InvalidOption("no such node", got=node, allowed=f"0 to {one.nodes - 1}")
+    if not chosen:
+        raise InvalidOption("no nodes to draw", got="nodes=[]", allowed="at least one")
+    return chosen
+
+
+def _outermost(ax: Any, side: str, otherwise: bool) -> bool:
+    place = ax.get_subplotspec()
+    return getattr(place, side)() if place is not None else otherwise

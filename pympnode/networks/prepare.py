@@ -1,0 +1,204 @@
+"""Preparation: datasets of any origin made ready for training: checked, split, in z units."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from ..datasets.names import (
+    ATTRIBUTE,
+    CONTROL_FEATURE,
+    FEATURE,
+    TIME,
+    UNIT,
+    Missing,
+)
+from ..datasets.record import record
+from ..datasets.split import labels_of
+from ..errors import InvalidData
+from . import schema
+from .normalise import Normalisation
+from .schema import Arrays
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """Training data. ``physical`` and ``scaled`` hold the same datasets in both units, without the
+    trajectories marked "test"; ``train`` and ``validation`` number their trajectories one dataset
+    after the other. ``parameters`` are those that all datasets share, ``parameter_spans`` the
+    smallest and largest value of those that differ."""
+
+    physical: list[Arrays]
+    scaled: list[Arrays]
+    train: NDArray[np.int64]
+    validation: NDArray[np.int64]
+    state: Normalisation
+    control: Normalisation | None
+    attribute: Normalisation | None
+    features: tuple[str, ...]
+    units: tuple[str, ...]
+    controls: tuple[str, ...]
+    attributes: tuple[str, ...]
+    parameters: dict[str, Any]
+    parameter_spans: dict[str, tuple[Any, Any]]
+    graphs: tuple[str, ...]
+    system: str
+    time_unit: str
+
+
+def prepare(
+    datasets: Sequence[xr.Dataset],
+    *,
+    split: float,
+    seed: int,
+    missing: Missing,
+    training_noise: float,
+    dtype: str,
+    scales: tuple[Normalisation, Normalisation | None, Normalisation | None] | None,
+) -> Prepared:
+    """Check, split and normalise; ``scales`` of a start model are kept when given."""
+    if not datasets:
+        raise InvalidData("there are no datasets", got="an empty list", allowed="at least one")
+    physical = [schema.pack(ds, missing=missing) for ds in datasets]
+    _agree(datasets, physical)
+    physical, marks = _without_test(physical, [labels_of(ds, split, seed) for ds in datasets])
+    labels = np.concatenate(marks)
+    state, control, attribute = scales or (None, None, None)
+    state = state or _fit([a.x for a in physical], [a.mask for a in physical])
+    if control is None and physical[0].u is not None:
+        # The last control of a trajectory is never used and may be missing.
+        control = _fit([a.u[:, :-1] for a in physical if a.u is not None])
+    if attribute is None and physical[0].attribute is not None:
+        attribute = _fit([a.attribute for a in physical if a.attribute is not None])
+    scaled, at = [], 0
+    for number, arrays in enumerate(physical):
+        x = state.apply(arrays.x)
+        here = labels[at : at + arrays.trajectories] == "train"
+        if training_noise:
+            rng = np.random.default_rng([seed, 3, number])
+            x[here] += training_noise * rng.standard_normal(x[here].shape)
+        scaled.append(
+            replace(
+                arrays,
+                x=x.astype(dtype),
+                u=None if arrays.u is None or control is None else control.apply(arrays.u),
+                attribute=None
+                if arrays.attribute is None or attribute is None
+                else attribute.apply(arrays.attribute),
+            )
+        )
+        at += arrays.trajectories
+    first = datasets[0]
+    features = tuple(str(f) for f in first[FEATURE].values)
+    units = ("1",) * len(features)
+    if UNIT in first.coords:
+        units = tuple(str(u) for u in first[UNIT].values)
+    facts = record(first)
+    parameters, spans = _parameters(datasets)
+    graphs = tuple(text for ds in datasets for text in record(ds).get("topology", ()))
+    return Prepared(
+        physical,
+        scaled,
+        np.flatnonzero(labels == "train"),
+        np.flatnonzero(labels == "validation"),
+        state,
+        control,
+        attribute,
+        features,
+        units,
+        _names(first, CONTROL_FEATURE),
+        _names(first, ATTRIBUTE),
+        parameters,
+        spans,
+        graphs,
+        str(facts.get("system", "")),
+        str(first[TIME].attrs.get("units", "1")),
+    )
+
+
+def _without_test(
+    arrays: list[Arrays], labels: list[NDArray[np.str_]]
+) -> tuple[list[Arrays], list[NDArray[np.str_]]]:
+    """What is marked "test" is not there: neither scales nor ranges may know of it."""
+    kept, marks = [], []
+    for each, label in zip(arrays, labels):
+        here = np.flatnonzero(label != "test")
+        if here.size:
+            kept.append(each if here.size == label.size else each.select(here))
+            marks.append(label[here])
+    if not kept:
+        raise InvalidData(
+            "there is nothing to train on",
+            got='every trajectory is marked "test"',
+            allowed='some marked "train"',
+            fix='ds["split"] = ("trajectory", ["train", ...])',
+        )
+    return kept, marks
+
+
+def _parameters(
+    datasets: Sequence[xr.Dataset],
+) -> tuple[dict[str, Any], dict[str, tuple[Any, Any]]]:
+    """Parameters that all datasets share, and (smallest, largest) of those that differ."""
+    given = [schema.parameters_of(ds) for ds in datasets]
+    shared, spans = dict(given[0]), {}
+    for name in given[0]:
+        values = [np.asarray(each[name]) for each in given if name in each]
+        if len(values) == 1 or any(v.shape != values[0].shape for v in values):
+            continue
+        if any(not np.array_equal(v, values[0]) for v in values):
+            del shared[name]
+            spans[name] = (np.min(values, axis=0), np.max(values, axis=0))
+    return shared, spans
+
+
+def _fit(values: list[NDArray], masks: list[NDArray | None] | None = None) -> Normalisation:
+    width = values[0].shape[-1]
+    rows = []
+    for number, value in enumerate(values):
+        flat = np.asarray(value, dtype=np.float64).reshape(-1, width)
+        mask = masks[number] if masks is not None else None
+        if mask is not None:
+            flat = np.where(mask.reshape(-1, width), flat, np.nan)
+        rows.append(flat)
+    together = np.concatenate(rows)
+    mask = np.isfinite(together)
+    return Normalisation.fit(together, mask=None if mask.all() else mask)
+
+
+def _names(ds: xr.Dataset, dim: str) -> tuple[str, ...]:
+    return tuple(str(v) for v in ds[dim].values) if dim in ds.coords else ()
+
+
+def _agree(datasets: Sequence[xr.Dataset], arrays: list[Arrays]) -> None:
+    """Datasets that train together must agree in everything but size, graphs and length."""
+
+    def widths(a: Arrays) -> tuple[int, int, int]:
+        u = 0 if a.u is None else a.u.shape[-1]
+        b = 0 if a.attribute is None else a.attribute.shape[-1]
+        return a.x.shape[-1], u, b
+
+    first = widths(arrays[0])
+    for number, each in enumerate(arrays[1:], start=1):
+        if widths(each) != first:
+            raise InvalidData(
+                f"dataset {number} cannot train together with dataset 0",
+                got=f"(features, controls, attributes) = {widths(each)}",
+                allowed=str(first),
+                fix="give datasets with the same features and inputs",
+            )
+        # Uneven grids have a step an interval, and nothing to agree on.
+        even = each.even and arrays[0].even
+        dt, wanted = (float(np.diff(a.time).mean()) for a in (each, arrays[0]))
+        if even and not np.isclose(dt, wanted, rtol=1e-6):
+            raise InvalidData(
+                f"dataset {number} has another time step than dataset 0",
+                got=f"{dt:.6g}",
+                allowed=f"{wanted:.6g}",
+                fix="simulate both with the same dt, or interpolate with ds.interp(time=...)",
+            )

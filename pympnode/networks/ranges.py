@@ -1,0 +1,150 @@
+"""TrainingRange: what a model was trained on, and how far a dataset lies outside of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..training.ranges import beyond_parameters, different_parameters, interval
+from .schema import Arrays
+
+
+@dataclass(frozen=True)
+class TrainingRange:
+    """The data that a model has seen: pairs are (smallest, largest); lists are one a feature.
+
+    ``parameters`` are the values that all its datasets share, ``parameter_spans`` (smallest,
+    largest) of those in which they differ; ``control`` and ``attribute`` a pair a component.
+    """
+
+    nodes: tuple[int, int]
+    degree: tuple[int, int]
+    mean_degree: float
+    dt: tuple[float, float]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    steps: int
+    trajectories: int
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    graphs: tuple[str, ...] = ()
+    parameter_spans: Mapping[str, Any] = field(default_factory=dict)
+    control: tuple[tuple[float, float], ...] = ()
+    attribute: tuple[tuple[float, float], ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        arrays: Sequence[Arrays],
+        parameters: Mapping[str, Any] | None = None,
+        graphs: Sequence[str] = (),
+        parameter_spans: Mapping[str, Any] | None = None,
+    ) -> TrainingRange:
+        """The range of some datasets in physical units."""
+        nodes = np.concatenate([a.graph.nodes for a in arrays])
+        degree = np.concatenate([a.graph.in_degree for a in arrays])
+        dt = np.concatenate([np.diff(a.time) for a in arrays])
+        low = np.min([np.nanmin(a.x, axis=(0, 1, 2)) for a in arrays], axis=0)
+        high = np.max([np.nanmax(a.x, axis=(0, 1, 2)) for a in arrays], axis=0)
+        return cls(
+            (int(nodes.min()), int(nodes.max())),
+            (int(degree.min()), int(degree.max())),
+            float(degree.mean()),
+            (float(dt.min()), float(dt.max())),
+            tuple(float(v) for v in low),
+            tuple(float(v) for v in high),
+            max(a.steps for a in arrays),
+            sum(a.trajectories for a in arrays),
+            dict(parameters or {}),
+            tuple(dict.fromkeys(graphs)),
+            dict(parameter_spans or {}),
+            # The last control of a trajectory is never used.
+            _pairs([a.u[:, :-1] for a in arrays if a.u is not None]),
+            _pairs([a.attribute for a in arrays if a.attribute is not None]),
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for files."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> TrainingRange:
+        """The inverse of `as_dict`."""
+        pairs: dict[str, Any] = {
+            name: tuple(values[name]) for name in ("nodes", "degree", "dt", "low", "high")
+        }
+        rest = {
+            name: values[name] for name in ("mean_degree", "steps", "trajectories", "parameters")
+        }
+        return cls(
+            **pairs,
+            **rest,
+            graphs=tuple(values.get("graphs", ())),
+            parameter_spans=values.get("parameter_spans", {}),
+            control=tuple(tuple(pair) for pair in values.get("control", ())),
+            attribute=tuple(tuple(pair) for pair in values.get("attribute", ())),
+        )
+
+    def outside(
+        self,
+        features: Sequence[str],
+        x: np.ndarray,
+        nodes: np.ndarray,
+        degree: np.ndarray,
+        dt: np.ndarray,
+        parameters: Mapping[str, Any] | None,
+        u: np.ndarray | None = None,
+        attribute: np.ndarray | None = None,
+        names: tuple[Sequence[str], Sequence[str]] = ((), ()),
+    ) -> list[str]:
+        """In words, with numbers: each way in which data lie outside.
+
+        ``x`` (..., feature), ``u`` (..., control), ``attribute`` (..., attribute); ``names`` of the
+        controls and of the attributes. States, controls and attributes may leave their range by a
+        tenth of it.
+        """
+        found = []
+
+        def compare(name: str, values: np.ndarray, low: float, high: float, slack: float) -> None:
+            if values.size and (values.min() < low - slack or values.max() > high + slack):
+                got = interval(values.min(), values.max())
+                found.append(f"{name} {got}, trained on {interval(low, high)}")
+
+        compare("nodes", nodes, *self.nodes, 0)
+        compare("degree", degree, *self.degree, 0)
+        compare("time step", dt, *self.dt, 1e-6 * self.dt[1])
+        for index, name in enumerate(features):
+            low, high = self.low[index], self.high[index]
+            compare(f"initial {name}", x[..., index], low, high, 0.1 * (high - low))
+        for seen, values, title in (
+            (self.control, u, names[0]),
+            (self.attribute, attribute, names[1]),
+        ):
+            if values is None:
+                continue
+            for index, (low, high) in enumerate(seen):
+                title_of = title[index] if index < len(title) else f"input {index}"
+                compare(title_of, values[..., index], low, high, 0.1 * (high - low))
+        found += different_parameters(self.parameters, parameters or {})
+        found += beyond_parameters(self.parameter_spans, parameters or {})
+        return found
+
+    def other_physics(self, dt: np.ndarray, parameters: Mapping[str, Any] | None) -> list[str]:
+        """In words: another time step and other parameters, which a larger system need not have."""
+        found = []
+        low, high = self.dt
+        if dt.min() < low * (1 - 1e-6) or dt.max() > high * (1 + 1e-6):
+            got = interval(dt.min(), dt.max())
+            found.append(f"time step {got}, trained on {interval(low, high)}")
+        found += different_parameters(self.parameters, parameters or {})
+        return found + beyond_parameters(self.parameter_spans, parameters or {})
+
+
+def _pairs(values: list[np.ndarray]) -> tuple[tuple[float, float], ...]:
+    """(smallest, largest) of each component of the last axis."""
+    if not values:
+        return ()
+    flat = np.concatenate([v.reshape(-1, v.shape[-1]) for v in values])
+    return tuple(zip(flat.min(axis=0).tolist(), flat.max(axis=0).tolist()))

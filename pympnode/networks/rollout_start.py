@@ -1,0 +1,166 @@
+"""Where a rollout starts: datasets, or states with a graph, made into checked arrays."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from ..config import positive, whole
+from ..datasets.names import FEATURE, TIME
+from ..errors import InvalidData, InvalidOption
+from ..graph import Graph
+from . import schema
+
+if TYPE_CHECKING:
+    from .model import Model
+
+
+def start_of_dataset(
+    model: Model,
+    ds: xr.Dataset,
+    steps: int | None,
+    dt: float | None,
+    control: Any,
+    attribute: Any,
+) -> schema.Arrays:
+    """First states, times, graphs and inputs of a dataset; ``steps``, ``dt``, ``control`` and
+    ``attribute`` replace its own. Its controls are held over its own intervals, whatever the new
+    grid. Raises `InvalidData`."""
+    if ds.sizes.get(TIME) == 1:
+        # A dataset of initial states alone: its one time becomes the first of the grid.
+        step = dt or model.trained.dt[1]
+        later = ds.assign_coords({TIME: ds[TIME] + step})
+        ds = xr.concat([ds, later], dim=TIME, data_vars="minimal")
+        steps = steps or model.trained.steps
+    arrays = schema.pack(ds, missing="mask")
+    if steps is not None or dt is not None:
+        time = new_times(arrays.time, steps, dt)
+        u = None if arrays.u is None else held_at(arrays.u, arrays.time, time)
+        arrays = replace(arrays, time=time, u=u, mask=None)
+    if control is not None:
+        trajectories, _, nodes, _ = arrays.x.shape
+        u = controls_for(control, trajectories, len(arrays.time), nodes, model.spec.controls)
+        arrays = replace(arrays, u=u)
+    if attribute is not None:
+        arrays = replace(arrays, attribute=np.asarray(attribute, dtype=np.float64))
+    model.check(arrays, tuple(str(f) for f in ds[FEATURE].values))
+    return arrays
+
+
+def start_of_states(
+    model: Model,
+    initial: Any,
+    steps: int | None,
+    dt: float | None,
+    topology: Any,
+    graph_seed: int,
+    control: Any,
+    attribute: Any,
+) -> schema.Arrays:
+    """States (node, feature) or (trajectory, node, feature) on a graph. Raises `InvalidData`."""
+    x = np.asarray(initial, dtype=np.float64)
+    x = x[None] if x.ndim == 2 else x
+    if x.ndim != 3 or x.shape[-1] != len(model.features) or 0 in x.shape:
+        raise InvalidData(
+            "initial states have the wrong shape",
+            got=np.shape(initial),
+            allowed=f"(node, {len(model.features)}) or (trajectory, node, {len(model.features)})",
+            fix=f"the last axis holds the features {', '.join(model.features)}",
+        )
+    if not np.isfinite(x).all():
+        raise InvalidData("initial states must be finite", got="NaN or infinity")
+    every = model.trained.dt[1] if dt is None else dt
+    time = new_times(np.zeros(1), model.trained.steps if steps is None else steps, every)
+    graph = graph_for(topology, x.shape[1], graph_seed, model.system)
+    of = np.arange(len(x), dtype=np.int64) % len(graph.nodes)
+    u = control
+    if u is not None:
+        u = controls_for(u, len(x), len(time), x.shape[1], model.spec.controls)
+    b = None if attribute is None else np.asarray(attribute, dtype=np.float64)
+    arrays = schema.Arrays(x[:, None], time, graph, of, u, b)
+    model.check(arrays)
+    return arrays
+
+
+def on_graph(arrays: schema.Arrays, topology: Any, seed: int, system: str) -> schema.Arrays:
+    """The same trajectories on another graph."""
+    graph = graph_for(topology, arrays.x.shape[2], seed, system)
+    of = np.arange(arrays.trajectories, dtype=np.int64) % len(graph.nodes)
+    return replace(arrays, graph=graph, graph_of=of)
+
+
+def graph_for(topology: Any, nodes: int, graph_seed: int, system: str) -> Graph:
+    """The graph that ``topology`` means for so many nodes. Raises `InvalidGraph`."""
+    from .graphs.topology import resolve
+
+    if topology is None:
+        if nodes > 1:
+            raise InvalidOption(
+                f"a rollout of {nodes} nodes needs to know who sends to whom",
+                got="topology=None",
+                allowed='topology="BA", ("BA", {"k": 3}), a networkx graph, edges, an adjacency',
+                fix="pass topology=, or a dataset that holds its graph",
+            )
+        topology = "none"
+    return resolve(topology, nodes, graphs=1, graph_seed=graph_seed, system=system or None)
+
+
+def new_times(
+    time: NDArray[np.float64], steps: int | None, dt: float | None
+) -> NDArray[np.float64]:
+    """A grid of ``steps`` steps of ``dt`` from where ``time`` starts; without ``dt`` it is ``time``,
+    cut short or gone on with by its last step."""
+    length = len(time) - 1 if steps is None else whole("steps", steps)
+    if dt is not None:
+        return time[0] + positive("dt", dt) * np.arange(length + 1)
+    if length < len(time):
+        return time[: length + 1]
+    more = time[-1] + np.diff(time)[-1] * np.arange(1, length - len(time) + 2)
+    return np.concatenate([time, more])
+
+
+def controls_for(
+    control: Any, trajectories: int, times: int, nodes: int, width: int
+) -> NDArray[np.float64]:
+    """Controls as (trajectory, time, node, control), checked.
+
+    They may come without the first axis (the same for all) and without the last time, which is not
+    used. Raises `InvalidData`.
+    """
+    u = np.asarray(control, dtype=np.float64)
+    if u.ndim == 3:
+        u = np.broadcast_to(u, (trajectories, *u.shape))
+    if u.ndim == 4 and u.shape[1] == times - 1:
+        u = np.concatenate([u, u[:, -1:]], axis=1)
+    wanted = (trajectories, times, nodes, width)
+    if u.shape != wanted:
+        raise InvalidData(
+            "controls have the wrong shape",
+            got=np.shape(control),
+            allowed=f"{wanted}: (trajectory, time, node, control); the last time is unused",
+            fix="give one value for each interval" if width else "leave control= out",
+        )
+    bad = np.argwhere(~np.isfinite(u[:, :-1]))
+    if bad.size:
+        raise InvalidData(
+            "controls must be finite",
+            got="{} at trajectory {}, time {}, node {}, control {}".format(
+                u[tuple(bad[0])], *bad[0]
+            ),
+            allowed="finite numbers at all times but the last",
+        )
+    return u
+
+
+def held_at(u: NDArray, time: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray:
+    """Controls u (trajectory, time, node, control), held over the intervals of ``time``, at other
+    times; the last known value is held on."""
+    # The last control of a dataset is not used, and may be empty.
+    last = u.shape[1] - 1 if np.isfinite(u[:, -1]).all() else max(u.shape[1] - 2, 0)
+    slack = 1e-9 * (time[-1] - time[0])
+    at = np.searchsorted(time, wanted + slack, side="right") - 1
+    return u[:, np.clip(at, 0, last)]

@@ -1,0 +1,387 @@
+"""The names, dims and units of every dataset. The only room that spells them.
+
+A networked dataset:
+
+==================  ==========================================  ==================================
+variable            dims                                        meaning
+==================  ==========================================  ==================================
+``state``           trajectory, time, node, feature             what is simulated or predicted
+``control``         trajectory, time, node, control_feature     held from t_i to t_(i+1); last unused
+``message``         trajectory, time, node, message_component   message states of a rollout
+``node_attribute``  node, attribute                             constants of a node
+``sender``          edge                                        node that sends, within its graph
+``receiver``        edge                                        node that receives
+``edge_graph``      edge                                        graph that the edge belongs to
+``graph``           trajectory                                  graph that a trajectory lives on
+``split``           trajectory                                  "train", "validation" or "test"
+==================  ==========================================  ==================================
+
+A particle dataset has ``position`` and ``velocity`` (trajectory, time, particle, axis), ``mass`` and
+``charge`` (trajectory, particle). Array parameters of a system are variables under their own names.
+Scalars and provenance stand in one JSON string, the attribute ``pympnode`` (`record`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from ..datasets.names import (
+    ATTRIBUTE,
+    CONTROL,
+    CONTROL_DIMS,
+    CONTROL_FEATURE,
+    EDGE,
+    EDGE_GRAPH,
+    FEATURE,
+    GRAPH,
+    MESSAGE,
+    MESSAGE_COMPONENT,
+    MESSAGE_DIMS,
+    NODE,
+    NODE_ATTRIBUTE,
+    OWN_VARIABLES,
+    RECEIVER,
+    SENDER,
+    SPLIT,
+    SPLITS,
+    STATE,
+    STATE_DIMS,
+    TIME,
+    TRAJECTORY,
+    UNIT,
+    Missing,
+)
+from ..datasets.record import record, with_record
+from ..errors import InvalidData
+from ..graph import Graph
+
+
+@dataclass(frozen=True, eq=False)
+class Arrays:
+    """A networked dataset as plain arrays, ready for computing.
+
+    ``x`` (trajectory, time, node, feature); ``time`` (time,) float64, increasing; ``graph`` any
+    number of graphs of ``node`` nodes each; ``graph_of`` (trajectory,) int64; ``u`` (trajectory,
+    time, node, control) or None; ``attribute`` (node, attribute) or None; ``mask`` like x, True
+    where a value is known, or None where all are.
+    """
+
+    x: NDArray
+    time: NDArray[np.float64]
+    graph: Graph
+    graph_of: NDArray[np.int64]
+    u: NDArray | None = None
+    attribute: NDArray | None = None
+    mask: NDArray[np.bool_] | None = None
+
+    @property
+    def trajectories(self) -> int:
+        """Number of trajectories."""
+        return self.x.shape[0]
+
+    @property
+    def steps(self) -> int:
+        """Number of intervals of the time grid."""
+        return self.x.shape[1] - 1
+
+    @property
+    def even(self) -> bool:
+        """Whether all intervals have the same length, to rounding."""
+        dt = np.diff(self.time)
+        return bool(np.allclose(dt, dt[0], rtol=1e-6, atol=0.0))
+
+    def select(self, index: NDArray[np.int64]) -> Arrays:
+        """The trajectories of ``index``."""
+        return replace(
+            self,
+            x=self.x[index],
+            graph_of=self.graph_of[index],
+            u=None if self.u is None else self.u[index],
+            mask=None if self.mask is None else self.mask[index],
+        )
+
+
+# ---- the record: scalars and provenance in one JSON attribute ---------------------------------
+
+
+def parameters_of(ds: xr.Dataset) -> dict[str, Any]:
+    """The parameters of the physics by name: scalars of the record, arrays of the variables."""
+    given = dict(record(ds).get("parameters", {}))
+    for name in ds.data_vars:
+        if name not in OWN_VARIABLES:
+            given[str(name)] = ds[name].values
+    return given
+
+
+# ---- arrays to dataset ------------------------------------------------------------------------
+
+
+def unpack(
+    arrays: Arrays,
+    *,
+    features: Sequence[str],
+    units: Sequence[str] | None = None,
+    controls: Sequence[str] | None = None,
+    attributes: Sequence[str] | None = None,
+    time_unit: str = "1",
+    split: NDArray | None = None,
+    message: NDArray | None = None,
+    parameters: Mapping[str, tuple[Sequence[str], NDArray]] | None = None,
+    about: Mapping[str, Any] | None = None,
+) -> xr.Dataset:
+    """An `xarray.Dataset` of ``arrays``, in physical units; the inverse of `pack`.
+
+    features, units: names and units of the state's last axis; controls, attributes: names of theirs;
+    time_unit: of the time coordinate. split (trajectory,): "train", "validation" or "test".
+    message (trajectory, time, node, message). parameters: (dims, values) by name. about: plain values
+    for the record.
+    """
+    trajectories, _, nodes, channels = arrays.x.shape
+    units = tuple(units) if units is not None else ("1",) * channels
+    state_attrs = {"long_name": "state"}
+    if len(set(units)) == 1:
+        state_attrs["units"] = units[0]
+    variables: dict[str, Any] = {STATE: (STATE_DIMS, arrays.x, state_attrs)}
+    coords: dict[str, Any] = {
+        TRAJECTORY: np.arange(trajectories),
+        TIME: (TIME, arrays.time, {"units": time_unit, "long_name": "time"}),
+        NODE: np.arange(nodes),
+        FEATURE: np.array([str(f) for f in features]),
+        UNIT: (FEATURE, np.array([str(u) for u in units])),
+    }
+    if arrays.u is not None:
+        variables[CONTROL] = (CONTROL_DIMS, arrays.u, {"long_name": "input held over an interval"})
+        names = controls or [f"u{i}" for i in range(arrays.u.shape[-1])]
+        coords[CONTROL_FEATURE] = np.array([str(c) for c in names])
+    if arrays.attribute is not None:
+        variables[NODE_ATTRIBUTE] = ((NODE, ATTRIBUTE), arrays.attribute)
+        names = attributes or [f"b{i}" for i in range(arrays.attribute.shape[-1])]
+        coords[ATTRIBUTE] = np.array([str(a) for a in names])
+    if message is not None and message.shape[-1]:
+        variables[MESSAGE] = (MESSAGE_DIMS, message, {"units": "1", "long_name": "message"})
+        coords[MESSAGE_COMPONENT] = np.arange(message.shape[-1])
+    graph = arrays.graph
+    home = np.asarray(graph.edge_graph, dtype=np.int64)
+    start = np.asarray(graph.node_offset, dtype=np.int64)[home]
+    variables[SENDER] = (EDGE, graph.sender - start, {"long_name": "sending node"})
+    variables[RECEIVER] = (EDGE, graph.receiver - start, {"long_name": "receiving node"})
+    variables[EDGE_GRAPH] = (EDGE, home)
+    variables[GRAPH] = (TRAJECTORY, np.asarray(arrays.graph_of, dtype=np.int64))
+    if split is not None:
+        variables[SPLIT] = (TRAJECTORY, np.asarray(split))
+    for name, (dims, values) in (parameters or {}).items():
+        variables[name] = (tuple(dims), np.asarray(values))
+    ds = xr.Dataset(variables, coords=coords)
+    return with_record(ds, **dict(about or {}), graphs=len(graph.nodes))
+
+
+# ---- dataset to arrays ------------------------------------------------------------------------
+
+
+def pack(ds: xr.Dataset, *, missing: Missing = "error") -> Arrays:
+    """The arrays of a networked dataset, checked; raises what `validate` raises.
+
+    >>> from pympnode import simulate
+    >>> pack(simulate("heat", nodes=4, trajectories=2, steps=3)).x.shape
+    (2, 4, 4, 1)
+    """
+    validate(ds, missing=missing)
+    x = ds[STATE].transpose(*STATE_DIMS).values
+    mask = None
+    if missing == "mask":
+        mask = np.isfinite(x)
+        mask = None if mask.all() else mask
+    u = ds[CONTROL].transpose(*CONTROL_DIMS).values if CONTROL in ds else None
+    attribute = None
+    if NODE_ATTRIBUTE in ds:
+        attribute = ds[NODE_ATTRIBUTE].transpose(NODE, ATTRIBUTE).values
+    graph, graph_of = graphs_of(ds)
+    return Arrays(x, _times(ds), graph, graph_of, u, attribute, mask)
+
+
+def graphs_of(ds: xr.Dataset) -> tuple[Graph, NDArray[np.int64]]:
+    """The graphs of a dataset, and int64 (trajectory,), the graph number of every trajectory."""
+    nodes = ds.sizes[NODE]
+    trajectories = ds.sizes[TRAJECTORY]
+    of = ds[GRAPH].values.astype(np.int64) if GRAPH in ds else np.zeros(trajectories, np.int64)
+    if SENDER not in ds:
+        return Graph.single(np.zeros(0, np.int64), np.zeros(0, np.int64), nodes), of
+    home = (
+        ds[EDGE_GRAPH].values.astype(np.int64)
+        if EDGE_GRAPH in ds
+        else np.zeros(ds.sizes[EDGE], np.int64)
+    )
+    known = [int(home.max()) + 1 if home.size else 1, int(of.max()) + 1 if of.size else 1]
+    count = max(*known, int(record(ds).get("graphs", 1)))
+    sender = ds[SENDER].values.astype(np.int64) + home * nodes
+    receiver = ds[RECEIVER].values.astype(np.int64) + home * nodes
+    return Graph(sender, receiver, np.full(count, nodes, dtype=np.int64)), of
+
+
+def _times(ds: xr.Dataset) -> NDArray[np.float64]:
+    return np.asarray(ds[TIME].values, dtype=np.float64)
+
+
+# ---- checking foreign data --------------------------------------------------------------------
+
+
+def validate(ds: xr.Dataset, *, missing: Missing = "error") -> xr.Dataset:
+    """``ds`` itself, when it is a networked dataset as described above.
+
+    With ``missing="mask"`` NaN in ``state`` means missing (the first time of a trajectory must be
+    known). Raises `InvalidData` that says what was found, what is allowed and how to mend it.
+    """
+    if not isinstance(ds, xr.Dataset):
+        raise InvalidData(
+            "a dataset is an xarray.Dataset",
+            got=type(ds).__name__,
+            allowed="xarray.Dataset",
+            fix="build one with pympnode.from_arrays or xarray.open_dataset",
+        )
+    _require_variable(ds, STATE, STATE_DIMS)
+    for dim in STATE_DIMS:
+        if ds.sizes[dim] < 1:
+            raise InvalidData(
+                f"the dataset has no {dim}",
+                got=f"{dim} of size 0",
+                allowed="at least 1",
+                fix=f"give data with at least one {dim}",
+            )
+    _check_time(ds)
+    _check_finite(ds, STATE, allow_nan=missing == "mask")
+    if CONTROL in ds:
+        _require_variable(ds, CONTROL, CONTROL_DIMS)
+        _check_finite(ds.isel({TIME: slice(None, -1)}), CONTROL)
+    if NODE_ATTRIBUTE in ds:
+        _require_variable(ds, NODE_ATTRIBUTE, (NODE, ATTRIBUTE))
+        _check_finite(ds, NODE_ATTRIBUTE)
+    _check_graph(ds)
+    _check_split(ds)
+    return ds
+
+
+def _require_variable(ds: xr.Dataset, name: str, dims: tuple[str, ...]) -> None:
+    if name not in ds:
+        raise InvalidData(
+            f"the dataset has no variable {name!r}",
+            got=", ".join(map(str, ds.data_vars)) or "no variables",
+            allowed=f"{name}({', '.join(dims)})",
+            fix=f'rename yours: ds.rename({{"...": {name!r}}}), or use pympnode.from_arrays',
+        )
+    if set(ds[name].dims) != set(dims):
+        raise InvalidData(
+            f"{name!r} has the wrong dims",
+            got=f"({', '.join(map(str, ds[name].dims))})",
+            allowed=f"({', '.join(dims)}), in any order",
+            fix="rename with ds.rename, add a missing dim with ds.expand_dims",
+        )
+    if ds[name].dtype.kind not in "fiu":
+        raise InvalidData(
+            f"{name!r} does not hold numbers",
+            got=f"dtype {ds[name].dtype}",
+            allowed="real numbers",
+            fix=f'convert it: ds["{name}"] = ds["{name}"].astype(float)',
+        )
+
+
+def _check_time(ds: xr.Dataset) -> None:
+    if TIME not in ds.coords or ds[TIME].dtype.kind not in "fiu":
+        raise InvalidData(
+            "the dataset has no numeric time coordinate",
+            got=str(ds[TIME].dtype) if TIME in ds.coords else "no coordinate",
+            allowed="time(time) in one unit, increasing",
+            fix='ds = ds.assign_coords(time=dt * np.arange(ds.sizes["time"]))',
+        )
+    times = _times(ds)
+    if times.size < 2 or not np.all(np.isfinite(times)) or np.any(np.diff(times) <= 0):
+        raise InvalidData(
+            "time must increase over at least two points",
+            got=f"{times.size} points: {np.array2string(times[:4], precision=4)} ...",
+            allowed="t_0 < t_1 < ...",
+            fix='sort with ds.sortby("time") and drop repeated times',
+        )
+
+
+def _check_finite(ds: xr.Dataset, name: str, *, allow_nan: bool = False) -> None:
+    values = ds[name].values
+    if values.dtype.kind != "f":
+        return
+    bad = np.isinf(values) if allow_nan else ~np.isfinite(values)
+    if allow_nan and name == STATE:
+        first = ds[STATE].transpose(*STATE_DIMS).values[:, 0]
+        if np.isnan(first).any():
+            where = np.argwhere(np.isnan(first))[0]
+            raise InvalidData(
+                "the first state of a trajectory is missing",
+                got=f"NaN at trajectory {where[0]}, node {where[1]}, feature {where[2]}",
+                allowed="a known state at the first time, for a rollout starts there",
+                fix="drop such trajectories, or cut them to start at a known time",
+            )
+    if bad.any():
+        where = np.argwhere(bad)[0]
+        place = ", ".join(f"{dim} {int(i)}" for dim, i in zip(ds[name].dims, where))
+        raise InvalidData(
+            f"{name!r} holds values that are not finite",
+            got=f"{int(bad.sum())} of {bad.size}, the first at {place}",
+            allowed="finite numbers",
+            fix='remove them; missing="mask" leaves NaN in `state` out of the loss',
+        )
+
+
+def _check_graph(ds: xr.Dataset) -> None:
+    nodes = ds.sizes[NODE]
+    if (SENDER in ds) != (RECEIVER in ds):
+        raise InvalidData(
+            "a graph needs both ends of its edges",
+            got=SENDER if SENDER in ds else RECEIVER,
+            allowed="sender(edge) and receiver(edge)",
+            fix="give both",
+        )
+    if SENDER not in ds:
+        if nodes > 1:
+            raise InvalidData(
+                f"the dataset has {nodes} nodes and no graph",
+                got="no sender(edge), receiver(edge)",
+                allowed="edges, of any number, also none: two empty variables",
+                fix="pass topology= with the data, or use pympnode.from_arrays(..., edges=...)",
+            )
+        return
+    for name in (SENDER, RECEIVER):
+        ends = ds[name].values
+        if ds[name].dims != (EDGE,) or ends.dtype.kind not in "iu":
+            raise InvalidData(
+                f"{name!r} must be whole numbers over the dim 'edge'",
+                got=f"dims {ds[name].dims}, dtype {ends.dtype}",
+                allowed=f"{name}(edge) of integers",
+                fix=f'ds["{name}"] = ("edge", np.asarray(..., dtype=int))',
+            )
+        if ends.size and (ends.min() < 0 or ends.max() >= nodes):
+            raise InvalidData(
+                f"{name!r} names nodes that do not exist",
+                got=f"from {ends.min()} to {ends.max()}",
+                allowed=f"0 to {nodes - 1}",
+                fix="number nodes from 0 within each graph",
+            )
+    if GRAPH in ds and ds[GRAPH].values.size and ds[GRAPH].values.min() < 0:
+        raise InvalidData(
+            "'graph' holds negative numbers", got=int(ds[GRAPH].values.min()), allowed=">= 0"
+        )
+
+
+def _check_split(ds: xr.Dataset) -> None:
+    if SPLIT not in ds:
+        return
+    found = {str(value) for value in np.unique(ds[SPLIT].values.astype(str))}
+    if ds[SPLIT].dims != (TRAJECTORY,) or not found <= set(SPLITS):
+        raise InvalidData(
+            "'split' holds unknown names",
+            got=", ".join(sorted(found)),
+            allowed=", ".join(SPLITS),
+            fix='ds["split"] = ("trajectory", ["train", ...])',
+        )

@@ -1,0 +1,118 @@
+"""Datasets of networks, simulated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from ..datasets.split import split_trajectories
+from ..errors import InvalidData
+from ..systems.registry import get
+from ..version import __version__
+from . import engines, schema
+from .generate import generate
+from .graphs.topology import resolve
+
+_LABELS = np.array(["train", "validation"])
+
+
+def simulate_network(
+    system: Any,
+    *,
+    nodes: int | None,
+    topology: Any,
+    graphs: int,
+    graph_seed: int,
+    parameters: Mapping[str, Any] | None,
+    trajectories: int,
+    steps: int | None,
+    dt: float | None,
+    seed: int,
+    noise: float,
+    split: float | None,
+    control: Any,
+    initial: Any = None,
+    tolerance: float,
+    engine: str,
+) -> xr.Dataset:
+    """See `pympnode.simulate`."""
+    system = get(system)
+    chosen, why = engines.choose(engine)
+    solve, solver = engines.solver_for(chosen, system)
+    topology = system.default_topology if topology is None else topology
+    named = isinstance(topology, str | tuple)
+    count = nodes if nodes is not None else (system.default_nodes if named else None)
+    graph = resolve(topology, count, graphs=graphs, graph_seed=graph_seed, system=system)
+    if initial is not None:
+        initial = np.asarray(initial, dtype=np.float64)
+        if initial.ndim != 3 or not len(initial):
+            raise InvalidData(
+                "initial states have the wrong shape",
+                got=initial.shape,
+                allowed=f"(trajectory, node, {system.features}): (trajectory, node, feature)",
+                fix="one trajectory is initial[None]",
+            )
+        trajectories = len(initial)
+    made = generate(
+        system,
+        graph,
+        parameters,
+        trajectories,
+        None,
+        seed,
+        steps=steps,
+        dt=dt,
+        controls=control,
+        initial=initial,
+        noise=noise,
+        tolerance=tolerance,
+        solve=solve,
+    )
+    label = None
+    if split is not None:
+        label = _LABELS[split_trajectories(trajectories, split, seed)]
+    scalars = {n: v for n, v in made.parameters.items() if np.ndim(v) == 0}
+    shaped = {
+        name: (system.parameter_dims(name, value, graph), value)
+        for name, value in made.parameters.items()
+        if np.ndim(value)
+    }
+    arrays = schema.Arrays(made.x, made.time, made.graph, made.graph_of, made.u, made.attribute)
+    return schema.unpack(
+        arrays,
+        features=system.feature_names,
+        units=[v.unit for v in system.state for _ in range(v.components)],
+        controls=system.control_names or None,
+        attributes=attribute_names(system, made.attribute),
+        split=label,
+        parameters=shaped,
+        about={
+            "kind": "simulation",
+            "system": system.name,
+            "parameters": scalars,
+            "topology": list(graph.source),
+            "graph_seed": graph_seed,
+            "seed": seed,
+            "noise": noise,
+            "solver": made.method,
+            "tolerance": made.tolerance,
+            "evaluations": made.evaluations,
+            "engine": chosen,
+            "engine_why": f"{why}; {solver}",
+            "version": __version__,
+        },
+    )
+
+
+def attribute_names(system: Any, attribute: np.ndarray | None) -> list[str] | None:
+    """Names of a dataset's node attributes: those of the parameters they come from."""
+    if attribute is None:
+        return None
+    names = list(system.node_attributes)
+    width = attribute.shape[-1]
+    if len(names) == width:
+        return names
+    return [f"{names[0] if names else 'b'}_{i}" for i in range(width)]

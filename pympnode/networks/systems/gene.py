@@ -1,0 +1,95 @@
+"""Gene regulation with Michaelis-Menten kinetics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ...graph import Graph
+from ...systems.base import Observable, Parameter, System, Variable
+from ..graphs.instances import PUBLISHED_SEED
+from ..graphs.regular import grid_shape
+
+
+def mean_expression(x: np.ndarray, graph: Graph, parameters: Mapping[str, Any]) -> np.ndarray:
+    """Mean of the expression over the nodes."""
+    return x[..., 0].mean(axis=-1)
+
+
+def _of_every_node(graph: Graph) -> np.ndarray:
+    return np.random.default_rng(PUBLISHED_SEED).uniform(0.5, 1.5, int(graph.nodes[0]))
+
+
+class Gene(System):
+    """Gene dynamics, one expression level a node.
+
+    x_i' = -decay x_i + coupling * sum over neighbours j of x_j^2 / (1 + x_j^2). The decay may
+    differ by node, shape (node,); by name "heterogeneous", U(0.5, 1.5).
+    """
+
+    name = "gene"
+    title = "gene regulation (Michaelis-Menten)"
+    source = "MP-NODE paper and public code"
+    state = (Variable("expression", start=(0.0, 50.0)),)
+    parameters: ClassVar[Mapping[str, Parameter]] = {
+        "decay": Parameter(
+            1.0,
+            (),
+            "1/s",
+            "MP-NODE public code",
+            alternatives=(("node",),),
+            named={"heterogeneous": _of_every_node},
+        ),
+        "coupling": Parameter(1.0, (), "1/s", "MP-NODE public code"),
+    }
+    node_attributes = ("decay",)
+    observables: ClassVar[Mapping[str, Observable]] = {
+        "mean_expression": Observable(mean_expression, "1", "mean expression")
+    }
+    default_nodes = 16
+    default_topology = "BA"
+    graph_family = "gene"
+
+    def field(
+        self,
+        t: float,
+        x: np.ndarray,
+        u: np.ndarray | None,
+        graph: Graph,
+        parameters: Mapping[str, Any],
+    ) -> np.ndarray:
+        square = x * x
+        square /= 1.0 + square
+        out = graph.sum_neighbours(square)
+        if parameters["coupling"] != 1.0:
+            out *= parameters["coupling"]
+        decay = parameters["decay"]
+        own = np.multiply(
+            x, decay if np.ndim(decay) == 0 else np.asarray(decay)[:, None], out=square
+        )
+        out -= own
+        return out
+
+
+class GeneHotSpots(Gene):
+    """Gene dynamics that start at zero but for three hot rectangles on the grid.
+
+    The nodes fill the most square grid, row by row. A rectangle has its corner at U(0.1, 0.9) and
+    sides U(0.1, 0.2) of the grid's side, and one value U(30, 50) on every cell that it touches;
+    a later one covers an earlier one. The grid is a layout only: edges come from the topology.
+    """
+
+    name = "gene_hot_spots"
+    title = "gene regulation from three hot spots on a grid"
+
+    def initial(self, rng: np.random.Generator, nodes: int) -> np.ndarray:
+        shape = np.array(grid_shape(nodes))
+        state = np.zeros(tuple(shape))
+        for _ in range(3):
+            corner, side = rng.uniform(0.1, 0.9, 2), rng.uniform(0.1, 0.2, 2)
+            begin = np.floor(corner * shape).astype(int)
+            end = np.ceil((corner + side) * shape).astype(int)
+            state[begin[0] : end[0], begin[1] : end[1]] = rng.uniform(30.0, 50.0)
+        return state.reshape(nodes, 1)

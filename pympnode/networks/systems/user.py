@@ -1,0 +1,175 @@
+"""The user's own system, from a vector field and a few facts."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ...errors import InvalidData, InvalidOption, unknown_name
+from ...graph import Graph
+from ...systems.base import Observable, Parameter, System, Variable
+
+logger = logging.getLogger("pympnode.systems")
+
+
+class OwnSystem(System):
+    """A `System` made of a function; see `own_system`."""
+
+    def __init__(
+        self,
+        field: Callable[..., Any],
+        vectorised: bool,
+        facts: Mapping[str, Any],
+        inputs: Callable[..., Any] | None = None,
+    ):
+        self._function = field
+        self._inputs = inputs
+        self._vectorised = vectorised
+        for name, value in facts.items():
+            setattr(self, name, value)
+        if not vectorised:
+            logger.info("%s: its field takes one trajectory at a time, which is slower", self.name)
+
+    def sample_controls(
+        self, rng: np.random.Generator, nodes: int, times: np.ndarray
+    ) -> np.ndarray | None:
+        if self._inputs is None:
+            return super().sample_controls(rng, nodes, times)
+        drawn = np.asarray(self._inputs(rng, nodes, times), dtype=np.float64)
+        wanted = (len(times), nodes, len(self.controls))
+        if drawn.shape != wanted:
+            raise InvalidData(
+                f"the inputs of {self.name} have the wrong shape",
+                got=drawn.shape,
+                allowed=f"(time, node, control) = {wanted}",
+                fix="return one value for each time, node and control",
+            )
+        return drawn
+
+    def field(
+        self,
+        t: float,
+        x: np.ndarray,
+        u: np.ndarray | None,
+        graph: Graph,
+        parameters: Mapping[str, Any],
+    ) -> np.ndarray:
+        if self._vectorised:
+            return self._checked(self._function(t, x, u, graph, parameters), x.shape)
+        return np.stack(
+            [
+                self._checked(
+                    self._function(t, x[i], None if u is None else u[i], graph, parameters),
+                    x.shape[1:],
+                )
+                for i in range(x.shape[0])
+            ]
+        )
+
+    def _checked(self, rate: Any, shape: tuple[int, ...]) -> np.ndarray:
+        rate = np.asarray(rate, dtype=np.float64)
+        if rate.shape != shape:
+            axes = "(trajectory, node, feature)" if self._vectorised else "(node, feature)"
+            raise InvalidData(
+                f"the field of {self.name} returns the wrong shape",
+                got=rate.shape,
+                allowed=f"{axes} = {shape}, the shape of x",
+                fix="return one derivative for each entry of x"
+                + (", or pass vectorised=False for a field of one trajectory" * self._vectorised),
+            )
+        return rate
+
+
+def own_system(
+    name: str,
+    field: Callable[..., Any],
+    features: Sequence[str],
+    *,
+    units: Sequence[str] | None = None,
+    start: Sequence[Any] = (-1.0, 1.0),
+    parameters: Mapping[str, Any] | None = None,
+    node_attributes: Sequence[str] = (),
+    controls: Sequence[str | Variable] = (),
+    inputs: Callable[[np.random.Generator, int, np.ndarray], Any] | None = None,
+    observables: Mapping[str, Callable[..., Any]] | None = None,
+    vectorised: bool = True,
+    title: str = "",
+    nodes: int = 10,
+    topology: Any = "BA",
+    dt: float = 0.05,
+    steps: int = 50,
+) -> System:
+    """A system from ``field(t, x, u, graph, parameters)`` and a few facts.
+
+    field: x (trajectory, node, feature) -> its time derivative, the same shape; with
+        ``vectorised=False`` x is (node, feature) of one trajectory, which is slower.
+        ``graph.sum_neighbours(values)`` sums over neighbours; u is (trajectory, node, control) or
+        None.
+    features, units: names and units of a node's state. start: range of the uniform initial values,
+    one (low, high) or one a feature. parameters: name -> number or `Parameter`.
+    node_attributes: the parameters that a model is told of where they differ by node
+    (``Parameter(default, ("node",))``).
+    controls: names of the inputs of a node (or `Variable`, with a unit). inputs: draws them,
+    ``inputs(rng, nodes, times) -> (time, node, control)``, each held from t_i to t_(i+1); without
+    it `simulate` takes zeros unless ``control=`` is given. observables: name -> f(x, graph, parameters).
+    nodes, topology, dt, steps: defaults. Use it by itself or `pympnode.register` it.
+    Raises InvalidOption for facts that do not fit.
+
+    >>> def field(t, x, u, graph, parameters):
+    ...     pull = graph.sum_neighbours(x) - graph.in_degree[:, None] * x
+    ...     return parameters["rate"] * pull
+    >>> own_system("consensus", field, ["opinion"], parameters={"rate": 0.3}).name
+    'consensus'
+    """
+    if not name or not isinstance(name, str):
+        raise InvalidOption("a system needs a name", got=repr(name), allowed="a string")
+    features = [features] if isinstance(features, str) else list(features)
+    if not features or len(set(features)) != len(features):
+        raise InvalidOption(
+            f"features of {name} are names, each once", got=repr(features), allowed=">= 1 name"
+        )
+    given_units = ["1"] * len(features) if units is None else list(units)
+    if len(given_units) != len(features):
+        raise InvalidOption(
+            "one unit a feature", got=f"{len(given_units)} units", allowed=str(len(features))
+        )
+    ranges = np.asarray(start, dtype=np.float64)
+    if ranges.shape not in ((2,), (len(features), 2)) or np.any(ranges[..., 0] > ranges[..., 1]):
+        raise InvalidOption(
+            "start is a range",
+            got=repr(start),
+            allowed=f"(low, high), or {len(features)} of them",
+        )
+    for attribute in node_attributes:
+        if attribute not in (parameters or {}):
+            raise unknown_name(f"parameter of {name}", attribute, parameters or {})
+    if inputs is not None and not controls:
+        raise InvalidOption(
+            "inputs are drawn for controls that have names",
+            got="inputs= without controls=",
+            allowed='controls=["push"], inputs=draw',
+        )
+    ranges = np.broadcast_to(ranges, (len(features), 2))
+    facts = {
+        "name": name,
+        "title": title or name,
+        "state": tuple(
+            Variable(feature, unit, start=(float(low), float(high)))
+            for feature, unit, (low, high) in zip(features, given_units, ranges, strict=True)
+        ),
+        "controls": tuple(c if isinstance(c, Variable) else Variable(c) for c in controls),
+        "parameters": {
+            key: value if isinstance(value, Parameter) else Parameter(value, source="user")
+            for key, value in (parameters or {}).items()
+        },
+        "node_attributes": tuple(node_attributes),
+        "observables": {key: Observable(value) for key, value in (observables or {}).items()},
+        "default_nodes": nodes,
+        "default_topology": topology,
+        "dt": dt,
+        "steps": steps,
+    }
+    return OwnSystem(field, vectorised, facts, inputs)

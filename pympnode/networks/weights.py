@@ -1,0 +1,46 @@
+"""Layout: named weights and where each lies in the one flat parameter vector.
+
+Names and order are part of the file format and of the contract between the engines: a weight is
+(outputs, inputs), C order, followed by its bias.
+"""
+
+from __future__ import annotations
+
+from ..layout import Layout
+from .spec import ModelSpec
+
+
+def layout_of(spec: ModelSpec) -> Layout:
+    """The layout of a networked model."""
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def linear(name: str, outputs: int, inputs: int) -> None:
+        shapes[f"{name}weight"] = (outputs, inputs)
+        shapes[f"{name}bias"] = (outputs,)
+
+    if spec.family == "l2s":
+        linear("encoder_", spec.hidden, spec.inputs)
+        linear("message_", spec.hidden, spec.hidden)
+        linear("update_", spec.hidden, spec.hidden)
+        linear("decoder_", spec.channels, spec.hidden)
+        return Layout(shapes)
+
+    together = spec.bodies if spec.family == "node" else 1
+    width = spec.inputs * together
+    for number in range(1, spec.depth + 1):
+        linear(f"layer_{number}_", spec.hidden, width)
+        width = spec.hidden
+    linear(f"layer_{spec.depth + 1}_", spec.outputs * together, width)
+    if spec.family == "node":
+        return Layout(shapes)
+
+    seen = spec.channels + spec.attributes
+    if spec.carried and spec.first_message == "linear":
+        linear("first_", spec.message, seen)
+    elif spec.carried and spec.first_message == "mlp":
+        linear("first_layer_1_", spec.hidden, seen)
+        linear("first_layer_2_", spec.message, spec.hidden)
+    if spec.messages == "emitted":
+        linear("emit_layer_1_", spec.hidden, seen)
+        linear("emit_layer_2_", spec.message, spec.hidden)
+    return Layout(shapes)

@@ -1,0 +1,18 @@
+"""Particles: hierarchical graph networks (Martinkus, Lucchi, Perraudin, AAAI 2021)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import lazy_loader as _lazy
+
+if TYPE_CHECKING:
+    from . import graphs, schema, systems
+    from .model import ParticleModel
+    from .spec import ParticleScales, ParticleSpec
+
+__getattr__, __dir__, __all__ = _lazy.attach(
+    __name__,
+    submodules=("graphs", "schema", "systems"),
+    submod_attrs={"model": ["ParticleModel"], "spec": ["ParticleScales", "ParticleSpec"]},
+)

@@ -1,0 +1,64 @@
+"""ParticleBatch: any number of particle sets of one box, as flat tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..graphs.box import Box
+
+
+@dataclass(frozen=True, eq=False)
+class ParticleBatch:
+    """position, velocity: (particle, axis); mass, charge: (particle,), charge None where there is
+    none. ``sizes``: particles of each set, one after the other."""
+
+    position: Tensor
+    velocity: Tensor
+    mass: Tensor
+    charge: Tensor | None
+    sizes: tuple[int, ...]
+    box: Box
+
+    @property
+    def particles(self) -> int:
+        """Particles of all sets."""
+        return self.position.shape[0]
+
+    @property
+    def base(self) -> Tensor:
+        """(particle, base): mass, (charge,) velocity."""
+        return columns(self.mass, self.charge, self.velocity)
+
+    @property
+    def sample(self) -> Tensor:
+        """int64 (particle,): the set that each particle belongs to."""
+        number = torch.arange(len(self.sizes), device=self.position.device)
+        if len(set(self.sizes)) == 1:  # nothing that a device has to wait for
+            return number.repeat_interleave(self.sizes[0])
+        counts = torch.tensor(self.sizes, device=self.position.device)
+        return torch.repeat_interleave(number, counts, output_size=self.particles)
+
+    def per_set(self, values: Tensor) -> Tensor:
+        """Sums (set, ...) of values (particle, ...) over each set."""
+        if len(set(self.sizes)) == 1:
+            return values.reshape(len(self.sizes), self.sizes[0], *values.shape[1:]).sum(1)
+        empty = values.new_zeros(len(self.sizes), *values.shape[1:])
+        return empty.index_add(0, self.sample, values)
+
+    def drifted(self, time: float) -> ParticleBatch:
+        """The batch after free flight over ``time``."""
+        return replace(self, position=self.box.wrap(self.position + time * self.velocity))
+
+    def replace(self, **changes: Any) -> ParticleBatch:
+        """A copy with some fields changed."""
+        return replace(self, **changes)
+
+
+def columns(mass: Tensor, charge: Tensor | None, vector: Tensor | None) -> Tensor:
+    """mass, (charge,) and (a vector) side by side."""
+    parts = [mass[:, None], None if charge is None else charge[:, None], vector]
+    return torch.cat([part for part in parts if part is not None], 1)

@@ -1,0 +1,315 @@
+"""ParticleProgram: a particle model bound to torch; its step, its loss and its gradient."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...errors import EngineUnavailable, InvalidData, unknown_name
+from ..graphs.box import Box
+from ..graphs.cells import COARSEST, Hierarchy
+from ..graphs.connect import connection
+from ..graphs.neighbours import ParticleEdges
+from ..spec import ParticleScales, ParticleSpec
+from ..weights import ParticleLayout, particle_layout_of
+from . import delta, hamiltonian, rollout
+from .batch import ParticleBatch
+from .kernels import edge_sum_of, precision_of
+from .networks import Networks
+from .threads import threads_for
+
+Graph = ParticleEdges | Hierarchy
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """The state one step later: position, velocity (particle, axis).
+
+    ``change`` (particle, axis): by how much velocities changed, of numbers before they were rounded
+    to the dtype of the program; None: the difference of the rounded ones.
+    """
+
+    position: Tensor
+    velocity: Tensor
+    change: Tensor | None = None
+
+    def change_from(self, batch: ParticleBatch) -> Tensor:
+        """Velocity change (particle, axis) from a batch to this state."""
+        return self.velocity - batch.velocity if self.change is None else self.change
+
+
+class ParticleProgram:
+    """One time step of a particle model over a flat weight vector.
+
+    spec, scales: what the model is; step: length of the time step; dtype "float32" or "float64";
+    device "auto", "cpu", "cuda"; kernel, precision: see `edge_sum_of`, `precision_of`.
+    Graphs are built from the positions at hand, on their device. Raises UnknownName, InvalidOption,
+    EngineUnavailable.
+    """
+
+    def __init__(
+        self,
+        spec: ParticleSpec,
+        scales: ParticleScales,
+        step: float,
+        *,
+        dtype: str = "float32",
+        device: str = "auto",
+        kernel: str = "auto",
+        precision: str | None = None,
+    ) -> None:
+        self.spec, self.scales, self.step_length = spec, scales, float(step)
+        self.layout: ParticleLayout = particle_layout_of(spec)
+        self.dtype = np.dtype(dtype)
+        self.real = torch.float64 if self.dtype == np.float64 else torch.float32
+        self.device = _device(device)
+        self.precision = precision_of(precision, self.dtype.name)
+        self.kernel, self._edge_sum = edge_sum_of(
+            kernel, spec, self.device, low=self.precision == "bf16"
+        )
+
+    # ---- data ---------------------------------------------------------------------------------
+
+    def batch(
+        self, position: Any, velocity: Any, mass: Any, charge: Any, box: Box
+    ) -> ParticleBatch:
+        """Arrays (set, particle, axis) and (set, particle) on the device, in this dtype."""
+        sets, count, dims = np.shape(position)
+        if self.spec.charged != (charge is not None):
+            raise InvalidData(
+                "the model and the data differ in whether particles are charged",
+                got="charges" if charge is not None else "no charges",
+                allowed="charges" if self.spec.charged else "no charges",
+                fix="use data of the system that the model was made for",
+            )
+        if dims != self.spec.dims:
+            raise InvalidData(
+                "the model and the data differ in dimensions", got=dims, allowed=self.spec.dims
+            )
+        divides = self.spec.family == "hogn" or self.spec.messages == "antisymmetric"
+        # Asked before it goes to the device, whose answer would have to be waited for.
+        if divides and (np.asarray(mass).astype(self.dtype) <= 0).any():
+            raise InvalidData(
+                "a model of Hamiltonians or of impulses divides by the mass",
+                got="a particle without mass",
+                allowed="masses > 0",
+                fix='use model="hierarchical_deltagn" with messages="directed", or leave such '
+                "particles out",
+            )
+        return ParticleBatch(
+            self.rows(position),
+            self.rows(velocity),
+            self.rows(mass),
+            None if charge is None else self.rows(charge),
+            (count,) * sets,
+            box,
+        )
+
+    def rows(self, values: Any) -> Tensor:
+        """Values (set, particle, ...) as a tensor (set * particle, ...) of the program."""
+        values = np.require(values, requirements=["C", "W"])
+        tensor = torch.as_tensor(values).to(self.device, self.real)
+        return tensor.reshape(-1, *tensor.shape[2:])
+
+    def graph(
+        self, batch: ParticleBatch, *, averaged_charge: bool = False, finer: int = 0
+    ) -> Graph:
+        """The graph of the positions that the networks see (`seen`) of a batch.
+
+        ``averaged_charge``: as the published rollout; ``finer``: levels of cells beyond `levels`.
+        """
+        spec, batch = self.spec, self.seen(batch)
+        with torch.no_grad():
+            position = batch.position.detach()
+            if spec.join == "complete":
+                return connection("complete")(position, batch.box, sizes=batch.sizes)
+            if spec.join == "nearest":
+                near = min(spec.neighbours, min(batch.sizes) - 1)
+                return connection("nearest", k=near)(position, batch.box, sizes=batch.sizes)
+            tree = connection("hierarchy", levels=self.levels(batch) + finer)(
+                position,
+                batch.box,
+                sizes=batch.sizes,
+                mass=batch.mass,
+                velocity=batch.velocity.detach(),
+                charge=batch.charge,
+            )
+            assert isinstance(tree, Hierarchy)
+            if averaged_charge and batch.charge is not None:
+                order = tree.order
+                return delta.published_charges(tree, batch.mass[order], batch.charge[order])
+            return tree
+
+    def levels(self, batch: ParticleBatch) -> int:
+        """Levels of the hierarchy: those of the model, or round(log4 N) and at least 2."""
+        if self.spec.levels is not None:
+            return self.spec.levels
+        return max(COARSEST, round(float(np.log2(max(batch.sizes))) / self.spec.dims))
+
+    def operations(self, sizes: tuple[int, ...]) -> float:
+        """About how many floating point operations the edges of such sets take in a forward pass."""
+        return 2.0 * sum(map(self._edges, sizes)) * self.spec.edge_width**2
+
+    def _edges(self, count: int) -> int:
+        """About how many edges so many particles have."""
+        spec = self.spec
+        a_particle = {"hierarchy": 35 if spec.dims == 2 else 140, "nearest": spec.neighbours}
+        return max(1, count * a_particle.get(spec.join, count - 1))
+
+    # ---- one step -----------------------------------------------------------------------------
+
+    def seen(self, batch: ParticleBatch) -> ParticleBatch:
+        """A batch as the networks see it: as it is, or half a step on (leapfrog)."""
+        return batch.drifted(0.5 * self.step_length) if self.spec.update == "leapfrog" else batch
+
+    def networks(self, weights: dict[str, Tensor], box: Box) -> Networks:
+        """The networks with some weights."""
+        return Networks(
+            self.spec, self.scales, weights, box, self.step_length, edge_sum=self._edge_sum
+        )
+
+    def weights(self, theta: NDArray) -> dict[str, Tensor]:
+        """Named weights of a flat vector, as tensors on the device."""
+        flat = torch.as_tensor(np.ascontiguousarray(theta, dtype=self.dtype)).to(self.device)
+        return self.layout.unpack(flat)
+
+    def next_state(
+        self, weights: dict[str, Tensor], batch: ParticleBatch, graph: Graph, *, training: bool
+    ) -> tuple[Tensor, Tensor]:
+        """(position, velocity) after one step."""
+        net = self.networks(weights, batch.box)
+        if self.spec.inputs == "scaled":
+            change = self.velocity_change(weights, batch, graph, training=training)
+            moved = batch.position + (batch.velocity + 0.5 * change) * self.step_length
+            return batch.box.wrap(moved), batch.velocity + change
+        if self.spec.family == "hogn":
+            x, v, _ = hamiltonian.next_state(net, batch, graph, differentiable=training)
+            return (x, v) if training else (x.detach(), v.detach())
+        return delta.next_state(net, batch, delta.raw_output(net, batch, graph))
+
+    def velocity_change(
+        self, weights: dict[str, Tensor], batch: ParticleBatch, graph: Graph, *, training: bool
+    ) -> Tensor:
+        """Velocity change (particle, axis) over one step, of models with scaled inputs."""
+        net, seen = self.networks(weights, batch.box), self.seen(batch)
+        if self.spec.family == "hogn":
+            return hamiltonian.velocity_change(net, seen, graph, differentiable=training)
+        return delta.velocity_change(net, seen, delta.raw_output(net, seen, graph))
+
+    def roll(
+        self,
+        theta: NDArray,
+        position: NDArray,
+        velocity: NDArray,
+        mass: Any,
+        charge: Any,
+        box: Box,
+        *,
+        every: int | None = None,
+    ) -> None:
+        """Fill position, velocity (set, time, particle, axis) from their first states: `rollout`.
+
+        ``every``: steps after which lost sets are dropped; None: at once where that costs nothing,
+        and where the sets of a batch feel each other (the published hierarchical HOGN).
+        """
+        sets, _, count, _ = position.shape
+        if every is None:
+            at_once = self.device.type == "cpu" or self.spec.behaviour == "published"
+            every = 1 if at_once else rollout.LOOK
+        batch = self.batch(position[:, 0], velocity[:, 0], mass, charge, box)
+        fastest = rollout.FASTEST * box.side / self.step_length
+        with threads_for(self.operations((count,) * sets), self.device):
+            rollout.roll(
+                self.stepper(theta), batch, position, velocity, fastest=fastest, every=every
+            )
+
+    def stepper(self, theta: NDArray) -> rollout.Step:
+        """The step of one rollout: (batch, x, v) to x, v one step later, (set, particle, axis).
+
+        States are float64, rounded to the dtype of the program before the networks see them; of the
+        batch masses, charges, sizes and box are read.
+        """
+        weights, spec = self.weights(theta), self.spec
+        graph: Graph | None = None
+        sizes: tuple[int, ...] = ()
+        done = 0
+
+        def step(batch: ParticleBatch, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+            nonlocal graph, sizes, done
+            dims = x.shape[2]
+            now = batch.replace(
+                position=x.reshape(-1, dims).to(self.real),
+                velocity=v.reshape(-1, dims).to(self.real),
+            )
+            # The edges of a complete graph do not move with the particles.
+            if graph is None or spec.join != "complete" or sizes != batch.sizes:
+                averaged = spec.behaviour == "published" and done > 0
+                graph, sizes = self.graph(now, averaged_charge=averaged), batch.sizes
+            done += 1
+            if spec.inputs == "scaled":
+                change = self.velocity_change(weights, now, graph, training=False)
+                faster = v + change.double().view_as(v)
+                return now.box.wrap(x + 0.5 * self.step_length * (v + faster)), faster
+            later, after = self.next_state(weights, now, graph, training=False)
+            return later.double().view_as(x), after.double().view_as(v)
+
+        return step
+
+    def error(
+        self,
+        weights: dict[str, Tensor],
+        batch: ParticleBatch,
+        target: Target,
+        *,
+        training: bool,
+        graph: Graph | None = None,
+    ) -> Tensor:
+        """The loss of one step. ``graph``: that of the batch, where it is at hand.
+
+        Plain inputs, as published: the mean square over positions (nearest image) and velocities.
+        Scaled: the mean square of the velocity change in units of its spread.
+        """
+        graph = self.graph(batch) if graph is None else graph
+        if self.spec.inputs == "scaled":
+            change = self.velocity_change(weights, batch, graph, training=training)
+            wrong = (change - target.change_from(batch)) / self.scales.change
+            return (wrong * wrong).mean()
+        x, v = self.next_state(weights, batch, graph, training=training)
+        dx = batch.box.displacement(x - target.position)
+        dv = v - target.velocity
+        return 0.5 * ((dx * dx).mean() + (dv * dv).mean())
+
+    def loss(self, theta: NDArray, batch: ParticleBatch, target: Target) -> float:
+        """The loss alone."""
+        with torch.no_grad():
+            return float(self.error(self.weights(theta), batch, target, training=False))
+
+    def loss_and_gradient(
+        self, theta: NDArray, batch: ParticleBatch, target: Target, *, finer: int = 0
+    ) -> tuple[float, NDArray]:
+        """The loss and its gradient (size,). ``finer``: see `graph`."""
+        named = self.weights(theta)
+        weights = {name: value.detach().requires_grad_() for name, value in named.items()}
+        graph = self.graph(batch, finer=finer)
+        value = self.error(weights, batch, target, training=True, graph=graph)
+        found = torch.autograd.grad(value, list(weights.values()), allow_unused=True)
+        flat = [
+            torch.zeros_like(w).reshape(-1) if g is None else g.reshape(-1)
+            for w, g in zip(weights.values(), found)
+        ]
+        return float(value.detach()), torch.cat(flat).cpu().numpy()
+
+
+def _device(name: str) -> torch.device:
+    if name not in ("auto", "cpu", "cuda"):
+        raise unknown_name("device", name, ("auto", "cpu", "cuda"))
+    if name == "cuda" and not torch.cuda.is_available():
+        raise EngineUnavailable(
+            "there is no CUDA device here", got='device="cuda"', fix='device="cpu"'
+        )
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

@@ -1,0 +1,238 @@
+"""``from_particles``: the user's own trajectories of particles, checked at the door."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import inf
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from ..datasets.names import SPLITS
+from ..datasets.reading import numbers, time_grid
+from ..errors import InvalidData, InvalidOption
+from ..version import __version__
+from .graphs.box import Box
+from .recipe import LAWS
+from .schema import unpack_particles, validate_particles
+
+UNNAMED = "particles"  # the system of data whose forces nobody told
+
+
+def from_particles(
+    position: Any,
+    velocity: Any,
+    mass: Any,
+    *,
+    dt: float | None = None,
+    time: Any = None,
+    charge: Any = None,
+    side: float | None = None,
+    system: str | None = None,
+    constant: float | None = None,
+    softening: float | None = None,
+    split: str | Sequence[str] | None = None,
+) -> xr.Dataset:
+    """A dataset of your own particle trajectories, checked; ``train(data=...)`` takes it.
+
+    Main arguments:
+        position, velocity: (trajectory, time, particle, axis), or (time, particle, axis) for one
+            trajectory; two or three axes. Velocities are those at the times of the positions, not
+            between them. They are required: differences of positions are off by the square of the
+            step within a trajectory, and by the step itself at its ends, where rollouts start.
+        mass: one number, (particle,), or (trajectory, particle).
+        dt, time: the step of an even time grid, or the times (time,). Models of particles learn
+            steps of one length, so that training asks for an even grid.
+    Other arguments:
+        charge: like ``mass``, where the particles are charged.
+        side: edge length of a periodic box, a square or a cube; None is open space, in which paths
+            that jump as in a box are refused. Positions are
+            brought into the box around the origin, [-side/2, side/2): those of a box that begins
+            at 0, or paths that were never wrapped, may be given as they are.
+        system, constant, softening: "gravity" or "coulomb" where the forces are those of
+            `pympnode.simulate`, with their constant and softening length: `evaluate` then knows
+            energies. Any other name, "particles" by default, says nothing of forces; a softening
+            length may still be told, of which models make their unit of near distances.
+        split: "train", "validation" or "test" for each trajectory, or one word for all.
+    Returns: an `xarray.Dataset` as `pympnode.particles.schema` describes it, float64.
+    Raises: `InvalidData`, `InvalidOption`: got, allowed, fix. Trajectories of different length, or
+        of different numbers of particles, go into datasets of their own; `train` takes a list.
+
+    >>> import numpy as np
+    >>> t = 0.1 * np.arange(21)[:, None]                        # two particles, one circle
+    >>> x = np.stack([np.cos(t + [0, np.pi]), np.sin(t + [0, np.pi])], axis=-1)
+    >>> v = np.stack([-np.sin(t + [0, np.pi]), np.cos(t + [0, np.pi])], axis=-1)
+    >>> ds = from_particles(x, v, mass=1.0, dt=0.1)
+    >>> dict(ds.sizes)
+    {'trajectory': 1, 'time': 21, 'particle': 2, 'axis': 2}
+    """
+    x = _paths("position", position)
+    if velocity is None:
+        raise InvalidData(
+            "particles need velocities",
+            got="velocity=None",
+            allowed=f"like position: shape {np.shape(position)}",
+            fix="store them with the positions; np.gradient(position, dt, axis=-3, edge_order=2) "
+            "stands in for them where a second-order error will do (not across a border)",
+        )
+    v = _paths("velocity", velocity)
+    if v.shape != x.shape:
+        raise InvalidData(
+            "velocity does not fit position",
+            got=f"shapes {np.shape(velocity)} and {np.shape(position)}",
+            allowed="the same shape",
+            fix="give velocities at the times of the positions",
+        )
+    trajectories, count, particles, _ = x.shape
+    times = time_grid(count, dt, time, "position", "(trajectory, time, particle, axis)")
+    box = Box(inf if side is None else _positive("side", side))
+    if not box.periodic:
+        _refuse_jumps(x, v, times)
+    parameters = _physics(system, charge, constant, softening)
+    ds = unpack_particles(
+        box.wrap(x),
+        v,
+        _each("mass", mass, trajectories, particles),
+        times,
+        charge=None if charge is None else _each("charge", charge, trajectories, particles),
+        split=None if split is None else _labels(split, trajectories),
+        about={
+            "kind": "given",
+            "system": UNNAMED if system is None else str(system),
+            "parameters": {**parameters, "side": side if box.periodic else None},
+            "version": __version__,
+        },
+    )
+    return validate_particles(ds)
+
+
+# ---- pieces -----------------------------------------------------------------------------------
+
+
+def _paths(name: str, values: Any) -> NDArray[np.float64]:
+    array = numbers(name, values)
+    array = array[None] if array.ndim == 3 else array
+    if array.ndim != 4 or array.shape[-1] not in (2, 3):
+        raise InvalidData(
+            f"{name} has the wrong shape",
+            got=f"shape {np.shape(values)}",
+            allowed="(trajectory, time, particle, axis) or (time, particle, axis), 2 or 3 axes",
+            fix="np.moveaxis puts axes in order; one particle is x[..., None, :]",
+        )
+    _finite(name, array)
+    return array
+
+
+def _each(name: str, values: Any, trajectories: int, particles: int) -> NDArray[np.float64]:
+    """A number for each particle of each trajectory: (trajectory, particle)."""
+    array = numbers(name, values)
+    if array.shape not in ((), (particles,), (trajectories, particles)):
+        raise InvalidData(
+            f"{name} does not fit position",
+            got=f"shape {array.shape}",
+            allowed=f"one number, ({particles},), or ({trajectories}, {particles}): "
+            "(particle,) or (trajectory, particle)",
+            fix="a particle keeps it all along: leave the time axis out"
+            if array.ndim > 1
+            else None,
+        )
+    _finite(name, array)
+    if name == "mass" and (array < 0).any():
+        raise InvalidData("a mass cannot be negative", got=float(array.min()), allowed=">= 0")
+    return np.array(np.broadcast_to(array, (trajectories, particles)))
+
+
+def _finite(name: str, array: NDArray[np.float64]) -> None:
+    bad = ~np.isfinite(array)
+    if bad.any():
+        names: tuple[str, ...] = ("trajectory", "time", "particle", "axis")
+        if array.ndim < 4:
+            names = ("trajectory", "particle")[2 - array.ndim :]
+        first = ", ".join(f"{n} {i}" for n, i in zip(names, np.argwhere(bad)[0].tolist()))
+        raise InvalidData(
+            f"{name} holds values that are not finite",
+            got=f"{int(bad.sum())} of {bad.size}, the first at {first or 'its only place'}",
+            allowed="finite numbers: particles know no missing values",
+            fix="cut trajectories before they end, and leave out those with gaps",
+        )
+
+
+def _refuse_jumps(
+    x: NDArray[np.float64], v: NDArray[np.float64], times: NDArray[np.float64]
+) -> None:
+    """Paths of a periodic box in open space: they jump where velocities say nothing of it."""
+    step = np.abs(np.diff(x, axis=1))
+    flown = 0.5 * np.abs(v[:, 1:] + v[:, :-1]) * np.diff(times)[:, None, None]
+    bad = (step > 0.5 * np.ptp(x, axis=(0, 1, 2))) & (flown < 0.1 * step)
+    if bad.any():
+        trajectory, time, particle, axis = np.argwhere(bad)[0].tolist()
+        first = (trajectory, time, particle, axis)
+        raise InvalidData(
+            "positions jump, and velocities do not tell of it",
+            got=f"{int(bad.sum())} times; first particle {particle} of trajectory {trajectory} by "
+            f"{step[first]:.4g} after time {times[time]:.4g}, where its velocity makes "
+            f"{flown[first]:.4g}",
+            allowed="paths that velocities go along",
+            fix="side= tells the length of a periodic box; without one give paths unwrapped",
+        )
+
+
+def _physics(
+    system: str | None, charge: Any, constant: float | None, softening: float | None
+) -> dict[str, float]:
+    """constant and softening, as far as they are told."""
+    if system in LAWS and (charge is not None) != (system == "coulomb"):
+        raise InvalidData(
+            f"{system} {'knows no charge' if charge is not None else 'needs charges'}",
+            got=f"system={system!r} {'with' if charge is not None else 'without'} charge=",
+            allowed='system="coulomb" with charge=, system="gravity" without',
+            fix="leave system out where the forces are others",
+        )
+    given = {
+        name: float(_positive(name, value, zero=True))
+        for name, value in (("constant", constant), ("softening", softening))
+        if value is not None
+    }
+    if system in LAWS and len(given) < 2:
+        raise InvalidOption(
+            f"the forces of {system} need their constant and their softening length",
+            got=", ".join(given) or "neither",
+            allowed="constant= and softening=, in the units of the data",
+            fix="constant=2.0, softening=0.2 are those of simulate; leave system out where the "
+            "forces are others",
+        )
+    if system not in LAWS and "constant" in given:
+        raise InvalidOption(
+            "a constant belongs to a law of forces",
+            got=f"constant={constant!r}, system={system!r}",
+            allowed=f"with system={' or '.join(map(repr, LAWS))}",
+            fix="leave constant out, or name the system",
+        )
+    return given
+
+
+def _positive(name: str, value: Any, zero: bool = False) -> float:
+    good = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if not good or not np.isfinite(value) or value < 0 or (value == 0 and not zero):
+        raise InvalidOption(
+            f"{name} is one number",
+            got=repr(value),
+            allowed=f"{'>=' if zero else '>'} 0",
+            fix="leave side out for open space; boxes are squares or cubes"
+            if name == "side"
+            else f"leave {name} out where it is not known",
+        )
+    return float(value)
+
+
+def _labels(split: str | Sequence[str], trajectories: int) -> NDArray[np.str_]:
+    labels = [split] * trajectories if isinstance(split, str) else [str(s) for s in split]
+    if len(labels) != trajectories or not set(labels) <= set(SPLITS):
+        raise InvalidData(
+            "split says for each trajectory what it is for",
+            got=f"{len(labels)}: {', '.join(labels[:6])}",
+            allowed=f"{trajectories} of {', '.join(SPLITS)}",
+        )
+    return np.array(labels)

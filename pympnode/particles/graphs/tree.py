@@ -1,0 +1,185 @@
+"""``hierarchy``: the front door of the builders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from ...errors import InvalidOption, unknown_name
+from . import tree_torch as build
+from .box import Box
+from .cells import Hierarchy, Level, default_levels, pick
+from .features import with_features
+from .tree_input import (
+    attribute,
+    box_sides,
+    check_levels,
+    checks,
+    deepest_level,
+    flat_positions,
+    graph_numbers,
+    least_mass,
+    place,
+    too_dense,
+)
+
+KERNELS = ("auto", "torch", "compiled")
+Positions = Tensor | Sequence[Tensor]
+
+
+def hierarchy(
+    position: Positions,
+    box: Box | float | Sequence[float] | None,
+    *,
+    mass: Any = None,
+    velocity: Any = None,
+    charge: Any = None,
+    levels: int | None = None,
+    sizes: Sequence[int] | None = None,
+    split_above: int | None = None,
+    kernel: Literal["auto", "torch", "compiled"] = "auto",
+) -> Hierarchy:
+    """Cells and edges of the hierarchical graph of Martinkus, Lucchi, Perraudin (AAAI 2021).
+
+    position: floating tensor (particle, axis) or (graph, particle, axis), 2 or 3 axes; or a list
+        of (particle, axis) tensors, or one flat tensor with ``sizes``, for graphs of different
+        size. Wrapped into the box first. The result is on its device and has its dtype.
+    box: side length of the periodic box, a Box, one side a graph, or None for open space (then
+        each graph's bounding cube is cut).
+    mass, charge: (particle,) or (graph, particle); velocity: like position. Cells carry their
+        total mass and charge, centre of mass and mean velocity; mass defaults to 1.
+    levels: the finest grid is 2^levels a side. Default: round(log4 N), in three dimensions
+        round(log8 N), N the largest graph's particle count.
+    split_above: build the adaptive tree instead: a cell splits only while it holds more than this
+        many particles; ``levels`` is then the greatest depth (default 20).
+    kernel: "torch" (any device), "compiled" (numba; CPU), "auto" (compiled on CPU). All give the
+        same graph in the same order.
+
+    Every ordered pair of particles is connected in exactly one way: directly, when the leaf cells
+    touch, or through one pair of cells on one level. Gradients pass from positions to the cells'
+    features. Raises InvalidGraph, InvalidOption, InvalidData, NotEnoughMemory (with the bytes).
+    """
+    if kernel not in KERNELS:
+        raise unknown_name("kernel", kernel, KERNELS)
+    flat, counts = flat_positions(position, sizes)
+    device, dims = flat.device, flat.shape[1]
+    sides, periodic = box_sides(box, len(counts))
+    mass = attribute(mass, flat, "mass")
+    charge = attribute(charge, flat, "charge")
+    velocity = attribute(velocity, flat, "velocity", like=flat)
+    if levels is None:
+        levels = default_levels(max(counts), dims) if split_above is None else 20
+        if split_above is not None:
+            levels = min(levels, deepest_level(len(counts), dims))
+    check_levels(levels, len(counts), dims)
+    if split_above is not None and split_above < 1:
+        raise InvalidOption("split_above counts particles", got=split_above, allowed=">= 1")
+
+    if split_above is not None and kernel == "compiled":
+        raise InvalidOption(
+            "the adaptive tree is built in torch", got='kernel="compiled"', allowed="auto, torch"
+        )
+
+    graph = graph_numbers(counts, device)
+    shape: dict[str, Any] = dict(graph=graph, sizes=counts, levels=levels, periodic=periodic)
+    if split_above is None and kernel != "torch":
+        if device.type == "cpu":
+            return _compiled(flat, mass, velocity, charge, sides, shape)
+        if kernel == "compiled":
+            raise InvalidOption(
+                "the compiled builder runs on the CPU", got=str(device), fix='kernel="torch"'
+            )
+    with torch.no_grad():
+        wrapped, side, lower = place(flat.detach(), graph, counts, sides, periodic)
+        bad, massless = checks(flat, mass, velocity, charge)
+    shape |= dict(side=side, lower=lower, bad=bad)
+    if split_above is not None:
+        from .adaptive import adaptive
+
+        tree = adaptive(wrapped, split_above=split_above, **shape)
+    else:
+        tree = uniform(wrapped, **shape)
+    if flat.requires_grad:  # the same numbers, with their gradient
+        tree = replace(tree, position=(flat + (wrapped - flat.detach()))[tree.order])
+    return _featured(tree, flat, mass, velocity, charge, massless)
+
+
+def _featured(tree, flat, mass, velocity, charge, massless) -> Hierarchy:
+    order = tree.order
+    return with_features(
+        tree,
+        flat.new_ones(flat.shape[0]) if mass is None else pick(mass, order),
+        None if velocity is None else pick(velocity, order),
+        None if charge is None else pick(charge, order),
+        massless=massless,
+    )
+
+
+def _compiled(flat, mass, velocity, charge, sides, shape) -> Hierarchy:
+    from . import tree_compiled as fast
+
+    given = [t for t in (flat, mass, velocity, charge) if t is not None]
+    if sides is None:
+        with torch.no_grad():
+            x, side, lower = place(flat.detach(), shape["graph"], shape["sizes"], None, False)
+            if not bool(torch.isfinite(x).all()):
+                raise fast.not_finite("positions")
+    else:
+        x, side = flat.detach(), torch.tensor(sides, dtype=flat.dtype)
+        lower = (-side / 2)[:, None].expand(-1, flat.shape[1])
+    tree = fast.compiled(x, side=side, lower=lower, **shape)
+    massless = mass is not None and least_mass(mass) == 0
+    if massless or any(t.requires_grad for t in given):
+        bad, _ = checks(flat, mass, velocity, charge)
+        if bool(bad):
+            raise fast.not_finite("masses, charges or velocities")
+        if flat.requires_grad:
+            moved = tree.position - flat.detach()[tree.order]
+            tree = replace(tree, position=flat[tree.order] + moved)
+        return _featured(tree, flat, mass, velocity, charge, massless)
+    ones = flat.new_ones(flat.shape[0]) if mass is None else mass
+    return fast.compiled_features(tree, ones, velocity, charge)
+
+
+def uniform(
+    position: Tensor,
+    *,
+    graph: Tensor,
+    sizes: tuple[int, ...],
+    side: Tensor,
+    lower: Tensor,
+    levels: int,
+    periodic: bool,
+    bad: Tensor,
+) -> Hierarchy:
+    """The hierarchy of wrapped flat positions, without features, in torch."""
+    dims, graphs = position.shape[1], len(sizes)
+    order, key, cells = build.sort_into_cells(position, graph, side, lower, levels)
+    grids = build.build_grids(key, cells, dims, levels, bad)
+    build.require_windows(grids, dims, 'take fewer levels, or kernel="compiled" on the CPU')
+    touching = None
+    separated, counts = [], []
+    for grid, above in zip(grids, [*grids[1:], None], strict=True):
+        finest = grid.level == levels
+        near, apart = build.near_and_separated(grid, above, dims, graphs, periodic, finest)
+        touching = near if finest else touching
+        separated.append(apart)
+        counts.append((apart != grid.key.shape[0]).sum())
+    assert touching is not None
+    numbers = torch.stack([*counts, *build.count_near(grids[0], touching)]).tolist()
+    listing, near_count = numbers.pop(), numbers.pop()
+    build.require_room(near_count + sum(numbers), position.device, too_dense(levels))
+    sender, receiver = build.near_pairs(grids[0], touching, near_count, listing)
+    out = []
+    for i, (grid, apart) in enumerate(zip(grids, separated, strict=True)):
+        ends = build.compact(apart, grid.key.shape[0], numbers[i])
+        parent = grids[i + 1].child if i + 1 < len(grids) else None
+        out.append(Level(grid.level, grid.cells, grid.graph, *ends, parent))
+    return Hierarchy(
+        order, graph, sizes, side, lower, pick(position, order), sender, receiver,
+        grids[0].child, tuple(out), periodic=periodic,
+    )  # fmt: skip

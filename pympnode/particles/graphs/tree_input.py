@@ -1,0 +1,154 @@
+"""What `hierarchy` takes, brought into one form: flat tensors, one box side a graph, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...errors import InvalidData, InvalidGraph, InvalidOption
+from .box import Box, as_box
+from .cells import COARSEST
+
+_KEY_BITS = 62  # of a Morton key with the graph's number above it
+
+
+def flat_positions(position: Any, sizes: Sequence[int] | None) -> tuple[Tensor, tuple[int, ...]]:
+    """Positions (particle, axis) and the particle count of each graph."""
+    if isinstance(position, list | tuple):
+        parts = [torch.as_tensor(part) for part in position]
+        if not parts:
+            raise InvalidData("a hierarchy of no graphs", got="[]", allowed=">= 1 position array")
+        sizes, position = [part.shape[0] for part in parts], torch.cat(parts)
+    position = torch.as_tensor(position)
+    if position.ndim == 3 and sizes is None:
+        sizes = [position.shape[1]] * position.shape[0]
+        position = position.reshape(-1, position.shape[2])
+    if position.ndim != 2 or position.shape[1] not in (2, 3) or not position.is_floating_point():
+        raise InvalidData(
+            "positions are (particle, axis) or (graph, particle, axis)",
+            got=f"shape {tuple(position.shape)}, {position.dtype}",
+            allowed="floating point numbers, two or three axes",
+        )
+    counts = (position.shape[0],) if sizes is None else tuple(int(n) for n in sizes)
+    if sum(counts) != position.shape[0] or min(counts, default=0) < 1:
+        raise InvalidData(
+            "the sizes of the graphs do not add up",
+            got=f"sizes {list(counts)[:8]} for {position.shape[0]} particles",
+            allowed="one positive count a graph, together all particles",
+        )
+    return position, counts
+
+
+def attribute(value: Any, flat: Tensor, name: str, like: Tensor | None = None) -> Tensor | None:
+    if value is None:
+        return None
+    if isinstance(value, list | tuple):
+        value = torch.cat([torch.as_tensor(part) for part in value])
+    shape = flat.shape if like is not None else flat.shape[:1]
+    value = torch.as_tensor(value, dtype=flat.dtype, device=flat.device)
+    if value.ndim == 0:
+        return value.expand(shape)
+    if value.numel() != shape.numel():
+        raise InvalidData(
+            f"{name} does not fit the positions",
+            got=f"shape {tuple(value.shape)}",
+            allowed=f"one {'vector' if like is not None else 'number'} for each particle",
+        )
+    return value.reshape(shape)
+
+
+def box_sides(box: Any, graphs: int) -> tuple[list[float] | None, bool]:
+    """Side of each graph's box, or None for open space."""
+    if isinstance(box, Tensor) or (isinstance(box, Sequence) and not isinstance(box, str)):
+        boxes = [as_box(side if isinstance(side, Box) else float(side)) for side in box]
+        if len(boxes) != graphs:
+            raise InvalidOption(
+                "one box a graph", got=f"{len(boxes)} boxes", allowed=f"{graphs}, or one for all"
+            )
+    else:
+        boxes = [as_box(box)] * graphs
+    periodic = {one.periodic for one in boxes}
+    if len(periodic) > 1:
+        raise InvalidOption("a batch is either periodic or open", got="both kinds of box")
+    return ([one.side for one in boxes], True) if periodic.pop() else (None, False)
+
+
+def deepest_level(graphs: int, dims: int) -> int:
+    return (_KEY_BITS - (graphs - 1).bit_length()) // dims
+
+
+def check_levels(levels: int, graphs: int, dims: int) -> None:
+    if isinstance(levels, bool) or int(levels) != levels or levels < COARSEST:
+        raise InvalidGraph(
+            "no cell level is left",
+            got=f"levels={levels}",
+            allowed=f">= {COARSEST} (a 4 x 4 grid)",
+            fix=f"pass levels={COARSEST}, or use the fully connected graph",
+        )
+    if levels > deepest_level(graphs, dims):
+        raise InvalidGraph(
+            "the number of levels is beyond what a cell key holds",
+            got=f"levels={levels}, {graphs} graph(s) in {dims} dimensions",
+            allowed=f"at most {deepest_level(graphs, dims)}",
+            fix="leave levels out: round(log4 N), or round(log8 N) in three dimensions",
+        )
+
+
+def too_dense(levels: int) -> str:
+    return f"use more than {levels} levels, or split_above=8 (the adaptive tree) for clusters"
+
+
+def graph_numbers(sizes: tuple[int, ...], device: torch.device) -> Tensor:
+    if len(sizes) == 1:
+        return torch.zeros(sizes[0], dtype=torch.long, device=device)
+    number = torch.arange(len(sizes), device=device)
+    counts = torch.tensor(sizes, device=device)
+    return torch.repeat_interleave(number, counts, output_size=sum(sizes))
+
+
+def place(
+    flat: Tensor, graph: Tensor, sizes: tuple[int, ...], sides: list[float] | None, periodic: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Wrapped positions, side and lower corner of each graph's cube."""
+    dims = flat.shape[1]
+    if sides is not None:
+        side = torch.tensor(sides, dtype=flat.dtype, device=flat.device)
+        lower = (-side / 2)[:, None].expand(-1, dims)
+        if len(set(sides)) == 1:
+            return Box(sides[0]).wrap(flat), side, lower
+        own = side[graph, None]
+        moved = flat - own * torch.floor(flat / own + 0.5)
+        return moved - own * (moved >= own / 2), side, lower
+    index = graph[:, None].expand(-1, dims)
+    empty = flat.new_zeros(len(sizes), dims)
+    low = empty.scatter_reduce(0, index, flat, "amin", include_self=False)
+    high = empty.scatter_reduce(0, index, flat, "amax", include_self=False)
+    extent = (high - low).amax(1)
+    # A cube a little larger than the particles; particles in one point get a cube of side 1.
+    side = torch.where(extent > 0, extent * (1 + 1e-5), torch.ones_like(extent))
+    return flat, side, (low + high) / 2 - side[:, None] / 2
+
+
+def checks(
+    flat: Tensor, mass: Tensor | None, velocity: Tensor | None, charge: Tensor | None
+) -> tuple[Tensor, bool]:
+    """Whether anything is not finite (a tensor, not yet read), and whether a mass may be zero."""
+    given = [t.detach() for t in (flat, mass, velocity, charge) if t is not None]
+    bad = torch.stack([~torch.isfinite(t).all() for t in given]).any()
+    if mass is None:
+        return bad, False
+    if flat.device.type != "cpu":
+        return bad, True  # reading it would cost a wait for the device
+    return bad, least_mass(mass) == 0
+
+
+def least_mass(mass: Tensor) -> float:
+    least = float(mass.detach().min())
+    if least < 0:
+        raise InvalidData(
+            "a mass cannot be negative", got=least, allowed="masses >= 0", fix="check the units"
+        )
+    return least

@@ -1,0 +1,1 @@
+"""Pictures of particles; `pympnode.plotting` serves them."""

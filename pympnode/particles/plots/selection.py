@@ -1,0 +1,120 @@
+"""What a picture takes of a particle dataset: a trajectory as far as it is finite, and particles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from ...datasets.names import (
+    CHARGE,
+    MASS,
+    PARTICLE,
+    PARTICLE_DIMS,
+    POSITION,
+    TIME,
+    TRAJECTORY,
+    VELOCITY,
+)
+from ...errors import InvalidData, InvalidOption
+from ...plotting import style
+from ...plotting.choosing import position
+from .. import schema as schema
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One trajectory up to its last finite state: as a dataset, and as arrays.
+
+    ``note``: what a title says of trajectories that stopped being finite, "" where none did.
+    """
+
+    ds: xr.Dataset
+    data: schema.ParticleArrays
+    note: str
+
+
+def part(ds: xr.Dataset, trajectory: int = 0) -> Part:
+    """Trajectory number ``trajectory``, as far as it is finite.
+
+    Dims that ``ds.isel(trajectory=0)`` and the like took away are put back. Raises InvalidData where
+    its first state is not finite, InvalidOption where there are fewer trajectories.
+    """
+    ds = _whole(ds)
+    schema.validate_particles(ds, finite=False)
+    count = ds.sizes[TRAJECTORY]
+    number = position(trajectory, count)
+    one = ds.isel({TRAJECTORY: [number]})
+    good = _finite(one)[0]
+    stopped = ~_finite(ds.isel({TIME: [-1]}))[:, 0]
+    stopped[number] = not good.all()
+    words = []
+    if good[0] and not good.all():
+        one = one.isel({TIME: slice(int(np.argmin(good)))})
+        words.append(f"finite until {style.moment(float(one[TIME][-1]), 'time')}")
+    if stopped.any():
+        words.append(f"{stopped.sum()} of {count} trajectories stopped being finite")
+    return Part(one, schema.pack_particles(one), "\n".join(words))
+
+
+def _whole(ds: xr.Dataset) -> xr.Dataset:
+    """The dataset with all its dims: one trajectory, time or particle that was picked is still one."""
+    if not isinstance(ds, xr.Dataset):
+        raise InvalidData(
+            "particles are drawn from a dataset",
+            got=type(ds).__name__,
+            allowed="an xarray.Dataset with position and velocity",
+            fix="pass what pympnode.simulate or model.rollout returned",
+        )
+    wanted = {
+        POSITION: PARTICLE_DIMS, VELOCITY: PARTICLE_DIMS, MASS: (TRAJECTORY, PARTICLE),
+        CHARGE: (TRAJECTORY, PARTICLE),
+    }  # fmt: skip
+    for dim in (TRAJECTORY, TIME, PARTICLE):
+        lacking = [
+            name for name, dims in wanted.items()
+            if name in ds and dim in dims and dim not in ds[name].dims
+        ]  # fmt: skip
+        if lacking and dim not in ds.dims:
+            ds = ds.drop_vars(dim, errors="ignore").assign(
+                {name: ds[name].expand_dims(dim) for name in lacking}
+            )
+    return ds
+
+
+def numbers(particles: Any, count: int) -> NDArray[np.int64]:
+    """The numbers of particles: all for None, given ones, or those that a mask (particle,) marks.
+
+    Raises InvalidOption.
+    """
+    if particles is None:
+        return np.arange(count)
+    given = np.atleast_1d(particles)
+    if given.dtype == bool and given.shape == (count,):
+        return np.flatnonzero(given)
+    if given.dtype == bool:
+        raise InvalidOption(
+            "a mask has one value for each particle",
+            got=f"shape {given.shape}",
+            allowed=f"shape ({count},)",
+            fix="give the numbers of the particles, or a mask of all of them",
+        )
+    given = given.astype(np.int64) if given.size == 0 else given
+    known = given.dtype.kind in "iu" and given.ndim == 1
+    if not known or ((given < -count) | (given >= count)).any():
+        raise InvalidOption(
+            "there is no such particle",
+            got=particles,
+            allowed=f"numbers from 0 to {count - 1}, or a mask of {count}",
+        )
+    return given
+
+
+def _finite(ds: xr.Dataset) -> NDArray[np.bool_]:
+    """Whether states (trajectory, time) are finite in all their values."""
+    x, v = (ds[n].transpose(*PARTICLE_DIMS).values for n in (POSITION, VELOCITY))
+    good: NDArray[np.bool_] = np.isfinite(x).all((2, 3)) & np.isfinite(v).all((2, 3))
+    return good

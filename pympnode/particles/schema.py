@@ -1,0 +1,277 @@
+"""Particle datasets: arrays to dataset and back, and what a foreign one must look like.
+
+==============  ==================================  =============================================
+variable        dims                                meaning
+==============  ==================================  =============================================
+``position``    trajectory, time, particle, axis    in [-side/2, side/2) if the box is periodic
+``velocity``    trajectory, time, particle, axis
+``mass``        trajectory, particle
+``charge``      trajectory, particle                where the system has charges
+``split``       trajectory                          "train", "validation" or "test"
+==============  ==================================  =============================================
+
+Times increase. The record (attribute ``pympnode``) holds the system, its parameters (constant,
+softening, accuracy, side; side is null in open space) and how the data were made.
+`pympnode.from_particles` makes such a dataset of arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import inf
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from ..datasets.names import (
+    AXIS,
+    CHARGE,
+    MASS,
+    PARTICLE,
+    PARTICLE_DIMS,
+    POSITION,
+    SPLIT,
+    TIME,
+    TRAJECTORY,
+    VELOCITY,
+)
+from ..datasets.record import record, with_record
+from ..errors import InvalidData
+from .graphs.box import Box
+
+AXES = ("x", "y", "z")
+UNITS = {
+    POSITION: "length",
+    VELOCITY: "length / time",
+    MASS: "mass",
+    CHARGE: "charge",
+    TIME: "time",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class ParticleArrays:
+    """A particle dataset as plain arrays.
+
+    position, velocity: (trajectory, time, particle, axis); mass, charge: (trajectory, particle),
+    charge None in a system without; time: (time,). box and parameters are of the whole dataset.
+    """
+
+    position: NDArray
+    velocity: NDArray
+    mass: NDArray
+    charge: NDArray | None
+    time: NDArray[np.float64]
+    box: Box
+    parameters: dict[str, float]
+    system: str
+
+    @property
+    def dims(self) -> int:
+        return self.position.shape[-1]
+
+
+def is_particle_dataset(ds: Any) -> bool:
+    """Whether ``ds`` is meant as particles (it has positions)."""
+    return isinstance(ds, xr.Dataset) and POSITION in ds
+
+
+def unpack_particles(
+    position: Any,
+    velocity: Any,
+    mass: Any,
+    time: Any,
+    *,
+    charge: Any = None,
+    split: Any = None,
+    first: int = 0,
+    about: Mapping[str, Any] | None = None,
+) -> xr.Dataset:
+    """A particle dataset of arrays; trajectories are numbered from ``first``."""
+    trajectories, _, particles, dims = position.shape
+    variables: dict[str, Any] = {
+        POSITION: (PARTICLE_DIMS, position, {"units": UNITS[POSITION]}),
+        VELOCITY: (PARTICLE_DIMS, velocity, {"units": UNITS[VELOCITY]}),
+        MASS: ((TRAJECTORY, PARTICLE), mass, {"units": UNITS[MASS]}),
+    }
+    if charge is not None:
+        variables[CHARGE] = ((TRAJECTORY, PARTICLE), charge, {"units": UNITS[CHARGE]})
+    if split is not None:
+        variables[SPLIT] = (TRAJECTORY, np.asarray(split))
+    coords = {
+        TRAJECTORY: first + np.arange(trajectories),
+        TIME: (TIME, np.asarray(time, np.float64), {"units": UNITS[TIME], "long_name": "time"}),
+        PARTICLE: np.arange(particles),
+        AXIS: np.array(AXES[:dims]),
+    }
+    return with_record(xr.Dataset(variables, coords=coords), **dict(about or {}))
+
+
+def pack_particles(ds: xr.Dataset) -> ParticleArrays:
+    """The arrays of a particle dataset, checked (see `validate_particles`)."""
+    validate_particles(ds)
+    about = record(ds)
+    parameters = {k: v for k, v in dict(about.get("parameters", {})).items() if k != "side"}
+    return ParticleArrays(
+        ds[POSITION].transpose(*PARTICLE_DIMS).values,
+        ds[VELOCITY].transpose(*PARTICLE_DIMS).values,
+        ds[MASS].transpose(TRAJECTORY, PARTICLE).values,
+        ds[CHARGE].transpose(TRAJECTORY, PARTICLE).values if CHARGE in ds else None,
+        np.asarray(ds[TIME].values, np.float64),
+        box_of(ds),
+        parameters,
+        str(about.get("system", "coulomb" if CHARGE in ds else "gravity")),
+    )
+
+
+def mean_spacing(position: NDArray, box: Box) -> float:
+    """The mean distance of particles, (volume / particles)^(1 / axes), in the unit of length.
+
+    ``position`` (trajectory, time, particle, axis). In open space the side is the extent of all
+    positions, the mean over axes.
+    """
+    count, dims = position.shape[2:]
+    side = box.side if box.periodic else float(np.ptp(position, axis=(0, 1, 2)).mean())
+    return side / count ** (1 / dims)
+
+
+def spacings(position: NDArray, box: Box) -> NDArray[np.float64]:
+    """The mean distance of particles in each first state, (trajectory,), as `mean_spacing` has it.
+
+    ``position`` (trajectory, time, particle, axis). In open space the side is the extent of the
+    trajectory's own first positions: trajectories need not lie in one place, nor stay in theirs.
+    """
+    count, dims = position.shape[2:]
+    side = np.full(len(position), box.side)
+    if not box.periodic:
+        side = np.ptp(position[:, 0].astype(np.float64), axis=1).mean(axis=-1)
+    return side / count ** (1 / dims)
+
+
+def unsaid_box(ds: xr.Dataset) -> str:
+    """In words, with numbers: positions look like those of a box whose side the record does not name.
+
+    They do where a step, beyond what velocities carry, is longer than half the extent of all
+    positions of the trajectory. "" otherwise.
+    """
+    if "side" in dict(record(ds).get("parameters", {})):
+        return ""
+    position, velocity = (
+        ds[name].transpose(*PARTICLE_DIMS).values.astype(np.float64)
+        for name in (POSITION, VELOCITY)
+    )
+    flown = 0.5 * (velocity[:, 1:] + velocity[:, :-1])
+    flown *= np.diff(np.asarray(ds[TIME].values, np.float64))[:, None, None]
+    extent = np.ptp(position, axis=(1, 2))[:, None, None]
+    jumps = (np.abs(np.diff(position, axis=1) - flown) > 0.5 * extent).any(-1)
+    if not jumps.any():
+        return ""
+    return (
+        f"{int(jumps.sum())} steps of particles are longer than half the extent of all positions "
+        f"({extent.max():.4g}), as in a periodic box, and the record names none, so that space is "
+        'taken as open: pympnode.networks.schema.with_record(ds, parameters={"side": ...}) names its side'
+    )
+
+
+def box_of(ds: xr.Dataset) -> Box:
+    """The box of a dataset: ``side`` of its record; open space where none is given."""
+    side = dict(record(ds).get("parameters", {})).get("side")
+    return Box(inf if side is None else float(side))
+
+
+def validate_particles(ds: xr.Dataset, *, finite: bool = True) -> xr.Dataset:
+    """``ds`` itself when it is a particle dataset; else InvalidData: got, allowed, fix.
+
+    ``finite=False`` leaves out the check that reads all values (datasets larger than memory).
+    """
+    if not isinstance(ds, xr.Dataset):
+        raise InvalidData(
+            "particles are given as a dataset",
+            got=type(ds).__name__,
+            allowed="an xarray.Dataset of position, velocity and mass, or the path of one",
+            fix="make one of arrays: pympnode.particles.schema.unpack_particles(position, velocity, "
+            "mass, time)",
+        )
+    wanted = {
+        POSITION: PARTICLE_DIMS,
+        VELOCITY: PARTICLE_DIMS,
+        MASS: (TRAJECTORY, PARTICLE),
+    }
+    if CHARGE in ds:
+        wanted[CHARGE] = (TRAJECTORY, PARTICLE)
+    for name, dims in wanted.items():
+        if name not in ds:
+            raise InvalidData(
+                f"a particle dataset needs {name!r}",
+                got=", ".join(map(str, ds.data_vars)) or "no variables",
+                allowed=f"{name}({', '.join(dims)})",
+                fix=f'rename yours: ds.rename({{"...": {name!r}}})',
+            )
+        if set(ds[name].dims) != set(dims):
+            lost = [dim for dim in dims if dim not in ds[name].dims]
+            raise InvalidData(
+                f"{name!r} has the wrong dims",
+                got=f"({', '.join(map(str, ds[name].dims))})",
+                allowed=f"({', '.join(dims)}), in any order",
+                fix=f"keep {lost[0]} where you select one: ds.isel({lost[0]}=[0])"
+                if lost
+                else None,
+            )
+    for dim in (TRAJECTORY, TIME, PARTICLE):
+        if not ds.sizes[dim]:
+            raise InvalidData(
+                f"the dataset has no {dim}",
+                got=", ".join(f"{ds.sizes[d]} {d}" for d in (TRAJECTORY, TIME, PARTICLE)),
+                allowed="at least one of each",
+            )
+    if ds.sizes[AXIS] not in (2, 3):
+        raise InvalidData("particles live in 2 or 3 dimensions", got=f"{ds.sizes[AXIS]} axes")
+    _check_time(ds)
+    if finite:
+        for name in wanted:
+            values = ds[name].values
+            bad = ~np.isfinite(values)
+            if bad.any():
+                place = dict(zip(ds[name].dims, np.argwhere(bad)[0].tolist(), strict=True))
+                raise InvalidData(
+                    f"{name!r} holds values that are not finite",
+                    got=f"{int(bad.sum())} of {bad.size}, the first at {place}",
+                    allowed="finite numbers",
+                    fix="drop such trajectories; a rollout that diverged cannot be repaired",
+                )
+        if (ds[MASS].values < 0).any():
+            raise InvalidData(
+                "a mass cannot be negative", got=float(ds[MASS].min()), allowed=">= 0"
+            )
+    system = record(ds).get("system")
+    if system == "gravity" and CHARGE in ds:
+        raise InvalidData(
+            "gravity knows no charge", got="a variable 'charge'", fix='ds.drop_vars("charge")'
+        )
+    if system == "coulomb" and CHARGE not in ds:
+        raise InvalidData("coulomb needs charges", got="no variable 'charge'")
+    return ds
+
+
+def _check_time(ds: xr.Dataset) -> None:
+    """Times are told, and increase. Of a single state nobody asks when it was."""
+    if TIME not in ds.coords and ds.sizes[TIME] == 1:
+        return
+    if TIME not in ds.coords or ds[TIME].dtype.kind not in "fiu":
+        raise InvalidData(
+            "the dataset has no numeric time coordinate",
+            got=f"dtype {ds[TIME].dtype}" if TIME in ds.coords else "no coordinate",
+            allowed="time(time) in one unit, increasing",
+            fix='ds = ds.assign_coords(time=dt * np.arange(ds.sizes["time"]))',
+        )
+    times = np.asarray(ds[TIME].values, np.float64)
+    if not np.isfinite(times).all() or (np.diff(times) <= 0).any():
+        raise InvalidData(
+            "time must increase",
+            got=np.array2string(times[:4], precision=4),
+            allowed="t_0 < t_1 < ..., finite",
+            fix='sort with ds.sortby("time"), velocities turned where time ran backwards',
+        )

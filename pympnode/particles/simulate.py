@@ -1,0 +1,253 @@
+"""``simulate_particles``: datasets of gravity and Coulomb, in memory or as parts on disk."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from ..config import positive, precision, whole
+from ..datasets.names import TIME
+from ..datasets.record import record
+from ..datasets.split import split_trajectories
+from ..errors import InvalidData, InvalidOption, unknown_name
+from ..files.memory import in_words, require_bytes
+from ..graph import Graph
+from . import schema as particle_schema
+from .leapfrog import INTEGRATORS
+from .meter import Meter, Progress
+from .recipe import Given, Recipe, system_of, trajectory
+from .systems.base import ParticleState, ParticleSystem
+from .systems.starts import STARTS
+
+log = logging.getLogger("pympnode.data")
+
+_PHYSICS = ("constant", "softening", "accuracy", "side")
+
+
+def simulate_particles(
+    system: str | ParticleSystem,
+    *,
+    particles: int | None = None,
+    trajectories: int | None = None,
+    steps: int | None = None,
+    dt: float | None = None,
+    seed: int = 0,
+    dims: int = 2,
+    parameters: Mapping[str, Any] | None = None,
+    start: str | ParticleState | Sequence[ParticleState] | xr.Dataset = "random",
+    split: float | None = 0.7,
+    integrator: str = "block",
+    substeps: int = 1,
+    dtype: str = "float64",
+    path: str | os.PathLike[str] | None = None,
+    workers: int | None = None,
+    progress: Progress | bool | None = None,
+) -> xr.Dataset:
+    """Simulate particles: position and velocity (trajectory, time, particle, axis), mass, charge.
+
+    system: "gravity", "coulomb", or such a system. particles: 100 by default. dims: 2 or 3.
+    trajectories, steps, dt: how much (default 1000 trajectories of 200 steps of 0.01).
+    seed: trajectory i depends on (seed, i) alone.
+    parameters: constant, softening, accuracy, side (None: open space), mass and charge, one number
+        or one a particle. The defaults are the published ones; the side is then (12 N)^(1/2), in
+        three dimensions 12^(1/2) N^(1/3): a mean spacing of 12^(1/2).
+    start: "random" (uniform in the box), "plummer" (gravity), or given: a `ParticleState`, one a
+        trajectory, or a dataset, whose first states are taken, and of whose record what is not in
+        ``parameters``.
+    integrator: "block" (published scheme) or "global" (one symplectic step, ``substeps`` an
+        interval), see `fly`. Computed in float64; ``dtype`` is how it is stored.
+    path: a folder to write parts of 64 trajectories to while they are made; the same call goes on
+        after an interruption and redoes no whole trajectory. The dataset returned is then lazy.
+    workers: processes with ``path``, else threads; all cores by default. The numbers do not
+        depend on it.
+    progress: called with (trajectories done, all, seconds left); True for a bar.
+    Raises InvalidData, InvalidOption, UnknownName, IntegrationFailed, NotEnoughMemory and
+    NotEnoughDisk; the bytes are told before anything is allocated or written.
+    """
+    if workers is not None:
+        whole("workers", workers, 1)
+    recipe, given, system = _recipe(
+        system, particles, trajectories, steps, dt, seed, dims, parameters, start, split,
+        integrator, substeps, dtype,
+    )  # fmt: skip
+    if path is not None:
+        from .pool import make_parts
+
+        return make_parts(recipe, given, Path(path), workers or os.cpu_count() or 1, progress)
+    require_bytes(
+        recipe.bytes,
+        f"a dataset of {recipe.trajectories} trajectories",
+        fix='pass path="folder": written in parts and opened lazily; or dtype="float32"',
+    )
+    log.info("simulating %s of %s", in_words(recipe.bytes), recipe.system)
+    shape = (recipe.trajectories, recipe.steps + 1, recipe.particles, recipe.dims)
+    position, velocity = np.empty(shape, recipe.dtype), np.empty(shape, recipe.dtype)
+    mass = np.empty(shape[::2], recipe.dtype)
+    charge = np.empty_like(mass) if system.charged else None
+
+    def one(i: int, on_step: Callable[[int], None]) -> None:
+        position[i], velocity[i], mass[i], own = trajectory(recipe, given, i, on_step)
+        if charge is not None:
+            charge[i] = own
+
+    meter = Meter(recipe.trajectories, 0, progress, f"{recipe.system}, {in_words(recipe.bytes)}")
+    _run(one, meter, workers or os.cpu_count() or 1)
+    return particle_schema.unpack_particles(
+        position, velocity, mass, recipe.time, charge=charge, split=recipe.labels(),
+        about=recipe.about(),
+    )  # fmt: skip
+
+
+class _Stopped(Exception):
+    """Raised in the threads when one of them, or the user, has ended the run."""
+
+
+def _run(one: Callable[[int, Callable[[int], None]], None], meter: Meter, workers: int) -> None:
+    """Every trajectory, in threads (the compiled steps let go of the interpreter)."""
+    stop = threading.Event()
+
+    def on_step(step: int) -> None:
+        if stop.is_set():
+            raise _Stopped
+
+    with ThreadPoolExecutor(min(workers, meter.total)) as pool:
+        try:
+            for _ in pool.map(lambda i: one(i, on_step), range(meter.total)):
+                meter.add()
+        except BaseException:  # Ctrl-C too: no thread computes on for nobody
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+_RECIPE = (
+    "particles", "trajectories", "steps", "dt", "seed", "dims", "parameters", "start", "split",
+    "integrator", "substeps", "dtype",
+)  # fmt: skip
+
+
+def check_particle_options(system: str | ParticleSystem, **options: Any) -> None:
+    """Raise what `simulate_particles` raises for these keywords, without making anything."""
+    usual = inspect.signature(simulate_particles).parameters
+    _recipe(system, *(options.get(name, usual[name].default) for name in _RECIPE))
+
+
+def _recipe(
+    system, particles, trajectories, steps, dt, seed, dims, parameters, start, split,
+    integrator, substeps, dtype,
+) -> tuple[Recipe, Given | None, ParticleSystem]:  # fmt: skip
+    from ..version import __version__
+
+    given = _given(start)
+    if given is not None:
+        first = given.states[0]
+        dims = first.dims
+        if particles not in (None, first.particles):
+            raise InvalidOption(
+                "particles= and the given start differ", got=particles, allowed=first.particles
+            )
+        particles = first.particles
+        trajectories = len(given) if trajectories is None else trajectories
+    elif start not in STARTS:
+        raise unknown_name("start", start, STARTS)
+    if isinstance(system, ParticleSystem):
+        dims, system = system.dims, system.name
+    system = system_of(system, dims)
+    particles = system.default_nodes if particles is None else whole("particles", particles, 1)
+    trajectories = 1000 if trajectories is None else whole("trajectories", trajectories, 1)
+    if given is not None:
+        if any(s.position.shape != given.states[0].position.shape for s in given.states):
+            raise InvalidData("given starts differ in shape", allowed="one particle count")
+        given = Given(tuple(system.check(s) for s in given.states))
+    if integrator not in INTEGRATORS:
+        raise unknown_name("integrator", integrator, INTEGRATORS)
+    dtype = precision("dtype", dtype)
+    overrides = {**_recorded(start), **(parameters or {})}
+    own = {"mass", "charge"} & overrides.keys()
+    if own and (given is not None or start == "plummer"):
+        raise InvalidOption(
+            "this start has its own masses and charges",
+            got=f"parameters {', '.join(sorted(own))}",
+            allowed='with start="random"',
+            fix="set them in the states that you give",
+        )
+    graph = Graph.single([], [], particles)
+    values = system.resolve_parameters(overrides, graph)
+    side = values["side"]
+    physics = {k: float(values[k]) for k in _PHYSICS if k != "side"}
+    if given is None:  # masses and charges are checked before anything is made
+        system.check(
+            ParticleState(
+                np.zeros((particles, dims)),
+                np.zeros((particles, dims)),
+                values["mass"],
+                values.get("charge"),
+            )
+        )
+    recipe = Recipe(
+        system=system.name,
+        dims=dims,
+        particles=particles,
+        trajectories=trajectories,
+        steps=whole("steps", system.steps if steps is None else steps, 1),
+        dt=positive("dt", system.dt if dt is None else dt),
+        seed=whole("seed", seed, 0),
+        parameters=physics | {"side": None if side == inf else float(side)},
+        start=start if given is None else "given",
+        integrator=integrator,
+        substeps=whole("substeps", substeps, 1),
+        dtype=dtype,
+        split=split,
+        mass=np.ravel(values["mass"]).tolist() if "mass" in overrides else None,
+        charge=np.ravel(values["charge"]).tolist() if "charge" in overrides else None,
+        version=__version__,
+    )
+    if split is not None:
+        split_trajectories(1, split)  # refuses an impossible share now
+    return recipe, given, system
+
+
+def _given(start: Any) -> Given | None:
+    if isinstance(start, str):
+        return None
+    if isinstance(start, ParticleState):
+        return Given((start,))
+    if isinstance(start, xr.Dataset):
+        data = particle_schema.pack_particles(start.isel({TIME: [0]}))
+        return Given(
+            tuple(
+                ParticleState(
+                    data.position[i, 0].astype(np.float64),
+                    data.velocity[i, 0].astype(np.float64),
+                    data.mass[i].astype(np.float64),
+                    None if data.charge is None else data.charge[i].astype(np.float64),
+                )
+                for i in range(data.position.shape[0])
+            )
+        )
+    states = tuple(start) if isinstance(start, Sequence) else ()
+    if not states or not all(isinstance(s, ParticleState) for s in states):
+        raise InvalidOption(
+            "start is a name, a ParticleState, a list of them, or a dataset",
+            got=type(start).__name__,
+            allowed=", ".join(STARTS),
+        )
+    return Given(states)
+
+
+def _recorded(start: Any) -> dict[str, Any]:
+    """The physics in the record of a dataset that is started from; nothing of other starts."""
+    if not isinstance(start, xr.Dataset):
+        return {}
+    parameters = record(start).get("parameters", {})
+    return {name: parameters[name] for name in _PHYSICS if name in parameters}

@@ -1,0 +1,29 @@
+"""Softened gravity."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .base import PAPER, ParticleSystem
+
+
+class Gravity(ParticleSystem):
+    """a_i = G sum_j m_j d_ij / r_ij^3; U = -G sum_{i<j} m_i m_j / r_ij. Plummer softening.
+
+    Published constants: G = 2, softening 0.2, masses 1. Massless particles are legal: they feel
+    and do not act. The published device kernel used the receiver's mass for the attractor's; here
+    it is the attractor's.
+    """
+
+    name = "gravity"
+    title = "softened gravity of point masses"
+    source = PAPER
+    energy_sign = -1.0
+
+    def pair_source(self, mass: np.ndarray, charge: np.ndarray | None) -> np.ndarray:
+        return mass
+
+    def pair_factor(
+        self, mass: np.ndarray, charge: np.ndarray | None, constant: float
+    ) -> np.ndarray:
+        return np.full_like(mass, constant)

@@ -1,0 +1,73 @@
+"""Layout of particle models: named weights and where each lies in the flat vector.
+
+Columns of a first edge layer: sender's values, receiver's values, functions of the displacement,
+(the step); of a node layer: own values, summed messages, (the step). "impulse" turns antisymmetric
+messages into momentum, "energy" symmetric ones into potential energy; where nothing else acts there
+are no node and output layers.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..layout import Layout
+from .spec import ParticleSpec
+
+
+class ParticleLayout(Layout):
+    """A `Layout` whose fresh weights are those of the published code."""
+
+    def initial(self, rng: np.random.Generator) -> NDArray[np.float64]:
+        """Weights and biases uniform within +-1 / sqrt(inputs), the default of torch layers."""
+        theta = np.zeros(self.size)
+        bound = 1.0
+        for view in self.unpack(theta).values():
+            if view.ndim == 2:
+                bound = 1 / math.sqrt(view.shape[1])
+            view[...] = rng.uniform(-bound, bound, view.shape)
+        return theta
+
+
+@lru_cache(maxsize=64)
+def particle_layout_of(spec: ParticleSpec) -> ParticleLayout:
+    """The layout of a particle model. Names are part of the file format."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    step = int(spec.tells_step)
+    base, edge, node = spec.base, spec.edge_width, spec.node_width
+    cell = base + node  # what a cell is known by: its own values and what came up
+
+    def network(name: str, layers: int, inputs: int, width: int) -> None:
+        for number in range(1, layers + 1):
+            shapes[f"{name}_{number}_weight"] = (width, inputs)
+            shapes[f"{name}_{number}_bias"] = (width,)
+            inputs = width
+
+    def edges(name: str, sender: int, receiver: int, width: int) -> None:
+        network(name, 2, sender + receiver + spec.geometry + step, width)
+
+    if spec.hierarchical:
+        edges("up_particle", base, base, node)
+        edges("up_cell", cell, base, node)
+        edges("cell_edge", cell, cell, edge)
+        network("cell_node", 3, cell + edge + step, node)
+        edges("down_particle", cell, base, edge)
+        edges("down_cell", cell, cell, edge)
+    edges("edge", base, base, edge)
+    if spec.messages == "antisymmetric":
+        shapes["impulse_weight"] = (spec.dims, edge)
+    if spec.messages == "symmetric":
+        shapes["energy_weight"] = (1, edge)
+    if spec.pairwise:
+        return ParticleLayout(shapes)
+    network("node", 3, base + edge + step, node)
+    width = node
+    if spec.family == "hogn" and not spec.separable:
+        network("global", 2, node + edge, spec.global_width)
+        width = spec.global_width
+    shapes["out_weight"] = (spec.outputs, width)
+    shapes["out_bias"] = (spec.outputs,)
+    return ParticleLayout(shapes)

@@ -1,0 +1,66 @@
+"""Choices that pictures of both halves share: a time, a trajectory, a variable, axes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from ..errors import InvalidData, InvalidOption
+
+
+def nearest(times: NDArray, time: float | None) -> int:
+    """The position in ``times`` (time,) closest to ``time``; the last one for None.
+
+    Raises `InvalidOption` for a time beyond them.
+    """
+    if time is None:
+        return len(times) - 1
+    number = isinstance(time, int | float | np.number) and not isinstance(time, bool)
+    if not number or not times[0] - 1e-9 <= time <= times[-1] + 1e-9:
+        raise InvalidOption(
+            "the dataset does not reach that time",
+            got=repr(time),
+            allowed=f"{times[0]:.4g} to {times[-1]:.4g}, in the unit of its times",
+            fix="leave time= out for the last one",
+        )
+    return int(np.abs(times - time).argmin())
+
+
+def position(trajectory: int, count: int) -> int:
+    """The position of a trajectory counted from either end."""
+    whole = isinstance(trajectory, int | np.integer) and not isinstance(trajectory, bool)
+    if not whole or not -count <= trajectory < count:
+        raise InvalidOption(
+            "the dataset has no such trajectory",
+            got=repr(trajectory),
+            allowed=f"0 to {count - 1}",
+            fix="trajectory= counts from 0",
+        )
+    return int(trajectory) % count
+
+
+def require(ds: xr.Dataset, name: str, what: str, fix: str) -> Any:
+    """The variable ``name``, or `InvalidData` that says what was expected."""
+    if not isinstance(ds, xr.Dataset) or name not in ds:
+        holds = (
+            ", ".join(map(str, ds.data_vars)) if isinstance(ds, xr.Dataset) else type(ds).__name__
+        )
+        raise InvalidData(
+            f"this is not {what}", got=holds, allowed=f"a dataset with {name!r}", fix=fix
+        )
+    return ds[name]
+
+
+def shaped(axes: Any, shape: tuple[int, ...]) -> np.ndarray:
+    array = np.atleast_1d(np.asarray(axes, dtype=object))
+    if array.size != np.prod(shape):
+        raise InvalidOption(
+            "axes= has the wrong number of axes",
+            got=array.size,
+            allowed=f"{int(np.prod(shape))}, shaped {shape}",
+            fix="leave axes= out, or make them with plt.subplots",
+        )
+    return array.reshape(shape)
