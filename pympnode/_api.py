@@ -1,4 +1,4 @@
-"""The front door: keywords to objects. Each function here is re-exported by `pympnode`."""
+"""The public functions: which half, typed options, then hand on. `pympnode` re-exports each."""
 
 from __future__ import annotations
 
@@ -8,74 +8,87 @@ from typing import Any
 
 import xarray as xr
 
-from .config import precision, whole
 from .datasets.names import Missing
 from .errors import InvalidOption
-from .given import (
+from .half import TrainedModel
+from .halves import (
     as_model,
-    dataset_of,
-    datasets_of,
-    particle_options,
-    particles_meant,
-    refuse_julia,
+    given_keywords,
+    half_of_dataset,
+    half_of_model,
+    half_of_system,
+    known_keywords,
+    one_dataset,
+    other,
+    refuse_name_of_start,
+    refuse_other_half,
     refuse_other_model,
     refuse_simulation,
-    refuse_unknown,
-    simulated_particles,
-    start_of,
-    system_of_start,
+    several_datasets,
 )
-from .networks.model import Model
-from .networks.model_file import load as load_model
+from .halves import load as load_model
+from .training.fit import fit
 from .training.result import Result
 
-StartModel = Model | Result | str | os.PathLike[str]
+StartModel = TrainedModel | Result[Any] | str | os.PathLike[str]
 
 
+@known_keywords
 def simulate(
     system: Any,
     *,
     nodes: int | None = None,
     topology: Any = None,
-    graphs: int = 1,
-    graph_seed: int = 42,
+    graphs: int | None = None,
+    graph_seed: int | None = None,
+    control: Any = None,
+    initial: Any = None,
+    noise: float | None = None,
+    tolerance: float | None = None,
+    engine: str | None = None,
     parameters: Mapping[str, Any] | None = None,
     trajectories: int | None = None,
     steps: int | None = None,
     dt: float | None = None,
     seed: int = 0,
-    noise: float = 0.0,
     split: float | None = 0.7,
-    control: Any = None,
-    initial: Any = None,
-    tolerance: float = 1e-8,
-    engine: str = "auto",
-    **unknown: Any,
+    particles: int | None = None,
+    dims: int | None = None,
+    start: Any = None,
+    integrator: str | None = None,
+    substeps: int | None = None,
+    dtype: str | None = None,
+    path: str | os.PathLike[str] | None = None,
+    workers: int | None = None,
+    progress: Any = None,
 ) -> xr.Dataset:
-    """Simulate a system from random initial states: `state` (trajectory, time, node, feature).
+    """Simulate a system from random initial states.
 
     Main arguments:
         system: a name (`pympnode.systems.names()`) or a `System` of your own.
-        nodes, topology: how many nodes, and who is coupled to whom: "BA", ("BA", {"k": 3}), a
-            networkx graph, an edge list, an adjacency; the defaults are the system's.
-        trajectories, steps, dt: how much; time steps of length ``dt``.
+        nodes, topology: of networks: the number of nodes, and which are coupled: "BA",
+            ("BA", {"k": 3}), a networkx graph, an edge list, an adjacency; defaults of the system.
+        particles: of particles: how many, 100 by default.
+        trajectories, steps, dt: number of trajectories (1000), and of time steps of length ``dt``.
         seed: initial states, controls, noise and split. Trajectory i depends on (seed, i) alone.
     Other arguments:
-        graphs, graph_seed: graphs drawn into one dataset, and their seed (42 takes the published
-            instance where one is shipped).
+        graphs, graph_seed: number of graphs drawn into one dataset (1), and their seed (42 takes
+            the published instance where one is shipped).
         parameters: physics other than the published default, by name.
-        noise: std of the measurement noise, in the units of the state (a number, or one a feature).
+        noise: standard deviation of the measurement noise, in the units of the state (a number, or
+            one per feature); 0.
         split: the share of the trajectories that train; None leaves the split out.
         control: inputs (trajectory, time, node, control) instead of sampled ones, each held from
             t_i to t_(i+1); without the first axis the same for all.
-        initial: states (trajectory, node, feature) to start from instead of random ones; they say
-            how many trajectories there are.
-        tolerance: relative and absolute, of the adaptive integrator.
-    Particle systems ("gravity", "coulomb") take ``particles`` instead of nodes and topology, and
-    ``dims``, ``start``, ``integrator``, ``path``, ``workers``: see
-    `pympnode.particles.simulate.simulate_particles`.
-    Returns: an `xarray.Dataset` as `pympnode.networks.schema` describes it, float64, each feature in the unit
-        that the coordinate ``unit`` names.
+        initial: states (trajectory, node, feature) to start from instead of random ones; their
+            number is the number of trajectories.
+        tolerance: relative and absolute, of the adaptive integrator; 1e-8.
+        engine: "auto", "torch" or "julia", which integrates networks.
+        dims, start, integrator, substeps, dtype, path, workers, progress: of particles; see
+            `pympnode.particles.simulate.simulate_particles`.
+    Returns: an `xarray.Dataset`, float64: `state` (trajectory, time, node, feature), each feature in
+        the unit that the coordinate ``unit`` names; of particles `position` and `velocity`
+        (trajectory, time, particle, axis). See `pympnode.networks.schema`, `particles.schema`.
     Raises: `UnknownName`, `InvalidOption`, `InvalidGraph`, `InvalidData` (controls, a field of the
         wrong shape), `IntegrationFailed` (trajectory, node, feature, time), `NotEnoughMemory`.
 
@@ -83,69 +96,57 @@ def simulate(
     >>> ds.state.shape
     (4, 11, 3, 3)
     """
-    from .systems.registry import get
-
-    given, system = system, get(system)
-    if system.body == "particle":
-        refuse_julia(engine, "simulated by compiled steps of Python")
-        network = dict(
-            tolerance=None if tolerance == 1e-8 else tolerance,
-            graph_seed=None if graph_seed == 42 else graph_seed,
+    half = half_of_system(system)
+    given = given_keywords(
+        dict(
             nodes=nodes,
             topology=topology,
+            graphs=graphs,
+            graph_seed=graph_seed,
             control=control,
             initial=initial,
-            noise=noise or None,
-            graphs=None if graphs == 1 else graphs,
-        )
-        options = dict(
+            noise=noise,
+            tolerance=tolerance,
+            engine=engine,
             parameters=parameters,
+            trajectories=trajectories,
             steps=steps,
             dt=dt,
             seed=seed,
-            split=split,
-            trajectories=trajectories,
+            particles=particles,
+            dims=dims,
+            start=start,
+            integrator=integrator,
+            substeps=substeps,
+            dtype=dtype,
+            path=path,
+            workers=workers,
+            progress=progress,
         )
-        return simulated_particles(given, network, {**options, **unknown})
-    refuse_unknown(unknown, simulate)
-    from .networks.simulate import simulate_network
-
-    return simulate_network(
-        system,
-        nodes=nodes,
-        topology=topology,
-        graphs=graphs,
-        graph_seed=graph_seed,
-        parameters=parameters,
-        trajectories=1000 if trajectories is None else trajectories,
-        steps=steps,
-        dt=dt,
-        seed=seed,
-        noise=noise,
-        split=split,
-        control=control,
-        initial=initial,
-        tolerance=tolerance,
-        engine=engine,
     )
+    refuse_other_half(given, half, half.Simulation, other(half).Simulation)
+    return half.simulate(system, half.Simulation(**given, split=split))
 
 
+@known_keywords
 def train(
     system: Any = None,
     *,
     data: xr.Dataset | Sequence[xr.Dataset] | str | os.PathLike[str] | None = None,
     nodes: int | None = None,
     topology: Any = None,
-    graphs: int = 1,
-    graph_seed: int = 42,
+    graphs: int | None = None,
+    graph_seed: int | None = None,
+    noise: float | None = None,
+    particles: int | None = None,
+    dims: int | None = None,
     parameters: Mapping[str, Any] | None = None,
     trajectories: int | None = None,
     steps: int | None = None,
     dt: float | None = None,
     seed: int = 0,
-    noise: float = 0.0,
     split: float = 0.7,
-    missing: Missing = "error",
+    missing: Missing | None = None,
     model: str | None = None,
     message_size: int | None = None,
     hidden: int | None = None,
@@ -156,46 +157,66 @@ def train(
     first_message: str | None = None,
     solver: str | None = None,
     substeps: int | None = None,
+    behaviour: str | None = None,
+    levels: int | None = None,
+    neighbours: int | None = None,
+    edge_width: int | None = None,
+    node_width: int | None = None,
+    global_width: int | None = None,
+    inputs: str | None = None,
+    integrator: str | None = None,
+    conserve_momentum: bool | None = None,
+    update: str | None = None,
+    augment: bool | None = None,
+    mixed_levels: bool | None = None,
     start: StartModel | None = None,
-    normalisation: str = "keep",
+    normalisation: str | None = None,
     preset: str = "fast",
     epochs: int | None = None,
     updates: int | None = None,
     time_budget: float | str | None = None,
     batch_size: int | None = None,
+    micro_batch: int | None = None,
     learning_rate: float | None = None,
-    members: int = 1,
-    engine: str = "auto",
+    members: int | None = None,
+    engine: str | None = None,
     kernel: str = "auto",
+    recompute: bool | None = None,
     device: str = "auto",
     dtype: str = "float32",
+    precision: str | None = None,
     run: str | os.PathLike[str] | None = None,
     progress: bool = True,
-    **unknown: Any,
-) -> Result:
-    """Train a simulator of a networked system.
+) -> Result[Any]:
+    """Train a simulator of a networked system or of particles.
 
     Main arguments:
-        system, nodes, topology, trajectories, steps, dt, seed, ...: the data, as in `simulate`.
-        data: given data instead: a dataset that `pympnode.networks.schema.validate` accepts, several of them
-            (sizes may differ), or the path of one. Keywords that say how to simulate are then
-            refused, and so is a system other than that of the data.
-        preset: "fast" (default) or "paper", the published configuration.
+        system, nodes, topology, particles, trajectories, steps, dt, seed, ...: the data, as in
+            `simulate`. Particles default to 20,000 / particles trajectories, 20 to 1000.
+        data: given data instead: a dataset, several of them (sizes may differ), or the path of one.
+            Keywords that say how to simulate are then refused, and so is a system other than that
+            of the data.
+        preset: "fast" (default), the best measured, or "paper", the published configuration.
         epochs, updates or time_budget: how long; a budget is seconds or "10m".
-        start: a Model, a Result or a path to go on from (see `finetune`).
+        start: a model, a `Result` or a path to train on from (see `finetune`).
         run: a folder for checkpoints and results; the same call continues where it stopped.
-    Model: ``model`` ("mpnode", "l2s", "node"), ``message_size``, ``hidden``, ``depth``,
+    Model of networks: ``model`` ("mpnode", "l2s", "node"), ``message_size``, ``hidden``, ``depth``,
         ``aggregation``, ``messages``, ``coupling``, ``first_message``, ``solver``, ``substeps``: see
-        `pympnode.networks.spec.ModelSpec`; what is not given comes from the preset or from ``start``.
-    Run: ``batch_size``, ``learning_rate``; ``members`` trains an ensemble of that many, side by side
-        from different weights and batches: history, weights and rollouts have a dim "member";
+        `pympnode.ModelSpec`; the rest comes from the preset or from ``start``.
+    Model of particles: ``model`` ("hierarchical_deltagn", the default, "hierarchical_hogn",
+        "deltagn", "hogn", "nearest_deltagn"), ``behaviour``, ``levels``, ``neighbours``,
+        ``edge_width``, ``node_width``, ``global_width``, ``inputs``, ``integrator``,
+        ``conserve_momentum``, ``update``, ``messages``: see `pympnode.ParticleSpec`.
+    Run: ``batch_size`` (trajectories, or states of particles, of which ``micro_batch`` are computed
+        at a time), ``learning_rate``; ``members`` trains an ensemble of networks side by side from
+        different weights and batches: history, weights and rollouts have a dim "member";
         ``engine`` ("auto", "torch", "julia"), ``kernel`` ("auto", "numba", "torch", "eager"),
-        ``device`` ("auto", "cpu", "cuda"), ``dtype`` ("float32", "float64"); ``missing="mask"`` takes
-        NaN in `state` as missing; ``normalisation`` "keep" or "refit" when there is a start.
-    Particle systems ("gravity", "coulomb") and particle datasets take ``particles``, ``model``
-        ("hierarchical_deltagn", "hierarchical_hogn", "deltagn", "hogn", "nearest_deltagn") and the
-        options of `pympnode.particles.fitting.train_particles`.
-    Returns: a `Result` with the model, the history and how it ended.
+        ``recompute`` (particles: less memory, more time), ``device`` ("auto", "cpu", "cuda"),
+        ``dtype`` ("float32", "float64"), ``precision`` ("bf16": products over edges of particles);
+        ``missing="mask"`` takes NaN in `state` as missing; ``normalisation`` "keep" or "refit" when
+        there is a start; ``augment`` (rotated and reflected particles), ``mixed_levels`` (one level
+        of cells more in every second update).
+    Returns: a `Result` with the model, the history and how the run ended.
     Raises: `UnknownName`, `InvalidOption`, `InvalidData`, `InvalidGraph`, `EngineUnavailable`,
         `RunLocked`, each with got, allowed, fix; KeyboardInterrupt in a script.
 
@@ -204,9 +225,62 @@ def train(
     >>> result.status, result.model.trained.nodes
     ('completed', (4, 4))
     """
-    options = {**locals(), **unknown}
-    whole("seed", seed, 0)
-    options["dtype"] = dtype = precision("dtype", dtype)
+    given = given_keywords(
+        dict(
+            nodes=nodes,
+            topology=topology,
+            graphs=graphs,
+            graph_seed=graph_seed,
+            noise=noise,
+            particles=particles,
+            dims=dims,
+            parameters=parameters,
+            trajectories=trajectories,
+            steps=steps,
+            dt=dt,
+            seed=seed,
+            split=split,
+            missing=missing,
+            model=model,
+            message_size=message_size,
+            hidden=hidden,
+            depth=depth,
+            aggregation=aggregation,
+            messages=messages,
+            coupling=coupling,
+            first_message=first_message,
+            solver=solver,
+            substeps=substeps,
+            behaviour=behaviour,
+            levels=levels,
+            neighbours=neighbours,
+            edge_width=edge_width,
+            node_width=node_width,
+            global_width=global_width,
+            inputs=inputs,
+            integrator=integrator,
+            conserve_momentum=conserve_momentum,
+            update=update,
+            augment=augment,
+            mixed_levels=mixed_levels,
+            normalisation=normalisation,
+            preset=preset,
+            epochs=epochs,
+            updates=updates,
+            time_budget=time_budget,
+            batch_size=batch_size,
+            micro_batch=micro_batch,
+            learning_rate=learning_rate,
+            members=members,
+            engine=engine,
+            kernel=kernel,
+            recompute=recompute,
+            device=device,
+            dtype=dtype,
+            precision=precision,
+            progress=progress,
+        )
+    )
     if run is not None and os.path.isfile(run):
         raise InvalidOption(
             "run is a folder, and this is a file",
@@ -214,100 +288,43 @@ def train(
             allowed="a folder that is there or will be made",
             fix="run is where checkpoints go; result.model.save(path) writes one file",
         )
-    datasets = datasets_of(data)
+    datasets = several_datasets(data)
+    start_model = None
+    if start is not None:
+        refuse_name_of_start(start)
+        start_model = as_model(start)
+        if system is None and datasets is None:
+            system = _system_of_start(start_model)
     if datasets is not None:
-        refuse_simulation(options, datasets, train)
-    start_model = None if start is None else start_of(start)
-    if start_model is not None and system is None and datasets is None:
-        options["system"] = system = system_of_start(start_model)
-    particles = particles_meant(system, datasets)
-    if start_model is not None:
-        refuse_other_model(start_model, model, particles)
-    if particles:
-        from .particles.fitting import train_particles
-
-        options |= {"data": datasets, "start": start_model}
-        return train_particles(**particle_options(options, train_particles, train))
-    refuse_unknown(unknown, train)
-    trajectories = 1000 if trajectories is None else trajectories
-    given = dict(
-        family=model,
-        message=message_size,
-        hidden=hidden,
-        depth=depth,
-        aggregation=aggregation,
-        messages=messages,
-        coupling=coupling,
-        first_message=first_message,
-        solver=solver,
-        substeps=substeps,
-    )
-    simulation: dict[str, Any] = {}
-    if datasets is None:
-        if system is None:
-            raise InvalidOption(
-                "train needs a system or data",
-                got="neither",
-                allowed='train(system="kuramoto") or train(data=ds)',
-                fix='pass system="kuramoto", or data=ds',
-            )
-        simulation = dict(
-            system=system,
-            nodes=nodes,
-            topology=topology,
-            graphs=graphs,
-            graph_seed=graph_seed,
-            parameters=parameters,
-            trajectories=trajectories,
-            steps=steps,
-            dt=dt,
-            seed=seed,
-            noise=noise,
-            split=split,
-            control=None,
-            tolerance=1e-8,
-            engine=engine,
+        half = half_of_dataset(datasets[0])
+        refuse_simulation(half, given, system, datasets)
+    elif system is not None:
+        half = half_of_system(system)
+    else:
+        raise InvalidOption(
+            "train needs a system or data",
+            got="neither",
+            allowed='train(system="kuramoto") or train(data=ds)',
+            fix='pass system="kuramoto", or data=ds',
         )
-    from .networks.fitting import fit
-    from .networks.simulate import simulate_network
-
-    return fit(
-        [simulate_network(**simulation)] if datasets is None else datasets,
-        simulation,
-        spec={name: value for name, value in given.items() if value is not None},
-        start=start_model,
-        normalisation=normalisation,
-        preset_name=preset,
-        run_options={
-            "epochs": epochs,
-            "updates": updates,
-            "time_budget": time_budget,
-            "batch_size": batch_size,
-            "learning_rate": learning_rate,
-        },
-        engine=engine,
-        kernel=kernel,
-        device=device,
-        dtype=dtype,
-        split=split,
-        seed=seed,
-        missing=missing,
-        run=run,
-        progress=progress,
-        system=system,
-        members=start_model.members if members == 1 and start_model is not None else members,
-    )
+    if start_model is not None:
+        refuse_other_model(start_model, model, half)
+    refuse_other_half(given, half, half.Training, other(half).Training)
+    options = half.Training(**given)
+    prepared = half.prepare(system, datasets, options, start_model)
+    return fit(prepared, run=run, progress=options.progress)
 
 
-def finetune(start: StartModel, system: Any = None, **options: Any) -> Result:
+def finetune(start: StartModel, system: Any = None, **options: Any) -> Result[Any]:
     """Train on from a model: ``train(start=...)``, with the system of the start by default.
 
-    ``start``: a Model, a Result or the path of a saved model. Its weights and normalisation are kept
-    (``normalisation="refit"`` fits it to the new data). ``options`` are those of `train`, but for
-    another ``model``; the result's ``loaded`` names the tensors that were taken. Returns a `Result`.
-    Raises what `train` raises, and `MissingFile` or `FileDamaged` for a path.
+    ``start``: a model, a `Result` or the path of a saved model. Its weights and normalisation are
+    kept (``normalisation="refit"`` fits it to the new data). ``options`` are those of `train`, but
+    for another ``model``; ``result.restored_tensors`` names the tensors that were taken. Returns a
+    `Result`. Raises what `train` raises, and `MissingFile` or `FileDamaged` for a path.
     """
-    return train(system, start=start_of(start), **options)
+    refuse_name_of_start(start)
+    return train(system, start=as_model(start), **options)
 
 
 def evaluate(
@@ -320,50 +337,40 @@ def evaluate(
 ) -> xr.Dataset:
     """Errors of a model's rollouts on a dataset, beside simple baselines.
 
-    Returns a dataset over ``predictor`` ("model", "persistence", and "uncoupled", the true system
+    Networks: a dataset over ``predictor`` ("model", "persistence", and "uncoupled", the true system
     without coupling, where the system is known): root mean square errors in physical units and in z
     units, in total, by feature, over time and by trajectory, the training loss, and the valid
-    prediction time: until the error first exceeds ``threshold`` z units (0.4); and errors in the system's
-    observables. The system is the registered one that the data name, or ``system``. See
-    `pympnode.networks.evaluate`. Raises `InvalidData` for data that the model does not fit, and warns
-    `OutsideTrainingRange` with the numbers. For particle models see
-    `pympnode.particles.evaluate.evaluate_particles`: over ``horizons``, 20 and 200 steps by
-    default, beside free flight and constant acceleration. What belongs to the other half
-    (``threshold``, ``system``, ``horizons``) is refused with `InvalidOption`.
+    prediction time: until the error first exceeds ``threshold`` z units (0.4); and errors in the
+    system's observables. The system is the registered one that the data name, or ``system``. See
+    `pympnode.networks.evaluate`. Raises `InvalidData` for data that the model does not fit, and
+    warns `OutsideTrainingRange` with the numbers.
+
+    Particles: errors over ``horizons``, 20 and 200 steps by default, beside free flight and constant
+    acceleration; see `pympnode.particles.evaluate.evaluate_particles`. A keyword of the other half
+    is refused with `InvalidOption`.
     """
     model = as_model(model)
-    if not isinstance(model, Model):
-        from .particles.evaluate import evaluate_particles
-        from .particles.metrics import HORIZONS
-
-        for name, value in (("threshold", threshold), ("system", system)):
-            if value is not None:
-                raise InvalidOption(
-                    f"{name} belongs to models of networks",
-                    got=f"{name}={value!r} for a model of particles",
-                    allowed="horizons=, the steps to judge over",
-                    fix=f"leave {name} out"
-                    + (": the data say it themselves" if name == "system" else ""),
-                )
-        wanted = HORIZONS if horizons is None else horizons
-        return evaluate_particles(model, dataset_of(data), horizons=wanted)
-    if horizons is not None:
-        raise InvalidOption(
-            "horizons belong to models of particles",
-            got=f"horizons={horizons!r} for a model of networks",
-            allowed="errors over time stand in the result",
-            fix="leave horizons out",
-        )
-    from .networks.evaluate import evaluate_model
-
-    end = 0.4 if threshold is None else threshold
-    return evaluate_model(model, dataset_of(data), threshold=end, system=system)
+    half = half_of_model(model)
+    given = given_keywords(dict(threshold=threshold, system=system, horizons=horizons))
+    refuse_other_half(given, half, half.Evaluation, other(half).Evaluation)
+    return half.evaluate(model, one_dataset(data), half.Evaluation(**given))
 
 
-def load(path: str | os.PathLike[str]) -> Model:
-    """The model in a file written by ``model.save``, or in a run folder.
+def load(path: str | os.PathLike[str]) -> TrainedModel:
+    """The model in a file written by ``model.save``, or in a run folder: a `Model` of networks or a
+    `ParticleModel`.
 
     Raises `MissingFile`, or `FileDamaged` when the file is cut short, fails a checksum or is no
     model.
     """
     return load_model(path)
+
+
+def _system_of_start(start: TrainedModel) -> str:
+    if not start.system:
+        raise InvalidOption(
+            "the start model was trained on given data, so there is nothing to simulate",
+            got="no system, no data",
+            allowed="finetune(model, data=ds) or finetune(model, system=...)",
+        )
+    return start.system

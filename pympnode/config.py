@@ -1,4 +1,4 @@
-"""Configuration: small frozen dataclasses, presets, TOML, and the question "did you mean ...?"."""
+"""Configuration of a run, and checks of numbers and names that users give."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ from .errors import InvalidOption, unknown_name
 
 Schedule = Literal["cosine", "plateau", "constant", "steps"]
 Keep = Literal["best", "last"]
-Preset = Literal["fast", "paper"]
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How a run trains; what a model is stands in `models.spec.ModelSpec`.
+    """How a run trains; the model is described by `ModelSpec` or `ParticleSpec`.
 
     ``epochs`` passes over the training data, or ``updates`` steps of the optimiser, or
     ``time_budget`` seconds (turned into updates after a timed warm-up). ``curriculum`` pairs of
@@ -82,74 +81,16 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
-class PresetChoice:
-    """A preset: what it sets of the model and of the run, what of a run that starts from a model, and
-    where it departs from its source."""
+class Preset:
+    """Fields that a preset sets: ``model`` of the specification, ``run`` of `TrainConfig`,
+    ``finetune`` of a run that starts from a model, ``task`` of the task; ``deviations`` from the
+    paper, in words."""
 
     model: Mapping[str, Any]
     run: Mapping[str, Any]
     finetune: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    departures: tuple[str, ...] = ()
-
-
-PRESETS: dict[str, PresetChoice] = {
-    "paper": PresetChoice(
-        model={
-            "message": 3,
-            "hidden": 32,
-            "depth": 2,
-            "aggregation": "mean",
-            "messages": "state",
-            "coupling": "mixed",
-            "first_message": "zero",
-        },
-        run={
-            "epochs": 4000,
-            "batch_size": 128,
-            "learning_rate": 1e-3,
-            "schedule": "plateau",
-            "patience": 500,
-            "rate_floor": 1e-6,
-            "clip": 500.0,
-            "training_noise": 1e-4,
-            "curriculum": ((0, 1.0),),
-        },
-        departures=(
-            "RK4 with one step an interval instead of adaptive Tsit5 at 1e-4",
-            "messages run along the system's own graph instead of the complete graph with self loops",
-        ),
-    ),
-    "fast": PresetChoice(
-        model={
-            "message": 6,
-            "hidden": 32,
-            "depth": 2,
-            # "sum" where the degrees of the training graphs differ, "mean" where they are all equal.
-            "aggregation": "auto",
-            "messages": "emitted",
-            "coupling": "superposed",
-            "first_message": "mlp",
-        },
-        run={
-            "epochs": 80,
-            "batch_size": 32,
-            "learning_rate": 5e-3,
-            "schedule": "cosine",
-            "warmup": 0.03,
-            "final_rate": 0.01,
-            "clip": 1.0,
-            "curriculum": ((5, 0.4), (10, 0.3), (25, 0.15), (0, 0.15)),
-        },
-        finetune={"learning_rate": 5e-4, "keep_start": True},
-    ),
-}
-
-
-def preset(name: str) -> PresetChoice:
-    """The preset of that name."""
-    if name not in PRESETS:
-        raise unknown_name("preset", name, PRESETS)
-    return PRESETS[name]
+    deviations: tuple[str, ...] = ()
+    task: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def seconds(value: float | int | str | None, name: str = "time_budget") -> float | None:
@@ -175,7 +116,7 @@ def seconds(value: float | int | str | None, name: str = "time_budget") -> float
     return number
 
 
-def duration_in_words(length: float) -> str:
+def format_duration(length: float) -> str:
     """A length of time for people: "40 s", "12 min", "3.5 h"."""
     if length < 90:
         return f"{length:.0f} s"
@@ -219,3 +160,17 @@ def precision(name: str, value: Any, allowed: tuple[str, ...] = ("float32", "flo
     if text not in allowed:
         raise unknown_name(name, value, allowed)
     return str(text)
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("preset", "PRESETS"):  # their place in version 0.1
+        import warnings
+        from importlib import import_module
+
+        warnings.warn(
+            f"pympnode.config.{name} is now pympnode.networks.presets.{name}",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return getattr(import_module(".networks.presets", __package__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

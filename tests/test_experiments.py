@@ -19,6 +19,7 @@ from pympnode import experiments
 from pympnode.cli import cli
 from pympnode.errors import FileDamaged, InvalidOption, MissingFile, UnknownName
 from pympnode.experiments import budget, catalogue, cells, datasets, running, tables
+from pympnode.halves import HALVES
 from pympnode.training.trainer import Trainer
 
 
@@ -109,7 +110,7 @@ def test_epochs_without_a_loss_are_none_of_the_best(
     history = xr.Dataset({"validation_loss": ("epoch", losses)})
     result = pympnode.Result(
         model=model, history=history, status="diverged", reason="it did", best_loss=np.nan,
-        best_epoch=0, updates=1, seconds=1.0, engine="torch", why="", kernel="eager", device="cpu",
+        best_epoch=0, updates=1, seconds=1.0, engine="torch", engine_reason="", kernel="eager", device="cpu", half=HALVES[0],
     )  # fmt: skip
     monkeypatch.setattr(running, "_trained", lambda *_: result)
     first = next(cells.cells(experiments.experiment(path), budget.Budget.of("4 updates"), 1))

@@ -20,7 +20,7 @@ from pympnode.errors import (
     UnknownName,
 )
 from pympnode.particles.engine.program import ParticleProgram
-from pympnode.particles.presets import particle_preset
+from pympnode.particles.presets import particle_preset, preset_fields
 from pympnode.particles.schema import box_of
 from pympnode.particles.spec import MODELS, ParticleScales, ParticleSpec
 
@@ -144,10 +144,10 @@ def test_levels_are_a_whole_number(levels) -> None:
 
 def test_published_behaviour_leaves_momentum_free() -> None:
     for name in MODELS:
-        fields = particle_preset("fast", name, 20).fields({"behaviour": "published"})
+        fields = preset_fields(particle_preset("fast", name, 20), {"behaviour": "published"})
         assert not ParticleSpec.named(name, **fields).conserve_momentum
     asked = {"behaviour": "published", "conserve_momentum": True}
-    fields = particle_preset("fast", "deltagn", 20).fields(asked)
+    fields = preset_fields(particle_preset("fast", "deltagn", 20), asked)
     assert ParticleSpec.named("deltagn", **fields).conserve_momentum
 
 

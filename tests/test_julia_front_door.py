@@ -61,7 +61,7 @@ def test_trained_in_one_engine_and_on_in_the_other(worker: Any, tmp_path: Path) 
     back = pympnode.finetune(
         more.model, nodes=4, engine="julia", **SMALL, **{**SHORT, "hidden": None}
     )
-    assert len(back.loaded) == len(model.weights)
+    assert len(back.restored_tensors) == len(model.weights)
     assert np.isfinite(back.best_loss)
 
 

@@ -101,15 +101,15 @@ def test_models_and_results_show_themselves_in_a_notebook(start) -> None:
     assert "pympnode.ParticleModel" in start._repr_html_() and "gravity" in start._repr_html_()
     again = pympnode.finetune(start, **FEW, **MORE)
     assert f"started from all {len(start.weights)} tensors of the start" in repr(again)
-    some, rest = again.loaded[:2], again.loaded[2:]
-    shown = repr(replace(again, loaded=some))
+    some, rest = again.restored_tensors[:2], again.restored_tensors[2:]
+    shown = repr(replace(again, restored_tensors=some))
     assert f"started from 2 tensors of the start; fresh: {', '.join(rest)}" in shown
     assert "tensors of the start" in again._repr_html_()
 
 
 @pytest.mark.parametrize("progress", [True, False])
 def test_the_making_of_the_data_shows_how_far_it_is(start, progress, monkeypatch) -> None:
-    from pympnode.particles import simulate as particles
+    from pympnode.particles import half as particles
 
     seen = []
     made = particles.simulate_particles

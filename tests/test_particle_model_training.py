@@ -424,7 +424,7 @@ def test_fine_tuning_starts_from_the_weights(data) -> None:
     first = pympnode.train(data=data, model="deltagn", updates=2, **TINY)
     second = pympnode.finetune(first, data=data, updates=1, learning_rate=1e-9, device="cpu",
                                progress=False)  # fmt: skip
-    assert "edge_1_weight" in second.loaded
+    assert "edge_1_weight" in second.restored_tensors
     np.testing.assert_allclose(second.model.theta, first.model.theta, atol=1e-6)
 
 
@@ -612,7 +612,7 @@ def test_many_edges_are_rolled_out_a_few_sets_at_a_time(data, monkeypatch) -> No
         roll(self, theta, position, *rest)
 
     monkeypatch.setattr(ParticleProgram, "roll", counted)
-    monkeypatch.setattr(particle_model, "_SIDE_BY_SIDE", {"cpu": 5 * one})
+    monkeypatch.setattr(particle_model, "BATCH_BYTES", {"cpu": 5 * one})
     parts = model.rollout(data, steps=2)
     assert sizes == [5, 5, 2]
     np.testing.assert_allclose(parts.position, whole.position, rtol=0, atol=1e-6)

@@ -175,12 +175,14 @@ def test_the_halves_are_told_apart(data, particles, network) -> None:
             call("kuramoto", particles=5)
     words = {name: value for name, value in TINY.items() if name != "model"}
     again = pympnode.train(start=particles, particles=8, **SMALL, **words)
-    assert again.model.trained.particles == (8, 8) and set(again.loaded) == set(particles.weights)
+    assert again.model.trained.particles == (8, 8) and set(again.restored_tensors) == set(
+        particles.weights
+    )
 
 
 def test_evaluation_refuses_what_the_other_half_takes(data, nodes, particles, network) -> None:
     for option in ({"threshold": 0.4}, {"system": "coulomb"}):
-        with pytest.raises(InvalidOption, match="belongs to models of networks"):
+        with pytest.raises(InvalidOption, match="belongs to networks"):
             pympnode.evaluate(particles, data, **option)
         assert "rmse" in pympnode.evaluate(network, nodes, **{**option, "system": "kuramoto"})
     with pytest.raises(InvalidOption, match="horizons belong"):

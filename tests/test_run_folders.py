@@ -48,7 +48,7 @@ def test_a_run_folder_serves_as_a_model(folder: Path, system: str) -> None:
         lambda: pympnode.finetune(str(run), data=data, progress=False, **LENGTH[system]),
         lambda: pympnode.train(data=data, start=run, progress=False, **LENGTH[system]),
     ):
-        assert set(begin().loaded) == set(model.weights)
+        assert set(begin().restored_tensors) == set(model.weights)
 
 
 @systems

@@ -107,7 +107,7 @@ def test_paper_preset_is_the_published_configuration() -> None:
     assert (spec.message, spec.hidden, spec.depth) == (3, 32, 2)
     assert (spec.messages, spec.coupling, spec.first_message) == ("state", "mixed", "zero")
     assert spec.aggregation == "mean"
-    assert len(result.departures) == 2 and "Tsit5" in result.departures[0]
+    assert len(result.deviations_from_paper) == 2 and "Tsit5" in result.deviations_from_paper[0]
     assert result.model.about["training"]["learning_rate"] == 1e-3
     assert result.model.about["training"]["epochs"] == 1
 
@@ -171,7 +171,7 @@ def test_finetune_to_a_larger_system(tmp_path: Path) -> None:
     options = {**SMALL, "nodes": 9}
     options.pop("hidden")
     child = pympnode.finetune(parent, **options, epochs=2)
-    assert set(child.loaded) == set(parent.model.weights)
+    assert set(child.restored_tensors) == set(parent.model.weights)
     assert child.model.spec == parent.model.spec
     assert child.model.state_scale.same(parent.model.state_scale)
     refit = pympnode.finetune(parent.model, **options, epochs=1, normalisation="refit")
@@ -185,7 +185,7 @@ def test_finetune_loads_what_fits_and_says_so() -> None:
     parent = pympnode.train(**SMALL, epochs=1)
     options = {**SMALL, "hidden": 12}
     child = pympnode.finetune(parent, **options, epochs=1)
-    assert set(child.loaded) < set(parent.model.weights) and child.loaded
+    assert set(child.restored_tensors) < set(parent.model.weights) and child.restored_tensors
 
 
 # ---- runs that stop and go on -------------------------------------------------------------------
@@ -269,7 +269,7 @@ def stop_after(options: dict[str, Any], updates: int) -> Any:
 def test_ctrl_c_in_a_notebook_returns_the_best_so_far(
     monkeypatch: pytest.MonkeyPatch, updates: int
 ) -> None:
-    monkeypatch.setattr("pympnode.networks.fitting._somebody_looks", lambda: True)
+    monkeypatch.setattr("pympnode.training.progress.is_interactive", lambda: True)
     result = stop_after(SMALL | {"epochs": 6}, updates=updates)
     assert result.status == "interrupted" and "interrupted" in result.reason
     assert 0 < result.updates <= updates

@@ -52,8 +52,12 @@ def _told(start: Any) -> str:
 
 
 def _system(system: Any) -> dict[str, Any]:
+    from ..halves import half_of_system
+
+    half = half_of_system(system)
+
     def start(variable: Any) -> list[float] | str:
-        if system.body == "particle" and variable.name == "position":
+        if half.has_horizons and variable.name == "position":
             return "anywhere in the box"
         return list(variable.start)
 

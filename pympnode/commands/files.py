@@ -21,13 +21,11 @@ def describe(path: str) -> dict[str, Any]:
     kind = facts.get("kind")
     size = folder.stat().st_size
     if kind in ("model", "particle_model"):
-        from ..display import model_lines
-        from ..networks.model_file import load
+        from ..halves import load
 
-        model: Any = load(path)
-        lines = model_lines(model) if kind == "model" else model.lines()
+        model = load(path)
         about = {k: v for k, v in model.about.items() if not isinstance(v, dict)}
-        return {"kind": kind, **lines, **about, "bytes": size}
+        return {"kind": kind, **model.lines(), **about, "bytes": size}
     if kind is None:
         kind = _guess(ds)
     known = {k: v for k, v in facts.items() if k != "kind"}

@@ -98,9 +98,10 @@ def plot(
 
     matplotlib.use("agg")
     from .. import plotting
+    from ..halves import half_of_evaluation
 
     inputs = _inputs(kind, files)
-    if kind == "error-over-time" and "horizon" in inputs[0].dims:
+    if kind == "error-over-time" and half_of_evaluation(inputs[0]).has_horizons:
         function = "particle_error_over_time"
         if "feature" in words:
             raise click.UsageError("--feature has no effect on an evaluation of particles")

@@ -36,9 +36,8 @@ def evaluate(context: click.Context, as_json: bool, **_: Any) -> None:
       pympnode evaluate runs/gravity --system gravity --particles 1000 --trajectories 10 --json
     """
     given = o.gather(context)
-    from .. import _api
+    from .. import _api, halves
     from ..datasets.reading import as_dataset
-    from ..networks.model import Model
 
     model: Any = _api.load(given.pop("model"))
     path, out = (given.pop(name, None) for name in ("data", "out"))
@@ -49,11 +48,8 @@ def evaluate(context: click.Context, as_json: bool, **_: Any) -> None:
         ds = as_dataset(path)
     elif "system" in given:
         asked = {"split": None, **o.data_keywords(given)}
-        if not isinstance(model, Model) and model.system == asked["system"]:
-            asked |= {
-                **model.simulation(asked.get("particles"), asked.pop("parameters", None)),
-                **asked,
-            }
+        half = halves.half_of_model(model)
+        asked = half.like_training_data(model, asked)
         ds = _api.simulate(**asked)
     else:
         raise click.UsageError("give DATA, or --system to simulate a test set")
@@ -62,7 +58,7 @@ def evaluate(context: click.Context, as_json: bool, **_: Any) -> None:
         from ..files import netcdf as storage
 
         storage.write_netcdf(scores, out)
-    particles = "horizon" in scores.dims
+    particles = halves.half_of_evaluation(scores).has_horizons
     facts = _particle_facts(scores) if particles else _facts(scores)
     if as_json:
         print_json({"out": out, "trajectories": ds.sizes["trajectory"], "predictors": facts})
@@ -91,18 +87,16 @@ def rollout(context: click.Context, as_json: bool, **_: Any) -> None:
     out = given.pop("out", None)
     if out is None:
         raise click.UsageError("say where the prediction goes: --out FILE.nc")
-    from .. import _api
+    from .. import _api, halves
     from ..datasets.reading import as_dataset
     from ..files import netcdf as storage
-    from ..networks.model import Model
 
     model: Any = _api.load(given.pop("model"))
     words = o.data_keywords(given)
     data = as_dataset(words.pop("data"))
-    if not isinstance(model, Model) and words.keys() - {"steps"}:
-        flags = ", ".join(
-            "--" + name.replace("_", "-") for name in sorted(words.keys() - {"steps"})
-        )
+    unused = sorted(words.keys() - set(halves.half_of_model(model).rollout_options))
+    if unused:
+        flags = ", ".join("--" + name.replace("_", "-") for name in unused)
         raise click.UsageError(
             f"{flags} has no effect on a model of particles: it has one time step, {model.dt:g}, "
             "and builds its graph from the positions"

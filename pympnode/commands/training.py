@@ -85,7 +85,7 @@ def _train(context: click.Context, as_json: bool) -> None:
         "engine": result.engine,
         "kernel": result.kernel,
         "device": result.device,
-        "loaded": list(result.loaded),
+        "loaded": list(result.restored_tensors),
         "model": out if out is not None else f"{run}/model.nc",
         "run": run,
     }

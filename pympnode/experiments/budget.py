@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..config import duration_in_words, seconds
+from ..config import format_duration, seconds
 from ..errors import InvalidOption
 
 LENGTHS = ("time_budget", "updates", "epochs")
@@ -48,5 +48,5 @@ class Budget:
     def in_words(self, runs: int = 1) -> str:
         """The length of that many runs, for people."""
         if self.keyword == "time_budget":
-            return duration_in_words(self.value * runs)
+            return format_duration(self.value * runs)
         return f"{int(self.value) * runs:,} {self.keyword}"

@@ -21,6 +21,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..errors import UnknownName, unknown_name
+from ..halves import half_of_evaluation
 from ..particles.metrics import SCALARS
 
 RUN = (
@@ -95,9 +96,10 @@ def title(column: str) -> str:
 def scores(evaluation: Any) -> dict[str, dict[str, float]]:
     """Numbers by predictor and column, of what `pympnode.evaluate` returned for either half."""
     out: dict[str, dict[str, float]] = {}
+    by_horizon = half_of_evaluation(evaluation).has_horizons
     for predictor in (str(p) for p in evaluation["predictor"].values):
         one = evaluation.sel(predictor=predictor)
-        out[predictor] = _of_particles(one) if "horizon" in one.dims else _of_networks(one)
+        out[predictor] = _of_particles(one) if by_horizon else _of_networks(one)
     return out
 
 

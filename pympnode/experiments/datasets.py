@@ -11,7 +11,7 @@ import xarray as xr
 from .. import _api
 from ..errors import FileDamaged
 from ..files import netcdf as storage
-from ..systems.registry import get
+from ..halves import half_of_system, keywords_of
 from .cells import fingerprint
 from .validity import keyword
 
@@ -42,7 +42,10 @@ class Datasets:
     def _made(self, name: str, data: Mapping[str, Any]) -> xr.Dataset:
         words = {key: keyword(value) for key, value in data.items()}
         system = words.pop("system")
-        if get(system).body == "particle" and words.get("particles", 100) >= _LARGE:
+        if (
+            "path" in keywords_of(half_of_system(system).Simulation)
+            and words.get("particles", 100) >= _LARGE
+        ):
             return _api.simulate(system, **words, path=self.folder / name)
         path = self.folder / f"{name}.nc"
         if path.exists():

@@ -119,7 +119,7 @@ def from_frame(
         controls=list(controls) or None,
         attributes=list(attributes) or None,
         time_unit=time_unit,
-        split=None if split is None else _constant(table, [split], run, runs)[:, 0],
+        split=None if split is None else _constant(table, [split], run, runs)[:, 0].tolist(),
     )
     return ds.assign_coords({NODE: nodes, TRAJECTORY: runs})
 

@@ -5,19 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
 from ..datasets.names import MESSAGE, STATE, TRAJECTORY
+from ..display import html_table
 from ..errors import InvalidData, InvalidModel, InvalidOption
 from ..files import netcdf as storage
 from ..graph import Graph
 from ..training.ranges import warn_outside
-from . import schema
+from . import model_text, schema
 from .emitted import emitted
+from .model_file import KIND as FILE_KIND
+from .model_file import dataset_of, fields_of
 from .normalise import Normalisation
 from .ranges import TrainingRange
 from .rollout_start import graph_for, on_graph, start_of_dataset, start_of_states
@@ -55,6 +58,8 @@ class Model:
     device: str = "auto"
     time_unit: str = "1"
     about: Mapping[str, Any] = field(default_factory=dict)
+
+    KIND: ClassVar[str] = FILE_KIND
 
     # ---- using it -----------------------------------------------------------------------------
 
@@ -319,28 +324,32 @@ class Model:
 
     def to_dataset(self) -> xr.Dataset:
         """The model as a dataset: what `save` writes."""
-        from .model_file import dataset_of
-
         return dataset_of(self)
 
     @classmethod
     def from_dataset(cls, ds: xr.Dataset, source: str = "the dataset") -> Model:
         """The inverse of `to_dataset`. Raises `FileDamaged` when it is no model."""
-        from .model_file import model_of
+        return cls(**fields_of(ds, source))
 
-        return model_of(ds, source)
+    def summary(self) -> str:
+        """The model in one line."""
+        return model_text.summary(self)
+
+    def graph_summary(self) -> str:
+        """The graphs that it was trained on, in one line."""
+        return "; ".join(self.trained.graphs[:3]) or "given with the data"
+
+    def lines(self) -> dict[str, str]:
+        """Label and text of every line of the repr."""
+        return model_text.lines(self)
 
     def __repr__(self) -> str:
-        from ..display import model_lines
-
-        return "\n".join(f"{name:<12} {text}" for name, text in model_lines(self).items())
+        return "\n".join(f"{name:<12} {text}" for name, text in self.lines().items())
 
     def _repr_html_(self) -> str:
-        from ..display import html_table, model_lines
+        return html_table("pympnode.Model", self.lines())
 
-        return html_table("pympnode.Model", model_lines(self))
-
-    # ---- doors --------------------------------------------------------------------------------
+    # ---- checks -------------------------------------------------------------------------------
 
     def _scaled(self, scale: Normalisation | None, values: NDArray | None) -> NDArray | None:
         return None if values is None or scale is None else scale.apply(values)

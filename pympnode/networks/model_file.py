@@ -1,9 +1,8 @@
-"""Model files: one netCDF file with weights, configuration, normalisation and what was seen."""
+"""Model files: weights, configuration, normalisation and training ranges in one dataset."""
 
 from __future__ import annotations
 
 import json
-import os
 from typing import Any
 
 import numpy as np
@@ -11,8 +10,6 @@ import xarray as xr
 
 from ..datasets.record import record, with_record
 from ..errors import FileDamaged
-from ..files import netcdf as storage
-from .model import Model
 from .normalise import Normalisation
 from .ranges import TrainingRange
 from .spec import ModelSpec
@@ -21,8 +18,8 @@ from .weights import layout_of
 KIND = "model"
 
 
-def dataset_of(model: Model) -> xr.Dataset:
-    """A model as a dataset: what `Model.save` writes."""
+def dataset_of(model: Any) -> xr.Dataset:
+    """A `Model` as a dataset: what `Model.save` writes."""
     variables: dict[str, Any] = {}
     ensemble = ("member",) if model.theta.ndim == 2 else ()
     for name, value in model.weights.items():
@@ -47,8 +44,8 @@ def dataset_of(model: Model) -> xr.Dataset:
     return with_record(xr.Dataset(variables), **facts)
 
 
-def model_of(ds: xr.Dataset, source: str = "the dataset") -> Model:
-    """The inverse of `dataset_of`. Raises `FileDamaged` when it is no model."""
+def fields_of(ds: xr.Dataset, source: str) -> dict[str, Any]:
+    """The fields of the `Model` in a dataset that `dataset_of` made. Raises `FileDamaged`."""
     facts = record(ds)
     if facts.get("kind") != KIND:
         raise FileDamaged(
@@ -77,10 +74,10 @@ def model_of(ds: xr.Dataset, source: str = "the dataset") -> Model:
             else None
             for name in ("state", "control", "attribute")
         }
-        return Model(
+        return dict(
             spec=spec,
             theta=theta,
-            state_scale=scales["state"],  # type: ignore[arg-type]
+            state_scale=scales["state"],
             control_scale=scales["control"],
             attribute_scale=scales["attribute"],
             features=tuple(facts["features"]),
@@ -101,24 +98,7 @@ def model_of(ds: xr.Dataset, source: str = "the dataset") -> Model:
         ) from error
 
 
-def load(path: str | os.PathLike[str]) -> Model:
-    """The model in a file written by `Model.save`, or in a run folder.
-
-    Raises `MissingFile`, or `FileDamaged` when the file is cut short, fails a checksum, or is no
-    model.
-    """
-    path = storage.inside_run(path, "model.nc")
-    raw = storage.read_netcdf(path)
-    if record(raw).get("kind") == "particle_model":
-        from ..particles.model import ParticleModel
-
-        whole = storage.read_netcdf(path, checksums=True)
-        return ParticleModel.from_dataset(whole, source=repr(str(path)))  # type: ignore[return-value]
-    model_of(raw, source=repr(str(path)))
-    return model_of(storage.read_netcdf(path, checksums=True), source=repr(str(path)))
-
-
-def _scales(model: Model) -> dict[str, Normalisation | None]:
+def _scales(model: Any) -> dict[str, Normalisation | None]:
     return {
         "state": model.state_scale,
         "control": model.control_scale,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from math import inf, isclose
-from typing import TYPE_CHECKING, Any
+from math import isclose
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import xarray as xr
@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 
 from ..config import whole
 from ..datasets.record import record, with_record
+from ..display import html_table
 from ..errors import FileDamaged, InvalidModel, InvalidOption
 from ..files import netcdf as storage
 from ..files.memory import in_words, require_bytes
-from ..training.ranges import warn_outside, warn_user
+from ..training.ranges import interval, warn_outside, warn_user
 from . import schema as particle_schema
-from .schema import ParticleArrays, spacings
+from .ranges import PHYSICS, ParticleRange
+from .schema import ParticleArrays
 from .spec import ParticleScales, ParticleSpec
 from .systems.base import default_side
 from .weights import particle_layout_of
@@ -27,118 +29,11 @@ from .weights import particle_layout_of
 if TYPE_CHECKING:
     from .engine.program import ParticleProgram
 
-KIND = "particle_model"
-# What the same weights of scaled inputs compute: another number, another function.
-NETWORKS = 2
-_SIDE_BY_SIDE = {"cpu": 1 << 27, "cuda": 1 << 31}  # bytes of trajectories rolled out side by side
-_BEYOND = 0.5  # of the largest speed, charge or open spacing seen: what others may go beyond it
-PHYSICS = ("constant", "softening")  # numbers of the force, by their names in records
-_SPACE = {"open": "open space", "periodic": "a periodic box"}
-
-
-@dataclass(frozen=True)
-class ParticleRange:
-    """What a particle model was trained on, its training trajectories: pairs are (smallest, largest).
-
-    ``spacing`` is the mean distance in first states, (volume / particles)^(1 / dims); ``speed`` (0,
-    the largest component of a velocity); ``charge`` None without charges. ``parameters`` is the physics
-    that all datasets share, ``parameter_spans`` a pair for each number in which they differ.
-    ``spaces``: "periodic", "open" or both; empty in older files.
-    """
-
-    particles: tuple[int, int]
-    spacing: tuple[float, float]
-    mass: tuple[float, float]
-    speed: tuple[float, float]
-    trajectories: int
-    steps: int
-    parameters: Mapping[str, float] = field(default_factory=dict)
-    charge: tuple[float, float] | None = None
-    parameter_spans: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    spaces: tuple[str, ...] = ()
-
-    @classmethod
-    def of(
-        cls, arrays: Sequence[ParticleArrays], train: Sequence[NDArray[np.int64]] | None = None
-    ) -> ParticleRange:
-        """The range of some datasets; ``train``: which trajectories of each, all by default."""
-        chosen = [np.arange(len(a.position)) for a in arrays] if train is None else train
-        used = [(a, index) for a, index in zip(arrays, chosen) if len(index)]
-        counts = [a.position.shape[2] for a, _ in used]
-        spacing = [spacings(a.position[index], a.box) for a, index in used]
-        charges = [a.charge[index] for a, index in used if a.charge is not None]
-        shared, spans = _physics([a.parameters for a, _ in used])
-        return cls(
-            (min(counts), max(counts)),
-            _extremes(spacing),
-            _extremes([a.mass[index] for a, index in used]),
-            (0.0, max(float(np.abs(a.velocity[index]).max()) for a, index in used)),
-            sum(len(index) for _, index in used),
-            max(len(a.time) - 1 for a, _ in used),
-            shared,
-            _extremes(charges) if charges else None,
-            spans,
-            tuple(sorted({_space(a) for a, _ in used})),
-        )
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> ParticleRange:
-        """From what a file holds, where pairs are lists; older files lack charges and spans."""
-        spans = {name: tuple(pair) for name, pair in values.get("parameter_spans", {}).items()}
-        found: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
-        }
-        return cls(**{**found, "parameter_spans": spans})
-
-    def outside(self, data: ParticleArrays, transfers: bool) -> list[str]:
-        """In words, with numbers: how some data lie outside. ``transfers``: any count is fine.
-
-        Velocities and spacings are those of the start. Velocities, charges and spacings in open
-        space may go beyond what was seen by half of the largest: a range of drawn numbers is a
-        little wider in the next draw.
-        """
-        found = []
-        count = data.position.shape[2]
-        low, high = _extremes([spacings(data.position, data.box)])
-        slack = 1.05 if data.box.periodic else 1 + _BEYOND
-        if not self.spaces and not data.box.periodic:
-            slack = inf  # older files hold the extent over all trajectories and times
-        if not transfers and not self.particles[0] <= count <= self.particles[1]:
-            found.append(f"{count} particles (trained on {_span(self.particles)})")
-        if low < self.spacing[0] / slack or high > self.spacing[1] * slack:
-            found.append(f"mean spacing {_span((low, high))} (trained on {_span(self.spacing)})")
-        low, high = float(data.mass.min()), float(data.mass.max())
-        if low < self.mass[0] * 0.999 or high > self.mass[1] * 1.001:
-            found.append(f"masses {low:.3g} to {high:.3g} (trained on {_span(self.mass)})")
-        fastest = float(np.abs(data.velocity[:, 0]).max())
-        if fastest > (1 + _BEYOND) * self.speed[1]:
-            found.append(f"speeds up to {fastest:.3g} (trained on up to {self.speed[1]:.3g})")
-        if self.charge is not None and data.charge is not None:
-            low, high = _extremes([data.charge])
-            slack = _BEYOND * max(map(abs, self.charge))
-            if low < self.charge[0] - slack or high > self.charge[1] + slack:
-                found.append(f"charges {_span((low, high))} (trained on {_span(self.charge)})")
-        return found + self.other_physics(data)
-
-    def other_physics(self, data: ParticleArrays) -> list[str]:
-        """In words: other constants of the force, and open space instead of a periodic box."""
-        found = []
-        for name in PHYSICS:
-            here, seen = data.parameters.get(name), self._seen(name)
-            if here is None or seen is None:
-                continue
-            slack = 1e-9 * max(map(abs, seen))
-            if not seen[0] - slack <= here <= seen[1] + slack:
-                found.append(f"{name} {here:g} (trained on {_span(seen)})")
-        if self.spaces and _space(data) not in self.spaces:
-            found.append(f"{_SPACE[_space(data)]} (trained in {_SPACE[self.spaces[0]]})")
-        return found
-
-    def _seen(self, name: str) -> tuple[float, float] | None:
-        """The values of a parameter, (smallest, largest)."""
-        if name in self.parameters:
-            return self.parameters[name], self.parameters[name]
-        return self.parameter_spans.get(name)
+MODEL_KIND = "particle_model"
+# Version of what weights of scaled inputs compute; files of another version are refused.
+WEIGHTS_VERSION = 2
+# Bytes of trajectories that are rolled out in one batch.
+BATCH_BYTES = {"cpu": 1 << 27, "cuda": 1 << 31}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -159,7 +54,7 @@ class ParticleModel:
     device: str = "auto"
     about: Mapping[str, Any] = field(default_factory=dict)
 
-    KIND = KIND
+    KIND: ClassVar[str] = MODEL_KIND
 
     @property
     def weights(self) -> dict[str, NDArray]:
@@ -203,7 +98,7 @@ class ParticleModel:
         steps = whole("steps", steps)
         if check:
             warn_outside("the rollout", self.trained.outside(data, self.spec.hierarchical))
-            if told := particle_schema.unsaid_box(given):
+            if told := particle_schema.guess_missing_box(given):
                 warn_user(told)
         sets, _, count, dims = data.position.shape
         shape = (sets, steps + 1, count, dims)
@@ -224,7 +119,7 @@ class ParticleModel:
             fix="use a hierarchical model, whose edges grow with the particles",
             device=program.device,
         )
-        each = max(1, _SIDE_BY_SIDE[program.device.type] // one)
+        each = max(1, BATCH_BYTES[program.device.type] // one)
         if self.spec.name == "hierarchical_hogn" and self.spec.behaviour == "published":
             each = 1  # sets of a batch would feel each other
         for at in range(0, sets, each):
@@ -316,8 +211,8 @@ class ParticleModel:
         }
         return with_record(
             xr.Dataset(variables),
-            kind=KIND,
-            networks=NETWORKS,
+            kind=MODEL_KIND,
+            networks=WEIGHTS_VERSION,
             spec=self.spec.as_dict(),
             scales=self.scales.as_dict(),
             dt=self.dt,
@@ -331,7 +226,7 @@ class ParticleModel:
         """The inverse of `to_dataset`. Raises `FileDamaged` when it is no particle model, and
         `InvalidModel` when its networks were others."""
         facts = record(ds)
-        if facts.get("kind") != KIND:
+        if facts.get("kind") != MODEL_KIND:
             raise FileDamaged(
                 f"{source} is not a model of particles",
                 got=f"kind {facts.get('kind', 'unknown')!r}",
@@ -339,11 +234,11 @@ class ParticleModel:
             )
         try:
             spec = ParticleSpec.from_dict(facts["spec"])
-            if spec.inputs == "scaled" and facts.get("networks") != NETWORKS:
+            if spec.inputs == "scaled" and facts.get("networks") != WEIGHTS_VERSION:
                 raise InvalidModel(
                     f"{source} holds weights of networks that are no longer what they were",
                     got=f"networks {facts.get('networks', 1)}",
-                    allowed=f"networks {NETWORKS}",
+                    allowed=f"networks {WEIGHTS_VERSION}",
                     fix="train the model again",
                 )
             layout = particle_layout_of(spec)
@@ -365,9 +260,9 @@ class ParticleModel:
                 fix="save the model again",
             ) from error
 
-    # ---- telling of it ------------------------------------------------------------------------
+    # ---- repr ---------------------------------------------------------------------------------
 
-    def in_one_line(self) -> str:
+    def summary(self) -> str:
         """The model in one line."""
         spec = self.spec
         return (
@@ -375,15 +270,19 @@ class ParticleModel:
             f"{spec.node_width}, {spec.inputs} inputs, {spec.behaviour}, step {self.dt:g}"
         )
 
+    def graph_summary(self) -> str:
+        """The graphs that it was trained on, in one line."""
+        return "rebuilt from positions at every step"
+
     def lines(self) -> dict[str, str]:
         """Label and text of every line of the repr."""
         seen = self.trained
         return {
-            "Model": self.in_one_line(),
+            "Model": self.summary(),
             "system": self.system,
             "trained on": (
                 f"{seen.trajectories} trajectories of {seen.steps} steps, "
-                f"{_span(seen.particles)} particles at a mean spacing of {_span(seen.spacing)}"
+                f"{interval(*seen.particles)} particles at a mean spacing of {interval(*seen.spacing)}"
             ),
         }
 
@@ -391,36 +290,4 @@ class ParticleModel:
         return "\n".join(f"{name:<12} {text}" for name, text in self.lines().items())
 
     def _repr_html_(self) -> str:
-        from ..display import html_table
-
         return html_table("pympnode.ParticleModel", self.lines())
-
-
-def _space(data: ParticleArrays) -> str:
-    return "periodic" if data.box.periodic else "open"
-
-
-def _extremes(values: Sequence[NDArray]) -> tuple[float, float]:
-    return min(float(v.min()) for v in values), max(float(v.max()) for v in values)
-
-
-def _physics(
-    given: Sequence[Mapping[str, Any]],
-) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
-    """Numbers that all records share, and (smallest, largest) of those in which they differ."""
-    shared: dict[str, float] = {}
-    spans: dict[str, tuple[float, float]] = {}
-    for name in given[0]:
-        values = [v for one in given if isinstance(v := one.get(name), int | float)]
-        if len(values) < len(given):
-            continue
-        if min(values) == max(values):
-            shared[name] = values[0]
-        else:
-            spans[name] = min(values), max(values)
-    return shared, spans
-
-
-def _span(pair: tuple[float, float]) -> str:
-    low, high = f"{pair[0]:.4g}", f"{pair[1]:.4g}"
-    return low if low == high else f"{low} to {high}"

@@ -2,46 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Any
 
+from ..config import Preset
 from ..errors import unknown_name
 from .spec import MODELS
 
 PRESETS = ("fast", "paper")
 
 
-@dataclass(frozen=True)
-class ParticlePreset:
-    """``model``: fields of `ParticleSpec`; ``run``: fields of `TrainConfig`, ``finetune`` those of a
-    run that starts from a model; ``task``: of the `StepTask`."""
+def preset_fields(choice: Preset, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of a model: those ``given``, and those of the preset that go with them.
 
-    model: dict[str, Any]
-    run: dict[str, Any]
-    departures: tuple[str, ...] = field(default=())
-    task: dict[str, Any] = field(default_factory=dict)
-    finetune: dict[str, Any] = field(default_factory=dict)
-
-    def fields(self, given: dict[str, Any]) -> dict[str, Any]:
-        """Fields of the model, those ``given`` first.
-
-        Of the preset only what goes with them: plain inputs and published behaviour know no
-        leapfrog steps and no messages but directed ones, the published code leaves momentum free, and
-        momentum that is free is not balanced either.
-        """
-        own = dict(self.model)
-        if given.get("behaviour") == "published":
-            own["inputs"] = "plain"
-            own.pop("conserve_momentum", None)
-        if {**own, **given}["inputs"] == "plain":
-            own.pop("update", None)
-            own.pop("messages", None)
-        if given.get("conserve_momentum") is False:
-            own.pop("messages", None)
-        return {**own, **given}
+    Plain inputs and the published behaviour have no leapfrog steps and only directed messages. The
+    published code leaves momentum free, and with free momentum messages are not antisymmetric.
+    """
+    fields = dict(choice.model)
+    if given.get("behaviour") == "published":
+        fields["inputs"] = "plain"
+        fields.pop("conserve_momentum", None)
+    if {**fields, **given}["inputs"] == "plain":
+        fields.pop("update", None)
+        fields.pop("messages", None)
+    if given.get("conserve_momentum") is False:
+        fields.pop("messages", None)
+    return {**fields, **given}
 
 
-def particle_preset(name: str, model: str, particles: int) -> ParticlePreset:
+def particle_preset(name: str, model: str, particles: int) -> Preset:
     """The preset of that name for a model (`MODELS`) and a number of particles.
 
     "paper": Adam at 3e-4, a tenth of it every 200,000 updates, batches of 100 states, 500,000
@@ -59,7 +48,7 @@ def particle_preset(name: str, model: str, particles: int) -> ParticlePreset:
     if model not in MODELS:
         raise unknown_name("particle model", model, MODELS)
     if name == "paper":
-        return ParticlePreset(
+        return Preset(
             model={"inputs": "plain"},
             run={
                 "updates": 500_000,
@@ -69,7 +58,7 @@ def particle_preset(name: str, model: str, particles: int) -> ParticlePreset:
                 "clip": 1e6,
                 "keep": "last",
             },
-            departures=(
+            deviations=(
                 'corrected behaviour; the published mistakes are behaviour="published"',
                 "epochs of 250 updates, states drawn at random",
             ),
@@ -87,7 +76,7 @@ def particle_preset(name: str, model: str, particles: int) -> ParticlePreset:
         fields["conserve_momentum"] = join != "complete"
     else:
         fields["messages"] = "symmetric"
-    return ParticlePreset(
+    return Preset(
         model=fields,
         run={
             "updates": 20_000,

@@ -151,7 +151,7 @@ def spacings(position: NDArray, box: Box) -> NDArray[np.float64]:
     return side / count ** (1 / dims)
 
 
-def unsaid_box(ds: xr.Dataset) -> str:
+def guess_missing_box(ds: xr.Dataset) -> str:
     """In words, with numbers: positions look like those of a box whose side the record does not name.
 
     They do where a step, beyond what velocities carry, is longer than half the extent of all

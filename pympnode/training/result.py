@@ -1,30 +1,41 @@
-"""Result: what a training run hands back."""
+"""Result: what a training run returns."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic
 
 import xarray as xr
 
+from ..display import html_table
 from ..errors import InvalidOption
-from ..networks.model import Model
+from ..half import Half, M
+
+# Far from the seeds that people type, and another one for each run.
+_TEST_SEED = 1_000_003
+_RENAMED = {
+    "why": "engine_reason",
+    "departures": "deviations_from_paper",
+    "loaded": "restored_tensors",
+}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Result:
-    """A trained model and the story of its training.
+class Result(Generic[M]):
+    """A trained model and the record of its training.
 
     ``history``: dataset over epoch of loss, validation_loss, gradient_norm, learning_rate, seconds
     (since the start), horizon (intervals in a window), updates. ``status``: "completed",
     "interrupted" or "diverged", with the ``reason`` in words. ``best_loss``, ``best_epoch``: the
-    validation loss of the kept weights. ``engine``, ``why``, ``kernel``, ``device``: what ran.
-    ``loaded``: tensors taken from the start model; ``departures``: where the preset differs from its
-    source. ``simulation``: the keywords that made the data, empty for given data.
+    validation loss of the kept weights and its epoch. ``engine`` with ``engine_reason``, ``kernel``,
+    ``device``: what ran. ``restored_tensors``: names of the tensors taken from the start model.
+    ``deviations_from_paper``: where the preset differs from its source. ``simulation``: the keywords
+    that made the data, empty for given data; ``held_out``: test trajectories of given data.
     """
 
-    model: Model
+    model: M
     history: xr.Dataset
     status: str
     reason: str
@@ -33,20 +44,21 @@ class Result:
     updates: int
     seconds: float
     engine: str
-    why: str
+    engine_reason: str
     kernel: str
     device: str
-    loaded: tuple[str, ...] = ()
-    departures: tuple[str, ...] = ()
+    half: Half
+    restored_tensors: tuple[str, ...] = ()
+    deviations_from_paper: tuple[str, ...] = ()
     simulation: Mapping[str, Any] = field(default_factory=dict)
     held_out: xr.Dataset | None = None
 
     def test_set(self, trajectories: int | None = None, seed: int | None = None) -> xr.Dataset:
         """Fresh trajectories (100 by default) of the training system and graphs, from a seed derived
-        of the run's.
+        from the run's.
 
-        For given data: the trajectories marked "test", or "validation" where there are none; how many
-        and which seed are then no question. Raises `InvalidOption`.
+        For given data: the trajectories marked "test", or "validation" where there are none; they
+        are what they are, so that ``trajectories`` and ``seed`` raise `InvalidOption`.
         """
         if not self.simulation:
             for name, value in (("trajectories", trajectories), ("seed", seed)):
@@ -59,36 +71,56 @@ class Result:
                     )
             assert self.held_out is not None
             return self.held_out
-        from ..networks.simulate import simulate_network
-
-        wanted = dict(self.simulation)
-        wanted["trajectories"] = 100 if trajectories is None else trajectories
-        # Far from the seeds people type, and another one for each run.
-        wanted["seed"] = 1_000_003 + int(self.simulation["seed"]) if seed is None else seed
-        if "particles" in wanted:
-            from ..particles.simulate import simulate_particles
-
-            return simulate_particles(**wanted)
-        wanted["noise"] = 0.0
-        return simulate_network(**wanted)
+        return self.half.test_set(
+            self.simulation,
+            100 if trajectories is None else trajectories,
+            _TEST_SEED + int(self.simulation["seed"]) if seed is None else seed,
+        )
 
     def evaluate(self, trajectories: int | None = None, seed: int | None = None) -> xr.Dataset:
         """Errors on `test_set` (see `pympnode.evaluate`)."""
-        from ..networks.evaluate import evaluate_model
-        from ..particles.evaluate import evaluate_particles
+        options = self.half.Evaluation.for_simulation(self.simulation)
+        return self.half.evaluate(self.model, self.test_set(trajectories, seed), options)
 
-        if not isinstance(self.model, Model):
-            return evaluate_particles(self.model, self.test_set(trajectories, seed))
-        return evaluate_model(
-            self.model, self.test_set(trajectories, seed), system=self.simulation.get("system")
+    def lines(self) -> dict[str, str]:
+        """Label and text of every line of the repr."""
+        lines = {
+            "Result": f"{self.model.system or 'given data'}, {self.status}: {self.reason}",
+            "graph": self.model.graph_summary(),
+            "model": self.model.summary(),
+            "validation": (
+                "none yet: the first epoch was not finished"
+                if self.best_epoch < 0
+                else f"best loss {self.best_loss:.4g} in epoch {self.best_epoch} "
+                f"of {self.history.sizes['epoch']}"
+            ),
+            "engine": (
+                f"{self.engine} ({self.engine_reason}), kernel {self.kernel}, device {self.device}"
+            ),
+            "seconds": f"{self.seconds:.1f} ({self.updates} updates)",
+        }
+        if self.restored_tensors:
+            lines["started from"] = self._restored()
+        if self.deviations_from_paper:
+            lines["deviations"] = "; ".join(self.deviations_from_paper)
+        return lines
+
+    def _restored(self) -> str:
+        fresh = [name for name in self.model.weights if name not in self.restored_tensors]
+        if not fresh:
+            return f"all {len(self.restored_tensors)} tensors of the start"
+        return f"{len(self.restored_tensors)} tensors of the start; fresh: {', '.join(fresh)}"
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in _RENAMED:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        warnings.warn(
+            f"Result.{name} is now Result.{_RENAMED[name]}", DeprecationWarning, stacklevel=2
         )
+        return getattr(self, _RENAMED[name])
 
     def __repr__(self) -> str:
-        from ..display import result_lines
-
-        return "\n".join(f"{name:<12} {text}" for name, text in result_lines(self).items())
+        return "\n".join(f"{name:<12} {text}" for name, text in self.lines().items())
 
     def _repr_html_(self) -> str:
-        from ..display import html_table, result_lines
-
-        return html_table("pympnode.Result", result_lines(self))
+        return html_table("pympnode.Result", self.lines())

@@ -69,3 +69,10 @@ def edge_sum_of(
 
     chunked = ChunkedEdgeSum(recompute=recompute, low=low)
     return ("recompute" if recompute else "chunked"), chunked
+
+
+def kernel_named(name: str) -> tuple[str, bool]:
+    """(kernel, recompute) of the name of a kernel. Raises UnknownName."""
+    if name not in KERNELS:
+        raise unknown_name("kernel of particles", name, KERNELS)
+    return name, False

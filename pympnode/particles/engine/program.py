@@ -61,6 +61,7 @@ class ParticleProgram:
         dtype: str = "float32",
         device: str = "auto",
         kernel: str = "auto",
+        recompute: bool | None = None,
         precision: str | None = None,
     ) -> None:
         self.spec, self.scales, self.step_length = spec, scales, float(step)
@@ -72,6 +73,10 @@ class ParticleProgram:
         self.kernel, self._edge_sum = edge_sum_of(
             kernel, spec, self.device, low=self.precision == "bf16"
         )
+
+    @property
+    def fingerprint_kernel(self) -> str:
+        return self.kernel
 
     # ---- data ---------------------------------------------------------------------------------
 

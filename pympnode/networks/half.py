@@ -1,0 +1,284 @@
+"""Networks as a half of the package: what `pympnode.train` and its kin call for them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from ..config import TrainConfig, check_names
+from ..datasets.names import STATE
+from ..datasets.record import record, with_record
+from ..datasets.split import data_fingerprint, held_out, labels_of, split_trajectories
+from ..errors import InvalidOption
+from ..files.netcdf import checksum
+from ..half import EngineFacts, Prepared
+from ..training.ranges import warn_outside
+from . import engines
+from .engines.base import Program
+from .evaluate import evaluate_model
+from .generate import check_request
+from .graphs.topology import resolve
+from .model import Model
+from .options import NetworkEvaluation, NetworkSimulation, NetworkTraining
+from .prepare import Prepared as Data
+from .prepare import prepare
+from .presets import preset
+from .ranges import TrainingRange
+from .simulate import simulate_network
+from .spec import ModelSpec
+from .task import TrajectoryTask
+from .weights import layout_of
+
+
+class Networks:
+    """See `half.Half`."""
+
+    name = "networks"
+    body = "node"
+    model_kind = Model.KIND
+    has_horizons = False
+    shared_keywords = ("engine",)
+    rollout_options = ("steps", "dt", "topology", "graph_seed", "control", "node_attribute")
+    example = "nodes=, topology=, ... (see the docstring)"
+    Simulation = NetworkSimulation
+    Training = NetworkTraining
+    Evaluation = NetworkEvaluation
+
+    def owns(self, ds: xr.Dataset) -> bool:
+        """See `half.Half`."""
+        return STATE in ds
+
+    def system_of(self, ds: xr.Dataset) -> str:
+        """See `half.Half`."""
+        return str(record(ds).get("system", ""))
+
+    def kind_of(self, model: Model) -> str:
+        """See `half.Half`."""
+        return model.spec.family
+
+    def load(self, ds: xr.Dataset, source: str) -> Model:
+        """See `half.Half`."""
+        return Model.from_dataset(ds, source)
+
+    def simulate(self, system: Any, options: NetworkSimulation) -> xr.Dataset:
+        """See `half.Half`."""
+        return simulate_network(system, **options.as_keywords())
+
+    def evaluate(self, model: Model, ds: xr.Dataset, options: NetworkEvaluation) -> xr.Dataset:
+        """See `half.Half`."""
+        return evaluate_model(model, ds, threshold=options.threshold, system=options.system)
+
+    def test_set(self, simulation: Mapping[str, Any], trajectories: int, seed: int) -> xr.Dataset:
+        """See `half.Half`; without measurement noise."""
+        fresh = {"trajectories": trajectories, "seed": seed, "noise": 0.0}
+        return simulate_network(**{**simulation, **fresh})
+
+    def like_training_data(self, model: Model, keywords: Mapping[str, Any]) -> dict[str, Any]:
+        """See `half.Half`: a network's data follow from its system and graph."""
+        return dict(keywords)
+
+    def must_agree(self, system: Any) -> dict[str, Any]:
+        """See `half.Half`: nothing but the system."""
+        return {}
+
+    def check_simulation(self, system: Any, keywords: Mapping[str, Any]) -> None:
+        """See `half.Half`."""
+        options = NetworkSimulation(**keywords)
+        check_names(f"parameter of {system.name}", options.parameters or {}, system.parameters)
+        graph = resolve(
+            system.default_topology if options.topology is None else options.topology,
+            system.default_nodes if options.nodes is None else options.nodes,
+            graphs=options.graphs,
+            graph_seed=options.graph_seed,
+            system=system,
+        )
+        names = ("parameters", "trajectories", "seed", "steps", "dt", "noise")
+        check_request(system, graph, **{name: keywords[name] for name in names if name in keywords})
+        if options.split is not None:
+            split_trajectories(1, options.split)
+
+    def check_training(
+        self, system: str, data: Mapping[str, Any], keywords: Mapping[str, Any]
+    ) -> TrainConfig:
+        """See `half.Half`."""
+        return NetworkTraining(**keywords).check(system)
+
+    def prepare(
+        self,
+        system: Any,
+        datasets: list[xr.Dataset] | None,
+        options: NetworkTraining,
+        start: Model | None,
+    ) -> Prepared[Model]:
+        """See `half.Half`."""
+        config = options.run_config(fresh=start is None)
+        members = options.members
+        if members is None:
+            members = 1 if start is None else start.members
+        chosen, reason = engines.choose(
+            options.engine, kernel=options.kernel, device=options.device
+        )
+        simulation: dict[str, Any] = {}
+        if datasets is None:
+            keywords = options.simulation().as_keywords()
+            del keywords["initial"]  # not a keyword of train
+            simulation = {"system": system, **keywords}
+            datasets = [simulate_network(**simulation)]
+        elif isinstance(system, str):
+            datasets = [with_record(ds, system=system) for ds in datasets]
+        kept = None
+        if start is not None and options.normalisation == "keep":
+            kept = (start.state_scale, start.control_scale, start.attribute_scale)
+        data = prepare(
+            datasets,
+            split=options.split,
+            seed=options.seed,
+            missing=options.missing,
+            training_noise=config.training_noise,
+            dtype=options.dtype,
+            scales=kept,
+        )
+        spec = _spec(data, options, start)
+        thetas, restored = initial_weights(spec, start, options.seed, members)
+        thetas = thetas.astype(options.dtype)
+        model = replace(_untrained(data, spec, options.dtype, chosen, options.device), theta=thetas)
+        if start is not None:
+            start.check(data.physical[0], data.features)
+            dt = np.concatenate([np.diff(a.time) for a in data.physical])
+            warn_outside("the data to train on", start.trained.other_physics(dt, data.parameters))
+        program = model.bind(data.scaled, kernel=options.kernel)
+        return Prepared(
+            half=self,
+            model=model,
+            theta=thetas,
+            task=TrajectoryTask(
+                program, data.scaled, data.train, data.validation, config.batch_size
+            ),
+            config=config,
+            fingerprint=run_fingerprint(
+                config,
+                model,
+                data_fingerprint(datasets, options.split, options.seed),
+                program,
+                start,
+                options.normalisation,
+            ),
+            engine=EngineFacts(
+                chosen, reason, program.kernel, str(getattr(program, "device", "cpu"))
+            ),
+            restored_tensors=restored,
+            deviations_from_paper=preset(options.preset).deviations if start is None else (),
+            simulation=simulation,
+            held_out=None
+            if simulation
+            else held_out(datasets[0], labels_of(datasets[0], options.split, options.seed)),
+            about={"graph_seed": simulation.get("graph_seed")},
+        )
+
+
+NETWORKS = Networks()
+
+
+def _spec(data: Data, options: NetworkTraining, start: Model | None) -> ModelSpec:
+    if start is not None:
+        return start.spec.replace(**options.spec_fields())
+    arrays = data.physical[0]
+    return options.new_spec(
+        np.concatenate([a.graph.in_degree for a in data.physical]),
+        channels=arrays.x.shape[-1],
+        controls=0 if arrays.u is None else arrays.u.shape[-1],
+        attributes=0 if arrays.attribute is None else arrays.attribute.shape[-1],
+        nodes=arrays.x.shape[2],
+    )
+
+
+def _untrained(data: Data, spec: ModelSpec, dtype: str, engine: str, device: str) -> Model:
+    trained = TrainingRange.of(data.physical, data.parameters, data.graphs, data.parameter_spans)
+    return Model(
+        spec=spec,
+        theta=np.zeros(layout_of(spec).size, dtype=dtype),
+        state_scale=data.state,
+        control_scale=data.control,
+        attribute_scale=data.attribute,
+        features=data.features,
+        units=data.units,
+        controls=data.controls,
+        attributes=data.attributes,
+        trained=trained,
+        system=data.system,
+        engine=engine,
+        device=device,
+        time_unit=data.time_unit,
+    )
+
+
+def initial_weights(
+    spec: ModelSpec, start: Model | None, seed: int, members: int
+) -> tuple[NDArray, tuple[str, ...]]:
+    """Weights (member, size): fresh, with those of ``start`` that have the same name and shape.
+
+    A start that is an ensemble gives each member its own weights, a single model gives all the
+    same. Also returns the names of the tensors taken. Raises `InvalidOption`.
+    """
+    layout = layout_of(spec)
+    thetas = np.stack(
+        [layout.initial(np.random.default_rng([seed, 2, member])) for member in range(members)]
+    )
+    if start is None:
+        return thetas, ()
+    if start.members not in (1, members):
+        raise InvalidOption(
+            "the start is an ensemble of another size",
+            got=f"members={members}, the start has {start.members}",
+            allowed=f"members={start.members}, or one member: start.member(0)",
+        )
+    restored: dict[str, None] = {}
+    for number, theta in enumerate(thetas):
+        weights = start.member(number if start.members > 1 else 0).weights
+        for name, view in layout.unpack(theta).items():
+            if name in weights and weights[name].shape == view.shape:
+                view[...] = weights[name]
+                restored[name] = None
+    return thetas, tuple(restored)
+
+
+def run_fingerprint(
+    config: TrainConfig,
+    model: Model,
+    data: dict[str, Any],
+    program: Program,
+    start: Model | None,
+    normalisation: str,
+) -> dict[str, Any]:
+    """Everything that decides the numbers of a run, as plain values."""
+    scales = {
+        "state": model.state_scale,
+        "control": model.control_scale,
+        "attribute": model.attribute_scale,
+    }
+    call: dict[str, Any] = {
+        "training": config.as_dict(),
+        "model": model.spec.as_dict(),
+        "data": {**data, "system": model.system},
+        "scales": {
+            name: {"mean": scale.mean.tolist(), "scale": scale.scale.tolist()}
+            for name, scale in scales.items()
+            if scale is not None
+        },
+        "members": int(np.atleast_2d(model.theta).shape[0]),
+        "precision": {
+            "dtype": program.dtype.name,
+            "kernel": program.kernel,
+            "engine": model.engine,
+            "device": str(getattr(program, "device", "cpu")),
+        },
+    }
+    if start is not None:
+        call["start"] = {"sha256": checksum(start.theta), "normalisation": normalisation}
+    return json.loads(json.dumps(call))

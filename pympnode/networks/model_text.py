@@ -1,0 +1,64 @@
+"""What a networked model shows of itself in a repr: its kind, its data, its inputs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..training.ranges import describe_span, describe_value, interval
+
+_FAMILY = {"mpnode": "MP-NODE", "l2s": "L2S", "node": "neural ODE of the whole system"}
+
+
+def summary(model: Any) -> str:
+    """A `Model` in one line: family, size, messages, integrator."""
+    spec = model.spec
+    parts = [_FAMILY[spec.family], f"{model.theta.shape[-1]:,} weights", f"hidden {spec.hidden}"]
+    if model.members > 1:
+        parts.insert(0, f"ensemble of {model.members}")
+    if spec.family == "mpnode":
+        parts.append(f"{spec.message} {spec.messages} message components, {spec.coupling} coupling")
+        mean = spec.aggregation == "mean"
+        parts.append(f"{'mean' if mean else f'sum / {spec.divisor:.4g}'} over neighbours")
+    parts.append(f"{spec.solver} x {spec.substeps}")
+    return ", ".join(parts)
+
+
+def lines(model: Any) -> dict[str, str]:
+    """Label and text of every line of a `Model`'s repr."""
+    trained = model.trained
+    ranges = ", ".join(
+        f"{name} {low:.3g} to {high:.3g}"
+        for name, low, high in zip(model.features, trained.low, trained.high)
+    )
+    graphs = trained.graphs
+    return {
+        "Model": summary(model),
+        "system": model.system or "given data",
+        "trained on": (
+            f"{trained.trajectories} trajectories of {trained.steps} steps, "
+            f"dt {interval(*trained.dt)}, {interval(*trained.nodes)} nodes of degree "
+            f"{interval(*trained.degree)}"
+        ),
+        "graphs": "; ".join(graphs[:3]) + (" ..." if len(graphs) > 3 else ""),
+        "state": ranges,
+        **_inputs(model),
+    }
+
+
+def _inputs(model: Any) -> dict[str, str]:
+    """Controls, node attributes and parameters that a model was trained with, where there are."""
+    trained = model.trained
+    found = {}
+    for label, names, pairs in (
+        ("controls", model.controls, trained.control),
+        ("attributes", model.attributes, trained.attribute),
+    ):
+        if pairs:
+            found[label] = ", ".join(
+                f"{name} {interval(*pair)}" for name, pair in zip(names, pairs)
+            )
+    parts = [f"{name} {describe_value(value)}" for name, value in trained.parameters.items()]
+    parts += [f"{name} {describe_span(*span)}" for name, span in trained.parameter_spans.items()]
+    if parts:
+        found["parameters"] = ", ".join(parts)
+    return found

@@ -1,0 +1,378 @@
+"""Particles as a half of the package: what `pympnode.train` and its kin call for them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from ..config import TrainConfig, check_names, whole
+from ..datasets.names import CHARGE
+from ..datasets.record import record
+from ..datasets.split import data_fingerprint, held_out, labels_of
+from ..errors import InvalidData
+from ..files.netcdf import checksum
+from ..half import EngineFacts, Prepared
+from ..training.ranges import warn_outside, warn_user
+from . import schema
+from .evaluate import evaluate_particles
+from .model import WEIGHTS_VERSION, ParticleModel
+from .options import ParticleEvaluation, ParticleSimulation, ParticleTraining
+from .presets import particle_preset
+from .ranges import PHYSICS, ParticleRange
+from .schema import ParticleArrays
+from .simulate import check_particle_options, simulate_particles
+from .spec import ParticleSpec
+from .systems.base import ParticleSystem
+from .weights import particle_layout_of
+
+if TYPE_CHECKING:
+    from .task import StepTask
+
+# States (trajectories times particles) of a dataset that is simulated for training.
+_SIMULATED_STATES = 20_000
+
+
+class Particles:
+    """See `half.Half`."""
+
+    name = "particles"
+    body = "particle"
+    model_kind = ParticleModel.KIND
+    has_horizons = True
+    shared_keywords = ("integrator", "dtype", "engine")
+    rollout_options = ("steps",)
+    example = "particles=, trajectories=, steps=, dt=, dims=, start=, ..."
+    Simulation = ParticleSimulation
+    Training = ParticleTraining
+    Evaluation = ParticleEvaluation
+
+    def owns(self, ds: xr.Dataset) -> bool:
+        """See `half.Half`."""
+        return schema.is_particle_dataset(ds)
+
+    def system_of(self, ds: xr.Dataset) -> str:
+        """See `half.Half`."""
+        return str(record(ds).get("system", "coulomb" if CHARGE in ds else "gravity"))
+
+    def kind_of(self, model: ParticleModel) -> str:
+        """See `half.Half`."""
+        return model.spec.name
+
+    def load(self, ds: xr.Dataset, source: str) -> ParticleModel:
+        """See `half.Half`."""
+        return ParticleModel.from_dataset(ds, source)
+
+    def simulate(self, system: Any, options: ParticleSimulation) -> xr.Dataset:
+        """See `half.Half`."""
+        return simulate_particles(system, **options.as_keywords())
+
+    def evaluate(
+        self, model: ParticleModel, ds: xr.Dataset, options: ParticleEvaluation
+    ) -> xr.Dataset:
+        """See `half.Half`."""
+        return evaluate_particles(model, ds, horizons=options.horizons)
+
+    def test_set(self, simulation: Mapping[str, Any], trajectories: int, seed: int) -> xr.Dataset:
+        """See `half.Half`."""
+        return simulate_particles(**{**simulation, "trajectories": trajectories, "seed": seed})
+
+    def like_training_data(
+        self, model: ParticleModel, keywords: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """See `half.Half`."""
+        if model.system != keywords["system"]:
+            return dict(keywords)
+        like = model.simulation(keywords.get("particles"), keywords.get("parameters"))
+        return {**like, **keywords, "parameters": like["parameters"]}
+
+    def must_agree(self, system: Any) -> dict[str, Any]:
+        """See `half.Half`: dimensions and time step."""
+        return {"dims": 2, "dt": system.dt}
+
+    def check_simulation(self, system: Any, keywords: Mapping[str, Any]) -> None:
+        """See `half.Half`."""
+        options = ParticleSimulation(**keywords)
+        check_names(f"parameter of {system.name}", options.parameters or {}, system.parameters)
+        check_particle_options(system.name, **keywords)
+
+    def check_training(
+        self, system: str, data: Mapping[str, Any], keywords: Mapping[str, Any]
+    ) -> TrainConfig:
+        """See `half.Half`."""
+        return ParticleTraining(**keywords).check(ParticleSimulation(**data), system)
+
+    def prepare(
+        self,
+        system: Any,
+        datasets: list[xr.Dataset] | None,
+        options: ParticleTraining,
+        start: ParticleModel | None,
+    ) -> Prepared[ParticleModel]:
+        """See `half.Half`."""
+        # Torch is imported here, so that simulating does not wait for it.
+        from .engine.program import ParticleProgram
+        from .engine.threads import threads_for
+        from .task import StepTask, fitted_scales
+
+        simulation: dict[str, Any] = {}
+        if datasets is None:
+            simulation = _simulation(system, options, start)
+            workers = os.cpu_count() or 1
+            datasets = [
+                simulate_particles(**simulation, workers=workers, progress=options.progress)
+            ]
+        arrays, labels = _without_test(
+            [schema.pack_particles(ds) for ds in datasets],
+            [labels_of(ds, options.split, options.seed) for ds in datasets],
+        )
+        step = _one_step(arrays)
+        _warn_of_data(datasets, arrays, start, step)
+        train = [np.flatnonzero(one == "train") for one in labels]
+        validation = [np.flatnonzero(one == "validation") for one in labels]
+
+        most = max(a.position.shape[2] for a in arrays)
+        if start is not None:
+            spec = start.spec.replace(**options.spec_fields())
+            scales = start.scales.at_step(step / start.dt)
+        else:
+            spec = options.new_spec(
+                particles=most, dims=arrays[0].dims, charged=arrays[0].charge is not None
+            )
+            scales = fitted_scales(arrays, train)
+        options.refuse_unused(spec)
+        name = options.model or spec.name
+        choice = particle_preset(options.preset, name, most)
+        config = options.run_config(name, most, fresh=start is None)
+        program = ParticleProgram(
+            spec,
+            scales,
+            step,
+            dtype=options.dtype,
+            device=options.device,
+            kernel=options.kernel,
+            recompute=options.recompute,
+            precision=options.precision,
+        )
+        theta, restored = initial_weights(spec, start, options.seed)
+        theta = theta.astype(options.dtype)
+        mixed_levels = options.mixed_levels
+        if mixed_levels is None:
+            mixed_levels = choice.task.get("mixed_levels", False)
+        mixed_levels = mixed_levels and spec.hierarchical and spec.levels is None
+        task = StepTask(
+            program,
+            arrays,
+            train,
+            validation,
+            config.batch_size,
+            micro_batch=options.micro_batch,
+            augment=options.augment,
+            mixed_levels=mixed_levels,
+        )
+        task.require_memory()
+        model = ParticleModel(
+            spec,
+            theta,
+            scales,
+            step,
+            arrays[0].system,
+            ParticleRange.of(arrays, train),
+            options.device,
+        )
+        facts = data_fingerprint(datasets, options.split, options.seed)
+        return Prepared(
+            half=self,
+            model=model,
+            theta=theta[None],
+            task=task,
+            config=config,
+            fingerprint=run_fingerprint(config, model, facts, arrays, task, start),
+            engine=EngineFacts(
+                "torch", "particles are trained in torch", program.kernel, str(program.device)
+            ),
+            restored_tensors=restored,
+            deviations_from_paper=choice.deviations if start is None else (),
+            simulation=simulation,
+            held_out=None
+            if simulation
+            else held_out(datasets[0], labels_of(datasets[0], options.split, options.seed)),
+            about={"mixed_levels": mixed_levels, "precision": program.precision},
+            history_attributes={"loss": _loss_text(spec)},
+            threads=lambda: threads_for(task.operations, program.device),
+        )
+
+
+PARTICLES = Particles()
+
+
+def _simulation(
+    system: Any, options: ParticleTraining, start: ParticleModel | None
+) -> dict[str, Any]:
+    """Keywords of `simulate_particles` for training data; those of a start are like its own."""
+    dims = options.dims
+    if isinstance(system, ParticleSystem):
+        dims = system.dims if dims is None else dims
+        system = system.name
+    count = 100 if options.particles is None else whole("particles", options.particles)
+    usual: dict[str, Any] = {"dims": 2}
+    if start is not None:
+        same = start.system == system
+        usual = (
+            start.simulation(options.particles, options.parameters)
+            if same
+            else {"dims": start.spec.dims}
+        )
+    count = usual.get("particles", count)
+    trajectories = options.trajectories
+    if trajectories is None:
+        trajectories = min(1000, max(20, _SIMULATED_STATES // count))
+    keywords = {
+        "system": system,
+        "particles": count,
+        "dims": usual["dims"] if dims is None else dims,
+        "trajectories": trajectories,
+        "steps": options.steps,
+        "dt": usual.get("dt") if options.dt is None else options.dt,
+        "parameters": usual.get("parameters", options.parameters),
+        "seed": options.seed,
+        "split": options.split,
+    }
+    return {name: value for name, value in keywords.items() if value is not None}
+
+
+def _warn_of_data(
+    datasets: list[xr.Dataset],
+    arrays: list[ParticleArrays],
+    start: ParticleModel | None,
+    step: float,
+) -> None:
+    """Warn, with the numbers, of boxes that are not recorded, of physics that differ between
+    datasets, and of other physics than those of the start."""
+    for number, ds in enumerate(datasets):
+        if guess := schema.guess_missing_box(ds):
+            warn_user(f"dataset {number}: {guess}")
+    ranges = ParticleRange.of(arrays)
+    mixed = [
+        f"{name} from {low:g} to {high:g}"
+        for name, (low, high) in ranges.parameter_spans.items()
+        if name in PHYSICS
+    ]
+    if len(ranges.spaces) > 1:
+        mixed.append("open space and periodic boxes")
+    if mixed:
+        warn_user(
+            f"the datasets differ in their physics, which is no input of the model: "
+            f"{'; '.join(mixed)}; it learns something in between"
+        )
+    if start is None:
+        return
+    other = [text for a in arrays for text in start.trained.other_physics(a)]
+    if not np.isclose(step, start.dt, rtol=1e-6, atol=0):
+        other.insert(0, f"time step {step:g} (trained on {start.dt:g})")
+    warn_outside("the data to train on", list(dict.fromkeys(other)))
+
+
+def _without_test(
+    arrays: list[ParticleArrays], labels: list[NDArray[np.str_]]
+) -> tuple[list[ParticleArrays], list[NDArray[np.str_]]]:
+    """The datasets that are not marked "test" as a whole, and their labels; each must hold steps."""
+    if not any((one == "train").any() for one in labels):
+        raise InvalidData(
+            "there is nothing to train on",
+            got='no trajectory is marked "train"',
+            allowed='some marked "train"',
+            fix='ds["split"] = ("trajectory", ["train", ...]), or more trajectories',
+        )
+    kept = [number for number, one in enumerate(labels) if (one != "test").any()]
+    for number in kept:
+        if len(arrays[number].time) < 2:
+            raise InvalidData(
+                f"dataset {number} holds no step from one time to the next",
+                got=f"{len(arrays[number].time)} times",
+                allowed=">= 2 times",
+                fix="leave it out",
+            )
+    return [arrays[number] for number in kept], [labels[number] for number in kept]
+
+
+def _one_step(arrays: list[ParticleArrays]) -> float:
+    """The one time step of all datasets. Raises `InvalidData`."""
+    steps = np.concatenate([np.diff(a.time) for a in arrays])
+    if not np.allclose(steps, steps[0], rtol=1e-6, atol=0):
+        raise InvalidData(
+            "particle models learn one time step",
+            got=f"steps from {steps.min():g} to {steps.max():g}",
+            allowed="an even time grid, the same in all datasets",
+        )
+    for what, values in (
+        ("systems", {a.system for a in arrays}),
+        ("dimensions", {a.dims for a in arrays}),
+    ):
+        if len(values) > 1:
+            raise InvalidData(f"the datasets are of several {what}", got=sorted(map(str, values)))
+    return float(np.mean(steps))
+
+
+def _loss_text(spec: ParticleSpec) -> str:
+    """The unit of a model's loss, for pictures of its history."""
+    if spec.inputs == "scaled":
+        return "in variances of the velocity change"
+    return "mean square of positions and velocities"
+
+
+def initial_weights(
+    spec: ParticleSpec, start: ParticleModel | None, seed: int
+) -> tuple[NDArray, tuple[str, ...]]:
+    """Fresh weights (size,), with those of ``start`` that have the same name and shape, and the
+    names of these."""
+    layout = particle_layout_of(spec)
+    theta = layout.initial(np.random.default_rng([seed, 2, 0]))
+    if start is None:
+        return theta, ()
+    weights, restored = start.weights, []
+    for name, view in layout.unpack(theta).items():
+        if name in weights and weights[name].shape == view.shape:
+            view[...] = weights[name]
+            restored.append(name)
+    return theta, tuple(restored)
+
+
+def run_fingerprint(
+    config: TrainConfig,
+    model: ParticleModel,
+    data: dict[str, Any],
+    arrays: list[ParticleArrays],
+    task: StepTask,
+    start: ParticleModel | None,
+) -> dict[str, Any]:
+    """Everything that decides the numbers of a run, as plain values."""
+    program = task.program
+    physics = [
+        {"side": a.box.side} | {k: v for k, v in a.parameters.items() if v is not None}
+        for a in arrays
+    ]
+    call: dict[str, Any] = {
+        "training": config.as_dict(),
+        "model": {**model.spec.as_dict(), "networks": WEIGHTS_VERSION},
+        "data": {**data, "system": model.system, "step": model.dt},
+        "parameters": {str(number): one for number, one in enumerate(physics)},
+        "scales": model.scales.as_dict(),
+        "precision": {
+            "dtype": program.dtype.name,
+            "products": program.precision,
+            "kernel": program.fingerprint_kernel,
+            "device": str(program.device),
+        },
+        "micro_batch": task.micro_batch,
+        "augment": task.augment,
+        "mixed_levels": task.mixed_levels,
+    }
+    if start is not None:
+        call["start"] = {"sha256": checksum(start.theta)}
+    return json.loads(json.dumps(call))

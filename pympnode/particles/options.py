@@ -1,0 +1,171 @@
+"""Keywords of `pympnode.simulate`, `train` and `evaluate` for particles, with their defaults."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from ..config import TrainConfig, whole
+from ..errors import InvalidOption, unknown_name
+from ..training.options import RunOptions
+from .metrics import HORIZONS
+from .presets import particle_preset, preset_fields
+from .spec import ParticleSpec
+
+DEFAULT_MODEL = "hierarchical_deltagn"
+# Fields of ParticleSpec that are keywords of `train`.
+_SPEC = (
+    "behaviour", "levels", "neighbours", "edge_width", "node_width", "global_width", "inputs",
+    "integrator", "conserve_momentum", "update", "messages",
+)  # fmt: skip
+
+
+def refuse_julia(engine: str, how: str) -> None:
+    """Raise `InvalidOption` for the Julia engine, which has networks alone, and `UnknownName`."""
+    if engine not in ("auto", "torch", "julia"):
+        raise unknown_name("engine", engine, ("auto", "torch", "julia"))
+    if engine == "julia":
+        raise InvalidOption(
+            f"particles are {how}; the Julia engine has networks alone",
+            got='engine="julia"',
+            allowed='engine="auto" or "torch"',
+            fix="leave engine out",
+        )
+
+
+@dataclass(frozen=True)
+class ParticleSimulation:
+    """Keywords of `pympnode.simulate` for particles; see `particles.simulate.simulate_particles`."""
+
+    particles: int | None = None
+    trajectories: int | None = None
+    steps: int | None = None
+    dt: float | None = None
+    seed: int = 0
+    dims: int = 2
+    parameters: Mapping[str, Any] | None = None
+    start: Any = "random"
+    split: float | None = 0.7
+    integrator: str = "block"
+    substeps: int = 1
+    dtype: str = "float64"
+    path: str | os.PathLike[str] | None = None
+    workers: int | None = None
+    progress: Any = None
+    engine: str = "auto"
+
+    def __post_init__(self) -> None:
+        refuse_julia(self.engine, "simulated by compiled steps of Python")
+
+    def as_keywords(self) -> dict[str, Any]:
+        """Keywords of `simulate_particles`, which has one engine."""
+        names = [field.name for field in fields(self) if field.name != "engine"]
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True)
+class ParticleTraining(RunOptions):
+    """Keywords of `pympnode.train` for particles; see there."""
+
+    particles: int | None = None
+    dims: int | None = None
+    trajectories: int | None = None
+    steps: int | None = None
+    dt: float | None = None
+    parameters: Mapping[str, Any] | None = None
+    model: str | None = None
+    behaviour: str | None = None
+    levels: int | None = None
+    neighbours: int | None = None
+    edge_width: int | None = None
+    node_width: int | None = None
+    global_width: int | None = None
+    inputs: str | None = None
+    integrator: str | None = None
+    conserve_momentum: bool | None = None
+    update: str | None = None
+    messages: str | None = None
+    augment: bool = False
+    mixed_levels: bool | None = None
+    micro_batch: int | None = None
+    precision: str | None = None
+    recompute: bool | None = None
+    engine: str = "auto"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        refuse_julia(self.engine, "trained in torch")
+        if self.integrator in ("block", "global"):  # those of `simulate_particles`
+            raise InvalidOption(
+                "integrator= of train is that of a HOGN, and this is one of the simulation",
+                got=f"integrator={self.integrator!r}",
+                allowed="rk4, euler",
+                fix=f"data = simulate(system, integrator={self.integrator!r}); train(data=data)",
+            )
+        for name in ("augment", "mixed_levels", "conserve_momentum", "recompute"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, bool):
+                raise InvalidOption(
+                    f"{name} is true or false", got=f"{name}={value!r}", allowed="True, False"
+                )
+        if self.micro_batch is not None:
+            object.__setattr__(self, "micro_batch", whole("micro_batch", self.micro_batch))
+        from .engine.kernels import kernel_named, precision_of
+
+        kernel, recompute = kernel_named(self.kernel)
+        object.__setattr__(self, "kernel", kernel)
+        if recompute and self.recompute is None:
+            object.__setattr__(self, "recompute", True)
+        precision_of(self.precision, self.dtype)
+
+    def spec_fields(self) -> dict[str, Any]:
+        """The fields of `ParticleSpec` that were given."""
+        return {name: value for name in _SPEC if (value := getattr(self, name)) is not None}
+
+    def new_spec(self, *, particles: int, dims: int, charged: bool) -> ParticleSpec:
+        """The specification of a fresh model for that many particles."""
+        name = self.model or DEFAULT_MODEL
+        choice = particle_preset(self.preset, name, particles)
+        return ParticleSpec.named(
+            name,
+            **preset_fields(choice, self.spec_fields()),
+            dims=dims,
+            charged=charged,
+        )
+
+    def run_config(self, name: str, particles: int, fresh: bool) -> TrainConfig:
+        """The configuration of a run of the model ``name``, from fresh or from given weights."""
+        choice = particle_preset(self.preset, name, particles)
+        return self.config(choice.run if fresh else {**choice.run, **choice.finetune})
+
+    def refuse_unused(self, spec: ParticleSpec) -> None:
+        """Raise `InvalidOption` for a given option that changes nothing in ``spec``."""
+        spec.refuse_unused({**self.spec_fields(), "mixed_levels": self.mixed_levels})
+
+    def check(self, data: ParticleSimulation, system: str) -> TrainConfig:
+        """Raise what training on ``data`` would raise for these keywords; return the run."""
+        if self.augment and data.dims != 2:
+            raise InvalidOption(
+                "augmentation turns particles in the plane",
+                got=f"augment=True with dims={data.dims}",
+                allowed="dims=2",
+                fix="leave augment out",
+            )
+        particles = data.particles or 100
+        spec = self.new_spec(particles=particles, dims=data.dims, charged=system == "coulomb")
+        self.refuse_unused(spec)
+        return self.run_config(spec.name, particles, fresh=True)
+
+
+@dataclass(frozen=True)
+class ParticleEvaluation:
+    """Keywords of `pympnode.evaluate` for particles: ``horizons``, steps to report errors over."""
+
+    horizons: Sequence[int] = HORIZONS
+
+    @classmethod
+    def for_simulation(cls, simulation: Mapping[str, Any]) -> ParticleEvaluation:
+        """The keywords for data that ``simulation`` made."""
+        return cls()

@@ -1,0 +1,91 @@
+"""Fit: train what a half prepared, and return a Result."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ..config import format_duration
+from ..files import netcdf
+from ..half import M, Prepared
+from ..version import __version__
+from . import progress as meters
+from .checkpoint import Run
+from .result import Result
+from .trainer import Trainer
+
+logger = logging.getLogger("pympnode.training")
+
+
+def fit(
+    prepared: Prepared[M], *, run: str | os.PathLike[str] | None = None, progress: bool = True
+) -> Result[M]:
+    """Train ``prepared.model`` and return it in a `Result`.
+
+    ``run``: a folder for checkpoints, the model and the history; the same call continues there.
+    ``progress``: a bar in a terminal or a notebook. Raises `RunLocked`, `InvalidOption` for the
+    folder of another call, and KeyboardInterrupt after Ctrl-C in a script.
+    """
+    config, model, theta = prepared.config, prepared.model, prepared.theta
+    folder = None if run is None else Run(run, prepared.fingerprint)
+    meter = meters.default() if progress else meters.Silent()
+    try:
+        trainer = Trainer(prepared.task, config, folder, meter, title=model.system or "training")
+        with prepared.threads():
+            if config.preset == "paper":
+                expected = format_duration(trainer.expected_seconds(theta))
+                text = f'preset "paper": about {expected} for a whole run'
+                logger.info(text)
+                meter.note(text)
+            outcome = trainer.fit(theta)
+        outcome.history.attrs.update(prepared.history_attributes)
+        about: dict[str, Any] = {
+            "version": __version__,
+            "preset": config.preset,
+            "training": config.as_dict(),
+            "engine": prepared.engine.engine,
+            "kernel": prepared.engine.kernel,
+            "best_loss": outcome.best_loss.tolist(),
+            "best_epoch": outcome.best_epoch.tolist(),
+            "status": outcome.status,
+            "seed": config.seed,
+            **prepared.about,
+        }
+        best = int(np.argmin(outcome.best_loss))
+        trained = replace(
+            model,  # type: ignore[type-var]
+            theta=outcome.theta if len(theta) > 1 else outcome.theta[0],
+            about=about,
+        )
+        result = Result(
+            model=trained,
+            history=outcome.history,
+            status=outcome.status,
+            reason=outcome.reason,
+            best_loss=float(outcome.best_loss[best]),
+            best_epoch=int(outcome.best_epoch[best]),
+            updates=outcome.updates,
+            seconds=outcome.seconds,
+            engine=prepared.engine.engine,
+            engine_reason=prepared.engine.reason,
+            kernel=prepared.engine.kernel,
+            device=prepared.engine.device,
+            restored_tensors=prepared.restored_tensors,
+            deviations_from_paper=prepared.deviations_from_paper,
+            simulation=prepared.simulation,
+            held_out=prepared.held_out,
+            half=prepared.half,
+        )
+        if folder is not None:
+            trained.save(folder.folder / "model.nc")
+            netcdf.write_netcdf(outcome.history, folder.folder / "history.nc")
+    finally:
+        if folder is not None:
+            folder.close()
+    if outcome.status == "interrupted" and not meters.is_interactive():
+        raise KeyboardInterrupt
+    return result

@@ -1,0 +1,63 @@
+"""Keywords of a training run that both halves share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from ..config import TrainConfig, precision, seconds, whole
+from ..errors import InvalidOption
+
+LENGTHS = ("epochs", "updates", "time_budget")
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a run trains: its length, batches, rate, seed, precision.
+
+    ``epochs``, ``updates`` or ``time_budget`` (seconds, or text such as "10m"): at most one.
+    """
+
+    preset: str = "fast"
+    epochs: int | None = None
+    updates: int | None = None
+    time_budget: float | str | None = None
+    batch_size: int | None = None
+    learning_rate: float | None = None
+    seed: int = 0
+    split: float = 0.7
+    kernel: str = "auto"
+    device: str = "auto"
+    dtype: str = "float32"
+    progress: bool = True
+
+    # Whether a length that is given replaces every length of the preset in the configuration.
+    REPLACES_LENGTH: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seed", whole("seed", self.seed, 0))
+        object.__setattr__(self, "dtype", precision("dtype", self.dtype))
+
+    def config(self, base: Mapping[str, Any]) -> TrainConfig:
+        """The configuration of the run: the preset's ``base`` with what was given.
+
+        Raises `InvalidOption` for two lengths, `UnknownName`.
+        """
+        names = (*LENGTHS, "batch_size", "learning_rate")
+        given: dict[str, Any] = {
+            name: value for name in names if (value := getattr(self, name)) is not None
+        }
+        lengths = [name for name in LENGTHS if name in given]
+        if len(lengths) > 1:
+            raise InvalidOption(
+                "a run has one length",
+                got=", ".join(f"{name}={given[name]!r}" for name in lengths),
+                allowed="epochs=, updates= or time_budget=",
+                fix="give one of them",
+            )
+        if lengths and self.REPLACES_LENGTH:
+            base = {k: v for k, v in base.items() if k not in ("epochs", "updates")}
+        if "time_budget" in given:
+            given["time_budget"] = seconds(given["time_budget"])
+        return TrainConfig(**{**base, **given, "preset": self.preset, "seed": self.seed})
