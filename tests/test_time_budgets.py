@@ -15,8 +15,10 @@ from pympnode.particles.engine.program import ParticleProgram
 from pympnode.particles.schema import pack_particles
 from pympnode.particles.spec import ParticleScales, ParticleSpec
 from pympnode.particles.task import StepTask
+from pympnode.training import budget as budgets
 from pympnode.training import trainer as module
-from pympnode.training.schedule import plan, seconds_of, updates_within
+from pympnode.training.budget import Timing, seconds_of, updates_within
+from pympnode.training.schedule import plan
 from pympnode.training.trainer import Trainer
 
 SMALL: dict[str, Any] = dict(
@@ -70,6 +72,7 @@ def priced(
     """The clock, the task and the outcome of a run of ``budget`` seconds."""
     clock = Clock()
     monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(budgets, "time", clock)
     task = Priced(clock, kinds, **options)
     fitted = Trainer(task, TrainConfig(time_budget=budget)).fit(np.zeros((1, 3)))  # type: ignore[arg-type]
     return clock, task, fitted
@@ -101,7 +104,7 @@ def test_a_plan_fills_its_budget(budget: float, curriculum: Any, each: float) ->
 def test_measured_costs_become_updates(monkeypatch: pytest.MonkeyPatch) -> None:
     """The number follows from given costs: it must not depend on the machine."""
     cost = {h: 0.001 * h for h in (5, 10, 12)}
-    monkeypatch.setattr(Trainer, "_costs", lambda self, *given: (cost, 0.05))
+    monkeypatch.setattr(Timing, "costs", lambda self, *given: (cost, 0.05))
     result = pympnode.train(**SMALL, time_budget="4s")
     assert result.status == "completed"
     made = np.diff([0, *result.history.updates.values])
@@ -112,7 +115,7 @@ def test_measured_costs_become_updates(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_budget_below_an_epoch_cuts_it_short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Trainer, "_costs", lambda self, *given: ({1: 0.03}, 0.1))
+    monkeypatch.setattr(Timing, "costs", lambda self, *given: ({1: 0.03}, 0.1))
     data = pympnode.simulate("gravity", particles=10, trajectories=12, steps=30)
     options = dict(model="deltagn", edge_width=8, node_width=8, batch_size=1, device="cpu")
     result = pympnode.train(data=data, time_budget=1.0, progress=False, **options)
@@ -123,7 +126,7 @@ def test_a_budget_below_an_epoch_cuts_it_short(monkeypatch: pytest.MonkeyPatch) 
 def test_the_number_is_kept_when_a_run_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Trainer, "_affordable", lambda self, *given: 21)
+    monkeypatch.setattr(Timing, "affordable", lambda self, *given: 21)
     whole = pympnode.train(**SMALL, time_budget="4s")
     exact = pympnode.train(**SMALL, updates=21)
     np.testing.assert_array_equal(whole.model.theta, exact.model.theta)
@@ -141,7 +144,7 @@ def test_the_number_is_kept_when_a_run_goes_on(
         patch.setattr(Trainer, "_record", stop)
         with pytest.raises(RuntimeError, match="power cut"):
             pympnode.train(**options)
-    monkeypatch.setattr(Trainer, "_affordable", lambda self, *given: 1 / 0)
+    monkeypatch.setattr(Timing, "affordable", lambda self, *given: 1 / 0)
     resumed = pympnode.train(**options)
     assert resumed.updates == 21
     np.testing.assert_array_equal(resumed.model.theta, whole.model.theta)
@@ -188,7 +191,7 @@ def test_kinds_of_networks_are_whole_batches_and_the_rest(monkeypatch: pytest.Mo
         found["task"] = self.task
         return 1
 
-    monkeypatch.setattr(Trainer, "_affordable", look)
+    monkeypatch.setattr(Timing, "affordable", look)
     pympnode.train(**SMALL, time_budget=1.0)
     task, rng = found["task"], np.random.default_rng(0)
     for horizon in (5, 12):

@@ -23,6 +23,7 @@ from pympnode.errors import (
     RunLocked,
     UnknownName,
 )
+from pympnode.training.budget import Timing
 from pympnode.training.schedule import learning_rate, plan
 
 SMALL: dict[str, Any] = dict(
@@ -286,9 +287,8 @@ def test_ctrl_c_in_the_first_epoch_keeps_the_run(
     import tomllib
 
     from pympnode.training.checkpoint import Run
-    from pympnode.training.trainer import Trainer
 
-    monkeypatch.setattr(Trainer, "_affordable", lambda self, theta, budget: 11)
+    monkeypatch.setattr(Timing, "affordable", lambda self, theta, budget: 11)
     options = SMALL | {"time_budget": "0.3s", "members": members}
     run = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):

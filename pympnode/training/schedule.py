@@ -75,36 +75,6 @@ def plan(
     return Plan(tuple(chosen[: len(last)]), tuple(last))
 
 
-def seconds_of(laid: Plan, seconds_an_update: dict[int, float], seconds_an_epoch: float) -> float:
-    """How long a plan takes, by the cost of an update of every window and that of a validation."""
-    made = np.diff([0, *laid.last])
-    cost = np.array([seconds_an_update[length] for length in laid.horizon])
-    return float(made @ cost) + laid.epochs * seconds_an_epoch
-
-
-def updates_within(
-    config: TrainConfig,
-    steps: int,
-    count: Callable[[int], int],
-    seconds_an_update: dict[int, float],
-    seconds_an_epoch: float,
-    budget: float,
-) -> int:
-    """How many updates, and the validations after their epochs, fit into ``budget`` seconds; at
-    least one."""
-    each = sum(
-        share * (seconds_an_update[length] + seconds_an_epoch / count(length))
-        for length, share in horizons(config, steps)
-    )
-    low, high = 1, 2 * int(budget / each) + 2
-    while high - low > 1 + low // 1000:
-        middle = (low + high) // 2
-        laid = plan(config, steps, count, 1, middle)
-        fits = seconds_of(laid, seconds_an_update, seconds_an_epoch) <= budget
-        low, high = (middle, high) if fits else (low, middle)
-    return low
-
-
 def learning_rate(config: TrainConfig, update: int, updates: int, factor: Any) -> Any:
     """The rate of update number ``update`` (from 0); ``factor`` is what a plateau has left of it,
     one number or one a member."""

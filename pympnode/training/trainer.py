@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import count
 from types import FrameType
 from typing import Any
 
@@ -17,10 +16,11 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ..config import TrainConfig
+from .budget import Timing, validation_losses
 from .checkpoint import Run, State, history_dataset
 from .optimiser import Adam, clip
 from .progress import Progress, Silent
-from .schedule import Plan, horizons, learning_rate, plan, seconds_of, updates_within
+from .schedule import Plan, learning_rate, plan
 from .task import Batch, Task
 
 logger = logging.getLogger("pympnode.training")
@@ -30,10 +30,6 @@ REASONS = {
     "interrupted": "interrupted; the best weights so far were kept",
     "diverged": "the loss or its gradient was no longer finite; the best weights before were kept",
 }
-
-
-_MEASURED = 0.05  # of a time budget, spent on measuring what an update takes
-_LONGEST = 3.0  # seconds of it
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +81,7 @@ class Trainer:
         self.progress = progress or Silent()
         self.title = title
         self.checkpoint_seconds = checkpoint_seconds
+        self.timing = Timing(task, config)
         self._stop = False
         self._unfinished = 0  # updates of a first epoch that was broken off
 
@@ -107,21 +104,22 @@ class Trainer:
             state.seconds,
         )
 
+    def expected_seconds(self, theta: NDArray) -> float:
+        """About how long a whole run will take, from a few timed updates."""
+        return self.timing.expected_seconds(theta)
+
     # ---- the loop -----------------------------------------------------------------------------
 
     def _fresh(self, theta: NDArray) -> State:
         state = State.start(np.array(theta, dtype=self.task.dtype))
         state.epochs = self.config.epochs
         if self.config.time_budget is not None:
-            state.updates = self._affordable(state.theta, self.config.time_budget)
+            state.updates = self.timing.affordable(state.theta, self.config.time_budget)
         if self.config.keep_start:
             # Weights that are good already stay the best until something better comes.
-            state.best_loss = self._validate(state.theta)
+            state.best_loss = validation_losses(self.task, state.theta)
             state.best_epoch[:] = 0
         return state
-
-    def _validate(self, theta: NDArray) -> NDArray[np.float64]:
-        return np.array([self.task.validate(member)["validation_loss"] for member in theta])
 
     def _draw(self, horizon: int, epoch: int, members: int) -> Iterator[tuple[Batch, ...]]:
         """The batches of one epoch, a generator a member."""
@@ -131,91 +129,6 @@ class Trainer:
             for member in range(members)
         ]
         return zip(*each)
-
-    def _affordable(self, theta: NDArray, budget: float) -> int:
-        """Updates within a time budget: decided here, once, and stored with the run."""
-        config, task = self.config, self.task
-        began = time.perf_counter()
-        cost, each = self._costs(theta, budget)
-        one = seconds_of(plan(config, task.steps, task.count, 1, 1), cost, each)
-        if one > budget:
-            logger.warning(
-                "a time budget of %.3g s does not hold one update (%.3g s) and its validation "
-                "(%.3g s): one update is made",
-                budget, one - each, each,
-            )  # fmt: skip
-        spent = time.perf_counter() - began + (each if config.keep_start else 0)
-        left = max(budget - spent, 0.1 * budget)
-        return updates_within(config, task.steps, task.count, cost, each, left)
-
-    def _costs(self, theta: NDArray, budget: float | None = None) -> tuple[dict[int, float], float]:
-        """Measured seconds of an update by window, and of a validation, for a run of ``budget``
-        seconds or as quickly as can be."""
-        windows = [length for length, _ in horizons(self.config, self.task.steps)]
-        cost = {length: self._cost(theta, length, budget, len(windows)) for length in windows}
-        start = time.perf_counter()
-        self._validate(theta)
-        if budget is None or time.perf_counter() - start < _MEASURED * budget:
-            start = time.perf_counter()  # the first one warmed up
-            self._validate(theta)
-        return cost, time.perf_counter() - start
-
-    def _cost(self, theta: NDArray, horizon: int, budget: float | None, windows: int) -> float:
-        """Mean seconds of an update, over kinds of batches by their share in an epoch.
-
-        One batch of every kind warms up. At least eight others are timed, and more for a twentieth
-        of the budget or three seconds; where an update takes over a twentieth, three, and none once
-        half of the budget is gone. The ``windows`` share the budget, and those three. Without a
-        budget three are timed.
-        """
-        share = np.inf if budget is None else budget / windows
-        spend = 0.0 if budget is None else min(_LONGEST / windows, _MEASURED * share)
-        least = 3 if budget is None else 8
-        few = 3 if budget is None else -(-3 // windows)
-        adam = Adam(np.zeros_like(theta), np.zeros_like(theta))
-        shares = np.ones(1)
-        times: list[list[float]] = []
-        for number in count():
-            drawn = self._kinds(horizon, number, len(theta))
-            shares = np.array([share for share, _ in drawn])
-            found = [self._timed(theta, batches, adam) for _, batches in drawn]
-            if number == 0:
-                continue
-            times.append(found)
-            made, spent = number * len(drawn), float(np.sum(times))
-            slow = spent > _MEASURED * share * made
-            if (made >= (few if slow else least) and spent >= spend) or spent > 0.5 * share:
-                break
-        return float(shares @ np.mean(times, axis=0))
-
-    def _timed(self, theta: NDArray, batches: tuple[Batch, ...], adam: Adam) -> float:
-        """Seconds of an update that is thrown away."""
-        start = time.perf_counter()
-        _, gradients = self.task.losses(theta, batches)
-        norm = np.sqrt(np.square(gradients, dtype=np.float64).sum(axis=1))
-        adam.update(theta, clip(gradients, norm, self.config.clip), np.zeros(len(theta)))
-        return time.perf_counter() - start
-
-    def _kinds(
-        self, horizon: int, number: int, members: int
-    ) -> list[tuple[float, tuple[Batch, ...]]]:
-        """Batches of every kind and their share in an epoch, one a member; another draw for every
-        ``number``."""
-        seed = self.config.seed
-        each = [
-            self.task.kinds(horizon, np.random.default_rng([seed, 1, number, member]))
-            for member in range(members)
-        ]
-        return [(kind[0][0], tuple(batch for _, batch in kind)) for kind in zip(*each)]
-
-    def expected_seconds(self, theta: NDArray) -> float:
-        """About how long a whole run will take, from a few timed updates."""
-        theta = np.array(theta, dtype=self.task.dtype)
-        config, task = self.config, self.task
-        if config.time_budget is not None:
-            return config.time_budget
-        schedule = plan(config, task.steps, task.count, config.epochs, config.updates)
-        return seconds_of(schedule, *self._costs(theta))
 
     def _epochs(self, state: State) -> None:
         config = self.config
@@ -302,7 +215,7 @@ class Trainer:
 
     def _close_epoch(self, state: State, row: dict[str, Any]) -> None:
         """Validate, keep what is best, let a plateau lower the rate, write the history's row."""
-        value = self._validate(state.mean)
+        value = validation_losses(self.task, state.mean)
         state.epoch += 1
         better = value < state.best_loss
         if self.config.keep == "last":
