@@ -269,7 +269,7 @@ def stop_after(options: dict[str, Any], updates: int) -> Any:
 def test_ctrl_c_in_a_notebook_returns_the_best_so_far(
     monkeypatch: pytest.MonkeyPatch, updates: int
 ) -> None:
-    monkeypatch.setattr("pympnode.networks.fitting._somebody_looks", lambda: True)
+    monkeypatch.setattr("pympnode.training.progress.is_interactive", lambda: True)
     result = stop_after(SMALL | {"epochs": 6}, updates=updates)
     assert result.status == "interrupted" and "interrupted" in result.reason
     assert 0 < result.updates <= updates
