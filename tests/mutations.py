@@ -1,13 +1,22 @@
-"""Deliberate faults: which of them do the tests catch?
+"""Deliberate faults: a table of single faults in the numerics, each of which some test must catch.
 
-    python tests/mutations.py                  all faults, each against the files of its row
-    python tests/mutations.py 4 7a             some of them
+    python tests/mutations.py                  all faults, each against the test files of its row
+    python tests/mutations.py 4 7a             some of them, by name
     python tests/mutations.py --tests tests/test_trusted_networks.py 3 13
     python tests/mutations.py --check          only whether every text is still in the source
+    pytest -m slow tests/test_mutations.py     all faults, as tests (some minutes)
 
-Copies the package and the tests to a temporary folder, puts in one fault at a time and runs the test
-files there. Exits with 1 where a fault is missed, or where the table no longer fits the source: a text
-must stand in its file exactly once.
+Each row of `FAULTS` has a name, what the fault does, the test files that must fail, and its edits:
+(file, text that is there, text in its place). The package and the tests are copied to a temporary
+folder, and the test files run there once without a fault and once for each. The script ends with
+status 1 where a fault is missed, or where the table no longer fits the source.
+
+When the source changes: a text must be in its file exactly once, so a renamed variable or a moved file
+breaks its row, and `tests/test_mutations.py` says which in every default run. Change the row to the
+same fault in the new text. A row leaves only with the code that it breaks.
+
+A new row: a fault that a user would not notice by an error, such as a sign, a seed that is not used or
+the wrong part of the data. First see it MISSED, then write the test.
 """
 
 from __future__ import annotations
@@ -20,32 +29,35 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# Files of the source, by what they hold: when one moves, this is the place to say so.
+# Files of the source, by what they hold.
 ADAM = "pympnode/training/optimiser.py"
 BASE_SYSTEM = "pympnode/systems/base.py"
 CHECKPOINT = "pympnode/training/checkpoint.py"
-COLUMNS = "pympnode/engines/columns.py"
-COULOMB = "pympnode/systems/coulomb.py"
-DELTA = "pympnode/engines/torch/particles/delta.py"
-EAGER = "pympnode/engines/torch/eager.py"
-FITTING = "pympnode/fitting.py"
-KURAMOTO = "pympnode/systems/kuramoto.py"
-METRICS = "pympnode/evaluation/metrics.py"
-NORMALISE = "pympnode/data/normalise.py"
-PARTICLE_FITTING = "pympnode/particle_fitting.py"
-PARTICLE_NETWORKS = "pympnode/engines/torch/particles/networks.py"
-PARTICLE_PASSES = "pympnode/engines/torch/particles/passes.py"
-PARTICLE_ROLLOUT = "pympnode/engines/torch/particles/rollout.py"
-PARTICLE_SPEC = "pympnode/models/particle_spec.py"
-PREPARATION = "pympnode/preparation.py"
-PROGRAM = "pympnode/engines/torch/program.py"
-STEP_TASK = "pympnode/training/step_task.py"
-TASKS = "pympnode/training/tasks.py"
+COLUMNS = "pympnode/networks/engines/columns.py"
+COULOMB = "pympnode/particles/systems/coulomb.py"
+DELTA = "pympnode/particles/engine/delta.py"
+EVALUATE = "pympnode/networks/evaluate.py"
+KERNEL_EAGER = "pympnode/networks/engines/torch/kernel_eager.py"
+KURAMOTO = "pympnode/networks/systems/kuramoto.py"
+NETWORK_FITTING = "pympnode/networks/fitting.py"
+NETWORK_TASK = "pympnode/networks/task.py"
+NORMALISE = "pympnode/networks/normalise.py"
+PARTICLE_FITTING = "pympnode/particles/fitting.py"
+PARTICLE_NETWORKS = "pympnode/particles/engine/networks.py"
+PARTICLE_PASSES = "pympnode/particles/engine/passes.py"
+PARTICLE_PROGRAM = "pympnode/particles/engine/program.py"
+PARTICLE_SPEC = "pympnode/particles/spec.py"
+PARTICLE_TASK = "pympnode/particles/task.py"
+PREPARE = "pympnode/networks/prepare.py"
+PROGRAM = "pympnode/networks/engines/torch/program.py"
+SPLIT = "pympnode/datasets/split.py"
 TRAINER = "pympnode/training/trainer.py"
 
 NUMBERS = "tests/test_trusted_numbers.py"
@@ -55,8 +67,7 @@ PARTICLES = "tests/test_trusted_particles.py"
 
 @dataclass(frozen=True)
 class Fault:
-    """``edits``: (file, the text that stands there, the text in its place); ``tests``: the files that
-    must fail."""
+    """``edits``: (file, text that is there, text in its place); ``tests``: files that must fail."""
 
     name: str
     what: str
@@ -94,17 +105,17 @@ FAULTS = [
     ),
     fault(
         "4", "the last window of a trajectory is never drawn", NUMBERS,
-        (TASKS, "latest = self._lengths[chosen] - horizon",
+        (NETWORK_TASK, "latest = self._lengths[chosen] - horizon",
          "latest = np.maximum(self._lengths[chosen] - horizon - 1, 0)"),
     ),
     fault(
         "4b", "the same, where all states are known and the times are even", NUMBERS,
-        (TASKS, "np.floor(share * (latest + 1))", "np.floor(share * latest)"),
+        (NETWORK_TASK, "np.floor(share * (latest + 1))", "np.floor(share * latest)"),
     ),
     fault(
         "5a", "no periodic wrap in particle rollouts, scaled inputs", PARTICLES,
-        (PARTICLE_ROLLOUT, "now.box.wrap(x + 0.5 * program.step_length * (v + later_v))",
-         "x + 0.5 * program.step_length * (v + later_v)"),
+        (PARTICLE_PROGRAM, "now.box.wrap(x + 0.5 * self.step_length * (v + faster))",
+         "x + 0.5 * self.step_length * (v + faster)"),
     ),
     fault(
         "5a plain", "the same, plain inputs", PARTICLES,
@@ -125,7 +136,7 @@ FAULTS = [
     ),
     fault(
         "7b", "first weights do not depend on the seed, networks", NETWORKS,
-        (FITTING, "default_rng([seed, 2, member])", "default_rng([0, 2, member])"),
+        (NETWORK_FITTING, "default_rng([seed, 2, member])", "default_rng([0, 2, member])"),
     ),
     fault(
         "7b particles", "first weights do not depend on the seed, particles", PARTICLES,
@@ -133,7 +144,7 @@ FAULTS = [
     ),
     fault(
         "7b members", "members of an ensemble start alike", NETWORKS,
-        (FITTING, "default_rng([seed, 2, member])", "default_rng([seed, 2, 0])"),
+        (NETWORK_FITTING, "default_rng([seed, 2, member])", "default_rng([seed, 2, 0])"),
     ),
     fault(
         "7c", "every epoch has the same batches", NUMBERS,
@@ -166,34 +177,33 @@ FAULTS = [
     ),
     fault(
         "11a", "validation on the training part, networks", NETWORKS,
-        (TASKS, "index = self.validation if len(self.validation) else self.train",
+        (NETWORK_TASK, "index = self.validation if len(self.validation) else self.train",
          "index = self.train"),
     ),
     fault(
         "11b", "validation on the training part, particles", PARTICLES,
-        (STEP_TASK, "chosen = [v if len(v) else t for v, t in zip(validation, train)]",
+        (PARTICLE_TASK, "chosen = [v if len(v) else t for v, t in zip(validation, train)]",
          "chosen = list(train)"),
     ),
     fault(
         "12a", "train and validation swapped in the drawn split", f"{NETWORKS} {PARTICLES}",
-        (PREPARATION, 'np.array(schema.SPLITS, dtype="U10")[drawn]',
-         'np.array(schema.SPLITS, dtype="U10")[1 - drawn]'),
+        (SPLIT, 'np.array(SPLITS, dtype="U10")[drawn]', 'np.array(SPLITS, dtype="U10")[1 - drawn]'),
     ),
     fault(
         "12b", "test trajectories leak into training", f"{NETWORKS} tests/test_own_data.py",
-        (PREPARATION, 'here = np.flatnonzero(label != "test")', "here = np.arange(label.size)"),
-        (PREPARATION, 'np.flatnonzero(labels == "train")',
+        (PREPARE, 'here = np.flatnonzero(label != "test")', "here = np.arange(label.size)"),
+        (PREPARE, 'np.flatnonzero(labels == "train")',
          'np.flatnonzero(labels != "validation")'),
     ),
     fault(
         "12c", "labels of the second dataset are read from the first", NETWORKS,
-        (PREPARATION, 'here = labels[at : at + arrays.trajectories] == "train"',
+        (PREPARE, 'here = labels[at : at + arrays.trajectories] == "train"',
          'here = labels[: arrays.trajectories] == "train"'),
     ),
     fault(
         "13", "the mask is ignored in the Huber loss of the eager kernel",
         f"{NETWORKS} tests/test_training.py",
-        (EAGER, "loss = loss * window.mask[1:]", "pass"),
+        (KERNEL_EAGER, "loss = loss * window.mask[1:]", "pass"),
     ),
     fault(
         "13b", "the mask is dropped from every window", f"{NETWORKS} tests/test_training.py",
@@ -203,7 +213,7 @@ FAULTS = [
     fault(
         "14", "augmentation turns positions, not velocities",
         "tests/test_particle_model_training.py",
-        (STEP_TASK, "if self.augment else values[i, times]",
+        (PARTICLE_TASK, "if self.augment else values[i, times]",
          "if self.augment and values is data.position else values[i, times]"),
     ),
     fault(
@@ -232,7 +242,7 @@ FAULTS = [
     ),
     fault(
         "19", "valid_time one step late", NETWORKS,
-        (METRICS, "return (time - time[0])[first]",
+        (EVALUATE, "return (time - time[0])[first]",
          "return (time - time[0])[np.minimum(first + 1, len(time) - 1)]"),
     ),
     fault(
@@ -258,7 +268,7 @@ def misfits(faults: list[Fault]) -> list[str]:
             path = ROOT / file
             times = path.read_text(encoding="utf-8").count(old) if path.is_file() else 0
             if times != 1:
-                found.append(f"{each.name}: stands {times} times in {file}: {old}")
+                found.append(f"{each.name}: is {times} times in {file}: {old}")
     return found
 
 
@@ -289,7 +299,26 @@ def copy(folder: Path) -> None:
         cwd=folder, env={**os.environ, "PYTHONPATH": str(folder)}, capture_output=True, text=True,
     )  # fmt: skip
     if not Path(found.stdout.strip()).resolve().is_relative_to(folder.resolve()):
-        sys.exit(f"the copy is not what is imported: {found.stdout}{found.stderr}")
+        raise RuntimeError(f"the copy is not what is imported: {found.stdout}{found.stderr}")
+
+
+def files_of(faults: Iterable[Fault]) -> tuple[str, ...]:
+    """The test files of some faults, each once."""
+    return tuple(dict.fromkeys(file for each in faults for file in each.tests))
+
+
+@contextmanager
+def put_in(folder: Path, fault: Fault) -> Iterator[None]:
+    """The fault in the copy of the source in ``folder``, until the block ends."""
+    before = {file: (folder / file).read_text(encoding="utf-8") for file, *_ in fault.edits}
+    try:
+        for file, old, new in fault.edits:
+            text = (folder / file).read_text(encoding="utf-8")
+            (folder / file).write_text(text.replace(old, new), encoding="utf-8")
+        yield
+    finally:
+        for file, text in before.items():
+            (folder / file).write_text(text, encoding="utf-8")
 
 
 def main() -> int:
@@ -312,18 +341,14 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         copy(folder)
-        files = tuple(given.tests or dict.fromkeys(file for each in chosen for file in each.tests))
-        status, last = run(folder, files)
+        status, last = run(folder, tuple(given.tests) if given.tests else files_of(chosen))
         if status:
             print(f"the tests fail without any fault: {last}")
             return 1
         for each in chosen:
-            before = {file: (folder / file).read_text(encoding="utf-8") for file, *_ in each.edits}
-            for file, old, new in each.edits:
-                text = (folder / file).read_text(encoding="utf-8")
-                (folder / file).write_text(text.replace(old, new), encoding="utf-8")
             began = time.perf_counter()
-            status, last = run(folder, tuple(given.tests or each.tests))
+            with put_in(folder, each):
+                status, last = run(folder, tuple(given.tests or each.tests))
             verdict = {0: "MISSED", 1: "caught"}.get(status, f"BROKEN ({status})")
             missed += status != 1
             took = time.perf_counter() - began
@@ -331,8 +356,6 @@ def main() -> int:
                 f"{each.name:<13} {verdict:<8} {took:5.1f} s  {each.what}\n{'':15}{last}",
                 flush=True,
             )
-            for file, text in before.items():
-                (folder / file).write_text(text, encoding="utf-8")
     print(f"{len(chosen) - missed} of {len(chosen)} caught")
     return int(missed > 0)
 

@@ -29,6 +29,12 @@ def engine(request: pytest.FixtureRequest) -> Any:
     return engine_under_test(request.param)
 
 
+@pytest.fixture(params=ENGINES[1:])
+def other_engine(request: pytest.FixtureRequest) -> Any:
+    """Engines beside torch, of which test_engine_reference compares every kernel to these files."""
+    return engine_under_test(request.param)
+
+
 def bound(engine: Any, path: Path, options: dict[str, Any] | None = None, **changes: Any) -> tuple:
     data = load(path)
     spec = spec_of(path, data).replace(**changes)
@@ -42,9 +48,9 @@ def bound(engine: Any, path: Path, options: dict[str, Any] | None = None, **chan
     return data, program, theta, batch, dict(graph=graph, times=times, graph_of=of, u=u)
 
 
-def test_golden_fields(engine: Any, reference_dir: Path) -> None:
+def test_golden_fields(other_engine: Any, reference_dir: Path) -> None:
     for path in each(reference_dir, "mpnode_*.npz", "variant_*.npz", "l2s_*.npz", "node_*.npz"):
-        data, program, theta, _, inputs = bound(engine, path)
+        data, program, theta, _, inputs = bound(other_engine, path)
         u = data["field_u"] if data["field_u"].shape[-1] else None
         slope = program.field(
             theta, data["field_z"], inputs["graph"], graph_of=inputs["graph_of"], u=u
@@ -53,9 +59,9 @@ def test_golden_fields(engine: Any, reference_dir: Path) -> None:
         np.testing.assert_allclose(slope, data["field_dz"], rtol=0, atol=1e-12, err_msg=path.name)
 
 
-def test_golden_discrete_rollouts_losses_gradients(engine: Any, reference_dir: Path) -> None:
+def test_golden_discrete_rollouts_losses_gradients(other_engine: Any, reference_dir: Path) -> None:
     for path in each(reference_dir, "mpnode_*.npz", "variant_*.npz"):
-        data, program, theta, batch, inputs = bound(engine, path)
+        data, program, theta, batch, inputs = bound(other_engine, path)
         rollout = program.rollout(theta, data["x0"], **inputs)
         if not is_cut(path, data, "rk4_rollout_x"):
             np.testing.assert_allclose(
@@ -79,14 +85,14 @@ def test_golden_discrete_rollouts_losses_gradients(engine: Any, reference_dir: P
             )
 
 
-def test_golden_continuous_by_substeps(engine: Any, reference_dir: Path) -> None:
+def test_golden_continuous_by_substeps(other_engine: Any, reference_dir: Path) -> None:
     """Sixteen RK4 substeps of dt = 0.1 leave 2e-8 at most; the goldens are continuous solutions."""
     files = each(reference_dir, "l2s_*.npz", "node_*.npz")
     files = [path for path in files if not is_cut(path, load(path), "rollout_x", "loss")]
     if not files:
         skip_selection("no continuous solution")
     for path in files:
-        data, program, theta, batch, inputs = bound(engine, path, substeps=16)
+        data, program, theta, batch, inputs = bound(other_engine, path, substeps=16)
         rollout = program.rollout(theta, data["x0"], **inputs)
         np.testing.assert_allclose(
             rollout.state, data["rollout_x"], rtol=0, atol=1e-7, err_msg=path.name

@@ -150,7 +150,7 @@ def test_exported_names_are_defined() -> None:
 
 
 def test_everything_python_calls_is_exported() -> None:
-    operations = ROOT / "pympnode" / "engines" / "julia" / "operations.py"
+    operations = ROOT / "pympnode" / "networks" / "engines" / "julia" / "operations.py"
     called = {
         node.attr
         for node in ast.walk(ast.parse(operations.read_text(encoding="utf-8")))
@@ -245,7 +245,7 @@ def test_the_wheel_holds_the_julia_sources(wheel: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         archive.extractall(tmp_path)
-    inside = f"pympnode/engines/julia/{PACKAGE}/"
+    inside = f"pympnode/networks/engines/julia/{PACKAGE}/"
     for path in (ROOT / "julia").rglob("*.jl"):
         assert inside + path.relative_to(ROOT / "julia").as_posix() in names
     assert inside + "Project.toml" in names

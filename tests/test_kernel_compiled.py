@@ -124,7 +124,7 @@ def test_leaves_the_threads_of_torch_alone() -> None:
     code = """
 import torch
 torch.set_num_threads(1)
-from pympnode.networks.engines.torch import compiled
+from pympnode.networks.engines.torch.kernel_numba import run as compiled
 assert compiled.threads() == 1
 compiled._modules()
 from numba.np.ufunc import parallel

@@ -11,7 +11,7 @@ nbformat = pytest.importorskip("nbformat", reason="the extra `test` brings nbfor
 nbclient = pytest.importorskip("nbclient", reason="the extra `test` brings nbclient")
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
-# Pictures that each draws. All but the first take about a minute on two cores.
+# Pictures that each draws. To run them takes from ten seconds to a minute on two cores.
 PICTURES = {
     "quickstart": 4,
     "finetune_lorenz": 3,
@@ -20,7 +20,6 @@ PICTURES = {
     "own_data_with_gaps": 2,
     "mixed_learned_and_analytic": 4,
 }
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in PICTURES if name != "quickstart"]
 
 
 def read(name: str) -> Any:
@@ -47,7 +46,8 @@ def test_stored_with_its_pictures_and_without_errors(name: str) -> None:
     assert notebook.cells[0].cell_type == "markdown" and notebook.cells[0].source.startswith("# ")
 
 
-@pytest.mark.parametrize("name", ["quickstart", *SLOW])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PICTURES)
 def test_runs_from_the_first_cell_to_the_last(name: str, tmp_path: Path) -> None:
     notebook = read(name)
     for cell in notebook.cells:

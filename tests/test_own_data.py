@@ -223,7 +223,7 @@ def test_training_on_uneven_time_with_gaps_finds_the_decay() -> None:
     gaps[:, 0] = False
     ds = pympnode.from_arrays(np.where(gaps, np.nan, x), time=time)
     result = pympnode.train(
-        data=ds, missing="mask", epochs=60, learning_rate=2e-2, messages="zero", **TRAIN
+        data=ds, missing="mask", epochs=20, learning_rate=2e-2, messages="zero", **TRAIN
     )
     out = result.model.rollout(ds)
     np.testing.assert_array_equal(out.time, ds.time)

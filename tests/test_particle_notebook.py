@@ -25,14 +25,12 @@ def test_stored_with_its_pictures_and_without_errors() -> None:
     assert pictures(notebook) == PICTURES
 
 
-@pytest.mark.parametrize("budget", ["5s", pytest.param("2m", marks=pytest.mark.slow)])
-def test_runs_from_the_first_cell_to_the_last(tmp_path: Path, budget: str) -> None:
+@pytest.mark.slow
+def test_runs_from_the_first_cell_to_the_last(tmp_path: Path) -> None:
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs = []
-            cell.source = cell.source.replace('time_budget="2m"', f'time_budget="{budget}"')
-    assert any(f'time_budget="{budget}"' in cell.source for cell in notebook.cells)
     client = nbclient.NotebookClient(
         notebook, timeout=1200, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
     )

@@ -41,17 +41,18 @@ def test_the_wheel_holds_the_package_and_its_data(wheel: Path) -> None:
     for path in (ROOT / "pympnode").rglob("*"):
         if path.is_file() and path.suffix in (".py", ".json", ".typed", ".jl", ".toml"):
             assert path.relative_to(ROOT).as_posix() in names
-    assert "pympnode/py.typed" in names and "pympnode/graphs/instances.json" in names
+    assert "pympnode/py.typed" in names and "pympnode/networks/graphs/instances.json" in names
     assert not any(name.startswith(("tests/", "examples/")) for name in names)
 
 
 def test_the_wheel_works_from_another_directory(wheel: Path, tmp_path: Path) -> None:
     env = tmp_path / "env"
     # The heavy dependencies come from this environment; the package itself only from the wheel.
-    subprocess.run([sys.executable, "-m", "venv", str(env)], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(env)], check=True)
     python = env / "bin" / "python" if sys.platform != "win32" else env / "Scripts" / "python.exe"
     subprocess.run(
-        [str(python), "-m", "pip", "install", "-q", "--no-deps", "--no-index", str(wheel)],
+        [sys.executable, "-m", "pip", "--python", str(python),
+         "install", "-q", "--no-deps", "--no-index", str(wheel)],
         check=True, capture_output=True,
     )  # fmt: skip
     site = subprocess.run(

@@ -23,12 +23,12 @@ def __getattr__(name: str) -> Any:
     if name == "own_system":  # its place in version 0.1
         import warnings
 
-        import pympnode
+        from .._moved import load
 
         warnings.warn(
             "pympnode.systems.own_system is now pympnode.own_system",
             DeprecationWarning,
             stacklevel=2,
         )
-        return pympnode.own_system
+        return load("pympnode.networks.systems.user").own_system
     return _lazy_getattr(name)
