@@ -151,7 +151,13 @@ def test_examples_in_docstrings(
         run(test)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_links_of_the_readme_have_targets() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
+    assert links and [link for link in links if not (ROOT / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda page: page.name)
 def test_code_that_is_shown(page: Path) -> None:
     for line, code in blocks(page, "python"):
         assert wrong_names(code) == [], f"{page.name}:{line}"
@@ -162,7 +168,7 @@ def test_code_that_is_shown(page: Path) -> None:
 def test_measured_tables_are_included_from_results() -> None:
     """Tables of measurements are included from benchmarks/results, not copied."""
     text = (DOCS / "explanation" / "transfer.md").read_text(encoding="utf-8")
-    measured = text.split("## What was measured")[1]
+    measured = text.split("## Measurements")[1]
     included = re.findall(r"\{include\} ../../(benchmarks/results/\w+\.md)", measured)
     assert included and all((ROOT / path).exists() for path in included)
     assert not re.search(r"^\|", text, re.MULTILINE)
