@@ -27,6 +27,7 @@ from docs_pages import (
 )
 
 import pympnode
+from pympnode._moved import MOVED
 
 TOOLS = ("sphinx", "furo", "myst_parser")
 MODULES = sorted(
@@ -163,6 +164,17 @@ def test_code_that_is_shown(page: Path) -> None:
         assert wrong_names(code) == [], f"{page.name}:{line}"
     for line, script in blocks(page, "bash"):
         assert wrong_commands(script) == [], f"{page.name}:{line}"
+
+
+def test_the_table_of_old_names_has_every_module_that_moved() -> None:
+    """In full, or by its last name in the row of its package."""
+    text = (DOCS / "explanation" / "deprecation.md").read_text(encoding="utf-8")
+    rows = [row.split("|")[1] for row in text.splitlines() if row.startswith("| `")]
+    for module in MOVED:
+        package, _, last = module.rpartition(".")
+        named = [row for row in rows if f"`{module}`" in row]
+        named += [row for row in rows if f"`{package}." in row and f"`{last}`" in row]
+        assert named or any(other.startswith(f"{module}.") for other in MOVED), module
 
 
 def test_measured_tables_are_included_from_results() -> None:
