@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import importlib.util
 import io
+import json
 import os
 import re
 import subprocess
@@ -175,6 +176,13 @@ def test_the_table_of_old_names_has_every_module_that_moved() -> None:
         named = [row for row in rows if f"`{module}`" in row]
         named += [row for row in rows if f"`{package}." in row and f"`{last}`" in row]
         assert named or any(other.startswith(f"{module}.") for other in MOVED), module
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.ipynb")), ids=lambda p: p.stem)
+def test_code_of_a_notebook(path: Path) -> None:
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    assert wrong_names(code) == []
 
 
 def test_measured_tables_are_included_from_results() -> None:
