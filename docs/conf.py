@@ -24,7 +24,7 @@ extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "mathml",
-    "house_docstrings",
+    "docstrings",
     "system_facts",
     "generated_pages",
 ]

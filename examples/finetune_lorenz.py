@@ -1,10 +1,10 @@
-"""Three coupled Lorenz attractors learned from 1000 trajectories, then ten of them from 50.
+"""Train on 1000 trajectories of three coupled Lorenz attractors, then fine-tune on 50 of ten.
 
     python examples/finetune_lorenz.py     # about two minutes on two cores
 
-Writes lorenz3.nc and lorenz10.nc, and prints the errors on ten attractors of the model as it was
-trained on three (zero-shot), after ten epochs of fine-tuning, and of the same model trained on the 50
-trajectories from scratch for 400 epochs.
+Writes lorenz3.nc and lorenz10.nc. Prints the errors on ten attractors of three models: trained on
+three attractors (zero-shot), fine-tuned for ten epochs, and trained from scratch on the 50
+trajectories for 400 epochs.
 """
 
 from __future__ import annotations

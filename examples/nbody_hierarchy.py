@@ -1,4 +1,4 @@
-"""Simulate gravity, look at energy and momentum, and draw the hierarchy that one particle sees.
+"""Simulate gravity, print the energy, and draw the part of the hierarchy that acts on one particle.
 
     python examples/nbody_hierarchy.py [--particles 1000] [--steps 200] [--images docs/images]
 
@@ -25,29 +25,25 @@ def main() -> None:
     parser.add_argument("--particles", type=int, default=1000)
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--images", type=Path, default=Path("docs/images"))
-    given = parser.parse_args()
+    options = parser.parse_args()
 
     ds = pympnode.simulate(
-        system="gravity", particles=given.particles, trajectories=1, steps=given.steps, seed=0
+        system="gravity", particles=options.particles, trajectories=1, steps=options.steps, seed=0
     )
     print(ds)
 
     energy = observe(ds.isel(time=[0, -1]))["energy"].values[0]
-    print(f"energy {energy[0]:.4f}, after {given.steps} steps {energy[1]:.4f}")
+    print(f"energy {energy[0]:.4f}, after {options.steps} steps {energy[1]:.4f}")
 
     box = pympnode.particles.schema.box_of(ds)
-    print(
-        pympnode.particles.graphs.tree.hierarchy(
-            torch.from_numpy(ds["position"].values[0, -1]), box
-        )
-    )
+    print(pympnode.particles.graphs.hierarchy(torch.from_numpy(ds["position"].values[0, -1]), box))
 
-    given.images.mkdir(parents=True, exist_ok=True)
+    options.images.mkdir(parents=True, exist_ok=True)
     axes = pympnode.plotting.hierarchy_of(ds, particle=17)
-    axes[0].figure.savefig(given.images / "nbody_hierarchy.png", dpi=90)
+    axes[0].figure.savefig(options.images / "nbody_hierarchy.png", dpi=90)
     few = ds.isel(particle=slice(0, 150))
     axes = pympnode.plotting.particle_trajectories(few, zoom=17)
-    axes[0].figure.savefig(given.images / "nbody_trajectories.png", dpi=90)
+    axes[0].figure.savefig(options.images / "nbody_trajectories.png", dpi=90)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""The main job: learn Kuramoto oscillators on a Barabasi-Albert graph, look at it, keep it.
+"""Train a model of Kuramoto oscillators on a Barabasi-Albert graph, evaluate it and save it.
 
     python examples/quickstart.py          # about a minute on two cores
 
-Writes kuramoto.nc (the model) and kuramoto.png (predicted against true, errors over time).
+Writes kuramoto.nc (the model) and kuramoto.png (predicted and true states, errors over time).
 """
 
 from __future__ import annotations

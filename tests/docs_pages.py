@@ -1,4 +1,4 @@
-"""What the pages of docs/ say, in pieces that a test can check."""
+"""Parts of the documentation pages that tests check: examples, names, commands, links."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def blocks(page: Path, language: str) -> Iterator[tuple[int, str]]:
-    """(line, text) of each block of code in a language."""
+    """(line, text) of each code block in a language."""
     text = page.read_text(encoding="utf-8")
     for match in _FENCE.finditer(text):
         if match[1] == language:
@@ -34,7 +34,7 @@ def blocks(page: Path, language: str) -> Iterator[tuple[int, str]]:
 
 
 def examples(page: Path) -> doctest.DocTest:
-    """The examples of a page, which share their names from top to bottom."""
+    """The examples of a page, which share one namespace."""
     found, parser = [], doctest.DocTestParser()
     for line, text in blocks(page, "pycon"):
         for example in parser.get_examples(text, str(page)):
@@ -44,11 +44,11 @@ def examples(page: Path) -> doctest.DocTest:
     return doctest.DocTest(found, {}, name, str(page), 0, None)
 
 
-# ---- Python that is shown and not run ---------------------------------------------------------
+# ---- Python code that is shown but not run ------------------------------------------------------
 
 
 def wrong_names(code: str) -> list[str]:
-    """Names of pympnode that do not exist, and keywords that its functions do not take."""
+    """Names in pympnode that do not exist, and keywords that its functions do not accept."""
     tree, known, wrong = ast.parse(code), {}, []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -68,32 +68,32 @@ def wrong_names(code: str) -> list[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
             owner = _value(node.value, known)
-            if owner is not None and _part(owner, node.attr) is None:
+            if owner is not None and _attribute(owner, node.attr) is None:
                 wrong.append(ast.unparse(node))
         elif isinstance(node, ast.Call):
             function = _value(node.func, known)
             if function is not None and callable(function):
-                taken = _keywords(function)
+                accepted = _keywords(function)
                 wrong += [
                     f"{ast.unparse(node.func)}({keyword.arg}=)"
                     for keyword in node.keywords
-                    if keyword.arg and taken and keyword.arg not in taken
+                    if keyword.arg and accepted and keyword.arg not in accepted
                 ]
     return wrong
 
 
 def _value(node: ast.expr, known: dict[str, Any]) -> Any:
-    """What an expression such as ``pympnode.a.b`` is; None where it is nothing of pympnode."""
+    """The value of an expression such as ``pympnode.a.b``; None for anything outside pympnode."""
     if isinstance(node, ast.Name):
         return None if hasattr(builtins, node.id) else known.get(node.id)
     if isinstance(node, ast.Attribute):
         owner = _value(node.value, known)
-        return None if owner is None else _part(owner, node.attr)
+        return None if owner is None else _attribute(owner, node.attr)
     return None
 
 
-def _part(owner: Any, name: str) -> Any:
-    """An attribute, or a module that was not imported yet; None where there is neither."""
+def _attribute(owner: Any, name: str) -> Any:
+    """An attribute, or a module that is not imported yet; None if there is neither."""
     if not hasattr(owner, name) and isinstance(owner, ModuleType):
         try:
             return import_module(f"{owner.__name__}.{name}")
@@ -103,20 +103,31 @@ def _part(owner: Any, name: str) -> Any:
 
 
 def _keywords(function: Any) -> set[str]:
-    """The keywords that a function takes; those of two functions pass through to others."""
+    """The keywords that a function accepts, with those that it passes on to another function."""
     import pympnode
-    from pympnode.particles.fitting import train_particles
-    from pympnode.particles.simulate import simulate_particles
 
     parameters = inspect.signature(function).parameters.values()
     names = {p.name for p in parameters if p.kind is not p.VAR_KEYWORD}
+    if len(names) == len(parameters):
+        return names
     if function is pympnode.finetune:
         return names | _keywords(pympnode.train)
     if function is pympnode.simulate:
-        return names | _keywords(simulate_particles)
+        return names | _keywords(import_module("pympnode.particles.simulate").simulate_particles)
     if function is pympnode.train:
-        return names | _keywords(train_particles)
+        return names | _keywords(import_module("pympnode.particles.fitting").train_particles)
     return names
+
+
+def old_paths(text: str) -> set[str]:
+    """Modules and names of version 0.1 in a text that have moved, and warn where they are used."""
+    from pympnode._moved import MOVED
+
+    named = set(re.findall(r"pympnode(?:\.\w+)+", text))
+    for package, names in re.findall(r"from (pympnode[\w.]*) import ([\w, ]+)", text):
+        named |= {f"{package}.{name.split()[0]}" for name in names.split(",") if name.strip()}
+    prefixes = {".".join(name.split(".")[:n]) for name in named for n in range(2, 6)}
+    return prefixes & {*MOVED, "pympnode.systems.own_system"}
 
 
 # ---- commands ---------------------------------------------------------------------------------
@@ -168,7 +179,7 @@ class _Links(HTMLParser):
 
 
 def broken_links(site: Path) -> list[str]:
-    """Local links of a built site, pictures and scripts included, that lead nowhere."""
+    """Local links of a built site, with those to pictures and scripts, whose target does not exist."""
     pages = {path: _Links() for path in site.rglob("*.html")}
     for path, found in pages.items():
         found.feed(path.read_text(encoding="utf-8"))
@@ -187,8 +198,8 @@ def broken_links(site: Path) -> list[str]:
     return broken
 
 
-def fetched(site: Path) -> list[str]:
-    """What the pages of a site load from elsewhere."""
+def loaded_from_other_hosts(site: Path) -> list[str]:
+    """What the pages of a site load from other hosts."""
     out = []
     for path in site.rglob("*.html"):
         found = _Links()

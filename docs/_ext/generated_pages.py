@@ -1,7 +1,8 @@
-"""Pages made of what lies elsewhere: notebooks of examples/, tables of benchmarks/results/, --help texts.
+"""Sphinx extension: writes pages from the notebooks in examples/, the tables in benchmarks/results/ and
+the --help texts of the command line.
 
-They are written to docs/_generated/ when a build starts. Notebooks are shown as they were run: this
-module runs nothing.
+The pages go to docs/_generated/ when a build starts. Notebooks are not executed: the pages show their
+stored outputs.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ import click
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 OUT = Path(__file__).resolve().parent.parent / "_generated"
-LONGEST = 40  # lines of a text output
+MAX_LINES = 40  # of a text output
 
 
 def notebook_page(path: Path, out: Path) -> str:
-    """A notebook as MyST markdown; its pictures are written to ``out``."""
+    """A notebook as MyST markdown; writes its pictures to ``out``."""
     parts = []
     for number, cell in enumerate(json.loads(path.read_text(encoding="utf-8"))["cells"]):
         source = "".join(cell["source"]).strip()
@@ -42,14 +43,14 @@ def notebook_page(path: Path, out: Path) -> str:
             text = "".join(output.get("text", data.get("text/plain", ""))).rstrip()
             lines = re.sub(r"\x1b\[[0-9;]*m", "", text).split("\n")
             if output["output_type"] != "error" and text and output.get("name") != "stderr":
-                kept = lines[:LONGEST] + ["..."] * (len(lines) > LONGEST)
+                kept = lines[:MAX_LINES] + ["..."] * (len(lines) > MAX_LINES)
                 parts.append("```text\n" + "\n".join(kept) + "\n```")
     parts.append(f"*The notebook itself is `examples/{path.name}`.*")
     return "\n\n".join(parts) + "\n"
 
 
 def write_pages() -> None:
-    """Write docs/_generated/ afresh where something changed."""
+    """Write the pages in docs/_generated/ that changed, and delete those without a source."""
     OUT.mkdir(exist_ok=True)
     wanted: dict[str, str] = {}
     for path in sorted((ROOT / "examples").glob("*.ipynb")):
@@ -58,11 +59,11 @@ def write_pages() -> None:
     text = "# Notebooks\n\n"
     if wanted:
         text += (
-            "The notebooks of `examples/`, as they were last run.\n\n"
+            "The notebooks in `examples/` with the outputs of their last run.\n\n"
             f"```{{toctree}}\n:maxdepth: 1\n\n{listed}\n```\n"
         )
     else:
-        text += "This checkout holds no notebooks; the scripts of `examples/` run by themselves.\n"
+        text += "This checkout has no notebooks; the scripts in `examples/` need none.\n"
     wanted["notebooks.md"] = text
     wanted["figures.md"] = figures_page()
     wanted["command_line.md"] = command_line_page()
@@ -74,7 +75,7 @@ def write_pages() -> None:
 
 
 def _put(path: Path, data: bytes) -> None:
-    """Write a file where its content changed, in one step: another build may be reading it."""
+    """Write a file if its content changed, atomically: another build may read it at the same time."""
     if not path.exists() or path.read_bytes() != data:
         beside = path.with_suffix(f".{os.getpid()}")
         beside.write_bytes(data)
@@ -82,17 +83,17 @@ def _put(path: Path, data: bytes) -> None:
 
 
 def figures_page() -> str:
-    """All tables of benchmarks/results/, one below the other."""
+    """All tables of benchmarks/results/ on one page."""
     parts = [
-        "# Figures\n\nEvery table of `benchmarks/results/`, as the scripts in `benchmarks/` wrote it. "
-        "How to repeat each stands under its title."
+        "# Benchmark results\n\nThe tables in `benchmarks/results/`, as the scripts in `benchmarks/` wrote "
+        "them. The path below each table names the file; the script of the same name repeats it."
     ]
     results = ROOT / "benchmarks" / "results"
     for path in (*sorted(results.glob("*.md")), *sorted(results.glob("experiments/*.md"))):
         text = path.read_text(encoding="utf-8").strip()
         if not text.startswith("#"):
             text = f"# {path.stem.replace('_', ' ')}\n\n{text}"
-        # One title a page: those of the tables go one level down.
+        # A page has one title, so the titles of the tables go one level down.
         parts.append(re.sub(r"^(#+) ", r"#\1 ", text, flags=re.MULTILINE))
         for picture in re.findall(r"!\[[^\]]*\]\(([\w.]+)\)", text):
             _put(OUT / picture, (path.parent / picture).read_bytes())
@@ -101,10 +102,10 @@ def figures_page() -> str:
 
 
 def command_line_page() -> str:
-    """What each command says to --help."""
+    """The --help text of each command."""
     from pympnode.cli import cli
 
-    parts = ["# Command line\n\nWhat `pympnode COMMAND --help` says."]
+    parts = ["# Command line\n\nThe output of `pympnode COMMAND --help`."]
     top = click.Context(cli, info_name="pympnode", terminal_width=92)
     for name in cli.list_commands(top):
         command = cli.get_command(top, name)

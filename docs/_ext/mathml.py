@@ -1,4 +1,4 @@
-"""Equations as MathML, which browsers draw by themselves: no script, no font, no network."""
+"""Sphinx extension: equations as MathML, which browsers render without scripts, fonts or network."""
 
 from __future__ import annotations
 

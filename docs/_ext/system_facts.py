@@ -1,4 +1,5 @@
-"""Below the docstring of a system: its source, states, inputs, parameters and observables, from itself."""
+"""Sphinx extension: adds to a system's docstring its source and a table of its states, inputs, parameters
+and observables, read from the system."""
 
 from __future__ import annotations
 
@@ -10,9 +11,9 @@ from pympnode.systems.base import System
 
 
 def facts(system: System) -> list[str]:
-    """A table of what a system is made of, as reStructuredText."""
+    """Source, states, inputs, parameters and observables of a system as a reStructuredText table."""
     rows = []
-    # Where initial states are drawn in another way, the docstring says how.
+    # The range is shown only for uniform initial states; other samplers are in the docstring.
     uniform = system.body == "node" and type(system).initial is System.initial
     for kind, variables in (("state", system.state), ("input", system.controls)):
         for variable in variables:

@@ -1,9 +1,9 @@
-"""The layout of this package's docstrings, made into reStructuredText.
+"""Sphinx extension: converts the docstrings of this package to reStructuredText.
 
-A docstring is prose in which three things mean more than they do in reStructuredText: a heading line
-("Main arguments:") over an indented block, a paragraph "Returns: ...", and entries "name, name: what
-it is", whose further lines may be indented and which may follow each other on a line. Tables and
-examples are left alone. A bar is a bar, as in |x|. `name` links to what is documented under that name.
+It converts three forms: a heading line ("Main arguments:") above an indented block; a paragraph that
+begins with "Returns:" or "Raises:"; and entries "name, name: description", several of which may share
+a line and whose continuation lines may be indented. Tables and examples stay unchanged. The character
+| is escaped, so that |x| is an absolute value. `name` links to the documented object of that name.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _BAR = re.compile(r"(?<!\\)\|(?=(?:[^`]*`[^`]*`)*[^`]*$)")  # not inside `code`
 
 
 def rewrite(lines: list[str]) -> list[str]:
-    """The lines of a docstring, dedented, as reStructuredText."""
+    """The lines of a dedented docstring as reStructuredText."""
     out: list[str] = []
-    alone: set[str] = set()
+    unchanged: set[str] = set()  # lines of tables and examples
     at = 0
     while at < len(lines):
         line = lines[at]
@@ -41,24 +41,24 @@ def rewrite(lines: list[str]) -> list[str]:
             while end < len(lines) and lines[end].strip():
                 end += 1
             out += lines[at:end]
-            alone.update(lines[at:end])
+            unchanged.update(lines[at:end])
             at = end
             continue
-        fresh = not out or not out[-1].strip()
+        after_blank = not out or not out[-1].strip()
         if note := _NOTE.match(line):
             rest, at = _rest(lines, at + 1)
             out += ["", f"**{note[1]}:** {note[2]}", *rest, ""]
-        elif fresh and _ENTRY.match(line):
+        elif after_blank and _ENTRY.match(line):
             rest, at = _rest(lines, at + 1)
             out += _entries(" ".join([line, *rest]))
         else:
             out.append(line)
             at += 1
-    return [line if line in alone else _BAR.sub(r"\|", line) for line in out]
+    return [line if line in unchanged else _BAR.sub(r"\|", line) for line in out]
 
 
 def _entries(text: str) -> list[str]:
-    """Entries that follow each other, as a list; what is raised ends it."""
+    """Entries "name: description" of one paragraph as a list; "Raises ..." ends the list."""
     out: list[str] = []
     for piece in _NEXT.split(text):
         entry = _ENTRY.match(piece)
@@ -70,7 +70,7 @@ def _entries(text: str) -> list[str]:
 
 
 def _below(lines: list[str], at: int) -> list[str]:
-    """The indented block that starts at a line, blank lines inside it included."""
+    """The indented block that starts at line ``at``, with the blank lines inside it."""
     end = at
     while end < len(lines) and (not lines[end].strip() or lines[end].startswith(" ")):
         end += 1
@@ -80,7 +80,10 @@ def _below(lines: list[str], at: int) -> list[str]:
 
 
 def _rest(lines: list[str], at: int) -> tuple[list[str], int]:
-    """The further lines of an entry: up to a blank line, a heading or the next entry."""
+    """The continuation lines of an entry, and the index of the line after them.
+
+    They end at a blank line, a heading or the next entry.
+    """
     rest = []
     while at < len(lines) and lines[at].strip():
         line = lines[at]
@@ -124,7 +127,7 @@ def _signature(
 
 
 def _resolve(app: Any, env: Any, node: Any, content: Any) -> Any:
-    """The one documented class or function of that name, however far down it lives."""
+    """A link to the documented class or function of that name; the shortest path where several match."""
     if node.get("refdomain") != "py" or node.get("reftype") not in ("obj", "class", "exc"):
         return None
     target = node["reftarget"]
