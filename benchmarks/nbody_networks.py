@@ -42,9 +42,9 @@ from pympnode.particles.spec import ParticleScales, ParticleSpec
 SIDES = {
     "published": "published way",
     "eager": "plain torch",
-    "chunked": "chunked, torch alone",
-    "compiled": "compiled",
-    "recompute": "recomputing",
+    "torch": "chunked, torch alone",
+    "numba": "compiled",
+    "recompute": "compiled, recomputing",
     "bf16": "compiled, bf16",
 }
 
@@ -60,12 +60,14 @@ def program(side: str, dtype: str = "float32") -> ParticleProgram:
     spec = ParticleSpec.named("hierarchical_deltagn")
     options: dict = dict(dtype=dtype, device="cpu")
     if side == "bf16":
-        return ParticleProgram(
-            spec, ParticleScales(), 0.01, **options, kernel="compiled", precision="bf16"
-        )
+        options |= dict(kernel="numba", precision="bf16")
+    elif side == "recompute":
+        options |= dict(kernel="numba", recompute=True)
+    else:
+        options["kernel"] = "eager" if side == "published" else side
     if side == "published":
-        return PublishedProgram(spec, ParticleScales(), 0.01, **options, kernel="eager")
-    return ParticleProgram(spec, ParticleScales(), 0.01, **options, kernel=side)
+        return PublishedProgram(spec, ParticleScales(), 0.01, **options)
+    return ParticleProgram(spec, ParticleScales(), 0.01, **options)
 
 
 def problem(p: ParticleProgram, particles: int, batch: int):
@@ -126,7 +128,7 @@ def cpu(function) -> float:
 def agreement() -> float:
     """Largest relative difference of the peer's gradient from ours, in double precision."""
     found = []
-    for side in ("published", "eager", "chunked", "compiled"):
+    for side in ("published", "eager", "torch", "numba"):
         p = program(side, "float64")
         theta, now, target, _ = problem(p, 100, 3)
         found.append(p.loss_and_gradient(theta, now, target)[1])
@@ -291,7 +293,7 @@ def main() -> None:
         "# Hierarchical DeltaGN, widths 150 / 100, float32, one thread\n\n"
         f"CPU time, medians of {given.repeats} in turns (one at N = 100,000); in brackets: the "
         "published way over it. The published way takes the products that torch takes by itself (MKL); the "
-        "others take oneDNN where the processor has AVX-512 (`particles/products.py`). Gradients of all in "
+        "others take oneDNN where the processor has AVX-512 (`particles/engine/products.py`). Gradients of all in "
         f"float32 and of the published way agree to {difference:.0e} in double precision. Load of the "
         f"machine at the end: {os.getloadavg()[0]:.1f}.\n\n"
     )

@@ -17,7 +17,7 @@ from pympnode.particles.engine.networks import Networks
 class PublishedNetworks(Networks):
     """`Networks` with everything at the edges. DeltaGN with plain inputs."""
 
-    def geometry(self, difference: Tensor, strength=None, unit=1.0) -> Tensor:
+    def edge_features(self, difference: Tensor, strength=None, unit=1.0) -> Tensor:
         """Wrapped differences, by masks over the whole tensor."""
         side = self.box.side
         d = difference.clone()
@@ -30,24 +30,29 @@ class PublishedNetworks(Networks):
         name,
         sender_values,
         receiver_values,
-        geometry,
+        edge_features,
         sender,
         receiver,
         *,
         swapped=False,
-        balanced=False,
+        antisymmetric=False,
     ):
         """Every layer over the edges. Directed messages of the hierarchy, as published."""
-        if swapped or balanced:  # neither is part of what is measured here
-            raise NotImplementedError(f"swapped={swapped}, balanced={balanced}")
+        if swapped or antisymmetric:  # neither is part of what is measured here
+            raise NotImplementedError(f"swapped={swapped}, antisymmetric={antisymmetric}")
         w = self.weights
 
         def gathered(values: Tensor, index: Tensor) -> Tensor:
             return torch.gather(values, 0, index[:, None].expand(-1, values.shape[1]))
 
-        step = torch.full((len(sender), 1), self.step, dtype=geometry.dtype)
+        step = torch.full((len(sender), 1), self.step, dtype=edge_features.dtype)
         x = torch.cat(
-            [gathered(sender_values, sender), gathered(receiver_values, receiver), geometry, step],
+            [
+                gathered(sender_values, sender),
+                gathered(receiver_values, receiver),
+                edge_features,
+                step,
+            ],
             1,
         )
         for number in (1, 2):
@@ -55,10 +60,10 @@ class PublishedNetworks(Networks):
         empty = x.new_zeros(receiver_values.shape[0], x.shape[1])
         return empty.scatter_add(0, receiver[:, None].expand(-1, x.shape[1]), x)
 
-    def node(self, name, own, summed):
+    def node(self, name, values, summed):
         """The step as a column."""
         w = self.weights
-        x = torch.cat([own, summed, torch.full_like(own[:, :1], self.step)], 1)
+        x = torch.cat([values, summed, torch.full_like(values[:, :1], self.step)], 1)
         for number in (1, 2, 3):
             x = torch.relu(linear(x, w[f"{name}_{number}_weight"], w[f"{name}_{number}_bias"]))
         return x

@@ -202,7 +202,7 @@ PARTICLES: dict[str, dict[str, Any]] = {
 PARTICLE_KERNELS = [
     (name, kernel)
     for name, options in PARTICLES.items()
-    for kernel in ("eager", "chunked", "compiled")
+    for kernel in ("eager", "torch", "numba")
     if kernel == "eager" or options.get("family") != "hogn"
 ]
 SIDE, LENGTH_OF_STEP = 4.0, 0.2

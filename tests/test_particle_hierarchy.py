@@ -21,10 +21,10 @@ from pympnode.particles.graphs.cells import Hierarchy, default_levels
 from pympnode.particles.graphs.connect import connection
 from pympnode.particles.graphs.features import children, level_sums
 from pympnode.particles.graphs.tree import hierarchy
-from pympnode.particles.graphs.tree_torch import true_places
+from pympnode.particles.graphs.tree_torch import true_indices
 
 SIDE = 7.0
-BUILDERS = ["torch", "compiled", "adaptive"]
+BUILDERS = ["torch", "numba", "adaptive"]
 
 
 def positions(kind: str, count: int, dims: int, seed: int) -> torch.Tensor:
@@ -117,7 +117,7 @@ def test_the_two_kernels_build_the_same(kind, dims, box, sizes, levels, single, 
     options = dict(sizes=sizes, levels=levels)
     same(
         hierarchy(x, box, kernel="torch", **options),
-        hierarchy(x, box, kernel="compiled", **options),
+        hierarchy(x, box, kernel="numba", **options),
     )
 
 
@@ -283,7 +283,7 @@ def test_massless_particles_have_finite_cells():
     mass = torch.ones(50, dtype=torch.float64)
     mass[x[:, 0] < 0] = 0
     velocity = x.clone()
-    for kernel in ("torch", "compiled"):
+    for kernel in ("torch", "numba"):
         h = hierarchy(x, SIDE, mass=mass, velocity=velocity, kernel=kernel)
         for level in h:
             empty = level.mass == 0
@@ -388,6 +388,13 @@ def test_values_that_are_not_finite_are_refused(builder):
         build(x, 1.0, builder, 3, mass=torch.full((50,), torch.inf))
 
 
+def test_the_earlier_name_of_a_builder_is_that_builder():
+    x = torch.rand(50, 2)
+    with pytest.warns(DeprecationWarning, match="numba"):
+        old = hierarchy(x, 1.0, kernel="compiled")
+    assert torch.equal(old.sender, hierarchy(x, 1.0, kernel="numba").sender)
+
+
 def test_impossible_requests_are_refused():
     x = torch.rand(50, 2)
     for levels in (1, 0, -3, True):
@@ -395,8 +402,8 @@ def test_impossible_requests_are_refused():
             hierarchy(x, 1.0, levels=levels)
     with pytest.raises(InvalidGraph, match="beyond"):
         hierarchy(x, 1.0, levels=40)
-    with pytest.raises(UnknownName, match="compiled"):
-        hierarchy(x, 1.0, kernel="compile")
+    with pytest.raises(UnknownName, match="numba"):
+        hierarchy(x, 1.0, kernel="nunba")
     with pytest.raises(InvalidData, match="positions are"):
         hierarchy(torch.rand(50, 4), 1.0)
     with pytest.raises(InvalidData, match="positions are"):
@@ -410,14 +417,14 @@ def test_impossible_requests_are_refused():
     with pytest.raises(InvalidOption, match="split_above"):
         hierarchy(x, 1.0, split_above=0)
     with pytest.raises(InvalidOption, match="built in torch"):
-        hierarchy(x, 1.0, split_above=4, kernel="compiled")
-    with pytest.raises(InvalidOption, match="one box a graph"):
+        hierarchy(x, 1.0, split_above=4, kernel="numba")
+    with pytest.raises(InvalidOption, match="one box per graph"):
         hierarchy(x, [1.0, 2.0], sizes=[20, 20, 10])
     with pytest.raises(InvalidOption, match="periodic or open"):
         hierarchy(x, [Box(1.0), Box()], sizes=[25, 25])
 
 
-@pytest.mark.parametrize("builder", ["torch", "compiled"])
+@pytest.mark.parametrize("builder", ["torch", "numba"])
 def test_more_edges_than_memory_are_told_in_bytes(builder, monkeypatch):
     """30,000 particles in one point have 900 million pairs."""
     monkeypatch.setattr("pympnode.files.memory.available_bytes", lambda device="cpu": 10**9)
@@ -426,7 +433,7 @@ def test_more_edges_than_memory_are_told_in_bytes(builder, monkeypatch):
     assert "split_above" in str(error.value)
 
 
-@pytest.mark.parametrize("builder", ["torch", "compiled"])
+@pytest.mark.parametrize("builder", ["torch", "numba"])
 def test_more_cells_than_memory_are_told_in_bytes(builder, monkeypatch):
     monkeypatch.setattr("pympnode.files.memory.available_bytes", lambda device="cpu": 2 * 10**7)
     with pytest.raises(NotEnoughMemory, match=r"bytes needed") as error:
@@ -451,7 +458,7 @@ def test_places_of_a_mask_are_those_of_the_device_path():
     """What a GPU runs instead of NumPy, on the CPU."""
     mask = torch.rand(1000, generator=torch.Generator().manual_seed(0)) < 0.3
     count = int(mask.sum())
-    assert torch.equal(true_places(mask, count), torch.nonzero_static(mask, size=count).squeeze(1))
+    assert torch.equal(true_indices(mask, count), torch.nonzero_static(mask, size=count).squeeze(1))
 
 
 def test_connections_by_name():

@@ -318,14 +318,14 @@ def test_kicks_are_the_slope_of_the_potential(rng, name, kind, charged) -> None:
     batch = program.batch(*states(rng, count=20, charged=charged), BOX)
     graph = program.graph(batch)
     net = program.networks(program.weights(theta), BOX)
-    seen = program.seen(batch)
-    kick = hamiltonian.velocity_change(net, seen, graph, differentiable=False)
+    inputs = program.network_inputs(batch)
+    kick = hamiltonian.velocity_change(net, inputs, graph, differentiable=False)
     h = 1e-6
     for particle, axis in ((0, 0), (7, 1), (19, 0)):
-        shift = torch.zeros_like(seen.position)
+        shift = torch.zeros_like(inputs.position)
         shift[particle, axis] = h
         up, down = (
-            hamiltonian.potential(net, seen, seen.position + sign * shift, graph).sum().item()
+            hamiltonian.potential(net, inputs, inputs.position + sign * shift, graph).sum().item()
             for sign in (1, -1)
         )
         slope = (up - down) / (2 * h)
@@ -380,10 +380,10 @@ def test_names_and_options_are_checked(rng) -> None:
         ParticleSpec(family="hogn", inputs="scaled")
     with pytest.raises(InvalidOption, match="velocity change alone"):
         ParticleSpec(update="leapfrog")
-    with pytest.raises(InvalidOption, match="knows no scaled inputs"):
+    with pytest.raises(InvalidOption, match="has no scaled inputs"):
         ParticleSpec(inputs="scaled", behaviour="published")
     for refused in ({"join": "nearest"}, {"family": "hogn", "update": "leapfrog"}):
-        with pytest.raises(InvalidOption, match="run both ways"):
+        with pytest.raises(InvalidOption, match="in both directions"):
             ParticleSpec(inputs="scaled", messages="antisymmetric", **refused)
     with pytest.raises(InvalidOption, match="energies of pairs"):
         ParticleSpec(inputs="scaled", messages="symmetric")
@@ -393,9 +393,9 @@ def test_names_and_options_are_checked(rng) -> None:
 
 
 def test_scales_follow_softening_and_spacing() -> None:
-    scales = ParticleScales.geometry(0.2, 12**0.5)
+    scales = ParticleScales.of_lengths(0.2, 12**0.5)
     np.testing.assert_allclose(scales.lengths, (0.3, 0.95, 3.0), rtol=0.01)
-    assert all(a < b for a, b in pairwise(ParticleScales.geometry(0.0, 1.0).lengths))
+    assert all(a < b for a, b in pairwise(ParticleScales.of_lengths(0.0, 1.0).lengths))
 
 
 @pytest.mark.parametrize("name", ["deltagn", "hierarchical_deltagn", "hogn"])
@@ -408,7 +408,7 @@ def test_units_of_length_make_no_difference(rng, name) -> None:
     x, v, mass, _ = states(rng)
     found = []
     for unit in (1.0, 1e-10):
-        scales = ParticleScales.geometry(0.2 * unit, 3.4 * unit)
+        scales = ParticleScales.of_lengths(0.2 * unit, 3.4 * unit)
         scales = dataclasses.replace(scales, velocity=0.6 * unit, change=0.05 * unit)
         program = ParticleProgram(spec, scales, 0.01, device="cpu", kernel="eager")
         later = step(program, theta, x * unit, v * unit, mass, box=Box(BOX.side * unit))
@@ -432,7 +432,7 @@ def test_cells_look_the_same_on_all_levels() -> None:
         values = [level.base for level in delta.cell_values(net, program.graph(batch))]
         assert len(values) == 2
         spread[kind] = max(float((v - values[0][:1]).abs().max()) for v in values)
-        seen = net.geometry(torch.tensor([[8.0, -4.0]]), unit=program.spec.cell_unit(1))
-        near = net.geometry(torch.tensor([[4.0, -2.0]]), unit=program.spec.cell_unit(0))
-        assert bool(torch.equal(seen, near)) is (kind != "plain")
+        far = net.edge_features(torch.tensor([[8.0, -4.0]]), unit=program.spec.cell_unit(1))
+        near = net.edge_features(torch.tensor([[4.0, -2.0]]), unit=program.spec.cell_unit(0))
+        assert bool(torch.equal(far, near)) is (kind != "plain")
     assert spread["scaled"] == spread["leapfrog"] == 0 < spread["plain"]

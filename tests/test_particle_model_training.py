@@ -31,7 +31,7 @@ from pympnode.particles.metrics import particle_errors
 from pympnode.particles.model import ParticleModel
 from pympnode.particles.schema import pack_particles
 from pympnode.particles.spec import ParticleSpec
-from pympnode.particles.task import StepTask, fitted_scales, turned
+from pympnode.particles.task import StepTask, apply_symmetry, fitted_scales
 
 TINY = {"edge_width": 8, "node_width": 8, "progress": False, "device": "cpu"}
 
@@ -42,14 +42,14 @@ def data() -> xr.Dataset:
 
 
 def task_of(
-    data, batch_size=6, name="hierarchical_deltagn", dtype="float64", edge_width=8, kernel="auto",
-    **options,
+    data, batch_size=6, name="hierarchical_deltagn", dtype="float64", edge_width=8,
+    recompute=None, **options,
 ):  # fmt: skip
     arrays = pack_particles(data)
     train = [np.arange(8)]
     scales = fitted_scales([arrays], train)
     spec = ParticleSpec.named(name, inputs="scaled", edge_width=edge_width, node_width=8)
-    program = ParticleProgram(spec, scales, 0.01, dtype=dtype, device="cpu", kernel=kernel)
+    program = ParticleProgram(spec, scales, 0.01, dtype=dtype, device="cpu", recompute=recompute)
     return StepTask(program, [arrays], train, [np.arange(8, 12)], batch_size, **options)
 
 
@@ -130,22 +130,23 @@ def test_small_changes_of_large_velocities_keep_their_digits(data) -> None:
     assert task.loss(np.zeros(task.size), batch)[0] == pytest.approx(1.0, rel=1e-4)
 
 
-def test_turned_states_are_states_of_the_same_physics(data) -> None:
+def test_rotated_states_are_states_of_the_same_physics(data) -> None:
     arrays = pack_particles(data)
     x = arrays.position[:8, 0]
-    turn = np.arange(8)
+    rotation = np.arange(8)
     system = pympnode.systems.get("gravity")
     force = system.acceleration(x, arrays.mass[:8], box=arrays.box)
-    moved = system.acceleration(turned(x, turn), arrays.mass[:8], box=arrays.box)
-    np.testing.assert_allclose(moved, turned(force, turn), atol=1e-12)
-    shapes = {tuple(np.round(v, 9)) for v in turned(np.tile([[[1.0, 2.0]]], (8, 1, 1)), turn)[:, 0]}
+    moved = system.acceleration(apply_symmetry(x, rotation), arrays.mass[:8], box=arrays.box)
+    np.testing.assert_allclose(moved, apply_symmetry(force, rotation), atol=1e-12)
+    vectors = apply_symmetry(np.tile([[[1.0, 2.0]]], (8, 1, 1)), rotation)[:, 0]
+    shapes = {tuple(np.round(v, 9)) for v in vectors}
     assert len(shapes) == 8
 
 
-def test_augmented_states_are_turned_with_their_targets(data) -> None:
+def test_augmented_states_are_rotated_with_their_targets(data) -> None:
     task, arrays = task_of(data, augment=True), pack_particles(data)
-    turns = np.concatenate([b.turn for b in task.batches(1, np.random.default_rng(0))])
-    assert len(turns) == 96 and set(turns.tolist()) == set(range(step_task.TURNS))
+    turns = np.concatenate([b.rotation for b in task.batches(1, np.random.default_rng(0))])
+    assert len(turns) == 96 and set(turns.tolist()) == set(range(step_task.SYMMETRIES))
     batch = next(task.batches(1, np.random.default_rng(0)))
     now, target = task.states(batch)
     i, t = batch.trajectory, batch.time
@@ -155,7 +156,8 @@ def test_augmented_states_are_turned_with_their_targets(data) -> None:
         (target.position, arrays.position, t + 1),
         (target.velocity, arrays.velocity, t + 1),
     ):
-        np.testing.assert_array_equal(found.view(-1, 20, 2), turned(values[i, times], batch.turn))
+        moved = apply_symmetry(values[i, times], batch.rotation)
+        np.testing.assert_array_equal(found.view(-1, 20, 2), moved)
 
 
 def test_a_batch_beyond_memory_is_refused_with_one_that_fits(data, monkeypatch) -> None:
@@ -167,11 +169,11 @@ def test_a_batch_beyond_memory_is_refused_with_one_that_fits(data, monkeypatch) 
         task.require_memory()
     monkeypatch.setattr(capacity, "available_bytes", lambda device="cpu": 60 << 20)
     wide = task_of(data, batch_size=90, name="deltagn", edge_width=150)
-    with pytest.raises(NotEnoughMemory, match='or kernel="recompute" takes') as caught:
+    with pytest.raises(NotEnoughMemory, match="or recompute=True takes") as caught:
         wide.require_memory()
     fits = int(re.search(r"micro_batch=(\d+)", caught.value.fix)[1])
     task_of(data, 90, name="deltagn", edge_width=150, micro_batch=fits).require_memory()
-    less = task_of(data, 90, name="deltagn", edge_width=150, kernel="recompute")
+    less = task_of(data, 90, name="deltagn", edge_width=150, recompute=True)
     less.require_memory()
     monkeypatch.setattr(capacity, "available_bytes", lambda device="cpu": 9 << 20)
     monkeypatch.setattr(step_task, "state_bytes", lambda *given, **options: 1 << 30)
@@ -200,7 +202,7 @@ def test_validation_takes_no_more_memory_than_an_update(data, monkeypatch) -> No
     theta = small.program.layout.initial(np.random.default_rng(0))
     expected = small.validate(theta)["validation_loss"]
     assert max(seen) == 16
-    monkeypatch.setattr(step_task, "_FREE", 0)
+    monkeypatch.setattr(step_task, "_VALIDATION_BYTES", 0)
     for size in (1, 4):
         seen.clear()
         found = task_of(data, batch_size=4, micro_batch=size)
@@ -231,8 +233,10 @@ def states(program, count, sets):
     return now, Target(now.position, now.velocity)
 
 found = {}
-for kernel in ("recompute", "compiled", "chunked", "eager"):
-    program = ParticleProgram(spec, ParticleScales(), 0.01, device="cpu", kernel=kernel)
+for kernel, recompute in (("numba", True), ("numba", False), ("torch", False), ("eager", False)):
+    program = ParticleProgram(
+        spec, ParticleScales(), 0.01, device="cpu", kernel=kernel, recompute=recompute
+    )
     theta = program.layout.initial(np.random.default_rng(0))
     program.loss_and_gradient(theta, *states(program, 20, 1))
     batch = states(program, 120, 4)
@@ -245,7 +249,7 @@ for kernel in ("recompute", "compiled", "chunked", "eager"):
     measured = peak("VmHWM") - before
     counts = Counts(120 * 119, 120 * 119, 120)
     told = fixed_bytes(program) + 4 * state_bytes(program, counts, training=True)
-    found[kernel] = (measured, told)
+    found[program.fingerprint_kernel] = (measured, told)
 print(json.dumps(found))
 """
 
@@ -447,20 +451,20 @@ def test_coulomb_in_three_dimensions_is_not_augmented() -> None:
         pympnode.train(data=ds, augment=True, levels=2, updates=1, **TINY)
 
 
-def test_augmented_training_meets_every_turn(monkeypatch) -> None:
+def test_augmented_training_meets_every_symmetry(monkeypatch) -> None:
     flat = pympnode.simulate("coulomb", particles=12, trajectories=4, steps=4)
     met: set[int] = set()
 
-    def watched(values, turn):
-        met.update(turn.tolist())
-        return turned(values, turn)
+    def watched(values, rotation):
+        met.update(rotation.tolist())
+        return apply_symmetry(values, rotation)
 
-    monkeypatch.setattr(step_task, "turned", watched)
+    monkeypatch.setattr(step_task, "apply_symmetry", watched)
     options = dict(data=flat, model="deltagn", updates=8, **TINY)
     plain = pympnode.train(**options).model
     assert met == set()
     augmented = pympnode.train(augment=True, **options).model
-    assert met == set(range(step_task.TURNS))
+    assert met == set(range(step_task.SYMMETRIES))
     assert np.abs(augmented.theta - plain.theta).max() > 0
 
 
@@ -539,7 +543,7 @@ def test_scales_are_those_of_the_training_part(data) -> None:
     change = np.diff(arrays.velocity[:8], axis=1)
     assert scales.change == pytest.approx(np.sqrt(np.mean(change**2)))
     assert scales.length == pytest.approx(12**0.5)
-    assert step_task.TURNS == 8
+    assert step_task.SYMMETRIES == 8
 
 
 def test_the_published_rollout_averages_charges_from_the_second_step_on() -> None:
@@ -577,9 +581,9 @@ def test_the_command_line_trains_particles(tmp_path) -> None:
 def test_levels_are_mixed_where_they_are_not_given(data) -> None:
     task = task_of(data, mixed_levels=True)
     batches = list(task.batches(1, np.random.default_rng(0)))
-    assert {batch.finer for batch in batches} == {0, 1}
+    assert {batch.extra_levels for batch in batches} == {0, 1}
     theta = task.program.layout.initial(np.random.default_rng(0))
-    usual, finer = (dataclasses.replace(batches[0], finer=k) for k in (0, 1))
+    usual, finer = (dataclasses.replace(batches[0], extra_levels=k) for k in (0, 1))
     assert task.loss(theta, usual)[0] != task.loss(theta, finer)[0]
     for options, mixed in (({}, True), ({"levels": 2}, False), ({"mixed_levels": False}, False)):
         model = pympnode.train(data=data, updates=1, **TINY, **options).model

@@ -20,7 +20,7 @@ def test_linear_is_that_of_torch_with_its_derivatives(rows, dtype) -> None:
         return torch.randn(*shape, generator=draw, dtype=dtype).requires_grad_()
 
     x, wide, bias = leaf(rows, 96), leaf(100, 130), leaf(100)
-    assert wide[:, 10:106].numel() >= products._LEAST
+    assert wide[:, 10:106].numel() >= products._MIN_WEIGHTS
 
     def derivatives(linear):
         # Columns of a wider matrix, as the first layers are.

@@ -9,8 +9,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from pympnode.errors import InvalidData
 from pympnode.particles.engine import products, rollout
-from pympnode.particles.engine.kernel_eager import plain_edge_sum
-from pympnode.particles.engine.kernel_torch import ChunkedEdgeSum
+from pympnode.particles.engine.kernel_eager import eager_edge_sum
+from pympnode.particles.engine.kernel_torch import TorchEdgeSum
 from pympnode.particles.engine.program import ParticleProgram, Target
 from pympnode.particles.graphs.box import Box
 from pympnode.particles.spec import ParticleScales, ParticleSpec
@@ -114,7 +114,7 @@ def test_states_add_up_in_double_precision() -> None:
 def test_a_set_that_overflows_leaves_the_others(name: str, block: int, monkeypatch) -> None:
     given = problem(name)
     state = 2 * given[2][:, 0].size * 8
-    monkeypatch.setattr(rollout, "_BLOCK", block * state)
+    monkeypatch.setattr(rollout, "_BLOCK_BYTES", block * state)
     given[3][1, 0, 3] = 0.99 * FASTEST  # beyond reason after some steps
     given[1][-2:] = 5e3 if given[0].spec.inputs == "plain" else 4e5
     host, device = both(given)
@@ -128,7 +128,7 @@ def test_a_set_that_overflows_leaves_the_others(name: str, block: int, monkeypat
 @pytest.mark.parametrize("block", [1, 2, 100])
 def test_states_after_a_lost_one_are_nan_whatever_was_there(lost, block, monkeypatch) -> None:
     program, theta, position, velocity, mass, charge = problem("complete")
-    monkeypatch.setattr(rollout, "_BLOCK", block * 2 * position[:, 0].size * 8)
+    monkeypatch.setattr(rollout, "_BLOCK_BYTES", block * 2 * position[:, 0].size * 8)
     for number in lost:
         velocity[number, 0, 3] = 0.99 * FASTEST
     theta[-2:] = 4e5
@@ -233,12 +233,12 @@ def test_waits_are_seen() -> None:
     assert not waits.found
 
 
-@pytest.mark.parametrize("edge_sum", [plain_edge_sum, ChunkedEdgeSum()], ids=["eager", "chunked"])
+@pytest.mark.parametrize("edge_sum", [eager_edge_sum, TorchEdgeSum()], ids=["eager", "torch"])
 @pytest.mark.parametrize("name", COMPLETE)
 def test_a_step_of_a_complete_graph_does_not_wait_for_the_device(
     name: str, edge_sum, monkeypatch
 ) -> None:
-    monkeypatch.setattr(products, "_suits", lambda x: False)  # oneDNN is for CPUs
+    monkeypatch.setattr(products, "_suits_onednn", lambda x: False)  # oneDNN is for CPUs
     spec = ParticleSpec.named("deltagn", **SMALL, **COMPLETE[name])
     program = ParticleProgram(spec, ParticleScales(), 0.01, device="cpu")
     program._edge_sum = edge_sum
@@ -248,10 +248,10 @@ def test_a_step_of_a_complete_graph_does_not_wait_for_the_device(
     mass, charge = np.ones((3, 6)), np.ones((3, 6)) if spec.charged else None
     batch = program.batch(x, v, mass, charge, BOX)
 
-    walk = rollout._Walk(program.stepper(theta), batch, x, v, FASTEST)
-    walk.step()  # builds the graph
+    state = rollout.RolloutState(program.stepper(theta), batch, x, v, FASTEST)
+    state.step()  # builds the graph
     with Waits() as waits:
-        walk.step()
+        state.step()
     assert waits.found == []
 
     target, graph = Target(batch.position, batch.velocity), program.graph(batch)

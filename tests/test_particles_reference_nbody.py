@@ -64,7 +64,7 @@ def test_nbody_reference_forces_and_observables(reference_dir):
             assert np.abs(seen[ours].values[0] - z[golden]).max() < 1e-12 * scale, case.name
 
 
-@pytest.mark.parametrize("kernel", ["torch", "compiled"])
+@pytest.mark.parametrize("kernel", ["torch", "numba"])
 def test_nbody_reference_graphs(reference_dir, kernel):
     """Particle edges, cells, cell edges, parents and features of every golden graph."""
     for case in reference.graphs(reference_dir):

@@ -213,7 +213,7 @@ def test_kinds_of_particles_are_datasets_and_levels() -> None:
     program = ParticleProgram(spec, ParticleScales(), 0.01, device="cpu")
     task = StepTask(program, arrays, *parts, 3, mixed_levels=True)
     kinds = task.kinds(1, np.random.default_rng(0))
-    assert [(b.dataset, b.finer) for _, b in kinds] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert [(b.dataset, b.extra_levels) for _, b in kinds] == [(0, 0), (0, 1), (1, 0), (1, 1)]
     assert [share for share, _ in kinds] == pytest.approx([1 / 3, 1 / 3, 1 / 6, 1 / 6])
     again = task.kinds(1, np.random.default_rng(1))
     assert any((a.time != b.time).any() for (_, a), (_, b) in zip(kinds, again))

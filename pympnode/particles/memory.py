@@ -1,7 +1,8 @@
-"""Memory that a step of a particle model takes, by what its kernel keeps of every edge.
+"""Memory that a step of a particle model takes, from what its kernel keeps of every edge.
 
-The numbers of layers were counted in the kernels and then measured as the peak of a process: never
-below it, at most about twice it, of which the larger part is what an allocator cannot give back.
+The numbers of layers were counted in the kernels, and the estimate then compared with the measured
+peak of a process: it is never below the peak and at most about twice as high. Most of the difference
+is memory that an allocator holds and cannot give back.
 """
 
 from __future__ import annotations
@@ -12,19 +13,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .engine.program import ParticleProgram
 
-# Bytes that a step takes whatever its size: libraries, and what an allocator holds.
+# Bytes of a step of any size: buffers of libraries, and what an allocator holds.
 _LIBRARIES = 8 << 20
-# Edges that a kernel works on at a time, and the layers it has for them.
+# Edges per chunk of the torch and numba kernels, and the layers that they hold for a chunk.
 _CHUNK = {"cpu": 2048, "cuda": 65_536}
 _BUFFERS = 5
-# Layers of an edge network at the peak of a Hamiltonian's gradient, which is differentiated again.
+# Layers of an edge network at the peak of a Hamiltonian's gradient, which is differentiated again: of
+# the first stage of the integrator, and of each further one.
 _HAMILTONIAN, _STAGE = 24, 10
-_PRODUCTS = 96  # width from which products of float32 have copies of their own
+# Width from which float32 products of the eager kernel copy their factors to padded rows (`products`).
+_PADDED_WIDTH = 96
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Of one state: ``edges`` of all kinds, those of the ``largest`` kind, ``nodes`` with cells."""
+    """Sizes of the graph of one state: ``edges`` of all kinds, edges of the ``largest`` kind, and
+    ``nodes``, particles and cells together."""
 
     edges: int
     largest: int
@@ -55,32 +59,37 @@ def fixed_bytes(program: ParticleProgram) -> int:
 
 
 def state_bytes(
-    program: ParticleProgram, counts: Counts, *, training: bool, kernel: str | None = None
+    program: ParticleProgram, counts: Counts, *, training: bool, recompute: bool | None = None
 ) -> int:
-    """Bytes of one state in a loss, or in a gradient (``training``), with the program's kernel or
-    another one."""
+    """Bytes of one state in a loss, or in a gradient (``training``).
+
+    ``recompute``: with or without computing the layers of edges again; None: as the program does. True
+    means a kernel that can, also where the program's is eager.
+    """
     spec, item = program.spec, program.dtype.itemsize
-    kernel = program.kernel if kernel is None else kernel
+    kernel = program.kernel
+    recompute = program.recompute if recompute is None else recompute
     width, dims = spec.edge_width, spec.dims
-    factor = 2 if program.precision == "bf16" else item  # of numbers that products take
-    # Both ends and the sorting of a graph; displacements, their functions and those side by side.
-    each = 48 + item * (6 * dims + 2 * spec.geometry)
-    most = 0  # of the largest kind of edges, while they are worked on
+    factor = 2 if program.precision == "bf16" else item  # bytes of the numbers that products take
+    # Per edge: both ends and the sorting of a graph; displacements, their features, and these
+    # concatenated.
+    each = 48 + item * (6 * dims + 2 * spec.n_edge_features)
+    most = 0  # per edge of the largest kind, while that kind is computed
     node = item * (10 * width + 12 * spec.node_width)
     if spec.family == "hogn":
         stages = 4 if spec.integrator == "rk4" and not spec.separable else 1
         layers = _HAMILTONIAN + _STAGE * (stages - 1) if training else _HAMILTONIAN // 2
-        each += item * (layers * width + 12 * spec.geometry)
+        each += item * (layers * width + 12 * spec.n_edge_features)
         node *= 2 + stages
-    elif kernel == "eager":
-        # Both layers behind their ReLU are kept; the way back has the slopes of both beside them,
-        # and products of their own copies.
+    elif kernel == "eager" and not recompute:
+        # Both layers behind their ReLU are kept; the backward pass adds the gradients of both, and
+        # the copies that its products make.
         each += 2 * width * item if training else 0
-        layers = 8 if training and width >= _PRODUCTS and item == 4 else 6
+        layers = 8 if training and width >= _PADDED_WIDTH and item == 4 else 6
         most = layers * width * item
-    elif training and kernel == "compiled":
-        each += width * factor + width  # the first layer, and where the second is positive
-    elif training and kernel == "chunked":
-        each += 2 * width * factor
+    elif training and kernel == "numba" and not recompute:
+        each += width * factor + width  # the first layer, and a byte for each sign of the second
+    elif training and kernel == "torch" and not recompute:
+        each += 2 * width * factor  # both layers
     node = node if training else node // 2
     return counts.edges * each + counts.largest * most + counts.nodes * node

@@ -1,4 +1,4 @@
-"""ParticleSpec: what a particle model is, and ParticleScales: the units its inputs are given in."""
+"""ParticleSpec: the architecture of a particle model; ParticleScales: the units of its inputs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Literal, get_args
 
 from ..config import whole
 from ..errors import InvalidOption, unknown_name
+from .constants import SOFTENING
 
 Family = Literal["deltagn", "hogn"]
 Join = Literal["complete", "nearest", "hierarchy"]
@@ -18,7 +19,7 @@ Integrator = Literal["rk4", "euler"]
 Update = Literal["direct", "leapfrog"]
 Messages = Literal["directed", "antisymmetric", "symmetric"]
 
-# The names under which models are asked for: (family, how particles are joined).
+# The public names of models: (family, edges between particles).
 MODELS: dict[str, tuple[Family, Join]] = {
     "deltagn": ("deltagn", "complete"),
     "hogn": ("hogn", "complete"),
@@ -31,41 +32,53 @@ GEOMETRY_LENGTHS = 3  # lengths c of the features c / (r + c)
 
 @dataclass(frozen=True)
 class ParticleSpec:
-    """A learned time step of particles (Martinkus, Lucchi, Perraudin, AAAI 2021).
+    """The architecture of a learned time step of particles.
 
-    ``family="deltagn"`` predicts the change of the state over one step; ``"hogn"`` a Hamiltonian,
-    whose equations are integrated by ``integrator`` over the step. ``join`` says who talks to whom:
-    everyone ("complete"), the ``neighbours`` nearest ("nearest"), or through cells ("hierarchy",
-    ``levels`` None: round(log4 N)). Edge networks have two layers, node networks three, of widths
-    ``edge_width``, ``node_width`` (also what cells pass upwards), ``global_width`` (HOGN).
+    Source: Martinkus, Lucchi, Perraudin, "Scalable graph networks for particle simulations" (AAAI
+    2021). What is not in that paper (scaled inputs, leapfrog updates, antisymmetric and symmetric
+    messages) is marked below. Positions are in units of length of the data, the step in its units of
+    time, masses and charges in its units of mass and charge.
 
-    ``inputs="plain"``: mass, (charge,) velocity and raw displacements, and the step as a number, as
-    published. ``"scaled"``: displacements in several functions of distance, also times the product
-    of the charges where there are any, values in units of their spread (`ParticleScales`); the
-    network predicts the velocity change in units of its spread, and positions move by the mean of
-    the old and the new velocity. Every level of cells is seen in units of its own: lengths of the
-    side of a cell, masses, charges and what comes up of the number of finest cells in it. A field
-    that falls with the square of the distance then looks the same on all levels of a plane (its
-    potential but for one factor a level), and a model goes on to levels that it has not met.
+    family: ``"deltagn"`` predicts the change of the state over one step. ``"hogn"`` predicts a
+        Hamiltonian, whose equations of motion are integrated over the step by ``integrator``
+        (``"rk4"`` or ``"euler"``; plain inputs only).
+    join: the edges between particles. ``"complete"``: all pairs. ``"nearest"``: from each particle's
+        ``neighbours`` nearest others. ``"hierarchy"``: near pairs directly, all others through
+        cells on ``levels`` levels (None: round(log4 N), in three dimensions round(log8 N)).
+    dims: 2 or 3. charged: whether particles have charges.
+    edge_width, node_width, global_width: numbers of units per layer. Edge networks have two layers and
+        node networks three; messages from particles and cells up to their cells have ``node_width``
+        too. ``global_width`` is that of the network that turns the sums of a HOGN with plain inputs
+        into H.
+    behaviour: ``"corrected"``, or ``"published"``, which repeats the faults of the published code: the
+        sets of a batch share one H (hierarchical HOGN); cells keep their positions within a step, and
+        the positions of the upper levels pass no gradient; a cell with a particle across the border is
+        averaged across the box; the complete graph sums messages at the sender; a rollout uses the mean
+        charge of a cell in place of its total charge.
+    inputs: ``"plain"``, as published: mass, (charge,) velocity, displacements and the length of the
+        step, in the units of the data. ``"scaled"`` (ours): features are in the units of
+        `ParticleScales`. Displacements enter through several bounded functions of the distance, with
+        charges also times the product of both charges. The network predicts the velocity change in
+        units of ``scales.change``; positions move by the mean of the old and the new velocity. Cells of
+        each level have units of their own: lengths are divided by the side of a cell; masses, charges
+        and messages from below by the number of finest cells in it. In a plane a force that falls with
+        the square of the distance then looks the same on all levels (its potential up to one factor
+        per level), so that a model can be used with more levels than it was trained on.
+    update: of models with scaled inputs. ``"direct"``: the network takes the state at the start of the
+        step. ``"leapfrog"`` (drift, kick, drift; ours): the velocity change depends on the positions
+        half a step later only, so that every step preserves volume in phase space and can be run
+        backwards. A HOGN with scaled inputs has H = sum p^2 / 2m + V(x), with V a sum of one output per
+        particle; its leapfrog step is symplectic.
+    messages: ``"directed"``, as published. ``"antisymmetric"`` (DeltaGN, scaled inputs; ours): the
+        momenta that two particles give each other are equal and opposite. With all pairs these are the
+        only terms, and momentum is conserved to rounding; in a hierarchy the node network adds the
+        effect of the cells. ``"symmetric"`` (HOGN, scaled inputs; ours): the potential energy of two
+        particles is the sum of the two messages between them. With all pairs V is the sum of these
+        energies; in a hierarchy the node network adds the effect of the cells.
+    conserve_momentum: (DeltaGN) subtract the mean velocity change, weighted by mass, in every step.
 
-    ``update`` of scaled inputs. ``"direct"``: the network sees the state at the start of the step.
-    ``"leapfrog"`` (drift, kick, drift): it sees the positions half a step on and no velocities, so
-    that every step preserves volume in phase space and can be run backwards. HOGN with scaled
-    inputs is H = sum p^2 / 2m + V(x), V a sum over particles of what the network makes of each: its
-    leapfrog step is symplectic.
-
-    ``messages="antisymmetric"`` (DeltaGN, scaled): what two particles do to each other's momentum
-    is equal and opposite. Among all pairs nothing else acts, and momentum is conserved to rounding;
-    in a hierarchy the node network adds what comes through the cells. ``"symmetric"`` (HOGN, scaled):
-    the potential energy of two particles is a sum of the two messages between them; among all pairs
-    V is the sum of these energies, in a hierarchy the node network adds what comes through the cells.
-
-    ``behaviour="published"`` repeats the published code where it is wrong: the samples of a batch
-    share one global sum (hierarchical HOGN), cells do not move within a step and pass no gradient
-    from the upper levels' positions, a cell whose particle crosses the border is averaged across the
-    box, the complete graph sums at the sender, a rollout averages the charges of a cell.
-
-    ``conserve_momentum`` (DeltaGN): the change of the mean momentum is taken out of every step.
+    Raises UnknownName for a name that is not listed, and InvalidOption for numbers out of range and for
+    options that exclude each other.
     """
 
     family: Family = "deltagn"
@@ -89,7 +102,7 @@ class ParticleSpec:
             if getattr(self, name) not in allowed:
                 raise unknown_name(name, getattr(self, name), allowed)
         if self.dims not in (2, 3):
-            raise InvalidOption("particles live in 2 or 3 dimensions", got=self.dims)
+            raise InvalidOption("particles have 2 or 3 dimensions", got=self.dims)
         for name in ("edge_width", "node_width", "global_width", "neighbours"):
             object.__setattr__(self, name, whole(name, getattr(self, name)))
         if self.levels is not None:
@@ -101,19 +114,19 @@ class ParticleSpec:
             )
 
     def _check_scaled(self) -> None:
-        """What belongs to scaled inputs, and what those of a family ask for."""
+        """Raise InvalidOption for options that do not go with the inputs or with the family."""
         scaled = self.inputs == "scaled"
         for name, usual in (("update", "direct"), ("messages", "directed")):
-            fresh = getattr(self, name)
-            if fresh != usual and not scaled:
+            value = getattr(self, name)
+            if value != usual and not scaled:
                 raise InvalidOption(
-                    f'{name}="{fresh}" predicts a velocity change alone',
+                    f'{name}="{value}" predicts a velocity change alone',
                     got=f'inputs="{self.inputs}"',
                     allowed='inputs="scaled"',
                 )
         if scaled and self.behaviour == "published":
             raise InvalidOption(
-                "the published code knows no scaled inputs",
+                "the published code has no scaled inputs",
                 got='inputs="scaled"',
                 allowed='inputs="plain"',
                 fix='leave behaviour="corrected"',
@@ -126,7 +139,7 @@ class ParticleSpec:
             )
         if self.messages == "antisymmetric" and (self.family == "hogn" or self.join == "nearest"):
             raise InvalidOption(
-                "antisymmetric messages need DeltaGN and edges that run both ways",
+                "antisymmetric messages need DeltaGN and edges in both directions",
                 got=self.name,
                 allowed="deltagn, hierarchical_deltagn",
                 fix="a HOGN conserves momentum by itself; conserve_momentum=True serves all DeltaGN",
@@ -152,12 +165,12 @@ class ParticleSpec:
 
     @property
     def base(self) -> int:
-        """Width of what is known of a node beside its position: mass, (charge,) (velocity)."""
+        """Number of inputs per node beside its position: mass, (charge,) (velocity)."""
         return 1 + int(self.charged) + (0 if self.update == "leapfrog" else self.dims)
 
     @property
-    def geometry(self) -> int:
-        """Number of functions of a displacement that an edge network takes."""
+    def n_edge_features(self) -> int:
+        """Number of features per edge, functions of its displacement (and charges)."""
         if self.inputs == "plain":
             return self.dims
         return 2 * self.dims + 1 + GEOMETRY_LENGTHS + self.charged * (self.dims + GEOMETRY_LENGTHS)
@@ -168,7 +181,8 @@ class ParticleSpec:
         return self.messages != "directed" and self.join == "complete"
 
     def cell_unit(self, coarser: int) -> float:
-        """Unit of length of cells ``coarser`` levels above the finest, in that of the finest."""
+        """Side of a cell ``coarser`` levels above the finest, in sides of a finest cell; 1 for plain
+        inputs."""
         return 2.0**coarser if self.inputs == "scaled" else 1.0
 
     @property
@@ -177,7 +191,7 @@ class ParticleSpec:
         return self.family == "hogn" and self.inputs == "scaled"
 
     @property
-    def tells_step(self) -> bool:
+    def step_is_input(self) -> bool:
         """Whether the length of the step is an input of edge and node networks."""
         return self.family == "deltagn" and self.inputs == "plain"
 
@@ -189,10 +203,13 @@ class ParticleSpec:
         return self.dims * (2 if self.inputs == "plain" else 1)
 
     def refuse_unused(self, given: Mapping[str, object]) -> None:
-        """Raise `InvalidOption` for a keyword of training that is given and changes nothing here."""
+        """Raise `InvalidOption` for a keyword of `pympnode.train` that has no effect on this model.
+
+        given: keywords and their values; None and False count as not given.
+        """
         plain_hogn = self.family == "hogn" and not self.separable
         usual = self.hierarchical and self.levels is None
-        for name, used, takers in (
+        for name, used, where in (
             ("integrator", plain_hogn, 'hogn and hierarchical_hogn with inputs="plain"'),
             ("global_width", plain_hogn, 'hogn and hierarchical_hogn with inputs="plain"'),
             ("neighbours", self.join == "nearest", "nearest_deltagn"),
@@ -206,7 +223,7 @@ class ParticleSpec:
             raise InvalidOption(
                 f"{name} changes nothing in this model",
                 got=f'{name}={value!r} for {self.name}, inputs="{self.inputs}"{levels}',
-                allowed=f"with {takers}",
+                allowed=f"with {where}",
                 fix=f"leave {name} out",
             )
 
@@ -238,16 +255,19 @@ class ParticleSpec:
 
 @dataclass(frozen=True)
 class ParticleScales:
-    """Units of scaled inputs, in the units of the data; fitted on the training part.
+    """Units of scaled inputs, each in the units of the data; fitted on the training trajectories.
 
-    ``length`` and ``near`` soften d / (r + length) and d / (r + near), ``near`` also log(r + near):
-    the mean spacing of particles, and the softening of the force; ``lengths`` c of c / (r + c);
-    ``mass``, ``charge``, ``velocity`` typical values; ``change`` the spread of the velocity change
-    over one step.
+    length, near: the mean spacing of particles and the softening length of the force. They soften the
+        features d / (r + length), d / (r + near) and log(r + near) of a displacement d of length r.
+    lengths: three lengths c of the features c / (r + c).
+    mass: the mean mass. charge, velocity: root mean squares of charges and of velocity components.
+    change: the root mean square of a component of the velocity change over one step.
+
+    Raises InvalidOption for a scale that is not positive.
     """
 
     length: float = 1.0
-    near: float = 0.2
+    near: float = SOFTENING
     lengths: tuple[float, float, float] = (0.3, 1.0, 3.0)
     mass: float = 1.0
     charge: float = 1.0
@@ -270,18 +290,19 @@ class ParticleScales:
         return cls(**values)  # type: ignore[arg-type]
 
     def at_step(self, times: float) -> ParticleScales:
-        """The scales of a step that is ``times`` as long.
+        """The scales of a step that is ``times`` times as long.
 
         A velocity change is the acceleration times the step, to first order.
         """
         return dataclasses.replace(self, change=self.change * times)
 
     @classmethod
-    def geometry(cls, softening: float, spacing: float) -> ParticleScales:
-        """Lengths from the physics: softening at the near end, mean spacing at the far end.
+    def of_lengths(cls, softening: float, spacing: float) -> ParticleScales:
+        """Lengths from the physics: the softening length and the mean spacing of particles.
 
-        Between 1.5 softening lengths (where a softened force is steepest) and 0.87 spacings (where
-        it is spread evenly), and their geometric mean: .3, .95, 3 in the published data.
+        ``lengths`` are 1.5 softening lengths (below which a softened force has its maximum), 0.87
+        spacings (beyond which many particles contribute), and their geometric mean: 0.3, 0.95 and 3 in
+        the published data.
         """
         near = max(softening, 0.01 * spacing)
         low, high = 1.5 * near, max(0.866 * spacing, 3 * near)

@@ -1,4 +1,4 @@
-"""StepTask: particles. Single steps of simulated trajectories, their graphs built when needed."""
+"""StepTask: the training task of particles, single steps of trajectories with graphs built on demand."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..config import whole
 from ..errors import InvalidData
+from .constants import SOFTENING
 from .memory import Counts, fixed_bytes, state_bytes
 from .schema import ParticleArrays, mean_spacing
 
@@ -19,43 +20,49 @@ if TYPE_CHECKING:
     from .engine.batch import ParticleBatch
     from .engine.program import ParticleProgram, Target
 
-TURNS = 8  # quarter turns with and without a mirror
-_VALIDATED = 6400  # particles in the states that are validated, of each dataset
-_AT_ONCE = 16  # states that are validated side by side where they are small
-_FREE = 16 << 20  # bytes that nobody is asked for
+SYMMETRIES = 8  # of a square: quarter turns with and without a mirror
+_VALIDATION_PARTICLES = 6400  # in the validation states of each dataset
+_VALIDATION_BATCH = 16  # validation states per batch where they are small
+# Bytes that a validation batch may always take: below it a smaller batch would save nothing that
+# matters, and cost calls.
+_VALIDATION_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, eq=False)
 class Steps:
-    """A batch: which steps of which dataset, and how each state is turned.
+    """A batch: steps of one dataset, and the symmetry that is applied to each state.
 
-    trajectory, time, turn: (batch,) indices; turn 0 leaves a state as it is. ``finer``: levels of
-    cells beyond the usual ones.
+    trajectory, time: (batch,) indices of the first states. rotation: (batch,) index of a symmetry,
+    see `apply_symmetry`; 0 leaves a state as it is. ``extra_levels``: levels of cells beyond those of
+    the program.
     """
 
     dataset: int
     trajectory: NDArray[np.int64]
     time: NDArray[np.int64]
-    turn: NDArray[np.int64]
-    finer: int = 0
+    rotation: NDArray[np.int64]
+    extra_levels: int = 0
 
-    def part(self, here: slice) -> Steps:
+    def subset(self, chosen: slice) -> Steps:
         """Some of the steps."""
         return replace(
-            self, trajectory=self.trajectory[here], time=self.time[here], turn=self.turn[here]
+            self,
+            trajectory=self.trajectory[chosen],
+            time=self.time[chosen],
+            rotation=self.rotation[chosen],
         )
 
 
 class StepTask:
     """Particles: the loss of single steps, drawn from all trajectories and times.
 
-    ``arrays``: one dataset for each particle count; a batch is of one dataset, chosen by chance in
-    proportion to the batches that its steps fill. ``train``, ``validation``: trajectories of each.
-    ``batch_size`` states make an update; ``micro_batch`` of them are worked on at a time (the same
-    gradient, less memory). ``per_epoch``: updates in an epoch, at most as many as the steps fill.
-    ``augment`` turns and mirrors every state of a batch at random (two dimensions).
-    ``mixed_levels``: hierarchies of every second batch, by chance, have one level more. Satisfies
-    `Task`. Raises InvalidData, InvalidOption.
+    ``arrays``: one dataset for each particle count; a batch is of one dataset, drawn in proportion to
+    the number of batches that its steps fill. ``train``, ``validation``: trajectory numbers of each
+    dataset. ``batch_size`` states make an update; gradients are summed over micro-batches of
+    ``micro_batch`` states (the same gradient, less memory). ``per_epoch``: updates per epoch, at most
+    as many as the steps fill. ``augment``: a random symmetry of the square is applied to every state
+    (two dimensions). ``mixed_levels``: hierarchies have one level more with probability 1/2 per batch.
+    Satisfies `Task`. Raises InvalidData, InvalidOption.
     """
 
     steps = 1  # intervals in a window
@@ -73,6 +80,7 @@ class StepTask:
         augment: bool = False,
         mixed_levels: bool = False,
     ) -> None:
+        # Pairs of successive states, of each dataset.
         self._pairs = np.array([len(t) * (len(a.time) - 1) for a, t in zip(arrays, train)])
         if not self._pairs.sum():
             raise InvalidData(
@@ -93,8 +101,8 @@ class StepTask:
         self._filled = self._pairs // np.maximum(states, 1)  # batches, by dataset
         self._updates = min(per_epoch, int(self._filled.sum()))
         chosen = [v if len(v) else t for v, t in zip(validation, train)]
-        checked = [self._validation_steps(i, part) for i, part in enumerate(chosen)]
-        self._checked = [steps for steps in checked if len(steps.time)]
+        validated = [self._validation_steps(i, numbers) for i, numbers in enumerate(chosen)]
+        self._validated = [steps for steps in validated if len(steps.time)]
 
     def count(self, horizon: int) -> int:
         """See `Task`."""
@@ -103,34 +111,39 @@ class StepTask:
     def batches(self, horizon: int, rng: np.random.Generator) -> Iterator[Steps]:
         """See `Task`: no step comes twice in an epoch."""
         drawn = rng.choice(self._filled.sum(), self._updates, replace=False)
-        which = np.searchsorted(np.cumsum(self._filled), drawn, side="right")
+        dataset_of = np.searchsorted(np.cumsum(self._filled), drawn, side="right")
         picks = []
-        for pairs, batches in zip(self._pairs, np.bincount(which, minlength=len(self.arrays))):
+        per_dataset = np.bincount(dataset_of, minlength=len(self.arrays))
+        for pairs, batches in zip(self._pairs, per_dataset):
             states = min(self.batch_size, pairs)
-            chosen = rng.choice(pairs, batches * states, replace=False) if batches else which[:0]
+            chosen = (
+                rng.choice(pairs, batches * states, replace=False) if batches else dataset_of[:0]
+            )
             picks.append(iter(chosen.reshape(-1, max(states, 1))))
-        for dataset in which:
-            finer = int(rng.integers(2)) if self.mixed_levels else 0
-            yield self._steps(int(dataset), next(picks[dataset]), finer, rng)
+        for dataset in dataset_of:
+            extra_levels = int(rng.integers(2)) if self.mixed_levels else 0
+            yield self._steps(int(dataset), next(picks[dataset]), extra_levels, rng)
 
     def kinds(self, horizon: int, rng: np.random.Generator) -> list[tuple[float, Steps]]:
-        """See `Task`: a batch of every dataset, and with either number of levels."""
+        """See `Task`: a batch of every dataset, with each number of levels."""
         found = []
         levels = range(1 + int(self.mixed_levels))
         for dataset in np.flatnonzero(self._filled):
             pairs = self._pairs[dataset]
-            for finer in levels:
+            for extra_levels in levels:
                 picked = rng.choice(pairs, min(self.batch_size, pairs), replace=False)
                 share = float(self._filled[dataset] / self._filled.sum()) / len(levels)
-                found.append((share, self._steps(int(dataset), picked, finer, rng)))
+                found.append((share, self._steps(int(dataset), picked, extra_levels, rng)))
         return found
 
     def _steps(
-        self, dataset: int, picked: NDArray[np.int64], finer: int, rng: np.random.Generator
+        self, dataset: int, picked: NDArray[np.int64], extra_levels: int, rng: np.random.Generator
     ) -> Steps:
-        row, time = np.divmod(picked, len(self.arrays[dataset].time) - 1)
-        turn = rng.integers(TURNS, size=len(picked)) if self.augment else np.zeros_like(row)
-        return Steps(dataset, self.train[dataset][row], time, turn, finer)
+        number, time = np.divmod(picked, len(self.arrays[dataset].time) - 1)
+        rotation = np.zeros_like(number)
+        if self.augment:
+            rotation = rng.integers(SYMMETRIES, size=len(picked))
+        return Steps(dataset, self.train[dataset][number], time, rotation, extra_levels)
 
     def states(self, batch: Steps) -> tuple[ParticleBatch, Target]:
         """The states of a batch and those one step later, on the device of the program."""
@@ -143,28 +156,31 @@ class StepTask:
 
         def at(times: NDArray[np.int64]) -> tuple[NDArray, NDArray]:
             return tuple(
-                turned(values[i, times], batch.turn) if self.augment else values[i, times]
+                apply_symmetry(values[i, times], batch.rotation)
+                if self.augment
+                else values[i, times]
                 for values in (data.position, data.velocity)
             )  # type: ignore[return-value]
 
         (x, v), (x1, v1) = at(t), at(t + 1)
         now = self.program.batch(x, v, mass, charge, data.box)
-        # A small change of large velocities has few digits once they are rounded.
-        change = self.program.rows(v1.astype(np.float64) - v)
-        return now, Target(self.program.rows(x1), self.program.rows(v1), change)
+        # The small change of large velocities would lose its digits if they were rounded first.
+        flat = self.program.flat_tensor
+        change = flat(v1.astype(np.float64) - v)
+        return now, Target(flat(x1), flat(v1), change)
 
     def loss(self, theta: NDArray, batch: Steps) -> tuple[float, NDArray]:
-        """See `Task`; the mean over the batch, whatever the micro-batch."""
+        """See `Task`; the mean over the batch, for any size of the micro-batch."""
         total, gradient = 0.0, np.zeros(self.size, self.dtype)
         states = len(batch.time)
         for at in range(0, states, self.micro_batch):
-            part = batch.part(slice(at, at + self.micro_batch))
-            value, slope = self.program.loss_and_gradient(
-                theta, *self.states(part), finer=batch.finer
+            micro = batch.subset(slice(at, at + self.micro_batch))
+            value, grad = self.program.loss_and_gradient(
+                theta, *self.states(micro), extra_levels=batch.extra_levels
             )
-            share = len(part.time) / states
+            share = len(micro.time) / states
             total += value * share
-            gradient += (slope * share).astype(self.dtype)
+            gradient += (grad * share).astype(self.dtype)
         return total, gradient
 
     def losses(
@@ -177,26 +193,28 @@ class StepTask:
     def validate(self, theta: NDArray) -> dict[str, float]:
         """See `Task`: the loss on a fixed choice of states, the mean over datasets."""
         values = []
-        for steps in self._checked:
+        for steps in self._validated:
             total = 0.0
-            several = self._at_once[steps.dataset]
-            for at in range(0, len(steps.time), several):
-                part = steps.part(slice(at, at + several))
-                total += self.program.loss(theta, *self.states(part)) * len(part.time)
+            size = self._validation_batches[steps.dataset]
+            for at in range(0, len(steps.time), size):
+                batch = steps.subset(slice(at, at + size))
+                total += self.program.loss(theta, *self.states(batch)) * len(batch.time)
             values.append(total / len(steps.time))
         return {"validation_loss": float(np.mean(values))}
 
     @property
     def operations(self) -> float:
-        """About how many floating point operations an update takes: forwards, and twice backwards."""
+        """Floating point operations of a micro-batch, an estimate: a backward pass takes twice those
+        of the forward pass."""
         each = min(self.micro_batch, self.batch_size)
         counts = [a.position.shape[2] for a in self.arrays]
         return 3 * max(self.program.operations((n,) * each) for n in counts)
 
     def require_memory(self) -> None:
-        """Raise NotEnoughMemory, with the bytes and the batch that fits, before a run begins.
+        """Raise NotEnoughMemory, with the bytes and the micro-batch that fits, before a run begins.
 
-        Validation takes no more than an update: as many states at a time as fit into its memory.
+        Validation is not counted: its batches take no more memory than an update
+        (`_validation_batches`).
         """
         from ..files.memory import available_bytes, in_words, require_bytes
 
@@ -208,14 +226,17 @@ class StepTask:
                 continue
             one = state_bytes(program, counts, training=self._pairs[number] > 0)
             states = each if self._pairs[number] else 1
-            less = state_bytes(program, counts, training=True, kernel="recompute")
+            less = state_bytes(program, counts, training=True, recompute=True)
             free = available_bytes(program.device)
             fits = states if free is None else (free - fixed) // one
             ways = []
             if fits >= 1:
                 ways.append(f"micro_batch={fits} fits (the same updates, a part at a time)")
+            option = "recompute=True"
+            if program.kernel == "eager":  # which keeps all layers
+                option = 'kernel="auto" with recompute=True'
             if program.spec.family == "deltagn" and less < 0.8 * one:
-                ways.append(f'kernel="recompute" takes {in_words(fixed + less * states)}')
+                ways.append(f"{option} takes {in_words(fixed + less * states)}")
             require_bytes(
                 fixed + one * states,
                 f"a batch of {states} states with {counts.edges:,} edges each",
@@ -226,63 +247,72 @@ class StepTask:
 
     @cached_property
     def _counts(self) -> list[Counts]:
-        """Edges and nodes of the largest of some states, of each dataset."""
+        """Edges and nodes of each dataset: the largest counts in a sample of its states."""
         program, found = self.program, []
         for number, data in enumerate(self.arrays):
             several = min(8, max(2, 100_000 // data.position.shape[2]))
             if program.spec.join != "hierarchy":
-                several = 1  # as many edges in every state
-            part = self.train[number] if self._pairs[number] else self.validation[number]
-            steps = self._spread(number, part, several)
+                several = 1  # every state has the same number of edges
+            trajectories = self.train[number] if self._pairs[number] else self.validation[number]
+            steps = self._even_steps(number, trajectories, several)
             most = Counts(0, 0, 0)
             for at in range(len(steps.time)):
-                state, _ = self.states(steps.part(slice(at, at + 1)))
-                for finer in range(1 + int(self.mixed_levels)):
-                    most = most.union(Counts.of(program.graph(state, finer=finer)))
+                state, _ = self.states(steps.subset(slice(at, at + 1)))
+                for extra_levels in range(1 + int(self.mixed_levels)):
+                    graph = program.graph(state, extra_levels=extra_levels)
+                    most = most.union(Counts.of(graph))
             found.append(most)
         return found
 
     @cached_property
-    def _at_once(self) -> list[int]:
-        """States that are validated at a time, of each dataset: no more memory than an update takes,
-        or than is worth a question."""
-        program, most = self.program, max(self.micro_batch, _AT_ONCE)
+    def _validation_batches(self) -> list[int]:
+        """States per validation batch, of each dataset: no more memory than an update takes, or
+        than `_VALIDATION_BYTES`."""
+        program, most = self.program, max(self.micro_batch, _VALIDATION_BATCH)
         trained = [
             state_bytes(program, counts, training=True) * min(self.micro_batch, self.batch_size)
             for counts, pairs in zip(self._counts, self._pairs)
             if pairs
         ]
-        room = max(_FREE, *trained)
+        allowed = max(_VALIDATION_BYTES, *trained)
         each = [state_bytes(program, counts, training=False) for counts in self._counts]
-        return [min(most, max(1, room // max(one, 1))) for one in each]
+        return [min(most, max(1, allowed // max(one, 1))) for one in each]
 
     def _validation_steps(self, dataset: int, trajectories: NDArray[np.int64]) -> Steps:
         count = self.arrays[dataset].position.shape[2]
-        return self._spread(dataset, trajectories, max(4, _VALIDATED // count))
+        return self._even_steps(dataset, trajectories, max(4, _VALIDATION_PARTICLES // count))
 
-    def _spread(self, dataset: int, trajectories: NDArray[np.int64], states: int) -> Steps:
-        """At most so many states, spread evenly over trajectories and times."""
+    def _even_steps(self, dataset: int, trajectories: NDArray[np.int64], states: int) -> Steps:
+        """At most ``states`` steps, at even distances over trajectories and times."""
         intervals = len(self.arrays[dataset].time) - 1
         pairs = len(trajectories) * intervals
         picked = np.linspace(0, pairs - 1, min(pairs, states)).astype(np.int64)
-        row, time = np.divmod(picked, max(intervals, 1))
-        return Steps(dataset, trajectories[row], time, np.zeros_like(row))
+        number, time = np.divmod(picked, max(intervals, 1))
+        return Steps(dataset, trajectories[number], time, np.zeros_like(number))
 
 
-def turned(values: NDArray, turn: NDArray[np.int64]) -> NDArray:
-    """Vectors (state, particle, 2), each state turned by turn % 4 quarters, mirrored from 4 on."""
+def apply_symmetry(values: NDArray, rotation: NDArray[np.int64]) -> NDArray:
+    """Vectors (state, particle, 2) with a symmetry of the square applied to each state.
+
+    rotation (state,) in 0 to 7: ``rotation % 4`` quarter turns counterclockwise, after a mirror of the
+    first axis where it is at least 4. Forces between pairs and a periodic square have these symmetries.
+    """
     out = np.array(values)
-    mirrored = turn >= 4
+    mirrored = rotation >= 4
     out[mirrored, :, 0] *= -1
     for quarters in (1, 2, 3):
-        here = turn % 4 == quarters
+        here = rotation % 4 == quarters
         x, y = out[here, :, 0].copy(), out[here, :, 1].copy()
         out[here, :, 0], out[here, :, 1] = ((-y, x), (-x, -y), (y, -x))[quarters - 1]
     return out
 
 
 def fitted_scales(arrays: Sequence[ParticleArrays], train: Sequence[NDArray[np.int64]]) -> Any:
-    """`ParticleScales` of the training part: lengths from the physics, spreads from the data."""
+    """`ParticleScales` of the training trajectories: lengths from the physics, the rest from data.
+
+    ``train``: trajectory numbers of each dataset. Charges, velocities and velocity changes are root
+    mean squares, masses and spacings means.
+    """
     from .spec import ParticleScales
 
     spacing: list[float] = []
@@ -299,8 +329,8 @@ def fitted_scales(arrays: Sequence[ParticleArrays], train: Sequence[NDArray[np.i
         v = data.velocity[index].astype(np.float64)
         velocity.append(float(np.mean(v**2)))
         change.append(float(np.mean(np.diff(v, axis=1) ** 2)))
-    softening = float(np.mean([a.parameters.get("softening", 0.2) for a in arrays]))
-    base = ParticleScales.geometry(softening, float(np.mean(spacing)))
+    softening = float(np.mean([a.parameters.get("softening", SOFTENING) for a in arrays]))
+    base = ParticleScales.of_lengths(softening, float(np.mean(spacing)))
 
     def positive(value: float) -> float:
         return value if value > 0 else 1.0

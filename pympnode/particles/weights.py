@@ -1,9 +1,9 @@
-"""Layout of particle models: named weights and where each lies in the flat vector.
+"""Layout of particle models: named weights and the place of each in the flat vector.
 
-Columns of a first edge layer: sender's values, receiver's values, functions of the displacement,
-(the step); of a node layer: own values, summed messages, (the step). "impulse" turns antisymmetric
-messages into momentum, "energy" symmetric ones into potential energy; where nothing else acts there
-are no node and output layers.
+Weights are (outputs, inputs). The input columns of a first edge layer are: sender's values, receiver's
+values, edge features, (length of the step); of a first node layer: node values, summed messages,
+(length of the step). "impulse" maps antisymmetric messages to momentum, "energy" symmetric ones to
+potential energy; models in which only pairs act have no node and output layers.
 """
 
 from __future__ import annotations
@@ -19,14 +19,17 @@ from .spec import ParticleSpec
 
 
 class ParticleLayout(Layout):
-    """A `Layout` whose fresh weights are those of the published code."""
+    """A `Layout` whose initial weights are drawn as in the published code."""
 
     def initial(self, rng: np.random.Generator) -> NDArray[np.float64]:
-        """Weights and biases uniform within +-1 / sqrt(inputs), the default of torch layers."""
+        """A flat vector (size,): weights and biases uniform in +-1 / sqrt(inputs of the layer).
+
+        The default of ``torch.nn.Linear``, which the published code uses.
+        """
         theta = np.zeros(self.size)
         bound = 1.0
         for view in self.unpack(theta).values():
-            if view.ndim == 2:
+            if view.ndim == 2:  # a bias has the bound of the weight before it
                 bound = 1 / math.sqrt(view.shape[1])
             view[...] = rng.uniform(-bound, bound, view.shape)
         return theta
@@ -34,11 +37,11 @@ class ParticleLayout(Layout):
 
 @lru_cache(maxsize=64)
 def particle_layout_of(spec: ParticleSpec) -> ParticleLayout:
-    """The layout of a particle model. Names are part of the file format."""
+    """The layout of a particle model. The names are part of the file format and do not change."""
     shapes: dict[str, tuple[int, ...]] = {}
-    step = int(spec.tells_step)
+    step = int(spec.step_is_input)
     base, edge, node = spec.base, spec.edge_width, spec.node_width
-    cell = base + node  # what a cell is known by: its own values and what came up
+    cell = base + node  # values of a cell: its base values and the messages from below
 
     def network(name: str, layers: int, inputs: int, width: int) -> None:
         for number in range(1, layers + 1):
@@ -47,7 +50,7 @@ def particle_layout_of(spec: ParticleSpec) -> ParticleLayout:
             inputs = width
 
     def edges(name: str, sender: int, receiver: int, width: int) -> None:
-        network(name, 2, sender + receiver + spec.geometry + step, width)
+        network(name, 2, sender + receiver + spec.n_edge_features + step, width)
 
     if spec.hierarchical:
         edges("up_particle", base, base, node)

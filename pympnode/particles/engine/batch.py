@@ -13,8 +13,11 @@ from ..graphs.box import Box
 
 @dataclass(frozen=True, eq=False)
 class ParticleBatch:
-    """position, velocity: (particle, axis); mass, charge: (particle,), charge None where there is
-    none. ``sizes``: particles of each set, one after the other."""
+    """Sets of particles one after the other, as flat tensors in the units of the data.
+
+    position, velocity: (particle, axis). mass, charge: (particle,); charge is None where the system
+    has none. ``sizes``: the number of particles of each set.
+    """
 
     position: Tensor
     velocity: Tensor
@@ -35,9 +38,10 @@ class ParticleBatch:
 
     @property
     def sample(self) -> Tensor:
-        """int64 (particle,): the set that each particle belongs to."""
+        """int64 (particle,): the number of the set that each particle belongs to."""
         number = torch.arange(len(self.sizes), device=self.position.device)
-        if len(set(self.sizes)) == 1:  # nothing that a device has to wait for
+        # Counts in a tensor would have to be sent to the device: a wait, which equal sizes avoid.
+        if len(set(self.sizes)) == 1:
             return number.repeat_interleave(self.sizes[0])
         counts = torch.tensor(self.sizes, device=self.position.device)
         return torch.repeat_interleave(number, counts, output_size=self.particles)
@@ -59,6 +63,6 @@ class ParticleBatch:
 
 
 def columns(mass: Tensor, charge: Tensor | None, vector: Tensor | None) -> Tensor:
-    """mass, (charge,) and (a vector) side by side."""
-    parts = [mass[:, None], None if charge is None else charge[:, None], vector]
-    return torch.cat([part for part in parts if part is not None], 1)
+    """mass, (charge,) and (a vector) as the columns of one tensor (node, column)."""
+    found = [mass[:, None], None if charge is None else charge[:, None], vector]
+    return torch.cat([column for column in found if column is not None], 1)

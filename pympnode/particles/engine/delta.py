@@ -1,4 +1,10 @@
-"""DeltaGN: the change of the state over one step."""
+"""DeltaGN: a graph network that predicts the change of the state over one step.
+
+Sources: Sanchez-Gonzalez et al., "Hamiltonian graph networks with ODE integrators" (2019), the Delta
+Graph Network: x' = x + dx, v' = v + dv with (dx, dv) the output of the network; its hierarchical
+version from Martinkus, Lucchi, Perraudin (AAAI 2021). With scaled inputs, which are ours, the network
+predicts dv alone.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +23,7 @@ Graph = ParticleEdges | Hierarchy
 
 
 def raw_output(net: Networks, batch: ParticleBatch, graph: Graph) -> Tensor:
-    """What the network predicts (particle, output), particles in the order given."""
+    """The output of the network (particle, output), in the order of the batch."""
     if isinstance(graph, ParticleEdges):
         base = node_base(net, batch.mass, batch.charge, batch.velocity)
         return _output(net, between_particles(net, base, batch.position, graph), batch.mass)
@@ -31,7 +37,7 @@ def raw_output(net: Networks, batch: ParticleBatch, graph: Graph) -> Tensor:
 
 
 def cell_values(net: Networks, tree: Hierarchy) -> list[CellValues]:
-    """Cells as the networks take them, finest level first."""
+    """The inputs of the networks for the cells of each level, finest level first."""
     cells = []
     for number, level in enumerate(tree.levels):
         assert level.mass is not None and level.velocity is not None
@@ -42,23 +48,24 @@ def cell_values(net: Networks, tree: Hierarchy) -> list[CellValues]:
 
 
 def _output(net: Networks, nodes: Nodes, mass: Tensor) -> Tensor:
-    """The last layer, and impulses over the mass they act on."""
-    parts = []
+    """The last layer of the node values, plus the pairs' impulses divided by the masses."""
+    terms = []
     if nodes.values is not None:
-        parts.append(net.out(nodes.values))
+        terms.append(net.out(nodes.values))
     if nodes.pairs is not None:
-        parts.append(net.impulse(nodes.pairs) * (net.scales.mass / mass)[:, None])
-    return parts[0] if len(parts) == 1 else parts[0] + parts[1]
+        terms.append(net.impulse(nodes.pairs) * (net.scales.mass / mass)[:, None])
+    return terms[0] if len(terms) == 1 else terms[0] + terms[1]
 
 
 def velocity_change(net: Networks, batch: ParticleBatch, output: Tensor) -> Tensor:
-    """Velocity change (particle, axis) that an output means."""
+    """Velocity change (particle, axis), in units of velocity, of an output (particle, output)."""
     if net.spec.inputs == "scaled":
         change = output * net.scales.change
     else:
         change = output[:, net.spec.dims :]
     if net.spec.conserve_momentum:
-        # The same share for every particle, so that the total momentum of each set stands still.
+        # The same change is taken from every particle, so that the total momentum of each set stays
+        # what it was: sum m (dv - mean) = 0 with the mean weighted by mass.
         mass = batch.mass[:, None]
         total = batch.per_set(mass)
         mean = batch.per_set(mass * change) / torch.where(total > 0, total, 1)
@@ -67,15 +74,16 @@ def velocity_change(net: Networks, batch: ParticleBatch, output: Tensor) -> Tens
 
 
 def next_state(net: Networks, batch: ParticleBatch, output: Tensor) -> tuple[Tensor, Tensor]:
-    """(position, velocity) after the step that a plain output means: the old ones plus the changes."""
+    """(position, velocity) after one step of plain inputs: x + dx wrapped into the box, v + dv."""
     moved = batch.position + output[:, : net.spec.dims]
     return batch.box.wrap(moved), batch.velocity + velocity_change(net, batch, output)
 
 
 def published_charges(tree: Hierarchy, mass: Tensor, charge: Tensor) -> Hierarchy:
-    """The cells with their mass-weighted mean charge in place of their charge.
+    """The hierarchy whose cells carry their mass-weighted mean charge instead of their total charge.
 
-    What the published rollout feeds to a model that was trained on the sum (from the second step on).
+    mass, charge: (particle,) in cell order. The published rollout does this from the second step on,
+    to a model that was trained on the sum.
     """
     from ..graphs.features import level_sums
 
@@ -90,17 +98,25 @@ def published_charges(tree: Hierarchy, mass: Tensor, charge: Tensor) -> Hierarch
 def node_base(
     net: Networks, mass: Tensor, charge: Tensor | None, velocity: Tensor, coarser: int | None = None
 ) -> Tensor:
-    """mass, (charge,) (velocity) as the networks take them; of cells ``coarser`` levels above the
-    finest."""
+    """Base inputs (node, base) of the networks: mass, (charge,) (velocity), in the model's scales.
+
+    mass, charge: (node,); velocity: (node, axis). ``coarser``: the nodes are cells that many levels
+    above the finest; None: they are particles.
+    """
     if net.spec.inputs == "plain":
         return columns(mass, charge, velocity)
     scales = net.scales
-    heavy = mass / scales.mass
+    scaled_mass = mass / scales.mass
     if coarser:
-        share = net.spec.cell_unit(coarser) ** net.spec.dims
-        heavy, charge = heavy / share, None if charge is None else charge / share
+        # Per finest cell, so that a cell of any level looks like one of the finest.
+        n_finest = net.spec.cell_unit(coarser) ** net.spec.dims
+        scaled_mass = scaled_mass / n_finest
+        charge = None if charge is None else charge / n_finest
     if coarser is not None:
-        # Masses of cells span powers of four; half the power of two is a number of levels.
-        heavy = 0.5 * torch.log2(heavy.clamp_min(1e-3))
-    seen = None if net.spec.update == "leapfrog" else velocity / scales.velocity
-    return columns(heavy, None if charge is None else charge / scales.charge, seen)
+        # Masses of cells span powers of four, since levels differ by four cells in a plane; half the
+        # logarithm to base two counts levels.
+        scaled_mass = 0.5 * torch.log2(scaled_mass.clamp_min(1e-3))
+    # A leapfrog update depends on positions only.
+    scaled_velocity = None if net.spec.update == "leapfrog" else velocity / scales.velocity
+    scaled_charge = None if charge is None else charge / scales.charge
+    return columns(scaled_mass, scaled_charge, scaled_velocity)

@@ -1,9 +1,10 @@
-"""Compiled loops over edges: what stands around the matrix products of an edge network.
+"""Compiled loops over edges: the work around the matrix products of an edge network.
 
-All take a chunk of ``count`` edges from edge ``at`` on. Receivers are sorted, so that the row that is
-added to stays in the cache; ``balanced``: what is added there is also taken from the sender. Rows that
-go into a product or come out of one are floats, or uint16: the bits of bfloat16, which is the upper
-half of a float32.
+Each loop works on the ``count`` edges from number ``start`` on. ``sender`` and ``receiver`` (edge,) are
+node numbers, ``edge_features`` (edge, feature). Where receivers are sorted, the row that is added to
+stays in the cache. ``antisymmetric``: what is added at the receiver is subtracted at the sender. Rows
+of a product's factor or result are floats, or uint16: the bits of a bfloat16, which is the upper half
+of a float32.
 """
 
 from __future__ import annotations
@@ -12,31 +13,35 @@ import numpy as np
 from numba import njit, types
 from numba.extending import overload
 
+# Sums may be reordered, so that loops become vector code. "nnan" and "ninf" stay out: a diverging
+# model has to show its NaN.
 _FLAGS = {"contract", "reassoc", "nsz"}
 _compile = njit(fastmath=_FLAGS, error_model="numpy", cache=True)
 
 
-def _widened(value):
-    """The number behind what a row holds."""
+def _to_float(value):
+    """The number that an element of a row stands for."""
 
 
-def _narrowed(value, row):
-    """A number as ``row`` holds it: the nearest, to even where two are."""
+def _to_row(value, row):
+    """A number as ``row`` stores it: rounded to nearest, ties to even."""
 
 
-@overload(_widened, inline="always")
+@overload(_to_float, inline="always")
 def _(value):
     if isinstance(value, types.Integer):
         return lambda value: np.uint32(np.uint32(value) << np.uint32(16)).view(np.float32)
     return lambda value: value
 
 
-@overload(_narrowed, inline="always")
+@overload(_to_row, inline="always")
 def _(value, row):
     if isinstance(row.dtype, types.Integer):
 
         def rounded(value, row):
             bits = np.float32(value).view(np.uint32)
+            # Adding just under half of the last place that stays, and one more where that place is
+            # odd, carries into it exactly when the number has to be rounded up.
             odd = np.uint32(bits >> np.uint32(16)) & np.uint32(1)
             return np.uint16(np.uint32(bits + np.uint32(0x7FFF) + odd) >> np.uint32(16))
 
@@ -45,111 +50,130 @@ def _(value, row):
 
 
 @_compile
-def gather(first, second, geometry, geometry_weight, sender, receiver, at, count, out):
-    """out[e] = relu(first[sender] + second[receiver] + geometry[e] @ geometry_weight)."""
-    width, functions = first.shape[1], geometry.shape[1]
+def gather(first, second, edge_features, feature_weight, sender, receiver, start, count, out):
+    """out[e] = relu(first[sender] + second[receiver] + edge_features[e] @ feature_weight).
+
+    first, second (node, width); feature_weight (feature, width); out (count, width).
+    """
+    width, n_features = first.shape[1], edge_features.shape[1]
     zero = first.dtype.type(0)
     sum_ = np.empty(width, first.dtype)
     for e in range(count):
-        a, b, row = first[sender[at + e]], second[receiver[at + e]], out[e]
+        a, b, row = first[sender[start + e]], second[receiver[start + e]], out[e]
+        # One loop per feature over the whole width is vector work; the inner product is not.
         for k in range(width):
             sum_[k] = a[k] + b[k]
-        for q in range(functions):
-            g = geometry[at + e, q]
-            w = geometry_weight[q]
+        for q in range(n_features):
+            g = edge_features[start + e, q]
+            w = feature_weight[q]
             for k in range(width):
                 sum_[k] += g * w[k]
         for k in range(width):
-            row[k] = _narrowed(max(sum_[k], zero), row)
+            row[k] = _to_row(max(sum_[k], zero), row)
 
 
 @_compile
-def add_up(message, bias, sender, receiver, at, count, balanced, total):
-    """total[receiver] += relu(message + bias)."""
+def sum_messages(message, bias, sender, receiver, start, count, antisymmetric, total):
+    """total[receiver] += relu(message + bias); message (count, out), total (node, out)."""
     width = total.shape[1]
     zero = total.dtype.type(0)
     for e in range(count):
-        row, m = total[receiver[at + e]], message[e]
+        row, m = total[receiver[start + e]], message[e]
         for k in range(width):
-            row[k] += max(_widened(m[k]) + bias[k], zero)
-        if balanced:
-            row = total[sender[at + e]]
+            row[k] += max(_to_float(m[k]) + bias[k], zero)
+        if antisymmetric:
+            row = total[sender[start + e]]
             for k in range(width):
-                row[k] -= max(_widened(m[k]) + bias[k], zero)
+                row[k] -= max(_to_float(m[k]) + bias[k], zero)
 
 
 @_compile
-def add_up_masked(message, bias, sender, receiver, at, count, balanced, total, mask):
-    """The same; mask[e] tells where the message was positive."""
+def sum_messages_masked(message, bias, sender, receiver, start, count, antisymmetric, total, mask):
+    """`sum_messages`; also mask[e] (edge, out): where the message is positive."""
     width = total.shape[1]
     zero = total.dtype.type(0)
     for e in range(count):
-        row, m, positive = total[receiver[at + e]], message[e], mask[at + e]
+        row, m, positive = total[receiver[start + e]], message[e], mask[start + e]
         for k in range(width):
-            value = _widened(m[k]) + bias[k]
+            value = _to_float(m[k]) + bias[k]
             row[k] += max(value, zero)
             positive[k] = value > zero
-        if balanced:
-            row = total[sender[at + e]]
+        if antisymmetric:
+            row = total[sender[start + e]]
             for k in range(width):
-                row[k] -= max(_widened(m[k]) + bias[k], zero)
+                row[k] -= max(_to_float(m[k]) + bias[k], zero)
 
 
 @_compile
-def spread(slope, sender, receiver, at, count, balanced, mask, out, bias_slope):
-    """out[e] = slope[receiver] (- slope[sender]) where mask[e]; bias_slope += its sum."""
-    width = slope.shape[1]
+def scatter_grad(grad_output, sender, receiver, start, count, antisymmetric, mask, out, grad_bias):
+    """The gradient of each edge's product: that of its receiver, where its message was positive.
+
+    out[e] = grad_output[receiver] (- grad_output[sender]) where mask[e]; grad_bias += its sum.
+    grad_output (node, out); out (count, out).
+    """
+    width = grad_output.shape[1]
     for e in range(count):
-        row, taken, positive, o = (
-            slope[receiver[at + e]],
-            slope[sender[at + e]],
-            mask[at + e],
+        at_receiver, at_sender, positive, o = (
+            grad_output[receiver[start + e]],
+            grad_output[sender[start + e]],
+            mask[start + e],
             out[e],
         )
-        if balanced:
+        # The condition is outside of the inner loops, which have to stay vector code.
+        if antisymmetric:
             for k in range(width):
-                value = (row[k] - taken[k]) * positive[k]
-                bias_slope[k] += value
-                o[k] = _narrowed(value, o)
+                value = (at_receiver[k] - at_sender[k]) * positive[k]
+                grad_bias[k] += value
+                o[k] = _to_row(value, o)
         else:
             for k in range(width):
-                value = row[k] * positive[k]
-                bias_slope[k] += value
-                o[k] = _narrowed(value, o)
+                value = at_receiver[k] * positive[k]
+                grad_bias[k] += value
+                o[k] = _to_row(value, o)
 
 
 @_compile
-def spread_again(slope, sender, receiver, at, count, balanced, message, bias, out, bias_slope):
-    """The same, from the message made again."""
-    width = slope.shape[1]
-    zero = slope.dtype.type(0)
+def scatter_grad_recomputed(
+    grad_output, sender, receiver, start, count, antisymmetric, message, bias, out, grad_bias
+):
+    """`scatter_grad` with the sign of message + bias (count, out) in place of a mask."""
+    width = grad_output.shape[1]
+    zero = grad_output.dtype.type(0)
     for e in range(count):
-        row, m, o = slope[receiver[at + e]], message[e], out[e]
-        taken = slope[sender[at + e]]
+        at_receiver, m, o = grad_output[receiver[start + e]], message[e], out[e]
+        at_sender = grad_output[sender[start + e]]
         for k in range(width):
-            value = row[k] - taken[k] if balanced else row[k]
-            value = value if _widened(m[k]) + bias[k] > zero else zero
-            bias_slope[k] += value
-            o[k] = _narrowed(value, o)
+            value = at_receiver[k] - at_sender[k] if antisymmetric else at_receiver[k]
+            value = value if _to_float(m[k]) + bias[k] > zero else zero
+            grad_bias[k] += value
+            o[k] = _to_row(value, o)
 
 
 @_compile
-def bring_back(slope, inner, sender, receiver, at, count, geometry, of_first, of_second, of_weight):
-    """slope[e] where inner[e] is positive, added to the slopes of what was gathered."""
-    width, functions = slope.shape[1], geometry.shape[1]
-    zero = of_first.dtype.type(0)
-    none = inner.dtype.type(0)  # no number above zero rounds to zero
-    s = np.empty(width, of_first.dtype)
+def add_input_grads(
+    grad_inner, inner, sender, receiver, start, count, edge_features,
+    grad_first, grad_second, grad_feature_weight,
+):  # fmt: skip
+    """grad_inner[e] (count, width) where inner[e] > 0, added to the gradients of what was gathered.
+
+    grad_first, grad_second (node, width); grad_feature_weight (feature, width).
+    """
+    width, n_features = grad_inner.shape[1], edge_features.shape[1]
+    zero = grad_first.dtype.type(0)
+    # Compared in the type of the row: rounding to bfloat16 takes no positive number to zero.
+    none = inner.dtype.type(0)
+    s = np.empty(width, grad_first.dtype)
     for e in range(count):
-        a, b, o, h = of_first[sender[at + e]], of_second[receiver[at + e]], slope[e], inner[e]
+        a, b = grad_first[sender[start + e]], grad_second[receiver[start + e]]
+        o, h = grad_inner[e], inner[e]
         for k in range(width):
-            s[k] = _widened(o[k]) if h[k] > none else zero
+            s[k] = _to_float(o[k]) if h[k] > none else zero
         for k in range(width):
             a[k] += s[k]
         for k in range(width):
             b[k] += s[k]
-        for q in range(functions):
-            g = geometry[at + e, q]
-            w = of_weight[q]
+        for q in range(n_features):
+            g = edge_features[start + e, q]
+            w = grad_feature_weight[q]
             for k in range(width):
                 w[k] += g * s[k]

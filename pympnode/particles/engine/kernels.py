@@ -2,19 +2,56 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 
 from ...errors import EngineUnavailable, InvalidOption, unknown_name
 from ..spec import ParticleSpec
-from .kernel_eager import EdgeSum, plain_edge_sum
+from .kernel_eager import EdgeSum, eager_edge_sum
 
-KERNELS = ("auto", "compiled", "recompute", "chunked", "eager")
+KERNELS = ("auto", "eager", "torch", "numba")
 PRECISIONS = ("float32", "float64", "bf16")
+# Names of earlier versions: (kernel, recompute). Run folders and model files still hold them.
+# "recompute" took the kernel that suits the device, which is what "auto" does.
+_OLD_NAMES = {
+    "compiled": ("numba", False),
+    "chunked": ("torch", False),
+    "recompute": ("auto", True),
+}
+_FILE_NAMES = {"eager": "eager", "torch": "chunked", "numba": "compiled"}
+
+
+def kernel_named(name: str) -> tuple[str, bool]:
+    """(kernel, recompute) of a name of `KERNELS`, or of an earlier version.
+
+    "compiled" is ("numba", False), "chunked" ("torch", False) and "recompute" ("auto", True), each
+    with a DeprecationWarning. Raises UnknownName for any other name.
+    """
+    if name in KERNELS:
+        return name, False
+    if name not in _OLD_NAMES:
+        raise unknown_name("kernel of particles", name, KERNELS)
+    kernel, recompute = _OLD_NAMES[name]
+    now = "recompute=True" if recompute else f"kernel={kernel!r}"
+    warnings.warn(f"kernel={name!r} is now {now}", DeprecationWarning, stacklevel=3)
+    return kernel, recompute
+
+
+def kernel_in_files(kernel: str, recompute: bool) -> str:
+    """The name that run folders and model files store: that of the first version.
+
+    A run is continued only by a call with equal stored options, so these names do not change.
+    """
+    return "recompute" if recompute else _FILE_NAMES[kernel]
 
 
 def precision_of(name: str | None, dtype: str) -> str:
-    """Precision of products over edges: that of ``dtype``, or "bf16": factors rounded to bfloat16,
-    all else float32. Raises UnknownName, InvalidOption."""
+    """Precision of products over edges: ``dtype``, or "bf16".
+
+    "bf16": the factors of products are rounded to bfloat16, all else is float32. Raises UnknownName,
+    and InvalidOption for a precision that does not go with ``dtype``.
+    """
     if name is not None and name not in PRECISIONS:
         raise unknown_name("precision of products", name, PRECISIONS)
     if name is None or name == dtype:
@@ -30,49 +67,53 @@ def precision_of(name: str | None, dtype: str) -> str:
 
 
 def edge_sum_of(
-    kernel: str, spec: ParticleSpec, device: torch.device, *, low: bool = False
+    kernel: str,
+    spec: ParticleSpec,
+    device: torch.device,
+    *,
+    recompute: bool = False,
+    bf16: bool = False,
 ) -> tuple[str, EdgeSum]:
-    """(name, sum over edges) of a kernel; ``low``: with products in bfloat16.
+    """(name, sum over edges) of a kernel; the name is never "auto".
 
-    "compiled": chunks of edges, numba; DeltaGN on a CPU. "chunked": the same in torch; DeltaGN on any
-    device. "recompute": one of these two, with less memory while training. "eager": plain
-    torch, any model. "auto": compiled on a CPU, chunked elsewhere, eager for HOGN. Raises
+    "eager": plain torch, any model. "torch": chunks of edges in torch; DeltaGN on any device.
+    "numba": the same, compiled; DeltaGN on a CPU. "auto": numba on a CPU, torch elsewhere, eager for
+    HOGN. ``recompute``: the backward pass computes the layers of edges again instead of keeping them,
+    which takes less memory; torch and numba only. ``bf16``: products in bfloat16, likewise. Raises
     UnknownName, EngineUnavailable.
     """
     if kernel not in KERNELS:
         raise unknown_name("kernel of particles", kernel, KERNELS)
     deltagn = spec.family == "deltagn"
-    if low and (kernel == "eager" or not deltagn):
+    if kernel == "auto":
+        kernel = ("numba" if device.type == "cpu" else "torch") if deltagn else "eager"
+    if bf16 and (kernel == "eager" or not deltagn):
         raise EngineUnavailable(
             "products in bfloat16 are those of DeltaGN's kernels",
             got=f'precision="bf16" for {spec.family} with kernel={kernel!r}',
             allowed="a DeltaGN with another kernel than eager",
             fix="leave precision= out",
         )
-    if kernel == "eager" or (kernel == "auto" and not deltagn):
-        return "eager", plain_edge_sum
-    on_cpu = device.type == "cpu"
-    if not deltagn or (kernel == "compiled" and not on_cpu):
+    if recompute and kernel == "eager":
+        raise EngineUnavailable(
+            "the eager kernel keeps what its gradient needs",
+            got=f'recompute=True for {spec.family} with kernel="eager"',
+            allowed='DeltaGN with kernel="torch" or "numba"',
+            fix="leave recompute= out",
+        )
+    if kernel == "eager":
+        return "eager", eager_edge_sum
+    if not deltagn or (kernel == "numba" and device.type != "cpu"):
         raise EngineUnavailable(
             f"the kernel {kernel!r} cannot run this model here",
             got=f"{spec.family} on {device}",
-            allowed='DeltaGN ("compiled": on a CPU); kernel="eager" runs all',
+            allowed='DeltaGN ("numba": on a CPU); kernel="eager" runs all',
             fix='leave kernel="auto"',
         )
-    recompute = kernel == "recompute"
-    if kernel != "chunked" and on_cpu:
-        from .kernel_numba import CompiledEdgeSum
+    if kernel == "numba":
+        from .kernel_numba import NumbaEdgeSum
 
-        compiled = CompiledEdgeSum(recompute=recompute, low=low)
-        return ("recompute" if recompute else "compiled"), compiled
-    from .kernel_torch import ChunkedEdgeSum
+        return "numba", NumbaEdgeSum(recompute=recompute, bf16=bf16)
+    from .kernel_torch import TorchEdgeSum
 
-    chunked = ChunkedEdgeSum(recompute=recompute, low=low)
-    return ("recompute" if recompute else "chunked"), chunked
-
-
-def kernel_named(name: str) -> tuple[str, bool]:
-    """(kernel, recompute) of the name of a kernel. Raises UnknownName."""
-    if name not in KERNELS:
-        raise unknown_name("kernel of particles", name, KERNELS)
-    return name, False
+    return "torch", TorchEdgeSum(recompute=recompute, bf16=bf16)

@@ -1,7 +1,8 @@
 """Edge and node networks of particle models, as functions of named weights.
 
-The first layer of an edge network is linear in what its sender and its receiver know, so it goes over
-the nodes, and edges gather its result: the same sum as over edges, in a fraction of the work.
+The first layer of an edge network is linear in the values of its sender and of its receiver, so it is
+applied to the nodes, and edges gather its results: the same sum as over edges, in a fraction of the
+work.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from torch.nn.functional import softplus
 
 from ..graphs.box import Box
 from ..spec import ParticleScales, ParticleSpec
-from .kernel_eager import EdgeSum, plain_edge_sum
+from .kernel_eager import EdgeInputs, EdgeSum, eager_edge_sum
 from .products import linear
 
 # Softplus bends over a length of 1 / SHARPNESS. Scaled inputs are of size one, and over the bend of the
@@ -24,10 +25,10 @@ SHARPNESS = 8.0
 
 @dataclass(frozen=True, eq=False)
 class Networks:
-    """The networks of one model with its weights at hand.
+    """The networks of one model, bound to its weights.
 
-    ``step`` is the length of the time step, told to the networks where the model wants it.
-    ``edge_sum`` does the work over edges.
+    ``step`` is the length of the time step, an input of the networks where the spec says so
+    (`ParticleSpec.step_is_input`). ``edge_sum`` sums over edges.
     """
 
     spec: ParticleSpec
@@ -35,7 +36,7 @@ class Networks:
     weights: dict[str, Tensor]
     box: Box
     step: float
-    edge_sum: EdgeSum = field(default=plain_edge_sum)
+    edge_sum: EdgeSum = field(default=eager_edge_sum)
 
     def activation(self, x: Tensor) -> Tensor:
         """ReLU, or Softplus where second derivatives are needed (HOGN)."""
@@ -43,11 +44,12 @@ class Networks:
             return torch.relu(x)
         return softplus(x, beta=SHARPNESS) if self.spec.separable else softplus(x)
 
-    def geometry(
+    def edge_features(
         self, difference: Tensor, strength: Tensor | None = None, unit: float = 1.0
     ) -> Tensor:
-        """Functions (edge, function) of a difference of positions (edge, axis).
+        """Features (edge, feature) of a difference of positions (edge, axis), in units of length.
 
+        Plain inputs: the displacement to the nearest image. Scaled inputs: bounded functions of it.
         strength (edge,): the product of the charges at both ends, scaled inputs only; ``unit``
         divides displacements.
         """
@@ -55,78 +57,83 @@ class Networks:
         if self.spec.inputs == "plain":
             return d
         scales, d = self.scales, d / unit if unit != 1 else d
-        # Relative to a length of the model, as all here is: the same in any unit of length.
+        # The 1e-12 keeps the gradient of the square root finite at distance 0. It is relative to a
+        # length of the model, as all here is: the same in any unit of length.
         r = scales.near * (d / scales.near).square().sum(1, keepdim=True).add(1e-12).sqrt()
         towards = d / (r + scales.near)
         fading = torch.cat([c / (r + c) for c in scales.lengths], 1)
-        # All but the logarithm stay within bounds: a network that met small boxes alone goes on in
-        # larger ones, where what grows with the distance would carry it off.
-        parts = [
+        # All but the logarithm stay within bounds: a network that was trained in small boxes alone
+        # extrapolates to larger ones, where a feature that grows with the distance would leave the
+        # range that it was trained on.
+        features = [
             d / (r + scales.length),
             towards,
             torch.log((r + scales.near) / scales.lengths[1]),
             fading,
         ]
         if strength is not None:
-            parts += [strength[:, None] * towards, strength[:, None] * fading]
-        return torch.cat(parts, 1)
+            features += [strength[:, None] * towards, strength[:, None] * fading]
+        return torch.cat(features, 1)
 
     def edges(
         self,
         name: str,
         sender_values: Tensor,
         receiver_values: Tensor,
-        geometry: Tensor,
+        edge_features: Tensor,
         sender: Tensor,
         receiver: Tensor,
         *,
         swapped: bool = False,
-        balanced: bool = False,
+        antisymmetric: bool = False,
     ) -> Tensor:
-        """Messages of the edge network ``name`` summed at the receivers.
+        """Messages of the edge network ``name``, summed at the receivers (receiver node, width).
 
-        ``swapped``: the network was trained with the receiver's values in the first columns (the
-        published complete graph); ``geometry`` is then of receiver minus sender.
-        ``balanced``: messages received minus messages sent.
+        sender_values, receiver_values (node, value); edge_features (edge, feature); sender, receiver
+        int64 (edge,). ``swapped``: the network was trained with the receiver's values in the first
+        columns (the published complete graph); ``edge_features`` are then of receiver minus sender.
+        ``antisymmetric``: messages received minus messages sent.
         """
         w = self.weights
         matrix, bias = w[f"{name}_1_weight"], w[f"{name}_1_bias"]
-        ds, dr = sender_values.shape[1], receiver_values.shape[1]
+        n_sender, n_receiver = sender_values.shape[1], receiver_values.shape[1]
         if swapped:
-            of_receiver, of_sender = matrix[:, :dr], matrix[:, dr : dr + ds]
+            receiver_columns = matrix[:, :n_receiver]
+            sender_columns = matrix[:, n_receiver : n_receiver + n_sender]
         else:
-            of_sender, of_receiver = matrix[:, :ds], matrix[:, ds : ds + dr]
-        width = self.spec.geometry
-        of_geometry = matrix[:, ds + dr : ds + dr + width]
-        if self.spec.tells_step:
+            sender_columns = matrix[:, :n_sender]
+            receiver_columns = matrix[:, n_sender : n_sender + n_receiver]
+        n_nodes = n_sender + n_receiver
+        feature_columns = matrix[:, n_nodes : n_nodes + self.spec.n_edge_features]
+        if self.spec.step_is_input:
+            # The same number on every edge: its column acts as a bias.
             bias = bias + self.step * matrix[:, -1]
-        return self.edge_sum(
-            linear(sender_values, of_sender),
-            linear(receiver_values, of_receiver, bias),
-            geometry,
-            of_geometry,
+        inputs = EdgeInputs(
+            linear(sender_values, sender_columns),
+            linear(receiver_values, receiver_columns, bias),
+            edge_features,
+            feature_columns,
             w[f"{name}_2_weight"],
             w[f"{name}_2_bias"],
             sender,
             receiver,
-            self.activation,
-            balanced,
         )
+        return self.edge_sum(inputs, self.activation, antisymmetric)
 
-    def node(self, name: str, own: Tensor, summed: Tensor) -> Tensor:
-        """A node network of own values and summed messages."""
+    def node(self, name: str, values: Tensor, summed: Tensor) -> Tensor:
+        """Node network ``name`` of node values and summed messages (node, ...): (node, width)."""
         w = self.weights
         matrix, bias = w[f"{name}_1_weight"], w[f"{name}_1_bias"]
-        if self.spec.tells_step:
+        if self.spec.step_is_input:
             bias = bias + self.step * matrix[:, -1]
             matrix = matrix[:, :-1]
-        x = self.activation(linear(torch.cat([own, summed], 1), matrix, bias))
+        x = self.activation(linear(torch.cat([values, summed], 1), matrix, bias))
         for number in (2, 3):
             x = self.activation(linear(x, w[f"{name}_{number}_weight"], w[f"{name}_{number}_bias"]))
         return x
 
-    def whole(self, nodes: Tensor, edges: Tensor) -> Tensor:
-        """H (set,) of node and edge sums (set, width)."""
+    def global_energy(self, nodes: Tensor, edges: Tensor) -> Tensor:
+        """H (set,) of sums over the nodes and edges of each set (set, width)."""
         w = self.weights
         x = torch.cat([nodes, edges], 1)
         for number in (1, 2):
@@ -134,7 +141,7 @@ class Networks:
         return linear(x, w["out_weight"], w["out_bias"])[:, 0]
 
     def out(self, nodes: Tensor) -> Tensor:
-        """The last, linear layer."""
+        """The last, linear layer (node, output)."""
         return linear(nodes, self.weights["out_weight"], self.weights["out_bias"])
 
     def impulse(self, pairs: Tensor) -> Tensor:

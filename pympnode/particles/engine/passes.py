@@ -14,25 +14,26 @@ from .networks import Networks
 
 @dataclass(frozen=True, eq=False)
 class CellValues:
-    """What the networks know of the cells of one level.
+    """The inputs of the networks for the cells of one level.
 
     base (cell, base): total mass, (charge,) and mean velocity or total momentum. position (cell,
-    axis): centre of mass. arrival: the same as it is seen by what comes up from the particles; it is
-    another tensor only in the published HOGN.
+    axis): centre of mass. particle_position (cell, axis): the position that the edges from the
+    particles up to their cells use instead; it differs in the published HOGN alone.
     """
 
     base: Tensor
     position: Tensor
-    arrival: Tensor | None = None
+    particle_position: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Nodes:
-    """What became of the particles.
+    """What the message passes give for the particles.
 
-    values (particle, node width): None where only pairs act. summed (particle, edge width): what the
-    node network took. pairs (particle, edge width): what particles do to each other past the node
-    network: antisymmetric messages received minus those sent, or symmetric ones received.
+    values (particle, node width): output of the node network, None where only pairs act. summed
+    (particle, edge width): summed messages, the node network's input. pairs (particle, edge width):
+    messages that bypass the node network: antisymmetric ones received minus those sent, or symmetric
+    ones received.
     """
 
     values: Tensor | None
@@ -40,20 +41,26 @@ class Nodes:
     pairs: Tensor | None = None
 
     @property
-    def own(self) -> Tensor:
-        """The values, of a model that has a node network."""
+    def node_values(self) -> Tensor:
+        """``values`` of a model that has a node network."""
         assert self.values is not None
         return self.values
 
 
 def between_particles(net: Networks, base: Tensor, position: Tensor, edges: ParticleEdges) -> Nodes:
-    """Particles that talk along edges; in the order given."""
+    """One pass along edges between particles.
+
+    base (particle, base), position (particle, axis) and the result are in the order of the batch.
+    """
     s, r = edges.sender, edges.receiver
+    # The published complete graph sums at the sender; equal to ours with the roles exchanged.
     swapped = net.spec.behaviour == "published" and net.spec.join == "complete"
-    one, other = (r, s) if swapped else (s, r)
-    geometry = _geometry(net, (position, base, one), (position, base, other))
-    balanced = net.spec.messages == "antisymmetric"
-    summed = net.edges("edge", base, base, geometry, s, r, swapped=swapped, balanced=balanced)
+    minuend, subtrahend = (r, s) if swapped else (s, r)
+    features = _edge_features(net, (position, base, minuend), (position, base, subtrahend))
+    antisymmetric = net.spec.messages == "antisymmetric"
+    summed = net.edges(
+        "edge", base, base, features, s, r, swapped=swapped, antisymmetric=antisymmetric
+    )
     if net.spec.pairwise:
         return Nodes(None, summed, summed)
     return Nodes(net.node("node", base, summed), summed)
@@ -62,74 +69,83 @@ def between_particles(net: Networks, base: Tensor, position: Tensor, edges: Part
 def through_cells(
     net: Networks, base: Tensor, position: Tensor, tree: Hierarchy, cells: list[CellValues]
 ) -> Nodes:
-    """Particles that talk through cells; in cell order.
+    """Passes through the cells of a hierarchy (Martinkus, Lucchi, Perraudin, AAAI 2021).
 
-    Up: particles to their cells, cells to their parents. Down, from the top: cells on a level among
-    each other together with their parent, then particles among each other with their cell.
+    base (particle, base), position (particle, axis) and the result are in cell order; ``cells`` finest
+    level first. Up: from particles to their cells, from cells to their parents. Down, from the top:
+    cells of one level from each other and from their parent, then particles from each other and from
+    their cell.
     """
-    own = torch.arange(tree.particles, device=position.device)
+    particle = torch.arange(tree.particles, device=position.device)
     finest, spec = cells[0], net.spec
-    arrival = finest.position if finest.arrival is None else finest.arrival
-    geometry = _geometry(net, (position, base, None), (arrival, finest.base, tree.cell))
-    came = net.edges("up_particle", base, finest.base, geometry, own, tree.cell)
-    upward = [torch.cat([finest.base, came], 1)]
+    centre = finest.position if finest.particle_position is None else finest.particle_position
+    features = _edge_features(net, (position, base, None), (centre, finest.base, tree.cell))
+    received = net.edges("up_particle", base, finest.base, features, particle, tree.cell)
+    upward = [torch.cat([finest.base, received], 1)]
     child_of: list[Tensor] = []
     for below, above, level in zip(cells, cells[1:], tree.levels):
         assert level.parent is not None
         child_of.append(torch.arange(level.size, device=position.device))
-        geometry = _geometry(
+        features = _edge_features(
             net,
             (below.position, below.base, None),
             (above.position, above.base, level.parent),
             spec.cell_unit(len(child_of) - 1),
         )
-        came = net.edges("up_cell", upward[-1], above.base, geometry, child_of[-1], level.parent)
-        upward.append(torch.cat([above.base, came / spec.cell_unit(1) ** spec.dims], 1))
+        received = net.edges(
+            "up_cell", upward[-1], above.base, features, child_of[-1], level.parent
+        )
+        # Sums grow with the number of finest cells below; in units of it they are alike on all
+        # levels. It is 1 for plain inputs.
+        upward.append(torch.cat([above.base, received / spec.cell_unit(1) ** spec.dims], 1))
 
     above_vector: Tensor | None = None
     for i in reversed(range(len(cells))):
         level, here, vector = tree.levels[i], cells[i], upward[i]
         s, r = level.sender, level.receiver
         unit = spec.cell_unit(i)
-        x, known = here.position, here.base
-        geometry = _geometry(net, (x, known, s), (x, known, r), unit)
-        summed = net.edges("cell_edge", vector, vector, geometry, s, r)
+        x, values = here.position, here.base
+        features = _edge_features(net, (x, values, s), (x, values, r), unit)
+        summed = net.edges("cell_edge", vector, vector, features, s, r)
         if above_vector is not None:
             assert level.parent is not None
             above = cells[i + 1]
             parent = (above.position, above.base, level.parent)
-            geometry = _geometry(net, parent, (x, known, None), unit)
+            features = _edge_features(net, parent, (x, values, None), unit)
             summed = summed + net.edges(
-                "down_cell", above_vector, vector, geometry, level.parent, child_of[i]
+                "down_cell", above_vector, vector, features, level.parent, child_of[i]
             )
         above_vector = torch.cat([here.base, net.node("cell_node", vector, summed)], 1)
 
     assert above_vector is not None
-    geometry = _geometry(net, (finest.position, finest.base, tree.cell), (position, base, None))
-    summed = net.edges("down_particle", above_vector, base, geometry, tree.cell, own)
+    features = _edge_features(
+        net, (finest.position, finest.base, tree.cell), (position, base, None)
+    )
+    summed = net.edges("down_particle", above_vector, base, features, tree.cell, particle)
     s, r = tree.sender, tree.receiver
-    geometry = _geometry(net, (position, base, s), (position, base, r))
-    balanced = net.spec.messages == "antisymmetric"
-    near = net.edges("edge", base, base, geometry, s, r, balanced=balanced)
-    if net.spec.messages != "directed":  # near ones act by themselves alone
+    features = _edge_features(net, (position, base, s), (position, base, r))
+    antisymmetric = net.spec.messages == "antisymmetric"
+    near = net.edges("edge", base, base, features, s, r, antisymmetric=antisymmetric)
+    if net.spec.messages != "directed":
+        # Momenta and energies of pairs are linear in their messages: no node network may mix them.
         return Nodes(net.node("node", base, summed), summed, near)
     summed = summed + near
     return Nodes(net.node("node", base, summed), summed)
 
 
-# Positions, base values and, of every edge, the number of the node at that end; None: node e ends
-# edge e.
+# Positions (node, axis), base values (node, base) and the node number of every edge (edge,) at one
+# end of the edges; None as numbers: node e ends edge e.
 End = tuple[Tensor, Tensor, Tensor | None]
 
 
-def _geometry(net: Networks, sender: End, receiver: End, unit: float = 1.0) -> Tensor:
-    """Functions of edges (edge, function)."""
+def _edge_features(net: Networks, sender: End, receiver: End, unit: float = 1.0) -> Tensor:
+    """Features (edge, feature) of the edges between two ends; ``unit`` as in `Networks`."""
 
     def at(values: Tensor, index: Tensor | None) -> Tensor:
         return values if index is None else pick(values, index)
 
-    (x, known, s), (y, known_there, r) = sender, receiver
+    (x, sender_base, s), (y, receiver_base, r) = sender, receiver
     strength = None
     if net.spec.charged and net.spec.inputs == "scaled":
-        strength = at(known[:, 1], s) * at(known_there[:, 1], r)
-    return net.geometry(at(x, s) - at(y, r), strength, unit)
+        strength = at(sender_base[:, 1], s) * at(receiver_base[:, 1], r)
+    return net.edge_features(at(x, s) - at(y, r), strength, unit)

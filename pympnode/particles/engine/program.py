@@ -19,7 +19,7 @@ from ..spec import ParticleScales, ParticleSpec
 from ..weights import ParticleLayout, particle_layout_of
 from . import delta, hamiltonian, rollout
 from .batch import ParticleBatch
-from .kernels import edge_sum_of, precision_of
+from .kernels import edge_sum_of, kernel_in_files, kernel_named, precision_of
 from .networks import Networks
 from .threads import threads_for
 
@@ -28,10 +28,10 @@ Graph = ParticleEdges | Hierarchy
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """The state one step later: position, velocity (particle, axis).
+    """The state one step later: position, velocity (particle, axis), in the units of the data.
 
-    ``change`` (particle, axis): by how much velocities changed, of numbers before they were rounded
-    to the dtype of the program; None: the difference of the rounded ones.
+    ``change`` (particle, axis): the velocity change, a difference taken before velocities were
+    rounded to the dtype of the program; None: the difference of the rounded ones.
     """
 
     position: Tensor
@@ -44,12 +44,12 @@ class Target:
 
 
 class ParticleProgram:
-    """One time step of a particle model over a flat weight vector.
+    """One time step of a particle model, as a function of its flat weight vector.
 
-    spec, scales: what the model is; step: length of the time step; dtype "float32" or "float64";
-    device "auto", "cpu", "cuda"; kernel, precision: see `edge_sum_of`, `precision_of`.
-    Graphs are built from the positions at hand, on their device. Raises UnknownName, InvalidOption,
-    EngineUnavailable.
+    spec, scales: the model and the units of its inputs; step: length of the time step, in units of
+    time; dtype "float32" or "float64"; device "auto", "cpu", "cuda"; kernel: "auto", "eager", "torch"
+    or "numba", and recompute: see `edge_sum_of`; precision: see `precision_of`. A graph is built from
+    the current positions, on their device. Raises UnknownName, InvalidOption, EngineUnavailable.
     """
 
     def __init__(
@@ -70,20 +70,31 @@ class ParticleProgram:
         self.real = torch.float64 if self.dtype == np.float64 else torch.float32
         self.device = _device(device)
         self.precision = precision_of(precision, self.dtype.name)
+        kernel, implied = kernel_named(kernel)
+        self.recompute = implied if recompute is None else recompute
         self.kernel, self._edge_sum = edge_sum_of(
-            kernel, spec, self.device, low=self.precision == "bf16"
+            kernel,
+            spec,
+            self.device,
+            recompute=self.recompute,
+            bf16=self.precision == "bf16",
         )
 
     @property
     def fingerprint_kernel(self) -> str:
-        return self.kernel
+        """The kernel by the name that run folders and model files store (`kernel_in_files`)."""
+        return kernel_in_files(self.kernel, self.recompute)
 
     # ---- data ---------------------------------------------------------------------------------
 
     def batch(
         self, position: Any, velocity: Any, mass: Any, charge: Any, box: Box
     ) -> ParticleBatch:
-        """Arrays (set, particle, axis) and (set, particle) on the device, in this dtype."""
+        """Arrays as a batch on the device, in the dtype of the program.
+
+        position, velocity: (set, particle, axis); mass, charge: (set, particle), charge None for a
+        model without charges. Raises InvalidData where the data do not fit the model.
+        """
         sets, count, dims = np.shape(position)
         if self.spec.charged != (charge is not None):
             raise InvalidData(
@@ -97,7 +108,7 @@ class ParticleProgram:
                 "the model and the data differ in dimensions", got=dims, allowed=self.spec.dims
             )
         divides = self.spec.family == "hogn" or self.spec.messages == "antisymmetric"
-        # Asked before it goes to the device, whose answer would have to be waited for.
+        # Checked before the masses are on the device: reading the answer back would be a wait.
         if divides and (np.asarray(mass).astype(self.dtype) <= 0).any():
             raise InvalidData(
                 "a model of Hamiltonians or of impulses divides by the mass",
@@ -107,28 +118,30 @@ class ParticleProgram:
                 "particles out",
             )
         return ParticleBatch(
-            self.rows(position),
-            self.rows(velocity),
-            self.rows(mass),
-            None if charge is None else self.rows(charge),
+            self.flat_tensor(position),
+            self.flat_tensor(velocity),
+            self.flat_tensor(mass),
+            None if charge is None else self.flat_tensor(charge),
             (count,) * sets,
             box,
         )
 
-    def rows(self, values: Any) -> Tensor:
-        """Values (set, particle, ...) as a tensor (set * particle, ...) of the program."""
+    def flat_tensor(self, values: Any) -> Tensor:
+        """Values (set, particle, ...) as a tensor (set * particle, ...) in the program's dtype and
+        on its device."""
         values = np.require(values, requirements=["C", "W"])
         tensor = torch.as_tensor(values).to(self.device, self.real)
         return tensor.reshape(-1, *tensor.shape[2:])
 
     def graph(
-        self, batch: ParticleBatch, *, averaged_charge: bool = False, finer: int = 0
+        self, batch: ParticleBatch, *, averaged_charge: bool = False, extra_levels: int = 0
     ) -> Graph:
-        """The graph of the positions that the networks see (`seen`) of a batch.
+        """The graph of a batch, from the positions that the networks take (`network_inputs`).
 
-        ``averaged_charge``: as the published rollout; ``finer``: levels of cells beyond `levels`.
+        ``averaged_charge``: cells carry mean charges (`delta.published_charges`). ``extra_levels``:
+        levels of cells beyond `levels`.
         """
-        spec, batch = self.spec, self.seen(batch)
+        spec, batch = self.spec, self.network_inputs(batch)
         with torch.no_grad():
             position = batch.position.detach()
             if spec.join == "complete":
@@ -136,7 +149,7 @@ class ParticleProgram:
             if spec.join == "nearest":
                 near = min(spec.neighbours, min(batch.sizes) - 1)
                 return connection("nearest", k=near)(position, batch.box, sizes=batch.sizes)
-            tree = connection("hierarchy", levels=self.levels(batch) + finer)(
+            tree = connection("hierarchy", levels=self.levels(batch) + extra_levels)(
                 position,
                 batch.box,
                 sizes=batch.sizes,
@@ -151,29 +164,35 @@ class ParticleProgram:
             return tree
 
     def levels(self, batch: ParticleBatch) -> int:
-        """Levels of the hierarchy: those of the model, or round(log4 N) and at least 2."""
+        """Levels of the hierarchy: those of the spec, or round(log4 N) (in three dimensions
+        round(log8 N)) of the largest set, and at least 2."""
         if self.spec.levels is not None:
             return self.spec.levels
         return max(COARSEST, round(float(np.log2(max(batch.sizes))) / self.spec.dims))
 
     def operations(self, sizes: tuple[int, ...]) -> float:
-        """About how many floating point operations the edges of such sets take in a forward pass."""
+        """Floating point operations over the edges of sets of those sizes, an estimate.
+
+        Of one forward pass; a product of (edge, width) and (width, width) is 2 edges width^2.
+        """
         return 2.0 * sum(map(self._edges, sizes)) * self.spec.edge_width**2
 
     def _edges(self, count: int) -> int:
-        """About how many edges so many particles have."""
+        """Edges of a set of ``count`` particles, an estimate."""
         spec = self.spec
-        a_particle = {"hierarchy": 35 if spec.dims == 2 else 140, "nearest": spec.neighbours}
-        return max(1, count * a_particle.get(spec.join, count - 1))
+        # Of a hierarchy with about one particle per finest cell, edges between cells included.
+        per_particle = {"hierarchy": 35 if spec.dims == 2 else 140, "nearest": spec.neighbours}
+        return max(1, count * per_particle.get(spec.join, count - 1))
 
     # ---- one step -----------------------------------------------------------------------------
 
-    def seen(self, batch: ParticleBatch) -> ParticleBatch:
-        """A batch as the networks see it: as it is, or half a step on (leapfrog)."""
+    def network_inputs(self, batch: ParticleBatch) -> ParticleBatch:
+        """The batch that the networks take: the given one, or half a step of free flight later
+        (``update="leapfrog"``: drift, kick, drift)."""
         return batch.drifted(0.5 * self.step_length) if self.spec.update == "leapfrog" else batch
 
     def networks(self, weights: dict[str, Tensor], box: Box) -> Networks:
-        """The networks with some weights."""
+        """The networks bound to named weights and a box."""
         return Networks(
             self.spec, self.scales, weights, box, self.step_length, edge_sum=self._edge_sum
         )
@@ -201,10 +220,10 @@ class ParticleProgram:
         self, weights: dict[str, Tensor], batch: ParticleBatch, graph: Graph, *, training: bool
     ) -> Tensor:
         """Velocity change (particle, axis) over one step, of models with scaled inputs."""
-        net, seen = self.networks(weights, batch.box), self.seen(batch)
+        net, inputs = self.networks(weights, batch.box), self.network_inputs(batch)
         if self.spec.family == "hogn":
-            return hamiltonian.velocity_change(net, seen, graph, differentiable=training)
-        return delta.velocity_change(net, seen, delta.raw_output(net, seen, graph))
+            return hamiltonian.velocity_change(net, inputs, graph, differentiable=training)
+        return delta.velocity_change(net, inputs, delta.raw_output(net, inputs, graph))
 
     def roll(
         self,
@@ -217,27 +236,28 @@ class ParticleProgram:
         *,
         every: int | None = None,
     ) -> None:
-        """Fill position, velocity (set, time, particle, axis) from their first states: `rollout`.
+        """Fill position, velocity (set, time, particle, axis) from their first states.
 
-        ``every``: steps after which lost sets are dropped; None: at once where that costs nothing,
-        and where the sets of a batch feel each other (the published hierarchical HOGN).
+        mass, charge: (set, particle). See `rollout.fill_rollout`. ``every``: steps between two checks
+        for nonfinite sets; None: 1 where a check costs nothing, and where the sets of a batch act on
+        each other (the published hierarchical HOGN).
         """
         sets, _, count, _ = position.shape
         if every is None:
             at_once = self.device.type == "cpu" or self.spec.behaviour == "published"
-            every = 1 if at_once else rollout.LOOK
+            every = 1 if at_once else rollout.CHECK_EVERY
         batch = self.batch(position[:, 0], velocity[:, 0], mass, charge, box)
-        fastest = rollout.FASTEST * box.side / self.step_length
+        max_speed = rollout.MAX_SIDES_PER_STEP * box.side / self.step_length
         with threads_for(self.operations((count,) * sets), self.device):
-            rollout.roll(
-                self.stepper(theta), batch, position, velocity, fastest=fastest, every=every
+            rollout.fill_rollout(
+                self.stepper(theta), batch, position, velocity, max_speed=max_speed, every=every
             )
 
     def stepper(self, theta: NDArray) -> rollout.Step:
-        """The step of one rollout: (batch, x, v) to x, v one step later, (set, particle, axis).
+        """The step function of one rollout: (batch, x, v) to x, v one step later.
 
-        States are float64, rounded to the dtype of the program before the networks see them; of the
-        batch masses, charges, sizes and box are read.
+        x, v: (set, particle, axis) float64, rounded to the dtype of the program for the networks; of
+        the batch masses, charges, sizes and box are read.
         """
         weights, spec = self.weights(theta), self.spec
         graph: Graph | None = None
@@ -251,17 +271,18 @@ class ParticleProgram:
                 position=x.reshape(-1, dims).to(self.real),
                 velocity=v.reshape(-1, dims).to(self.real),
             )
-            # The edges of a complete graph do not move with the particles.
+            # The edges of a complete graph depend on the sizes of the sets alone.
             if graph is None or spec.join != "complete" or sizes != batch.sizes:
                 averaged = spec.behaviour == "published" and done > 0
                 graph, sizes = self.graph(now, averaged_charge=averaged), batch.sizes
             done += 1
             if spec.inputs == "scaled":
                 change = self.velocity_change(weights, now, graph, training=False)
-                faster = v + change.double().view_as(v)
-                return now.box.wrap(x + 0.5 * self.step_length * (v + faster)), faster
-            later, after = self.next_state(weights, now, graph, training=False)
-            return later.double().view_as(x), after.double().view_as(v)
+                # Added in float64: the changes are small against the velocities.
+                later_v = v + change.double().view_as(v)
+                return now.box.wrap(x + 0.5 * self.step_length * (v + later_v)), later_v
+            later_x, later_v = self.next_state(weights, now, graph, training=False)
+            return later_x.double().view_as(x), later_v.double().view_as(v)
 
         return step
 
@@ -274,38 +295,39 @@ class ParticleProgram:
         training: bool,
         graph: Graph | None = None,
     ) -> Tensor:
-        """The loss of one step. ``graph``: that of the batch, where it is at hand.
+        """The loss of one step, a scalar. ``graph``: that of the batch; None: it is built.
 
-        Plain inputs, as published: the mean square over positions (nearest image) and velocities.
-        Scaled: the mean square of the velocity change in units of its spread.
+        Plain inputs, as published: the mean square error of positions (nearest image) and velocities.
+        Scaled inputs: the mean square error of the velocity change, in units of
+        ``scales.change``.
         """
         graph = self.graph(batch) if graph is None else graph
         if self.spec.inputs == "scaled":
             change = self.velocity_change(weights, batch, graph, training=training)
-            wrong = (change - target.change_from(batch)) / self.scales.change
-            return (wrong * wrong).mean()
+            error = (change - target.change_from(batch)) / self.scales.change
+            return (error * error).mean()
         x, v = self.next_state(weights, batch, graph, training=training)
         dx = batch.box.displacement(x - target.position)
         dv = v - target.velocity
         return 0.5 * ((dx * dx).mean() + (dv * dv).mean())
 
     def loss(self, theta: NDArray, batch: ParticleBatch, target: Target) -> float:
-        """The loss alone."""
+        """The loss of one step, without a gradient; ``theta`` (size,)."""
         with torch.no_grad():
             return float(self.error(self.weights(theta), batch, target, training=False))
 
     def loss_and_gradient(
-        self, theta: NDArray, batch: ParticleBatch, target: Target, *, finer: int = 0
+        self, theta: NDArray, batch: ParticleBatch, target: Target, *, extra_levels: int = 0
     ) -> tuple[float, NDArray]:
-        """The loss and its gradient (size,). ``finer``: see `graph`."""
+        """The loss and its gradient (size,). ``extra_levels``: see `graph`."""
         named = self.weights(theta)
         weights = {name: value.detach().requires_grad_() for name, value in named.items()}
-        graph = self.graph(batch, finer=finer)
+        graph = self.graph(batch, extra_levels=extra_levels)
         value = self.error(weights, batch, target, training=True, graph=graph)
-        found = torch.autograd.grad(value, list(weights.values()), allow_unused=True)
+        grads = torch.autograd.grad(value, list(weights.values()), allow_unused=True)
         flat = [
             torch.zeros_like(w).reshape(-1) if g is None else g.reshape(-1)
-            for w, g in zip(weights.values(), found)
+            for w, g in zip(weights.values(), grads)
         ]
         return float(value.detach()), torch.cat(flat).cpu().numpy()
 

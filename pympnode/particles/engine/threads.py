@@ -1,8 +1,8 @@
-"""Threads of torch for small steps: one.
+"""The number of torch's threads for small steps: one.
 
-Two threads make a step of a hundred particles at best a quarter faster, and where another program
-keeps a core busy fifty times slower: a thread that waits for its other half holds the core that the
-half waits for, some hundred times a step.
+Two threads make a step of a hundred particles at best a quarter faster, and fifty times slower where
+another program keeps a core busy: a thread that has finished its half spins on its core while the
+other half waits for a core, some hundred times per step.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SMALL = 4e9  # floating point operations; about a tenth of a second of one threa
 
 @contextmanager
 def threads_for(operations: float, device: torch.device) -> Iterator[None]:
-    """Within it torch works with one thread where a step has few ``operations``."""
+    """Run torch with one thread inside, where a step has fewer than `SMALL` ``operations``."""
     before = torch.get_num_threads()
     if device.type == "cpu" and operations < SMALL:
         torch.set_num_threads(1)

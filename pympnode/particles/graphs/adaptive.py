@@ -4,15 +4,15 @@ Level 2 has all its occupied cells; a cell of level l has its occupied children 
 it holds more than ``split_above`` particles and l is not the deepest level; else it is a leaf. A
 pair of touching cells on the same level, taken from the top down, is
 
-- parted into the pairs of their children, if both are split: the children that touch go on, the
-  separated ones are joined cell to cell (their parents touch);
-- joined particle to particle, if one of the two is a leaf: every particle in the one with every
-  particle in the other, however deep they sit.
+- replaced by the pairs of their children, if both are split: children that touch are treated the
+  same way, separated ones are connected cell to cell (their parents touch);
+- connected particle to particle, if one of the two is a leaf: every particle of the one with every
+  particle of the other, also where those are in deeper cells.
 
 So each ordered pair of particles is connected exactly once, with the same kinds of edges as in
 the uniform hierarchy (which is the case where all cells split down to the same level). A particle
-has at most split_above * 3^dims direct partners for each level above its leaf, whatever the
-clustering, where the uniform grid has as many as crowd into nine cells.
+has at most split_above * 3^dims direct partners for each level above its leaf, for any clustering;
+in the uniform grid it has all particles of nine cells (27 in three dimensions), however many.
 """
 
 from __future__ import annotations
@@ -40,7 +40,11 @@ def adaptive(
     bad: Tensor,
     split_above: int,
 ) -> Hierarchy:
-    """The adaptive tree of wrapped flat positions, without features; at most ``levels`` deep."""
+    """The adaptive tree of wrapped positions (particle, axis), without features of cells.
+
+    ``levels``: the greatest depth. ``bad``: a bool tensor, whether the input is not finite; then
+    InvalidData is raised. The other arguments are those of `tree.uniform`.
+    """
     dims, graphs = position.shape[1], len(sizes)
     device = position.device
     if bool(bad):
@@ -96,10 +100,12 @@ def _grid(
 ) -> tuple[Grid, Tensor, Tensor]:
     """The cells of a level that hold ``members``, their first particle and particle count.
 
-    ``child`` is here the cell of each member.
+    The grid's ``child`` is the cell of each member.
     """
-    own = key[members] >> (dims * (levels - level))
-    unique, child, count = torch.unique_consecutive(own, return_inverse=True, return_counts=True)
+    cell_key = key[members] >> (dims * (levels - level))
+    unique, child, count = torch.unique_consecutive(
+        cell_key, return_inverse=True, return_counts=True
+    )
     first = members[torch.cumsum(count, 0) - count]
     coordinates = cells[first] >> (levels - level)
     grid = Grid(level, unique, unique >> (dims * level), coordinates, child, first)
@@ -109,9 +115,10 @@ def _grid(
 def _candidates(
     grid: Grid, above: Grid | None, dims: int, graphs: int, periodic: bool
 ) -> tuple[Tensor, Tensor]:
-    """Touching and separated candidates on this level, given the cells of the level above."""
+    """Touching and separated candidate cells of each cell, given the grid of the level above."""
     if above is not None:
-        # `near_and_separated` reads a cell's parent from the grid above: give it that number.
+        # `near_and_separated` reads the parents of this level's cells from ``above.child``; in this
+        # tree that field holds the cells of particles.
         parent = torch.searchsorted(above.key, grid.key >> dims)
         above = Grid(above.level, above.key, above.graph, above.cells, parent, above.start)
     near, separated = build.near_and_separated(grid, above, dims, graphs, periodic, True)
@@ -121,10 +128,10 @@ def _candidates(
 
 def _pairs(blocks: list, device: torch.device) -> tuple[Tensor, Tensor]:
     """All ordered pairs of different particles of each block, sorted by receiver."""
-    r_first, r_count, s_first, s_count = (torch.cat(parts) for parts in zip(*blocks, strict=True))
-    rows = int(r_count.sum())
+    r_first, r_count, s_first, s_count = (torch.cat(runs) for runs in zip(*blocks, strict=True))
+    rows = int(r_count.sum())  # one row per receiver and block
     total = int((r_count * s_count).sum())
-    build.require_room(total, device, "raise levels, or lower split_above")
+    build.require_edges_fit(total, device, "raise levels, or lower split_above")
     which = torch.repeat_interleave(
         torch.arange(r_count.shape[0], device=device), r_count, output_size=rows
     )
@@ -135,8 +142,8 @@ def _pairs(blocks: list, device: torch.device) -> tuple[Tensor, Tensor]:
     length = s_count[block]
     end = torch.cumsum(length, 0)
     row = torch.repeat_interleave(torch.arange(rows, device=device), length, output_size=total)
-    place = torch.arange(total, device=device)
-    sender = place + (s_first[block] - (end - length))[row]
+    edge = torch.arange(total, device=device)
+    sender = edge + (s_first[block] - (end - length))[row]
     receiver = receiver[row]
     other = sender != receiver
     return sender[other], receiver[other]
@@ -150,13 +157,14 @@ def _with_parents(finest_first: list[Level]) -> tuple[Level, ...]:
             out.append(level)
             continue
         upper = finest_first[i + 1]
-        out.append(replace(level, parent=_parent_rows(level, upper)))
+        out.append(replace(level, parent=_parent_numbers(level, upper)))
     return tuple(out)
 
 
-def _parent_rows(level: Level, upper: Level) -> Tensor:
+def _parent_numbers(level: Level, upper: Level) -> Tensor:
+    """int64 (cell,): the number in ``upper`` of the parent of each cell of ``level``."""
     dims = level.cells.shape[1]
     shift = dims * upper.level
-    own = morton(level.cells >> 1, upper.level) | (level.graph << shift)
+    wanted = morton(level.cells >> 1, upper.level) | (level.graph << shift)
     keys = morton(upper.cells, upper.level) | (upper.graph << shift)
-    return torch.searchsorted(keys, own)
+    return torch.searchsorted(keys, wanted)

@@ -1,4 +1,4 @@
-"""``Box``: the space that particles live in, a periodic cube around the origin or open space."""
+"""``Box``: the space of the particles, a periodic cube around the origin or open space."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ Array = TypeVar("Array", bound=Any)  # numpy.ndarray or torch.Tensor
 class Box:
     """A periodic cube of edge length ``side`` around 0, or open space (``side = inf``).
 
-    Positions are in [-side/2, side/2); displacements between them in (-side/2, side/2], each
-    component by itself (the nearest image, no cut-off). The methods take NumPy arrays and torch
+    ``side`` is in the unit of length of the positions. Positions are in [-side/2, side/2);
+    displacements between them in (-side/2, side/2], each component by itself (the nearest image, no
+    cut-off). The methods take NumPy arrays and torch
     tensors and stay differentiable. Raises InvalidOption for a side that is not positive.
     """
 
@@ -40,12 +41,13 @@ class Box:
         return isfinite(self.side)
 
     def wrap(self, position: Array) -> Array:
-        """Positions brought into [-side/2, side/2); a position inside keeps its bits."""
+        """Positions brought into [-side/2, side/2); positions inside are returned bit for bit."""
         if not self.periodic:
             return position
-        turns = _floor(position / self.side + 0.5)
-        moved = position - self.side * turns
-        # x / side + 0.5 can round down to a whole number for x a hair below the upper border.
+        crossings = _floor(position / self.side + 0.5)
+        moved = position - self.side * crossings
+        # For positions many sides away the rounded quotient can be one crossing short, which leaves
+        # them at the upper border or a rounding error above it.
         return moved - self.side * _number(moved >= self.side / 2, moved)
 
     def displacement(self, difference: Array) -> Array:

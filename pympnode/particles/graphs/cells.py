@@ -1,9 +1,13 @@
-"""``Hierarchy``: particles, the cells that hold them, and who talks to whom on which level.
+"""``Hierarchy``: particles, the cells that hold them, and the edges of each level.
 
-A box is cut into 2^l cells a side on level l. Particles in touching cells of the finest grid are
-joined directly; on every level from the finest to 2, cells that do not touch but whose parents do
-are joined to each other; whatever is farther meets on a coarser level. Level 2 is the top: its
-parents all touch. Empty cells do not exist.
+Source: the hierarchical graph of Martinkus, Lucchi, Perraudin, "Scalable graph networks for particle
+simulations" (AAAI 2021), whose separation into near and far cells is that of the fast multipole method
+(Greengard and Rokhlin, J. Comput. Phys. 73, 1987).
+
+On level l a box is cut into 2^l cells per side. Particles in touching cells of the finest grid are
+connected directly. On every level from the finest to 2, cells that do not touch but whose parents
+touch are connected to each other; cells farther apart are connected through a coarser level. Level 2
+is the coarsest: all cells of level 1 touch. Cells without particles are not stored.
 """
 
 from __future__ import annotations
@@ -24,14 +28,15 @@ COARSEST = 2  # the 1 x 1 and 2 x 2 grids would hold no separated pair
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Level:
-    """The occupied cells of one level, finest to coarsest in `Hierarchy.levels`.
+    """The occupied cells of one level; `Hierarchy.levels` holds them finest first.
 
     cells: int64 (cell, axis), grid coordinates counted from the lower corner of the box.
-    graph: int64 (cell,), which graph of the batch. parent: int64 (cell,), the cell's parent in
-    the next coarser level; None on the coarsest. sender, receiver: int64 (edge,), cells of this
-    level, sorted by receiver. mass, charge: (cell,) sums; position, velocity: (cell, axis)
-    mass-weighted means (positions never straddle the border: a cell does not). A cell without
-    any mass has the plain mean. charge and velocity are None if none were given.
+    graph: int64 (cell,), the number of the graph in the batch. parent: int64 (cell,), the number of
+    the cell's parent on the next coarser level; None on the coarsest. sender, receiver: int64 (edge,),
+    cells of this level, sorted by receiver. mass, charge: (cell,) sums; position, velocity: (cell,
+    axis) mass-weighted means, in the units of the particles (no cell lies across the border, so the
+    mean position needs no nearest image). A cell without any mass has the plain mean. charge and
+    velocity are None if none were given.
     """
 
     level: int
@@ -47,7 +52,7 @@ class Level:
 
     @property
     def size(self) -> int:
-        """How many occupied cells."""
+        """Number of occupied cells."""
         return self.cells.shape[0]
 
     def __repr__(self) -> str:
@@ -58,16 +63,16 @@ class Level:
 class Hierarchy:
     """A batch of particle sets with their cells. Every tensor is on the device of the positions.
 
-    Particles stand in *cell order*: row i here is row ``order[i]`` of what was given (the batch
-    flattened), so that a cell's particles are neighbours in memory. `cell_order` and
-    `given_order` carry values there and back.
+    Particles are in *cell order*: particle i here is particle ``order[i]`` of the given batch
+    (flattened), so that the particles of a cell are neighbours in memory. `cell_order` and
+    `given_order` convert values between the two orders.
 
-    order: int64 (particle,). graph: int64 (particle,), which graph of the batch. sizes: particles
-    of each graph. side: box side of each graph (of the bounding cube if open). lower: (graph,
-    axis), lower corner. position: (particle, axis), wrapped. sender, receiver: int64 (edge,),
-    near particles, in cell order, sorted by receiver. cell: int64 (particle,), the particle's
-    leaf cell: a row of the level named by ``leaf`` (None: of ``levels[0]``, all of them).
-    levels: finest first.
+    order: int64 (particle,). graph: int64 (particle,), the number of the graph in the batch. sizes:
+    particles of each graph. side: (graph,) box side, in units of length (of the bounding cube in open
+    space). lower: (graph, axis), lower corner. position: (particle, axis), wrapped. sender, receiver:
+    int64 (edge,), edges between near particles, in cell order, sorted by receiver. cell: int64
+    (particle,), the number of the particle's leaf cell on the level ``leaf`` (int64 (particle,); None:
+    all leaves are on ``levels[0]``). levels: finest first.
     """
 
     order: Tensor
@@ -85,7 +90,7 @@ class Hierarchy:
 
     @property
     def particles(self) -> int:
-        """How many particles, all graphs together."""
+        """Number of particles, all graphs together."""
         return self.order.shape[0]
 
     @property
@@ -94,54 +99,54 @@ class Hierarchy:
 
     @property
     def cells(self) -> int:
-        """How many occupied cells, all levels together."""
+        """Number of occupied cells, all levels together."""
         return sum(level.size for level in self.levels)
 
     @property
     def edges(self) -> int:
-        """Edges of all kinds: near, between cells, and one up and one down a child."""
+        """Number of edges of all kinds: near, between cells, and one up and one down per child."""
         across = self.sender.shape[0] + sum(level.sender.shape[0] for level in self.levels)
         children = self.particles + self.cells - self.levels[-1].size
         return across + 2 * children
 
     @property
     def inverse(self) -> Tensor:
-        """int64 (particle,): where each given particle stands in cell order."""
+        """int64 (particle,): the number in cell order of each given particle."""
         out = torch.empty_like(self.order)
         out[self.order] = torch.arange(self.particles, device=self.order.device)
         return out
 
     def cell_order(self, values: Tensor) -> Tensor:
-        """Rows of a value a particle, given flat or as (graph, particle, ...), in cell order."""
+        """Values (particle, ...) or (graph, particle, ...), brought into cell order, flat."""
         lead = 1 if values.shape[0] == self.particles else 2
         return pick(values.reshape(self.particles, *values.shape[lead:]), self.order)
 
     def given_order(self, values: Tensor) -> Tensor:
-        """Rows in cell order brought back to the flat order that was given."""
+        """Values (particle, ...) in cell order, brought back to the given order, flat."""
         return torch.empty_like(values).index_copy(0, self.order, values)
 
     def particle_edges(self) -> tuple[Tensor, Tensor]:
-        """(sender, receiver) of the near pairs as given particle numbers, sorted by receiver."""
+        """(sender, receiver) of the near pairs, numbered in the given order, sorted by receiver."""
         sender, receiver = self.order[self.sender], self.order[self.receiver]
         by_receiver = torch.sort(receiver, stable=True).indices
         return sender[by_receiver], receiver[by_receiver]
 
     def particles_of(self, level: Level) -> Tensor:
-        """int64: the particles (cell order) whose leaf cell is on that level."""
+        """int64: the particles, numbered in cell order, whose leaf cell is on that level."""
         if self.leaf is None:
-            here = level is self.levels[0]
-            return torch.arange(self.particles if here else 0, device=self.order.device)
+            finest = level is self.levels[0]
+            return torch.arange(self.particles if finest else 0, device=self.order.device)
         return torch.nonzero(self.leaf == level.level).squeeze(1)
 
     def to(self, device: torch.device | str) -> Hierarchy:
-        """The same on another device."""
+        """A copy on another device."""
 
-        def moved(item):
+        def on_device(item):
             values = {f.name: getattr(item, f.name) for f in fields(item)}
             tensors = {k: v.to(device) for k, v in values.items() if isinstance(v, Tensor)}
             return replace(item, **tensors)
 
-        return replace(moved(self), levels=tuple(moved(level) for level in self.levels))
+        return replace(on_device(self), levels=tuple(on_device(level) for level in self.levels))
 
     def __iter__(self) -> Iterator[Level]:
         return iter(self.levels)
@@ -156,7 +161,7 @@ class Hierarchy:
 
 
 def default_levels(particles: int, dims: int) -> int:
-    """round(log4 N) in two dimensions, round(log8 N) in three: about one particle a finest cell.
+    """round(log4 N) in two dimensions, round(log8 N) in three: about one particle per finest cell.
 
     The rounding is to the nearest integer (the published data have 5 levels at N = 1000).
     Raises InvalidGraph when no level of cells is left, below 8 particles (23 in three dimensions).
@@ -173,61 +178,70 @@ def default_levels(particles: int, dims: int) -> int:
 
 
 def pick(values: Tensor, index: Tensor) -> Tensor:
-    """``values[index]`` along the first axis; several times faster than indexing on a CPU."""
+    """``values[index]`` along the first axis; on a CPU several times faster than indexing."""
     out = values.index_select(0, index.reshape(-1))
     return out.view(*index.shape, *values.shape[1:])
 
 
 # ---- Morton keys ------------------------------------------------------------------------------
 
-_LOW = 10  # bits a table look-up spreads
+_TABLE_BITS = 10  # bits per table look-up: a table of 8 KiB stays in the fastest cache
 
 
 @lru_cache(maxsize=16)
-def _spread_table(dims: int, device: torch.device) -> Tensor:
-    number = torch.arange(1 << _LOW)
+def _interleaved_bits(dims: int, device: torch.device) -> Tensor:
+    number = torch.arange(1 << _TABLE_BITS)
     out = torch.zeros_like(number)
-    for bit in range(_LOW):
+    for bit in range(_TABLE_BITS):
         out |= ((number >> bit) & 1) << (dims * bit)
     return out.to(device)
 
 
-def spread(coordinate: Tensor, dims: int, level: int) -> Tensor:
-    """Bits of ``coordinate`` moved ``dims`` apart; for coordinates below 2^level."""
-    table = _spread_table(dims, coordinate.device)
-    if level <= _LOW:
+def interleave_bits(coordinate: Tensor, dims: int, level: int) -> Tensor:
+    """Coordinates below 2^level with their bits moved ``dims`` places apart: bit b to place dims b."""
+    table = _interleaved_bits(dims, coordinate.device)
+    if level <= _TABLE_BITS:
         return pick(table, coordinate)
-    low = pick(table, coordinate & ((1 << _LOW) - 1))
-    return low | (spread(coordinate >> _LOW, dims, level - _LOW) << (dims * _LOW))
+    low = pick(table, coordinate & ((1 << _TABLE_BITS) - 1))
+    return low | (
+        interleave_bits(coordinate >> _TABLE_BITS, dims, level - _TABLE_BITS)
+        << (dims * _TABLE_BITS)
+    )
 
 
 def morton(cells: Tensor, level: int) -> Tensor:
-    """Keys of cells (n, axis): bits of the axes interleaved, so a parent's key is key >> dims."""
+    """Morton keys (cell,) of cells (cell, axis): the bits of the axes, interleaved.
+
+    The key of a cell's parent is key >> dims, so that sorted keys sort the cells of all levels. Source:
+    Morton, "A computer oriented geodetic data base and a new technique in file sequencing" (IBM, 1966).
+    """
     dims = cells.shape[1]
-    key = spread(cells[:, 0], dims, level)
+    key = interleave_bits(cells[:, 0], dims, level)
     for axis in range(1, dims):
-        key = key | (spread(cells[:, axis], dims, level) << axis)
+        key = key | (interleave_bits(cells[:, axis], dims, level) << axis)
     return key
 
 
-# ---- which of the cells around are near and which are separated --------------------------------
+# ---- near and separated cells around a cell ----------------------------------------------------
 
 
 @lru_cache(maxsize=16)
 def window_tables(dims: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Places in the window of 6^dims children of the parent's neighbours, by own parity.
+    """Near and separated cells in a window, for each position of a cell within its parent.
 
-    Returns near (2^dims, 3^dims) and separated (2^dims, 6^dims - 3^dims). The window starts two
-    cells below the parent's lower corner; its places and parities count axis 0 fastest.
+    The window of a parent are the 6^dims children of the parent and its neighbours; it starts two
+    cells below the parent's lower corner. Returns near (2^dims, 3^dims) and separated (2^dims,
+    6^dims - 3^dims): int64 places in the window, one row for each parity of the cell's coordinates.
+    Places and parities count axis 0 fastest.
     """
     near, separated = [], []
     for parity in product((0, 1), repeat=dims):
-        own = [2 + p for p in reversed(parity)]  # product counts its last factor fastest
+        cell = [2 + p for p in reversed(parity)]  # `product` counts its last factor fastest
         touching: list[int] = []
         apart: list[int] = []
         for place, window in enumerate(product(range(6), repeat=dims)):
-            far = max(abs(w - o) for w, o in zip(reversed(window), own, strict=True))
-            (touching if far <= 1 else apart).append(place)
+            distance = max(abs(w - c) for w, c in zip(reversed(window), cell, strict=True))
+            (touching if distance <= 1 else apart).append(place)
         near.append(touching)
         separated.append(apart)
     return torch.tensor(near, device=device), torch.tensor(separated, device=device)
@@ -235,16 +249,16 @@ def window_tables(dims: int, device: torch.device) -> tuple[Tensor, Tensor]:
 
 @lru_cache(maxsize=16)
 def top_tables(dims: int, periodic: bool, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The same on level 2, where the window is the whole grid; rows and places are Morton keys.
+    """`window_tables` on level 2, where the window is the whole grid.
 
-    Rows are filled up with the place 4^dims, which holds no cell.
+    Rows and places are Morton keys. Rows are padded with the place 4^dims, which holds no cell.
     """
     cells = list(product(range(4), repeat=dims))
     keys = morton(torch.tensor(cells), COARSEST).tolist()
     rows: list[tuple[list[int], list[int]]] = [([], []) for _ in cells]
-    for own, key in zip(cells, keys, strict=True):
+    for cell, key in zip(cells, keys, strict=True):
         for other, place in zip(cells, keys, strict=True):
-            gap = [abs(a - b) for a, b in zip(own, other, strict=True)]
+            gap = [abs(a - b) for a, b in zip(cell, other, strict=True)]
             if periodic:
                 gap = [min(g, 4 - g) for g in gap]
             rows[key][0 if max(gap) <= 1 else 1].append(place)

@@ -1,4 +1,4 @@
-"""``Connect``: how particles are joined, rebuilt from positions at every step of a rollout."""
+"""``Connect``: the edges between particles, built from positions at every step of a rollout."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ from .tree import hierarchy
 
 
 class Connect(Protocol):
-    """(position, box, sizes=) -> edges or a hierarchy; sorted by receiver, summed there."""
+    """(position, box, sizes=) to edges or a hierarchy.
+
+    position: (particle, axis), the particles of all graphs; ``sizes``: particles of each graph.
+    Edges are sorted by receiver, where messages are summed.
+    """
 
     def __call__(
         self, position: Tensor, box: Box | float | None, **batch: Any
@@ -32,7 +36,7 @@ CONNECTIONS = tuple(_OPTIONS)
 
 
 def connection(name: str, **options: Any) -> Connect:
-    """The way to join particles of that name, with its options fixed.
+    """The function that connects particles in the way ``name``, with its options fixed.
 
     "complete"; "nearest" (k=15, kernel=); "hierarchy" (levels=, split_above=, kernel=). Raises
     UnknownName and InvalidOption.

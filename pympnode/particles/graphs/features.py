@@ -11,9 +11,10 @@ from .cells import Hierarchy, Level
 
 
 def level_sums(hierarchy: Hierarchy, values: Tensor) -> list[Tensor]:
-    """Sum of a value a particle (particle, ...) in cell order over each cell, finest level first.
+    """Sums (cell, ...) of particle values (particle, ...) over each cell, finest level first.
 
-    Every level is summed from the one below. Gradients pass.
+    ``values`` are in cell order. Every level is summed from the next finer one, so that the work is
+    that of one pass over particles and cells. Gradients pass.
     """
     out: list[Tensor] = []
     for i, level in enumerate(hierarchy.levels):
@@ -22,8 +23,8 @@ def level_sums(hierarchy: Hierarchy, values: Tensor) -> list[Tensor]:
             if i == 0:
                 total = total.index_add(0, hierarchy.cell, values)
         else:
-            here = hierarchy.particles_of(level)
-            total = total.index_add(0, hierarchy.cell[here], values[here])
+            leaves = hierarchy.particles_of(level)
+            total = total.index_add(0, hierarchy.cell[leaves], values[leaves])
         if i > 0:
             parent = hierarchy.levels[i - 1].parent
             assert parent is not None
@@ -45,21 +46,22 @@ def with_features(
 
     mass, charge: (particle,); position (default: the wrapped one), velocity: (particle, axis); all
     in cell order. Charge is summed in every builder (the published rollout builder averages it).
-    ``massless=False`` promises that no mass is zero, which saves the plain means that cells
-    without any mass take instead.
+    ``massless=False`` states that no mass is zero: it saves the plain means that cells without any
+    mass take instead.
     """
     position = hierarchy.position if position is None else position
-    parts = [mass[:, None], mass[:, None] * position]
+    # One sum over all columns: a sum of its own for each would gather the cells anew.
+    columns = [mass[:, None], mass[:, None] * position]
     if velocity is not None:
-        parts.append(mass[:, None] * velocity)
+        columns.append(mass[:, None] * velocity)
     if charge is not None:
-        parts.append(charge[:, None])
-    weighted = level_sums(hierarchy, torch.cat(parts, 1))
+        columns.append(charge[:, None])
+    weighted = level_sums(hierarchy, torch.cat(columns, 1))
     plain = None
     if massless:
         ones = torch.ones_like(mass)[:, None]
-        moving = [position] if velocity is None else [position, velocity]
-        plain = level_sums(hierarchy, torch.cat([ones, *moving], 1))
+        vectors = [position] if velocity is None else [position, velocity]
+        plain = level_sums(hierarchy, torch.cat([ones, *vectors], 1))
     levels = []
     dims = hierarchy.dims
     for i, level in enumerate(hierarchy.levels):
@@ -68,10 +70,11 @@ def with_features(
         if plain is None:
             mean = moments / total
         else:
-            heavy = total > 0
+            has_mass = total > 0
+            # The inner `where` keeps the gradient of the branch that is not taken from being NaN.
             mean = torch.where(
-                heavy,
-                moments / torch.where(heavy, total, 1),
+                has_mass,
+                moments / torch.where(has_mass, total, 1),
                 plain[i][:, 1:] / plain[i][:, :1],
             )
         levels.append(
@@ -87,11 +90,14 @@ def with_features(
 
 
 def children(hierarchy: Hierarchy, level: Level) -> tuple[Tensor, Tensor]:
-    """(child, parent) of the cells of the next finer level under ``level``; empty on the finest."""
-    place = next(i for i, other in enumerate(hierarchy.levels) if other is level)
-    if place == 0:
+    """(child, parent), int64 (child,): the next finer level's cells and their parents in ``level``.
+
+    Both are empty on the finest level.
+    """
+    index = next(i for i, other in enumerate(hierarchy.levels) if other is level)
+    if index == 0:
         none = hierarchy.cell.new_zeros(0)
         return none, none
-    finer = hierarchy.levels[place - 1]
+    finer = hierarchy.levels[index - 1]
     assert finer.parent is not None
     return torch.arange(finer.size, device=finer.cells.device), finer.parent

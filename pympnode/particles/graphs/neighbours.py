@@ -1,4 +1,4 @@
-"""Graphs of particles without cells: k nearest neighbours, and everyone with everyone."""
+"""Graphs of particles without cells: k nearest neighbours, and all pairs."""
 
 from __future__ import annotations
 
@@ -17,16 +17,18 @@ from .box import Box, as_box
 from .tree_input import flat_positions
 
 KERNELS = ("auto", "grid", "tree", "tiles")
-_TILE_BYTES = 1 << 27
-_CROWDED = 20  # times the mean in the fullest cell, and the tree is the faster
+_TILE_BYTES = 1 << 27  # of a block of the distance matrix
+# Particles in the fullest cell, over those in a cell of mean size, from which the tree is faster than
+# the grid.
+_CROWDED = 20
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ParticleEdges:
     """Directed edges between the particles of a batch, on their device.
 
-    sender, receiver: int64 (edge,), rows of the flattened batch, sorted by receiver; messages are
-    summed at the receiver. sizes: particles of each graph.
+    sender, receiver: int64 (edge,), particle numbers in the flattened batch, sorted by receiver;
+    messages are summed at the receiver. sizes: particles of each graph.
     """
 
     sender: Tensor
@@ -42,7 +44,7 @@ class ParticleEdges:
         return self.sender.shape[0]
 
     def to_graph(self) -> Graph:
-        """The same as a `Graph` of NumPy arrays."""
+        """The edges as a `Graph` of NumPy arrays."""
         sender, receiver = self.sender.cpu().numpy(), self.receiver.cpu().numpy()
         return Graph(sender, receiver, np.array(self.sizes))
 
@@ -63,12 +65,13 @@ def nearest_neighbours(
 ) -> ParticleEdges:
     """Edges to each particle from its k nearest others, by nearest image; exact, not symmetrised.
 
-    position, sizes: as in `hierarchy`; k: 15 in the published models. Ties are broken arbitrarily;
-    a particle is never its own neighbour, also where others sit in the same point.
-    kernel: "tree" (periodic k-d tree of SciPy, CPU), "grid" (compiled search ring by ring, CPU:
-    twice as fast where particles are spread evenly), "tiles" (blocks of the distance matrix, on
-    the device of the positions), "auto" (CPU: grid, or tree where particles are crowded). Raises
-    InvalidGraph if a graph has too few particles, InvalidData for positions that are not finite.
+    position, box, sizes: as in `hierarchy`; k: 15 in the published models. Ties are broken
+    arbitrarily; a particle is never its own neighbour, also where others are in the same point.
+    kernel: the search. "tree": the periodic k-d tree of SciPy, CPU. "grid": compiled, over rings of
+    cells, CPU; twice as fast where particles are evenly spread. "tiles": blocks of the distance
+    matrix, on the device of the positions. "auto": on a CPU grid, or tree where particles are crowded;
+    elsewhere tiles. Raises UnknownName, InvalidGraph if a graph has too few particles, and InvalidData
+    for positions that are not finite.
     """
     if kernel not in KERNELS:
         raise unknown_name("kernel", kernel, KERNELS)
@@ -118,10 +121,10 @@ def fully_connected(
     )
     senders, receivers, offset = [], [], 0
     for count in counts:
-        place = torch.arange(count * (count - 1), device=flat.device)
-        receiver = torch.div(place, max(count - 1, 1), rounding_mode="floor")
-        sender = place - receiver * (count - 1)
-        sender += sender >= receiver
+        edge = torch.arange(count * (count - 1), device=flat.device)
+        receiver = torch.div(edge, max(count - 1, 1), rounding_mode="floor")
+        sender = edge - receiver * (count - 1)
+        sender += sender >= receiver  # skips the receiver itself
         senders.append(sender + offset)
         receivers.append(receiver + offset)
         offset += count
@@ -152,7 +155,7 @@ def _by_grid(x: Tensor, box: Box, k: int) -> Tensor:
     else:
         lower = points.min(0)
         side = float((points.max(0) - lower).max()) * (1 + 1e-9) or 1.0
-    # A cell about as wide as the way to the k-th neighbour: the first ring is then mostly enough.
+    # A cell about as wide as the distance to the k-th neighbour: the first ring then mostly suffices.
     mean = max(1.0, (k + 1) / (np.pi if dims == 2 else 4 * np.pi / 3))
     size = max(1, int((count / mean) ** (1 / dims)))
     order, start = into_grid(points, lower, size, side / size)
@@ -166,13 +169,14 @@ def _by_grid(x: Tensor, box: Box, k: int) -> Tensor:
 
 
 def _by_tree(x: Tensor, box: Box, k: int) -> Tensor:
-    """(particle, k) neighbours from a k-d tree; particles in space order keep its cache warm."""
+    """(particle, k) neighbours from a k-d tree."""
     from scipy.spatial import cKDTree
 
     points = x.cpu().numpy().astype(np.float64)
     if box.periodic:
         points = points + box.side / 2
-        points[points >= box.side] = 0.0  # rounding of the shift
+        # The shift can round onto a border, which SciPy refuses.
+        points[points >= box.side] = 0.0
         points[points < 0] = 0.0
     tree = cKDTree(
         points,
@@ -181,36 +185,39 @@ def _by_tree(x: Tensor, box: Box, k: int) -> Tensor:
         balanced_tree=False,
         compact_nodes=False,
     )
-    order = tree.indices  # particles of a leaf are neighbours in space
+    # In the order of the leaves, successive queries read the same part of the tree, from the cache.
+    order = tree.indices
     found = np.empty((points.shape[0], k + 1), np.int64)
     found[order] = tree.query(points[order], k=k + 1)[1]
     return torch.from_numpy(_drop_self(found)).to(x.device)
 
 
 def _drop_self(found: np.ndarray) -> np.ndarray:
-    """k of k + 1 neighbours: without the particle itself, or without the farthest if many sit in
-    its point and it is not among them."""
-    rows = np.arange(found.shape[0])
-    self_place = found == rows[:, None]
-    missing = ~self_place.any(axis=1)
-    self_place[missing, -1] = True
-    return found[~self_place].reshape(found.shape[0], -1)
+    """k of k + 1 neighbours (particle, k + 1): without the particle itself.
+
+    Where many particles are in one point the particle may not be among them: the last is left out.
+    """
+    particle = np.arange(found.shape[0])
+    is_self = found == particle[:, None]
+    missing = ~is_self.any(axis=1)
+    is_self[missing, -1] = True
+    return found[~is_self].reshape(found.shape[0], -1)
 
 
 def _by_tiles(x: Tensor, box: Box, k: int) -> Tensor:
-    """(particle, k) neighbours from blocks of rows of the distance matrix, on the device."""
+    """(particle, k) neighbours from blocks (receiver, particle) of the distance matrix."""
     count, dims = x.shape
     free = available_bytes(x.device) or _TILE_BYTES * 8
-    row_bytes = count * x.element_size() * (2 * dims + 3)
-    rows = max(1, min(count, min(_TILE_BYTES, free // 4) // row_bytes))
+    receiver_bytes = count * x.element_size() * (2 * dims + 3)
+    receivers = max(1, min(count, min(_TILE_BYTES, free // 4) // receiver_bytes))
     out = []
-    for start in range(0, count, rows):
-        block = x[start : start + rows]
+    for start in range(0, count, receivers):
+        block = x[start : start + receivers]
         distance2 = torch.zeros(block.shape[0], count, dtype=x.dtype, device=x.device)
         for axis in range(dims):
             difference = x[None, :, axis] - block[:, axis, None]
             distance2 += box.displacement(difference) ** 2
-        own = torch.arange(block.shape[0], device=x.device)
-        distance2[own, own + start] = torch.inf
+        number = torch.arange(block.shape[0], device=x.device)
+        distance2[number, number + start] = torch.inf  # no particle is its own neighbour
         out.append(distance2.topk(k, largest=False, sorted=False).indices)
     return torch.cat(out)

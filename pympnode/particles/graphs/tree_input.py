@@ -1,4 +1,4 @@
-"""What `hierarchy` takes, brought into one form: flat tensors, one box side a graph, checked."""
+"""The arguments of `hierarchy`, checked and brought into one form: flat tensors, one side per graph."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ from ...errors import InvalidData, InvalidGraph, InvalidOption
 from .box import Box, as_box
 from .cells import COARSEST
 
-_KEY_BITS = 62  # of a Morton key with the graph's number above it
+_KEY_BITS = (
+    62  # of a Morton key with the graph's number above it: an int64 without sign, and a spare
+)
 
 
 def flat_positions(position: Any, sizes: Sequence[int] | None) -> tuple[Tensor, tuple[int, ...]]:
-    """Positions (particle, axis) and the particle count of each graph."""
+    """Positions (particle, axis) and the particle count of each graph. Raises InvalidData."""
     if isinstance(position, list | tuple):
-        parts = [torch.as_tensor(part) for part in position]
-        if not parts:
+        graphs = [torch.as_tensor(one) for one in position]
+        if not graphs:
             raise InvalidData("a hierarchy of no graphs", got="[]", allowed=">= 1 position array")
-        sizes, position = [part.shape[0] for part in parts], torch.cat(parts)
+        sizes, position = [one.shape[0] for one in graphs], torch.cat(graphs)
     position = torch.as_tensor(position)
     if position.ndim == 3 and sizes is None:
         sizes = [position.shape[1]] * position.shape[0]
@@ -37,16 +39,20 @@ def flat_positions(position: Any, sizes: Sequence[int] | None) -> tuple[Tensor, 
         raise InvalidData(
             "the sizes of the graphs do not add up",
             got=f"sizes {list(counts)[:8]} for {position.shape[0]} particles",
-            allowed="one positive count a graph, together all particles",
+            allowed="one positive count per graph, together all particles",
         )
     return position, counts
 
 
 def attribute(value: Any, flat: Tensor, name: str, like: Tensor | None = None) -> Tensor | None:
+    """A mass or charge (particle,), or a velocity with the shape of ``like``, as a tensor like ``flat``.
+
+    One number serves all particles; None stays None. Raises InvalidData for another number of values.
+    """
     if value is None:
         return None
     if isinstance(value, list | tuple):
-        value = torch.cat([torch.as_tensor(part) for part in value])
+        value = torch.cat([torch.as_tensor(one) for one in value])
     shape = flat.shape if like is not None else flat.shape[:1]
     value = torch.as_tensor(value, dtype=flat.dtype, device=flat.device)
     if value.ndim == 0:
@@ -61,12 +67,12 @@ def attribute(value: Any, flat: Tensor, name: str, like: Tensor | None = None) -
 
 
 def box_sides(box: Any, graphs: int) -> tuple[list[float] | None, bool]:
-    """Side of each graph's box, or None for open space."""
+    """(side of each graph's box or None in open space, whether it is periodic). Raises InvalidOption."""
     if isinstance(box, Tensor) or (isinstance(box, Sequence) and not isinstance(box, str)):
         boxes = [as_box(side if isinstance(side, Box) else float(side)) for side in box]
         if len(boxes) != graphs:
             raise InvalidOption(
-                "one box a graph", got=f"{len(boxes)} boxes", allowed=f"{graphs}, or one for all"
+                "one box per graph", got=f"{len(boxes)} boxes", allowed=f"{graphs}, or one for all"
             )
     else:
         boxes = [as_box(box)] * graphs
@@ -77,10 +83,12 @@ def box_sides(box: Any, graphs: int) -> tuple[list[float] | None, bool]:
 
 
 def deepest_level(graphs: int, dims: int) -> int:
+    """The largest level whose keys fit into an int64 beside the number of the graph."""
     return (_KEY_BITS - (graphs - 1).bit_length()) // dims
 
 
 def check_levels(levels: int, graphs: int, dims: int) -> None:
+    """Raise InvalidGraph for a number of levels that cannot be built."""
     if isinstance(levels, bool) or int(levels) != levels or levels < COARSEST:
         raise InvalidGraph(
             "no cell level is left",
@@ -90,7 +98,7 @@ def check_levels(levels: int, graphs: int, dims: int) -> None:
         )
     if levels > deepest_level(graphs, dims):
         raise InvalidGraph(
-            "the number of levels is beyond what a cell key holds",
+            "the number of levels is beyond what a cell key can store",
             got=f"levels={levels}, {graphs} graph(s) in {dims} dimensions",
             allowed=f"at most {deepest_level(graphs, dims)}",
             fix="leave levels out: round(log4 N), or round(log8 N) in three dimensions",
@@ -98,10 +106,12 @@ def check_levels(levels: int, graphs: int, dims: int) -> None:
 
 
 def too_dense(levels: int) -> str:
+    """What to do about too many near pairs."""
     return f"use more than {levels} levels, or split_above=8 (the adaptive tree) for clusters"
 
 
 def graph_numbers(sizes: tuple[int, ...], device: torch.device) -> Tensor:
+    """int64 (particle,): the number of each particle's graph."""
     if len(sizes) == 1:
         return torch.zeros(sizes[0], dtype=torch.long, device=device)
     number = torch.arange(len(sizes), device=device)
@@ -109,25 +119,28 @@ def graph_numbers(sizes: tuple[int, ...], device: torch.device) -> Tensor:
     return torch.repeat_interleave(number, counts, output_size=sum(sizes))
 
 
-def place(
+def place_in_box(
     flat: Tensor, graph: Tensor, sizes: tuple[int, ...], sides: list[float] | None, periodic: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Wrapped positions, side and lower corner of each graph's cube."""
+    """Wrapped positions (particle, axis), and side (graph,) and lower corner (graph, axis) of each
+    graph's cube."""
     dims = flat.shape[1]
     if sides is not None:
         side = torch.tensor(sides, dtype=flat.dtype, device=flat.device)
         lower = (-side / 2)[:, None].expand(-1, dims)
         if len(set(sides)) == 1:
             return Box(sides[0]).wrap(flat), side, lower
-        own = side[graph, None]
-        moved = flat - own * torch.floor(flat / own + 0.5)
-        return moved - own * (moved >= own / 2), side, lower
+        # As `Box.wrap`, with another side for every graph.
+        particle_side = side[graph, None]
+        moved = flat - particle_side * torch.floor(flat / particle_side + 0.5)
+        return moved - particle_side * (moved >= particle_side / 2), side, lower
     index = graph[:, None].expand(-1, dims)
     empty = flat.new_zeros(len(sizes), dims)
     low = empty.scatter_reduce(0, index, flat, "amin", include_self=False)
     high = empty.scatter_reduce(0, index, flat, "amax", include_self=False)
     extent = (high - low).amax(1)
-    # A cube a little larger than the particles; particles in one point get a cube of side 1.
+    # A little larger than the extent, so that the farthest particle is inside the last cell. Particles
+    # in one point get a cube of side 1.
     side = torch.where(extent > 0, extent * (1 + 1e-5), torch.ones_like(extent))
     return flat, side, (low + high) / 2 - side[:, None] / 2
 
@@ -135,17 +148,21 @@ def place(
 def checks(
     flat: Tensor, mass: Tensor | None, velocity: Tensor | None, charge: Tensor | None
 ) -> tuple[Tensor, bool]:
-    """Whether anything is not finite (a tensor, not yet read), and whether a mass may be zero."""
+    """Whether a value is not finite (a bool tensor on the device), and whether a mass may be zero.
+
+    The first is a tensor because reading it on the host would be a wait for the device.
+    """
     given = [t.detach() for t in (flat, mass, velocity, charge) if t is not None]
     bad = torch.stack([~torch.isfinite(t).all() for t in given]).any()
     if mass is None:
         return bad, False
     if flat.device.type != "cpu":
-        return bad, True  # reading it would cost a wait for the device
+        return bad, True  # reading the least mass would be a wait for the device
     return bad, least_mass(mass) == 0
 
 
 def least_mass(mass: Tensor) -> float:
+    """The smallest mass. Raises InvalidData if it is negative."""
     least = float(mass.detach().min())
     if least < 0:
         raise InvalidData(

@@ -1,7 +1,7 @@
-"""Numba kernels of the compiled hierarchy builder; see `tree_compiled.py` for the steps.
+"""Numba kernels of the compiled hierarchy builder; see `tree_numba` for the steps.
 
-Arrays are int64 and contiguous. Windows and their order are those of the torch builder, so the
-two give the same edges in the same order.
+Arrays are contiguous; numbers of cells and particles are int64. Windows and their order are those of
+the torch builder, so that the two give the same edges in the same order.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ _jit = njit(cache=True, nogil=True, error_model="numpy")
 
 
 @_jit
-def _spread(number, dims, level):
+def _interleave_bits(number, dims, level):
+    """The lowest ``level`` bits of a number, moved ``dims`` places apart."""
     out = 0
     for bit in range(level):
         out |= ((number >> bit) & 1) << (dims * bit)
@@ -21,57 +22,60 @@ def _spread(number, dims, level):
 
 
 @_jit
-def place(position, graph, side, lower, level, periodic, wrapped, key, cells):
-    """Wrap particles into the box; their cell coordinates and Morton keys. False if not finite.
+def place_in_cells(position, graph, side, lower, level, periodic, wrapped, key, cells):
+    """Wrap particles into the box and find their cells: fills wrapped, key and cells.
 
-    Arithmetic in the dtype of the positions, step by step as `Box.wrap` does it.
+    position, wrapped: (particle, axis); graph, key: (particle,); side: (graph,); lower: (graph, axis);
+    cells: (particle, axis). Returns False if a position is not finite.
     """
     count, dims = position.shape
     size = 1 << level
+    # In the dtype of the positions and in the order of operations of `Box.wrap`: another rounding
+    # would put a particle near a border into another cell than the torch builder does.
     half = position.dtype.type(0.5)
     table = np.empty(min(size, 4096), np.int64)
     for i in range(table.shape[0]):
-        table[i] = _spread(i, dims, level)
+        table[i] = _interleave_bits(i, dims, level)
     finite = True
     for i in range(count):
         g = graph[i]
-        own = side[g]
-        scale = position.dtype.type(size) / own
+        graph_side = side[g]
+        scale = position.dtype.type(size) / graph_side
         k = g << (dims * level)
         for axis in range(dims):
             x = position[i, axis]
             finite &= np.isfinite(x)
             if periodic:
-                x -= own * np.floor(x / own + half)
-                if x >= own / 2:
-                    x -= own
+                x -= graph_side * np.floor(x / graph_side + half)
+                if x >= graph_side / 2:
+                    x -= graph_side
             wrapped[i, axis] = x
             c = int(np.floor((x - lower[g, axis]) * scale)) if np.isfinite(x) else 0
             c = min(max(c, 0), size - 1)
             cells[i, axis] = c
-            k |= (table[c] if size <= 4096 else _spread(c, dims, level)) << axis
+            k |= (table[c] if size <= 4096 else _interleave_bits(c, dims, level)) << axis
         key[i] = k
     return finite
 
 
 @_jit
-def take(order, key, cells, position):
-    """The three in another order."""
+def reorder(order, key, cells, position):
+    """Copies of key, cells and position with particle ``order[i]`` in place i."""
     dims = cells.shape[1]
     key_out, cells_out = np.empty_like(key), np.empty_like(cells)
     position_out = np.empty_like(position)
     for i in range(order.shape[0]):
-        from_row = order[i]
-        key_out[i] = key[from_row]
+        particle = order[i]
+        key_out[i] = key[particle]
         for axis in range(dims):
-            cells_out[i, axis] = cells[from_row, axis]
-            position_out[i, axis] = position[from_row, axis]
+            cells_out[i, axis] = cells[particle, axis]
+            position_out[i, axis] = position[particle, axis]
     return key_out, cells_out, position_out
 
 
 @_jit
 def counting_order(key, places):
-    """Stable order of small keys, in one count and one pass."""
+    """Stable order of keys below ``places``: they are counted, then each goes to its place."""
     start = np.zeros(places + 1, np.int64)
     for i in range(key.shape[0]):
         start[key[i] + 1] += 1
@@ -86,31 +90,34 @@ def counting_order(key, places):
 
 @_jit
 def runs(key, cells, shift):
-    """Runs of equal ``key >> shift``: the run of each row, where each starts (and the end), its
-    key, and its cell coordinates (halved where ``shift`` is not 0)."""
-    rows, dims = cells.shape
-    child = np.empty(rows, np.int64)
-    start = np.empty(rows + 1, np.int64)
-    own = np.empty(rows, np.int64)
-    coordinates = np.empty((rows, dims), np.int64)
+    """Runs of equal ``key >> shift`` in sorted keys (child,): the cells of the next coarser level.
+
+    Returns the run of each child (child,), the first child of each run and the end (run + 1,), the key
+    of each run, and its cell coordinates (run, axis), halved where ``shift`` is not 0.
+    """
+    children, dims = cells.shape
+    child = np.empty(children, np.int64)
+    start = np.empty(children + 1, np.int64)
+    run_key = np.empty(children, np.int64)
+    coordinates = np.empty((children, dims), np.int64)
     half = 1 if shift > 0 else 0
     count = 0
-    for i in range(rows):
+    for i in range(children):
         k = key[i] >> shift
-        if i == 0 or k != own[count - 1]:
+        if i == 0 or k != run_key[count - 1]:
             start[count] = i
-            own[count] = k
+            run_key[count] = k
             for axis in range(dims):
                 coordinates[count, axis] = cells[i, axis] >> half
             count += 1
         child[i] = count - 1
-    start[count] = rows
-    return child, start[: count + 1].copy(), own[:count].copy(), coordinates[:count].copy()
+    start[count] = children
+    return child, start[: count + 1].copy(), run_key[:count].copy(), coordinates[:count].copy()
 
 
 @_jit
 def fill_table(key, places, table):
-    """Row of each key; without a table (length 0) keys are searched."""
+    """Fill a table with the number of the cell at each key; a table of length 0 stays as it is."""
     if table.shape[0] == places:
         table[:] = key.shape[0]
         for i in range(key.shape[0]):
@@ -119,77 +126,87 @@ def fill_table(key, places, table):
 
 @_jit
 def _find(wanted, key, table):
+    """The number of the cell with a key, or the number of cells; searched where there is no table."""
     if table.shape[0] > 0:
         return table[wanted]
-    row = np.searchsorted(key, wanted)
-    return row if row < key.shape[0] and key[row] == wanted else key.shape[0]
+    number = np.searchsorted(key, wanted)
+    return number if number < key.shape[0] and key[number] == wanted else key.shape[0]
 
 
 @_jit
-def top_rows(graphs, dims, key, table):
-    """Row of every place of the 4-a-side grids, and one column for no cell."""
+def top_windows(graphs, dims, key, table):
+    """The number of the cell at every place of level 2 (graph, 4^dims + 1); the last is no cell."""
     places = 1 << (2 * dims)
-    rows = np.empty((graphs, places + 1), np.int32)
+    windows = np.empty((graphs, places + 1), np.int32)
     for g in range(graphs):
         for place in range(places):
-            rows[g, place] = _find(g * places + place, key, table)
-        rows[g, places] = key.shape[0]
-    return rows
+            windows[g, place] = _find(g * places + place, key, table)
+        windows[g, places] = key.shape[0]
+    return windows
 
 
 @_jit
-def window_rows(parents, graph, level, periodic, key, table):
-    """Row of every cell in each parent's window of 6^dims places, axis 0 fastest."""
+def parent_windows(parents, graph, level, periodic, key, table):
+    """The number of every cell in each parent's window (parent, 6^dims), axis 0 fastest.
+
+    parents: (parent, axis) coordinates on the grid above ``level``; graph: (parent,); key: (cell,).
+    A cell that does not exist is the number of cells.
+    """
     count, dims = parents.shape
     size = 1 << level
     missing = key.shape[0]
-    spread = np.empty(min(size, 4096), np.int64)
-    for i in range(spread.shape[0]):
-        spread[i] = _spread(i, dims, level)
-    part = np.zeros((3, 6), np.int64)
-    rows = np.empty((count, 6**dims), np.int32)
+    interleaved = np.empty(min(size, 4096), np.int64)
+    for i in range(interleaved.shape[0]):
+        interleaved[i] = _interleave_bits(i, dims, level)
+    axis_bits = np.zeros((3, 6), np.int64)  # of the keys in the window, -1 outside of open space
+    windows = np.empty((count, 6**dims), np.int32)
     for p in range(count):
-        whole = True
+        inside = True
         for axis in range(dims):
             for w in range(6):
                 c = 2 * parents[p, axis] - 2 + w
                 if periodic:
                     c &= size - 1
                 if 0 <= c < size:
-                    part[axis, w] = (spread[c] if size <= 4096 else _spread(c, dims, level)) << axis
+                    bits = interleaved[c] if size <= 4096 else _interleave_bits(c, dims, level)
+                    axis_bits[axis, w] = bits << axis
                 else:
-                    part[axis, w] = -1
-                    whole = False
+                    axis_bits[axis, w] = -1
+                    inside = False
         above = graph[p] << (dims * level)
         place = 0
         for w2 in range(6 if dims == 3 else 1):
             for w1 in range(6):
-                high = above | part[1, w1] | part[2, w2]
-                if whole and table.shape[0] > 0:
+                high = above | axis_bits[1, w1] | axis_bits[2, w2]
+                if inside and table.shape[0] > 0:
                     for w0 in range(6):
-                        rows[p, place + w0] = table[high | part[0, w0]]
+                        windows[p, place + w0] = table[high | axis_bits[0, w0]]
                 else:
                     for w0 in range(6):
-                        wanted = high | part[0, w0]
-                        rows[p, place + w0] = missing if wanted < 0 else _find(wanted, key, table)
+                        wanted = high | axis_bits[0, w0]
+                        windows[p, place + w0] = (
+                            missing if wanted < 0 else _find(wanted, key, table)
+                        )
                 place += 6
-    return rows
+    return windows
 
 
 @_jit
-def fill_cell_edges(rows, pick, own, separated, missing, sender, receiver):
-    """Write the edges, and return how many; there is room for all candidates and one more.
+def fill_cell_edges(windows, window, kind, separated, missing, sender, receiver):
+    """Write the edges between separated cells and return their number.
 
-    Unsigned numbers: a signed index is first tested for counting from the end.
+    sender, receiver have space for all candidates and one more. Every candidate is written, and the
+    next one over it where it does not exist: no branch to mispredict.
     """
-    flat, kinds = rows.reshape(-1), separated.reshape(-1)
-    width, length = np.uint64(rows.shape[1]), separated.shape[1]
+    # Unsigned, because numba tests every signed index for counting from the end.
+    flat, candidates = windows.reshape(-1), separated.reshape(-1)
+    width, length = np.uint64(windows.shape[1]), separated.shape[1]
     e = np.uint64(0)
-    for c in range(own.shape[0]):
-        row = np.uint64(pick[c]) * width
-        kind = np.uint64(own[c]) * np.uint64(length)
+    for c in range(kind.shape[0]):
+        begin = np.uint64(window[c]) * width
+        row = np.uint64(kind[c]) * np.uint64(length)
         for k in range(length):
-            other = flat[row + np.uint64(kinds[kind + np.uint64(k)])]
+            other = flat[begin + np.uint64(candidates[row + np.uint64(k)])]
             sender[e] = other
             receiver[e] = c
             e += np.uint64(other != missing)
@@ -197,14 +214,14 @@ def fill_cell_edges(rows, pick, own, separated, missing, sender, receiver):
 
 
 @_jit
-def count_near(rows, pick, own, near, start):
-    """Ordered pairs of different particles in touching cells."""
+def count_near(windows, window, kind, near, start):
+    """The number of ordered pairs of different particles in touching cells."""
     missing = start.shape[0] - 1
     total = 0
-    for c in range(own.shape[0]):
+    for c in range(kind.shape[0]):
         around = 0
         for k in range(near.shape[1]):
-            other = rows[pick[c], near[own[c], k]]
+            other = windows[window[c], near[kind[c], k]]
             if other != missing:
                 around += start[other + 1] - start[other]
         total += (start[c + 1] - start[c]) * (around - 1)
@@ -213,8 +230,11 @@ def count_near(rows, pick, own, near, start):
 
 @_jit
 def _write_run(sender, receiver, e, first, last, p):
-    """Pairs (first..last - 1, p) from place ``e`` on; in blocks of four, so up to three places
-    after the last pair are written too (a loop of unknown short length costs a misprediction)."""
+    """Write the pairs (first to last - 1, p) from place ``e`` on; return the place after them.
+
+    In blocks of four, so that up to three places after the last pair are written too: a loop of short
+    and varying length would cost a misprediction each time.
+    """
     left = last - first
     while left > 0:
         for k in range(4):
@@ -227,19 +247,19 @@ def _write_run(sender, receiver, e, first, last, p):
 
 
 @_jit
-def fill_near(rows, pick, own, near, start, sender, receiver):
-    """Write the pairs and return how many, or -1 when there is not room for them (and four more).
+def fill_near(windows, window, kind, near, start, sender, receiver):
+    """Write the near pairs and return their number, or -1 where they and four more do not fit.
 
-    Cells that follow each other in the order hold particles that do: such runs are joined.
+    Particles of successive cells are successive in memory: the runs of such cells are merged.
     """
     missing = start.shape[0] - 1
     first, last = np.empty(near.shape[1], np.int64), np.empty(near.shape[1], np.int64)
-    room = np.uint64(sender.shape[0])
+    capacity = np.uint64(sender.shape[0])
     e = np.uint64(0)
-    for c in range(own.shape[0]):
-        runs, mine, around = 0, 0, 0
+    for c in range(kind.shape[0]):
+        runs, own_run, around = 0, 0, 0
         for k in range(near.shape[1]):
-            other = rows[pick[c], near[own[c], k]]
+            other = windows[window[c], near[kind[c], k]]
             if other != missing:
                 around += start[other + 1] - start[other]
                 if runs > 0 and last[runs - 1] == start[other]:
@@ -249,22 +269,24 @@ def fill_near(rows, pick, own, near, start, sender, receiver):
                     last[runs] = start[other + 1]
                     runs += 1
                 if other == c:
-                    mine = runs - 1
-        if e + np.uint64((start[c + 1] - start[c]) * around + 4) > room:
+                    own_run = runs - 1
+        if e + np.uint64((start[c + 1] - start[c]) * around + 4) > capacity:
             return -1
         for p in range(start[c], start[c + 1]):
-            for k in range(mine):
+            for k in range(own_run):
                 e = _write_run(sender, receiver, e, first[k], last[k], p)
-            e = _write_run(sender, receiver, e, first[mine], p, p)
-            e = _write_run(sender, receiver, e, p + 1, last[mine], p)
-            for k in range(mine + 1, runs):
+            # The run of the particle's cell without the particle itself.
+            e = _write_run(sender, receiver, e, first[own_run], p, p)
+            e = _write_run(sender, receiver, e, p + 1, last[own_run], p)
+            for k in range(own_run + 1, runs):
                 e = _write_run(sender, receiver, e, first[k], last[k], p)
     return np.int64(e)
 
 
 @_jit
 def sum_children(values, child, count):
-    """Sum of the rows of each of ``count`` cells; ``child`` names the cell of each row."""
+    """Sums (count, value) of values (child, value) over the children of each cell; child: (child,),
+    the cell of each child."""
     width = values.shape[1]
     out = np.zeros((count, width), values.dtype)
     for i in range(values.shape[0]):
@@ -274,33 +296,36 @@ def sum_children(values, child, count):
 
 
 @_jit
-def weigh(mass, position, velocity, charge, order):
-    """Rows (mass, mass x, mass v, charge) in cell order; velocity and charge may be empty."""
+def weighted_values(mass, position, velocity, charge, order):
+    """(mass, mass x, mass v, charge) of each particle (particle, value), in cell order.
+
+    position is in cell order, the others in the given order; velocity and charge may have no columns.
+    """
     count, dims = position.shape
-    moving = velocity.shape[1]
-    out = np.empty((count, 1 + dims + moving + charge.shape[1]), position.dtype)
+    n_velocity = velocity.shape[1]
+    out = np.empty((count, 1 + dims + n_velocity + charge.shape[1]), position.dtype)
     for i in range(count):
-        row = order[i]
-        m = mass[row]
+        particle = order[i]
+        m = mass[particle]
         out[i, 0] = m
         for axis in range(dims):
             out[i, 1 + axis] = m * position[i, axis]
-        for axis in range(moving):
-            out[i, 1 + dims + axis] = m * velocity[row, axis]
+        for axis in range(n_velocity):
+            out[i, 1 + dims + axis] = m * velocity[particle, axis]
         if charge.shape[1] > 0:
-            out[i, 1 + dims + moving] = charge[row, 0]
+            out[i, 1 + dims + n_velocity] = charge[particle, 0]
     return out
 
 
 @_jit
-def means(sums, dims, moving):
-    """Mass, mean position, mean velocity of cells from their sums."""
+def means(sums, dims, n_velocity):
+    """Mean position (cell, axis) and mean velocity (cell, n_velocity) of cells from their sums."""
     count = sums.shape[0]
     position = np.empty((count, dims), sums.dtype)
-    velocity = np.empty((count, moving), sums.dtype)
+    velocity = np.empty((count, n_velocity), sums.dtype)
     for c in range(count):
         for axis in range(dims):
             position[c, axis] = sums[c, 1 + axis] / sums[c, 0]
-        for axis in range(moving):
+        for axis in range(n_velocity):
             velocity[c, axis] = sums[c, 1 + dims + axis] / sums[c, 0]
     return position, velocity

@@ -1,9 +1,9 @@
 """The uniform hierarchy compiled for the CPU (numba), one thread.
 
 The steps are those of `tree_torch`: keys, a stable sort (by counting where the grid is not much
-larger than the particle count), runs of equal keys level by level, one window look-up a parent,
-then one pass that writes edges. Room for all candidate edges is reserved, not touched, so cell
-edges need not be counted first.
+larger than the particle count), runs of equal keys level by level, one window look-up per parent,
+then one pass that writes edges. Cell edges need not be counted first: memory for all candidates is
+allocated, and an operating system provides only the pages that are written.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from ...files.memory import require_bytes
 from . import tree_kernels as kernels
 from .cells import COARSEST, Hierarchy, Level, top_tables, window_tables
 
-_COUNTING = 16  # places a particle up to which counting beats sorting
-_DENSE = 64
+_COUNTING_PLACES = 16  # places per particle up to which sorting by counting is the faster
+_TABLE_PLACES = 64  # places per occupied cell up to which cells are looked up in a table
 
 
-def compiled(
+def uniform(
     position: Tensor,
     *,
     graph: Tensor,
@@ -33,65 +33,73 @@ def compiled(
     levels: int,
     periodic: bool,
 ) -> Hierarchy:
-    """The hierarchy of flat positions on the CPU, without features; wraps them if periodic."""
+    """The uniform hierarchy of positions (particle, axis) on the CPU, without cells' features.
+
+    Positions are wrapped if periodic. graph: int64 (particle,); side: (graph,); lower: (graph, axis).
+    Raises InvalidData for positions that are not finite, and NotEnoughMemory.
+    """
     x = np.ascontiguousarray(position.numpy())
     count, dims = x.shape
     graphs = len(sizes)
     wrapped = np.empty_like(x)
     key, cells = np.empty(count, np.int64), np.empty((count, dims), np.int64)
     sides, corner = side.numpy(), lower.contiguous().numpy()
-    if not kernels.place(x, graph.numpy(), sides, corner, levels, periodic, wrapped, key, cells):
+    if not kernels.place_in_cells(
+        x, graph.numpy(), sides, corner, levels, periodic, wrapped, key, cells
+    ):
         raise not_finite("positions")
     places = graphs << (dims * levels)
-    if places <= _COUNTING * max(count, 1024):
+    if places <= _COUNTING_PLACES * max(count, 1024):
         order = kernels.counting_order(key, places)
     else:
         order = np.argsort(key, kind="stable")
-    key, cells, wrapped = kernels.take(order, key, cells, wrapped)
+    key, cells, wrapped = kernels.reorder(order, key, cells, wrapped)
 
     grids = []  # (child, start, key, cells), finest first
     for level in range(levels, COARSEST - 1, -1):
         grids.append(kernels.runs(key, cells, 0 if level == levels else dims))
         key, cells = grids[-1][2:]
 
-    cells_there, parents = grids[0][2].shape[0], grids[min(1, len(grids) - 1)][2].shape[0]
+    n_cells, n_parents = grids[0][2].shape[0], grids[min(1, len(grids) - 1)][2].shape[0]
     require_bytes(
-        4 * parents * 6**dims + 16 * cells_there * (6**dims - 3**dims),
-        f"a hierarchy with {cells_there:,} cells on level {levels}",
+        4 * n_parents * 6**dims + 16 * n_cells * (6**dims - 3**dims),
+        f"a hierarchy with {n_cells:,} cells on level {levels}",
         fix="take fewer levels",
     )
     cpu = torch.device("cpu")
     tables = {True: top_tables(dims, periodic, cpu), False: window_tables(dims, cpu)}
     out: list[Level] = []
     pairs: tuple[np.ndarray, np.ndarray] | None = None
-    for i, (_, start, own, coordinates) in enumerate(grids):
+    for i, (_, start, cell_key, coordinates) in enumerate(grids):
         level = levels - i
-        missing = own.shape[0]
+        missing = cell_key.shape[0]
         places = graphs << (dims * level)
-        table = np.empty(places if places <= _DENSE * max(missing, 1024) else 0, np.int32)
-        kernels.fill_table(own, places, table)
-        of = own >> (dims * level)
+        table = np.empty(places if places <= _TABLE_PLACES * max(missing, 1024) else 0, np.int32)
+        kernels.fill_table(cell_key, places, table)
+        cell_graph = cell_key >> (dims * level)
         top = level == COARSEST
         if top:
-            rows = kernels.top_rows(graphs, dims, own, table)
-            pick, kind = of, own & (4**dims - 1)
+            windows = kernels.top_windows(graphs, dims, cell_key, table)
+            window, kind = cell_graph, cell_key & (4**dims - 1)
         else:
-            above_child, _, above_key, above_cells = grids[i + 1]
-            above_of = above_key >> (dims * (level - 1))
-            rows = kernels.window_rows(above_cells, above_of, level, periodic, own, table)
-            pick, kind = above_child, own & (2**dims - 1)  # lowest bits of the key: the parity
+            parent, _, parent_key, parent_cells = grids[i + 1]
+            parent_graph = parent_key >> (dims * (level - 1))
+            windows = kernels.parent_windows(
+                parent_cells, parent_graph, level, periodic, cell_key, table
+            )
+            window, kind = parent, cell_key & (2**dims - 1)  # lowest bits of the key: the parity
         near, separated = (t.numpy() for t in tables[top])
         if i == 0:
-            even = 3**dims * count * count // places  # pairs of particles that are spread evenly
-            pairs = _near_pairs((rows, pick, kind, near, start), count, even, levels)
-        room = missing * separated.shape[1] + 1
-        ends = np.empty(room, np.int64), np.empty(room, np.int64)
-        found = kernels.fill_cell_edges(rows, pick, kind, separated, missing, *ends)
+            even = 3**dims * count * count // places  # pairs of evenly spread particles
+            pairs = _near_pairs((windows, window, kind, near, start), count, even, levels)
+        capacity = missing * separated.shape[1] + 1
+        ends = np.empty(capacity, np.int64), np.empty(capacity, np.int64)
+        found = kernels.fill_cell_edges(windows, window, kind, separated, missing, *ends)
         out.append(
             Level(
                 level,
                 torch.from_numpy(coordinates),
-                torch.from_numpy(of),
+                torch.from_numpy(cell_graph),
                 torch.from_numpy(ends[0][:found]),
                 torch.from_numpy(ends[1][:found]),
                 None if top else torch.from_numpy(grids[i + 1][0]),
@@ -106,40 +114,44 @@ def compiled(
 
 
 def _near_pairs(cells: tuple, count: int, even: int, levels: int) -> tuple[np.ndarray, np.ndarray]:
-    """(sender, receiver) of near particles.
+    """(sender, receiver) of near particles, sorted by receiver.
 
-    Evenly spread particles fit into a first guess; only crowded ones are counted before, and
-    refused when their pairs do not fit in memory.
+    cells: the first arguments of `fill_near`; count: particles; even: pairs if they were evenly
+    spread. Such pairs fit into a first guess. Only those of crowded particles are counted before they
+    are written, and refused with NotEnoughMemory where they do not fit.
     """
-    room = min(even + even // 4, 64 * count) + 1024
-    pairs = np.empty(room, np.int64), np.empty(room, np.int64)
-    rows, pick, own, near, start = cells
-    found = kernels.fill_near(rows, pick, own, near, start, pairs[0], pairs[1])
+    capacity = min(even + even // 4, 64 * count) + 1024
+    pairs = np.empty(capacity, np.int64), np.empty(capacity, np.int64)
+    found = kernels.fill_near(*cells, *pairs)
     if found < 0:
-        total = kernels.count_near(rows, pick, own, near, start)
+        total = kernels.count_near(*cells)
         require_bytes(
             16 * total,
             f"a hierarchy with {total:,} near pairs",
             fix=f"use more than {levels} levels, or split_above=8 (the adaptive tree)",
         )
-        # room for what the last cell is thought to need before its own particles are left out
-        room = total + count + 4
-        pairs = np.empty(room, np.int64), np.empty(room, np.int64)
-        found = kernels.fill_near(rows, pick, own, near, start, pairs[0], pairs[1])
+        # `fill_near` asks for each cell's pairs with the particles themselves included, and four more.
+        capacity = total + count + 4
+        pairs = np.empty(capacity, np.int64), np.empty(capacity, np.int64)
+        found = kernels.fill_near(*cells, *pairs)
     return pairs[0][:found], pairs[1][:found]
 
 
-def compiled_features(
+def features_of_cells(
     hierarchy: Hierarchy, mass: Tensor, velocity: Tensor | None, charge: Tensor | None
 ) -> Hierarchy:
-    """`with_features` without gradients, for masses > 0; mass, ... in the order given."""
+    """`features.with_features` without gradients, for masses > 0.
+
+    mass, charge: (particle,), velocity: (particle, axis), all in the given order. Raises InvalidData
+    for values that are not finite.
+    """
     position = hierarchy.position.numpy()
     dims = position.shape[1]
     nothing = np.empty((position.shape[0], 0), position.dtype)
     v = nothing if velocity is None else np.ascontiguousarray(velocity.numpy())
     q = nothing if charge is None else np.ascontiguousarray(charge.numpy())[:, None]
     m = np.ascontiguousarray(mass.numpy())
-    sums = kernels.weigh(m, position, v, q, hierarchy.order.numpy())
+    sums = kernels.weighted_values(m, position, v, q, hierarchy.order.numpy())
     child: Tensor | None = hierarchy.cell
     levels = []
     for level in hierarchy.levels:
@@ -147,14 +159,14 @@ def compiled_features(
         sums = kernels.sum_children(sums, child.numpy(), level.size)
         if not np.isfinite(sums).all():
             raise not_finite("masses, charges or velocities")
-        where, speed = kernels.means(sums, dims, v.shape[1])
+        centre, mean_velocity = kernels.means(sums, dims, v.shape[1])
         child = level.parent
         levels.append(
             replace(
                 level,
                 mass=torch.from_numpy(sums[:, 0]),
-                position=torch.from_numpy(where),
-                velocity=None if velocity is None else torch.from_numpy(speed),
+                position=torch.from_numpy(centre),
+                velocity=None if velocity is None else torch.from_numpy(mean_velocity),
                 charge=None if charge is None else torch.from_numpy(sums[:, -1]),
             )
         )
