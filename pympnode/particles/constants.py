@@ -1,25 +1,17 @@
 """Physical constants of the published simulator of particles, each written once.
 
 Source: Martinkus, Lucchi, Perraudin, "Scalable Graph Networks for Particle Simulations", AAAI 2021,
-and its published code. They are dimensionless: time, length, mass and charge have no SI unit there.
+and its published code. Units are those of the simulation: length, time, mass and charge of 1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 PAPER = "Martinkus, Lucchi, Perraudin, AAAI 2021 (published code)"
 
-CONSTANT = 2.0  # G of gravity and k of Coulomb, length^3 / (mass time^2)
-SOFTENING = 0.2  # softening length in r^2 + softening^2
+CONSTANT = 2.0  # G of gravity, length^3 / (mass time^2); k of Coulomb, with charge^2 for mass^2
+SOFTENING = 0.2  # length, in r^2 + softening^2
 ACCURACY = 0.001  # eta of the block time steps, tau_i = eta sqrt(softening / |a_i|)
-SPACING2 = 12.0  # squared mean spacing of particles, length^2: side = sqrt(12 N) in two dimensions
+SPACING2 = 12.0  # squared mean spacing, length^2: side = sqrt(12 N) in two dimensions
 MASS = 1.0  # of every particle
 
-PUBLISHED: Mapping[str, float] = {"constant": CONSTANT, "softening": SOFTENING}
-
-
-def with_published(parameters: Mapping[str, Any]) -> dict[str, float]:
-    """``constant`` and ``softening`` of a force: those given, the published ones for the others."""
-    return {name: float(parameters.get(name, value)) for name, value in PUBLISHED.items()}
+LAWS = ("gravity", "coulomb")  # systems whose forces are known
