@@ -118,13 +118,15 @@ def unpack_particles(
     return with_record(xr.Dataset(variables, coords=coords), **dict(about or {}))
 
 
-def pack_particles(ds: xr.Dataset) -> ParticleArrays:
+def pack_particles(ds: xr.Dataset, *, physics: bool = True) -> ParticleArrays:
     """The arrays of a particle dataset, checked (see `validate_particles`).
 
-    Constants that the record of known forces lacks are assumed, with a warning: `complete_physics`.
+    With ``physics``, constants that the record of known forces lacks are assumed, with a warning
+    (`complete_physics`); without, ``parameters`` holds what the record does.
     """
     validate_particles(ds)
-    ds = complete_physics(ds)
+    if physics:
+        ds = complete_physics(ds)
     about = record(ds)
     parameters = {k: v for k, v in dict(about.get("parameters", {})).items() if k != "side"}
     return ParticleArrays(

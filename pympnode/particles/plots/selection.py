@@ -47,7 +47,7 @@ def part(ds: xr.Dataset, trajectory: int = 0) -> Part:
     schema.validate_particles(ds, finite=False)
     count = ds.sizes[TRAJECTORY]
     number = position(trajectory, count)
-    one = schema.complete_physics(ds.isel({TRAJECTORY: [number]}))
+    one = ds.isel({TRAJECTORY: [number]})
     good = _finite(one)[0]
     stopped = ~_finite(ds.isel({TIME: [-1]}))[:, 0]
     stopped[number] = not good.all()
@@ -57,7 +57,7 @@ def part(ds: xr.Dataset, trajectory: int = 0) -> Part:
         words.append(f"finite until {style.moment(float(one[TIME][-1]), 'time')}")
     if stopped.any():
         words.append(f"{stopped.sum()} of {count} trajectories stopped being finite")
-    return Part(one, schema.pack_particles(one), "\n".join(words))
+    return Part(one, schema.pack_particles(one, physics=False), "\n".join(words))
 
 
 def _whole(ds: xr.Dataset) -> xr.Dataset:
