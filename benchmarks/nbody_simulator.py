@@ -27,7 +27,7 @@ import published_nbody as published
 from smoke import parse
 
 from pympnode.particles.graphs.box import Box
-from pympnode.particles.leapfrog import fly
+from pympnode.particles.leapfrog import integrate_leapfrog
 from pympnode.particles.systems.base import default_side
 from pympnode.particles.systems.gravity import Gravity
 from pympnode.particles.systems.starts import draw_start
@@ -49,7 +49,7 @@ def measure(particles: int, repeats: int) -> dict:
     ]
 
     def ours(state, steps=1, **options):
-        return fly(system, state, box=side, steps=steps, dt=0.01, **options)
+        return integrate_leapfrog(system, state, box=side, steps=steps, dt=0.01, **options)
 
     def theirs(state):
         return published.block_step(state.position, state.velocity, state.mass, side, 0.01)

@@ -117,10 +117,13 @@ def seconds(value: float | int | str | None, name: str = "time_budget") -> float
 
 
 def format_duration(length: float) -> str:
-    """A length of time for people: "40 s", "12 min", "3.5 h"."""
+    """A length of time in seconds as text: "40 s", "12 min", "3.5 h"."""
     if length < 90:
         return f"{length:.0f} s"
     return f"{length / 60:.0f} min" if length < 5400 else f"{length / 3600:.1f} h"
+
+
+duration_in_words = format_duration  # until its last callers use the new name
 
 
 def check_names(kind: str, given: Iterable[str], allowed: Iterable[str]) -> None:

@@ -32,7 +32,7 @@ def state_of(rows: np.ndarray) -> ParticleState:
 
 
 def trajectories(folder: Path) -> Iterator[SimpleNamespace]:
-    """Golden trajectories: system, start, what `fly` takes, and what must come out."""
+    """Golden trajectories: system, start, what `integrate_leapfrog` takes, and what must come out."""
     for path in golden(folder, "traj"):
         z = load(path)
         rows = z["trajectory"]

@@ -108,12 +108,12 @@ X = np.zeros((2, 3, 2, 2))
         (dict(side=0), InvalidOption, "side is one number"),
         (dict(side=[4.0, 5.0]), InvalidOption, "squares or cubes"),
         (dict(softening=-1.0), InvalidOption, "softening is one number"),
-        (dict(constant=2.0), InvalidOption, "a constant belongs to a law"),
+        (dict(constant=2.0), InvalidOption, "a constant belongs to known forces"),
         (dict(system="gravity"), InvalidOption, "need their constant"),
         (dict(system="coulomb"), InvalidData, "coulomb needs charges"),
-        (dict(system="gravity", charge=1.0), InvalidData, "gravity knows no charge"),
-        (dict(split=["train"]), InvalidData, "split says for each trajectory"),
-        (dict(split="tset"), InvalidData, "split says for each trajectory"),
+        (dict(system="gravity", charge=1.0), InvalidData, "gravity has no charges"),
+        (dict(split=["train"]), InvalidData, "split labels each trajectory"),
+        (dict(split="tset"), InvalidData, "split labels each trajectory"),
     ],
 )
 def test_bad_arrays_are_refused_in_words(change: Any, error: type, words: str) -> None:

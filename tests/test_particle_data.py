@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -156,12 +155,6 @@ def test_a_killed_run_is_continued_without_redoing_what_is_whole(tmp_path):
     run.send_signal(signal.SIGKILL)
     run.wait()
     run.stdout.close()
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:  # the workers finish what they hold and end by themselves
-        before = sorted(p.name for p in (folder / "building").glob("*"))
-        time.sleep(0.5)
-        if before == sorted(p.name for p in (folder / "building").glob("*")):
-            break
     index = read_index(folder)
     assert index.whole == (0,) and index.parts == 3
     growing = open_parts(folder)
@@ -210,14 +203,35 @@ def test_given_starts_in_parts(tmp_path):
     )
 
 
-def test_a_second_writer_is_refused(tmp_path):
-    fcntl = pytest.importorskip("fcntl")
+_HOLDS = """
+import sys, time
+from pathlib import Path
+from pympnode.files.lock import hold_folder
+lock = hold_folder(Path(sys.argv[1]), "the dataset", fix="wait")
+print("held", flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_second_writer_is_refused_until_the_first_is_killed(tmp_path):
     folder = tmp_path / "data"
     folder.mkdir()
-    with open(folder / ".lock", "w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        with pytest.raises(RunLocked, match="another process"):
+    other = subprocess.Popen(
+        [sys.executable, "-c", _HOLDS, str(folder / ".lock")],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+    )
+    try:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(RunLocked, match="another process writes to the dataset") as error:
             simulate_particles("gravity", **SMALL, path=folder)
+        assert str(folder) in str(error.value) and error.value.fix
+    finally:
+        other.send_signal(signal.SIGKILL)
+        other.wait()
+        other.stdout.close()
+    assert simulate_particles("gravity", **SMALL, path=folder).sizes["trajectory"] == 70
 
 
 def test_damaged_folders_are_named(tmp_path):
@@ -241,19 +255,19 @@ def test_damaged_folders_are_named(tmp_path):
         open_parts(folder)
 
 
-def test_bytes_are_told_and_refused(tmp_path, monkeypatch, caplog):
+def test_bytes_are_logged_and_refused(tmp_path, monkeypatch, caplog):
     huge = dict(particles=1000, trajectories=20_000, steps=200)
     with pytest.raises(NotEnoughMemory, match="128,960,000,000 bytes needed"):
         simulate_particles("gravity", **huge)
     with pytest.raises(NotEnoughDisk, match="bytes still to write"):
         simulate_particles("gravity", **huge, path=tmp_path / "data")
-    assert not (tmp_path / "data").exists()  # told before the first byte
+    assert not (tmp_path / "data").exists()  # refused before the first byte
     with caplog.at_level("INFO", logger="pympnode.data"):
         simulate_particles("gravity", **SMALL, path=tmp_path / "data", workers=1)
     assert "KiB" in caplog.text
 
 
-def test_a_worker_that_fails_tells_why(tmp_path):
+def test_a_trajectory_that_fails_is_named(tmp_path):
     state = ParticleState(np.zeros((2, 2)), np.array([[1.0, 0], [1e308, 0]]), np.ones(2))
     options = dict(start=state, steps=2, dt=1e3, parameters={"side": None})
     for path in (None, tmp_path / "d"):
@@ -317,18 +331,39 @@ def test_foreign_datasets_are_checked():
         check(ds.isel(axis=[0]))
 
 
-def test_an_interrupted_run_leaves_no_thread_behind():
-    """Ctrl-C in the middle: threads end at their next step, not after their trajectory."""
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_an_interrupted_run_leaves_no_thread_behind(tmp_path, on_disk):
+    """Ctrl-C in the middle: threads end at their next step, and the same call goes on."""
+    path = tmp_path / "data" if on_disk else None
+    options = dict(particles=20, trajectories=50, steps=50, workers=2, path=path)
 
     def interrupt(done, total, left):
         raise KeyboardInterrupt
 
     threads = threading.active_count()
     with pytest.raises(KeyboardInterrupt):
-        simulate_particles(
-            "gravity", particles=20, trajectories=50, steps=50, workers=2, progress=interrupt
-        )
+        simulate_particles("gravity", **options, progress=interrupt)
     assert threading.active_count() == threads
+    if on_disk:
+        made = len(list((path / "building").glob("trajectory-*.npz")))
+        assert 1 <= made < 10
+        seen = []
+        lazy = simulate_particles("gravity", **options, progress=lambda *p: seen.append(p[0]))
+        assert seen == list(range(made + 1, 51))
+        whole = simulate_particles("gravity", **(options | {"path": None}))
+        assert np.array_equal(lazy["position"].values, whole["position"].values)
+
+
+def test_threads_that_write_leave_the_mode_of_files_alone(tmp_path):
+    """Reading the umask sets it for the process: it must not be done while others write."""
+    before = os.umask(0o027)
+    try:
+        simulate_particles("gravity", **SMALL, path=tmp_path / "data", workers=8)
+        assert os.umask(0o027) == 0o027
+        assert (tmp_path / "data" / "part-00000.nc").stat().st_mode & 0o777 == 0o640
+        assert (tmp_path / "data" / "index.json").stat().st_mode & 0o777 == 0o640
+    finally:
+        os.umask(before)
 
 
 def test_a_bar_is_silent_in_a_pipe(capfd):

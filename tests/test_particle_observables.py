@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pympnode.errors import InvalidData
+import pympnode
+from pympnode.datasets.record import record, with_record
+from pympnode.errors import InvalidData, PympnodeWarning
+from pympnode.particles.constants import CONSTANT, SOFTENING
 from pympnode.particles.metrics import observe, particle_errors
 from pympnode.particles.schema import unpack_particles
 from pympnode.particles.simulate import simulate_particles
@@ -119,3 +122,58 @@ def test_datasets_that_do_not_match_are_refused():
         particle_errors(truth.isel(time=slice(3)), truth)
     with pytest.raises(InvalidData, match="need a step"):
         particle_errors(truth.isel(time=[0]), truth.isel(time=[0]))
+
+
+# ---- data that lost their record ----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def strong():
+    """Gravity of constant 5 in a periodic box."""
+    return simulate_particles(
+        "gravity", particles=10, trajectories=4, steps=3, seed=1, parameters={"constant": 5.0}
+    )
+
+
+def assumed(names="system 'gravity', constant 2, softening 0.2, open space"):
+    return pytest.warns(PympnodeWarning, match=f"assumed: {names}")
+
+
+def test_energies_without_a_record_warn_with_the_assumed_numbers(strong):
+    with assumed():
+        lost = observe(strong.drop_attrs())
+    parameters = {"constant": CONSTANT, "softening": SOFTENING, "side": None}
+    published = with_record(strong.drop_attrs(), system="gravity", parameters=parameters)
+    assert lost.identical(observe(published))
+    assert not np.allclose(lost["potential"], observe(strong)["potential"], rtol=0.1)
+
+
+@pytest.mark.parametrize("name", ["constant", "softening", "side"])
+def test_one_number_that_the_record_lacks_is_named_alone(strong, name):
+    parameters = {k: v for k, v in record(strong)["parameters"].items() if k != name}
+    text = {"constant": "constant 2", "softening": "softening 0.2", "side": "open space"}[name]
+    with assumed(rf"{text}( \(no side\))?\. "):
+        observe(with_record(strong, parameters=parameters))
+
+
+def test_training_evaluation_and_pictures_without_a_record_warn(strong):
+    lost = strong.drop_attrs()
+    options = {"model": "deltagn", "edge_width": 4, "node_width": 4, "updates": 1}
+    with assumed():
+        model = pympnode.train(data=lost, progress=False, device="cpu", **options).model
+    with assumed() as found:
+        score = pympnode.evaluate(model, lost)
+    assert len(found) == 1  # the errors of all predictors use the numbers that it names
+    assert "energy_error" in score and "constant_acceleration" in score["predictor"]
+    with assumed():
+        pympnode.plotting.conservation(lost)
+    with assumed():
+        pympnode.plotting.conservation({"true": lost})
+
+
+def test_forces_that_are_not_known_need_no_constants(strong):
+    """Warnings of the package are errors in these tests."""
+    other = with_record(strong.drop_attrs(), system="particles")
+    options = {"model": "deltagn", "edge_width": 4, "node_width": 4, "updates": 1}
+    model = pympnode.train(data=other, progress=False, device="cpu", **options).model
+    assert "energy_error" not in pympnode.evaluate(model, other)

@@ -19,10 +19,10 @@ import xarray as xr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from ..datasets.names import TRAJECTORY
 from ..errors import FileDamaged, InvalidData, MissingFile, NotEnoughDisk
-from ..files import netcdf as storage
-from ..files.memory import in_words
+from ..files import netcdf
+from ..files.memory import format_bytes
+from .names import TRAJECTORY
 
 PART = 64  # trajectories in a part
 INDEX = "index.json"
@@ -90,7 +90,7 @@ def write_index(folder: Path, index: Index) -> None:
         "trajectories": index.trajectories,
         "whole": list(index.whole),
     }
-    storage.write_bytes(folder / INDEX, json.dumps(content, indent=1).encode())
+    netcdf.write_bytes(folder / INDEX, json.dumps(content, indent=1).encode())
 
 
 def require_disk(folder: Path, needed: int) -> int:
@@ -103,8 +103,8 @@ def require_disk(folder: Path, needed: int) -> int:
     if needed > free:
         raise NotEnoughDisk(
             f"the dataset does not fit on the disk of {str(place)!r}",
-            got=f"{needed:,} bytes still to write ({in_words(needed)})",
-            allowed=f"{free:,} bytes free ({in_words(free)})",
+            got=f"{needed:,} bytes still to write ({format_bytes(needed)})",
+            allowed=f"{free:,} bytes free ({format_bytes(free)})",
             fix='choose another path, dtype="float32", or fewer trajectories, steps or particles',
         )
     return free

@@ -1,4 +1,4 @@
-"""How much memory there is, asked before it is taken."""
+"""Free memory, checked before large arrays are allocated."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _MEMINFO = Path("/proc/meminfo")
 
 
 def available_bytes(device: Any = "cpu") -> int | None:
-    """Bytes free on a torch device or in main memory; None where the system does not tell."""
+    """Bytes free on a torch device or in main memory; None where the system does not report it."""
     kind = getattr(device, "type", str(device).split(":")[0])
     if kind == "cuda":
         import torch
 
-        # To the driver the blocks that torch keeps for its next tensors are taken; they are not.
+        # The driver counts the blocks that torch keeps for its next tensors as used; they are free.
         kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0] + kept)
     if kind != "cpu" or not _MEMINFO.exists():
@@ -28,9 +28,9 @@ def available_bytes(device: Any = "cpu") -> int | None:
 
 
 def require_bytes(needed: int, what: str, *, fix: str, device: Any = "cpu") -> None:
-    """Raise NotEnoughMemory, telling the bytes, when ``what`` needs more than there is.
+    """Raise NotEnoughMemory, with the bytes, when ``what`` needs more than is available.
 
-    Below 16 MiB nothing is asked: the question costs more than the graph of a small system.
+    Below 16 MiB nothing is checked: the check takes longer than the graph of a small system.
     """
     if needed < 1 << 24:
         return
@@ -38,16 +38,19 @@ def require_bytes(needed: int, what: str, *, fix: str, device: Any = "cpu") -> N
     if free is not None and needed > free:
         raise NotEnoughMemory(
             f"{what} does not fit in memory",
-            got=f"{needed:,} bytes needed ({in_words(needed)})",
-            allowed=f"{free:,} bytes available ({in_words(free)}) on {device}",
+            got=f"{needed:,} bytes needed ({format_bytes(needed)})",
+            allowed=f"{free:,} bytes available ({format_bytes(free)}) on {device}",
             fix=fix,
         )
 
 
-def in_words(count: float) -> str:
+def format_bytes(count: float) -> str:
     """A number of bytes for people: 1.5 GiB."""
     for unit in ("bytes", "KiB", "MiB", "GiB"):
         if count < 1024:
             return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
         count /= 1024
     return f"{count:.1f} TiB"
+
+
+in_words = format_bytes  # until its last callers use the new name

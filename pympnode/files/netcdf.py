@@ -1,14 +1,15 @@
 """Files: netCDF written beside its place, flushed, checked and moved there; nothing executable.
 
 A reader never sees half a file: the new one replaces the old one in a single step, and the folder is
-flushed so that the move survives a power cut. Checksums stand beside the variables they guard.
+flushed so that the move survives a power cut. The checksum of a variable is one of its attributes.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
+import secrets
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -78,14 +79,14 @@ def inside_run(path: str | os.PathLike[str], name: str) -> Path:
     if not file.is_file():
         raise MissingFile(
             f"the folder {str(path)!r} has no {name}",
-            got=_in_it(path),
+            got=_first_names(path),
             allowed="a run folder (run=, --run) whose run ended",
             fix="let the run finish: the same call continues it",
         )
     return file
 
 
-def _in_it(folder: Path) -> str:
+def _first_names(folder: Path) -> str:
     """The first names in a folder, for errors."""
     return ", ".join(sorted(p.name for p in folder.iterdir())[:6]) or "an empty folder"
 
@@ -107,7 +108,7 @@ def read_netcdf(path: str | os.PathLike[str], *, checksums: bool = False) -> xr.
     if path.is_dir():
         raise MissingFile(
             f"{str(path)!r} is a folder, and a file is read",
-            got=_in_it(path),
+            got=_first_names(path),
             allowed="a netCDF file; a folder of parts where data are meant, a run folder where a "
             "model is",
             fix="name a file in it",
@@ -136,16 +137,15 @@ def read_netcdf(path: str | os.PathLike[str], *, checksums: bool = False) -> xr.
     return ds
 
 
-def _replace(path: Path, write: Any) -> None:
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    os.close(handle)
-    beside = Path(name)
+    # A random name, and not `tempfile`: its files are private to the user, and to widen their mode
+    # one has to read the umask, which sets it for all threads of the process.
+    beside = path.parent / f".{path.name}.{secrets.token_hex(8)}.part"
     try:
         write(beside)
         with open(beside, "rb+") as stream:
             os.fsync(stream.fileno())
-        os.chmod(beside, 0o666 & ~_umask())
         os.replace(beside, path)
     except BaseException:
         beside.unlink(missing_ok=True)
@@ -165,9 +165,3 @@ def flush_folder(folder: Path) -> None:
         pass
     finally:
         os.close(descriptor)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -1,4 +1,4 @@
-"""Errors of particle models beside two rows that know no model: free flight, constant acceleration."""
+"""Errors of particle models, and of two baselines: constant velocity and constant acceleration."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import xarray as xr
 from ..datasets.names import TIME
 from ..datasets.record import record
 from ..errors import InvalidOption
-from . import schema as particle_schema
-from .metrics import ENERGIES, HORIZONS, knows_law, particle_errors
+from . import schema
+from .metrics import ENERGIES, HORIZONS, particle_errors
 from .recipe import system_of
 
 PREDICTORS = ("model", "free_flight", "constant_acceleration")
@@ -23,22 +23,24 @@ def evaluate_particles(
 ) -> xr.Dataset:
     """Errors over the first steps, by predictor and horizon.
 
-    Variables (predictor, horizon): those of `particle_errors`, over the first ``horizon`` steps (a
-    dataset with fewer has its own length in their place); ``not_finite`` counts trajectories. With
-    ``_at`` (predictor, time) over the whole length. Predictors: "model", "free_flight" (velocity
-    stands still), "constant_acceleration" (that of the start). Of a system whose law is not known
-    there is no constant acceleration and no energy; the attribute ``left_out`` says so. Raises
-    InvalidOption for a horizon of no step.
+    Variables (predictor, horizon): those of `particle_errors`, over the first ``horizon`` steps; a
+    horizon longer than the dataset is cut to its length. With ``_at`` in the name (predictor, time),
+    over the whole length. Predictors: "model", "free_flight" (constant velocity),
+    "constant_acceleration" (that of the start). Systems whose forces are not known have no constant
+    acceleration and no energy; the attribute ``left_out`` lists them. A dataset of known forces whose
+    record lacks their constants is scored with the published ones and a `PympnodeWarning`, see
+    `schema.complete_physics`. Raises InvalidOption for a horizon below one step.
     """
     for horizon in horizons:
         if not isinstance(horizon, int | np.integer) or horizon < 1:
             raise InvalidOption(
                 "a horizon is a whole number of steps", got=repr(horizon), allowed=">= 1"
             )
+    truth = schema.complete_physics(truth)
     steps = truth.sizes[TIME] - 1
     wanted = sorted({min(int(h), steps) for h in horizons})
     rows = {"model": model.rollout(truth), "free_flight": free_flight(truth)}
-    known = knows_law(truth)
+    known = schema.has_known_forces(truth)
     if known:
         rows["constant_acceleration"] = constant_acceleration(truth)
     out = []
@@ -49,10 +51,9 @@ def evaluate_particles(
         ]
         scalars = [ds[[n for n in ds if not str(n).endswith("_at")]].drop_dims(TIME, errors="ignore")
                    for ds in found]  # fmt: skip
-        together = xr.concat(scalars, dim=xr.Variable("horizon", wanted))
+        scored = xr.concat(scalars, dim=xr.Variable("horizon", wanted))
         series = found[-1]
-        together = together.merge(series[[n for n in series if str(n).endswith("_at")]])
-        out.append(together)
+        out.append(scored.merge(series[[n for n in series if str(n).endswith("_at")]]))
     evaluation = xr.concat(out, dim=xr.Variable("predictor", list(rows)), join="outer")
     if not known:
         name = record(truth)["system"]
@@ -62,13 +63,14 @@ def evaluate_particles(
 
 
 def free_flight(truth: xr.Dataset) -> xr.Dataset:
-    """Every particle goes on with its first velocity."""
+    """Every particle moves with the velocity of its first state."""
     return _straight(truth, 0.0)
 
 
 def constant_acceleration(truth: xr.Dataset) -> xr.Dataset:
-    """Every particle keeps the acceleration of its first state (the true force)."""
-    data = particle_schema.pack_particles(truth.isel(time=[0]))
+    """Every particle moves with the acceleration of its first state, from the true force."""
+    truth = schema.complete_physics(truth)
+    data = schema.pack_particles(truth.isel(time=[0]))
     system = system_of(data.system, data.dims)
     charge = data.charge
     acceleration = np.stack(
@@ -78,8 +80,8 @@ def constant_acceleration(truth: xr.Dataset) -> xr.Dataset:
                 data.mass[i],
                 None if charge is None else charge[i],
                 box=data.box,
-                constant=data.parameters.get("constant", 2.0),
-                softening=data.parameters.get("softening", 0.2),
+                constant=data.parameters["constant"],
+                softening=data.parameters["softening"],
             )
             for i in range(len(data.position))
         ]
@@ -88,10 +90,11 @@ def constant_acceleration(truth: xr.Dataset) -> xr.Dataset:
 
 
 def _straight(truth: xr.Dataset, acceleration: Any) -> xr.Dataset:
-    data = particle_schema.pack_particles(truth)
+    """Trajectories of a constant ``acceleration``, a number or (trajectory, 1, particle, axis)."""
+    data = schema.pack_particles(truth)
     t = (data.time - data.time[0])[None, :, None, None]
     x0, v0 = data.position[:, :1], data.velocity[:, :1]
-    return particle_schema.unpack_particles(
+    return schema.unpack_particles(
         data.box.wrap(x0 + v0 * t + 0.5 * acceleration * t**2),
         v0 + acceleration * t,
         data.mass,

@@ -1,4 +1,4 @@
-"""``from_particles``: the user's own trajectories of particles, checked at the door."""
+"""``from_particles``: a checked dataset of the user's particle trajectories."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ..datasets.names import SPLITS
 from ..datasets.reading import numbers, time_grid
 from ..errors import InvalidData, InvalidOption
 from ..version import __version__
+from .constants import CONSTANT, LAWS, SOFTENING
 from .graphs.box import Box
-from .recipe import LAWS
 from .schema import unpack_particles, validate_particles
 
-UNNAMED = "particles"  # the system of data whose forces nobody told
+UNNAMED = "particles"  # the system of data whose forces are not known
 
 
 def from_particles(
@@ -35,7 +35,7 @@ def from_particles(
     softening: float | None = None,
     split: str | Sequence[str] | None = None,
 ) -> xr.Dataset:
-    """A dataset of your own particle trajectories, checked; ``train(data=...)`` takes it.
+    """A checked dataset of your particle trajectories, for ``train(data=...)``.
 
     Main arguments:
         position, velocity: (trajectory, time, particle, axis), or (time, particle, axis) for one
@@ -48,13 +48,14 @@ def from_particles(
     Other arguments:
         charge: like ``mass``, where the particles are charged.
         side: edge length of a periodic box, a square or a cube; None is open space, in which paths
-            that jump as in a box are refused. Positions are
-            brought into the box around the origin, [-side/2, side/2): those of a box that begins
-            at 0, or paths that were never wrapped, may be given as they are.
+            that jump as in a box are refused. Positions are wrapped into the box around the origin,
+            [-side/2, side/2): those of a box that begins at 0, or paths that were never wrapped,
+            may be given as they are.
         system, constant, softening: "gravity" or "coulomb" where the forces are those of
-            `pympnode.simulate`, with their constant and softening length: `evaluate` then knows
-            energies. Any other name, "particles" by default, says nothing of forces; a softening
-            length may still be told, of which models make their unit of near distances.
+            `pympnode.simulate`, with their constant and softening length: `evaluate` then computes
+            energies. With any other name, "particles" by default, forces are not known; a softening
+            length may still be given, which models use as their unit of near distances (0.2 without
+            one).
         split: "train", "validation" or "test" for each trajectory, or one word for all.
     Returns: an `xarray.Dataset` as `pympnode.particles.schema` describes it, float64.
     Raises: `InvalidData`, `InvalidOption`: got, allowed, fix. Trajectories of different length, or
@@ -126,7 +127,7 @@ def _paths(name: str, values: Any) -> NDArray[np.float64]:
 
 
 def _each(name: str, values: Any, trajectories: int, particles: int) -> NDArray[np.float64]:
-    """A number for each particle of each trajectory: (trajectory, particle)."""
+    """``values`` for each particle of each trajectory: (trajectory, particle)."""
     array = numbers(name, values)
     if array.shape not in ((), (particles,), (trajectories, particles)):
         raise InvalidData(
@@ -134,9 +135,7 @@ def _each(name: str, values: Any, trajectories: int, particles: int) -> NDArray[
             got=f"shape {array.shape}",
             allowed=f"one number, ({particles},), or ({trajectories}, {particles}): "
             "(particle,) or (trajectory, particle)",
-            fix="a particle keeps it all along: leave the time axis out"
-            if array.ndim > 1
-            else None,
+            fix="it is constant in time: leave the time axis out" if array.ndim > 1 else None,
         )
     _finite(name, array)
     if name == "mass" and (array < 0).any():
@@ -153,8 +152,8 @@ def _finite(name: str, array: NDArray[np.float64]) -> None:
         first = ", ".join(f"{n} {i}" for n, i in zip(names, np.argwhere(bad)[0].tolist()))
         raise InvalidData(
             f"{name} holds values that are not finite",
-            got=f"{int(bad.sum())} of {bad.size}, the first at {first or 'its only place'}",
-            allowed="finite numbers: particles know no missing values",
+            got=f"{int(bad.sum())} of {bad.size}, the first at {first or 'its only value'}",
+            allowed="finite numbers: missing values of particles are not supported",
             fix="cut trajectories before they end, and leave out those with gaps",
         )
 
@@ -162,30 +161,30 @@ def _finite(name: str, array: NDArray[np.float64]) -> None:
 def _refuse_jumps(
     x: NDArray[np.float64], v: NDArray[np.float64], times: NDArray[np.float64]
 ) -> None:
-    """Paths of a periodic box in open space: they jump where velocities say nothing of it."""
+    """Raise InvalidData for positions that jump, as in a periodic box, without the velocity to do so."""
     step = np.abs(np.diff(x, axis=1))
-    flown = 0.5 * np.abs(v[:, 1:] + v[:, :-1]) * np.diff(times)[:, None, None]
-    bad = (step > 0.5 * np.ptp(x, axis=(0, 1, 2))) & (flown < 0.1 * step)
+    covered = 0.5 * np.abs(v[:, 1:] + v[:, :-1]) * np.diff(times)[:, None, None]
+    bad = (step > 0.5 * np.ptp(x, axis=(0, 1, 2))) & (covered < 0.1 * step)
     if bad.any():
         trajectory, time, particle, axis = np.argwhere(bad)[0].tolist()
         first = (trajectory, time, particle, axis)
         raise InvalidData(
-            "positions jump, and velocities do not tell of it",
+            "positions jump further than velocities allow",
             got=f"{int(bad.sum())} times; first particle {particle} of trajectory {trajectory} by "
-            f"{step[first]:.4g} after time {times[time]:.4g}, where its velocity makes "
-            f"{flown[first]:.4g}",
-            allowed="paths that velocities go along",
-            fix="side= tells the length of a periodic box; without one give paths unwrapped",
+            f"{step[first]:.4g} after time {times[time]:.4g}, where its velocity covers "
+            f"{covered[first]:.4g}",
+            allowed="steps that velocities cover",
+            fix="give the length of a periodic box with side=, or unwrapped positions",
         )
 
 
 def _physics(
     system: str | None, charge: Any, constant: float | None, softening: float | None
 ) -> dict[str, float]:
-    """constant and softening, as far as they are told."""
+    """constant and softening, as far as they are given."""
     if system in LAWS and (charge is not None) != (system == "coulomb"):
         raise InvalidData(
-            f"{system} {'knows no charge' if charge is not None else 'needs charges'}",
+            f"{system} {'has no charges' if charge is not None else 'needs charges'}",
             got=f"system={system!r} {'with' if charge is not None else 'without'} charge=",
             allowed='system="coulomb" with charge=, system="gravity" without',
             fix="leave system out where the forces are others",
@@ -200,12 +199,12 @@ def _physics(
             f"the forces of {system} need their constant and their softening length",
             got=", ".join(given) or "neither",
             allowed="constant= and softening=, in the units of the data",
-            fix="constant=2.0, softening=0.2 are those of simulate; leave system out where the "
-            "forces are others",
+            fix=f"constant={CONSTANT}, softening={SOFTENING} are those of simulate; leave system out "
+            "where the forces are others",
         )
     if system not in LAWS and "constant" in given:
         raise InvalidOption(
-            "a constant belongs to a law of forces",
+            "a constant belongs to known forces",
             got=f"constant={constant!r}, system={system!r}",
             allowed=f"with system={' or '.join(map(repr, LAWS))}",
             fix="leave constant out, or name the system",
@@ -231,7 +230,7 @@ def _labels(split: str | Sequence[str], trajectories: int) -> NDArray[np.str_]:
     labels = [split] * trajectories if isinstance(split, str) else [str(s) for s in split]
     if len(labels) != trajectories or not set(labels) <= set(SPLITS):
         raise InvalidData(
-            "split says for each trajectory what it is for",
+            "split labels each trajectory",
             got=f"{len(labels)}: {', '.join(labels[:6])}",
             allowed=f"{trajectories} of {', '.join(SPLITS)}",
         )

@@ -1,10 +1,11 @@
 """Trajectories of particles: leapfrog with hierarchical block time steps, or with one step.
 
-``"block"`` is the scheme of the published data (kick-drift-kick, dt_l = dt / 2^l, tau_i = eta
-sqrt(softening / |a_i|), coarser particles frozen while finer ones move). It follows close
-encounters, but is neither symplectic nor reversible and does not conserve momentum exactly.
-``"global"`` is plain kick-drift-kick with ``substeps`` equal steps an interval for all particles:
-symplectic, time reversible, momentum to rounding.
+``"block"`` is the scheme of the published data: kick-drift-kick with steps dt_l = dt / 2^l; a
+particle moves on the coarsest level l with dt_l <= tau_i = eta sqrt(softening / |a_i|), and coarser
+particles stay in place while finer ones move. It resolves close encounters, but is neither
+symplectic nor reversible and does not conserve momentum exactly.
+``"global"`` is kick-drift-kick with ``substeps`` equal steps per interval for all particles:
+symplectic, time reversible, momentum conserved to rounding.
 """
 
 from __future__ import annotations
@@ -16,22 +17,25 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import IntegrationFailed, InvalidOption, unknown_name
+from .constants import ACCURACY, CONSTANT, SOFTENING
 from .graphs.box import Box, as_box
 from .systems.base import ParticleState, ParticleSystem
 
 log = logging.getLogger("pympnode.data")
 
 INTEGRATORS = ("block", "global")
-MAX_DEPTH = 20  # dt / 2^20 at most; each level doubles the steps of the particles in it
+MAX_DEPTH = 20  # smallest step dt / 2^20; each level doubles the number of steps
+_COUNTED_CALLS = 65536  # force calls of the first step whose particle counts are kept
 
 
 @dataclass(frozen=True, eq=False)
-class Flight:
-    """One trajectory. position, velocity: float64 (time, particle, axis), row 0 the start.
+class Trajectory:
+    """One integrated trajectory.
 
-    evaluations: accelerations computed (particles, not calls); deepest: the finest level used;
-    capped: how often a particle wanted a level below ``max_depth`` and did not get it;
-    calls: particles in each force call of the first step, in order (the first 65,536 calls).
+    position, velocity: float64 (time, particle, axis), row 0 the start. evaluations: number of
+    accelerations computed, one per particle and call. deepest: the finest level used. capped:
+    number of steps that were longer than tau_i because ``max_depth`` was reached. calls: number of
+    particles in each force call of the first step, (call,), the first 65,536 calls.
     """
 
     position: np.ndarray
@@ -42,26 +46,27 @@ class Flight:
     calls: np.ndarray
 
 
-def fly(
+def integrate_leapfrog(
     system: ParticleSystem,
     state: ParticleState,
     *,
     box: Box | float | None,
     steps: int,
     dt: float,
-    constant: float = 2.0,
-    softening: float = 0.2,
-    accuracy: float = 0.001,
+    constant: float = CONSTANT,
+    softening: float = SOFTENING,
+    accuracy: float = ACCURACY,
     integrator: str = "block",
     substeps: int = 1,
     max_depth: int = MAX_DEPTH,
     on_step: Callable[[int], None] | None = None,
-) -> Flight:
+) -> Trajectory:
     """Integrate one trajectory of ``steps`` intervals of ``dt``, in float64.
 
-    box: Box, side length, or None for open space; positions outside are wrapped first.
-    accuracy: eta of the block time steps. substeps: equal steps an interval ("global" only).
-    on_step: called with the number of steps done (progress, Ctrl-C between steps).
+    state: position and velocity (particle, axis), mass and charge (particle,). box: a Box, a side
+    length, or None for open space; positions outside are wrapped first. accuracy: eta of the block
+    time steps. substeps: equal steps per interval ("global" only). max_depth: the finest level.
+    on_step: called with the number of intervals done, after each.
     Raises InvalidData (see `ParticleSystem.check`), InvalidOption, IntegrationFailed with the
     step and particle where a state stopped being finite.
     """
@@ -72,6 +77,7 @@ def fly(
     box = as_box(box)
     _check_options(steps, dt, softening, accuracy, substeps, max_depth)
     state = system.check(state)
+    # (axis, particle): the sums over particles then read contiguous memory.
     x = np.ascontiguousarray(box.wrap(state.position).T)
     v = np.ascontiguousarray(state.velocity.T)
     source = np.ascontiguousarray(system.pair_source(state.mass, state.charge))
@@ -81,12 +87,12 @@ def fly(
     rows = np.arange(count)
     a, opening, tau = np.zeros_like(x), np.zeros_like(x), np.zeros(count)
     tally = np.zeros(4, np.int64)
-    first, no_calls = np.zeros(65536, np.int32), np.zeros(0, np.int32)
+    first, no_calls = np.zeros(_COUNTED_CALLS, np.int32), np.zeros(0, np.int32)
     calls = no_calls
     position = np.empty((steps + 1, count, state.dims))
     velocity = np.empty_like(position)
     position[0], velocity[0] = x.T, v.T
-    known = False
+    known = False  # whether ``a`` belongs to the present positions
     for step in range(1, steps + 1):
         if integrator == "block":
             tally[compiled.CALLS] = 0
@@ -107,12 +113,12 @@ def fly(
             on_step(step)
     if tally[compiled.CAPPED]:
         log.warning(
-            "%d times a particle wanted a time step below dt / 2^%d and did not get it; "
-            "raise accuracy, softening or max_depth if that matters",
+            "%d steps were longer than accuracy * sqrt(softening / |a|) asks for: levels end at "
+            "dt / 2^%d; raise accuracy, softening or max_depth if that matters",
             tally[compiled.CAPPED],
             max_depth,
         )
-    return Flight(
+    return Trajectory(
         position,
         velocity,
         int(tally[compiled.EVALUATIONS]),
@@ -146,3 +152,6 @@ def _check_finite(x: np.ndarray, v: np.ndarray, step: int) -> None:
             got=f"position {x[:, i]}, velocity {v[:, i]}",
             fix="check masses, velocities and dt; raise softening",
         )
+
+
+fly, Flight = integrate_leapfrog, Trajectory  # the names of version 0.1; they go with version 0.3

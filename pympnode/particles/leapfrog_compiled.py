@@ -1,6 +1,8 @@
 """Compiled leapfrog steps: hierarchical block time steps, and one global step.
 
-Arrays are (axis, particle), float64; see ``systems/pairs.py`` for the force.
+position, velocity and acceleration are (axis, particle), float64; rows are indices of particles,
+(row,); step is (particle,). See ``systems/pairs.py`` for the force. NumPy's error model, as there:
+tau of a particle without acceleration is softening / 0 = inf, which puts it on level 0.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ CALLS, EVALUATIONS, DEEPEST, CAPPED = range(4)  # entries of ``tally``
 
 @_jit
 def _drift(position, velocity, acceleration, rows, dt, side):
+    """x += v dt + a dt^2 / 2 for ``rows``, wrapped into [-side/2, side/2)."""
     half = side / 2
     for axis in range(position.shape[0]):
         for k in range(rows.shape[0]):
@@ -30,7 +33,7 @@ def _drift(position, velocity, acceleration, rows, dt, side):
                 # The published code shifts once, which leaves a particle that crosses more than a
                 # box in one step outside; the minimum image is then wrong. Wrapped in full here.
                 x -= side * np.floor(x / side + 0.5)
-                if x >= half:
+                if x >= half:  # rounding may put x on the upper border, which is outside
                     x = -half
             position[axis, i] = x
 
@@ -55,7 +58,7 @@ def _count_call(rows, tally, counts):
 
 @_jit
 def _split(rows, step, dt, may_split, fine, current, tally):
-    """Rows with tau < dt to ``fine``, the others to ``current``; returns how many of each."""
+    """Rows with tau < dt to ``fine``, the others to ``current``; returns the number of each."""
     n_fine, n_current = 0, 0
     for k in range(rows.shape[0]):
         i = rows[k]
@@ -88,7 +91,7 @@ def _paste_rows(store, position, velocity, rows):
 
 @_jit
 def _kick_drift_kick(position, velocity, acceleration, opening, rows, dt, force, tally, counts):
-    """One step of ``rows`` alone; their stored acceleration opens it, and is replaced."""
+    """One step of ``rows`` only, in place; ``acceleration`` is that at its start, then at its end."""
     source, factor, side, softening = force
     for axis in range(position.shape[0]):
         for k in range(rows.shape[0]):
@@ -108,14 +111,16 @@ def block_step(
     position, velocity, acceleration, opening, step, rows, known, dt, max_depth,
     source, factor, side, softening, accuracy, tally, counts,
 ):  # fmt: skip
-    """One base step in place. ``known``: ``acceleration`` belongs to this state already.
+    """One base step of length ``dt``, in place.
 
-    A level makes one step (level 0) or two (below). In each, particles with tau < dt_l go down a
-    level first, against everything else frozen at the start of the step; the others then move
-    against those fine particles at *their* start. Forces and tau of a level's whole set are
-    taken again between its two steps. Written with a stack: numba's cache cannot hold a function
-    that calls itself. Returns whether ``acceleration`` belongs to the final state.
+    ``known``: ``acceleration`` is that of the present positions. A level makes one step (level 0)
+    or two (finer levels). In each step, particles with tau < dt_l first move on the next finer
+    level, with all others fixed at their positions at the start of the step; the others then move
+    with those fine particles fixed at *their* positions at the start. Forces and tau of all
+    particles of a level are computed again between its two steps. Returns whether ``acceleration``
+    is that of the final positions.
     """
+    # A stack in place of recursion: numba cannot cache a function that calls itself.
     dims, count = position.shape
     softening2 = softening * softening
     force = (source, factor, side, softening)
@@ -124,7 +129,7 @@ def block_step(
     n_fine = np.zeros(max_depth + 1, np.int64)
     n_current = np.zeros(max_depth + 1, np.int64)
     second = np.zeros(max_depth + 1, np.bool_)
-    start = np.empty((max_depth + 1, 2, dims, count))  # untouched levels cost no memory
+    start = np.empty((max_depth + 1, 2, dims, count))  # pages of unused levels are never allocated
     ahead = np.empty((2, dims, count))
 
     depth, opens, kept = 0, True, known
@@ -156,8 +161,8 @@ def block_step(
                 step_size, force, tally, counts,
             )  # fmt: skip
         _paste_rows(ahead, position, velocity, below)
-        # With nobody below, the closing force saw the very state that the next opening force
-        # would see: it is kept, which saves a third of the evaluations at the finest level.
+        # Without finer particles, the force at the end of this step was computed at the positions
+        # at which the next one begins: reuse saves a third of the evaluations on the finest level.
         kept = n_fine[depth] == 0
         if depth > 0 and not second[depth]:
             second[depth], opens = True, True

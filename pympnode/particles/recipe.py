@@ -12,18 +12,24 @@ import numpy as np
 
 from ..datasets.split import rng_of, split_trajectories
 from ..errors import IntegrationFailed, InvalidData, unknown_name
+from ..files.memory import format_bytes
+from .constants import LAWS, MASS
 from .graphs.box import Box
-from .leapfrog import fly
+from .leapfrog import integrate_leapfrog
 from .systems.base import ParticleState, ParticleSystem
 from .systems.starts import draw_start
 
-LAWS = ("gravity", "coulomb")  # the systems whose forces are known
 _LABELS = np.array(["train", "validation"])
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that a trajectory depends on beside its number; goes to other processes as JSON."""
+    """All that a trajectory depends on beside its number; kept as JSON in the index of a folder.
+
+    ``parameters``: constant, softening, accuracy, and side (None in open space). ``start``:
+    "random", "plummer" or "given" (see `Given`). ``mass``, ``charge``: one number, or one per
+    particle; None where the system draws them.
+    """
 
     system: str
     dims: int
@@ -32,8 +38,8 @@ class Recipe:
     steps: int
     dt: float
     seed: int
-    parameters: Mapping[str, Any]  # constant, softening, accuracy, side (null: open)
-    start: str = "random"  # or "given"
+    parameters: Mapping[str, Any]
+    start: str = "random"
     integrator: str = "block"
     substeps: int = 1
     dtype: str = "float64"
@@ -56,6 +62,7 @@ class Recipe:
 
     @property
     def time(self) -> np.ndarray:
+        """Times (time,), float64."""
         return np.arange(self.steps + 1) * self.dt
 
     @property
@@ -68,6 +75,20 @@ class Recipe:
     def bytes(self) -> int:
         """Bytes of the whole dataset."""
         return self.trajectories * self.trajectory_bytes
+
+    @property
+    def title(self) -> str:
+        """The system and the size of the dataset, for a progress bar."""
+        return f"{self.system}, {format_bytes(self.bytes)}"
+
+    def empty(self, trajectories: int) -> dict[str, np.ndarray]:
+        """Arrays to fill, by variable: position and velocity (trajectory, time, particle, axis),
+        mass, and charge of a charged system, (trajectory, particle)."""
+        shape = (trajectories, self.steps + 1, self.particles, self.dims)
+        names = {"position": shape, "velocity": shape, "mass": shape[::2]}
+        if system_of(self.system, self.dims).charged:
+            names["charge"] = shape[::2]
+        return {name: np.empty(shape, self.dtype) for name, shape in names.items()}
 
     def about(self) -> dict[str, Any]:
         """The record of the dataset."""
@@ -83,6 +104,7 @@ class Recipe:
         }
 
     def labels(self) -> np.ndarray | None:
+        """ "train" or "validation" for each trajectory, (trajectory,); None without a split."""
         if self.split is None:
             return None
         return _LABELS[split_trajectories(self.trajectories, self.split, self.seed)]
@@ -90,38 +112,49 @@ class Recipe:
 
 @dataclass(frozen=True, eq=False)
 class Given:
-    """Start states handed in: arrays over trajectory; see `simulate_particles`."""
+    """Start states that the user gave, all of one shape; see `simulate_particles`."""
 
     states: tuple[ParticleState, ...]
 
     def __len__(self) -> int:
         return len(self.states)
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Position and velocity (state, particle, axis), mass and (charge) (state, particle)."""
+        names = ["position", "velocity", "mass"]
+        names += ["charge"] if self.states[0].charge is not None else []
+        return {name: np.stack([getattr(s, name) for s in self.states]) for name in names}
+
 
 def trajectory(
     recipe: Recipe,
     given: Given | None,
-    index: int,
+    number: int,
     on_step: Callable[[int], None] | None = None,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
-    """Position, velocity, mass, charge of one trajectory of a recipe, in its dtype."""
+) -> dict[str, np.ndarray]:
+    """One trajectory of a recipe, in its dtype, by variable.
+
+    position and velocity (time, particle, axis), mass and (charge) (particle,). ``on_step`` is
+    called with the number of steps made. Raises IntegrationFailed and InvalidData with the number
+    of the trajectory.
+    """
     system = system_of(recipe.system, recipe.dims)
     constant = recipe.parameters["constant"]
     if given is not None:
-        state = given.states[index % len(given)]
+        state = given.states[number % len(given)]
     else:
         state = draw_start(
             system,
             recipe.start,
-            rng_of(recipe.seed, 0, index),
+            rng_of(recipe.seed, 0, number),
             recipe.particles,
             box=recipe.box,
-            mass=np.asarray(1.0 if recipe.mass is None else recipe.mass),
+            mass=np.asarray(MASS if recipe.mass is None else recipe.mass),
             charge=None if recipe.charge is None else np.asarray(recipe.charge),
             constant=constant,
         )
     try:
-        flight = fly(
+        made = integrate_leapfrog(
             system,
             state,
             box=recipe.box,
@@ -136,21 +169,17 @@ def trajectory(
         )
     except (IntegrationFailed, InvalidData) as error:
         raise type(error)(
-            f"trajectory {index}: {error.message}",
+            f"trajectory {number}: {error.message}",
             got=error.got,
             allowed=error.allowed,
             fix=error.fix,
         ) from error
-    kind = np.dtype(recipe.dtype)
-    charge = (
-        None if state.charge is None else np.broadcast_to(state.charge, state.position.shape[0])
-    )
-    return (
-        flight.position.astype(kind),
-        flight.velocity.astype(kind),
-        np.broadcast_to(state.mass, state.position.shape[0]).astype(kind),
-        None if charge is None else charge.astype(kind),
-    )
+    arrays = {"position": made.position, "velocity": made.velocity}
+    for name in ("mass", "charge"):
+        values = getattr(state, name)
+        if values is not None:
+            arrays[name] = np.broadcast_to(values, state.particles)
+    return {name: values.astype(recipe.dtype) for name, values in arrays.items()}
 
 
 def system_of(name: str, dims: int) -> ParticleSystem:

@@ -1,4 +1,4 @@
-"""Particle datasets: arrays to dataset and back, and what a foreign one must look like.
+"""Particle datasets: their variables, their checks, and arrays to dataset and back.
 
 ==============  ==================================  =============================================
 variable        dims                                meaning
@@ -40,6 +40,8 @@ from ..datasets.names import (
 )
 from ..datasets.record import record, with_record
 from ..errors import InvalidData
+from ..training.ranges import warn_user
+from .constants import CONSTANT, LAWS, SOFTENING
 from .graphs.box import Box
 
 AXES = ("x", "y", "z")
@@ -57,7 +59,8 @@ class ParticleArrays:
     """A particle dataset as plain arrays.
 
     position, velocity: (trajectory, time, particle, axis); mass, charge: (trajectory, particle),
-    charge None in a system without; time: (time,). box and parameters are of the whole dataset.
+    charge None in a system without; time: (time,). box and parameters are of the whole dataset;
+    parameters are those of the record, without the side.
     """
 
     position: NDArray
@@ -71,11 +74,12 @@ class ParticleArrays:
 
     @property
     def dims(self) -> int:
+        """Number of axes, 2 or 3."""
         return self.position.shape[-1]
 
 
 def is_particle_dataset(ds: Any) -> bool:
-    """Whether ``ds`` is meant as particles (it has positions)."""
+    """Whether ``ds`` is a dataset of particles: it has positions."""
     return isinstance(ds, xr.Dataset) and POSITION in ds
 
 
@@ -90,7 +94,11 @@ def unpack_particles(
     first: int = 0,
     about: Mapping[str, Any] | None = None,
 ) -> xr.Dataset:
-    """A particle dataset of arrays; trajectories are numbered from ``first``."""
+    """A particle dataset from arrays, as in `ParticleArrays`, not checked.
+
+    split: label of each trajectory, (trajectory,). first: number of the first trajectory. about:
+    entries of the record.
+    """
     trajectories, _, particles, dims = position.shape
     variables: dict[str, Any] = {
         POSITION: (PARTICLE_DIMS, position, {"units": UNITS[POSITION]}),
@@ -110,9 +118,15 @@ def unpack_particles(
     return with_record(xr.Dataset(variables, coords=coords), **dict(about or {}))
 
 
-def pack_particles(ds: xr.Dataset) -> ParticleArrays:
-    """The arrays of a particle dataset, checked (see `validate_particles`)."""
+def pack_particles(ds: xr.Dataset, *, physics: bool = True) -> ParticleArrays:
+    """The arrays of a particle dataset, checked (see `validate_particles`).
+
+    With ``physics``, constants that the record of known forces lacks are assumed, with a warning
+    (`complete_physics`); without, ``parameters`` holds what the record does.
+    """
     validate_particles(ds)
+    if physics:
+        ds = complete_physics(ds)
     about = record(ds)
     parameters = {k: v for k, v in dict(about.get("parameters", {})).items() if k != "side"}
     return ParticleArrays(
@@ -123,7 +137,7 @@ def pack_particles(ds: xr.Dataset) -> ParticleArrays:
         np.asarray(ds[TIME].values, np.float64),
         box_of(ds),
         parameters,
-        str(about.get("system", "coulomb" if CHARGE in ds else "gravity")),
+        system_name(ds),
     )
 
 
@@ -151,11 +165,48 @@ def spacings(position: NDArray, box: Box) -> NDArray[np.float64]:
     return side / count ** (1 / dims)
 
 
-def guess_missing_box(ds: xr.Dataset) -> str:
-    """In words, with numbers: positions look like those of a box whose side the record does not name.
+def system_name(ds: xr.Dataset) -> str:
+    """The system in the record; without one "coulomb" where there are charges, else "gravity"."""
+    return str(record(ds).get("system", "coulomb" if CHARGE in ds else "gravity"))
 
-    They do where a step, beyond what velocities carry, is longer than half the extent of all
-    positions of the trajectory. "" otherwise.
+
+def has_known_forces(ds: xr.Dataset) -> bool:
+    """Whether the forces between the particles of ``ds`` are those of a system of the package."""
+    return system_name(ds) in LAWS
+
+
+def complete_physics(ds: xr.Dataset) -> xr.Dataset:
+    """``ds`` with the constants of its forces in the record; warns where it has to assume them.
+
+    Of a record without them the published ones are assumed (`particles.constants`), of one
+    without a side open space, and of one without a system what `system_name` returns. Datasets
+    of other forces (`has_known_forces`) are returned as they are. Warns `PympnodeWarning` with the
+    assumed values.
+    """
+    about = record(ds)
+    known = dict(about.get("parameters", {}))
+    assumed: dict[str, Any] = {"constant": CONSTANT, "softening": SOFTENING, "side": None}
+    assumed = {name: value for name, value in assumed.items() if name not in known}
+    if not has_known_forces(ds) or ("system" in about and not assumed):
+        return ds
+    words = [] if "system" in about else [f"system {system_name(ds)!r}"]
+    words += [
+        "open space (no side)" if name == "side" else f"{name} {value:g}"
+        for name, value in assumed.items()
+    ]
+    warn_user(
+        f"the record of the dataset lacks some of its physics; assumed: {', '.join(words)}. Name its "
+        "own with pympnode.networks.schema.with_record(ds, system=..., parameters={...}), or "
+        'system="particles" where the forces are others'
+    )
+    return with_record(ds, system=system_name(ds), parameters={**known, **assumed})
+
+
+def guess_missing_box(ds: xr.Dataset) -> str:
+    """A warning, with numbers, where positions jump as in a periodic box that the record lacks.
+
+    They do where a step, less the distance that the velocities cover, is longer than half the
+    extent of all positions of the trajectory. Returns "" otherwise.
     """
     if "side" in dict(record(ds).get("parameters", {})):
         return ""
@@ -163,10 +214,10 @@ def guess_missing_box(ds: xr.Dataset) -> str:
         ds[name].transpose(*PARTICLE_DIMS).values.astype(np.float64)
         for name in (POSITION, VELOCITY)
     )
-    flown = 0.5 * (velocity[:, 1:] + velocity[:, :-1])
-    flown *= np.diff(np.asarray(ds[TIME].values, np.float64))[:, None, None]
+    covered = 0.5 * (velocity[:, 1:] + velocity[:, :-1])
+    covered *= np.diff(np.asarray(ds[TIME].values, np.float64))[:, None, None]
     extent = np.ptp(position, axis=(1, 2))[:, None, None]
-    jumps = (np.abs(np.diff(position, axis=1) - flown) > 0.5 * extent).any(-1)
+    jumps = (np.abs(np.diff(position, axis=1) - covered) > 0.5 * extent).any(-1)
     if not jumps.any():
         return ""
     return (
@@ -176,16 +227,19 @@ def guess_missing_box(ds: xr.Dataset) -> str:
     )
 
 
+unsaid_box = guess_missing_box  # until its last callers use the new name
+
+
 def box_of(ds: xr.Dataset) -> Box:
-    """The box of a dataset: ``side`` of its record; open space where none is given."""
+    """The box of a dataset: ``side`` of its record; open space where that is None or missing."""
     side = dict(record(ds).get("parameters", {})).get("side")
     return Box(inf if side is None else float(side))
 
 
 def validate_particles(ds: xr.Dataset, *, finite: bool = True) -> xr.Dataset:
-    """``ds`` itself when it is a particle dataset; else InvalidData: got, allowed, fix.
+    """``ds`` itself, when it is a valid particle dataset; raises InvalidData otherwise.
 
-    ``finite=False`` leaves out the check that reads all values (datasets larger than memory).
+    ``finite=False`` skips the check that reads all values (datasets larger than memory).
     """
     if not isinstance(ds, xr.Dataset):
         raise InvalidData(
@@ -211,13 +265,13 @@ def validate_particles(ds: xr.Dataset, *, finite: bool = True) -> xr.Dataset:
                 fix=f'rename yours: ds.rename({{"...": {name!r}}})',
             )
         if set(ds[name].dims) != set(dims):
-            lost = [dim for dim in dims if dim not in ds[name].dims]
+            lacking = [dim for dim in dims if dim not in ds[name].dims]
             raise InvalidData(
                 f"{name!r} has the wrong dims",
                 got=f"({', '.join(map(str, ds[name].dims))})",
                 allowed=f"({', '.join(dims)}), in any order",
-                fix=f"keep {lost[0]} where you select one: ds.isel({lost[0]}=[0])"
-                if lost
+                fix=f"keep {lacking[0]} where you select one: ds.isel({lacking[0]}=[0])"
+                if lacking
                 else None,
             )
     for dim in (TRAJECTORY, TIME, PARTICLE):
@@ -228,17 +282,17 @@ def validate_particles(ds: xr.Dataset, *, finite: bool = True) -> xr.Dataset:
                 allowed="at least one of each",
             )
     if ds.sizes[AXIS] not in (2, 3):
-        raise InvalidData("particles live in 2 or 3 dimensions", got=f"{ds.sizes[AXIS]} axes")
+        raise InvalidData("particles have 2 or 3 axes", got=f"{ds.sizes[AXIS]} axes")
     _check_time(ds)
     if finite:
         for name in wanted:
             values = ds[name].values
             bad = ~np.isfinite(values)
             if bad.any():
-                place = dict(zip(ds[name].dims, np.argwhere(bad)[0].tolist(), strict=True))
+                index = dict(zip(ds[name].dims, np.argwhere(bad)[0].tolist(), strict=True))
                 raise InvalidData(
                     f"{name!r} holds values that are not finite",
-                    got=f"{int(bad.sum())} of {bad.size}, the first at {place}",
+                    got=f"{int(bad.sum())} of {bad.size}, the first at {index}",
                     allowed="finite numbers",
                     fix="drop such trajectories; a rollout that diverged cannot be repaired",
                 )
@@ -249,7 +303,7 @@ def validate_particles(ds: xr.Dataset, *, finite: bool = True) -> xr.Dataset:
     system = record(ds).get("system")
     if system == "gravity" and CHARGE in ds:
         raise InvalidData(
-            "gravity knows no charge", got="a variable 'charge'", fix='ds.drop_vars("charge")'
+            "gravity has no charges", got="a variable 'charge'", fix='ds.drop_vars("charge")'
         )
     if system == "coulomb" and CHARGE not in ds:
         raise InvalidData("coulomb needs charges", got="no variable 'charge'")
@@ -257,7 +311,7 @@ def validate_particles(ds: xr.Dataset, *, finite: bool = True) -> xr.Dataset:
 
 
 def _check_time(ds: xr.Dataset) -> None:
-    """Times are told, and increase. Of a single state nobody asks when it was."""
+    """Times are numbers and increase; a single state needs no time."""
     if TIME not in ds.coords and ds.sizes[TIME] == 1:
         return
     if TIME not in ds.coords or ds[TIME].dtype.kind not in "fiu":

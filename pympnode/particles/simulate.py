@@ -5,9 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import os
-import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -20,11 +18,14 @@ from ..datasets.names import TIME
 from ..datasets.record import record
 from ..datasets.split import split_trajectories
 from ..errors import InvalidData, InvalidOption, unknown_name
-from ..files.memory import in_words, require_bytes
+from ..files.memory import format_bytes, require_bytes
 from ..graph import Graph
-from . import schema as particle_schema
+from ..training.progress import progress_of
+from ..version import __version__
+from . import schema
 from .leapfrog import INTEGRATORS
-from .meter import Meter, Progress
+from .parallel import compute_all
+from .pool import make_parts
 from .recipe import Given, Recipe, system_of, trajectory
 from .systems.base import ParticleState, ParticleSystem
 from .systems.starts import STARTS
@@ -51,83 +52,64 @@ def simulate_particles(
     dtype: str = "float64",
     path: str | os.PathLike[str] | None = None,
     workers: int | None = None,
-    progress: Progress | bool | None = None,
+    progress: Callable[[int, int, float], object] | bool | None = None,
 ) -> xr.Dataset:
     """Simulate particles: position and velocity (trajectory, time, particle, axis), mass, charge.
 
     system: "gravity", "coulomb", or such a system. particles: 100 by default. dims: 2 or 3.
-    trajectories, steps, dt: how much (default 1000 trajectories of 200 steps of 0.01).
-    seed: trajectory i depends on (seed, i) alone.
+    trajectories, steps, dt: size of the dataset, by default 1000 trajectories of 200 steps of 0.01.
+    seed: trajectory i depends on (seed, i) only.
     parameters: constant, softening, accuracy, side (None: open space), mass and charge, one number
-        or one a particle. The defaults are the published ones; the side is then (12 N)^(1/2), in
+        or one per particle. The defaults are the published ones; the side is then (12 N)^(1/2), in
         three dimensions 12^(1/2) N^(1/3): a mean spacing of 12^(1/2).
-    start: "random" (uniform in the box), "plummer" (gravity), or given: a `ParticleState`, one a
-        trajectory, or a dataset, whose first states are taken, and of whose record what is not in
-        ``parameters``.
-    integrator: "block" (published scheme) or "global" (one symplectic step, ``substeps`` an
-        interval), see `fly`. Computed in float64; ``dtype`` is how it is stored.
-    path: a folder to write parts of 64 trajectories to while they are made; the same call goes on
-        after an interruption and redoes no whole trajectory. The dataset returned is then lazy.
-    workers: processes with ``path``, else threads; all cores by default. The numbers do not
-        depend on it.
+    start: "random" (uniform in the box), "plummer" (gravity), or start states: a `ParticleState`, a
+        list of them, one per trajectory, or a dataset, whose first states are used, with the
+        parameters of its record that ``parameters`` does not set.
+    integrator: "block" (published scheme) or "global" (symplectic, ``substeps`` equal steps per
+        interval), see `integrate_leapfrog`. Computed in float64, stored in ``dtype``.
+    path: a folder for parts of 64 trajectories, written while they are made; the same call
+        continues after an interruption and repeats no finished trajectory. The dataset returned
+        is then read from disk where it is indexed.
+    workers: threads; one per core by default. The numbers do not depend on it.
     progress: called with (trajectories done, all, seconds left); True for a bar.
-    Raises InvalidData, InvalidOption, UnknownName, IntegrationFailed, NotEnoughMemory and
-    NotEnoughDisk; the bytes are told before anything is allocated or written.
+    Raises InvalidData, InvalidOption, UnknownName, IntegrationFailed, RunLocked, NotEnoughMemory
+    and NotEnoughDisk, the last two before anything is allocated or written.
     """
     if workers is not None:
         whole("workers", workers, 1)
-    recipe, given, system = _recipe(
+    recipe, given = _recipe(
         system, particles, trajectories, steps, dt, seed, dims, parameters, start, split,
         integrator, substeps, dtype,
     )  # fmt: skip
+    bar = progress_of(progress, "trajectory")
+    workers = workers or os.cpu_count() or 1
     if path is not None:
-        from .pool import make_parts
-
-        return make_parts(recipe, given, Path(path), workers or os.cpu_count() or 1, progress)
+        return make_parts(recipe, given, Path(path), workers, bar)
     require_bytes(
         recipe.bytes,
         f"a dataset of {recipe.trajectories} trajectories",
         fix='pass path="folder": written in parts and opened lazily; or dtype="float32"',
     )
-    log.info("simulating %s of %s", in_words(recipe.bytes), recipe.system)
-    shape = (recipe.trajectories, recipe.steps + 1, recipe.particles, recipe.dims)
-    position, velocity = np.empty(shape, recipe.dtype), np.empty(shape, recipe.dtype)
-    mass = np.empty(shape[::2], recipe.dtype)
-    charge = np.empty_like(mass) if system.charged else None
+    log.info("simulating %s of %s", format_bytes(recipe.bytes), recipe.system)
+    arrays, made = recipe.empty(recipe.trajectories), 0
 
-    def one(i: int, on_step: Callable[[int], None]) -> None:
-        position[i], velocity[i], mass[i], own = trajectory(recipe, given, i, on_step)
-        if charge is not None:
-            charge[i] = own
+    def compute(i: int, on_step: Callable[[int], None]) -> None:
+        for name, values in trajectory(recipe, given, i, on_step).items():
+            arrays[name][i] = values
 
-    meter = Meter(recipe.trajectories, 0, progress, f"{recipe.system}, {in_words(recipe.bytes)}")
-    _run(one, meter, workers or os.cpu_count() or 1)
-    return particle_schema.unpack_particles(
-        position, velocity, mass, recipe.time, charge=charge, split=recipe.labels(),
-        about=recipe.about(),
-    )  # fmt: skip
+    def on_done(i: int) -> None:
+        nonlocal made
+        made += 1
+        bar.update(made, {})
 
-
-class _Stopped(Exception):
-    """Raised in the threads when one of them, or the user, has ended the run."""
-
-
-def _run(one: Callable[[int, Callable[[int], None]], None], meter: Meter, workers: int) -> None:
-    """Every trajectory, in threads (the compiled steps let go of the interpreter)."""
-    stop = threading.Event()
-
-    def on_step(step: int) -> None:
-        if stop.is_set():
-            raise _Stopped
-
-    with ThreadPoolExecutor(min(workers, meter.total)) as pool:
-        try:
-            for _ in pool.map(lambda i: one(i, on_step), range(meter.total)):
-                meter.add()
-        except BaseException:  # Ctrl-C too: no thread computes on for nobody
-            stop.set()
-            pool.shutdown(cancel_futures=True)
-            raise
+    bar.start(recipe.trajectories, 0, recipe.title)
+    try:
+        compute_all(compute, range(recipe.trajectories), workers, on_done)
+    finally:
+        bar.stop()
+    return schema.unpack_particles(
+        **arrays, time=recipe.time, split=recipe.labels(), about=recipe.about()
+    )
 
 
 _RECIPE = (
@@ -137,7 +119,7 @@ _RECIPE = (
 
 
 def check_particle_options(system: str | ParticleSystem, **options: Any) -> None:
-    """Raise what `simulate_particles` raises for these keywords, without making anything."""
+    """Raise what `simulate_particles` raises for these keywords, without computing anything."""
     usual = inspect.signature(simulate_particles).parameters
     _recipe(system, *(options.get(name, usual[name].default) for name in _RECIPE))
 
@@ -145,9 +127,7 @@ def check_particle_options(system: str | ParticleSystem, **options: Any) -> None
 def _recipe(
     system, particles, trajectories, steps, dt, seed, dims, parameters, start, split,
     integrator, substeps, dtype,
-) -> tuple[Recipe, Given | None, ParticleSystem]:  # fmt: skip
-    from ..version import __version__
-
+) -> tuple[Recipe, Given | None]:  # fmt: skip
     given = _given(start)
     if given is not None:
         first = given.states[0]
@@ -173,11 +153,11 @@ def _recipe(
         raise unknown_name("integrator", integrator, INTEGRATORS)
     dtype = precision("dtype", dtype)
     overrides = {**_recorded(start), **(parameters or {})}
-    own = {"mass", "charge"} & overrides.keys()
-    if own and (given is not None or start == "plummer"):
+    per_particle = {"mass", "charge"} & overrides.keys()
+    if per_particle and (given is not None or start == "plummer"):
         raise InvalidOption(
             "this start has its own masses and charges",
-            got=f"parameters {', '.join(sorted(own))}",
+            got=f"parameters {', '.join(sorted(per_particle))}",
             allowed='with start="random"',
             fix="set them in the states that you give",
         )
@@ -185,7 +165,7 @@ def _recipe(
     values = system.resolve_parameters(overrides, graph)
     side = values["side"]
     physics = {k: float(values[k]) for k in _PHYSICS if k != "side"}
-    if given is None:  # masses and charges are checked before anything is made
+    if given is None:  # masses and charges are checked before anything is computed
         system.check(
             ParticleState(
                 np.zeros((particles, dims)),
@@ -213,8 +193,8 @@ def _recipe(
         version=__version__,
     )
     if split is not None:
-        split_trajectories(1, split)  # refuses an impossible share now
-    return recipe, given, system
+        split_trajectories(1, split)  # raises for an impossible share before anything is computed
+    return recipe, given
 
 
 def _given(start: Any) -> Given | None:
@@ -223,7 +203,7 @@ def _given(start: Any) -> Given | None:
     if isinstance(start, ParticleState):
         return Given((start,))
     if isinstance(start, xr.Dataset):
-        data = particle_schema.pack_particles(start.isel({TIME: [0]}))
+        data = schema.pack_particles(start.isel({TIME: [0]}))
         return Given(
             tuple(
                 ParticleState(
@@ -246,7 +226,7 @@ def _given(start: Any) -> Given | None:
 
 
 def _recorded(start: Any) -> dict[str, Any]:
-    """The physics in the record of a dataset that is started from; nothing of other starts."""
+    """The physics in the record of a dataset that is the start; {} for other starts."""
     if not isinstance(start, xr.Dataset):
         return {}
     parameters = record(start).get("parameters", {})

@@ -12,14 +12,15 @@ import os
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ..errors import CheckpointDamaged, FileDamaged, InvalidOption, RunLocked
-from ..files import netcdf as storage
+from ..errors import CheckpointDamaged, FileDamaged, InvalidOption
+from ..files import netcdf
+from ..files.lock import hold_folder
 
 HISTORY = (
     "loss",
@@ -150,7 +151,11 @@ class Run:
     def __init__(self, folder: str | os.PathLike[str], config: dict[str, Any]) -> None:
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock: IO[bytes] | None = _lock(self.folder / "lock")
+        self._lock = hold_folder(
+            self.folder / "lock",
+            "the run folder",
+            fix="wait for it, stop it, or name another folder with run=",
+        )
         try:
             self._claim(config)
         except BaseException:
@@ -183,7 +188,7 @@ class Run:
                     fix="name another folder with run=, or repeat the call that made this one",
                 )
             return
-        storage.write_bytes(path, text.encode())
+        netcdf.write_bytes(path, text.encode())
 
     @property
     def checkpoints(self) -> Path:
@@ -193,7 +198,7 @@ class Run:
     def save(self, state: State) -> None:
         """Write a checkpoint; the one before stays, older ones go."""
         path = self.checkpoints / f"epoch-{state.epoch:06d}.nc"
-        storage.write_netcdf(to_dataset(state), path, checksums=True)
+        netcdf.write_netcdf(to_dataset(state), path, checksums=True)
         for old in self._all()[:-2]:
             old.unlink(missing_ok=True)
 
@@ -201,7 +206,7 @@ class Run:
         """The newest whole checkpoint, or None; a damaged one is passed over with a warning."""
         for path in reversed(self._all()):
             try:
-                return from_dataset(storage.read_netcdf(path, checksums=True))
+                return from_dataset(netcdf.read_netcdf(path, checksums=True))
             except FileDamaged as error:
                 warnings.warn(
                     f"the checkpoint {path.name} is damaged and the one before is taken: "
@@ -215,10 +220,8 @@ class Run:
         return sorted(self.checkpoints.glob("epoch-*.nc"))
 
     def close(self) -> None:
-        """Let go of the folder."""
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        """Release the folder; harmless when called twice."""
+        self._lock.release()
 
 
 def _differences(before: dict[str, Any], now: dict[str, Any], at: str = "") -> list[str]:
@@ -230,25 +233,3 @@ def _differences(before: dict[str, Any], now: dict[str, Any], at: str = "") -> l
         elif a != b:
             found.append(f"{at}{name} was {a!r}, is {b!r}")
     return found
-
-
-def _lock(path: Path) -> IO[bytes]:
-    stream = open(path, "ab")
-    try:
-        if os.name == "nt":
-            import msvcrt
-
-            msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-        else:
-            import fcntl
-
-            fcntl.flock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        stream.close()
-        raise RunLocked(
-            f"another process writes to the run folder {str(path.parent)!r}",
-            got="its lock is held",
-            allowed="one writer at a time",
-            fix="wait for it, stop it, or name another folder with run=",
-        ) from error
-    return stream

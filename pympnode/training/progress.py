@@ -1,30 +1,31 @@
-"""Progress: a bar in a terminal or a notebook, silence in a pipe."""
+"""Progress of a long call: a bar in a terminal or a notebook, silence in a pipe, or a function."""
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, Protocol
 
 
 class Progress(Protocol):
-    """What the trainer tells while it works."""
+    """What a long call reports while it works: updates of a training, trajectories of a dataset."""
 
     def start(self, total: int, done: int, title: str) -> None:
-        """A run of ``total`` updates begins, ``done`` of them already made."""
+        """Work of ``total`` units begins, ``done`` of them already made."""
 
     def update(self, done: int, facts: dict[str, Any]) -> None:
-        """``done`` updates are made; facts: epoch, loss, validation_loss."""
+        """``done`` units are made; facts: epoch, loss, validation_loss of a training."""
 
     def note(self, text: str) -> None:
-        """Something to tell before or beside the bar."""
+        """A line of text before or beside the bar."""
 
     def stop(self) -> None:
-        """The run ended."""
+        """The work ended."""
 
 
 class Silent:
-    """Tells nothing."""
+    """Reports nothing."""
 
     def start(self, total: int, done: int, title: str) -> None: ...
 
@@ -38,22 +39,25 @@ class Silent:
 class Bar:
     """A tqdm bar with the losses and the time left; plain text where there are no widgets."""
 
-    def __init__(self) -> None:
+    def __init__(self, unit: str = "update") -> None:
+        self._unit = unit
         self._bar: Any = None
         self._last = 0.0
 
     def start(self, total: int, done: int, title: str) -> None:
         """See `Progress`."""
-        self._bar = _tqdm()(total=total, initial=done, desc=title, unit="update", leave=True)
+        self._bar = _tqdm()(total=total, initial=done, desc=title, unit=self._unit, leave=True)
 
     def update(self, done: int, facts: dict[str, Any]) -> None:
         """See `Progress`."""
         now = time.monotonic()
+        # Drawing takes longer than an update of a small model.
         if now - self._last < 0.2 and done < self._bar.total:
             return
         self._last = now
-        shown = {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in facts.items()}
-        self._bar.set_postfix(shown, refresh=False)
+        if facts:
+            shown = {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in facts.items()}
+            self._bar.set_postfix(shown, refresh=False)
         self._bar.update(done - self._bar.n)
 
     def note(self, text: str) -> None:
@@ -66,9 +70,36 @@ class Bar:
             self._bar.close()
 
 
-def default() -> Progress:
-    """A bar where somebody looks: a terminal or a notebook."""
-    return Bar() if in_notebook() or sys.stderr.isatty() else Silent()
+class Calls(Silent):
+    """Calls ``report(done, total, seconds left)`` after each unit; the time left is estimated from
+    the units that were made since the start."""
+
+    def __init__(self, report: Callable[[int, int, float], object]) -> None:
+        self._report = report
+
+    def start(self, total: int, done: int, title: str) -> None:
+        """See `Progress`."""
+        self._total, self._before = total, done
+        self._began = time.monotonic()
+
+    def update(self, done: int, facts: dict[str, Any]) -> None:
+        """See `Progress`."""
+        each = (time.monotonic() - self._began) / (done - self._before)
+        self._report(done, self._total, each * (self._total - done))
+
+
+def default(unit: str = "update") -> Progress:
+    """A bar in a terminal or a notebook; nothing in a pipe."""
+    return Bar(unit) if in_notebook() or sys.stderr.isatty() else Silent()
+
+
+def progress_of(
+    choice: Callable[[int, int, float], object] | bool | None, unit: str = "update"
+) -> Progress:
+    """What a keyword ``progress=`` means: a function to call, True for `default`, else silence."""
+    if callable(choice):
+        return Calls(choice)
+    return default(unit) if choice else Silent()
 
 
 def in_notebook() -> bool:

@@ -57,7 +57,7 @@ def part(ds: xr.Dataset, trajectory: int = 0) -> Part:
         words.append(f"finite until {style.moment(float(one[TIME][-1]), 'time')}")
     if stopped.any():
         words.append(f"{stopped.sum()} of {count} trajectories stopped being finite")
-    return Part(one, schema.pack_particles(one), "\n".join(words))
+    return Part(one, schema.pack_particles(one, physics=False), "\n".join(words))
 
 
 def _whole(ds: xr.Dataset) -> xr.Dataset:

@@ -1,4 +1,4 @@
-"""Particle systems: what gravity and Coulomb share, and the states that they start from."""
+"""Particle systems: the softened pair force of gravity and Coulomb, and states of particles."""
 
 from __future__ import annotations
 
@@ -11,17 +11,15 @@ import numpy as np
 from ...errors import InvalidData, InvalidOption
 from ...graph import Graph
 from ...systems.base import Observable, Parameter, System, Variable
+from ..constants import ACCURACY, CONSTANT, MASS, PAPER, SOFTENING, SPACING2
 from ..graphs.box import Box, as_box
-
-PAPER = "Martinkus, Lucchi, Perraudin, AAAI 2021 (published code)"
-SPACING2 = 12.0  # squared mean spacing of particles in the published data, side = sqrt(12 N)
 
 
 @dataclass(frozen=True, eq=False)
 class ParticleState:
     """Positions and velocities (particle, axis), mass and charge (particle,); float64.
 
-    ``charge`` is None where the system has none.
+    ``charge`` is None in a system without charges.
     """
 
     position: np.ndarray
@@ -45,8 +43,8 @@ class ParticleSystem(System):
     a_i = factor_i sum_j source_j d_ij / r_ij^3, and the potential energy
     energy_sign * constant * sum_{i<j} source_i source_j / r_ij.
 
-    A child sets ``energy_sign`` (-1 attracts equal sources) and writes `source` and `factor`.
-    ``dims`` is 2 or 3.
+    A subclass sets ``energy_sign`` (-1: equal sources attract each other) and defines `pair_source`
+    and `pair_factor`. ``dims`` is 2 or 3.
     """
 
     body = "particle"
@@ -61,7 +59,7 @@ class ParticleSystem(System):
     def __init__(self, dims: int = 2) -> None:
         if dims not in (2, 3):
             raise InvalidOption(
-                f"{self.name} lives in two or three dimensions", got=dims, allowed="2 or 3"
+                f"{self.name} is in two or three dimensions", got=dims, allowed="2 or 3"
             )
         self.dims = int(dims)
         self.state = (
@@ -75,10 +73,10 @@ class ParticleSystem(System):
 
     def _parameters(self) -> dict[str, Parameter]:
         return {
-            "constant": Parameter(2.0, unit="constant", source=PAPER),
-            "softening": Parameter(0.2, unit="length", source=PAPER),
-            "accuracy": Parameter(0.001, source=f"{PAPER}, eta of tau = eta sqrt(eps / |a|)"),
-            "mass": Parameter(1.0, dims=("node",), unit="mass", source=PAPER),
+            "constant": Parameter(CONSTANT, unit="constant", source=PAPER),
+            "softening": Parameter(SOFTENING, unit="length", source=PAPER),
+            "accuracy": Parameter(ACCURACY, source=f"{PAPER}, eta of tau = eta sqrt(eps / |a|)"),
+            "mass": Parameter(MASS, dims=("node",), unit="mass", source=PAPER),
             "side": Parameter(
                 lambda graph: default_side(int(graph.nodes[0]), self.dims),
                 unit="length",
@@ -87,7 +85,7 @@ class ParticleSystem(System):
         }
 
     def _resolve(self, name: str, spec: Parameter, value: Any, graph: Graph) -> float | np.ndarray:
-        """As for every system; besides, a side of None or inf is open space."""
+        """As in `System`; a side of None or inf means open space."""
         if name == "side" and (value is None or (np.ndim(value) == 0 and value == np.inf)):
             return np.inf
         return super()._resolve(name, spec, value, graph)
@@ -95,13 +93,13 @@ class ParticleSystem(System):
     # ---- physics ------------------------------------------------------------------------------
 
     def pair_source(self, mass: np.ndarray, charge: np.ndarray | None) -> np.ndarray:
-        """What a particle acts with: its mass, or its charge. Shape of ``mass``."""
+        """source_j of the force: mass or charge of each particle, in the shape of ``mass``."""
         raise NotImplementedError
 
     def pair_factor(
         self, mass: np.ndarray, charge: np.ndarray | None, constant: float
     ) -> np.ndarray:
-        """What a particle answers with. Shape of ``mass``."""
+        """factor_i of the acceleration of each particle, in the shape of ``mass``."""
         raise NotImplementedError
 
     def acceleration(
@@ -111,8 +109,8 @@ class ParticleSystem(System):
         charge: np.ndarray | None = None,
         *,
         box: Box | float | None,
-        constant: float = 2.0,
-        softening: float = 0.2,
+        constant: float = CONSTANT,
+        softening: float = SOFTENING,
     ) -> np.ndarray:
         """Acceleration of every particle, float64, the shape of ``position``.
 
@@ -136,8 +134,8 @@ class ParticleSystem(System):
         charge: np.ndarray | None = None,
         *,
         box: Box | float | None,
-        constant: float = 2.0,
-        softening: float = 0.2,
+        constant: float = CONSTANT,
+        softening: float = SOFTENING,
     ) -> np.ndarray:
         """Potential energy (...) of states (..., particle, axis); every pair once, softened.
 
@@ -206,11 +204,11 @@ class ParticleSystem(System):
     # ---- states -------------------------------------------------------------------------------
 
     def draw_charge(self, rng: np.random.Generator, particles: int) -> np.ndarray | None:
-        """Charges of a random state; None in a system without."""
+        """Charges of a random state, (particle,); None in a system without charges."""
         return None
 
     def check(self, state: ParticleState) -> ParticleState:
-        """The same state as float64, or InvalidData telling which particle is wrong and why."""
+        """The same state as float64; raises InvalidData with the particle and the reason."""
         position = np.asarray(state.position, np.float64)
         if position.ndim != 2 or position.shape[1] != self.dims or position.shape[0] < 1:
             raise InvalidData(
@@ -220,8 +218,8 @@ class ParticleSystem(System):
                 fix="pass dims=3 for three axes" if position.shape[-1:] == (3,) else None,
             )
         count = position.shape[0]
-        velocity = _column(state.velocity, "velocity", position.shape)
-        mass = _column(state.mass, "mass", (count,))
+        velocity = _broadcast(state.velocity, "velocity", position.shape)
+        mass = _broadcast(state.mass, "mass", (count,))
         _finite("position", position)
         _finite("velocity", velocity)
         _finite("mass", mass)
@@ -232,10 +230,10 @@ class ParticleSystem(System):
                 raise InvalidData(
                     f"{self.name} needs charges",
                     got="no charge",
-                    allowed="one a particle",
+                    allowed="one per particle",
                     fix="pass charge (particle,)",
                 )
-            charge = _column(state.charge, "charge", (count,))
+            charge = _broadcast(state.charge, "charge", (count,))
             _finite("charge", charge)
             _refuse(
                 "mass", mass, mass == 0, "masses > 0",
@@ -243,7 +241,7 @@ class ParticleSystem(System):
             )  # fmt: skip
         elif state.charge is not None:
             raise InvalidData(
-                f"{self.name} knows no charge",
+                f"{self.name} has no charges",
                 got="a charge for each particle",
                 allowed="mass only",
                 fix='leave charge out, or use system="coulomb"',
@@ -252,11 +250,11 @@ class ParticleSystem(System):
 
 
 def default_side(particles: int, dims: int) -> float:
-    """Side of the box at the published mean spacing: (12 N)^(1/2), and 12^(1/2) N^(1/3) in 3-D."""
+    """Side of the box at the published mean spacing: (12 N)^(1/2) in 2-D, 12^(1/2) N^(1/3) in 3-D."""
     return float((SPACING2 ** (dims / 2) * particles) ** (1.0 / dims))
 
 
-def _column(values: Any, name: str, shape: tuple[int, ...]) -> np.ndarray:
+def _broadcast(values: Any, name: str, shape: tuple[int, ...]) -> np.ndarray:
     array = np.asarray(values, np.float64)
     try:
         return np.array(np.broadcast_to(array, shape))

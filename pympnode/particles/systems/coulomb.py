@@ -5,14 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from ...systems.base import Parameter
-from .base import PAPER, ParticleSystem
+from ..constants import PAPER
+from .base import ParticleSystem
 
 
 class Coulomb(ParticleSystem):
     """a_i = -(k q_i / m_i) sum_j q_j d_ij / r_ij^3; U = +k sum_{i<j} q_i q_j / r_ij.
 
-    Like charges repel. Published constants: k = 2, softening 0.2, masses 1; charges are drawn
-    with a fair sign and a size uniform in (0.5, 1.5), so a state is not neutral.
+    Like charges repel. The defaults are the published constants (`particles.constants`): k = 2,
+    softening 0.2, masses 1. Charges have a random sign, each with probability 1/2, and an absolute
+    value uniform in (0.5, 1.5), so that the sum of charges of a state is not zero.
     """
 
     name = "coulomb"

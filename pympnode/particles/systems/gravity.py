@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from .base import PAPER, ParticleSystem
+from ..constants import PAPER
+from .base import ParticleSystem
 
 
 class Gravity(ParticleSystem):
     """a_i = G sum_j m_j d_ij / r_ij^3; U = -G sum_{i<j} m_i m_j / r_ij. Plummer softening.
 
-    Published constants: G = 2, softening 0.2, masses 1. Massless particles are legal: they feel
-    and do not act. The published device kernel used the receiver's mass for the attractor's; here
-    it is the attractor's.
+    The defaults are the published constants (`particles.constants`): G = 2, softening 0.2, masses 1.
+    Particles of mass 0 are allowed: they are accelerated and accelerate no others. The published
+    GPU kernel multiplies by the mass of the receiver; here it is that of the attracting particle.
     """
 
     name = "gravity"

@@ -23,6 +23,10 @@ FAST = frozenset({"reassoc", "contract", "nsz"})
 _jit = njit(cache=True, nogil=True, error_model="numpy", fastmath=set(FAST))
 
 
+# The axes are written out, so that the loop over j is the innermost one, of which the compiler makes
+# vector instructions.
+
+
 @_jit
 def _accelerate_2d(position, source, factor, rows, side, softening2, out):
     x, y = position[0], position[1]
@@ -70,8 +74,8 @@ def _accelerate_3d(position, source, factor, rows, side, softening2, out):
 def accelerate(position, source, factor, rows, side, softening2, out):
     """Accelerations of the particles in ``rows`` from all particles, into ``out[:, rows]``.
 
-    The particle itself is in the sum: its displacement is exactly zero and adds exactly zero,
-    which is cheaper than leaving it out.
+    position: (axis, particle); source, factor: (particle,); rows: (row,). The sum includes j = i:
+    its displacement is exactly zero and adds exactly zero, which is cheaper than a branch.
     """
     if position.shape[0] == 2:
         _accelerate_2d(position, source, factor, rows, side, softening2, out)
@@ -86,7 +90,7 @@ def pair_potential(position, source, side, softening2):
     half = side / 2
     total = 0.0
     for i in range(count):
-        row = 0.0
+        row = 0.0  # by row first: long sums of small terms round less
         if dims == 2:
             xi, yi = position[0, i], position[1, i]
             for j in range(i + 1, count):

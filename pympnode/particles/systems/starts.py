@@ -1,10 +1,11 @@
-"""States that particle systems start from: uniform in the box, a Plummer model, or given."""
+"""Start states of particle systems: uniform in the box, or a Plummer model."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from ...errors import InvalidOption, unknown_name
+from ..constants import CONSTANT, MASS
 from ..graphs.box import Box
 from .base import ParticleState, ParticleSystem, default_side
 
@@ -19,11 +20,15 @@ def draw_start(
     particles: int,
     *,
     box: Box,
-    mass: float | np.ndarray = 1.0,
-    constant: float = 2.0,
+    mass: float | np.ndarray = MASS,
+    constant: float = CONSTANT,
     charge: np.ndarray | None = None,
 ) -> ParticleState:
-    """A state drawn with ``rng``: "random" or "plummer". Masses (and charges) may be given."""
+    """A state drawn with ``rng``, ``start`` "random" or "plummer".
+
+    mass, charge: (particle,) or one number, for "random" only; charges are drawn where None.
+    Raises UnknownName, InvalidOption.
+    """
     if start not in STARTS:
         raise unknown_name("start", start, STARTS)
     if start == "plummer":
@@ -58,6 +63,7 @@ def plummer(
     reach = box.side / 2 / PLUMMER_LENGTH
     inside = (1 + reach**-2.0) ** -1.5 if box.periodic else 1.0
     u = rng.uniform(0.0, inside, particles)
+    # The mass inside a radius r is (1 + r^-2)^(-3/2), here inverted; the bound keeps r above 1e-4.
     radius = 1 / np.sqrt(np.maximum(u, 1e-12) ** (-2 / 3) - 1)
     direction = _directions(rng, particles, system.dims)
     if system.dims == 3:
