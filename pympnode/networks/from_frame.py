@@ -126,7 +126,7 @@ def from_frame(
         time_unit=time_unit,
         split=None
         if split is None
-        else _constant(table, [split], in_trajectory, trajectories)[:, 0],
+        else _constant(table, [split], in_trajectory, trajectories)[:, 0].tolist(),
     )
     return ds.assign_coords({NODE: nodes, TRAJECTORY: trajectories})
 
