@@ -87,6 +87,8 @@ class _Moved(ModuleType):
     """A module that serves the names of others."""
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # importlib asks for __path__, and must not get the target's
+            raise AttributeError(name)
         for target in MOVED[self.__name__]:
             module = import_module(target)
             if hasattr(module, name):

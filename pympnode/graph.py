@@ -1,4 +1,8 @@
-"""``Graph``: any number of graphs as one disjoint union of directed edges, in plain NumPy."""
+"""``Graph``: any number of graphs as one disjoint union of directed edges, in plain NumPy.
+
+Edges are sorted by receiver, so that the edges into a node are one slice (compressed sparse rows) and
+a sum over neighbours is a matrix product or a sum over slices.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,8 @@ from .errors import InvalidGraph
 if TYPE_CHECKING:
     import networkx
 
-# Up to this many nodes, and from this density on, a dense matrix product is the faster sum.
+# A dense matrix product is faster than a sparse one up to this many nodes, and above this share of
+# all possible edges.
 _DENSE_NODES = 256
 _DENSE_SHARE = 0.05
 
@@ -38,12 +43,12 @@ class Graph:
     """Directed edges of a disjoint union of graphs; an undirected edge is two directed ones.
 
     sender, receiver: int64 (edges,), node numbers of the union; edge e carries a message from
-        ``sender[e]`` to ``receiver[e]``. Any order is taken; kept sorted by receiver, then sender,
-        each edge once.
-    nodes: int64 (graphs,), how many nodes each graph has; isolated nodes are fine.
-    source: where each graph comes from, one string a graph.
+        ``sender[e]`` to ``receiver[e]``. Given in any order; stored sorted by receiver, then sender,
+        without repetitions.
+    nodes: int64 (graphs,), number of nodes of each graph; isolated nodes are allowed.
+    source: how each graph was made, one string per graph.
     Raises InvalidGraph for node numbers out of range and edges between two graphs. Self loops are
-    legal here (``topology="full"`` needs them); `Graph.single` refuses them unless asked.
+    allowed (``topology="full"`` has them); `Graph.single` refuses them unless ``self_loops``.
     """
 
     sender: np.ndarray
@@ -62,7 +67,7 @@ class Graph:
             raise InvalidGraph(
                 "sender and receiver differ in length",
                 got=f"{sender.size} senders, {receiver.size} receivers",
-                allowed="one of each an edge",
+                allowed="one of each per edge",
             )
         total = int(nodes.sum())
         for name, ends in (("sender", sender), ("receiver", receiver)):
@@ -73,21 +78,23 @@ class Graph:
                     allowed=f"0 to {total - 1}",
                     fix="number the nodes from 0, or pass a larger nodes=",
                 )
+        # One number per edge that sorts by receiver, then sender.
         key = receiver * total + sender
         if key.size > 1 and not np.all(np.diff(key) > 0):
             key = np.unique(key)
             receiver, sender = np.divmod(key, total)
         offset = np.concatenate([[0], np.cumsum(nodes)])
         if nodes.size > 1 and sender.size:
-            home = np.searchsorted(offset, receiver, side="right")
-            if np.any(home != np.searchsorted(offset, sender, side="right")):
+            graph_of_edge = np.searchsorted(offset, receiver, side="right")
+            if np.any(graph_of_edge != np.searchsorted(offset, sender, side="right")):
                 raise InvalidGraph(
-                    "an edge joins two graphs of the union", fix="keep each graph's edges in itself"
+                    "an edge joins two graphs of the union",
+                    fix="join nodes of the same graph, or pass them as one graph",
                 )
         source = tuple(self.source) or ("given",) * nodes.size
         if len(source) != nodes.size:
             raise InvalidGraph(
-                "one source string a graph", got=len(source), allowed=str(nodes.size)
+                "one source string per graph", got=len(source), allowed=str(nodes.size)
             )
         for name, value in (
             ("sender", sender),
@@ -97,7 +104,7 @@ class Graph:
         ):
             object.__setattr__(self, name, value)
 
-    # ---- making one ---------------------------------------------------------------------------
+    # ---- constructors -------------------------------------------------------------------------
 
     @classmethod
     def single(
@@ -130,9 +137,9 @@ class Graph:
     def from_edges(
         cls, edges: Any, nodes: int | None = None, *, directed: bool = False, source: str = "given"
     ) -> Graph:
-        """One graph from pairs ``(edges, 2)``: undirected, or each from sender to receiver.
+        """One graph from pairs ``(edges, 2)``: undirected, or ``directed`` from sender to receiver.
 
-        ``nodes``: by default as many as the pairs name. Raises `InvalidGraph`.
+        ``nodes``: by default the largest number in the pairs, plus one. Raises `InvalidGraph`.
 
         >>> Graph.from_edges([(0, 1), (1, 2)]).edges
         4
@@ -155,7 +162,7 @@ class Graph:
 
     @classmethod
     def from_adjacency(cls, adjacency: Any, *, source: str = "given") -> Graph:
-        """One graph from a square matrix (or SciPy sparse one); row sends to column where not 0.
+        """One graph from a square matrix, dense or SciPy sparse; row sends to column where not 0.
 
         Raises `InvalidGraph`.
         """
@@ -174,7 +181,7 @@ class Graph:
 
     @classmethod
     def from_networkx(cls, graph: networkx.Graph, *, source: str = "networkx graph") -> Graph:
-        """One graph from networkx; its nodes are numbered in the order they iterate."""
+        """One graph from networkx; its nodes are numbered in the order of ``graph.nodes``."""
         number = {node: i for i, node in enumerate(graph.nodes)}
         if not number:
             raise InvalidGraph("the networkx graph has no nodes", got=0, allowed=">= 1")
@@ -183,33 +190,33 @@ class Graph:
 
     @classmethod
     def union(cls, graphs: Iterable[Graph]) -> Graph:
-        """The disjoint union, in the order given; its parts may be unions themselves."""
-        parts = list(graphs)
-        if not parts:
+        """The disjoint union, in the order given; each of ``graphs`` may be a union."""
+        graphs = list(graphs)
+        if not graphs:
             raise InvalidGraph("a union of no graphs", got=0, allowed=">= 1 graph")
-        shift = np.cumsum([0] + [part.total_nodes for part in parts])
+        shift = np.cumsum([0] + [graph.total_nodes for graph in graphs])
         return cls(
-            np.concatenate([part.sender + s for part, s in zip(parts, shift, strict=False)]),
-            np.concatenate([part.receiver + s for part, s in zip(parts, shift, strict=False)]),
-            np.concatenate([part.nodes for part in parts]),
-            tuple(name for part in parts for name in part.source),
+            np.concatenate([graph.sender + s for graph, s in zip(graphs, shift, strict=False)]),
+            np.concatenate([graph.receiver + s for graph, s in zip(graphs, shift, strict=False)]),
+            np.concatenate([graph.nodes for graph in graphs]),
+            tuple(name for graph in graphs for name in graph.source),
         )
 
-    # ---- counts and places --------------------------------------------------------------------
+    # ---- counts and offsets -------------------------------------------------------------------
 
     @property
     def graphs(self) -> int:
-        """How many graphs."""
+        """Number of graphs."""
         return int(self.nodes.size)
 
     @property
     def edges(self) -> int:
-        """How many directed edges, all graphs together."""
+        """Number of directed edges of all graphs."""
         return int(self.sender.size)
 
     @cached_property
     def total_nodes(self) -> int:
-        """How many nodes, all graphs together."""
+        """Number of nodes of all graphs."""
         return int(self.nodes.sum())
 
     @cached_property
@@ -224,22 +231,17 @@ class Graph:
 
     @cached_property
     def edge_graph(self) -> np.ndarray:
-        """int64 (edges,): the graph of each edge."""
+        """int64 (edges,): graph number of each edge."""
         return np.repeat(np.arange(self.graphs), np.diff(self.edge_offset))
 
     @cached_property
-    def node_graph(self) -> np.ndarray:
-        """int64 (total_nodes,): the graph of each node."""
-        return np.repeat(np.arange(self.graphs), self.nodes)
-
-    @cached_property
     def receiver_offset(self) -> np.ndarray:
-        """int64 (total_nodes + 1,): the edges into node k are a slice (compressed rows)."""
+        """int64 (total_nodes + 1,): edges into node k, ``receiver_offset[k]:receiver_offset[k + 1]``."""
         return np.searchsorted(self.receiver, np.arange(self.total_nodes + 1)).astype(np.int64)
 
     @cached_property
     def in_degree(self) -> np.ndarray:
-        """int64 (total_nodes,): how many edges end in each node."""
+        """int64 (total_nodes,): number of edges that end in each node."""
         return np.diff(self.receiver_offset)
 
     @cached_property
@@ -248,51 +250,50 @@ class Graph:
         return self.edges / self.total_nodes
 
     @property
-    def has_self_loops(self) -> bool:
-        return bool(np.any(self.sender == self.receiver))
-
-    @property
     def provenance(self) -> str:
-        """Where the graphs come from, in one line."""
+        """The sources of the graphs in one line, each once."""
         return "; ".join(dict.fromkeys(self.source))
 
-    # ---- views of it --------------------------------------------------------------------------
+    # ---- conversions --------------------------------------------------------------------------
 
     def __len__(self) -> int:
         return self.graphs
 
     def __getitem__(self, index: int) -> Graph:
-        """Graph ``index`` alone, its nodes numbered from 0; kept, so that its matrix is too."""
+        """Graph ``index`` alone, its nodes numbered from 0.
+
+        The same object every time, so that its cached `matrix` is made once.
+        """
         if not -self.graphs <= index < self.graphs:
             raise IndexError(f"graph {index} of {self.graphs}")
         if self.graphs == 1:
             return self
-        return self._parts[index]
+        return self._single_graphs[index]
 
     @cached_property
-    def _parts(self) -> tuple[Graph, ...]:
-        parts = []
+    def _single_graphs(self) -> tuple[Graph, ...]:
+        graphs = []
         for i in range(self.graphs):
-            here = slice(self.edge_offset[i], self.edge_offset[i + 1])
+            edges = slice(self.edge_offset[i], self.edge_offset[i + 1])
             shift = self.node_offset[i]
-            parts.append(
+            graphs.append(
                 Graph(
-                    self.sender[here] - shift,
-                    self.receiver[here] - shift,
+                    self.sender[edges] - shift,
+                    self.receiver[edges] - shift,
                     self.nodes[i : i + 1],
                     self.source[i : i + 1],
                 )
             )
-        return tuple(parts)
+        return tuple(graphs)
 
     @cached_property
     def without_edges(self) -> Graph:
-        """The same nodes with no edges at all."""
+        """The same nodes without edges."""
         none = np.zeros(0, dtype=np.int64)
         return Graph(none, none, self.nodes, tuple(f"{name}, no edges" for name in self.source))
 
     def same(self, other: Graph) -> bool:
-        """Whether the other has the same graphs, node by node and edge by edge."""
+        """Whether ``other`` has the same nodes and edges; sources may differ."""
         return (
             np.array_equal(self.nodes, other.nodes)
             and np.array_equal(self.sender, other.sender)
@@ -306,23 +307,23 @@ class Graph:
         return out
 
     def to_networkx(self, index: int = 0) -> networkx.Graph | networkx.DiGraph:
-        """Graph ``index`` for networkx, directed only if some edge runs one way only."""
+        """Graph ``index`` as a networkx graph, directed unless every edge has its reverse."""
         import networkx as nx
 
-        part = self[index]
-        n = part.total_nodes
-        forward = part.receiver * n + part.sender
-        both_ways = np.array_equal(np.sort(part.sender * n + part.receiver), forward)
+        graph = self[index]
+        n = graph.total_nodes
+        forward = graph.receiver * n + graph.sender
+        both_ways = np.array_equal(np.sort(graph.sender * n + graph.receiver), forward)
         out = nx.Graph() if both_ways else nx.DiGraph()
         out.add_nodes_from(range(n))
-        out.add_edges_from(zip(part.sender.tolist(), part.receiver.tolist(), strict=True))
+        out.add_edges_from(zip(graph.sender.tolist(), graph.receiver.tolist(), strict=True))
         return out
 
     # ---- sums over neighbours -----------------------------------------------------------------
 
     @cached_property
     def matrix(self) -> Any:
-        """float64 (receiver, sender), 1 an edge: dense for small graphs, SciPy CSR for large."""
+        """float64 (receiver, sender), 1 where an edge is: dense for small graphs, SciPy CSR for large."""
         n = self.total_nodes
         if n <= _DENSE_NODES or self.edges > _DENSE_SHARE * n * n:
             return np.ascontiguousarray(self.adjacency().T, dtype=np.float64)
@@ -333,17 +334,18 @@ class Graph:
     def sum_neighbours(self, values: np.ndarray) -> np.ndarray:
         """Sum of the senders' values at each receiver; 0 at an isolated node.
 
-        values (..., node, feature) float64 -> the same shape. Free of copies where memory runs
-        feature, node, leading axes (Fortran order), as the integrator lays it out.
+        values (..., node, feature) float64 -> the same shape. Nothing is copied where values are in
+        Fortran order, (feature, node, ...) in memory, as the integrator stores them.
         """
         reverse = tuple(range(values.ndim))[::-1]
-        moved = values.transpose(reverse)
-        flat = moved.reshape(moved.shape[0], self.total_nodes, -1)
+        reversed_values = values.transpose(reverse)
+        # (feature, node, all other axes): one product of (node, node) with each feature.
+        flat = reversed_values.reshape(len(reversed_values), self.total_nodes, -1)
         if isinstance(self.matrix, np.ndarray):
             summed = self.matrix @ flat
         else:
             summed = np.stack([self.matrix @ feature for feature in flat])
-        return summed.reshape(moved.shape).transpose(reverse)
+        return summed.reshape(reversed_values.shape).transpose(reverse)
 
     def __repr__(self) -> str:
         nodes = np.unique(self.nodes)

@@ -110,7 +110,7 @@ FAULTS = [
     ),
     fault(
         "4b", "the same, where all states are known and the times are even", NUMBERS,
-        (NETWORK_TASK, "np.floor(share * (latest + 1))", "np.floor(share * latest)"),
+        (NETWORK_TASK, "np.floor(draw * (latest + 1))", "np.floor(draw * latest)"),
     ),
     fault(
         "5a", "no periodic wrap in particle rollouts, scaled inputs", PARTICLES,
@@ -242,8 +242,8 @@ FAULTS = [
     ),
     fault(
         "19", "valid_time one step late", NETWORKS,
-        (EVALUATE, "return (time - time[0])[first]",
-         "return (time - time[0])[np.minimum(first + 1, len(time) - 1)]"),
+        (EVALUATE, "return (time - time[0])[last]",
+         "return (time - time[0])[np.minimum(last + 1, len(time) - 1)]"),
     ),
     fault(
         "22", "fine-tuning to another step: the scale changes the wrong way round", PARTICLES,

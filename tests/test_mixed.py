@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ TRAIN: dict[str, Any] = dict(
 )
 
 
-def trained(system: str = "kuramoto", **options: Any) -> pympnode.Model:
+def trained(system: Any = "kuramoto", **options: Any) -> pympnode.Model:
     data = dict(nodes=5, topology="ring", trajectories=10, steps=5)
     return pympnode.train(system, **{**data, **TRAIN, **options}).model
 
@@ -52,7 +53,7 @@ KINDS: list[dict[str, Any]] = [
 def test_learned_nodes_alone_are_the_model(kind: dict[str, Any]) -> None:
     model = trained(**kind)
     ds = pympnode.simulate("kuramoto", nodes=5, topology="ring", trajectories=3, steps=5, seed=9)
-    mixed = couple([model.as_node()] * 5, "ring")
+    mixed = couple([model] * 5, "ring")
     expected = model.rollout(ds)
     out = mixed.rollout(ds, solver="rk4")
     # The same sums in another order: rounding alone.
@@ -70,10 +71,11 @@ def test_simulated_nodes_alone_are_the_system() -> None:
     np.testing.assert_array_equal(out.sender, ds.sender)
 
 
-def test_each_node_moves_as_its_part_says(model: pympnode.Model, rng: np.random.Generator) -> None:
+def test_each_node_has_the_derivative_of_its_model_or_system(
+    model: pympnode.Model, rng: np.random.Generator
+) -> None:
     learned = [True, False, False, True, False]
-    node = model.as_node("kuramoto")
-    mixed = couple([node if own else "kuramoto" for own in learned], "ring")
+    mixed = couple([model if moved else "kuramoto" for moved in learned], "ring")
     x = rng.uniform(-1, 1, (3, 5, 3))
     slope = mixed.field(0.0, x)
     by_model, _ = model.vector_field(x, graph="ring")
@@ -88,11 +90,11 @@ def test_each_node_moves_as_its_part_says(model: pympnode.Model, rng: np.random.
     assert repr(mixed) == "Mixed(5 nodes, 2 learned, 3 simulated as kuramoto; ring(5))"
 
 
-def test_both_kinds_hear_each_other(rng: np.random.Generator) -> None:
-    """A push at one node reaches learned and simulated neighbours, and nobody else at once."""
+def test_both_kinds_depend_on_their_neighbours_alone(rng: np.random.Generator) -> None:
+    """A change at one node changes the derivatives of its neighbours, learned or simulated."""
     for messages in ("emitted", "state"):
         model = trained(messages=messages, first_message="mlp")
-        mixed = couple([model.as_node(), "kuramoto"] * 3, "ring")
+        mixed = couple([model, "kuramoto"] * 3, "ring")
         x = rng.uniform(-1, 1, (1, 6, 3))
         moved = x.copy()
         moved[0, 2] += 0.5
@@ -101,16 +103,17 @@ def test_both_kinds_hear_each_other(rng: np.random.Generator) -> None:
 
 
 def test_two_models_on_one_graph() -> None:
-    """Each model's own messages are carried by all nodes; neither hears the other's."""
+    """All nodes carry the messages of both models; each model reads its own alone."""
     first = trained(messages="state", first_message="mlp")
     second = trained(messages="state", first_message="mlp", seed=1)
     ds = pympnode.simulate("kuramoto", nodes=5, topology="none", trajectories=2, steps=4, seed=3)
-    parts = [first.as_node(), second.as_node(), first.as_node(), "kuramoto", second.as_node()]
-    out = couple(parts, "none").rollout(ds, solver="rk4", check=False)
+    out = couple([first, second, first, "kuramoto", second], "none").rollout(
+        ds, solver="rk4", check=False
+    )
     assert out.sizes["message_component"] == 4
-    for model, own in ((first, [0, 2]), (second, [1, 4])):
+    for model, nodes in ((first, [0, 2]), (second, [1, 4])):
         alone = model.rollout(ds, check=False)
-        np.testing.assert_allclose(out.state[:, :, own], alone.state[:, :, own], atol=1e-12)
+        np.testing.assert_allclose(out.state[:, :, nodes], alone.state[:, :, nodes], atol=1e-12)
 
 
 def test_a_learned_node_replaces_a_simulated_one() -> None:
@@ -122,8 +125,7 @@ def test_a_learned_node_replaces_a_simulated_one() -> None:
     truth = pympnode.simulate(
         "coupled_pendulum", nodes=4, topology="path", trajectories=12, steps=20, seed=5
     )
-    node = result.model.as_node()
-    chain = couple([node, "coupled_pendulum", node, "coupled_pendulum"], "path")
+    chain = couple([result.model, "coupled_pendulum"] * 2, "path")
     out = chain.rollout(truth)
     scores = pympnode.evaluate(result.model, truth).rmse_z
     scale = result.model.state_scale.scale
@@ -139,8 +141,7 @@ def test_controls_reach_both_kinds() -> None:
     ds = pympnode.simulate(
         "kuramoto_controlled", nodes=5, topology="ring", trajectories=3, steps=5, seed=2
     )
-    parts = [model.as_node(), "kuramoto_controlled"] * 2 + [model.as_node()]
-    mixed = couple(parts, "ring")
+    mixed = couple([model, "kuramoto_controlled"] * 2 + [model], "ring")
     out = mixed.rollout(ds, check=False)
     pushed = ds.control.values.copy()
     pushed[:, 2:] += 0.5
@@ -161,15 +162,15 @@ def test_nodes_that_differ_take_their_attributes_along() -> None:
     options = dict(nodes=4, topology="ring", parameters={"frequency": rates})
     model = trained(**options)
     ds = pympnode.simulate("kuramoto", trajectories=2, steps=5, seed=4, **options)
-    mixed = couple([model.as_node()] * 4, "ring", parameters={"frequency": rates})
+    mixed = couple([model] * 4, "ring", parameters={"frequency": rates})
     out = mixed.rollout(ds, solver="rk4")
     np.testing.assert_allclose(out.state, model.rollout(ds).state, rtol=0, atol=1e-11)
     with pytest.raises(InvalidModel, match="node attributes"):
-        couple([model.as_node()] * 4, "ring").rollout(ds)
+        couple([model] * 4, "ring").rollout(ds)
 
 
 def test_only_learned_nodes_have_a_training_range(model: pympnode.Model) -> None:
-    nodes = [model.as_node()] + ["kuramoto"] * 5
+    nodes = [model] + ["kuramoto"] * 5
     x = np.zeros((1, 6, 3))
     couple(nodes, [(0, 1), (0, 2), (1, 3), (1, 4), (1, 5)]).rollout(x, steps=2)
     with pytest.warns(OutsideTrainingRange, match="degree 5, trained on 2"):
@@ -179,7 +180,7 @@ def test_only_learned_nodes_have_a_training_range(model: pympnode.Model) -> None
         couple(nodes, "ring").rollout(x, steps=2)
 
 
-def test_overflow_is_told(model: pympnode.Model) -> None:
+def test_overflow_is_marked(model: pympnode.Model) -> None:
     chain = couple(["coupled_pendulum"] * 2, "path")
     x = np.array([[[0.1, 0.0], [0.2, 0.0]], [[1.5, 3.0], [0.0, 0.0]]])
     out = chain.rollout(x, steps=40)
@@ -187,23 +188,25 @@ def test_overflow_is_told(model: pympnode.Model) -> None:
 
 
 def test_impossible_couplings_are_refused_in_words(model: pympnode.Model) -> None:
-    node = model.as_node()
     for call, error, words in [
-        (lambda: model.as_node("gene"), InvalidModel, "differ in their features"),
-        (lambda: model.as_node("kuramoto_controlled"), InvalidModel, "differ in their controls"),
-        (lambda: model.as_node("kuramotto"), UnknownName, "did you mean"),
-        (lambda: couple([], "ring"), InvalidOption, "at least one node"),
-        (lambda: couple([node, "gene"], "path"), InvalidOption, "another state than node 0"),
-        (lambda: couple([model, "kuramoto"], "path"), InvalidOption, "as_node"),
-        (lambda: couple([node] * 3, "path", parameters={"mass": 1}), UnknownName, "parameter"),
-        (lambda: couple([node] * 3, "path").rollout(np.zeros((2, 3))), InvalidData, "wrong shape"),
+        (lambda: couple([model], "none", system="gene"), InvalidModel, "differ in their features"),
         (
-            lambda: couple([node] * 3, "path").rollout(np.zeros((3, 3)), solver="euler"),
+            lambda: couple([model], "none", system="kuramoto_controlled"),
+            InvalidModel,
+            "differ in their controls",
+        ),
+        (lambda: couple([model], "none", system="kuramotto"), UnknownName, "did you mean"),
+        (lambda: couple([], "ring"), InvalidOption, "at least one node"),
+        (lambda: couple([model, "gene"], "path"), InvalidOption, "another state than node 0"),
+        (lambda: couple([model] * 3, "path", parameters={"mass": 1}), UnknownName, "parameter"),
+        (lambda: couple([model] * 3, "path").rollout(np.zeros((2, 3))), InvalidData, "wrong shape"),
+        (
+            lambda: couple([model] * 3, "path").rollout(np.zeros((3, 3)), solver="euler"),
             UnknownName,
             "solver",
         ),
         (
-            lambda: couple([node] * 2, "path").rollout(np.full((2, 3), np.nan)),
+            lambda: couple([model] * 2, "path").rollout(np.full((2, 3), np.nan)),
             InvalidData,
             "finite",
         ),
@@ -212,12 +215,47 @@ def test_impossible_couplings_are_refused_in_words(model: pympnode.Model) -> Non
             call()
     ds = pympnode.simulate("kuramoto", nodes=3, topology="none", trajectories=2, steps=2)
     with pytest.raises(InvalidData, match="another graph"):
-        couple([node] * 3, "path").rollout(ds)
+        couple([model] * 3, "path").rollout(ds)
     with pytest.raises(InvalidModel, match=r"member\(0\)"):
-        trained(members=2).as_node()
+        couple([trained(members=2)] * 2, "path")
     whole = trained(model="node", hidden=4)
     with pytest.raises(InvalidModel, match="no nodes to take out"):
-        whole.as_node()
-    given = pympnode.train(data=pympnode.from_arrays(np.zeros((4, 3, 1, 1)), dt=1.0), **TRAIN).model
+        couple([whole] * 5, "ring")
+
+
+def test_a_model_of_given_data_takes_the_system_beside_it() -> None:
+    """Its dataset names no system: the first simulated node does, or ``system=``."""
+    ds = pympnode.simulate("kuramoto", nodes=4, topology="ring", trajectories=6, steps=3)
+    names = [str(name) for name in ds.feature.values]
+    data = pympnode.from_arrays(ds.state.values, dt=0.05, topology="ring", features=names)
+    model = pympnode.train(data=data, **TRAIN).model
+    assert model.system == ""
     with pytest.raises(InvalidOption, match="its system is not known"):
-        given.as_node()
+        couple([model] * 4, "ring")
+    named = couple([model] * 4, "ring", system="kuramoto")
+    beside = couple([model, model, model, "kuramoto"], "ring")
+    x = ds.state.values[:1, 0]
+    np.testing.assert_array_equal(named.field(0.0, x)[:, :3], beside.field(0.0, x)[:, :3])
+    with pytest.raises(InvalidModel, match="differ in their features"):
+        couple([model, "gene"], "path")
+
+
+def test_a_model_takes_the_unregistered_system_of_its_name() -> None:
+    """A user's own system need not be registered to stand beside a model trained on it."""
+
+    def field(t: float, x: Any, u: Any, graph: Any, parameters: Any) -> Any:
+        return graph.sum_neighbours(x) - 2.0 * x
+
+    system = pympnode.own_system("consensus_of_a_test", field, ["opinion"])
+    model = trained(system)
+    mixed = couple([model, system] * 2, "ring")
+    assert mixed.system is system and list(mixed.learned) == [True, False] * 2
+
+
+def test_as_node_still_makes_a_node(model: pympnode.Model, rng: np.random.Generator) -> None:
+    x = rng.uniform(-1, 1, (1, 3, 3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        node = model.as_node("kuramoto")
+    old, new = couple([node, "kuramoto", node], "path"), couple([model, "kuramoto", model], "path")
+    np.testing.assert_array_equal(old.field(0.0, x), new.field(0.0, x))

@@ -74,7 +74,7 @@ X = np.zeros((2, 4, 3, 1))
         (dict(dt=0.0), InvalidOption, "positive"),
         (dict(dt=None, time=[0, 1, 2]), InvalidData, "time does not fit x"),
         (dict(dt=None, time=[0, 2, 1, 3]), InvalidData, "must increase"),
-        (dict(edges=None), InvalidData, "who is coupled"),
+        (dict(edges=None), InvalidData, "needs a graph"),
         (dict(edges=[(0, 3)]), InvalidGraph, "0 to 2"),
         (dict(edges=[(0, -1)]), InvalidGraph, "0 to 2"),
         (dict(edges=[(0.5, 1)]), InvalidGraph, "whole numbers"),

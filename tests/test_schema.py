@@ -148,7 +148,7 @@ def test_from_arrays() -> None:
     assert sorted(zip(ds.sender.values, ds.receiver.values)) == [(0, 1), (1, 0), (1, 2), (2, 1)]
     with pytest.raises(InvalidData, match="time step"):
         pympnode.from_arrays(x, edges=[(0, 1)])
-    with pytest.raises(InvalidData, match="who is coupled"):
+    with pytest.raises(InvalidData, match="needs a graph"):
         pympnode.from_arrays(x, dt=1.0)
     with pytest.raises(InvalidData, match="axes"):
         pympnode.from_arrays(np.zeros(3), dt=1.0)

@@ -9,9 +9,9 @@ from pympnode.errors import InvalidOption, UnknownName
 from pympnode.graph import Graph
 from pympnode.networks.generate import generate
 from pympnode.networks.graphs.instances import published_omega
+from pympnode.networks.graphs.mersenne import uniform
 from pympnode.networks.graphs.topology import resolve
 from pympnode.networks.systems.lorenz import published_coupling
-from pympnode.networks.systems.mersenne import uniform
 from pympnode.systems.base import Parameter, System, Variable
 from pympnode.systems.registry import get, names, register
 
@@ -175,7 +175,7 @@ class Decay(System):
 def test_registry_suggests_registers_and_refuses(monkeypatch):
     from pympnode.systems import registry
 
-    monkeypatch.setattr(registry, "_OWN", {})
+    monkeypatch.setattr(registry, "_REGISTERED", {})
     with pytest.raises(UnknownName, match="'kuramoto'"):
         get("kuramotto")
     with pytest.raises(InvalidOption):

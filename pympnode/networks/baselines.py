@@ -1,4 +1,4 @@
-"""Baselines: what a prediction must beat. Each returns states (trajectory, time, node, feature)."""
+"""Baselines that predictions are compared with: states (trajectory, time, node, feature)."""
 
 from __future__ import annotations
 
@@ -18,17 +18,16 @@ logger = logging.getLogger("pympnode.evaluation")
 
 
 def persistence(arrays: Arrays) -> NDArray:
-    """Every state stays what it was at the first time."""
+    """Every state stays at its value of the first time."""
     return np.broadcast_to(arrays.x[:, :1], arrays.x.shape).astype(np.float64)
 
 
 def uncoupled(arrays: Arrays, system: Any, parameters: Mapping[str, Any]) -> NDArray | None:
-    """The true system with its coupling switched off; None where the system is not known.
+    """The true system without coupling, from the first states of ``arrays``.
 
-    ``system``: a `System` or a name.
-
-    It shows how much of a score owes to the coupling: a model that scores no better has not learned
-    from messages.
+    ``system``: a `System` or a name; ``parameters`` by name. None where the system is not known or
+    its parameters are not those of the data. A model with an error no smaller than this baseline's
+    has learned nothing from messages.
     """
     if isinstance(system, str) and system not in names():
         return None
@@ -42,11 +41,11 @@ def uncoupled(arrays: Arrays, system: Any, parameters: Mapping[str, Any]) -> NDA
             if not chosen.size:
                 continue
             graph = arrays.graph[number]
-            alone = true.uncoupled.bind(
+            field = true.uncoupled.bind(
                 graph, true.parameters_of_graph(resolved, arrays.graph, number)
             )
             solution = integrate(
-                alone,
+                field,
                 arrays.x[chosen, 0].astype(np.float64),
                 arrays.time,
                 controls=None if arrays.u is None else arrays.u[chosen],

@@ -1,4 +1,4 @@
-"""Emitted messages, g([x; b]), in NumPy: what a rollout shows of a model that carries none."""
+"""Emitted messages g([x; b]) in NumPy, for the datasets of rollouts."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ from numpy.typing import NDArray
 
 
 def emitted(weights: Mapping[str, NDArray], x: NDArray, attribute: NDArray | None) -> NDArray:
-    """Messages (..., node, message) of z states x (..., node, feature), attributes (node, b)."""
-    seen = x
+    """Messages (..., node, message) of states x (..., node, feature), attributes b (node, attribute).
+
+    x and b are z scores. g is a perceptron of one hidden tanh layer; ``weights``: those of the model
+    by name.
+    """
+    inputs = x
     if attribute is not None:
-        own = np.broadcast_to(attribute, (*x.shape[:-1], attribute.shape[-1]))
-        seen = np.concatenate([x, own], axis=-1)
-    hidden = np.tanh(seen @ weights["emit_layer_1_weight"].T + weights["emit_layer_1_bias"])
+        b = np.broadcast_to(attribute, (*x.shape[:-1], attribute.shape[-1]))
+        inputs = np.concatenate([x, b], axis=-1)
+    hidden = np.tanh(inputs @ weights["emit_layer_1_weight"].T + weights["emit_layer_1_bias"])
     return hidden @ weights["emit_layer_2_weight"].T + weights["emit_layer_2_bias"]

@@ -1,4 +1,4 @@
-"""Errors of rollouts against data.
+"""Errors of rollouts against data: the dataset that `pympnode.evaluate` returns for networks.
 
 ==========================  ================================  ====================================
 variable                    dims                              unit
@@ -24,9 +24,9 @@ variable                    dims                              unit
 ``observable_predicted``
 ==========================  ================================  ====================================
 
-The root mean square runs over times 1.. (the start is given), trajectories and nodes, and over what
-is known where data are missing. Trajectories that overflow count as infinite. Observables (order
-parameter, energy, ...) are there where the system is known and has some.
+Root mean squares are over times 1.. (the initial state is given), trajectories and nodes; missing
+values are left out. The error of a trajectory that overflows is infinite. Observables (order
+parameter, energy, ...) are included where the system of the data is known and has observables.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from .observables import known_system, observable_errors
 def evaluate_model(
     model: Model, ds: xr.Dataset, *, threshold: float = 0.4, system: Any = None
 ) -> xr.Dataset:
-    """See `pympnode.evaluate`."""
+    """See `pympnode.evaluate`; ``threshold`` of the valid time in z units."""
     arrays = schema.pack(ds, missing="mask")
     model.check(arrays)
     rollout = model.rollout(ds)
@@ -60,21 +60,22 @@ def evaluate_model(
     }
     facts = record(ds)
     true = known_system(system, str(facts.get("system", "")), arrays)
-    alone = None if true is None else baselines.uncoupled(arrays, true, schema.parameters_of(ds))
-    if alone is not None:
-        predictions["uncoupled"] = alone
+    parameters = schema.parameters_of(ds)
+    uncoupled = None if true is None else baselines.uncoupled(arrays, true, parameters)
+    if uncoupled is not None:
+        predictions["uncoupled"] = uncoupled
     if model.members > 1:
         each = rollout[STATE].transpose("member", *STATE_DIMS).values
-        predictions |= {f"member {number}": own for number, own in enumerate(each)}
+        predictions |= {f"member {number}": member for number, member in enumerate(each)}
     scores = [
         _scores(model, arrays, predicted, threshold, ds) for predicted in predictions.values()
     ]
     out = xr.concat(scores, dim=xr.Variable("predictor", list(predictions)))
-    seen = None
+    observables = None
     if true is not None:
-        seen = observable_errors(true, arrays, predictions, schema.parameters_of(ds))
-    if seen is not None:
-        out = out.merge(seen)
+        observables = observable_errors(true, arrays, predictions, parameters)
+    if observables is not None:
+        out = out.merge(observables)
     out["predicted"] = rollout[STATE]
     out["predicted"].attrs["long_name"] = "predicted state"
     out = out.assign_coords(
@@ -93,19 +94,21 @@ def evaluate_model(
 def _scores(
     model: Model, arrays: schema.Arrays, predicted: NDArray, threshold: float, ds: xr.Dataset
 ) -> xr.Dataset:
+    """The variables of one predictor; ``predicted`` (trajectory, time, node, feature)."""
     known = np.ones(arrays.x.shape, bool) if arrays.mask is None else arrays.mask
     truth = np.where(known, arrays.x, 0.0)[:, 1:]
-    guess = np.where(known, predicted, 0.0)[:, 1:].astype(np.float64)
+    values = np.where(known, predicted, 0.0)[:, 1:].astype(np.float64)
     known = known[:, 1:]
-    overflow = ~np.isfinite(guess).all(axis=(1, 2, 3))
-    error = np.where(np.isfinite(guess), guess - truth, np.inf)
+    overflow = ~np.isfinite(values).all(axis=(1, 2, 3))
+    # Infinite, not NaN: an overflow must not drop out of the mean.
+    error = np.where(np.isfinite(values), values - truth, np.inf)
     z = error / model.state_scale.scale
     with np.errstate(invalid="ignore", over="ignore"):
         square = np.square(error)
         square_z = np.square(z)
         size = np.abs(z)
         huber = np.where(size < 1, 0.5 * square_z, size - 0.5)
-        bodies = arrays.x.shape[0] * arrays.x.shape[2]
+        count = arrays.x.shape[0] * arrays.x.shape[2]
         rms_tz = _root_mean(square_z, known, (0, 2, 3))
         by_trajectory = _root_mean(square_z, known, (2, 3))
         per_time = _root_mean(square, known, (0, 2))
@@ -120,7 +123,7 @@ def _scores(
                 TRAJECTORY,
                 _valid_time(by_trajectory, arrays.time, threshold),
             ),
-            "loss": ((), float(np.where(known, huber, 0.0).sum() / bodies)),
+            "loss": ((), float(np.where(known, huber, 0.0).sum() / count)),
             "not_finite": ((), int(overflow.sum())),
         }
     out = xr.Dataset(variables, coords={TIME: ds[TIME]})
@@ -148,7 +151,7 @@ def _scores(
 def _root_mean(
     square: NDArray, known: NDArray[np.bool_], axes: tuple[int, ...]
 ) -> NDArray[np.float64]:
-    """Root of the mean over ``axes`` of what is known; NaN where nothing is."""
+    """Root of the mean of ``square`` over ``axes``, ``known`` values alone; NaN where there are none."""
     total = np.where(known, square, 0.0).sum(axis=axes)
     count = known.sum(axis=axes)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -156,8 +159,12 @@ def _root_mean(
 
 
 def _valid_time(error: NDArray, time: NDArray[np.float64], threshold: float) -> NDArray[np.float64]:
-    """Time since the start up to the last grid time before ``error`` (trajectory, time 1..) exceeds
-    the threshold; the whole horizon where it never does."""
+    """Valid time (trajectory,): from the start to the last grid time before ``error`` exceeds the
+    threshold, or to the last grid time if it never does.
+
+    error (trajectory, time 1..), time (time,) with the start.
+    """
     beyond = np.nan_to_num(error, nan=0.0) > threshold
-    first = np.where(beyond.any(axis=1), beyond.argmax(axis=1), error.shape[1])
-    return (time - time[0])[first]
+    # Column i of ``error`` is time i + 1, so the first column beyond is the last valid time.
+    last = np.where(beyond.any(axis=1), beyond.argmax(axis=1), error.shape[1])
+    return (time - time[0])[last]

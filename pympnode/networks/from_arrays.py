@@ -1,4 +1,4 @@
-"""``from_arrays``: a dataset of the user's arrays, checked."""
+"""``from_arrays``: a network dataset of the user's arrays, checked."""
 
 from __future__ import annotations
 
@@ -42,16 +42,17 @@ def from_arrays(
         x: (trajectory, time, node, feature), or (time, node, feature) for one trajectory. NaN is
             kept: train with ``missing="mask"``; the first state of a trajectory must be known.
         dt, time: the step of an even time grid, or the times (time,), which may be uneven.
-        edges, topology: pairs of node numbers (edges, 2), undirected unless ``directed``; or
-            whatever names or is a graph, also several (``graph_of`` (trajectory,) then says which).
+        edges, topology: pairs of node numbers (edges, 2), undirected unless ``directed``; or a
+            topology name, a graph, an adjacency, or a list of graphs (``graph_of`` (trajectory,) are
+            then the graph numbers of the trajectories; by default they take turns).
     Other arguments:
         u: inputs (trajectory, time, node, control), each held from t_i to t_(i+1).
         node_attribute: constants of the nodes (node, attribute).
         features, units, controls, attributes, time_unit: names and units.
-        split: "train", "validation" or "test" for each trajectory. What is marked "test" is used
-            for nothing in training, not even the normalisation.
-    Returns: an `xarray.Dataset` as `pympnode.schema` describes it, float64.
-    Raises: `InvalidData`, `InvalidGraph`: got, allowed, fix.
+        split: "train", "validation" or "test" for each trajectory. Trajectories marked "test" are
+            not used in training, nor for the normalisation.
+    Returns: an `xarray.Dataset` as `pympnode.networks.schema` describes it, float64.
+    Raises: `InvalidData`, `InvalidGraph`.
 
     >>> import numpy as np
     >>> from_arrays(np.zeros((5, 21, 3, 1)), dt=0.1, edges=[(0, 1), (1, 2)]).receiver.values
@@ -81,18 +82,19 @@ def from_arrays(
     graph = _graph(edges, topology, nodes, directed)
     u = _shaped("u", u, (trajectories, count, nodes), "(trajectory, time, node, control)")
     b = _shaped("node_attribute", node_attribute, (nodes,), "(node, attribute)")
-    of = np.arange(trajectories, dtype=np.int64) % graph.graphs
+    numbers_of = np.arange(trajectories, dtype=np.int64) % graph.graphs
     if graph_of is not None:
-        of = np.asarray(graph_of)
-        if of.shape != (trajectories,) or of.dtype.kind not in "iu" or np.any(of >= graph.graphs):
+        numbers_of = np.asarray(graph_of)
+        fits = numbers_of.shape == (trajectories,) and numbers_of.dtype.kind in "iu"
+        if not fits or np.any(numbers_of >= graph.graphs):
             raise InvalidData(
-                "graph_of says on which graph each trajectory lives",
-                got=f"shape {of.shape}, dtype {of.dtype}",
+                "graph_of must be the graph number of each trajectory",
+                got=f"shape {numbers_of.shape}, dtype {numbers_of.dtype}",
                 allowed=f"({trajectories},) whole numbers from 0 to {graph.graphs - 1}",
             )
     names = list(features) if features is not None else [f"x{i}" for i in range(channels)]
     ds = schema.unpack(
-        schema.Arrays(x, times, graph, of.astype(np.int64), u, b),
+        schema.Arrays(x, times, graph, numbers_of.astype(np.int64), u, b),
         features=_named("features", names, channels),
         units=None if units is None else _named("units", units, channels),
         controls=_names_of("controls", controls, u),
@@ -104,7 +106,7 @@ def from_arrays(
     return schema.validate(ds, missing="mask")
 
 
-# ---- pieces -----------------------------------------------------------------------------------
+# ---- checks of the arguments ------------------------------------------------------------------
 
 
 def _graph(edges: Any, topology: Any, nodes: int, directed: bool) -> Graph:
@@ -115,18 +117,18 @@ def _graph(edges: Any, topology: Any, nodes: int, directed: bool) -> Graph:
     if topology is None:
         if nodes > 1:
             raise InvalidData(
-                f"{nodes} nodes need to know who is coupled to whom",
+                f"a dataset of {nodes} nodes needs a graph",
                 got="neither edges nor topology",
                 allowed='edges=[(0, 1), ...] or topology="ring"',
-                fix='topology="none" for nodes that are not coupled; particles, who feel each '
-                "other by where they are, go through pympnode.from_particles",
+                fix='topology="none" for nodes that are not coupled; pympnode.from_particles for '
+                "particles, whose forces depend on their positions",
             )
         topology = "none"
     return resolve(topology, nodes)
 
 
 def _shaped(name: str, values: Any, start: tuple[int, ...], axes: str) -> NDArray | None:
-    """``values`` as float64 whose shape begins with ``start`` and has one axis more."""
+    """``values`` as float64 of shape (*start, any), or None."""
     if values is None:
         return None
     array = numbers(name, values)
@@ -137,7 +139,7 @@ def _shaped(name: str, values: Any, start: tuple[int, ...], axes: str) -> NDArra
             f"{name} does not fit x",
             got=f"shape {np.shape(values)}",
             allowed=f"{axes} = ({', '.join(map(str, start))}, any)",
-            fix="one value for each interval; the last time is there but unused"
+            fix="one value for each time; the last one is unused"
             if name == "u"
             else f"one row for each of the {start[0]} nodes",
         )

@@ -1,4 +1,4 @@
-"""``from_frame``: a dataset of a table in long form, one row per trajectory, time and node."""
+"""``from_frame``: a network dataset of a table with one row per trajectory, time and node."""
 
 from __future__ import annotations
 
@@ -37,19 +37,20 @@ def from_frame(
     """A dataset of a pandas table in long form: one row for each trajectory, time and node.
 
     Main arguments:
-        frame: a DataFrame, or what has ``to_pandas``. Rows may lack: what has no row is NaN (train
-            with ``missing="mask"``), so times need not be even nor the same for all nodes.
-        features: the columns that are the state; ``time``, ``node``, ``trajectory``: the columns
-            that tell rows apart (without ``trajectory`` there is one).
-        edges, topology: who is coupled to whom, as in `from_arrays`; edges are pairs of the labels
-            in the node column (a list, or a frame of two columns), as is a networkx graph.
+        frame: a DataFrame, or an object with ``to_pandas``. States without a row are NaN (train with
+            ``missing="mask"``), so times need not be even nor the same for all nodes.
+        features: the columns of the state. ``time``, ``node``, ``trajectory``: the columns of the
+            times and of the labels (without ``trajectory`` all rows are one trajectory).
+        edges, topology: the graph, as in `from_arrays`; edges are pairs of labels of the node column
+            (a list, or a frame of two columns), and so are those of a networkx graph.
     Other arguments:
-        controls, attributes: columns that are inputs, and constants of the nodes.
-        dt: puts the rows on an even grid, with holes where a time has no row at all.
-        relative_time: time counts from the first row of each trajectory.
-        split: the column that says "train", "validation" or "test".
-    Returns: a dataset whose node and trajectory coordinates are the table's labels.
-    Raises: `InvalidData`, `InvalidGraph`: got, allowed, fix.
+        controls, attributes: the columns of the inputs, and of the constants of the nodes.
+        dt: step of an even time grid, whose times need not all have rows; by default the grid has
+            the times of the rows.
+        relative_time: count time from the first row of each trajectory.
+        split: the column of "train", "validation" or "test".
+    Returns: a dataset whose node and trajectory coordinates are the labels of the table.
+    Raises: `InvalidData`, `InvalidGraph`.
 
     >>> import pandas as pd
     >>> rows = [(t, sensor, t + 0.5) for t in (0.0, 0.1, 0.2) for sensor in ("a", "b")]
@@ -65,7 +66,7 @@ def from_frame(
         raise InvalidData(
             "a frame is a table in long form",
             got=type(frame).__name__,
-            allowed="a pandas.DataFrame (or what has to_pandas), a row for each node and time",
+            allowed="a pandas.DataFrame (or an object with to_pandas), a row for each node and time",
             fix="use pympnode.from_arrays for arrays",
         )
     wanted = [time, node, *features, *controls, *attributes]
@@ -78,58 +79,65 @@ def from_frame(
             allowed=", ".join(map(str, wanted)),
             fix=f"rename yours to {', '.join(lacking)}, or name them: time=, node=, trajectory=",
         )
-    runs, run = np.zeros(1, np.int64), np.zeros(len(table), np.int64)
+    # Labels, and for each row of the table the position of its label.
+    trajectories, in_trajectory = np.zeros(1, np.int64), np.zeros(len(table), np.int64)
     if trajectory is not None:
-        runs, run = _labels(table[trajectory])
-    nodes, place = _labels(table[node])
+        trajectories, in_trajectory = _labels(table[trajectory])
+    nodes, at_node = _labels(table[node])
     if not len(table):
-        raise InvalidData("the frame has no rows", got=0, allowed="at least two times a node")
-    clock = _clock(table[time], time)
+        raise InvalidData("the frame has no rows", got=0, allowed="at least two times per node")
+    row_times = _row_times(table[time], time)
     if relative_time:
-        first = np.full(len(runs), np.inf)
-        np.minimum.at(first, run, clock)
-        clock = clock - first[run]
-    times, at = _grid(clock, dt)
-    where = np.ravel_multi_index((run, at, place), (len(runs), len(times), len(nodes)))
-    values, rows = np.unique(where, return_counts=True)
-    if rows.max() > 1:
-        r, t, n = np.unravel_index(values[rows.argmax()], (len(runs), len(times), len(nodes)))
+        first = np.full(len(trajectories), np.inf)
+        np.minimum.at(first, in_trajectory, row_times)
+        row_times = row_times - first[in_trajectory]
+    times, at_time = _grid(row_times, dt)
+    shape = (len(trajectories), len(times), len(nodes))
+    index = np.ravel_multi_index((in_trajectory, at_time, at_node), shape)
+    values, counts = np.unique(index, return_counts=True)
+    if counts.max() > 1:
+        i, t, n = np.unravel_index(values[counts.argmax()], shape)
+        where = f"trajectory {trajectories[i]}, time {times[t]:.6g}, node {nodes[n]}"
         raise InvalidData(
             "a node has two rows at the same time",
-            got=f"{rows.max()} rows: trajectory {runs[r]}, time {times[t]:.6g}, node {nodes[n]}",
+            got=f"{counts.max()} rows: {where}",
             allowed="one row for each trajectory, time and node",
             fix="drop repeated rows, or name the column that tells trajectories apart: trajectory=",
         )
 
-    def spread(columns: Sequence[str]) -> NDArray[np.float64]:
-        out = np.full((len(runs) * len(times) * len(nodes), len(columns)), np.nan)
-        out[where] = np.column_stack([numbers(name, table[name]) for name in columns])
-        return out.reshape(len(runs), len(times), len(nodes), len(columns))
+    def pivot(columns: Sequence[str]) -> NDArray[np.float64]:
+        """(trajectory, time, node, column), NaN where the table has no row."""
+        out = np.full((int(np.prod(shape)), len(columns)), np.nan)
+        out[index] = np.column_stack([numbers(name, table[name]) for name in columns])
+        return out.reshape(*shape, len(columns))
 
     ds = from_arrays(
-        spread(features),
+        pivot(features),
         time=times,
         edges=None if edges is None else _numbered(edges, nodes),
         topology=topology if not hasattr(topology, "adj") else _relabelled(topology, nodes),
         directed=directed,
-        u=spread(controls) if controls else None,
-        node_attribute=_constant(table, attributes, place, nodes) if attributes else None,
+        u=pivot(controls) if controls else None,
+        node_attribute=_constant(table, attributes, at_node, nodes) if attributes else None,
         features=features,
         units=units,
         controls=list(controls) or None,
         attributes=list(attributes) or None,
         time_unit=time_unit,
-        split=None if split is None else _constant(table, [split], run, runs)[:, 0].tolist(),
+        split=None
+        if split is None
+        else _constant(table, [split], in_trajectory, trajectories)[:, 0].tolist(),
     )
-    return ds.assign_coords({NODE: nodes, TRAJECTORY: runs})
+    return ds.assign_coords({NODE: nodes, TRAJECTORY: trajectories})
 
 
 def _labels(column: Any) -> tuple[NDArray, NDArray[np.int64]]:
+    """The sorted labels of a column, and for each row the position of its label."""
     labels, number = np.unique(np.asarray(column), return_inverse=True)
     return (labels.astype(str) if labels.dtype.kind == "O" else labels), number
 
 
-def _clock(column: Any, name: str) -> NDArray[np.float64]:
+def _row_times(column: Any, name: str) -> NDArray[np.float64]:
     if column.dtype.kind not in "fiu":
         raise InvalidData(
             "times must be numbers",
@@ -141,26 +149,26 @@ def _clock(column: Any, name: str) -> NDArray[np.float64]:
 
 
 def _grid(
-    clock: NDArray[np.float64], dt: float | None
+    row_times: NDArray[np.float64], dt: float | None
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """The time grid and the place of every row on it; with ``dt`` an even grid without holes."""
+    """The time grid, and for each row its position there; with ``dt`` an even grid."""
     if dt is None:
-        return np.unique(clock, return_inverse=True)
-    steps = (clock - clock.min()) / dt
+        return np.unique(row_times, return_inverse=True)
+    steps = (row_times - row_times.min()) / dt
     at = np.rint(steps).astype(np.int64)
     off = np.abs(steps - at)
     if off.max() > 1e-3:
         raise InvalidData(
             "a time lies between the points of the grid",
-            got=f"time {clock[off.argmax()]:.9g}",
-            allowed=f"{clock.min():.6g} plus whole multiples of dt={dt:g}",
+            got=f"time {row_times[off.argmax()]:.9g}",
+            allowed=f"{row_times.min():.6g} plus whole multiples of dt={dt:g}",
             fix="leave dt= out for an uneven grid",
         )
-    return clock.min() + dt * np.arange(at.max() + 1), at
+    return row_times.min() + dt * np.arange(at.max() + 1), at
 
 
 def _numbered(edges: Any, nodes: NDArray) -> NDArray[np.int64]:
-    """Pairs of node labels as pairs of numbers; a frame of edges gives its first two columns."""
+    """Pairs of node labels as pairs of numbers; of a frame the first two columns."""
     pairs = edges.to_pandas() if hasattr(edges, "to_pandas") else edges
     if hasattr(pairs, "iloc"):
         pairs = pairs.iloc[:, :2].to_numpy().tolist()
@@ -196,7 +204,7 @@ def _relabelled(graph: Any, nodes: NDArray) -> Graph:
 
 
 def _constant(table: Any, columns: Sequence[str], group: NDArray, labels: NDArray) -> NDArray:
-    """What each group says in ``columns``: (group, column), and an error where it says two."""
+    """The value of each group in ``columns``: (group, column); an error where it has two values."""
     out = []
     for name in columns:
         first = table[name].groupby(group).first()
@@ -207,7 +215,7 @@ def _constant(table: Any, columns: Sequence[str], group: NDArray, labels: NDArra
                 f"column {name!r} must not change",
                 got=f"{distinct.max()} different values for {label!r}",
                 allowed="one value for each",
-                fix="give what changes in time as controls=",
+                fix="give quantities that change in time as controls=",
             )
         out.append(first.to_numpy())
     return np.stack(out, axis=1)

@@ -1,15 +1,17 @@
-"""Datasets as plain arrays: seeds, blocks, controls, noise, split.
+"""Simulated datasets as plain arrays: seeds, blocks, controls, noise.
 
 Seeds. Every random number of trajectory i comes from ``SeedSequence(seed, spawn_key=(stream, i))``
 with stream 0 for the initial state, 1 controls, 2 noise, 3 split: it depends on (seed, i) alone.
 
-Blocks. Trajectories ``64 b .. 64 b + 63`` share one step size (for each graph among them), and are
-always integrated whole, what is not asked for being thrown away. So a smaller dataset is a prefix
-of a larger one bit for bit, and parts can be made in any order (``first=``).
+Blocks. Trajectories ``64 b .. 64 b + 63`` are integrated together, with one step size for those on
+the same graph. A block is always integrated whole, and trajectories that were not asked for are
+dropped. Rounding and step sizes of a trajectory therefore do not depend on how many are asked for: a
+smaller dataset is a prefix of a larger one bit for bit, and parts can be made in any order
+(``first=``).
 
-Split. The ``round(share * n)`` trajectories with the smallest draws of stream 3 train, the others
-validate: an exact share, fixed by (seed, n). States of a smaller dataset are a prefix; its split,
-which must divide another number, is drawn anew.
+Split (`datasets.split`). The ``round(share * n)`` trajectories with the smallest draws of stream 3
+are "train", the others "validation": an exact share, fixed by (seed, n). The split of a smaller
+dataset is no prefix of that of a larger one, because the share is of another number.
 """
 
 from __future__ import annotations
@@ -29,6 +31,8 @@ from ..systems.base import System
 from ..systems.registry import get
 from .integrate import Solution, integrate
 
+# Large enough for matrix products to be efficient, small enough that the trajectory with the largest
+# error does not shorten the steps of many others.
 BLOCK = 64
 
 
@@ -37,7 +41,7 @@ class Generated:
     """A dataset before it is packed.
 
     x: float64 (trajectory, time, node, feature), noise included. time: (time,).
-    u: (trajectory, time, node, control), held from t_i to t_{i+1}, or None.
+    u: (trajectory, time, node, control), held from t_i to t_(i+1), or None.
     graph_of: int64 (trajectory,). parameters: resolved, shared by all graphs unless their dims
     say graph. attribute: (node, attribute) or None.
     evaluations, steps, rejected: of the solver, over all blocks.
@@ -73,7 +77,6 @@ def generate(
     noise: float | np.ndarray = 0.0,
     first: int = 0,
     tolerance: float = 1e-8,
-    method: str = "dop853",
     solve: Callable[..., Solution] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Generated:
@@ -83,12 +86,12 @@ def generate(
     parameters: changes to the defaults, by name. times (time,), or ``steps`` intervals of ``dt``
         (both default to the system's).
     controls: (trajectory, time, node, control), or without the first axis for all alike; None
-        draws the system's own. initial: (trajectory, node, feature) instead of drawn states.
-    noise: standard deviation of measurement noise in the units of the state, one number or one a
-        feature; added to what is returned, never to the dynamics.
-    tolerance: relative and absolute, of the solver ``method`` (see `integrate`).
-    solve: an engine's solver instead, ``solve(x0, graph, parameters, times, tolerance,
-        controls=)`` -> Solution, unchecked; the method is then its own.
+        draws those of the system. initial: (trajectory, node, feature) instead of drawn states.
+    noise: standard deviation of measurement noise in the units of the state, one number or one per
+        feature; added to the returned states, not to the dynamics.
+    tolerance: relative and absolute, of the solver (see `integrate`).
+    solve: an engine's solver to use instead of `integrate`: ``solve(x0, graph, parameters, times,
+        tolerance, controls=)`` -> Solution, without raising for failed trajectories.
     progress: called with (trajectories done, all) after each block.
     Raises IntegrationFailed (trajectory, node, feature, time), InvalidData, InvalidOption,
     UnknownName.
@@ -105,10 +108,10 @@ def generate(
     nodes = int(graph.nodes[0])
     time = _time_grid(system, times, steps, dt)
     resolved = system.resolve_parameters(parameters, graph)
-    spread = _noise(noise, system)
+    noise_std = _noise(noise, system)
     if initial is not None:
         initial = _fit(initial, (trajectories, nodes, system.features), "initial")
-    given = _given_controls(controls, system, trajectories, time, nodes)
+    user_controls = _user_controls(controls, system, trajectories, time, nodes)
 
     values = time.size * nodes * (system.features + len(system.controls))
     require_bytes(
@@ -129,43 +132,42 @@ def generate(
     counts = np.zeros(3, dtype=np.int64)
     for start in range(first - first % BLOCK, first + trajectories, BLOCK):
         wanted = range(max(start, first), min(start + BLOCK, first + trajectories))
-        # What was given has no next members to fill a block with.
-        members = range(start, start + BLOCK) if initial is None and given is None else wanted
+        # Given initial states or controls end with the last trajectory asked for: no whole block.
+        drawn = initial is None and user_controls is None
+        members = range(start, start + BLOCK) if drawn else wanted
         for g in range(graph.graphs):
             group = [i for i in members if i % graph.graphs == g]
             keep = [i for i in group if i in wanted]
             if not keep:
                 continue
             x0 = np.array([_start(system, seed, i, nodes, initial, first) for i in group])
-            held = _held(system, seed, group, nodes, time, given, first)
+            u_group = _controls(system, seed, group, nodes, time, user_controls, first)
             if solve is not None:
-                own = system.parameters_of_graph(resolved, graph, g)
-                solution = solve(x0, graph[g], own, time, tolerance, controls=held)
-                method = solution.method
+                of_graph = system.parameters_of_graph(resolved, graph, g)
+                solution = solve(x0, graph[g], of_graph, time, tolerance, controls=u_group)
             else:
                 solution = integrate(
                     fields[g],
                     x0,
                     time,
-                    controls=held,
+                    controls=u_group,
                     rtol=tolerance,
                     atol=tolerance,
-                    method=method,
                     check=False,
                 )
             _check(solution, group, keep)
-            # Both are runs with the same stride, so slices do.
-            rows = slice(group.index(keep[0]), group.index(keep[-1]) + 1)
-            place = slice(keep[0] - first, keep[-1] - first + 1, graph.graphs)
-            x[place] = solution.x[rows]
-            if u is not None and held is not None:
-                u[place] = held[rows]
+            # Trajectories of one graph are ``graphs`` apart, so slices do in place of indices.
+            solved = slice(group.index(keep[0]), group.index(keep[-1]) + 1)
+            stored = slice(keep[0] - first, keep[-1] - first + 1, graph.graphs)
+            x[stored] = solution.x[solved]
+            if u is not None and u_group is not None:
+                u[stored] = u_group[solved]
             counts += (solution.evaluations, solution.steps, solution.rejected)
         if progress is not None:
             progress(wanted.stop - first, trajectories)
-    if np.any(spread > 0):
+    if np.any(noise_std > 0):
         for i in range(trajectories):
-            x[i] += spread * rng_of(seed, NOISE_STREAM, first + i).standard_normal(x.shape[1:])
+            x[i] += noise_std * rng_of(seed, NOISE_STREAM, first + i).standard_normal(x.shape[1:])
     return Generated(
         x=x,
         time=time,
@@ -175,7 +177,7 @@ def generate(
         parameters=resolved,
         attribute=system.attribute_array(resolved, graph),
         seed=seed,
-        method=method,
+        method=solution.method,
         tolerance=tolerance,
         evaluations=int(counts[0]),
         steps=int(counts[1]),
@@ -206,6 +208,7 @@ def check_request(
 def _start(
     system: System, seed: int, i: int, nodes: int, initial: np.ndarray | None, first: int
 ) -> np.ndarray:
+    """The initial state (node, feature) of trajectory i, given or drawn."""
     if initial is not None:
         return initial[i - first]
     state = np.asarray(system.initial(rng_of(seed, INITIAL_STREAM, i), nodes), dtype=np.float64)
@@ -218,19 +221,20 @@ def _start(
     return state
 
 
-def _held(
+def _controls(
     system: System,
     seed: int,
     group: list[int],
     nodes: int,
     time: np.ndarray,
-    given: np.ndarray | None,
+    user_controls: np.ndarray | None,
     first: int,
 ) -> np.ndarray | None:
+    """(trajectory, time, node, control) of the trajectories of ``group``; None without controls."""
     if not system.controls:
         return None
-    if given is not None:
-        return given[np.array(group) - first]
+    if user_controls is not None:
+        return user_controls[np.array(group) - first]
     drawn = [system.sample_controls(rng_of(seed, CONTROL_STREAM, i), nodes, time) for i in group]
     return _fit(np.array(drawn), (len(group), time.size, nodes, len(system.controls)), "controls")
 
@@ -275,20 +279,20 @@ def _time_grid(
 
 def _noise(noise: Any, system: System) -> np.ndarray:
     try:
-        spread = np.asarray(noise, dtype=np.float64)
+        std = np.asarray(noise, dtype=np.float64)
     except (TypeError, ValueError):
-        spread = np.array(np.nan)
-    shaped = spread.ndim == 0 or spread.shape == (system.features,)
-    if not shaped or not np.all(np.isfinite(spread)) or np.any(spread < 0):
+        std = np.array(np.nan)
+    fits = std.ndim == 0 or std.shape == (system.features,)
+    if not fits or not np.all(np.isfinite(std)) or np.any(std < 0):
         raise InvalidOption(
             "noise is a standard deviation",
             got=repr(noise),
             allowed=f">= 0, one number or {system.features}",
         )
-    return spread
+    return std
 
 
-def _given_controls(
+def _user_controls(
     controls: Any, system: System, trajectories: int, time: np.ndarray, nodes: int
 ) -> np.ndarray | None:
     if controls is None:
@@ -298,7 +302,7 @@ def _given_controls(
             f"{system.name} takes no controls", got=np.shape(controls), fix="leave controls= out"
         )
     array = np.asarray(controls, dtype=np.float64)
-    whole = (trajectories, time.size, nodes, len(system.controls))
-    if array.shape == whole[1:]:
-        array = np.broadcast_to(array, whole)
-    return _fit(array, whole, "controls")
+    wanted = (trajectories, time.size, nodes, len(system.controls))
+    if array.shape == wanted[1:]:
+        array = np.broadcast_to(array, wanted)
+    return _fit(array, wanted, "controls")

@@ -1,4 +1,4 @@
-"""A model's vector field on a graph where other nodes may move by other rules."""
+"""A model's vector field on a graph of which it moves some of the nodes (see `hybrid`)."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ Rates = Callable[[float, NDArray, "NDArray | None"], NDArray]
 class LearnedField:
     """dx/dt and dm/dt of all nodes of ``graph``, in physical units and double precision.
 
-    ``own`` (nodes,) are the nodes that the model moves; ``attribute`` (node, attribute) are physical.
-    Raises `InvalidModel` when the model takes attributes that are not there.
+    ``nodes`` (int64): numbers of the nodes that the model moves; ``attribute`` (node, attribute) of
+    all nodes, in physical units. Raises `InvalidModel` when the model takes attributes that are not
+    given.
     """
 
     def __init__(
-        self, model: Model, own: NDArray[np.int64], graph: Graph, attribute: NDArray | None
+        self, model: Model, nodes: NDArray[np.int64], graph: Graph, attribute: NDArray | None
     ) -> None:
-        self.model, self.own, self.graph = model, own, graph
+        self.model, self.nodes, self.graph = model, nodes, graph
         self.carried = model.spec.carried
         wanted, got = model.spec.attributes, 0 if attribute is None else attribute.shape[-1]
         if wanted and wanted != got:
@@ -39,26 +40,30 @@ class LearnedField:
             )
         self._physical = attribute if wanted else None
         scale = model.attribute_scale
-        told = attribute is not None and scale is not None and wanted > 0
-        self._attribute = scale.apply(attribute) if told else None  # type: ignore[union-attr,arg-type]
+        self._attribute = None
+        if wanted and attribute is not None and scale is not None:
+            self._attribute = scale.apply(attribute)
         self._theta = model.theta.astype(np.float64)
         self._program = engine("torch").bind(
             model.spec, None, dtype="float64", device="cpu", kernel="eager"
         )
 
     def __call__(self, x: NDArray, m: NDArray, u: NDArray | None) -> tuple[NDArray, NDArray]:
-        """(dx/dt, dm/dt) at x (trajectory, node, feature), m (trajectory, node, message)."""
+        """(dx/dt, dm/dt) at x (trajectory, node, feature), m (trajectory, node, message).
+
+        u (trajectory, node, control) or None.
+        """
         model = self.model
         z = np.concatenate([model.state_scale.apply(x), m], axis=-1)
         held = None
         if u is not None and model.control_scale is not None:
             held = model.control_scale.apply(u)
-        slope = self._program.field(self._theta, z, self.graph, u=held, attribute=self._attribute)
+        rate = self._program.field(self._theta, z, self.graph, u=held, attribute=self._attribute)
         channels = model.spec.channels
-        return slope[..., :channels] * model.state_scale.scale, slope[..., channels:]
+        return rate[..., :channels] * model.state_scale.scale, rate[..., channels:]
 
     def first(self, x: NDArray) -> NDArray:
-        """m(0) (trajectory, node, message), a function of each node's own x."""
+        """m(0) (trajectory, node, message), for each node a function of its x alone."""
         if not self.carried:
             return np.zeros((*x.shape[:2], 0))
         controls = self.model.spec.controls
@@ -72,27 +77,28 @@ class LearnedField:
         ).message[:, 0]
 
     def sent(self, x: NDArray, m: NDArray) -> NDArray:
-        """What each node sends (..., node, message): carried, or emitted by its state."""
+        """Messages (..., node, message) that each node sends: m if carried, else emitted at x."""
         if self.model.spec.family != "mpnode" or self.model.spec.messages != "emitted":
             return m
         return emitted(self.model.weights, self.model.state_scale.apply(x), self._attribute)
 
     def outside(self, arrays: Arrays, *, fixed_step: bool) -> list[str]:
-        """How the nodes that the model moves lie outside what it has seen.
+        """Warnings for the nodes that the model moves, where they lie outside its training data.
 
-        The number of nodes is no matter of a single one; the time step only where it is fixed.
+        The number of nodes is not compared, because other nodes are moved by other fields; the time
+        step is compared with ``fixed_step`` only, because an adaptive solver chooses its own.
         """
         none = np.zeros(0)
         u, b = arrays.u, self._physical
         return self.model.trained.outside(
             self.model.features,
-            arrays.x[:, 0, self.own],
+            arrays.x[:, 0, self.nodes],
             none,
-            self.graph.in_degree[self.own],
+            self.graph.in_degree[self.nodes],
             np.diff(arrays.time) if fixed_step else none,
             None,
-            None if u is None else u[:, :-1, self.own],
-            None if b is None else b[self.own],
+            None if u is None else u[:, :-1, self.nodes],
+            None if b is None else b[self.nodes],
             (self.model.controls, self.model.attributes),
         )
 
@@ -100,13 +106,17 @@ class LearnedField:
 def rk4(
     rates: Rates, z: NDArray, time: NDArray[np.float64], u: NDArray | None, substeps: int
 ) -> NDArray:
-    """z (trajectory, time, ...) by the classical method, ``substeps`` equal steps an interval."""
+    """z (trajectory, time, ...) by the classical Runge-Kutta method of order 4.
+
+    z (trajectory, ...) at time[0]; ``substeps`` equal steps per interval of ``time``; u (trajectory,
+    time, ...) held over each interval, or None.
+    """
     states = [z]
-    with np.errstate(all="ignore"):  # an overflow is told by what is not finite
+    with np.errstate(all="ignore"):  # a trajectory that overflows is marked by the caller
         for number, interval in enumerate(np.diff(time)):
             h, held = interval / substeps, None if u is None else u[:, number]
-            for part in range(substeps):
-                t = time[number] + part * h
+            for step in range(substeps):
+                t = time[number] + step * h
                 a = rates(t, z, held)
                 b = rates(t + h / 2, z + h / 2 * a, held)
                 c = rates(t + h / 2, z + h / 2 * b, held)

@@ -1,4 +1,4 @@
-"""Z scores: fitted once, kept with the model, undone on rollout."""
+"""Z scores: fitted to the training data, stored with the model, undone in rollouts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..errors import InvalidData
 class Normalisation:
     """Affine scaling of the last axis: z = (x - mean) / scale.
 
-    mean, scale: float64 (feature,), in the units of the data; scale is positive.
+    mean, scale: float64 (feature,), in the units of the data; scale is positive. Raises InvalidData.
     """
 
     mean: np.ndarray
@@ -40,9 +40,9 @@ class Normalisation:
     def fit(cls, x: np.ndarray, mask: np.ndarray | None = None) -> Normalisation:
         """Mean and standard deviation of each feature over all other axes.
 
-        x (..., feature); mask, like x, True where a value counts. A feature that is constant to
-        rounding gets scale 1, so that it becomes 0 and stays what it was when undone.
-        Raises InvalidData for values that are not finite (unmasked) and features without values.
+        x (..., feature); mask of the shape of x, True where a value is used. A feature that is
+        constant to rounding gets scale 1: its z score is 0, and `undo` returns its value.
+        Raises InvalidData for values that are used and not finite, and features without values.
         """
         x = np.asarray(x, dtype=np.float64)
         flat = x.reshape(-1, x.shape[-1])
@@ -62,32 +62,34 @@ class Normalisation:
                 fix='remove NaN and infinity, or use missing="mask"',
             )
         mean = values.sum(axis=0) / count
-        away = np.where(known, flat - mean, 0.0)
-        scale = np.sqrt((away * away).sum(axis=0) / count)
+        # Two passes: the mean of squares minus the squared mean would cancel for large offsets.
+        deviation = np.where(known, flat - mean, 0.0)
+        scale = np.sqrt((deviation * deviation).sum(axis=0) / count)
         largest = np.abs(values).max(axis=0)
         return cls(mean, np.where(scale <= 1e-12 * largest, 1.0, scale))
 
     @classmethod
     def identity(cls, features: int) -> Normalisation:
-        """The one that changes nothing."""
+        """Mean 0 and scale 1."""
         return cls(np.zeros(features), np.ones(features))
 
     @property
     def features(self) -> int:
+        """Number of features."""
         return int(self.mean.size)
 
     def apply(self, x: np.ndarray) -> np.ndarray:
-        """z (..., feature) of x, in the dtype of x when that is a float."""
+        """z (..., feature) of x, float32 where x is, float64 otherwise."""
         self._check(x)
         return _like(x, (np.asarray(x, dtype=np.float64) - self.mean) / self.scale)
 
     def undo(self, z: np.ndarray) -> np.ndarray:
-        """x (..., feature) of z, in the dtype of z when that is a float."""
+        """x (..., feature) of z, float32 where z is, float64 otherwise."""
         self._check(z)
         return _like(z, np.asarray(z, dtype=np.float64) * self.scale + self.mean)
 
     def same(self, other: Normalisation) -> bool:
-        """Whether both have the same numbers."""
+        """Whether ``other`` has the same mean and scale."""
         return np.array_equal(self.mean, other.mean) and np.array_equal(self.scale, other.scale)
 
     def _check(self, values: np.ndarray) -> None:
@@ -99,6 +101,6 @@ class Normalisation:
             )
 
 
-def _like(given: np.ndarray, values: np.ndarray) -> np.ndarray:
-    dtype = getattr(given, "dtype", None)
+def _like(template: np.ndarray, values: np.ndarray) -> np.ndarray:
+    dtype = getattr(template, "dtype", None)
     return values.astype(dtype) if dtype == np.float32 else values

@@ -1,4 +1,4 @@
-"""Errors in what a field calls observables: order parameter, energy, mean expression, ..."""
+"""Observables of states (order parameter, energy, mean expression, ...), and errors in them."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ OBSERVABLE = "observable"
 
 
 def known_system(system: Any, name: str, arrays: Arrays) -> System | None:
-    """The system that made some data: the one given, or the registered one of that name.
+    """The true system of some data: ``system`` (one or its name), or the registered one of ``name``.
 
-    None where there is none, or where its state or inputs are not those of the data.
+    None where there is none, or where its numbers of features and controls are not those of
+    ``arrays``.
     """
     if system is None and name not in names():
         return None
@@ -39,8 +40,8 @@ def observe(
 ) -> NDArray[np.float64]:
     """The observables of states x (trajectory, time, node, feature): (trajectory, time, observable).
 
-    ``arrays`` says which trajectory lives on which graph. Where a state is not known (NaN), neither
-    is its observable. Raises `InvalidData` when an observable returns another shape.
+    ``arrays`` gives the graph of each trajectory. An observable of a state that is missing (NaN) is
+    NaN. Raises `InvalidData` when an observable returns another shape.
     """
     given = {k: v for k, v in parameters.items() if k in system.parameters}
     resolved = system.resolve_parameters(given, arrays.graph)
@@ -50,11 +51,11 @@ def observe(
         if not chosen.size:
             continue
         graph = arrays.graph[number]
-        here = system.parameters_of_graph(resolved, arrays.graph, number)
+        of_graph = system.parameters_of_graph(resolved, arrays.graph, number)
         states = np.asarray(x[chosen], dtype=np.float64)
         for column, (name, observable) in enumerate(system.observables.items()):
             with np.errstate(all="ignore"):  # an overflowed prediction is counted elsewhere
-                values = np.asarray(observable(states, graph, here))
+                values = np.asarray(observable(states, graph, of_graph))
             if values.shape != states.shape[:2]:
                 raise InvalidData(
                     f"the observable {name!r} of {system.name} returns the wrong shape",
@@ -79,25 +80,25 @@ def observable_errors(
     """
     if not system.observables:
         return None
-    known = arrays.x if arrays.mask is None else np.where(arrays.mask, arrays.x, np.nan)
+    x = arrays.x if arrays.mask is None else np.where(arrays.mask, arrays.x, np.nan)
     try:
-        truth = observe(system, known, arrays, parameters)
+        truth = observe(system, x, arrays, parameters)
     except InvalidData:
         raise
-    except PympnodeError as reason:
-        logger.warning("no errors in observables: %s", reason.message)
+    except PympnodeError as error:
+        logger.warning("no errors in observables: %s", error.message)
         return None
-    total, over_time, guesses = [], [], {}
+    total, over_time, observed = [], [], {}
     for name, predicted in predictions.items():
-        guess = observe(system, predicted, arrays, parameters)
-        guesses[name] = guess
-        seen = np.isfinite(truth)
-        # A prediction that overflowed is infinitely wrong, not unknown.
-        error = np.where(np.isfinite(guess), guess - np.nan_to_num(truth), np.inf)
-        square = np.where(seen, np.square(error), 0.0)
+        values = observe(system, predicted, arrays, parameters)
+        observed[name] = values
+        known = np.isfinite(truth)
+        # Infinite, not NaN: an overflow must not drop out of the mean.
+        difference = np.where(np.isfinite(values), values - np.nan_to_num(truth), np.inf)
+        square = np.where(known, np.square(difference), 0.0)
         with np.errstate(invalid="ignore", divide="ignore"):
-            over_time.append(np.sqrt(square.sum(axis=0) / seen.sum(axis=0)))
-            count = seen[:, 1:].sum(axis=(0, 1))
+            over_time.append(np.sqrt(square.sum(axis=0) / known.sum(axis=0)))
+            count = known[:, 1:].sum(axis=(0, 1))
             total.append(np.sqrt(square[:, 1:].sum(axis=(0, 1)) / count))
     dims = (TRAJECTORY, TIME, OBSERVABLE)
     units = [o.unit for o in system.observables.values()]
@@ -109,7 +110,7 @@ def observable_errors(
             "observable_true": (dims, truth, {"long_name": "observable of the data"}),
             "observable_predicted": (
                 dims,
-                guesses["model"],
+                observed["model"],
                 {"long_name": "observable of the model's rollout"},
             ),
         },

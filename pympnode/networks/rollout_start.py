@@ -1,9 +1,9 @@
-"""Where a rollout starts: datasets, or states with a graph, made into checked arrays."""
+"""Initial states, times, graphs and inputs of a rollout as checked arrays."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import xarray as xr
@@ -14,24 +14,45 @@ from ..datasets.names import FEATURE, TIME
 from ..errors import InvalidData, InvalidOption
 from ..graph import Graph
 from . import schema
+from .graphs.topology import resolve
+from .ranges import TrainingRange
+from .spec import ModelSpec
 
-if TYPE_CHECKING:
-    from .model import Model
+
+class RolloutModel(Protocol):
+    """The attributes of a `Model` that a rollout's start depends on.
+
+    A protocol, because `Model` imports this module.
+    """
+
+    @property
+    def spec(self) -> ModelSpec: ...
+    @property
+    def features(self) -> tuple[str, ...]: ...
+    @property
+    def system(self) -> str: ...
+    @property
+    def trained(self) -> TrainingRange: ...
+    def check(self, arrays: schema.Arrays, features: tuple[str, ...] | None = None) -> None: ...
 
 
 def start_of_dataset(
-    model: Model,
+    model: RolloutModel,
     ds: xr.Dataset,
     steps: int | None,
     dt: float | None,
     control: Any,
     attribute: Any,
 ) -> schema.Arrays:
-    """First states, times, graphs and inputs of a dataset; ``steps``, ``dt``, ``control`` and
-    ``attribute`` replace its own. Its controls are held over its own intervals, whatever the new
-    grid. Raises `InvalidData`."""
+    """First states, times, graphs and inputs of a dataset.
+
+    ``steps``, ``dt``, ``control`` (trajectory, time, node, control) and ``attribute`` (node,
+    attribute) replace those of the dataset. On another time grid the controls of the dataset stay
+    constant over its own intervals. Raises `InvalidData`.
+    """
     if ds.sizes.get(TIME) == 1:
-        # A dataset of initial states alone: its one time becomes the first of the grid.
+        # A dataset of initial states alone, where a time grid needs two times: the second one is
+        # made up, and replaced by the new grid below.
         step = dt or model.trained.dt[1]
         later = ds.assign_coords({TIME: ds[TIME] + step})
         ds = xr.concat([ds, later], dim=TIME, data_vars="minimal")
@@ -52,7 +73,7 @@ def start_of_dataset(
 
 
 def start_of_states(
-    model: Model,
+    model: RolloutModel,
     initial: Any,
     steps: int | None,
     dt: float | None,
@@ -73,15 +94,15 @@ def start_of_states(
         )
     if not np.isfinite(x).all():
         raise InvalidData("initial states must be finite", got="NaN or infinity")
-    every = model.trained.dt[1] if dt is None else dt
-    time = new_times(np.zeros(1), model.trained.steps if steps is None else steps, every)
+    step = model.trained.dt[1] if dt is None else dt
+    time = new_times(np.zeros(1), model.trained.steps if steps is None else steps, step)
     graph = graph_for(topology, x.shape[1], graph_seed, model.system)
-    of = np.arange(len(x), dtype=np.int64) % len(graph.nodes)
+    graph_of = np.arange(len(x), dtype=np.int64) % len(graph.nodes)
     u = control
     if u is not None:
         u = controls_for(u, len(x), len(time), x.shape[1], model.spec.controls)
     b = None if attribute is None else np.asarray(attribute, dtype=np.float64)
-    arrays = schema.Arrays(x[:, None], time, graph, of, u, b)
+    arrays = schema.Arrays(x[:, None], time, graph, graph_of, u, b)
     model.check(arrays)
     return arrays
 
@@ -89,18 +110,16 @@ def start_of_states(
 def on_graph(arrays: schema.Arrays, topology: Any, seed: int, system: str) -> schema.Arrays:
     """The same trajectories on another graph."""
     graph = graph_for(topology, arrays.x.shape[2], seed, system)
-    of = np.arange(arrays.trajectories, dtype=np.int64) % len(graph.nodes)
-    return replace(arrays, graph=graph, graph_of=of)
+    graph_of = np.arange(arrays.trajectories, dtype=np.int64) % len(graph.nodes)
+    return replace(arrays, graph=graph, graph_of=graph_of)
 
 
 def graph_for(topology: Any, nodes: int, graph_seed: int, system: str) -> Graph:
-    """The graph that ``topology`` means for so many nodes. Raises `InvalidGraph`."""
-    from .graphs.topology import resolve
-
+    """The graph of ``topology`` with that many nodes. Raises `InvalidGraph`, `InvalidOption`."""
     if topology is None:
         if nodes > 1:
             raise InvalidOption(
-                f"a rollout of {nodes} nodes needs to know who sends to whom",
+                f"a rollout of {nodes} nodes needs a graph",
                 got="topology=None",
                 allowed='topology="BA", ("BA", {"k": 3}), a networkx graph, edges, an adjacency',
                 fix="pass topology=, or a dataset that holds its graph",
@@ -112,8 +131,10 @@ def graph_for(topology: Any, nodes: int, graph_seed: int, system: str) -> Graph:
 def new_times(
     time: NDArray[np.float64], steps: int | None, dt: float | None
 ) -> NDArray[np.float64]:
-    """A grid of ``steps`` steps of ``dt`` from where ``time`` starts; without ``dt`` it is ``time``,
-    cut short or gone on with by its last step."""
+    """A time grid of ``steps`` intervals of ``dt`` that starts at time[0].
+
+    Without ``dt`` it is ``time``, cut after ``steps`` intervals or extended by its last interval.
+    """
     length = len(time) - 1 if steps is None else whole("steps", steps)
     if dt is not None:
         return time[0] + positive("dt", dt) * np.arange(length + 1)
@@ -128,8 +149,8 @@ def controls_for(
 ) -> NDArray[np.float64]:
     """Controls as (trajectory, time, node, control), checked.
 
-    They may come without the first axis (the same for all) and without the last time, which is not
-    used. Raises `InvalidData`.
+    ``control`` may lack the first axis (the same controls for all trajectories) and the last time,
+    which is not used. Raises `InvalidData`.
     """
     u = np.asarray(control, dtype=np.float64)
     if u.ndim == 3:
@@ -157,10 +178,11 @@ def controls_for(
 
 
 def held_at(u: NDArray, time: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray:
-    """Controls u (trajectory, time, node, control), held over the intervals of ``time``, at other
-    times; the last known value is held on."""
-    # The last control of a dataset is not used, and may be empty.
+    """Controls u (trajectory, time, node, control), constant over the intervals of ``time``, at the
+    times ``wanted``; after the last interval its value is kept."""
+    # The last control of a dataset is not used, and may be NaN.
     last = u.shape[1] - 1 if np.isfinite(u[:, -1]).all() else max(u.shape[1] - 2, 0)
+    # A time that equals a grid point to rounding belongs to the interval that starts there.
     slack = 1e-9 * (time[-1] - time[0])
     at = np.searchsorted(time, wanted + slack, side="right") - 1
     return u[:, np.clip(at, 0, last)]

@@ -1,9 +1,9 @@
-"""Embedded Runge-Kutta pairs with dense output, as tables of numbers.
+"""The Runge-Kutta pair of the simulator, as tables of numbers: Dormand-Prince of order 8, DOP853.
 
-``dopri5``: J. R. Dormand and P. J. Prince, J. Comput. Appl. Math. 6 (1980) 19; dense output of
-order 4 by L. F. Shampine. ``dop853``: the order 8 member of the same family, with error estimates
-of order 5 and 3 and dense output of order 7: E. Hairer, S. P. Norsett, G. Wanner, Solving Ordinary
-Differential Equations I (2nd ed., 1993), section II.5 and the authors' code DOP853.
+Error estimates of order 5 and 3, dense output of order 7. Source: E. Hairer, S. P. Norsett,
+G. Wanner, Solving Ordinary Differential Equations I (2nd ed., 1993), section II.5 and II.6, and the
+authors' code DOP853, from which the coefficients are. The fixed steps of learned models are in
+`engines.tableaux`.
 """
 
 from __future__ import annotations
@@ -16,12 +16,15 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """One embedded pair.
+    """An embedded Runge-Kutta pair with dense output.
 
-    nodes (stages,), matrix (stages, stages): times and combinations of all stages, the last ones
-    only for dense output. ``first`` stages make the step; stage ``first`` is the field at its end.
-    weights (first,): the step. errors: one or two rows (first + 1,) of error weights.
-    dense(theta): (points,) in [0, 1] -> (points, stages), weights of the state inside the step.
+    ``nodes`` (stages,) and ``matrix`` (stages, stages): times of all stages in units of the step,
+    and how each stage's state combines the stages before it. ``first`` stages make the step; stage
+    ``first`` is the field at its end, which is the first stage of the next step; the stages after it
+    are evaluated for dense output alone.
+    ``weights`` (first,): of the step. ``errors`` (2, first + 1): weights of the error
+    estimates. ``dense(theta)``: theta (points,) in [0, 1], the fraction of the step -> (points,
+    stages), weights of the state there. ``error_order``: of the step size control.
     """
 
     name: str
@@ -35,7 +38,7 @@ class Pair:
     dense: Callable[[np.ndarray], np.ndarray]
 
     def combine(self, h: float) -> np.ndarray:
-        """(stages, stages + 1): each stage's state from the state (column 0) and the stages."""
+        """(stages, stages + 1): weights of each stage's state, column 0 for the state at the start."""
         out = np.empty((self.stages, self.stages + 1))
         out[:, 0] = 1.0
         np.multiply(self.matrix, h, out=out[:, 1:])
@@ -43,7 +46,7 @@ class Pair:
 
     @property
     def stages(self) -> int:
-        """All stages, those of dense output counted."""
+        """Number of stages, those of dense output counted."""
         return len(self.nodes)
 
 
@@ -58,48 +61,9 @@ def _table(rows: tuple[Mapping[int, float], ...]) -> np.ndarray:
     return np.array([_row(row, len(rows)) for row in rows])
 
 
-# ---- order 5 ----------------------------------------------------------------------------------
+# Stage i of the tables is k_(i + 1) of the book; entries that are not listed are zero.
 
-_NODES5 = (0.0, 1 / 5, 3 / 10, 4 / 5, 8 / 9, 1.0, 1.0)
-_WEIGHTS5 = {0: 35 / 384, 2: 500 / 1113, 3: 125 / 192, 4: -2187 / 6784, 5: 11 / 84}
-_STAGES5: tuple[Mapping[int, float], ...] = (
-    {},
-    {0: 1 / 5},
-    {0: 3 / 40, 1: 9 / 40},
-    {0: 44 / 45, 1: -56 / 15, 2: 32 / 9},
-    {0: 19372 / 6561, 1: -25360 / 2187, 2: 64448 / 6561, 3: -212 / 729},
-    {0: 9017 / 3168, 1: -355 / 33, 2: 46732 / 5247, 3: 49 / 176, 4: -5103 / 18656},
-    _WEIGHTS5,
-)
-_ERROR4 = {
-    0: 71 / 57600,
-    2: -71 / 16695,
-    3: 71 / 1920,
-    4: -17253 / 339200,
-    5: 22 / 525,
-    6: -1 / 40,
-}
-# State inside the step: theta times a polynomial of degree 3 in theta, for each stage.
-_DENSE5 = np.array(
-    [
-        [1, -8048581381 / 2820520608, 8663915743 / 2820520608, -12715105075 / 11282082432],
-        [0, 0, 0, 0],
-        [0, 131558114200 / 32700410799, -68118460800 / 10900136933, 87487479700 / 32700410799],
-        [0, -1754552775 / 470086768, 14199869525 / 1410260304, -10690763975 / 1880347072],
-        [0, 127303824393 / 49829197408, -318862633887 / 49829197408, 701980252875 / 199316789632],
-        [0, -282668133 / 205662961, 2019193451 / 616988883, -1453857185 / 822651844],
-        [0, 40617522 / 29380423, -110615467 / 29380423, 69997945 / 29380423],
-    ]
-)
-
-
-def _dense5(theta: np.ndarray) -> np.ndarray:
-    return np.power.outer(theta, np.arange(1, 5)) @ _DENSE5.T
-
-
-# ---- order 8 ----------------------------------------------------------------------------------
-
-_NODES8 = (
+_NODES = (
     0.0,
     0.05260015195876773,
     0.0789002279381516,
@@ -117,7 +81,7 @@ _NODES8 = (
     0.2,
     0.7777777777777778,
 )
-_STAGES8: tuple[Mapping[int, float], ...] = (
+_STAGES: tuple[Mapping[int, float], ...] = (
     {},
     {0: 0.05260015195876773},
     {0: 0.0197250569845379, 1: 0.0591751709536137},
@@ -211,7 +175,8 @@ _STAGES8: tuple[Mapping[int, float], ...] = (
         14: -9.15095847217987,
     },
 )
-_WEIGHTS8 = {
+# Row 12 of _STAGES: the last stage of the step is evaluated at its end, "first same as last".
+_WEIGHTS = {
     0: 0.054293734116568765,
     5: 4.450312892752409,
     6: 1.8915178993145003,
@@ -221,6 +186,7 @@ _WEIGHTS8 = {
     10: 0.20136540080403034,
     11: 0.04471061572777259,
 }
+# Differences between the step and two embedded ones; `integrate` combines both estimates.
 _ERROR5 = {
     0: 0.01312004499419488,
     5: -1.2251564463762044,
@@ -241,7 +207,8 @@ _ERROR3 = {
     10: 0.20136540080403034,
     11: 0.02265179219836082,
 }
-_DENSE8 = (
+# Rows F_3 to F_6 of the dense output; F_0 to F_2 follow from the step itself (`_dense_rows`).
+_DENSE = (
     {
         0: -8.428938276109013,
         5: 0.5667149535193777,
@@ -301,49 +268,37 @@ _DENSE8 = (
 )
 
 
-def _dense8_rows() -> np.ndarray:
-    """Rows F_0..F_6 of the nested form y + theta (F_0 + (1 - theta) (F_1 + theta (F_2 + ...)))."""
-    stages = len(_NODES8)
-    step = _row(_WEIGHTS8, stages)
+def _dense_rows() -> np.ndarray:
+    """(7, stages): F_0 to F_6 of y + theta (F_0 + (1 - theta) (F_1 + theta (F_2 + ...)))."""
+    stages = len(_NODES)
+    step = _row(_WEIGHTS, stages)
     begin, end = _row({0: 1.0}, stages), _row({12: 1.0}, stages)
     rows = [step, begin - step, 2 * step - end - begin]
-    return np.array(rows + [_row(row, stages) for row in _DENSE8])
+    return np.array(rows + [_row(row, stages) for row in _DENSE])
 
 
-_NESTED8 = _dense8_rows()
+_NESTED = _dense_rows()
 
 
-def _dense8(theta: np.ndarray) -> np.ndarray:
-    # Kept nested: multiplied out, coefficients of 500 would cost three digits.
-    factors = np.empty((len(_NESTED8), theta.size))
+def _dense(theta: np.ndarray) -> np.ndarray:
+    # The nested form is evaluated as it stands: multiplied out into powers of theta, coefficients of
+    # up to 500 would cancel and cost three digits.
+    factors = np.empty((len(_NESTED), theta.size))
     factors[0] = theta
     rest = 1.0 - theta
     for i in range(1, len(factors)):
         np.multiply(factors[i - 1], rest if i % 2 else theta, out=factors[i])
-    return factors.T @ _NESTED8
+    return factors.T @ _NESTED
 
 
-PAIRS: dict[str, Pair] = {
-    "dopri5": Pair(
-        name="dopri5",
-        order=5,
-        error_order=4,
-        first=6,
-        nodes=np.array(_NODES5),
-        matrix=_table(_STAGES5),
-        weights=_row(_WEIGHTS5, 6),
-        errors=np.array([_row(_ERROR4, 7)]),
-        dense=_dense5,
-    ),
-    "dop853": Pair(
-        name="dop853",
-        order=8,
-        error_order=7,
-        first=12,
-        nodes=np.array(_NODES8),
-        matrix=_table(_STAGES8),
-        weights=_row(_WEIGHTS8, 12),
-        errors=np.array([_row(_ERROR5, 13), _row(_ERROR3, 13)]),
-        dense=_dense8,
-    ),
-}
+DOP853 = Pair(
+    name="dop853",
+    order=8,
+    error_order=7,
+    first=12,
+    nodes=np.array(_NODES),
+    matrix=_table(_STAGES),
+    weights=_row(_WEIGHTS, 12),
+    errors=np.array([_row(_ERROR5, 13), _row(_ERROR3, 13)]),
+    dense=_dense,
+)

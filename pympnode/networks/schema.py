@@ -1,24 +1,27 @@
-"""The names, dims and units of every dataset. The only room that spells them.
+"""Network datasets: their variables, dims and units, and the way to plain arrays and back.
 
-A networked dataset:
+A network dataset is an `xarray.Dataset` with these variables (``state`` is required; the edges are
+for more than one node; the others are optional):
 
 ==================  ==========================================  ==================================
 variable            dims                                        meaning
 ==================  ==========================================  ==================================
 ``state``           trajectory, time, node, feature             what is simulated or predicted
 ``control``         trajectory, time, node, control_feature     held from t_i to t_(i+1); last unused
-``message``         trajectory, time, node, message_component   message states of a rollout
-``node_attribute``  node, attribute                             constants of a node
-``sender``          edge                                        node that sends, within its graph
-``receiver``        edge                                        node that receives
-``edge_graph``      edge                                        graph that the edge belongs to
-``graph``           trajectory                                  graph that a trajectory lives on
+``message``         trajectory, time, node, message_component   messages of a rollout
+``node_attribute``  node, attribute                             constants of the nodes
+``sender``          edge                                        node number in its graph, from 0
+``receiver``        edge                                        node number in its graph, from 0
+``edge_graph``      edge                                        graph number of the edge
+``graph``           trajectory                                  graph number of the trajectory
 ``split``           trajectory                                  "train", "validation" or "test"
 ==================  ==========================================  ==================================
 
-A particle dataset has ``position`` and ``velocity`` (trajectory, time, particle, axis), ``mass`` and
-``charge`` (trajectory, particle). Array parameters of a system are variables under their own names.
-Scalars and provenance stand in one JSON string, the attribute ``pympnode`` (`record`).
+Coordinates: ``time`` (time,) in one unit (attribute ``units``), increasing; ``feature`` the names of
+the features and ``unit`` (feature,) their units. Parameters of the physics that are arrays are
+variables under their own names (``frequency``, ``coupling``); those that are numbers, and the
+provenance, are in the JSON record of `pympnode.datasets.record`. The names above are constants of
+`pympnode.datasets.names`. Particle datasets: `pympnode.particles.schema`.
 """
 
 from __future__ import annotations
@@ -64,12 +67,12 @@ from ..graph import Graph
 
 @dataclass(frozen=True, eq=False)
 class Arrays:
-    """A networked dataset as plain arrays, ready for computing.
+    """A network dataset as plain arrays.
 
     ``x`` (trajectory, time, node, feature); ``time`` (time,) float64, increasing; ``graph`` any
-    number of graphs of ``node`` nodes each; ``graph_of`` (trajectory,) int64; ``u`` (trajectory,
-    time, node, control) or None; ``attribute`` (node, attribute) or None; ``mask`` like x, True
-    where a value is known, or None where all are.
+    number of graphs of ``node`` nodes each; ``graph_of`` (trajectory,) int64, graph numbers; ``u``
+    (trajectory, time, node, control) or None; ``attribute`` (node, attribute) or None; ``mask`` of
+    the shape of x, True where a value is known, or None where all are.
     """
 
     x: NDArray
@@ -111,12 +114,12 @@ class Arrays:
 
 
 def parameters_of(ds: xr.Dataset) -> dict[str, Any]:
-    """The parameters of the physics by name: scalars of the record, arrays of the variables."""
-    given = dict(record(ds).get("parameters", {}))
+    """The parameters of the physics by name: numbers of the record, arrays of the variables."""
+    parameters = dict(record(ds).get("parameters", {}))
     for name in ds.data_vars:
         if name not in OWN_VARIABLES:
-            given[str(name)] = ds[name].values
-    return given
+            parameters[str(name)] = ds[name].values
+    return parameters
 
 
 # ---- arrays to dataset ------------------------------------------------------------------------
@@ -137,10 +140,10 @@ def unpack(
 ) -> xr.Dataset:
     """An `xarray.Dataset` of ``arrays``, in physical units; the inverse of `pack`.
 
-    features, units: names and units of the state's last axis; controls, attributes: names of theirs;
-    time_unit: of the time coordinate. split (trajectory,): "train", "validation" or "test".
-    message (trajectory, time, node, message). parameters: (dims, values) by name. about: plain values
-    for the record.
+    features, units: names and units of the state's last axis; controls, attributes: names of the
+        last axis of ``arrays.u`` and ``arrays.attribute``; time_unit: of the time coordinate.
+    split: (trajectory,), "train", "validation" or "test". message: (trajectory, time, node, message).
+    parameters: (dims, values) by name. about: plain values for the record.
     """
     trajectories, _, nodes, channels = arrays.x.shape
     units = tuple(units) if units is not None else ("1",) * channels
@@ -167,11 +170,12 @@ def unpack(
         variables[MESSAGE] = (MESSAGE_DIMS, message, {"units": "1", "long_name": "message"})
         coords[MESSAGE_COMPONENT] = np.arange(message.shape[-1])
     graph = arrays.graph
-    home = np.asarray(graph.edge_graph, dtype=np.int64)
-    start = np.asarray(graph.node_offset, dtype=np.int64)[home]
-    variables[SENDER] = (EDGE, graph.sender - start, {"long_name": "sending node"})
-    variables[RECEIVER] = (EDGE, graph.receiver - start, {"long_name": "receiving node"})
-    variables[EDGE_GRAPH] = (EDGE, home)
+    # A `Graph` numbers the nodes of all its graphs in one run; a dataset numbers each graph from 0.
+    edge_graph = np.asarray(graph.edge_graph, dtype=np.int64)
+    offset = np.asarray(graph.node_offset, dtype=np.int64)[edge_graph]
+    variables[SENDER] = (EDGE, graph.sender - offset, {"long_name": "sending node"})
+    variables[RECEIVER] = (EDGE, graph.receiver - offset, {"long_name": "receiving node"})
+    variables[EDGE_GRAPH] = (EDGE, edge_graph)
     variables[GRAPH] = (TRAJECTORY, np.asarray(arrays.graph_of, dtype=np.int64))
     if split is not None:
         variables[SPLIT] = (TRAJECTORY, np.asarray(split))
@@ -185,7 +189,7 @@ def unpack(
 
 
 def pack(ds: xr.Dataset, *, missing: Missing = "error") -> Arrays:
-    """The arrays of a networked dataset, checked; raises what `validate` raises.
+    """The arrays of a network dataset, checked; raises what `validate` raises.
 
     >>> from pympnode import simulate
     >>> pack(simulate("heat", nodes=4, trajectories=2, steps=3)).x.shape
@@ -207,35 +211,35 @@ def pack(ds: xr.Dataset, *, missing: Missing = "error") -> Arrays:
 
 def graphs_of(ds: xr.Dataset) -> tuple[Graph, NDArray[np.int64]]:
     """The graphs of a dataset, and int64 (trajectory,), the graph number of every trajectory."""
-    nodes = ds.sizes[NODE]
-    trajectories = ds.sizes[TRAJECTORY]
-    of = ds[GRAPH].values.astype(np.int64) if GRAPH in ds else np.zeros(trajectories, np.int64)
+    nodes, trajectories = ds.sizes[NODE], ds.sizes[TRAJECTORY]
+    graph_of = np.zeros(trajectories, np.int64)
+    if GRAPH in ds:
+        graph_of = ds[GRAPH].values.astype(np.int64)
     if SENDER not in ds:
-        return Graph.single(np.zeros(0, np.int64), np.zeros(0, np.int64), nodes), of
-    home = (
-        ds[EDGE_GRAPH].values.astype(np.int64)
-        if EDGE_GRAPH in ds
-        else np.zeros(ds.sizes[EDGE], np.int64)
-    )
-    known = [int(home.max()) + 1 if home.size else 1, int(of.max()) + 1 if of.size else 1]
-    count = max(*known, int(record(ds).get("graphs", 1)))
-    sender = ds[SENDER].values.astype(np.int64) + home * nodes
-    receiver = ds[RECEIVER].values.astype(np.int64) + home * nodes
-    return Graph(sender, receiver, np.full(count, nodes, dtype=np.int64)), of
+        return Graph.single(np.zeros(0, np.int64), np.zeros(0, np.int64), nodes), graph_of
+    edge_graph = np.zeros(ds.sizes[EDGE], np.int64)
+    if EDGE_GRAPH in ds:
+        edge_graph = ds[EDGE_GRAPH].values.astype(np.int64)
+    # A last graph without edges and trajectories is known from the record alone.
+    counts = [int(record(ds).get("graphs", 1))]
+    counts += [int(numbers.max()) + 1 if numbers.size else 1 for numbers in (edge_graph, graph_of)]
+    sender = ds[SENDER].values.astype(np.int64) + edge_graph * nodes
+    receiver = ds[RECEIVER].values.astype(np.int64) + edge_graph * nodes
+    return Graph(sender, receiver, np.full(max(counts), nodes, dtype=np.int64)), graph_of
 
 
 def _times(ds: xr.Dataset) -> NDArray[np.float64]:
     return np.asarray(ds[TIME].values, dtype=np.float64)
 
 
-# ---- checking foreign data --------------------------------------------------------------------
+# ---- checks -----------------------------------------------------------------------------------
 
 
 def validate(ds: xr.Dataset, *, missing: Missing = "error") -> xr.Dataset:
-    """``ds`` itself, when it is a networked dataset as described above.
+    """Return ``ds`` if it is a network dataset as described above; raise `InvalidData` if not.
 
-    With ``missing="mask"`` NaN in ``state`` means missing (the first time of a trajectory must be
-    known). Raises `InvalidData` that says what was found, what is allowed and how to mend it.
+    With ``missing="mask"`` NaN in ``state`` means missing; the first time of each trajectory must be
+    known, because rollouts start there.
     """
     if not isinstance(ds, xr.Dataset):
         raise InvalidData(
@@ -320,15 +324,15 @@ def _check_finite(ds: xr.Dataset, name: str, *, allow_nan: bool = False) -> None
             raise InvalidData(
                 "the first state of a trajectory is missing",
                 got=f"NaN at trajectory {where[0]}, node {where[1]}, feature {where[2]}",
-                allowed="a known state at the first time, for a rollout starts there",
+                allowed="a known state at the first time, where rollouts start",
                 fix="drop such trajectories, or cut them to start at a known time",
             )
     if bad.any():
         where = np.argwhere(bad)[0]
-        place = ", ".join(f"{dim} {int(i)}" for dim, i in zip(ds[name].dims, where))
+        position = ", ".join(f"{dim} {int(i)}" for dim, i in zip(ds[name].dims, where))
         raise InvalidData(
             f"{name!r} holds values that are not finite",
-            got=f"{int(bad.sum())} of {bad.size}, the first at {place}",
+            got=f"{int(bad.sum())} of {bad.size}, the first at {position}",
             allowed="finite numbers",
             fix='remove them; missing="mask" leaves NaN in `state` out of the loss',
         )

@@ -1,4 +1,4 @@
-"""Tasks: what is trained on. A Task is all that differs between networks and particles."""
+"""The training task of networks: windows of trajectories and their loss (see `training.task`)."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from .schema import Arrays
 
 
 class TrajectoryTask:
-    """Networks: windows of trajectories, Huber loss of a rollout from the first state of a window.
+    """Windows of trajectories; the loss is the Huber loss of a rollout from a window's first state.
 
-    ``program`` is bound to ``arrays``; ``train`` and ``validation`` are indices of trajectories over
-    all of them, one after the other. A window starts anywhere where the state is known; on an uneven
-    time grid the windows of a batch start together.
+    ``program`` is bound to ``arrays``; ``train`` and ``validation`` are trajectory numbers that count
+    through all of ``arrays`` in order. A window starts at a random time at which the whole state is
+    known. On an uneven time grid all windows of a batch start at the same time, because a program
+    integrates a batch with one sequence of step sizes.
     """
 
     def __init__(
@@ -31,7 +32,7 @@ class TrajectoryTask:
         if not len(train):
             raise InvalidData(
                 "there are no trajectories to train on",
-                got=f"{sum(a.trajectories for a in arrays)} trajectories, none in the training part",
+                got=f"{sum(a.trajectories for a in arrays)} trajectories, none of them for training",
                 allowed="at least one",
                 fix="give more trajectories, or a larger split=",
             )
@@ -75,48 +76,54 @@ class TrajectoryTask:
     def losses(
         self, thetas: NDArray, batches: Sequence[Batch]
     ) -> tuple[NDArray[np.float64], NDArray]:
-        """See `Task`; a program that can works on all members at once."""
-        together = getattr(self.program, "loss_and_gradient_members", None)
-        if together is not None and len(thetas) > 1:
-            results = together(thetas, batches)
+        """See `Task`; in one call where the program supports several members."""
+        of_members = getattr(self.program, "loss_and_gradient_members", None)
+        if of_members is not None and len(thetas) > 1:
+            results = of_members(thetas, batches)
         else:
             results = [self.loss(theta, batch) for theta, batch in zip(thetas, batches)]
         return np.array([value for value, _ in results]), np.stack([g for _, g in results])
 
     def validate(self, theta: NDArray) -> dict[str, float]:
-        """The loss over the whole horizon, on the validation part (on training data without one)."""
+        """The loss over the whole horizon of the validation trajectories.
+
+        Of the training trajectories where there are none for validation.
+        """
         index = self.validation if len(self.validation) else self.train
         total, weight = 0.0, 0
-        for at in range(0, len(index), 512):
-            part = index[at : at + 512]
-            batch = Batch(part, np.zeros(len(part), np.int64), self.steps)
-            total += self.program.loss(theta, batch) * len(part)
-            weight += len(part)
+        for at in range(0, len(index), 512):  # bounds the memory of a validation
+            chosen = index[at : at + 512]
+            batch = Batch(chosen, np.zeros(len(chosen), np.int64), self.steps)
+            total += self.program.loss(theta, batch) * len(chosen)
+            weight += len(chosen)
         return {"validation_loss": total / weight}
 
     def _start(
         self, chosen: NDArray[np.int64], horizon: int, rng: np.random.Generator
     ) -> NDArray[np.int64]:
+        """Random first times (batch,) of the windows of ``chosen`` trajectories."""
         latest = self._lengths[chosen] - horizon
-        share = rng.random(len(chosen))
+        # Drawn for every window also where one draw serves all: the stream of random numbers does not
+        # depend on the time grid.
+        draw = rng.random(len(chosen))
         if not self._even:
-            share[:] = share[0]
+            draw[:] = draw[0]
             latest[:] = latest.min()
-        start = np.floor(share * (latest + 1)).astype(np.int64)
+        start = np.floor(draw * (latest + 1)).astype(np.int64)
         if self._starts is None:
             return start
         if not self._even:
             known = np.logical_and.reduce([self._starts[i][: latest[0] + 1] for i in chosen])
             first = np.flatnonzero(known)
-            return np.full(len(chosen), first[int(share[0] * len(first))])
-        for place, index in enumerate(chosen):
-            known_starts = np.flatnonzero(self._starts[index][: latest[place] + 1])
-            start[place] = known_starts[int(share[place] * len(known_starts))]
+            return np.full(len(chosen), first[int(draw[0] * len(first))])
+        for row, index in enumerate(chosen):
+            known_starts = np.flatnonzero(self._starts[index][: latest[row] + 1])
+            start[row] = known_starts[int(draw[row] * len(known_starts))]
         return start
 
 
 def _known_starts(arrays: list[Arrays]) -> list[NDArray[np.bool_]] | None:
-    """Of every trajectory, the times at which the whole state is known; None where all are."""
+    """(time,) for every trajectory: whether its whole state is known; None where nothing is missing."""
     if all(a.mask is None for a in arrays):
         return None
     starts: list[NDArray[np.bool_]] = []

@@ -1,7 +1,7 @@
-"""Layout: named weights and where each lies in the one flat parameter vector.
+"""The weights of a network model: names, shapes and order in the flat parameter vector.
 
-Names and order are part of the file format and of the contract between the engines: a weight is
-(outputs, inputs), C order, followed by its bias.
+Names and order are part of the file format, and all engines use them: a weight is (outputs, inputs)
+in C order, followed by its bias (outputs,).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from .spec import ModelSpec
 
 
 def layout_of(spec: ModelSpec) -> Layout:
-    """The layout of a networked model."""
+    """The layout of a model of ``spec``."""
     shapes: dict[str, tuple[int, ...]] = {}
 
     def linear(name: str, outputs: int, inputs: int) -> None:
@@ -25,22 +25,23 @@ def layout_of(spec: ModelSpec) -> Layout:
         linear("decoder_", spec.channels, spec.hidden)
         return Layout(shapes)
 
-    together = spec.bodies if spec.family == "node" else 1
-    width = spec.inputs * together
+    # A neural ODE of the whole system ("node") has one network for the states of all its nodes.
+    stacked = spec.bodies if spec.family == "node" else 1
+    width = spec.inputs * stacked
     for number in range(1, spec.depth + 1):
         linear(f"layer_{number}_", spec.hidden, width)
         width = spec.hidden
-    linear(f"layer_{spec.depth + 1}_", spec.outputs * together, width)
+    linear(f"layer_{spec.depth + 1}_", spec.outputs * stacked, width)
     if spec.family == "node":
         return Layout(shapes)
 
-    seen = spec.channels + spec.attributes
+    inputs = spec.channels + spec.attributes
     if spec.carried and spec.first_message == "linear":
-        linear("first_", spec.message, seen)
+        linear("first_", spec.message, inputs)
     elif spec.carried and spec.first_message == "mlp":
-        linear("first_layer_1_", spec.hidden, seen)
+        linear("first_layer_1_", spec.hidden, inputs)
         linear("first_layer_2_", spec.message, spec.hidden)
     if spec.messages == "emitted":
-        linear("emit_layer_1_", spec.hidden, seen)
+        linear("emit_layer_1_", spec.hidden, inputs)
         linear("emit_layer_2_", spec.message, spec.hidden)
     return Layout(shapes)

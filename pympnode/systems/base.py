@@ -1,4 +1,4 @@
-"""``System``: a dynamical system on a graph, as data plus pure functions of arrays."""
+"""``System``: a dynamical system of nodes on a graph, or of particles, as data and pure functions."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from ..graph import Graph
 class Variable:
     """One state or control variable of a node (or particle).
 
-    ``start``: the range that initial values are drawn from, uniformly. ``components``: 3 for a
-    vector (particles), 4 for a quaternion.
+    ``start``: the range of the uniform initial values, in ``unit``. ``components``: 3 for a vector
+    (particles), 4 for a quaternion.
     """
 
     name: str = ""
@@ -31,12 +31,13 @@ class Variable:
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter of the physics: a default value, what its axes mean, and where it is from.
+    """A parameter of the physics: its default value, dims, unit and source.
 
     default: a number, an array, a function of the Graph that returns one, or a key of ``named``.
-    dims: its axes among graph, node, feature, source_node, source_feature, control.
-    alternatives: other dims that a user's value may have (a frequency for each node, say).
-    named: values with a name (``parameters={"coupling": "medium"}``), each a function of the Graph.
+    dims: its axes, of graph, node, feature, source_node, source_feature, control.
+    source: the paper or code of the default value.
+    alternatives: other dims that a user's value may have (a frequency by node, for example).
+    named: values by name (``parameters={"coupling": "medium"}``), each a function of the Graph.
     """
 
     default: Any
@@ -62,14 +63,20 @@ class Observable:
         return self.function(x, graph, parameters)
 
 
-class System:
-    """Base of all systems; a child sets the facts below and writes `field`.
+def node_mean(x: np.ndarray, graph: Graph, parameters: Mapping[str, Any]) -> np.ndarray:
+    """An observable: the mean of the first feature over the nodes."""
+    return x[..., 0].mean(axis=-1)
 
-    name: the key in the registry. title: one line for people. source: paper, equation.
-    state, controls: variables of a node, in the order of the last axis.
+
+class System:
+    """Base class of all systems; a subclass sets the attributes below and defines `field`.
+
+    name: the key in the registry. title: one line of text. source: paper, equation.
+    body: "node" or "particle". state, controls: variables of a node, in the order of the last axis.
     parameters: name -> `Parameter`. observables: name -> `Observable`.
+    node_attributes: names of the parameters that are inputs of a model where they differ by node.
     dt, steps: default time grid. default_nodes, default_topology: default graph.
-    graph_family: whose published graphs and topology defaults it shares.
+    graph_family: the system whose published graphs and topology options are used.
     """
 
     name: str = ""
@@ -80,7 +87,7 @@ class System:
     controls: tuple[Variable, ...] = ()
     parameters: ClassVar[Mapping[str, Parameter]] = {}
     observables: ClassVar[Mapping[str, Observable]] = {}
-    node_attributes: tuple[str, ...] = ()  # parameters that differ by node and are inputs to f
+    node_attributes: tuple[str, ...] = ()
     default_nodes: int = 10
     default_topology: Any = "complete"
     graph_family: str = ""
@@ -89,7 +96,7 @@ class System:
 
     @property
     def features(self) -> int:
-        """Length of a node's state."""
+        """Number of components of a node's state."""
         return sum(variable.components for variable in self.state)
 
     @property
@@ -100,7 +107,7 @@ class System:
     def control_names(self) -> tuple[str, ...]:
         return tuple(variable.name for variable in self.controls)
 
-    # ---- what a child writes ------------------------------------------------------------------
+    # ---- defined by subclasses ----------------------------------------------------------------
 
     def initial(self, rng: np.random.Generator, nodes: int) -> np.ndarray:
         """Initial state (nodes, feature) float64: uniform in each variable's ``start`` range."""
@@ -115,7 +122,7 @@ class System:
     def sample_controls(
         self, rng: np.random.Generator, nodes: int, times: np.ndarray
     ) -> np.ndarray | None:
-        """Controls (time, nodes, control), each held from t_i to t_{i+1}; None without controls."""
+        """Controls (time, nodes, control), each held from t_i to t_(i+1); None without controls."""
         if self.controls:
             return np.zeros((len(times), nodes, len(self.controls)))
         return None
@@ -143,33 +150,33 @@ class System:
         graph: Graph,
         parameters: Mapping[str, Any],
     ) -> np.ndarray:
-        """The same physics with its coupling switched off: here, the same field on no edges."""
+        """The field without coupling: by default the field on a graph without edges."""
         return self.field(t, x, u, graph.without_edges, parameters)
 
     def bind(
         self, graph: Graph, parameters: Mapping[str, Any]
     ) -> Callable[[float, np.ndarray, np.ndarray | None], np.ndarray]:
-        """``f(t, x, u)`` for one graph and one set of parameters; a child may prepare work here."""
+        """``f(t, x, u)`` for one graph and parameters; a subclass may compute here what is constant."""
 
         def bound(t: float, x: np.ndarray, u: np.ndarray | None = None) -> np.ndarray:
             return self.field(t, x, u, graph, parameters)
 
         return bound
 
-    # ---- what it gets from here ---------------------------------------------------------------
+    # ---- parameters ---------------------------------------------------------------------------
 
     @property
     def uncoupled(self) -> Uncoupled:
-        """This system with its coupling switched off (a baseline for learned messages)."""
+        """This system without coupling (a baseline for learned messages)."""
         return Uncoupled(self)
 
     def resolve_parameters(
         self, overrides: Mapping[str, Any] | None, graph: Graph
     ) -> dict[str, float | np.ndarray]:
-        """Every parameter as a float or a float64 array: the defaults, then ``overrides``.
+        """All parameters as floats or float64 arrays: ``overrides`` by name, defaults otherwise.
 
-        A number given for an array parameter fills it. Raises UnknownName and InvalidOption
-        (wrong shape, not finite).
+        A number for an array parameter fills the array. Raises UnknownName and InvalidOption (wrong
+        shape, not finite).
         """
         overrides = dict(overrides or {})
         for name in overrides:
@@ -215,7 +222,7 @@ class System:
     def parameters_of_graph(
         self, parameters: Mapping[str, Any], graph: Graph, index: int
     ) -> dict[str, Any]:
-        """The resolved parameters as graph ``index`` of the union has them."""
+        """The resolved parameters of graph ``index`` of the union."""
         out = {}
         for name, value in parameters.items():
             per_graph = "graph" in self.parameter_dims(name, value, graph)
@@ -235,6 +242,7 @@ class System:
     def _dims(
         self, spec: Parameter, shape: tuple[int, ...], graph: Graph
     ) -> tuple[str, ...] | None:
+        """The first of the allowed dims that have that shape; None if there are none."""
         for dims in (spec.dims, *spec.alternatives):
             if self._shape(dims, graph) == shape:
                 return dims
@@ -264,19 +272,19 @@ class System:
 
     def __repr__(self) -> str:
         state = ", ".join(self.feature_names)
-        return f"System({self.name!r}: {self.title or 'no title'}; state a {self.body}: {state})"
+        return f"System({self.name!r}: {self.title or 'no title'}; state of a {self.body}: {state})"
 
 
 class Uncoupled(System):
-    """Another system with its coupling switched off; everything else is as there."""
+    """The system ``coupled`` with `System.uncoupled_field` as its field."""
 
     def __init__(self, system: System) -> None:
         self.coupled = system
-        for fact in (
+        for attribute in (
             "body source state controls parameters observables node_attributes default_nodes "
             "default_topology graph_family dt steps"
         ).split():
-            setattr(self, fact, getattr(system, fact))
+            setattr(self, attribute, getattr(system, attribute))
         self.name = f"{system.name}, uncoupled"
         self.title = f"{system.title}, without coupling"
 

@@ -1,4 +1,4 @@
-"""Systems by name: the built-in ones, loaded when asked for, and the user's own."""
+"""Systems by name: the built-in ones, whose modules are imported on first use, and registered ones."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ _BUILT_IN = {
     "lorenz_diagonal": "networks.systems.lorenz:DiagonalLorenz",
     "pendulum": "networks.systems.pendulum:Pendulum",
 }
-_OWN: dict[str, System] = {}
+_REGISTERED: dict[str, System] = {}
 
 
 def names() -> tuple[str, ...]:
-    """The names of all systems that `get` knows, sorted: the built-in ones and those registered.
+    """The names of all systems, built-in and registered, sorted.
 
     >>> "kuramoto" in names() and "gravity" in names()
     True
     """
-    return tuple(sorted({*_BUILT_IN, *_OWN}))
+    return tuple(sorted({*_BUILT_IN, *_REGISTERED}))
 
 
 def get(system: str | System) -> System:
-    """The system of that name; an object that is one already is handed back.
+    """The system of that name; a `System` is returned as it is, a class of one is instantiated.
 
     Raises `UnknownName` (with the closest name), `InvalidOption`.
 
     >>> get("kuramoto")
-    System('kuramoto': Kuramoto oscillators, three phases a node; state a node: phase_1, phase_2, phase_3)
+    System('kuramoto': Kuramoto oscillators, three phases per node; state of a node: phase_1, phase_2, phase_3)
     """
     if not isinstance(system, str):
         if isinstance(system, type) and issubclass(system, System):
@@ -49,10 +49,10 @@ def get(system: str | System) -> System:
             "a system is a name or a System",
             got=repr(system),
             allowed=", ".join(names()),
-            fix="derive a class from pympnode.systems.System and pass an object of it",
+            fix="define a subclass of pympnode.systems.System and pass an instance of it",
         )
-    if system in _OWN:
-        return _OWN[system]
+    if system in _REGISTERED:
+        return _REGISTERED[system]
     if system not in _BUILT_IN:
         raise unknown_name("system", system, names())
     module, _, name = _BUILT_IN[system].partition(":")
@@ -60,9 +60,9 @@ def get(system: str | System) -> System:
 
 
 def register(system: System, *, replace: bool = False) -> System:
-    """Make a system known by its name, for this process; returns it.
+    """Register a system under its name, in this process; returns the system.
 
-    A name that is taken is an `InvalidOption` unless ``replace``.
+    Raises `InvalidOption` for a name that is taken, unless ``replace``.
     """
     if isinstance(system, type) and issubclass(system, System):
         system = system()
@@ -76,5 +76,5 @@ def register(system: System, *, replace: bool = False) -> System:
             got=repr(system.name),
             fix="choose another name, or register(..., replace=True)",
         )
-    _OWN[system.name] = system
+    _REGISTERED[system.name] = system
     return system

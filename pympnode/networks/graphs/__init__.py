@@ -1,4 +1,4 @@
-"""Topologies of networks by name, and the published instances."""
+"""Topologies of networks by name, and the published graphs and frequencies."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""The graphs and frequencies of the published runs, from ``instances.json`` beside this file.
+"""The graphs and frequencies of the published runs, from ``instances.json`` in this folder.
 
-Made with LightGraphs 1.3.5 on Julia 1.10, as the public MP-NODE code calls it; seeds 42 (the
-published single graph) and 1 to 5 (the published five-graph datasets).
+Drawn with LightGraphs 1.3.5 on Julia 1.10 by the calls of the public MP-NODE code: their random
+numbers cannot be repeated in Python. Seed 42 is the published single graph, seeds 1 to 5 are the
+published five-graph datasets.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def _content() -> dict[str, Any]:
 def published_graph(
     system: str, topology: str, nodes: int, options: Mapping[str, Any], seed: int
 ) -> Graph | None:
-    """The published graph of that system, topology (BA, ER, WS), options and seed; None if none."""
+    """The published graph of a system, topology (BA, ER, WS), options and seed; None if there is none."""
     for entry in _content()["graphs"]:
         if (entry["system"], entry["topology"], entry["nodes"]) != (system, topology, nodes):
             continue
@@ -45,13 +46,13 @@ def published_graph(
 
 
 def published_omega(seed: int = PUBLISHED_SEED) -> np.ndarray:
-    """float64 (3,): the frequencies of the published Kuramoto system of that seed, rad/s."""
-    shipped = _content()["frequency"]
-    if str(seed) not in shipped:
+    """float64 (3,): the frequencies of the published Kuramoto system of ``seed``, rad/s."""
+    published = _content()["frequency"]
+    if str(seed) not in published:
         raise InvalidOption(
             "no published frequencies of that seed",
             got=repr(seed),
-            allowed=", ".join(shipped),
+            allowed=", ".join(published),
             fix='give the numbers: parameters={"frequency": [...]}',
         )
-    return np.array(shipped[str(seed)], dtype=np.float64)
+    return np.array(published[str(seed)], dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Random topologies, drawn by networkx from a generator that is passed in."""
+"""Random topologies, drawn by networkx with a generator that is passed in. Raise `InvalidGraph`."""
 
 from __future__ import annotations
 
@@ -32,24 +32,24 @@ def _share(name: str, value: Any, topology: str) -> float:
     return float(value)
 
 
-def _from(graph: Any, what: str) -> Graph:
+def _drawn(graph: Any, what: str) -> Graph:
     import networkx as nx
 
     return Graph.from_networkx(graph, source=f"networkx {nx.__version__} {what}")
 
 
 def barabasi_albert(nodes: int, *, k: int, rng: np.random.Generator) -> Graph:
-    """Preferential attachment: each new node brings k edges; k (n - k) edges in all."""
+    """Barabasi and Albert (1999): each new node is joined to k others; k (n - k) edges in all."""
     import networkx as nx
 
     k = _whole("k", k, 1, nodes - 1, "BA", nodes)
-    return _from(nx.barabasi_albert_graph(nodes, k, seed=rng), f"BA({nodes}, k={k})")
+    return _drawn(nx.barabasi_albert_graph(nodes, k, seed=rng), f"BA({nodes}, k={k})")
 
 
 def erdos_renyi(
     nodes: int, *, p: float | None = None, m: int | None = None, rng: np.random.Generator
 ) -> Graph:
-    """G(n, p), each pair with probability p; or G(n, m), m pairs. Nodes may stay isolated."""
+    """Erdos and Renyi (1959): each pair with probability p, or m pairs. Nodes may be isolated."""
     import networkx as nx
 
     if (p is None) == (m is None):
@@ -60,16 +60,16 @@ def erdos_renyi(
         )
     if m is not None:
         m = _whole("m", m, 0, nodes * (nodes - 1) // 2, "ER", nodes)
-        return _from(nx.gnm_random_graph(nodes, m, seed=rng), f"ER({nodes}, m={m})")
+        return _drawn(nx.gnm_random_graph(nodes, m, seed=rng), f"ER({nodes}, m={m})")
     p = _share("p", p, "ER")
-    return _from(nx.gnp_random_graph(nodes, p, seed=rng), f"ER({nodes}, p={p:g})")
+    return _drawn(nx.gnp_random_graph(nodes, p, seed=rng), f"ER({nodes}, p={p:g})")
 
 
 def watts_strogatz(nodes: int, *, k: int, beta: float = 0.5, rng: np.random.Generator) -> Graph:
-    """Small world: k // 2 neighbours a side on a ring, each edge rewired with probability beta."""
+    """Watts and Strogatz (1998): a ring with k // 2 neighbours per side, rewired with probability beta."""
     import networkx as nx
 
     k = _whole("k", k, 2, nodes - 1, "WS", nodes)
     beta = _share("beta", beta, "WS")
     graph = nx.watts_strogatz_graph(nodes, k, beta, seed=rng)
-    return _from(graph, f"WS({nodes}, k={k}, beta={beta:g})")
+    return _drawn(graph, f"WS({nodes}, k={k}, beta={beta:g})")

@@ -1,4 +1,4 @@
-"""Topologies without chance: complete, full, ring, path, star, grid, none."""
+"""Regular topologies: complete, full, ring, path, star, grid, none."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ def complete(nodes: int) -> Graph:
 
 
 def full(nodes: int) -> Graph:
-    """Every pair and every self loop (the public code's ``graph = "full"``)."""
+    """Every pair and every self loop (``graph = "full"`` of the public code)."""
     receiver, sender = np.nonzero(np.ones((nodes, nodes), dtype=bool))
     return Graph.single(sender, receiver, nodes, source=f"full({nodes})", self_loops=True)
 
 
 def path(nodes: int) -> Graph:
-    """A line 0 - 1 - 2 ..."""
+    """A line, node i joined to i + 1."""
     i = np.arange(nodes - 1)
     return Graph.from_edges(np.stack([i, i + 1], axis=1), nodes, source=f"path({nodes})")
 
 
 def ring(nodes: int) -> Graph:
-    """A closed line; needs three nodes."""
+    """A closed line of at least three nodes."""
     if nodes < 3:
         raise InvalidGraph(
             "a ring needs three nodes", got=nodes, allowed=">= 3", fix='use topology="path"'
@@ -43,7 +43,7 @@ def star(nodes: int) -> Graph:
 
 
 def none(nodes: int) -> Graph:
-    """No edges: every node on its own."""
+    """No edges."""
     return Graph.from_edges([], nodes, source=f"none({nodes})")
 
 
@@ -54,7 +54,7 @@ def grid_shape(nodes: int) -> tuple[int, int]:
 
 
 def grid(nodes: int, rows: int | None = None, columns: int | None = None) -> Graph:
-    """A square lattice, row by row; the most square one unless rows or columns are given."""
+    """A square lattice, numbered row by row; by default as square as `grid_shape`."""
     if rows is None and columns is None:
         rows, columns = grid_shape(nodes)
         if rows == 1 and nodes > 3:
@@ -62,16 +62,16 @@ def grid(nodes: int, rows: int | None = None, columns: int | None = None) -> Gra
                 f"{nodes} nodes do not fill a grid",
                 got=f"nodes={nodes}, a prime",
                 allowed="a product of two numbers above 1",
-                fix='change nodes=, use topology="path", or say ("grid", {"rows": 1})',
+                fix='change nodes=, or use topology="path" or ("grid", {"rows": 1})',
             )
-    given = rows if rows is not None else columns
-    if not given or given < 1 or nodes % given:
+    side = rows if rows is not None else columns
+    if not side or side < 1 or nodes % side:
         raise InvalidGraph(
             "rows and columns of the grid must multiply to the nodes",
             got=f"rows={rows}, columns={columns}, nodes={nodes}",
             fix="choose rows that divide nodes",
         )
-    rows = rows if rows is not None else nodes // given
+    rows = rows if rows is not None else nodes // side
     columns = columns if columns is not None else nodes // rows
     if rows * columns != nodes:
         raise InvalidGraph(

@@ -1,4 +1,4 @@
-"""Topologies by name, and whatever else a user may call a graph, made into a `Graph`."""
+"""Topologies by name, and `resolve`: a `Graph` of a name, a networkx graph, edges or an adjacency."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .instances import FIVE_GRAPH_SEEDS, PUBLISHED_SEED, published_graph
 
 @dataclass(frozen=True)
 class Topology:
-    """A way to make a graph of n nodes: its maker, its options, and whether it draws."""
+    """A named topology: ``make(nodes, **options)``, also with ``rng=`` where it is ``drawn``."""
 
     make: Callable[..., Graph]
     options: tuple[str, ...] = ()
@@ -25,14 +25,19 @@ class Topology:
 
 
 TOPOLOGIES: dict[str, Topology] = {
-    "BA": Topology(random_graphs.barabasi_albert, ("k",), True, "Barabasi-Albert, k edges a node"),
+    "BA": Topology(
+        random_graphs.barabasi_albert, ("k",), True, "Barabasi-Albert, k edges per new node"
+    ),
     "ER": Topology(random_graphs.erdos_renyi, ("p", "m"), True, "Erdos-Renyi, G(n, p) or G(n, m)"),
     "WS": Topology(
-        random_graphs.watts_strogatz, ("k", "beta"), True, "Watts-Strogatz, k // 2 a side"
+        random_graphs.watts_strogatz,
+        ("k", "beta"),
+        True,
+        "Watts-Strogatz, k // 2 neighbours per side",
     ),
     "complete": Topology(regular.complete, title="every pair"),
     "full": Topology(
-        regular.full, title="every pair and every self loop, as published code has it"
+        regular.full, title="every pair and every self loop, as in the published code"
     ),
     "grid": Topology(regular.grid, ("rows", "columns"), title="square lattice, four neighbours"),
     "path": Topology(regular.path, title="a line"),
@@ -51,11 +56,11 @@ _NAMES = {name.lower(): name for name in TOPOLOGIES} | {
 
 
 def default_options(topology: str, nodes: int, family: str = "") -> dict[str, Any]:
-    """The options of a random topology that is named without any, by the system's graph family.
+    """The default options of a random topology, by the ``graph_family`` of a system.
 
-    Published sizes give the published options. Kuramoto (10 nodes: BA k=5, ER m=5 edges, WS k=5)
-    keeps the degree at other sizes: k = min(5, n // 2), m = n // 2. Gene dynamics and every other
-    system keep the density: k = n // 2 and p = 0.5. WS always rewires with beta = 0.5.
+    The published options at the published sizes. At other sizes Kuramoto (published with 10 nodes:
+    BA k=5, ER m=5 edges, WS k=5) has a constant degree, k = min(5, n // 2) and m = n // 2; gene
+    dynamics and all other systems have a constant density, k = n // 2 and p = 0.5. beta of WS is 0.5.
     """
     half = max(1, nodes // 2)
     kuramoto = family == "kuramoto"
@@ -76,40 +81,46 @@ def _canonical(topology: str) -> str:
     return name
 
 
-def _options(name: str, given: Mapping[str, Any], nodes: int, family: str) -> dict[str, Any]:
+def _options(name: str, user_options: Mapping[str, Any], nodes: int, family: str) -> dict[str, Any]:
     allowed = TOPOLOGIES[name].options
-    for option in given:
+    for option in user_options:
         if option not in allowed:
             raise unknown_name(f"option of topology {name}", option, allowed or ["(none)"])
     options = default_options(name, nodes, family)
-    if name == "ER" and given:  # p and m exclude each other
+    if name == "ER" and user_options:  # p and m exclude each other
         options = {}
-    return options | dict(given)
+    return options | dict(user_options)
 
 
 def _named(
-    topology: str, given: Mapping[str, Any], nodes: int, graphs: int, seed: int, family: str
+    topology: str,
+    user_options: Mapping[str, Any],
+    nodes: int,
+    graphs: int,
+    seed: int,
+    family: str,
 ) -> Graph:
+    """The union of ``graphs`` graphs of a named topology, published ones where there are."""
     name = _canonical(topology)
-    options = _options(name, given, nodes, family)
-    made = []
+    options = _options(name, user_options, nodes, family)
+    drawn = []
     for index in range(graphs):
         if not TOPOLOGIES[name].drawn:
-            made.append(TOPOLOGIES[name].make(nodes, **options))
+            drawn.append(TOPOLOGIES[name].make(nodes, **options))
             continue
-        published = None
+        graph = None
         if graphs == 1:
-            published = published_graph(family, name, nodes, options, seed)
+            graph = published_graph(family, name, nodes, options, seed)
         elif seed == PUBLISHED_SEED and index < len(FIVE_GRAPH_SEEDS):
-            published = published_graph(family, name, nodes, options, FIVE_GRAPH_SEEDS[index])
-        if published is None:
+            graph = published_graph(family, name, nodes, options, FIVE_GRAPH_SEEDS[index])
+        if graph is None:
+            # A generator per graph: graph i does not depend on how many are drawn.
             sequence = np.random.SeedSequence(entropy=seed, spawn_key=(index,))
-            rng = np.random.default_rng(sequence)
-            published = TOPOLOGIES[name].make(nodes, rng=rng, **options)
-            where = f"{published.source[0]}, seed {seed}" + (f".{index}" if graphs > 1 else "")
-            published = Graph(published.sender, published.receiver, published.nodes, (where,))
-        made.append(published)
-    return Graph.union(made)
+            graph = TOPOLOGIES[name].make(nodes, rng=np.random.default_rng(sequence), **options)
+            source = f"{graph.source[0]}, seed {seed}" + (f".{index}" if graphs > 1 else "")
+            graph = Graph(graph.sender, graph.receiver, graph.nodes, (source,))
+        drawn.append(graph)
+    return Graph.union(drawn)
 
 
 def _check_count(what: str, value: Any, least: int) -> int:
@@ -132,13 +143,15 @@ def _is_named_pair(topology: Any) -> bool:
 def _is_adjacency(array: np.ndarray, nodes: int | None) -> bool:
     if array.shape[0] != array.shape[1] or nodes not in (None, array.shape[0]):
         return False
-    # Two edges are a 2 x 2 array too; only zeros and ones off the diagonal are an adjacency.
+    # A list of two edges is a 2 x 2 array too. It is taken for an adjacency if its entries are 0 and 1
+    # with zeros on the diagonal.
     return array.shape[0] != 2 or (
         not array.diagonal().any() and bool(np.isin(array, (0, 1)).all())
     )
 
 
-def _given(topology: Any, nodes: int | None) -> Graph:
+def _graph_of(topology: Any, nodes: int | None) -> Graph:
+    """The graph of everything but a name. Raises `InvalidGraph`."""
     if isinstance(topology, Graph):
         return topology
     if hasattr(topology, "nodes") and hasattr(topology, "edges") and hasattr(topology, "adj"):
@@ -150,16 +163,16 @@ def _given(topology: Any, nodes: int | None) -> Graph:
             return Graph.from_adjacency(topology, source="adjacency")
         return Graph.from_edges(topology, nodes, source="edge list")
     if isinstance(topology, Sequence) and not isinstance(topology, str):
-        parts = list(topology)
-        if parts and all(isinstance(p, Graph) or hasattr(p, "adj") for p in parts):
-            return Graph.union([_given(part, nodes) for part in parts])
+        items = list(topology)
+        if items and all(isinstance(item, Graph) or hasattr(item, "adj") for item in items):
+            return Graph.union([_graph_of(item, nodes) for item in items])
         try:
-            return Graph.from_edges(parts, nodes, source="edge list")
+            return Graph.from_edges(items, nodes, source="edge list")
         except ValueError as error:
             if isinstance(error, InvalidGraph):
                 raise
     raise InvalidGraph(
-        "this is no topology",
+        "this is not a topology",
         got=f"{type(topology).__name__}: {topology!r:.80}",
         allowed=f'one of {", ".join(TOPOLOGIES)}, ("BA", {{"k": 3}}), a networkx graph, '
         "an edge list of pairs, a square adjacency, a Graph",
@@ -173,18 +186,19 @@ def resolve(
     graph_seed: int = PUBLISHED_SEED,
     system: Any = None,
 ) -> Graph:
-    """The `Graph` that a user means.
+    """The `Graph` of a topology given in any of the ways below.
 
     topology: a name ("BA"), a name with options (("BA", {"k": 3}), ("ER", {"m": 20})), a networkx
         graph, a list of undirected pairs, a square adjacency (row sends to column), a `Graph`, or a
         list of graphs.
-    nodes: needed for a name; checked against, or completing (isolated nodes), a given graph.
-    graphs: how many to draw; a given graph is repeated, several given ones are taken as they are.
-    graph_seed: a published graph is used where one is shipped: with ``graphs=1`` the one of that
-        seed (42, 1 to 5), with more graphs and seed 42 those of seeds 1 to 5, which make up the
-        published five-graph datasets (a sixth is drawn). Every other graph comes from networkx with
-        a generator of (graph_seed, index). ``Graph.source`` says which.
-    system: a `System` or a name; its graph family gives the published graphs and the defaults.
+    nodes: required for a name. For a list of edges the number of nodes, some of which may be
+        isolated; for any other graph it must be its number of nodes.
+    graphs: number of graphs to draw; one given graph is repeated.
+    graph_seed: published graphs are used where they exist: with ``graphs=1`` the one of that seed
+        (42, 1 to 5), with several graphs and seed 42 those of seeds 1 to 5, which are the published
+        five-graph datasets (a sixth is drawn). All others are drawn by networkx with a generator of
+        (graph_seed, index). ``Graph.source`` records which.
+    system: a `System` or a name; published graphs and default options are those of its graph family.
     Raises InvalidGraph, InvalidOption and UnknownName.
     """
     family = system if isinstance(system, str) else getattr(system, "graph_family", "")
@@ -199,10 +213,10 @@ def resolve(
                 "a topology by name needs a number of nodes", got=repr(topology), fix="pass nodes="
             )
         return _named(name, options, nodes, count, seed, family)
-    graph = _given(topology, nodes)
+    graph = _graph_of(topology, nodes)
     if nodes is not None and np.any(graph.nodes != nodes):
         raise InvalidGraph(
-            "the graph has another number of nodes than nodes= says",
+            "the graph has another number of nodes than nodes=",
             got=f"{sorted(set(graph.nodes.tolist()))} nodes",
             allowed=str(nodes),
             fix="leave nodes= out, or pass the graph's own number",

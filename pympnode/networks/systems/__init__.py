@@ -1,1 +1,1 @@
-"""Networked systems: one module per system, and systems of the user's own."""
+"""Systems of networks: one module per system, and `own_system` for those of the user."""

@@ -1,4 +1,7 @@
-"""Gene regulation with Michaelis-Menten kinetics."""
+"""Gene regulation with Michaelis-Menten kinetics.
+
+Equation and parameters: Gupta, Vemprala, Kapoor (NeurIPS 2022) and their public code.
+"""
 
 from __future__ import annotations
 
@@ -8,25 +11,22 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ...graph import Graph
-from ...systems.base import Observable, Parameter, System, Variable
+from ...systems.base import Observable, Parameter, System, Variable, node_mean
 from ..graphs.instances import PUBLISHED_SEED
 from ..graphs.regular import grid_shape
 
 
-def mean_expression(x: np.ndarray, graph: Graph, parameters: Mapping[str, Any]) -> np.ndarray:
-    """Mean of the expression over the nodes."""
-    return x[..., 0].mean(axis=-1)
-
-
-def _of_every_node(graph: Graph) -> np.ndarray:
+def _decay_per_node(graph: Graph) -> np.ndarray:
+    """Decay rates (node,), the same for all graphs and runs."""
     return np.random.default_rng(PUBLISHED_SEED).uniform(0.5, 1.5, int(graph.nodes[0]))
 
 
 class Gene(System):
-    """Gene dynamics, one expression level a node.
+    """Gene dynamics, one expression level per node.
 
-    x_i' = -decay x_i + coupling * sum over neighbours j of x_j^2 / (1 + x_j^2). The decay may
-    differ by node, shape (node,); by name "heterogeneous", U(0.5, 1.5).
+    x_i' = -decay x_i + coupling * sum over neighbours j of x_j^2 / (1 + x_j^2)
+
+    The decay may differ by node, shape (node,); the name "heterogeneous" draws it from U(0.5, 1.5).
     """
 
     name = "gene"
@@ -40,13 +40,13 @@ class Gene(System):
             "1/s",
             "MP-NODE public code",
             alternatives=(("node",),),
-            named={"heterogeneous": _of_every_node},
+            named={"heterogeneous": _decay_per_node},
         ),
         "coupling": Parameter(1.0, (), "1/s", "MP-NODE public code"),
     }
     node_attributes = ("decay",)
     observables: ClassVar[Mapping[str, Observable]] = {
-        "mean_expression": Observable(mean_expression, "1", "mean expression")
+        "mean_expression": Observable(node_mean, "1", "mean expression")
     }
     default_nodes = 16
     default_topology = "BA"
@@ -60,25 +60,24 @@ class Gene(System):
         graph: Graph,
         parameters: Mapping[str, Any],
     ) -> np.ndarray:
-        square = x * x
+        square = x * x  # reused below: in place, as each new array costs as much as the arithmetic
         square /= 1.0 + square
         out = graph.sum_neighbours(square)
         if parameters["coupling"] != 1.0:
             out *= parameters["coupling"]
         decay = parameters["decay"]
-        own = np.multiply(
-            x, decay if np.ndim(decay) == 0 else np.asarray(decay)[:, None], out=square
-        )
-        out -= own
+        rate = decay if np.ndim(decay) == 0 else np.asarray(decay)[:, None]
+        out -= np.multiply(x, rate, out=square)
         return out
 
 
 class GeneHotSpots(Gene):
-    """Gene dynamics that start at zero but for three hot rectangles on the grid.
+    """Gene dynamics whose initial state is zero outside three rectangles of a grid.
 
-    The nodes fill the most square grid, row by row. A rectangle has its corner at U(0.1, 0.9) and
-    sides U(0.1, 0.2) of the grid's side, and one value U(30, 50) on every cell that it touches;
-    a later one covers an earlier one. The grid is a layout only: edges come from the topology.
+    The nodes fill the grid with the most equal sides, row by row. A rectangle has its corner at
+    U(0.1, 0.9) and sides of U(0.1, 0.2), in units of the grid's sides, and one value U(30, 50) on
+    every cell that it touches; a later rectangle overwrites an earlier one. The grid is for the
+    initial state alone: edges come from the topology.
     """
 
     name = "gene_hot_spots"

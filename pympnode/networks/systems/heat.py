@@ -1,4 +1,4 @@
-"""Heat diffusion on a graph."""
+"""Heat diffusion on a graph: the graph Laplacian times a diffusivity."""
 
 from __future__ import annotations
 
@@ -8,23 +8,21 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ...graph import Graph
-from ...systems.base import Observable, Parameter, System, Variable
+from ...systems.base import Observable, Parameter, System, Variable, node_mean
 
 
 def _one_over_mean_degree(graph: Graph) -> float:
     return 1.0 / graph.mean_degree if graph.edges else 1.0
 
 
-def mean_temperature(x: np.ndarray, graph: Graph, parameters: Mapping[str, Any]) -> np.ndarray:
-    """Mean of the temperature over the nodes; constant in time on an undirected graph."""
-    return x[..., 0].mean(axis=-1)
-
-
 class Heat(System):
-    """Heat diffusion, one temperature a node.
+    """Heat diffusion, one temperature per node.
 
-    x_i' = -diffusivity * sum over neighbours j of (x_i - x_j). The default diffusivity is 1 / mean
-    degree of the graphs: with 1 on a dense graph, RK4 at the default dt is unstable.
+    x_i' = -diffusivity * sum over neighbours j of (x_i - x_j)
+
+    The default diffusivity is 1 / (mean degree of the graphs): with 1 on a dense graph, the
+    Runge-Kutta steps of a model at the default dt would be unstable. On an undirected graph the mean
+    temperature is constant in time.
     """
 
     name = "heat"
@@ -35,7 +33,7 @@ class Heat(System):
         "diffusivity": Parameter(_one_over_mean_degree, (), "1/s", "1 / mean degree"),
     }
     observables: ClassVar[Mapping[str, Observable]] = {
-        "mean_temperature": Observable(mean_temperature, "K", "mean temperature"),
+        "mean_temperature": Observable(node_mean, "K", "mean temperature"),
     }
     default_nodes = 16
     default_topology = "BA"
@@ -49,6 +47,7 @@ class Heat(System):
         graph: Graph,
         parameters: Mapping[str, Any],
     ) -> np.ndarray:
+        # sum_j (x_j - x_i) = sum_j x_j - degree_i x_i, without an array of edges
         out = graph.sum_neighbours(x)
         out -= graph.in_degree[:, None] * x
         out *= parameters["diffusivity"]

@@ -1,4 +1,8 @@
-"""Kuramoto oscillators."""
+"""Kuramoto oscillators.
+
+Y. Kuramoto, "Self-entrainment of a population of coupled non-linear oscillators" (1975); parameters
+and controls: Gupta, Vemprala, Kapoor (NeurIPS 2022) and their public code.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from ..graphs.instances import FIVE_GRAPH_SEEDS, PUBLISHED_SEED, published_omega
 
 
 def order_parameter(x: np.ndarray, graph: Graph, parameters: Mapping[str, Any]) -> np.ndarray:
-    """|mean over nodes of exp(i phase)|, averaged over the phases of a node: 1 is synchrony."""
+    """|mean over nodes of exp(i phase)|, averaged over the three phases; 1 is synchrony."""
     mean = np.hypot(np.cos(x).mean(axis=-2), np.sin(x).mean(axis=-2))
     return mean.mean(axis=-1)
 
@@ -23,52 +27,57 @@ def phase_difference(x: np.ndarray, graph: Graph, parameters: Mapping[str, Any])
     """Mean over edges and phases of the angle between the two ends, 0 to pi; 0 without edges."""
     if graph.edges == 0:
         return np.zeros(x.shape[:-2])
-    apart = x[..., graph.sender, :] - x[..., graph.receiver, :]
-    return np.abs(np.angle(np.exp(1j * apart))).mean(axis=(-2, -1))
+    difference = x[..., graph.sender, :] - x[..., graph.receiver, :]
+    return np.abs(np.angle(np.exp(1j * difference))).mean(axis=(-2, -1))
 
 
-def _of_every_graph(graph: Graph) -> np.ndarray:
+def _frequency_per_graph(graph: Graph) -> np.ndarray:
+    """The published frequencies (graph, feature) of up to five graphs."""
     if graph.graphs > len(FIVE_GRAPH_SEEDS):
         raise InvalidOption(
-            "there are published frequencies of five graphs only",
+            "frequencies are published for five graphs only",
             got=f"{graph.graphs} graphs",
             allowed="1 to 5",
             fix='give the numbers: parameters={"frequency": array of (graph, feature)}',
         )
     each = np.array([published_omega(seed) for seed in FIVE_GRAPH_SEEDS[: graph.graphs]])
     nodes = int(graph.nodes[0])
-    # As many graphs as nodes: the axis of (graph, feature) would be taken for nodes.
+    # With as many graphs as nodes, (graph, feature) could not be told from (node, feature): repeat
+    # the frequencies over nodes.
     return each if graph.graphs != nodes else np.repeat(each[:, None], nodes, axis=1)
 
 
-def _of_every_node(graph: Graph) -> np.ndarray:
+def _frequency_per_node(graph: Graph) -> np.ndarray:
+    """Standard normal frequencies (node, 3), the same for all graphs and runs."""
     return np.random.default_rng(PUBLISHED_SEED).standard_normal((int(graph.nodes[0]), 3))
 
 
 def sine_and_cosine(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """sin x and cos x to a few units in the last place of 1, from the tangent of the half angle.
 
-    NumPy evaluates the tangent several times faster than either of the two.
+    sin x = 2 t / (1 + t^2), cos x = 2 / (1 + t^2) - 1 with t = tan(x / 2): NumPy evaluates one
+    tangent several times faster than a sine or a cosine.
     """
     tangent = np.tan(0.5 * x)
-    share = 2.0 / (1.0 + tangent * tangent)
-    tangent *= share
-    share -= 1.0
-    return tangent, share
+    factor = 2.0 / (1.0 + tangent * tangent)
+    tangent *= factor
+    factor -= 1.0
+    return tangent, factor
 
 
 class Kuramoto(System):
-    """Phase oscillators, three independent phases a node.
+    """Phase oscillators, three independent phases per node.
 
-    phase_i' = frequency + coupling * sum over neighbours j of sin(phase_j - phase_i), component by
-    component. One frequency (three numbers, rad/s) is shared by all nodes; it may instead differ by
-    node, shape (node, feature), or by graph, (graph, feature). By name: "published" (the default),
-    "per_graph" (as in the public multi-graph tasks: those of seeds 1 to 5, at most five graphs),
-    "heterogeneous" (standard normal, every node its own).
+    phase_i' = frequency + coupling * sum over neighbours j of sin(phase_j - phase_i)
+
+    for each of the three phases. All nodes have the same frequencies (feature,) in rad/s, unless they
+    are given by node, shape (node, feature), or by graph, (graph, feature). By name: "published" (the
+    default), "per_graph" (those of the public multi-graph tasks, seeds 1 to 5, at most five graphs),
+    "heterogeneous" (standard normal, by node).
     """
 
     name = "kuramoto"
-    title = "Kuramoto oscillators, three phases a node"
+    title = "Kuramoto oscillators, three phases per node"
     source = "MP-NODE paper and public code; Kuramoto (1975)"
     state = tuple(Variable(f"phase_{i}", "rad", "angle") for i in (1, 2, 3))
     parameters: ClassVar[Mapping[str, Parameter]] = {
@@ -79,8 +88,8 @@ class Kuramoto(System):
             "published: randn(MersenneTwister(42), 3)",
             named={
                 "published": lambda graph: published_omega(),
-                "per_graph": _of_every_graph,
-                "heterogeneous": _of_every_node,
+                "per_graph": _frequency_per_graph,
+                "heterogeneous": _frequency_per_node,
             },
             alternatives=(("node", "feature"), ("graph", "feature"), ("graph", "node", "feature")),
         ),
@@ -103,7 +112,8 @@ class Kuramoto(System):
         graph: Graph,
         parameters: Mapping[str, Any],
     ) -> np.ndarray:
-        # sin(a - b) = sin a cos b - cos a sin b turns the sum over edges into two over nodes.
+        # sin(a - b) = sin a cos b - cos a sin b: two sums over neighbours of values of nodes, so that no
+        # sine is evaluated per edge.
         sine, cosine = sine_and_cosine(x)
         out = cosine * graph.sum_neighbours(sine)
         out -= sine * graph.sum_neighbours(cosine)
@@ -113,15 +123,15 @@ class Kuramoto(System):
 
 
 class ControlledKuramoto(Kuramoto):
-    """Kuramoto oscillators with one input a node, added to all three frequencies.
+    """Kuramoto oscillators with one input per node, added to all three frequencies.
 
     Drawn inputs: offset U(-0.5, 0.5) plus three sines of amplitude U(0, 0.75), angular frequency
-    log-uniform (1, 6) rad/s and phase U(-pi, pi), each value held from t_i to t_{i+1}. (The public
-    generator takes the input nearest in time, which jumps half a step too early.)
+    log-uniform (1, 6) rad/s and phase U(-pi, pi), each value held from t_i to t_(i+1). (The public
+    code holds the input that is nearest in time, which changes half a step earlier.)
     """
 
     name = "kuramoto_controlled"
-    title = "Kuramoto oscillators with an input a node"
+    title = "Kuramoto oscillators with an input per node"
     controls = (Variable("input", "rad/s"),)
 
     def sample_controls(

@@ -1,4 +1,8 @@
-"""Coupled Lorenz attractors."""
+"""Coupled Lorenz attractors.
+
+E. N. Lorenz, "Deterministic nonperiodic flow" (1963); coupling: Gupta, Vemprala, Kapoor (NeurIPS
+2022) and their public code.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ import numpy as np
 
 from ...graph import Graph
 from ...systems.base import Parameter, System, Variable
-from .mersenne import uniform
+from ..graphs.mersenne import uniform
 
 COUPLING_NORM = {"low": 0.01, "medium": 1.0, "high": 5.0}
 _DIMS = ("node", "feature", "source_node", "source_feature")
@@ -21,8 +25,8 @@ def published_coupling(graph: Graph, norm: float = 0.01, seed: int = 42) -> np.n
     """The published matrix H, float64 (node, 3, source_node, 3), for the graph's node count.
 
     Uniform (0, 1) entries from MersenneTwister(seed), 3 x 3 diagonal blocks zero, scaled to
-    Frobenius norm ``norm``; a single attractor has none. Entries between nodes that the graph does
-    not join are left out by the field, not here.
+    Frobenius norm ``norm``; zero for a single attractor. Entries between nodes without an edge are
+    set to zero by the field, not here.
     """
     k = int(graph.nodes[0])
     # Julia fills a matrix column by column.
@@ -33,12 +37,13 @@ def published_coupling(graph: Graph, norm: float = 0.01, seed: int = 42) -> np.n
 
 
 class Lorenz(System):
-    """k Lorenz attractors, each driven by a linear map of the others' states.
+    """k Lorenz attractors, coupled linearly.
 
     x' = sigma (y - x), y' = x (rho - z) - y, z' = x y - beta z, plus the node's rows of H times the
-    whole state. H couples node i to j only where the graph has the edge j -> i (published:
-    complete); its diagonal blocks, zero as published, act always.
-    ``parameters={"coupling": "low" | "medium" | "high"}`` is norm 0.01, 1, 5; "default" is low.
+    state of all nodes. The blocks of H between different nodes i and j act where the graph has the
+    edge j -> i (published: complete); the diagonal blocks (published: zero) act on any graph.
+    ``parameters={"coupling": "low" | "medium" | "high"}``: Frobenius norm 0.01, 1, 5; "default" is
+    "low".
     """
 
     name = "lorenz"
@@ -66,22 +71,25 @@ class Lorenz(System):
     graph_family = "lorenz"
 
     def _matrix(self, graph: Graph, parameters: Mapping[str, Any]) -> np.ndarray:
-        """Everything linear in the state as one matrix, rows and columns feature by feature."""
+        """The linear part of the field as one matrix (3 k, 3 k), feature by feature."""
         k = graph.total_nodes
-        own = np.arange(k)
+        diagonal = np.arange(k)
         matrix = np.array(parameters["coupling"], dtype=np.float64)
         joined = np.zeros((k, k), dtype=bool)
         joined[graph.receiver, graph.sender] = True
-        joined[own, own] = True
+        joined[diagonal, diagonal] = True
         matrix *= joined[:, None, :, None]
         sigma, rho, beta = (parameters[name] for name in ("sigma", "rho", "beta"))
-        matrix[own, :, own, :] += np.array([[-sigma, sigma, 0], [rho, -1, 0], [0, 0, -beta]])
+        matrix[diagonal, :, diagonal, :] += np.array(
+            [[-sigma, sigma, 0], [rho, -1, 0], [0, 0, -beta]]
+        )
         return matrix.transpose(1, 0, 3, 2).reshape(3 * k, 3 * k)
 
     def bind(
         self, graph: Graph, parameters: Mapping[str, Any]
     ) -> Callable[[float, np.ndarray, np.ndarray | None], np.ndarray]:
-        return _Prepared(self._matrix(graph, parameters))
+        # The matrix depends on graph and parameters alone: made once per solve.
+        return _BoundLorenz(self._matrix(graph, parameters))
 
     def field(
         self,
@@ -91,7 +99,7 @@ class Lorenz(System):
         graph: Graph,
         parameters: Mapping[str, Any],
     ) -> np.ndarray:
-        return _Prepared(self._matrix(graph, parameters))(t, x)
+        return _BoundLorenz(self._matrix(graph, parameters))(t, x)
 
 
 def _identity(graph: Graph) -> np.ndarray:
@@ -119,8 +127,8 @@ class DiagonalLorenz(Lorenz):
     default_topology = "none"
 
 
-class _Prepared:
-    """The field with everything linear in one matrix; `into` writes into memory it is given."""
+class _BoundLorenz:
+    """The field with its linear part as one ``matrix``; `into` writes into an array of the caller."""
 
     def __init__(self, matrix: np.ndarray) -> None:
         self.matrix = matrix
@@ -132,14 +140,14 @@ class _Prepared:
         return out
 
     def into(self, t: float, x: np.ndarray, u: np.ndarray | None, out: np.ndarray) -> None:
-        moved, rate = x.T, out.T  # (feature, node, trajectory): one product for all trajectories
-        if self.products.shape[1:] != moved.shape[1:]:
-            self.products = np.empty((2, *moved.shape[1:]))
+        state, rate = x.T, out.T  # (feature, node, trajectory): one product for all trajectories
+        if self.products.shape[1:] != state.shape[1:]:
+            self.products = np.empty((2, *state.shape[1:]))
         rows = len(self.matrix)
-        np.dot(self.matrix, moved.reshape(rows, -1), out=rate.reshape(rows, -1))
+        np.dot(self.matrix, state.reshape(rows, -1), out=rate.reshape(rows, -1))
         xy, xz = self.products
-        np.multiply(moved[0], moved[1], out=xy)
-        np.multiply(moved[0], moved[2], out=xz)
+        np.multiply(state[0], state[1], out=xy)
+        np.multiply(state[0], state[2], out=xz)
         second, third = rate[1], rate[2]
         np.subtract(second, xz, out=second)
         np.add(third, xy, out=third)

@@ -1,4 +1,7 @@
-"""Pendula: one alone, and two joined by a spring."""
+"""Pendula: single ones, and pendula joined by springs.
+
+Equations and parameters: Gupta, Vemprala, Kapoor (NeurIPS 2022) and their public code.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ _MASS = Parameter(1.0, (), "kg", "MP-NODE public code")
 
 
 def energy(x: np.ndarray, graph: Graph, parameters: Mapping[str, Any]) -> np.ndarray:
-    """Kinetic plus potential energy of all nodes, zero at rest; the single pendulum keeps it."""
+    """Kinetic plus potential energy of all nodes in J, zero at rest; constant for single pendula."""
     mass, length, gravity = (parameters[name] for name in ("mass", "length", "gravity"))
     kinetic = 0.5 * mass * length**2 * x[..., 1] ** 2
     return (kinetic + mass * gravity * length * (1 - np.cos(x[..., 0]))).sum(axis=-1)
@@ -30,7 +33,7 @@ def angle_difference(x: np.ndarray, graph: Graph, parameters: Mapping[str, Any])
 
 
 class Pendulum(System):
-    """Single pendulum: angle'' = -(gravity / length) sin angle. Nodes do not feel each other."""
+    """Single pendula, not coupled: angle'' = -(gravity / length) sin angle."""
 
     name = "pendulum"
     title = "single pendulum"
@@ -67,10 +70,12 @@ class CoupledPendulum(System):
     """Pendula whose bobs are joined by springs along the edges (published: two nodes).
 
     velocity_i' = [sin a_i m (l v_i^2 - g) + k l sum over neighbours j of (sin a_j - sin a_i)]
-    / (m l cos a_i), the horizontal balance of forces as published. It is not the Lagrangian model
-    (no energy is conserved) and is singular at a_i = +-pi/2. The initial range is that of the
-    public code, +-pi/4 and +-0.5; from the paper's +-pi/2 and +-1, one run in five of 10 s meets
-    cos a = 0.
+                  / (m l cos a_i)
+
+    with angle a, velocity v, mass m, length l, gravity g and stiffness k: the horizontal balance of
+    forces as published. It is not the Lagrangian model (no energy is conserved) and is singular at
+    a_i = +-pi/2. The initial range is that of the public code, +-pi/4 and +-0.5; from the paper's
+    +-pi/2 and +-1, one run of 10 s in five reaches cos a = 0.
     """
 
     name = "coupled_pendulum"

@@ -1,7 +1,8 @@
-"""The user's own system, from a vector field and a few facts."""
+"""``own_system``: a system from a vector field of the user."""
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -15,30 +16,36 @@ from ...systems.base import Observable, Parameter, System, Variable
 logger = logging.getLogger("pympnode.systems")
 
 
-class OwnSystem(System):
-    """A `System` made of a function; see `own_system`."""
+@dataclasses.dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class UserSystem(System):
+    """A `System` whose vector field is a function of the user; `own_system` checks and makes it."""
 
-    def __init__(
-        self,
-        field: Callable[..., Any],
-        vectorised: bool,
-        facts: Mapping[str, Any],
-        inputs: Callable[..., Any] | None = None,
-    ):
-        self._function = field
-        self._inputs = inputs
-        self._vectorised = vectorised
-        for name, value in facts.items():
-            setattr(self, name, value)
-        if not vectorised:
+    name: str
+    title: str
+    state: tuple[Variable, ...]
+    controls: tuple[Variable, ...]
+    # Class variables of the other systems, whose dicts a dataclass would refuse as defaults.
+    parameters: Mapping[str, Parameter] = dataclasses.field(default_factory=dict)  # type: ignore[misc]
+    observables: Mapping[str, Observable] = dataclasses.field(default_factory=dict)  # type: ignore[misc]
+    node_attributes: tuple[str, ...]
+    default_nodes: int
+    default_topology: Any
+    dt: float
+    steps: int
+    function: Callable[..., Any]
+    vectorised: bool
+    inputs: Callable[..., Any] | None
+
+    def __post_init__(self) -> None:
+        if not self.vectorised:
             logger.info("%s: its field takes one trajectory at a time, which is slower", self.name)
 
     def sample_controls(
         self, rng: np.random.Generator, nodes: int, times: np.ndarray
     ) -> np.ndarray | None:
-        if self._inputs is None:
+        if self.inputs is None:
             return super().sample_controls(rng, nodes, times)
-        drawn = np.asarray(self._inputs(rng, nodes, times), dtype=np.float64)
+        drawn = np.asarray(self.inputs(rng, nodes, times), dtype=np.float64)
         wanted = (len(times), nodes, len(self.controls))
         if drawn.shape != wanted:
             raise InvalidData(
@@ -57,12 +64,12 @@ class OwnSystem(System):
         graph: Graph,
         parameters: Mapping[str, Any],
     ) -> np.ndarray:
-        if self._vectorised:
-            return self._checked(self._function(t, x, u, graph, parameters), x.shape)
+        if self.vectorised:
+            return self._checked(self.function(t, x, u, graph, parameters), x.shape)
         return np.stack(
             [
                 self._checked(
-                    self._function(t, x[i], None if u is None else u[i], graph, parameters),
+                    self.function(t, x[i], None if u is None else u[i], graph, parameters),
                     x.shape[1:],
                 )
                 for i in range(x.shape[0])
@@ -72,13 +79,13 @@ class OwnSystem(System):
     def _checked(self, rate: Any, shape: tuple[int, ...]) -> np.ndarray:
         rate = np.asarray(rate, dtype=np.float64)
         if rate.shape != shape:
-            axes = "(trajectory, node, feature)" if self._vectorised else "(node, feature)"
+            axes = "(trajectory, node, feature)" if self.vectorised else "(node, feature)"
             raise InvalidData(
                 f"the field of {self.name} returns the wrong shape",
                 got=rate.shape,
                 allowed=f"{axes} = {shape}, the shape of x",
                 fix="return one derivative for each entry of x"
-                + (", or pass vectorised=False for a field of one trajectory" * self._vectorised),
+                + (", or pass vectorised=False for a field of one trajectory" * self.vectorised),
             )
         return rate
 
@@ -102,21 +109,26 @@ def own_system(
     dt: float = 0.05,
     steps: int = 50,
 ) -> System:
-    """A system from ``field(t, x, u, graph, parameters)`` and a few facts.
+    """A system from its vector field ``field(t, x, u, graph, parameters)``.
 
-    field: x (trajectory, node, feature) -> its time derivative, the same shape; with
-        ``vectorised=False`` x is (node, feature) of one trajectory, which is slower.
-        ``graph.sum_neighbours(values)`` sums over neighbours; u is (trajectory, node, control) or
-        None.
-    features, units: names and units of a node's state. start: range of the uniform initial values,
-    one (low, high) or one a feature. parameters: name -> number or `Parameter`.
-    node_attributes: the parameters that a model is told of where they differ by node
-    (``Parameter(default, ("node",))``).
-    controls: names of the inputs of a node (or `Variable`, with a unit). inputs: draws them,
-    ``inputs(rng, nodes, times) -> (time, node, control)``, each held from t_i to t_(i+1); without
-    it `simulate` takes zeros unless ``control=`` is given. observables: name -> f(x, graph, parameters).
-    nodes, topology, dt, steps: defaults. Use it by itself or `pympnode.register` it.
-    Raises InvalidOption for facts that do not fit.
+    Main arguments:
+        name: of the system, also its name in the registry. field: x (trajectory, node, feature) ->
+            dx/dt of the same shape. u (trajectory, node, control) or None;
+            ``graph.sum_neighbours(values)`` sums over neighbours; ``parameters`` by name.
+        features, units: names and units of a node's state. start: range of the uniform initial
+            values, one (low, high) for all features or one per feature.
+        parameters: name -> number or `Parameter`.
+    Other arguments:
+        node_attributes: the parameters that are inputs of a model where they differ by node
+            (``Parameter(default, ("node",))``).
+        controls: names of the inputs of a node (or `Variable`, with a unit). inputs: draws them,
+            ``inputs(rng, nodes, times) -> (time, node, control)``, each held from t_i to t_(i+1);
+            without it they are zero unless ``simulate(control=)`` is given.
+        observables: name -> f(x, graph, parameters), see `Observable`.
+        vectorised: False for a field of one trajectory, x (node, feature), which is slower.
+        nodes, topology, dt, steps: defaults of `simulate`.
+    Returns: a `System`, to be passed as it is or registered with `pympnode.register`.
+    Raises: InvalidOption, UnknownName (a node attribute that is no parameter).
 
     >>> def field(t, x, u, graph, parameters):
     ...     pull = graph.sum_neighbours(x) - graph.in_degree[:, None] * x
@@ -131,10 +143,10 @@ def own_system(
         raise InvalidOption(
             f"features of {name} are names, each once", got=repr(features), allowed=">= 1 name"
         )
-    given_units = ["1"] * len(features) if units is None else list(units)
-    if len(given_units) != len(features):
+    feature_units = ["1"] * len(features) if units is None else list(units)
+    if len(feature_units) != len(features):
         raise InvalidOption(
-            "one unit a feature", got=f"{len(given_units)} units", allowed=str(len(features))
+            "one unit per feature", got=f"{len(feature_units)} units", allowed=str(len(features))
         )
     ranges = np.asarray(start, dtype=np.float64)
     if ranges.shape not in ((2,), (len(features), 2)) or np.any(ranges[..., 0] > ranges[..., 1]):
@@ -153,23 +165,25 @@ def own_system(
             allowed='controls=["push"], inputs=draw',
         )
     ranges = np.broadcast_to(ranges, (len(features), 2))
-    facts = {
-        "name": name,
-        "title": title or name,
-        "state": tuple(
+    return UserSystem(
+        name=name,
+        title=title or name,
+        state=tuple(
             Variable(feature, unit, start=(float(low), float(high)))
-            for feature, unit, (low, high) in zip(features, given_units, ranges, strict=True)
+            for feature, unit, (low, high) in zip(features, feature_units, ranges, strict=True)
         ),
-        "controls": tuple(c if isinstance(c, Variable) else Variable(c) for c in controls),
-        "parameters": {
+        controls=tuple(c if isinstance(c, Variable) else Variable(c) for c in controls),
+        parameters={
             key: value if isinstance(value, Parameter) else Parameter(value, source="user")
             for key, value in (parameters or {}).items()
         },
-        "node_attributes": tuple(node_attributes),
-        "observables": {key: Observable(value) for key, value in (observables or {}).items()},
-        "default_nodes": nodes,
-        "default_topology": topology,
-        "dt": dt,
-        "steps": steps,
-    }
-    return OwnSystem(field, vectorised, facts, inputs)
+        node_attributes=tuple(node_attributes),
+        observables={key: Observable(value) for key, value in (observables or {}).items()},
+        default_nodes=nodes,
+        default_topology=topology,
+        dt=dt,
+        steps=steps,
+        function=field,
+        vectorised=vectorised,
+        inputs=inputs,
+    )

@@ -1,9 +1,9 @@
 """The uniform numbers of Julia's ``rand(MersenneTwister(seed), n)``, bit for bit.
 
-The public code draws the Lorenz coupling matrices with them, so the published physics of any
-number of attractors and any seed can be made here. Generator: dSFMT-19937, M. Saito and
-M. Matsumoto, "A PRNG specialized in double precision floating point numbers using an affine
-transition" (2009), seeded by an array of one 32-bit word.
+The public code draws the Lorenz coupling matrices with them, so the published matrices of any number
+of attractors and any seed can be made here. Generator: dSFMT-19937, M. Saito and M. Matsumoto, "A
+PRNG specialized in double precision floating point numbers using an affine transition" (2009),
+seeded by an array of one 32-bit word. "Lung" is the paper's word for the last 128 bits of the state.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from functools import lru_cache
 
 import numpy as np
 
-_WORDS = 191  # pairs of 64-bit words in the state, the lung not counted
-_SIZE = 4 * (_WORDS + 1)  # 32-bit words, the lung counted
+_PAIRS = 191  # pairs of 64-bit words in the state, without the lung
+_SIZE = 4 * (_PAIRS + 1)  # 32-bit words, with the lung
 _SHIFT = 117
 _MASK = (0x000FFAFFFFFFFB3F, 0x000FFDFFFC90FFFD)
 _ONE = 0x3FF0000000000000  # exponent bits of a double in [1, 2)
@@ -25,11 +25,11 @@ _U64 = 0xFFFFFFFFFFFFFFFF
 
 
 def _scramble(seed: int) -> list[int]:
-    """State of 32-bit words after initialisation by the array ``[seed]``."""
+    """The state as 32-bit words after initialisation by the array ``[seed]``."""
     lag, mid = 11, (_SIZE - 11) // 2
     words = [0x8B8B8B8B] * _SIZE
 
-    def mixed(i: int, extra: int) -> None:
+    def mix(i: int, extra: int) -> None:
         r = words[i] ^ words[(i + mid) % _SIZE] ^ words[(i - 1) % _SIZE]
         r = (r ^ (r >> 27)) * 1664525 & _U32
         words[(i + mid) % _SIZE] = (words[(i + mid) % _SIZE] + r) & _U32
@@ -37,9 +37,9 @@ def _scramble(seed: int) -> list[int]:
         words[(i + mid + lag) % _SIZE] = (words[(i + mid + lag) % _SIZE] + r) & _U32
         words[i] = r
 
-    mixed(0, 1)  # the length of the array
+    mix(0, 1)  # the length of the array
     for j in range(1, _SIZE):
-        mixed(j, j + (seed if j == 1 else 0))
+        mix(j, j + (seed if j == 1 else 0))
     for j in range(_SIZE):
         r = (words[j] + words[(j + mid) % _SIZE] + words[(j - 1) % _SIZE]) & _U32
         r = (r ^ (r >> 27)) * 1566083941 & _U32
@@ -51,13 +51,14 @@ def _scramble(seed: int) -> list[int]:
 
 
 def _initial(seed: int) -> list[int]:
+    """The state as 64-bit words: doubles in [1, 2), then the lung."""
     words = _scramble(seed)
     state = [words[2 * i] | words[2 * i + 1] << 32 for i in range(_SIZE // 2)]
-    state[: 2 * _WORDS] = [(s & _MANTISSA) | _ONE for s in state[: 2 * _WORDS]]
+    state[: 2 * _PAIRS] = [(s & _MANTISSA) | _ONE for s in state[: 2 * _PAIRS]]
     check = 0
     for lung, flip, keep in zip(state[-2:], _CHECK_XOR, _CHECK_AND, strict=True):
         check ^= (lung ^ flip) & keep
-    if check.bit_count() % 2 == 0:  # the period certification of the algorithm
+    if check.bit_count() % 2 == 0:  # the period certification of the paper
         state[-1] ^= 1
     return state
 
@@ -68,8 +69,8 @@ def _uniform(seed: int, count: int) -> np.ndarray:
     low, high = state[-2:]
     drawn: list[int] = []
     while len(drawn) < count:
-        for i in range(0, 2 * _WORDS, 2):
-            far = (i + 2 * _SHIFT) % (2 * _WORDS)
+        for i in range(0, 2 * _PAIRS, 2):
+            far = (i + 2 * _SHIFT) % (2 * _PAIRS)
             first, second = state[i], state[i + 1]
             swapped_low = (high >> 32) ^ (high << 32 & _U64)
             swapped_high = (low >> 32) ^ (low << 32 & _U64)
@@ -77,10 +78,10 @@ def _uniform(seed: int, count: int) -> np.ndarray:
             high = (second << 19 & _U64) ^ swapped_high ^ state[far + 1]
             state[i] = (low >> 12) ^ (low & _MASK[0]) ^ first
             state[i + 1] = (high >> 12) ^ (high & _MASK[1]) ^ second
-        drawn += state[: 2 * _WORDS]
+        drawn += state[: 2 * _PAIRS]
     return np.array(drawn[:count], dtype=np.uint64).view(np.float64) - 1.0
 
 
 def uniform(seed: int, count: int) -> np.ndarray:
-    """float64 (count,): the first uniform numbers in [0, 1) of that seed (below 2^32)."""
+    """float64 (count,): the first ``count`` uniform numbers in [0, 1) of ``seed`` (below 2^32)."""
     return _uniform(int(seed), int(count)).copy()
