@@ -123,9 +123,6 @@ def format_duration(length: float) -> str:
     return f"{length / 60:.0f} min" if length < 5400 else f"{length / 3600:.1f} h"
 
 
-duration_in_words = format_duration  # until its last callers use the new name
-
-
 def check_names(kind: str, given: Iterable[str], allowed: Iterable[str]) -> None:
     """Raise `UnknownName` for the first given name that is not allowed."""
     allowed = list(allowed)

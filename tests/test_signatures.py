@@ -9,10 +9,10 @@ from dataclasses import MISSING, field, fields, make_dataclass
 from typing import Any
 
 import pytest
-from pympnode.halves import HALVES
 
 import pympnode
 from pympnode.errors import InvalidOption
+from pympnode.halves import HALVES
 
 # Function, the class of its options in each half, and its parameters that are no options.
 FUNCTIONS: list[tuple[Callable[..., Any], str, tuple[str, ...]]] = [

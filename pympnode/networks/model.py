@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -19,6 +20,7 @@ from ..graph import Graph
 from ..training.ranges import warn_outside
 from . import model_text, schema
 from .emitted import emitted
+from .learned_node import LearnedNode
 from .model_file import KIND as FILE_KIND
 from .model_file import dataset_of, fields_of
 from .normalise import Normalisation
@@ -29,7 +31,6 @@ from .weights import layout_of
 
 if TYPE_CHECKING:
     from .engines.base import Program
-    from .hybrid import LearnedNode
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -229,17 +230,16 @@ class Model:
         return slope[..., :channels] * self.state_scale.scale, slope[..., channels:]
 
     def as_node(self, system: Any = None) -> LearnedNode:
-        """This model as a part: a node that it moves, beside simulated nodes of ``system``.
+        """Deprecated: `pympnode.couple` takes the model itself.
 
-        ``system``: a `System` or its name, by default the one it was trained on; features and
-        controls must be the same. `pympnode.couple` puts such nodes and simulated ones on one graph:
-
-        ``couple([model.as_node(), "coupled_pendulum", model.as_node()], "path")``
-
-        Raises `InvalidModel`, `InvalidOption`.
+        ``couple([model, "coupled_pendulum", model], "path", system=system)`` puts learned and
+        simulated nodes on one graph. Raises `InvalidModel`, `InvalidOption`.
         """
-        from .hybrid import LearnedNode
-
+        warnings.warn(
+            "model.as_node() is no longer needed: couple takes the model itself",
+            DeprecationWarning,
+            stacklevel=2,
+        )
         return LearnedNode.of(self, system)
 
     def initial_message(self, x: NDArray, node_attribute: NDArray | None = None) -> NDArray:

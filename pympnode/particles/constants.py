@@ -1,24 +1,11 @@
-<<<<<<< HEAD
-"""Physical constants of the published particle data, in its units of length, time, mass and charge.
-
-Source: Martinkus, Lucchi, Perraudin, "Scalable graph networks for particle simulations" (AAAI 2021),
-the published code.
-=======
 """Physical constants of the published simulator of particles, each written once.
 
 Source: Martinkus, Lucchi, Perraudin, "Scalable Graph Networks for Particle Simulations", AAAI 2021,
 and its published code. Units are those of the simulation: length, time, mass and charge of 1.
->>>>>>> w-pdata
 """
 
 from __future__ import annotations
 
-<<<<<<< HEAD
-# G of gravity, in length^3 / (mass time^2), and k of Coulomb, in mass length^3 / (charge^2 time^2).
-FORCE_CONSTANT = 2.0
-# Plummer softening length: r^2 becomes r^2 + softening^2.
-SOFTENING = 0.2
-=======
 PAPER = "Martinkus, Lucchi, Perraudin, AAAI 2021 (published code)"
 
 CONSTANT = 2.0  # G of gravity, length^3 / (mass time^2); k of Coulomb, with charge^2 for mass^2
@@ -28,4 +15,3 @@ SPACING2 = 12.0  # squared mean spacing, length^2: side = sqrt(12 N) in two dime
 MASS = 1.0  # of every particle
 
 LAWS = ("gravity", "coulomb")  # systems whose forces are known
->>>>>>> w-pdata

@@ -99,7 +99,7 @@ class Particles:
         """See `half.Half`."""
         options = ParticleSimulation(**keywords)
         check_names(f"parameter of {system.name}", options.parameters or {}, system.parameters)
-        check_particle_options(system.name, **keywords)
+        check_particle_options(system.name, options.as_keywords())
 
     def check_training(
         self, system: str, data: Mapping[str, Any], keywords: Mapping[str, Any]

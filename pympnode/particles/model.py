@@ -17,7 +17,7 @@ from ..datasets.record import record, with_record
 from ..display import html_table
 from ..errors import FileDamaged, InvalidModel, InvalidOption
 from ..files import netcdf as storage
-from ..files.memory import in_words, require_bytes
+from ..files.memory import format_bytes, require_bytes
 from ..training.ranges import interval, warn_outside, warn_user
 from . import schema as particle_schema
 from .ranges import PHYSICS, ParticleRange
@@ -106,7 +106,7 @@ class ParticleModel:
         require_bytes(
             state * (steps + 1),
             f"a rollout of {sets} x {count:,} particles over {steps:,} steps",
-            fix=f"roll out fewer steps and go on from the last; a step takes {in_words(state)}",
+            fix=f"roll out fewer steps and go on from the last; a step takes {format_bytes(state)}",
         )
         position, velocity = np.full(shape, np.nan), np.full(shape, np.nan)
         position[:, 0] = data.box.wrap(data.position[:, 0])

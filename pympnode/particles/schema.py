@@ -227,9 +227,6 @@ def guess_missing_box(ds: xr.Dataset) -> str:
     )
 
 
-unsaid_box = guess_missing_box  # until its last callers use the new name
-
-
 def box_of(ds: xr.Dataset) -> Box:
     """The box of a dataset: ``side`` of its record; open space where that is None or missing."""
     side = dict(record(ds).get("parameters", {})).get("side")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -118,10 +117,9 @@ _RECIPE = (
 )  # fmt: skip
 
 
-def check_particle_options(system: str | ParticleSystem, **options: Any) -> None:
-    """Raise what `simulate_particles` raises for these keywords, without computing anything."""
-    usual = inspect.signature(simulate_particles).parameters
-    _recipe(system, *(options.get(name, usual[name].default) for name in _RECIPE))
+def check_particle_options(system: str | ParticleSystem, options: Mapping[str, Any]) -> None:
+    """Raise what `simulate_particles` raises for all of these keywords, without computing."""
+    _recipe(system, *(options[name] for name in _RECIPE))
 
 
 def _recipe(

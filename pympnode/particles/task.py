@@ -216,7 +216,7 @@ class StepTask:
         Validation is not counted: its batches take no more memory than an update
         (`_validation_batches`).
         """
-        from ..files.memory import available_bytes, in_words, require_bytes
+        from ..files.memory import available_bytes, format_bytes, require_bytes
 
         program = self.program
         each = min(self.micro_batch, self.batch_size)
@@ -236,12 +236,12 @@ class StepTask:
             if program.kernel == "eager":  # which keeps all layers
                 option = 'kernel="auto" with recompute=True'
             if program.spec.family == "deltagn" and less < 0.8 * one:
-                ways.append(f"{option} takes {in_words(fixed + less * states)}")
+                ways.append(f"{option} takes {format_bytes(fixed + less * states)}")
             require_bytes(
                 fixed + one * states,
                 f"a batch of {states} states with {counts.edges:,} edges each",
                 fix=f"{' or '.join(ways) or 'a smaller model, or fewer particles'}; one state takes "
-                f"{in_words(one)} beside {in_words(fixed)} for any number",
+                f"{format_bytes(one)} beside {format_bytes(fixed)} for any number",
                 device=program.device,
             )
 
