@@ -61,15 +61,9 @@ class LearnedField:
         """m(0) (trajectory, node, message), a function of each node's own x."""
         if not self.carried:
             return np.zeros((*x.shape[:2], 0))
-        controls = self.model.spec.controls
-        return self._program.rollout(
-            self._theta,
-            self.model.state_scale.apply(x),
-            self.graph.without_edges,
-            np.array([0.0, 1e-12]),
-            u=np.zeros((len(x), 2, x.shape[1], controls)) if controls else None,
-            attribute=self._attribute,
-        ).message[:, 0]
+        return self._program.initial_message(
+            self._theta, self.model.state_scale.apply(x), self._attribute
+        )
 
     def sent(self, x: NDArray, m: NDArray) -> NDArray:
         """What each node sends (..., node, message): carried, or emitted by its state."""
