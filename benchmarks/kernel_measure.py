@@ -15,9 +15,9 @@ _HERE = Path(__file__).parent
 _MEMORY = """
 import kernel
 from kernel import case
-from pympnode.networks.engines.torch import adjoint
-from pympnode.networks.engines.torch import compiled
-from pympnode.networks.engines.torch import eager
+from pympnode.networks.engines.torch.kernel_torch import run as adjoint
+from pympnode.networks.engines.torch.kernel_numba import run as compiled
+from pympnode.networks.engines.torch import kernel_eager as eager
 kernel.torch.set_num_threads(1)
 
 def status(name):
@@ -53,9 +53,9 @@ _FIRST = """
 import time
 import kernel
 from kernel import case
-from pympnode.networks.engines.torch import adjoint
-from pympnode.networks.engines.torch import compiled
-from pympnode.networks.engines.torch import eager
+from pympnode.networks.engines.torch.kernel_torch import run as adjoint
+from pympnode.networks.engines.torch.kernel_numba import run as compiled
+from pympnode.networks.engines.torch import kernel_eager as eager
 kernel.torch.set_num_threads(1)
 spec, theta, window = case(batch={batch})
 import kernel_peers

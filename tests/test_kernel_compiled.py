@@ -224,13 +224,45 @@ def test_says_when_it_compiles(caplog: pytest.LogCaptureFixture) -> None:
     import time
 
     with caplog.at_level(logging.INFO, logger="pympnode.kernel"):
-        compiled._ready.discard(("nothing", "float32"))
+        compiled.warmed_up.discard(("nothing", "float32"))
         with compiled._first_call("nothing", np.dtype("float32")):
             time.sleep(1.2)
         with compiled._first_call("nothing", np.dtype("float32")):
             pass
     assert len(caplog.records) == 1
     assert "compiling" in caplog.text
+
+
+@pytest.mark.slow
+def test_same_bits_whether_compiled_or_loaded(tmp_path: Path) -> None:
+    """A run may be resumed by a process that loads the code which the first one compiled."""
+    code = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import numpy as np, torch
+from kernel_windows import random_theta, random_window
+from pympnode.networks.engines.torch.kernel_numba import run as compiled
+from pympnode.networks.spec import ModelSpec
+torch.set_num_threads(1)
+rng = np.random.default_rng(0)
+spec = ModelSpec(channels=3, message=2, hidden=20)
+for masked in (False, True):
+    graph_of = [1, 0, 3, 1, 1, 2, 3, 3] + [4] * 37
+    window = random_window(spec, rng, [4, 7, 1, 9, 64], graph_of, 4, torch.float32, masked=masked)
+    theta = random_theta(spec, rng, torch.float32)
+    value, gradient = compiled.loss_and_gradient(spec, theta, window)
+    states = compiled.rollout(spec, theta, window)
+    print(value.hex(), compiled.loss(spec, theta, window).hex())
+    print(gradient.numpy().tobytes().hex(), states.numpy().tobytes().hex())
+"""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-c", code, str(Path(__file__).parent)]
+    compiling, loading = (
+        subprocess.run(command, check=True, env=environment, capture_output=True, text=True).stdout
+        for _ in range(2)
+    )
+    assert list(tmp_path.rglob("*.nbc"))
+    assert compiling == loading
 
 
 @pytest.mark.slow
@@ -244,8 +276,9 @@ import sys
 sys.path.insert(0, sys.argv[1])
 import numpy as np, torch
 from kernel_windows import OPTIONS, random_theta, random_window
-from pympnode.networks.engines.torch import compiled, eager
+from pympnode.networks.engines.torch import kernel_eager as eager
 from pympnode.networks.engines.torch.kernel_numba import machine, tiles
+from pympnode.networks.engines.torch.kernel_numba import run as compiled
 from pympnode.networks.spec import ModelSpec
 assert machine.lanes(8) == int(sys.argv[2]) and tiles.ROWS == 4
 for options in OPTIONS.values():

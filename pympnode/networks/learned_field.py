@@ -66,15 +66,9 @@ class LearnedField:
         """m(0) (trajectory, node, message), for each node a function of its x alone."""
         if not self.carried:
             return np.zeros((*x.shape[:2], 0))
-        controls = self.model.spec.controls
-        return self._program.rollout(
-            self._theta,
-            self.model.state_scale.apply(x),
-            self.graph.without_edges,
-            np.array([0.0, 1e-12]),
-            u=np.zeros((len(x), 2, x.shape[1], controls)) if controls else None,
-            attribute=self._attribute,
-        ).message[:, 0]
+        return self._program.initial_message(
+            self._theta, self.model.state_scale.apply(x), self._attribute
+        )
 
     def sent(self, x: NDArray, m: NDArray) -> NDArray:
         """Messages (..., node, message) that each node sends: m if carried, else emitted at x."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -59,6 +58,29 @@ class Program(Protocol):
     def loss(self, theta: NDArray, batch: Batch) -> float:
         """The loss alone."""
 
+    def rollout_vjp(
+        self, theta: NDArray, batch: Batch, output_gradient: NDArray
+    ) -> tuple[NDArray, NDArray]:
+        """Rollout of the windows of ``batch``, and its vector-Jacobian product.
+
+        ``output_gradient`` (batch, time, node, feature): the gradient of a loss with respect to the
+        states, at horizon + 1 times. Returns the states, of the same shape and in z units, without
+        messages, and the gradient (size,) of sum(output_gradient * states) with respect to ``theta``.
+        It makes any differentiable function of a rollout trainable, by one forward and one reverse
+        sweep. Missing values of the data play no part: give 0 where a loss leaves them out. Nodes
+        that a smaller graph does not have are NaN in the states, and not read in ``output_gradient``.
+        Raises `InvalidModel` where the shape differs, `EngineUnavailable` where the engine has none.
+        """
+
+    def initial_message(
+        self, theta: NDArray, x: NDArray, attribute: NDArray | None = None
+    ) -> NDArray:
+        """m(0) (trajectory, node, message), a function of each node's x and attributes.
+
+        ``x`` (trajectory, node, feature) in z units, ``attribute`` (node, attribute); no components
+        where messages are not ODE states.
+        """
+
     def rollout(
         self,
         theta: NDArray,
@@ -83,7 +105,10 @@ class Program(Protocol):
         u: NDArray | None = None,
         attribute: NDArray | None = None,
     ) -> NDArray:
-        """dz/dt of z (trajectory, node, D)."""
+        """dz/dt of z (trajectory, node, D), u (trajectory, node, control) held.
+
+        The torch engine evaluates it with the eager kernel, whatever kernel the program trains with.
+        """
 
 
 class Engine(Protocol):
@@ -119,6 +144,3 @@ class Engine(Protocol):
         kernel: str = "auto",
     ) -> Program:
         """Bind data (z units) once."""
-
-
-Progress = Callable[[dict[str, Any]], None]

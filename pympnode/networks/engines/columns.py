@@ -4,7 +4,7 @@ A batch may hold several graphs of different size. Every (node, trajectory) pair
 matrix (features, columns), so that a layer of the network is one product of a small matrix with a
 wide one. The trajectories of one graph form a block: column = block offset + node * width + t, with
 ``width`` the number of that block's trajectories. A message sum then adds contiguous rows of
-``width`` numbers, one for each edge.
+``width`` numbers, one per edge: with the trajectory as the fastest index no number is gathered alone.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Columns:
-    """Where the nodes of a batch lie, and who sends to whom.
+    """Columns of the nodes of a batch, and the senders to each node.
 
-    ``nodes``, ``width``, ``offset`` (blocks,): nodes a graph, trajectories in the block, first
-    column. ``order`` (trajectories,): position in the batch of the trajectory that each place of the
-    blocks holds, block after block. ``first_row`` (blocks + 1,): rows of ``pointer``/``degree`` that
-    belong to a block (one row a node). ``pointer`` (rows + 1,): edges of a row in ``sender``.
+    ``nodes``, ``width``, ``offset`` (blocks,): nodes per graph, trajectories in the block, first
+    column. ``order`` (trajectories,): position in the batch of each trajectory of the blocks, block
+    after block. ``first_row`` (blocks + 1,): rows of ``pointer``/``degree`` that belong to a block
+    (one row per node). ``pointer`` (rows + 1,): edges of a row in ``sender``.
     ``sender`` (edges,): sending node, numbered within its graph. ``degree`` (rows,).
     """
 

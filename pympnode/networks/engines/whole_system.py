@@ -1,26 +1,25 @@
-"""The family "node", one neural ODE for all nodes at once, as a model of one larger node.
+"""The family "node", one neural ODE of the whole system, as a model of one larger node.
 
-It is the family without messages on a single node whose features are those of all nodes, so that no
-kernel needs to know it.
+It is the family without messages on a single node whose features are those of all nodes, so that the
+kernels need no code for it.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+from numpy.typing import NDArray
 
 from ...graph import Graph
 from ..schema import Arrays
 from ..spec import ModelSpec
 
 
-def alone() -> Graph:
+def single_node() -> Graph:
     """One node without edges."""
     return Graph.single(np.zeros(0, np.int64), np.zeros(0, np.int64), 1)
 
 
-def spec_together(spec: ModelSpec) -> ModelSpec:
+def stack_spec(spec: ModelSpec) -> ModelSpec:
     """``spec`` itself, or for the family "node" that of the one larger node."""
     if spec.family != "node":
         return spec
@@ -36,20 +35,19 @@ def spec_together(spec: ModelSpec) -> ModelSpec:
     )
 
 
-def arrays_together(arrays: Arrays) -> Arrays:
-    """A dataset whose nodes are one node."""
+def stack_nodes(arrays: Arrays) -> Arrays:
+    """A dataset whose nodes are one node: features of node 0, of node 1, and so on."""
 
-    def together(values: Any) -> Any:
+    def stacked(values: NDArray | None) -> NDArray | None:
         return None if values is None else values.reshape(*values.shape[:2], 1, -1)
 
     attribute = None if arrays.attribute is None else arrays.attribute.reshape(1, -1)
-    zeros = np.zeros(arrays.trajectories, dtype=np.int64)
     return Arrays(
-        together(arrays.x),
+        stacked(arrays.x),
         arrays.time,
-        alone(),
-        zeros,
-        together(arrays.u),
+        single_node(),
+        np.zeros(arrays.trajectories, dtype=np.int64),
+        stacked(arrays.u),
         attribute,
-        together(arrays.mask),
+        stacked(arrays.mask),
     )

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ....errors import InvalidOption
+from ....errors import EngineUnavailable, InvalidOption
 from ....graph import Graph
 from ...schema import Arrays
 from ...spec import ModelSpec
 from ...weights import layout_of
 from ..base import Batch, Rollout
-from ..whole_system import alone, arrays_together, spec_together
+from ..whole_system import single_node, stack_nodes, stack_spec
 from .client import JuliaClient
 
 
@@ -43,11 +43,11 @@ class JuliaProgram:
         self.dtype = np.dtype(dtype)
         self.kernel = adjoint
         self._client = client
-        self._inner = spec_together(spec)
+        self._inner = stack_spec(spec)
         # The loss is a mean over nodes, and the one larger node counts for all of them.
         self._bodies = spec.bodies if spec.family == "node" else 1
         arrays = arrays or []
-        self._data = [arrays_together(a) for a in arrays] if spec.family == "node" else arrays
+        self._data = [stack_nodes(a) for a in arrays] if spec.family == "node" else arrays
         self._steps = np.concatenate(
             [np.full(a.trajectories, a.steps) for a in arrays] or [np.zeros(0)]
         )
@@ -69,6 +69,30 @@ class JuliaProgram:
         """See `engines.base.Program`."""
         value = self._call("loss", theta=self._vector(theta), **self._batch(batch))
         return value / self._bodies
+
+    def rollout_vjp(
+        self, theta: NDArray, batch: Batch, output_gradient: NDArray
+    ) -> tuple[NDArray, NDArray]:
+        """Raises `EngineUnavailable`: the worker differentiates its own loss only."""
+        raise EngineUnavailable(
+            "the Julia engine has no vector-Jacobian product of a rollout",
+            got='rollout_vjp on engine="julia"',
+            allowed='engine="torch"',
+            fix='engine="torch" differentiates any function of a rollout',
+        )
+
+    def initial_message(
+        self, theta: NDArray, x: NDArray, attribute: NDArray | None = None
+    ) -> NDArray:
+        """See `engines.base.Program`."""
+        if not self.spec.carried:
+            return np.zeros((*x.shape[:2], 0), dtype=self.dtype)
+        # The worker has no call for it: a rollout over no time begins with it.
+        none = Graph.single(np.zeros(0, np.int64), np.zeros(0, np.int64), x.shape[1])
+        controls = self.spec.controls
+        u = np.zeros((len(x), 2, x.shape[1], controls)) if controls else None
+        times = np.array([0.0, 1e-12])
+        return self.rollout(theta, x, none, times, u=u, attribute=attribute).message[:, 0]
 
     def rollout(
         self,
@@ -189,7 +213,7 @@ class JuliaProgram:
         if self.spec.family == "node":
             u = None if u is None else u.reshape(*u.shape[:2], 1, -1)
             attribute = None if attribute is None else attribute.reshape(1, -1)
-            graph, of = alone(), np.zeros(batch, np.int64)
+            graph, of = single_node(), np.zeros(batch, np.int64)
         return {
             "graph": edges_of(graph),
             "graph_of": of,

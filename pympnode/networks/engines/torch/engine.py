@@ -1,4 +1,4 @@
-"""The embedded engine: chooses device, dtype and kernel, and says which it chose and why."""
+"""The torch engine: chooses device, dtype and kernel, and logs the choice with its reason."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class TorchEngine:
         controls: NDArray[np.float64] | None = None,
         check: bool = True,
     ) -> Any:
-        """Solve a system in NumPy (see `data.integrate`)."""
+        """Solve a system in NumPy (see `networks.integrate`)."""
         from ...integrate import integrate
 
         field = system.bind(graph, system.resolve_parameters(parameters, graph))
@@ -97,7 +97,7 @@ def choose_kernel(spec: ModelSpec, kernel: str, device: str) -> ModuleType:
     """The kernel module for ``kernel`` = "auto" | "numba" | "torch" | "eager".
 
     "auto" takes the compiled one on a CPU where numba imports, the hand-written adjoint in torch
-    otherwise, and the plain one where neither serves the specification (L2S).
+    otherwise, and the plain one where neither runs the specification (L2S).
     """
     if kernel != "auto" and kernel not in KERNELS:
         raise unknown_name("kernel", kernel, ("auto", *KERNELS))

@@ -1,6 +1,6 @@
 """The plain kernel: the model written as its equations, differentiated by autograd.
 
-It serves every option of `ModelSpec` and is what the faster kernels are tested against.
+It runs every option of `ModelSpec`; the faster kernels are tested against it.
 """
 
 from __future__ import annotations
@@ -40,23 +40,23 @@ class Field:
             values = torch.tanh(self.linear(f"layer_{number}_", values))
         return self.linear(f"layer_{self.spec.depth + 1}_", values)
 
-    def seen(self, x: torch.Tensor) -> torch.Tensor:
-        """[x; b], what g and the first message depend on."""
+    def emitter_inputs(self, x: torch.Tensor) -> torch.Tensor:
+        """[x; b], the inputs of g and of the first message."""
         return x if self.attribute is None else torch.cat([x, self.attribute])
 
-    def own(self, x: torch.Tensor, u: torch.Tensor | None) -> torch.Tensor:
-        """[x; u; b], what a node knows by itself."""
+    def node_inputs(self, x: torch.Tensor, u: torch.Tensor | None) -> torch.Tensor:
+        """[x; u; b], the inputs of a node without its messages."""
         return torch.cat([v for v in (x, u, self.attribute) if v is not None])
 
     def aggregate(self, messages: torch.Tensor) -> torch.Tensor:
-        """What arrives at each column of ``messages`` (p, S)."""
-        parts = []
+        """Messages received by each column, of ``messages`` (p, S) sent."""
+        received = []
         for (nodes, width, offset, _), matrix in zip(self.columns.blocks(), self.matrices):
             block = messages[:, offset : offset + nodes * width].reshape(-1, nodes, width)
-            parts.append(torch.matmul(matrix, block).reshape(messages.shape[0], -1))
-        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+            received.append(torch.matmul(matrix, block).reshape(messages.shape[0], -1))
+        return received[0] if len(received) == 1 else torch.cat(received, dim=1)
 
-    def first(self, x: torch.Tensor) -> torch.Tensor:
+    def initial_state(self, x: torch.Tensor) -> torch.Tensor:
         """z(0) = [x(0); m(0)]."""
         spec = self.spec
         if not spec.carried:
@@ -64,9 +64,9 @@ class Field:
         if spec.first_message == "zero":
             message = x.new_zeros(spec.message, x.shape[1])
         elif spec.first_message == "linear":
-            message = self.linear("first_", self.seen(x))
+            message = self.linear("first_", self.emitter_inputs(x))
         else:
-            hidden = torch.tanh(self.linear("first_layer_1_", self.seen(x)))
+            hidden = torch.tanh(self.linear("first_layer_1_", self.emitter_inputs(x)))
             message = self.linear("first_layer_2_", hidden)
         return torch.cat([x, message])
 
@@ -74,25 +74,25 @@ class Field:
         spec = self.spec
         x, m = z[: spec.channels], z[spec.channels :]
         if spec.family == "l2s":
-            return self._l2s(self.own(x, u))
+            return self._l2s(self.node_inputs(x, u))
         if spec.messages == "emitted":
-            hidden = torch.tanh(self.linear("emit_layer_1_", self.seen(x)))
-            arriving = self.aggregate(self.linear("emit_layer_2_", hidden))
+            hidden = torch.tanh(self.linear("emit_layer_1_", self.emitter_inputs(x)))
+            received = self.aggregate(self.linear("emit_layer_2_", hidden))
         elif spec.messages == "state":
-            arriving = self.aggregate(m)
+            received = self.aggregate(m)
         elif spec.messages == "self":
-            arriving = m
+            received = m
         else:
-            arriving = z.new_zeros(spec.message, z.shape[1])
-        own = self.own(x, u)
+            received = z.new_zeros(spec.message, z.shape[1])
+        inputs = self.node_inputs(x, u)
         if spec.coupling == "mixed":
-            return self.mlp(torch.cat([own, arriving]))
-        out = self.mlp(own)
+            return self.mlp(torch.cat([inputs, received]))
+        out = self.mlp(inputs)
         gain = out[spec.states :].reshape(spec.states, spec.message, -1)
-        return out[: spec.states] + (gain * arriving).sum(dim=1)
+        return out[: spec.states] + (gain * received).sum(dim=1)
 
-    def _l2s(self, own: torch.Tensor) -> torch.Tensor:
-        code = torch.tanh(self.linear("encoder_", own))
+    def _l2s(self, inputs: torch.Tensor) -> torch.Tensor:
+        code = torch.tanh(self.linear("encoder_", inputs))
         h = code
         for _ in range(self.spec.depth):
             sent = torch.tanh(self.linear("message_", h))
@@ -104,7 +104,7 @@ def integrate(spec: ModelSpec, field: Field, window: Window) -> torch.Tensor:
     """States z (T + 1, D, S) at the grid times of ``window``."""
     tableau = TABLEAUX[spec.solver]
     steps = Steps.over(tableau, window.dt, spec.stride)
-    z = field.first(window.initial)
+    z = field.initial_state(window.initial)
     states = [z]
     for step, size in enumerate(steps.size):
         start, stop = steps.first[step], steps.first[step + 1]
@@ -145,6 +145,29 @@ def loss_and_gradient(
     value = huber(integrate(spec, field, window)[1:, : spec.channels], window)
     (gradient,) = torch.autograd.grad(value, theta)
     return float(value.detach()), gradient
+
+
+def rollout_vjp(
+    spec: ModelSpec, theta: torch.Tensor, window: Window, output_gradient: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rollout of a window, and the product of ``output_gradient`` with its Jacobian.
+
+    ``output_gradient`` (T + 1, d, S) in columns. Returns the channels x of the states (T + 1, d, S)
+    and the gradient (size,) of sum(output_gradient * x) with respect to ``theta``. Targets, mask and
+    scale of the window are not used.
+    """
+    theta = theta.detach().requires_grad_(True)
+    field = Field(spec, layout_of(spec).unpack(theta), window)
+    states = integrate(spec, field, window)[:, : spec.channels]
+    (gradient,) = torch.autograd.grad(states, theta, output_gradient)
+    return states.detach(), gradient
+
+
+@torch.no_grad()
+def initial_message(spec: ModelSpec, theta: torch.Tensor, window: Window) -> torch.Tensor:
+    """m(0) (carried, S) of the window's initial state."""
+    field = Field(spec, layout_of(spec).unpack(theta), window)
+    return field.initial_state(window.initial)[spec.channels :]
 
 
 @torch.no_grad()

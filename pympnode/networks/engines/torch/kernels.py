@@ -1,4 +1,4 @@
-"""The kernels of the torch engine: their names, and the modules that hold them."""
+"""The kernels of the torch engine: their names and modules."""
 
 from __future__ import annotations
 

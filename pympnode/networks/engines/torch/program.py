@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ....errors import InvalidOption
+from ....errors import InvalidModel, InvalidOption
 from ....graph import Graph
 from ...schema import Arrays
 from ...spec import ModelSpec
 from ...weights import layout_of
 from ..base import Batch, Rollout
 from ..columns import Columns
-from ..whole_system import alone, arrays_together, spec_together
+from ..whole_system import single_node, stack_nodes, stack_spec
 from . import kernel_eager as eager
 from .kernels import name_of
 from .window import Window, from_columns, to_columns
@@ -24,7 +24,7 @@ from .window import Window, from_columns, to_columns
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
-class _Bound:
+class _BoundData:
     """One dataset on the device of the program."""
 
     def __init__(self, arrays: Arrays, dtype: torch.dtype, device: torch.device) -> None:
@@ -41,13 +41,15 @@ class _Bound:
         self._columns: dict[bytes, Columns] = {}
 
     def arrange(self, index: NDArray[np.int64]) -> Columns:
-        """The columns of some trajectories; those of one graph are kept."""
-        of = self.graph_of[index]
-        key = of.tobytes() if len(self.graph.nodes) > 1 else len(of).to_bytes(8, "little")
+        """The columns of some trajectories, cached: the kernels cache their plans by them."""
+        graph_of = self.graph_of[index]
+        # On a single graph the columns depend on the number of trajectories only.
+        single = len(self.graph.nodes) == 1
+        key = len(graph_of).to_bytes(8, "little") if single else graph_of.tobytes()
         if key not in self._columns:
             if len(self._columns) > 64:
                 self._columns.clear()
-            self._columns[key] = Columns.arrange(self.graph, of)
+            self._columns[key] = Columns.arrange(self.graph, graph_of)
         return self._columns[key]
 
 
@@ -71,11 +73,9 @@ class TorchProgram:
         self._kernel = kernel
         self._dtype = DTYPES[dtype]
         # One neural ODE for all nodes is the family without messages on a single, larger node.
-        self._inner = spec_together(spec)
-        arrays = (
-            [arrays_together(a) for a in arrays or []] if spec.family == "node" else arrays or []
-        )
-        self._data = [_Bound(a, self._dtype, self.device) for a in arrays]
+        self._inner = stack_spec(spec)
+        arrays = [stack_nodes(a) for a in arrays or []] if spec.family == "node" else arrays or []
+        self._data = [_BoundData(a, self._dtype, self.device) for a in arrays]
         sizes = [a.trajectories for a in arrays]
         self._first = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
 
@@ -87,35 +87,76 @@ class TorchProgram:
         """See `engines.base.Program`. Datasets of different size add up, weighted by columns."""
         total, gradient = 0.0, np.zeros(self.layout.size, dtype=self.dtype)
         vector = self.theta(theta)
-        for window in self._windows(batch):
-            value, part = self._kernel.loss_and_gradient(self._inner, vector, window)
+        for window, _ in self._windows(batch):
+            value, of_dataset = self._kernel.loss_and_gradient(self._inner, vector, window)
             total += value
-            gradient += part.cpu().numpy()
+            gradient += of_dataset.cpu().numpy()
         return total, gradient
 
     def loss_and_gradient_members(
         self, thetas: NDArray, batches: Sequence[Batch]
     ) -> list[tuple[float, NDArray]]:
         """`loss_and_gradient` of several members, each on its own batch, over all threads."""
-        together = getattr(self._kernel, "loss_and_gradient_members", None)
-        if together is None or len(self._data) > 1:
+        of_members = getattr(self._kernel, "loss_and_gradient_members", None)
+        if of_members is None or len(self._data) > 1:
             return [self.loss_and_gradient(t, b) for t, b in zip(thetas, batches)]
-        windows = (self._windows(batch)[0] for batch in batches)
+        windows = (self._windows(batch)[0][0] for batch in batches)
         vectors = (self.theta(theta) for theta in thetas)
-        results = together(self._inner, vectors, windows)
+        results = of_members(self._inner, vectors, windows)
         return [(value, gradient.cpu().numpy()) for value, gradient in results]
 
     def loss(self, theta: NDArray, batch: Batch) -> float:
         """See `engines.base.Program`."""
         vector = self.theta(theta)
         total = 0.0
-        for window in self._windows(batch):
+        for window, _ in self._windows(batch):
             if hasattr(self._kernel, "loss"):
                 total += self._kernel.loss(self._inner, vector, window)
                 continue
             states = self._kernel.rollout(self._inner, vector, window)
             total += float(eager.huber(states[1:, : self._inner.channels], window))
         return total
+
+    def rollout_vjp(
+        self, theta: NDArray, batch: Batch, output_gradient: NDArray
+    ) -> tuple[NDArray, NDArray]:
+        """See `engines.base.Program`. A graph of the batch may have fewer nodes than the others."""
+        windows = self._windows(batch)
+        bodies = self.spec.bodies if self.spec.family == "node" else 1
+        nodes = max(int(window.columns.nodes.max()) for window, _ in windows) * bodies
+        shape = (len(batch.trajectory), batch.horizon + 1, nodes, self.spec.channels)
+        if np.shape(output_gradient) != shape:
+            raise InvalidModel(
+                "the gradient of the output has another shape than the states of the rollout",
+                got=np.shape(output_gradient),
+                allowed=f"{shape}: (batch, time, node, feature)",
+                fix="give one number for each number of the states, the initial ones included",
+            )
+        # The family "node" has one column per trajectory, with the features of all nodes.
+        stacked = (*shape[:2], nodes // bodies, self._inner.channels)
+        bars = np.asarray(output_gradient, self.dtype).reshape(stacked)
+        states = np.full(stacked, np.nan, dtype=self.dtype)
+        gradient = np.zeros(self.layout.size, dtype=self.dtype)
+        vector = self.theta(theta)
+        for window, member in windows:
+            bar = to_columns(self._tensor(bars[member]), window.columns)
+            x, of_dataset = self._kernel.rollout_vjp(self._inner, vector, window, bar)
+            values = from_columns(x, window.columns).cpu().numpy()
+            states[member, :, : values.shape[2]] = values
+            gradient += of_dataset.cpu().numpy()
+        return states.reshape(shape), gradient
+
+    def initial_message(
+        self, theta: NDArray, x: NDArray, attribute: NDArray | None = None
+    ) -> NDArray:
+        """See `engines.base.Program`; by the eager kernel."""
+        if not self.spec.carried:
+            return np.zeros((*x.shape[:2], 0), dtype=self.dtype)
+        # m(0) depends on no other node, so that the graph is one without edges.
+        graph = Graph.single(np.zeros(0, np.int64), np.zeros(0, np.int64), x.shape[1])
+        window = self._free_window(x, graph, np.zeros(0), None, None, attribute)
+        message = eager.initial_message(self._inner, self.theta(theta), window)
+        return from_columns(message.unsqueeze(0), window.columns)[:, 0].cpu().numpy()
 
     def rollout(
         self,
@@ -150,7 +191,10 @@ class TorchProgram:
         u: NDArray | None = None,
         attribute: NDArray | None = None,
     ) -> NDArray:
-        """See `engines.base.Program`; u (trajectory, node, control)."""
+        """See `engines.base.Program`; always by the eager kernel.
+
+        The faster kernels compute whole windows; one evaluation gains nothing from them.
+        """
         held = None if u is None else u[:, None]
         window = self._free_window(
             z[..., : self.spec.channels], graph, np.ones(1), graph_of, held, attribute
@@ -180,7 +224,7 @@ class TorchProgram:
             x0 = x0.reshape(batch, 1, -1)
             u = None if u is None else u.reshape(*u.shape[:2], 1, -1)
             attribute = None if attribute is None else attribute.reshape(1, -1)
-            graph, of = alone(), np.zeros(batch, np.int64)
+            graph, of = single_node(), np.zeros(batch, np.int64)
         columns = Columns.arrange(graph, of)
         control = None
         if u is not None:
@@ -199,27 +243,32 @@ class TorchProgram:
     def _attribute(self, attribute: torch.Tensor | None, columns: Columns) -> torch.Tensor | None:
         if attribute is None:
             return None
-        parts = [
+        blocks = [
             attribute[:nodes].T.repeat_interleave(width, dim=1)
             for nodes, width, _, _ in columns.blocks()
         ]
-        return torch.cat(parts, dim=1).contiguous()
+        return torch.cat(blocks, dim=1).contiguous()
 
-    def _windows(self, batch: Batch) -> list[Window]:
-        home = np.searchsorted(self._first, batch.trajectory, side="right") - 1
+    def _windows(self, batch: Batch) -> list[tuple[Window, NDArray[np.int64]]]:
+        """A window for each dataset in the batch, and the positions in the batch of its rows."""
+        dataset = np.searchsorted(self._first, batch.trajectory, side="right") - 1
         chosen = []
         for number, data in enumerate(self._data):
-            here = np.flatnonzero(home == number)
-            if here.size:
-                index = batch.trajectory[here] - self._first[number]
-                chosen.append((data, index, batch.start[here], data.arrange(index)))
+            member = np.flatnonzero(dataset == number)
+            if member.size:
+                index = batch.trajectory[member] - self._first[number]
+                chosen.append((data, member, index, data.arrange(index)))
+        # The mean over all columns of the batch, so that every dataset counts by its size.
         bodies = self.spec.bodies if self.spec.family == "node" else 1
         scale = 1.0 / (bodies * sum(columns.total for *_, columns in chosen))
-        return [self._window(*each, batch.horizon, scale) for each in chosen]
+        return [
+            (self._window(data, index, batch.start[member], columns, batch.horizon, scale), member)
+            for data, member, index, columns in chosen
+        ]
 
     def _window(
         self,
-        data: _Bound,
+        data: _BoundData,
         index: NDArray[np.int64],
         start: NDArray[np.int64],
         columns: Columns,
@@ -232,27 +281,30 @@ class TorchProgram:
                 got=f"starts {sorted(set(start.tolist()))[:4]}",
                 allowed="one start",
             )
-        rows, times = index[:, None], start[:, None] + np.arange(horizon + 1)
-        target = to_columns(_taken(data.x, rows, times), columns)
-        control = (
-            None if data.u is None else to_columns(_taken(data.u, rows, times[:, :-1]), columns)
-        )
-        mask = None if data.mask is None else to_columns(_taken(data.mask, rows, times), columns)
+        trajectory, time = index[:, None], start[:, None] + np.arange(horizon + 1)
+
+        def gathered(values: torch.Tensor | None, time: NDArray) -> torch.Tensor | None:
+            if values is None:
+                return None
+            return to_columns(_gather(values, trajectory, time), columns)
+
+        target = gathered(data.x, time)
+        assert target is not None
         return Window(
             columns,
             target[0],
             target,
-            control,
+            gathered(data.u, time[:, :-1]),
             self._attribute(data.attribute, columns),
-            mask,
+            gathered(data.mask, time),
             data.dt[start[0] : start[0] + horizon],
             scale,
         )
 
 
-def _taken(values: torch.Tensor, rows: NDArray, times: NDArray) -> torch.Tensor:
-    """``values[rows, times]``; in NumPy on a CPU (see `window.to_columns`)."""
+def _gather(values: torch.Tensor, trajectory: NDArray, time: NDArray) -> torch.Tensor:
+    """``values[trajectory, time]``; in NumPy on a CPU (see `window.to_columns`)."""
     if values.device.type == "cpu":
-        return torch.from_numpy(values.numpy()[rows, times])
-    at = [torch.as_tensor(index, device=values.device) for index in (rows, times)]
-    return values[at[0], at[1]]
+        return torch.from_numpy(values.numpy()[trajectory, time])
+    index = [torch.as_tensor(i, device=values.device) for i in (trajectory, time)]
+    return values[index[0], index[1]]

@@ -39,39 +39,40 @@ class Window:
 def to_columns(values: torch.Tensor, columns: Columns) -> torch.Tensor:
     """(trajectory, node, feature) or (trajectory, time, node, feature) to (..., feature, column)."""
     timed = values.dim() == 4
-    rows = values if timed else values.unsqueeze(1)
+    timed_values = values if timed else values.unsqueeze(1)
     if values.device.type == "cpu":
-        flat = torch.from_numpy(_arranged(rows.numpy(), columns))
+        flat = torch.from_numpy(_arranged(timed_values.numpy(), columns))
         return flat if timed else flat[0]
-    parts, at = [], 0
+    blocks, first = [], 0
     single = len(columns.width) == 1 and bool(np.all(np.diff(columns.order) == 1))
     for nodes, width, _, _ in columns.blocks():
         if single:
-            part = rows
+            block = timed_values
         else:
-            chosen = torch.as_tensor(columns.order[at : at + width], device=values.device)
-            part = rows.index_select(0, chosen)
-        part = part[:, :, :nodes]
-        parts.append(part.permute(1, 3, 2, 0).reshape(part.shape[1], part.shape[3], nodes * width))
-        at += width
-    flat = parts[0].contiguous() if len(parts) == 1 else torch.cat(parts, dim=2)
+            chosen = torch.as_tensor(columns.order[first : first + width], device=values.device)
+            block = timed_values.index_select(0, chosen)
+        block = block[:, :, :nodes].permute(1, 3, 2, 0)
+        blocks.append(block.reshape(*block.shape[:2], nodes * width))
+        first += width
+    flat = blocks[0].contiguous() if len(blocks) == 1 else torch.cat(blocks, dim=2)
     return flat if timed else flat[0]
 
 
-def _arranged(rows: NDArray, columns: Columns) -> NDArray:
+def _arranged(values: NDArray, columns: Columns) -> NDArray:
     """(trajectory, time, node, feature) as (time, feature, column), in NumPy.
 
-    torch would wake its threads for so little; they then spin on cores that the kernel needs.
+    torch would wake its threads for so little work; they then spin on cores that the kernel needs.
     """
-    _, times, _, features = rows.shape
-    out = np.empty((times, features, columns.total), dtype=rows.dtype)
-    at = 0
+    _, times, _, features = values.shape
+    out = np.empty((times, features, columns.total), dtype=values.dtype)
+    first = 0
     for nodes, width, offset, _ in columns.blocks():
-        part = rows[columns.order[at : at + width], :, :nodes] if len(columns.width) > 1 else rows
+        several = len(columns.width) > 1
+        block = values[columns.order[first : first + width]] if several else values
         # Splitting the last axis of a slice gives a view: this writes into `out`.
-        place = out[:, :, offset : offset + nodes * width].reshape(times, features, nodes, width)
-        place[...] = part[:, :, :nodes].transpose(1, 3, 2, 0)
-        at += width
+        view = out[:, :, offset : offset + nodes * width].reshape(times, features, nodes, width)
+        view[...] = block[:, :, :nodes].transpose(1, 3, 2, 0)
+        first += width
     return out
 
 
@@ -81,10 +82,10 @@ def from_columns(values: torch.Tensor, columns: Columns) -> torch.Tensor:
     most = int(columns.nodes.max())
     batch = int(columns.width.sum())
     out = values.new_full((batch, time, most, feature), float("nan"))
-    at = 0
+    first = 0
     for nodes, width, offset, _ in columns.blocks():
-        chosen = torch.as_tensor(columns.order[at : at + width], device=values.device)
-        part = values[:, :, offset : offset + nodes * width].reshape(time, feature, nodes, width)
-        out[chosen, :, :nodes] = part.permute(3, 0, 2, 1)
-        at += width
+        chosen = torch.as_tensor(columns.order[first : first + width], device=values.device)
+        block = values[:, :, offset : offset + nodes * width].reshape(time, feature, nodes, width)
+        out[chosen, :, :nodes] = block.permute(3, 0, 2, 1)
+        first += width
     return out

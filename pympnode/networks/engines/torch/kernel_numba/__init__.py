@@ -1,10 +1,10 @@
-"""The compiled CPU kernel: a training step of the MP-NODE family in numba, see `..compiled`.
+"""The compiled CPU kernel: a training step of the MP-NODE family in numba (see `run`).
 
 ``machine``: vector width, compiler options. ``tiles``: the two register-tiled products. ``tanh``.
 ``weights``: the flat vector in the order the products read. ``plan``: a batch cut into tiles of
-trajectories. ``space``: where a tile's buffers lie. ``field``: the vector field and its adjoint on a
+trajectories. ``space``: offsets of a tile's buffers. ``field``: the vector field and its adjoint on a
 tile. ``sweep``: time steps.
 
-numba keeps compiled code by the date of the file that a function stands in, not of those it calls:
+numba caches compiled code by the date of the file that contains a function, not of those it calls:
 after an edit here, touch ``sweep.py`` and ``field.py``.
 """

@@ -1,16 +1,17 @@
 """The vector field on one tile, and its adjoint.
 
-All buffers of a tile, the packed weights and the gradient sums lie in one array ``m``; ``b`` (`space.
-Places`) says where each starts. One array instead of thirty is what keeps compilation short.
-``layers`` is the table of `weights.Packing`; ``link`` the senders of `sweep.Links`, one way or back;
-``pieces[first:last]`` those of `plan.Plan`.
+All buffers of a tile, the packed weights and the gradient sums lie in one array ``memory``;
+``offsets`` (`space.Offsets`) holds where each starts. One array instead of thirty is what keeps
+compilation short. ``layers`` is the table of `weights.Packing`; ``links`` the senders of
+`sweep.Links`, forward or reversed; ``groups[first:last]`` the rows of `plan.Plan.groups` of the tile.
 """
 
 from __future__ import annotations
 
-from .machine import apart, compiled
+from .machine import compiled, noinline
+from .plan import COLUMN, NODES, ROW, WIDTH
 from .tanh import tanh_in_place
-from .tiles import neighbour_sum, outer, product, product_slope
+from .tiles import neighbour_sum, outer, product, product_tanh_back
 
 # Columns of the table of layers.
 ROWS, INNER, FORWARD, BACKWARD, TILE, BIAS = 0, 1, 2, 3, 4, 5
@@ -19,237 +20,294 @@ ZERO, SELF, STATE, EMITTED = 0, 1, 2, 3
 
 
 @compiled
-def copy(to, to_at, source, at, count):  # type: ignore
-    """to[to_at : to_at + count] = source[at : at + count]."""
-    apart()
-    x = to[to_at : to_at + count]
-    y = source[at : at + count]
+def copy(target, target_start, source, source_start, count):  # type: ignore
+    """target[target_start...] = source[source_start...], ``count`` numbers."""
+    noinline()
+    to = target[target_start : target_start + count]
+    values = source[source_start : source_start + count]
     for i in range(count):
-        x[i] = y[i]
+        to[i] = values[i]
 
 
 @compiled
-def clear(m, at, count):  # type: ignore
-    """Zeros."""
-    apart()
-    x = m[at : at + count]
+def clear(memory, start, count):  # type: ignore
+    """Set ``count`` numbers to zero."""
+    noinline()
+    to = memory[start : start + count]
     for i in range(count):
-        x[i] = 0
+        to[i] = 0
 
 
 @compiled
-def add_scaled(m, to, at, factor, count):  # type: ignore
-    """m[to...] += factor m[at...]; ``factor`` is an array of one number, of the same dtype."""
-    apart()
-    x = m[to : to + count]
-    y = m[at : at + count]
-    f = factor[0]
+def add_scaled(memory, total, values, factor, count):  # type: ignore
+    """memory[total...] += factor memory[values...].
+
+    ``factor`` is an array of one number: a scalar argument of another dtype would be a second version
+    of this function, and a literal would make the arithmetic double precision.
+    """
+    noinline()
+    to = memory[total : total + count]
+    added = memory[values : values + count]
+    scale = factor[0]
     for i in range(count):
-        x[i] += f * y[i]
+        to[i] += scale * added[i]
 
 
 @compiled
-def add_product(m, to, at, other, count):  # type: ignore
-    """m[to...] += m[at...] * m[other...]."""
-    apart()
-    x = m[to : to + count]
-    y = m[at : at + count]
-    z = m[other : other + count]
+def add_product(memory, total, left, right, count):  # type: ignore
+    """memory[total...] += memory[left...] * memory[right...]."""
+    noinline()
+    to = memory[total : total + count]
+    x = memory[left : left + count]
+    y = memory[right : right + count]
     for i in range(count):
-        x[i] += y[i] * z[i]
+        to[i] += x[i] * y[i]
 
 
 @compiled
-def aggregate(s, m, to, at, link, pieces, first, last):  # type: ignore
+def aggregate(shape, memory, received, sent, links, groups, first, last):  # type: ignore
     """Weighted sums over neighbours, row by row in ascending columns (see `neighbour_sum`)."""
-    apart()
-    for f in range(s.message):
-        for q in range(first, last):
-            width = pieces[q, 1]
-            base = f * s.stride + pieces[q, 2]
-            for n in range(pieces[q, 0]):
+    noinline()
+    for component in range(shape.message):
+        for group in range(first, last):
+            width = groups[group, WIDTH]
+            base = component * shape.stride + groups[group, COLUMN]
+            for node in range(groups[group, NODES]):
                 neighbour_sum(
-                    m, to + base + n * width, at + base, width,
-                    link.pointer, pieces[q, 3] + n, link.sender, link.weight,
+                    memory, received + base + node * width, sent + base, width,
+                    links.pointer, groups[group, ROW] + node, links.sender, links.weight,
                 )  # fmt: skip
 
 
 @compiled
-def clear_beyond(s, m, at, rows, columns):  # type: ignore
-    """Zeros in the unused columns of the last panel."""
-    whole = (columns + s.panel - 1) // s.panel * s.panel
-    for f in range(rows):
-        clear(m, at + f * s.stride + columns, whole - columns)
+def clear_padding(shape, memory, start, rows, columns):  # type: ignore
+    """Set the unused columns of the last panel to zero."""
+    padded = (columns + shape.panel - 1) // shape.panel * shape.panel
+    for row in range(rows):
+        clear(memory, start + row * shape.stride + columns, padded - columns)
 
 
 @compiled
-def run(s, layers, m, low, count, x, x_step, x_row, h, h_step, y, panels):  # type: ignore
-    """The network of ``count`` layers from number ``low`` on: rows y from rows x, through h.
+def forward(
+    shape, layers, memory, lowest, count, x, panel_step, row_step, hidden, layer_step, y, panels
+):  # type: ignore
+    """The network of ``count`` layers from number ``lowest`` on: rows y from rows x.
 
-    A panel of x starts ``x_step`` after the one before, its rows are ``x_row`` apart; hidden layers
-    are kept panel by panel, one layer ``h_step`` after the other. The last layer is linear.
+    A panel of x starts ``panel_step`` after the one before, its rows are ``row_step`` apart; hidden
+    layers stay at ``hidden``, panel by panel, one layer ``layer_step`` after the other. The last
+    layer is linear. All layers of a panel run before the next panel, so that a panel's activations
+    are read from the cache they were just written to.
     """
-    apart()
-    for q in range(panels):
-        at, row = x + q * x_step, x_row
-        hidden = h + q * s.hidden_panel
-        for number in range(low, low + count - 1):
+    noinline()
+    for panel in range(panels):
+        source, step = x + panel * panel_step, row_step
+        target = hidden + panel * shape.hidden_panel
+        for number in range(lowest, lowest + count - 1):
             layer = layers[number]
-            product(m, hidden, s.panel, layer[FORWARD], at, row, layer[ROWS], layer[INNER])
-            tanh_in_place(m, hidden, layer[ROWS] * s.panel)
-            at, row = hidden, s.panel
-            hidden += h_step
-        layer = layers[low + count - 1]
-        product(m, y + q * s.panel, s.stride, layer[FORWARD], at, row, layer[ROWS], layer[INNER])
-
-
-@compiled
-def run_back(s, layers, m, b, low, count, x, x_step, x_row, h, h_step, y_bar, x_bar, panels):  # type: ignore
-    """Adjoint of `run`: rows x_bar from rows y_bar; adds to the gradient sums."""
-    apart()
-    top = low + count - 1
-    for q in range(panels):
-        at, row = y_bar + q * s.panel, s.stride
-        for number in range(top, low, -1):
-            layer = layers[number]
-            place = (number - 1 - low) * h_step + q * s.hidden_panel
-            product_slope(
-                m, b.hidden_bar + place, h + place, layer[BACKWARD], at, row,
-                layer[INNER], layer[ROWS], layers[number - 1, BIAS], s.panel,
-            )  # fmt: skip
-            at, row = b.hidden_bar + place, s.panel
-        layer = layers[low]
-        product(
-            m, x_bar + q * s.panel, s.stride, layer[BACKWARD], at, row, layer[INNER], layer[ROWS]
-        )
-    for f in range(layers[top, ROWS]):
-        place = layers[top, BIAS] + f * s.panel
-        total = m[place : place + s.panel]
-        for q in range(panels):
-            place = y_bar + f * s.stride + q * s.panel
-            part = m[place : place + s.panel]
-            for c in range(s.panel):
-                total[c] += part[c]
-    g, g_row, g_step = y_bar, s.stride, s.panel
-    for number in range(top, low - 1, -1):
-        layer = layers[number]
-        at, row, step = x, x_row, x_step
-        if number > low:
-            at, row, step = h + (number - 1 - low) * h_step, s.panel, s.hidden_panel
-        outer(m, layer[TILE], g, g_row, g_step, at, row, step, layer[ROWS], layer[INNER], panels)
-        g, g_row, g_step = b.hidden_bar + (number - 1 - low) * h_step, s.panel, s.hidden_panel
-
-
-@compiled
-def see(s, m, b, seen, x, whole):  # type: ignore
-    """Rows [x; b] at ``seen``: what the emitter and the first message depend on."""
-    for f in range(s.channels):
-        copy(m, seen + f * s.stride, m, x + f * s.stride, whole)
-    for f in range(s.attributes):
-        copy(m, seen + (s.channels + f) * s.stride, m, b.attribute + f * s.stride, whole)
-
-
-@compiled
-def field(s, layers, m, b, slot, k, columns, link, pieces, first, last):  # type: ignore
-    """Rows k = dz/dt at rows b.at; what the adjoint needs is kept in ``slot``."""
-    apart()
-    panels = (columns + s.panel - 1) // s.panel
-    whole = panels * s.panel
-    inputs = b.inputs + slot * s.input_rows
-    hidden = b.hidden + slot * s.depth * s.block
-    out = b.out + slot * s.output_rows
-
-    for f in range(s.channels):
-        copy(m, inputs + f * s.stride, m, b.at + f * s.stride, whole)
-    for f in range(s.controls):
-        copy(m, inputs + (s.channels + f) * s.stride, m, b.control + f * s.stride, whole)
-    start = s.channels + s.controls
-    for f in range(s.attributes):
-        copy(m, inputs + (start + f) * s.stride, m, b.attribute + f * s.stride, whole)
-
-    arrive = inputs + s.own * s.stride
-    if s.superposed:
-        arrive = b.arrive + slot * s.message_rows
-    if s.messages == STATE:
-        aggregate(s, m, arrive, b.at + s.channels * s.stride, link, pieces, first, last)
-    elif s.messages == EMITTED:
-        seen, emit = b.seen + slot * s.seen_rows, b.emit + slot * s.block
-        see(s, m, b, seen, b.at, whole)
-        number = len(layers) - 2
-        run(
-            s, layers, m, number, len(layers) - number, seen, s.panel, s.stride,
-            emit, s.block, b.sent, panels,
-        )  # fmt: skip
-        aggregate(s, m, arrive, b.sent, link, pieces, first, last)
-    for f in range(s.message):
-        if s.messages == SELF:
-            copy(m, arrive + f * s.stride, m, b.at + (s.channels + f) * s.stride, columns)
-        elif s.messages == ZERO:
-            clear(m, arrive + f * s.stride, columns)
-    clear_beyond(s, m, arrive, s.message, columns)
-
-    run(
-        s, layers, m, s.lowest, s.depth + 1, inputs, s.panel, s.stride,
-        hidden, s.block, out if s.superposed else k, panels,
-    )  # fmt: skip
-    if s.superposed:
-        for i in range(s.states):
-            row = k + i * s.stride
-            copy(m, row, m, out + i * s.stride, columns)
-            for q in range(s.message):
-                gain = out + (s.states + i * s.message + q) * s.stride
-                add_product(m, row, gain, arrive + q * s.stride, columns)
-
-
-@compiled
-def gain_back(s, m, b, slot, columns):  # type: ignore
-    """Adjoint of F + G a: b.out_bar and b.arrive_bar from b.k_bar."""
-    out = b.out + slot * s.output_rows
-    arrive = b.arrive + slot * s.message_rows
-    for q in range(s.message):
-        clear(m, b.arrive_bar + q * s.stride, columns)
-    for i in range(s.states):
-        k_bar = b.k_bar + i * s.stride
-        copy(m, b.out_bar + i * s.stride, m, k_bar, columns)
-        for q in range(s.message):
-            gain = (s.states + i * s.message + q) * s.stride
-            clear(m, b.out_bar + gain, columns)
-            add_product(m, b.out_bar + gain, k_bar, arrive + q * s.stride, columns)
-            add_product(m, b.arrive_bar + q * s.stride, k_bar, out + gain, columns)
-
-
-@compiled
-def field_back(s, layers, m, b, slot, bar, columns, link, pieces, first, last):  # type: ignore
-    """Rows ``bar`` = (d field / dz)' b.k_bar; adds the parameters' part to the gradient sums."""
-    apart()
-    panels = (columns + s.panel - 1) // s.panel
-    y_bar, arrive_bar = b.k_bar, b.inputs_bar + s.own * s.stride
-    if s.superposed:
-        gain_back(s, m, b, slot, columns)
-        y_bar, arrive_bar = b.out_bar, b.arrive_bar
-    run_back(
-        s, layers, m, b, s.lowest, s.depth + 1, b.inputs + slot * s.input_rows, s.panel, s.stride,
-        b.hidden + slot * s.depth * s.block, s.block, y_bar, b.inputs_bar, panels,
-    )  # fmt: skip
-    for f in range(s.channels):
-        copy(m, bar + f * s.stride, m, b.inputs_bar + f * s.stride, columns)
-    message = bar + s.channels * s.stride
-    if s.messages == STATE:
-        aggregate(s, m, message, arrive_bar, link, pieces, first, last)
-    elif s.messages == EMITTED:
-        aggregate(s, m, b.sent, arrive_bar, link, pieces, first, last)
-        clear_beyond(s, m, b.sent, s.message, columns)
-        number = len(layers) - 2
-        run_back(
-            s, layers, m, b, number, len(layers) - number, b.seen + slot * s.seen_rows, s.panel,
-            s.stride, b.emit + slot * s.block, s.block, b.sent, b.seen_bar, panels,
-        )  # fmt: skip
-        for f in range(s.channels):
-            add_scaled(
-                m, bar + f * s.stride, b.seen_bar + f * s.stride, m[b.one : b.one + 1], columns
+            product(
+                memory, target, shape.panel, layer[FORWARD], source, step, layer[ROWS], layer[INNER]
             )
-    for f in range(s.carried):
-        if s.messages == SELF:
-            copy(m, message + f * s.stride, m, arrive_bar + f * s.stride, columns)
-        elif s.messages == ZERO:
-            clear(m, message + f * s.stride, columns)
+            tanh_in_place(memory, target, layer[ROWS] * shape.panel)
+            source, step = target, shape.panel
+            target += layer_step
+        layer = layers[lowest + count - 1]
+        product(
+            memory, y + panel * shape.panel, shape.stride, layer[FORWARD], source, step,
+            layer[ROWS], layer[INNER],
+        )  # fmt: skip
+
+
+@compiled
+def backward(
+    shape,
+    layers,
+    memory,
+    offsets,
+    lowest,
+    count,
+    x,
+    panel_step,
+    row_step,
+    hidden,
+    layer_step,
+    y_bar,
+    x_bar,
+    panels,
+):  # type: ignore
+    """Adjoint of `forward`: rows x_bar from rows y_bar; adds to the gradient sums."""
+    noinline()
+    top = lowest + count - 1
+    for panel in range(panels):
+        source, step = y_bar + panel * shape.panel, shape.stride
+        for number in range(top, lowest, -1):
+            layer = layers[number]
+            inside = (number - 1 - lowest) * layer_step + panel * shape.hidden_panel
+            product_tanh_back(
+                memory, offsets.hidden_bar + inside, hidden + inside, layer[BACKWARD], source, step,
+                layer[INNER], layer[ROWS], layers[number - 1, BIAS], shape.panel,
+            )  # fmt: skip
+            source, step = offsets.hidden_bar + inside, shape.panel
+        layer = layers[lowest]
+        product(
+            memory, x_bar + panel * shape.panel, shape.stride, layer[BACKWARD], source, step,
+            layer[INNER], layer[ROWS],
+        )  # fmt: skip
+    # Bias sums keep one number per column of a panel; adding the columns up here would cost a
+    # reduction per row and panel, `Packing.gradient` does it once per call.
+    for row in range(layers[top, ROWS]):
+        start = layers[top, BIAS] + row * shape.panel
+        total = memory[start : start + shape.panel]
+        for panel in range(panels):
+            start = y_bar + row * shape.stride + panel * shape.panel
+            values = memory[start : start + shape.panel]
+            for column in range(shape.panel):
+                total[column] += values[column]
+    # Weight gradients are sums over all columns: a layer's tile stays in registers for all panels.
+    bar, bar_row, bar_panel = y_bar, shape.stride, shape.panel
+    for number in range(top, lowest - 1, -1):
+        layer = layers[number]
+        source, step, next_panel = x, row_step, panel_step
+        if number > lowest:
+            source = hidden + (number - 1 - lowest) * layer_step
+            step, next_panel = shape.panel, shape.hidden_panel
+        outer(
+            memory, layer[TILE], bar, bar_row, bar_panel, source, step, next_panel,
+            layer[ROWS], layer[INNER], panels,
+        )  # fmt: skip
+        bar = offsets.hidden_bar + (number - 1 - lowest) * layer_step
+        bar_row, bar_panel = shape.panel, shape.hidden_panel
+
+
+@compiled
+def copy_emitter_inputs(shape, memory, offsets, target, x, padded):  # type: ignore
+    """Rows [x; b] at ``target``: the inputs of the emitter and of the first message."""
+    for row in range(shape.channels):
+        copy(memory, target + row * shape.stride, memory, x + row * shape.stride, padded)
+    for row in range(shape.attributes):
+        attribute = offsets.attribute + row * shape.stride
+        copy(memory, target + (shape.channels + row) * shape.stride, memory, attribute, padded)
+
+
+@compiled
+def field(shape, layers, memory, offsets, slot, slope, columns, links, groups, first, last):  # type: ignore
+    """Rows ``slope`` = dz/dt at rows offsets.stage_state; ``slot`` keeps what the adjoint needs."""
+    noinline()
+    panels = (columns + shape.panel - 1) // shape.panel
+    padded = panels * shape.panel
+    stride = shape.stride
+    state = offsets.stage_state
+    inputs = offsets.inputs + slot * shape.input_rows
+    hidden = offsets.hidden + slot * shape.depth * shape.block
+    output = offsets.output + slot * shape.output_rows
+
+    for row in range(shape.channels):
+        copy(memory, inputs + row * stride, memory, state + row * stride, padded)
+    for row in range(shape.controls):
+        target = inputs + (shape.channels + row) * stride
+        copy(memory, target, memory, offsets.control + row * stride, padded)
+    for row in range(shape.attributes):
+        target = inputs + (shape.channels + shape.controls + row) * stride
+        copy(memory, target, memory, offsets.attribute + row * stride, padded)
+
+    received = inputs + shape.node_inputs * stride
+    if shape.superposed:
+        received = offsets.received + slot * shape.message_rows
+    if shape.messages == STATE:
+        sent = state + shape.channels * stride
+        aggregate(shape, memory, received, sent, links, groups, first, last)
+    elif shape.messages == EMITTED:
+        emitter_inputs = offsets.emitter_inputs + slot * shape.emitter_input_rows
+        copy_emitter_inputs(shape, memory, offsets, emitter_inputs, state, padded)
+        number = len(layers) - 2
+        forward(
+            shape, layers, memory, number, len(layers) - number, emitter_inputs, shape.panel, stride,
+            offsets.emitter_hidden + slot * shape.block, shape.block, offsets.sent, panels,
+        )  # fmt: skip
+        aggregate(shape, memory, received, offsets.sent, links, groups, first, last)
+    for row in range(shape.message):
+        if shape.messages == SELF:
+            message = state + (shape.channels + row) * stride
+            copy(memory, received + row * stride, memory, message, columns)
+        elif shape.messages == ZERO:
+            clear(memory, received + row * stride, columns)
+    # `neighbour_sum` writes whole vectors: the columns behind the last must be zero again.
+    clear_padding(shape, memory, received, shape.message, columns)
+
+    forward(
+        shape, layers, memory, shape.zero, shape.depth + 1, inputs, shape.panel, stride,
+        hidden, shape.block, output if shape.superposed else slope, panels,
+    )  # fmt: skip
+    if shape.superposed:
+        for i in range(shape.states):
+            row = slope + i * stride
+            copy(memory, row, memory, output + i * stride, columns)
+            for component in range(shape.message):
+                gain = output + (shape.states + i * shape.message + component) * stride
+                add_product(memory, row, gain, received + component * stride, columns)
+
+
+@compiled
+def superposed_back(shape, memory, offsets, slot, columns):  # type: ignore
+    """Adjoint of F + G a: offsets.output_bar and offsets.received_bar from offsets.slope_bar."""
+    stride = shape.stride
+    output = offsets.output + slot * shape.output_rows
+    received = offsets.received + slot * shape.message_rows
+    for component in range(shape.message):
+        clear(memory, offsets.received_bar + component * stride, columns)
+    for i in range(shape.states):
+        slope_bar = offsets.slope_bar + i * stride
+        copy(memory, offsets.output_bar + i * stride, memory, slope_bar, columns)
+        for component in range(shape.message):
+            gain = (shape.states + i * shape.message + component) * stride
+            gain_bar = offsets.output_bar + gain
+            clear(memory, gain_bar, columns)
+            add_product(memory, gain_bar, slope_bar, received + component * stride, columns)
+            received_bar = offsets.received_bar + component * stride
+            add_product(memory, received_bar, slope_bar, output + gain, columns)
+
+
+@compiled
+def field_back(
+    shape, layers, memory, offsets, slot, state_bar, columns, links, groups, first, last
+):  # type: ignore
+    """Rows ``state_bar`` = (d field / dz)' offsets.slope_bar; adds to the gradient sums."""
+    noinline()
+    panels = (columns + shape.panel - 1) // shape.panel
+    stride = shape.stride
+    output_bar = offsets.slope_bar
+    received_bar = offsets.inputs_bar + shape.node_inputs * stride
+    if shape.superposed:
+        superposed_back(shape, memory, offsets, slot, columns)
+        output_bar, received_bar = offsets.output_bar, offsets.received_bar
+    backward(
+        shape, layers, memory, offsets, shape.zero, shape.depth + 1,
+        offsets.inputs + slot * shape.input_rows, shape.panel, stride,
+        offsets.hidden + slot * shape.depth * shape.block, shape.block,
+        output_bar, offsets.inputs_bar, panels,
+    )  # fmt: skip
+    for row in range(shape.channels):
+        inputs_bar = offsets.inputs_bar + row * stride
+        copy(memory, state_bar + row * stride, memory, inputs_bar, columns)
+    message_bar = state_bar + shape.channels * stride
+    if shape.messages == STATE:
+        aggregate(shape, memory, message_bar, received_bar, links, groups, first, last)
+    elif shape.messages == EMITTED:
+        aggregate(shape, memory, offsets.sent, received_bar, links, groups, first, last)
+        clear_padding(shape, memory, offsets.sent, shape.message, columns)
+        number = len(layers) - 2
+        backward(
+            shape, layers, memory, offsets, number, len(layers) - number,
+            offsets.emitter_inputs + slot * shape.emitter_input_rows, shape.panel, stride,
+            offsets.emitter_hidden + slot * shape.block, shape.block,
+            offsets.sent, offsets.emitter_inputs_bar, panels,
+        )  # fmt: skip
+        one = memory[offsets.one : offsets.one + 1]
+        for row in range(shape.channels):
+            emitter_bar = offsets.emitter_inputs_bar + row * stride
+            add_scaled(memory, state_bar + row * stride, emitter_bar, one, columns)
+    for row in range(shape.carried):
+        if shape.messages == SELF:
+            received_row = received_bar + row * stride
+            copy(memory, message_bar + row * stride, memory, received_row, columns)
+        elif shape.messages == ZERO:
+            clear(memory, message_bar + row * stride, columns)

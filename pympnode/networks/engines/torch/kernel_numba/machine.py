@@ -1,4 +1,4 @@
-"""What the compiler is told: vector width of this machine, options of every compiled function."""
+"""Properties of this machine that the code depends on, and the options of every compiled function."""
 
 from __future__ import annotations
 
@@ -18,8 +18,22 @@ _FASTMATH = {"contract", "reassoc", "nsz", "arcp", "afn"}
 
 
 def compiled(function: Callable[..., Any]) -> Any:
-    """``numba.njit``, kept on disk between runs where a cache folder can be written."""
-    options: dict[str, Any] = {"error_model": "numpy", "fastmath": _FASTMATH, "nogil": True}
+    """``numba.njit`` with fast arithmetic, cached on disk where a cache folder can be written."""
+    return _jit(function, _FASTMATH)
+
+
+def exact(function: Callable[..., Any]) -> Any:
+    """``numba.njit`` whose arithmetic the compiler may not reorder, cached like `compiled`.
+
+    For sums. numba compiles a function once by itself and again inside each caller; the process that
+    compiles runs the first version, a process that loads the cache runs the second. Under "reassoc"
+    the two may round differently, so that a resumed run would not repeat an uninterrupted one.
+    """
+    return _jit(function, False)
+
+
+def _jit(function: Callable[..., Any], fastmath: Any) -> Any:
+    options: dict[str, Any] = {"error_model": "numpy", "fastmath": fastmath, "nogil": True}
     try:
         return numba.njit(cache=True, **options)(function)
     except RuntimeError:  # numba found no folder it may write to
@@ -27,8 +41,8 @@ def compiled(function: Callable[..., Any]) -> Any:
 
 
 @intrinsic
-def apart(typingctx):  # type: ignore
-    """Keep the function that calls this out of its callers' code.
+def noinline(typingctx):  # type: ignore
+    """Mark the function that calls this: it is not inlined into its callers.
 
     Everything inlined into one function took four times as long to compile and ran no faster.
     """
@@ -41,36 +55,40 @@ def apart(typingctx):  # type: ignore
 
 
 @cache
-def _features() -> tuple[int, int]:
-    """Bytes of a vector register, and how many there are."""
+def _vector_registers() -> tuple[int, int]:
+    """Bytes of a vector register, and the number of registers."""
     if platform.machine().lower() in ("arm64", "aarch64"):
         return 16, 32
-    has = _enabled()
-    if {"avx512f", "avx512vl"} <= has:
+    features = _enabled_features()
+    if {"avx512f", "avx512vl"} <= features:
         return 64, 32
-    return (32, 16) if "avx2" in has else (16, 16)
+    return (32, 16) if "avx2" in features else (16, 16)
 
 
-def _enabled() -> set[str]:
-    """What numba compiles for: this machine's features, unless its environment says otherwise."""
-    given = config.CPU_FEATURES  # type: ignore[attr-defined]
-    if given is not None:
-        return {name[1:] for name in given.split(",") if name.startswith("+")}
+def _enabled_features() -> set[str]:
+    """Processor features that numba compiles for: this machine's, or those of its environment."""
+    requested = config.CPU_FEATURES  # type: ignore[attr-defined]
+    if requested is not None:
+        return {name[1:] for name in requested.split(",") if name.startswith("+")}
     if config.CPU_NAME == "generic":  # type: ignore[attr-defined]
         return set()
-    return {name for name, here in llvm.get_host_cpu_features().items() if here}
+    return {name for name, present in llvm.get_host_cpu_features().items() if present}
 
 
 def lanes(itemsize: int) -> int:
     """Numbers of ``itemsize`` bytes in one vector register."""
-    return _features()[0] // itemsize
+    return _vector_registers()[0] // itemsize
 
 
 def registers() -> int:
     """Vector registers of this machine."""
-    return _features()[1]
+    return _vector_registers()[1]
 
 
 def panel_width(dtype: np.dtype) -> int:
-    """Columns that a product works on at once: two vectors."""
+    """Columns that a product computes at once: two vectors.
+
+    Two independent vectors per row hide the latency of a multiply-add; with eight rows their sixteen
+    sums still fit the registers.
+    """
     return 2 * lanes(np.dtype(dtype).itemsize)

@@ -1,10 +1,10 @@
 """The compiled CPU kernel: loss, exact discrete gradient and rollout of the MP-NODE family.
 
-The batch is cut into tiles of trajectories that fit the cache (`numba_kernel.plan`); threads take
-tiles, each with its own buffers and sums, added in the order of the threads: for a given number of
-threads the result is the same to the bit. The reverse sweep either finds every stage where the
-forward sweep left it or, where that would take more than `STORE_BYTES` a thread, runs each interval
-again from the states at the grid times. numba is imported, and compiles, at the first call.
+The batch is cut into tiles of trajectories that fit the cache (`plan`); threads compute tiles, each
+with its own buffers and sums, added in the order of the threads: for a given number of threads the
+result is the same to the bit. The reverse sweep either reads every stage where the forward sweep left
+it or, where that would take more than `STORE_BYTES` per thread, runs each interval again from the
+states at the grid times. numba is imported, and compiles, at the first call.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def supports(spec: ModelSpec) -> str | None:
 
 
 def threads() -> int:
-    """Threads to use: no more than torch may, nor than NUMBA_NUM_THREADS.
+    """Number of threads: at most those of torch and NUMBA_NUM_THREADS.
 
     Not `numba.get_num_threads`, which starts numba's own threads and with them sets the number of
     OpenMP threads of the whole process, torch's included.
@@ -81,21 +81,39 @@ def loss_and_gradient_members(
     store: bool | None = None,
 ) -> list[tuple[float, torch.Tensor]]:
     """`loss_and_gradient` of several members, each with its own window, over all threads."""
-    parts = threads()
+    n_threads = threads()
     started = []
     for theta, window in zip(thetas, windows):
-        run = _Run(spec, theta, window, parts, store)
-        # What is ready runs while the next window is still being gathered.
-        started.append((run, _started([lambda r=run, t=t: r.train(t) for t in run.shares], parts)))
+        run = _Run(spec, theta, window, n_threads, store)
+        jobs = [lambda r=run, t=tiles: r.train(t) for tiles in run.shares]
+        # The first members run while the windows of the next are still being gathered.
+        started.append((run, _started(jobs, n_threads)))
     return [run.collect([result() for result in results]) for run, results in started]
+
+
+def rollout_vjp(
+    spec: ModelSpec,
+    theta: torch.Tensor,
+    window: Window,
+    output_gradient: torch.Tensor,
+    *,
+    store: bool | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """See `..kernel_eager.rollout_vjp`; ``store`` as in `loss_and_gradient`."""
+    run = _Run(spec, theta, window, threads(), store, output_gradient=output_gradient)
+    out = np.empty((window.steps + 1, spec.channels, window.columns.total), dtype=run.dtype)
+    flat = out.reshape(-1)
+    jobs = [lambda t=tiles: run.train(t, flat) for tiles in run.shares]
+    _, gradient = run.collect(_over_threads(jobs, len(jobs)))
+    return torch.from_numpy(out), gradient
 
 
 def loss(spec: ModelSpec, theta: torch.Tensor, window: Window) -> float:
     """The loss alone."""
     run = _Run(spec, theta, window, threads(), False, backward=False)
     empty = run.weights[:0]
-    parts = _over_threads([lambda t=t: run.roll(t, empty) for t in run.shares], len(run.shares))
-    return float(sum(parts)) * window.scale
+    jobs = [lambda t=tiles: run.roll(t, empty) for tiles in run.shares]
+    return float(sum(_over_threads(jobs, len(jobs)))) * window.scale
 
 
 def rollout(spec: ModelSpec, theta: torch.Tensor, window: Window) -> torch.Tensor:
@@ -103,13 +121,14 @@ def rollout(spec: ModelSpec, theta: torch.Tensor, window: Window) -> torch.Tenso
     run = _Run(spec, theta, window, threads(), False, backward=False, compare=False)
     out = np.empty((window.steps + 1, spec.states, window.columns.total), dtype=run.dtype)
     flat = out.reshape(-1)
-    _over_threads([lambda t=t: run.roll(t, flat) for t in run.shares], len(run.shares))
+    jobs = [lambda t=tiles: run.roll(t, flat) for tiles in run.shares]
+    _over_threads(jobs, len(jobs))
     return torch.from_numpy(out)
 
 
 @cache
 def _modules() -> Any:
-    """The compiled room, imported at the first call because numba takes a second to load."""
+    """The compiled modules, imported at the first call because numba takes a second to load."""
     if importlib.util.find_spec("numba") is None:
         raise EngineUnavailable(
             "the compiled kernel needs numba",
@@ -146,18 +165,18 @@ def _started(jobs: list[Any], workers: int) -> list[Any]:
     return [_executor(workers).submit(job).result for job in jobs]
 
 
-_ready: set[tuple[str, str]] = set()
+warmed_up: set[tuple[str, str]] = set()
 
 
 @contextmanager
-def _first_call(what: str, dtype: np.dtype) -> Iterator[None]:
-    """Say so when the first call of a kind takes long enough to be compiling."""
-    key = (what, np.dtype(dtype).name)
-    if key in _ready:
+def _first_call(operation: str, dtype: np.dtype) -> Iterator[None]:
+    """Log that the kernel compiles when the first call of an operation takes more than a second."""
+    key = (operation, np.dtype(dtype).name)
+    if key in warmed_up:
         yield
         return
     start = time.perf_counter()
-    message = "compiling the numba kernel (%s, %s) for this machine; kept for later runs"
+    message = "compiling the numba kernel (%s, %s) for this machine; cached for later runs"
     timer = threading.Timer(1.0, lambda: logger.info(message, *key))
     timer.daemon = True
     timer.start()
@@ -165,7 +184,7 @@ def _first_call(what: str, dtype: np.dtype) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
-    _ready.add(key)
+    warmed_up.add(key)
     logger.debug("first call of %s in %s: %.1f s", *key, time.perf_counter() - start)
 
 
@@ -176,10 +195,11 @@ class _Run:
     spec: ModelSpec
     theta: torch.Tensor
     window: Window
-    parts: int
+    n_threads: int
     store: bool | None
     backward: bool = True
     compare: bool = True
+    output_gradient: torch.Tensor | None = None
 
     def __post_init__(self) -> None:
         machine, plan, space, sweep, weights = _modules()
@@ -190,85 +210,94 @@ class _Run:
         theta = self.theta.detach().cpu().numpy().astype(self.dtype, copy=False)
         self.weights = self.packing.pack(theta)
         steps = Steps.over(TABLEAUX[spec.solver], window.dt, spec.stride)
+        self.pullback = self.output_gradient is not None
+        target = self.output_gradient if self.pullback else window.target
+        factor = 1.0 if self.pullback else window.scale
         self.data = sweep.Data(
             _flat(window.initial, self.dtype),
-            _flat(window.target if self.compare else None, self.dtype),
+            _flat(target if self.compare else None, self.dtype),
             _flat(window.control, self.dtype),
             _flat(window.attribute, self.dtype),
             _flat(window.mask if self.compare else None, self.dtype),
             _factors(spec, steps).astype(self.dtype),
             steps.first,
             steps.inside.astype(self.dtype),
-            np.array([1.0, 0.5, window.scale], dtype=self.dtype),
+            np.array([1.0, 0.5, factor], dtype=self.dtype),
         )
         self.states = 1 + (window.steps if self.backward else min(spec.stride, window.steps))
         self.steps = len(steps.size)
-        made, self.shape, self.places = self._fit(plan, space, vector)
-        self.tiles = sweep.Tiles(made.pieces, made.first, made.columns)
-        self.link = sweep.Links(made.pointer, made.sender, made.weight)
-        self.link_back = sweep.Links(made.back_pointer, made.back_sender, made.back_weight)
-        self.shares = _shares(made.columns, self.parts)
-        # Layers lie behind the places of weights and sums in a tile's block.
-        at = self.places
+        cut, self.shape, self.offsets = self._fit(plan, space, vector)
+        self.tiles = sweep.Tiles(cut.groups, cut.first, cut.columns)
+        self.links = sweep.Links(cut.pointer, cut.sender, cut.weight)
+        self.links_back = sweep.Links(cut.back_pointer, cut.back_sender, cut.back_weight)
+        self.shares = _shares(cut.columns, self.n_threads)
+        # The table of layers counts from the packed weights and the sums of a tile's block.
+        weights_at, sums_at = self.offsets.weights, self.offsets.sums
         self.layers = self.packing.layers + np.array(
-            [0, 0, at.weights, at.weights, at.sums, at.sums]
+            [0, 0, weights_at, weights_at, sums_at, sums_at]
         )
 
     def _fit(self, plan: Any, space: Any, vector: int) -> tuple[Any, Any, Any]:
-        """Plan, shape and places: stages stored if they fit, else steps run again."""
+        """Plan, shape and offsets: stages stored if they fit, else steps run again."""
         spec, window = self.spec, self.window
         half = TILE_COLUMNS // 2
         tries = [(True, half), (False, TILE_COLUMNS), (False, half)]
         for stored, size in [t for t in tries if self.store in (None, t[0])]:
-            made = plan.plan_of(
+            cut = plan.plan_of(
                 window.columns,
                 spec.aggregation,
                 spec.divisor,
                 self.dtype,
                 size,
                 vector,
-                self.parts,
+                self.n_threads,
             )
             shape = space.shape_of(
                 spec,
                 self.dtype,
-                int(made.columns.max()),
+                int(cut.columns.max()),
                 self.steps,
                 stored=stored,
                 masked=window.mask is not None and self.compare,
                 total=window.columns.total,
                 backward=self.backward,
+                pullback=self.pullback,
             )
-            places = space.places(shape, self.states, len(self.packing.source), self.packing.sums)
-            if places.end * self.dtype.itemsize <= STORE_BYTES:
-                return made, shape, places
-        return made, shape, places
+            offsets = space.offsets_of(
+                shape, self.states, len(self.packing.source), self.packing.sums
+            )
+            if offsets.end * self.dtype.itemsize <= STORE_BYTES:
+                return cut, shape, offsets
+        return cut, shape, offsets
 
     def _memory(self) -> tuple[NDArray, NDArray]:
-        block, memory = _pool().take(self.places.end, self.dtype)
+        block, memory = _pool().acquire(self.offsets.end, self.dtype)
         memory[: len(self.weights)] = self.weights
         return block, memory
 
-    def train(self, numbers: NDArray[np.int64]) -> tuple[float, NDArray]:
-        """Loss and gradient sums of some tiles."""
+    def train(
+        self, numbers: NDArray[np.int64], out: NDArray | None = None
+    ) -> tuple[float, NDArray]:
+        """Loss and gradient sums of some tiles; their channels at all times to ``out`` if given."""
         sweep = _modules()[3]
         block, memory = self._memory()
-        sums = memory[self.places.sums : self.places.sums + self.packing.sums]
+        sums = memory[self.offsets.sums : self.offsets.sums + self.packing.sums]
         sums[:] = 0
         with _first_call("gradient", self.dtype):
             value = sweep.train_tiles(
                 self.shape,
                 self.layers,
                 memory,
-                self.places,
+                self.offsets,
                 self.data,
-                self.link,
-                self.link_back,
+                self.links,
+                self.links_back,
                 self.tiles,
                 numbers,
+                self.weights[:0] if out is None else out,
             )
         sums = sums.copy()
-        _pool().give(block)
+        _pool().release(block)
         return value, sums
 
     def roll(self, numbers: NDArray[np.int64], out: NDArray) -> float:
@@ -280,20 +309,20 @@ class _Run:
                 self.shape,
                 self.layers,
                 memory,
-                self.places,
+                self.offsets,
                 self.data,
-                self.link,
+                self.links,
                 self.tiles,
                 numbers,
                 out,
             )
-        _pool().give(block)
+        _pool().release(block)
         return float(value)
 
     def collect(self, results: list[tuple[float, NDArray]]) -> tuple[float, torch.Tensor]:
         """Sum over the threads, in their order."""
-        value = float(sum(part for part, _ in results)) * self.window.scale
-        with np.errstate(over="ignore", invalid="ignore"):  # unused places of the tiles
+        value = float(sum(loss for loss, _ in results)) * self.window.scale
+        with np.errstate(over="ignore", invalid="ignore"):  # unused entries of the tiles
             sums = results[0][1]
             for _, more in results[1:]:
                 sums = sums + more
@@ -301,11 +330,11 @@ class _Run:
         return value, torch.from_numpy(gradient).to(self.theta.dtype)
 
 
-def _shares(columns: NDArray[np.int64], parts: int) -> list[NDArray[np.int64]]:
+def _shares(columns: NDArray[np.int64], n_threads: int) -> list[NDArray[np.int64]]:
     """Tiles of each thread: consecutive, about equal numbers of columns."""
     middle = np.cumsum(columns) - columns / 2
-    owner = np.minimum((middle * parts / columns.sum()).astype(np.int64), parts - 1)
-    shares = [np.flatnonzero(owner == part).astype(np.int64) for part in range(parts)]
+    owner = np.minimum((middle * n_threads / columns.sum()).astype(np.int64), n_threads - 1)
+    shares = [np.flatnonzero(owner == thread).astype(np.int64) for thread in range(n_threads)]
     return [share for share in shares if len(share)]
 
 

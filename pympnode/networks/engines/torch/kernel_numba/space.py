@@ -1,4 +1,4 @@
-"""Sizes of a run, and where the buffers of a tile lie in its block of memory."""
+"""Sizes of a run, and the offsets of a tile's buffers in its block of memory."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ FIRST = {"zero": 0, "linear": 1, "mlp": 2}
 
 
 class Shape(NamedTuple):
-    """What a compiled function must know of a model and a tile, all whole numbers.
+    """Sizes of a model and a tile that compiled functions take, all whole numbers.
 
-    ``lowest`` is the number of the first layer, 0 (a literal would be compiled as a type of its own).
-    ``first`` counts the layers of the first message. ``*_rows`` are sizes of buffers of rows.
-    ``stride`` separates rows of columns; ``block`` is one hidden layer of all panels, kept panel by
-    panel, ``hidden_panel`` numbers each. ``slots`` stages are stored, ``stored`` says whether they
-    are those of the whole window or of one step, run again on the way back.
+    ``zero`` is 0 (a literal would be compiled as a type of its own). ``first`` counts the layers of
+    the first message. ``*_rows`` are sizes of buffers of rows. ``stride`` separates rows of columns;
+    ``block`` is one hidden layer of all panels, kept panel by panel, ``hidden_panel`` numbers each.
+    ``slots`` stages are stored, ``stored`` is 1 where they are those of the whole window, 0 where
+    those of one step, run again on the way back. ``total`` columns in the batch. ``pullback`` is 1
+    where the gradient of the output is given in place of targets. ``inside`` is 1 where a step
+    passes grid times.
     """
 
     channels: int
@@ -33,7 +35,7 @@ class Shape(NamedTuple):
     message: int
     carried: int
     states: int
-    own: int
+    node_inputs: int
     inputs: int
     outputs: int
     hidden: int
@@ -52,49 +54,51 @@ class Shape(NamedTuple):
     masked: int
     total: int
     backward: int
-    lowest: int
+    pullback: int
+    zero: int
     state_rows: int
     input_rows: int
     output_rows: int
     message_rows: int
-    seen_rows: int
+    emitter_input_rows: int
     inside: int
 
 
-class Places(NamedTuple):
+class Offsets(NamedTuple):
     """Where each buffer of a tile starts in its block; rows are ``stride`` apart.
 
-    ``zeroed`` to ``zeroed_end`` is cleared with every tile. Names ending in ``_bar`` are cotangents.
+    ``zeroed`` to ``zeroed_end`` is cleared with every tile. Names ending in ``_bar`` are cotangents;
+    ``state_bars`` are those of the stage states, one for each stage.
     """
 
     weights: int
     sums: int
     one: int
     zeroed: int
-    at: int
+    stage_state: int
     control: int
     attribute: int
-    lam: int
-    k_bar: int
-    out_bar: int
+    adjoint: int
+    slope_bar: int
+    output_bar: int
     zeroed_end: int
-    z: int
-    k: int
+    states: int
+    slopes: int
     inputs: int
     hidden: int
-    out: int
-    arrive: int
-    seen: int
-    emit: int
+    output: int
+    received: int
+    emitter_inputs: int
+    emitter_hidden: int
     sent: int
-    first_seen: int
-    first: int
-    z_bar: int
+    first_inputs: int
+    first_hidden: int
+    state_bars: int
     hidden_bar: int
     inputs_bar: int
-    arrive_bar: int
-    seen_bar: int
-    slope: int
+    received_bar: int
+    emitter_inputs_bar: int
+    loss_gradient: int
     inside_bar: int
     end: int
 
@@ -109,6 +113,7 @@ def shape_of(
     masked: bool,
     total: int,
     backward: bool,
+    pullback: bool = False,
 ) -> Shape:
     """Sizes for tiles of at most ``columns`` columns; ``total`` columns in the batch."""
 
@@ -117,7 +122,7 @@ def shape_of(
 
     panel = panel_width(dtype)
     vector = lanes(np.dtype(dtype).itemsize)
-    # An odd number of vectors a row: rows then do not fall on the same cache sets.
+    # An odd number of vectors per row: rows then do not fall on the same cache sets.
     stride = up(columns, panel) + vector
     hidden_panel = up(spec.hidden, 8) * panel
     stages = TABLEAUX[spec.solver].stages
@@ -148,6 +153,7 @@ def shape_of(
         int(masked),
         total,
         int(backward),
+        int(pullback),
         0,
         rows(spec.states),
         rows(spec.inputs),
@@ -158,43 +164,45 @@ def shape_of(
     )
 
 
-def places(s: Shape, states: int, weights: int, sums: int) -> Places:
-    """Where everything lies; ``states`` are kept, of which a rollout needs two."""
-    emitted = s.messages == MESSAGES["emitted"]
+def offsets_of(shape: Shape, states: int, weights: int, sums: int) -> Offsets:
+    """Where all buffers lie; ``states`` are kept, of which a rollout needs those of one step."""
+    emitted = shape.messages == MESSAGES["emitted"]
+    backward = shape.backward
     sizes = {
         "weights": weights,
-        "sums": sums * s.backward,
+        "sums": sums * backward,
         "one": 1,
         "zeroed": 0,
-        "at": s.state_rows,
-        "control": up(s.controls, 8) * s.stride,
-        "attribute": up(s.attributes, 8) * s.stride,
-        "lam": s.backward * s.state_rows,
-        "k_bar": s.backward * s.state_rows,
-        "out_bar": s.backward * s.superposed * s.output_rows,
+        "stage_state": shape.state_rows,
+        "control": up(shape.controls, 8) * shape.stride,
+        "attribute": up(shape.attributes, 8) * shape.stride,
+        "adjoint": backward * shape.state_rows,
+        "slope_bar": backward * shape.state_rows,
+        "output_bar": backward * shape.superposed * shape.output_rows,
         "zeroed_end": 0,
-        "z": states * s.state_rows,
-        "k": s.stages * s.state_rows,
-        "inputs": s.slots * s.input_rows,
-        "hidden": s.slots * s.depth * s.block,
-        "out": s.slots * s.superposed * s.output_rows,
-        "arrive": s.slots * s.superposed * s.message_rows,
-        "seen": s.slots * s.seen_rows if emitted else 0,
-        "emit": s.slots * s.block if emitted else 0,
-        "sent": s.message_rows if emitted else 0,
-        "first_seen": s.seen_rows if s.first else 0,
-        "first": s.block if s.first == FIRST["mlp"] else 0,
-        "z_bar": s.backward * s.stages * s.state_rows,
-        "hidden_bar": s.backward * s.depth * s.block,
-        "inputs_bar": s.backward * s.input_rows,
-        "arrive_bar": s.backward * s.superposed * s.message_rows,
-        "seen_bar": s.backward * s.seen_rows,
-        "slope": s.inside * s.state_rows,
-        "inside_bar": s.inside * (s.stages + 1) * s.state_rows,
+        "states": states * shape.state_rows,
+        "slopes": shape.stages * shape.state_rows,
+        "inputs": shape.slots * shape.input_rows,
+        "hidden": shape.slots * shape.depth * shape.block,
+        "output": shape.slots * shape.superposed * shape.output_rows,
+        "received": shape.slots * shape.superposed * shape.message_rows,
+        "emitter_inputs": shape.slots * shape.emitter_input_rows if emitted else 0,
+        "emitter_hidden": shape.slots * shape.block if emitted else 0,
+        "sent": shape.message_rows if emitted else 0,
+        "first_inputs": shape.emitter_input_rows if shape.first else 0,
+        "first_hidden": shape.block if shape.first == FIRST["mlp"] else 0,
+        "state_bars": backward * shape.stages * shape.state_rows,
+        "hidden_bar": backward * shape.depth * shape.block,
+        "inputs_bar": backward * shape.input_rows,
+        "received_bar": backward * shape.superposed * shape.message_rows,
+        "emitter_inputs_bar": backward * shape.emitter_input_rows,
+        "loss_gradient": shape.inside * shape.state_rows,
+        "inside_bar": shape.inside * (shape.stages + 1) * shape.state_rows,
         "end": 0,
     }
-    at = np.concatenate([[0], np.cumsum([up(size, 64) for size in sizes.values()])])
-    return Places(*(int(place) for place in at[:-1]))
+    # Multiples of 64 numbers: every buffer starts on a cache line.
+    ends = np.cumsum([up(size, 64) for size in sizes.values()])
+    return Offsets(0, *(int(end) for end in ends[:-1]))
 
 
 class Pool:
@@ -203,18 +211,19 @@ class Pool:
     def __init__(self) -> None:
         self._free: deque[NDArray] = deque(maxlen=8)
 
-    def take(self, numbers: int, dtype: np.dtype) -> tuple[NDArray, NDArray]:
-        """A block and its first ``numbers`` numbers, aligned. Give the block back with `give`."""
-        need = numbers * np.dtype(dtype).itemsize
+    def acquire(self, count: int, dtype: np.dtype) -> tuple[NDArray, NDArray]:
+        """A block and its first ``count`` numbers, aligned to 64 bytes. `release` the block."""
+        need = count * np.dtype(dtype).itemsize
         try:
             block = self._free.pop()
         except IndexError:
             block = np.empty(0, dtype=np.uint8)
+        # A block that is far too large would keep the memory of a much larger batch.
         if not need <= block.nbytes - 64 <= 4 * need + 2**20:
             block = np.zeros(need + 64, dtype=np.uint8)
         start = -block.ctypes.data % 64
         return block, block[start : start + need].view(dtype)
 
-    def give(self, block: NDArray) -> None:
-        """Hand a block back."""
+    def release(self, block: NDArray) -> None:
+        """Keep a block for the next `acquire`."""
         self._free.append(block)

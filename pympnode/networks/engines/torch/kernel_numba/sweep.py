@@ -1,4 +1,4 @@
-"""Time steps on the tiles of a batch: forward, loss, and back."""
+"""Time steps on the tiles of a batch: forward, loss, and backward."""
 
 from __future__ import annotations
 
@@ -6,15 +6,27 @@ from typing import NamedTuple
 
 from numpy.typing import NDArray
 
-from .field import add_scaled, clear, clear_beyond, copy, field, field_back, run, run_back, see
-from .machine import apart, compiled
+from .field import (
+    add_scaled,
+    backward,
+    clear,
+    clear_padding,
+    copy,
+    copy_emitter_inputs,
+    field,
+    field_back,
+    forward,
+)
+from .machine import compiled, exact, noinline
+from .plan import BATCH_COLUMN, BATCH_WIDTH, COLUMN, NODES, WIDTH
 
 
 class Data(NamedTuple):
     """A window as flat arrays (those that are absent are empty) and the method of its steps.
 
+    ``target``: data of the loss, or the gradient of the output where `space.Shape.pullback` is 1.
     ``step`` (steps, stages + stages^2): dt b, dt a. ``first`` and ``inside``: those of
-    `tableaux.Steps`. ``constants``: 1, 1/2 and the loss's scale.
+    `tableaux.Steps`. ``constants``: 1, 1/2 and the factor of the cotangents of the states.
     Numbers that enter arithmetic come in arrays of the working dtype: a literal would make it double
     precision.
     """
@@ -31,7 +43,7 @@ class Data(NamedTuple):
 
 
 class Links(NamedTuple):
-    """Who sends to each row, with what factor (`plan.Plan`)."""
+    """Senders of each row, with their factors (`plan.Plan`)."""
 
     pointer: NDArray
     sender: NDArray
@@ -39,230 +51,310 @@ class Links(NamedTuple):
 
 
 class Tiles(NamedTuple):
-    """The pieces of each tile (`plan.Plan`)."""
+    """The groups of each tile (`plan.Plan`)."""
 
-    pieces: NDArray
+    groups: NDArray
     first: NDArray
     columns: NDArray
 
 
 @compiled
-def copy_in(s, m, to, source, at, rows, tiles, tile):  # type: ignore
-    """Rows of the batch, from ``at`` in ``source`` on, to rows of a tile."""
-    apart()
-    pieces = tiles.pieces
-    for q in range(tiles.first[tile], tiles.first[tile + 1]):
-        width, start, there, wide = pieces[q, 1], pieces[q, 2], pieces[q, 4], pieces[q, 5]
-        for f in range(rows):
-            for n in range(pieces[q, 0]):
-                here = to + f * s.stride + start + n * width
-                copy(m, here, source, at + f * s.total + there + n * wide, width)
+def copy_in(shape, memory, target, source, source_start, rows, tiles, tile):  # type: ignore
+    """Rows of the batch, from ``source_start`` in ``source`` on, to rows of a tile."""
+    noinline()
+    groups = tiles.groups
+    for group in range(tiles.first[tile], tiles.first[tile + 1]):
+        width, column = groups[group, WIDTH], groups[group, COLUMN]
+        batch_column, batch_width = groups[group, BATCH_COLUMN], groups[group, BATCH_WIDTH]
+        for row in range(rows):
+            for node in range(groups[group, NODES]):
+                to = target + row * shape.stride + column + node * width
+                start = source_start + row * shape.total + batch_column + node * batch_width
+                copy(memory, to, source, start, width)
 
 
 @compiled
-def copy_out(s, m, at, out, to, tiles, tile):  # type: ignore
-    """All states of a tile to rows of the batch, from ``to`` in ``out`` on."""
-    pieces = tiles.pieces
-    for q in range(tiles.first[tile], tiles.first[tile + 1]):
-        width, start, there, wide = pieces[q, 1], pieces[q, 2], pieces[q, 4], pieces[q, 5]
-        for f in range(s.states):
-            for n in range(pieces[q, 0]):
-                here = at + f * s.stride + start + n * width
-                copy(out, to + f * s.total + there + n * wide, m, here, width)
+def copy_out(shape, memory, state, rows, out, out_start, tiles, tile):  # type: ignore
+    """``rows`` of a tile's ``state`` to rows of the batch, from ``out_start`` in ``out`` on."""
+    groups = tiles.groups
+    for group in range(tiles.first[tile], tiles.first[tile + 1]):
+        width, column = groups[group, WIDTH], groups[group, COLUMN]
+        batch_column, batch_width = groups[group, BATCH_COLUMN], groups[group, BATCH_WIDTH]
+        for row in range(rows):
+            for node in range(groups[group, NODES]):
+                start = state + row * shape.stride + column + node * width
+                to = out_start + row * shape.total + batch_column + node * batch_width
+                copy(out, to, memory, start, width)
 
 
 @compiled
-def begin(s, layers, m, b, data, tiles, tile):  # type: ignore
-    """Initial state of a tile at b.z, first message included, and what never changes."""
-    apart()
+def begin(shape, layers, memory, offsets, data, tiles, tile):  # type: ignore
+    """Initial state of a tile, first message included, and inputs that are constant in time."""
+    noinline()
     columns = tiles.columns[tile]
-    panels = (columns + s.panel - 1) // s.panel
+    panels = (columns + shape.panel - 1) // shape.panel
     # Unused columns stay zero from here on, and so add nothing to the gradient.
-    clear(m, b.zeroed, b.zeroed_end - b.zeroed)
-    clear(m, b.z, s.states * s.stride)
-    m[b.one] = data.constants[0]
-    copy_in(s, m, b.attribute, data.attribute, s.lowest, s.attributes, tiles, tile)
-    copy_in(s, m, b.z, data.initial, s.lowest, s.channels, tiles, tile)
-    if s.first:
-        message = b.z + s.channels * s.stride
-        see(s, m, b, b.first_seen, b.z, panels * s.panel)
-        run(
-            s, layers, m, len(layers) - s.first, s.first, b.first_seen, s.panel, s.stride,
-            b.first, s.block, message, panels,
+    clear(memory, offsets.zeroed, offsets.zeroed_end - offsets.zeroed)
+    clear(memory, offsets.states, shape.states * shape.stride)
+    memory[offsets.one] = data.constants[0]
+    zero = shape.zero
+    copy_in(shape, memory, offsets.attribute, data.attribute, zero, shape.attributes, tiles, tile)
+    copy_in(shape, memory, offsets.states, data.initial, zero, shape.channels, tiles, tile)
+    if shape.first:
+        message = offsets.states + shape.channels * shape.stride
+        inputs = offsets.first_inputs
+        copy_emitter_inputs(shape, memory, offsets, inputs, offsets.states, panels * shape.panel)
+        forward(
+            shape, layers, memory, len(layers) - shape.first, shape.first, inputs, shape.panel,
+            shape.stride, offsets.first_hidden, shape.block, message, panels,
         )  # fmt: skip
-        clear_beyond(s, m, message, s.carried, columns)
+        clear_padding(shape, memory, message, shape.carried, columns)
 
 
 @compiled
-def step(s, layers, m, b, data, link, tiles, tile, t, z, slot):  # type: ignore
-    """Step t from the state at ``z``: states at its times behind it, stages from ``slot`` on."""
-    apart()
+def step(shape, layers, memory, offsets, data, links, tiles, tile, number, state, slot):  # type: ignore
+    """Step ``number`` from ``state``: states at its times behind it, stages from ``slot`` on."""
+    noinline()
     first, last = tiles.first[tile], tiles.first[tile + 1]
     columns = tiles.columns[tile]
-    stages = s.stages
-    start, stop = data.first[t], data.first[t + 1]
-    to = z + (stop - start) * s.state_rows
-    held = start * s.controls * s.total
-    copy_in(s, m, b.control, data.control, held, s.controls, tiles, tile)
-    copy(m, to, m, z, s.states * s.stride)
-    for _ in range(s.substeps):
+    stages = shape.stages
+    start, stop = data.first[number], data.first[number + 1]
+    after = state + (stop - start) * shape.state_rows
+    control = start * shape.controls * shape.total
+    copy_in(shape, memory, offsets.control, data.control, control, shape.controls, tiles, tile)
+    copy(memory, after, memory, state, shape.states * shape.stride)
+    for _ in range(shape.substeps):
         for i in range(stages):
-            for f in range(s.states):
-                row = f * s.stride
-                copy(m, b.at + row, m, to + row, columns)
+            # Row by row: a row of a tile stays in the first cache while all slopes are added to it.
+            for component in range(shape.states):
+                row = component * shape.stride
+                copy(memory, offsets.stage_state + row, memory, after + row, columns)
                 for j in range(i):
                     a = stages + i * stages + j
-                    if data.step[t, a] != 0:
-                        k = b.k + j * s.state_rows + row
-                        add_scaled(m, b.at + row, k, data.step[t, a : a + 1], columns)
-            k = b.k + i * s.state_rows
-            field(s, layers, m, b, slot, k, columns, link, tiles.pieces, first, last)
+                    if data.step[number, a] != 0:
+                        slope = offsets.slopes + j * shape.state_rows + row
+                        factor = data.step[number, a : a + 1]
+                        add_scaled(memory, offsets.stage_state + row, slope, factor, columns)
+            slope = offsets.slopes + i * shape.state_rows
+            field(
+                shape,
+                layers,
+                memory,
+                offsets,
+                slot,
+                slope,
+                columns,
+                links,
+                tiles.groups,
+                first,
+                last,
+            )
             slot += 1
         for inner in range(start, stop - 1):  # one substep then
-            place = z + (inner + 1 - start) * s.state_rows
-            copy(m, place, m, z, s.states * s.stride)
+            inside = state + (inner + 1 - start) * shape.state_rows
+            copy(memory, inside, memory, state, shape.states * shape.stride)
             for i in range(stages):
-                k = b.k + i * s.state_rows
-                weight = data.inside[inner, i : i + 1]
-                for f in range(s.states):
-                    add_scaled(m, place + f * s.stride, k + f * s.stride, weight, columns)
-        for f in range(s.states):
+                slope = offsets.slopes + i * shape.state_rows
+                factor = data.inside[inner, i : i + 1]
+                for component in range(shape.states):
+                    row = component * shape.stride
+                    add_scaled(memory, inside + row, slope + row, factor, columns)
+        for component in range(shape.states):
+            row = component * shape.stride
             for i in range(stages):
-                k = b.k + i * s.state_rows + f * s.stride
-                add_scaled(m, to + f * s.stride, k, data.step[t, i : i + 1], columns)
+                slope = offsets.slopes + i * shape.state_rows + row
+                add_scaled(memory, after + row, slope, data.step[number, i : i + 1], columns)
 
 
-@compiled
-def compare(s, m, b, data, tiles, tile, t, z_at, bar):  # type: ignore
-    """Sum of the Huber loss (delta 1) of a tile at time t; its slope is added to rows ``bar``."""
-    apart()
+@exact
+def huber_row(memory, state, clamped, terms, data, target, count, masked):  # type: ignore
+    """Huber loss (delta 1) of ``count`` columns, as a float64 number.
+
+    ``clamped`` receives the residual within [-1, 1], which is the derivative; ``terms`` is scratch.
+    """
+    noinline()
+    one, half = data.constants[0], data.constants[1]
+    x = memory[state : state + count]
+    y = data.target[target : target + count]
+    slope = memory[clamped : clamped + count]
+    term = memory[terms : terms + count]
+    for c in range(count):
+        slope[c] = min(max(x[c] - y[c], -one), one)
+    for c in range(count):
+        term[c] = slope[c] * ((x[c] - y[c]) - half * slope[c])
+    if masked:
+        mask = data.mask[target : target + count]
+        for c in range(count):
+            term[c] *= mask[c]
+            slope[c] *= mask[c]
+    # Four sums in a fixed order: one alone would wait for every addition before the next.
+    sum_0, sum_1, sum_2, sum_3 = 0.0, 0.0, 0.0, 0.0
+    whole = count - count % 4
+    for c in range(0, whole, 4):
+        sum_0 += term[c]
+        sum_1 += term[c + 1]
+        sum_2 += term[c + 2]
+        sum_3 += term[c + 3]
+    for c in range(whole, count):
+        sum_0 += term[c]
+    return (sum_0 + sum_1) + (sum_2 + sum_3)
+
+
+@exact
+def compare(shape, memory, offsets, data, tiles, tile, time, state, state_bar):  # type: ignore
+    """Sum of the Huber loss of a tile at one time; its gradient is added to rows ``state_bar``.
+
+    Where the target is the gradient of the output, that is added and the loss is zero.
+    """
+    noinline()
     loss = 0.0
-    one, half, scale = data.constants[0], data.constants[1], data.constants[2]
-    pieces = tiles.pieces
-    for q in range(tiles.first[tile], tiles.first[tile + 1]):
-        width = pieces[q, 1]
-        for f in range(s.channels):
-            for n in range(pieces[q, 0]):
-                here = f * s.stride + pieces[q, 2] + n * width
-                there = (t * s.channels + f) * s.total + pieces[q, 4] + n * pieces[q, 5]
-                z = m[z_at + here : z_at + here + width]
-                x = data.target[there : there + width]
-                slope = m[b.at : b.at + width]
-                for c in range(width):
-                    slope[c] = min(max(z[c] - x[c], -one), one)
-                total = half - half
-                if s.masked:
-                    mask = data.mask[there : there + width]
-                    for c in range(width):
-                        total += mask[c] * slope[c] * (z[c] - x[c] - half * slope[c])
-                        slope[c] *= mask[c]
+    groups = tiles.groups
+    # The stage state is not in use between two steps.
+    clamped, terms = offsets.stage_state, offsets.stage_state + shape.stride
+    for group in range(tiles.first[tile], tiles.first[tile + 1]):
+        width = groups[group, WIDTH]
+        for channel in range(shape.channels):
+            for node in range(groups[group, NODES]):
+                row = channel * shape.stride + groups[group, COLUMN] + node * width
+                target = (time * shape.channels + channel) * shape.total
+                target += groups[group, BATCH_COLUMN] + node * groups[group, BATCH_WIDTH]
+                if shape.pullback:
+                    copy(memory, clamped, data.target, target, width)
                 else:
-                    for c in range(width):
-                        total += slope[c] * (z[c] - x[c] - half * slope[c])
-                if s.backward:
-                    lam = m[bar + here : bar + here + width]
-                    for c in range(width):
-                        lam[c] += scale * slope[c]
-                loss += total
+                    loss += huber_row(
+                        memory, state + row, clamped, terms, data, target, width, shape.masked
+                    )
+                if shape.backward:
+                    add_scaled(memory, state_bar + row, clamped, data.constants[2:3], width)
     return loss
 
 
-@compiled
-def step_back(s, layers, m, b, data, link, tiles, tile, t, z, slot):  # type: ignore
-    """b.lam after step t becomes b.lam before it; returns the loss at the times of the step."""
-    apart()
+@exact
+def step_back(shape, layers, memory, offsets, data, links, tiles, tile, number, state, slot):  # type: ignore
+    """The adjoint after a step becomes the adjoint before it; returns the loss at its times."""
+    noinline()
     first, last = tiles.first[tile], tiles.first[tile + 1]
     columns = tiles.columns[tile]
-    stages = s.stages
-    start, stop = data.first[t], data.first[t + 1]
-    loss = compare(s, m, b, data, tiles, tile, stop, z + (stop - start) * s.state_rows, b.lam)
-    many = stop - start > 1
-    if many:
-        clear(m, b.inside_bar, (stages + 1) * s.state_rows)
+    stages = shape.stages
+    start, stop = data.first[number], data.first[number + 1]
+    one = memory[offsets.one : offsets.one + 1]
+    after = state + (stop - start) * shape.state_rows
+    loss = compare(shape, memory, offsets, data, tiles, tile, stop, after, offsets.adjoint)
+    several = stop - start > 1
+    if several:
+        clear(memory, offsets.inside_bar, (stages + 1) * shape.state_rows)
     for inner in range(start, stop - 1):
-        place = z + (inner + 1 - start) * s.state_rows
-        clear(m, b.slope, s.state_rows)
-        loss += compare(s, m, b, data, tiles, tile, inner + 1, place, b.slope)
-        for f in range(s.channels):
-            row = f * s.stride
-            add_scaled(m, b.inside_bar + row, b.slope + row, m[b.one : b.one + 1], columns)
+        inside = state + (inner + 1 - start) * shape.state_rows
+        gradient = offsets.loss_gradient
+        clear(memory, gradient, shape.state_rows)
+        loss += compare(shape, memory, offsets, data, tiles, tile, inner + 1, inside, gradient)
+        for channel in range(shape.channels):
+            row = channel * shape.stride
+            add_scaled(memory, offsets.inside_bar + row, gradient + row, one, columns)
             for i in range(stages):
-                bar = b.inside_bar + (i + 1) * s.state_rows + row
-                add_scaled(m, bar, b.slope + row, data.inside[inner, i : i + 1], columns)
-    slot += s.substeps * stages
-    for _ in range(s.substeps):
+                bar = offsets.inside_bar + (i + 1) * shape.state_rows + row
+                factor = data.inside[inner, i : i + 1]
+                add_scaled(memory, bar, gradient + row, factor, columns)
+    slot += shape.substeps * stages
+    for _ in range(shape.substeps):
         for i in range(stages - 1, -1, -1):
             slot -= 1
-            for f in range(s.states):
-                row = f * s.stride
-                clear(m, b.k_bar + row, columns)
-                add_scaled(m, b.k_bar + row, b.lam + row, data.step[t, i : i + 1], columns)
-                if many:
-                    bar = b.inside_bar + (i + 1) * s.state_rows + row
-                    add_scaled(m, b.k_bar + row, bar, m[b.one : b.one + 1], columns)
+            for component in range(shape.states):
+                row = component * shape.stride
+                slope_bar = offsets.slope_bar + row
+                clear(memory, slope_bar, columns)
+                factor = data.step[number, i : i + 1]
+                add_scaled(memory, slope_bar, offsets.adjoint + row, factor, columns)
+                if several:
+                    bar = offsets.inside_bar + (i + 1) * shape.state_rows + row
+                    add_scaled(memory, slope_bar, bar, one, columns)
                 for j in range(i + 1, stages):
                     a = stages + j * stages + i
-                    if data.step[t, a] != 0:
-                        bar = b.z_bar + j * s.state_rows + row
-                        add_scaled(m, b.k_bar + row, bar, data.step[t, a : a + 1], columns)
-            bar = b.z_bar + i * s.state_rows
-            field_back(s, layers, m, b, slot, bar, columns, link, tiles.pieces, first, last)
+                    if data.step[number, a] != 0:
+                        bar = offsets.state_bars + j * shape.state_rows + row
+                        factor = data.step[number, a : a + 1]
+                        add_scaled(memory, slope_bar, bar, factor, columns)
+            bar = offsets.state_bars + i * shape.state_rows
+            field_back(
+                shape, layers, memory, offsets, slot, bar, columns, links, tiles.groups, first, last
+            )
         for i in range(stages):
-            for f in range(s.states):
-                bar = b.z_bar + i * s.state_rows + f * s.stride
-                add_scaled(m, b.lam + f * s.stride, bar, m[b.one : b.one + 1], columns)
-    if many:
-        for f in range(s.channels):
-            row = f * s.stride
-            add_scaled(m, b.lam + row, b.inside_bar + row, m[b.one : b.one + 1], columns)
+            for component in range(shape.states):
+                row = component * shape.stride
+                bar = offsets.state_bars + i * shape.state_rows + row
+                add_scaled(memory, offsets.adjoint + row, bar, one, columns)
+    if several:
+        for channel in range(shape.channels):
+            row = channel * shape.stride
+            add_scaled(memory, offsets.adjoint + row, offsets.inside_bar + row, one, columns)
     return loss
 
 
-@compiled
-def train_tiles(s, layers, m, b, data, link, link_back, tiles, numbers):  # type: ignore
-    """Loss (not yet scaled) of the tiles ``numbers``; the gradient is added to the sums in m."""
+@exact
+def train_tiles(shape, layers, memory, offsets, data, links, links_back, tiles, numbers, out):  # type: ignore
+    """Loss (not yet scaled) of the tiles ``numbers``; adds the gradient to the sums in ``memory``.
+
+    The channels at all times are written to ``out`` (times, d, S) unless it is empty.
+    """
     loss = 0.0
     steps = len(data.step)
-    rows = s.state_rows
-    per = s.substeps * s.stages
+    rows = shape.state_rows
+    per_step = shape.substeps * shape.stages
+    # A tile goes forward and back before the next: its states and stages are then still in cache.
     for tile in numbers:
-        begin(s, layers, m, b, data, tiles, tile)
-        for t in range(steps):
-            z, slot = b.z + data.first[t] * rows, t * per * s.stored
-            step(s, layers, m, b, data, link, tiles, tile, t, z, slot)
-        for t in range(steps - 1, -1, -1):
-            z, slot = b.z + data.first[t] * rows, t * per * s.stored
-            if not s.stored:
-                step(s, layers, m, b, data, link, tiles, tile, t, z, slot)
-            loss += step_back(s, layers, m, b, data, link_back, tiles, tile, t, z, slot)
-        if s.first:
+        begin(shape, layers, memory, offsets, data, tiles, tile)
+        for number in range(steps):
+            state = offsets.states + data.first[number] * rows
+            slot = number * per_step * shape.stored
+            step(shape, layers, memory, offsets, data, links, tiles, tile, number, state, slot)
+        if len(out):
+            for time in range(data.first[steps] + 1):
+                copy_out(
+                    shape, memory, offsets.states + time * rows, shape.channels, out,
+                    time * shape.channels * shape.total, tiles, tile,
+                )  # fmt: skip
+        for number in range(steps - 1, -1, -1):
+            state = offsets.states + data.first[number] * rows
+            slot = number * per_step * shape.stored
+            if not shape.stored:
+                step(shape, layers, memory, offsets, data, links, tiles, tile, number, state, slot)
+            loss += step_back(
+                shape, layers, memory, offsets, data, links_back, tiles, tile, number, state, slot
+            )
+        if shape.first:
             columns = tiles.columns[tile]
-            run_back(
-                s, layers, m, b, len(layers) - s.first, s.first, b.first_seen, s.panel, s.stride,
-                b.first, s.block, b.lam + s.channels * s.stride, b.seen_bar,
-                (columns + s.panel - 1) // s.panel,
+            message_bar = offsets.adjoint + shape.channels * shape.stride
+            backward(
+                shape, layers, memory, offsets, len(layers) - shape.first, shape.first,
+                offsets.first_inputs, shape.panel, shape.stride, offsets.first_hidden, shape.block,
+                message_bar, offsets.emitter_inputs_bar, (columns + shape.panel - 1) // shape.panel,
             )  # fmt: skip
     return loss
 
 
-@compiled
-def rollout_tiles(s, layers, m, b, data, link, tiles, numbers, out):  # type: ignore
-    """Loss of the tiles if there is a target; states to ``out`` (steps + 1, D, S) unless empty."""
+@exact
+def rollout_tiles(shape, layers, memory, offsets, data, links, tiles, numbers, out):  # type: ignore
+    """Loss of the tiles if there is a target; states to ``out`` (times, D, S) unless empty."""
     loss = 0.0
     steps = len(data.step)
-    rows = s.state_rows
     for tile in numbers:
-        begin(s, layers, m, b, data, tiles, tile)
+        begin(shape, layers, memory, offsets, data, tiles, tile)
         if len(out):
-            copy_out(s, m, b.z, out, s.lowest, tiles, tile)
-        for t in range(steps):
-            step(s, layers, m, b, data, link, tiles, tile, t, b.z, s.lowest)
-            z = b.z
-            for time in range(data.first[t], data.first[t + 1]):
-                z += rows
+            copy_out(shape, memory, offsets.states, shape.states, out, shape.zero, tiles, tile)
+        for number in range(steps):
+            state = offsets.states
+            step(
+                shape, layers, memory, offsets, data, links, tiles, tile, number, state, shape.zero
+            )
+            for time in range(data.first[number], data.first[number + 1]):
+                state += shape.state_rows
                 if len(out):
-                    copy_out(s, m, z, out, (time + 1) * s.states * s.total, tiles, tile)
+                    out_start = (time + 1) * shape.states * shape.total
+                    copy_out(shape, memory, state, shape.states, out, out_start, tiles, tile)
                 if len(data.target):
-                    loss += compare(s, m, b, data, tiles, tile, time + 1, z, s.lowest)
-            copy(m, b.z, m, z, s.states * s.stride)
+                    loss += compare(
+                        shape, memory, offsets, data, tiles, tile, time + 1, state, shape.zero
+                    )
+            # The states of one step alone are kept: the next one starts at the same offset.
+            copy(memory, offsets.states, memory, state, shape.states * shape.stride)
     return loss

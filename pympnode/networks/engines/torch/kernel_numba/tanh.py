@@ -49,62 +49,65 @@ def _polynomial(v: Vectors, coefficients: tuple[float, ...], s: Any) -> Any:
 
 def _clamp(v: Vectors, x: Any, limit: float) -> Any:
     """x within [-limit, limit]; nan stays nan."""
-    b, high, low = v.builder, v.constant(limit), v.constant(-limit)
-    x = b.select(b.fcmp_ordered(">", x, high), high, x)
-    return b.select(b.fcmp_ordered("<", x, low), low, x)
+    builder, high, low = v.builder, v.constant(limit), v.constant(-limit)
+    x = builder.select(builder.fcmp_ordered(">", x, high), high, x)
+    return builder.select(builder.fcmp_ordered("<", x, low), low, x)
 
 
 def _single(v: Vectors, x: Any) -> Any:
-    b = v.builder
+    builder = v.builder
     x = _clamp(v, x, SINGLE_LIMIT)
-    s = b.fmul(x, x)
-    return b.fdiv(b.fmul(x, _polynomial(v, SINGLE_P, s)), _polynomial(v, SINGLE_Q, s))
+    s = builder.fmul(x, x)
+    return builder.fdiv(builder.fmul(x, _polynomial(v, SINGLE_P, s)), _polynomial(v, SINGLE_Q, s))
 
 
 def _double(v: Vectors, x: Any) -> Any:
-    b = v.builder
-    whole = ir.VectorType(ir.IntType(64), v.lanes)
+    builder = v.builder
+    integers = ir.VectorType(ir.IntType(64), v.lanes)
 
-    def every(value: int) -> Any:
-        return ir.Constant(whole, [value] * v.lanes)
+    def broadcast(value: int) -> Any:
+        return ir.Constant(integers, [value] * v.lanes)
 
-    bits = b.bitcast(x, whole)
-    sign = b.and_(bits, every(-(2**63)))
-    y = b.bitcast(b.and_(bits, every(2**63 - 1)), v.type)
+    bits = builder.bitcast(x, integers)
+    sign = builder.and_(bits, broadcast(-(2**63)))
+    y = builder.bitcast(builder.and_(bits, broadcast(2**63 - 1)), v.type)
     limit = v.constant(_DOUBLE_LIMIT)
-    y = b.select(b.fcmp_ordered(">", y, limit), limit, y)
-    y = b.fadd(y, y)
+    y = builder.select(builder.fcmp_ordered(">", y, limit), limit, y)
+    y = builder.fadd(y, y)
     # numba lets the compiler reorder every sum it can see; inside these calls it cannot.
-    n = v.call("rint", b.fmul(y, v.constant(_LOG2E)))
+    n = v.call("rint", builder.fmul(y, v.constant(_LOG2E)))
     r = v.call("fma", n, v.constant(-_LN2_HIGH), y)
     r = v.call("fma", n, v.constant(-_LN2_LOW), r)
     # expm1(r) = r + r^2 (1/2! + r/3! + ...), |r| <= ln(2) / 2: twelve terms leave 4e-18.
     series = tuple(1.0 / math.factorial(i) for i in range(2, 14))
-    small = b.fadd(r, b.fmul(b.fmul(r, r), _polynomial(v, series, r)))
-    exponent = b.bitcast(b.fadd(n, v.constant(_WHOLE)), whole)
-    power = b.bitcast(b.shl(b.add(exponent, every(1023)), every(52)), v.type)
-    t = v.call("fma", power, small, b.fsub(power, v.constant(1.0)))
-    result = b.fdiv(t, b.fadd(t, v.constant(2.0)))
-    return b.bitcast(b.or_(b.bitcast(result, whole), sign), v.type)
+    small = builder.fadd(r, builder.fmul(builder.fmul(r, r), _polynomial(v, series, r)))
+    exponent = builder.bitcast(builder.fadd(n, v.constant(_WHOLE)), integers)
+    power = builder.bitcast(
+        builder.shl(builder.add(exponent, broadcast(1023)), broadcast(52)), v.type
+    )
+    t = v.call("fma", power, small, builder.fsub(power, v.constant(1.0)))
+    result = builder.fdiv(t, builder.fadd(t, v.constant(2.0)))
+    return builder.bitcast(builder.or_(builder.bitcast(result, integers), sign), v.type)
 
 
 @intrinsic
-def tanh_in_place(typingctx, values, at, count):  # type: ignore
-    """values[at : at + count] become their tanh; ``count`` is a multiple of two vectors."""
-    signature = types.void(values, at, count)
+def tanh_in_place(typingctx, values, start, count):  # type: ignore
+    """values[start : start + count] become their tanh; ``count`` is a multiple of two vectors."""
+    signature = types.void(values, start, count)
 
     def generate(context, builder, signature, arguments):  # type: ignore
-        values, at, count = arguments
+        values, start, count = arguments
         v = Vectors(builder, signature.args[0], context, values)
-        data = v.at(at)
+        data = v.address(start)
         function = _single if v.item == 4 else _double
         pairs = builder.sdiv(count, integer(2 * v.lanes))
         with cgutils.for_range(builder, pairs) as loop:
             first = builder.mul(loop.index, integer(2 * v.lanes))
             second = builder.add(first, integer(v.lanes))
-            results = [function(v, v.load(data, place)) for place in (first, second)]
-            for place, result in zip((first, second), results):
-                v.store(result, data, place)
+            # Two at once: the divisions of one overlap the products of the other.
+            results = [function(v, v.load(data, index)) for index in (first, second)]
+            for index, result in zip((first, second), results):
+                v.store(result, data, index)
         return context.get_dummy_value()
 
     return signature, generate

@@ -19,11 +19,12 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .machine import apart, compiled, lanes, registers
+from .machine import compiled, lanes, noinline, registers
 
 ROWS = 8 if registers() == 32 else 4
 """Rows of one product tile; the rows of every packed matrix come in blocks of this many."""
 
+# Every sum keeps a vector of its own, so "reassoc" leaves the order within a lane as written.
 _FLAGS = ("contract", "reassoc", "nsz")
 
 
@@ -38,34 +39,34 @@ class Vectors:
         self.scalar = context.get_value_type(array_type.dtype)
         self.type = ir.VectorType(self.scalar, self.lanes)
         self.zero = self.type(None)
-        self._kind, self._array = array_type, array
+        self._array_type, self._array = array_type, array
 
     def constant(self, value: float) -> Any:
         """``value`` in every lane."""
         return ir.Constant(self.type, [value] * self.lanes)
 
-    def at(self, place: Any) -> Any:
-        """Address of element ``place`` of the array that these vectors are of."""
-        return self.data(self._kind, self._array, place)
+    def address(self, start: Any) -> Any:
+        """Address of element ``start`` of the array of these vectors."""
+        return self.data(self._array_type, self._array, start)
 
-    def data(self, array_type: Any, value: Any, at: Any) -> Any:
-        """Address of element ``at``."""
+    def data(self, array_type: Any, value: Any, start: Any) -> Any:
+        """Address of element ``start`` of another array."""
         struct = self.context.make_array(array_type)(self.context, self.builder, value)
-        return self.builder.gep(struct.data, [at])
+        return self.builder.gep(struct.data, [start])
 
-    def load(self, base: Any, at: Any) -> Any:
-        pointer = self.builder.gep(base, [at])
+    def load(self, base: Any, start: Any) -> Any:
+        pointer = self.builder.gep(base, [start])
         pointer = self.builder.bitcast(pointer, self.type.as_pointer())
         return self.builder.load(pointer, align=self.item)
 
-    def store(self, value: Any, base: Any, at: Any) -> None:
-        pointer = self.builder.gep(base, [at])
+    def store(self, value: Any, base: Any, start: Any) -> None:
+        pointer = self.builder.gep(base, [start])
         pointer = self.builder.bitcast(pointer, self.type.as_pointer())
         self.builder.store(value, pointer, align=self.item)
 
-    def spread(self, base: Any, at: Any) -> Any:
+    def broadcast(self, base: Any, start: Any) -> Any:
         """One number in every lane."""
-        number = self.builder.load(self.builder.gep(base, [at]))
+        number = self.builder.load(self.builder.gep(base, [start]))
         first = self.builder.insert_element(
             ir.Constant(self.type, ir.Undefined), number, ir.Constant(ir.IntType(32), 0)
         )
@@ -111,9 +112,10 @@ def integer(value: int) -> Any:
 def _panel_rows(v: Vectors, rows: int, small: Any, wide: Any, stride: Any, inner: Any) -> Any:
     """Sums b_i + W_i X of ``rows`` rows and one panel, as [row][vector]."""
     b = v.builder
+    # `alloca` slots that LLVM turns into registers: the loop is built once, not unrolled by hand.
     total = [[cgutils.alloca_once(b, v.type) for _ in (0, 1)] for _ in range(rows)]
     for i in range(rows):
-        bias = v.spread(small, integer(i))
+        bias = v.broadcast(small, integer(i))
         for slot in total[i]:
             b.store(bias, slot)
     with cgutils.for_range(b, inner) as loop:
@@ -121,26 +123,29 @@ def _panel_rows(v: Vectors, rows: int, small: Any, wide: Any, stride: Any, inner
         columns = [v.load(wide, x_row), v.load(wide, b.add(x_row, integer(v.lanes)))]
         w_row = b.mul(b.add(loop.index, integer(1)), integer(ROWS))
         for i in range(rows):
-            weight = v.spread(small, b.add(w_row, integer(i)))
+            weight = v.broadcast(small, b.add(w_row, integer(i)))
             for slot, column in zip(total[i], columns):
                 b.store(v.add_product(b.load(slot), weight, column), slot)
     return [[b.load(slot) for slot in row] for row in total]
 
 
 def _product(rows: int) -> Callable[..., Any]:
-    """``product(m, y, stride, w, x, stride, inner)``: rows of one panel.
+    """``product(memory, y, stride, w, x, stride, inner)``: rows of one panel.
 
-    m[y + i stride + c] = m[w + i] + sum over k of m[w + (k + 1) ROWS + i] m[x + k stride + c].
+    memory[y + i stride + c] = memory[w + i]
+        + sum over k of memory[w + (k + 1) ROWS + i] memory[x + k stride + c].
     """
 
-    def product(typingctx, m, y, y_stride, w, x, x_stride, inner):  # type: ignore
-        signature = types.void(m, y, y_stride, w, x, x_stride, inner)
+    def product(typingctx, memory, y, y_stride, w, x, x_stride, inner):  # type: ignore
+        signature = types.void(memory, y, y_stride, w, x, x_stride, inner)
 
         def generate(context, builder, signature, arguments):  # type: ignore
-            m, y, y_stride, w, x, x_stride, inner = arguments
-            v = Vectors(builder, signature.args[0], context, m)
-            to = v.at(y)
-            for i, row in enumerate(_panel_rows(v, rows, v.at(w), v.at(x), x_stride, inner)):
+            memory, y, y_stride, w, x, x_stride, inner = arguments
+            v = Vectors(builder, signature.args[0], context, memory)
+            to = v.address(y)
+            for i, row in enumerate(
+                _panel_rows(v, rows, v.address(w), v.address(x), x_stride, inner)
+            ):
                 start = builder.mul(integer(i), y_stride)
                 v.store(row[0], to, start)
                 v.store(row[1], to, builder.add(start, integer(v.lanes)))
@@ -151,63 +156,66 @@ def _product(rows: int) -> Callable[..., Any]:
     return intrinsic(product)
 
 
-def _slope(rows: int) -> Callable[..., Any]:
-    """``slope(m, g, h, w, x, stride, inner, sums)``: rows of g = (W X) (1 - h^2).
+def _tanh_back(rows: int) -> Callable[..., Any]:
+    """``tanh_back(memory, bar, hidden, w, x, stride, inner, sums)``: bar = (W X) (1 - hidden^2).
 
-    g, h and sums hold whole panels, row after row; g is added to sums.
+    ``bar``, ``hidden`` and ``sums`` hold whole panels, row after row; bar is added to sums.
     """
 
-    def slope(typingctx, m, g, h, w, x, x_stride, inner, sums):  # type: ignore
-        signature = types.void(m, g, h, w, x, x_stride, inner, sums)
+    def tanh_back(typingctx, memory, bar, hidden, w, x, x_stride, inner, sums):  # type: ignore
+        signature = types.void(memory, bar, hidden, w, x, x_stride, inner, sums)
 
         def generate(context, builder, signature, arguments):  # type: ignore
-            m, g, h, w, x, x_stride, inner, sums = arguments
-            v = Vectors(builder, signature.args[0], context, m)
-            to, of, total = v.at(g), v.at(h), v.at(sums)
+            memory, bar, hidden, w, x, x_stride, inner, sums = arguments
+            v = Vectors(builder, signature.args[0], context, memory)
+            to, of, total = v.address(bar), v.address(hidden), v.address(sums)
             one = v.constant(1.0)
-            for i, row in enumerate(_panel_rows(v, rows, v.at(w), v.at(x), x_stride, inner)):
+            for i, row in enumerate(
+                _panel_rows(v, rows, v.address(w), v.address(x), x_stride, inner)
+            ):
                 for part in (0, 1):
-                    at = integer((2 * i + part) * v.lanes)
-                    y = v.load(of, at)
+                    start = integer((2 * i + part) * v.lanes)
+                    y = v.load(of, start)
                     square = builder.fmul(y, y, flags=_FLAGS)
                     value = builder.fmul(
                         row[part], builder.fsub(one, square, flags=_FLAGS), flags=_FLAGS
                     )
-                    v.store(value, to, at)
-                    v.store(v.add(v.load(total, at), value), total, at)
+                    v.store(value, to, start)
+                    v.store(v.add(v.load(total, start), value), total, start)
             return context.get_dummy_value()
 
         return signature, generate
 
-    return intrinsic(slope)
+    return intrinsic(tanh_back)
 
 
 product_8, product_6, product_4, product_2 = (_product(rows) for rows in (8, 6, 4, 2))
-slope_8, slope_6, slope_4, slope_2 = (_slope(rows) for rows in (8, 6, 4, 2))
+tanh_back_8, tanh_back_6, tanh_back_4, tanh_back_2 = (_tanh_back(rows) for rows in (8, 6, 4, 2))
 
 
 @intrinsic
-def outer_tile(typingctx, m, out, g, g_row, g_panel, x, x_row, x_panel, panels):  # type: ignore
-    """m[out + 4 i + j] += sum over panels and columns c of g[i, c] x[j, c], i and j below 4.
+def outer_tile(typingctx, memory, out, bar, bar_row, bar_panel, x, x_row, x_panel, panels):  # type: ignore
+    """memory[out + 4 i + j] += sum over panels and columns c of bar[i, c] x[j, c], i and j below 4.
 
-    A row's first number of panel n stands at ``g + g_row * i + g_panel * n``.
+    A row's first number of panel n stands at ``bar + bar_row * i + bar_panel * n``.
     """
-    signature = types.void(m, out, g, g_row, g_panel, x, x_row, x_panel, panels)
+    signature = types.void(memory, out, bar, bar_row, bar_panel, x, x_row, x_panel, panels)
 
     def generate(context, builder, signature, arguments):  # type: ignore
-        m, out, g, g_row, g_panel, x, x_row, x_panel, panels = arguments
-        v = Vectors(builder, signature.args[0], context, m)
-        to, left, right = v.at(out), v.at(g), v.at(x)
+        memory, out, bar, bar_row, bar_panel, x, x_row, x_panel, panels = arguments
+        v = Vectors(builder, signature.args[0], context, memory)
+        to, left, right = v.address(out), v.address(bar), v.address(x)
         # With 16 registers only half a tile fits beside its operands.
-        together = 4 if registers() == 32 else 2
-        for first in range(0, 4, together):
+        rows_at_once = 4 if registers() == 32 else 2
+        for first in range(0, 4, rows_at_once):
             total = [
-                [cgutils.alloca_once(builder, v.type) for _ in range(4)] for _ in range(together)
+                [cgutils.alloca_once(builder, v.type) for _ in range(4)]
+                for _ in range(rows_at_once)
             ]
             for slot in (s for row in total for s in row):
                 builder.store(v.zero, slot)
             with cgutils.for_range(builder, panels) as loop:
-                g_start = builder.mul(loop.index, g_panel)
+                bar_start = builder.mul(loop.index, bar_panel)
                 x_start = builder.mul(loop.index, x_panel)
                 for half in (0, v.lanes):
                     columns = [
@@ -219,83 +227,91 @@ def outer_tile(typingctx, m, out, g, g_row, g_panel, x, x_row, x_panel, panels):
                         )
                         for j in range(4)
                     ]
-                    for i in range(together):
-                        row = builder.mul(integer(first + i), g_row)
-                        value = v.load(left, builder.add(g_start, builder.add(row, integer(half))))
+                    for i in range(rows_at_once):
+                        row = builder.mul(integer(first + i), bar_row)
+                        value = v.load(
+                            left, builder.add(bar_start, builder.add(row, integer(half)))
+                        )
                         for slot, column in zip(total[i], columns):
                             builder.store(v.add_product(builder.load(slot), value, column), slot)
             flat = [builder.load(s) for row in total for s in row]
             for start in range(0, len(flat), v.lanes):
-                at = integer(4 * first + start)
+                entry = integer(4 * first + start)
                 sums = v.sums(flat[start : start + v.lanes])
-                v.store(v.add(v.load(to, at), sums), to, at)
+                v.store(v.add(v.load(to, entry), sums), to, entry)
         return context.get_dummy_value()
 
     return signature, generate
 
 
 @compiled
-def product(m, y, y_stride, w, x, x_stride, rows, inner):  # type: ignore
+def product(memory, y, y_stride, w, x, x_stride, rows, inner):  # type: ignore
     """Rows of W X + b for one panel, block by block of the packed matrix."""
-    apart()
+    noinline()
     while rows > 0:
         if rows > 6 and ROWS == 8:
-            product_8(m, y, y_stride, w, x, x_stride, inner)
+            product_8(memory, y, y_stride, w, x, x_stride, inner)
         elif rows > 4 and ROWS == 8:
-            product_6(m, y, y_stride, w, x, x_stride, inner)
+            product_6(memory, y, y_stride, w, x, x_stride, inner)
         elif rows > 2:
-            product_4(m, y, y_stride, w, x, x_stride, inner)
+            product_4(memory, y, y_stride, w, x, x_stride, inner)
         else:
-            product_2(m, y, y_stride, w, x, x_stride, inner)
+            product_2(memory, y, y_stride, w, x, x_stride, inner)
         y += ROWS * y_stride
         w += (inner + 1) * ROWS
         rows -= ROWS
 
 
 @compiled
-def product_slope(m, g, h, w, x, x_stride, rows, inner, sums, panel):  # type: ignore
-    """Rows of g = (W X) (1 - h^2) for one panel; adds them to the sums too."""
-    apart()
+def product_tanh_back(memory, bar, hidden, w, x, x_stride, rows, inner, sums, panel):  # type: ignore
+    """Rows of bar = (W X) (1 - hidden^2) for one panel; adds them to the sums too."""
+    noinline()
     while rows > 0:
         if rows > 6 and ROWS == 8:
-            slope_8(m, g, h, w, x, x_stride, inner, sums)
+            tanh_back_8(memory, bar, hidden, w, x, x_stride, inner, sums)
         elif rows > 4 and ROWS == 8:
-            slope_6(m, g, h, w, x, x_stride, inner, sums)
+            tanh_back_6(memory, bar, hidden, w, x, x_stride, inner, sums)
         elif rows > 2:
-            slope_4(m, g, h, w, x, x_stride, inner, sums)
+            tanh_back_4(memory, bar, hidden, w, x, x_stride, inner, sums)
         else:
-            slope_2(m, g, h, w, x, x_stride, inner, sums)
-        g += ROWS * panel
-        h += ROWS * panel
+            tanh_back_2(memory, bar, hidden, w, x, x_stride, inner, sums)
+        bar += ROWS * panel
+        hidden += ROWS * panel
         sums += ROWS * panel
         w += (inner + 1) * ROWS
         rows -= ROWS
 
 
 @compiled
-def outer(m, out, g, g_row, g_panel, x, x_row, x_panel, rows, inner, panels):  # type: ignore
-    """m[out...] += G X' in tiles of 4 x 4, rows of tiles one after another."""
-    apart()
+def outer(memory, out, bar, bar_row, bar_panel, x, x_row, x_panel, rows, inner, panels):  # type: ignore
+    """memory[out...] += G X', G the rows ``bar``, in tiles of 4 x 4, rows of tiles one by one.
+
+    Sixteen sums of a tile fit the registers, and each number read serves four products.
+    """
+    noinline()
     for i in range(0, rows, 4):
         for j in range(0, inner, 4):
-            outer_tile(m, out, g + i * g_row, g_row, g_panel, x + j * x_row, x_row, x_panel, panels)
+            outer_tile(
+                memory, out, bar + i * bar_row, bar_row, bar_panel,
+                x + j * x_row, x_row, x_panel, panels,
+            )  # fmt: skip
             out += 16
 
 
 @intrinsic
-def neighbour_sum(typingctx, m, to, at, width, pointer, row, sender, weight):  # type: ignore
-    """m[to + c] = sum over edges e of ``row`` of weight[e] m[at + sender[e] width + c].
+def neighbour_sum(typingctx, memory, to, start, width, pointer, row, sender, weight):  # type: ignore
+    """memory[to + c] = sum over edges e of ``row`` of weight[e] memory[start + sender[e] width + c].
 
     c runs over ``width`` columns in whole vectors, so up to one vector beyond the last is
     overwritten: rows are written in ascending order, and every row ends in unused columns.
     """
-    signature = types.void(m, to, at, width, pointer, row, sender, weight)
+    signature = types.void(memory, to, start, width, pointer, row, sender, weight)
 
     def generate(context, builder, signature, arguments):  # type: ignore
-        m, to, at, width, pointer, row, sender, weight = arguments
+        memory, to, start, width, pointer, row, sender, weight = arguments
         kind = signature.args
-        v = Vectors(builder, kind[0], context, m)
-        out, wide = v.at(to), v.at(at)
+        v = Vectors(builder, kind[0], context, memory)
+        out, wide = v.address(to), v.address(start)
         edges = v.data(kind[4], pointer, row)
         first = builder.load(edges)
         last = builder.load(builder.gep(edges, [integer(1)]))
@@ -311,7 +327,8 @@ def neighbour_sum(typingctx, m, to, at, width, pointer, row, sender, weight):  #
                 number = builder.load(builder.gep(senders, [loop.index]))
                 term = v.load(wide, builder.add(builder.mul(number, width), column))
                 builder.store(
-                    v.add_product(builder.load(total), v.spread(factors, loop.index), term), total
+                    v.add_product(builder.load(total), v.broadcast(factors, loop.index), term),
+                    total,
                 )
             v.store(builder.load(total), out, column)
         return context.get_dummy_value()

@@ -1,8 +1,9 @@
 """The flat parameter vector in the order in which the products read it, and back for its gradient.
 
 Every linear layer W (rows, inner), b is kept twice: W with b, and its transpose with zeros, each in
-blocks of `ROWS` rows: first the block's biases, then its columns one after another. Gradients are
-summed in tiles of 4 x 4 (weights) and in one panel of columns a row (biases).
+blocks of `ROWS` rows: first the block's biases, then its columns one after another. The bias lies in
+the matrix because a product starts its sums with it: no addition of its own. Gradients are summed in
+tiles of 4 x 4 (weights) and in one panel of columns per row (biases).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def up(value: int, step: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Packing:
-    """Where each linear layer lies.
+    """The offsets of each linear layer.
 
     ``layers`` (layers, 6): rows, inner, packed W, packed transpose, first gradient tile, first
     bias sum. Order: the MLP's layers, then the first message's, then the emitter's. ``source``
@@ -53,34 +54,36 @@ class Packing:
         return np.concatenate([sums[: self.tiles], biases])[self.target]
 
 
-def _blocks(matrix: Ints, bias: Ints, nothing: int) -> Ints:
+def _blocks(matrix: Ints, bias: Ints, zero: int) -> Ints:
+    # The padding rows of the last block read the zero that `pack` appends.
     rows, inner = matrix.shape
-    whole = np.full((up(rows, ROWS), inner + 1), nothing, dtype=np.int64)
-    whole[:rows, 0] = bias
-    whole[:rows, 1:] = matrix
-    return whole.reshape(-1, ROWS, inner + 1).transpose(0, 2, 1).ravel()
+    padded = np.full((up(rows, ROWS), inner + 1), zero, dtype=np.int64)
+    padded[:rows, 0] = bias
+    padded[:rows, 1:] = matrix
+    return padded.reshape(-1, ROWS, inner + 1).transpose(0, 2, 1).ravel()
 
 
 @lru_cache(maxsize=64)
 def packing(spec: ModelSpec, panel: int) -> Packing:
     """The packing of ``spec`` for panels of ``panel`` columns."""
     layout = layout_of(spec)
-    number = layout.unpack(np.arange(layout.size))
+    index = layout.unpack(np.arange(layout.size))
     names = [name.removesuffix("weight") for name in layout.shapes if name.endswith("weight")]
     target = np.empty(layout.size, dtype=np.int64)
-    layers, packed, at, tile, bias_row = [], [], 0, 0, 0
+    layers, packed, start, tile, bias_row = [], [], 0, 0, 0
     for name in names:
-        weight, bias = number[f"{name}weight"], number[f"{name}bias"]
+        weight, bias = index[f"{name}weight"], index[f"{name}bias"]
         rows, inner = weight.shape
         forward = _blocks(weight, bias, layout.size)
         zeros = np.full(inner, layout.size)
         backward = _blocks(weight.T, zeros, layout.size)
-        layers.append([rows, inner, at, at + len(forward), tile, bias_row])
+        layers.append([rows, inner, start, start + len(forward), tile, bias_row])
         packed += [forward, backward]
-        at += len(forward) + len(backward)
+        start += len(forward) + len(backward)
         across = up(inner, 4) // 4
         i, j = np.meshgrid(np.arange(rows), np.arange(inner), indexing="ij")
         target[weight] = tile + ((i // 4) * across + j // 4) * 16 + (i % 4) * 4 + j % 4
+        # The first bias sum is known after the last tile only: negative numbers until then.
         target[bias] = -1 - (bias_row + np.arange(rows))
         tile += (up(rows, 4) // 4) * across * 16
         bias_row += up(rows, 8)

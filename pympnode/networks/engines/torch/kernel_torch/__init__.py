@@ -1,4 +1,4 @@
-"""The hand-written adjoint in torch operations, see `..adjoint`.
+"""The hand-written adjoint in torch operations (see `run`).
 
 ``logistic``: weights rewritten for sigmoids. ``neighbours``: message sums. ``field``: the vector
 field and its adjoint on preallocated buffers.

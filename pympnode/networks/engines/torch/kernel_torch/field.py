@@ -1,7 +1,7 @@
 """The vector field on preallocated buffers, and its adjoint.
 
-A slot holds what one evaluation leaves for the way back. Every matrix that enters a product has a
-last row of ones, so that biases need no operation of their own.
+A slot holds what the adjoint of one evaluation needs. Every matrix that enters a product has a last
+row of ones, so that biases need no operation of their own.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ class Slots:
         superposed = spec.coupling == "superposed"
         self.inputs = rows(spec.inputs)
         hidden = [rows(spec.hidden) for _ in range(spec.depth)]
-        self.x = [block[: spec.channels] for block in self.inputs]
-        self.all = list(self.inputs)
+        self.channels = [block[: spec.channels] for block in self.inputs]
+        self.mlp_inputs = list(self.inputs)
         self.hidden = [[layer[slot] for layer in hidden] for slot in range(count)]
         if superposed:
-            self.out = list(rows(spec.outputs, ones=False))
-            self.arrive = list(rows(spec.message, ones=False))
+            self.output = list(rows(spec.outputs, ones=False))
+            self.received = list(rows(spec.message, ones=False))
         else:
-            self.arrive = [block[spec.own_inputs : -1] for block in self.inputs]
+            self.received = [block[spec.own_inputs : -1] for block in self.inputs]
         if spec.messages == "emitted":
-            self.seen = list(rows(spec.channels + spec.attributes))
-            self.emit = [[block] for block in rows(spec.hidden)]
+            self.emitter_inputs = list(rows(spec.channels + spec.attributes))
+            self.emitter_hidden = [[block] for block in rows(spec.hidden)]
 
 
 class Field:
@@ -49,87 +49,94 @@ class Field:
 
     def __init__(self, spec: ModelSpec, columns: int, like: torch.Tensor) -> None:
         self.spec = spec
-        seen = spec.channels + spec.attributes
+        n_emitter_inputs = spec.channels + spec.attributes
         new = like.new_empty
         self.hidden_bar = [new(spec.hidden, columns) for _ in range(spec.depth)]
         self.inputs_bar = new(spec.inputs, columns)
         self.message = new(2, spec.message, columns)
         if spec.coupling == "superposed":
-            self.out_bar = new(spec.outputs, columns)
+            self.output_bar = new(spec.outputs, columns)
             self.product = new(spec.states, columns)
         if spec.messages == "emitted":
-            self.seen_bar = new(seen, columns)
+            self.emitter_inputs_bar = new(n_emitter_inputs, columns)
 
     def use(self, network: Network, neighbours: Neighbours) -> None:
-        """Take the weights and graphs of the next sweep."""
+        """Set the weights and graphs of the next sweep."""
         self.network, self.neighbours = network, neighbours
 
     def __call__(self, z: torch.Tensor, slots: Slots, slot: int, out: torch.Tensor) -> None:
-        """``out`` (D, S) = dz/dt at ``z`` (D, S), leaving in ``slot`` what `back` needs."""
+        """``out`` (D, S) = dz/dt at ``z`` (D, S); ``slot`` keeps what `back` needs."""
         spec = self.spec
         x, m = z[: spec.channels], z[spec.channels :]
-        slots.x[slot].copy_(x)
+        slots.channels[slot].copy_(x)
         if spec.messages == "emitted":
-            slots.seen[slot][: spec.channels].copy_(x)
-            run(self.network.emit, slots.seen[slot], slots.emit[slot], self.message[0])
-            self.neighbours.arrive(self.message[0], slots.arrive[slot])
+            slots.emitter_inputs[slot][: spec.channels].copy_(x)
+            forward(
+                self.network.emit,
+                slots.emitter_inputs[slot],
+                slots.emitter_hidden[slot],
+                self.message[0],
+            )
+            self.neighbours.receive(self.message[0], slots.received[slot])
         elif spec.messages == "state":
-            self.neighbours.arrive(m, slots.arrive[slot])
+            self.neighbours.receive(m, slots.received[slot])
         elif spec.messages == "self":
-            slots.arrive[slot].copy_(m)
+            slots.received[slot].copy_(m)
         if spec.coupling == "mixed":
-            run(self.network.mlp, slots.all[slot], slots.hidden[slot], out)
+            forward(self.network.mlp, slots.mlp_inputs[slot], slots.hidden[slot], out)
             return
-        values = slots.out[slot]
-        run(self.network.mlp, slots.all[slot], slots.hidden[slot], values)
+        values = slots.output[slot]
+        forward(self.network.mlp, slots.mlp_inputs[slot], slots.hidden[slot], values)
         out.copy_(values[: spec.states])
-        for q in range(spec.message):
-            out.addcmul_(values[spec.states + q :: spec.message], slots.arrive[slot][q])
+        for component in range(spec.message):
+            out.addcmul_(
+                values[spec.states + component :: spec.message], slots.received[slot][component]
+            )
 
-    def back(self, bar: torch.Tensor, slots: Slots, slot: int, z_bar: torch.Tensor) -> None:
-        """``z_bar`` (D, S) = (d field / dz)' ``bar``; adds the weights' gradients."""
+    def back(self, slope_bar: torch.Tensor, slots: Slots, slot: int, z_bar: torch.Tensor) -> None:
+        """``z_bar`` (D, S) = (d field / dz)' ``slope_bar``; adds the weights' gradients."""
         spec = self.spec
-        arrive_bar = self.inputs_bar[spec.own_inputs :]
-        out_bar = bar
+        received_bar = self.inputs_bar[spec.own_inputs :]
+        output_bar = slope_bar
         if spec.coupling == "superposed":
-            out_bar, arrive_bar = self.out_bar, self.message[1]
-            values = slots.out[slot]
-            out_bar[: spec.states].copy_(bar)
-            for q in range(spec.message):
-                part = slice(spec.states + q, None, spec.message)
-                torch.mul(bar, slots.arrive[slot][q], out=out_bar[part])
-                torch.mul(bar, values[part], out=self.product)
-                torch.sum(self.product, dim=0, out=arrive_bar[q])
-        run_back(
+            output_bar, received_bar = self.output_bar, self.message[1]
+            values = slots.output[slot]
+            output_bar[: spec.states].copy_(slope_bar)
+            for component in range(spec.message):
+                gain = slice(spec.states + component, None, spec.message)
+                torch.mul(slope_bar, slots.received[slot][component], out=output_bar[gain])
+                torch.mul(slope_bar, values[gain], out=self.product)
+                torch.sum(self.product, dim=0, out=received_bar[component])
+        backward(
             self.network.mlp,
-            slots.all[slot],
+            slots.mlp_inputs[slot],
             slots.hidden[slot],
-            out_bar,
+            output_bar,
             self.hidden_bar,
             self.inputs_bar,
         )
         z_bar[: spec.channels].copy_(self.inputs_bar[: spec.channels])
         m_bar = z_bar[spec.channels :]
         if spec.messages == "state":
-            self.neighbours.back(arrive_bar, m_bar)
+            self.neighbours.back(received_bar, m_bar)
         elif spec.messages == "self":
-            m_bar.copy_(arrive_bar)
+            m_bar.copy_(received_bar)
         elif spec.messages == "zero":
             m_bar.zero_()
         else:
-            self.neighbours.back(arrive_bar, self.message[0])
-            run_back(
+            self.neighbours.back(received_bar, self.message[0])
+            backward(
                 self.network.emit,
-                slots.seen[slot],
-                slots.emit[slot],
+                slots.emitter_inputs[slot],
+                slots.emitter_hidden[slot],
                 self.message[0],
                 self.hidden_bar[:1],
-                self.seen_bar,
+                self.emitter_inputs_bar,
             )
-            z_bar.add_(self.seen_bar[: spec.channels])
+            z_bar.add_(self.emitter_inputs_bar[: spec.channels])
 
 
-def run(
+def forward(
     layers: Sequence[Linear], x: torch.Tensor, hidden: Sequence[torch.Tensor], out: torch.Tensor
 ) -> None:
     """``out`` = the network at ``x``, whose sigmoids stay in ``hidden``."""
@@ -141,21 +148,21 @@ def run(
     torch.mm(layers[-1].forward, x, out=out)
 
 
-def run_back(
+def backward(
     layers: Sequence[Linear],
     x: torch.Tensor,
     hidden: Sequence[torch.Tensor],
-    bar: torch.Tensor,
+    y_bar: torch.Tensor,
     hidden_bar: Sequence[torch.Tensor],
     x_bar: torch.Tensor | None,
 ) -> None:
     """Adjoint of `run`: adds the layers' gradients; ``x_bar``, if given, that of x."""
     for number in range(len(layers) - 1, 0, -1):
         values, below = hidden[number - 1], hidden_bar[number - 1]
-        layers[number].add(bar, values)
-        torch.mm(layers[number].back, bar, out=below)
+        layers[number].add(y_bar, values)
+        torch.mm(layers[number].back, y_bar, out=below)
         torch.ops.aten.sigmoid_backward.grad_input(below, values[:-1], grad_input=below)
-        bar = below
-    layers[0].add(bar, x)
+        y_bar = below
+    layers[0].add(y_bar, x)
     if x_bar is not None:
-        torch.mm(layers[0].back, bar, out=x_bar)
+        torch.mm(layers[0].back, y_bar, out=x_bar)

@@ -15,10 +15,11 @@ from ....weights import layout_of
 
 
 class Linear:
-    """One layer y' = V [x'; 1]: x' inputs or sigmoids, y' outputs or what a sigmoid is taken of.
+    """One layer y' = V [x'; 1]: x' inputs or sigmoids, y' outputs or arguments of sigmoids.
 
-    ``forward`` (rows, inner + 1) is V; ``back`` (inner, rows) the transpose without biases;
-    ``total`` sums the gradient of V, kept transposed when that is the flatter product.
+    ``forward`` (rows, inner + 1) is V, its last column the bias: the product adds it, so that no
+    operation of its own reads and writes y' again. ``back`` (inner, rows) is the transpose without
+    biases; ``total`` sums the gradient of V, transposed where that is the flatter product.
     """
 
     def __init__(
@@ -32,19 +33,20 @@ class Linear:
         shift = bias - weight.sum(dim=1) if of_sigmoid else bias
         self.forward[:, inner] = shift * self.factor
         self.back = self.forward[:, :inner].t().contiguous()
-        self.turned = inner + 1 < rows
-        self.total = torch.zeros_like(self.forward.t() if self.turned else self.forward)
+        # BLAS is faster when the result has fewer rows than columns.
+        self.transposed = inner + 1 < rows
+        self.total = torch.zeros_like(self.forward.t() if self.transposed else self.forward)
 
     def add(self, y_bar: torch.Tensor, x: torch.Tensor) -> None:
         """Add the gradient of one product; ``x`` with its row of ones."""
-        if self.turned:
+        if self.transposed:
             self.total.addmm_(x, y_bar.t())
         else:
             self.total.addmm_(y_bar, x.t())
 
     def gradient(self) -> tuple[torch.Tensor, torch.Tensor]:
         """With respect to the weight and bias that the layer was made from."""
-        total = self.total.t() if self.turned else self.total
+        total = self.total.t() if self.transposed else self.total
         weight, bias = total[:, :-1], total[:, -1] * self.factor
         if self.of_sigmoid:
             return weight * (2.0 * self.factor) - bias.unsqueeze(1), bias
@@ -56,7 +58,7 @@ class Network:
 
     def __init__(self, spec: ModelSpec, theta: torch.Tensor) -> None:
         self.layout: Layout = layout_of(spec)
-        self._named: dict[str, Linear] = {}
+        self._layers: dict[str, Linear] = {}
         named = self.layout.unpack(theta)
 
         def chain(*names: str) -> list[Linear]:
@@ -68,7 +70,7 @@ class Network:
                     of_sigmoid=number > 0,
                     to_sigmoid=number < len(names) - 1,
                 )
-                self._named[name] = layer
+                self._layers[name] = layer
                 layers.append(layer)
             return layers
 
@@ -83,7 +85,7 @@ class Network:
 
     def gradient(self) -> torch.Tensor:
         """The flat gradient (size,), in the layout's order."""
-        parts: dict[str, torch.Tensor] = {}
-        for name, layer in self._named.items():
-            parts[f"{name}weight"], parts[f"{name}bias"] = layer.gradient()
-        return torch.cat([parts[name].reshape(-1) for name in self.layout.shapes])
+        named: dict[str, torch.Tensor] = {}
+        for name, layer in self._layers.items():
+            named[f"{name}weight"], named[f"{name}bias"] = layer.gradient()
+        return torch.cat([named[name].reshape(-1) for name in self.layout.shapes])

@@ -1,18 +1,24 @@
-"""What arrives at each node: weighted sums over the senders, and their transpose."""
+"""Messages received by each node: weighted sums over the senders, and their transpose."""
 
 from __future__ import annotations
+
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 
 from ...columns import Columns
 
-_DENSE_BLOCKS = 8  # more products than this cost more than going edge by edge
-_DENSE_WORK = 16  # multiplications a node for each edge of it, up to which a dense product wins
+_DENSE_BLOCKS = 8  # more products than this cost more than a sum over edges
+_DENSE_WORK = 16  # multiplications per edge up to which a dense product is faster
 
 
 class Neighbours:
-    """A p x S matrix of messages to what arrives: dense products block by block, or by edges."""
+    """Sums of messages (p, S) over senders: dense products block by block, or a sum over edges.
+
+    A dense product does more arithmetic, but reads memory in order: faster on small graphs.
+    """
 
     def __init__(
         self, columns: Columns, aggregation: str, divisor: float, like: torch.Tensor
@@ -28,7 +34,7 @@ class Neighbours:
             self.matrices = [
                 torch.as_tensor(m, dtype=like.dtype, device=like.device) for m in matrices
             ]
-            self.turned = [m.t().contiguous() for m in self.matrices]
+            self.transposed = [m.t().contiguous() for m in self.matrices]
             return
         weight = columns.edge_weight(aggregation, divisor)
         receiver = np.repeat(np.arange(len(columns.degree)), columns.degree)
@@ -43,19 +49,19 @@ class Neighbours:
         self.receiver = torch.as_tensor(np.concatenate(receivers), device=like.device)
         self.weight = torch.as_tensor(np.concatenate(weights), dtype=like.dtype).to(like.device)
 
-    def arrive(self, sent: torch.Tensor, out: torch.Tensor) -> None:
-        """``out`` (p, S) = what arrives of ``sent`` (p, S)."""
+    def receive(self, sent: torch.Tensor, out: torch.Tensor) -> None:
+        """``out`` (p, S) = the messages received when ``sent`` (p, S) are sent."""
         if self.dense:
             self._products(self.matrices, sent, out)
         else:
             self._edges(self.sender, self.receiver, sent, out)
 
-    def back(self, arrived: torch.Tensor, out: torch.Tensor) -> None:
-        """The transpose of `arrive`."""
+    def back(self, received: torch.Tensor, out: torch.Tensor) -> None:
+        """The transpose of `receive`."""
         if self.dense:
-            self._products(self.turned, arrived, out)
+            self._products(self.transposed, received, out)
         else:
-            self._edges(self.receiver, self.sender, arrived, out)
+            self._edges(self.receiver, self.sender, received, out)
 
     def _products(
         self, matrices: list[torch.Tensor], values: torch.Tensor, out: torch.Tensor
@@ -70,7 +76,22 @@ class Neighbours:
             )
 
     def _edges(
-        self, at: torch.Tensor, to: torch.Tensor, values: torch.Tensor, out: torch.Tensor
+        self, source: torch.Tensor, target: torch.Tensor, values: torch.Tensor, out: torch.Tensor
     ) -> None:
         out.zero_()
-        out.index_add_(1, to, values.index_select(1, at).mul_(self.weight))
+        out.index_add_(1, target, values.index_select(1, source).mul_(self.weight))
+
+
+# Training uses the same columns for every batch; an entry goes when its columns do.
+_neighbours: WeakKeyDictionary[Columns, dict[tuple[Any, ...], Neighbours]] = WeakKeyDictionary()
+
+
+def neighbours_of(
+    columns: Columns, aggregation: str, divisor: float, like: torch.Tensor
+) -> Neighbours:
+    """The `Neighbours` of a batch; cached for as long as ``columns`` exists."""
+    entries = _neighbours.setdefault(columns, {})
+    key = (aggregation, divisor, like.dtype, like.device)
+    if key not in entries:
+        entries[key] = Neighbours(columns, aggregation, divisor, like)
+    return entries[key]

@@ -1,14 +1,15 @@
 """The torch kernel: loss and exact discrete gradient by a hand-written adjoint, CPU and GPU.
 
-No graph is recorded: the forward sweep leaves each stage's layers in buffers made once, the reverse
-sweep walks back through them. Where all stages of a window would take more than `STORE_BYTES`, the
-window is cut into segments; the states at the grid times are kept, and each segment runs again
-before it is walked back.
+No graph is recorded: the forward sweep writes each stage's layers into buffers made once, the reverse
+sweep reads them. Where all stages of a window would take more than `STORE_BYTES`, the window is cut
+into segments; the states at the grid times are kept, and the stages of each segment are computed
+again before its reverse sweep.
 """
 
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,9 +17,9 @@ import torch
 from ....spec import ModelSpec
 from ...tableaux import TABLEAUX, Steps
 from ..window import Window
-from .field import Field, Slots, run, run_back
+from .field import Field, Slots, backward, forward
 from .logistic import Network
-from .neighbours import Neighbours
+from .neighbours import neighbours_of
 
 STORE_BYTES = 80_000_000
 """Stages are stored up to this many bytes at once, on CPU; a GPU takes a quarter of its memory."""
@@ -42,24 +43,51 @@ def loss_and_gradient(
 
     ``store`` keeps every stage (True) or one step's (False); None decides by memory.
     """
+    sweep = _forward_and_back(spec, theta, window, store, None)
+    return float(sweep.loss * window.scale), sweep.network.gradient()
+
+
+@torch.no_grad()
+def rollout_vjp(
+    spec: ModelSpec,
+    theta: torch.Tensor,
+    window: Window,
+    output_gradient: torch.Tensor,
+    *,
+    store: bool | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """See `..kernel_eager.rollout_vjp`; ``store`` as in `loss_and_gradient`."""
+    sweep = _forward_and_back(spec, theta, window, store, output_gradient)
+    # The next sweep writes to the same buffers.
+    return sweep.buffers.states[:, : spec.channels].clone(), sweep.network.gradient()
+
+
+def _forward_and_back(
+    spec: ModelSpec,
+    theta: torch.Tensor,
+    window: Window,
+    store: bool | None,
+    output_gradient: torch.Tensor | None,
+) -> Sweep:
     length = segment(spec, window, store)
     sweep = Sweep(spec, theta.detach(), window, length, backward=True)
-    steps, states = len(sweep.dt), sweep.states
+    sweep.output_gradient = output_gradient
+    steps, states = len(sweep.dt), sweep.buffers.states
     sweep.begin(states[0])
     starts = list(range(0, steps, length))
     for start in starts:
         for t in range(start, min(start + length, steps)):
             sweep.step(t, states, t - start)
-    sweep.lam.zero_()
+    sweep.buffers.adjoint.zero_()
     for start in reversed(starts):
         stop = min(start + length, steps)
-        if start != starts[-1]:
+        if start != starts[-1]:  # the stages of the last segment are those just computed
             for t in range(start, stop):
                 sweep.step(t, states, t - start, again=True)
         for t in range(stop - 1, start - 1, -1):
             sweep.step_back(t, t - start)
     sweep.begin_back()
-    return float(sweep.loss * window.scale), sweep.network.gradient()
+    return sweep
 
 
 @torch.no_grad()
@@ -73,220 +101,241 @@ def rollout(spec: ModelSpec, theta: torch.Tensor, window: Window) -> torch.Tenso
     return states
 
 
-class WindowLoss(torch.autograd.Function):
-    """The loss of a window as a torch function of ``theta``, for use inside larger graphs.
-
-    ``WindowLoss.apply(theta, spec, window)``; differentiable once.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, theta: torch.Tensor, spec: ModelSpec, window: Window) -> torch.Tensor:
-        value, gradient = loss_and_gradient(spec, theta, window)
-        ctx.save_for_backward(gradient)
-        return theta.new_tensor(value)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, bar: torch.Tensor) -> tuple[torch.Tensor, None, None]:  # type: ignore
-        (gradient,) = ctx.saved_tensors
-        return bar * gradient, None, None
-
-
 def segment(spec: ModelSpec, window: Window, store: bool | None) -> int:
     """Steps (intervals, unless ``spec.stride`` is more than 1) whose stages are stored at once."""
     steps = max(1, -(-window.steps // spec.stride))
     if store is not None:
         return steps if store else 1
-    per = TABLEAUX[spec.solver].stages * spec.substeps
+    stages = TABLEAUX[spec.solver].stages * spec.substeps
     rows = spec.inputs + 1 + spec.depth * (spec.hidden + 1)
     if spec.coupling == "superposed":
         rows += spec.outputs + spec.message
     if spec.messages == "emitted":
         rows += spec.channels + spec.attributes + spec.hidden + 2
-    bytes_each = per * rows * window.columns.total * window.initial.element_size()
+    bytes_each = stages * rows * window.columns.total * window.initial.element_size()
     limit = STORE_BYTES
     if window.initial.is_cuda:
         limit = torch.cuda.get_device_properties(window.initial.device).total_memory // 4
     return int(min(max(1, limit // bytes_each), steps))
 
 
-class _Kept(threading.local):
-    """Buffers of the last sweep of a thread."""
+@dataclass(eq=False)
+class Buffers:
+    """Memory of a sweep; those of the reverse sweep are empty for a rollout.
+
+    ``slots`` and ``field`` hold the stages. ``slopes``, ``state_bars`` (stages, D, S): dz/dt of the
+    stages, cotangents of their states. ``stage_state``, ``discarded_state``, ``adjoint``,
+    ``slope_bar`` (D, S). ``first_hidden``, ``first_inputs``: layers of the first message, with a row
+    of ones. ``states`` (T + 1, D, S). ``loss_rows`` (2, d, S): residual and derivative of the loss.
+    ``inside_bar`` (stages + 1, d, S): what the losses at times inside a step add to the cotangents of
+    its start and of each of its slopes.
+    """
+
+    slots: Slots
+    field: Field
+    stage_state: torch.Tensor
+    slopes: list[torch.Tensor]
+    discarded_state: torch.Tensor
+    first_hidden: torch.Tensor
+    first_inputs: torch.Tensor
+    states: torch.Tensor
+    adjoint: torch.Tensor
+    slope_bar: torch.Tensor
+    state_bars: list[torch.Tensor]
+    inside_bar: torch.Tensor
+    loss_rows: torch.Tensor
+
+    @classmethod
+    def make(
+        cls, spec: ModelSpec, n_slots: int, steps: int, columns: int, like: torch.Tensor, back: bool
+    ) -> Buffers:
+        """Buffers of ``n_slots`` stages and ``steps`` intervals; ``back`` for the reverse sweep too."""
+        stages = TABLEAUX[spec.solver].stages
+        new = like.new_empty
+        state = (spec.states, columns) if back else (0,)
+        inside = (stages + 1, spec.channels, columns) if back and spec.stride > 1 else (0,)
+        return cls(
+            slots=Slots(spec, n_slots, columns, like),
+            field=Field(spec, columns, like),
+            stage_state=new(spec.states, columns),
+            slopes=list(new(stages, spec.states, columns)),
+            discarded_state=new(spec.states, columns),
+            first_hidden=like.new_ones(spec.hidden + 1, columns),
+            first_inputs=like.new_ones(spec.channels + spec.attributes + 1, columns),
+            states=new(steps + 1, *state) if back else new(0),
+            adjoint=new(state),
+            slope_bar=new(state),
+            state_bars=list(new(stages, *state)) if back else [],
+            inside_bar=new(inside),
+            loss_rows=new(2, spec.channels, columns) if back else new(0),
+        )
+
+
+class _BufferCache(threading.local):
+    """Buffers of the last sweep of a thread: training asks for the same sizes every time."""
 
     key: tuple[Any, ...] | None = None
-    buffers: tuple[Slots, Field, dict[str, torch.Tensor]] | None = None
+    buffers: Buffers | None = None
 
 
-_kept = _Kept()
+_buffer_cache = _BufferCache()
+
+
+def buffers_of(spec: ModelSpec, length: int, window: Window, *, backward: bool) -> Buffers:
+    """Buffers for steps of which ``length`` are stored; those of the last call where they fit."""
+    like, columns = window.initial, window.columns.total
+    steps = window.steps if backward else 0
+    # The divisor is no size; a model that differs in nothing else uses the same buffers.
+    key = (spec.replace(divisor=1.0), length, steps, columns, like.dtype, like.device)
+    if _buffer_cache.key != key or _buffer_cache.buffers is None:
+        # Free the old buffers first, so that both are never in memory at once.
+        _buffer_cache.key = _buffer_cache.buffers = None
+        n_slots = length * TABLEAUX[spec.solver].stages * spec.substeps
+        made = Buffers.make(spec, n_slots, steps, columns, like, backward)
+        _buffer_cache.key, _buffer_cache.buffers = key, made
+    return _buffer_cache.buffers
 
 
 class Sweep:
-    """One window with its buffers; ``length`` steps have their stages stored at once."""
+    """One window with its buffers; ``length`` steps have their stages stored at once.
 
-    states: torch.Tensor
-    at: torch.Tensor
-    again: torch.Tensor
-    first: torch.Tensor
-    seen: torch.Tensor
-    lam: torch.Tensor
-    k_bar: torch.Tensor
-    rest: torch.Tensor
-    inside_bar: torch.Tensor
+    With ``output_gradient`` (T + 1, d, S) the adjoint is that of sum(output_gradient * states) in
+    place of the Huber loss.
+    """
+
+    output_gradient: torch.Tensor | None = None
 
     def __init__(
         self, spec: ModelSpec, theta: torch.Tensor, window: Window, length: int, *, backward: bool
     ) -> None:
         self.spec, self.window = spec, window
-        self.tableau = TABLEAUX[spec.solver]
-        self.a = [[float(v) for v in row] for row in self.tableau.a]
-        self.b = [float(v) for v in self.tableau.b]
-        self.stages = self.tableau.stages
-        self.steps = Steps.over(self.tableau, window.dt, spec.stride)
+        tableau = TABLEAUX[spec.solver]
+        self.a = [[float(v) for v in row] for row in tableau.a]
+        self.b = [float(v) for v in tableau.b]
+        self.stages = tableau.stages
+        self.steps = Steps.over(tableau, window.dt, spec.stride)
         self.dt = [float(v) / spec.substeps for v in self.steps.size]
         self.inside = self.steps.inside.tolist()
-        self.per = self.stages * spec.substeps
+        self.stages_per_step = self.stages * spec.substeps
         like = window.initial
-        self._buffers(length, backward, like)
-        self.network = Network(spec, theta.to(like.dtype))
-        neighbours = window.columns.__dict__.setdefault("_torch_neighbours", {})
-        key = (spec.aggregation, spec.divisor, like.dtype, like.device)
-        if key not in neighbours:
-            neighbours[key] = Neighbours(window.columns, spec.aggregation, spec.divisor, like)
-        self.field.use(self.network, neighbours[key])
-        if spec.attributes:
-            at = spec.channels + spec.controls
-            assert window.attribute is not None
-            self.slots.inputs[:, at : at + spec.attributes] = window.attribute
-            if spec.messages == "emitted":
-                for block in self.slots.seen:
-                    block[spec.channels : -1].copy_(window.attribute)
-
-    def _buffers(self, length: int, backward: bool, like: torch.Tensor) -> None:
-        spec, total = self.spec, self.window.columns.total
-        steps = self.window.steps if backward else 0
-        # The divisor is no size; a model that differs in nothing else uses the same buffers.
-        key = (spec.replace(divisor=1.0), length, steps, total, like.dtype, like.device)
-        if _kept.key != key:
-            _kept.key = _kept.buffers = None
-            named = {
-                "at": like.new_empty(spec.states, total),
-                "k": like.new_empty(self.stages, spec.states, total),
-                "again": like.new_empty(spec.states, total),
-                "first": like.new_ones(spec.hidden + 1, total),
-                "seen": like.new_ones(spec.channels + spec.attributes + 1, total),
-            }
-            if backward:
-                named["states"] = like.new_empty(steps + 1, spec.states, total)
-                named["lam"] = like.new_empty(spec.states, total)
-                named["k_bar"] = like.new_empty(spec.states, total)
-                named["z_bar"] = like.new_empty(self.stages, spec.states, total)
-                if spec.stride > 1:
-                    # What the losses inside a step add to its start, and to each of its slopes.
-                    named["inside_bar"] = like.new_empty(self.stages + 1, spec.channels, total)
-                named["rest"] = like.new_empty(2, spec.channels, total)
-            slots = Slots(spec, length * self.per, total, like)
-            _kept.key, _kept.buffers = key, (slots, Field(spec, total, like), named)
-        assert _kept.buffers is not None
-        self.slots, self.field, named = _kept.buffers
-        for name, buffer in named.items():
-            setattr(self, name, buffer)
-        self.k = list(named["k"])
-        self.z_bar = list(named["z_bar"]) if backward else []
+        self.buffers = buffers_of(spec, length, window, backward=backward)
+        self.slots, self.field = self.buffers.slots, self.buffers.field
+        # In double precision: the sum goes over all times, nodes and trajectories.
         self.loss = torch.zeros((), dtype=torch.float64, device=like.device)
+        self.network = Network(spec, theta.to(like.dtype))
+        self.field.use(
+            self.network, neighbours_of(window.columns, spec.aggregation, spec.divisor, like)
+        )
+        if spec.attributes:
+            start = spec.channels + spec.controls
+            assert window.attribute is not None
+            self.slots.inputs[:, start : start + spec.attributes] = window.attribute
+            if spec.messages == "emitted":
+                for block in self.slots.emitter_inputs:
+                    block[spec.channels : -1].copy_(window.attribute)
 
     def begin(self, z: torch.Tensor) -> None:
         """``z`` (D, S) = the initial state, first message included."""
-        spec = self.spec
+        spec, inputs = self.spec, self.buffers.first_inputs
         z[: spec.channels].copy_(self.window.initial)
         if not self.network.first:
             z[spec.channels :].zero_()
             return
-        self.seen[: spec.channels].copy_(self.window.initial)
+        inputs[: spec.channels].copy_(self.window.initial)
         if self.window.attribute is not None:
-            self.seen[spec.channels : -1].copy_(self.window.attribute)
-        run(self.network.first, self.seen, [self.first], z[spec.channels :])
+            inputs[spec.channels : -1].copy_(self.window.attribute)
+        forward(self.network.first, inputs, [self.buffers.first_hidden], z[spec.channels :])
 
     def begin_back(self) -> None:
         """The first message's part of the gradient."""
         if self.network.first:
-            run_back(
+            backward(
                 self.network.first,
-                self.seen,
-                [self.first],
-                self.lam[self.spec.channels :],
+                self.buffers.first_inputs,
+                [self.buffers.first_hidden],
+                self.buffers.adjoint[self.spec.channels :],
                 self.field.hidden_bar[:1],
                 None,
             )
 
-    def step(self, t: int, states: torch.Tensor, place: int, again: bool = False) -> None:
-        """Step number t from its state in ``states``, its stages in the slots of ``place``.
+    def step(self, t: int, states: torch.Tensor, stored: int, again: bool = False) -> None:
+        """Step number t from its state in ``states``, its stages in the slots of step ``stored``.
 
-        With ``again`` only the stages are wanted, and nothing is written to ``states``.
+        With ``again`` only the stages are computed, and nothing is written to ``states``.
         """
-        spec = self.spec
-        slot = place * self.per
+        spec, buffers, slopes = self.spec, self.buffers, self.buffers.slopes
+        slot = stored * self.stages_per_step
         start, stop = int(self.steps.first[t]), int(self.steps.first[t + 1])
         if spec.controls:
             rows = slice(spec.channels, spec.channels + spec.controls)
             assert self.window.control is not None
-            self.slots.inputs[slot : slot + self.per, rows] = self.window.control[start]
+            control = self.window.control[start]
+            self.slots.inputs[slot : slot + self.stages_per_step, rows] = control
         dt = self.dt[t]
-        z, after = states[start], self.again if again else states[stop]
-        for sub in range(spec.substeps):
+        z, after = states[start], buffers.discarded_state if again else states[stop]
+        for substep in range(spec.substeps):
             for i in range(self.stages):
-                at = z
+                stage = z
                 for j, weight in enumerate(self.a[i][:i]):
                     if weight != 0.0:
-                        at = torch.add(at, self.k[j], alpha=dt * weight, out=self.at)
-                self.field(at, self.slots, slot, self.k[i])
+                        stage = torch.add(
+                            stage, slopes[j], alpha=dt * weight, out=buffers.stage_state
+                        )
+                self.field(stage, self.slots, slot, slopes[i])
                 slot += 1
-            if again and sub == spec.substeps - 1:
+            if again and substep == spec.substeps - 1:
                 return
             for inner in range(start, stop - 1):
-                torch.add(z, self.k[0], alpha=self.inside[inner][0], out=states[inner + 1])
-                for weight, k in zip(self.inside[inner][1:], self.k[1:]):
-                    states[inner + 1].add_(k, alpha=weight)
-            for weight, k in zip(self.b, self.k):
-                z = torch.add(z, k, alpha=dt * weight, out=after)
+                weights = self.inside[inner]
+                torch.add(z, slopes[0], alpha=weights[0], out=states[inner + 1])
+                for weight, slope in zip(weights[1:], slopes[1:]):
+                    states[inner + 1].add_(slope, alpha=weight)
+            for weight, slope in zip(self.b, slopes):
+                z = torch.add(z, slope, alpha=dt * weight, out=after)
 
-    def step_back(self, t: int, place: int) -> None:
-        """``lam`` after step t becomes ``lam`` before it, the losses at its times included."""
-        dt = self.dt[t]
-        slot = (place + 1) * self.per
+    def step_back(self, t: int, stored: int) -> None:
+        """The adjoint after step t becomes that before it, the losses at its times included."""
+        buffers, dt = self.buffers, self.dt[t]
+        slot = (stored + 1) * self.stages_per_step
         start, stop = int(self.steps.first[t]), int(self.steps.first[t + 1])
         channels = self.spec.channels
-        self.lam[:channels].add_(self.compare(stop), alpha=self.window.scale)
-        many = stop - start > 1
-        if many:
-            self.inside_bar.zero_()
+        scale = self.window.scale if self.output_gradient is None else 1.0
+        adjoint, slope_bar = buffers.adjoint, buffers.slope_bar
+        adjoint[:channels].add_(self.loss_derivative(stop), alpha=scale)
+        several = stop - start > 1
+        if several:
+            buffers.inside_bar.zero_()
             for inner in range(start, stop - 1):
-                slope = self.compare(inner + 1)
-                for weight, bar in zip([1.0, *self.inside[inner]], self.inside_bar):
-                    bar.add_(slope, alpha=weight * self.window.scale)
+                derivative = self.loss_derivative(inner + 1)
+                for weight, bar in zip([1.0, *self.inside[inner]], buffers.inside_bar):
+                    bar.add_(derivative, alpha=weight * scale)
         for _ in range(self.spec.substeps):
             for i in range(self.stages - 1, -1, -1):
                 slot -= 1
-                torch.mul(self.lam, dt * self.b[i], out=self.k_bar)
-                if many:
-                    self.k_bar[:channels].add_(self.inside_bar[i + 1])
+                torch.mul(adjoint, dt * self.b[i], out=slope_bar)
+                if several:
+                    slope_bar[:channels].add_(buffers.inside_bar[i + 1])
                 for j in range(i + 1, self.stages):
                     if self.a[j][i] != 0.0:
-                        self.k_bar.add_(self.z_bar[j], alpha=dt * self.a[j][i])
-                self.field.back(self.k_bar, self.slots, slot, self.z_bar[i])
-            for bar in self.z_bar:
-                self.lam.add_(bar)
-        if many:
-            self.lam[:channels].add_(self.inside_bar[0])
+                        slope_bar.add_(buffers.state_bars[j], alpha=dt * self.a[j][i])
+                self.field.back(slope_bar, self.slots, slot, buffers.state_bars[i])
+            for bar in buffers.state_bars:
+                adjoint.add_(bar)
+        if several:
+            adjoint[:channels].add_(buffers.inside_bar[0])
 
-    def compare(self, t: int) -> torch.Tensor:
-        """Add the Huber loss at time t; its slope (d, S), not yet scaled."""
+    def loss_derivative(self, t: int) -> torch.Tensor:
+        """Derivative (d, S) of the loss by the state at time t, not yet scaled; adds the loss."""
+        if self.output_gradient is not None:
+            return self.output_gradient[t]
         window, channels = self.window, self.spec.channels
         assert window.target is not None
-        rest, slope = self.rest
-        torch.sub(self.states[t, :channels], window.target[t], out=rest)
-        torch.clamp(rest, -1, 1, out=slope)
-        rest.add_(slope, alpha=-0.5)
+        residual, derivative = self.buffers.loss_rows
+        torch.sub(self.buffers.states[t, :channels], window.target[t], out=residual)
+        # Huber with delta 1: derivative c = clamp(r), loss c (r - c / 2).
+        torch.clamp(residual, -1, 1, out=derivative)
+        residual.add_(derivative, alpha=-0.5)
         if window.mask is not None:
-            slope.mul_(window.mask[t])
-        self.loss.add_(torch.dot(slope.view(-1), rest.view(-1)))
-        return slope
+            derivative.mul_(window.mask[t])
+        self.loss.add_(torch.dot(derivative.view(-1), residual.view(-1)))
+        return derivative
