@@ -99,7 +99,7 @@ FAULTS = [
     ),
     fault(
         "4b", "the same, where all states are known and the times are even", NUMBERS,
-        (TASKS, "np.floor(draw * (latest + 1))", "np.floor(draw * latest)"),
+        (TASKS, "np.floor(share * (latest + 1))", "np.floor(share * latest)"),
     ),
     fault(
         "5a", "no periodic wrap in particle rollouts, scaled inputs", PARTICLES,
@@ -232,8 +232,8 @@ FAULTS = [
     ),
     fault(
         "19", "valid_time one step late", NETWORKS,
-        (METRICS, "return (time - time[0])[last]",
-         "return (time - time[0])[np.minimum(last + 1, len(time) - 1)]"),
+        (METRICS, "return (time - time[0])[first]",
+         "return (time - time[0])[np.minimum(first + 1, len(time) - 1)]"),
     ),
     fault(
         "22", "fine-tuning to another step: the scale changes the wrong way round", PARTICLES,
