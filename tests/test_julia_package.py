@@ -176,16 +176,16 @@ def test_every_option_of_a_model_exists_in_julia() -> None:
 
 
 def test_every_known_system_exists_in_julia() -> None:
-    from pympnode.networks.engines.julia.systems import KNOWN
+    from pympnode.networks.engines.julia.systems import JULIA_NAMES
     from pympnode.systems.registry import get, names
 
     bridge = (julia_sources() / "src" / "bridge.jl").read_text(encoding="utf-8")
     systems = re.search(r"^const SYSTEMS = \((.+)\)", bridge, re.MULTILINE)[1]
-    assert {f'"{name}"' for name in KNOWN.values()} == {s.strip() for s in systems.split(",")}
+    assert {f'"{name}"' for name in JULIA_NAMES.values()} == {s.strip() for s in systems.split(",")}
     classes = {
         f"{type(get(n)).__module__.rsplit('.', 1)[1]}.{type(get(n)).__name__}" for n in names()
     }
-    assert set(KNOWN) <= classes
+    assert set(JULIA_NAMES) <= classes
 
 
 # ---- dependencies -----------------------------------------------------------------------------

@@ -431,6 +431,6 @@ def test_importing_the_room_imports_no_matplotlib() -> None:
 
 def test_categories_are_told_apart_in_grey_or_by_dashes() -> None:
     """Model and baselines differ in dashes, so that a picture survives a black and white print."""
-    from pympnode.networks.plots.errors import LOOKS
+    from pympnode.networks.plots.errors import STYLES
 
-    assert len({dashes for _, dashes in LOOKS.values()}) == len(LOOKS)
+    assert len({dashes for _, dashes in STYLES.values()}) == len(STYLES)

@@ -59,7 +59,7 @@ include("coupling.jl")
 include("first_message.jl")
 include("layers.jl")
 include("neural.jl")
-# what brings both together
+# programs: either kind of rollout, with data
 include("program.jl")
 include("shares.jl")
 include("discrete_batch.jl")

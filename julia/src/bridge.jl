@@ -40,7 +40,7 @@ topology(sender, receiver, nodes) = Topology(numbers(sender), numbers(receiver),
 
 const SYSTEMS = ("coupled_pendulum", "gene", "heat", "kuramoto", "lorenz")
 
-# the values of a parameter as Julia has them: arrays arrive with their axes reversed
+# parameters from Python: arrays arrive with their axes reversed
 value(a::Number) = a
 value(a) = array(Float64, a)
 
@@ -105,7 +105,7 @@ end
 loss(p::Program, theta, which, start, horizon) =
     Float64(MP.batch_loss(p, vector(p, theta), numbers(which), numbers(start), Int(horizon)))
 
-# what is given of the inputs of a rollout
+# the inputs of a rollout that are not `nothing`
 function inputs(p::Program, graph, u, attribute)
     T = float_type(p)
     some = (; graph = numbers(graph))

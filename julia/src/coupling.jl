@@ -1,4 +1,4 @@
-# How what a node receives drives it. Each layer maps (s, a) — `[x; u; b]`, received messages — to the
+# The effect of received messages on a node. Each layer maps (s, a) — `[x; u; b]`, received messages — to the
 # derivative of the `D` features of the ODE state.
 
 "The network reads the received messages beside the state: the published model."

@@ -4,8 +4,8 @@
 "Everything one gradient writes, for `samples` samples and `steps` intervals."
 struct Workspace{T, F}
     tape::F
-    steps::Int           # room for so many intervals
-    calls::Int           # and so many evaluations that are kept
+    steps::Int           # number of intervals there is memory for
+    calls::Int           # number of stored evaluations there is memory for
     Z::Array{T, 3}       # samples × D × (steps + 1), states on the grid
     K::Array{T, 3}       # samples × D × stages, stage derivatives (forward), their cotangents (backward)
     y::Matrix{T}         # samples × D, the argument of a stage, or its cotangent

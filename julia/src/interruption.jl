@@ -1,5 +1,5 @@
-# A call that lasts can be ended from another process: between its steps it looks at two words of shared
-# memory. No signal is needed, which an embedded Julia and its host would have to share.
+# Interruption of a long call by another process: between its steps the call reads two numbers in shared
+# memory. A signal would not do, because Julia and the Python process it is embedded in would share it.
 
 "Thrown by a call that was asked to end."
 struct Interrupted <: Exception end

@@ -22,7 +22,7 @@ function MessagePassingField(s::ModelSpec, t::Topology, ::Type{T} = Float32) whe
         aggregation_matrices(t, s.aggregation, s.divisor, T), s)
 end
 
-# a part without parameters has no name among them: an empty one may not survive a ComponentArray
+# layers without parameters are left out: a ComponentArray may drop empty entries
 function LuxCore.initialparameters(rng::AbstractRNG, f::MessagePassingField)
     drawn = map(l -> LuxCore.initialparameters(rng, l), (; f.mlp, f.emit, f.first))
     return NamedTuple(name => ps for (name, ps) in pairs(drawn) if !isempty(ps))
@@ -89,7 +89,7 @@ const Field = Union{MessagePassingField, GraphNetworkField}
 field(s::ModelSpec, t::Topology, ::Type{T}) where {T} =
     s.family === :l2s ? GraphNetworkField(s, t, T) : MessagePassingField(s, t, T)
 
-# what a solve holds before anything is held: the first graph, zero controls and attributes
+# the held inputs before `hold` sets any: the first graph, zero controls and attributes
 function held(f::Field)
     T, n = eltype(f.P), size(f.P, 1)
     return (; P = f.P[:, :, 1:1], u = zeros(T, f.spec.controls, n, 1), b = zeros(T, f.spec.attributes, n, 1))

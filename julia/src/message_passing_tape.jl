@@ -1,5 +1,5 @@
-# One evaluation of the message passing field on samples × features, and its pullback: what a node
-# receives, then how that drives it.
+# One evaluation of the message passing field on samples × features, and its pullback: first the received
+# messages, then their effect on the node.
 
 "What the evaluations of one gradient write: `calls` of them on `samples` samples."
 struct MessagePassingTape{T}

@@ -1,5 +1,5 @@
-# What a node receives. Each layer maps (s, m, P) — `[x; b]`, message states, aggregation matrices — to the
-# messages that arrive, `p × n × B`.
+# The messages that a node receives. Each layer maps (s, m, P) — `[x; b]`, message states, aggregation matrices — to the
+# received messages, `p × n × B`.
 
 "Every node sends its own message state: the published model."
 struct StateMessage <: LuxCore.AbstractLuxLayer end

@@ -29,7 +29,7 @@ end
 "Adds the gradient of a share to `gradient`; its loss."
 function neural_gradient!(gradient, p::Program{T}, theta, s::Share, horizon, scale) where {T}
     solver, x, u, mask, st, P = neural_window(p, s, horizon)
-    # the adjoint of a solve wants its parameters in one vector, and answers with a plain one
+    # the adjoint of a solve takes the parameters as one vector and returns a plain one
     ps = ComponentArray(parameters(solver.field, T.(theta)))
     loss, pullback = Zygote.pullback(ps) do ps
         neural_huber(neural_rollout(solver, x[:, :, 1, :], u, ps, st, P), x, mask, T(scale))

@@ -1,4 +1,4 @@
-# What a model answers without data bound to it.
+# Rollouts and the vector field of a model, without data bound to it.
 
 """
     rollout(program, theta, x0, topology, time; graph, u, attribute) -> z

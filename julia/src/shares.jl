@@ -1,4 +1,4 @@
-# What a batch is worked off in: shares of one dataset, and parts of a share.
+# A batch is split into shares, one per dataset, and a share into parts, one per thread or more.
 
 "A run of trajectories of one dataset, with their first times."
 struct Share
@@ -29,14 +29,14 @@ function check_window(p::Program, s::Share, horizon)
     check(even || allequal(s.start), "on an uneven time grid the windows of a batch must start together")
 end
 
-# Memory for the tapes of one gradient; a larger batch is worked off in parts.
+# Memory for the tapes of one gradient; a share that needs more is split into more parts.
 const TAPE_BYTES = 2^28
 
-"The parts in which a share is worked off: one a thread, and small enough."
+"The parts of a share: at least one per thread, each with tapes of at most `TAPE_BYTES`."
 function parts(p::Program{T}, s::Share, horizon) where {T}
     bytes = sample_count(p, s) * calls_of(p.spec, horizon) * kept(p.spec) * sizeof(T)
     count = clamp(max(cld(bytes, TAPE_BYTES), Threads.nthreads()), 1, length(s.which))
-    order = sortperm(p.data[s.dataset].graph[s.which])      # runs of one graph are fastest
+    order = sortperm(p.data[s.dataset].graph[s.which])      # neighbouring trajectories on the same graph are fastest
     return [Share(s.dataset, s.which[part], s.start[part])
             for part in Iterators.partition(order, cld(length(order), count))]
 end

@@ -165,6 +165,6 @@ def _valid_time(error: NDArray, time: NDArray[np.float64], threshold: float) -> 
     error (trajectory, time 1..), time (time,) with the start.
     """
     beyond = np.nan_to_num(error, nan=0.0) > threshold
-    # Column i of ``error`` is time i + 1, so the first column beyond is the last valid time.
-    last = np.where(beyond.any(axis=1), beyond.argmax(axis=1), error.shape[1])
-    return (time - time[0])[last]
+    # Column i of ``error`` is time i + 1: the first column beyond is the number of the last valid time.
+    first = np.where(beyond.any(axis=1), beyond.argmax(axis=1), error.shape[1])
+    return (time - time[0])[first]

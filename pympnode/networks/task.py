@@ -105,20 +105,20 @@ class TrajectoryTask:
         latest = self._lengths[chosen] - horizon
         # Drawn for every window also where one draw serves all: the stream of random numbers does not
         # depend on the time grid.
-        draw = rng.random(len(chosen))
+        share = rng.random(len(chosen))
         if not self._even:
-            draw[:] = draw[0]
+            share[:] = share[0]
             latest[:] = latest.min()
-        start = np.floor(draw * (latest + 1)).astype(np.int64)
+        start = np.floor(share * (latest + 1)).astype(np.int64)
         if self._starts is None:
             return start
         if not self._even:
             known = np.logical_and.reduce([self._starts[i][: latest[0] + 1] for i in chosen])
             first = np.flatnonzero(known)
-            return np.full(len(chosen), first[int(draw[0] * len(first))])
+            return np.full(len(chosen), first[int(share[0] * len(first))])
         for row, index in enumerate(chosen):
             known_starts = np.flatnonzero(self._starts[index][: latest[row] + 1])
-            start[row] = known_starts[int(draw[row] * len(known_starts))]
+            start[row] = known_starts[int(share[row] * len(known_starts))]
         return start
 
 

@@ -1,8 +1,8 @@
 """Pictures of datasets, rollouts, training runs and evaluations.
 
-Every function takes ``ax=`` (or ``axes=``) and returns the axes it drew on; axes carry the names
-and units of the dataset, and colours are told apart by colour-blind readers. ``ds.pympnode.plot`` has
-them as methods. matplotlib is imported with the first picture.
+Every function takes ``ax=`` (or ``axes=``) and returns the axes that it drew on, labelled with the
+names and units of the dataset, in colours that colour-blind readers distinguish. ``ds.pympnode.plot``
+has them as methods. matplotlib is imported with the first picture.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-_HOME = {
+# Public function -> its module, imported on first use. The modules are those of both halves, and
+# lazy_loader, which the other packages use, imports submodules of one package alone.
+_MODULE_OF = {
     "prediction": "..networks.plots.trajectories",
     "parity": "..networks.plots.trajectories",
     "phase_portrait": "..networks.plots.phase",
@@ -32,16 +34,16 @@ _HOME = {
     "error_over_particles": "..particles.plots.errors",
 }
 
-__all__ = sorted(_HOME)
+__all__ = sorted(_MODULE_OF)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_HOME[name], __name__), name)
+    value = getattr(import_module(_MODULE_OF[name], __name__), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOME])
+    return sorted([*globals(), *_MODULE_OF])

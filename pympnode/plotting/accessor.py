@@ -1,15 +1,16 @@
-"""``ds.pympnode.plot``: the pictures as methods; `datasets.accessor` registers it."""
+"""``ds.pympnode.plot``: the functions of `pympnode.plotting` as methods of a dataset."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import xarray as xr
 
 from ..errors import unknown_name
 
-# Methods by the variables that a dataset must have for them.
-_OF = {
+# Functions by the variable of the dataset that they draw.
+_FUNCTIONS_OF = {
     "state": (
         "prediction",
         "parity",
@@ -25,8 +26,11 @@ _OF = {
 }
 
 
+_NAMES = sorted(name for names in _FUNCTIONS_OF.values() for name in names)
+
+
 class Plots:
-    """The pictures of one dataset."""
+    """The pictures of one dataset: ``plot.NAME(...)`` is ``pympnode.plotting.NAME(ds, ...)``."""
 
     def __init__(self, ds: xr.Dataset) -> None:
         self._ds = ds
@@ -34,18 +38,15 @@ class Plots:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
-        from functools import partial
-
+        if name not in _NAMES:
+            raise AttributeError(str(unknown_name("plot", name, _NAMES)))
         from .. import plotting
 
-        known = [n for names in _OF.values() for n in names]
-        if name not in known:
-            close = unknown_name("plot", name, known)
-            raise AttributeError(str(close))
         return partial(getattr(plotting, name), self._ds)
 
     def __dir__(self) -> list[str]:
-        return sorted(n for names in _OF.values() for n in names)
+        return _NAMES
 
     def __repr__(self) -> str:
-        return "plots: " + ", ".join(n for v, names in _OF.items() if v in self._ds for n in names)
+        names = [n for variable, of in _FUNCTIONS_OF.items() if variable in self._ds for n in of]
+        return "plots: " + ", ".join(names)

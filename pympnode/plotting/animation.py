@@ -1,4 +1,4 @@
-"""A trajectory that moves: the graph, with its colours over time, shown as a player in Jupyter."""
+"""``Animation``: a matplotlib animation that Jupyter shows as a player."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from matplotlib.animation import FuncAnimation
 
 
 class Animation(FuncAnimation):
-    """A matplotlib animation that a notebook shows as a player without further words."""
+    """A matplotlib animation whose notebook representation is a JavaScript player."""
 
     def _repr_html_(self) -> str:
         return self.to_jshtml()

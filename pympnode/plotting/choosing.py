@@ -1,4 +1,4 @@
-"""Choices that pictures of both halves share: a time, a trajectory, a variable, axes."""
+"""Checks of arguments that pictures of both halves share: a time, a trajectory, a variable, axes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..errors import InvalidData, InvalidOption
 
 
 def nearest(times: NDArray, time: float | None) -> int:
-    """The position in ``times`` (time,) closest to ``time``; the last one for None.
+    """The index into ``times`` (time,) of the value closest to ``time``; the last one for None.
 
     Raises `InvalidOption` for a time beyond them.
     """
@@ -30,7 +30,7 @@ def nearest(times: NDArray, time: float | None) -> int:
 
 
 def position(trajectory: int, count: int) -> int:
-    """The position of a trajectory counted from either end."""
+    """The index, from 0, of a trajectory given from either end. Raises `InvalidOption`."""
     whole = isinstance(trajectory, int | np.integer) and not isinstance(trajectory, bool)
     if not whole or not -count <= trajectory < count:
         raise InvalidOption(
@@ -43,18 +43,24 @@ def position(trajectory: int, count: int) -> int:
 
 
 def require(ds: xr.Dataset, name: str, what: str, fix: str) -> Any:
-    """The variable ``name``, or `InvalidData` that says what was expected."""
+    """The variable ``name`` of ``ds``. Raises `InvalidData`: "this is not {what}", with ``fix``."""
     if not isinstance(ds, xr.Dataset) or name not in ds:
-        holds = (
+        variables = (
             ", ".join(map(str, ds.data_vars)) if isinstance(ds, xr.Dataset) else type(ds).__name__
         )
         raise InvalidData(
-            f"this is not {what}", got=holds, allowed=f"a dataset with {name!r}", fix=fix
+            f"this is not {what}", got=variables, allowed=f"a dataset with {name!r}", fix=fix
         )
     return ds[name]
 
 
+def is_particle_evaluation(ds: Any) -> bool:
+    """Whether ``ds`` is an evaluation of particles: its errors have the dim "horizon"."""
+    return isinstance(ds, xr.Dataset) and "horizon" in ds.dims
+
+
 def shaped(axes: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """``axes`` as an array of that shape. Raises `InvalidOption` for another number of axes."""
     array = np.atleast_1d(np.asarray(axes, dtype=object))
     if array.size != np.prod(shape):
         raise InvalidOption(

@@ -1,8 +1,8 @@
-"""Colours, labels and bare axes that all pictures share.
+"""Colours, labels and empty axes that all pictures share.
 
-Categories take the palette of Okabe and Ito (2008), which people with any of the common colour
-vision deficiencies tell apart; ordered values take viridis, signed ones a blue to red map, and
-angles a cyclic one. Nothing here changes matplotlib's global settings.
+Categories have the palette of Okabe and Ito (2008), which people with the common colour vision
+deficiencies can distinguish; ordered values have viridis, signed ones a blue to red map, and angles a
+cyclic one. matplotlib's global settings are not changed.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ SEQUENTIAL, SIGNED, CYCLIC = "viridis", "RdBu_r", "twilight"
 
 
 def label(name: str, unit: str = "1") -> str:
-    """ "name" or "name (unit)"; a bare number has no unit to show."""
+    """An axis label, "name (unit)", or "name" for the unit "1"."""
     name = name.replace("_", " ")
     return name if unit in ("1", "") else f"{name} ({unit})"
 
 
 def moment(time: float, unit: str) -> str:
-    """ "t = 2.5 s"."""
+    """A time as a title, "t = 2.5 s"."""
     return f"t = {time:.3g}" + ("" if unit in ("1", "") else f" {unit}")
 
 
 def new_axes(width: float = 6.0, height: float = 3.6, **options: Any) -> Axes:
-    """Axes in a figure of their own."""
+    """Axes in a new figure of ``width`` x ``height`` inches."""
     import matplotlib.pyplot as plt
 
     figure = plt.figure(figsize=(width, height), layout="constrained")
@@ -40,7 +40,7 @@ def new_axes(width: float = 6.0, height: float = 3.6, **options: Any) -> Axes:
 
 
 def new_grid(rows: int, columns: int, width: float, height: float, **options: Any) -> np.ndarray:
-    """(rows, columns) axes in a figure of their own."""
+    """Axes (rows, columns) in a new figure of ``width`` x ``height`` inches."""
     import matplotlib.pyplot as plt
 
     _, axes = plt.subplots(
@@ -50,7 +50,7 @@ def new_grid(rows: int, columns: int, width: float, height: float, **options: An
 
 
 def plain(ax: Axes) -> None:
-    """A light grid behind the lines, and no frame where nothing is read."""
+    """Draw a light grid behind the lines, and no frame at the top and the right."""
     ax.grid(True, color="0.9", linewidth=0.7)
     ax.set_axisbelow(True)
     for side in ("top", "right"):
@@ -58,12 +58,12 @@ def plain(ax: Axes) -> None:
 
 
 def by_order(count: int) -> list[Any]:
-    """``count`` colours: of the palette while it lasts, graded ones beyond."""
+    """``count`` colours of the palette, or graded ones if the palette has fewer."""
     return list(PALETTE[:count]) if count <= len(PALETTE) else graded(count)
 
 
 def graded(count: int) -> list[Any]:
-    """``count`` colours in an order that is seen as one; the palest end is left out."""
+    """``count`` ordered colours of the sequential map, without its palest end."""
     import matplotlib
 
     ends = (0.0, 0.9) if count > 1 else (0.3, 0.3)

@@ -1,4 +1,4 @@
-"""Training curves: losses over the epochs of a run, or of several members together."""
+"""Training curves: losses over the epochs of a run, or of several runs or members."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ CURVES = (("loss", "training", style.PALETTE[1]), ("validation_loss", "validatio
 def training_curves(history: xr.Dataset, *, ylabel: str | None = None, ax: Any = None) -> Any:
     """Training and validation loss over epochs, on a logarithmic axis, with the best epoch marked.
 
-    ``history``: ``result.history``, or several along a further dim ("member"): each is a thin line
-    and their median a thick one. Dotted lines mark where the window of the curriculum grows: the
-    training loss is not comparable across them. ``ylabel``: what the loss is, by default as the
-    history says. Returns the axes. Raises `InvalidData` for a history without epochs.
+    ``history``: ``result.history``, or several concatenated along another dim ("member"), each drawn
+    as a thin line and their median as a thick one. Dotted lines mark epochs at which the training
+    windows become longer: training losses before and after are not comparable. ``ylabel``: by default
+    the loss named in ``history.attrs``. Returns the axes. Raises `InvalidData` for a history without
+    epochs.
     """
     loss = require(history, "loss", "a training history", "pass result.history, or RUN/history.nc")
     if EPOCH not in loss.dims or not loss.size:
@@ -29,12 +30,12 @@ def training_curves(history: xr.Dataset, *, ylabel: str | None = None, ax: Any =
             "the history holds no epoch",
             got=f"loss over {dict(loss.sizes)}",
             allowed="at least one epoch",
-            fix="train for longer: an epoch has to end before there is a loss to draw",
+            fix="train for at least one whole epoch",
         )
     if ax is None:
         ax = style.new_axes()
     epochs = history[EPOCH].values
-    for name, word, colour in CURVES:
+    for name, title, colour in CURVES:
         if name not in history:
             continue
         values = _members(history[name])
@@ -42,8 +43,8 @@ def training_curves(history: xr.Dataset, *, ylabel: str | None = None, ax: Any =
         if len(values) > 1:
             ax.plot(epochs, values.T, color=colour, linewidth=0.7, alpha=0.4)
         middle = np.nanmedian(values, axis=0)
-        more = f" (median of {len(values)})" if len(values) > 1 else ""
-        ax.plot(epochs, middle, color=colour, linewidth=1.8, marker=marker, label=word + more)
+        note = f" (median of {len(values)})" if len(values) > 1 else ""
+        ax.plot(epochs, middle, color=colour, linewidth=1.8, marker=marker, label=title + note)
         if name == "validation_loss" and np.isfinite(middle).any():
             best = int(np.nanargmin(middle))
             ax.plot(
@@ -66,7 +67,7 @@ def training_curves(history: xr.Dataset, *, ylabel: str | None = None, ax: Any =
 
 
 def _name_of_loss(history: xr.Dataset) -> str:
-    """What the history says that its loss is; that of networks, whose windows have intervals."""
+    """The axis label of the loss; histories of version 0.1 do not name it."""
     if "loss" in history.attrs:
         return f"loss ({history.attrs['loss']})"
     steps = "horizon" in history and bool((history["horizon"] == 1).all())
@@ -81,20 +82,21 @@ def _members(values: xr.DataArray) -> np.ndarray:
 
 
 def _windows(ax: Any, history: xr.Dataset, epochs: np.ndarray) -> None:
+    """Mark where the number of intervals in a training window changes."""
     if "horizon" not in history:
         return
     horizon = _members(history["horizon"])[0]
     begins = np.flatnonzero(np.diff(horizon)) + 1
     if not begins.size:
         return
-    high = ax.get_xaxis_transform()
+    top = ax.get_xaxis_transform()  # x in data units, y from 0 to 1 over the axes
     for first in (0, *begins):
         at = epochs[first] if first == 0 else 0.5 * (epochs[first - 1] + epochs[first])
         if first:
             ax.axvline(at, color="0.6", linewidth=0.8, linestyle=":")
         ax.text(
-            at, 1.0, f" {int(horizon[first])}", transform=high, fontsize="x-small", color="0.4",
+            at, 1.0, f" {int(horizon[first])}", transform=top, fontsize="x-small", color="0.4",
             va="bottom",
         )  # fmt: skip
-    words = "intervals in a training window:"
-    ax.set_title(words, fontsize="x-small", color="0.4", loc="left", y=1.05)
+    title = "intervals in a training window:"
+    ax.set_title(title, fontsize="x-small", color="0.4", loc="left", y=1.05)

@@ -20,7 +20,7 @@ _lazy_getattr, __dir__, __all__ = _lazy.attach(
 
 
 def __getattr__(name: str) -> Any:
-    if name == "own_system":  # version 0.1 had it here
+    if name == "own_system":  # its place in version 0.1
         import warnings
 
         from .._moved import load

@@ -1,4 +1,4 @@
-"""A trajectory of a network as an animation: the graph, with the states of its nodes as colours."""
+"""Animation of a trajectory: the graph with the states of its nodes as colours."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import xarray as xr
 
 from ...plotting import style
 from ...plotting.animation import Animation
-from .graph_drawing import Layout, draw_graph, shown
+from .graph_drawing import Layout, colour_values, draw_graph
 from .selection import view
 
 
@@ -24,8 +24,9 @@ def animate(
 ) -> Animation:
     """The graph of one trajectory with ``feature`` as colour, over time.
 
-    ``every``: times between two frames; ``interval``: milliseconds a frame. In a notebook the value
-    is shown as a player; ``.save("x.gif")`` writes a file. See `graph_state` for the rest.
+    ``every``: number of time steps between two frames; ``interval``: milliseconds per frame. A
+    notebook shows the animation as a player; ``.save("x.gif")`` writes a file. Other arguments as in
+    `graph_state`.
     """
     one = view(ds, trajectory)
     number = one.feature(feature)
@@ -36,9 +37,9 @@ def animate(
     bar.set_label(style.label(one.features[number], one.units[number]))
     title = ax.set_title(style.moment(one.time[0], one.time_unit))
 
-    def frame(at: int) -> tuple[Any, ...]:
-        nodes.set_array(shown(one, number, at))
-        title.set_text(style.moment(one.time[at], one.time_unit))
+    def frame(index: int) -> tuple[Any, ...]:
+        nodes.set_array(colour_values(one, number, index))
+        title.set_text(style.moment(one.time[index], one.time_unit))
         return nodes, title
 
     frames = range(0, len(one.time), max(1, every))

@@ -1,4 +1,4 @@
-"""Several models side by side: how well each does, and how far that varies."""
+"""Errors of several models side by side, with their distribution over trajectories."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ...plotting import style
 from ...plotting.choosing import require
 from .selection import refuse_particles
 
-WORDS = {
+TITLES = {
     "rmse_trajectory_z": "root mean square error of a trajectory (z units)",
     "valid_time": "valid prediction time",
 }
@@ -25,16 +25,17 @@ def comparison(
     variable: str = "rmse_trajectory_z",
     ax: Any = None,
 ) -> Any:
-    """A row for every model: each trajectory a dot, the median a bar, the middle half a band.
+    """A row per model: a dot per trajectory, a bar at the median, a band from quartile to quartile.
 
-    ``evaluations``: name -> what `pympnode.evaluate` returned. ``variable``: "rmse_trajectory_z"
-    (logarithmic axis) or "valid_time". The baselines of the first evaluation stand below.
-    Trajectories that overflowed are counted in the row's name. Returns the axes.
+    ``evaluations``: name -> result of `pympnode.evaluate`. ``variable``: "rmse_trajectory_z"
+    (logarithmic axis) or "valid_time". The last rows are the baselines of the first evaluation. The
+    label of a row counts trajectories that overflowed. Returns the axes. Raises `InvalidOption`,
+    `InvalidData`, `UnknownName`.
     """
-    if variable not in WORDS:
-        raise unknown_name("variable", variable, WORDS)
-    one = isinstance(evaluations, xr.Dataset)  # which is a mapping too
-    if one or not isinstance(evaluations, Mapping) or not evaluations:
+    if variable not in TITLES:
+        raise unknown_name("variable", variable, TITLES)
+    single = isinstance(evaluations, xr.Dataset)  # which is a Mapping too
+    if single or not isinstance(evaluations, Mapping) or not evaluations:
         raise InvalidOption(
             "a comparison takes evaluations by name",
             got=type(evaluations).__name__,
@@ -47,19 +48,19 @@ def comparison(
     names = []
     for number, (name, values, colour) in enumerate(rows):
         finite = values[np.isfinite(values)]
-        lost = len(values) - len(finite)
-        names.append(f"{name} ({lost} of {len(values)} overflowed)" if lost else name)
+        nonfinite = len(values) - len(finite)
+        names.append(f"{name} ({nonfinite} of {len(values)} overflowed)" if nonfinite else name)
         if not finite.size:
             continue
-        # Spread by rank, not at random: the same data give the same picture.
-        spread = 0.32 * (np.argsort(np.argsort(finite)) % 7 - 3) / 3
-        ax.scatter(finite, number + spread, s=9, color=colour, alpha=0.45, linewidths=0)
+        # Dots are offset by rank, not at random: the same data give the same picture.
+        offset = 0.32 * (np.argsort(np.argsort(finite)) % 7 - 3) / 3
+        ax.scatter(finite, number + offset, s=9, color=colour, alpha=0.45, linewidths=0)
         low, middle, high = np.quantile(finite, [0.25, 0.5, 0.75])
         ax.plot([low, high], [number, number], color=colour, linewidth=5, alpha=0.5)
         ax.plot([middle, middle], [number - 0.38, number + 0.38], color="black", linewidth=1.6)
     ax.set_yticks(range(len(rows)), names)
     ax.invert_yaxis()
-    ax.set_xlabel(_word(evaluations, variable))
+    ax.set_xlabel(_title(evaluations, variable))
     if variable == "rmse_trajectory_z":
         ax.set_xscale("log")
     style.plain(ax)
@@ -71,7 +72,7 @@ def _rows(
     evaluations: Mapping[str, xr.Dataset], variable: str
 ) -> list[tuple[str, np.ndarray, str]]:
     rows = []
-    fix = "pass what pympnode.evaluate(model, ds) returned"
+    fix = "pass the result of pympnode.evaluate(model, ds)"
     for number, (name, evaluation) in enumerate(evaluations.items()):
         refuse_particles(evaluation, "particle_error_over_time(evaluation), one for each")
         values = require(evaluation, variable, f"the evaluation of {name!r}", fix)
@@ -86,9 +87,9 @@ def _rows(
     return rows
 
 
-def _word(evaluations: Mapping[str, xr.Dataset], variable: str) -> str:
-    word = WORDS[variable]
+def _title(evaluations: Mapping[str, xr.Dataset], variable: str) -> str:
+    title = TITLES[variable]
     if variable != "valid_time":
-        return word
+        return title
     first = next(iter(evaluations.values()))
-    return style.label(word, str(first[variable].attrs.get("units", "1")))
+    return style.label(title, str(first[variable].attrs.get("units", "1")))

@@ -1,4 +1,4 @@
-"""How errors grow: over time, and by how many neighbours a node has."""
+"""Errors over time, of all nodes and by their number of neighbours."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from ...plotting import style
 from ...plotting.choosing import require
 from .selection import pair, refuse_particles, values, view
 
-LOOKS = {
+STYLES = {
     "model": (style.MODEL, "-"),
     "persistence": (style.TRUTH, "--"),
     "uncoupled": (style.PALETTE[4], "-."),
 }
-MOST_GROUPS = 6
+MAX_GROUPS = 6
 
 
 def error_over_time(evaluation: xr.Dataset, *, feature: str | None = None, ax: Any = None) -> Any:
     """Root mean square error of a model and its baselines over time.
 
-    ``evaluation``: what `pympnode.evaluate` returned. In z units over all features, or in the unit
-    of one ``feature``. The members of an ensemble are thin lines. Returns the axes. Evaluations of
-    particles are drawn by `particle_error_over_time`.
+    ``evaluation``: the result of `pympnode.evaluate`. In z units over all features, or in the unit of
+    one ``feature``. The members of an ensemble are thin lines. Returns the axes. Raises `InvalidData`,
+    `UnknownName`. For evaluations of particles see `particle_error_over_time`.
     """
-    fix = "pass what pympnode.evaluate(model, ds) returned"
+    fix = "pass the result of pympnode.evaluate(model, ds)"
     refuse_particles(evaluation, "particle_error_over_time(evaluation)")
     name = "rmse_time_z" if feature is None else "rmse_time"
     error = require(evaluation, name, "an evaluation", fix)
@@ -42,7 +42,7 @@ def error_over_time(evaluation: xr.Dataset, *, feature: str | None = None, ax: A
     if ax is None:
         ax = style.new_axes()
     time = error["time"].values
-    spare = itertools.cycle(style.PALETTE[1:])
+    other_colours = itertools.cycle(style.PALETTE[1:])
     for predictor in (str(p) for p in error["predictor"].values):
         one = error.sel(predictor=predictor)
         if predictor.startswith("member "):
@@ -50,8 +50,8 @@ def error_over_time(evaluation: xr.Dataset, *, feature: str | None = None, ax: A
             name = "members" if predictor == "member 0" else "_member"
             ax.plot(time, values, color=style.MODEL, linewidth=0.6, alpha=0.5, label=name)
             continue
-        colour, dashes = LOOKS.get(predictor) or (next(spare), "-")
-        # The error of the given start is zero, which a logarithmic axis has no place for.
+        colour, dashes = STYLES.get(predictor) or (next(other_colours), "-")
+        # The error at the first time is zero, which a logarithmic axis cannot show.
         shown = one.where(np.isfinite(one) & (one > 0)).values
         marker = "o" if np.isfinite(shown).sum() == 1 else None
         ax.plot(time, shown, color=colour, linestyle=dashes, marker=marker, label=predictor)
@@ -66,49 +66,49 @@ def error_over_time(evaluation: xr.Dataset, *, feature: str | None = None, ax: A
 def error_by_degree(
     truth: xr.Dataset, predicted: xr.Dataset, *, feature: str | None = None, ax: Any = None
 ) -> Any:
-    """Root mean square error over time of nodes with few and with many neighbours.
+    """Root mean square error over time, a line per number of neighbours (in-degree) of a node.
 
-    Every trajectory counts with the graph it lives on; more than 6 degrees are put into groups of
-    about equally many nodes. With several features and none named, each is divided by its standard
-    deviation in ``truth``. Returns the axes.
+    The degrees are those of each trajectory's graph; more than 6 different ones are put into groups
+    of about equally many nodes. Without ``feature`` the error is that of all features, each divided
+    by its standard deviation in ``truth``. Returns the axes. Raises `InvalidData`, `UnknownName`.
     """
     one, _ = pair(truth, predicted)
-    a = values(truth)
-    off = values(predicted) - a
+    x = values(truth)
+    error = values(predicted) - x
     if feature is not None or len(one.features) == 1:
         number = one.feature(feature)
-        square = np.square(off[..., number])
-        word = style.label(f"error of {one.features[number]}", one.units[number])
+        square = np.square(error[..., number])
+        ylabel = style.label(f"error of {one.features[number]}", one.units[number])
     else:
-        spread = np.nanstd(a, axis=(0, 1, 2))
-        square = np.square(off / np.where(spread > 0, spread, 1.0)).mean(axis=-1)
-        word = "root mean square error (std of the data)"
-    degree = np.stack([view(truth, i).degree for i in range(len(a))])
+        std = np.nanstd(x, axis=(0, 1, 2))
+        square = np.square(error / np.where(std > 0, std, 1.0)).mean(axis=-1)
+        ylabel = "root mean square error (std of the data)"
+    degree = np.stack([view(truth, i).degree for i in range(len(x))])
     square = square.transpose(0, 2, 1)
     groups = _groups(degree)
     if ax is None:
         ax = style.new_axes()
     for (low, high), colour in zip(groups, style.graded(len(groups))):
         inside = (degree >= low) & (degree <= high)
-        # The start is given: its error is rounding, and would stretch a logarithmic axis.
-        growth = np.sqrt(np.nanmean(square[inside], axis=0))[1:]
-        span = f"{low}" if low == high else f"{low} to {high}"
-        shown = np.where(growth > 0, growth, np.nan)
-        ax.plot(one.time[1:], shown, color=colour, label=f"{span} (n = {inside.sum()})")
+        # Without the first time, whose error is rounding and would stretch a logarithmic axis.
+        rmse = np.sqrt(np.nanmean(square[inside], axis=0))[1:]
+        degrees = f"{low}" if low == high else f"{low} to {high}"
+        shown = np.where(rmse > 0, rmse, np.nan)
+        ax.plot(one.time[1:], shown, color=colour, label=f"{degrees} (n = {inside.sum()})")
     ax.set_yscale("log")
     ax.set_xlabel(style.label("time", one.time_unit))
-    ax.set_ylabel(word)
+    ax.set_ylabel(ylabel)
     style.plain(ax)
     ax.legend(title="neighbours", fontsize="small", title_fontsize="small", frameon=False)
     return ax
 
 
 def _groups(degree: np.ndarray) -> list[tuple[int, int]]:
-    """Ranges of degrees, both ends inside, that hold about equally many nodes."""
+    """Ranges (lowest, highest) of degrees with about equally many nodes each."""
     values = np.unique(degree)
-    if len(values) <= MOST_GROUPS:
+    if len(values) <= MAX_GROUPS:
         return [(int(v), int(v)) for v in values]
-    edges = np.quantile(degree, np.linspace(0, 1, MOST_GROUPS + 1)[1:-1], method="nearest")
+    edges = np.quantile(degree, np.linspace(0, 1, MAX_GROUPS + 1)[1:-1], method="nearest")
     starts = np.unique([values[0], *(e for e in edges)])
     ends = [values[values < s].max() for s in starts[1:]] + [values[-1]]
     return [(int(s), int(e)) for s, e in zip(starts, ends)]

@@ -1,4 +1,4 @@
-"""The graph itself, with the state of its nodes as colour."""
+"""The graph with the state of its nodes as colour."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .selection import View, view
 
 LAYOUTS = ("spring", "kamada_kawai", "circular", "spectral", "grid")
 Layout = str | Mapping[int, Any] | NDArray | Callable[[Any], Mapping[int, Any]]
-MOST_NUMBERS = 20
+MAX_NUMBERED = 20
 
 
 def graph_state(
@@ -32,10 +32,10 @@ def graph_state(
     """The graph of one trajectory, its nodes coloured by ``feature`` at ``time`` (the last one).
 
     ``layout``: a networkx layout by name ("spring", "kamada_kawai", "circular", "spectral"), "grid"
-    (row by row), positions (node, 2), or a function of a networkx graph. Colours span the whole
-    trajectory, so that pictures at two times compare; angles over half a turn are wrapped and take
-    a cyclic map.
-    Returns the axes.
+    (row by row), positions (node, 2), or a function of a networkx graph. The colour scale is that of
+    the whole trajectory, so that pictures at different times can be compared; angles that span more
+    than half a turn are wrapped and have a cyclic map. Returns the axes. Raises `InvalidData`,
+    `InvalidOption`, `UnknownName`.
     """
     one = view(ds, trajectory)
     number = one.feature(feature)
@@ -50,21 +50,21 @@ def graph_state(
 
 
 def draw_graph(ax: Any, one: View, number: int, at: int, layout: Layout) -> PathCollection:
-    """Edges and coloured nodes on ``ax``; returns the nodes, whose colours an animation renews."""
-    place = positions(one, layout)
+    """Draw edges and coloured nodes on ``ax``; returns the nodes, for an animation to recolour."""
+    xy = positions(one, layout)
     keep = one.sender != one.receiver
-    ends = np.stack([place[one.sender[keep]], place[one.receiver[keep]]], axis=1)
-    # Both directions of a coupling lie on one line: drawn once.
+    ends = np.stack([xy[one.sender[keep]], xy[one.receiver[keep]]], axis=1)
+    # The two directions of a coupling would be drawn on top of each other: once is enough.
     both = np.unique(np.sort(np.stack([one.sender[keep], one.receiver[keep]], 1), 1), axis=0)
     if len(both):
-        ends = np.stack([place[both[:, 0]], place[both[:, 1]]], axis=1)
-    faint = float(np.clip(30.0 / max(len(ends), 1), 0.15, 0.8))
-    ax.add_collection(LineCollection(list(ends), colors="0.45", linewidths=0.8, alpha=faint))
-    low, high, colours = span(one, number)
+        ends = np.stack([xy[both[:, 0]], xy[both[:, 1]]], axis=1)
+    alpha = float(np.clip(30.0 / max(len(ends), 1), 0.15, 0.8))
+    ax.add_collection(LineCollection(list(ends), colors="0.45", linewidths=0.8, alpha=alpha))
+    low, high, colours = colour_range(one, number)
     dots = ax.scatter(
-        place[:, 0],
-        place[:, 1],
-        c=shown(one, number, at),
+        xy[:, 0],
+        xy[:, 1],
+        c=colour_values(one, number, at),
         s=float(np.clip(6000 / one.nodes, 60, 320)),
         cmap=colours,
         vmin=low,
@@ -73,10 +73,10 @@ def draw_graph(ax: Any, one: View, number: int, at: int, layout: Layout) -> Path
         linewidths=0.7,
         zorder=2,
     )
-    if one.nodes <= MOST_NUMBERS:
-        for node, (x, y) in enumerate(place):
+    if one.nodes <= MAX_NUMBERED:
+        for node, (x, y) in enumerate(xy):
             text = ax.text(x, y, str(node), ha="center", va="center", fontsize=8, zorder=3)
-            # White with a dark rim is read on every colour of the map.
+            # White with a dark outline is legible on every colour of the map.
             text.set_color("white")
             text.set_path_effects([withStroke(linewidth=2.0, foreground="black")])
     ax.set_axis_off()
@@ -86,15 +86,15 @@ def draw_graph(ax: Any, one: View, number: int, at: int, layout: Layout) -> Path
     return dots
 
 
-def shown(one: View, number: int, at: int) -> NDArray:
-    """The values (node,) that are coloured at time ``at``; angles that go round are wrapped."""
+def colour_values(one: View, number: int, at: int) -> NDArray:
+    """Values (node,) of feature ``number`` at time index ``at``; angles that `_wraps` are wrapped."""
     values = one.x[at, :, number]
-    return np.angle(np.exp(1j * values)) if _goes_round(one, number) else values
+    return np.angle(np.exp(1j * values)) if _wraps(one, number) else values
 
 
-def span(one: View, number: int) -> tuple[float, float, str]:
-    """Lowest and highest value of the colours, and the name of their map."""
-    if _goes_round(one, number):
+def colour_range(one: View, number: int) -> tuple[float, float, str]:
+    """Lowest and highest value of the colour scale, and the name of its map."""
+    if _wraps(one, number):
         return -np.pi, np.pi, style.CYCLIC
     values = one.x[..., number]
     values = values[np.isfinite(values)]
@@ -102,13 +102,13 @@ def span(one: View, number: int) -> tuple[float, float, str]:
     return low, high if high > low else low + 1.0, style.SEQUENTIAL
 
 
-def _goes_round(one: View, number: int) -> bool:
-    """Whether an angle spans more than half a turn; less is seen better on a plain map."""
+def _wraps(one: View, number: int) -> bool:
+    """Whether a feature is an angle that spans more than half a turn over the trajectory."""
     return one.angles[number] and float(np.ptp(one.x[..., number])) > np.pi
 
 
 def positions(one: View, layout: Layout) -> NDArray:
-    """Where the nodes lie, (node, 2)."""
+    """Positions of the nodes (node, 2). Raises `InvalidOption`, `UnknownName`."""
     import networkx as nx
 
     graph = nx.Graph()
@@ -123,14 +123,14 @@ def positions(one: View, layout: Layout) -> NDArray:
             columns = grid_shape(one.nodes)[1]
             return np.array([(i % columns, -(i // columns)) for i in range(one.nodes)], float)
         options = {"seed": 1} if layout == "spring" else {}
-        found = getattr(nx, f"{layout}_layout")(graph, **options)
+        layout_of_nodes = getattr(nx, f"{layout}_layout")(graph, **options)
     else:
-        found = layout(graph) if callable(layout) else layout
-    if isinstance(found, Mapping):
-        found = [found[node] for node in range(one.nodes)]
-    place = np.asarray(found, dtype=float)
-    if place.shape != (one.nodes, 2):
+        layout_of_nodes = layout(graph) if callable(layout) else layout
+    if isinstance(layout_of_nodes, Mapping):
+        layout_of_nodes = [layout_of_nodes[node] for node in range(one.nodes)]
+    xy = np.asarray(layout_of_nodes, dtype=float)
+    if xy.shape != (one.nodes, 2):
         raise InvalidOption(
-            "positions do not fit the graph", got=place.shape, allowed=f"({one.nodes}, 2)"
+            "positions do not fit the graph", got=xy.shape, allowed=f"({one.nodes}, 2)"
         )
-    return place
+    return xy

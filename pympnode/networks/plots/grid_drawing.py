@@ -1,4 +1,4 @@
-"""States of nodes that fill a grid, as images at several times (hot spots that spread)."""
+"""States of nodes on a grid as images at several times."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ...errors import InvalidOption
 from ...plotting import style
 from ...plotting.choosing import shaped
 from ..graphs.regular import grid_shape
-from .graph_drawing import shown, span
+from .graph_drawing import colour_range, colour_values
 from .selection import view
 
 
@@ -25,10 +25,11 @@ def grid_state(
     shape: tuple[int, int] | None = None,
     axes: Any = None,
 ) -> np.ndarray:
-    """``feature`` on the grid that the nodes fill row by row, an image for each of ``times``.
+    """``feature`` on a grid that the nodes fill row by row, an image for each of ``times``.
 
-    ``times``: four, early ones closer together, by default; ``shape``: rows and columns, the most
-    square one by default. All images share their colours. Returns the axes (time,).
+    ``times``: by default four, early ones closer together; ``shape``: rows and columns, by default as
+    equal as possible. All images have the same colour scale. Returns the axes (time,). Raises
+    `InvalidData`, `InvalidOption`, `UnknownName`.
     """
     one = view(ds, trajectory)
     number = one.feature(feature)
@@ -49,11 +50,11 @@ def grid_state(
     if axes is None:
         axes = style.new_grid(1, len(at), 2.3 * len(at) + 0.9, 2.7)
     axes = shaped(axes, (len(at),))
-    low, high, colours = span(one, number)
+    low, high, colours = colour_range(one, number)
     image = None
     for ax, index in zip(axes, at):
         cells = np.full(rows * columns, np.nan)
-        cells[: one.nodes] = shown(one, number, index)
+        cells[: one.nodes] = colour_values(one, number, index)
         image = ax.imshow(cells.reshape(rows, columns), cmap=colours, vmin=low, vmax=high)
         ax.set_title(style.moment(one.time[index], one.time_unit), fontsize="medium")
         ax.set_xlabel("column")

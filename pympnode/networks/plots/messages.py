@@ -1,4 +1,4 @@
-"""How much the nodes say: norms of their messages over time."""
+"""Norms of messages over time."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from ...plotting import style
 from ...plotting.choosing import position, require
 from .selection import MEMBER, states
 
-MOST_LINES = len(style.PALETTE)
+MAX_LINES = len(style.PALETTE)
 
 
 def message_norms(rollout: xr.Dataset, *, trajectory: int = 0, ax: Any = None) -> Any:
     """Euclidean norm of every node's message over time, for one trajectory of a rollout.
 
-    ``rollout``: what ``model.rollout`` returned. Lines up to 7 nodes, an image of node against time
-    beyond. Of an ensemble the first member. Returns the
-    axes. Raises `InvalidData` where there are no messages.
+    ``rollout``: the result of ``model.rollout``; of an ensemble its first member is drawn. A line per
+    node up to 7 nodes, an image of node against time for more. Returns the axes. Raises `InvalidData`
+    for a rollout without messages.
     """
     number = position(trajectory, states(rollout).sizes[TRAJECTORY])
     message = require(rollout, MESSAGE, "a rollout with messages", "pass model.rollout(ds)")
@@ -41,7 +41,7 @@ def message_norms(rollout: xr.Dataset, *, trajectory: int = 0, ax: Any = None) -
 
 def _draw(ax: Any, time: NDArray, norm: NDArray) -> None:
     nodes = norm.shape[1]
-    if nodes > MOST_LINES:
+    if nodes > MAX_LINES:
         image = ax.pcolormesh(
             time,
             np.arange(nodes),

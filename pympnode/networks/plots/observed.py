@@ -1,4 +1,4 @@
-"""Observables of the whole network over time: true and predicted."""
+"""Observables of a system over time, true and predicted."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from .selection import MEMBER
 def observables(evaluation: xr.Dataset, *, trajectory: int = 0, axes: Any = None) -> np.ndarray:
     """The observables of a system (order parameter, energy, ...) over time, true and predicted.
 
-    ``evaluation``: what `pympnode.evaluate` returned for a system that has observables. Returns the
-    axes (observable,). Raises `InvalidData` when there are none.
+    ``evaluation``: the result of `pympnode.evaluate` for a system that has observables. Returns the
+    axes (observable,). Raises `InvalidData` for an evaluation without observables.
     """
-    fix = "pass what pympnode.evaluate returned; systems tell their observables"
+    fix = "pass the result of pympnode.evaluate for a system with observables"
     true = require(evaluation, "observable_true", "an evaluation with observables", fix)
     predicted = require(evaluation, "observable_predicted", "an evaluation with observables", fix)
     number = position(trajectory, true.sizes["trajectory"])
@@ -33,11 +33,13 @@ def observables(evaluation: xr.Dataset, *, trajectory: int = 0, axes: Any = None
         predicted = predicted.mean(MEMBER)
     time = evaluation["time"]
     order = ("trajectory", "time", "observable")
-    a = true.transpose(*order).values[number]
-    b = predicted.transpose(*order).values[number]
+    x_true = true.transpose(*order).values[number]
+    x_predicted = predicted.transpose(*order).values[number]
     for column, (ax, name, unit) in enumerate(zip(axes, names, units)):
-        ax.plot(time.values, a[:, column], color=style.TRUTH, linewidth=3.0, label="true")
-        ax.plot(time.values, b[:, column], color=style.MODEL, linewidth=1.3, label="predicted")
+        ax.plot(time.values, x_true[:, column], color=style.TRUTH, linewidth=3.0, label="true")
+        ax.plot(
+            time.values, x_predicted[:, column], color=style.MODEL, linewidth=1.3, label="predicted"
+        )
         ax.set_xlabel(style.label("time", str(time.attrs.get("units", "1"))))
         ax.set_ylabel(style.label(name, unit))
         style.plain(ax)

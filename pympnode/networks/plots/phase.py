@@ -1,4 +1,4 @@
-"""Phase portraits: one feature against another, or against its own rate of change."""
+"""Phase portraits: one feature against another, or against its rate of change."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ def phase_portrait(
 ) -> Any:
     """Paths of the nodes of one trajectory in the plane (or space) of ``features``.
 
-    Two features by default: the first and the last; three draw in space. A system of one feature is
-    drawn against its rate of change, from central differences on the time grid. A dot marks each
-    start; ``predicted`` is drawn dashed on top. Returns the axes.
+    ``features``: one to three names, by default the first and the last; three are drawn in space, one
+    against its rate of change from central differences on the time grid. Dots mark the first state;
+    ``predicted`` is drawn dashed. ``nodes``: numbers of those to draw. Returns the axes. Raises
+    `InvalidData`, `InvalidOption`, `UnknownName`.
     """
     one = view(ds, trajectory)
     two = None
@@ -49,19 +50,19 @@ def phase_portrait(
     thin = 1.6 if len(chosen) <= 10 else 0.8
     for colour, node in zip(colours, chosen):
         path = _path(one, node, numbers)
-        many = two is not None
+        compared = two is not None
         ax.plot(
             *path,
             color=colour,
-            linewidth=2.6 if many and len(chosen) <= 10 else thin,
-            alpha=0.45 if many else 0.9,
+            linewidth=2.6 if compared and len(chosen) <= 10 else thin,
+            alpha=0.45 if compared else 0.9,
             label=f"node {node}",
         )
         ax.plot(*(p[:1] for p in path), color=colour, marker="o", markersize=4, linestyle="none")
         if two is not None:
             ax.plot(*_path(two, node, numbers), color=colour, linewidth=1.2, linestyle="--")
     _name_axes(ax, one, numbers)
-    _tell(ax, len(chosen), two is not None)
+    _add_legend(ax, len(chosen), two is not None)
     return ax
 
 
@@ -77,33 +78,34 @@ def _path(one: View, node: int, numbers: list[int]) -> list[np.ndarray]:
 
 
 def _name_axes(ax: Any, one: View, numbers: list[int]) -> None:
-    words = [style.label(one.features[n], one.units[n]) for n in numbers]
-    if len(words) == 1:
+    labels = [style.label(one.features[n], one.units[n]) for n in numbers]
+    if len(labels) == 1:
         unit, time = one.units[numbers[0]], one.time_unit
         rate = unit if time == "1" else f"{unit}/{time}"
-        words.append(style.label(f"rate of {one.features[numbers[0]]}", rate))
-    ax.set_xlabel(words[0])
-    ax.set_ylabel(words[1])
-    if len(words) == 3:
-        ax.set_zlabel(words[2])
+        labels.append(style.label(f"rate of {one.features[numbers[0]]}", rate))
+    ax.set_xlabel(labels[0])
+    ax.set_ylabel(labels[1])
+    if len(labels) == 3:
+        ax.set_zlabel(labels[2])
     else:
         style.plain(ax)
 
 
-def _tell(ax: Any, nodes: int, predicted: bool) -> None:
+def _add_legend(ax: Any, nodes: int, predicted: bool) -> None:
+    """A legend of nodes, while the palette suffices, and of true and predicted paths."""
     from matplotlib.lines import Line2D
 
-    handles, words = [], []
+    handles, labels = [], []
     if 1 < nodes <= len(style.PALETTE):
         found = ax.get_legend_handles_labels()
-        handles, words = list(found[0]), list(found[1])
+        handles, labels = list(found[0]), list(found[1])
     if predicted:
         handles += [
             Line2D([], [], color="0.4", linewidth=2.6, alpha=0.45),
             Line2D([], [], color="0.4", linewidth=1.2, linestyle="--"),
         ]
-        words += ["true", "predicted"]
+        labels += ["true", "predicted"]
     if handles:
-        ax.legend(handles, words, fontsize="small", frameon=False)
+        ax.legend(handles, labels, fontsize="small", frameon=False)
     elif nodes > 1:
         ax.set_title(f"{nodes} nodes, dark to light in their order", fontsize="small")

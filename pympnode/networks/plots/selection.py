@@ -1,4 +1,4 @@
-"""What a picture needs of a dataset: one trajectory as arrays, with the words for its axes."""
+"""``View``: one trajectory of a dataset as arrays, with the names and units for its axes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ...datasets.names import (
 )
 from ...datasets.record import record
 from ...errors import InvalidData, UnknownName, unknown_name
-from ...plotting.choosing import nearest, position
+from ...plotting.choosing import is_particle_evaluation, nearest, position
 
 PREDICTED = "predicted"
 MEMBER = "member"
@@ -31,9 +31,10 @@ MEMBER = "member"
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """One trajectory: ``x`` (time, node, feature), ``time`` (time,), edges of its own graph.
+    """One trajectory: ``x`` (time, node, feature), ``time`` (time,), the edges of its graph.
 
-    Of an ensemble's rollout ``x`` is the mean over members, ``band`` their lowest and highest.
+    ``angles`` (feature,): which features are angles. For the rollout of an ensemble ``x`` is the mean
+    over its members and ``band`` their minimum and maximum.
     """
 
     x: NDArray
@@ -54,11 +55,11 @@ class View:
 
     @property
     def degree(self) -> NDArray[np.int64]:
-        """How many nodes each node hears."""
+        """(node,): number of edges that end in each node."""
         return np.bincount(self.receiver, minlength=self.nodes)
 
     def feature(self, name: str | int | None) -> int:
-        """The position of a feature given by name or position; the first by default."""
+        """The index of a feature given by name or index; the first by default."""
         if name is None:
             return 0
         if isinstance(name, int) and -len(self.features) <= name < len(self.features):
@@ -68,15 +69,15 @@ class View:
         return self.features.index(str(name))
 
     def at(self, time: float | None) -> int:
-        """The position of the time closest to ``time``; the last one by default."""
+        """The index of the time closest to ``time``; the last one by default."""
         return nearest(self.time, time)
 
 
 def view(ds: xr.Dataset, trajectory: int = 0) -> View:
     """Trajectory number ``trajectory`` of a dataset, a rollout or an evaluation.
 
-    Raises `InvalidData` when there are no states to draw, `InvalidOption` when there are fewer
-    trajectories.
+    Raises `InvalidData` for a dataset without states, `InvalidOption` for a trajectory that it does
+    not have.
     """
     state = states(ds)
     count = state.sizes[TRAJECTORY]
@@ -122,13 +123,13 @@ def states(ds: xr.Dataset) -> xr.DataArray:
     state = ds[name]
     for dim in (TRAJECTORY, TIME, NODE, FEATURE):
         if dim not in state.dims:
-            # `ds.isel(node=0)` leaves a scalar behind: it is still one node.
+            # `ds.isel(node=0)` drops the dim: restored, with length 1.
             state = state.expand_dims(dim)
     return state
 
 
 def values(ds: xr.Dataset) -> NDArray[np.float64]:
-    """(trajectory, time, node, feature) of all; the mean over the members of an ensemble."""
+    """All states (trajectory, time, node, feature); the mean over the members of an ensemble."""
     state = states(ds)
     if MEMBER in state.dims:
         state = state.mean(MEMBER)
@@ -137,7 +138,7 @@ def values(ds: xr.Dataset) -> NDArray[np.float64]:
 
 
 def pair(truth: xr.Dataset, predicted: xr.Dataset, trajectory: int = 0) -> tuple[View, View]:
-    """The same trajectory of both, or `InvalidData` when they do not fit together."""
+    """The same trajectory of both datasets. Raises `InvalidData` for other shapes or features."""
     one, two = view(truth, trajectory), view(predicted, trajectory)
     if one.x.shape != two.x.shape or one.features != two.features:
         raise InvalidData(
@@ -150,8 +151,8 @@ def pair(truth: xr.Dataset, predicted: xr.Dataset, trajectory: int = 0) -> tuple
 
 
 def refuse_particles(evaluation: Any, instead: str) -> None:
-    """Raise `InvalidData` for an evaluation of particles; ``instead`` is the picture for those."""
-    if isinstance(evaluation, xr.Dataset) and "horizon" in evaluation.dims:
+    """Raise `InvalidData` for an evaluation of particles; ``instead``: the function for those."""
+    if is_particle_evaluation(evaluation):
         raise InvalidData(
             "this is an evaluation of particles",
             got=", ".join(map(str, evaluation.data_vars)),
@@ -161,20 +162,21 @@ def refuse_particles(evaluation: Any, instead: str) -> None:
 
 
 def _edges(ds: xr.Dataset, number: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Senders and receivers (edge,) of the graph of trajectory ``number``."""
     empty = np.zeros(0, dtype=np.int64)
     if SENDER not in ds or RECEIVER not in ds:
         return empty, empty
     sender = ds[SENDER].values.astype(np.int64)
     receiver = ds[RECEIVER].values.astype(np.int64)
     if EDGE_GRAPH in ds and GRAPH in ds:
-        of = np.broadcast_to(ds[GRAPH].values, (count,))
-        mine = ds[EDGE_GRAPH].values == of[number]
-        sender, receiver = sender[mine], receiver[mine]
+        graph_of = np.broadcast_to(ds[GRAPH].values, (count,))
+        in_graph = ds[EDGE_GRAPH].values == graph_of[number]
+        sender, receiver = sender[in_graph], receiver[in_graph]
     return sender, receiver
 
 
 def _angles(system: str, features: int) -> tuple[bool, ...]:
-    """Which features are angles: what the named system says of itself, none when it is unknown."""
+    """(feature,): which are angles of the named system; none when it is not registered."""
     from ...systems.registry import get
 
     try:

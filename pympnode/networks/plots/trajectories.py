@@ -1,4 +1,4 @@
-"""Predicted against true: over time by node and feature, and value against value."""
+"""Predicted and true states: over time by node and feature, and against each other."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ...plotting import style
 from ...plotting.choosing import shaped
 from .selection import View, pair, values
 
-MOST_PANELS = 12
+MAX_PANELS = 12
 
 
 def prediction(
@@ -28,16 +28,17 @@ def prediction(
     """Predicted against true over time, by node and feature, for one trajectory.
 
     ``kind="lines"``: a panel for every feature (row) and node (column); ``"map"``: true, predicted
-    and their difference as images of node against time, a row for every feature. "auto" draws lines
-    up to 12 nodes; of an ensemble the mean, in a band from the lowest to the highest member. ``nodes``: the ones to show. ``axes``: (features, nodes) or (features, 3).
-    Returns the axes. Raises `InvalidData` when the two do not fit together.
+    and their difference as images of node against time, a row for every feature; "auto": lines up to
+    12 nodes. Of an ensemble the mean, and with lines a band from the lowest to the highest member.
+    ``nodes``: numbers of those to draw. ``axes``: (features, nodes) or (features, 3). Returns the
+    axes. Raises `InvalidData` for datasets of other shapes, `InvalidOption`, `UnknownName`.
     """
     one, two = pair(truth, predicted, trajectory)
     chosen = _nodes(one, nodes)
     if kind not in ("auto", "lines", "map"):
         raise unknown_name("kind", kind, ("auto", "lines", "map"))
     if kind == "auto":
-        kind = "lines" if len(chosen) <= MOST_PANELS else "map"
+        kind = "lines" if len(chosen) <= MAX_PANELS else "map"
     draw = _lines if kind == "lines" else _maps
     return draw(one, two, chosen, axes)
 
@@ -52,12 +53,12 @@ def parity(
 ) -> np.ndarray:
     """Predicted against true values with the diagonal, a panel for every feature.
 
-    All trajectories, nodes and times after the start; beyond ``points`` an even choice of them.
-    Colour is the time. Returns the axes (feature,).
+    All trajectories, nodes and times after the first, thinned evenly to about ``points`` dots, which
+    are coloured by time. Returns the axes (feature,). Raises `InvalidData`, `UnknownName`.
     """
     one, _ = pair(truth, predicted)
-    a, b = values(truth)[:, 1:], values(predicted)[:, 1:]
-    time = np.broadcast_to(one.time[1:, None], a.shape[:3]).ravel()
+    true, guess = values(truth)[:, 1:], values(predicted)[:, 1:]
+    time = np.broadcast_to(one.time[1:, None], true.shape[:3]).ravel()
     numbers = [one.feature(name) for name in (features or one.features)]
     every = max(1, time.size // points)
     if axes is None:
@@ -65,7 +66,7 @@ def parity(
     axes = shaped(axes, (len(numbers),))
     dots = None
     for ax, number in zip(axes, numbers):
-        x, y = a[..., number].ravel()[::every], b[..., number].ravel()[::every]
+        x, y = true[..., number].ravel()[::every], guess[..., number].ravel()[::every]
         ends = [np.nanmin(x), np.nanmax(x)]
         ax.plot(ends, ends, color=style.TRUTH, linewidth=1.0, zorder=1)
         dots = ax.scatter(x, y, c=time[::every], s=6, cmap=style.SEQUENTIAL, linewidths=0, zorder=2)
@@ -80,7 +81,7 @@ def parity(
 
 def _lines(one: View, two: View, chosen: list[int], axes: Any) -> np.ndarray:
     rows, columns = len(one.features), len(chosen)
-    own_figure = axes is None
+    new_figure = axes is None
     if axes is None and rows == 1 and columns > 4:
         axes = _wrapped(columns)
     elif axes is None:
@@ -110,26 +111,26 @@ def _lines(one: View, two: View, chosen: list[int], axes: Any) -> np.ndarray:
                 ax.set_ylabel(style.label(name, unit))
             if _outermost(ax, "is_last_row", row == rows - 1):
                 ax.set_xlabel(style.label("time", one.time_unit))
-    handles, words = axes[0, 0].get_legend_handles_labels()
-    if own_figure:
-        # Above all panels, where it covers no curve.
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    if new_figure:
+        # Outside the panels, where it covers no curve.
         figure = axes[0, 0].figure
-        figure.legend(handles, words, loc="outside upper center", ncols=2, frameon=False)
+        figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False)
     else:
-        axes[0, 0].legend(handles, words, fontsize="small", frameon=False)
+        axes[0, 0].legend(handles, labels, fontsize="small", frameon=False)
     return axes
 
 
 def _wrapped(columns: int) -> np.ndarray:
-    """A row of panels on several lines, so that ten nodes of one feature stay readable."""
-    across = 4 if columns % 4 == 0 or columns % 5 else 5
-    down = -(-columns // across)
-    size = (2.4 * across + 0.5, 1.7 * down + 0.7)
-    grid = style.new_grid(down, across, *size, sharex=True, sharey=True)
+    """Axes (1, columns) laid out on several rows of the figure, so that many panels stay legible."""
+    per_row = 4 if columns % 4 == 0 or columns % 5 else 5
+    rows = -(-columns // per_row)
+    size = (2.4 * per_row + 0.5, 1.7 * rows + 0.7)
+    grid = style.new_grid(rows, per_row, *size, sharex=True, sharey=True)
     flat = grid.ravel()
     for ax in flat[columns:]:
         ax.set_visible(False)
-    for ax in flat[max(0, columns - across) : columns]:
+    for ax in flat[max(0, columns - per_row) : columns]:
         ax.tick_params(labelbottom=True)
     return flat[None, :columns]
 
@@ -142,23 +143,23 @@ def _maps(one: View, two: View, chosen: list[int], axes: Any) -> np.ndarray:
     for row, (name, unit) in enumerate(zip(one.features, one.units)):
         true, guess = one.x[:, chosen, row].T, two.x[:, chosen, row].T
         low, high = np.nanmin(true), np.nanmax(true)
-        off = guess - true
-        most = float(np.nanmax(np.abs(off[np.isfinite(off)]), initial=0.0)) or 1.0
-        looks = (
+        error = guess - true
+        largest = float(np.nanmax(np.abs(error[np.isfinite(error)]), initial=0.0)) or 1.0
+        maps = (
             ("true", true, style.SEQUENTIAL, low, high),
             ("predicted", guess, style.SEQUENTIAL, low, high),
-            ("predicted - true", off, style.SIGNED, -most, most),
+            ("predicted - true", error, style.SIGNED, -largest, largest),
         )
         images = []
-        for ax, (title, shown, colours, least, top) in zip(axes[row], looks):
+        for ax, (title, shown, colours, lowest, highest) in zip(axes[row], maps):
             images.append(
                 ax.pcolormesh(
                     one.time,
                     np.arange(len(chosen)),
                     shown,
                     cmap=colours,
-                    vmin=least,
-                    vmax=top,
+                    vmin=lowest,
+                    vmax=highest,
                     shading="nearest",
                     rasterized=True,
                 )
@@ -191,5 +192,6 @@ def _nodes(one: View, nodes: Sequence[int] | None) -> list[int]:
 
 
 def _outermost(ax: Any, side: str, otherwise: bool) -> bool:
-    place = ax.get_subplotspec()
-    return getattr(place, side)() if place is not None else otherwise
+    """Whether ``ax`` is at that side of its grid; ``otherwise`` for axes without a grid."""
+    spec = ax.get_subplotspec()
+    return getattr(spec, side)() if spec is not None else otherwise

@@ -1,4 +1,4 @@
-"""The Julia engine: a SciML package in a process of its own, called through juliacall.
+"""The Julia engine: a SciML package in a separate worker process, called through juliacall.
 
-Nothing here imports juliacall; the worker process alone does.
+Only the worker process imports juliacall.
 """

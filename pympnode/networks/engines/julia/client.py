@@ -1,4 +1,4 @@
-"""The parent's side: one worker process, started at first use, kept warm, replaced when it dies."""
+"""``JuliaClient``: one worker process, started at first use, kept running, replaced when it ends."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ from .sources import julia_sources
 logger = logging.getLogger("pympnode.networks.engines.julia")
 
 ROOT = str(Path(__file__).resolve().parents[4])
-# The package is imported from where it is imported here, and stays where juliapkg looks for it.
+# The worker imports the same copy of the package; its folder stays on sys.path, where juliapkg looks
+# for juliapkg.json, but last, so that it hides no other package.
 SCRIPT = (
     "import sys; sys.path.insert(0, sys.argv[1]); import pympnode; "
     "sys.path.append(sys.path.pop(0)); "
@@ -38,8 +39,8 @@ SCRIPT = (
 class JuliaClient:
     """Calls to a worker process.
 
-    ``options``: how Julia is started. ``command``: what is run instead of the real worker; three
-    descriptors and the folder of the Julia sources are appended (tests use this).
+    ``options``: how Julia is started. ``command``: run instead of the real worker (by tests), with
+    three descriptors and the folder of the Julia sources as further arguments.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class JuliaClient:
     ) -> None:
         self.options = options or installed.options()
         self.command = list(command) if command else [sys.executable, "-c", SCRIPT, ROOT]
-        self.generation = 0  # grows with every worker: what lived in an older one is gone
+        self.generation = 0  # number of workers so far: programs of an older one are lost
         self.facts: dict[str, Any] = {}
         self.log = ""
         self._process: subprocess.Popen[bytes] | None = None
@@ -60,53 +61,54 @@ class JuliaClient:
     @property
     def pid(self) -> int | None:
         """Process number of the worker, None where none runs."""
-        return self._process.pid if self._alive() and self._process else None
+        return self._process.pid if self._is_running() and self._process else None
 
     # ---- calls --------------------------------------------------------------------------------
 
     def call(self, operation: str, **arguments: Any) -> Any:
-        """What the worker answers.
+        """The result of an operation of the worker (see `Operations`).
 
-        Ctrl-C ends the call and raises KeyboardInterrupt, the worker lives on; a second Ctrl-C ends
-        the worker. Raises `JuliaRuntimeError` for an error in Julia and for a worker that dies; the
-        next call starts a fresh one. Raises `EngineUnavailable` where none can be started.
+        Ctrl-C interrupts the call and raises KeyboardInterrupt, and the worker keeps running; a second
+        Ctrl-C ends the worker. Raises `JuliaRuntimeError` for an error in Julia and for a worker that
+        ends; the next call starts another. Raises `EngineUnavailable` where none can be started.
         """
         with self._lock:
             self.start()
             self._number += 1
             number = self._number
-            gone = [n for home, n in self._release if home == self.generation]
+            released = [n for generation, n in self._release if generation == self.generation]
             self._release.clear()
             message = {
                 "kind": "call",
                 "number": number,
                 "operation": operation,
                 "arguments": arguments,
-                "release": gone,
+                "release": released,
             }
             try:
                 self._link.send(message)
-                answer = self._answer(number)
+                answer = self._receive(number)
             except Closed:
-                self._died()
+                self._raise_death()
             except Interrupted:
                 raise KeyboardInterrupt from None
             except KeyboardInterrupt:
-                self.kill()  # in the middle of a frame: the conversation cannot go on
+                self.kill()  # in the middle of a frame: the next one could not be read
                 raise
             if answer["kind"] == "error":
                 logger.debug("the call %s failed:\n%s", operation, answer["trace"])
-                self._note(answer["trace"])
+                self._append_log(answer["trace"])
                 raise failures.of_call(answer["type"], answer["message"], answer["trace"], self.log)
             return answer["result"]
 
     def release(self, generation: int, program: int) -> None:
-        """Forget a program with the next call. Safe in a finaliser."""
+        """Release a program of the worker with the next call. Safe in a finaliser: sends nothing."""
         self._release.append((generation, program))
 
-    def _answer(self, number: int) -> dict[str, Any]:
+    def _receive(self, number: int) -> dict[str, Any]:
+        """The answer to call ``number``; Ctrl-C meanwhile interrupts the call."""
         interrupted = False
-        waiting = select.poll()  # unlike select, at home with more than 1,024 open files
+        waiting = select.poll()  # select fails for descriptors above 1,023
         waiting.register(self._link, select.POLLIN)
         while True:
             try:
@@ -130,10 +132,10 @@ class JuliaClient:
         """Start the worker unless it runs. Raises `EngineUnavailable`."""
         with self._lock:
             if self._owner not in (0, os.getpid()):
-                self._forget()  # a fork: the worker belongs to the parent process
-            if self._alive():
+                self._reset()  # after a fork: the worker belongs to the parent process
+            if self._is_running():
                 return self
-            self._forget()
+            self._reset()
             try:
                 self._launch()
             except BaseException:
@@ -152,16 +154,16 @@ class JuliaClient:
         environment = self.options.variables()
         sources = str(julia_sources())
         handle, self.log = tempfile.mkstemp(prefix="pympnode-julia-", suffix=".log")
-        ours, theirs = socket.socketpair()
+        connection, of_worker = socket.socketpair()
         watched, self._lifeline = os.pipe()
         self._control = Control()
-        inherited = [theirs.fileno(), self._control.fd, watched]
+        inherited = [of_worker.fileno(), self._control.fd, watched]
         notice(
-            "starting Julia in a process of its own (about 10 s; minutes the first time, when packages "
+            "starting Julia in a separate process (about 10 s; minutes the first time, when packages "
             f"are fetched and compiled; log: {self.log})"
         )
         began = time.perf_counter()
-        self._owner, self._link = os.getpid(), Link(ours)
+        self._owner, self._link = os.getpid(), Link(connection)
         try:
             self._process = subprocess.Popen(
                 [*self.command, *map(str, inherited), sources],
@@ -170,11 +172,11 @@ class JuliaClient:
                 stdin=subprocess.DEVNULL,
                 stdout=handle,
                 stderr=handle,
-                start_new_session=True,  # the terminal's Ctrl-C comes to this process alone
+                start_new_session=True,  # Ctrl-C of the terminal reaches this process alone
             )
         finally:
             os.close(handle)
-            theirs.close()
+            of_worker.close()
             os.close(watched)
         self.generation += 1
         self._handshake(began)
@@ -201,10 +203,11 @@ class JuliaClient:
                 return
             notice(f"{message['text']} ({time.perf_counter() - began:.0f} s)")
 
-    def _alive(self) -> bool:
+    def _is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def _died(self) -> NoReturn:
+    def _raise_death(self) -> NoReturn:
+        """Raise the error for a worker that ended during a call."""
         assert self._process is not None
         code: int | None
         try:
@@ -213,7 +216,7 @@ class JuliaClient:
             self._process.kill()
             code = None
         error = failures.of_death(code, self.log, self._tail())
-        self._forget()
+        self._reset()
         raise error
 
     def kill(self) -> None:
@@ -222,12 +225,12 @@ class JuliaClient:
             if self._process is not None and self._owner == os.getpid():
                 self._process.kill()
                 self._process.wait()
-            self._forget()
+            self._reset()
 
     def close(self) -> None:
-        """End the worker in peace; the next call starts another."""
+        """Let the worker finish and end; the next call starts another."""
         with self._lock:
-            if self._owner == os.getpid() and self._alive():
+            if self._owner == os.getpid() and self._is_running():
                 assert self._process is not None
                 with contextlib.suppress(Closed, OSError):
                     self._link.send({"kind": "quit"})
@@ -238,9 +241,10 @@ class JuliaClient:
                 except subprocess.TimeoutExpired:
                     self._process.kill()
                     self._process.wait()
-            self._forget()
+            self._reset()
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
+        """Close the connection to the worker and forget it."""
         if self._owner:
             self._link.close()
             self._control.close()
@@ -256,13 +260,13 @@ class JuliaClient:
         except OSError:
             return ""
 
-    def _note(self, text: str) -> None:
+    def _append_log(self, text: str) -> None:
         with contextlib.suppress(OSError), open(self.log, "a", encoding="utf-8") as file:
             file.write(text + "\n")
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C that ended a call whose answer has been read: the worker is in order."""
+    """Ctrl-C that interrupted a call whose answer has been read: the worker can go on."""
 
 
 _shared: JuliaClient | None = None

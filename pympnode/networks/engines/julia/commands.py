@@ -15,18 +15,18 @@ from .options import JuliaOptions
 
 @click.group()
 def julia() -> None:
-    """The Julia engine: install it, look at it."""
+    """Install the Julia engine, show its status."""
 
 
 @julia.command("install")
-@click.option("--executable", help="A julia of your own instead of the one that is fetched.")
-@click.option("--project", help="A Julia project of your own that has the packages and PythonCall.")
-@click.option("--environment", help="Folder for the Julia project that is managed for you.")
+@click.option("--executable", help="Your julia, instead of a downloaded one.")
+@click.option("--project", help="Your Julia project with the packages and PythonCall.")
+@click.option("--environment", help="Folder for the Julia project that juliapkg manages.")
 @click.option("--depot", help="Folder for Julia's packages.")
 @click.option("--threads", default=None, help='Julia threads, a number or "auto".')
-@click.option("--offline", is_flag=True, default=None, help="Fetch nothing; use what is there.")
+@click.option("--offline", is_flag=True, default=None, help="Download nothing.")
 def install_command(**given: Any) -> None:
-    """Fetch Julia and the packages (once, 10 to 30 minutes) and let engine="auto" use them."""
+    """Download Julia and the packages (once, 10 to 30 minutes) and let engine="auto" use them."""
     set_notice(lambda text: click.echo(text))
     try:
         options = JuliaOptions().with_variables()

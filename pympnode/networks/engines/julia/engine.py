@@ -1,4 +1,4 @@
-"""The Julia engine: the same models and systems, run by a SciML package in a process of its own."""
+"""The Julia engine: the same models and systems, run by a SciML package in a worker process."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ DTYPES = ("float32", "float64")
 
 
 class JuliaEngine:
-    """Every networked model, through Julia (see `engines.base.Engine`).
+    """All network models, through Julia (see `engines.base.Engine`).
 
-    ``client``: the worker to call; the one that this Python process shares unless given.
+    ``client``: of the worker to call, by default the one that this Python process shares.
     """
 
     name = "julia"
@@ -38,13 +38,13 @@ class JuliaEngine:
 
     @property
     def client(self) -> JuliaClient:
-        """The worker's client; it starts nothing before its first call."""
+        """The client of the worker, which is started by the first call."""
         return self._client or shared()
 
     def supports(self, spec: ModelSpec) -> str | None:
         """None, or why this engine cannot run ``spec``."""
         if spec.stride > 1:
-            return f"stride={spec.stride}: its steps go over one interval each"
+            return f"stride={spec.stride}: the Julia engine takes at least one step per interval"
         return None
 
     def integrate(
@@ -62,8 +62,8 @@ class JuliaEngine:
         """Solve a system of the package by Tsit5, each trajectory with its own steps.
 
         x0 (trajectory, node, feature), times (time,), controls (trajectory, time, node, control) or
-        None. A system that only Python knows is integrated in Python; the log says so. Raises
-        `IntegrationFailed` unless ``check`` is off; `Solution.status` then tells.
+        None. A system that the Julia package does not have is integrated in Python, which is logged.
+        Raises `IntegrationFailed`; with ``check=False`` see `Solution.status` instead.
         """
         parameters = system.resolve_parameters(parameters, graph)
         reason = reason_for_python(system)
@@ -97,10 +97,10 @@ class JuliaEngine:
     ) -> JuliaProgram:
         """A Program.
 
-        ``adjoint`` (or ``kernel``, which "auto" leaves at "discrete"): "discrete", steps of fixed
-        size and the hand-written adjoint; "interpolating", "backsolve" or "gauss", adaptive Tsit5
-        at ``tolerance`` with that adjoint of SciMLSensitivity, restarted at every interval or, with
-        ``horizon``, solved once. Raises `UnknownName`, `EngineUnavailable`, `InvalidOption`.
+        ``adjoint`` (or ``kernel``, whose "auto" is "discrete"): "discrete", steps of fixed size and
+        their hand-written adjoint; "interpolating", "backsolve" or "gauss", adaptive Tsit5 at
+        ``tolerance`` with that adjoint of SciMLSensitivity, restarted at every interval or, with
+        ``horizon``, solved once over the whole window. Raises `UnknownName`, `EngineUnavailable`, `InvalidOption`.
         """
         from .program import JuliaProgram
 

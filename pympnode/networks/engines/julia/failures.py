@@ -1,4 +1,4 @@
-"""Errors of the worker in the package's own words: what was found, what is allowed, how to mend it."""
+"""Exceptions of this package for errors of the worker process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NO_JULIACALL = 'pip install "pympnode[julia]", then pympnode julia install'
 
 
 def of_call(kind: str, message: str, trace: str, log: str) -> BaseException:
-    """The exception for an error that a call answered with; the worker lives on."""
+    """The exception for a call that failed in a worker that keeps running."""
     if kind == "Interrupted":
         return KeyboardInterrupt()
     if kind == "InputError":
@@ -26,7 +26,7 @@ def of_call(kind: str, message: str, trace: str, log: str) -> BaseException:
         return NotEnoughMemory("Julia ran out of memory", got=message, fix="use a smaller batch")
     return JuliaRuntimeError(
         f"{kind}: {message}" if message else kind,
-        fix=f"the whole trace: {log}",
+        fix=f"the whole trace is in {log}",
         trace=trace,
         log=log,
     )
@@ -34,19 +34,19 @@ def of_call(kind: str, message: str, trace: str, log: str) -> BaseException:
 
 def of_death(code: int | None, log: str, tail: str) -> JuliaRuntimeError:
     """The exception for a worker that ended during a call."""
-    how = (
+    ending = (
         "ended"
         if code is None
         else f"ended by signal {-code}"
         if code < 0
         else f"ended with {code}"
     )
-    fix = "call again: a fresh process is started"
+    fix = "call again: another process is started"
     if code == -9:
         fix += "; signal 9 often means that memory ran out"
-    said = first_error(tail)
+    logged = first_error(tail)
     return JuliaRuntimeError(
-        f"the Julia process {how}" + (f": {said}" if said else ""),
+        f"the Julia process {ending}" + (f": {logged}" if logged else ""),
         got=f"its log: {log}",
         fix=fix,
         trace=tail,
@@ -55,7 +55,7 @@ def of_death(code: int | None, log: str, tail: str) -> JuliaRuntimeError:
 
 
 def first_error(text: str) -> str:
-    """The first line of a log that tells an error."""
+    """The first line of a log that looks like an error, "" if there is none."""
     for line in text.splitlines():
         if line.startswith(("ERROR", "signal", "[", "Traceback")) or "Error" in line:
             return line.strip()[:200]
@@ -63,7 +63,7 @@ def first_error(text: str) -> str:
 
 
 def of_start(kind: str, message: str, trace: str, log: str, options: JuliaOptions) -> PympnodeError:
-    """The exception for a worker that could not start; the advice fits the user's options."""
+    """The exception for a worker that could not start, with advice by the user's options."""
     text = f"{kind}: {message}\n{trace}"
     found: dict[str, Any] = {
         "got": f"{kind}: {message}"[:500] if kind else first_error(trace) or log
@@ -83,7 +83,7 @@ def of_start(kind: str, message: str, trace: str, log: str, options: JuliaOption
         )
     elif options.offline:
         found["fix"] = (
-            "offline, Julia and the packages must be there already: run `pympnode julia install` "
+            "offline, Julia and the packages must be installed already: run `pympnode julia install` "
             f"where there is a network with {PREFIX}DEPOT and {PREFIX}ENVIRONMENT on a shared disk, "
             "or copy these folders"
         )
@@ -100,7 +100,7 @@ def of_start(kind: str, message: str, trace: str, log: str, options: JuliaOption
         )
     ):
         found["fix"] = (
-            f"fetching needs a network; without one name your own: {PREFIX}EXECUTABLE=/path/to/julia "
+            f"downloads need a network; without one set {PREFIX}EXECUTABLE=/path/to/julia "
             f"and {PREFIX}DEPOT, with {PREFIX}OFFLINE=yes"
         )
     else:

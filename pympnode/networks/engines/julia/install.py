@@ -1,4 +1,4 @@
-"""Installing the Julia engine for this Python environment, and saying how it stands."""
+"""Installation of the Julia engine for this Python environment, and its status."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from .sources import julia_sources
 
 
 def install(options: JuliaOptions) -> Path:
-    """Start a worker, which makes juliapkg fetch Julia and the packages, and record the success.
+    """Start a worker, for which juliapkg downloads Julia and the packages, and record the success.
 
-    Returns the record's place. Raises `EngineUnavailable` with advice where it does not succeed.
+    Returns the path of the record. Raises `EngineUnavailable` with advice where it fails.
     """
     if importlib.util.find_spec("juliacall") is None:
         raise EngineUnavailable(
@@ -39,7 +39,7 @@ def install(options: JuliaOptions) -> Path:
 
 
 def describe(*, start: bool = False) -> dict[str, Any]:
-    """Facts about the Julia engine here; with ``start`` also its versions."""
+    """The status and options of the Julia engine by name; with ``start`` also its versions."""
     record = installed.read()
     options = installed.options()
     facts: dict[str, Any] = {

@@ -1,6 +1,6 @@
-"""The record that `pympnode julia install` leaves: that Julia was installed for this environment.
+"""The record of `pympnode julia install`: Julia is installed for this Python environment.
 
-It lies in the Python environment, or in the user's configuration where that cannot be written.
+A file in the Python environment, or in the user's configuration folder where that is read-only.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ VARIABLE = "PYMPNODE_JULIA_RECORD"
 NAME = "pympnode-julia.json"
 
 
-def places() -> list[Path]:
-    """Where the record may lie, best first."""
-    given = os.environ.get(VARIABLE)
-    if given:
-        return [Path(given)]
+def paths() -> list[Path]:
+    """The paths of the record, in the order in which they are tried."""
+    variable = os.environ.get(VARIABLE)
+    if variable:
+        return [Path(variable)]
     config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
     key = hashlib.sha256(os.path.realpath(sys.prefix).encode()).hexdigest()[:16]
     return [Path(sys.prefix) / NAME, config / "pympnode" / f"julia-{key}.json"]
@@ -31,7 +31,7 @@ def places() -> list[Path]:
 
 def read() -> dict[str, Any] | None:
     """The record, or None where nothing was installed. Raises `FileDamaged`."""
-    for path in places():
+    for path in paths():
         if not path.is_file():
             continue
         try:
@@ -48,15 +48,16 @@ def read() -> dict[str, Any] | None:
 
 
 def write(options: JuliaOptions, facts: dict[str, Any]) -> Path:
-    """Leave the record; returns where."""
+    """Write the record; returns its path. Raises `OSError`."""
     text = json.dumps({"options": options.as_dict(), "facts": facts}, indent=2, sort_keys=True)
     problem: OSError | None = None
-    for path in places():
+    for path in paths():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            beside = path.with_suffix(".part")
-            beside.write_text(text + "\n", encoding="utf-8")
-            os.replace(beside, path)
+            # Written under another name and renamed: no reader gets half a record.
+            temporary = path.with_suffix(".part")
+            temporary.write_text(text + "\n", encoding="utf-8")
+            os.replace(temporary, path)
             return path
         except OSError as error:
             problem = error
@@ -65,7 +66,7 @@ def write(options: JuliaOptions, facts: dict[str, Any]) -> Path:
 
 
 def options() -> JuliaOptions:
-    """The stored options, changed by the variables that are set."""
+    """The recorded options, overridden by environment variables."""
     record = read()
     stored = record["options"] if record else JuliaOptions()
     return stored.with_variables()

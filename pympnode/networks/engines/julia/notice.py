@@ -1,4 +1,4 @@
-"""Notices: what a user should see while Julia starts. Logged, and shown where a person looks on."""
+"""Progress messages while Julia starts: logged, and written to a terminal or a notebook."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _notice: Notice = standard
 
 
 def set_notice(notice: Notice | None) -> None:
-    """Send notices elsewhere; None restores the standard one."""
+    """Pass messages to ``notice`` instead of `standard`; None restores it."""
     global _notice
     _notice = notice or standard
 
 
 def notice(text: str) -> None:
-    """Tell the user."""
+    """Pass a message to the current function."""
     _notice(text)

@@ -1,8 +1,8 @@
-"""What the worker does: the one place where arrays pass between Python and Julia.
+"""``Operations``: the calls of the worker, and the conversion of arrays between Python and Julia.
 
 A C-ordered NumPy array (trajectory, time, node, feature) is the same memory as a Julia array
-(feature, node, time, trajectory): it passes as its transpose. Numbers of nodes, graphs, trajectories
-and times are zero-based here and one-based there.
+(feature, node, time, trajectory), so it is passed as its transpose without a copy. Numbers of nodes,
+graphs, trajectories and times are zero-based in Python and one-based in Julia.
 """
 
 from __future__ import annotations
@@ -25,18 +25,21 @@ def to_numpy(value: Any) -> NDArray:
 
 
 def one_based(numbers: NDArray) -> NDArray:
-    """Zero-based numbers as Julia counts."""
+    """Zero-based numbers as one-based ones."""
     return np.asarray(numbers, dtype=np.int64) + 1
 
 
 def edges(graph: dict[str, NDArray]) -> tuple[NDArray, NDArray, NDArray]:
-    """Senders, receivers and node counts of a union of graphs."""
+    """One-based senders and receivers, and node counts, of a union of graphs."""
     nodes = np.asarray(graph["nodes"], dtype=np.int64)
     return one_based(graph["sender"]), one_based(graph["receiver"]), nodes
 
 
 class Operations:
-    """The calls that a client may make, each with plain values and arrays."""
+    """The operations that a client may call, with plain values and arrays.
+
+    ``bridge``: the Julia module ``MessagePassingNODE.Bridge``.
+    """
 
     def __init__(self, bridge: Any) -> None:
         self._bridge = bridge
@@ -44,21 +47,21 @@ class Operations:
         self._next = 1
 
     def watch(self, address: int) -> None:
-        """Let Julia look at the control words."""
+        """Let Julia read the two numbers of `protocol.Control` at ``address``."""
         self._bridge.watch(address)
 
     def ping(self) -> dict[str, Any]:
-        """An answer."""
+        """An empty answer."""
         return {}
 
     def versions(self) -> dict[str, Any]:
-        """Versions and threads."""
+        """Versions of Julia and of packages, number of threads."""
         found = self._bridge.versions()
         values = {str(name): found[name] for name in found}
         return {n: v if isinstance(v, int) else str(v) for n, v in values.items()}
 
     def cpu_seconds(self) -> float:
-        """CPU time of this process so far, all its threads."""
+        """CPU seconds of all threads of this process so far."""
         import time
 
         return time.process_time()
@@ -90,7 +93,7 @@ class Operations:
             name: to_julia(value) if isinstance(value, np.ndarray) else float(value)
             for name, value in parameters.items()
         }
-        made = self._bridge.simulate(
+        solved = self._bridge.simulate(
             system,
             to_julia(x0),
             time,
@@ -100,18 +103,18 @@ class Operations:
             maxiters=max_steps,
             **values,
         )
-        codes = str(made["retcode"]).split(",")
-        counts = {name: int(made[name]) for name in ("evaluations", "accepted", "rejected")}
-        return {"x": to_numpy(made["x"]), "retcode": codes, **counts}
+        codes = str(solved["retcode"]).split(",")
+        counts = {name: int(solved[name]) for name in ("evaluations", "accepted", "rejected")}
+        return {"x": to_numpy(solved["x"]), "retcode": codes, **counts}
 
     def program(self, options: dict[str, Any]) -> int:
-        """A new program; its number."""
+        """Make a program; returns its number."""
         number, self._next = self._next, self._next + 1
         self._programs[number] = self._bridge.program(**options)
         return number
 
     def release(self, program: int) -> None:
-        """Forget a program."""
+        """Free a program."""
         self._programs.pop(program, None)
 
     def bind(

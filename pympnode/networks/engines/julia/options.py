@@ -1,4 +1,4 @@
-"""Options of the worker process, and how each of them reaches Julia."""
+"""Options of the worker process, and the environment variables that pass them to Julia."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ PREFIX = "PYMPNODE_JULIA_"
 class JuliaOptions:
     """How Julia is started.
 
-    ``executable``: the julia to use instead of the one that juliapkg finds or fetches.
-    ``project``: a Julia project of your own that has the packages and PythonCall; juliapkg then keeps
-    out of it. ``environment``: where juliapkg keeps its project (default: inside the Python
-    environment). ``depot``: where Julia keeps its packages. ``threads``: a number or "auto".
-    ``offline``: fetch nothing.
+    ``executable``: path of the julia to use instead of the one that juliapkg finds or downloads.
+    ``project``: folder of your Julia project with the packages and PythonCall, which juliapkg does
+    not change. ``environment``: folder of juliapkg's project (default: inside the Python
+    environment). ``depot``: folder of Julia's packages. ``threads``: a number or "auto".
+    ``offline``: download nothing.
 
-    Each may come from a variable PYMPNODE_JULIA_EXECUTABLE, ..., which goes before what
-    ``pympnode julia install`` stored.
+    The environment variables PYMPNODE_JULIA_EXECUTABLE, ... override the options that ``pympnode
+    julia install`` recorded. Raises `InvalidOption`.
     """
 
     executable: str | None = None
@@ -47,7 +47,7 @@ class JuliaOptions:
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> JuliaOptions:
-        """Options by name; an unknown one is an error."""
+        """Options by name. Raises `UnknownName`, `InvalidOption`."""
         names = [field.name for field in fields(cls)]
         for name in values:
             if name not in names:
@@ -55,7 +55,7 @@ class JuliaOptions:
         return cls(**dict(values))
 
     def with_variables(self, variables: Mapping[str, str] | None = None) -> JuliaOptions:
-        """These options, changed by the PYMPNODE_JULIA_* variables that are set."""
+        """These options, overridden by PYMPNODE_JULIA_* variables."""
         variables = os.environ if variables is None else variables
         changes: dict[str, Any] = {}
         for field in fields(self):
@@ -65,23 +65,23 @@ class JuliaOptions:
         return replace(self, **changes)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values."""
+        """The options by name."""
         return asdict(self)
 
     def variables(self, base: Mapping[str, str] | None = None) -> dict[str, str]:
-        """The environment of the worker: ``base`` and what juliacall, juliapkg and Julia read.
+        """The environment of the worker: ``base`` and the variables of juliacall, juliapkg and Julia.
 
         Raises `InvalidOption` when a project is given and no julia can be found for it.
         """
         env = dict(os.environ if base is None else base)
-        # Julia's own handlers: its threads need them, and a crash then leaves a trace. Ctrl-C does
-        # not come here, for the worker runs in a session of its own.
+        # Signals are handled by Julia, whose threads need that and whose crashes then leave a trace.
+        # Ctrl-C does not reach the worker, which runs in a separate session.
         env["PYTHON_JULIACALL_HANDLE_SIGNALS"] = "yes"
         env["PYTHON_JULIACALL_THREADS"] = self.threads
         env["PYTHON_JULIACALL_STARTUP_FILE"] = "no"
         env["PYTHON_JULIACALL_AUTOLOAD_IPYTHON_EXTENSION"] = "no"
         env.setdefault("JULIA_CONDAPKG_BACKEND", "Null")
-        # Products of narrow matrices: Julia's threads share the batch, BLAS keeps to one each.
+        # Julia's threads share the batch; the matrices of each are too narrow for threads of BLAS.
         env.setdefault("OPENBLAS_NUM_THREADS", "1")
         if self.offline:
             env["PYTHON_JULIAPKG_OFFLINE"] = "yes"
@@ -91,7 +91,7 @@ class JuliaOptions:
         if self.environment:
             env["PYTHON_JULIAPKG_PROJECT"] = os.path.abspath(self.environment)
         for name in ("PYTHON_JULIACALL_EXE", "PYTHON_JULIACALL_PROJECT"):
-            # juliacall wants both or neither; an empty one is an error there
+            # juliacall requires both or neither, and refuses empty values
             if self.project or not env.get(name):
                 env.pop(name, None)
         if self.project:

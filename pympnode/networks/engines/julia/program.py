@@ -1,4 +1,4 @@
-"""The Julia engine's Program: the model and its data live in the worker, calls carry indices."""
+"""The Program of the Julia engine: model and data are in the worker, calls send indices."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from .client import JuliaClient
 class JuliaProgram:
     """Rollouts, losses and gradients of one specification (see `engines.base.Program`).
 
-    ``kernel`` is the name of the adjoint. After a worker has died the next call binds model and
-    data again in a fresh one.
+    ``kernel`` is the name of the adjoint. When the worker has ended, the next call binds model and
+    data in a new one.
     """
 
     device = "cpu"
@@ -44,7 +44,7 @@ class JuliaProgram:
         self.kernel = adjoint
         self._client = client
         self._inner = stack_spec(spec)
-        # The loss is a mean over nodes, and the one larger node counts for all of them.
+        # Julia divides the loss by its number of nodes, which is 1 where all nodes are one large one.
         self._bodies = spec.bodies if spec.family == "node" else 1
         arrays = arrays or []
         self._data = [stack_nodes(a) for a in arrays] if spec.family == "node" else arrays
@@ -58,12 +58,12 @@ class JuliaProgram:
             "horizon": horizon,
             **{n: v for n, v in self._inner.as_dict().items() if n not in ("bodies", "stride")},
         }
-        self._home = (0, 0)  # generation of the worker, number of the program there
+        self._in_worker = (0, 0)  # generation of the worker, number of the program in it
 
     def loss_and_gradient(self, theta: NDArray, batch: Batch) -> tuple[float, NDArray]:
         """See `engines.base.Program`. Datasets of different size add up, weighted by nodes."""
-        found = self._call("loss_and_gradient", theta=self._vector(theta), **self._batch(batch))
-        return found["loss"] / self._bodies, found["gradient"] / self.dtype.type(self._bodies)
+        result = self._call("loss_and_gradient", theta=self._vector(theta), **self._batch(batch))
+        return result["loss"] / self._bodies, result["gradient"] / self.dtype.type(self._bodies)
 
     def loss(self, theta: NDArray, batch: Batch) -> float:
         """See `engines.base.Program`."""
@@ -135,26 +135,26 @@ class JuliaProgram:
     ) -> NDArray:
         """See `engines.base.Program`; u (trajectory, node, control)."""
         flat = z.reshape(z.shape[0], 1, -1) if self.spec.family == "node" else z
-        held = None if u is None else u[:, None]
-        inputs = self._inputs(z.shape[0], graph, graph_of, held, attribute)
+        one_time = None if u is None else u[:, None]
+        inputs = self._inputs(z.shape[0], graph, graph_of, one_time, attribute)
         if inputs["u"] is not None:
             inputs["u"] = inputs["u"][:, 0]
-        slope = self._call(
+        rate = self._call(
             "field", theta=self._vector(theta), z=np.asarray(flat, self.dtype), **inputs
         )
-        return slope.reshape(z.shape)
+        return rate.reshape(z.shape)
 
     # ---- the program in the worker ------------------------------------------------------------
 
     def _call(self, operation: str, **arguments: Any) -> Any:
         self._client.start()
-        if self._home[0] != self._client.generation:
+        if self._in_worker[0] != self._client.generation:
             number = self._client.call("program", options=self._options)
-            self._home = (self._client.generation, number)
-            weakref.finalize(self, self._client.release, *self._home)
+            self._in_worker = (self._client.generation, number)
+            weakref.finalize(self, self._client.release, *self._in_worker)
             for arrays in self._data:
                 self._client.call("bind", program=number, **self._bound(arrays))
-        return self._client.call(operation, program=self._home[1], **arguments)
+        return self._client.call(operation, program=self._in_worker[1], **arguments)
 
     def _bound(self, arrays: Arrays) -> dict[str, Any]:
         x = arrays.x if arrays.mask is None else np.nan_to_num(arrays.x)
@@ -185,7 +185,7 @@ class JuliaProgram:
         total = len(self._steps)
         if not trajectory.size or trajectory.min() < 0 or trajectory.max() >= total:
             raise InvalidOption(
-                "a batch names trajectories of the bound data",
+                "a batch has trajectory numbers that the bound data do not have",
                 got=f"{trajectory.min()} to {trajectory.max()}" if trajectory.size else "none",
                 allowed=f"0 to {total - 1}",
             )
@@ -209,21 +209,22 @@ class JuliaProgram:
         u: NDArray | None,
         attribute: NDArray | None,
     ) -> dict[str, Any]:
-        of = np.zeros(batch, np.int64) if graph_of is None else np.asarray(graph_of, np.int64)
+        if graph_of is None:
+            graph_of = np.zeros(batch, np.int64)
         if self.spec.family == "node":
             u = None if u is None else u.reshape(*u.shape[:2], 1, -1)
             attribute = None if attribute is None else attribute.reshape(1, -1)
-            graph, of = single_node(), np.zeros(batch, np.int64)
+            graph, graph_of = single_node(), np.zeros(batch, np.int64)
         return {
             "graph": edges_of(graph),
-            "graph_of": of,
+            "graph_of": np.asarray(graph_of, np.int64),
             "u": self._real(None if u is None else np.nan_to_num(u)),
             "attribute": self._real(attribute),
         }
 
 
 def edges_of(graph: Graph) -> dict[str, NDArray[np.int64]]:
-    """The graph as the protocol carries it."""
+    """The edges of a graph as arrays, for the protocol."""
     return {
         "sender": np.asarray(graph.sender, np.int64),
         "receiver": np.asarray(graph.receiver, np.int64),

@@ -1,9 +1,9 @@
-"""What the two processes say to each other: frames of JSON with arrays beside them.
+"""The protocol between client and worker: frames of JSON, with arrays beside them.
 
-A frame is a header, a JSON object and, for small arrays, their bytes. Larger arrays lie in an arena,
-a piece of shared memory that has no name: its descriptor rides with the first frame that uses it,
-each side maps it, and the kernel frees it when both are gone, whoever dies first and however. Nothing
-is unpickled. Unix only: descriptors cross through a Unix socket.
+A frame is a header, a JSON object and, for small arrays, their bytes. Larger arrays are in an arena,
+shared memory without a name: its file descriptor is sent with the first frame that uses it, both
+processes map it, and the operating system frees it when both have ended, also after a crash. Nothing
+is unpickled. Unix only: descriptors are sent through a Unix socket.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 MAGIC = b"PMJ1"
 HEADER = struct.Struct("!4sIQ")
-INLINE = 1 << 16  # below this many bytes the socket is faster than mapped pages
+INLINE = 1 << 16  # below this many bytes the socket is faster than shared memory
 ALIGN = 64
 KEY = "__array__"
 
@@ -29,11 +29,11 @@ Message = dict[str, Any]
 
 
 class Closed(Exception):
-    """The other end is gone."""
+    """The other process has closed the connection or has ended."""
 
 
 def shared_file(size: int) -> int:
-    """A descriptor of ``size`` bytes of memory without a name."""
+    """A file descriptor of ``size`` bytes of shared memory without a name."""
     if hasattr(os, "memfd_create"):
         # Not in /dev/shm, whose size containers limit to 64 MB.
         fd = os.memfd_create("pympnode-julia", os.MFD_CLOEXEC)
@@ -45,7 +45,7 @@ def shared_file(size: int) -> int:
 
 
 class Arena:
-    """Shared memory that one side writes. It grows by being replaced."""
+    """Shared memory that one process writes; a larger one replaces it when needed."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -54,11 +54,12 @@ class Arena:
         self.sent = False
 
     def close(self) -> None:
+        """Close the descriptor; the memory is freed when the other process has unmapped it too."""
         os.close(self.fd)
 
 
 class Link:
-    """One end of the conversation. Calls alternate, so that each side may reuse its arena."""
+    """One end of the connection. Frames alternate, so that each process may reuse its arena."""
 
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
@@ -80,22 +81,22 @@ class Link:
     def send(self, message: Message) -> None:
         """Send a message of plain values and arrays. Raises `Closed`."""
         arrays: list[NDArray] = []
-        body = _place(message, arrays)
-        where, total = [], 0
+        body = _extract(message, arrays)
+        layout, total = [], 0
         for array in arrays:
-            where.append([list(array.shape), array.dtype.str, total])
+            layout.append([list(array.shape), array.dtype.str, total])
             total += -(-array.nbytes // ALIGN) * ALIGN
         inline, fds = b"", []
         if total > INLINE:
-            arena = self._room(total)
-            _write(arrays, where, memoryview(arena.memory))
+            arena = self._arena_of(total)
+            _write(arrays, layout, memoryview(arena.memory))
             if not arena.sent:
                 fds, arena.sent = [arena.fd], True
         elif total:
             buffer = bytearray(total)
-            _write(arrays, where, memoryview(buffer))
+            _write(arrays, layout, memoryview(buffer))
             inline = bytes(buffer)
-        text = json.dumps({"body": body, "arrays": where, "new": bool(fds)}).encode()
+        text = json.dumps({"body": body, "arrays": layout, "new": bool(fds)}).encode()
         payload = HEADER.pack(MAGIC, len(text), len(inline)) + text + inline
         try:
             if fds:
@@ -106,7 +107,8 @@ class Link:
         except OSError as error:
             raise Closed(str(error)) from error
 
-    def _room(self, total: int) -> Arena:
+    def _arena_of(self, total: int) -> Arena:
+        """The arena of this end, with at least ``total`` bytes."""
         if self._arena is None or self._arena.size < total:
             if self._arena is not None:
                 self._arena.close()
@@ -116,8 +118,10 @@ class Link:
     # ---- receiving ----------------------------------------------------------------------------
 
     def receive(self, *, copy: bool = True) -> Message:
-        """The next message. Without ``copy`` its arrays are read-only views, good until the next
-        call. Raises `Closed`."""
+        """The next message. Raises `Closed`.
+
+        Without ``copy`` its arrays are read-only views, valid until the next frame.
+        """
         try:
             head, fds, _, _ = socket.recv_fds(self.connection, HEADER.size, 1)
             if not head:
@@ -135,16 +139,16 @@ class Link:
             os.close(fds[0])
         source = inline if inline_size else self._peer
         arrays = [_view(source, *each) for each in frame["arrays"]]
-        return _fetch(frame["body"], [a.copy() for a in arrays] if copy else arrays)
+        return _insert(frame["body"], [a.copy() for a in arrays] if copy else arrays)
 
     def _exactly(self, size: int) -> bytes:
-        buffer, at = bytearray(size), 0
+        buffer, received = bytearray(size), 0
         view = memoryview(buffer)
-        while at < size:
-            got = self.connection.recv_into(view[at:])
-            if not got:
+        while received < size:
+            count = self.connection.recv_into(view[received:])
+            if not count:
                 raise Closed("end of file in a frame")
-            at += got
+            received += count
         return bytes(buffer)
 
 
@@ -155,40 +159,41 @@ def _view(source: Any, shape: list[int], dtype: str, offset: int) -> NDArray:
     return np.frombuffer(source, dtype, count, offset).reshape(shape)
 
 
-def _write(arrays: list[NDArray], where: list[list[Any]], memory: memoryview) -> None:
-    for array, (shape, dtype, offset) in zip(arrays, where):
+def _write(arrays: list[NDArray], layout: list[list[Any]], memory: memoryview) -> None:
+    for array, (shape, dtype, offset) in zip(arrays, layout):
         if array.size:
             np.ndarray(shape, dtype, memory, offset)[...] = array
 
 
-def _place(value: Any, arrays: list[NDArray]) -> Any:
-    """``value`` as JSON takes it, each array replaced by its number in ``arrays``."""
+def _extract(value: Any, arrays: list[NDArray]) -> Any:
+    """``value`` as JSON values, each array appended to ``arrays`` and replaced by its number."""
     if isinstance(value, np.ndarray):
         if value.dtype.kind not in "fiub":
-            raise TypeError(f"arrays of dtype {value.dtype} do not cross")
+            raise TypeError(f"arrays of dtype {value.dtype} cannot be sent")
         arrays.append(value)
         return {KEY: len(arrays) - 1}
     if isinstance(value, dict):
-        return {str(name): _place(each, arrays) for name, each in value.items()}
+        return {str(name): _extract(each, arrays) for name, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_place(each, arrays) for each in value]
+        return [_extract(each, arrays) for each in value]
     if isinstance(value, np.generic):
         return value.item()
     return value
 
 
-def _fetch(value: Any, arrays: list[NDArray]) -> Any:
+def _insert(value: Any, arrays: list[NDArray]) -> Any:
+    """The inverse of `_extract`."""
     if isinstance(value, dict):
         if KEY in value:
             return arrays[value[KEY]]
-        return {name: _fetch(each, arrays) for name, each in value.items()}
+        return {name: _insert(each, arrays) for name, each in value.items()}
     if isinstance(value, list):
-        return [_fetch(each, arrays) for each in value]
+        return [_insert(each, arrays) for each in value]
     return value
 
 
 class Control:
-    """Two words of shared memory: the call to be ended, and the call that runs."""
+    """Two int64 of shared memory: the number of the call to interrupt, and of the call that runs."""
 
     SIZE = 4096
 
@@ -199,24 +204,24 @@ class Control:
 
     @property
     def address(self) -> int:
-        """Where the words lie in this process."""
+        """Address of the two numbers in this process."""
         return int(self._words.ctypes.data)
 
     def running(self, number: int) -> None:
-        """Say which call runs (numbers start at 1)."""
+        """Store the number of the call that runs (from 1)."""
         self._words[1] = number
 
     def end(self, number: int) -> None:
-        """Ask for the end of a call."""
+        """Request the interruption of a call."""
         self._words[0] = number
 
     @property
     def asked(self) -> bool:
-        """Whether the call that runs was asked to end."""
+        """Whether the interruption of the running call was requested."""
         return bool(self._words[0] == self._words[1])
 
     def close(self) -> None:
-        """Give the descriptor back."""
+        """Close the descriptor."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1

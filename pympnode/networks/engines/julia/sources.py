@@ -1,4 +1,4 @@
-"""Where the bundled Julia package lies: inside the wheel, or beside `pympnode` in a checkout."""
+"""The folder of the bundled Julia package: inside the wheel, or beside `pympnode` in a checkout."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ PACKAGE = "MessagePassingNODE"
 
 
 def julia_sources() -> Path:
-    """The folder with the Project.toml of the bundled package. Raises `MissingFile`."""
+    """The folder of the bundled package's Project.toml. Raises `MissingFile`."""
     here = Path(__file__).resolve().parent
     for folder in (here / PACKAGE, here.parents[3] / "julia"):
         project = folder / "Project.toml"

@@ -1,4 +1,4 @@
-"""Which systems Julia integrates, and the call that does it."""
+"""The systems that Julia integrates, and `solve`, which does it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from .program import edges_of
 if TYPE_CHECKING:
     from ...integrate import Solution
 
-# the class of a system in pympnode.systems -> its name in the bundled Julia package
-KNOWN = {
+# Module and class in pympnode.networks.systems -> name in the bundled Julia package.
+JULIA_NAMES = {
     "gene.Gene": "gene",
     "gene.GeneHotSpots": "gene",
     "heat.Heat": "heat",
@@ -28,14 +28,16 @@ KNOWN = {
 
 
 def julia_name(system: Any) -> str | None:
-    """The system's name in Julia; None for one that only Python knows, a subclass among them."""
+    """The name of a system in Julia; None if it has none, as subclasses (their field may differ)."""
     kind = type(system)
-    room, _, module = kind.__module__.rpartition(".")
-    return KNOWN.get(f"{module}.{kind.__name__}") if room == "pympnode.networks.systems" else None
+    package, _, module = kind.__module__.rpartition(".")
+    if package != "pympnode.networks.systems":
+        return None
+    return JULIA_NAMES.get(f"{module}.{kind.__name__}")
 
 
 def reason_for_python(system: Any) -> str | None:
-    """None, or why a system is integrated in Python under this engine too."""
+    """None, or the reason why this engine integrates a system in Python."""
     if julia_name(system) is not None:
         return None
     return f"the bundled Julia package has no system {getattr(system, 'name', system)!r}"
@@ -51,11 +53,11 @@ def solve(
     tolerance: float,
     controls: NDArray[np.float64] | None,
 ) -> Solution:
-    """Integrate in Julia. A trajectory that fails is NaN from there on, and `Solution` says why."""
+    """Integrate in Julia. A trajectory that fails is NaN from there on; see `Solution.failures`."""
     from ...integrate import Failure, Solution
 
     times = np.asarray(times, np.float64)
-    made = client.call(
+    solved = client.call(
         "simulate",
         system=julia_name(system),
         x0=np.asarray(x0, np.float64),
@@ -65,13 +67,13 @@ def solve(
         tolerance=float(tolerance),
         u=None if controls is None else np.asarray(controls, np.float64),
     )
-    x, codes = made["x"], made["retcode"]
+    x, codes = solved["x"], solved["retcode"]
     failures = []
     for trajectory, code in enumerate(codes):
         if code == "Success":
             continue
-        lost = np.argwhere(~np.isfinite(x[trajectory]))
-        time, node, feature = lost[0] if len(lost) else (len(times) - 1, 0, 0)
+        nonfinite = np.argwhere(~np.isfinite(x[trajectory]))
+        time, node, feature = nonfinite[0] if len(nonfinite) else (len(times) - 1, 0, 0)
         reason = f"Tsit5 stopped with {code}"
         failures.append(
             Failure(trajectory, int(node), int(feature), float(times[max(time - 1, 0)]), reason)
@@ -81,9 +83,9 @@ def solve(
         x=x,
         status=status,
         failures=tuple(failures),
-        evaluations=made["evaluations"],
-        steps=made["accepted"],
-        rejected=made["rejected"],
+        evaluations=solved["evaluations"],
+        steps=solved["accepted"],
+        rejected=solved["rejected"],
         method="tsit5 (Julia)",
         rtol=tolerance,
         atol=tolerance,
@@ -91,5 +93,5 @@ def solve(
 
 
 def plain(value: Any) -> Any:
-    """A parameter as the protocol carries it."""
+    """A parameter as a float or float64 array, for the protocol."""
     return np.asarray(value, np.float64) if np.ndim(value) else float(value)

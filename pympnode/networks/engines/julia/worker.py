@@ -1,8 +1,8 @@
-"""The process that holds Julia. It reads calls, one at a time, and answers each.
+"""The worker process: it runs Julia, and reads and answers one call at a time.
 
-It imports juliacall and NumPy, and of this package only what needs neither torch nor xarray. It ends
-when its parent closes the connection or dies: a small process of its own watches for that, because
-this one cannot while Julia computes.
+It imports juliacall and NumPy, and of this package only modules that need neither torch nor xarray.
+It ends when its parent process closes the connection or ends. A forked child process waits for that,
+because the worker itself cannot while Julia computes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ def watch_parent(lifeline: int) -> None:
     if os.fork():
         os.close(lifeline)
         return
-    # No other descriptor may stay open here, or the parent would not see this worker's end.
+    # Copies of the connection must not stay open here: the parent would get no end of file when the
+    # worker ends.
     os.closerange(0, lifeline)
     os.closerange(lifeline + 1, 4096)
     os.read(lifeline, 1)
@@ -39,7 +40,7 @@ def watch_parent(lifeline: int) -> None:
 
 
 def serve(link: Link, control: Control, operations: Any, failure: Callable[..., Any]) -> None:
-    """Answer calls until the other end closes. ``failure`` turns an exception into plain values."""
+    """Answer calls until the other end closes. ``failure``: exception -> plain values."""
     from .protocol import Closed
 
     while True:
@@ -64,12 +65,12 @@ def serve(link: Link, control: Control, operations: Any, failure: Callable[..., 
             return
 
 
-def start_julia(sources: str, tell: Callable[[str], None]) -> Any:
-    """juliacall's Main with the bundled package loaded."""
-    tell(STATUS_START)
+def start_julia(sources: str, status: Callable[[str], None]) -> Any:
+    """juliacall's Main with the bundled package loaded; ``status`` is called before each stage."""
+    status(STATUS_START)
     import juliacall
 
-    tell(STATUS_PACKAGES)
+    status(STATUS_PACKAGES)
     main = juliacall.Main
     # push!, not pushfirst!, which breaks the lookup of dependencies
     main.seval("path -> (push!(LOAD_PATH, path); nothing)")(sources)
@@ -78,10 +79,10 @@ def start_julia(sources: str, tell: Callable[[str], None]) -> Any:
 
 
 def translator(main: Any) -> Callable[[BaseException], dict[str, str]]:
-    """Turns an exception into its type, its first line and its trace, as Julia tells them."""
+    """A function: exception -> its type, first line and trace, those of Julia for a Julia error."""
     import juliacall
 
-    # a task's failure hides the one that caused it
+    # A TaskFailedException wraps the exception that caused it, which is the one to report.
     main.seval(
         "pympnode_cause(e) = e isa TaskFailedException ? pympnode_cause(e.task.exception) : "
         "e isa CompositeException && !isempty(e) ? pympnode_cause(first(e)) : e"
@@ -111,12 +112,12 @@ def main(arguments: list[str]) -> None:
     link = Link(socket.socket(fileno=connection))
     control = Control(words)
 
-    def tell(text: str) -> None:
+    def status(text: str) -> None:
         link.send({"kind": "status", "text": text})
 
     began = time.perf_counter()
     try:
-        julia = start_julia(arguments[3], tell)
+        julia = start_julia(arguments[3], status)
         from .operations import Operations
 
         operations = Operations(julia.MessagePassingNODE.Bridge)
