@@ -1,8 +1,8 @@
-"""Schedules: which window length an epoch trains on, and the learning rate of an update.
+"""Schedules: the window length of each epoch, and the learning rate of each update.
 
-An epoch is one pass over the training data whatever the window: with windows of 5 out of 50 intervals
-it holds ten windows of every trajectory. All of it is known before the first update (`plan`), so a
-schedule is a function of update / updates and an interrupted run continues as if it never stopped.
+An epoch is one pass over the training data for every window length: with windows of 5 out of 50
+intervals it holds ten windows of every trajectory. The whole schedule is fixed before the first
+update (`plan`), so that an interrupted run continues with the same numbers.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..config import TrainConfig
 
 @dataclass(frozen=True)
 class Plan:
-    """``horizon`` (epochs,) intervals in a window; ``last`` (epochs,) updates done after an epoch."""
+    """``horizon`` (epochs,): intervals in a window; ``last`` (epochs,): updates made by its end."""
 
     horizon: tuple[int, ...]
     last: tuple[int, ...]
@@ -48,9 +48,9 @@ def horizons(config: TrainConfig, steps: int) -> list[tuple[int, float]]:
 def plan(
     config: TrainConfig, steps: int, count: Callable[[int], int], epochs: int, updates: int | None
 ) -> Plan:
-    """Lay ``epochs`` passes over the curriculum; ``count(horizon)`` is a pass's number of batches.
+    """The plan of ``epochs`` passes; ``count(horizon)`` is the number of batches of a pass.
 
-    With ``updates`` the run has exactly that many, over as many epochs as they fill.
+    With ``updates`` the run has exactly that many updates, in as many epochs as they fill.
     """
     stages = horizons(config, steps)
     # A share of updates is a share of passes once it is divided by the batches that a pass holds.
@@ -58,8 +58,8 @@ def plan(
     if updates is not None:
         epochs = max(1, math.ceil(updates * float(passes.sum())))
     bounds = np.cumsum(passes / passes.sum())
-    places = np.searchsorted(bounds, (np.arange(epochs) + 0.5) / epochs)
-    chosen = [stages[min(stage, len(stages) - 1)][0] for stage in places.tolist()]
+    stage_of = np.searchsorted(bounds, (np.arange(epochs) + 0.5) / epochs)
+    chosen = [stages[min(stage, len(stages) - 1)][0] for stage in stage_of.tolist()]
     last, done = [], 0
     if updates is None:
         for length in chosen:
@@ -75,39 +75,39 @@ def plan(
     return Plan(tuple(chosen[: len(last)]), tuple(last))
 
 
-def seconds_of(laid: Plan, seconds_an_update: dict[int, float], seconds_an_epoch: float) -> float:
-    """How long a plan takes, by the cost of an update of every window and that of a validation."""
+def seconds_of(laid: Plan, seconds_per_update: dict[int, float], seconds_per_epoch: float) -> float:
+    """Seconds that a plan takes: by window those of an update, and those of a validation."""
     made = np.diff([0, *laid.last])
-    cost = np.array([seconds_an_update[length] for length in laid.horizon])
-    return float(made @ cost) + laid.epochs * seconds_an_epoch
+    cost = np.array([seconds_per_update[length] for length in laid.horizon])
+    return float(made @ cost) + laid.epochs * seconds_per_epoch
 
 
 def updates_within(
     config: TrainConfig,
     steps: int,
     count: Callable[[int], int],
-    seconds_an_update: dict[int, float],
-    seconds_an_epoch: float,
+    seconds_per_update: dict[int, float],
+    seconds_per_epoch: float,
     budget: float,
 ) -> int:
-    """How many updates, and the validations after their epochs, fit into ``budget`` seconds; at
-    least one."""
+    """Number of updates that fit, with a validation after each epoch, into ``budget`` seconds; at
+    least one. Bisection, since the cost of an update depends on its window; to one in a thousand."""
     each = sum(
-        share * (seconds_an_update[length] + seconds_an_epoch / count(length))
+        share * (seconds_per_update[length] + seconds_per_epoch / count(length))
         for length, share in horizons(config, steps)
     )
     low, high = 1, 2 * int(budget / each) + 2
     while high - low > 1 + low // 1000:
         middle = (low + high) // 2
         laid = plan(config, steps, count, 1, middle)
-        fits = seconds_of(laid, seconds_an_update, seconds_an_epoch) <= budget
+        fits = seconds_of(laid, seconds_per_update, seconds_per_epoch) <= budget
         low, high = (middle, high) if fits else (low, middle)
     return low
 
 
 def learning_rate(config: TrainConfig, update: int, updates: int, factor: Any) -> Any:
-    """The rate of update number ``update`` (from 0); ``factor`` is what a plateau has left of it,
-    one number or one a member."""
+    """The rate of update number ``update``, from 0. ``factor``: by how much plateaus have reduced it,
+    one number or one per member, (member,)."""
     peak = config.learning_rate
     if config.schedule == "cosine":
         warm = max(1, round(config.warmup * updates))
