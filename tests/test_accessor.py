@@ -105,10 +105,9 @@ def test_the_import_loads_nothing_large() -> None:
 
 @pytest.mark.slow
 def test_the_import_costs_little_more_than_xarray() -> None:
-    """CPU seconds of fresh processes, in turns, so that both meet the same load."""
-    code = "import json, time; import {}; print(json.dumps(time.process_time()))"
-    seconds: dict[str, list[float]] = {"xarray": [], "pympnode": []}
-    for _ in range(11):
-        for name, found in seconds.items():
-            found.append(fresh(code.format(name)))
-    assert median(seconds["pympnode"]) - median(seconds["xarray"]) <= 0.05
+    """CPU seconds of the second import, in one process: whole processes differ by more than that."""
+    code = (
+        "import json, time, xarray; before = time.process_time(); import pympnode; "
+        "print(json.dumps(time.process_time() - before))"
+    )
+    assert median(fresh(code) for _ in range(7)) <= 0.05
