@@ -150,13 +150,13 @@ def test_a_killed_run_is_continued_without_redoing_what_is_whole(tmp_path):
         env=os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
     )
     for line in run.stdout:
-        if int(line) >= 80 and read_index(folder).whole == (0,):
+        if int(line) >= 80 and read_index(folder).finished == (0,):
             break  # the first part is whole, of the second some single trajectories
     run.send_signal(signal.SIGKILL)
     run.wait()
     run.stdout.close()
     index = read_index(folder)
-    assert index.whole == (0,) and index.parts == 3
+    assert index.finished == (0,) and index.parts == 3
     growing = open_parts(folder)
     assert growing.sizes["trajectory"] == 64
     kept = (folder / "part-00000.nc").stat().st_mtime_ns

@@ -197,7 +197,7 @@ def test_paths_take_zoom_colour_and_truth(gravity, coulomb):
         plotting.particle_trajectories(gravity, color="charge")
     with pytest.raises(InvalidOption, match="coloured by"):
         plotting.particle_trajectories(gravity, color="speed")
-    with pytest.raises(InvalidOption, match="names a particle"):
+    with pytest.raises(InvalidOption, match="number of a particle"):
         plotting.particle_trajectories(gravity, zoom=40)
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @xr.register_dataset_accessor("pympnode")
 class Accessor:
-    """``ds.pympnode.plot`` draws, ``ds.pympnode.record`` says where the data come from."""
+    """``ds.pympnode.plot`` draws a dataset, ``ds.pympnode.record`` is its provenance."""
 
     def __init__(self, ds: xr.Dataset) -> None:
         self._ds = ds
@@ -31,7 +31,7 @@ class Accessor:
 
     @property
     def record(self) -> dict[str, Any]:
-        """System, parameters, seeds, engine and versions of this dataset; {} where none are kept."""
+        """System, parameters, seeds, engine and versions of this dataset; {} without a record."""
         return record(self._ds)
 
     def __repr__(self) -> str:

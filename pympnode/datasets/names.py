@@ -4,55 +4,26 @@ from __future__ import annotations
 
 from typing import Literal
 
+# Dimensions and variables of networks
 TRAJECTORY, TIME, NODE, FEATURE = "trajectory", "time", "node", "feature"
-
-
 EDGE, CONTROL_FEATURE, ATTRIBUTE = "edge", "control_feature", "attribute"
-
-
 MESSAGE_COMPONENT, UNIT = "message_component", "unit"
-
-
 STATE, CONTROL, MESSAGE, NODE_ATTRIBUTE = "state", "control", "message", "node_attribute"
-
-
 SENDER, RECEIVER, EDGE_GRAPH, GRAPH, SPLIT = "sender", "receiver", "edge_graph", "graph", "split"
 
-
 STATE_DIMS = (TRAJECTORY, TIME, NODE, FEATURE)
-
-
 CONTROL_DIMS = (TRAJECTORY, TIME, NODE, CONTROL_FEATURE)
-
-
 MESSAGE_DIMS = (TRAJECTORY, TIME, NODE, MESSAGE_COMPONENT)
 
-
-PARTICLE, AXIS = "particle", "axis"
-
-
-POSITION, VELOCITY, MASS, CHARGE = "position", "velocity", "mass", "charge"
-
-
-PARTICLE_DIMS = (TRAJECTORY, TIME, PARTICLE, AXIS)
-
-
+# Variables with a meaning in the schema; any other variable is a parameter of the system.
 OWN_VARIABLES = frozenset(
-    {
-        STATE,
-        CONTROL,
-        MESSAGE,
-        NODE_ATTRIBUTE,
-        SENDER,
-        RECEIVER,
-        EDGE_GRAPH,
-        GRAPH,
-        SPLIT,
-    }
+    {STATE, CONTROL, MESSAGE, NODE_ATTRIBUTE, SENDER, RECEIVER, EDGE_GRAPH, GRAPH, SPLIT}
 )
 
+# Dimensions and variables of particles
+PARTICLE, AXIS = "particle", "axis"
+POSITION, VELOCITY, MASS, CHARGE = "position", "velocity", "mass", "charge"
+PARTICLE_DIMS = (TRAJECTORY, TIME, PARTICLE, AXIS)
 
-SPLITS = ("train", "validation", "test")
-
-
-Missing = Literal["error", "mask"]
+SPLITS = ("train", "validation", "test")  # labels of trajectories, in the variable ``split``
+Missing = Literal["error", "mask"]  # what is done with NaN in the data of networks

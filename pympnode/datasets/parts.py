@@ -1,8 +1,8 @@
-"""Datasets larger than memory: whole netCDF parts of 64 trajectories, opened as one lazy Dataset.
+"""Datasets larger than memory: netCDF parts of 64 trajectories, opened as one lazy Dataset.
 
-A folder holds ``index.json`` (what the dataset is, and which parts are whole), ``part-00000.nc``
-and so on, and, while it grows, ``building/`` with finished single trajectories. A part enters the
-index only when it is on disk, so a reader at any moment sees whole parts only.
+A folder holds ``index.json`` (what the dataset is, and which parts are finished),
+``part-00000.nc`` and so on, and, while it grows, ``building/`` with finished single trajectories. A
+part enters the index only when it is on disk, so that readers open finished parts only.
 """
 
 from __future__ import annotations
@@ -27,28 +27,29 @@ from .names import TRAJECTORY
 PART = 64  # trajectories in a part
 INDEX = "index.json"
 FORMAT = "pympnode parts 1"
-_HEADROOM = 1.02  # of netCDF over the bare arrays, and a little for the folder
+_OVERHEAD = 1.02  # bytes of netCDF files over those of the arrays, with some for the folder
 
 
 @dataclass(frozen=True)
 class Index:
-    """The content of ``index.json``: the recipe as JSON, trajectories in all, whole parts."""
+    """The content of ``index.json``: the recipe as JSON, number of trajectories, finished parts."""
 
     recipe: str
     trajectories: int
-    whole: tuple[int, ...]
+    finished: tuple[int, ...]
 
     @property
     def parts(self) -> int:
-        """How many parts the finished dataset has."""
+        """Number of parts of the complete dataset."""
         return -(-self.trajectories // PART)
 
     @property
     def complete(self) -> bool:
-        return len(self.whole) == self.parts
+        """Whether all parts are finished."""
+        return len(self.finished) == self.parts
 
     def members(self, part: int) -> range:
-        """Trajectories of a part."""
+        """Numbers of the trajectories of a part."""
         return range(part * PART, min((part + 1) * PART, self.trajectories))
 
 
@@ -70,12 +71,12 @@ def read_index(folder: Path) -> Index | None:
             int(content["trajectories"]),
             tuple(sorted(int(part) for part in content["whole"])),
         )
-        if not all(0 <= part < index.parts for part in index.whole):
+        if not all(0 <= part < index.parts for part in index.finished):
             raise ValueError("a part number out of range")
         return index
     except (ValueError, KeyError, TypeError) as error:
         raise FileDamaged(
-            f"{str(path)!r} is no index of ours",
+            f"{str(path)!r} is not the index of a dataset",
             got=f"{type(error).__name__}: {error}",
             allowed=f'JSON with format "{FORMAT}"',
             fix="restore it, or move the folder away and make the dataset again",
@@ -83,26 +84,26 @@ def read_index(folder: Path) -> Index | None:
 
 
 def write_index(folder: Path, index: Index) -> None:
-    """Put the index in place in one step."""
+    """Write the index; a reader finds the old one or the new one."""
     content = {
         "format": FORMAT,
         "recipe": json.loads(index.recipe),
         "trajectories": index.trajectories,
-        "whole": list(index.whole),
+        "whole": list(index.finished),
     }
     netcdf.write_bytes(folder / INDEX, json.dumps(content, indent=1).encode())
 
 
 def require_disk(folder: Path, needed: int) -> int:
-    """Bytes free where ``folder`` is or will be; NotEnoughDisk if ``needed`` is more."""
-    place = folder.absolute()
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free
-    needed = int(needed * _HEADROOM)
+    """Bytes free where ``folder`` is or will be. Raises NotEnoughDisk if ``needed`` is more."""
+    existing = folder.absolute()
+    while not existing.exists():
+        existing = existing.parent
+    free = shutil.disk_usage(existing).free
+    needed = int(needed * _OVERHEAD)
     if needed > free:
         raise NotEnoughDisk(
-            f"the dataset does not fit on the disk of {str(place)!r}",
+            f"the dataset does not fit on the disk of {str(existing)!r}",
             got=f"{needed:,} bytes still to write ({format_bytes(needed)})",
             allowed=f"{free:,} bytes free ({format_bytes(free)})",
             fix='choose another path, dtype="float32", or fewer trajectories, steps or particles',
@@ -114,11 +115,11 @@ def require_disk(folder: Path, needed: int) -> int:
 
 
 def open_parts(folder: str | os.PathLike[str]) -> xr.Dataset:
-    """All whole parts of a folder as one Dataset, read from disk only where it is indexed.
+    """All finished parts of a folder as one Dataset, read from disk only where it is indexed.
 
-    Works while the dataset grows: later calls see more trajectories, numbered as in the finished
-    dataset. Raises MissingFile, FileDamaged (a part that is cut short), InvalidData (nothing whole
-    yet).
+    Works while the dataset grows: later calls find more trajectories, numbered as in the complete
+    dataset. Raises MissingFile, FileDamaged (a part that is cut short), InvalidData (no finished
+    part yet).
     """
     folder = Path(folder)
     index = read_index(folder)
@@ -128,21 +129,21 @@ def open_parts(folder: str | os.PathLike[str]) -> xr.Dataset:
             got=str(folder),
             allowed=f"a folder with {INDEX}",
         )
-    if not index.whole:
+    if not index.finished:
         raise InvalidData(
-            f"no part of {str(folder)!r} is whole yet",
+            f"no part of {str(folder)!r} is finished yet",
             got=f"0 of {index.parts} parts",
-            fix="wait for the first part; the process that makes it tells how long",
+            fix="wait for the first part: progress= of the call that makes it shows the time left",
         )
-    first = _open_part(folder / part_name(index.whole[0]))
-    starts = np.concatenate([[0], np.cumsum([len(index.members(p)) for p in index.whole])])
-    trajectories = np.concatenate([np.array(index.members(p)) for p in index.whole])
-    paths = [folder / part_name(part) for part in index.whole]
+    first = _open_part(folder / part_name(index.finished[0]))
+    starts = np.concatenate([[0], np.cumsum([len(index.members(p)) for p in index.finished])])
+    trajectories = np.concatenate([np.array(index.members(p)) for p in index.finished])
+    paths = [folder / part_name(part) for part in index.finished]
     for path, count in zip(paths, np.diff(starts), strict=True):
         found = _open_part(path).sizes[TRAJECTORY]
         if found != count:
             raise FileDamaged(
-                f"{path.name!r} does not hold what the index says",
+                f"{path.name!r} does not match the index",
                 got=f"{found} trajectories",
                 allowed=str(count),
                 fix="delete the part, remove its number from the index, make it again",
@@ -175,7 +176,7 @@ def _open_part(path: Path) -> xr.Dataset:
         raise FileDamaged(
             f"{path.name!r} cannot be read as netCDF",
             got=f"{type(error).__name__}: {error}",
-            allowed="a whole part",
+            allowed="a complete netCDF file",
             fix="delete it and its number in the index; the call that made it makes it again",
         ) from error
 
@@ -188,7 +189,7 @@ class _PartsArray(BackendArray):
     ) -> None:
         self.paths, self.starts, self.name = paths, starts, name
         self.shape = (int(starts[-1]), *like.shape[1:])
-        # Text is of another width in another part: object holds them all.
+        # The width of text differs between parts; object holds any.
         self.dtype = np.dtype(object) if like.dtype.kind in "OUS" else like.dtype
 
     def __getitem__(self, key: Any) -> Any:
@@ -197,25 +198,26 @@ class _PartsArray(BackendArray):
         )
 
     def _read(self, key: tuple) -> np.ndarray:
+        """Values of an outer index: one index for each axis, the first over all trajectories."""
         wanted = np.arange(self.shape[0])[key[0]]
         scalar = np.ndim(wanted) == 0
         wanted = np.atleast_1d(wanted)
-        home = np.searchsorted(self.starts, wanted, side="right") - 1
-        # One inner index for every other axis; outer indexing takes them axis by axis.
-        pieces = [np.empty(0)] * len(wanted)
-        for part in np.unique(home):
-            here = np.flatnonzero(home == part)
+        part_of = np.searchsorted(self.starts, wanted, side="right") - 1
+        rows_read = [np.empty(0)] * len(wanted)  # in the order of the index, which may be any
+        for part in np.unique(part_of):
+            here = np.flatnonzero(part_of == part)
             rows = wanted[here] - self.starts[part]
+            # Opened for each read: a dataset may have more parts than a process may hold open.
             with xr.open_dataset(
                 self.paths[part], engine="netcdf4", decode_times=False, cache=False
             ) as opened:
                 variable = opened[self.name].variable
                 inner = dict(zip(variable.dims[1:], key[1:], strict=True))
                 values = variable.isel({variable.dims[0]: rows, **inner}).values
-            for place, row in zip(here, values, strict=True):
-                pieces[place] = row
-        if not pieces:
+            for i, row in zip(here, values, strict=True):
+                rows_read[i] = row
+        if not rows_read:
             empty = np.empty((0, *self.shape[1:]), self.dtype)
             return empty[(slice(None), *key[1:])]
-        out = np.stack(pieces).astype(self.dtype, copy=False)
+        out = np.stack(rows_read).astype(self.dtype, copy=False)
         return out[0] if scalar else out

@@ -1,4 +1,4 @@
-"""Datasets and arrays that users give: read from paths, checked, and made into float64 arrays."""
+"""Data of users: datasets read from paths, and numbers and times checked and made float64."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from .parts import INDEX, open_parts
 
 
 def as_dataset(data: Any) -> Any:
-    """The dataset meant by a path, a netCDF file or a folder of parts; else what was given."""
+    """The dataset at a path, a netCDF file or a folder of parts; other values are returned as is.
+
+    Raises MissingFile, FileDamaged, InvalidData.
+    """
     if not isinstance(data, str | os.PathLike):
         return data
     if (Path(data) / INDEX).exists():
@@ -24,6 +27,7 @@ def as_dataset(data: Any) -> Any:
 
 
 def numbers(name: str, values: Any) -> NDArray[np.float64]:
+    """``values`` as a float64 array of any shape. Raises InvalidData where they are no numbers."""
     try:
         return np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -36,7 +40,10 @@ def numbers(name: str, values: Any) -> NDArray[np.float64]:
 
 
 def time_grid(count: int, dt: float | None, time: Any, of: str, axes: str) -> NDArray[np.float64]:
-    """The times (time,) of ``of``, whose axes are ``axes``."""
+    """The times (time,) of ``count`` states, from the step or from the times themselves.
+
+    ``of`` and ``axes`` name the array in messages. Raises InvalidData, InvalidOption.
+    """
     if (dt is None) == (time is None):
         raise InvalidData(
             "give the time step or the times",

@@ -10,13 +10,11 @@ import xarray as xr
 from ..errors import InvalidData
 
 SCHEMA_VERSION = 1
-
-
-RECORD = "pympnode"
+RECORD = "pympnode"  # the attribute of a dataset that holds the record
 
 
 def record(ds: xr.Dataset) -> dict[str, Any]:
-    """What a dataset says of itself: system, parameters, seeds, engine, versions; {} if nothing.
+    """The record of a dataset: system, parameters, seeds, engine, versions; {} without one.
 
     Raises `InvalidData` where the attribute is not JSON.
     """
@@ -36,6 +34,6 @@ def record(ds: xr.Dataset) -> dict[str, Any]:
 
 
 def with_record(ds: xr.Dataset, **values: Any) -> xr.Dataset:
-    """A copy of ``ds`` whose record has these values too."""
+    """A copy of ``ds`` with these values in its record, beside or in place of those it has."""
     merged = {**record(ds), **values, "schema": SCHEMA_VERSION}
     return ds.assign_attrs({RECORD: json.dumps(merged, sort_keys=True)})

@@ -14,19 +14,24 @@ from ..errors import InvalidOption
 from ..files.netcdf import checksum
 from .names import SPLIT, SPLITS, TRAJECTORY
 
-# Streams of random numbers of a trajectory: initial state, controls, noise, split.
+# Streams of random numbers of a trajectory. Each has a generator of its own, so that drawing more of
+# one changes none of the others.
 INITIAL_STREAM, CONTROL_STREAM, NOISE_STREAM, SPLIT_STREAM = range(4)
 
 
 def rng_of(seed: int, stream: int, trajectory: int) -> np.random.Generator:
-    """The generator of one stream of one trajectory."""
+    """The random generator of one stream of one trajectory; it depends on these three only."""
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(stream, trajectory)))
 
 
 def split_trajectories(
     trajectories: int, share: float = 0.7, seed: int = 0, first: int = 0
 ) -> np.ndarray:
-    """int8 (trajectory,): 0 train, 1 validation; exactly round(share * trajectories) train."""
+    """Which trajectories train: int8 (trajectory,), 0 train, 1 validation.
+
+    Exactly round(share * trajectories) train. Trajectories are numbered from ``first``. Raises
+    InvalidOption for a share outside 0 to 1.
+    """
     if isinstance(share, bool) or not 0.0 <= share <= 1.0:
         raise InvalidOption(
             "split is the training share", got=repr(share), allowed="0 to 1", fix="0.7 is usual"
@@ -38,7 +43,10 @@ def split_trajectories(
 
 
 def held_out(ds: xr.Dataset, labels: NDArray[np.str_]) -> xr.Dataset:
-    """The trajectories marked "test"; without any those marked "validation", then "train"."""
+    """The trajectories labelled "test"; without any, those labelled "validation", then "train".
+
+    ``labels``: text (trajectory,).
+    """
     for name in ("test", "validation", "train"):
         chosen = np.flatnonzero(labels == name)
         if chosen.size:
@@ -47,7 +55,10 @@ def held_out(ds: xr.Dataset, labels: NDArray[np.str_]) -> xr.Dataset:
 
 
 def labels_of(ds: xr.Dataset, split: float, seed: int) -> NDArray[np.str_]:
-    """The split of a dataset: its own, or a seeded draw with the share ``split`` for training."""
+    """Labels (trajectory,): the variable ``split``, else a draw with that share for training.
+
+    Raises InvalidOption for a share that is not above 0 and at most 1.
+    """
     if SPLIT in ds:
         return ds[SPLIT].values.astype("U10")
     if not 0 < split <= 1:
@@ -62,8 +73,11 @@ def labels_of(ds: xr.Dataset, split: float, seed: int) -> NDArray[np.str_]:
 
 
 def data_fingerprint(datasets: Sequence[xr.Dataset], split: float, seed: int) -> dict[str, Any]:
-    """What a run folder says of its data: a hash of all variables and coordinates, and the split:
-    trajectories of each part, by dataset, and a hash of all labels."""
+    """What identifies the data of a run in its folder.
+
+    "sha256" of all variables and coordinates, and "split": for each label its number of
+    trajectories by dataset, and the "sha256" of all labels.
+    """
     values, marks = hashlib.sha256(), hashlib.sha256()
     counts: dict[str, Any] = {name: [] for name in SPLITS}
     for ds in datasets:

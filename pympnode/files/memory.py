@@ -53,4 +53,4 @@ def format_bytes(count: float) -> str:
     return f"{count:.1f} TiB"
 
 
-in_words = format_bytes  # until its last callers use the new name
+

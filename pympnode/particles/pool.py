@@ -49,7 +49,7 @@ def make_parts(
     to it, NotEnoughDisk before the first byte.
     """
     index = _matching_index(recipe, given, folder)
-    todo = [part for part in range(index.parts) if part not in index.whole]
+    todo = [part for part in range(index.parts) if part not in index.finished]
     missing = sum(len(index.members(part)) for part in todo)
     if todo:
         # While a part is written, its single trajectories are on the disk too.
@@ -120,10 +120,10 @@ def _fill(
     building.mkdir(exist_ok=True)
     for left in [*building.glob(".*.part"), *folder.glob(".*.part")]:
         left.unlink()  # half-written by a run that was killed
-    for part in index.whole:  # killed after the index was written, before its files were removed
+    for part in index.finished:  # killed after the index was written, before its files were removed
         for i in index.members(part):
             _single(building, i).unlink(missing_ok=True)
-    parts = [part for part in range(index.parts) if part not in index.whole]
+    parts = [part for part in range(index.parts) if part not in index.finished]
     waiting = {p: {i for i in index.members(p) if not _single(building, i).exists()} for p in parts}
     jobs = [i for part in parts for i in sorted(waiting[part])]
     made = index.trajectories - len(jobs)
@@ -167,7 +167,7 @@ def _finish(recipe: Recipe, index: Index, folder: Path, part: int) -> Index:
         split=None if labels is None else labels[members.start : members.stop],
     )  # fmt: skip
     netcdf.write_netcdf(ds, folder / part_name(part))
-    index = replace(index, whole=tuple(sorted((*index.whole, part))))
+    index = replace(index, finished=tuple(sorted((*index.finished, part))))
     write_index(folder, index)
     for path in paths:
         path.unlink()

@@ -1,4 +1,4 @@
-"""``Recipe``: all that a particle trajectory depends on, and the trajectory made from it."""
+"""``Recipe``: all that a particle trajectory depends on, and the trajectory computed from it."""
 
 from __future__ import annotations
 

@@ -156,7 +156,7 @@ def spacings(position: NDArray, box: Box) -> NDArray[np.float64]:
     """The mean distance of particles in each first state, (trajectory,), as `mean_spacing` has it.
 
     ``position`` (trajectory, time, particle, axis). In open space the side is the extent of the
-    trajectory's own first positions: trajectories need not lie in one place, nor stay in theirs.
+    first positions of the trajectory: trajectories may be far from each other, and may expand.
     """
     count, dims = position.shape[2:]
     side = np.full(len(position), box.side)

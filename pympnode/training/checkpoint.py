@@ -1,8 +1,8 @@
-"""Checkpoints and the run folder: what a run writes, how it is found again, and who may write.
+"""Checkpoints and the run folder of a training.
 
-A run folder holds ``config.toml``, ``checkpoints/``, and at the end ``model.nc`` and ``history.nc``. A
-checkpoint is one netCDF file with everything the loop needs to go on as if it had never stopped; the
-one before it is kept, and taken when the newest turns out to be damaged.
+A run folder holds ``config.toml``, ``checkpoints/``, ``lock``, and at the end ``model.nc`` and
+``history.nc``. A checkpoint is one netCDF file with all that the loop needs to continue bit for bit;
+the one before it is kept, and read when the newest is damaged.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ HISTORY = (
 
 @dataclass
 class State:
-    """All that a training loop carries from one epoch to the next.
+    """All that a training loop needs from one epoch to the next.
 
     Vectors (member, size): ``theta``, the optimiser's ``first`` and ``second`` moments, the running
     ``mean`` of weights, and the ``best`` weights by validation. Arrays (member,): ``best_loss``,
-    ``best_epoch``, ``since_best``, ``rate_factor``. ``updates``: how many a time budget holds; None
-    without one.
+    ``best_epoch``, ``since_best``, ``rate_factor``. ``updates``: number of updates
+    that fit into the time budget; None without one.
     """
 
     theta: NDArray
@@ -70,6 +70,7 @@ class State:
             second=np.zeros_like(theta),
             mean=theta.copy(),
             best=theta.copy(),
+            # Any finite loss is better than that of no epoch.
             best_loss=np.full(members, np.inf),
             best_epoch=np.full(members, -1),
             since_best=np.zeros(members, dtype=np.int64),
@@ -136,16 +137,17 @@ def from_dataset(ds: xr.Dataset) -> State:
         return State(**arrays, **counters, history=history)
     except (KeyError, ValueError, TypeError) as error:
         raise FileDamaged(
-            "the checkpoint lacks parts",
+            "the checkpoint is incomplete",
             got=f"{type(error).__name__}: {error}",
             allowed="a checkpoint written by this package",
         ) from error
 
 
 class Run:
-    """A run folder, held by one writer at a time.
+    """A run folder with one writer at a time.
 
-    ``config`` describes the call; a folder that belongs to another call is refused.
+    ``config`` describes the call. Raises RunLocked where another process writes to the folder,
+    InvalidOption where it belongs to another call, FileDamaged where its description is not TOML.
     """
 
     def __init__(self, folder: str | os.PathLike[str], config: dict[str, Any]) -> None:
@@ -179,6 +181,7 @@ class Run:
                     allowed="the file that the run wrote",
                     fix="restore it, or name another run folder",
                 ) from error
+            # As TOML reads it back: tuples have become lists.
             if before != tomllib.loads(text):
                 changed = _differences(before, tomllib.loads(text))
                 raise InvalidOption(
@@ -196,20 +199,20 @@ class Run:
         return self.folder / "checkpoints"
 
     def save(self, state: State) -> None:
-        """Write a checkpoint; the one before stays, older ones go."""
+        """Write a checkpoint; the one before is kept, older ones are deleted."""
         path = self.checkpoints / f"epoch-{state.epoch:06d}.nc"
         netcdf.write_netcdf(to_dataset(state), path, checksums=True)
         for old in self._all()[:-2]:
             old.unlink(missing_ok=True)
 
     def load(self) -> State | None:
-        """The newest whole checkpoint, or None; a damaged one is passed over with a warning."""
+        """The newest complete checkpoint, or None; a damaged one is skipped with a warning."""
         for path in reversed(self._all()):
             try:
                 return from_dataset(netcdf.read_netcdf(path, checksums=True))
             except FileDamaged as error:
                 warnings.warn(
-                    f"the checkpoint {path.name} is damaged and the one before is taken: "
+                    f"the checkpoint {path.name} is damaged and the one before is read: "
                     f"{error.message} (got {error.got})",
                     CheckpointDamaged,
                     stacklevel=2,
@@ -225,6 +228,7 @@ class Run:
 
 
 def _differences(before: dict[str, Any], now: dict[str, Any], at: str = "") -> list[str]:
+    """Entries of nested tables that differ, as "table.name was a, is b"."""
     found = []
     for name in sorted({*before, *now}):
         a, b = before.get(name), now.get(name)

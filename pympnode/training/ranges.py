@@ -1,4 +1,4 @@
-"""Training ranges: differences of physics in words, and the warnings for data outside the range."""
+"""Training ranges: texts for physics outside of them, and the warnings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..errors import OutsideTrainingRange, PympnodeWarning
 
 
 def different_parameters(trained: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
-    """Parameters of the physics that differ, in words. Only those of the same shape compare."""
+    """A text for each parameter of the physics that differs; those of other shapes are skipped."""
     found = []
     for name in sorted(trained.keys() & given.keys()):
         a, b = np.asarray(trained[name]), np.asarray(given[name])
@@ -25,7 +25,7 @@ def different_parameters(trained: Mapping[str, Any], given: Mapping[str, Any]) -
 
 
 def beyond_parameters(spans: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
-    """Parameters outside what several datasets spanned, in words."""
+    """A text for each parameter outside the span (smallest, largest) of several datasets."""
     found = []
     for name in sorted(spans.keys() & given.keys()):
         low, high = (np.asarray(end) for end in spans[name])
@@ -41,18 +41,18 @@ def beyond_parameters(spans: Mapping[str, Any], given: Mapping[str, Any]) -> lis
 
 
 def describe_span(low: Any, high: Any) -> str:
-    """ "low to high" for numbers and arrays."""
+    """``low`` to ``high`` as text, for numbers and arrays."""
     return f"{short_value(np.asarray(low))} to {short_value(np.asarray(high))}"
 
 
 def describe_value(value: Any) -> str:
-    """A parameter in a few characters: numbers up to four, larger arrays by their norm."""
+    """A parameter as short text: up to four numbers, larger arrays by their norm."""
     array = np.asarray(value)
     return short_value(array) if array.dtype.kind in "fiu" else str(value)
 
 
 def warn_outside(what: str, found: list[str]) -> None:
-    """One warning that names all ways in which ``what`` lies outside a model's training range."""
+    """One warning `OutsideTrainingRange` for all texts in ``found``; none where it is empty."""
     if found:
         warn_user(
             f"{what} lies outside what the model was trained on: " + "; ".join(found),
@@ -61,7 +61,7 @@ def warn_outside(what: str, found: list[str]) -> None:
 
 
 def warn_user(text: str, category: type[PympnodeWarning] = PympnodeWarning) -> None:
-    """A warning that points to the user's own line."""
+    """A warning whose location is the line of the user that called the package."""
     warnings.warn(text, category, stacklevel=_callers_level())
 
 
@@ -74,11 +74,13 @@ def _callers_level() -> int:
 
 
 def interval(low: float, high: float) -> str:
+    """Two numbers as "low to high", or one where they read the same."""
     a, b = f"{low:.4g}", f"{high:.4g}"
     return a if a == b else f"{a} to {b}"
 
 
 def short_value(values: np.ndarray) -> str:
+    """An array of numbers as short text: up to four of them, larger arrays by their norm."""
     if values.ndim == 0:
         return f"{float(values):.4g}"
     if values.size <= 4:

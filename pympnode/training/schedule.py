@@ -1,8 +1,8 @@
-"""Schedules: which window length an epoch trains on, and the learning rate of an update.
+"""Schedules: the window length of each epoch, and the learning rate of each update.
 
-An epoch is one pass over the training data whatever the window: with windows of 5 out of 50 intervals
-it holds ten windows of every trajectory. All of it is known before the first update (`plan`), so a
-schedule is a function of update / updates and an interrupted run continues as if it never stopped.
+An epoch is one pass over the training data for every window length: with windows of 5 out of 50
+intervals it holds ten windows of every trajectory. The whole schedule is fixed before the first
+update (`plan`), so that an interrupted run continues with the same numbers.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..config import TrainConfig
 
 @dataclass(frozen=True)
 class Plan:
-    """``horizon`` (epochs,) intervals in a window; ``last`` (epochs,) updates done after an epoch."""
+    """``horizon`` (epochs,): intervals in a window; ``last`` (epochs,): updates made by its end."""
 
     horizon: tuple[int, ...]
     last: tuple[int, ...]
@@ -48,9 +48,9 @@ def horizons(config: TrainConfig, steps: int) -> list[tuple[int, float]]:
 def plan(
     config: TrainConfig, steps: int, count: Callable[[int], int], epochs: int, updates: int | None
 ) -> Plan:
-    """Lay ``epochs`` passes over the curriculum; ``count(horizon)`` is a pass's number of batches.
+    """The plan of ``epochs`` passes; ``count(horizon)`` is the number of batches of a pass.
 
-    With ``updates`` the run has exactly that many, over as many epochs as they fill.
+    With ``updates`` the run has exactly that many updates, in as many epochs as they fill.
     """
     stages = horizons(config, steps)
     # A share of updates is a share of passes once it is divided by the batches that a pass holds.
@@ -58,8 +58,8 @@ def plan(
     if updates is not None:
         epochs = max(1, math.ceil(updates * float(passes.sum())))
     bounds = np.cumsum(passes / passes.sum())
-    places = np.searchsorted(bounds, (np.arange(epochs) + 0.5) / epochs)
-    chosen = [stages[min(stage, len(stages) - 1)][0] for stage in places.tolist()]
+    stage_of = np.searchsorted(bounds, (np.arange(epochs) + 0.5) / epochs)
+    chosen = [stages[min(stage, len(stages) - 1)][0] for stage in stage_of.tolist()]
     last, done = [], 0
     if updates is None:
         for length in chosen:
@@ -76,8 +76,8 @@ def plan(
 
 
 def learning_rate(config: TrainConfig, update: int, updates: int, factor: Any) -> Any:
-    """The rate of update number ``update`` (from 0); ``factor`` is what a plateau has left of it,
-    one number or one a member."""
+    """The rate of update number ``update``, from 0. ``factor``: by how much plateaus have reduced it,
+    one number or one per member, (member,)."""
     peak = config.learning_rate
     if config.schedule == "cosine":
         warm = max(1, round(config.warmup * updates))

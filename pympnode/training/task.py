@@ -1,4 +1,4 @@
-"""The Task protocol: what is trained on. A Task is all that differs between networks and particles."""
+"""The Task protocol: what the trainer trains on, of networks or of particles."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-# Windows of trajectories or states of particles: each task has batches of its own.
+# Windows of trajectories, or states of particles: the type depends on the task.
 Batch = Any
 
 
 class Task(Protocol):
-    """Batches, their loss and gradient, and a validation, over one flat parameter vector."""
+    """Batches, their loss and gradient, and a validation, over one flat parameter vector.
+
+    ``steps``: intervals of the longest window; ``size``: number of parameters.
+    """
 
     steps: int
     size: int
@@ -26,7 +29,7 @@ class Task(Protocol):
         """One epoch of batches, drawn from ``rng``."""
 
     def kinds(self, horizon: int, rng: np.random.Generator) -> list[tuple[float, Batch]]:
-        """A batch of every kind that differs in its work by design, with its share of an epoch."""
+        """One batch of each kind of batch that differs in cost, with the kind's share of an epoch."""
 
     def loss(self, theta: NDArray, batch: Batch) -> tuple[float, NDArray]:
         """Loss and gradient (size,)."""
@@ -34,7 +37,7 @@ class Task(Protocol):
     def losses(
         self, thetas: NDArray, batches: Sequence[Batch]
     ) -> tuple[NDArray[np.float64], NDArray]:
-        """Losses (member,) and gradients (member, size) of several members, a batch each."""
+        """Losses (member,) and gradients (member, size) of several members, one batch for each."""
 
     def validate(self, theta: NDArray) -> dict[str, float]:
-        """At least ``validation_loss``; the lower, the better."""
+        """Scores by name, among them ``validation_loss``: lower is better."""

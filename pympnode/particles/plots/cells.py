@@ -1,4 +1,4 @@
-"""The hierarchy as one particle sees it: Figure 1 of Martinkus, Lucchi, Perraudin (AAAI 2021)."""
+"""The hierarchy of cells of one particle: Figure 1 of Martinkus, Lucchi, Perraudin (AAAI 2021)."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def hierarchy_of(
     split_above: int | None = None,
     axes: Any = None,
 ) -> Any:
-    """From where one particle hears what: a panel for all levels together, then level by level.
+    """The cells and particles that send messages to one particle: all levels, then each level.
 
-    Filled cells send to the cell (outlined) that holds the particle on that level; dots on their
-    centres of mass, as large as their mass, are joined to its own. The last panel has the particles
-    that send to it directly. Together they cover the box exactly once.
-    time: the time to draw, the last finite one by default. levels, split_above: as in
+    Filled cells send to the outlined cell, which holds the particle on that level; lines join their
+    centres of mass, dots of a size in proportion to the mass. The last panel has the particles that
+    send to it directly. Together they cover the box exactly once.
+    time: the time to draw, by default the last finite one. levels, split_above: as in
     `pympnode.particles.graphs.tree.hierarchy`; by default as many levels as a hierarchical model has, at least 2.
-    Three-dimensional data are seen along the last axis. Returns the axes. Raises InvalidData,
+    Three-dimensional data are projected along the last axis. Returns the axes. Raises InvalidData,
     InvalidOption.
     """
     import torch
@@ -63,18 +63,19 @@ def hierarchy_of(
         levels=levels,
         split_above=split_above,
     )
-    seen = _seen_by(h, int(h.inverse[particle]))
-    panels = _panels(axes, len(seen) + 2)
-    colours = style.graded(len(seen) + 1)
+    levels_of = _senders_by_level(h, int(h.inverse[particle]))
+    panels = _panels(axes, len(levels_of) + 2)
+    colours = style.graded(len(levels_of) + 1)
     x = h.position.numpy()[:, :2]
-    own = x[int(h.inverse[particle])]
+    index = int(h.inverse[particle])  # the hierarchy sorts particles by their cell
+    centre_point = x[index]
     side, lower = float(h.side[0]), h.lower[0].numpy()[:2]
-    for ax in panels[: len(seen) + 2]:
+    for ax in panels[: len(levels_of) + 2]:
         _box(ax, x, lower, side, str(ds["position"].attrs.get("units", "1")), ds["axis"].values)
-    together, *single, near = panels[: len(seen) + 2]
-    for (level, cell, senders), colour, ax in zip(seen[::-1], colours, single):
+    all_levels, *single, near = panels[: len(levels_of) + 2]
+    for (level, cell, senders), colour, ax in zip(levels_of[::-1], colours, single):
         size = side / 2**level.level
-        for panel in (together, ax):
+        for panel in (all_levels, ax):
             _fill(panel, level.cells[senders].numpy()[:, :2], lower, size, colour)
         _fill(ax, level.cells.numpy()[:, :2], lower, size, None)
         corner = lower + level.cells[cell].numpy()[:2] * size
@@ -88,39 +89,38 @@ def hierarchy_of(
             color=colour, edgecolors="black", linewidths=0.5, zorder=4,
         )  # fmt: skip
         ax.set_title(f"level {level.level}: {len(senders)} of {level.size} cells")
-    place = int(h.inverse[particle])
-    direct = h.sender[h.receiver == place].numpy()
-    for ax in (together, near):
-        _join(ax, own, x[direct], data.box, colours[-1])
+    direct = h.sender[h.receiver == index].numpy()
+    for ax in (all_levels, near):
+        _join(ax, centre_point, x[direct], data.box, colours[-1])
         ax.scatter(
             *x[direct].T, s=16, color=colours[-1], edgecolors="black", linewidths=0.5, zorder=4
         )
     near.set_title(f"{len(direct)} particles directly (enlarged)")
-    finest, cell, _ = seen[0]
+    finest, cell, _ = levels_of[0]
     size = side / 2**finest.level
     _fill(near, finest.cells.numpy()[:, :2], lower, size, None)
     centre = lower + (finest.cells[cell].numpy()[:2] + 0.5) * size
     near.set(xlim=centre[0] + 3.5 * size * np.array([-1, 1]))
     near.set(ylim=centre[1] + 3.5 * size * np.array([-1, 1]))
     near.scatter(*x.T, s=14, color="0.45", zorder=2)
-    together.set_title(f"particle {particle} of {count}: all levels")
-    for ax in panels[: len(seen) + 2]:
-        ax.scatter(*own, marker="*", s=110, color="#D55E00", edgecolors="black", zorder=6)
-    for ax in panels[len(seen) + 2 :]:
+    all_levels.set_title(f"particle {particle} of {count}: all levels")
+    for ax in panels[: len(levels_of) + 2]:
+        ax.scatter(*centre_point, marker="*", s=110, color="#D55E00", edgecolors="black", zorder=6)
+    for ax in panels[len(levels_of) + 2 :]:
         ax.set_visible(False)
-    return np.array(panels[: len(seen) + 2])
+    return np.array(panels[: len(levels_of) + 2])
 
 
-def _seen_by(h: Any, place: int) -> list[tuple[Any, int, Any]]:
-    """(level, the particle's cell there, cells that send to it), finest first."""
+def _senders_by_level(h: Any, index: int) -> list[tuple[Any, int, Any]]:
+    """(level, cell of the particle on it, cells that send to that cell), finest level first."""
     out: list[tuple[Any, int, Any]] = []
     cell = None
     for i, level in enumerate(h):
         if cell is None:
-            leaf = level.level if h.leaf is None else int(h.leaf[place])
+            leaf = level.level if h.leaf is None else int(h.leaf[index])
             if leaf != level.level:
                 continue
-            cell = int(h.cell[place])
+            cell = int(h.cell[index])
         else:
             cell = int(h.levels[i - 1].parent[cell])
         out.append((level, cell, level.sender[level.receiver == cell]))
@@ -159,12 +159,15 @@ def _fill(ax: Any, cells: Any, lower: Any, size: float, colour: Any) -> None:
     ax.add_collection(PatchCollection(squares, **look))
 
 
-def _join(ax: Any, own: Any, others: Any, box: Any, colour: Any) -> None:
-    """Lines to the nearest images; the other half of a line through a border starts beyond it."""
-    step = box.displacement(others - own)
+def _join(ax: Any, point: Any, others: Any, box: Any, colour: Any) -> None:
+    """Lines from a point (axis,) to the nearest images of others (other, axis).
+
+    A line through a border is drawn twice, from either end, so that both sides of the box show it.
+    """
+    step = box.displacement(others - point)
     lines = np.concatenate(
         [
-            np.stack([np.broadcast_to(own, step.shape), own + step], 1),
+            np.stack([np.broadcast_to(point, step.shape), point + step], 1),
             np.stack([others - step, others], 1),
         ]
     )

@@ -12,12 +12,12 @@ from ...errors import InvalidData, InvalidOption, unknown_name
 from ...plotting import style
 from ...plotting.choosing import require
 
-LOOKS = {
+LINE_STYLES = {
     "model": (style.MODEL, "-"),
     "free_flight": (style.TRUTH, "--"),
     "constant_acceleration": (style.PALETTE[4], "-."),
 }
-WORDS = {
+LABELS = {
     "rmse_published": "root mean square error, as published",
     "rmse_state": "root mean square error of the state",
     "rmse_position": "root mean square error of positions",
@@ -31,11 +31,11 @@ WORDS = {
 def particle_error_over_time(
     evaluation: xr.Dataset, *, variable: str = "rmse_state", ax: Any = None
 ) -> Any:
-    """Error of a model, and of rows that know no model, over the time of a rollout.
+    """Error of a model and of the baselines over the time of a rollout.
 
     ``evaluation``: what `pympnode.evaluate` returned for particles. ``variable``: "rmse_state",
-    "rmse_published", "rmse_position" or "rmse_velocity". The legend counts trajectories that are
-    left out because they stopped being finite. Returns the axes. Raises InvalidData, UnknownName.
+    "rmse_published", "rmse_position" or "rmse_velocity". The legend counts the trajectories
+    that are excluded because they are not finite. Returns the axes. Raises InvalidData, UnknownName.
     """
     _require_particles(evaluation)
     series = [str(n)[:-3] for n in evaluation.data_vars if str(n).endswith("_at")]
@@ -44,12 +44,12 @@ def particle_error_over_time(
     ax = style.new_axes() if ax is None else ax
     error = evaluation[f"{variable}_at"]
     for predictor in (str(p) for p in error["predictor"].values):
-        colour, dashes = LOOKS.get(predictor, (style.PALETTE[1], "-"))
+        colour, dashes = LINE_STYLES.get(predictor, (style.PALETTE[1], "-"))
         values = error.sel(predictor=predictor).values
         shown = np.where(np.isfinite(values) & (values > 0), values, np.nan)
         label = _label(predictor, [evaluation.isel(horizon=-1)])
         ax.plot(error["time"], shown, color=colour, linestyle=dashes, label=label)
-    ax.set(yscale="log", xlabel="time", ylabel=WORDS[variable])
+    ax.set(yscale="log", xlabel="time", ylabel=LABELS[variable])
     style.plain(ax)
     ax.legend(fontsize="small", frameon=False)
     return ax
@@ -67,7 +67,7 @@ def error_over_particles(
 
     ``evaluations``: particle count to what `pympnode.evaluate` returned. ``horizon``: steps; by
     default the most that all of them have. ``trained``: the count of the training data, marked.
-    The legend counts trajectories, of all evaluations, that are left out because they stopped being
+    The legend counts the trajectories of all evaluations that are excluded because they are not
     finite. Returns the axes. Raises InvalidData where the evaluations share no horizon,
     InvalidOption, UnknownName.
     """
@@ -82,8 +82,8 @@ def error_over_particles(
         )
     for evaluation in evaluations.values():
         _require_particles(evaluation)
-    if variable not in WORDS:
-        raise unknown_name("error of particles", variable, WORDS)
+    if variable not in LABELS:
+        raise unknown_name("error of particles", variable, LABELS)
     counts = sorted(evaluations)
     shared = set.intersection(
         *({int(h) for h in e["horizon"].values} for e in evaluations.values())
@@ -97,12 +97,12 @@ def error_over_particles(
         )
     steps = max(shared) if horizon is None else horizon
     ax = style.new_axes() if ax is None else ax
-    # A row that not all evaluations have (no law is known of some) is no curve.
+    # Predictors that not all evaluations have (the forces of some are not known) are not drawn.
     predictors = [str(p) for p in evaluations[counts[0]]["predictor"].values]
     for predictor in predictors:
         if not all(predictor in evaluations[n]["predictor"].values for n in counts):
             continue
-        colour, dashes = LOOKS.get(predictor, (style.PALETTE[1], "-"))
+        colour, dashes = LINE_STYLES.get(predictor, (style.PALETTE[1], "-"))
         values = [
             float(
                 require(
@@ -118,7 +118,7 @@ def error_over_particles(
     if trained is not None:
         ax.axvline(trained, color="0.6", linewidth=0.8, linestyle=":", label="trained on", zorder=0)
     ax.set(xscale="log", yscale="log", xlabel="particles")
-    ax.set_ylabel(f"{WORDS.get(variable, variable)},\n{steps} steps")
+    ax.set_ylabel(f"{LABELS.get(variable, variable)},\n{steps} steps")
     style.plain(ax)
     ax.legend(fontsize="small", frameon=False)
     return ax
@@ -129,7 +129,7 @@ def _is_count(key: Any) -> bool:
 
 
 def _require_particles(evaluation: Any) -> None:
-    """Raise InvalidData for what is no evaluation of particles."""
+    """Raise InvalidData for other values than an evaluation of particles."""
     fix = "pass what pympnode.evaluate(model, ds) returned"
     if isinstance(evaluation, xr.Dataset) and "rmse_z" in evaluation:
         fix = "evaluations of networks are drawn by error_over_time"
@@ -144,10 +144,10 @@ def _require_particles(evaluation: Any) -> None:
 
 
 def _label(predictor: str, evaluations: Sequence[xr.Dataset]) -> str:
-    """The name of a predictor, and how many trajectories its errors leave out."""
-    lost = sum(
+    """The name of a predictor, and the number of trajectories that its errors exclude."""
+    excluded = sum(
         int(one["not_finite"].sel(predictor=predictor))
         for one in evaluations
         if "not_finite" in one
     )
-    return predictor.replace("_", " ") + (f" ({lost} not finite)" if lost else "")
+    return predictor.replace("_", " ") + (f" ({excluded} not finite)" if excluded else "")

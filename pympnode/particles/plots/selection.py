@@ -1,4 +1,4 @@
-"""What a picture takes of a particle dataset: a trajectory as far as it is finite, and particles."""
+"""Selection for pictures of particles: the finite states of one trajectory, and particles."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from ...datasets.names import (
 from ...errors import InvalidData, InvalidOption
 from ...plotting import style
 from ...plotting.choosing import position
-from .. import schema as schema
+from .. import schema
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
     """One trajectory up to its last finite state: as a dataset, and as arrays.
 
-    ``note``: what a title says of trajectories that stopped being finite, "" where none did.
+    ``note``: text for a title about trajectories that are not finite, "" without such ones.
     """
 
     ds: xr.Dataset
@@ -38,12 +38,12 @@ class Part:
 
 
 def part(ds: xr.Dataset, trajectory: int = 0) -> Part:
-    """Trajectory number ``trajectory``, as far as it is finite.
+    """Trajectory number ``trajectory``, up to its last finite state.
 
-    Dims that ``ds.isel(trajectory=0)`` and the like took away are put back. Raises InvalidData where
-    its first state is not finite, InvalidOption where there are fewer trajectories.
+    Dims that a selection such as ``ds.isel(trajectory=0)`` removed are restored. Raises InvalidData
+    where its first state is not finite, InvalidOption where there are fewer trajectories.
     """
-    ds = _whole(ds)
+    ds = _with_all_dims(ds)
     schema.validate_particles(ds, finite=False)
     count = ds.sizes[TRAJECTORY]
     number = position(trajectory, count)
@@ -60,8 +60,8 @@ def part(ds: xr.Dataset, trajectory: int = 0) -> Part:
     return Part(one, schema.pack_particles(one, physics=False), "\n".join(words))
 
 
-def _whole(ds: xr.Dataset) -> xr.Dataset:
-    """The dataset with all its dims: one trajectory, time or particle that was picked is still one."""
+def _with_all_dims(ds: xr.Dataset) -> xr.Dataset:
+    """The dataset with all dims: those that a selection of one element removed get length one."""
     if not isinstance(ds, xr.Dataset):
         raise InvalidData(
             "particles are drawn from a dataset",
@@ -86,7 +86,7 @@ def _whole(ds: xr.Dataset) -> xr.Dataset:
 
 
 def numbers(particles: Any, count: int) -> NDArray[np.int64]:
-    """The numbers of particles: all for None, given ones, or those that a mask (particle,) marks.
+    """Indices of particles (selected,) from None (all), numbers, or a mask (particle,).
 
     Raises InvalidOption.
     """
@@ -102,9 +102,9 @@ def numbers(particles: Any, count: int) -> NDArray[np.int64]:
             allowed=f"shape ({count},)",
             fix="give the numbers of the particles, or a mask of all of them",
         )
-    given = given.astype(np.int64) if given.size == 0 else given
-    known = given.dtype.kind in "iu" and given.ndim == 1
-    if not known or ((given < -count) | (given >= count)).any():
+    given = given.astype(np.int64) if given.size == 0 else given  # [] is an array of floats
+    integers = given.dtype.kind in "iu" and given.ndim == 1
+    if not integers or ((given < -count) | (given >= count)).any():
         raise InvalidOption(
             "there is no such particle",
             got=particles,

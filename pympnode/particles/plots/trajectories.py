@@ -1,4 +1,4 @@
-"""Particles in their box, what is conserved, how costs grow, and a player for Jupyter."""
+"""Paths of particles in their box, conserved quantities, costs against size, and animations."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ...errors import InvalidData, InvalidOption
 from ...plotting import style
 from ...plotting.animation import Animation
 from ...plotting.choosing import shaped
-from .. import schema as schema
+from .. import schema
 from ..graphs.box import Box
 from .selection import numbers, part
 
@@ -30,16 +30,16 @@ def particle_trajectories(
     truth: xr.Dataset | None = None,
     ax: Any = None,
 ) -> Any:
-    """Paths of particles in their box, a dot at the end of each; lines leave and enter at borders.
+    """Paths of particles in their box, with a dot at the end; lines end at borders and continue there.
 
     particles: numbers to draw, or a mask (all). color: "charge" or "mass" (the default: charge
-    where there is one; mass where masses differ; else particle by particle). zoom: a particle
-    number, or (x, y, width), drawn larger in a second panel. truth: true paths to lay underneath in
-    grey. Three-dimensional data are seen along the last axis. Paths end with the last finite state,
+    if there is one; mass if masses differ; else one colour per particle). zoom: a particle
+    number, or (x, y, width), drawn larger in a second panel. truth: true paths, drawn underneath in
+    grey. Three-dimensional data are projected along the last axis. Paths end with the last finite state,
     as the title then says. Returns the axes (two with ``zoom``). Raises InvalidData, InvalidOption.
     """
-    seen = part(ds, trajectory)
-    data = seen.data
+    chosen_part = part(ds, trajectory)
+    data, note = chosen_part.data, chosen_part.note
     chosen = numbers(particles, data.mass.shape[1])
     under = None if truth is None else _fitting(truth, trajectory, data)
     window = None if zoom is None else _window(zoom, data)
@@ -51,8 +51,8 @@ def particle_trajectories(
     elif zoom is not None:
         panels.append(ax.inset_axes((1.08, 0.0, 1.0, 1.0)))
     values, cmap, norm, name = _colours(data, color)
-    if seen.note:
-        panels[0].set_title(seen.note, fontsize="medium")
+    if note:
+        panels[0].set_title(note, fontsize="medium")
     for panel in panels:
         if under is not None:
             _paths(panel, under, chosen, {"colors": style.TRUTH}, 1.0)
@@ -76,15 +76,16 @@ def conservation(
     """Energy and momentum over time, two axes.
 
     One dataset: kinetic, potential and total energy, and each component of the momentum. Several
-    by name (a prediction and the truth, two integrators): their changes since the start, a particle.
-    Lines end with the last finite state, as the title then says. Raises InvalidData, InvalidOption.
+    by name (a prediction and the truth, two integrators): their changes since the start, per
+    particle. Lines end with the last finite state, as the title then says. Warns where a record
+    lacks the constants of the forces (`metrics.observe`). Raises InvalidData, InvalidOption.
     """
     from ..metrics import observe
 
-    alone = isinstance(data, xr.Dataset)  # which is a mapping too
-    if not alone and not (isinstance(data, Mapping) and data):
+    single = isinstance(data, xr.Dataset)  # which is a mapping too
+    if not single and not (isinstance(data, Mapping) and data):
         raise InvalidOption(
-            "what is conserved is drawn of a dataset, or of several by name",
+            "conservation is drawn for a dataset, or for several by name",
             got="an empty mapping" if isinstance(data, Mapping) else type(data).__name__,
             allowed="a dataset, or a mapping of names to at least one",
             fix='conservation({"true": ds, "predicted": model.rollout(ds)})',
@@ -95,13 +96,13 @@ def conservation(
     notes: list[str] = []
     if isinstance(data, xr.Dataset):
         found = part(data, trajectory)
-        ds, seen = found.ds, observe(found.ds)
+        ds, observed = found.ds, observe(found.ds)
         notes += [found.note] if found.note else []
         for name, colour in zip(("kinetic", "potential", "energy"), style.by_order(3)):
-            axes[0].plot(ds["time"], seen[name][0], color=colour, label=name)
+            axes[0].plot(ds["time"], observed[name][0], color=colour, label=name)
         for axis, colour in zip(ds["axis"].values, style.by_order(3)):
             axes[1].plot(
-                ds["time"], seen["momentum"].sel(axis=axis)[0], color=colour, label=f"p_{axis}"
+                ds["time"], observed["momentum"].sel(axis=axis)[0], color=colour, label=f"p_{axis}"
             )
         axes[0].set_ylabel("energy")
         axes[1].set_ylabel("momentum")
@@ -110,14 +111,14 @@ def conservation(
             found = part(ds, trajectory)
             notes += [f"{name}: {found.note}"] if found.note else []
             one = found.ds
-            seen, count = observe(one), one.sizes["particle"]
-            energy = seen["energy"].values[0]
-            momentum = seen["momentum"].values[0]
+            observed, count = observe(one), one.sizes["particle"]
+            energy = observed["energy"].values[0]
+            momentum = observed["momentum"].values[0]
             axes[0].plot(one["time"], (energy - energy[0]) / count, color=colour, label=name)
             change = np.linalg.norm(momentum - momentum[0], axis=-1) / count
             axes[1].plot(one["time"], change, color=colour, label=name)
-        axes[0].set_ylabel("change of energy, a particle")
-        axes[1].set_ylabel("change of momentum, a particle")
+        axes[0].set_ylabel("change of energy per particle")
+        axes[1].set_ylabel("change of momentum per particle")
     if notes:
         axes[0].set_title("\n".join(notes), fontsize="medium")
     for ax in axes:
@@ -134,8 +135,11 @@ def scaling(
     ylabel: str = "seconds",
     ax: Any = None,
 ) -> Any:
-    """Cost against size on logarithmic axes, one curve (sizes, costs; in any order) a name, with a
-    line of slope one through the largest size of the first. Raises InvalidOption."""
+    """Cost against size on logarithmic axes, with a line of slope one.
+
+    curves: by name (sizes, costs), in any order. The line goes through the largest size of the first
+    curve. Returns the axes. Raises InvalidOption.
+    """
     if not isinstance(curves, Mapping) or not curves:
         raise InvalidOption(
             "costs are drawn by name",
@@ -169,14 +173,14 @@ def animate_particles(
     interval: float = 50.0,
     ax: Any = None,
 ) -> Animation:
-    """One trajectory that moves, ``trail`` steps of path behind each particle.
+    """An animation of one trajectory, with ``trail`` steps of path behind each particle.
 
-    ``every``: times between two frames; ``interval``: milliseconds a frame. In a notebook the value
-    is shown as a player; ``.save("x.gif")`` writes a file. It ends with the last finite state, as the
+    ``every``: times between two frames; ``interval``: milliseconds per frame. A notebook shows the
+    value as a player; ``.save("x.gif")`` writes a file. It ends with the last finite state, as the
     title then says. Raises InvalidData, InvalidOption.
     """
-    seen = part(ds, trajectory)
-    data = seen.data
+    chosen_part = part(ds, trajectory)
+    data, note = chosen_part.data, chosen_part.note
     ax = style.new_axes(5.0, 4.8) if ax is None else ax
     values, cmap, norm, name = _colours(data, color)
     tails = LineCollection([], linewidths=1.0, alpha=0.5, cmap=cmap, norm=norm)
@@ -189,9 +193,9 @@ def animate_particles(
     everyone = np.arange(len(values))
 
     def words(at: int) -> str:
-        return "\n".join(filter(None, (style.moment(data.time[at], "time"), seen.note)))
+        return "\n".join(filter(None, (style.moment(data.time[at], "time"), note)))
 
-    title = ax.set_title(words(0), fontsize="medium" if seen.note else None)
+    title = ax.set_title(words(0), fontsize="medium" if note else None)
 
     def frame(at: int) -> tuple[Any, ...]:
         dots.set_offsets(data.position[0, at, :, :2])
@@ -206,7 +210,7 @@ def animate_particles(
     return Animation(ax.figure, frame, frames=frames, interval=interval, repeat=True)
 
 
-# ---- pieces -----------------------------------------------------------------------------------
+# ---- drawing -----------------------------------------------------------------------------------
 
 
 def _by_size(name: str, pair: Any) -> tuple[NDArray, NDArray]:
@@ -225,13 +229,13 @@ def _by_size(name: str, pair: Any) -> tuple[NDArray, NDArray]:
 
 
 def _fitting(truth: xr.Dataset, trajectory: int, data: schema.ParticleArrays) -> Any:
-    """The true paths under those of ``data``: of as many particles and axes."""
+    """The true paths, with as many particles and axes as ``data``; raises InvalidData."""
     found = part(truth, trajectory).data
-    mine, true = data.position.shape[2:], found.position.shape[2:]
-    if mine != true:
+    predicted, true = data.position.shape[2:], found.position.shape[2:]
+    if predicted != true:
         raise InvalidData(
             "truth and prediction do not fit together",
-            got=f"(particle, axis) {true} and {mine}",
+            got=f"(particle, axis) {true} and {predicted}",
             allowed="the same particles and axes",
             fix="draw model.rollout(ds) over truth=ds",
         )
@@ -239,7 +243,7 @@ def _fitting(truth: xr.Dataset, trajectory: int, data: schema.ParticleArrays) ->
 
 
 def _colours(data: schema.ParticleArrays, color: str | None) -> tuple[NDArray, str, Any, str]:
-    """Value a particle, colour map, norm, and the name of what is coloured ("" for nothing)."""
+    """Values (particle,), colour map, norm, and label of the colour bar, "" for none."""
     from matplotlib.colors import Normalize
 
     if color not in (None, "mass", "charge"):
@@ -259,7 +263,10 @@ def _colours(data: schema.ParticleArrays, color: str | None) -> tuple[NDArray, s
 
 
 def _segments(path: NDArray, owner: NDArray, box: Box) -> tuple[NDArray, NDArray]:
-    """Lines (line, end, axis) of paths (time, particle, axis); twice where one crosses a border."""
+    """Lines (line, end, axis) of paths (time, particle, axis), and the particle of each (line,).
+
+    ``owner``: number of each particle. A step through a border is drawn twice, from either end.
+    """
     step = box.displacement(path[1:] - path[:-1])
     ahead = np.stack([path[:-1], path[:-1] + step], axis=2)
     behind = np.stack([path[1:] - step, path[1:]], axis=2)
@@ -289,7 +296,7 @@ def _size(data: schema.ParticleArrays) -> float:
 
 
 def _frame(ax: Any, ds: xr.Dataset, data: schema.ParticleArrays) -> None:
-    """The box as the limits of the axes, and its name and unit on them."""
+    """The box as limits of the axes, and their labels with units."""
     unit = str(ds["position"].attrs.get("units", "1"))
     names = ds["axis"].values
     if data.box.periodic:
@@ -308,7 +315,9 @@ def _window(zoom: Any, data: schema.ParticleArrays) -> tuple[float, float, float
     count = data.mass.shape[1]
     if isinstance(zoom, int | np.integer) and not isinstance(zoom, bool):
         if not -count <= zoom < count:
-            raise InvalidOption("zoom names a particle", got=zoom, allowed=f"0 to {count - 1}")
+            raise InvalidOption(
+                "zoom is the number of a particle", got=zoom, allowed=f"0 to {count - 1}"
+            )
         x, y = data.position[0, -1, int(zoom), :2]
         extent = data.box.side if data.box.periodic else float(np.ptp(data.position[0, ..., :2]))
         return float(x), float(y), extent * min(0.5, 6 / np.sqrt(count))
