@@ -49,7 +49,7 @@ KURAMOTO = "pympnode/networks/systems/kuramoto.py"
 NETWORK_FITTING = "pympnode/networks/fitting.py"
 NETWORK_TASK = "pympnode/networks/task.py"
 NORMALISE = "pympnode/networks/normalise.py"
-PARTICLE_FITTING = "pympnode/particles/fitting.py"
+PARTICLE_HALF = "pympnode/particles/half.py"
 PARTICLE_NETWORKS = "pympnode/particles/engine/networks.py"
 PARTICLE_PASSES = "pympnode/particles/engine/passes.py"
 PARTICLE_PROGRAM = "pympnode/particles/engine/program.py"
@@ -140,7 +140,7 @@ FAULTS = [
     ),
     fault(
         "7b particles", "first weights do not depend on the seed, particles", PARTICLES,
-        (PARTICLE_FITTING, "default_rng([seed, 2, 0])", "default_rng([0, 2, 0])"),
+        (PARTICLE_HALF, "default_rng([seed, 2, 0])", "default_rng([0, 2, 0])"),
     ),
     fault(
         "7b members", "members of an ensemble start alike", NETWORKS,
@@ -172,8 +172,8 @@ FAULTS = [
     fault(
         "10", "near messages of a hierarchy are not antisymmetric",
         "tests/test_particle_model.py",
-        (PARTICLE_PASSES, 'near = net.edges("edge", base, base, geometry, s, r, balanced=balanced)',
-         'near = net.edges("edge", base, base, geometry, s, r)'),
+        (PARTICLE_PASSES, 'near = net.edges("edge", base, base, features, s, r, antisymmetric=antisymmetric)',
+         'near = net.edges("edge", base, base, features, s, r)'),
     ),
     fault(
         "11a", "validation on the training part, networks", NETWORKS,
@@ -207,18 +207,17 @@ FAULTS = [
     ),
     fault(
         "13b", "the mask is dropped from every window", f"{NETWORKS} tests/test_training.py",
-        (PROGRAM, "mask = None if data.mask is None else to_columns("
-         "_taken(data.mask, rows, times), columns)", "mask = None"),
+        (PROGRAM, "gathered(data.mask, time),", "None,"),
     ),
     fault(
         "14", "augmentation turns positions, not velocities",
         "tests/test_particle_model_training.py",
-        (PARTICLE_TASK, "if self.augment else values[i, times]",
-         "if self.augment and values is data.position else values[i, times]"),
+        (PARTICLE_TASK, "if self.augment\n                else values[i, times]",
+         "if self.augment and values is data.position\n                else values[i, times]"),
     ),
     fault(
         "15", "particle scales are fitted on validation data too", PARTICLES,
-        (PARTICLE_FITTING, "scales = fitted_scales(arrays, train)",
+        (PARTICLE_HALF, "scales = fitted_scales(arrays, train)",
          "scales = fitted_scales(arrays, [np.arange(len(a.position)) for a in arrays])"),
     ),
     fault(
@@ -242,8 +241,8 @@ FAULTS = [
     ),
     fault(
         "19", "valid_time one step late", NETWORKS,
-        (EVALUATE, "return (time - time[0])[last]",
-         "return (time - time[0])[np.minimum(last + 1, len(time) - 1)]"),
+        (EVALUATE, "return (time - time[0])[first]",
+         "return (time - time[0])[np.minimum(first + 1, len(time) - 1)]"),
     ),
     fault(
         "22", "fine-tuning to another step: the scale changes the wrong way round", PARTICLES,
