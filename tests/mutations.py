@@ -46,7 +46,7 @@ DELTA = "pympnode/particles/engine/delta.py"
 EVALUATE = "pympnode/networks/evaluate.py"
 KERNEL_EAGER = "pympnode/networks/engines/torch/kernel_eager.py"
 KURAMOTO = "pympnode/networks/systems/kuramoto.py"
-NETWORK_FITTING = "pympnode/networks/fitting.py"
+NETWORK_HALF = "pympnode/networks/half.py"
 NETWORK_TASK = "pympnode/networks/task.py"
 NORMALISE = "pympnode/networks/normalise.py"
 PARTICLE_HALF = "pympnode/particles/half.py"
@@ -110,11 +110,11 @@ FAULTS = [
     ),
     fault(
         "4b", "the same, where all states are known and the times are even", NUMBERS,
-        (NETWORK_TASK, "np.floor(draw * (latest + 1))", "np.floor(draw * latest)"),
+        (NETWORK_TASK, "np.floor(share * (latest + 1))", "np.floor(share * latest)"),
     ),
     fault(
         "5a", "no periodic wrap in particle rollouts, scaled inputs", PARTICLES,
-        (PARTICLE_PROGRAM, "now.box.wrap(x + 0.5 * self.step_length * (v + faster))",
+        (PARTICLE_PROGRAM, "now.box.wrap(x + 0.5 * self.step_length * (v + later_v))",
          "x + 0.5 * self.step_length * (v + faster)"),
     ),
     fault(
@@ -136,7 +136,7 @@ FAULTS = [
     ),
     fault(
         "7b", "first weights do not depend on the seed, networks", NETWORKS,
-        (NETWORK_FITTING, "default_rng([seed, 2, member])", "default_rng([0, 2, member])"),
+        (NETWORK_HALF, "default_rng([seed, 2, member])", "default_rng([0, 2, member])"),
     ),
     fault(
         "7b particles", "first weights do not depend on the seed, particles", PARTICLES,
@@ -144,7 +144,7 @@ FAULTS = [
     ),
     fault(
         "7b members", "members of an ensemble start alike", NETWORKS,
-        (NETWORK_FITTING, "default_rng([seed, 2, member])", "default_rng([seed, 2, 0])"),
+        (NETWORK_HALF, "default_rng([seed, 2, member])", "default_rng([seed, 2, 0])"),
     ),
     fault(
         "7c", "every epoch has the same batches", NUMBERS,
@@ -160,12 +160,12 @@ FAULTS = [
     ),
     fault(
         "9", "a control comes a step late in training windows", "tests/test_controls.py",
-        (PROGRAM, "_taken(data.u, rows, times[:, :-1])", "_taken(data.u, rows, times[:, 1:])"),
+        (PROGRAM, "gathered(data.u, time[:, :-1])", "gathered(data.u, time[:, 1:])"),
     ),
     fault(
         "9b", "a control comes a step late in training and rollouts alike",
         "tests/test_controls.py",
-        (PROGRAM, "_taken(data.u, rows, times[:, :-1])", "_taken(data.u, rows, times[:, 1:])"),
+        (PROGRAM, "gathered(data.u, time[:, :-1])", "gathered(data.u, time[:, 1:])"),
         (PROGRAM, "np.nan_to_num(u[:, : len(dt)])",
          "np.nan_to_num(np.roll(u, -1, axis=1)[:, : len(dt)])"),
     ),
