@@ -115,7 +115,7 @@ FAULTS = [
     fault(
         "5a", "no periodic wrap in particle rollouts, scaled inputs", PARTICLES,
         (PARTICLE_PROGRAM, "now.box.wrap(x + 0.5 * self.step_length * (v + later_v))",
-         "x + 0.5 * self.step_length * (v + faster)"),
+         "x + 0.5 * self.step_length * (v + later_v)"),
     ),
     fault(
         "5a plain", "the same, plain inputs", PARTICLES,

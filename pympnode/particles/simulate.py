@@ -107,7 +107,13 @@ def simulate_particles(
     finally:
         bar.stop()
     return schema.unpack_particles(
-        **arrays, time=recipe.time, split=recipe.labels(), about=recipe.about()
+        arrays["position"],
+        arrays["velocity"],
+        arrays["mass"],
+        recipe.time,
+        charge=arrays.get("charge"),
+        split=recipe.labels(),
+        about=recipe.about(),
     )
 
 

@@ -42,8 +42,10 @@ def stack_nodes(arrays: Arrays) -> Arrays:
         return None if values is None else values.reshape(*values.shape[:2], 1, -1)
 
     attribute = None if arrays.attribute is None else arrays.attribute.reshape(1, -1)
+    x = stacked(arrays.x)
+    assert x is not None
     return Arrays(
-        stacked(arrays.x),
+        x,
         arrays.time,
         single_node(),
         np.zeros(arrays.trajectories, dtype=np.int64),

@@ -122,7 +122,7 @@ def _near_pairs(cells: tuple, count: int, even: int, levels: int) -> tuple[np.nd
     """
     capacity = min(even + even // 4, 64 * count) + 1024
     pairs = np.empty(capacity, np.int64), np.empty(capacity, np.int64)
-    found = kernels.fill_near(*cells, *pairs)
+    found = kernels.fill_near(*cells, *pairs)  # type: ignore[call-arg]
     if found < 0:
         total = kernels.count_near(*cells)
         require_bytes(
@@ -133,7 +133,7 @@ def _near_pairs(cells: tuple, count: int, even: int, levels: int) -> tuple[np.nd
         # `fill_near` asks for each cell's pairs with the particles themselves included, and four more.
         capacity = total + count + 4
         pairs = np.empty(capacity, np.int64), np.empty(capacity, np.int64)
-        found = kernels.fill_near(*cells, *pairs)
+        found = kernels.fill_near(*cells, *pairs)  # type: ignore[call-arg]
     return pairs[0][:found], pairs[1][:found]
 
 
