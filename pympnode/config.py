@@ -165,12 +165,13 @@ def precision(name: str, value: Any, allowed: tuple[str, ...] = ("float32", "flo
 def __getattr__(name: str) -> Any:
     if name in ("preset", "PRESETS"):  # their place in version 0.1
         import warnings
-        from importlib import import_module
+
+        from ._moved import load
 
         warnings.warn(
             f"pympnode.config.{name} is now pympnode.networks.presets.{name}",
             DeprecationWarning,
             stacklevel=2,
         )
-        return getattr(import_module(".networks.presets", __package__), name)
+        return getattr(load(f"{__package__}.networks.presets"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
