@@ -132,8 +132,12 @@ def cycle(root: Path) -> list[str]:
     return []
 
 
+# Public attributes of named tuples, which start with an underscore so as not to clash with fields.
+NAMED_TUPLE = frozenset({"_asdict", "_fields", "_make", "_replace"})
+
+
 def _private(name: str) -> bool:
-    return name.startswith("_") and not name.endswith("__")
+    return name.startswith("_") and not name.endswith("__") and name not in NAMED_TUPLE
 
 
 def private_names(root: Path) -> list[str]:

@@ -64,8 +64,6 @@ class LearnedField:
 
     def first(self, x: NDArray) -> NDArray:
         """m(0) (trajectory, node, message), for each node a function of its x alone."""
-        if not self.carried:
-            return np.zeros((*x.shape[:2], 0))
         return self._program.initial_message(
             self._theta, self.model.state_scale.apply(x), self._attribute
         )

@@ -16,7 +16,6 @@ from ..datasets.names import MESSAGE, STATE, TRAJECTORY
 from ..display import html_table
 from ..errors import InvalidData, InvalidModel, InvalidOption
 from ..files import netcdf as storage
-from ..graph import Graph
 from ..training.ranges import warn_outside
 from . import model_text, schema
 from .emitted import emitted
@@ -248,20 +247,11 @@ class Model:
         x is in physical units, ``node_attribute`` (node, attribute) too; messages have none. With
         messages that are emitted, not carried, m has no components.
         """
-        x = np.asarray(x)
-        none = Graph.single(np.zeros(0, np.int64), np.zeros(0, np.int64), x.shape[1])
-        program = self.bind()
-        result = program.rollout(
+        return self.bind().initial_message(
             self.theta,
-            self.state_scale.apply(x),
-            none,
-            np.array([0.0, 1e-12]),
-            attribute=self._scaled(self.attribute_scale, node_attribute),
-            u=None
-            if not self.spec.controls
-            else np.zeros((len(x), 2, x.shape[1], self.spec.controls)),
+            self.state_scale.apply(np.asarray(x)),
+            self._scaled(self.attribute_scale, node_attribute),
         )
-        return result.message[:, 0]
 
     def bind(self, arrays: list[schema.Arrays] | None = None, **options: Any) -> Program:
         """The program that runs this model on its engine, and on data when it is to be trained.
