@@ -99,6 +99,17 @@ def test_what_is_not_a_number_stays_to_be_seen(rng, kind, bf16) -> None:
     assert torch.isnan(out[ends[1].unique(), 2]).all()
 
 
+def test_a_torch_without_its_private_operator_gives_the_same_gradient(rng, monkeypatch) -> None:
+    leaves, features, ends = problem(rng, 300)
+    found = []
+    for _ in range(2):
+        out = run(TorchEdgeSum(), leaves, features, ends)
+        found.append(torch.autograd.grad(out.sum(), leaves))
+        monkeypatch.setattr(kernel_torch, "_THRESHOLD", None)
+    for a, b in zip(*found):
+        assert torch.equal(a, b)
+
+
 @pytest.mark.parametrize("kind", SUMS)
 def test_receivers_need_not_be_sorted(rng, small_chunks, kind) -> None:
     leaves, features, ends = problem(rng, 300)

@@ -156,8 +156,9 @@ def _where_positive(grad: Tensor, value: Tensor) -> Tensor:
 
     The derivative of ReLU at 0 is 0, as in ``torch.relu``.
     """
-    # One pass without a mask in memory. The name is private: an out= overload of the native function
-    # that torch's own ReLU uses, present since torch 1.8; without it a product with the mask.
+    # One pass, without a mask in memory: the out= overload of the native function behind the gradient
+    # of torch's own ReLU. torch documents no operators under torch.ops; 2.4, the oldest that pympnode
+    # takes, has this one. A torch without it makes the mask.
     if _THRESHOLD is None:
         return grad.masked_fill_(value <= 0, 0)
     return _THRESHOLD(grad, value, 0, grad_input=grad)
