@@ -69,7 +69,7 @@ def test_a_box_may_begin_at_zero_and_paths_need_not_be_wrapped() -> None:
     np.testing.assert_array_equal(ds.position.values[0, 0], [[0.5, -0.5], [1.0, 0.5]])
 
 
-def test_paths_of_a_box_that_is_not_told_are_refused() -> None:
+def test_paths_of_a_box_without_its_side_are_refused() -> None:
     """Every crossing of a border would be a step that no force explains."""
     ds = pympnode.simulate("gravity", particles=20, trajectories=2, steps=60, seed=1)
     assert float(abs(ds.position.diff("time")).max()) > 10
@@ -135,7 +135,7 @@ def test_arrays_of_nodes_point_to_particles(gravity: xr.Dataset) -> None:
 
 
 @pytest.mark.parametrize("system", [None, "argon"])
-def test_a_law_that_nobody_knows_is_judged_without_it(
+def test_unknown_forces_are_scored_without_energies(
     gravity: xr.Dataset, system: str | None
 ) -> None:
     ds = pympnode.from_particles(
@@ -160,7 +160,7 @@ def test_a_law_that_nobody_knows_is_judged_without_it(
         )  # fmt: skip
 
 
-def test_a_rollout_of_an_unknown_law_that_overflowed_has_no_energies(gravity: xr.Dataset) -> None:
+def test_a_rollout_of_unknown_forces_that_overflowed_has_no_energies(gravity: xr.Dataset) -> None:
     from pympnode.particles.metrics import particle_errors
 
     ds = pympnode.from_particles(gravity.position, gravity.velocity, 1.0, dt=0.01)
@@ -171,7 +171,7 @@ def test_a_rollout_of_an_unknown_law_that_overflowed_has_no_energies(gravity: xr
     assert "energy_error" not in found
 
 
-def test_observing_an_unknown_law_is_an_error(gravity: xr.Dataset) -> None:
+def test_energies_of_unknown_forces_are_an_error(gravity: xr.Dataset) -> None:
     from pympnode.particles.metrics import observe
 
     ds = pympnode.from_particles(gravity.position, gravity.velocity, 1.0, dt=0.01)
@@ -183,7 +183,7 @@ def test_observing_an_unknown_law_is_an_error(gravity: xr.Dataset) -> None:
 # ---- times ------------------------------------------------------------------------------------
 
 
-def test_times_are_told_and_increase(gravity: xr.Dataset) -> None:
+def test_times_are_numbers_and_increase(gravity: xr.Dataset) -> None:
     for wrong, words in (
         (gravity.drop_vars("time"), "no numeric time coordinate"),
         (gravity.isel(time=slice(None, None, -1)), "time must increase"),

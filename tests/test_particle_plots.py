@@ -396,7 +396,7 @@ def test_training_curves_name_the_loss_that_the_history_has(gravity) -> None:
         plotting.training_curves(history.isel(epoch=slice(0, 0)))
 
 
-def test_errors_tell_how_many_trajectories_they_leave_out() -> None:
+def test_the_legend_of_errors_counts_excluded_trajectories() -> None:
     found = {n: evaluation(200, 1.0) for n in (20, 100)}
     for n, lost in ((20, [0, 1]), (100, [2, 3])):
         counts = [lost, [0, 0], [0, 0]]

@@ -26,8 +26,8 @@ def simulated(system: str = "gravity", seed: int = 3, **options: Any) -> xr.Data
     )
 
 
-def told(model: ParticleModel, ds: xr.Dataset) -> str:
-    """What a rollout warns of, "" of nothing."""
+def warned(model: ParticleModel, ds: xr.Dataset) -> str:
+    """The texts of `OutsideTrainingRange` of a rollout, "" without one."""
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always")
         model.rollout(ds, steps=1)
@@ -41,20 +41,20 @@ def coulomb() -> ParticleModel:
 
 def test_other_draws_of_the_same_data_lie_within(coulomb) -> None:
     for seed in range(4, 12):
-        assert told(coulomb, simulated("coulomb", seed)) == ""
+        assert warned(coulomb, simulated("coulomb", seed)) == ""
 
 
-def test_speeds_and_charges_well_outside_are_told_in_numbers(coulomb) -> None:
+def test_speeds_and_charges_well_outside_warn_with_numbers(coulomb) -> None:
     ds = simulated("coulomb")
     fast = ds.assign(velocity=100 * ds["velocity"])
     fastest = 100 * float(abs(ds["velocity"][:, 0]).max())
-    assert f"speeds up to {fastest:.3g} (trained on up to " in told(coulomb, fast)
+    assert f"speeds up to {fastest:.3g} (trained on up to " in warned(coulomb, fast)
     charged = ds.assign(charge=50 * ds["charge"])
-    assert f"charges {50 * float(ds['charge'].min()):.4g} to " in told(coulomb, charged)
-    assert told(coulomb, ds.assign(charge=1.2 * ds["charge"])) == ""
+    assert f"charges {50 * float(ds['charge'].min()):.4g} to " in warned(coulomb, charged)
+    assert warned(coulomb, ds.assign(charge=1.2 * ds["charge"])) == ""
     one_sign = simulated("coulomb", parameters={"charge": 1.0})
     model = pympnode.train(data=one_sign, **TINY).model
-    assert "charges -1 (trained on 1)" in told(model, one_sign.assign(charge=-one_sign["charge"]))
+    assert "charges -1 (trained on 1)" in warned(model, one_sign.assign(charge=-one_sign["charge"]))
 
 
 def test_physics_of_several_datasets_is_a_span() -> None:
@@ -65,11 +65,11 @@ def test_physics_of_several_datasets_is_a_span() -> None:
     assert "constant" not in model.trained.parameters
     assert model.trained.parameters["softening"] == 0.2
     for constant in (2.0, 3.0, 5.0):
-        assert told(model, simulated(parameters={"constant": constant})) == ""
+        assert warned(model, simulated(parameters={"constant": constant})) == ""
     six = simulated(parameters={"constant": 6.0})
-    assert "constant 6 (trained on 2 to 5)" in told(model, six)
+    assert "constant 6 (trained on 2 to 5)" in warned(model, six)
     single = pympnode.train(data=two, **TINY).model
-    assert "constant 5 (trained on 2)" in told(single, five)
+    assert "constant 5 (trained on 2)" in warned(single, five)
 
 
 def test_only_training_trajectories_count() -> None:
@@ -107,7 +107,7 @@ def test_a_file_of_before_still_loads(coulomb) -> None:
     old = ParticleModel.from_dataset(with_record(ds, **facts))
     assert old.trained.charge is None and old.trained.parameter_spans == {}
     data = simulated("coulomb")
-    assert told(old, data.assign(charge=50 * data["charge"])) == ""
+    assert warned(old, data.assign(charge=50 * data["charge"])) == ""
 
 
 # ---- space ---------------------------------------------------------------------------------------
@@ -125,24 +125,24 @@ def test_a_model_of_open_space_does_not_warn_of_its_own_data() -> None:
     model = pympnode.train(data=scattered(3), **TINY).model
     (low, high), box = model.trained.spacing, 12**0.5
     assert 0.5 * box < low <= high < box  # a drawn cloud fills a little less than its box
-    assert told(model, scattered(3)) == ""
+    assert warned(model, scattered(3)) == ""
     for one in range(6):
-        assert told(model, scattered(3).isel(trajectory=[one])) == ""
+        assert warned(model, scattered(3).isel(trajectory=[one])) == ""
     for seed in range(4, 8):
-        assert told(model, scattered(seed)) == ""
+        assert warned(model, scattered(seed)) == ""
     wide = scattered(3)
-    assert "mean spacing" in told(model, wide.assign(position=3 * wide["position"]))
+    assert "mean spacing" in warned(model, wide.assign(position=3 * wide["position"]))
 
 
-def test_open_space_and_a_box_are_told_apart(coulomb) -> None:
+def test_open_space_and_a_box_are_distinguished(coulomb) -> None:
     open_space = simulated("coulomb", parameters={"side": None})
-    assert "open space (trained in a periodic box)" in told(coulomb, open_space)
+    assert "open space (trained in a periodic box)" in warned(coulomb, open_space)
     model = pympnode.train(data=open_space, **TINY).model
     assert model.trained.spaces == ("open",)
-    assert "a periodic box (trained in open space)" in told(model, simulated("coulomb"))
+    assert "a periodic box (trained in open space)" in warned(model, simulated("coulomb"))
     with pytest.warns(PympnodeWarning, match="open space and periodic boxes"):
         both = pympnode.train(data=[open_space, simulated("coulomb")], **TINY).model
-    assert told(both, open_space) == told(both, simulated("coulomb")) == ""
+    assert warned(both, open_space) == warned(both, simulated("coulomb")) == ""
 
 
 def test_a_box_that_the_record_lacks_is_guessed(coulomb) -> None:

@@ -1,4 +1,4 @@
-"""Progress is shown where somebody looks, and nowhere else."""
+"""Progress is shown in terminals and notebooks, and nowhere else."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Recorder(progress.Silent):
         assert {"epoch", "loss", "best"} <= facts.keys()
 
 
-def test_the_paper_preset_tells_its_time_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_paper_preset_shows_its_expected_time_first(monkeypatch: pytest.MonkeyPatch) -> None:
     recorder = Recorder()
     monkeypatch.setattr(progress, "default", lambda: recorder)
     result = pympnode.train(**{**SMALL, "hidden": None}, preset="paper", epochs=2)
@@ -78,3 +78,15 @@ def test_plain_text_in_a_notebook_without_widgets(monkeypatch: pytest.MonkeyPatc
     import tqdm
 
     assert progress._tqdm() is tqdm.tqdm
+
+
+def test_one_bar_serves_trainings_and_datasets(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "in_notebook", lambda: True)
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    pympnode.simulate("gravity", particles=4, trajectories=3, steps=2, progress=True)
+    text = capsys.readouterr().err
+    assert "gravity" in text and "3/3" in text and "trajectory/s" in text
+    assert isinstance(progress.progress_of(None), progress.Silent)
+    assert isinstance(progress.progress_of(True), progress.Bar)

@@ -61,7 +61,7 @@ def test_the_start_of_a_command_is_a_run_folder_too(
     assert status_of(["train", "--start", str(folder / system), *words, *length]) == 0
 
 
-def test_other_folders_are_told_apart_from_broken_files(folder: Path, tmp_path: Path) -> None:
+def test_other_folders_are_distinguished_from_broken_files(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(MissingFile, match=r"has no model\.nc") as error:
         pympnode.load(tmp_path)
     assert "an empty folder" in str(error.value)
@@ -78,7 +78,7 @@ def test_a_model_is_saved_to_a_file(folder: Path, tmp_path: Path) -> None:
 
 
 @systems
-def test_info_says_how_a_run_ended(
+def test_info_shows_how_a_run_ended(
     folder: Path, system: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = folder / system

@@ -139,6 +139,7 @@ def open_parts(folder: str | os.PathLike[str]) -> xr.Dataset:
     starts = np.concatenate([[0], np.cumsum([len(index.members(p)) for p in index.finished])])
     trajectories = np.concatenate([np.array(index.members(p)) for p in index.finished])
     paths = [folder / part_name(part) for part in index.finished]
+    # All headers are read now, so that a damaged part is found here and not in a computation.
     for path, count in zip(paths, np.diff(starts), strict=True):
         found = _open_part(path).sizes[TRAJECTORY]
         if found != count:

@@ -153,6 +153,7 @@ class Run:
     def __init__(self, folder: str | os.PathLike[str], config: dict[str, Any]) -> None:
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
+        # Before the description is read: another process may be writing it.
         self._lock = hold_folder(
             self.folder / "lock",
             "the run folder",
@@ -200,6 +201,7 @@ class Run:
 
     def save(self, state: State) -> None:
         """Write a checkpoint; the one before is kept, older ones are deleted."""
+        # Two are kept: a crash while the newest is on its way to the disk leaves the one before.
         path = self.checkpoints / f"epoch-{state.epoch:06d}.nc"
         netcdf.write_netcdf(to_dataset(state), path, checksums=True)
         for old in self._all()[:-2]:
