@@ -14,9 +14,9 @@ def describe(path: str) -> dict[str, Any]:
     folder = Path(path)
     if folder.is_dir():
         return _folder(folder)
-    from ..files import netcdf as storage
+    from ..files import netcdf
 
-    ds = storage.read_netcdf(path)
+    ds = netcdf.read_netcdf(path)
     facts = record(ds)
     kind = facts.get("kind")
     size = folder.stat().st_size
@@ -56,20 +56,20 @@ def _folder(folder: Path) -> dict[str, Any]:
             got=", ".join(sorted(p.name for p in folder.iterdir())[:6]) or "an empty folder",
             allowed="a folder given with --run, or a netCDF file",
         )
-    from ..files import netcdf as storage
+    from ..files import netcdf
 
     config = tomllib.loads((folder / "config.toml").read_text(encoding="utf-8"))
     points = sorted(p.name for p in (folder / "checkpoints").glob("*.nc"))
     # A model is written whenever a run ends, after Ctrl-C too; it says itself how that was.
     status = "no model yet"
     if (folder / "model.nc").is_file():
-        about = record(storage.read_netcdf(folder / "model.nc")).get("about", {})
+        about = record(netcdf.read_netcdf(folder / "model.nc")).get("about", {})
         status = str(about.get("status", "completed"))
     finished = status not in ("no model yet", "interrupted")
     facts: dict[str, Any] = {"kind": "run", "finished": finished, "status": status}
     facts["checkpoints"] = points
     if (folder / "history.nc").is_file():
-        history = storage.read_netcdf(folder / "history.nc")
+        history = netcdf.read_netcdf(folder / "history.nc")
         losses = history["validation_loss"].values
         facts["epochs"] = int(history.sizes["epoch"])
         facts["best_validation_loss"] = float(losses.min()) if losses.size else None

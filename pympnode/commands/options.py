@@ -110,7 +110,7 @@ TRAINING = [
     _option("--engine", help="auto, torch or julia."),
     _option(
         "--kernel",
-        help="auto, numba, torch, eager; of particles compiled, chunked, recompute, eager.",
+        help="auto, numba, torch or eager.",
     ),
     _option("--device", help="auto, cpu, cuda."),
     _option("--dtype", help="float32 or float64."),

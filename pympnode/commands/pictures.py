@@ -125,15 +125,15 @@ def _only(option: str, values: tuple[Any, ...]) -> Any:
 
 def _inputs(kind: str, files: tuple[str, ...]) -> list[Any]:
     from ..datasets.reading import as_dataset
-    from ..files import netcdf as storage
+    from ..files import netcdf
 
     if kind == "training-curves":
-        return [storage.read_netcdf(storage.inside_run(files[0], "history.nc"))]
+        return [netcdf.read_netcdf(netcdf.inside_run(files[0], "history.nc"))]
     if kind == "comparison":
         named = {}
         for text in files:
             name, equals, path = text.partition("=")
-            named[name if equals else Path(text).stem] = storage.read_netcdf(path or text)
+            named[name if equals else Path(text).stem] = netcdf.read_netcdf(path or text)
         return [named]
     return [as_dataset(path) for path in files]
 

@@ -55,9 +55,9 @@ def evaluate(context: click.Context, as_json: bool, **_: Any) -> None:
         raise click.UsageError("give DATA, or --system to simulate a test set")
     scores = _api.evaluate(model, ds, **words)
     if out is not None:
-        from ..files import netcdf as storage
+        from ..files import netcdf
 
-        storage.write_netcdf(scores, out)
+        netcdf.write_netcdf(scores, out)
     particles = halves.half_of_evaluation(scores).has_horizons
     facts = _particle_facts(scores) if particles else _facts(scores)
     if as_json:
@@ -89,7 +89,7 @@ def rollout(context: click.Context, as_json: bool, **_: Any) -> None:
         raise click.UsageError("say where the prediction goes: --out FILE.nc")
     from .. import _api, halves
     from ..datasets.reading import as_dataset
-    from ..files import netcdf as storage
+    from ..files import netcdf
 
     model: Any = _api.load(given.pop("model"))
     words = o.data_keywords(given)
@@ -102,7 +102,7 @@ def rollout(context: click.Context, as_json: bool, **_: Any) -> None:
             "and builds its graph from the positions"
         )
     ds = model.rollout(data, **words)
-    storage.write_netcdf(ds, out)
+    netcdf.write_netcdf(ds, out)
     lost = int((~ds["finite"].values).sum())
     if as_json:
         print_json({"out": out, "sizes": dict(ds.sizes), "not_finite": lost})

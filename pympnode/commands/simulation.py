@@ -46,14 +46,14 @@ def simulate(context: click.Context, as_json: bool, **_: Any) -> None:
         raise click.UsageError("name a system: pympnode simulate kuramoto (see pympnode systems)")
     from .. import _api
     from ..datasets.reading import as_dataset
-    from ..files import netcdf as storage
+    from ..files import netcdf
 
     words = o.data_keywords(given)
     if "start" in words and Path(words["start"]).exists():
         words["start"] = as_dataset(words["start"])
     ds = _api.simulate(**words)
     if out is not None:
-        storage.write_netcdf(ds, out)
+        netcdf.write_netcdf(ds, out)
     if as_json:
         print_json({"out": out or path, "system": given["system"], "sizes": dict(ds.sizes)})
     else:

@@ -10,7 +10,7 @@ import xarray as xr
 
 from .. import _api
 from ..errors import FileDamaged
-from ..files import netcdf as storage
+from ..files import netcdf
 from ..halves import half_of_system, keywords_of
 from .cells import fingerprint
 from .validity import keyword
@@ -50,9 +50,9 @@ class Datasets:
         path = self.folder / f"{name}.nc"
         if path.exists():
             try:
-                return storage.read_netcdf(path, checksums=True)
+                return netcdf.read_netcdf(path, checksums=True)
             except FileDamaged:
                 path.unlink()  # it is made again, from its seed, with the same numbers
         ds = _api.simulate(system, **words)
-        storage.write_netcdf(ds, path, checksums=True)
+        netcdf.write_netcdf(ds, path, checksums=True)
         return ds

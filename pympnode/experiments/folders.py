@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import FileDamaged, InvalidOption, MissingFile
-from ..files import netcdf as storage
+from ..files import netcdf
 from .catalogue import names
 from .description import Experiment
 
@@ -57,7 +57,7 @@ def note_call(
         "experiment": _identity(name), "budget": budget, "seeds": seeds,
         "settings": dict(settings or {}),
     }  # fmt: skip
-    storage.write_bytes(folder / CALL, json.dumps(call, indent=1).encode() + b"\n")
+    netcdf.write_bytes(folder / CALL, json.dumps(call, indent=1).encode() + b"\n")
 
 
 def _read(folder: Path) -> dict[str, Any] | None:

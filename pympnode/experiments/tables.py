@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from ..files import netcdf as storage
+from ..files import netcdf
 from .budget import Budget
 from .catalogue import described
 from .catalogue import experiment as experiment_of
@@ -39,10 +39,10 @@ def table(name: str | os.PathLike[str], *, out: str | os.PathLike[str] | None = 
 def write_results(experiment: Experiment, budget: Budget, seeds: int, folder: Path) -> xr.Dataset:
     """Write the table, the dataset and its numbers as JSON; returns the dataset."""
     ds = collected(experiment, budget, seeds, folder)
-    storage.write_bytes(folder / "results.md", markdown(experiment, ds).encode())
-    storage.write_netcdf(ds, folder / "results.nc")
+    netcdf.write_bytes(folder / "results.md", markdown(experiment, ds).encode())
+    netcdf.write_netcdf(ds, folder / "results.nc")
     text = json.dumps(plain(ds.to_dict()), indent=1, allow_nan=False)
-    storage.write_bytes(folder / "results.json", text.encode() + b"\n")
+    netcdf.write_bytes(folder / "results.json", text.encode() + b"\n")
     return ds
 
 

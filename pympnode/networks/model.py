@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..datasets.names import MESSAGE, STATE, TRAJECTORY
 from ..display import html_table
 from ..errors import InvalidData, InvalidModel, InvalidOption
-from ..files import netcdf as storage
+from ..files import netcdf
 from ..training.ranges import warn_outside
 from . import model_text, schema
 from .emitted import emitted
@@ -310,7 +310,7 @@ class Model:
 
         Whatever stood at ``path`` is replaced in one step. Raises OSError where nothing can be written.
         """
-        storage.write_netcdf(self.to_dataset(), path, checksums=True)
+        netcdf.write_netcdf(self.to_dataset(), path, checksums=True)
 
     def to_dataset(self) -> xr.Dataset:
         """The model as a dataset: what `save` writes."""

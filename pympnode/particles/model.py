@@ -16,7 +16,7 @@ from ..config import whole
 from ..datasets.record import record, with_record
 from ..display import html_table
 from ..errors import FileDamaged, InvalidModel, InvalidOption
-from ..files import netcdf as storage
+from ..files import netcdf
 from ..files.memory import format_bytes, require_bytes
 from ..training.ranges import interval, warn_outside, warn_user
 from . import schema as particle_schema
@@ -201,7 +201,7 @@ class ParticleModel:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one netCDF file: named weights with checksums, configuration, scales."""
-        storage.write_netcdf(self.to_dataset(), path, checksums=True)
+        netcdf.write_netcdf(self.to_dataset(), path, checksums=True)
 
     def to_dataset(self) -> xr.Dataset:
         """The model as a dataset: what `save` writes."""
