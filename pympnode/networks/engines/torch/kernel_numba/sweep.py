@@ -167,10 +167,10 @@ def step(shape, layers, memory, offsets, data, links, tiles, tile, number, state
 
 
 @exact
-def huber_row(memory, state, clamped, terms, data, target, count, masked):  # type: ignore
-    """Huber loss (delta 1) of ``count`` columns, as a float64 number.
+def huber_terms(memory, state, clamped, terms, data, target, count, masked):  # type: ignore
+    """Huber loss (delta 1) of each of ``count`` columns, to ``terms``.
 
-    ``clamped`` receives the residual within [-1, 1], which is the derivative; ``terms`` is scratch.
+    ``clamped`` receives the residual within [-1, 1], which is the derivative.
     """
     noinline()
     one, half = data.constants[0], data.constants[1]
@@ -179,24 +179,32 @@ def huber_row(memory, state, clamped, terms, data, target, count, masked):  # ty
     slope = memory[clamped : clamped + count]
     term = memory[terms : terms + count]
     for c in range(count):
-        slope[c] = min(max(x[c] - y[c], -one), one)
-    for c in range(count):
-        term[c] = slope[c] * ((x[c] - y[c]) - half * slope[c])
+        residual = x[c] - y[c]
+        inside = min(max(residual, -one), one)
+        slope[c] = inside
+        term[c] = inside * (residual - half * inside)
     if masked:
         mask = data.mask[target : target + count]
         for c in range(count):
             term[c] *= mask[c]
             slope[c] *= mask[c]
+
+
+@exact
+def sum_of(memory, start, count):  # type: ignore
+    """Sum of ``count`` numbers as a float64 number."""
+    noinline()
+    values = memory[start : start + count]
     # Four sums in a fixed order: one alone would wait for every addition before the next.
     sum_0, sum_1, sum_2, sum_3 = 0.0, 0.0, 0.0, 0.0
     whole = count - count % 4
     for c in range(0, whole, 4):
-        sum_0 += term[c]
-        sum_1 += term[c + 1]
-        sum_2 += term[c + 2]
-        sum_3 += term[c + 3]
+        sum_0 += values[c]
+        sum_1 += values[c + 1]
+        sum_2 += values[c + 2]
+        sum_3 += values[c + 3]
     for c in range(whole, count):
-        sum_0 += term[c]
+        sum_0 += values[c]
     return (sum_0 + sum_1) + (sum_2 + sum_3)
 
 
@@ -208,24 +216,29 @@ def compare(shape, memory, offsets, data, tiles, tile, time, state, state_bar): 
     """
     noinline()
     loss = 0.0
+    columns = tiles.columns[tile]
     groups = tiles.groups
     # The stage state is not in use between two steps.
     clamped, terms = offsets.stage_state, offsets.stage_state + shape.stride
-    for group in range(tiles.first[tile], tiles.first[tile + 1]):
-        width = groups[group, WIDTH]
-        for channel in range(shape.channels):
+    for channel in range(shape.channels):
+        row = channel * shape.stride
+        for group in range(tiles.first[tile], tiles.first[tile + 1]):
+            width = groups[group, WIDTH]
             for node in range(groups[group, NODES]):
-                row = channel * shape.stride + groups[group, COLUMN] + node * width
+                column = groups[group, COLUMN] + node * width
                 target = (time * shape.channels + channel) * shape.total
                 target += groups[group, BATCH_COLUMN] + node * groups[group, BATCH_WIDTH]
                 if shape.pullback:
-                    copy(memory, clamped, data.target, target, width)
+                    copy(memory, clamped + column, data.target, target, width)
                 else:
-                    loss += huber_row(
-                        memory, state + row, clamped, terms, data, target, width, shape.masked
-                    )
-                if shape.backward:
-                    add_scaled(memory, state_bar + row, clamped, data.constants[2:3], width)
+                    huber_terms(
+                        memory, state + row + column, clamped + column, terms + column,
+                        data, target, width, shape.masked,
+                    )  # fmt: skip
+        if not shape.pullback:
+            loss += sum_of(memory, terms, columns)
+        if shape.backward:
+            add_scaled(memory, state_bar + row, clamped, data.constants[2:3], columns)
     return loss
 
 
