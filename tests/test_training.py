@@ -212,18 +212,18 @@ def test_resume_after_validations_that_overflow(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An epoch that is broken off is repeated whole, also where nothing was the best so far."""
-    from pympnode.training.trainer import Trainer
+    from pympnode.training import trainer
 
-    close, validate = Trainer._close_epoch, Trainer._validate
+    close, validate = trainer.Trainer._close_epoch, trainer.validation_losses
 
     def closed(self: Any, state: Any, row: Any) -> None:
-        def first_overflows(theta: Any) -> Any:
-            return validate(self, theta) * (np.nan if state.epoch == 0 else 1)
+        def first_overflows(task: Any, theta: Any) -> Any:
+            return validate(task, theta) * (np.nan if state.epoch == 0 else 1)
 
-        monkeypatch.setattr(self, "_validate", first_overflows, raising=False)
+        monkeypatch.setattr(trainer, "validation_losses", first_overflows)
         close(self, state, row)
 
-    monkeypatch.setattr(Trainer, "_close_epoch", closed)
+    monkeypatch.setattr(trainer.Trainer, "_close_epoch", closed)
     whole = pympnode.train(**SMALL, epochs=4)
     run = tmp_path / "run"
     after = int(whole.history.updates[0]) + 2

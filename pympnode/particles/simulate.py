@@ -14,7 +14,7 @@ import xarray as xr
 
 from ..config import positive, precision, whole
 from ..datasets.names import TIME
-from ..datasets.record import record
+from ..datasets.record import record, with_record
 from ..datasets.split import split_trajectories
 from ..errors import InvalidData, InvalidOption, unknown_name
 from ..files.memory import format_bytes, require_bytes
@@ -207,7 +207,9 @@ def _given(start: Any) -> Given | None:
     if isinstance(start, ParticleState):
         return Given((start,))
     if isinstance(start, xr.Dataset):
-        data = schema.pack_particles(start.isel({TIME: [0]}))
+        # Only states are taken here; the physics come from the record and the parameters.
+        states = with_record(start.isel({TIME: [0]}), system="particles")
+        data = schema.pack_particles(states)
         return Given(
             tuple(
                 ParticleState(
