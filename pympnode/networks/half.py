@@ -143,6 +143,7 @@ class Networks:
             training_noise=config.training_noise,
             dtype=options.dtype,
             scales=kept,
+            time_scale=None if start is None else start.time_scale,
         )
         spec = _spec(data, options, start)
         thetas, restored = initial_weights(spec, start, options.seed, members)
@@ -215,6 +216,7 @@ def _untrained(data: Data, spec: ModelSpec, dtype: str, engine: str, device: str
         engine=engine,
         device=device,
         time_unit=data.time_unit,
+        time_scale=data.time_scale,
     )
 
 
@@ -271,6 +273,7 @@ def run_fingerprint(
             for name, scale in scales.items()
             if scale is not None
         },
+        "time_scale": model.time_scale,
         "members": int(np.atleast_2d(model.theta).shape[0]),
         "precision": {
             "dtype": program.dtype.name,

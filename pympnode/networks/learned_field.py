@@ -59,8 +59,8 @@ class LearnedField:
         if u is not None and model.control_scale is not None:
             held = model.control_scale.apply(u)
         rate = self._program.field(self._theta, z, self.graph, u=held, attribute=self._attribute)
-        channels = model.spec.channels
-        return rate[..., :channels] * model.state_scale.scale, rate[..., channels:]
+        channels, per = model.spec.channels, 1.0 / model.time_scale
+        return rate[..., :channels] * (model.state_scale.scale * per), rate[..., channels:] * per
 
     def first(self, x: NDArray) -> NDArray:
         """m(0) (trajectory, node, message), for each node a function of its x alone."""

@@ -40,7 +40,8 @@ class Model:
     ``theta`` (size,) the weights as one vector (`models.layout` names its parts), or (member, size)
     of an ensemble, whose rollouts have a dim "member"; ``state_scale``,
     ``control_scale``, ``attribute_scale`` the z-scores between physical units and the network;
-    ``features``, ``units`` of the state; ``system`` the name of the system it was trained on, or ""
+    ``time_scale`` the unit of time in which the field was learned, in the time unit of the data
+    (1 for files of version 0.1); ``features``, ``units`` of the state; ``system`` the name of the system it was trained on, or ""
     for given data; ``trained`` what it has seen; ``about`` provenance for the files.
     """
 
@@ -58,6 +59,7 @@ class Model:
     engine: str = "torch"
     device: str = "auto"
     time_unit: str = "1"
+    time_scale: float = 1.0
     about: Mapping[str, Any] = field(default_factory=dict)
 
     KIND: ClassVar[str] = FILE_KIND
@@ -149,7 +151,7 @@ class Model:
             self.theta,
             self.state_scale.apply(arrays.x[:, 0]),
             arrays.graph,
-            arrays.time,
+            arrays.time / self.time_scale,
             graph_of=arrays.graph_of,
             u=self._scaled(self.control_scale, arrays.u),
             attribute=self._scaled(self.attribute_scale, arrays.attribute),
@@ -226,8 +228,8 @@ class Model:
             u=self._scaled(self.control_scale, u),
             attribute=self._scaled(self.attribute_scale, node_attribute),
         )
-        channels = self.spec.channels
-        return slope[..., :channels] * self.state_scale.scale, slope[..., channels:]
+        channels, per = self.spec.channels, 1.0 / self.time_scale
+        return slope[..., :channels] * (self.state_scale.scale * per), slope[..., channels:] * per
 
     def as_node(self, system: Any = None) -> LearnedNode:
         """Deprecated: `pympnode.couple` takes the model itself.

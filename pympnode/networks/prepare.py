@@ -22,7 +22,7 @@ from ..datasets.record import record
 from ..datasets.split import labels_of
 from ..errors import InvalidData
 from . import schema
-from .normalise import Normalisation
+from .normalise import Normalisation, natural_time
 from .schema import Arrays
 
 
@@ -49,6 +49,7 @@ class Prepared:
     graphs: tuple[str, ...]
     system: str
     time_unit: str
+    time_scale: float
 
 
 def prepare(
@@ -60,8 +61,10 @@ def prepare(
     training_noise: float,
     dtype: str,
     scales: tuple[Normalisation, Normalisation | None, Normalisation | None] | None,
+    time_scale: float | None = None,
 ) -> Prepared:
-    """Check, split and normalise; ``scales`` of a start model are kept when given."""
+    """Check, split and normalise; ``scales`` and ``time_scale`` of a start model are kept when
+    given. ``scaled`` counts time in units of the time scale."""
     if not datasets:
         raise InvalidData("there are no datasets", got="an empty list", allowed="at least one")
     physical = [schema.pack(ds, missing=missing) for ds in datasets]
@@ -75,6 +78,8 @@ def prepare(
         control = _fit([a.u[:, :-1] for a in physical if a.u is not None])
     if attribute is None and physical[0].attribute is not None:
         attribute = _fit([a.attribute for a in physical if a.attribute is not None])
+    if time_scale is None:
+        time_scale = _time_scale(physical, state, labels)
     scaled, at = [], 0
     for number, arrays in enumerate(physical):
         x = state.apply(arrays.x)
@@ -86,6 +91,7 @@ def prepare(
             replace(
                 arrays,
                 x=x.astype(dtype),
+                time=arrays.time / time_scale,
                 u=None if arrays.u is None or control is None else control.apply(arrays.u),
                 attribute=None
                 if arrays.attribute is None or attribute is None
@@ -118,7 +124,21 @@ def prepare(
         graphs,
         str(facts.get("system", "")),
         str(first[TIME].attrs.get("units", "1")),
+        time_scale,
     )
+
+
+def _time_scale(arrays: list[Arrays], state: Normalisation, labels: NDArray[np.str_]) -> float:
+    """`natural_time` of the trajectories that train."""
+    x, time, at = [], [], 0
+    for each in arrays:
+        here = labels[at : at + each.trajectories] == "train"
+        at += each.trajectories
+        if here.any():
+            known = each.x if each.mask is None else np.where(each.mask, each.x, np.nan)
+            x.append(state.apply(known[here]))
+            time.append(each.time)
+    return natural_time(x, time) if x else natural_time([], [a.time for a in arrays])
 
 
 def _without_test(
