@@ -7,7 +7,7 @@ from typing import Literal
 # Dimensions and variables of networks
 TRAJECTORY, TIME, NODE, FEATURE = "trajectory", "time", "node", "feature"
 EDGE, CONTROL_FEATURE, ATTRIBUTE = "edge", "control_feature", "attribute"
-MESSAGE_COMPONENT, UNIT = "message_component", "unit"
+MESSAGE_COMPONENT, UNIT, PERIOD = "message_component", "unit", "period"
 STATE, CONTROL, MESSAGE, NODE_ATTRIBUTE = "state", "control", "message", "node_attribute"
 SENDER, RECEIVER, EDGE_GRAPH, GRAPH, SPLIT = "sender", "receiver", "edge_graph", "graph", "split"
 

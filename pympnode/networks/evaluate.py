@@ -40,6 +40,7 @@ from numpy.typing import NDArray
 from ..datasets.names import FEATURE, STATE, STATE_DIMS, TIME, TRAJECTORY
 from ..datasets.record import record, with_record
 from . import baselines, schema
+from .agreement import agree
 from .model import Model
 from .observables import known_system, observable_errors
 
@@ -48,6 +49,8 @@ def evaluate_model(
     model: Model, ds: xr.Dataset, *, threshold: float = 0.4, system: Any = None
 ) -> xr.Dataset:
     """See `pympnode.evaluate`; ``threshold`` of the valid time in z units."""
+    schema.validate(ds, missing="mask")
+    ds = agree(ds, model.names)
     arrays = schema.pack(ds, missing="mask")
     model.check(arrays)
     rollout = model.rollout(ds)

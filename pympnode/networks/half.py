@@ -144,6 +144,7 @@ class Networks:
             dtype=options.dtype,
             scales=kept,
             time_scale=None if start is None else start.time_scale,
+            names=None if start is None else start.names,
         )
         spec = _spec(data, options, start)
         thetas, restored = initial_weights(spec, start, options.seed, members)

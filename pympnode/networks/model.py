@@ -19,6 +19,7 @@ from ..files import netcdf as storage
 from ..graph import Graph
 from ..training.ranges import warn_outside
 from . import model_text, schema
+from .agreement import Names, agree
 from .emitted import emitted
 from .learned_node import LearnedNode
 from .model_file import KIND as FILE_KIND
@@ -64,6 +65,11 @@ class Model:
 
     KIND: ClassVar[str] = FILE_KIND
 
+    @property
+    def names(self) -> Names:
+        """Names and units of features, inputs, node attributes and time."""
+        return Names(self.features, self.units, self.controls, self.attributes, self.time_unit)
+
     # ---- using it -----------------------------------------------------------------------------
 
     @property
@@ -105,7 +111,7 @@ class Model:
         """Predict from initial states.
 
         ``initial``: a dataset or the path of one, whose first states, graphs, controls and
-        coordinates are taken; or initial states (node, feature) or (trajectory, node, feature) in physical units, with
+        coordinates are taken, put in the order of the model's names and in its units; or initial states (node, feature) or (trajectory, node, feature) in physical units, with
         ``topology`` (a name, a graph, edges, ...) unless there is one node. ``steps`` time steps of
         ``dt`` (defaults: those of the dataset, or of the training data). ``control`` (trajectory,
         time, node, control) is held over each step.
@@ -117,6 +123,8 @@ class Model:
         from ..datasets.reading import as_dataset
 
         initial = as_dataset(initial)
+        if isinstance(initial, xr.Dataset):
+            initial = agree(initial, self.names)
         if self.members > 1:
             options = dict(
                 steps=steps,

@@ -10,18 +10,12 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ..datasets.names import (
-    ATTRIBUTE,
-    CONTROL_FEATURE,
-    FEATURE,
-    TIME,
-    UNIT,
-    Missing,
-)
+from ..datasets.names import Missing
 from ..datasets.record import record
 from ..datasets.split import labels_of
 from ..errors import InvalidData
 from . import schema
+from .agreement import Names, agree
 from .normalise import Normalisation, natural_time
 from .schema import Arrays
 
@@ -62,11 +56,18 @@ def prepare(
     dtype: str,
     scales: tuple[Normalisation, Normalisation | None, Normalisation | None] | None,
     time_scale: float | None = None,
+    names: Names | None = None,
 ) -> Prepared:
     """Check, split and normalise; ``scales`` and ``time_scale`` of a start model are kept when
-    given. ``scaled`` counts time in units of the time scale."""
+    given. ``scaled`` counts time in units of the time scale. ``names`` are those of a start model; by
+    default the first dataset's, and the others are put in their order and units."""
     if not datasets:
         raise InvalidData("there are no datasets", got="an empty list", allowed="at least one")
+    whose = "dataset 0" if names is None else "the start model"
+    for ds in datasets:
+        schema.validate(ds, missing=missing)
+    names = Names.of(datasets[0]) if names is None else names
+    datasets = [agree(ds, names, whose, reordering=True) for ds in datasets]
     physical = [schema.pack(ds, missing=missing) for ds in datasets]
     _agree(datasets, physical)
     physical, marks = _without_test(physical, [labels_of(ds, split, seed) for ds in datasets])
@@ -100,10 +101,7 @@ def prepare(
         )
         at += arrays.trajectories
     first = datasets[0]
-    features = tuple(str(f) for f in first[FEATURE].values)
-    units = ("1",) * len(features)
-    if UNIT in first.coords:
-        units = tuple(str(u) for u in first[UNIT].values)
+    found = Names.of(first)
     facts = record(first)
     parameters, spans = _parameters(datasets)
     graphs = tuple(text for ds in datasets for text in record(ds).get("topology", ()))
@@ -115,15 +113,15 @@ def prepare(
         state,
         control,
         attribute,
-        features,
-        units,
-        _names(first, CONTROL_FEATURE),
-        _names(first, ATTRIBUTE),
+        found.features,
+        found.units,
+        found.controls,
+        found.attributes,
         parameters,
         spans,
         graphs,
         str(facts.get("system", "")),
-        str(first[TIME].attrs.get("units", "1")),
+        found.time_unit,
         time_scale,
     )
 
@@ -189,10 +187,6 @@ def _fit(values: list[NDArray], masks: list[NDArray | None] | None = None) -> No
     together = np.concatenate(rows)
     mask = np.isfinite(together)
     return Normalisation.fit(together, mask=None if mask.all() else mask)
-
-
-def _names(ds: xr.Dataset, dim: str) -> tuple[str, ...]:
-    return tuple(str(v) for v in ds[dim].values) if dim in ds.coords else ()
 
 
 def _agree(datasets: Sequence[xr.Dataset], arrays: list[Arrays]) -> None:
