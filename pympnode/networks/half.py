@@ -274,7 +274,6 @@ def run_fingerprint(
             for name, scale in scales.items()
             if scale is not None
         },
-        "time_scale": model.time_scale,
         "members": int(np.atleast_2d(model.theta).shape[0]),
         "precision": {
             "dtype": program.dtype.name,
@@ -283,6 +282,8 @@ def run_fingerprint(
             "device": str(getattr(program, "device", "cpu")),
         },
     }
-    if start is not None:
+    if start is None:
+        call["scales"]["time"] = model.time_scale
+    else:
         call["start"] = {"sha256": checksum(start.theta), "normalisation": normalisation}
     return json.loads(json.dumps(call))

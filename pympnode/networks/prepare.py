@@ -16,6 +16,7 @@ from ..datasets.split import labels_of
 from ..errors import InvalidData
 from . import schema
 from .agreement import Names, agree
+from .missing import interpolated
 from .normalise import Normalisation, natural_time
 from .schema import Arrays
 
@@ -83,7 +84,10 @@ def prepare(
         time_scale = _time_scale(physical, state, labels)
     scaled, at = [], 0
     for number, arrays in enumerate(physical):
-        x = state.apply(arrays.x)
+        known = arrays.x
+        if arrays.mask is not None:
+            known = interpolated(known, arrays.time, arrays.mask)
+        x = state.apply(known)
         here = labels[at : at + arrays.trajectories] == "train"
         if training_noise:
             rng = np.random.default_rng([seed, 3, number])
