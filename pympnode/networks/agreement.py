@@ -122,6 +122,9 @@ def agree(
         (ATTRIBUTE, wanted.attributes, "b"),
     ):
         ds = _in_order(ds, dim, names, prefix, whose, reordering)
+    given = periods_of(ds)
+    if any(given) and len(given) == len(wanted.periods) and not any(wanted.periods):
+        warn_user(f"circular features of the data are numbers for {whose}: their jumps are motion")
     if ds.sizes[FEATURE] == len(wanted.units):
         ds = _in_units(ds, wanted, whose)
     return _in_time_unit(ds, wanted.time_unit, whose)

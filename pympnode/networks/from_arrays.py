@@ -16,6 +16,7 @@ from ..errors import InvalidData
 from ..graph import Graph
 from ..version import __version__
 from . import schema
+from .circular import Circular, with_circular
 from .graphs.topology import resolve
 
 
@@ -36,6 +37,7 @@ def from_arrays(
     time_unit: str = "1",
     split: Sequence[str] | None = None,
     graph_of: Any = None,
+    circular: Circular = None,
 ) -> xr.Dataset:
     """A dataset of your own arrays, checked.
 
@@ -55,6 +57,10 @@ def from_arrays(
         features, units, controls, attributes, time_unit: names and units.
         split: "train", "validation" or "test" for each trajectory. Trajectories marked "test" are
             not used in training, nor for the normalisation.
+        circular: features that are positions on a circle, as phases are: names, whose periods
+            follow from their units (rad, deg, turn), or periods by name, ``{"hour": 24.0}``. They are
+            stored in the coordinate ``period``; a model then has their sine and cosine as inputs,
+            and errors are of the shorter way around.
     Returns: an `xarray.Dataset` as `pympnode.networks.schema` describes it, float64.
     Raises: `InvalidData`, `InvalidGraph`.
 
@@ -109,6 +115,7 @@ def from_arrays(
         split=None if split is None else np.array(_named("split", split, trajectories)),
         about={"kind": "given", "topology": list(graph.source), "version": __version__},
     )
+    ds = with_circular(ds, circular)
     if origin:
         ds = ds.assign_coords({TIME: ds[TIME].assign_attrs(origin=origin)})
     return schema.validate(ds, missing="mask")

@@ -15,6 +15,7 @@ from ..datasets.times import dates_as_numbers, merged_times, rounding
 from ..errors import InvalidData, InvalidOption
 from ..graph import Graph
 from ..training.ranges import warn_user
+from .circular import Circular
 from .from_arrays import from_arrays
 from .resampling import Resample, check_common_times, even_grid, resample_rows
 
@@ -37,6 +38,7 @@ def from_frame(
     relative_time: bool = False,
     split: str | None = None,
     resample: Resample | None = None,
+    circular: Circular = None,
 ) -> xr.Dataset:
     """A dataset of a pandas table in long form: one row for each trajectory, time and node.
 
@@ -56,6 +58,7 @@ def from_frame(
         resample: "linear" or "nearest" puts rows at times of their own on the grid of step ``dt``,
             each node by itself; not across gaps of more than five steps.
         split: the column of "train", "validation" or "test".
+        circular: features that are positions on a circle, as in `from_arrays`.
     Returns: a dataset whose node and trajectory coordinates are the labels of the table.
     Raises: `InvalidData`, `InvalidGraph`.
 
@@ -157,6 +160,7 @@ def from_frame(
         controls=list(controls) or None,
         attributes=list(attributes) or None,
         time_unit=time_unit,
+        circular=circular,
         split=None
         if split is None
         else _constant(table, [split], in_trajectory, trajectories)[:, 0].tolist(),

@@ -20,6 +20,7 @@ from ..files.netcdf import checksum
 from ..half import EngineFacts, Prepared
 from ..training.ranges import warn_outside
 from . import engines
+from .circular import with_circular
 from .engines.base import Program
 from .evaluate import evaluate_model
 from .generate import check_request
@@ -132,6 +133,8 @@ class Networks:
             datasets = [simulate_network(**simulation)]
         elif isinstance(system, str):
             datasets = [with_record(ds, system=system) for ds in datasets]
+        if options.circular is not None:
+            datasets = [with_circular(ds, options.circular) for ds in datasets]
         kept = None
         if start is not None and options.normalisation == "keep":
             kept = (start.state_scale, start.control_scale, start.attribute_scale)
@@ -197,6 +200,7 @@ def _spec(data: Data, options: NetworkTraining, start: Model | None) -> ModelSpe
         controls=0 if arrays.u is None else arrays.u.shape[-1],
         attributes=0 if arrays.attribute is None else arrays.attribute.shape[-1],
         nodes=arrays.x.shape[2],
+        circular=tuple(int(number) for number in np.flatnonzero(data.periods)),
     )
 
 

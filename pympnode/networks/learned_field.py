@@ -74,7 +74,8 @@ class LearnedField:
         """Messages (..., node, message) that each node sends: m if carried, else emitted at x."""
         if self.model.spec.family != "mpnode" or self.model.spec.messages != "emitted":
             return m
-        return emitted(self.model.weights, self.model.state_scale.apply(x), self._attribute)
+        z = self.model.state_scale.apply(x)
+        return emitted(self.model.weights, z, self._attribute, self.model.spec.circular)
 
     def outside(self, arrays: Arrays, *, fixed_step: bool) -> list[str]:
         """Warnings for the nodes that the model moves, where they lie outside its training data.

@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ..datasets.names import MESSAGE, STATE, TRAJECTORY
+from ..datasets.names import FEATURE, MESSAGE, PERIOD, STATE, TRAJECTORY
 from ..display import html_table
 from ..errors import InvalidData, InvalidModel, InvalidOption
 from ..files import netcdf as storage
@@ -20,6 +20,7 @@ from ..graph import Graph
 from ..training.ranges import warn_outside
 from . import model_text, schema
 from .agreement import Names, agree
+from .circular import TURN, shorter_way
 from .emitted import emitted
 from .learned_node import LearnedNode
 from .model_file import KIND as FILE_KIND
@@ -68,7 +69,23 @@ class Model:
     @property
     def names(self) -> Names:
         """Names and units of features, inputs, node attributes and time."""
-        return Names(self.features, self.units, self.controls, self.attributes, self.time_unit)
+        return Names(
+            self.features,
+            self.units,
+            self.controls,
+            self.attributes,
+            self.time_unit,
+            self.periods,
+        )
+
+    @property
+    def periods(self) -> tuple[float, ...]:
+        """The period of each feature that is a position on a circle, in its unit; 0 for the others."""
+        # The z score of such a feature is the angle in radians.
+        return tuple(
+            TURN * float(scale) if number in self.spec.circular else 0.0
+            for number, scale in enumerate(self.state_scale.scale)
+        )
 
     # ---- using it -----------------------------------------------------------------------------
 
@@ -167,7 +184,8 @@ class Model:
         message = result.message
         if self.spec.family == "mpnode" and self.spec.messages == "emitted":
             seen = self._scaled(self.attribute_scale, arrays.attribute)
-            message = emitted(self.weights, result.state, seen).astype(result.state.dtype)
+            message = emitted(self.weights, result.state, seen, self.spec.circular)
+            message = message.astype(result.state.dtype)
         state = self.state_scale.undo(result.state)
         # A start is known; that it returns bit for bit matters to whoever compares or continues.
         state[:, 0] = arrays.x[:, 0]
@@ -188,6 +206,8 @@ class Model:
                 "topology": list(arrays.graph.source),
             },
         )
+        if self.spec.circular:
+            ds = ds.assign_coords({PERIOD: (FEATURE, list(self.periods))})
         ds["finite"] = (TRAJECTORY, result.finite, {"long_name": "no value overflowed"})
         if isinstance(initial, xr.Dataset) and steps is None:
             keep = {name: c for name, c in initial.coords.items() if set(c.dims) <= set(ds.dims)}
@@ -311,9 +331,11 @@ class Model:
 
         ``arrays`` in physical units, ``parameters`` by name; an empty list when all lies inside.
         """
+        middle = 0.5 * (np.asarray(self.trained.low) + np.asarray(self.trained.high))
         return self.trained.outside(
             self.features,
-            arrays.x[:, 0],
+            # No angle lies outside: the nearest one that differs by whole turns is compared.
+            middle + shorter_way(arrays.x[:, 0] - middle, self.periods),
             np.asarray(arrays.graph.nodes),
             np.asarray(arrays.graph.in_degree),
             np.diff(arrays.time),

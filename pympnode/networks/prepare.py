@@ -14,8 +14,10 @@ from ..datasets.names import Missing
 from ..datasets.record import record
 from ..datasets.split import labels_of
 from ..errors import InvalidData
+from ..training.ranges import warn_user
 from . import schema
 from .agreement import Names, agree
+from .circular import TURN, tell_jumps, unwrapped
 from .missing import interpolated
 from .normalise import Normalisation, natural_time
 from .schema import Arrays
@@ -45,6 +47,7 @@ class Prepared:
     system: str
     time_unit: str
     time_scale: float
+    periods: tuple[float, ...]
 
 
 def prepare(
@@ -70,11 +73,20 @@ def prepare(
     names = Names.of(datasets[0]) if names is None else names
     datasets = [agree(ds, names, whose, reordering=True) for ds in datasets]
     physical = [schema.pack(ds, missing=missing) for ds in datasets]
+    periods = names.periods or (0.0,) * len(names.features)
+    for number, ds in enumerate(datasets):
+        jumping = tell_jumps(ds, physical[number].x, periods)
+        if jumping:
+            warn_user(jumping)
+        if any(periods) and len(periods) == physical[number].x.shape[-1]:
+            physical[number] = replace(physical[number], x=_continuous(physical[number], periods))
     _agree(datasets, physical)
     physical, marks = _without_test(physical, [labels_of(ds, split, seed) for ds in datasets])
     labels = np.concatenate(marks)
     state, control, attribute = scales or (None, None, None)
-    state = state or _fit([a.x for a in physical], [a.mask for a in physical])
+    if state is None:
+        state = _fit([a.x for a in physical], [a.mask for a in physical])
+        state = _of_angles(state, periods)
     if control is None and physical[0].u is not None:
         # The last control of a trajectory is never used and may be missing.
         control = _fit([a.u[:, :-1] for a in physical if a.u is not None])
@@ -127,6 +139,25 @@ def prepare(
         str(facts.get("system", "")),
         found.time_unit,
         time_scale,
+        periods,
+    )
+
+
+def _continuous(arrays: Arrays, periods: tuple[float, ...]) -> NDArray:
+    """States whose circular features do not jump; what is missing is passed over."""
+    if arrays.mask is None:
+        return unwrapped(arrays.x, periods)
+    known = unwrapped(np.where(arrays.mask, arrays.x, np.nan), periods)
+    return np.where(arrays.mask, known, arrays.x)
+
+
+def _of_angles(scale: Normalisation, periods: tuple[float, ...]) -> Normalisation:
+    """``scale`` with radians as the z scores of circular features."""
+    if not any(periods):
+        return scale
+    turn = np.asarray(periods)
+    return Normalisation(
+        np.where(turn > 0, 0.0, scale.mean), np.where(turn > 0, turn / TURN, scale.scale)
     )
 
 

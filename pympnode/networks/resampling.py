@@ -61,7 +61,9 @@ def _one(
     found = np.interp(grid, t, v) if how == "linear" else v[near]
     slack = step * (0.5 + 1e-9)
     usual = float(np.median(np.diff(t))) if len(t) > 1 else 0.0
-    gap = (t[right] - t[left] > LONGEST_GAP * max(step, usual)) & (np.abs(t[near] - grid) > 1e-9 * step)
+    gap = (t[right] - t[left] > LONGEST_GAP * max(step, usual)) & (
+        np.abs(t[near] - grid) > 1e-9 * step
+    )
     outside = (grid < t[0] - slack) | (grid > t[-1] + slack)
     return np.where(gap & (right != left) | outside, np.nan, found)
 
