@@ -25,6 +25,7 @@ from ..datasets.names import (
     STATE,
     TIME,
     UNIT,
+    texts,
 )
 from ..errors import InvalidData
 from ..training.ranges import warn_user
@@ -82,14 +83,14 @@ class Names:
 
 def labels(ds: xr.Dataset, dim: str) -> tuple[str, ...]:
     """The labels of a dim as text; () where it has none."""
-    return tuple(str(v) for v in np.asarray(ds[dim].values)) if dim in ds.coords else ()
+    return tuple(texts(ds[dim].values).tolist()) if dim in ds.coords else ()
 
 
 def units_of(ds: xr.Dataset) -> tuple[str, ...]:
     """The unit of each feature, "1" where none is given."""
     width = ds.sizes[FEATURE]
     if UNIT in ds.coords and ds[UNIT].dims == (FEATURE,):
-        return tuple(str(u) for u in np.asarray(ds[UNIT].values))
+        return tuple(texts(ds[UNIT].values).tolist())
     return (str(ds[STATE].attrs.get("units", "1")),) * width if STATE in ds else ("1",) * width
 
 

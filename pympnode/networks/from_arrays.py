@@ -14,9 +14,11 @@ from ..datasets.reading import numbers, time_grid
 from ..datasets.times import dates_as_numbers
 from ..errors import InvalidData
 from ..graph import Graph
+from ..training.ranges import warn_user
 from ..version import __version__
 from . import schema
 from .circular import Circular, with_circular
+from .exchanged import refuse_exchanged, suspect_exchanged
 from .graphs.topology import resolve
 
 
@@ -88,6 +90,10 @@ def from_arrays(
             fix="add an axis of length 1 for a single node or feature: x[..., None]",
         )
     trajectories, count, nodes, channels = x.shape
+    refuse_exchanged(x, time=time, edges=edges, topology=topology, attribute=node_attribute)
+    exchanged = suspect_exchanged(x)
+    if exchanged:
+        warn_user(exchanged)
     dt, time_unit, _ = dates_as_numbers("dt", dt, time_unit)
     time, time_unit, origin = dates_as_numbers("time", time, time_unit)
     times = time_grid(count, dt, time, "x", "(trajectory, time, node, feature)")

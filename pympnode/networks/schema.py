@@ -59,6 +59,7 @@ from ..datasets.names import (
     TRAJECTORY,
     UNIT,
     Missing,
+    texts,
 )
 from ..datasets.record import record, with_record
 from ..datasets.times import even_times, repeated
@@ -256,6 +257,7 @@ def validate(ds: xr.Dataset, *, missing: Missing = "error") -> xr.Dataset:
             fix="build one with pympnode.from_arrays or xarray.open_dataset",
         )
     _require_variable(ds, STATE, STATE_DIMS)
+    _check_concatenated(ds)
     for dim in STATE_DIMS:
         if ds.sizes[dim] < 1:
             raise InvalidData(
@@ -299,6 +301,21 @@ def _require_variable(ds: xr.Dataset, name: str, dims: tuple[str, ...]) -> None:
             allowed="real numbers",
             fix=f'convert it: ds["{name}"] = ds["{name}"].astype(float)',
         )
+
+
+def _check_concatenated(ds: xr.Dataset) -> None:
+    """`xr.concat` repeats the graph along the new axis unless it is told not to."""
+    for name in (SENDER, RECEIVER, EDGE_GRAPH, NODE_ATTRIBUTE):
+        more = {TRAJECTORY, TIME} & set(ds[name].dims) if name in ds else set()
+        if more:
+            dim = sorted(more)[0]
+            raise InvalidData(
+                f"{name!r} has the axis {dim!r}, as datasets have that xr.concat joined",
+                got=f"dims ({', '.join(map(str, ds[name].dims))})",
+                allowed="one graph for all",
+                fix=f'xr.concat(datasets, dim="{dim}", data_vars="minimal"); of several graphs '
+                "train(data=[a, b]) takes a list",
+            )
 
 
 def _check_time(ds: xr.Dataset) -> None:
@@ -383,7 +400,7 @@ def _check_graph(ds: xr.Dataset) -> None:
 def _check_split(ds: xr.Dataset) -> None:
     if SPLIT not in ds:
         return
-    found = {str(value) for value in np.unique(ds[SPLIT].values.astype(str))}
+    found = set(texts(ds[SPLIT].values).ravel().tolist())
     if ds[SPLIT].dims != (TRAJECTORY,) or not found <= set(SPLITS):
         raise InvalidData(
             "'split' holds unknown names",

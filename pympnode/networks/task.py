@@ -125,7 +125,8 @@ class TrajectoryTask:
 def _known_starts(arrays: list[Arrays]) -> list[NDArray[np.bool_]] | None:
     """(time,) for every trajectory: whether windows start there; None where nothing is missing.
 
-    Windows start at the first time, and where at least as much is known as at half of the times.
+    Windows start at the first time and where the whole state is known; in trajectories in which that
+    is so at less than a tenth of the times, where at least as much is known as at half of them.
     """
     if all(a.mask is None for a in arrays):
         return None
@@ -134,10 +135,12 @@ def _known_starts(arrays: list[Arrays]) -> list[NDArray[np.bool_]] | None:
         if each.mask is None:
             starts.extend(np.ones(each.x.shape[:2], bool))
             continue
-        # What is missing at a start is interpolated, so that trajectories whose nodes are never all
-        # known at once have windows too: those of the times at which most is known.
+        whole = each.mask.all(axis=(2, 3))
+        # What is missing at a start is interpolated, so that trajectories whose nodes are hardly ever
+        # all known at once have windows too: from the times at which most is known.
         count = each.mask.sum(axis=(2, 3))
-        known = count >= np.median(count, axis=1, keepdims=True)
+        most = count >= np.median(count, axis=1, keepdims=True)
+        known = np.where(whole.mean(axis=1, keepdims=True) >= 0.1, whole, most)
         known[:, 0] = True
         starts.extend(known)
     return starts
