@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 
 from ..datasets.names import (
     ATTRIBUTE,
+    CONTROL,
     CONTROL_FEATURE,
     FEATURE,
+    NODE_ATTRIBUTE,
     PERIOD,
     STATE,
     TIME,
@@ -74,8 +76,9 @@ class Names:
         return cls(
             features,
             units_of(ds),
-            labels(ds, CONTROL_FEATURE),
-            labels(ds, ATTRIBUTE),
+            # Labels may stay behind where the variable was dropped.
+            labels(ds, CONTROL_FEATURE) if CONTROL in ds else (),
+            labels(ds, ATTRIBUTE) if NODE_ATTRIBUTE in ds else (),
             time_unit_of(ds),
             periods_of(ds),
         )

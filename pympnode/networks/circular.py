@@ -86,8 +86,9 @@ def _period(ds: xr.Dataset, name: str, column: int) -> float:
 def jumps(x: NDArray, unit: str) -> tuple[float, int] | None:
     """(period, number) of the jumps of a whole turn in x (trajectory, time, node); None without any.
 
-    Values are wrapped where they span one period and not more, and some steps are longer than half
-    of it while the usual one is shorter than a quarter. ``unit`` rad, deg or turn has one period;
+    Values are wrapped where they span one period and not more, some steps are nearly a period long,
+    hardly any about half of it, and those long ones are steps like the others once a turn is taken
+    off. ``unit`` rad, deg or turn has one period;
     for a unit that is not given both 2 pi and 360 are tried.
     """
     stated = [period for name, period in _PERIODS.items() if same_unit(unit, name)]
@@ -101,11 +102,15 @@ def jumps(x: NDArray, unit: str) -> tuple[float, int] | None:
     for period in candidates:
         if not 0.75 * period <= extent <= period * (1 + 1e-6):
             continue
-        long = step > 0.5 * period
-        if long.any() and np.median(np.minimum(step, np.abs(period - step))) < 0.25 * period:
-            usual = step[~long]
-            if usual.size and np.median(usual) < 0.25 * period:
-                return period, int(long.sum())
+        jump = step > 0.65 * period
+        between = (step > 0.35 * period) & ~jump
+        usual = step[step <= 0.35 * period]
+        if not jump.any() or not usual.size or between.sum() > 0.1 * jump.sum():
+            continue
+        # Unwrapped, a jump is a step like the others.
+        short = np.median(np.abs(period - step[jump]))
+        if short <= 3.0 * np.quantile(usual, 0.95) + 1e-3 * period:
+            return period, int(jump.sum())
     return None
 
 

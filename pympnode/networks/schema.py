@@ -62,7 +62,7 @@ from ..datasets.names import (
     texts,
 )
 from ..datasets.record import record, with_record
-from ..datasets.times import even_times, repeated
+from ..datasets.times import even_times, repeated, rounding
 from ..errors import InvalidData
 from ..graph import Graph
 from ..training.ranges import warn_user
@@ -101,7 +101,8 @@ class Arrays:
     def even(self) -> bool:
         """Whether all intervals have the same length, to rounding."""
         dt = np.diff(self.time)
-        return bool(np.allclose(dt, dt[0], rtol=1e-6, atol=0.0))
+        # Stamps far from zero, as seconds since 1970, are rounded by more than that.
+        return bool(np.allclose(dt, dt[0], rtol=1e-6, atol=2.0 * rounding(self.time)))
 
     def select(self, index: NDArray[np.int64]) -> Arrays:
         """The trajectories of ``index``."""
