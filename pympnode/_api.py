@@ -169,6 +169,7 @@ def train(
     update: str | None = None,
     augment: bool | None = None,
     mixed_levels: bool | None = None,
+    circular: Any = None,
     start: StartModel | None = None,
     normalisation: str | None = None,
     preset: str = "fast",
@@ -213,7 +214,8 @@ def train(
         ``engine`` ("auto", "torch", "julia"), ``kernel`` ("auto", "numba", "torch", "eager"),
         ``recompute`` (particles: less memory, more time), ``device`` ("auto", "cpu", "cuda"),
         ``dtype`` ("float32", "float64"), ``precision`` ("bf16": products over edges of particles);
-        ``missing="mask"`` takes NaN in `state` as missing; ``normalisation`` "keep" or "refit" when
+        ``missing="mask"`` takes NaN in `state` as missing; ``circular`` names the features that are
+        positions on a circle (see `from_arrays`); ``normalisation`` "keep" or "refit" when
         there is a start; ``augment`` (rotated and reflected particles), ``mixed_levels`` (one level
         of cells more in every second update).
     Returns: a `Result` with the model, the history and how the run ended.
@@ -263,6 +265,7 @@ def train(
             update=update,
             augment=augment,
             mixed_levels=mixed_levels,
+            circular=circular,
             normalisation=normalisation,
             preset=preset,
             epochs=epochs,

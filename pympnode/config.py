@@ -136,6 +136,7 @@ def whole(name: str, value: Any, least: int = 1) -> int:
 
     Raises `InvalidOption` unless it is a whole number of at least ``least``; True and 2.0 are none.
     """
+    value = _scalar(value)
     if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
         raise InvalidOption(
             f"{name} must be a whole number of at least {least}",
@@ -146,8 +147,16 @@ def whole(name: str, value: Any, least: int = 1) -> int:
     return int(value)
 
 
+def _scalar(value: Any) -> Any:
+    """The number in an array or a tensor of no axes; other values as they are."""
+    if getattr(value, "shape", None) == () and hasattr(value, "item"):
+        return value.item()
+    return value
+
+
 def positive(name: str, value: Any) -> float:
     """``value`` as a float. Raises `InvalidOption` unless it is a finite number above zero."""
+    value = _scalar(value)
     if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < math.inf:
         raise InvalidOption(f"{name} must be a positive number", got=repr(value), allowed="> 0")
     return float(value)

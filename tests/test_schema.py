@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import pympnode
 from pympnode.datasets.names import STATE_DIMS
 from pympnode.datasets.record import record
-from pympnode.errors import FileDamaged, InvalidData, MissingFile
+from pympnode.errors import FileDamaged, InvalidData, MissingFile, PympnodeWarning
 from pympnode.files import netcdf as storage
 from pympnode.graph import Graph
 from pympnode.networks import schema
@@ -132,8 +132,10 @@ def test_nan_may_mean_missing() -> None:
     assert arrays.mask is not None
     np.testing.assert_array_equal(arrays.mask, np.isfinite(ds.state.values))
     ds["state"] = ds.state.where(ds.time > 0)
-    with pytest.raises(InvalidData, match="first state"):
-        schema.pack(ds, missing="mask")
+    with pytest.warns(PympnodeWarning, match="first states"):
+        filled = schema.pack(ds, missing="mask")
+    assert np.isfinite(filled.x[:, 0]).all() and filled.mask is not None
+    assert not filled.mask[:, 0].any()
 
 
 def test_not_a_dataset() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 # Dimensions and variables of networks
 TRAJECTORY, TIME, NODE, FEATURE = "trajectory", "time", "node", "feature"
 EDGE, CONTROL_FEATURE, ATTRIBUTE = "edge", "control_feature", "attribute"
-MESSAGE_COMPONENT, UNIT = "message_component", "unit"
+MESSAGE_COMPONENT, UNIT, PERIOD = "message_component", "unit", "period"
 STATE, CONTROL, MESSAGE, NODE_ATTRIBUTE = "state", "control", "message", "node_attribute"
 SENDER, RECEIVER, EDGE_GRAPH, GRAPH, SPLIT = "sender", "receiver", "edge_graph", "graph", "split"
 
@@ -24,6 +27,15 @@ OWN_VARIABLES = frozenset(
 PARTICLE, AXIS = "particle", "axis"
 POSITION, VELOCITY, MASS, CHARGE = "position", "velocity", "mass", "charge"
 PARTICLE_DIMS = (TRAJECTORY, TIME, PARTICLE, AXIS)
+
+
+def texts(values: Any) -> NDArray[np.str_]:
+    """Labels of any text type as NumPy text of fixed width: objects, bytes, StringDType, and the
+    strings and categories of pandas."""
+    array = np.asarray(values)
+    plain = [v.decode() if isinstance(v, bytes) else str(v) for v in array.ravel().tolist()]
+    return np.array(plain, dtype=str if plain else "U1").reshape(array.shape)
+
 
 SPLITS = ("train", "validation", "test")  # labels of trajectories, in the variable ``split``
 Missing = Literal["error", "mask"]  # what is done with NaN in the data of networks

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InvalidData, InvalidOption
+from ..config import positive
+from ..errors import InvalidData
 from ..files.netcdf import read_netcdf
 from .parts import INDEX, open_parts
+from .times import even_times
 
 
 def as_dataset(data: Any) -> Any:
@@ -28,6 +30,13 @@ def as_dataset(data: Any) -> Any:
 
 def numbers(name: str, values: Any) -> NDArray[np.float64]:
     """``values`` as a float64 array of any shape. Raises InvalidData where they are no numbers."""
+    if getattr(getattr(values, "dtype", None), "kind", "") in ("m", "M"):
+        raise InvalidData(
+            f"{name} holds dates or durations",
+            got=f"dtype {values.dtype}",
+            allowed="numbers in one unit",
+            fix='divide by the unit: values / np.timedelta64(1, "s") are seconds',
+        )
     try:
         return np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -42,7 +51,8 @@ def numbers(name: str, values: Any) -> NDArray[np.float64]:
 def time_grid(count: int, dt: float | None, time: Any, of: str, axes: str) -> NDArray[np.float64]:
     """The times (time,) of ``count`` states, from the step or from the times themselves.
 
-    ``of`` and ``axes`` name the array in messages. Raises InvalidData, InvalidOption.
+    ``of`` and ``axes`` name the array in messages. A grid that is even to the rounding of its own
+    type becomes exactly even. Raises InvalidData, InvalidOption.
     """
     if (dt is None) == (time is None):
         raise InvalidData(
@@ -53,10 +63,7 @@ def time_grid(count: int, dt: float | None, time: Any, of: str, axes: str) -> ND
         )
     if time is None:
         assert dt is not None
-        number = isinstance(dt, int | float | np.number) and not isinstance(dt, bool)
-        if not number or not (np.isfinite(dt) and dt > 0):
-            raise InvalidOption("dt must be positive", got=repr(dt), allowed="> 0")
-        return float(dt) * np.arange(count, dtype=np.float64)
+        return positive("dt", dt) * np.arange(count, dtype=np.float64)
     times = numbers("time", time)
     if times.shape != (count,):
         raise InvalidData(
@@ -64,4 +71,4 @@ def time_grid(count: int, dt: float | None, time: Any, of: str, axes: str) -> ND
             got=f"shape {times.shape}",
             allowed=f"({count},), one for each time of {of} {axes}",
         )
-    return times
+    return even_times(np.asarray(time) if getattr(time, "dtype", None) == np.float32 else times)

@@ -33,7 +33,14 @@ def record(ds: xr.Dataset) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def _plain(value: Any) -> Any:
+    """Numbers and arrays of NumPy and torch as JSON has them."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} is not JSON serializable")
+
+
 def with_record(ds: xr.Dataset, **values: Any) -> xr.Dataset:
     """A copy of ``ds`` with these values in its record, beside or in place of those it has."""
     merged = {**record(ds), **values, "schema": SCHEMA_VERSION}
-    return ds.assign_attrs({RECORD: json.dumps(merged, sort_keys=True)})
+    return ds.assign_attrs({RECORD: json.dumps(merged, sort_keys=True, default=_plain)})

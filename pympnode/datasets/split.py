@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import InvalidOption
 from ..files.netcdf import checksum
-from .names import SPLIT, SPLITS, TRAJECTORY
+from .names import SPLIT, SPLITS, TRAJECTORY, texts
 
 # Streams of random numbers of a trajectory. Each has a generator of its own, so that drawing more of
 # one changes none of the others.
@@ -60,7 +60,7 @@ def labels_of(ds: xr.Dataset, split: float, seed: int) -> NDArray[np.str_]:
     Raises InvalidOption for a share that is not above 0 and at most 1.
     """
     if SPLIT in ds:
-        return ds[SPLIT].values.astype("U10")
+        return texts(ds[SPLIT].values).astype("U10")
     if not 0 < split <= 1:
         raise InvalidOption(
             "split is the share of the trajectories that train",

@@ -24,12 +24,13 @@ CHECKSUM = "sha256"
 def checksum(values: Any) -> str:
     """SHA-256 of an array's dtype, shape and bytes (little endian, C order)."""
     array = np.ascontiguousarray(values)
-    if array.dtype.kind not in "OUS":
+    text = array.dtype.kind in "OUST"  # T: NumPy's StringDType, as Zarr reads text
+    if not text:
         array = array.astype(array.dtype.newbyteorder("<"))
         data = array.tobytes()
     else:
         data = "\0".join(str(v) for v in array.ravel()).encode()
-    kind = "text" if array.dtype.kind in "OUS" else array.dtype.str
+    kind = "text" if text else array.dtype.str
     return hashlib.sha256(f"{kind}{array.shape}".encode() + data).hexdigest()
 
 

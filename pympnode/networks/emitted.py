@@ -8,12 +8,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def emitted(weights: Mapping[str, NDArray], x: NDArray, attribute: NDArray | None) -> NDArray:
+def emitted(
+    weights: Mapping[str, NDArray],
+    x: NDArray,
+    attribute: NDArray | None,
+    circular: tuple[int, ...] = (),
+) -> NDArray:
     """Messages (..., node, message) of states x (..., node, feature), attributes b (node, attribute).
 
     x and b are z scores. g is a perceptron of one hidden tanh layer; ``weights``: those of the model
-    by name.
+    by name; ``circular``: the features that are angles (`ModelSpec.circular`).
     """
+    if circular:
+        plain = [c for c in range(x.shape[-1]) if c not in circular]
+        angle = x[..., list(circular)]
+        x = np.concatenate([x[..., plain], np.sin(angle), np.cos(angle)], axis=-1)
     inputs = x
     if attribute is not None:
         b = np.broadcast_to(attribute, (*x.shape[:-1], attribute.shape[-1]))

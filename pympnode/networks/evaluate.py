@@ -25,7 +25,7 @@ variable                    dims                              unit
 ==========================  ================================  ====================================
 
 Root mean squares are over times 1.. (the initial state is given), trajectories and nodes; missing
-values are left out. The error of a trajectory that overflows is infinite. Observables (order
+values are left out. Errors of circular features are of the shorter way around. The error of a trajectory that overflows is infinite. Observables (order
 parameter, energy, ...) are included where the system of the data is known and has observables.
 """
 
@@ -40,6 +40,8 @@ from numpy.typing import NDArray
 from ..datasets.names import FEATURE, STATE, STATE_DIMS, TIME, TRAJECTORY
 from ..datasets.record import record, with_record
 from . import baselines, schema
+from .agreement import agree
+from .circular import shorter_way
 from .model import Model
 from .observables import known_system, observable_errors
 
@@ -48,6 +50,8 @@ def evaluate_model(
     model: Model, ds: xr.Dataset, *, threshold: float = 0.4, system: Any = None
 ) -> xr.Dataset:
     """See `pympnode.evaluate`; ``threshold`` of the valid time in z units."""
+    schema.validate(ds, missing="mask")
+    ds = agree(ds, model.names)
     arrays = schema.pack(ds, missing="mask")
     model.check(arrays)
     rollout = model.rollout(ds)
@@ -101,7 +105,7 @@ def _scores(
     known = known[:, 1:]
     overflow = ~np.isfinite(values).all(axis=(1, 2, 3))
     # Infinite, not NaN: an overflow must not drop out of the mean.
-    error = np.where(np.isfinite(values), values - truth, np.inf)
+    error = np.where(np.isfinite(values), shorter_way(values - truth, model.periods), np.inf)
     z = error / model.state_scale.scale
     with np.errstate(invalid="ignore", over="ignore"):
         square = np.square(error)

@@ -9,12 +9,16 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ..datasets.names import POSITION
+from ..datasets.names import POSITION, TIME
 from ..datasets.reading import numbers, time_grid
+from ..datasets.times import dates_as_numbers
 from ..errors import InvalidData
 from ..graph import Graph
+from ..training.ranges import warn_user
 from ..version import __version__
 from . import schema
+from .circular import Circular, with_circular
+from .exchanged import refuse_exchanged, suspect_exchanged
 from .graphs.topology import resolve
 
 
@@ -35,13 +39,17 @@ def from_arrays(
     time_unit: str = "1",
     split: Sequence[str] | None = None,
     graph_of: Any = None,
+    circular: Circular = None,
 ) -> xr.Dataset:
     """A dataset of your own arrays, checked.
 
     Main arguments:
         x: (trajectory, time, node, feature), or (time, node, feature) for one trajectory. NaN is
             kept: train with ``missing="mask"``; the first state of a trajectory must be known.
-        dt, time: the step of an even time grid, or the times (time,), which may be uneven.
+        dt, time: the step of an even time grid, or the times (time,), which may be uneven. Dates are
+            counted from the first one, in ``time_unit``, or where that is not given in days, h, min,
+            s, ms, us or ns, whichever fits the step; the unit is stored, and the first date as the
+            attribute ``origin`` of the times.
         edges, topology: pairs of node numbers (edges, 2), undirected unless ``directed``; or a
             topology name, a graph, an adjacency, or a list of graphs (``graph_of`` (trajectory,) are
             then the graph numbers of the trajectories; by default they take turns).
@@ -51,6 +59,10 @@ def from_arrays(
         features, units, controls, attributes, time_unit: names and units.
         split: "train", "validation" or "test" for each trajectory. Trajectories marked "test" are
             not used in training, nor for the normalisation.
+        circular: features that are positions on a circle, as phases are: names, whose periods
+            follow from their units (rad, deg, turn), or periods by name, ``{"hour": 24.0}``. They are
+            stored in the coordinate ``period``; a model then has their sine and cosine as inputs,
+            and errors are of the shorter way around.
     Returns: an `xarray.Dataset` as `pympnode.networks.schema` describes it, float64.
     Raises: `InvalidData`, `InvalidGraph`.
 
@@ -78,6 +90,12 @@ def from_arrays(
             fix="add an axis of length 1 for a single node or feature: x[..., None]",
         )
     trajectories, count, nodes, channels = x.shape
+    refuse_exchanged(x, time=time, edges=edges, topology=topology, attribute=node_attribute)
+    exchanged = suspect_exchanged(x)
+    if exchanged:
+        warn_user(exchanged)
+    dt, time_unit, _ = dates_as_numbers("dt", dt, time_unit)
+    time, time_unit, origin = dates_as_numbers("time", time, time_unit)
     times = time_grid(count, dt, time, "x", "(trajectory, time, node, feature)")
     graph = _graph(edges, topology, nodes, directed)
     u = _shaped("u", u, (trajectories, count, nodes), "(trajectory, time, node, control)")
@@ -103,6 +121,9 @@ def from_arrays(
         split=None if split is None else np.array(_named("split", split, trajectories)),
         about={"kind": "given", "topology": list(graph.source), "version": __version__},
     )
+    ds = with_circular(ds, circular)
+    if origin:
+        ds = ds.assign_coords({TIME: ds[TIME].assign_attrs(origin=origin)})
     return schema.validate(ds, missing="mask")
 
 

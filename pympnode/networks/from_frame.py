@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ..datasets.names import NODE, TRAJECTORY
+from ..datasets.names import NODE, TIME, TRAJECTORY
 from ..datasets.reading import numbers
-from ..errors import InvalidData
+from ..datasets.times import dates_as_numbers, merged_times, rounding
+from ..errors import InvalidData, InvalidOption
 from ..graph import Graph
+from ..training.ranges import warn_user
+from .circular import Circular
 from .from_arrays import from_arrays
+from .resampling import Resample, check_common_times, even_grid, resample_rows
 
 
 def from_frame(
@@ -33,6 +37,8 @@ def from_frame(
     dt: float | None = None,
     relative_time: bool = False,
     split: str | None = None,
+    resample: Resample | None = None,
+    circular: Circular = None,
 ) -> xr.Dataset:
     """A dataset of a pandas table in long form: one row for each trajectory, time and node.
 
@@ -46,9 +52,13 @@ def from_frame(
     Other arguments:
         controls, attributes: the columns of the inputs, and of the constants of the nodes.
         dt: step of an even time grid, whose times need not all have rows; by default the grid has
-            the times of the rows.
+            the times of the rows; times that differ by their rounding alone are one. Dates are read
+            as in `from_arrays`.
         relative_time: count time from the first row of each trajectory.
+        resample: "linear" or "nearest" puts rows at times of their own on the grid of step ``dt``,
+            each node by itself; not across gaps of more than five steps.
         split: the column of "train", "validation" or "test".
+        circular: features that are positions on a circle, as in `from_arrays`.
     Returns: a dataset whose node and trajectory coordinates are the labels of the table.
     Raises: `InvalidData`, `InvalidGraph`.
 
@@ -86,12 +96,25 @@ def from_frame(
     nodes, at_node = _labels(table[node])
     if not len(table):
         raise InvalidData("the frame has no rows", got=0, allowed="at least two times per node")
-    row_times = _row_times(table[time], time)
+    row_times, time_unit, origin = _row_times(table[time], time, time_unit)
+    error = 8 * rounding(row_times)
+    row_times = row_times.astype(np.float64)
     if relative_time:
         first = np.full(len(trajectories), np.inf)
         np.minimum.at(first, in_trajectory, row_times)
         row_times = row_times - first[in_trajectory]
-    times, at_time = _grid(row_times, dt)
+    if resample is not None and (dt is None or resample not in get_args(Resample)):
+        raise InvalidOption(
+            "resample puts the rows on the grid of a step",
+            got=f"resample={resample!r}, dt={dt!r}",
+            allowed='resample="linear" or "nearest", with dt=',
+            fix='dt=0.1, resample="linear"',
+        )
+    if resample is None:
+        times, at_time = _grid(row_times, dt, error)
+    else:
+        # Rows of one time only are told apart here; the values at the grid's times follow below.
+        times, at_time = merged_times(row_times, error)
     shape = (len(trajectories), len(times), len(nodes))
     index = np.ravel_multi_index((in_trajectory, at_time, at_node), shape)
     values, counts = np.unique(index, return_counts=True)
@@ -105,10 +128,23 @@ def from_frame(
             fix="drop repeated rows, or name the column that tells trajectories apart: trajectory=",
         )
 
+    if resample is not None and dt is not None:
+        series, times = in_trajectory * len(nodes) + at_node, even_grid(row_times, dt)
+    else:
+        warning = check_common_times(in_trajectory, at_time, at_node, len(times))
+        if warning:
+            warn_user(warning)
+
     def pivot(columns: Sequence[str]) -> NDArray[np.float64]:
         """(trajectory, time, node, column), NaN where the table has no row."""
+        rows = np.column_stack([numbers(name, table[name]) for name in columns])
+        if resample is not None:
+            count = len(trajectories) * len(nodes)
+            found = resample_rows(row_times, series, rows, times, count, resample)
+            found = found.reshape(len(trajectories), len(nodes), len(times), len(columns))
+            return found.transpose(0, 2, 1, 3)
         out = np.full((int(np.prod(shape)), len(columns)), np.nan)
-        out[index] = np.column_stack([numbers(name, table[name]) for name in columns])
+        out[index] = rows
         return out.reshape(*shape, len(columns))
 
     ds = from_arrays(
@@ -124,10 +160,13 @@ def from_frame(
         controls=list(controls) or None,
         attributes=list(attributes) or None,
         time_unit=time_unit,
+        circular=circular,
         split=None
         if split is None
         else _constant(table, [split], in_trajectory, trajectories)[:, 0].tolist(),
     )
+    if origin and not relative_time:
+        ds = ds.assign_coords({TIME: ds[TIME].assign_attrs(origin=origin)})
     return ds.assign_coords({NODE: nodes, TRAJECTORY: trajectories})
 
 
@@ -137,23 +176,28 @@ def _labels(column: Any) -> tuple[NDArray, NDArray[np.int64]]:
     return (labels.astype(str) if labels.dtype.kind == "O" else labels), number
 
 
-def _row_times(column: Any, name: str) -> NDArray[np.float64]:
+def _row_times(column: Any, name: str, unit: str) -> tuple[NDArray, str, str]:
+    """The times of the rows as numbers, their unit, and the first date."""
+    column, unit, origin = dates_as_numbers(f"column {name!r}", column, unit)
     if column.dtype.kind not in "fiu":
         raise InvalidData(
             "times must be numbers",
             got=f"column {name!r} of dtype {column.dtype}",
-            allowed="numbers in one unit",
-            fix=f'frame["{name}"] = (frame["{name}"] - frame["{name}"].min()).dt.total_seconds()',
+            allowed="numbers in one unit, dates",
+            fix=f'frame["{name}"] = pandas.to_datetime(frame["{name}"]) where they are dates',
         )
-    return column.to_numpy(np.float64)
+    return np.asarray(column), unit, origin
 
 
 def _grid(
-    row_times: NDArray[np.float64], dt: float | None
+    row_times: NDArray[np.float64], dt: float | None, error: float
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """The time grid, and for each row its position there; with ``dt`` an even grid."""
+    """The time grid, and for each row its position there; with ``dt`` an even grid.
+
+    Times that differ by no more than ``error``, their rounding, are one.
+    """
     if dt is None:
-        return np.unique(row_times, return_inverse=True)
+        return merged_times(row_times, error)
     steps = (row_times - row_times.min()) / dt
     at = np.rint(steps).astype(np.int64)
     off = np.abs(steps - at)

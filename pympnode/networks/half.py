@@ -20,6 +20,7 @@ from ..files.netcdf import checksum
 from ..half import EngineFacts, Prepared
 from ..training.ranges import warn_outside
 from . import engines
+from .circular import with_circular
 from .engines.base import Program
 from .evaluate import evaluate_model
 from .generate import check_request
@@ -132,6 +133,8 @@ class Networks:
             datasets = [simulate_network(**simulation)]
         elif isinstance(system, str):
             datasets = [with_record(ds, system=system) for ds in datasets]
+        if options.circular is not None:
+            datasets = [with_circular(ds, options.circular) for ds in datasets]
         kept = None
         if start is not None and options.normalisation == "keep":
             kept = (start.state_scale, start.control_scale, start.attribute_scale)
@@ -143,6 +146,8 @@ class Networks:
             training_noise=config.training_noise,
             dtype=options.dtype,
             scales=kept,
+            time_scale=None if start is None else start.time_scale,
+            names=None if start is None else start.names,
         )
         spec = _spec(data, options, start)
         thetas, restored = initial_weights(spec, start, options.seed, members)
@@ -195,6 +200,7 @@ def _spec(data: Data, options: NetworkTraining, start: Model | None) -> ModelSpe
         controls=0 if arrays.u is None else arrays.u.shape[-1],
         attributes=0 if arrays.attribute is None else arrays.attribute.shape[-1],
         nodes=arrays.x.shape[2],
+        circular=tuple(int(number) for number in np.flatnonzero(data.periods)),
     )
 
 
@@ -215,6 +221,7 @@ def _untrained(data: Data, spec: ModelSpec, dtype: str, engine: str, device: str
         engine=engine,
         device=device,
         time_unit=data.time_unit,
+        time_scale=data.time_scale,
     )
 
 
@@ -279,6 +286,8 @@ def run_fingerprint(
             "device": str(getattr(program, "device", "cpu")),
         },
     }
-    if start is not None:
+    if start is None:
+        call["scales"]["time"] = model.time_scale
+    else:
         call["start"] = {"sha256": checksum(start.theta), "normalisation": normalisation}
     return json.loads(json.dumps(call))

@@ -29,6 +29,7 @@ from ..systems.base import System
 from ..systems.registry import get
 from ..training.ranges import warn_outside
 from . import schema
+from .agreement import Names, agree, same_unit
 from .graphs.topology import resolve
 from .integrate import integrate
 from .learned_field import LearnedField, Rates, rk4
@@ -84,6 +85,7 @@ def couple(
                 allowed=f"{first.name}: {', '.join((*first.feature_names, *first.control_names))}",
                 fix="couple nodes of the same features and controls",
             )
+    _same_time(movers)
     known = {name for each in systems for name in each.parameters}
     for name in parameters or {}:
         if name not in known:
@@ -95,6 +97,22 @@ def couple(
             "nodes are coupled on one graph", got=f"{graph.graphs} graphs", allowed=1
         )
     return Mixed(graph, tuple(movers), dict(parameters or {}))
+
+
+def _same_time(movers: Sequence[Any]) -> None:
+    """Raise `InvalidOption` where the models of one graph count time in different units."""
+    first = None
+    for number, node in enumerate(movers):
+        if not isinstance(node, LearnedNode) or node.model.time_unit in ("", "1"):
+            continue
+        first = node if first is None else first
+        if not same_unit(node.model.time_unit, first.model.time_unit):
+            raise InvalidOption(
+                f"node {number} counts time in another unit than the nodes before it",
+                got=repr(node.model.time_unit),
+                allowed=repr(first.model.time_unit),
+                fix="train the models on data of one time unit",
+            )
 
 
 def _system_of(model: Model, simulated: Sequence[System]) -> System | str | None:
@@ -126,6 +144,18 @@ class Mixed:
         return first.system if isinstance(first, LearnedNode) else first
 
     @property
+    def _names(self) -> Names:
+        """Names and units of the state that all nodes share; time in the unit of the models."""
+        first = self.system
+        times = {n.model.time_unit for n in self.nodes if isinstance(n, LearnedNode)} - {"1"}
+        return Names(
+            first.feature_names,
+            tuple(v.unit for v in first.state for _ in range(v.components)),
+            first.control_names,
+            time_unit=next(iter(times), "1"),
+        )
+
+    @property
     def learned(self) -> NDArray[np.bool_]:
         """(node,): whether a model moves the node."""
         return np.array([isinstance(node, LearnedNode) for node in self.nodes])
@@ -155,6 +185,8 @@ class Mixed:
         """
         if solver not in ("adaptive", "rk4"):
             raise unknown_name("solver", solver, ("adaptive", "rk4"))
+        if isinstance(initial, xr.Dataset):
+            initial = agree(initial, self._names, "the nodes")
         arrays = self._start(initial, steps, dt, control)
         learned = self._learned_fields()
         if check:

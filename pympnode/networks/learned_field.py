@@ -59,8 +59,8 @@ class LearnedField:
         if u is not None and model.control_scale is not None:
             held = model.control_scale.apply(u)
         rate = self._program.field(self._theta, z, self.graph, u=held, attribute=self._attribute)
-        channels = model.spec.channels
-        return rate[..., :channels] * model.state_scale.scale, rate[..., channels:]
+        channels, per = model.spec.channels, 1.0 / model.time_scale
+        return rate[..., :channels] * (model.state_scale.scale * per), rate[..., channels:] * per
 
     def first(self, x: NDArray) -> NDArray:
         """m(0) (trajectory, node, message), for each node a function of its x alone."""
@@ -72,7 +72,8 @@ class LearnedField:
         """Messages (..., node, message) that each node sends: m if carried, else emitted at x."""
         if self.model.spec.family != "mpnode" or self.model.spec.messages != "emitted":
             return m
-        return emitted(self.model.weights, self.model.state_scale.apply(x), self._attribute)
+        z = self.model.state_scale.apply(x)
+        return emitted(self.model.weights, z, self._attribute, self.model.spec.circular)
 
     def outside(self, arrays: Arrays, *, fixed_step: bool) -> list[str]:
         """Warnings for the nodes that the model moves, where they lie outside its training data.

@@ -8,6 +8,7 @@ from typing import Any
 from ..errors import InvalidModel, InvalidOption
 from ..systems.base import System
 from ..systems.registry import get
+from .agreement import same_unit
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +59,15 @@ class LearnedNode:
                     got=", ".join(got) or "none",
                     allowed=", ".join(wanted) or "none",
                     fix="couple learned and simulated nodes of the same state and inputs",
+                )
+        units = [v.unit for v in system.state for _ in range(v.components)]
+        for name, got, wanted in zip(model.features, model.units, units):
+            if not same_unit(got, wanted):
+                raise InvalidModel(
+                    f"the model and {system.name} differ in the unit of {name!r}",
+                    got=repr(got),
+                    allowed=repr(wanted),
+                    fix="train the model on data in the units of the system",
                 )
         return cls(model, system)
 

@@ -12,12 +12,14 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ..datasets.names import MESSAGE, STATE, TRAJECTORY
+from ..datasets.names import FEATURE, MESSAGE, PERIOD, STATE, TRAJECTORY
 from ..display import html_table
 from ..errors import InvalidData, InvalidModel, InvalidOption
 from ..files import netcdf
 from ..training.ranges import warn_outside
 from . import model_text, schema
+from .agreement import Names, agree
+from .circular import TURN, shorter_way
 from .emitted import emitted
 from .learned_node import LearnedNode
 from .model_file import KIND as FILE_KIND
@@ -39,7 +41,8 @@ class Model:
     ``theta`` (size,) the weights as one vector (`models.layout` names its parts), or (member, size)
     of an ensemble, whose rollouts have a dim "member"; ``state_scale``,
     ``control_scale``, ``attribute_scale`` the z-scores between physical units and the network;
-    ``features``, ``units`` of the state; ``system`` the name of the system it was trained on, or ""
+    ``time_scale`` the unit of time in which the field was learned, in the time unit of the data
+    (1 for files of version 0.1); ``features``, ``units`` of the state; ``system`` the name of the system it was trained on, or ""
     for given data; ``trained`` what it has seen; ``about`` provenance for the files.
     """
 
@@ -57,9 +60,31 @@ class Model:
     engine: str = "torch"
     device: str = "auto"
     time_unit: str = "1"
+    time_scale: float = 1.0
     about: Mapping[str, Any] = field(default_factory=dict)
 
     KIND: ClassVar[str] = FILE_KIND
+
+    @property
+    def names(self) -> Names:
+        """Names and units of features, inputs, node attributes and time."""
+        return Names(
+            self.features,
+            self.units,
+            self.controls,
+            self.attributes,
+            self.time_unit,
+            self.periods,
+        )
+
+    @property
+    def periods(self) -> tuple[float, ...]:
+        """The period of each feature that is a position on a circle, in its unit; 0 for the others."""
+        # The z score of such a feature is the angle in radians.
+        return tuple(
+            TURN * float(scale) if number in self.spec.circular else 0.0
+            for number, scale in enumerate(self.state_scale.scale)
+        )
 
     # ---- using it -----------------------------------------------------------------------------
 
@@ -102,7 +127,7 @@ class Model:
         """Predict from initial states.
 
         ``initial``: a dataset or the path of one, whose first states, graphs, controls and
-        coordinates are taken; or initial states (node, feature) or (trajectory, node, feature) in physical units, with
+        coordinates are taken, put in the order of the model's names and in its units; or initial states (node, feature) or (trajectory, node, feature) in physical units, with
         ``topology`` (a name, a graph, edges, ...) unless there is one node. ``steps`` time steps of
         ``dt`` (defaults: those of the dataset, or of the training data). ``control`` (trajectory,
         time, node, control) is held over each step.
@@ -114,6 +139,8 @@ class Model:
         from ..datasets.reading import as_dataset
 
         initial = as_dataset(initial)
+        if isinstance(initial, xr.Dataset):
+            initial = agree(initial, self.names)
         if self.members > 1:
             options = dict(
                 steps=steps,
@@ -148,7 +175,7 @@ class Model:
             self.theta,
             self.state_scale.apply(arrays.x[:, 0]),
             arrays.graph,
-            arrays.time,
+            arrays.time / self.time_scale,
             graph_of=arrays.graph_of,
             u=self._scaled(self.control_scale, arrays.u),
             attribute=self._scaled(self.attribute_scale, arrays.attribute),
@@ -156,7 +183,8 @@ class Model:
         message = result.message
         if self.spec.family == "mpnode" and self.spec.messages == "emitted":
             seen = self._scaled(self.attribute_scale, arrays.attribute)
-            message = emitted(self.weights, result.state, seen).astype(result.state.dtype)
+            message = emitted(self.weights, result.state, seen, self.spec.circular)
+            message = message.astype(result.state.dtype)
         state = self.state_scale.undo(result.state)
         # A start is known; that it returns bit for bit matters to whoever compares or continues.
         state[:, 0] = arrays.x[:, 0]
@@ -177,6 +205,8 @@ class Model:
                 "topology": list(arrays.graph.source),
             },
         )
+        if self.spec.circular:
+            ds = ds.assign_coords({PERIOD: (FEATURE, list(self.periods))})
         ds["finite"] = (TRAJECTORY, result.finite, {"long_name": "no value overflowed"})
         if isinstance(initial, xr.Dataset) and steps is None:
             keep = {name: c for name, c in initial.coords.items() if set(c.dims) <= set(ds.dims)}
@@ -225,8 +255,8 @@ class Model:
             u=self._scaled(self.control_scale, u),
             attribute=self._scaled(self.attribute_scale, node_attribute),
         )
-        channels = self.spec.channels
-        return slope[..., :channels] * self.state_scale.scale, slope[..., channels:]
+        channels, per = self.spec.channels, 1.0 / self.time_scale
+        return slope[..., :channels] * (self.state_scale.scale * per), slope[..., channels:] * per
 
     def as_node(self, system: Any = None) -> LearnedNode:
         """Deprecated: `pympnode.couple` takes the model itself.
@@ -291,9 +321,11 @@ class Model:
 
         ``arrays`` in physical units, ``parameters`` by name; an empty list when all lies inside.
         """
+        middle = 0.5 * (np.asarray(self.trained.low) + np.asarray(self.trained.high))
         return self.trained.outside(
             self.features,
-            arrays.x[:, 0],
+            # No angle lies outside: the nearest one that differs by whole turns is compared.
+            middle + shorter_way(arrays.x[:, 0] - middle, self.periods),
             np.asarray(arrays.graph.nodes),
             np.asarray(arrays.graph.in_degree),
             np.diff(arrays.time),

@@ -38,6 +38,7 @@ def dataset_of(model: Any) -> xr.Dataset:
         "attributes": list(model.attributes),
         "system": model.system,
         "time_unit": model.time_unit,
+        "time_scale": model.time_scale,
         "trained": _plain(model.trained.as_dict()),
         "about": _plain(model.about),
     }
@@ -86,6 +87,8 @@ def fields_of(ds: xr.Dataset, source: str) -> dict[str, Any]:
             attributes=tuple(facts["attributes"]),
             system=facts["system"],
             time_unit=facts["time_unit"],
+            # Files of version 0.1 have none: their fields are per unit of time.
+            time_scale=float(facts.get("time_scale", 1.0)),
             trained=TrainingRange.from_dict(facts["trained"]),
             about=facts["about"],
         )

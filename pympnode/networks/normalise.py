@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,6 +100,28 @@ class Normalisation:
                 got=np.shape(values),
                 allowed=f"(..., {self.features})",
             )
+
+
+def natural_time(x: Sequence[np.ndarray], time: Sequence[np.ndarray]) -> float:
+    """The time in which z scores change by about one: the unit of time of a learned field.
+
+    x (trajectory, time, node, feature) in z units, NaN where a value is missing, and time (time,) of
+    each dataset: the mean interval over the root mean square of the changes from one time to the
+    next. The mean interval stands for all, so that a short one with noise does not decide. It is
+    that interval itself where nothing changes, and at most the length of the longest recording.
+    """
+    interval = np.concatenate([np.diff(t) for t in time]).mean()
+    square = count = 0.0
+    for values in x:
+        for row in values:  # one trajectory at a time, for little memory
+            change = np.diff(row, axis=0)
+            change = change[np.isfinite(change)].astype(np.float64)
+            square += float(change @ change)
+            count += change.size
+    if square == 0.0:
+        return float(interval)
+    longest = max(float(t[-1] - t[0]) for t in time)
+    return float(min(interval / np.sqrt(square / count), longest))
 
 
 def _like(template: np.ndarray, values: np.ndarray) -> np.ndarray:

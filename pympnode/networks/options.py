@@ -13,6 +13,7 @@ from ..datasets.names import Missing
 from ..errors import unknown_name
 from ..systems.registry import get
 from ..training.options import RunOptions
+from .circular import Circular
 from .engines import NAMES, TORCH_KERNELS
 from .presets import preset
 from .spec import ModelSpec
@@ -84,6 +85,7 @@ class NetworkTraining(RunOptions):
     normalisation: str = "keep"
     members: int | None = None
     engine: str = "auto"
+    circular: Circular = None
 
     REPLACES_LENGTH: ClassVar[bool] = False
 
@@ -133,7 +135,14 @@ class NetworkTraining(RunOptions):
         return self.config(choice.run if fresh else {**choice.run, **choice.finetune})
 
     def new_spec(
-        self, degree: np.ndarray, *, channels: int, controls: int, attributes: int, nodes: int
+        self,
+        degree: np.ndarray,
+        *,
+        channels: int,
+        controls: int,
+        attributes: int,
+        nodes: int,
+        circular: tuple[int, ...] = (),
     ) -> ModelSpec:
         """The specification of a fresh model for data of these widths.
 
@@ -141,7 +150,12 @@ class NetworkTraining(RunOptions):
         degrees are equal, since there the effect of one message cannot be told from that of the
         degree and a sum would carry over wrongly to other graphs; else the sum.
         """
-        widths = {"channels": channels, "controls": controls, "attributes": attributes}
+        widths: dict[str, Any] = {
+            "channels": channels,
+            "controls": controls,
+            "attributes": attributes,
+            "circular": circular,
+        }
         given = self.spec_fields()
         fields = {**preset(self.preset).model, **widths, **given}
         if fields.get("aggregation") == "auto":

@@ -10,19 +10,16 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ..datasets.names import (
-    ATTRIBUTE,
-    CONTROL_FEATURE,
-    FEATURE,
-    TIME,
-    UNIT,
-    Missing,
-)
+from ..datasets.names import Missing
 from ..datasets.record import record
 from ..datasets.split import labels_of
 from ..errors import InvalidData
+from ..training.ranges import warn_user
 from . import schema
-from .normalise import Normalisation
+from .agreement import Names, agree
+from .circular import TURN, tell_jumps, unwrapped
+from .missing import interpolated
+from .normalise import Normalisation, natural_time
 from .schema import Arrays
 
 
@@ -49,6 +46,8 @@ class Prepared:
     graphs: tuple[str, ...]
     system: str
     time_unit: str
+    time_scale: float
+    periods: tuple[float, ...]
 
 
 def prepare(
@@ -60,24 +59,47 @@ def prepare(
     training_noise: float,
     dtype: str,
     scales: tuple[Normalisation, Normalisation | None, Normalisation | None] | None,
+    time_scale: float | None = None,
+    names: Names | None = None,
 ) -> Prepared:
-    """Check, split and normalise; ``scales`` of a start model are kept when given."""
+    """Check, split and normalise; ``scales`` and ``time_scale`` of a start model are kept when
+    given. ``scaled`` counts time in units of the time scale. ``names`` are those of a start model; by
+    default the first dataset's, and the others are put in their order and units."""
     if not datasets:
         raise InvalidData("there are no datasets", got="an empty list", allowed="at least one")
+    whose = "dataset 0" if names is None else "the start model"
+    for ds in datasets:
+        schema.validate(ds, missing=missing)
+    names = Names.of(datasets[0]) if names is None else names
+    datasets = [agree(ds, names, whose, reordering=True) for ds in datasets]
     physical = [schema.pack(ds, missing=missing) for ds in datasets]
+    periods = names.periods or (0.0,) * len(names.features)
+    for number, ds in enumerate(datasets):
+        jumping = tell_jumps(ds, physical[number].x, periods)
+        if jumping:
+            warn_user(jumping)
+        if any(periods) and len(periods) == physical[number].x.shape[-1]:
+            physical[number] = replace(physical[number], x=_continuous(physical[number], periods))
     _agree(datasets, physical)
     physical, marks = _without_test(physical, [labels_of(ds, split, seed) for ds in datasets])
     labels = np.concatenate(marks)
     state, control, attribute = scales or (None, None, None)
-    state = state or _fit([a.x for a in physical], [a.mask for a in physical])
+    if state is None:
+        state = _fit([a.x for a in physical], [a.mask for a in physical])
+        state = _of_angles(state, periods)
     if control is None and physical[0].u is not None:
         # The last control of a trajectory is never used and may be missing.
         control = _fit([a.u[:, :-1] for a in physical if a.u is not None])
     if attribute is None and physical[0].attribute is not None:
         attribute = _fit([a.attribute for a in physical if a.attribute is not None])
+    if time_scale is None:
+        time_scale = _time_scale(physical, state, labels)
     scaled, at = [], 0
     for number, arrays in enumerate(physical):
-        x = state.apply(arrays.x)
+        known = arrays.x
+        if arrays.mask is not None:
+            known = interpolated(known, arrays.time, arrays.mask)
+        x = state.apply(known)
         here = labels[at : at + arrays.trajectories] == "train"
         if training_noise:
             rng = np.random.default_rng([seed, 3, number])
@@ -86,6 +108,7 @@ def prepare(
             replace(
                 arrays,
                 x=x.astype(dtype),
+                time=arrays.time / time_scale,
                 u=None if arrays.u is None or control is None else control.apply(arrays.u),
                 attribute=None
                 if arrays.attribute is None or attribute is None
@@ -94,10 +117,7 @@ def prepare(
         )
         at += arrays.trajectories
     first = datasets[0]
-    features = tuple(str(f) for f in first[FEATURE].values)
-    units = ("1",) * len(features)
-    if UNIT in first.coords:
-        units = tuple(str(u) for u in first[UNIT].values)
+    found = Names.of(first)
     facts = record(first)
     parameters, spans = _parameters(datasets)
     graphs = tuple(text for ds in datasets for text in record(ds).get("topology", ()))
@@ -109,16 +129,49 @@ def prepare(
         state,
         control,
         attribute,
-        features,
-        units,
-        _names(first, CONTROL_FEATURE),
-        _names(first, ATTRIBUTE),
+        found.features,
+        found.units,
+        found.controls,
+        found.attributes,
         parameters,
         spans,
         graphs,
         str(facts.get("system", "")),
-        str(first[TIME].attrs.get("units", "1")),
+        found.time_unit,
+        time_scale,
+        periods,
     )
+
+
+def _continuous(arrays: Arrays, periods: tuple[float, ...]) -> NDArray:
+    """States whose circular features do not jump; what is missing is passed over."""
+    if arrays.mask is None:
+        return unwrapped(arrays.x, periods)
+    known = unwrapped(np.where(arrays.mask, arrays.x, np.nan), periods)
+    return np.where(arrays.mask, known, arrays.x)
+
+
+def _of_angles(scale: Normalisation, periods: tuple[float, ...]) -> Normalisation:
+    """``scale`` with radians as the z scores of circular features."""
+    if not any(periods):
+        return scale
+    turn = np.asarray(periods)
+    return Normalisation(
+        np.where(turn > 0, 0.0, scale.mean), np.where(turn > 0, turn / TURN, scale.scale)
+    )
+
+
+def _time_scale(arrays: list[Arrays], state: Normalisation, labels: NDArray[np.str_]) -> float:
+    """`natural_time` of the trajectories that train."""
+    x, time, at = [], [], 0
+    for each in arrays:
+        here = labels[at : at + each.trajectories] == "train"
+        at += each.trajectories
+        if here.any():
+            known = each.x if each.mask is None else np.where(each.mask, each.x, np.nan)
+            x.append(state.apply(known[here]))
+            time.append(each.time)
+    return natural_time(x, time) if x else natural_time([], [a.time for a in arrays])
 
 
 def _without_test(
@@ -169,10 +222,6 @@ def _fit(values: list[NDArray], masks: list[NDArray | None] | None = None) -> No
     together = np.concatenate(rows)
     mask = np.isfinite(together)
     return Normalisation.fit(together, mask=None if mask.all() else mask)
-
-
-def _names(ds: xr.Dataset, dim: str) -> tuple[str, ...]:
-    return tuple(str(v) for v in ds[dim].values) if dim in ds.coords else ()
 
 
 def _agree(datasets: Sequence[xr.Dataset], arrays: list[Arrays]) -> None:

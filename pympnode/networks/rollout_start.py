@@ -14,6 +14,7 @@ from ..datasets.names import FEATURE, TIME
 from ..errors import InvalidData, InvalidOption
 from ..graph import Graph
 from . import schema
+from .agreement import labels
 from .graphs.topology import resolve
 from .ranges import TrainingRange
 from .spec import ModelSpec
@@ -68,7 +69,7 @@ def start_of_dataset(
         arrays = replace(arrays, u=u)
     if attribute is not None:
         arrays = replace(arrays, attribute=np.asarray(attribute, dtype=np.float64))
-    model.check(arrays, tuple(str(f) for f in ds[FEATURE].values))
+    model.check(arrays, labels(ds, FEATURE))
     return arrays
 
 

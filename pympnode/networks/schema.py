@@ -59,10 +59,14 @@ from ..datasets.names import (
     TRAJECTORY,
     UNIT,
     Missing,
+    texts,
 )
 from ..datasets.record import record, with_record
+from ..datasets.times import even_times, repeated, rounding
 from ..errors import InvalidData
 from ..graph import Graph
+from ..training.ranges import warn_user
+from .missing import with_first_state
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +101,8 @@ class Arrays:
     def even(self) -> bool:
         """Whether all intervals have the same length, to rounding."""
         dt = np.diff(self.time)
-        return bool(np.allclose(dt, dt[0], rtol=1e-6, atol=0.0))
+        # Stamps far from zero, as seconds since 1970, are rounded by more than that.
+        return bool(np.allclose(dt, dt[0], rtol=1e-6, atol=2.0 * rounding(self.time)))
 
     def select(self, index: NDArray[np.int64]) -> Arrays:
         """The trajectories of ``index``."""
@@ -201,6 +206,9 @@ def pack(ds: xr.Dataset, *, missing: Missing = "error") -> Arrays:
     if missing == "mask":
         mask = np.isfinite(x)
         mask = None if mask.all() else mask
+        x, filled = with_first_state(x)
+        if filled:
+            warn_user(filled)
     u = ds[CONTROL].transpose(*CONTROL_DIMS).values if CONTROL in ds else None
     attribute = None
     if NODE_ATTRIBUTE in ds:
@@ -229,7 +237,8 @@ def graphs_of(ds: xr.Dataset) -> tuple[Graph, NDArray[np.int64]]:
 
 
 def _times(ds: xr.Dataset) -> NDArray[np.float64]:
-    return np.asarray(ds[TIME].values, dtype=np.float64)
+    """(time,) float64; a grid that is even to the rounding of its own type is exactly even."""
+    return even_times(ds[TIME].values)
 
 
 # ---- checks -----------------------------------------------------------------------------------
@@ -238,8 +247,8 @@ def _times(ds: xr.Dataset) -> NDArray[np.float64]:
 def validate(ds: xr.Dataset, *, missing: Missing = "error") -> xr.Dataset:
     """Return ``ds`` if it is a network dataset as described above; raise `InvalidData` if not.
 
-    With ``missing="mask"`` NaN in ``state`` means missing; the first time of each trajectory must be
-    known, because rollouts start there.
+    With ``missing="mask"`` NaN in ``state`` means missing. Rollouts start at the first time: what is
+    missing there is filled when the data are used (`networks.missing`), with a warning.
     """
     if not isinstance(ds, xr.Dataset):
         raise InvalidData(
@@ -249,6 +258,7 @@ def validate(ds: xr.Dataset, *, missing: Missing = "error") -> xr.Dataset:
             fix="build one with pympnode.from_arrays or xarray.open_dataset",
         )
     _require_variable(ds, STATE, STATE_DIMS)
+    _check_concatenated(ds)
     for dim in STATE_DIMS:
         if ds.sizes[dim] < 1:
             raise InvalidData(
@@ -294,19 +304,37 @@ def _require_variable(ds: xr.Dataset, name: str, dims: tuple[str, ...]) -> None:
         )
 
 
+def _check_concatenated(ds: xr.Dataset) -> None:
+    """`xr.concat` repeats the graph along the new axis unless it is told not to."""
+    for name in (SENDER, RECEIVER, EDGE_GRAPH, NODE_ATTRIBUTE):
+        more = {TRAJECTORY, TIME} & set(ds[name].dims) if name in ds else set()
+        if more:
+            dim = sorted(more)[0]
+            raise InvalidData(
+                f"{name!r} has the axis {dim!r}, as datasets have that xr.concat joined",
+                got=f"dims ({', '.join(map(str, ds[name].dims))})",
+                allowed="one graph for all",
+                fix=f'xr.concat(datasets, dim="{dim}", data_vars="minimal"); of several graphs '
+                "train(data=[a, b]) takes a list",
+            )
+
+
 def _check_time(ds: xr.Dataset) -> None:
     if TIME not in ds.coords or ds[TIME].dtype.kind not in "fiu":
         raise InvalidData(
             "the dataset has no numeric time coordinate",
             got=str(ds[TIME].dtype) if TIME in ds.coords else "no coordinate",
             allowed="time(time) in one unit, increasing",
-            fix='ds = ds.assign_coords(time=dt * np.arange(ds.sizes["time"]))',
+            fix='ds = ds.assign_coords(time=dt * np.arange(ds.sizes["time"]))'
+            if TIME not in ds.coords or ds[TIME].dtype.kind not in "mM"
+            else 'ds.assign_coords(time=("time", (ds.time - ds.time[0]).values / '
+            'np.timedelta64(1, "D"), {"units": "day"}))',
         )
     times = _times(ds)
     if times.size < 2 or not np.all(np.isfinite(times)) or np.any(np.diff(times) <= 0):
         raise InvalidData(
             "time must increase over at least two points",
-            got=f"{times.size} points: {np.array2string(times[:4], precision=4)} ...",
+            got=f"{times.size} points: {repeated(times) or np.array2string(times[:4])}",
             allowed="t_0 < t_1 < ...",
             fix='sort with ds.sortby("time") and drop repeated times',
         )
@@ -318,15 +346,7 @@ def _check_finite(ds: xr.Dataset, name: str, *, allow_nan: bool = False) -> None
         return
     bad = np.isinf(values) if allow_nan else ~np.isfinite(values)
     if allow_nan and name == STATE:
-        first = ds[STATE].transpose(*STATE_DIMS).values[:, 0]
-        if np.isnan(first).any():
-            where = np.argwhere(np.isnan(first))[0]
-            raise InvalidData(
-                "the first state of a trajectory is missing",
-                got=f"NaN at trajectory {where[0]}, node {where[1]}, feature {where[2]}",
-                allowed="a known state at the first time, where rollouts start",
-                fix="drop such trajectories, or cut them to start at a known time",
-            )
+        with_first_state(ds[STATE].transpose(*STATE_DIMS).values)
     if bad.any():
         where = np.argwhere(bad)[0]
         position = ", ".join(f"{dim} {int(i)}" for dim, i in zip(ds[name].dims, where))
@@ -381,7 +401,7 @@ def _check_graph(ds: xr.Dataset) -> None:
 def _check_split(ds: xr.Dataset) -> None:
     if SPLIT not in ds:
         return
-    found = {str(value) for value in np.unique(ds[SPLIT].values.astype(str))}
+    found = set(texts(ds[SPLIT].values).ravel().tolist())
     if ds[SPLIT].dims != (TRAJECTORY,) or not found <= set(SPLITS):
         raise InvalidData(
             "'split' holds unknown names",

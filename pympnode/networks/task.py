@@ -16,8 +16,8 @@ class TrajectoryTask:
     """Windows of trajectories; the loss is the Huber loss of a rollout from a window's first state.
 
     ``program`` is bound to ``arrays``; ``train`` and ``validation`` are trajectory numbers that count
-    through all of ``arrays`` in order. A window starts at a random time at which the whole state is
-    known. On an uneven time grid all windows of a batch start at the same time, because a program
+    through all of ``arrays`` in order. A window starts at a random time at which the state is
+    known (see `_known_starts`). On an uneven time grid all windows of a batch start at the same time, because a program
     integrates a batch with one sequence of step sizes.
     """
 
@@ -123,11 +123,24 @@ class TrajectoryTask:
 
 
 def _known_starts(arrays: list[Arrays]) -> list[NDArray[np.bool_]] | None:
-    """(time,) for every trajectory: whether its whole state is known; None where nothing is missing."""
+    """(time,) for every trajectory: whether windows start there; None where nothing is missing.
+
+    Windows start at the first time and where the whole state is known; in trajectories in which that
+    is so at less than a tenth of the times, where at least as much is known as at half of them.
+    """
     if all(a.mask is None for a in arrays):
         return None
     starts: list[NDArray[np.bool_]] = []
     for each in arrays:
-        known = np.ones(each.x.shape[:2], bool) if each.mask is None else each.mask.all(axis=(2, 3))
-        starts.extend(np.asarray(known))
+        if each.mask is None:
+            starts.extend(np.ones(each.x.shape[:2], bool))
+            continue
+        whole = each.mask.all(axis=(2, 3))
+        # What is missing at a start is interpolated, so that trajectories whose nodes are hardly ever
+        # all known at once have windows too: from the times at which most is known.
+        count = each.mask.sum(axis=(2, 3))
+        most = count >= np.median(count, axis=1, keepdims=True)
+        known = np.where(whole.mean(axis=1, keepdims=True) >= 0.1, whole, most)
+        known[:, 0] = True
+        starts.extend(known)
     return starts

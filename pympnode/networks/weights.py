@@ -35,7 +35,7 @@ def layout_of(spec: ModelSpec) -> Layout:
     if spec.family == "node":
         return Layout(shapes)
 
-    inputs = spec.channels + spec.attributes
+    inputs = spec.state_inputs + spec.attributes
     if spec.carried and spec.first_message == "linear":
         linear("first_", spec.message, inputs)
     elif spec.carried and spec.first_message == "mlp":

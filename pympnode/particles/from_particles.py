@@ -88,7 +88,8 @@ def from_particles(
         )
     trajectories, count, particles, _ = x.shape
     times = time_grid(count, dt, time, "position", "(trajectory, time, particle, axis)")
-    box = Box(inf if side is None else _positive("side", side))
+    side = None if side is None else _positive("side", side)
+    box = Box(inf if side is None else side)
     if not box.periodic:
         _refuse_jumps(x, v, times)
     parameters = _physics(system, charge, constant, softening)
@@ -213,6 +214,8 @@ def _physics(
 
 
 def _positive(name: str, value: Any, zero: bool = False) -> float:
+    if getattr(value, "shape", None) == () and hasattr(value, "item"):
+        value = value.item()
     good = isinstance(value, int | float | np.number) and not isinstance(value, bool)
     if not good or not np.isfinite(value) or value < 0 or (value == 0 and not zero):
         raise InvalidOption(

@@ -39,6 +39,7 @@ from ..datasets.names import (
     VELOCITY,
 )
 from ..datasets.record import record, with_record
+from ..datasets.times import even_times
 from ..errors import InvalidData
 from ..training.ranges import warn_user
 from .constants import CONSTANT, LAWS, SOFTENING
@@ -134,7 +135,7 @@ def pack_particles(ds: xr.Dataset, *, physics: bool = True) -> ParticleArrays:
         ds[VELOCITY].transpose(*PARTICLE_DIMS).values,
         ds[MASS].transpose(TRAJECTORY, PARTICLE).values,
         ds[CHARGE].transpose(TRAJECTORY, PARTICLE).values if CHARGE in ds else None,
-        np.asarray(ds[TIME].values, np.float64),
+        even_times(ds[TIME].values),
         box_of(ds),
         parameters,
         system_name(ds),

@@ -32,6 +32,11 @@ def stack_spec(spec: ModelSpec) -> ModelSpec:
         coupling="mixed",
         message=0,
         bodies=1,
+        circular=tuple(
+            body * spec.channels + channel
+            for body in range(spec.bodies)
+            for channel in spec.circular
+        ),
     )
 
 

@@ -45,6 +45,8 @@ class JuliaEngine:
         """None, or why this engine cannot run ``spec``."""
         if spec.stride > 1:
             return f"stride={spec.stride}: the Julia engine takes at least one step per interval"
+        if spec.circular:
+            return "circular features run with the eager kernel of the torch engine only"
         return None
 
     def integrate(

@@ -5,6 +5,8 @@ It runs every option of `ModelSpec`; the faster kernels are tested against it.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -40,13 +42,22 @@ class Field:
             values = torch.tanh(self.linear(f"layer_{number}_", values))
         return self.linear(f"layer_{self.spec.depth + 1}_", values)
 
+    def state_inputs(self, x: torch.Tensor) -> torch.Tensor:
+        """x as an input: of channels that are angles the sine and the cosine, after the others."""
+        if not self.spec.circular:
+            return x
+        plain = [c for c in range(x.shape[0]) if c not in self.spec.circular]
+        angle = x[list(self.spec.circular)]
+        return torch.cat([x[plain], torch.sin(angle), torch.cos(angle)])
+
     def emitter_inputs(self, x: torch.Tensor) -> torch.Tensor:
         """[x; b], the inputs of g and of the first message."""
+        x = self.state_inputs(x)
         return x if self.attribute is None else torch.cat([x, self.attribute])
 
     def node_inputs(self, x: torch.Tensor, u: torch.Tensor | None) -> torch.Tensor:
         """[x; u; b], the inputs of a node without its messages."""
-        return torch.cat([v for v in (x, u, self.attribute) if v is not None])
+        return torch.cat([v for v in (self.state_inputs(x), u, self.attribute) if v is not None])
 
     def aggregate(self, messages: torch.Tensor) -> torch.Tensor:
         """Messages received by each column, of ``messages`` (p, S) sent."""
@@ -127,9 +138,17 @@ def _add(z: torch.Tensor, slopes: list[torch.Tensor], weights: NDArray[np.float6
     return z
 
 
-def huber(predicted: torch.Tensor, window: Window) -> torch.Tensor:
-    """Scaled sum of the Huber loss (delta 1) over times 1.., features and columns."""
+def huber(predicted: torch.Tensor, window: Window, circular: tuple[int, ...] = ()) -> torch.Tensor:
+    """Scaled sum of the Huber loss (delta 1) over times 1.., features and columns.
+
+    Of the channels ``circular``, angles in radians, the shorter way around the circle counts.
+    """
     assert window.target is not None
+    if circular:
+        channels = list(circular)
+        turns = torch.round((predicted - window.target[1:])[:, channels] / (2 * math.pi))
+        predicted = predicted.clone()
+        predicted[:, channels] = predicted[:, channels] - 2 * math.pi * turns.detach()
     loss = torch.nn.functional.huber_loss(predicted, window.target[1:], reduction="none")
     if window.mask is not None:
         loss = loss * window.mask[1:]
@@ -142,7 +161,7 @@ def loss_and_gradient(
     """Loss and its gradient with respect to ``theta`` (size,)."""
     theta = theta.detach().requires_grad_(True)
     field = Field(spec, layout_of(spec).unpack(theta), window)
-    value = huber(integrate(spec, field, window)[1:, : spec.channels], window)
+    value = huber(integrate(spec, field, window)[1:, : spec.channels], window, spec.circular)
     (gradient,) = torch.autograd.grad(value, theta)
     return float(value.detach()), gradient
 

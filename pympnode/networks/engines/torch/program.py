@@ -114,7 +114,8 @@ class TorchProgram:
                 total += self._kernel.loss(self._inner, vector, window)
                 continue
             states = self._kernel.rollout(self._inner, vector, window)
-            total += float(eager.huber(states[1:, : self._inner.channels], window))
+            inner = self._inner
+            total += float(eager.huber(states[1:, : inner.channels], window, inner.circular))
         return total
 
     def rollout_vjp(

@@ -48,6 +48,8 @@ def supports(spec: ModelSpec) -> str | None:
         return "numba is not installed"
     if spec.family == "l2s":
         return f"family={spec.family!r} runs through autograd"
+    if spec.circular:
+        return "circular features run through autograd"
     return None
 
 

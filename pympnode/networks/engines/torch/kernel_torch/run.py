@@ -32,6 +32,8 @@ def supports(spec: ModelSpec) -> str | None:
     """
     if spec.family == "l2s":
         return f"family={spec.family!r} runs through autograd"
+    if spec.circular:
+        return "circular features run through autograd"
     return None
 
 
