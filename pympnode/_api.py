@@ -153,6 +153,7 @@ def train(
     depth: int | None = None,
     aggregation: str | None = None,
     messages: str | None = None,
+    mass_coupling: str | None = None,
     coupling: str | None = None,
     first_message: str | None = None,
     solver: str | None = None,
@@ -206,7 +207,7 @@ def train(
     Model of particles: ``model`` ("hierarchical_deltagn", the default, "hierarchical_hogn",
         "deltagn", "hogn", "nearest_deltagn"), ``behaviour``, ``levels``, ``neighbours``,
         ``edge_width``, ``node_width``, ``global_width``, ``inputs``, ``integrator``,
-        ``conserve_momentum``, ``update``, ``messages``: see `pympnode.ParticleSpec`.
+        ``conserve_momentum``, ``update``, ``messages``, ``mass_coupling``: see `pympnode.ParticleSpec`.
     Run: ``batch_size`` (trajectories, or states of particles, of which ``micro_batch`` are computed
         at a time), ``learning_rate``; ``members`` trains an ensemble of networks side by side from
         different weights and batches: history, weights and rollouts have a dim "member";
@@ -247,6 +248,7 @@ def train(
             depth=depth,
             aggregation=aggregation,
             messages=messages,
+            mass_coupling=mass_coupling,
             coupling=coupling,
             first_message=first_message,
             solver=solver,

@@ -20,6 +20,7 @@ from ..files.netcdf import checksum
 from ..half import EngineFacts, Prepared
 from ..training.ranges import warn_outside, warn_user
 from . import schema
+from .bodies import assumed_coupling, usual_coupling
 from .evaluate import evaluate_particles
 from .model import WEIGHTS_VERSION, ParticleModel
 from .options import ParticleEvaluation, ParticleSimulation, ParticleTraining
@@ -141,9 +142,16 @@ class Particles:
             spec = start.spec.replace(**options.spec_fields())
             scales = start.scales.at_step(step / start.dt)
         else:
+            coupling = usual_coupling(arrays)
             spec = options.new_spec(
-                particles=most, dims=arrays[0].dims, charged=arrays[0].charge is not None
+                particles=most,
+                dims=arrays[0].dims,
+                charged=arrays[0].charge is not None,
+                mass_coupling=coupling,
             )
+            if options.mass_coupling is None and spec.mass_coupling == coupling:
+                if text := assumed_coupling(arrays, coupling):
+                    warn_user(text)
             scales = fitted_scales(arrays, train)
         options.refuse_unused(spec)
         name = options.model or spec.name
@@ -321,6 +329,8 @@ def _one_step(arrays: list[ParticleArrays]) -> float:
 
 def _loss_text(spec: ParticleSpec) -> str:
     """The unit of a model's loss, for pictures of its history."""
+    if spec.weighted:
+        return "in variances of the velocity change of each body"
     if spec.inputs == "scaled":
         return "in variances of the velocity change"
     return "mean square of positions and velocities"

@@ -18,7 +18,7 @@ DEFAULT_MODEL = "hierarchical_deltagn"
 # Fields of ParticleSpec that are keywords of `train`.
 _SPEC = (
     "behaviour", "levels", "neighbours", "edge_width", "node_width", "global_width", "inputs",
-    "integrator", "conserve_momentum", "update", "messages",
+    "integrator", "conserve_momentum", "update", "messages", "mass_coupling",
 )  # fmt: skip
 
 
@@ -87,6 +87,7 @@ class ParticleTraining(RunOptions):
     conserve_momentum: bool | None = None
     update: str | None = None
     messages: str | None = None
+    mass_coupling: str | None = None
     augment: bool = False
     mixed_levels: bool | None = None
     micro_batch: int | None = None
@@ -124,13 +125,19 @@ class ParticleTraining(RunOptions):
         """The fields of `ParticleSpec` that were given."""
         return {name: value for name in _SPEC if (value := getattr(self, name)) is not None}
 
-    def new_spec(self, *, particles: int, dims: int, charged: bool) -> ParticleSpec:
-        """The specification of a fresh model for that many particles."""
+    def new_spec(
+        self, *, particles: int, dims: int, charged: bool, mass_coupling: str = "input"
+    ) -> ParticleSpec:
+        """The specification of a fresh model for that many particles; ``mass_coupling``: that of
+        models with scaled inputs."""
         name = self.model or DEFAULT_MODEL
         choice = particle_preset(self.preset, name, particles)
+        chosen = preset_fields(choice, self.spec_fields())
+        if chosen["inputs"] == "scaled":
+            chosen.setdefault("mass_coupling", mass_coupling)
         return ParticleSpec.named(
             name,
-            **preset_fields(choice, self.spec_fields()),
+            **chosen,
             dims=dims,
             charged=charged,
         )

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..config import whole
 from ..errors import InvalidData
+from .bodies import body_spreads
 from .constants import SOFTENING
 from .memory import Counts, fixed_bytes, state_bytes
 from .schema import ParticleArrays, mean_spacing
@@ -61,7 +62,8 @@ class StepTask:
     dataset. ``batch_size`` states make an update; gradients are summed over micro-batches of
     ``micro_batch`` states (the same gradient, less memory). ``per_epoch``: updates per epoch, at most
     as many as the steps fill. ``augment``: a random symmetry of the square is applied to every state
-    (two dimensions). ``mixed_levels``: hierarchies have one level more with probability 1/2 per batch.
+    (two dimensions). Models that multiply by masses have a loss relative to the motion of each body
+    (`body_spreads`). ``mixed_levels``: hierarchies have one level more with probability 1/2 per batch.
     Satisfies `Task`. Raises InvalidData, InvalidOption.
     """
 
@@ -81,6 +83,11 @@ class StepTask:
         mixed_levels: bool = False,
     ) -> None:
         # Pairs of successive states, of each dataset.
+        self._spreads: list[NDArray] | None = None
+        if program.spec.weighted:
+            # The changes of the fastest body, over all, would decide a loss with one unit for all.
+            usual = program.scales.change * program.units.velocity
+            self._spreads = [body_spreads(a, t) / usual for a, t in zip(arrays, train)]
         self._pairs = np.array([len(t) * (len(a.time) - 1) for a, t in zip(arrays, train)])
         if not self._pairs.sum():
             raise InvalidData(
@@ -165,9 +172,13 @@ class StepTask:
         (x, v), (x1, v1) = at(t), at(t + 1)
         now = self.program.batch(x, v, mass, charge, data.box)
         # The small change of large velocities would lose its digits if they were rounded first.
-        flat = self.program.flat_tensor
-        change = flat(v1.astype(np.float64) - v)
-        return now, Target(flat(x1), flat(v1), change)
+        flat, units = self.program.flat_tensor, self.program.units
+        change = flat(v1.astype(np.float64) - v, units.velocity)
+        spread = None
+        if self._spreads is not None:
+            spread = flat(self._spreads[batch.dataset][i])
+        target = Target(flat(x1, units.length), flat(v1, units.velocity), change, spread)
+        return now, target
 
     def loss(self, theta: NDArray, batch: Steps) -> tuple[float, NDArray]:
         """See `Task`; the mean over the batch, for any size of the micro-batch."""
@@ -325,7 +336,11 @@ def fitted_scales(arrays: Sequence[ParticleArrays], train: Sequence[NDArray[np.i
             continue
         spacing.append(max(mean_spacing(data.position[index], data.box), 1e-30))
         mass.append(float(np.mean(data.mass[index])))
-        charge.append(1.0 if data.charge is None else float(np.mean(data.charge[index] ** 2)))
+        charge.append(
+            1.0
+            if data.charge is None
+            else float(np.mean(data.charge[index].astype(np.float64) ** 2))
+        )
         v = data.velocity[index].astype(np.float64)
         velocity.append(float(np.mean(v**2)))
         change.append(float(np.mean(np.diff(v, axis=1) ** 2)))
