@@ -27,6 +27,8 @@ SCALARS = (
     "energy_error_per_particle",
     "momentum_error",
 )
+SERIES = SCALARS[:4]  # those that are errors over time too, with ``_at`` in the name
+BODIES = ("rmse_position_body", "rmse_velocity_body")
 ENERGIES = ("energy_error", "energy_error_per_particle")
 
 
@@ -81,13 +83,14 @@ def particle_errors(prediction: xr.Dataset, truth: xr.Dataset) -> xr.Dataset:
     """Errors of predicted trajectories: those of the paper, and errors of the state.
 
     Both datasets have the same trajectories, times, particles and axes; time 0 is the common start
-    and not counted. Scalars (and, with ``_at`` in the name, over time):
+    and not counted. Scalars (and, with ``_at`` in the name, over time; with ``_body``, by particle):
 
     rmse_published: root mean square over trajectories, steps, particles and *all columns after the
         mass*, position and velocity together, every column wrapped by the box, with the constant
         charge as one of the columns (Coulomb: sqrt(4/5) of the value without). As in the paper.
     rmse_state: the same without the charge column and without wrapping velocities.
-    rmse_position (length), rmse_velocity (length / time): of one of them; positions wrapped.
+    rmse_position (length), rmse_velocity (length / time): of one of them; positions wrapped. With
+        ``_body`` (particle): that of each particle, over trajectories and steps.
     energy_error: mean over trajectories of abs((H_T - H_0) / H_0), last step (published). Very
         large where H_0 is near 0, as in Coulomb systems.
     energy_error_per_particle: mean of abs(H_T - H_0) / N, in units of energy.
@@ -102,7 +105,14 @@ def particle_errors(prediction: xr.Dataset, truth: xr.Dataset) -> xr.Dataset:
     out: dict[str, Any] = {"not_finite": int((~good).sum())}
     known = schema.has_known_forces(truth)
     if not good.any():
-        return xr.Dataset(out | {n: np.nan for n in SCALARS if known or n not in ENERGIES})
+        times, names = truth[TIME].values[1:], _names(truth)
+        return xr.Dataset(
+            out
+            | {n: np.nan for n in SCALARS if known or n not in ENERGIES}
+            | {f"{n}_at": (TIME, np.full(len(times), np.nan)) for n in SERIES}
+            | {n: (PARTICLE, np.full(len(names), np.nan)) for n in BODIES},
+            coords={TIME: times, PARTICLE: names},
+        )
     box = wanted.box
     dx = found.position[good].astype(np.float64) - wanted.position[good].astype(np.float64)
     dv = found.velocity[good].astype(np.float64) - wanted.velocity[good].astype(np.float64)
@@ -119,6 +129,8 @@ def particle_errors(prediction: xr.Dataset, truth: xr.Dataset) -> xr.Dataset:
     for name, squares in per_step.items():
         variables[name] = np.sqrt(squares.mean())
         variables[f"{name}_at"] = (TIME, np.sqrt(squares.mean((0, 2))))
+    for name, squares in zip(BODIES, (x2, v2), strict=True):
+        variables[name] = (PARTICLE, np.sqrt(squares.mean((0, 1, 3))))
     ends = prediction.isel({TIME: [0, -1], TRAJECTORY: np.flatnonzero(good)})
     count = ends.sizes[PARTICLE]
     if known:
@@ -131,12 +143,18 @@ def particle_errors(prediction: xr.Dataset, truth: xr.Dataset) -> xr.Dataset:
     variables["momentum_error"] = (
         np.mean(np.linalg.norm(momentum[:, 1] - momentum[:, 0], axis=-1)) / count
     )
-    ds = xr.Dataset(out | variables, coords={TIME: truth[TIME].values[1:]})
-    for name in ("rmse_position", "rmse_position_at"):
+    coords = {TIME: truth[TIME].values[1:], PARTICLE: _names(truth)}
+    ds = xr.Dataset(out | variables, coords=coords)
+    for name in ("rmse_position", "rmse_position_at", "rmse_position_body"):
         ds[name].attrs["units"] = "length"
     if known:
         ds["energy_error_per_particle"].attrs["units"] = ENERGY_UNIT
     return ds
+
+
+def _names(ds: xr.Dataset) -> NDArray:
+    """The labels of the particles, or their numbers."""
+    return ds[PARTICLE].values if PARTICLE in ds.coords else np.arange(ds.sizes[PARTICLE])
 
 
 def _momentum(data: schema.ParticleArrays) -> NDArray[np.float64]:
