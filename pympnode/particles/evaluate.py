@@ -102,4 +102,4 @@ def _straight(truth: xr.Dataset, acceleration: Any) -> xr.Dataset:
         data.time,
         charge=data.charge,
         about=record(truth),
-    )
+    ).assign_coords(schema.labels(truth))

@@ -26,6 +26,7 @@ from .model import WEIGHTS_VERSION, ParticleModel
 from .options import ParticleEvaluation, ParticleSimulation, ParticleTraining
 from .presets import particle_preset
 from .ranges import PHYSICS, ParticleRange
+from .recordings import split_in_time
 from .schema import ParticleArrays
 from .simulate import check_particle_options, simulate_particles
 from .spec import ParticleSpec
@@ -128,6 +129,7 @@ class Particles:
             datasets = [
                 simulate_particles(**simulation, workers=workers, progress=options.progress)
             ]
+        datasets, _ = split_in_time(datasets, options.split, options.seed)
         arrays, labels = _without_test(
             [schema.pack_particles(ds) for ds in datasets],
             [labels_of(ds, options.split, options.seed) for ds in datasets],

@@ -36,7 +36,8 @@ def observe(ds: xr.Dataset) -> xr.Dataset:
     """Kinetic, potential and total energy, linear momentum, over trajectory and time.
 
     kinetic, potential, energy (trajectory, time), mass (length / time)^2; momentum (trajectory,
-    time, axis). Softened potential of all pairs by nearest image, as in the simulator; its time
+    time, axis). Systems whose forces are not known have kinetic energy and momentum alone
+    (`motion`); here they raise. Softened potential of all pairs by nearest image, as in the simulator; its time
     grows with the square of the particle count, its memory does not. Select times first where that
     is too long: ``observe(ds.isel(time=[0, -1]))``. The box, constant and softening are those in
     the record of ``ds``; where it lacks them, see `schema.complete_physics`, which warns. Raises
@@ -50,11 +51,11 @@ def observe(ds: xr.Dataset) -> xr.Dataset:
             fix="where they are softened gravity or Coulomb forces say so: "
             'from_particles(..., system="gravity", constant=..., softening=...)',
         )
-    data = schema.pack_particles(schema.complete_physics(ds))
+    ds = schema.complete_physics(ds)
+    data = schema.pack_particles(ds)
     mass = data.mass[:, None, :].astype(np.float64)
     charge = None if data.charge is None else data.charge[:, None, :].astype(np.float64)
-    velocity = data.velocity.astype(np.float64)
-    kinetic = 0.5 * np.sum(mass * np.sum(velocity**2, axis=-1), axis=-1)
+    found = motion(ds)
     potential = system_of(data.system, data.dims).potential(
         data.position.astype(np.float64),
         np.broadcast_to(mass, data.position.shape[:3]),
@@ -64,11 +65,30 @@ def observe(ds: xr.Dataset) -> xr.Dataset:
         softening=data.parameters["softening"],
     )
     dims = (TRAJECTORY, TIME)
+    total = found["kinetic"].values + potential
+    return xr.Dataset(
+        {
+            "kinetic": found["kinetic"],
+            "potential": (dims, potential, {"units": ENERGY_UNIT, "long_name": "potential energy"}),
+            "energy": (dims, total, {"units": ENERGY_UNIT, "long_name": "energy"}),
+            "momentum": found["momentum"],
+        }
+    )
+
+
+def motion(ds: xr.Dataset) -> xr.Dataset:
+    """Kinetic energy (trajectory, time) and linear momentum (trajectory, time, axis).
+
+    They need no law of the forces. In mass (length / time)^2 and mass length / time.
+    """
+    data = schema.pack_particles(ds, physics=False)
+    mass = data.mass[:, None, :].astype(np.float64)
+    velocity = data.velocity.astype(np.float64)
+    kinetic = 0.5 * np.sum(mass * np.sum(velocity**2, axis=-1), axis=-1)
+    dims = (TRAJECTORY, TIME)
     return xr.Dataset(
         {
             "kinetic": (dims, kinetic, {"units": ENERGY_UNIT, "long_name": "kinetic energy"}),
-            "potential": (dims, potential, {"units": ENERGY_UNIT, "long_name": "potential energy"}),
-            "energy": (dims, kinetic + potential, {"units": ENERGY_UNIT, "long_name": "energy"}),
             "momentum": (
                 (*dims, AXIS),
                 _momentum(data),

@@ -140,7 +140,7 @@ class ParticleModel:
         )
         if steps + 1 == len(data.time):
             ds = ds.assign_coords(time=given["time"])
-        ds = ds.assign_coords(trajectory=given["trajectory"].values)
+        ds = ds.assign_coords(particle_schema.labels(given))
         ds["finite"] = ("trajectory", finite, {"long_name": "no value overflowed"})
         return ds
 

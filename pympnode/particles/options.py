@@ -153,13 +153,6 @@ class ParticleTraining(RunOptions):
 
     def check(self, data: ParticleSimulation, system: str) -> TrainConfig:
         """Raise what training on ``data`` would raise for these keywords; return the run."""
-        if self.augment and data.dims != 2:
-            raise InvalidOption(
-                "augmentation turns particles in the plane",
-                got=f"augment=True with dims={data.dims}",
-                allowed="dims=2",
-                fix="leave augment out",
-            )
         particles = data.particles or 100
         spec = self.new_spec(particles=particles, dims=data.dims, charged=system == "coulomb")
         self.refuse_unused(spec)
