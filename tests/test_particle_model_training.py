@@ -597,6 +597,7 @@ def test_levels_are_mixed_where_they_are_not_given(data) -> None:
     usual, finer = (dataclasses.replace(batches[0], extra_levels=k) for k in (0, 1))
     assert task.loss(theta, usual)[0] != task.loss(theta, finer)[0]
     for options, mixed in (({}, True), ({"levels": 2}, False), ({"mixed_levels": False}, False)):
+        options = {"model": "hierarchical_deltagn", **options}
         model = pympnode.train(data=data, updates=1, **TINY, **options).model
         assert model.about["mixed_levels"] is mixed
 

@@ -7,6 +7,7 @@ import pympnode
 from pympnode.errors import InvalidData, PympnodeWarning
 from pympnode.particles.evaluate import free_flight
 from pympnode.particles.metrics import motion, particle_errors
+from pympnode.particles.options import ParticleTraining
 from pympnode.particles.recordings import pieces, split_in_time
 
 SMALL = {
@@ -138,6 +139,22 @@ def test_a_first_loss_that_is_not_finite_is_an_error() -> None:
     assert pympnode.train(data=ds, model="deltagn", **SMALL).status == "completed"
     with pytest.raises(InvalidData, match="first loss or its gradient is not finite"):
         pympnode.train(data=ds, model="deltagn", inputs="plain", **SMALL)
+
+
+def test_the_default_model_is_the_best_for_that_many_particles() -> None:
+    def default(particles=20, known=True, coupling="input", **options):
+        given = ParticleTraining(**options)
+        return given.new_spec(
+            particles=particles, dims=2, charged=False, known=known, mass_coupling=coupling
+        ).name
+
+    assert [default(n) for n in (2, 100, 101)] == ["hogn", "hogn", "hierarchical_deltagn"]
+    assert default(known=False) == "deltagn" and default(300, known=False) == "hierarchical_deltagn"
+    assert default(known=False, coupling="product") == "hogn"
+    assert default(levels=2) == default(preset="paper") == "hierarchical_deltagn"
+    assert default(kernel="numba") == default(update="direct") == "deltagn"
+    assert default(conserve_momentum=True, recompute=True) == "deltagn"
+    assert default(model="nearest_deltagn") == "nearest_deltagn"
 
 
 # ---- errors, labels, energies -----------------------------------------------------------------

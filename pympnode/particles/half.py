@@ -21,6 +21,7 @@ from ..half import EngineFacts, Prepared
 from ..training.ranges import warn_outside, warn_user
 from . import schema
 from .bodies import assumed_coupling, usual_coupling
+from .constants import LAWS
 from .evaluate import evaluate_particles
 from .model import WEIGHTS_VERSION, ParticleModel
 from .options import ParticleEvaluation, ParticleSimulation, ParticleTraining
@@ -150,6 +151,7 @@ class Particles:
                 dims=arrays[0].dims,
                 charged=arrays[0].charge is not None,
                 mass_coupling=coupling,
+                known=arrays[0].system in LAWS,
             )
             if options.mass_coupling is None and spec.mass_coupling == coupling:
                 if text := assumed_coupling(arrays, coupling):

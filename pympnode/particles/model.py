@@ -97,7 +97,7 @@ class ParticleModel:
             steps = len(data.time) - 1 or self.trained.steps
         steps = whole("steps", steps)
         if check:
-            warn_outside("the rollout", self.trained.outside(data, self.spec.hierarchical))
+            warn_outside("the rollout", self.trained.outside(data, self.spec.transfers))
             if told := particle_schema.guess_missing_box(given):
                 warn_user(told)
         sets, _, count, dims = data.position.shape

@@ -15,6 +15,9 @@ from .presets import particle_preset, preset_fields
 from .spec import ParticleSpec
 
 DEFAULT_MODEL = "hierarchical_deltagn"
+# Up to that many particles a model of all pairs is the best one (README, "All pairs"); its updates cost
+# a few times as much as those of a hierarchy at 100 particles.
+MOST_PAIRS = 100
 # Fields of ParticleSpec that are keywords of `train`.
 _SPEC = (
     "behaviour", "levels", "neighbours", "edge_width", "node_width", "global_width", "inputs",
@@ -125,12 +128,42 @@ class ParticleTraining(RunOptions):
         """The fields of `ParticleSpec` that were given."""
         return {name: value for name in _SPEC if (value := getattr(self, name)) is not None}
 
+    def default_model(self, particles: int, conservative: bool) -> str:
+        """The best model for that many particles that has the given options.
+
+        All pairs for up to `MOST_PAIRS`: HOGN where forces are those of a potential, DeltaGN for
+        unknown ones. The hierarchical DeltaGN beyond, and for the published forms.
+        """
+        published = (
+            self.preset == "paper" or self.inputs == "plain" or self.behaviour == "published"
+        )
+        cells = self.levels is not None or self.mixed_levels
+        if particles > MOST_PAIRS or published or cells:
+            return DEFAULT_MODEL
+        # Options that a HOGN refuses.
+        deltagn = (
+            self.messages in ("directed", "antisymmetric")
+            or self.update == "direct"
+            or self.conserve_momentum is not None
+            or self.kernel in ("numba", "torch")
+            or self.recompute
+            or self.precision == "bf16"
+        )
+        return "hogn" if conservative and not deltagn else "deltagn"
+
     def new_spec(
-        self, *, particles: int, dims: int, charged: bool, mass_coupling: str = "input"
+        self,
+        *,
+        particles: int,
+        dims: int,
+        charged: bool,
+        mass_coupling: str = "input",
+        known: bool = True,
     ) -> ParticleSpec:
         """The specification of a fresh model for that many particles; ``mass_coupling``: that of
-        models with scaled inputs."""
-        name = self.model or DEFAULT_MODEL
+        models with scaled inputs; ``known``: whether the law of the forces is known."""
+        conservative = known or mass_coupling == "product"
+        name = self.model or self.default_model(particles, conservative)
         choice = particle_preset(self.preset, name, particles)
         chosen = preset_fields(choice, self.spec_fields())
         if chosen["inputs"] == "scaled":

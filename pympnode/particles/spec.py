@@ -214,6 +214,12 @@ class ParticleSpec:
         """Whether velocity changes or energies are sums over pairs, with no node network."""
         return self.messages != "directed" and self.join == "complete"
 
+    @property
+    def transfers(self) -> bool:
+        """Whether the model serves other numbers of particles than it was trained on: through cells,
+        or as a sum of the potentials of pairs (README, "All pairs")."""
+        return self.hierarchical or (self.pairwise and self.family == "hogn")
+
     def cell_unit(self, coarser: int) -> float:
         """Side of a cell ``coarser`` levels above the finest, in sides of a finest cell; 1 for plain
         inputs."""
