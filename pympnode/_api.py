@@ -153,6 +153,7 @@ def train(
     depth: int | None = None,
     aggregation: str | None = None,
     messages: str | None = None,
+    mass_coupling: str | None = None,
     coupling: str | None = None,
     first_message: str | None = None,
     solver: str | None = None,
@@ -204,10 +205,11 @@ def train(
     Model of networks: ``model`` ("mpnode", "l2s", "node"), ``message_size``, ``hidden``, ``depth``,
         ``aggregation``, ``messages``, ``coupling``, ``first_message``, ``solver``, ``substeps``: see
         `pympnode.ModelSpec`; the rest comes from the preset or from ``start``.
-    Model of particles: ``model`` ("hierarchical_deltagn", the default, "hierarchical_hogn",
-        "deltagn", "hogn", "nearest_deltagn"), ``behaviour``, ``levels``, ``neighbours``,
+    Model of particles: ``model`` ("hogn", "deltagn", "hierarchical_deltagn",
+        "hierarchical_hogn", "nearest_deltagn"; by default "hogn" for up to 100 particles of known
+        forces, "deltagn" for up to 100 of others, "hierarchical_deltagn" for more), ``behaviour``, ``levels``, ``neighbours``,
         ``edge_width``, ``node_width``, ``global_width``, ``inputs``, ``integrator``,
-        ``conserve_momentum``, ``update``, ``messages``: see `pympnode.ParticleSpec`.
+        ``conserve_momentum``, ``update``, ``messages``, ``mass_coupling``: see `pympnode.ParticleSpec`.
     Run: ``batch_size`` (trajectories, or states of particles, of which ``micro_batch`` are computed
         at a time), ``learning_rate``; ``members`` trains an ensemble of networks side by side from
         different weights and batches: history, weights and rollouts have a dim "member";
@@ -249,6 +251,7 @@ def train(
             depth=depth,
             aggregation=aggregation,
             messages=messages,
+            mass_coupling=mass_coupling,
             coupling=coupling,
             first_message=first_message,
             solver=solver,

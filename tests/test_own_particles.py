@@ -52,7 +52,7 @@ def test_arrays_come_back_as_they_were(side: float | None) -> None:
 
 def test_shapes_are_those_of_one_and_of_several() -> None:
     x = np.arange(2 * 3 * 2 * 3, dtype=float).reshape(2, 3, 2, 3)
-    v = -x
+    v = np.full_like(x, 12.0)
     for mass in (2.0, [1.0, 2.0], [[1.0, 2.0], [3.0, 4.0]]):
         ds = pympnode.from_particles(x.tolist(), v.tolist(), mass, time=[0.0, 0.5, 1.0])
         np.testing.assert_array_equal(ds.mass, np.broadcast_to(mass, (2, 2)))

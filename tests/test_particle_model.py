@@ -58,7 +58,8 @@ def step(program, theta, x, v, mass, charge=None, box=BOX):
     batch = program.batch(x, v, mass, charge, box)
     weights = program.weights(theta)
     out = program.next_state(weights, batch, program.graph(batch), training=False)
-    return tuple(part.reshape(x.shape).numpy() for part in out)
+    units = program.units.length, program.units.velocity
+    return tuple(part.reshape(x.shape).numpy() * unit for part, unit in zip(out, units))
 
 
 def same(a, b, box=BOX):

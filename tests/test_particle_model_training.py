@@ -443,12 +443,23 @@ def test_fine_tuning_that_makes_it_worse_returns_the_start(data) -> None:
     assert published.best_epoch > 0  # the last weights, as published
 
 
-def test_coulomb_in_three_dimensions_is_not_augmented() -> None:
+def test_coulomb_in_three_dimensions_is_augmented() -> None:
     ds = pympnode.simulate("coulomb", particles=12, trajectories=4, steps=4, dims=3)
     result = pympnode.train(data=ds, model="hierarchical_deltagn", levels=2, updates=2, **TINY)
     assert bool(result.model.rollout(ds)["finite"].all())
-    with pytest.raises(InvalidData, match="plane"):
-        pympnode.train(data=ds, augment=True, levels=2, updates=1, **TINY)
+    plain = pympnode.train(data=ds, levels=2, updates=1, **TINY)
+    turned = pympnode.train(data=ds, augment=True, levels=2, updates=1, **TINY)
+    assert not np.array_equal(plain.model.theta, turned.model.theta)
+
+
+def test_the_cube_has_48_symmetries_that_keep_lengths_and_angles() -> None:
+    x = np.random.default_rng(0).normal(size=(1, 6, 3))
+    number = np.arange(step_task.CUBE_SYMMETRIES)
+    moved = apply_symmetry(np.repeat(x, len(number), axis=0), number)
+    np.testing.assert_array_equal(moved[0], x[0])
+    assert len({m.tobytes() for m in moved}) == 48
+    inner = np.einsum("spa,sqa->spq", moved, moved)
+    np.testing.assert_allclose(inner, np.repeat(inner[:1], 48, axis=0), atol=1e-14)
 
 
 def test_augmented_training_meets_every_symmetry(monkeypatch) -> None:
@@ -586,6 +597,7 @@ def test_levels_are_mixed_where_they_are_not_given(data) -> None:
     usual, finer = (dataclasses.replace(batches[0], extra_levels=k) for k in (0, 1))
     assert task.loss(theta, usual)[0] != task.loss(theta, finer)[0]
     for options, mixed in (({}, True), ({"levels": 2}, False), ({"mixed_levels": False}, False)):
+        options = {"model": "hierarchical_deltagn", **options}
         model = pympnode.train(data=data, updates=1, **TINY, **options).model
         assert model.about["mixed_levels"] is mixed
 

@@ -24,7 +24,8 @@ def evaluate_particles(
     """Errors over the first steps, by predictor and horizon.
 
     Variables (predictor, horizon): those of `particle_errors`, over the first ``horizon`` steps; a
-    horizon longer than the dataset is cut to its length. With ``_at`` in the name (predictor, time),
+    horizon longer than the dataset is cut to its length. With ``_body`` in the name (predictor, horizon,
+    particle): the errors of each particle. With ``_at`` in the name (predictor, time),
     over the whole length. Predictors: "model", "free_flight" (constant velocity),
     "constant_acceleration" (that of the start). Systems whose forces are not known have no constant
     acceleration and no energy; the attribute ``left_out`` lists them. A dataset of known forces whose
@@ -101,4 +102,4 @@ def _straight(truth: xr.Dataset, acceleration: Any) -> xr.Dataset:
         data.time,
         charge=data.charge,
         about=record(truth),
-    )
+    ).assign_coords(schema.labels(truth))

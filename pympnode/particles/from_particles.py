@@ -17,6 +17,7 @@ from ..version import __version__
 from .constants import CONSTANT, LAWS, SOFTENING
 from .graphs.box import Box
 from .schema import unpack_particles, validate_particles
+from .velocities import check_velocities
 
 UNNAMED = "particles"  # the system of data whose forces are not known
 
@@ -92,6 +93,7 @@ def from_particles(
     box = Box(inf if side is None else side)
     if not box.periodic:
         _refuse_jumps(x, v, times)
+    check_velocities(x, v, times, box)
     parameters = _physics(system, charge, constant, softening)
     ds = unpack_particles(
         box.wrap(x),

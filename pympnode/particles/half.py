@@ -20,11 +20,14 @@ from ..files.netcdf import checksum
 from ..half import EngineFacts, Prepared
 from ..training.ranges import warn_outside, warn_user
 from . import schema
+from .bodies import assumed_coupling, usual_coupling
+from .constants import LAWS
 from .evaluate import evaluate_particles
 from .model import WEIGHTS_VERSION, ParticleModel
 from .options import ParticleEvaluation, ParticleSimulation, ParticleTraining
 from .presets import particle_preset
 from .ranges import PHYSICS, ParticleRange
+from .recordings import split_in_time
 from .schema import ParticleArrays
 from .simulate import check_particle_options, simulate_particles
 from .spec import ParticleSpec
@@ -127,6 +130,7 @@ class Particles:
             datasets = [
                 simulate_particles(**simulation, workers=workers, progress=options.progress)
             ]
+        datasets, _ = split_in_time(datasets, options.split, options.seed)
         arrays, labels = _without_test(
             [schema.pack_particles(ds) for ds in datasets],
             [labels_of(ds, options.split, options.seed) for ds in datasets],
@@ -141,9 +145,17 @@ class Particles:
             spec = start.spec.replace(**options.spec_fields())
             scales = start.scales.at_step(step / start.dt)
         else:
+            coupling = usual_coupling(arrays)
             spec = options.new_spec(
-                particles=most, dims=arrays[0].dims, charged=arrays[0].charge is not None
+                particles=most,
+                dims=arrays[0].dims,
+                charged=arrays[0].charge is not None,
+                mass_coupling=coupling,
+                known=arrays[0].system in LAWS,
             )
+            if options.mass_coupling is None and spec.mass_coupling == coupling:
+                if text := assumed_coupling(arrays, coupling):
+                    warn_user(text)
             scales = fitted_scales(arrays, train)
         options.refuse_unused(spec)
         name = options.model or spec.name
@@ -321,6 +333,8 @@ def _one_step(arrays: list[ParticleArrays]) -> float:
 
 def _loss_text(spec: ParticleSpec) -> str:
     """The unit of a model's loss, for pictures of its history."""
+    if spec.weighted:
+        return "in variances of the velocity change of each body"
     if spec.inputs == "scaled":
         return "in variances of the velocity change"
     return "mean square of positions and velocities"

@@ -27,6 +27,8 @@ SCALARS = (
     "energy_error_per_particle",
     "momentum_error",
 )
+SERIES = SCALARS[:4]  # those that are errors over time too, with ``_at`` in the name
+BODIES = ("rmse_position_body", "rmse_velocity_body")
 ENERGIES = ("energy_error", "energy_error_per_particle")
 
 
@@ -34,7 +36,8 @@ def observe(ds: xr.Dataset) -> xr.Dataset:
     """Kinetic, potential and total energy, linear momentum, over trajectory and time.
 
     kinetic, potential, energy (trajectory, time), mass (length / time)^2; momentum (trajectory,
-    time, axis). Softened potential of all pairs by nearest image, as in the simulator; its time
+    time, axis). Systems whose forces are not known have kinetic energy and momentum alone
+    (`motion`); here they raise. Softened potential of all pairs by nearest image, as in the simulator; its time
     grows with the square of the particle count, its memory does not. Select times first where that
     is too long: ``observe(ds.isel(time=[0, -1]))``. The box, constant and softening are those in
     the record of ``ds``; where it lacks them, see `schema.complete_physics`, which warns. Raises
@@ -48,11 +51,11 @@ def observe(ds: xr.Dataset) -> xr.Dataset:
             fix="where they are softened gravity or Coulomb forces say so: "
             'from_particles(..., system="gravity", constant=..., softening=...)',
         )
-    data = schema.pack_particles(schema.complete_physics(ds))
+    ds = schema.complete_physics(ds)
+    data = schema.pack_particles(ds)
     mass = data.mass[:, None, :].astype(np.float64)
     charge = None if data.charge is None else data.charge[:, None, :].astype(np.float64)
-    velocity = data.velocity.astype(np.float64)
-    kinetic = 0.5 * np.sum(mass * np.sum(velocity**2, axis=-1), axis=-1)
+    found = motion(ds)
     potential = system_of(data.system, data.dims).potential(
         data.position.astype(np.float64),
         np.broadcast_to(mass, data.position.shape[:3]),
@@ -62,11 +65,30 @@ def observe(ds: xr.Dataset) -> xr.Dataset:
         softening=data.parameters["softening"],
     )
     dims = (TRAJECTORY, TIME)
+    total = found["kinetic"].values + potential
+    return xr.Dataset(
+        {
+            "kinetic": found["kinetic"],
+            "potential": (dims, potential, {"units": ENERGY_UNIT, "long_name": "potential energy"}),
+            "energy": (dims, total, {"units": ENERGY_UNIT, "long_name": "energy"}),
+            "momentum": found["momentum"],
+        }
+    )
+
+
+def motion(ds: xr.Dataset) -> xr.Dataset:
+    """Kinetic energy (trajectory, time) and linear momentum (trajectory, time, axis).
+
+    They need no law of the forces. In mass (length / time)^2 and mass length / time.
+    """
+    data = schema.pack_particles(ds, physics=False)
+    mass = data.mass[:, None, :].astype(np.float64)
+    velocity = data.velocity.astype(np.float64)
+    kinetic = 0.5 * np.sum(mass * np.sum(velocity**2, axis=-1), axis=-1)
+    dims = (TRAJECTORY, TIME)
     return xr.Dataset(
         {
             "kinetic": (dims, kinetic, {"units": ENERGY_UNIT, "long_name": "kinetic energy"}),
-            "potential": (dims, potential, {"units": ENERGY_UNIT, "long_name": "potential energy"}),
-            "energy": (dims, kinetic + potential, {"units": ENERGY_UNIT, "long_name": "energy"}),
             "momentum": (
                 (*dims, AXIS),
                 _momentum(data),
@@ -81,13 +103,14 @@ def particle_errors(prediction: xr.Dataset, truth: xr.Dataset) -> xr.Dataset:
     """Errors of predicted trajectories: those of the paper, and errors of the state.
 
     Both datasets have the same trajectories, times, particles and axes; time 0 is the common start
-    and not counted. Scalars (and, with ``_at`` in the name, over time):
+    and not counted. Scalars (and, with ``_at`` in the name, over time; with ``_body``, by particle):
 
     rmse_published: root mean square over trajectories, steps, particles and *all columns after the
         mass*, position and velocity together, every column wrapped by the box, with the constant
         charge as one of the columns (Coulomb: sqrt(4/5) of the value without). As in the paper.
     rmse_state: the same without the charge column and without wrapping velocities.
-    rmse_position (length), rmse_velocity (length / time): of one of them; positions wrapped.
+    rmse_position (length), rmse_velocity (length / time): of one of them; positions wrapped. With
+        ``_body`` (particle): that of each particle, over trajectories and steps.
     energy_error: mean over trajectories of abs((H_T - H_0) / H_0), last step (published). Very
         large where H_0 is near 0, as in Coulomb systems.
     energy_error_per_particle: mean of abs(H_T - H_0) / N, in units of energy.
@@ -102,7 +125,14 @@ def particle_errors(prediction: xr.Dataset, truth: xr.Dataset) -> xr.Dataset:
     out: dict[str, Any] = {"not_finite": int((~good).sum())}
     known = schema.has_known_forces(truth)
     if not good.any():
-        return xr.Dataset(out | {n: np.nan for n in SCALARS if known or n not in ENERGIES})
+        times, names = truth[TIME].values[1:], _names(truth)
+        return xr.Dataset(
+            out
+            | {n: np.nan for n in SCALARS if known or n not in ENERGIES}
+            | {f"{n}_at": (TIME, np.full(len(times), np.nan)) for n in SERIES}
+            | {n: (PARTICLE, np.full(len(names), np.nan)) for n in BODIES},
+            coords={TIME: times, PARTICLE: names},
+        )
     box = wanted.box
     dx = found.position[good].astype(np.float64) - wanted.position[good].astype(np.float64)
     dv = found.velocity[good].astype(np.float64) - wanted.velocity[good].astype(np.float64)
@@ -119,6 +149,8 @@ def particle_errors(prediction: xr.Dataset, truth: xr.Dataset) -> xr.Dataset:
     for name, squares in per_step.items():
         variables[name] = np.sqrt(squares.mean())
         variables[f"{name}_at"] = (TIME, np.sqrt(squares.mean((0, 2))))
+    for name, squares in zip(BODIES, (x2, v2), strict=True):
+        variables[name] = (PARTICLE, np.sqrt(squares.mean((0, 1, 3))))
     ends = prediction.isel({TIME: [0, -1], TRAJECTORY: np.flatnonzero(good)})
     count = ends.sizes[PARTICLE]
     if known:
@@ -131,12 +163,18 @@ def particle_errors(prediction: xr.Dataset, truth: xr.Dataset) -> xr.Dataset:
     variables["momentum_error"] = (
         np.mean(np.linalg.norm(momentum[:, 1] - momentum[:, 0], axis=-1)) / count
     )
-    ds = xr.Dataset(out | variables, coords={TIME: truth[TIME].values[1:]})
-    for name in ("rmse_position", "rmse_position_at"):
+    coords = {TIME: truth[TIME].values[1:], PARTICLE: _names(truth)}
+    ds = xr.Dataset(out | variables, coords=coords)
+    for name in ("rmse_position", "rmse_position_at", "rmse_position_body"):
         ds[name].attrs["units"] = "length"
     if known:
         ds["energy_error_per_particle"].attrs["units"] = ENERGY_UNIT
     return ds
+
+
+def _names(ds: xr.Dataset) -> NDArray:
+    """The labels of the particles, or their numbers."""
+    return ds[PARTICLE].values if PARTICLE in ds.coords else np.arange(ds.sizes[PARTICLE])
 
 
 def _momentum(data: schema.ParticleArrays) -> NDArray[np.float64]:

@@ -97,7 +97,7 @@ class ParticleModel:
             steps = len(data.time) - 1 or self.trained.steps
         steps = whole("steps", steps)
         if check:
-            warn_outside("the rollout", self.trained.outside(data, self.spec.hierarchical))
+            warn_outside("the rollout", self.trained.outside(data, self.spec.transfers))
             if told := particle_schema.guess_missing_box(given):
                 warn_user(told)
         sets, _, count, dims = data.position.shape
@@ -140,7 +140,7 @@ class ParticleModel:
         )
         if steps + 1 == len(data.time):
             ds = ds.assign_coords(time=given["time"])
-        ds = ds.assign_coords(trajectory=given["trajectory"].values)
+        ds = ds.assign_coords(particle_schema.labels(given))
         ds["finite"] = ("trajectory", finite, {"long_name": "no value overflowed"})
         return ds
 

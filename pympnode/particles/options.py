@@ -15,10 +15,13 @@ from .presets import particle_preset, preset_fields
 from .spec import ParticleSpec
 
 DEFAULT_MODEL = "hierarchical_deltagn"
+# Up to that many particles a model of all pairs is the best one (README, "All pairs"); its updates cost
+# a few times as much as those of a hierarchy at 100 particles.
+MOST_PAIRS = 100
 # Fields of ParticleSpec that are keywords of `train`.
 _SPEC = (
     "behaviour", "levels", "neighbours", "edge_width", "node_width", "global_width", "inputs",
-    "integrator", "conserve_momentum", "update", "messages",
+    "integrator", "conserve_momentum", "update", "messages", "mass_coupling",
 )  # fmt: skip
 
 
@@ -87,6 +90,7 @@ class ParticleTraining(RunOptions):
     conserve_momentum: bool | None = None
     update: str | None = None
     messages: str | None = None
+    mass_coupling: str | None = None
     augment: bool = False
     mixed_levels: bool | None = None
     micro_batch: int | None = None
@@ -124,13 +128,49 @@ class ParticleTraining(RunOptions):
         """The fields of `ParticleSpec` that were given."""
         return {name: value for name in _SPEC if (value := getattr(self, name)) is not None}
 
-    def new_spec(self, *, particles: int, dims: int, charged: bool) -> ParticleSpec:
-        """The specification of a fresh model for that many particles."""
-        name = self.model or DEFAULT_MODEL
+    def default_model(self, particles: int, conservative: bool) -> str:
+        """The best model for that many particles that has the given options.
+
+        All pairs for up to `MOST_PAIRS`: HOGN where forces are those of a potential, DeltaGN for
+        unknown ones. The hierarchical DeltaGN beyond, and for the published forms.
+        """
+        published = (
+            self.preset == "paper" or self.inputs == "plain" or self.behaviour == "published"
+        )
+        cells = self.levels is not None or self.mixed_levels
+        if particles > MOST_PAIRS or published or cells:
+            return DEFAULT_MODEL
+        # Options that a HOGN refuses.
+        deltagn = (
+            self.messages in ("directed", "antisymmetric")
+            or self.update == "direct"
+            or self.conserve_momentum is not None
+            or self.kernel in ("numba", "torch")
+            or self.recompute
+            or self.precision == "bf16"
+        )
+        return "hogn" if conservative and not deltagn else "deltagn"
+
+    def new_spec(
+        self,
+        *,
+        particles: int,
+        dims: int,
+        charged: bool,
+        mass_coupling: str = "input",
+        known: bool = True,
+    ) -> ParticleSpec:
+        """The specification of a fresh model for that many particles; ``mass_coupling``: that of
+        models with scaled inputs; ``known``: whether the law of the forces is known."""
+        conservative = known or mass_coupling == "product"
+        name = self.model or self.default_model(particles, conservative)
         choice = particle_preset(self.preset, name, particles)
+        chosen = preset_fields(choice, self.spec_fields())
+        if chosen["inputs"] == "scaled":
+            chosen.setdefault("mass_coupling", mass_coupling)
         return ParticleSpec.named(
             name,
-            **preset_fields(choice, self.spec_fields()),
+            **chosen,
             dims=dims,
             charged=charged,
         )
@@ -146,13 +186,6 @@ class ParticleTraining(RunOptions):
 
     def check(self, data: ParticleSimulation, system: str) -> TrainConfig:
         """Raise what training on ``data`` would raise for these keywords; return the run."""
-        if self.augment and data.dims != 2:
-            raise InvalidOption(
-                "augmentation turns particles in the plane",
-                got=f"augment=True with dims={data.dims}",
-                allowed="dims=2",
-                fix="leave augment out",
-            )
         particles = data.particles or 100
         spec = self.new_spec(particles=particles, dims=data.dims, charged=system == "coulomb")
         self.refuse_unused(spec)

@@ -119,6 +119,16 @@ def unpack_particles(
     return with_record(xr.Dataset(variables, coords=coords), **dict(about or {}))
 
 
+def labels(ds: xr.Dataset) -> dict[str, Any]:
+    """The coordinates that name trajectories, particles and axes, for datasets of the same ones."""
+    named = {TRAJECTORY, PARTICLE, AXIS}
+    return {
+        str(name): (coord.dims, coord.values, coord.attrs)
+        for name, coord in ds.coords.items()
+        if coord.dims and set(coord.dims) <= named
+    }
+
+
 def pack_particles(ds: xr.Dataset, *, physics: bool = True) -> ParticleArrays:
     """The arrays of a particle dataset, checked (see `validate_particles`).
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -18,6 +19,7 @@ Inputs = Literal["scaled", "plain"]
 Integrator = Literal["rk4", "euler"]
 Update = Literal["direct", "leapfrog"]
 Messages = Literal["directed", "antisymmetric", "symmetric"]
+MassCoupling = Literal["input", "product", "reduced"]
 
 # The public names of models: (family, edges between particles).
 MODELS: dict[str, tuple[Family, Join]] = {
@@ -76,6 +78,15 @@ class ParticleSpec:
         particles is the sum of the two messages between them. With all pairs V is the sum of these
         energies; in a hierarchy the node network adds the effect of the cells.
     conserve_momentum: (DeltaGN) subtract the mean velocity change, weighted by mass, in every step.
+    mass_coupling: of models with scaled inputs, where masses differ (ours). ``"input"``, the form of
+        version 0.1: masses (and charges) are inputs of the networks, and an antisymmetric impulse is
+        divided by the mass, which diverges with the mass ratio. ``"product"``: no network takes a mass;
+        what particle j does to i is multiplied by m_i m_j, so that a_i = sum_j m_j e_ij with
+        e_ij = -e_ji: bounded for any mass ratio, and independent of m_i as in gravity (equivalence
+        principle). With charges it is multiplied by c_i c_j instead: a_i = c_i / m_i sum_j c_j e_ij.
+        ``"reduced"``, where the law is unknown: multiplied by the reduced mass, so that
+        a_i = sum_j m_j / (m_i + m_j) e_ij, with masses and charges as inputs. Messages up to cells are
+        means weighted by mass, and messages between cells are multiplied by the sending cell's mass.
 
     Raises UnknownName for a name that is not listed, and InvalidOption for numbers out of range and for
     options that exclude each other.
@@ -96,6 +107,7 @@ class ParticleSpec:
     conserve_momentum: bool = False
     update: Update = "direct"
     messages: Messages = "directed"
+    mass_coupling: MassCoupling = "input"
 
     def __post_init__(self) -> None:
         for name, allowed in _NAMES.items():
@@ -116,7 +128,11 @@ class ParticleSpec:
     def _check_scaled(self) -> None:
         """Raise InvalidOption for options that do not go with the inputs or with the family."""
         scaled = self.inputs == "scaled"
-        for name, usual in (("update", "direct"), ("messages", "directed")):
+        for name, usual in (
+            ("update", "direct"),
+            ("messages", "directed"),
+            ("mass_coupling", "input"),
+        ):
             value = getattr(self, name)
             if value != usual and not scaled:
                 raise InvalidOption(
@@ -166,19 +182,43 @@ class ParticleSpec:
     @property
     def base(self) -> int:
         """Number of inputs per node beside its position: mass, (charge,) (velocity)."""
-        return 1 + int(self.charged) + (0 if self.update == "leapfrog" else self.dims)
+        velocity = 0 if self.update == "leapfrog" else self.dims
+        if self.mass_coupling == "product":
+            return velocity
+        return 1 + int(self.charged) + velocity
 
     @property
     def n_edge_features(self) -> int:
         """Number of features per edge, functions of its displacement (and charges)."""
         if self.inputs == "plain":
             return self.dims
-        return 2 * self.dims + 1 + GEOMETRY_LENGTHS + self.charged * (self.dims + GEOMETRY_LENGTHS)
+        return (
+            2 * self.dims
+            + 1
+            + GEOMETRY_LENGTHS
+            + self.strength_is_input * (self.dims + GEOMETRY_LENGTHS)
+        )
+
+    @property
+    def strength_is_input(self) -> bool:
+        """Whether edges have features with the product of the charges at both ends."""
+        return self.charged and self.inputs == "scaled" and self.mass_coupling != "product"
+
+    @property
+    def weighted(self) -> bool:
+        """Whether messages are multiplied by masses or charges."""
+        return self.mass_coupling != "input"
 
     @property
     def pairwise(self) -> bool:
         """Whether velocity changes or energies are sums over pairs, with no node network."""
         return self.messages != "directed" and self.join == "complete"
+
+    @property
+    def transfers(self) -> bool:
+        """Whether the model serves other numbers of particles than it was trained on: through cells,
+        or as a sum of the potentials of pairs (README, "All pairs")."""
+        return self.hierarchical or (self.pairwise and self.family == "hogn")
 
     def cell_unit(self, coarser: int) -> float:
         """Side of a cell ``coarser`` levels above the finest, in sides of a finest cell; 1 for plain
@@ -233,7 +273,11 @@ class ParticleSpec:
 
     def as_dict(self) -> dict[str, object]:
         """Fields as plain values, for files."""
-        return {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
+        values = {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
+        if not self.weighted:
+            # Files and run folders of version 0.1 lack the field, and stay what they were.
+            del values["mass_coupling"]
+        return values
 
     @classmethod
     def from_dict(cls, values: dict[str, object]) -> ParticleSpec:
@@ -309,6 +353,47 @@ class ParticleScales:
         return cls(length=spacing, near=near, lengths=(low, (low * high) ** 0.5, high))
 
 
+@dataclass(frozen=True)
+class Units:
+    """Units in which a program computes, each in the units of the data.
+
+    Powers of two, so that no digit changes by them. 1 for data whose scales lie within `_PLAIN` of 1;
+    others (kg, m, s of planets or of atoms) would leave the range of float32.
+    """
+
+    length: float = 1.0
+    velocity: float = 1.0
+    mass: float = 1.0
+    charge: float = 1.0
+
+    @classmethod
+    def of(cls, spec: ParticleSpec, scales: ParticleScales) -> Units:
+        """The units of a model. Plain inputs take the numbers of the data as they are."""
+        names = [field.name for field in dataclasses.fields(cls)]
+        sizes = {name: float(getattr(scales, name)) for name in names}
+        if spec.inputs == "plain" or all(1 / _PLAIN < size < _PLAIN for size in sizes.values()):
+            return cls()
+        return cls(**{name: 2.0 ** round(math.log2(size)) for name, size in sizes.items()})
+
+    @property
+    def time(self) -> float:
+        return self.length / self.velocity
+
+    def scales(self, scales: ParticleScales) -> ParticleScales:
+        """Scales in these units."""
+        return ParticleScales(
+            scales.length / self.length,
+            scales.near / self.length,
+            tuple(c / self.length for c in scales.lengths),  # type: ignore[arg-type]
+            mass=scales.mass / self.mass,
+            charge=scales.charge / self.charge,
+            velocity=scales.velocity / self.velocity,
+            change=scales.change / self.velocity,
+        )
+
+
+_PLAIN = 2.0**16  # far from the ends of float32, also for products of a few of such numbers
+
 _NAMES: dict[str, tuple[str, ...]] = {
     "family": get_args(Family),
     "join": get_args(Join),
@@ -317,4 +402,5 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "integrator": get_args(Integrator),
     "update": get_args(Update),
     "messages": get_args(Messages),
+    "mass_coupling": get_args(MassCoupling),
 }

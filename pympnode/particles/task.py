@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..config import whole
 from ..errors import InvalidData
+from .bodies import body_spreads
 from .constants import SOFTENING
 from .memory import Counts, fixed_bytes, state_bytes
 from .schema import ParticleArrays, mean_spacing
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from .engine.program import ParticleProgram, Target
 
 SYMMETRIES = 8  # of a square: quarter turns with and without a mirror
+CUBE_SYMMETRIES = 48  # of a cube: its axes in any order, mirrored or not
 _VALIDATION_PARTICLES = 6400  # in the validation states of each dataset
 _VALIDATION_BATCH = 16  # validation states per batch where they are small
 # Bytes that a validation batch may always take: below it a smaller batch would save nothing that
@@ -60,8 +63,9 @@ class StepTask:
     the number of batches that its steps fill. ``train``, ``validation``: trajectory numbers of each
     dataset. ``batch_size`` states make an update; gradients are summed over micro-batches of
     ``micro_batch`` states (the same gradient, less memory). ``per_epoch``: updates per epoch, at most
-    as many as the steps fill. ``augment``: a random symmetry of the square is applied to every state
-    (two dimensions). ``mixed_levels``: hierarchies have one level more with probability 1/2 per batch.
+    as many as the steps fill. ``augment``: a random symmetry of the square or of the cube is applied to
+    every state. Models that multiply by masses have a loss relative to the motion of each body
+    (`body_spreads`). ``mixed_levels``: hierarchies have one level more with probability 1/2 per batch.
     Satisfies `Task`. Raises InvalidData, InvalidOption.
     """
 
@@ -81,6 +85,11 @@ class StepTask:
         mixed_levels: bool = False,
     ) -> None:
         # Pairs of successive states, of each dataset.
+        self._spreads: list[NDArray] | None = None
+        if program.spec.weighted:
+            # The changes of the fastest body, over all, would decide a loss with one unit for all.
+            usual = program.scales.change * program.units.velocity
+            self._spreads = [body_spreads(a, t) / usual for a, t in zip(arrays, train)]
         self._pairs = np.array([len(t) * (len(a.time) - 1) for a, t in zip(arrays, train)])
         if not self._pairs.sum():
             raise InvalidData(
@@ -89,8 +98,6 @@ class StepTask:
                 allowed="at least one",
                 fix="give more trajectories, or a larger split=",
             )
-        if augment and any(a.dims != 2 for a in arrays):
-            raise InvalidData("augmentation turns particles in the plane", got="three dimensions")
         self.program, self.arrays = program, list(arrays)
         self.size, self.dtype = program.layout.size, program.dtype
         self.train, self.validation = list(train), list(validation)
@@ -142,7 +149,8 @@ class StepTask:
         number, time = np.divmod(picked, len(self.arrays[dataset].time) - 1)
         rotation = np.zeros_like(number)
         if self.augment:
-            rotation = rng.integers(SYMMETRIES, size=len(picked))
+            flat = self.arrays[dataset].dims == 2
+            rotation = rng.integers(SYMMETRIES if flat else CUBE_SYMMETRIES, size=len(picked))
         return Steps(dataset, self.train[dataset][number], time, rotation, extra_levels)
 
     def states(self, batch: Steps) -> tuple[ParticleBatch, Target]:
@@ -165,9 +173,13 @@ class StepTask:
         (x, v), (x1, v1) = at(t), at(t + 1)
         now = self.program.batch(x, v, mass, charge, data.box)
         # The small change of large velocities would lose its digits if they were rounded first.
-        flat = self.program.flat_tensor
-        change = flat(v1.astype(np.float64) - v)
-        return now, Target(flat(x1), flat(v1), change)
+        flat, units = self.program.flat_tensor, self.program.units
+        change = flat(v1.astype(np.float64) - v, units.velocity)
+        spread = None
+        if self._spreads is not None:
+            spread = flat(self._spreads[batch.dataset][i])
+        target = Target(flat(x1, units.length), flat(v1, units.velocity), change, spread)
+        return now, target
 
     def loss(self, theta: NDArray, batch: Steps) -> tuple[float, NDArray]:
         """See `Task`; the mean over the batch, for any size of the micro-batch."""
@@ -292,11 +304,19 @@ class StepTask:
 
 
 def apply_symmetry(values: NDArray, rotation: NDArray[np.int64]) -> NDArray:
-    """Vectors (state, particle, 2) with a symmetry of the square applied to each state.
+    """Vectors (state, particle, axis) with a symmetry of the square or cube applied to each state.
 
-    rotation (state,) in 0 to 7: ``rotation % 4`` quarter turns counterclockwise, after a mirror of the
-    first axis where it is at least 4. Forces between pairs and a periodic square have these symmetries.
+    rotation (state,). Two axes, 0 to 7: ``rotation % 4`` quarter turns counterclockwise, after a mirror
+    of the first axis where it is at least 4. Three axes, 0 to 47: the axes in the order number
+    ``rotation // 8`` of their permutations, then mirrored where bits of ``rotation % 8`` are set. 0
+    changes nothing. Forces between pairs and periodic squares and cubes have these symmetries.
     """
+    if values.shape[-1] == 3:
+        order = np.array(list(permutations(range(3))))[rotation // 8]
+        signs = 1 - 2 * ((rotation[:, None] >> np.arange(3)) & 1)
+        return np.take_along_axis(values, order[:, None, :], axis=-1) * signs[:, None, :].astype(
+            values.dtype
+        )
     out = np.array(values)
     mirrored = rotation >= 4
     out[mirrored, :, 0] *= -1
@@ -325,7 +345,11 @@ def fitted_scales(arrays: Sequence[ParticleArrays], train: Sequence[NDArray[np.i
             continue
         spacing.append(max(mean_spacing(data.position[index], data.box), 1e-30))
         mass.append(float(np.mean(data.mass[index])))
-        charge.append(1.0 if data.charge is None else float(np.mean(data.charge[index] ** 2)))
+        charge.append(
+            1.0
+            if data.charge is None
+            else float(np.mean(data.charge[index].astype(np.float64) ** 2))
+        )
         v = data.velocity[index].astype(np.float64)
         velocity.append(float(np.mean(v**2)))
         change.append(float(np.mean(np.diff(v, axis=1) ** 2)))

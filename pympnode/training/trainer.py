@@ -16,6 +16,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ..config import TrainConfig
+from ..errors import InvalidData
 from .budget import Timing, validation_losses
 from .checkpoint import Run, State, history_dataset
 from .optimiser import Adam, clip
@@ -175,6 +176,14 @@ class Trainer:
             norm = np.sqrt(np.square(gradients, dtype=np.float64).sum(axis=1))
             alive = np.isfinite(values) & np.isfinite(norm)
             if not alive.any():
+                if work.count == 0:
+                    # Nothing was learned: the "best" weights would be drawn numbers.
+                    raise InvalidData(
+                        "the first loss or its gradient is not finite, so that nothing can be learned",
+                        got=f"loss {values.tolist()}, norm of the gradient {norm.tolist()}",
+                        allowed="finite numbers",
+                        fix='look for outliers in the data, give it in larger units, or dtype="float64"',
+                    )
                 state.status = "diverged"
                 logger.warning("diverged in epoch %d: loss %s", state.epoch + 1, values)
                 return False

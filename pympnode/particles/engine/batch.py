@@ -62,7 +62,7 @@ class ParticleBatch:
         return replace(self, **changes)
 
 
-def columns(mass: Tensor, charge: Tensor | None, vector: Tensor | None) -> Tensor:
-    """mass, (charge,) and (a vector) as the columns of one tensor (node, column)."""
-    found = [mass[:, None], None if charge is None else charge[:, None], vector]
+def columns(mass: Tensor | None, charge: Tensor | None, vector: Tensor | None) -> Tensor:
+    """(mass,) (charge,) and (a vector) as the columns of one tensor (node, column)."""
+    found = [None if one is None else one[:, None] for one in (mass, charge)] + [vector]
     return torch.cat([column for column in found if column is not None], 1)

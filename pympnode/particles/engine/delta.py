@@ -20,20 +20,26 @@ from .networks import Networks
 from .passes import CellValues, Nodes, between_particles, through_cells
 
 Graph = ParticleEdges | Hierarchy
+MASSLESS = (
+    1e-20  # of the mean mass: its products with masses down to 1e-18 are normal float32 numbers
+)
 
 
 def raw_output(net: Networks, batch: ParticleBatch, graph: Graph) -> Tensor:
     """The output of the network (particle, output), in the order of the batch."""
     if isinstance(graph, ParticleEdges):
         base = node_base(net, batch.mass, batch.charge, batch.velocity)
-        return _output(net, between_particles(net, base, batch.position, graph), batch.mass)
+        source = sources(net, batch.mass, batch.charge)
+        nodes = between_particles(net, base, batch.position, graph, source)
+        return _output(net, nodes, batch.mass, source)
     order = graph.order
     charge = None if batch.charge is None else pick(batch.charge, order)
     mass = pick(batch.mass, order)
     base = node_base(net, mass, charge, pick(batch.velocity, order))
     cells = cell_values(net, graph)
-    nodes = through_cells(net, base, pick(batch.position, order), graph, cells)
-    return graph.given_order(_output(net, nodes, mass))
+    source = sources(net, mass, charge)
+    nodes = through_cells(net, base, pick(batch.position, order), graph, cells, source)
+    return graph.given_order(_output(net, nodes, mass, source))
 
 
 def cell_values(net: Networks, tree: Hierarchy) -> list[CellValues]:
@@ -43,17 +49,48 @@ def cell_values(net: Networks, tree: Hierarchy) -> list[CellValues]:
         assert level.mass is not None and level.velocity is not None
         assert level.position is not None
         values = node_base(net, level.mass, level.charge, level.velocity, coarser=number)
-        cells.append(CellValues(values, level.position))
+        source = None
+        if net.spec.weighted and not charges_multiply(net):
+            # Per finest cell, as `node_base` has masses.
+            source = scaled_mass(net, level.mass) / net.spec.cell_unit(number) ** net.spec.dims
+        cells.append(CellValues(values, level.position, source=source))
     return cells
 
 
-def _output(net: Networks, nodes: Nodes, mass: Tensor) -> Tensor:
+def charges_multiply(net: Networks) -> bool:
+    """Whether messages are multiplied by charges and not by masses."""
+    return net.spec.charged and net.spec.mass_coupling == "product"
+
+
+def scaled_mass(net: Networks, mass: Tensor) -> Tensor:
+    """Masses (node,) in units of the mean mass; those of 0 take a number that no sum can see, so
+    that they may divide."""
+    return (mass / net.scales.mass).clamp_min(MASSLESS)
+
+
+def sources(net: Networks, mass: Tensor, charge: Tensor | None) -> Tensor | None:
+    """What messages are multiplied by (particle,): masses or charges in the model's units; None
+    where they are not (`ParticleSpec.mass_coupling`)."""
+    if not net.spec.weighted:
+        return None
+    if charges_multiply(net):
+        assert charge is not None
+        return charge / net.scales.charge
+    return scaled_mass(net, mass)
+
+
+def _output(net: Networks, nodes: Nodes, mass: Tensor, source: Tensor | None) -> Tensor:
     """The last layer of the node values, plus the pairs' impulses divided by the masses."""
     terms = []
+    inverse = net.scales.mass / mass if source is None else 1 / scaled_mass(net, mass)
     if nodes.values is not None:
-        terms.append(net.out(nodes.values))
+        out = net.out(nodes.values)
+        if charges_multiply(net):
+            assert source is not None
+            out = out * (source * inverse)[:, None]
+        terms.append(out)
     if nodes.pairs is not None:
-        terms.append(net.impulse(nodes.pairs) * (net.scales.mass / mass)[:, None])
+        terms.append(net.impulse(nodes.pairs) * inverse[:, None])
     return terms[0] if len(terms) == 1 else terms[0] + terms[1]
 
 
@@ -106,6 +143,10 @@ def node_base(
     if net.spec.inputs == "plain":
         return columns(mass, charge, velocity)
     scales = net.scales
+    if net.spec.mass_coupling == "product":
+        if net.spec.update == "leapfrog":
+            return velocity.new_zeros(len(velocity), 0)
+        return velocity / scales.velocity
     scaled_mass = mass / scales.mass
     if coarser:
         # Per finest cell, so that a cell of any level looks like one of the finest.

@@ -73,12 +73,24 @@ def gather(first, second, edge_features, feature_weight, sender, receiver, start
 
 
 @_compile
-def sum_messages(message, bias, sender, receiver, start, count, antisymmetric, total):
-    """total[receiver] += relu(message + bias); message (count, out), total (node, out)."""
+def sum_messages(message, bias, sender, receiver, start, count, antisymmetric, factor, total):
+    """total[receiver] += factor relu(message + bias); message (count, out), total (node, out).
+
+    factor (edge,), or None for 1.
+    """
     width = total.shape[1]
     zero = total.dtype.type(0)
     for e in range(count):
         row, m = total[receiver[start + e]], message[e]
+        if factor is not None:
+            c = factor[start + e]
+            for k in range(width):
+                row[k] += c * max(_to_float(m[k]) + bias[k], zero)
+            if antisymmetric:
+                row = total[sender[start + e]]
+                for k in range(width):
+                    row[k] -= c * max(_to_float(m[k]) + bias[k], zero)
+            continue
         for k in range(width):
             row[k] += max(_to_float(m[k]) + bias[k], zero)
         if antisymmetric:
@@ -88,12 +100,25 @@ def sum_messages(message, bias, sender, receiver, start, count, antisymmetric, t
 
 
 @_compile
-def sum_messages_masked(message, bias, sender, receiver, start, count, antisymmetric, total, mask):
+def sum_messages_masked(
+    message, bias, sender, receiver, start, count, antisymmetric, factor, total, mask
+):  # fmt: skip
     """`sum_messages`; also mask[e] (edge, out): where the message is positive."""
     width = total.shape[1]
     zero = total.dtype.type(0)
     for e in range(count):
         row, m, positive = total[receiver[start + e]], message[e], mask[start + e]
+        if factor is not None:
+            c = factor[start + e]
+            for k in range(width):
+                value = _to_float(m[k]) + bias[k]
+                row[k] += c * max(value, zero)
+                positive[k] = value > zero
+            if antisymmetric:
+                row = total[sender[start + e]]
+                for k in range(width):
+                    row[k] -= c * max(_to_float(m[k]) + bias[k], zero)
+            continue
         for k in range(width):
             value = _to_float(m[k]) + bias[k]
             row[k] += max(value, zero)
@@ -105,10 +130,13 @@ def sum_messages_masked(message, bias, sender, receiver, start, count, antisymme
 
 
 @_compile
-def scatter_grad(grad_output, sender, receiver, start, count, antisymmetric, mask, out, grad_bias):
+def scatter_grad(
+    grad_output, sender, receiver, start, count, antisymmetric, factor, mask, out, grad_bias
+):
     """The gradient of each edge's product: that of its receiver, where its message was positive.
 
-    out[e] = grad_output[receiver] (- grad_output[sender]) where mask[e]; grad_bias += its sum.
+    out[e] = factor (grad_output[receiver] (- grad_output[sender])) where mask[e]; grad_bias += its
+    sum. factor (edge,), or None for 1.
     grad_output (node, out); out (count, out).
     """
     width = grad_output.shape[1]
@@ -119,6 +147,14 @@ def scatter_grad(grad_output, sender, receiver, start, count, antisymmetric, mas
             mask[start + e],
             out[e],
         )
+        if factor is not None:
+            c = factor[start + e]
+            for k in range(width):
+                value = at_receiver[k] - at_sender[k] if antisymmetric else at_receiver[k]
+                value = c * value * positive[k]
+                grad_bias[k] += value
+                o[k] = _to_row(value, o)
+            continue
         # The condition is outside of the inner loops, which have to stay vector code.
         if antisymmetric:
             for k in range(width):
@@ -134,8 +170,8 @@ def scatter_grad(grad_output, sender, receiver, start, count, antisymmetric, mas
 
 @_compile
 def scatter_grad_recomputed(
-    grad_output, sender, receiver, start, count, antisymmetric, message, bias, out, grad_bias
-):
+    grad_output, sender, receiver, start, count, antisymmetric, factor, message, bias, out, grad_bias
+):  # fmt: skip
     """`scatter_grad` with the sign of message + bias (count, out) in place of a mask."""
     width = grad_output.shape[1]
     zero = grad_output.dtype.type(0)
@@ -144,6 +180,8 @@ def scatter_grad_recomputed(
         at_sender = grad_output[sender[start + e]]
         for k in range(width):
             value = at_receiver[k] - at_sender[k] if antisymmetric else at_receiver[k]
+            if factor is not None:
+                value = factor[start + e] * value
             value = value if _to_float(m[k]) + bias[k] > zero else zero
             grad_bias[k] += value
             o[k] = _to_row(value, o)

@@ -18,7 +18,7 @@ from ..graphs.cells import Hierarchy, pick
 from ..graphs.features import level_sums, with_features
 from ..graphs.neighbours import ParticleEdges
 from .batch import ParticleBatch, columns
-from .delta import cell_values, node_base
+from .delta import cell_values, node_base, scaled_mass, sources
 from .networks import Networks
 from .passes import CellValues, between_particles, through_cells
 
@@ -60,7 +60,8 @@ def potential(net: Networks, batch: ParticleBatch, position: Tensor, graph: Grap
     """
     if isinstance(graph, ParticleEdges):
         base = node_base(net, batch.mass, batch.charge, batch.velocity)
-        nodes = between_particles(net, base, position, graph)
+        source = sources(net, batch.mass, batch.charge)
+        nodes = between_particles(net, base, position, graph, source)
     else:
         order = graph.order
         mass, x = pick(batch.mass, order), pick(position, order)
@@ -68,10 +69,12 @@ def potential(net: Networks, batch: ParticleBatch, position: Tensor, graph: Grap
         velocity = pick(batch.velocity, order)
         moved = _moved(net, graph, mass, charge, x, velocity)
         base = node_base(net, mass, charge, velocity)
-        nodes = through_cells(net, base, x, graph, cell_values(net, moved))
+        source = sources(net, mass, charge)
+        nodes = through_cells(net, base, x, graph, cell_values(net, moved), source)
     terms = []
     if nodes.values is not None:
-        terms.append(net.out(nodes.values))
+        out = net.out(nodes.values)
+        terms.append(out if source is None else out * source[:, None])
     if nodes.pairs is not None:
         terms.append(net.energy(nodes.pairs))
     energy = terms[0] if len(terms) == 1 else terms[0] + terms[1]
@@ -90,6 +93,8 @@ def velocity_change(
         x = batch.position.detach().clone().requires_grad_()
         energy = potential(net, batch, x, graph).sum()
         (grad_position,) = torch.autograd.grad(energy, x, create_graph=differentiable)
+    if net.spec.weighted:
+        return -grad_position / (net.scales.mass * scaled_mass(net, batch.mass))[:, None]
     return -grad_position / batch.mass[:, None]
 
 

@@ -18,7 +18,8 @@ class EdgeInputs(NamedTuple):
     ``first`` (sender node, width) and ``second`` (receiver node, width) are the shares of the two
     ends in the first layer, bias included. ``edge_features`` (edge, feature) meet
     ``feature_weight`` (width, feature). ``weight`` (out, width) and ``bias`` (out,) are those of the
-    second layer. ``sender`` and ``receiver`` (edge,) are int64 node numbers.
+    second layer. ``sender`` and ``receiver`` (edge,) are int64 node numbers. ``factor`` (edge,)
+    multiplies the messages, None: by 1; it has no gradient.
 
     A named tuple, because ``torch.autograd.Function.apply`` tracks only tensors that it is passed
     one by one.
@@ -32,6 +33,7 @@ class EdgeInputs(NamedTuple):
     bias: Tensor
     sender: Tensor
     receiver: Tensor
+    factor: Tensor | None = None
 
 
 class EdgeSum(Protocol):
@@ -43,9 +45,9 @@ class EdgeSum(Protocol):
         activation: Callable[[Tensor], Tensor],
         antisymmetric: bool = False,
     ) -> Tensor:
-        """(receiver node, out): sum over edges e of act(W act(first[s] + second[r] + G f_e) + b).
+        """(receiver node, out): sum over edges e of c_e act(W act(first[s] + second[r] + G f_e) + b).
 
-        W, b, G and f are ``weight``, ``bias``, ``feature_weight`` and ``edge_features``.
+        W, b, G, f and c are ``weight``, ``bias``, ``feature_weight``, ``edge_features``, ``factor``.
         ``antisymmetric``: every message is also subtracted at its sender; senders and receivers are
         then the same nodes.
         """
@@ -55,10 +57,12 @@ def eager_edge_sum(
     inputs: EdgeInputs, activation: Callable[[Tensor], Tensor], antisymmetric: bool = False
 ) -> Tensor:
     """`EdgeSum` in plain torch, differentiable any number of times."""
-    first, second, edge_features, feature_weight, weight, bias, sender, receiver = inputs
+    first, second, edge_features, feature_weight, weight, bias, sender, receiver, factor = inputs
     inner = linear(edge_features, feature_weight)
     inner = inner + first.index_select(0, sender) + second.index_select(0, receiver)
     message = activation(linear(activation(inner), weight, bias))
+    if factor is not None:
+        message = message * factor[:, None]
     empty = message.new_zeros(second.shape[0], message.shape[1])
     received = empty.index_add(0, receiver, message)
     return received.index_add(0, sender, message, alpha=-1) if antisymmetric else received

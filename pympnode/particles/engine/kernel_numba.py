@@ -56,12 +56,13 @@ class _EdgeSum(torch.autograd.Function):
         gathered = _gathered(inputs)
         ends = inputs.sender.numpy(), inputs.receiver.numpy()
         bias, total_array = inputs.bias.detach().numpy(), total.numpy()
+        factor = _factor(inputs)
         for start in range(0, edges, chunk):
             count = min(chunk, edges - start)
             inner = _chunk_rows(inner_buffer, start if keep else 0, count)
             loops.gather(*gathered, *ends, start, count, _as_numpy(inner))
             message = _as_numpy(product(inner, weight))
-            common = message, bias, *ends, start, count, antisymmetric, total_array
+            common = message, bias, *ends, start, count, antisymmetric, factor, total_array
             if keep:
                 loops.sum_messages_masked(*common, mask)
             else:
@@ -91,13 +92,13 @@ class _EdgeSum(torch.autograd.Function):
         grad = grad_output.contiguous().numpy()
         ends = inputs.sender.numpy(), inputs.receiver.numpy()
         features = inputs.edge_features.contiguous().numpy()
-        bias = inputs.bias.detach().numpy()
+        bias, factor = inputs.bias.detach().numpy(), _factor(inputs)
         gathered = None if kept else _gathered(inputs)
         for start in range(0, edges, chunk):
             count = min(chunk, edges - start)
             grad_outer = _chunk_rows(outer_buffer, 0, count)
             inner = _chunk_rows(inner_buffer, start if kept else 0, count)
-            common = grad, *ends, start, count, ctx.antisymmetric
+            common = grad, *ends, start, count, ctx.antisymmetric, factor
             written = _as_numpy(grad_outer), grad_bias.numpy()
             if gathered is None:
                 loops.scatter_grad(*common, ctx.mask, *written)
@@ -110,9 +111,9 @@ class _EdgeSum(torch.autograd.Function):
                 _as_numpy(product(grad_outer, weight.t())), _as_numpy(inner), *ends, start, count,
                 features, grad_first.numpy(), grad_second.numpy(), grad_feature_weight.numpy(),
             )  # fmt: skip
-        # None: edge features, the two ends, and the three options have no gradient here.
+        # None: edge features, the two ends, factors, and the three options have no gradient here.
         grads = grad_first, grad_second, None, grad_feature_weight.t(), grad_weight, grad_bias
-        return *grads, *(None,) * 5
+        return *grads, *(None,) * 6
 
 
 def _loops() -> Any:
@@ -120,6 +121,11 @@ def _loops() -> Any:
     from . import edge_loops
 
     return edge_loops
+
+
+def _factor(inputs: EdgeInputs) -> NDArray | None:
+    """The factors of messages as an array."""
+    return None if inputs.factor is None else inputs.factor.contiguous().numpy()
 
 
 def _gathered(inputs: EdgeInputs) -> list[NDArray]:

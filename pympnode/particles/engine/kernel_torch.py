@@ -58,7 +58,7 @@ class _Layers:
 
         ``keep``: in memory of its own, not in the shared buffer.
         """
-        first, second, edge_features, *_, sender, receiver = self.inputs
+        first, second, edge_features, *_, sender, receiver, _ = self.inputs
         count = chunk.stop - chunk.start
         rows = padded(count)
         x = first.new_empty(rows, first.shape[1]) if keep else self.inner_buffer[:rows]
@@ -93,9 +93,12 @@ class _EdgeSum(torch.autograd.Function):
             inner = layers.inner(chunk, keep and not bf16)
             message = layers.message(inner)
             count = chunk.stop - chunk.start
-            total.index_add_(0, inputs.receiver[chunk], message[:count])
+            weighted = message[:count]
+            if inputs.factor is not None:
+                weighted = weighted * inputs.factor[chunk, None]
+            total.index_add_(0, inputs.receiver[chunk], weighted)
             if antisymmetric:
-                total.index_add_(0, inputs.sender[chunk], message[:count], alpha=-1)
+                total.index_add_(0, inputs.sender[chunk], weighted, alpha=-1)
             if keep:
                 kept += (inner, message.bfloat16() if bf16 else message)
         if training:
@@ -109,7 +112,9 @@ class _EdgeSum(torch.autograd.Function):
         n_inputs = len(EdgeInputs._fields)
         inputs, kept = EdgeInputs(*ctx.saved_tensors[:n_inputs]), ctx.saved_tensors[n_inputs:]
         layers = _Layers(inputs, ctx.bf16)
-        first, second, edge_features, feature_weight, weight, bias, sender, receiver = inputs
+        first, second, edge_features, feature_weight, weight, bias, sender, receiver, factor = (
+            inputs
+        )
         grad_first, grad_second = torch.zeros_like(first), torch.zeros_like(second)
         grad_feature_weight, grad_weight = (
             torch.zeros_like(feature_weight),
@@ -117,9 +122,9 @@ class _EdgeSum(torch.autograd.Function):
         )
         grad_bias = torch.zeros_like(bias)
         factor_type = layers.weight.dtype
-        if not ctx.antisymmetric:
+        if not ctx.antisymmetric and factor is None:
             # Rounding before the gather gives the same numbers, and nodes are fewer than edges. A
-            # difference of two ends has to be taken before it is rounded.
+            # difference of two ends has to be taken before it is rounded, and so has a product.
             grad_output = grad_output.to(factor_type)
         grad_message = grad_output.new_empty(layers.chunk, bias.shape[0])
         grad_sender = torch.empty_like(grad_message) if ctx.antisymmetric else None
@@ -137,6 +142,8 @@ class _EdgeSum(torch.autograd.Function):
                 grad_message[:count] -= torch.index_select(
                     grad_output, 0, sender[chunk], out=grad_sender[:count]
                 )
+            if factor is not None:
+                grad_message[:count] *= factor[chunk, None]
             grad_message[count:rows].zero_()
             grad_outer = _where_positive(grad_message[:rows].to(factor_type), message)
             grad_bias += grad_outer.sum(0, dtype=bias.dtype)
@@ -146,9 +153,9 @@ class _EdgeSum(torch.autograd.Function):
             grad_first.index_add_(0, sender[chunk], grad_inner)
             grad_second.index_add_(0, receiver[chunk], grad_inner)
             grad_feature_weight.addmm_(grad_inner.t(), edge_features[chunk])
-        # None: edge features, the two ends, and the three options have no gradient here.
+        # None: edge features, the two ends, factors, and the three options have no gradient here.
         grads = grad_first, grad_second, None, grad_feature_weight, grad_weight, grad_bias
-        return *grads, *(None,) * 5
+        return *grads, *(None,) * 6
 
 
 def _where_positive(grad: Tensor, value: Tensor) -> Tensor:

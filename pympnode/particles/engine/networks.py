@@ -86,13 +86,15 @@ class Networks:
         *,
         swapped: bool = False,
         antisymmetric: bool = False,
+        factor: Tensor | None = None,
     ) -> Tensor:
         """Messages of the edge network ``name``, summed at the receivers (receiver node, width).
 
         sender_values, receiver_values (node, value); edge_features (edge, feature); sender, receiver
         int64 (edge,). ``swapped``: the network was trained with the receiver's values in the first
         columns (the published complete graph); ``edge_features`` are then of receiver minus sender.
-        ``antisymmetric``: messages received minus messages sent.
+        ``antisymmetric``: messages received minus messages sent. ``factor`` (edge,) multiplies
+        messages.
         """
         w = self.weights
         matrix, bias = w[f"{name}_1_weight"], w[f"{name}_1_bias"]
@@ -117,6 +119,7 @@ class Networks:
             w[f"{name}_2_bias"],
             sender,
             receiver,
+            factor,
         )
         return self.edge_sum(inputs, self.activation, antisymmetric)
 

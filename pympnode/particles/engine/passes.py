@@ -18,12 +18,14 @@ class CellValues:
 
     base (cell, base): total mass, (charge,) and mean velocity or total momentum. position (cell,
     axis): centre of mass. particle_position (cell, axis): the position that the edges from the
-    particles up to their cells use instead; it differs in the published HOGN alone.
+    particles up to their cells use instead; it differs in the published HOGN alone. source (cell,): total mass in
+    units of the model's mean mass, per finest cell, where messages are weighted by mass.
     """
 
     base: Tensor
     position: Tensor
     particle_position: Tensor | None = None
+    source: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,10 +49,17 @@ class Nodes:
         return self.values
 
 
-def between_particles(net: Networks, base: Tensor, position: Tensor, edges: ParticleEdges) -> Nodes:
+def between_particles(
+    net: Networks,
+    base: Tensor,
+    position: Tensor,
+    edges: ParticleEdges,
+    source: Tensor | None = None,
+) -> Nodes:
     """One pass along edges between particles.
 
-    base (particle, base), position (particle, axis) and the result are in the order of the batch.
+    base (particle, base), position (particle, axis), source (particle,), the masses or charges that
+    messages are weighted by, and the result are in the order of the batch.
     """
     s, r = edges.sender, edges.receiver
     # The published complete graph sums at the sender; equal to ours with the roles exchanged.
@@ -59,20 +68,26 @@ def between_particles(net: Networks, base: Tensor, position: Tensor, edges: Part
     features = _edge_features(net, (position, base, minuend), (position, base, subtrahend))
     antisymmetric = net.spec.messages == "antisymmetric"
     summed = net.edges(
-        "edge", base, base, features, s, r, swapped=swapped, antisymmetric=antisymmetric
-    )
+        "edge", base, base, features, s, r, swapped=swapped, antisymmetric=antisymmetric,
+        factor=_pair_factor(net, source, s, r),
+    )  # fmt: skip
     if net.spec.pairwise:
         return Nodes(None, summed, summed)
     return Nodes(net.node("node", base, summed), summed)
 
 
 def through_cells(
-    net: Networks, base: Tensor, position: Tensor, tree: Hierarchy, cells: list[CellValues]
+    net: Networks,
+    base: Tensor,
+    position: Tensor,
+    tree: Hierarchy,
+    cells: list[CellValues],
+    source: Tensor | None = None,
 ) -> Nodes:
     """Passes through the cells of a hierarchy (Martinkus, Lucchi, Perraudin, AAAI 2021).
 
-    base (particle, base), position (particle, axis) and the result are in cell order; ``cells`` finest
-    level first. Up: from particles to their cells, from cells to their parents. Down, from the top:
+    base (particle, base), position (particle, axis), source (particle,), the masses or charges that
+    messages are weighted by, and the result are in cell order; ``cells`` finest level first. Up: from particles to their cells, from cells to their parents. Down, from the top:
     cells of one level from each other and from their parent, then particles from each other and from
     their cell.
     """
@@ -80,7 +95,10 @@ def through_cells(
     finest, spec = cells[0], net.spec
     centre = finest.position if finest.particle_position is None else finest.particle_position
     features = _edge_features(net, (position, base, None), (centre, finest.base, tree.cell))
-    received = net.edges("up_particle", base, finest.base, features, particle, tree.cell)
+    received = net.edges(
+        "up_particle", base, finest.base, features, particle, tree.cell, factor=source
+    )
+    received = _per_mass(received, finest.source)
     upward = [torch.cat([finest.base, received], 1)]
     child_of: list[Tensor] = []
     for below, above, level in zip(cells, cells[1:], tree.levels):
@@ -93,8 +111,10 @@ def through_cells(
             spec.cell_unit(len(child_of) - 1),
         )
         received = net.edges(
-            "up_cell", upward[-1], above.base, features, child_of[-1], level.parent
-        )
+            "up_cell", upward[-1], above.base, features, child_of[-1], level.parent,
+            factor=below.source,
+        )  # fmt: skip
+        received = _per_mass(received, above.source)
         # Sums grow with the number of finest cells below; in units of it they are alike on all
         # levels. It is 1 for plain inputs.
         upward.append(torch.cat([above.base, received / spec.cell_unit(1) ** spec.dims], 1))
@@ -106,7 +126,8 @@ def through_cells(
         unit = spec.cell_unit(i)
         x, values = here.position, here.base
         features = _edge_features(net, (x, values, s), (x, values, r), unit)
-        summed = net.edges("cell_edge", vector, vector, features, s, r)
+        weight = None if here.source is None else pick(here.source, s)
+        summed = net.edges("cell_edge", vector, vector, features, s, r, factor=weight)
         if above_vector is not None:
             assert level.parent is not None
             above = cells[i + 1]
@@ -125,12 +146,31 @@ def through_cells(
     s, r = tree.sender, tree.receiver
     features = _edge_features(net, (position, base, s), (position, base, r))
     antisymmetric = net.spec.messages == "antisymmetric"
-    near = net.edges("edge", base, base, features, s, r, antisymmetric=antisymmetric)
+    factor = _pair_factor(net, source, s, r)
+    near = net.edges("edge", base, base, features, s, r, antisymmetric=antisymmetric, factor=factor)
     if net.spec.messages != "directed":
         # Momenta and energies of pairs are linear in their messages: no node network may mix them.
         return Nodes(net.node("node", base, summed), summed, near)
     summed = summed + near
     return Nodes(net.node("node", base, summed), summed)
+
+
+def _pair_factor(
+    net: Networks, source: Tensor | None, sender: Tensor, receiver: Tensor
+) -> Tensor | None:
+    """What multiplies the messages between two particles (edge,), see `ParticleSpec.mass_coupling`."""
+    if source is None:
+        return None
+    sent, received = pick(source, sender), pick(source, receiver)
+    reduced = net.spec.mass_coupling == "reduced"
+    if net.spec.messages == "directed":  # summed into the node network of the receiver
+        return sent / (sent + received) if reduced else sent
+    return sent * (received / (sent + received)) if reduced else sent * received
+
+
+def _per_mass(received: Tensor, source: Tensor | None) -> Tensor:
+    """Sums of messages weighted by mass as means; unchanged where they are not weighted."""
+    return received if source is None else received / source[:, None]
 
 
 # Positions (node, axis), base values (node, base) and the node number of every edge (edge,) at one
@@ -146,6 +186,6 @@ def _edge_features(net: Networks, sender: End, receiver: End, unit: float = 1.0)
 
     (x, sender_base, s), (y, receiver_base, r) = sender, receiver
     strength = None
-    if net.spec.charged and net.spec.inputs == "scaled":
+    if net.spec.strength_is_input:
         strength = at(sender_base[:, 1], s) * at(receiver_base[:, 1], r)
     return net.edge_features(at(x, s) - at(y, r), strength, unit)

@@ -15,7 +15,7 @@ from ..graphs.box import Box
 from ..graphs.cells import COARSEST, Hierarchy
 from ..graphs.connect import connection
 from ..graphs.neighbours import ParticleEdges
-from ..spec import ParticleScales, ParticleSpec
+from ..spec import ParticleScales, ParticleSpec, Units
 from ..weights import ParticleLayout, particle_layout_of
 from . import delta, hamiltonian, rollout
 from .batch import ParticleBatch
@@ -31,12 +31,15 @@ class Target:
     """The state one step later: position, velocity (particle, axis), in the units of the data.
 
     ``change`` (particle, axis): the velocity change, a difference taken before velocities were
-    rounded to the dtype of the program; None: the difference of the rounded ones.
+    rounded to the dtype of the program; None: the difference of the rounded ones. ``spread``
+    (particle,): the size of the velocity change of each body, in units of ``scales.change``; None:
+    1. All are in the units of the program.
     """
 
     position: Tensor
     velocity: Tensor
     change: Tensor | None = None
+    spread: Tensor | None = None
 
     def change_from(self, batch: ParticleBatch) -> Tensor:
         """Velocity change (particle, axis) from a batch to this state."""
@@ -49,7 +52,7 @@ class ParticleProgram:
     spec, scales: the model and the units of its inputs; step: length of the time step, in units of
     time; dtype "float32" or "float64"; device "auto", "cpu", "cuda"; kernel: "auto", "eager", "torch"
     or "numba", and recompute: see `edge_sum_of`; precision: see `precision_of`. A graph is built from
-    the current positions, on their device. Raises UnknownName, InvalidOption, EngineUnavailable.
+    the current positions, on their device. Batches, ``scales`` and ``step_length`` are in ``units``. Raises UnknownName, InvalidOption, EngineUnavailable.
     """
 
     def __init__(
@@ -64,7 +67,9 @@ class ParticleProgram:
         recompute: bool | None = None,
         precision: str | None = None,
     ) -> None:
-        self.spec, self.scales, self.step_length = spec, scales, float(step)
+        self.spec, self.units = spec, Units.of(spec, scales)
+        self.scales = self.units.scales(scales)
+        self.step_length = float(step) / self.units.time
         self.layout: ParticleLayout = particle_layout_of(spec)
         self.dtype = np.dtype(dtype)
         self.real = torch.float64 if self.dtype == np.float64 else torch.float32
@@ -90,7 +95,7 @@ class ParticleProgram:
     def batch(
         self, position: Any, velocity: Any, mass: Any, charge: Any, box: Box
     ) -> ParticleBatch:
-        """Arrays as a batch on the device, in the dtype of the program.
+        """Arrays in units of the data as a batch on the device, in dtype and units of the program.
 
         position, velocity: (set, particle, axis); mass, charge: (set, particle), charge None for a
         model without charges. Raises InvalidData where the data do not fit the model.
@@ -107,9 +112,15 @@ class ParticleProgram:
             raise InvalidData(
                 "the model and the data differ in dimensions", got=dims, allowed=self.spec.dims
             )
-        divides = self.spec.family == "hogn" or self.spec.messages == "antisymmetric"
+        spec, units = self.spec, self.units
+        hogn = spec.family == "hogn"
+        divides = hogn or spec.messages == "antisymmetric"
+        if spec.mass_coupling == "product" and not spec.charged:
+            # a_i = sum_j m_j e_ij holds without m_i; only means over cells of a Hamiltonian divide.
+            divides = hogn and spec.hierarchical
+        mass = np.asarray(mass) / units.mass
         # Checked before the masses are on the device: reading the answer back would be a wait.
-        if divides and (np.asarray(mass).astype(self.dtype) <= 0).any():
+        if divides and (mass.astype(self.dtype) <= 0).any():
             raise InvalidData(
                 "a model of Hamiltonians or of impulses divides by the mass",
                 got="a particle without mass",
@@ -118,20 +129,39 @@ class ParticleProgram:
                 "particles out",
             )
         return ParticleBatch(
-            self.flat_tensor(position),
-            self.flat_tensor(velocity),
+            self.flat_tensor(position, units.length),
+            self.flat_tensor(velocity, units.velocity),
             self.flat_tensor(mass),
-            None if charge is None else self.flat_tensor(charge),
+            None if charge is None else self.flat_tensor(charge, units.charge),
             (count,) * sets,
-            box,
+            box if units.length == 1 else Box(box.side / units.length),
         )
 
-    def flat_tensor(self, values: Any) -> Tensor:
+    def flat_tensor(self, values: Any, unit: float = 1.0) -> Tensor:
         """Values (set, particle, ...) as a tensor (set * particle, ...) in the program's dtype and
-        on its device."""
+        on its device, divided by ``unit``."""
+        if unit != 1:
+            # Before they are rounded: masses of stars in kg leave the range of float32.
+            values = np.asarray(values, np.float64) / unit
         values = np.require(values, requirements=["C", "W"])
         tensor = torch.as_tensor(values).to(self.device, self.real)
+        if unit == 1 and self.spec.inputs == "plain":
+            self._refuse_large(values)
         return tensor.reshape(-1, *tensor.shape[2:])
+
+    def _refuse_large(self, values: NDArray) -> None:
+        """Raise InvalidData for finite numbers that are not finite in the program's dtype."""
+        most = float(
+            np.abs(values, where=np.isfinite(values), out=np.zeros(values.shape)).max(initial=0)
+        )
+        if most > float(np.finfo(self.dtype).max):
+            raise InvalidData(
+                f"numbers of the data leave the range of {self.dtype.name}, and plain inputs take "
+                "them as they are",
+                got=f"{most:.3g}",
+                allowed=f"at most {np.finfo(self.dtype).max:.3g}",
+                fix='inputs="scaled" has units of its own; or give larger units of length, mass, time',
+            )
 
     def graph(
         self, batch: ParticleBatch, *, averaged_charge: bool = False, extra_levels: int = 0
@@ -238,7 +268,7 @@ class ParticleProgram:
     ) -> None:
         """Fill position, velocity (set, time, particle, axis) from their first states.
 
-        mass, charge: (set, particle). See `rollout.fill_rollout`. ``every``: steps between two checks
+        mass, charge: (set, particle); all in units of the data. See `rollout.fill_rollout`. ``every``: steps between two checks
         for nonfinite sets; None: 1 where a check costs nothing, and where the sets of a batch act on
         each other (the published hierarchical HOGN).
         """
@@ -247,17 +277,25 @@ class ParticleProgram:
             at_once = self.device.type == "cpu" or self.spec.behaviour == "published"
             every = 1 if at_once else rollout.CHECK_EVERY
         batch = self.batch(position[:, 0], velocity[:, 0], mass, charge, box)
-        max_speed = rollout.MAX_SIDES_PER_STEP * box.side / self.step_length
+        max_speed = rollout.MAX_SIDES_PER_STEP * batch.box.side / self.step_length
+        # In place: powers of two change no digit, and a rollout may fill most of the memory.
+        states = (position, self.units.length), (velocity, self.units.velocity)
+        for values, unit in states:
+            if unit != 1:
+                values[:, 0] /= unit
         with threads_for(self.operations((count,) * sets), self.device):
             rollout.fill_rollout(
                 self.stepper(theta), batch, position, velocity, max_speed=max_speed, every=every
             )
+        for values, unit in states:
+            if unit != 1:
+                values *= unit
 
     def stepper(self, theta: NDArray) -> rollout.Step:
         """The step function of one rollout: (batch, x, v) to x, v one step later.
 
-        x, v: (set, particle, axis) float64, rounded to the dtype of the program for the networks; of
-        the batch masses, charges, sizes and box are read.
+        x, v: (set, particle, axis) float64, rounded to the dtype of the program for the networks, in
+        its units; of the batch masses, charges, sizes and box are read.
         """
         weights, spec = self.weights(theta), self.spec
         graph: Graph | None = None
@@ -298,13 +336,15 @@ class ParticleProgram:
         """The loss of one step, a scalar. ``graph``: that of the batch; None: it is built.
 
         Plain inputs, as published: the mean square error of positions (nearest image) and velocities.
-        Scaled inputs: the mean square error of the velocity change, in units of
-        ``scales.change``.
+        Scaled inputs: the mean square error of the velocity change, in units of ``scales.change``
+        times the spread of each body (`Target`).
         """
         graph = self.graph(batch) if graph is None else graph
         if self.spec.inputs == "scaled":
             change = self.velocity_change(weights, batch, graph, training=training)
             error = (change - target.change_from(batch)) / self.scales.change
+            if target.spread is not None:
+                error = error / target.spread[:, None]
             return (error * error).mean()
         x, v = self.next_state(weights, batch, graph, training=training)
         dx = batch.box.displacement(x - target.position)

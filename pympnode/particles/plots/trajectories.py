@@ -77,10 +77,12 @@ def conservation(
 
     One dataset: kinetic, potential and total energy, and each component of the momentum. Several
     by name (a prediction and the truth, two integrators): their changes since the start, per
-    particle. Lines end with the last finite state, as the title then says. Warns where a record
+    particle. Where forces are not known the energy is the kinetic one, as the label says. Lines end
+    with the last finite state, as the title then says. Warns where a record
     lacks the constants of the forces (`metrics.observe`). Raises InvalidData, InvalidOption.
     """
-    from ..metrics import observe
+    from ..metrics import motion, observe
+    from ..schema import has_known_forces
 
     single = isinstance(data, xr.Dataset)  # which is a mapping too
     if not single and not (isinstance(data, Mapping) and data):
@@ -96,9 +98,12 @@ def conservation(
     notes: list[str] = []
     if isinstance(data, xr.Dataset):
         found = part(data, trajectory)
-        ds, observed = found.ds, observe(found.ds)
+        ds = found.ds
+        observed = observe(ds) if has_known_forces(ds) else motion(ds)
         notes += [found.note] if found.note else []
         for name, colour in zip(("kinetic", "potential", "energy"), style.by_order(3)):
+            if name not in observed:
+                continue
             axes[0].plot(ds["time"], observed[name][0], color=colour, label=name)
         for axis, colour in zip(ds["axis"].values, style.by_order(3)):
             axes[1].plot(
@@ -107,17 +112,19 @@ def conservation(
         axes[0].set_ylabel("energy")
         axes[1].set_ylabel("momentum")
     else:
+        known = all(has_known_forces(ds) for ds in data.values())
         for (name, ds), colour in zip(data.items(), style.by_order(len(data))):
             found = part(ds, trajectory)
             notes += [f"{name}: {found.note}"] if found.note else []
             one = found.ds
-            observed, count = observe(one), one.sizes["particle"]
-            energy = observed["energy"].values[0]
+            observed = observe(one) if known else motion(one)
+            count = one.sizes["particle"]
+            energy = observed["energy" if known else "kinetic"].values[0]
             momentum = observed["momentum"].values[0]
             axes[0].plot(one["time"], (energy - energy[0]) / count, color=colour, label=name)
             change = np.linalg.norm(momentum - momentum[0], axis=-1) / count
             axes[1].plot(one["time"], change, color=colour, label=name)
-        axes[0].set_ylabel("change of energy per particle")
+        axes[0].set_ylabel(f"change of {'' if known else 'kinetic '}energy per particle")
         axes[1].set_ylabel("change of momentum per particle")
     if notes:
         axes[0].set_title("\n".join(notes), fontsize="medium")

@@ -124,7 +124,9 @@ class ParticleSystem(System):
         rows = np.arange(flat.shape[2])
         out = np.empty_like(flat)
         for x, s, f, a in zip(flat, source, factor, out, strict=True):
-            accelerate(x, s, f, rows, box.side, float(softening) ** 2, a)
+            # Without softening a particle's term of itself would be 0 / 0; this is exactly 0 then, and
+            # too small to change any other.
+            accelerate(x, s, f, rows, box.side, max(float(softening) ** 2, 1e-200), a)
         return out.transpose(0, 2, 1).reshape(np.shape(position))
 
     def potential(

@@ -1,0 +1,216 @@
+"""Particles that people bring: velocities, windows of a path, labels, errors by body, symmetries."""
+
+import numpy as np
+import pytest
+
+import pympnode
+from pympnode.errors import InvalidData, PympnodeWarning
+from pympnode.particles.evaluate import free_flight
+from pympnode.particles.metrics import motion, particle_errors
+from pympnode.particles.options import ParticleTraining
+from pympnode.particles.recordings import pieces, split_in_time
+
+SMALL = {
+    "updates": 2, "batch_size": 4, "edge_width": 8, "node_width": 8, "kernel": "eager",
+    "progress": False,
+}  # fmt: skip
+
+
+def springs(times=60, particles=4, dims=2, dt=0.05, seed=0):
+    """Paths of particles in harmonic wells of several frequencies; position and velocity."""
+    rng = np.random.default_rng(seed)
+    w = rng.uniform(0.7, 2.0, (particles, 1))
+    shift, centre = rng.uniform(0, 6, (particles, dims)), rng.uniform(-3, 3, (particles, dims))
+    t = dt * np.arange(times)[:, None, None]
+    return centre + np.sin(w * t + shift), w * np.cos(w * t + shift)
+
+
+# ---- velocities -------------------------------------------------------------------------------
+
+
+def test_velocities_of_other_signs_units_and_particles_are_refused_with_numbers() -> None:
+    x, v = springs()
+    pympnode.from_particles(x, v, 1.0, dt=0.05)
+    with pytest.raises(InvalidData, match="against the motion"):
+        pympnode.from_particles(x, -v, 1.0, dt=0.05)
+    for factor in (1e-3, 60.0, 3.6):
+        with pytest.raises(InvalidData, match="another unit") as error:
+            pympnode.from_particles(x, v * factor, 1.0, dt=0.05)
+        said = float(error.value.fix.split("dt=")[1].split()[0])
+        assert said == pytest.approx(1 / factor, rel=0.01)
+    with pytest.raises(InvalidData, match="another unit"):
+        pympnode.from_particles(x, v, 1.0, dt=50.0)
+    with pytest.raises(InvalidData, match="of other particles"):
+        pympnode.from_particles(x, v[:, [1, 0, 3, 2]], 1.0, dt=0.05)
+
+
+def test_velocities_of_nothing_are_a_warning_with_numbers() -> None:
+    x, _ = springs()
+    noise = np.random.default_rng(1).normal(size=x.shape)
+    with pytest.warns(PympnodeWarning, match="correlation -?0.[0-4]"):
+        pympnode.from_particles(x, noise, 1.0, dt=0.05)
+
+
+def test_velocities_that_belong_pass_across_borders_at_rest_and_with_long_steps() -> None:
+    x, v = springs()
+    fast = v + 9.0
+    pympnode.from_particles(
+        x + 9.0 * 0.05 * np.arange(60)[:, None, None], fast, 1.0, dt=0.05, side=5.0
+    )
+    still = np.repeat(x[:1], 60, axis=0)
+    pympnode.from_particles(still, np.zeros_like(still), 1.0, dt=0.05)
+    x, v = springs(times=40, dt=0.8)  # up to 1.6 of the 6.3 of a turn
+    pympnode.from_particles(x, v, 1.0, dt=0.8)
+
+
+# ---- windows of one path ----------------------------------------------------------------------
+
+
+def windows(every: int, length: int, times=200):
+    x, v = springs(times)
+    at = np.arange(0, times - length, every)[:, None] + np.arange(length)
+    return pympnode.from_particles(x[at], v[at], 1.0, dt=0.05), at
+
+
+@pytest.mark.parametrize("every,length", [(10, 11), (5, 11), (10, 10), (1, 6)])
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_windows_of_one_path_are_split_in_time(every: int, length: int, shuffled: bool) -> None:
+    ds, at = windows(every, length)
+    if shuffled:
+        if every == length:
+            pytest.skip("windows that share no state are found in their order alone")
+        order = np.random.default_rng(0).permutation(len(at))
+        ds, at = ds.isel(trajectory=order), at[order]
+    path, start = pieces(ds)
+    assert (path == 0).all()
+    np.testing.assert_array_equal(start - start.min(), at[:, 0] - at[:, 0].min())
+    (out,), changed = split_in_time([ds], 0.7, 0)
+    assert changed
+    kept = {name: at[ds.trajectory.isin(out.trajectory[out.split == name]).values]
+            for name in ("train", "validation")}  # fmt: skip
+    assert len(kept["train"]) and len(kept["validation"])
+    assert (
+        kept["train"].max() <= kept["validation"].min()
+    )  # no state of a later window is trained on
+    result = pympnode.train(data=ds, model="deltagn", **SMALL)
+    assert set(np.unique(result.test_set().trajectory)) <= set(out.trajectory.values)
+
+
+def test_independent_trajectories_and_labelled_ones_keep_their_split() -> None:
+    x, v = (np.stack(a) for a in zip(*(springs(12, seed=seed) for seed in range(8))))
+    ds = pympnode.from_particles(x, v, 1.0, dt=0.05)
+    assert len(np.unique(pieces(ds)[0])) == 8
+    assert split_in_time([ds], 0.7, 0) == ([ds], False)
+    cut, _ = windows(10, 11)
+    labelled = cut.assign(
+        split=("trajectory", np.resize(["train", "validation"], len(cut.trajectory)))
+    )
+    assert split_in_time([labelled], 0.7, 0)[1] is False
+    assert split_in_time([cut], 1.0, 0)[1] is False
+
+
+def test_many_paths_are_split_as_wholes() -> None:
+    each = [springs(41, seed=seed) for seed in range(6)]
+    at = np.arange(0, 40, 10)[:, None] + np.arange(11)
+    x, v = (np.concatenate([one[i][at] for one in each]) for i in (0, 1))
+    (out,), changed = split_in_time([pympnode.from_particles(x, v, 1.0, dt=0.05)], 0.7, 0)
+    assert changed
+    by_path = out.split.values.reshape(6, 4)
+    assert (by_path == by_path[:, :1]).all() and set(by_path[:, 0]) == {"train", "validation"}
+
+
+def test_one_recording_validates_on_its_end() -> None:
+    x, v = springs(101)
+    parts, changed = split_in_time([pympnode.from_particles(x, v, 1.0, dt=0.05)], 0.7, 0)
+    assert changed and [str(p.split.values[0]) for p in parts] == ["train", "validation"]
+    assert [p.sizes["time"] for p in parts] == [71, 31]
+    result = pympnode.train(
+        data=pympnode.from_particles(x, v, 1.0, dt=0.05), model="deltagn", **SMALL
+    )
+    assert result.status == "completed" and result.model.trained.steps == 70
+
+
+# ---- training ---------------------------------------------------------------------------------
+
+
+def test_a_first_loss_that_is_not_finite_is_an_error() -> None:
+    x, v = (np.stack(a) for a in zip(*(springs(12, seed=seed) for seed in range(4))))
+    ds = pympnode.from_particles(x * 1e30, v * 1e30, 1.0, dt=0.05)
+    assert pympnode.train(data=ds, model="deltagn", **SMALL).status == "completed"
+    with pytest.raises(InvalidData, match="first loss or its gradient is not finite"):
+        pympnode.train(data=ds, model="deltagn", inputs="plain", **SMALL)
+
+
+def test_the_default_model_is_the_best_for_that_many_particles() -> None:
+    def default(particles=20, known=True, coupling="input", **options):
+        given = ParticleTraining(**options)
+        return given.new_spec(
+            particles=particles, dims=2, charged=False, known=known, mass_coupling=coupling
+        ).name
+
+    assert [default(n) for n in (2, 100, 101)] == ["hogn", "hogn", "hierarchical_deltagn"]
+    assert default(known=False) == "deltagn" and default(300, known=False) == "hierarchical_deltagn"
+    assert default(known=False, coupling="product") == "hogn"
+    assert default(levels=2) == default(preset="paper") == "hierarchical_deltagn"
+    assert default(kernel="numba") == default(update="direct") == "deltagn"
+    assert default(conserve_momentum=True, recompute=True) == "deltagn"
+    assert default(model="nearest_deltagn") == "nearest_deltagn"
+
+
+# ---- errors, labels, energies -----------------------------------------------------------------
+
+
+def named():
+    x, v = (np.stack(a) for a in zip(*(springs(12, seed=seed) for seed in range(4))))
+    ds = pympnode.from_particles(x, v, [1.0, 2.0, 1.5, 1.0], dt=0.05)
+    return ds.assign_coords(
+        particle=["Sun", "Mercury", "Venus", "Earth"], trajectory=[1990, 1991, 1992, 1993],
+        element=("particle", ["H", "He", "Hg", "H"]),
+    )  # fmt: skip
+
+
+def test_labels_survive_a_rollout_and_name_errors_by_body() -> None:
+    ds = named()
+    model = pympnode.train(data=ds, model="deltagn", **SMALL).model
+    for later in (model.rollout(ds), model.rollout(ds.isel(time=[0]), steps=3), free_flight(ds)):
+        assert later.particle.values.tolist() == ["Sun", "Mercury", "Venus", "Earth"]
+        assert later.trajectory.values.tolist() == [1990, 1991, 1992, 1993]
+        assert later.element.values.tolist() == ["H", "He", "Hg", "H"]
+    scores = pympnode.evaluate(model, ds)
+    body = scores.rmse_position_body.sel(predictor="free_flight", horizon=11)
+    wrong = free_flight(ds).position - ds.position
+    found = float(np.sqrt((wrong.sel(particle="Venus")[:, 1:] ** 2).mean()))
+    assert float(body.sel(particle="Venus")) == pytest.approx(found)
+    mean = float(np.sqrt((scores.rmse_position_body**2).mean("particle"))[0, -1])
+    assert mean == pytest.approx(float(scores.rmse_position[0, -1]))
+
+
+def test_a_law_without_softening_and_predictors_of_nan_are_evaluated() -> None:
+    src = pympnode.simulate(
+        "gravity", particles=4, trajectories=4, steps=10, parameters={"side": None}, seed=0
+    )
+    ds = pympnode.from_particles(
+        src.position.values, src.velocity.values, 1.0, dt=0.01,
+        system="gravity", constant=2.0, softening=0.0,
+    )  # fmt: skip
+    model = pympnode.train(data=ds, model="deltagn", **SMALL).model
+    scores = pympnode.evaluate(model, ds)
+    assert np.isfinite(scores.rmse_position_at).all()  # constant acceleration among them
+    lost = ds.assign(position=ds.position * np.nan)
+    errors = particle_errors(lost, ds)
+    assert errors.not_finite == 4 and set(errors) == set(particle_errors(ds, ds))
+    assert np.isnan(errors.rmse_position_body).all()
+
+
+def test_kinetic_energy_and_momentum_need_no_law() -> None:
+    plt = pytest.importorskip("matplotlib.pyplot")
+    ds = named()
+    found = motion(ds)
+    by_hand = 0.5 * (ds.mass * (ds.velocity**2).sum("axis")).sum("particle")
+    np.testing.assert_allclose(found.kinetic, by_hand.transpose("trajectory", "time"))
+    axes = pympnode.plotting.conservation(ds)
+    assert [line.get_label() for line in axes[0].lines] == ["kinetic"]
+    np.testing.assert_allclose(axes[0].lines[0].get_ydata(), found.kinetic[0])
+    axes = pympnode.plotting.conservation({"true": ds, "free": free_flight(ds)})
+    assert "kinetic" in axes[0].get_ylabel() and len(axes[1].lines) == 2
+    plt.close("all")
