@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from ..config import TrainConfig, check_names
 from ..datasets.names import STATE
 from ..datasets.record import record, with_record
-from ..datasets.split import data_fingerprint, held_out, labels_of, split_trajectories
+from ..datasets.split import data_fingerprint, held_out_of, labels_of, split_trajectories
 from ..errors import InvalidOption
 from ..files.netcdf import checksum
 from ..half import EngineFacts, Prepared
@@ -30,10 +31,13 @@ from .prepare import Prepared as Data
 from .prepare import prepare
 from .presets import preset
 from .ranges import TrainingRange
+from .recordings import choose_windows, split_recordings
 from .simulate import simulate_network
 from .spec import ModelSpec
 from .task import TrajectoryTask
 from .weights import layout_of
+
+logger = logging.getLogger("pympnode.training")
 
 
 class Networks:
@@ -132,6 +136,7 @@ class Networks:
             datasets = [simulate_network(**simulation)]
         elif isinstance(system, str):
             datasets = [with_record(ds, system=system) for ds in datasets]
+        datasets, split_text = split_recordings(datasets, options.split)
         kept = None
         if start is not None and options.normalisation == "keep":
             kept = (start.state_scale, start.control_scale, start.attribute_scale)
@@ -144,6 +149,17 @@ class Networks:
             dtype=options.dtype,
             scales=kept,
         )
+        windows = choose_windows(
+            config,
+            data.physical,
+            window=options.window,
+            max_window=options.max_window,
+            time_unit=data.time_unit,
+        )
+        config = config.replace(curriculum=windows.curriculum)
+        if windows.text is not None:
+            logger.info(windows.text)
+        texts = {"windows": windows.text, "split": split_text}
         spec = _spec(data, options, start)
         thetas, restored = initial_weights(spec, start, options.seed, members)
         thetas = thetas.astype(options.dtype)
@@ -158,7 +174,12 @@ class Networks:
             model=model,
             theta=thetas,
             task=TrajectoryTask(
-                program, data.scaled, data.train, data.validation, config.batch_size
+                program,
+                data.scaled,
+                data.train,
+                data.validation,
+                config.batch_size,
+                windows.longest,
             ),
             config=config,
             fingerprint=run_fingerprint(
@@ -177,8 +198,11 @@ class Networks:
             simulation=simulation,
             held_out=None
             if simulation
-            else held_out(datasets[0], labels_of(datasets[0], options.split, options.seed)),
+            else held_out_of(
+                datasets, [labels_of(ds, options.split, options.seed) for ds in datasets]
+            ),
             about={"graph_seed": simulation.get("graph_seed")},
+            history_attributes={name: text for name, text in texts.items() if text is not None},
         )
 
 
