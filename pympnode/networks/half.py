@@ -152,6 +152,8 @@ class Networks:
         windows = choose_windows(
             config,
             data.physical,
+            data.train,
+            split_in_time=split_text is not None,
             window=options.window,
             max_window=options.max_window,
             time_unit=data.time_unit,

@@ -190,20 +190,28 @@ class Windows:
 def choose_windows(
     config: TrainConfig,
     arrays: Sequence[Arrays],
+    train: NDArray[np.int64],
     *,
+    split_in_time: bool = False,
     window: float | None = None,
     max_window: float | None = None,
     time_unit: str = "1",
 ) -> Windows:
-    """The windows to train ``arrays`` on.
+    """The windows to train ``arrays`` on, of which ``train`` numbers the training trajectories
+    through all datasets; ``split_in_time``: they are parts of one recording.
 
     ``window``: every window has this length, in the unit of time of the data. ``max_window``: the
     curriculum ends at this length. Without either the curriculum of the preset ends in windows as
-    long as the trajectories where these have at most 200 intervals; else at four memories of the
-    data (see `memory`), at least 10 and at most 200 intervals, and its earlier windows keep their
-    share of the longest. Raises `InvalidOption` for lengths below one time step.
+    long as the trajectories where these have at most 200 intervals; else, and for parts of one
+    recording, at four memories of the data (see `memory`), at least 10 and at most 200 intervals,
+    and its earlier windows keep their share of the longest. Raises `InvalidOption` for lengths below one time step.
     """
+    ends = np.cumsum([a.trajectories for a in arrays])
+    holding = np.unique(np.searchsorted(ends, train, side="right"))
+    training = [arrays[number] for number in holding]
     steps = min(a.steps for a in arrays)
+    recorded = min(a.steps for a in training)
+    long = split_in_time or recorded > LONG
     step = float(np.mean([(a.time[-1] - a.time[0]) / a.steps for a in arrays]))
     unit = "" if time_unit in ("", "1") else f" {time_unit}"
 
@@ -225,19 +233,19 @@ def choose_windows(
     if max_window is not None:
         longest = _intervals(max_window, step, steps)
         text = f"the longest windows last {span(longest)}: max_window={max_window:g}"
-    elif steps > LONG:
-        remembered = max(_memory(a) for a in arrays)
+    elif long:
+        remembered = max(_memory(a) for a in training)
         wanted = round(_MEMORIES * remembered)
         longest = min(max(wanted, _LEAST), LONG, steps)
         why = f"{_MEMORIES:g} times the memory of the data, {span(remembered)}"
         if longest != wanted:
             limit = "at most" if wanted > longest else "at least"
             why += f", {limit} {longest} intervals"
-        text = f"the longest windows last {span(longest)} of {steps:,} intervals: {why}"
+        text = f"the longest windows last {span(longest)} of {recorded:,} intervals: {why}"
     else:
         return Windows(None, config.curriculum, None)
     curriculum = config.curriculum or ((0, 1.0),)
-    if steps > LONG:
+    if long:
         stages = tuple(
             (longest if w <= 0 else min(longest, max(1, round(w * longest / _PRESET))), share)
             for w, share in curriculum

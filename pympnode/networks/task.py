@@ -17,7 +17,9 @@ from .schema import Arrays
 # Updates of an epoch of windows out of long trajectories: few data are drawn from more than once, and
 # the time of an epoch does not grow with the recording without bound.
 _LEAST_UPDATES, _MOST_UPDATES = 8, 250
-_VALIDATION_WINDOWS = 64  # out of long trajectories
+# Windows of more intervals than those of the presets' data come in smaller batches, of the same work.
+_FULL_BATCH, _LEAST_BATCH = 50, 8
+_VALIDATION_WINDOWS = 32  # out of long trajectories
 _VALIDATION_BATCH = 512  # bounds the memory of a validation
 
 
@@ -30,8 +32,9 @@ class TrajectoryTask:
     integrates a batch with one sequence of step sizes.
 
     ``longest``: intervals of the longest window; None for whole trajectories. With it a batch holds
-    several windows of a trajectory, an epoch 8 to 250 batches, and the validation loss is that of
-    at most 64 windows of the longest length at even distances. Raises `InvalidData` where there is
+    several windows of a trajectory, and fewer of them where they are longer than 50 intervals; an
+    epoch has 8 to 250 batches, and the validation loss is that of about 32 windows of the longest
+    length, at even distances. Raises `InvalidData` where there is
     nothing to learn from or nothing to judge by.
     """
 
@@ -77,8 +80,15 @@ class TrajectoryTask:
 
     def count(self, horizon: int) -> int:
         """See `Task`."""
-        batches = -(-int(self._windows(horizon).sum()) // self.batch_size)
+        batches = -(-int(self._windows(horizon).sum()) // self._batch(horizon))
         return batches if self.whole else min(max(batches, _LEAST_UPDATES), _MOST_UPDATES)
+
+    def _batch(self, horizon: int) -> int:
+        """Windows in a batch."""
+        if self.whole or horizon <= _FULL_BATCH:
+            return self.batch_size
+        same_work = round(self.batch_size * _FULL_BATCH / horizon)
+        return min(self.batch_size, max(same_work, _LEAST_BATCH))
 
     def _windows(self, horizon: int) -> NDArray[np.int64]:
         """Windows of one pass over every training trajectory."""
@@ -87,17 +97,15 @@ class TrajectoryTask:
 
     def batches(self, horizon: int, rng: np.random.Generator) -> Iterator[Batch]:
         """See `Task`."""
+        size = self._batch(horizon)
         if self.whole:
-            windows = np.tile(self.train, max(1, self.steps // horizon))
+            order = rng.permutation(np.tile(self.train, max(1, self.steps // horizon)))
         else:
-            once = np.repeat(self.train, self._windows(horizon))
-            passes = -(-self.count(horizon) * self.batch_size // len(once))
-            windows = np.tile(once, passes)
-        order = rng.permutation(windows)
-        if not self.whole:
-            order = order[: self.count(horizon) * self.batch_size]
-        for at in range(0, len(order), self.batch_size):
-            chosen = order[at : at + self.batch_size]
+            windows = np.repeat(self.train, self._windows(horizon))
+            wanted = self.count(horizon) * size
+            order = rng.permutation(np.tile(windows, -(-wanted // len(windows))))[:wanted]
+        for at in range(0, len(order), size):
+            chosen = order[at : at + size]
             yield Batch(chosen, self._start(chosen, horizon, rng), horizon)
 
     def kinds(self, horizon: int, rng: np.random.Generator) -> list[tuple[float, Batch]]:
