@@ -14,11 +14,11 @@ from .engines.base import Batch, Program
 from .reference import reference_of
 from .schema import Arrays
 
-# Updates of an epoch of windows out of long trajectories: few data are drawn from more than once, and
-# the time of an epoch does not grow with the recording without bound.
-_LEAST_UPDATES, _MOST_UPDATES = 8, 250
-# Windows of more intervals than those of the presets' data come in smaller batches, of the same work.
-_FULL_BATCH, _LEAST_BATCH = 50, 8
+# An epoch of windows out of long trajectories: few data are drawn from more than once, and of many an
+# epoch takes a part, so that the time of a run grows with the recording no faster than it must.
+_LEAST_UPDATES, _ENOUGH_UPDATES, _PASS_IN_EPOCHS = 8, 12, 16
+# Long windows come in smaller batches, of the same work as a batch of windows of this length.
+_FULL_BATCH, _LEAST_BATCH = 25, 8
 _VALIDATION_WINDOWS = 32  # out of long trajectories
 _VALIDATION_BATCH = 512  # bounds the memory of a validation
 
@@ -32,9 +32,9 @@ class TrajectoryTask:
     integrates a batch with one sequence of step sizes.
 
     ``longest``: intervals of the longest window; None for whole trajectories. With it a batch holds
-    several windows of a trajectory, and fewer of them where they are longer than 50 intervals; an
-    epoch has 8 to 250 batches, and the validation loss is that of about 32 windows of the longest
-    length, at even distances. Raises `InvalidData` where there is
+    several windows of a trajectory, and fewer of them where they are longer than 25 intervals; an
+    epoch has at least 8 batches, and at most 12 or a sixteenth of a pass; and the validation loss is
+    that of about 32 windows of the longest length, at even distances. Raises `InvalidData` where there is
     nothing to learn from or nothing to judge by.
     """
 
@@ -81,7 +81,10 @@ class TrajectoryTask:
     def count(self, horizon: int) -> int:
         """See `Task`."""
         batches = -(-int(self._windows(horizon).sum()) // self._batch(horizon))
-        return batches if self.whole else min(max(batches, _LEAST_UPDATES), _MOST_UPDATES)
+        if self.whole:
+            return batches
+        most = max(_ENOUGH_UPDATES, batches // _PASS_IN_EPOCHS)
+        return min(max(batches, _LEAST_UPDATES), most)
 
     def _batch(self, horizon: int) -> int:
         """Windows in a batch."""
