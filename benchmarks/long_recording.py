@@ -53,7 +53,9 @@ def recording(steps: int, seed: int) -> xr.Dataset:
     drive = np.full(NODES, 0.5)
     small, states = DT / 10, []
     for number in range((steps + 500) * 10 + 1):
-        if number % 10 == 0 and number >= 5000:  # the first 500 intervals are the way to the attractor
+        if (
+            number % 10 == 0 and number >= 5000
+        ):  # the first 500 intervals are the way to the attractor
             states.append(state)
         k1 = field(state, neighbours, drive)
         k2 = field(state + small / 2 * k1, neighbours, drive)

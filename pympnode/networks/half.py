@@ -31,7 +31,7 @@ from .prepare import Prepared as Data
 from .prepare import prepare
 from .presets import preset
 from .ranges import TrainingRange
-from .recordings import choose_windows, split_recordings
+from .recordings import choose_windows, interpolate_starts, split_recordings
 from .simulate import simulate_network
 from .spec import ModelSpec
 from .task import TrajectoryTask
@@ -159,9 +159,12 @@ class Networks:
             time_unit=data.time_unit,
         )
         config = config.replace(curriculum=windows.curriculum)
-        if windows.text is not None:
-            logger.info(windows.text)
-        texts = {"windows": windows.text, "split": split_text}
+        scaled, starts, start_text = data.scaled, None, None
+        if windows.longest is not None:
+            scaled, starts, start_text = interpolate_starts(data.scaled)
+        texts = {"windows": windows.text, "split": split_text, "starts": start_text}
+        for text in filter(None, texts.values()):
+            logger.info(text)
         spec = _spec(data, options, start)
         thetas, restored = initial_weights(spec, start, options.seed, members)
         thetas = thetas.astype(options.dtype)
@@ -170,18 +173,19 @@ class Networks:
             start.check(data.physical[0], data.features)
             dt = np.concatenate([np.diff(a.time) for a in data.physical])
             warn_outside("the data to train on", start.trained.other_physics(dt, data.parameters))
-        program = model.bind(data.scaled, kernel=options.kernel)
+        program = model.bind(scaled, kernel=options.kernel)
         return Prepared(
             half=self,
             model=model,
             theta=thetas,
             task=TrajectoryTask(
                 program,
-                data.scaled,
+                scaled,
                 data.train,
                 data.validation,
                 config.batch_size,
                 windows.longest,
+                starts,
             ),
             config=config,
             fingerprint=run_fingerprint(

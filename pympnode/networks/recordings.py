@@ -8,9 +8,8 @@ adds no information.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
@@ -22,12 +21,11 @@ from ..datasets.record import record
 from ..errors import InvalidOption
 from .schema import Arrays
 
-logger = logging.getLogger("pympnode.training")
-
 LONG = 200  # intervals; longer trajectories are trained on in windows of at most that many
 _LEAST = 10  # intervals of the longest window of a curriculum that the data's memory limits
 _MEMORIES = 4.0  # the longest window, in memories of the data
 _PRESET = 50  # intervals of the trajectories that the curricula of the presets are made for
+_KNOWN_STARTS = 0.1  # share of times with a known state below which states are interpolated
 _SHORTEST = 10  # intervals: a recording with fewer is not split
 _FALLEN = float(np.exp(-1))  # the memory ends where the autocorrelation has fallen to this
 _STARTS, _SERIES, _LAGS = 2048, 64, 48  # samples that the memory is estimated from
@@ -95,7 +93,8 @@ def split_recordings(
     them, so that the first validation states are not copies of the last training states. Also
     returns what was done, as text; None where nothing was.
 
-    The second block begins at the first time from there on at which the whole state is known.
+    The second block begins at the first time from there on at which the whole state is known; where
+    there is none, what is missing of its first state is interpolated in time.
     Left as they are: trajectories whose ``split`` the user gave, ``share=1``, fewer than 10
     intervals, and data that hold several trajectories.
     """
@@ -112,20 +111,41 @@ def split_recordings(
         first = last + gap + (int(known[0]) if known.size else 0)
         time = ds[TIME].values
         blocks = {"train": slice(0, last + 1), "validation": slice(first, None)}
+        estimated = not known.size and _numeric(time) and np.isnan(x[0, first]).any()
         for label, times in blocks.items():
             block = ds.isel({TIME: times})
+            if estimated and label == "validation":
+                state = x[:, times].copy()
+                state[0, 0] = _interpolated_state(x[0], time, first)
+                block = block.assign({STATE: (STATE_DIMS, state, ds[STATE].attrs)})
             out.append(block.assign({SPLIT: (TRAJECTORY, np.array([label], dtype="U10"))}))
         said.append(
             f"one recording of {steps:,} intervals, split in time: training to "
             f"{_short(time[last])}, validation from {_short(time[first])}"
+            + (", whose first state is interpolated where it is missing" if estimated else "")
         )
     text = "; ".join(said[:3]) + (f"; {len(said) - 3} more likewise" if len(said) > 3 else "")
-    logger.info(text)
     return out, text
 
 
+def _numeric(time: NDArray | np.generic) -> bool:
+    return time.dtype.kind in "fiu"
+
+
 def _short(time: np.generic) -> str:
-    return f"{float(time):.6g}" if time.dtype.kind in "fiu" else str(time)
+    return f"{float(time):.6g}" if _numeric(time) else str(time)
+
+
+def _interpolated_state(x: NDArray, time: NDArray, at: int) -> NDArray:
+    """The state (node, feature) at time number ``at`` of states (time, node, feature), missing
+    values interpolated in time; those that are known on one side alone stay NaN."""
+    state = x[at].copy()
+    for node, feature in np.argwhere(np.isnan(state)):
+        series = x[:, node, feature]
+        known = np.flatnonzero(np.isfinite(series))
+        if known.size and known[0] < at < known[-1]:
+            state[node, feature] = np.interp(time[at], time[known], series[known])
+    return state
 
 
 def _splittable(ds: xr.Dataset) -> bool:
@@ -253,6 +273,76 @@ def choose_windows(
     else:
         stages = tuple((longest if w <= 0 else min(w, longest), share) for w, share in curriculum)
     return Windows(longest, stages, text)
+
+
+# ---- first states of windows where values are missing ----------------------------------------------
+
+
+def interpolate_starts(
+    arrays: Sequence[Arrays],
+) -> tuple[list[Arrays], list[NDArray[np.bool_]] | None, str | None]:
+    """Arrays whose missing values are interpolated in time, the times (time,) of every trajectory at
+    which a window may start, and what was done, as text; None where the known times suffice.
+
+    A window needs a first state. Where less than a tenth of the times have a wholly known one, those
+    count too whose missing values lie within half a memory of the data of known ones, before and
+    after. The masks stay: interpolated values are never compared with a prediction.
+    """
+    masks = [a.mask for a in arrays]
+    if all(mask is None for mask in masks):
+        return list(arrays), None, None
+    whole = [
+        np.ones(a.x.shape[:2], bool) if a.mask is None else a.mask.all(axis=(2, 3)) for a in arrays
+    ]
+    share = sum(int(w.sum()) for w in whole) / sum(w.size for w in whole)
+    if share >= _KNOWN_STARTS:
+        return list(arrays), None, None
+    filled, starts = [], []
+    for each, known in zip(arrays, whole):
+        if each.mask is None:
+            filled.append(each)
+            starts.extend(known)
+            continue
+        reach = max(1, _memory(each) // 2)
+        x, near = _interpolated(each, reach)
+        filled.append(replace(each, x=x))
+        starts.extend(known | near)
+    usable = sum(int(start.sum()) for start in starts)
+    text = (
+        f"the whole state is known at {share:.2%} of the times; first states of windows are "
+        f"interpolated in time where it is not, so that windows start at "
+        f"{usable / sum(w.size for w in whole):.0%} of the times"
+    )
+    return filled, starts, text
+
+
+def _interpolated(arrays: Arrays, reach: int) -> tuple[NDArray, NDArray[np.bool_]]:
+    """States with missing values interpolated, and (trajectory, time) whether all of them are within
+    ``reach`` intervals of known ones on both sides."""
+    assert arrays.mask is not None
+    x = arrays.x.copy()
+    near = np.ones(x.shape[:2], bool)
+    every = np.arange(x.shape[1])
+    columns, masks = x.reshape(*x.shape[:2], -1), arrays.mask.reshape(*x.shape[:2], -1)
+    for row in range(x.shape[0]):
+        for column in range(columns.shape[2]):
+            known = np.flatnonzero(masks[row, :, column])
+            if len(known) == len(every):
+                continue
+            if not len(known):
+                near[row] = False
+                continue
+            after = np.searchsorted(known, every)
+            later = known[after.clip(max=len(known) - 1)]
+            # At a known time the one before is that time too.
+            before = known[(np.searchsorted(known, every, side="right") - 1).clip(min=0)]
+            close = (np.abs(later - every) <= reach) & (np.abs(every - before) <= reach)
+            near[row] &= close & (after < len(known)) & (every >= known[0])
+            values = columns[row, known, column]
+            columns[row, :, column] = np.interp(
+                arrays.time, arrays.time[known], values.astype(np.float64)
+            )
+    return x, near
 
 
 def _intervals(length: float, step: float, steps: int) -> int:

@@ -46,6 +46,7 @@ class TrajectoryTask:
         validation: NDArray[np.int64],
         batch_size: int,
         longest: int | None = None,
+        starts: list[NDArray[np.bool_]] | None = None,
     ) -> None:
         if not len(train):
             raise InvalidData(
@@ -70,7 +71,7 @@ class TrajectoryTask:
         # Windows of a batch start together on an uneven grid: those of one trajectory would be equal.
         several = not self.whole and self._even
         self.batch_size = batch_size if several else min(batch_size, len(train))
-        self._starts = _known_starts(arrays)
+        self._starts = _known_starts(arrays) if starts is None else starts
         self._lengths = np.concatenate([np.full(a.trajectories, a.steps) for a in arrays])
 
     @property
