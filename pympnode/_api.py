@@ -147,6 +147,8 @@ def train(
     seed: int = 0,
     split: float = 0.7,
     missing: Missing | None = None,
+    window: float | None = None,
+    max_window: float | None = None,
     model: str | None = None,
     message_size: int | None = None,
     hidden: int | None = None,
@@ -198,8 +200,14 @@ def train(
         data: given data instead: a dataset, several of them (sizes may differ), or the path of one.
             Keywords that say how to simulate are then refused, and so is a system other than that
             of the data.
+            One trajectory alone is split in time: the first 70 % (``split``) train.
         preset: "fast" (default), the best measured, or "paper", the published configuration.
         epochs, updates or time_budget: how long; a budget is seconds or "10m".
+        window, max_window: of networks, in the unit of time of the data: the length of all windows
+            of trajectories that training rolls out, or of the longest ones, where the curriculum of
+            shorter ones ends (n time steps are n * dt; inf is the whole trajectory). By default
+            whole trajectories of up to 200 intervals; longer ones in windows that end at four
+            memories of the data, 10 to 200 intervals; ``history.attrs["windows"]`` says which.
         start: a model, a `Result` or a path to train on from (see `finetune`).
         run: a folder for checkpoints and results; the same call continues where it stopped.
     Model of networks: ``model`` ("mpnode", "l2s", "node"), ``message_size``, ``hidden``, ``depth``,
@@ -245,6 +253,8 @@ def train(
             seed=seed,
             split=split,
             missing=missing,
+            window=window,
+            max_window=max_window,
             model=model,
             message_size=message_size,
             hidden=hidden,

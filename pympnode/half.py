@@ -16,6 +16,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from .config import TrainConfig
+from .datasets.split import HeldOut
 from .training.task import Task
 
 
@@ -99,7 +100,7 @@ class Prepared(Generic[M]):
     restored_tensors: tuple[str, ...] = ()
     deviations_from_paper: tuple[str, ...] = ()
     simulation: Mapping[str, Any] = field(default_factory=dict)
-    held_out: xr.Dataset | None = None
+    held_out: HeldOut | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
     history_attributes: Mapping[str, Any] = field(default_factory=dict)
     threads: Callable[[], AbstractContextManager[Any]] = nullcontext

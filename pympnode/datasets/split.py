@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -42,16 +43,26 @@ def split_trajectories(
     return out
 
 
-def held_out(ds: xr.Dataset, labels: NDArray[np.str_]) -> xr.Dataset:
-    """The trajectories labelled "test"; without any, those labelled "validation", then "train".
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Trajectories to test on, and their label: "test", "validation", or "train" for want of others."""
 
-    ``labels``: text (trajectory,).
+    data: xr.Dataset
+    label: str
+
+
+def held_out_of(datasets: Sequence[xr.Dataset], labels: Sequence[NDArray[np.str_]]) -> HeldOut:
+    """The trajectories labelled "test" of the first dataset that has some; without any, those
+    labelled "validation", then "train".
+
+    ``labels``: text (trajectory,) of each dataset.
     """
     for name in ("test", "validation", "train"):
-        chosen = np.flatnonzero(labels == name)
-        if chosen.size:
-            return ds.isel({TRAJECTORY: chosen})
-    return ds
+        for ds, marks in zip(datasets, labels, strict=True):
+            chosen = np.flatnonzero(marks == name)
+            if chosen.size:
+                return HeldOut(ds.isel({TRAJECTORY: chosen}), name)
+    return HeldOut(datasets[0], "train")
 
 
 def labels_of(ds: xr.Dataset, split: float, seed: int) -> NDArray[np.str_]:

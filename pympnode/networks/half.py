@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from ..config import TrainConfig, check_names
 from ..datasets.names import STATE
 from ..datasets.record import record, with_record
-from ..datasets.split import data_fingerprint, held_out, labels_of, split_trajectories
+from ..datasets.split import data_fingerprint, held_out_of, labels_of, split_trajectories
 from ..errors import InvalidOption
 from ..files.netcdf import checksum
 from ..half import EngineFacts, Prepared
@@ -31,10 +32,13 @@ from .prepare import Prepared as Data
 from .prepare import prepare
 from .presets import preset
 from .ranges import TrainingRange
+from .recordings import choose_windows, interpolate_starts, split_recordings
 from .simulate import simulate_network
 from .spec import ModelSpec
 from .task import TrajectoryTask
 from .weights import layout_of
+
+logger = logging.getLogger("pympnode.training")
 
 
 class Networks:
@@ -135,6 +139,7 @@ class Networks:
             datasets = [with_record(ds, system=system) for ds in datasets]
         if options.circular is not None:
             datasets = [with_circular(ds, options.circular) for ds in datasets]
+        datasets, split_text = split_recordings(datasets, options.split)
         kept = None
         if start is not None and options.normalisation == "keep":
             kept = (start.state_scale, start.control_scale, start.attribute_scale)
@@ -149,6 +154,22 @@ class Networks:
             time_scale=None if start is None else start.time_scale,
             names=None if start is None else start.names,
         )
+        windows = choose_windows(
+            config,
+            data.physical,
+            data.train,
+            split_in_time=split_text is not None,
+            window=options.window,
+            max_window=options.max_window,
+            time_unit=data.time_unit,
+        )
+        config = config.replace(curriculum=windows.curriculum)
+        scaled, starts, start_text = data.scaled, None, None
+        if windows.longest is not None:
+            scaled, starts, start_text = interpolate_starts(data.scaled)
+        texts = {"windows": windows.text, "split": split_text, "starts": start_text}
+        for text in filter(None, texts.values()):
+            logger.info(text)
         spec = _spec(data, options, start)
         thetas, restored = initial_weights(spec, start, options.seed, members)
         thetas = thetas.astype(options.dtype)
@@ -157,13 +178,19 @@ class Networks:
             start.check(data.physical[0], data.features)
             dt = np.concatenate([np.diff(a.time) for a in data.physical])
             warn_outside("the data to train on", start.trained.other_physics(dt, data.parameters))
-        program = model.bind(data.scaled, kernel=options.kernel)
+        program = model.bind(scaled, kernel=options.kernel)
         return Prepared(
             half=self,
             model=model,
             theta=thetas,
             task=TrajectoryTask(
-                program, data.scaled, data.train, data.validation, config.batch_size
+                program,
+                scaled,
+                data.train,
+                data.validation,
+                config.batch_size,
+                windows.longest,
+                starts,
             ),
             config=config,
             fingerprint=run_fingerprint(
@@ -182,8 +209,11 @@ class Networks:
             simulation=simulation,
             held_out=None
             if simulation
-            else held_out(datasets[0], labels_of(datasets[0], options.split, options.seed)),
+            else held_out_of(
+                datasets, [labels_of(ds, options.split, options.seed) for ds in datasets]
+            ),
             about={"graph_seed": simulation.get("graph_seed")},
+            history_attributes={name: text for name, text in texts.items() if text is not None},
         )
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
 
 from ..config import TrainConfig, whole
 from ..datasets.names import Missing
-from ..errors import unknown_name
+from ..errors import InvalidOption, unknown_name
 from ..systems.registry import get
 from ..training.options import RunOptions
 from .circular import Circular
@@ -72,6 +73,8 @@ class NetworkTraining(RunOptions):
     dt: float | None = None
     noise: float = 0.0
     missing: Missing = "error"
+    window: float | None = None
+    max_window: float | None = None
     model: str | None = None
     message_size: int | None = None
     hidden: int | None = None
@@ -93,6 +96,16 @@ class NetworkTraining(RunOptions):
         super().__post_init__()
         if self.members is not None:
             object.__setattr__(self, "members", whole("members", self.members))
+        for name in ("window", "max_window"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, _length_of_time(name, getattr(self, name)))
+        if self.window is not None and self.max_window is not None:
+            raise InvalidOption(
+                "window is the length of all windows, max_window of the longest ones",
+                got=f"window={self.window:g}, max_window={self.max_window:g}",
+                allowed="one of them",
+                fix="leave max_window out, or window to keep a curriculum of shorter windows first",
+            )
         kernels = ("auto", *TORCH_KERNELS)
         for name, allowed in (
             ("missing", ("error", "mask")),
@@ -175,6 +188,18 @@ class NetworkTraining(RunOptions):
             np.array([1, 2]), channels=get(system).features, controls=0, attributes=0, nodes=2
         )
         return self.run_config(fresh=True)
+
+
+def _length_of_time(name: str, value: Any) -> float:
+    """A positive number, infinity included. Raises `InvalidOption`."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not float(value) > 0:
+        raise InvalidOption(
+            f"{name} is a length of time",
+            got=f"{name}={value!r}",
+            allowed="a positive number in the unit of time of the data; inf: whole trajectories",
+            fix=f"give {name}=n * dt for windows of n time steps",
+        )
+    return float(value)
 
 
 @dataclass(frozen=True)

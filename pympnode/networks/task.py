@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InvalidData
+from ..training.diagnosis import Reference
 from .engines.base import Batch, Program
+from .reference import reference_of
 from .schema import Arrays
+
+# An epoch of windows out of long trajectories: few data are drawn from more than once, and of many an
+# epoch takes a part, so that the time of a run grows with the recording no faster than it must.
+_LEAST_UPDATES, _ENOUGH_UPDATES, _PASS_IN_EPOCHS = 8, 12, 16
+# Long windows come in smaller batches, of the same work as a batch of windows of this length.
+_FULL_BATCH, _LEAST_BATCH = 25, 8
+_VALIDATION_WINDOWS = 32  # out of long trajectories
+_VALIDATION_BATCH = 512  # bounds the memory of a validation
 
 
 class TrajectoryTask:
@@ -19,6 +30,12 @@ class TrajectoryTask:
     through all of ``arrays`` in order. A window starts at a random time at which the state is
     known (see `_known_starts`). On an uneven time grid all windows of a batch start at the same time, because a program
     integrates a batch with one sequence of step sizes.
+
+    ``longest``: intervals of the longest window; None for whole trajectories. With it a batch holds
+    several windows of a trajectory, and fewer of them where they are longer than 25 intervals; an
+    epoch has at least 8 batches, and at most 12 or a sixteenth of a pass; and the validation loss is
+    that of about 32 windows of the longest length, at even distances. Raises `InvalidData` where there is
+    nothing to learn from or nothing to judge by.
     """
 
     def __init__(
@@ -28,6 +45,8 @@ class TrajectoryTask:
         train: NDArray[np.int64],
         validation: NDArray[np.int64],
         batch_size: int,
+        longest: int | None = None,
+        starts: list[NDArray[np.bool_]] | None = None,
     ) -> None:
         if not len(train):
             raise InvalidData(
@@ -36,29 +55,61 @@ class TrajectoryTask:
                 allowed="at least one",
                 fix="give more trajectories, or a larger split=",
             )
+        _require_known(arrays, train, "training")
+        _require_known(arrays, validation, "validation")
         self.program = program
+        self.arrays = arrays
         self.size = program.layout.size
         self.dtype = program.dtype
         self.steps = min(a.steps for a in arrays)
+        self.whole = longest is None
+        if longest is not None:
+            self.steps = min(self.steps, longest)
         self.train = train
         self.validation = validation
-        self.batch_size = min(batch_size, len(train))
         self._even = all(a.even for a in arrays)
-        self._starts = _known_starts(arrays)
-        self._same = all(a.steps == self.steps for a in arrays)
+        # Windows of a batch start together on an uneven grid: those of one trajectory would be equal.
+        several = not self.whole and self._even
+        self.batch_size = batch_size if several else min(batch_size, len(train))
+        self._starts = _known_starts(arrays) if starts is None else starts
         self._lengths = np.concatenate([np.full(a.trajectories, a.steps) for a in arrays])
+
+    @property
+    def validates_on_training(self) -> bool:
+        """Whether the validation loss is that of training trajectories, for want of others."""
+        return not len(self.validation)
 
     def count(self, horizon: int) -> int:
         """See `Task`."""
-        windows = len(self.train) * max(1, self.steps // horizon)
-        return -(-windows // self.batch_size)
+        batches = -(-int(self._windows(horizon).sum()) // self._batch(horizon))
+        if self.whole:
+            return batches
+        most = max(_ENOUGH_UPDATES, batches // _PASS_IN_EPOCHS)
+        return min(max(batches, _LEAST_UPDATES), most)
+
+    def _batch(self, horizon: int) -> int:
+        """Windows in a batch."""
+        if self.whole or horizon <= _FULL_BATCH:
+            return self.batch_size
+        same_work = round(self.batch_size * _FULL_BATCH / horizon)
+        return min(self.batch_size, max(same_work, _LEAST_BATCH))
+
+    def _windows(self, horizon: int) -> NDArray[np.int64]:
+        """Windows of one pass over every training trajectory."""
+        length = np.full(len(self.train), self.steps) if self.whole else self._lengths[self.train]
+        return np.maximum(1, length // horizon)
 
     def batches(self, horizon: int, rng: np.random.Generator) -> Iterator[Batch]:
         """See `Task`."""
-        windows = np.tile(self.train, max(1, self.steps // horizon))
-        order = rng.permutation(windows)
-        for at in range(0, len(order), self.batch_size):
-            chosen = order[at : at + self.batch_size]
+        size = self._batch(horizon)
+        if self.whole:
+            order = rng.permutation(np.tile(self.train, max(1, self.steps // horizon)))
+        else:
+            windows = np.repeat(self.train, self._windows(horizon))
+            wanted = self.count(horizon) * size
+            order = rng.permutation(np.tile(windows, -(-wanted // len(windows))))[:wanted]
+        for at in range(0, len(order), size):
+            chosen = order[at : at + size]
             yield Batch(chosen, self._start(chosen, horizon, rng), horizon)
 
     def kinds(self, horizon: int, rng: np.random.Generator) -> list[tuple[float, Batch]]:
@@ -85,18 +136,61 @@ class TrajectoryTask:
         return np.array([value for value, _ in results]), np.stack([g for _, g in results])
 
     def validate(self, theta: NDArray) -> dict[str, float]:
-        """The loss over the whole horizon of the validation trajectories.
+        """The loss over the whole horizon of the validation trajectories, or over windows of them
+        where the task has a longest window.
 
         Of the training trajectories where there are none for validation.
         """
-        index = self.validation if len(self.validation) else self.train
         total, weight = 0.0, 0
-        for at in range(0, len(index), 512):  # bounds the memory of a validation
-            chosen = index[at : at + 512]
-            batch = Batch(chosen, np.zeros(len(chosen), np.int64), self.steps)
-            total += self.program.loss(theta, batch) * len(chosen)
-            weight += len(chosen)
+        for batch in self.validation_batches:
+            total += self.program.loss(theta, batch) * len(batch.trajectory)
+            weight += len(batch.trajectory)
         return {"validation_loss": total / weight}
+
+    def reference(self) -> Reference:
+        """See `Task`."""
+        return reference_of(self.arrays, self.train, self.validation_batches)
+
+    @cached_property
+    def validation_batches(self) -> list[Batch]:
+        """The windows that the validation loss is the mean over."""
+        index = self.train if self.validates_on_training else self.validation
+        if self.whole:
+            starts = [(index, np.zeros(len(index), np.int64))]
+        else:
+            starts = self._even_starts(index)
+        return [
+            Batch(
+                chosen[at : at + _VALIDATION_BATCH], start[at : at + _VALIDATION_BATCH], self.steps
+            )
+            for chosen, start in starts
+            for at in range(0, len(chosen), _VALIDATION_BATCH)
+        ]
+
+    def _even_starts(
+        self, index: NDArray[np.int64]
+    ) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """Trajectories and first times of windows at even distances; those of a pair may be of one
+        batch."""
+        fit = np.maximum(1, self._lengths[index] // self.steps)
+        each = np.maximum(1, np.minimum(fit, -(-_VALIDATION_WINDOWS // len(index))))
+        trajectory, start = [], []
+        for number, windows in zip(index.tolist(), each.tolist()):
+            first = np.linspace(0, self._lengths[number] - self.steps, windows).astype(np.int64)
+            if self._starts is not None:
+                known = np.flatnonzero(
+                    self._starts[number][: self._lengths[number] - self.steps + 1]
+                )
+                if known.size:
+                    at = np.searchsorted(known, first).clip(max=len(known) - 1)
+                    first = np.unique(known[at])
+            trajectory.append(np.full(len(first), number))
+            start.append(first)
+        trajectories, starts = np.concatenate(trajectory), np.concatenate(start)
+        if self._even:
+            return [(trajectories, starts)]
+        together = [np.flatnonzero(starts == first) for first in np.unique(starts)]
+        return [(trajectories[here], starts[here]) for here in together]
 
     def _start(
         self, chosen: NDArray[np.int64], horizon: int, rng: np.random.Generator
@@ -120,6 +214,25 @@ class TrajectoryTask:
             known_starts = np.flatnonzero(self._starts[index][: latest[row] + 1])
             start[row] = known_starts[int(share[row] * len(known_starts))]
         return start
+
+
+def _require_known(arrays: list[Arrays], index: NDArray[np.int64], part: str) -> None:
+    """Raise `InvalidData` where the trajectories ``index`` hold no known value after their start."""
+    if not len(index):
+        return
+    known, first = False, 0
+    for each in arrays:
+        here = index[(index >= first) & (index < first + each.trajectories)] - first
+        known = known or bool(len(here) if each.mask is None else each.mask[here, 1:].any())
+        first += each.trajectories
+    if not known:
+        raise InvalidData(
+            f"nothing is known of the {part} trajectories after their first state",
+            got=f"{len(index)} {part} trajectories, all values after the start missing",
+            allowed=f"at least one known value after the start in {part}",
+            fix='label trajectories with known values: ds["split"] = ("trajectory", ["train", ...]), '
+            "or leave the unknown ones out",
+        )
 
 
 def _known_starts(arrays: list[Arrays]) -> list[NDArray[np.bool_]] | None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..config import TrainConfig, check_names, whole
 from ..datasets.names import CHARGE
 from ..datasets.record import record
-from ..datasets.split import data_fingerprint, held_out, labels_of
+from ..datasets.split import data_fingerprint, held_out_of, labels_of
 from ..errors import InvalidData
 from ..files.netcdf import checksum
 from ..half import EngineFacts, Prepared
@@ -213,7 +213,9 @@ class Particles:
             simulation=simulation,
             held_out=None
             if simulation
-            else held_out(datasets[0], labels_of(datasets[0], options.split, options.seed)),
+            else held_out_of(
+                datasets, [labels_of(ds, options.split, options.seed) for ds in datasets]
+            ),
             about={"mixed_levels": mixed_levels, "precision": program.precision},
             history_attributes={"loss": _loss_text(spec)},
             threads=lambda: threads_for(task.operations, program.device),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import permutations
@@ -13,7 +14,11 @@ from numpy.typing import NDArray
 
 from ..config import whole
 from ..errors import InvalidData
+<<<<<<< HEAD
 from .bodies import body_spreads
+=======
+from ..training.diagnosis import Reference
+>>>>>>> w-window
 from .constants import SOFTENING
 from .memory import Counts, fixed_bytes, state_bytes
 from .schema import ParticleArrays, mean_spacing
@@ -213,6 +218,20 @@ class StepTask:
                 total += self.program.loss(theta, *self.states(batch)) * len(batch.time)
             values.append(total / len(steps.time))
         return {"validation_loss": float(np.mean(values))}
+
+    @property
+    def validates_on_training(self) -> bool:
+        """See `Task`: whether the states of a dataset are validated that are trained on too."""
+        return any(len(t) and not len(v) for t, v in zip(self.train, self.validation))
+
+    def reference(self) -> Reference:
+        """See `Task`: free flight; the noise of velocities is not looked for."""
+        from .engine.free_flight import FreeFlight
+
+        flight = copy(self)
+        flight.program = FreeFlight.like(self.program)
+        value = flight.validate(np.zeros(self.size, self.dtype))["validation_loss"]
+        return Reference({"free flight": value})
 
     @property
     def operations(self) -> float:

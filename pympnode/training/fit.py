@@ -15,6 +15,8 @@ from ..half import M, Prepared
 from ..version import __version__
 from . import progress as meters
 from .checkpoint import Run
+from .diagnosis import diagnose
+from .ranges import warn_user
 from .result import Result
 from .trainer import Trainer
 
@@ -34,6 +36,12 @@ def fit(
     folder = None if run is None else Run(run, prepared.fingerprint)
     meter = meters.default() if progress else meters.Silent()
     try:
+        if prepared.task.validates_on_training:
+            warn_user(
+                "nothing is held out for validation: the weights that are kept are chosen by their "
+                'loss on training data; give more trajectories, or label some "validation" in '
+                'ds["split"]'
+            )
         trainer = Trainer(prepared.task, config, folder, meter, title=model.system or "training")
         with prepared.threads():
             if config.preset == "paper":
@@ -42,6 +50,19 @@ def fit(
                 logger.info(text)
                 meter.note(text)
             outcome = trainer.fit(theta)
+            reference = prepared.task.reference()
+        found = diagnose(
+            outcome.best_loss,
+            reference,
+            outcome.history,
+            outcome.updates,
+            validates_on_training=prepared.task.validates_on_training,
+        )
+        for sentence in found.sentences:
+            logger.warning(sentence)
+        reason = outcome.reason
+        if outcome.status == "completed" and found.short:
+            reason = f"{reason}, but {found.short}"
         outcome.history.attrs.update(prepared.history_attributes)
         about: dict[str, Any] = {
             "version": __version__,
@@ -65,7 +86,7 @@ def fit(
             model=trained,
             history=outcome.history,
             status=outcome.status,
-            reason=outcome.reason,
+            reason=reason,
             best_loss=float(outcome.best_loss[best]),
             best_epoch=int(outcome.best_epoch[best]),
             updates=outcome.updates,
@@ -77,7 +98,11 @@ def fit(
             restored_tensors=prepared.restored_tensors,
             deviations_from_paper=prepared.deviations_from_paper,
             simulation=prepared.simulation,
-            held_out=prepared.held_out,
+            held_out=None if prepared.held_out is None else prepared.held_out.data,
+            held_out_label="" if prepared.held_out is None else prepared.held_out.label,
+            diagnosis=found.sentences,
+            baselines=dict(reference.losses),
+            noise_floor=reference.noise,
             half=prepared.half,
         )
         if folder is not None:

@@ -12,6 +12,7 @@ import xarray as xr
 from ..display import html_table
 from ..errors import InvalidOption
 from ..half import Half, M
+from .ranges import warn_user
 
 # Far from the seeds that people type, and another one for each run.
 _TEST_SEED = 1_000_003
@@ -32,7 +33,14 @@ class Result(Generic[M]):
     validation loss of the kept weights and its epoch. ``engine`` with ``engine_reason``, ``kernel``,
     ``device``: what ran. ``restored_tensors``: names of the tensors taken from the start model.
     ``deviations_from_paper``: where the preset differs from its source. ``simulation``: the keywords
-    that made the data, empty for given data; ``held_out``: test trajectories of given data.
+    that made the data, empty for given data; ``held_out``: test trajectories of given data, with
+    ``held_out_label`` "test", "validation", or "train" where there are no others.
+
+    ``diagnosis``: sentences, with numbers and a likely cause, about what the model did not learn;
+    empty where nothing was found. ``baselines``: the validation loss of simple predictors
+    (persistence, the mean of each node and an AR(1) of each node, of networks; free flight, of
+    particles). ``noise_floor``: the loss that the measurement noise of the data leaves, estimated
+    from time differences of high order; None: no noise is visible, or it is not known.
     """
 
     model: M
@@ -52,13 +60,19 @@ class Result(Generic[M]):
     deviations_from_paper: tuple[str, ...] = ()
     simulation: Mapping[str, Any] = field(default_factory=dict)
     held_out: xr.Dataset | None = None
+    held_out_label: str = ""
+    diagnosis: tuple[str, ...] = ()
+    baselines: Mapping[str, float] = field(default_factory=dict)
+    noise_floor: float | None = None
 
     def test_set(self, trajectories: int | None = None, seed: int | None = None) -> xr.Dataset:
         """Fresh trajectories (100 by default) of the training system and graphs, from a seed derived
         from the run's.
 
         For given data: the trajectories marked "test", or "validation" where there are none; they
-        are what they are, so that ``trajectories`` and ``seed`` raise `InvalidOption`.
+        are what they are, so that ``trajectories`` and ``seed`` raise `InvalidOption`. Of one
+        recording that was split in time: its last block. Warns where there are no others than
+        training trajectories.
         """
         if not self.simulation:
             for name, value in (("trajectories", trajectories), ("seed", seed)):
@@ -70,6 +84,11 @@ class Result(Generic[M]):
                         fix=f"leave {name} out, or select: result.test_set().isel(trajectory=...)",
                     )
             assert self.held_out is not None
+            if self.held_out_label == "train":
+                warn_user(
+                    "no trajectories were held out: test_set() is the training data, on which errors "
+                    'are smaller than on new data; give more, or label some "test" in ds["split"]'
+                )
             return self.held_out
         return self.half.test_set(
             self.simulation,
@@ -94,6 +113,7 @@ class Result(Generic[M]):
                 else f"best loss {self.best_loss:.4g} in epoch {self.best_epoch} "
                 f"of {self.history.sizes['epoch']}"
             ),
+            **self._comparison(),
             "engine": (
                 f"{self.engine} ({self.engine_reason}), kernel {self.kernel}, device {self.device}"
             ),
@@ -103,6 +123,20 @@ class Result(Generic[M]):
             lines["started from"] = self._restored()
         if self.deviations_from_paper:
             lines["deviations"] = "; ".join(self.deviations_from_paper)
+        return lines
+
+    def _comparison(self) -> dict[str, str]:
+        """Lines about the baselines, the noise floor and what was decided about windows."""
+        lines = {}
+        if self.baselines:
+            losses = [f"{name} {loss:.4g}" for name, loss in self.baselines.items()]
+            noise = "unknown" if self.noise_floor is None else f"{self.noise_floor:.4g}"
+            lines["compare"] = f"{', '.join(losses)}; noise floor {noise}"
+        for number, sentence in enumerate(self.diagnosis, start=1):
+            lines["diagnosis" + (f" {number}" if number > 1 else "")] = sentence
+        for name in ("split", "windows", "starts"):
+            if name in self.history.attrs:
+                lines[name] = str(self.history.attrs[name])
         return lines
 
     def _restored(self) -> str:

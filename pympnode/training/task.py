@@ -8,6 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from .diagnosis import Reference
+
 # Windows of trajectories, or states of particles: the type depends on the task.
 Batch = Any
 
@@ -38,6 +40,13 @@ class Task(Protocol):
         self, thetas: NDArray, batches: Sequence[Batch]
     ) -> tuple[NDArray[np.float64], NDArray]:
         """Losses (member,) and gradients (member, size) of several members, one batch for each."""
+
+    @property
+    def validates_on_training(self) -> bool:
+        """Whether the validation loss is that of training data, for want of others."""
+
+    def reference(self) -> Reference:
+        """Baselines and the noise floor of the validation data, in the loss of `validate`."""
 
     def validate(self, theta: NDArray) -> dict[str, float]:
         """Scores by name, among them ``validation_loss``: lower is better."""
