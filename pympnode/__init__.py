@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .networks.from_frame import from_frame
     from .networks.hybrid import couple
     from .networks.model import Model
+    from .networks.readers.reading import read_graph
     from .networks.spec import ModelSpec
     from .networks.systems.user import own_system
     from .particles.from_particles import from_particles
@@ -48,6 +49,7 @@ _lazy_getattr, _lazy_dir, __all__ = _lazy.attach(
         "networks.from_frame": ["from_frame"],
         "networks.hybrid": ["couple"],
         "networks.model": ["Model"],
+        "networks.readers.reading": ["read_graph"],
         "networks.spec": ["ModelSpec"],
         "networks.systems.user": ["own_system"],
         "particles.from_particles": ["from_particles"],
