@@ -21,6 +21,7 @@ from .version import __version__ as __version__
 if TYPE_CHECKING:
     from ._api import evaluate, finetune, load, simulate, train
     from .config import TrainConfig
+    from .datasets.stores import read_jld2
     from .errors import PympnodeError, PympnodeWarning
     from .graph import Graph
     from .networks.from_arrays import from_arrays
@@ -43,6 +44,7 @@ _lazy_getattr, _lazy_dir, __all__ = _lazy.attach(
     submod_attrs={
         "_api": ["evaluate", "finetune", "load", "simulate", "train"],
         "config": ["TrainConfig"],
+        "datasets.stores": ["read_jld2"],
         "errors": ["PympnodeError", "PympnodeWarning"],
         "graph": ["Graph"],
         "networks.from_arrays": ["from_arrays"],
