@@ -21,12 +21,14 @@ from .version import __version__ as __version__
 if TYPE_CHECKING:
     from ._api import evaluate, finetune, load, simulate, train
     from .config import TrainConfig
+    from .datasets.stores import read_jld2
     from .errors import PympnodeError, PympnodeWarning
     from .graph import Graph
     from .networks.from_arrays import from_arrays
     from .networks.from_frame import from_frame
     from .networks.hybrid import couple
     from .networks.model import Model
+    from .networks.readers.reading import read_graph
     from .networks.spec import ModelSpec
     from .networks.systems.user import own_system
     from .particles.from_particles import from_particles
@@ -42,12 +44,14 @@ _lazy_getattr, _lazy_dir, __all__ = _lazy.attach(
     submod_attrs={
         "_api": ["evaluate", "finetune", "load", "simulate", "train"],
         "config": ["TrainConfig"],
+        "datasets.stores": ["read_jld2"],
         "errors": ["PympnodeError", "PympnodeWarning"],
         "graph": ["Graph"],
         "networks.from_arrays": ["from_arrays"],
         "networks.from_frame": ["from_frame"],
         "networks.hybrid": ["couple"],
         "networks.model": ["Model"],
+        "networks.readers.reading": ["read_graph"],
         "networks.spec": ["ModelSpec"],
         "networks.systems.user": ["own_system"],
         "particles.from_particles": ["from_particles"],

@@ -165,10 +165,14 @@ def kernels() -> Finding:
         )
     place = kernel_cache()
     if place is None:
+        from .files.compiling import temporary_cache
+
+        spare = temporary_cache()
         return Finding(
             "kernels",
             "note",
-            f"numba {numba.__version__}; no folder to keep compiled code in, so every start compiles",
+            f"numba {numba.__version__}; no lasting folder for compiled code: "
+            + ("every start compiles" if spare is None else f"kept in {spare} for the time being"),
             'export NUMBA_CACHE_DIR="$HOME/.cache/numba"',
         )
     size = sum(file.stat().st_size for file in place.glob("*.nb[ci]")) / 2**20
@@ -275,7 +279,7 @@ def usable_memory() -> int | None:
 
 
 def kernel_cache() -> Path | None:
-    """The folder where compiled kernels are kept; None where none can be written."""
+    """The folder where compiled kernels are kept for good; None where none can be written."""
     from .networks.engines.torch import kernel_numba as numba_kernel
 
     given = os.environ.get("NUMBA_CACHE_DIR")

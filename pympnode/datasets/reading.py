@@ -13,19 +13,24 @@ from ..config import positive
 from ..errors import InvalidData
 from ..files.netcdf import read_netcdf
 from .parts import INDEX, open_parts
+from .stores import is_zarr, read_zarr, refuse_unnamed
 from .times import even_times
 
 
 def as_dataset(data: Any) -> Any:
-    """The dataset at a path, a netCDF file or a folder of parts; other values are returned as is.
+    """The dataset at a path: netCDF, Zarr, or a folder of parts; other values are returned as is.
 
-    Raises MissingFile, FileDamaged, InvalidData.
+    HDF5 files are read where they are netCDF-4. Raises MissingFile, FileDamaged, InvalidData, and
+    EngineUnavailable for a Zarr store where zarr is not installed.
     """
     if not isinstance(data, str | os.PathLike):
         return data
     if (Path(data) / INDEX).exists():
         return open_parts(data)
-    return read_netcdf(data)
+    path = Path(data).expanduser()
+    if is_zarr(path):
+        return read_zarr(path)
+    return refuse_unnamed(read_netcdf(path), path)
 
 
 def numbers(name: str, values: Any) -> NDArray[np.float64]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import lazy_loader as _lazy
 
 if TYPE_CHECKING:
-    from . import graphs, schema, systems
+    from . import graphs, readers, schema, systems
     from .generate import Generated
     from .integrate import Solution
     from .model import Model
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __getattr__, __dir__, __all__ = _lazy.attach(
     __name__,
-    submodules=("graphs", "schema", "systems"),
+    submodules=("graphs", "readers", "schema", "systems"),
     submod_attrs={
         "generate": ["Generated"],
         "integrate": ["Solution"],

@@ -8,11 +8,11 @@ tau of a particle without acceleration is softening / 0 = inf, which puts it on 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from ..files.compiling import njit
 from .systems.pairs import accelerate
 
-_jit = njit(cache=True, nogil=True, error_model="numpy")
+_jit = njit(nogil=True, error_model="numpy")
 
 CALLS, EVALUATIONS, DEEPEST, CAPPED = range(4)  # entries of ``tally``
 

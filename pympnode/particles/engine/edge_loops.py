@@ -10,13 +10,15 @@ of a float32.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import overload
+
+from ...files.compiling import njit
 
 # Sums may be reordered, so that loops become vector code. "nnan" and "ninf" stay out: a diverging
 # model has to show its NaN.
 _FLAGS = {"contract", "reassoc", "nsz"}
-_compile = njit(fastmath=_FLAGS, error_model="numpy", cache=True)
+_compile = njit(fastmath=_FLAGS, error_model="numpy")
 
 
 def _to_float(value):

@@ -11,11 +11,11 @@ no branch per candidate.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from ...files.compiling import njit
 from .tree_kernels import counting_order
 
-_jit = njit(cache=True, nogil=True, error_model="numpy")
+_jit = njit(nogil=True, error_model="numpy")
 
 
 @_jit

@@ -7,9 +7,10 @@ the torch builder, so that the two give the same edges in the same order.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-_jit = njit(cache=True, nogil=True, error_model="numpy")
+from ...files.compiling import njit
+
+_jit = njit(nogil=True, error_model="numpy")
 
 
 @_jit

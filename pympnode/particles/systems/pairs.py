@@ -17,10 +17,11 @@ loops from becoming vector instructions (a factor of four).
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from ...files.compiling import njit
 
 FAST = frozenset({"reassoc", "contract", "nsz"})
-_jit = njit(cache=True, nogil=True, error_model="numpy", fastmath=set(FAST))
+_jit = njit(nogil=True, error_model="numpy", fastmath=set(FAST))
 
 
 # The axes are written out, so that the loop over j is the innermost one, of which the compiler makes

@@ -8,10 +8,11 @@ from functools import cache
 from typing import Any
 
 import llvmlite.binding as llvm
-import numba
 import numpy as np
 from numba import config, types
 from numba.extending import intrinsic
+
+from .....files.compiling import njit
 
 # Not "nnan" and "ninf": a rollout that overflows must come back as nan or inf.
 _FASTMATH = {"contract", "reassoc", "nsz", "arcp", "afn"}
@@ -33,11 +34,7 @@ def exact(function: Callable[..., Any]) -> Any:
 
 
 def _jit(function: Callable[..., Any], fastmath: Any) -> Any:
-    options: dict[str, Any] = {"error_model": "numpy", "fastmath": fastmath, "nogil": True}
-    try:
-        return numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # numba found no folder it may write to
-        return numba.njit(**options)(function)
+    return njit(error_model="numpy", fastmath=fastmath, nogil=True)(function)
 
 
 @intrinsic
