@@ -14,11 +14,8 @@ from numpy.typing import NDArray
 
 from ..config import whole
 from ..errors import InvalidData
-<<<<<<< HEAD
-from .bodies import body_spreads
-=======
 from ..training.diagnosis import Reference
->>>>>>> w-window
+from .bodies import body_spreads
 from .constants import SOFTENING
 from .memory import Counts, fixed_bytes, state_bytes
 from .schema import ParticleArrays, mean_spacing
