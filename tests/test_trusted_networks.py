@@ -158,6 +158,7 @@ def test_the_vector_field_is_its_equation(aggregation: str, kind: str) -> None:
                 slope = out[:2] + out[2:].reshape(2, 2) @ arriving
             else:
                 slope = mlp(np.concatenate([z[i, k], arriving]))
+            slope = slope / model.time_scale
             expected = slope[:2] * model.state_scale.scale
             np.testing.assert_allclose(found[0][i, k], expected, rtol=0, atol=1e-12)
             np.testing.assert_allclose(found[1][i, k], slope[2:], rtol=0, atol=1e-12)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..errors import InvalidData
 
 # The name in the attribute ``units`` of the times, and NumPy's code.
-UNITS = {
+UNITS: dict[str, Any] = {
     "week": "W",
     "day": "D",
     "h": "h",
@@ -75,8 +75,8 @@ def dates_as_numbers(name: str, values: Any, unit: str = "1") -> tuple[Any, str,
     return array / np.timedelta64(1, UNITS[unit]), unit, origin
 
 
-def _code(array: NDArray) -> str:
-    return str(np.datetime_data(array.dtype)[0])
+def _code(array: NDArray) -> Any:
+    return np.datetime_data(array.dtype)[0]
 
 
 def _dates(values: Any) -> NDArray | None:
