@@ -228,7 +228,7 @@ def choose_windows(
     """
     ends = np.cumsum([a.trajectories for a in arrays])
     holding = np.unique(np.searchsorted(ends, train, side="right"))
-    training = [arrays[number] for number in holding]
+    training = [arrays[number] for number in holding] or list(arrays)
     steps = min(a.steps for a in arrays)
     recorded = min(a.steps for a in training)
     long = split_in_time or recorded > LONG

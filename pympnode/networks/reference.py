@@ -13,7 +13,7 @@ from ..training.diagnosis import Reference
 from .engines.base import Batch
 from .schema import Arrays
 
-_VALUES = 1_000_000  # numbers that a fit, the losses and the noise are estimated from, at most
+_VALUES = 300_000  # numbers that a fit, the losses and the noise are estimated from, at most
 _ORDERS = 8  # of the time differences
 # Ratio of the noise estimates of successive orders where noise is seen. A smooth motion that is sampled
 # coarsely reaches 0.94 at these orders, noise of a hundredth of the spread 0.97 and more.

@@ -17,6 +17,7 @@ from .schema import Arrays
 # An epoch of windows out of long trajectories: few data are drawn from more than once, and of many an
 # epoch takes a part, so that the time of a run grows with the recording no faster than it must.
 _LEAST_UPDATES, _ENOUGH_UPDATES, _PASS_IN_EPOCHS = 8, 12, 16
+_ENOUGH_UPDATES_UNEVEN = 100  # with batches of one window a trajectory
 # Long windows come in smaller batches, of the same work as a batch of windows of this length.
 _FULL_BATCH, _LEAST_BATCH = 25, 8
 _VALIDATION_WINDOWS = 32  # out of long trajectories
@@ -33,8 +34,8 @@ class TrajectoryTask:
 
     ``longest``: intervals of the longest window; None for whole trajectories. With it a batch holds
     several windows of a trajectory, and fewer of them where they are longer than 25 intervals; an
-    epoch has at least 8 batches, and at most 12 or a sixteenth of a pass; and the validation loss is
-    that of about 32 windows of the longest length, at even distances. Raises `InvalidData` where there is
+    epoch has at least 8 batches, and at most 12 (100 on an uneven grid) or a sixteenth of a pass; and
+    the validation loss is that of about 32 windows of the longest length, at even distances. Raises `InvalidData` where there is
     nothing to learn from or nothing to judge by.
     """
 
@@ -84,7 +85,8 @@ class TrajectoryTask:
         batches = -(-int(self._windows(horizon).sum()) // self._batch(horizon))
         if self.whole:
             return batches
-        most = max(_ENOUGH_UPDATES, batches // _PASS_IN_EPOCHS)
+        enough = _ENOUGH_UPDATES if self._even else _ENOUGH_UPDATES_UNEVEN
+        most = max(enough, batches // _PASS_IN_EPOCHS)
         return min(max(batches, _LEAST_UPDATES), most)
 
     def _batch(self, horizon: int) -> int:
