@@ -240,6 +240,26 @@ def test_mdanalysis_boxes_and_masses() -> None:
         from_mdanalysis(plain, velocity="differences")
 
 
+def test_files_of_mdtraj_read_by_mdanalysis(tmp_path: Path) -> None:
+    """DCD without a time step; a LAMMPS dump whose box moves. See findings/mdtraj_*.sh."""
+    md, mda = pytest.importorskip("mdtraj"), pytest.importorskip("MDAnalysis")
+    x, v = paths()
+    made = md.Trajectory(x, topology(md), time=DT * np.arange(STEPS))
+    made.unitcell_lengths, made.unitcell_angles = np.full((STEPS, 3), 9.0), np.full((STEPS, 3), 90.0)
+    made.save_dcd(str(tmp_path / "a.dcd"))
+    made.save_lammpstrj(str(tmp_path / "a.lammpstrj"))
+    read = universe(x, None)
+    read.load_new(str(tmp_path / "a.dcd"))
+    with pytest.warns(PympnodeWarning, match="no time step"):
+        from_mdanalysis(read, velocity="differences")
+    ds = from_mdanalysis(read, velocity="differences", dt=DT)
+    assert np.allclose(ds.velocity[0], 10 * v, atol=1e-2)
+    read.load_new(str(tmp_path / "a.lammpstrj"), format="LAMMPSDUMP")
+    with pytest.warns(PympnodeWarning) as found:
+        from_mdanalysis(read, velocity="differences", dt=DT)
+    assert any("box of this dump moves" in str(one.message) for one in found)
+
+
 # ---- mdtraj -------------------------------------------------------------------------------------
 
 

@@ -17,6 +17,7 @@ from ...errors import InvalidData
 from ...training.ranges import warn_user
 from .frames import Frames, Units, given_mass, same_particles, to_dataset, warn_numbered_frames
 
+_AKMA_PS = 0.04888821  # the unit of time of CHARMM: angstrom, kcal/mol, u
 _VELOCITY_COLUMNS = ("velo", "vel", "velocity", "velocities", "v")
 
 
@@ -150,6 +151,8 @@ def from_mdanalysis(
     stamps = np.array(times, np.float64)
     if dt is None and time is None:
         warn_numbered_frames(stamps, "MDAnalysis")
+        _warn_of_unit_steps(trajectory)
+    _warn_of_moving_box(trajectory, positions)
     return to_dataset(
         Frames(
             "MDAnalysis",
@@ -167,6 +170,30 @@ def from_mdanalysis(
         split=split,
         no_velocity="read a format that has velocities (TRR, or a dump of LAMMPS with vx vy vz)",
     )
+
+
+def _warn_of_unit_steps(trajectory: Any) -> None:
+    """mdtraj 1.11 writes no times to DCD: MDAnalysis 2.11 then reads one AKMA unit of time a frame."""
+    if abs(trajectory.dt - _AKMA_PS) < 1e-6 * _AKMA_PS:
+        warn_user(
+            f"frames are {trajectory.dt:.7f} ps apart, one AKMA unit of time, as where a DCD file has "
+            "no time step: pass dt= in ps"
+        )
+
+
+def _warn_of_moving_box(trajectory: Any, positions: list[NDArray]) -> None:
+    """mdtraj 1.11 begins the box of a LAMMPS dump at the lowest coordinates of each frame.
+
+    MDAnalysis 2.11 subtracts the origin of the box: the lowest coordinates are 0 in all frames, and
+    the common part of the motion is lost.
+    """
+    if trajectory.format != "LAMMPSDUMP" or len(positions) < 2:
+        return
+    if all(np.abs(x.min(axis=0)).max() < 1e-3 for x in positions):
+        warn_user(
+            "the lowest coordinates are 0 in every frame: the box of this dump moves with the atoms, "
+            "as mdtraj writes it, and MDAnalysis has subtracted its motion; write another format"
+        )
 
 
 def _masses(group: Any) -> NDArray:
