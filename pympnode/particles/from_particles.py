@@ -30,7 +30,7 @@ def from_particles(
     dt: float | None = None,
     time: Any = None,
     charge: Any = None,
-    side: float | None = None,
+    side: float | Sequence[float | None] | None = None,
     system: str | None = None,
     constant: float | None = None,
     softening: float | None = None,
@@ -48,15 +48,16 @@ def from_particles(
             steps of one length, so that training asks for an even grid.
     Other arguments:
         charge: like ``mass``, where the particles are charged.
-        side: edge length of a periodic box, a square or a cube; None is open space, in which paths
+        side: edge length of a periodic box, a square or a cube; or one for each axis, None for open
+            ones (models of cells know squares and cubes alone); None is open space, in which paths
             that jump as in a box are refused. Positions are wrapped into the box around the origin,
             [-side/2, side/2): those of a box that begins at 0, or paths that were never wrapped,
             may be given as they are.
         system, constant, softening: "gravity" or "coulomb" where the forces are those of
             `pympnode.simulate`, with their constant and softening length: `evaluate` then computes
             energies. With any other name, "particles" by default, forces are not known; a softening
-            length may still be given, which models use as their unit of near distances (0.2 without
-            one).
+            length may still be given, which models use as their unit of near distances (without one
+            0.058 of the mean distance, as the repr of a model then says).
         split: "train", "validation" or "test" for each trajectory, or one word for all.
     Returns: an `xarray.Dataset` as `pympnode.particles.schema` describes it, float64.
     Raises: `InvalidData`, `InvalidOption`: got, allowed, fix. Trajectories of different length, or
@@ -89,10 +90,18 @@ def from_particles(
         )
     trajectories, count, particles, _ = x.shape
     times = time_grid(count, dt, time, "position", "(trajectory, time, particle, axis)")
-    box = Box(inf if side is None else _positive("side", side))
-    if not box.periodic:
-        _refuse_jumps(x, v, times)
+    box = _box(side, x.shape[-1])
+    open_axes = np.isinf(box.sides(x.shape[-1]))
+    if open_axes.any():
+        _refuse_jumps(x[..., open_axes], v[..., open_axes], times)
     check_velocities(x, v, times, box)
+    if system in LAWS and isinstance(box.side, tuple):
+        raise InvalidOption(
+            f"the forces of {system} are known in squares, cubes and open space",
+            got=f"side={side!r}",
+            allowed="one number, or None",
+            fix="leave system out: models are trained in any box",
+        )
     parameters = _physics(system, charge, constant, softening)
     ds = unpack_particles(
         box.wrap(x),
@@ -104,7 +113,7 @@ def from_particles(
         about={
             "kind": "given",
             "system": UNNAMED if system is None else str(system),
-            "parameters": {**parameters, "side": side if box.periodic else None},
+            "parameters": {**parameters, "side": _recorded(box)},
             "version": __version__,
         },
     )
@@ -214,6 +223,29 @@ def _physics(
     return given
 
 
+def _box(side: Any, dims: int) -> Box:
+    """The box of one side, or of one for each axis."""
+    if isinstance(side, Sequence | np.ndarray) and np.ndim(side) == 1:
+        if len(side) != dims:
+            raise InvalidOption(
+                "a box has a side for each axis",
+                got=f"{len(side)} sides for {dims} axes",
+                allowed=f"{dims} sides, or one number",
+                fix="None for axes that are open",
+            )
+        return Box(tuple(inf if s is None or s == inf else _positive("side", s) for s in side))
+    if np.ndim(side) == 0 and isinstance(side, np.ndarray):
+        side = side.item()
+    return Box(inf if side is None or side == inf else _positive("side", side))
+
+
+def _recorded(box: Box) -> Any:
+    """The side as the record of a dataset has it: None for what is open."""
+    if not isinstance(box.side, tuple):
+        return box.side if box.periodic else None
+    return [one if np.isfinite(one) else None for one in box.side]
+
+
 def _positive(name: str, value: Any, zero: bool = False) -> float:
     good = isinstance(value, int | float | np.number) and not isinstance(value, bool)
     if not good or not np.isfinite(value) or value < 0 or (value == 0 and not zero):
@@ -221,7 +253,7 @@ def _positive(name: str, value: Any, zero: bool = False) -> float:
             f"{name} is one number",
             got=repr(value),
             allowed=f"{'>=' if zero else '>'} 0",
-            fix="leave side out for open space; boxes are squares or cubes"
+            fix="leave side out for open space; one for each axis of a rectangle"
             if name == "side"
             else f"leave {name} out where it is not known",
         )

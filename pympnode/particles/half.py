@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,8 @@ from .weights import particle_layout_of
 
 if TYPE_CHECKING:
     from .task import StepTask
+
+logger = logging.getLogger("pympnode.training")
 
 # States (trajectories times particles) of a dataset that is simulated for training.
 _SIMULATED_STATES = 20_000
@@ -158,6 +161,13 @@ class Particles:
                     warn_user(text)
             scales = fitted_scales(arrays, train)
         options.refuse_unused(spec)
+        if start is None and not any("softening" in a.parameters for a in arrays):
+            logger.info(
+                "no softening was given: near distances are in units of %.4g, %.3f of the mean "
+                "distance of particles",
+                scales.near,
+                scales.near / scales.length,
+            )
         name = options.model or spec.name
         choice = particle_preset(options.preset, name, most)
         config = options.run_config(name, most, fresh=start is None)

@@ -265,9 +265,10 @@ class ParticleModel:
     def summary(self) -> str:
         """The model in one line."""
         spec = self.spec
+        coupling = f", mass_coupling {spec.mass_coupling}" if spec.weighted else ""
         return (
             f"{spec.name}, {self.theta.size:,} weights, widths {spec.edge_width} / "
-            f"{spec.node_width}, {spec.inputs} inputs, {spec.behaviour}, step {self.dt:g}"
+            f"{spec.node_width}, {spec.inputs} inputs{coupling}, {spec.behaviour}, step {self.dt:g}"
         )
 
     def graph_summary(self) -> str:
@@ -277,6 +278,12 @@ class ParticleModel:
     def lines(self) -> dict[str, str]:
         """Label and text of every line of the repr."""
         seen = self.trained
+        near = {}
+        if self.spec.inputs == "scaled" and "softening" not in {
+            *seen.parameters,
+            *seen.parameter_spans,
+        }:
+            near["softening"] = f"{self.scales.near:.4g}, for inputs; none was given"
         return {
             "Model": self.summary(),
             "system": self.system,
@@ -284,6 +291,7 @@ class ParticleModel:
                 f"{seen.trajectories} trajectories of {seen.steps} steps, "
                 f"{interval(*seen.particles)} particles at a mean spacing of {interval(*seen.spacing)}"
             ),
+            **near,
         }
 
     def __repr__(self) -> str:

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import inf
 from typing import Any
 
 import numpy as np
@@ -42,7 +41,7 @@ from ..datasets.record import record, with_record
 from ..errors import InvalidData
 from ..training.ranges import warn_user
 from .constants import CONSTANT, LAWS, SOFTENING
-from .graphs.box import Box
+from .graphs.box import Box, as_box
 
 AXES = ("x", "y", "z")
 UNITS = {
@@ -158,6 +157,10 @@ def mean_spacing(position: NDArray, box: Box) -> float:
     positions, the mean over axes.
     """
     count, dims = position.shape[2:]
+    if isinstance(box.side, tuple):
+        sides = box.sides(dims)
+        sides = np.where(np.isfinite(sides), sides, np.ptp(position, axis=(0, 1, 2)))
+        return float(np.prod(sides / count ** (1 / dims)) ** (1 / dims))
     side = box.side if box.periodic else float(np.ptp(position, axis=(0, 1, 2)).mean())
     return side / count ** (1 / dims)
 
@@ -169,6 +172,11 @@ def spacings(position: NDArray, box: Box) -> NDArray[np.float64]:
     first positions of the trajectory: trajectories may be far from each other, and may expand.
     """
     count, dims = position.shape[2:]
+    if isinstance(box.side, tuple):
+        sides = np.broadcast_to(box.sides(dims), (len(position), dims))
+        extent = np.ptp(position[:, 0].astype(np.float64), axis=1)
+        sides = np.where(np.isfinite(sides), sides, extent) / count ** (1 / dims)
+        return np.prod(sides, axis=1) ** (1 / dims)
     side = np.full(len(position), box.side)
     if not box.periodic:
         side = np.ptp(position[:, 0].astype(np.float64), axis=1).mean(axis=-1)
@@ -240,7 +248,7 @@ def guess_missing_box(ds: xr.Dataset) -> str:
 def box_of(ds: xr.Dataset) -> Box:
     """The box of a dataset: ``side`` of its record; open space where that is None or missing."""
     side = dict(record(ds).get("parameters", {})).get("side")
-    return Box(inf if side is None else float(side))
+    return Box(tuple(side)) if isinstance(side, tuple | list) else as_box(side)
 
 
 def validate_particles(ds: xr.Dataset, *, finite: bool = True) -> xr.Dataset:

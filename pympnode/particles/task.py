@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..config import whole
 from ..errors import InvalidData
 from .bodies import body_spreads
-from .constants import SOFTENING
+from .constants import SOFTENING, SPACING2
 from .memory import Counts, fixed_bytes, state_bytes
 from .schema import ParticleArrays, mean_spacing
 
@@ -353,8 +353,12 @@ def fitted_scales(arrays: Sequence[ParticleArrays], train: Sequence[NDArray[np.i
         v = data.velocity[index].astype(np.float64)
         velocity.append(float(np.mean(v**2)))
         change.append(float(np.mean(np.diff(v, axis=1) ** 2)))
-    softening = float(np.mean([a.parameters.get("softening", SOFTENING) for a in arrays]))
-    base = ParticleScales.of_lengths(softening, float(np.mean(spacing)))
+    usual = float(np.mean(spacing))
+    # A softening that nobody gave is that of the published data, in mean distances: its number of 0.2
+    # means nothing in another unit of length.
+    assumed = usual * SOFTENING / SPACING2**0.5
+    softening = float(np.mean([a.parameters.get("softening", assumed) for a in arrays]))
+    base = ParticleScales.of_lengths(softening, usual)
 
     def positive(value: float) -> float:
         return value if value > 0 else 1.0

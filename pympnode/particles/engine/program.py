@@ -134,7 +134,7 @@ class ParticleProgram:
             self.flat_tensor(mass),
             None if charge is None else self.flat_tensor(charge, units.charge),
             (count,) * sets,
-            box if units.length == 1 else Box(box.side / units.length),
+            box if units.length == 1 else box.divided(units.length),
         )
 
     def flat_tensor(self, values: Any, unit: float = 1.0) -> Tensor:
@@ -277,7 +277,8 @@ class ParticleProgram:
             at_once = self.device.type == "cpu" or self.spec.behaviour == "published"
             every = 1 if at_once else rollout.CHECK_EVERY
         batch = self.batch(position[:, 0], velocity[:, 0], mass, charge, box)
-        max_speed = rollout.MAX_SIDES_PER_STEP * batch.box.side / self.step_length
+        max_speed = rollout.MAX_SIDES_PER_STEP * float(batch.box.sides(position.shape[3]).max())
+        max_speed = max_speed / self.step_length
         # In place: powers of two change no digit, and a rollout may fill most of the memory.
         states = (position, self.units.length), (velocity, self.units.velocity)
         for values, unit in states:
