@@ -35,6 +35,8 @@ def from_particles(
     constant: float | None = None,
     softening: float | None = None,
     split: str | Sequence[str] | None = None,
+    fixed: Any = None,
+    type: Any = None,
 ) -> xr.Dataset:
     """A checked dataset of your particle trajectories, for ``train(data=...)``.
 
@@ -58,6 +60,11 @@ def from_particles(
             energies. With any other name, "particles" by default, forces are not known; a softening
             length may still be given, which models use as their unit of near distances (without one
             0.058 of the mean distance, as the repr of a model then says).
+        fixed: true for particles that never move (walls, pinned atoms), false for others: (particle,) or
+            (trajectory, particle). They act on others, stay where they are in a rollout, and are in no
+            loss; their velocities must be 0.
+        type: label of the kind of each particle, numbers or text, in the same shapes. Models take it
+            as an input.
         split: "train", "validation" or "test" for each trajectory, or one word for all.
     Returns: an `xarray.Dataset` as `pympnode.particles.schema` describes it, float64.
     Raises: `InvalidData`, `InvalidOption`: got, allowed, fix. Trajectories of different length, or
@@ -110,6 +117,8 @@ def from_particles(
         times,
         charge=None if charge is None else _each("charge", charge, trajectories, particles),
         split=None if split is None else _labels(split, trajectories),
+        fixed=None if fixed is None else _fixed(fixed, x, v),
+        type=None if type is None else _marks("type", type, trajectories, particles).astype(str),
         about={
             "kind": "given",
             "system": UNNAMED if system is None else str(system),
@@ -152,6 +161,41 @@ def _each(name: str, values: Any, trajectories: int, particles: int) -> NDArray[
     if name == "mass" and (array < 0).any():
         raise InvalidData("a mass cannot be negative", got=float(array.min()), allowed=">= 0")
     return np.array(np.broadcast_to(array, (trajectories, particles)))
+
+
+def _marks(name: str, values: Any, trajectories: int, particles: int) -> NDArray:
+    """Labels or marks of each particle of each trajectory: (trajectory, particle)."""
+    array = np.asarray(values)
+    if array.shape not in ((particles,), (trajectories, particles)):
+        raise InvalidData(
+            f"{name} does not fit position",
+            got=f"shape {array.shape}",
+            allowed=f"({particles},) or ({trajectories}, {particles}): (particle,) or (trajectory, "
+            "particle)",
+        )
+    return np.array(np.broadcast_to(array, (trajectories, particles)))
+
+
+def _fixed(values: Any, x: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which particles are fixed (trajectory, particle); those do not move."""
+    marks = _marks("fixed", values, x.shape[0], x.shape[2])
+    if marks.dtype != bool:
+        raise InvalidData(
+            "fixed is true or false for each particle",
+            got=f"dtype {marks.dtype}",
+            allowed="bool",
+            fix="np.isin(np.arange(particles), numbers) marks particles by their numbers",
+        )
+    moving = ((np.ptp(x, axis=1) > 0) | (v != 0).any(1)).any(-1) & marks
+    if moving.any():
+        trajectory, particle = np.argwhere(moving)[0].tolist()
+        raise InvalidData(
+            "fixed particles move",
+            got=f"{int(moving.sum())}; first particle {particle} of trajectory {trajectory}",
+            allowed="the same position at all times, velocity 0",
+            fix="velocity = np.where(fixed[:, None], 0, velocity), or leave fixed out",
+        )
+    return marks
 
 
 def _finite(name: str, array: NDArray[np.float64]) -> None:

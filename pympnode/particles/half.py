@@ -155,6 +155,7 @@ class Particles:
                 charged=arrays[0].charge is not None,
                 mass_coupling=coupling,
                 known=arrays[0].system in LAWS,
+                types=_types(arrays),
             )
             if options.mass_coupling is None and spec.mass_coupling == coupling:
                 if text := assumed_coupling(arrays, coupling):
@@ -321,6 +322,19 @@ def _without_test(
                 fix="leave it out",
             )
     return [arrays[number] for number in kept], [labels[number] for number in kept]
+
+
+def _types(arrays: list[ParticleArrays]) -> list[str]:
+    """The labels of types in all datasets, sorted. Raises `InvalidData` where some have none."""
+    typed = [a.type for a in arrays if a.type is not None]
+    if typed and len(typed) < len(arrays):
+        raise InvalidData(
+            "some of the datasets have types of particles",
+            got=f"{len(typed)} of {len(arrays)}",
+            allowed="all or none",
+            fix='ds.drop_vars("type")',
+        )
+    return sorted({str(label) for one in typed for label in np.unique(one)})
 
 
 def _one_step(arrays: list[ParticleArrays]) -> float:

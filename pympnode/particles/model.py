@@ -126,8 +126,10 @@ class ParticleModel:
             some = slice(at, at + each)
             charge = None if data.charge is None else data.charge[some]
             program.roll(
-                self.theta, position[some], velocity[some], data.mass[some], charge, data.box
-            )
+                self.theta, position[some], velocity[some], data.mass[some], charge, data.box,
+                kinds=None if data.type is None else data.type[some],
+                fixed=None if data.fixed is None else data.fixed[some],
+            )  # fmt: skip
         finite = np.isfinite(position[:, -1]).all((1, 2)) & np.isfinite(velocity[:, -1]).all((1, 2))
         about = record(given)
         ds = particle_schema.unpack_particles(
@@ -136,6 +138,8 @@ class ParticleModel:
             data.mass,
             data.time[0] + self.dt * np.arange(steps + 1),
             charge=data.charge,
+            fixed=data.fixed,
+            type=data.type,
             about={**about, "kind": "rollout", "model": self.spec.name},
         )
         if steps + 1 == len(data.time):
@@ -152,7 +156,8 @@ class ParticleModel:
         from .memory import Counts, state_bytes
 
         charge = None if data.charge is None else data.charge[:1]
-        batch = program.batch(position, velocity, data.mass[:1], charge, data.box)
+        kinds = None if data.type is None else data.type[:1]
+        batch = program.batch(position, velocity, data.mass[:1], charge, data.box, kinds=kinds)
         return state_bytes(program, Counts.of(program.graph(batch)), training=False)
 
     def _check_step(self, time: NDArray[np.float64]) -> None:

@@ -7,6 +7,8 @@ variable        dims                                meaning
 ``velocity``    trajectory, time, particle, axis
 ``mass``        trajectory, particle
 ``charge``      trajectory, particle                where the system has charges
+``fixed``       trajectory, particle                true for particles that never move; optional
+``type``        trajectory, particle                label of the kind of particle; optional
 ``split``       trajectory                          "train", "validation" or "test"
 ==============  ==================================  =============================================
 
@@ -28,6 +30,7 @@ from numpy.typing import NDArray
 from ..datasets.names import (
     AXIS,
     CHARGE,
+    FIXED,
     MASS,
     PARTICLE,
     PARTICLE_DIMS,
@@ -35,6 +38,7 @@ from ..datasets.names import (
     SPLIT,
     TIME,
     TRAJECTORY,
+    TYPE,
     VELOCITY,
 )
 from ..datasets.record import record, with_record
@@ -59,7 +63,8 @@ class ParticleArrays:
 
     position, velocity: (trajectory, time, particle, axis); mass, charge: (trajectory, particle),
     charge None in a system without; time: (time,). box and parameters are of the whole dataset;
-    parameters are those of the record, without the side.
+    parameters are those of the record, without the side. fixed, type: (trajectory, particle), None
+    where no particle is fixed or all are of one kind.
     """
 
     position: NDArray
@@ -70,6 +75,13 @@ class ParticleArrays:
     box: Box
     parameters: dict[str, float]
     system: str
+    fixed: NDArray[np.bool_] | None = None
+    type: NDArray[np.str_] | None = None
+
+    @property
+    def free(self) -> NDArray[np.float64]:
+        """1 for particles that move and 0 for fixed ones, (trajectory, particle)."""
+        return np.ones(self.mass.shape) if self.fixed is None else 1.0 - self.fixed
 
     @property
     def dims(self) -> int:
@@ -90,6 +102,8 @@ def unpack_particles(
     *,
     charge: Any = None,
     split: Any = None,
+    fixed: Any = None,
+    type: Any = None,
     first: int = 0,
     about: Mapping[str, Any] | None = None,
 ) -> xr.Dataset:
@@ -106,6 +120,9 @@ def unpack_particles(
     }
     if charge is not None:
         variables[CHARGE] = ((TRAJECTORY, PARTICLE), charge, {"units": UNITS[CHARGE]})
+    for name, values in ((FIXED, fixed), (TYPE, type)):
+        if values is not None:
+            variables[name] = ((TRAJECTORY, PARTICLE), values)
     if split is not None:
         variables[SPLIT] = (TRAJECTORY, np.asarray(split))
     coords = {
@@ -147,7 +164,17 @@ def pack_particles(ds: xr.Dataset, *, physics: bool = True) -> ParticleArrays:
         box_of(ds),
         parameters,
         system_name(ds),
+        fixed=_by_particle(ds, FIXED, bool),
+        type=_by_particle(ds, TYPE, str),
     )
+
+
+def _by_particle(ds: xr.Dataset, name: str, dtype: type) -> NDArray | None:
+    """An optional variable (trajectory, particle); None where it says nothing."""
+    if name not in ds:
+        return None
+    values = ds[name].transpose(TRAJECTORY, PARTICLE).values.astype(dtype)
+    return values if dtype is str or values.any() else None
 
 
 def mean_spacing(position: NDArray, box: Box) -> float:
@@ -271,7 +298,8 @@ def validate_particles(ds: xr.Dataset, *, finite: bool = True) -> xr.Dataset:
     }
     if CHARGE in ds:
         wanted[CHARGE] = (TRAJECTORY, PARTICLE)
-    for name, dims in wanted.items():
+    marks = {name: (TRAJECTORY, PARTICLE) for name in (FIXED, TYPE) if name in ds}
+    for name, dims in (wanted | marks).items():
         if name not in ds:
             raise InvalidData(
                 f"a particle dataset needs {name!r}",
