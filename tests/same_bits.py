@@ -348,7 +348,9 @@ def deltagn_recompute_bf16(_: Path) -> dict[str, Any]:
 def particles_finetuned_on_sizes_mixed_f64(_: Path) -> dict[str, Any]:
     a, b = gravity(12), gravity(20, seed=1)
     options: dict[str, Any] = {"dtype": "float64", "kernel": "compiled", "progress": False}
-    start = pympnode.train(data=a, updates=6, **{**PARTICLE, **options})
+    start = pympnode.train(
+        data=a, model="hierarchical_deltagn", updates=6, **{**PARTICLE, **options}
+    )
     tuned = pympnode.finetune(start, data=[a, b], updates=6, batch_size=3, **options)
     return facts(tuned, b, a, b)
 

@@ -106,7 +106,7 @@ X = np.zeros((2, 3, 2, 2))
         (dict(dt=None, time=[0.0, 1.0]), InvalidData, "time does not fit position"),
         (dict(dt=None, time=[0.0, 2.0, 1.0]), InvalidData, "time must increase"),
         (dict(side=0), InvalidOption, "side is one number"),
-        (dict(side=[4.0, 5.0]), InvalidOption, "squares or cubes"),
+        (dict(side=[4.0, 5.0, 6.0, 7.0]), InvalidOption, "a side for each axis"),
         (dict(softening=-1.0), InvalidOption, "softening is one number"),
         (dict(constant=2.0), InvalidOption, "a constant belongs to known forces"),
         (dict(system="gravity"), InvalidOption, "need their constant"),

@@ -2,13 +2,17 @@
 
 import numpy as np
 import pytest
+import torch
 
 import pympnode
-from pympnode.errors import InvalidData, PympnodeWarning
+from pympnode.datasets.record import record
+from pympnode.errors import InvalidData, InvalidOption, PympnodeWarning
 from pympnode.particles.evaluate import free_flight
+from pympnode.particles.graphs.box import Box
 from pympnode.particles.metrics import motion, particle_errors
 from pympnode.particles.options import ParticleTraining
 from pympnode.particles.recordings import pieces, split_in_time
+from pympnode.particles.schema import box_of
 
 SMALL = {
     "updates": 2, "batch_size": 4, "edge_width": 8, "node_width": 8, "kernel": "eager",
@@ -128,6 +132,83 @@ def test_one_recording_validates_on_its_end() -> None:
         data=pympnode.from_particles(x, v, 1.0, dt=0.05), model="deltagn", **SMALL
     )
     assert result.status == "completed" and result.model.trained.steps == 70
+
+
+# ---- boxes ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("side", [(6.0, 4.0), (6.0, None), (None, 4.0), (6.0, 6.0)])
+def test_boxes_of_rectangles_and_of_open_axes(side) -> None:
+    box = Box(side)
+    x = np.random.default_rng(0).uniform(-20, 20, (50, 2))
+    closed = [s is not None for s in side]
+    for axis, (s, shut) in enumerate(zip(side, closed)):
+        for got, half_open in ((box.wrap(x), 1), (box.displacement(x), -1)):
+            one = got[:, axis]
+            if not shut:
+                np.testing.assert_array_equal(one, x[:, axis])
+                continue
+            assert (np.abs(one) <= s / 2).all() and (one * half_open < s / 2).all()
+            turns = (x[:, axis] - one) / s
+            np.testing.assert_allclose(turns, np.round(turns), atol=1e-12)
+    for method in ("wrap", "displacement"):
+        found = getattr(box, method)(torch.from_numpy(x))
+        np.testing.assert_array_equal(found.numpy(), getattr(box, method)(x))
+    assert Box((6.0, 6.0)) == Box(6.0) and Box((None, None)) == Box()
+    if side != (6.0, 6.0):
+        with pytest.raises(InvalidOption, match="all pairs or of nearest"):
+            _ = box.cube
+
+
+@pytest.mark.parametrize("model", ["deltagn", "hogn", "nearest_deltagn"])
+def test_models_move_alike_across_the_borders_of_a_rectangle(model: str) -> None:
+    x, v = (np.stack(a) for a in zip(*(springs(12, particles=6, seed=s) for s in range(4))))
+    x = x + 3.0 * 0.05 * np.arange(12)[:, None, None] * np.array([1.0, 0.0])
+    v = v + np.array([3.0, 0.0])
+    shift = np.array([2.5, 0.0])
+
+    def data(offset):
+        return pympnode.from_particles(x + offset, v, 1.0, dt=0.05, side=(8.0, None), softening=0.2)
+
+    ds = data(0.0)
+    options = {**SMALL, "neighbours": 4 if "near" in model else None}
+    trained = pympnode.train(data=ds, model=model, dtype="float64", **options).model
+    a, b = (trained.rollout(one, check=False) for one in (ds, data(shift)))
+    off = Box((8.0, None)).displacement((b.position - a.position - shift).values)
+    np.testing.assert_allclose(off, 0, atol=1e-9)
+    assert record(a)["parameters"]["side"] == [8.0, None]
+    assert box_of(a) == Box((8.0, None))
+    assert pympnode.evaluate(trained, ds).rmse_position.notnull().all()
+    pympnode.plotting.particle_trajectories(a)
+
+
+def test_what_needs_a_square_says_so() -> None:
+    x, v = (np.stack(a) for a in zip(*(springs(12, particles=20, seed=s) for s in range(4))))
+    ds = pympnode.from_particles(x, v, 1.0, dt=0.05, side=(9.0, 12.0))
+    with pytest.raises(InvalidOption, match="all pairs or of nearest"):
+        pympnode.train(data=ds, model="hierarchical_deltagn", **SMALL)
+    with pytest.raises(InvalidOption, match="squares, cubes and open space"):
+        pympnode.from_particles(
+            x, v, 1.0, dt=0.05, side=(9.0, 12.0), system="gravity", constant=1, softening=0.1
+        )
+    with pytest.raises(InvalidOption, match="a side for each axis"):
+        pympnode.from_particles(x, v, 1.0, dt=0.05, side=(9.0, 12.0, 3.0))
+
+
+def test_a_softening_that_nobody_gave_is_said_in_the_unit_of_the_data(caplog) -> None:
+    x, v = (np.stack(a) for a in zip(*(springs(12, seed=s) for s in range(4))))
+    with caplog.at_level("INFO", "pympnode.training"):
+        near = [
+            pympnode.train(
+                data=pympnode.from_particles(x * unit, v * unit, 1.0, dt=0.05),
+                model="deltagn",
+                **SMALL,
+            ).model
+            for unit in (1.0, 1e-9)
+        ]
+    assert near[1].scales.near == pytest.approx(1e-9 * near[0].scales.near)
+    assert f"{near[0].scales.near:.4g}" in repr(near[0]) and "none was given" in repr(near[0])
+    assert f"{near[1].scales.near:.4g}" in caplog.text
 
 
 # ---- training ---------------------------------------------------------------------------------

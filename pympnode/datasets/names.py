@@ -26,6 +26,7 @@ OWN_VARIABLES = frozenset(
 # Dimensions and variables of particles
 PARTICLE, AXIS = "particle", "axis"
 POSITION, VELOCITY, MASS, CHARGE = "position", "velocity", "mass", "charge"
+FIXED, TYPE = "fixed", "type"
 PARTICLE_DIMS = (TRAJECTORY, TIME, PARTICLE, AXIS)
 
 

@@ -87,7 +87,7 @@ def constant_acceleration(truth: xr.Dataset) -> xr.Dataset:
             for i in range(len(data.position))
         ]
     )
-    return _straight(truth, acceleration[:, None])
+    return _straight(truth, (acceleration * data.free[..., None])[:, None])
 
 
 def _straight(truth: xr.Dataset, acceleration: Any) -> xr.Dataset:
@@ -101,5 +101,7 @@ def _straight(truth: xr.Dataset, acceleration: Any) -> xr.Dataset:
         data.mass,
         data.time,
         charge=data.charge,
+        fixed=data.fixed,
+        type=data.type,
         about=record(truth),
     ).assign_coords(schema.labels(truth))

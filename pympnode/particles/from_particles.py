@@ -30,11 +30,13 @@ def from_particles(
     dt: float | None = None,
     time: Any = None,
     charge: Any = None,
-    side: float | None = None,
+    side: float | Sequence[float | None] | None = None,
     system: str | None = None,
     constant: float | None = None,
     softening: float | None = None,
     split: str | Sequence[str] | None = None,
+    fixed: Any = None,
+    type: Any = None,
 ) -> xr.Dataset:
     """A checked dataset of your particle trajectories, for ``train(data=...)``.
 
@@ -48,15 +50,21 @@ def from_particles(
             steps of one length, so that training asks for an even grid.
     Other arguments:
         charge: like ``mass``, where the particles are charged.
-        side: edge length of a periodic box, a square or a cube; None is open space, in which paths
+        side: edge length of a periodic box, a square or a cube; or one for each axis, None for open
+            ones (models of cells know squares and cubes alone); None is open space, in which paths
             that jump as in a box are refused. Positions are wrapped into the box around the origin,
             [-side/2, side/2): those of a box that begins at 0, or paths that were never wrapped,
             may be given as they are.
         system, constant, softening: "gravity" or "coulomb" where the forces are those of
             `pympnode.simulate`, with their constant and softening length: `evaluate` then computes
             energies. With any other name, "particles" by default, forces are not known; a softening
-            length may still be given, which models use as their unit of near distances (0.2 without
-            one).
+            length may still be given, which models use as their unit of near distances (without one
+            0.058 of the mean distance, as the repr of a model then says).
+        fixed: true for particles that never move (walls, pinned atoms), false for others: (particle,) or
+            (trajectory, particle). They act on others, stay where they are in a rollout, and are in no
+            loss; their velocities must be 0.
+        type: label of the kind of each particle, numbers or text, in the same shapes. Models take it
+            as an input.
         split: "train", "validation" or "test" for each trajectory, or one word for all.
     Returns: an `xarray.Dataset` as `pympnode.particles.schema` describes it, float64.
     Raises: `InvalidData`, `InvalidOption`: got, allowed, fix. Trajectories of different length, or
@@ -89,11 +97,18 @@ def from_particles(
         )
     trajectories, count, particles, _ = x.shape
     times = time_grid(count, dt, time, "position", "(trajectory, time, particle, axis)")
-    side = None if side is None else _positive("side", side)
-    box = Box(inf if side is None else side)
-    if not box.periodic:
-        _refuse_jumps(x, v, times)
+    box = _box(side, x.shape[-1])
+    open_axes = np.isinf(box.sides(x.shape[-1]))
+    if open_axes.any():
+        _refuse_jumps(x[..., open_axes], v[..., open_axes], times)
     check_velocities(x, v, times, box)
+    if system in LAWS and isinstance(box.side, tuple):
+        raise InvalidOption(
+            f"the forces of {system} are known in squares, cubes and open space",
+            got=f"side={side!r}",
+            allowed="one number, or None",
+            fix="leave system out: models are trained in any box",
+        )
     parameters = _physics(system, charge, constant, softening)
     ds = unpack_particles(
         box.wrap(x),
@@ -102,10 +117,12 @@ def from_particles(
         times,
         charge=None if charge is None else _each("charge", charge, trajectories, particles),
         split=None if split is None else _labels(split, trajectories),
+        fixed=None if fixed is None else _fixed(fixed, x, v),
+        type=None if type is None else _marks("type", type, trajectories, particles).astype(str),
         about={
             "kind": "given",
             "system": UNNAMED if system is None else str(system),
-            "parameters": {**parameters, "side": side if box.periodic else None},
+            "parameters": {**parameters, "side": _recorded(box)},
             "version": __version__,
         },
     )
@@ -144,6 +161,41 @@ def _each(name: str, values: Any, trajectories: int, particles: int) -> NDArray[
     if name == "mass" and (array < 0).any():
         raise InvalidData("a mass cannot be negative", got=float(array.min()), allowed=">= 0")
     return np.array(np.broadcast_to(array, (trajectories, particles)))
+
+
+def _marks(name: str, values: Any, trajectories: int, particles: int) -> NDArray:
+    """Labels or marks of each particle of each trajectory: (trajectory, particle)."""
+    array = np.asarray(values)
+    if array.shape not in ((particles,), (trajectories, particles)):
+        raise InvalidData(
+            f"{name} does not fit position",
+            got=f"shape {array.shape}",
+            allowed=f"({particles},) or ({trajectories}, {particles}): (particle,) or (trajectory, "
+            "particle)",
+        )
+    return np.array(np.broadcast_to(array, (trajectories, particles)))
+
+
+def _fixed(values: Any, x: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which particles are fixed (trajectory, particle); those do not move."""
+    marks = _marks("fixed", values, x.shape[0], x.shape[2])
+    if marks.dtype != bool:
+        raise InvalidData(
+            "fixed is true or false for each particle",
+            got=f"dtype {marks.dtype}",
+            allowed="bool",
+            fix="np.isin(np.arange(particles), numbers) marks particles by their numbers",
+        )
+    moving = ((np.ptp(x, axis=1) > 0) | (v != 0).any(1)).any(-1) & marks
+    if moving.any():
+        trajectory, particle = np.argwhere(moving)[0].tolist()
+        raise InvalidData(
+            "fixed particles move",
+            got=f"{int(moving.sum())}; first particle {particle} of trajectory {trajectory}",
+            allowed="the same position at all times, velocity 0",
+            fix="velocity = np.where(fixed[:, None], 0, velocity), or leave fixed out",
+        )
+    return marks
 
 
 def _finite(name: str, array: NDArray[np.float64]) -> None:
@@ -215,6 +267,29 @@ def _physics(
     return given
 
 
+def _box(side: Any, dims: int) -> Box:
+    """The box of one side, or of one for each axis."""
+    if isinstance(side, Sequence | np.ndarray) and np.ndim(side) == 1:
+        if len(side) != dims:
+            raise InvalidOption(
+                "a box has a side for each axis",
+                got=f"{len(side)} sides for {dims} axes",
+                allowed=f"{dims} sides, or one number",
+                fix="None for axes that are open",
+            )
+        return Box(tuple(inf if s is None or s == inf else _positive("side", s) for s in side))
+    if np.ndim(side) == 0 and isinstance(side, np.ndarray):
+        side = side.item()
+    return Box(inf if side is None or side == inf else _positive("side", side))
+
+
+def _recorded(box: Box) -> Any:
+    """The side as the record of a dataset has it: None for what is open."""
+    if not isinstance(box.side, tuple):
+        return box.side if box.periodic else None
+    return [one if np.isfinite(one) else None for one in box.side]
+
+
 def _positive(name: str, value: Any, zero: bool = False) -> float:
     if getattr(value, "shape", None) == () and hasattr(value, "item"):
         value = value.item()
@@ -224,7 +299,7 @@ def _positive(name: str, value: Any, zero: bool = False) -> float:
             f"{name} is one number",
             got=repr(value),
             allowed=f"{'>=' if zero else '>'} 0",
-            fix="leave side out for open space; boxes are squares or cubes"
+            fix="leave side out for open space; one for each axis of a rectangle"
             if name == "side"
             else f"leave {name} out where it is not known",
         )

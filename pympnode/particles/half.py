@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,8 @@ from .weights import particle_layout_of
 
 if TYPE_CHECKING:
     from .task import StepTask
+
+logger = logging.getLogger("pympnode.training")
 
 # States (trajectories times particles) of a dataset that is simulated for training.
 _SIMULATED_STATES = 20_000
@@ -152,12 +155,20 @@ class Particles:
                 charged=arrays[0].charge is not None,
                 mass_coupling=coupling,
                 known=arrays[0].system in LAWS,
+                types=_types(arrays),
             )
             if options.mass_coupling is None and spec.mass_coupling == coupling:
                 if text := assumed_coupling(arrays, coupling):
                     warn_user(text)
             scales = fitted_scales(arrays, train)
         options.refuse_unused(spec)
+        if start is None and not any("softening" in a.parameters for a in arrays):
+            logger.info(
+                "no softening was given: near distances are in units of %.4g, %.3f of the mean "
+                "distance of particles",
+                scales.near,
+                scales.near / scales.length,
+            )
         name = options.model or spec.name
         choice = particle_preset(options.preset, name, most)
         config = options.run_config(name, most, fresh=start is None)
@@ -313,6 +324,19 @@ def _without_test(
                 fix="leave it out",
             )
     return [arrays[number] for number in kept], [labels[number] for number in kept]
+
+
+def _types(arrays: list[ParticleArrays]) -> list[str]:
+    """The labels of types in all datasets, sorted. Raises `InvalidData` where some have none."""
+    typed = [a.type for a in arrays if a.type is not None]
+    if typed and len(typed) < len(arrays):
+        raise InvalidData(
+            "some of the datasets have types of particles",
+            got=f"{len(typed)} of {len(arrays)}",
+            allowed="all or none",
+            fix='ds.drop_vars("type")',
+        )
+    return sorted({str(label) for one in typed for label in np.unique(one)})
 
 
 def _one_step(arrays: list[ParticleArrays]) -> float:

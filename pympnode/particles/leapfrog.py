@@ -82,7 +82,7 @@ def integrate_leapfrog(
     v = np.ascontiguousarray(state.velocity.T)
     source = np.ascontiguousarray(system.pair_source(state.mass, state.charge))
     factor = np.ascontiguousarray(system.pair_factor(state.mass, state.charge, float(constant)))
-    force = (source, factor, box.side, float(softening))
+    force = (source, factor, box.cube, float(softening))
     count = state.particles
     rows = np.arange(count)
     a, opening, tau = np.zeros_like(x), np.zeros_like(x), np.zeros(count)

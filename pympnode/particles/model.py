@@ -126,8 +126,10 @@ class ParticleModel:
             some = slice(at, at + each)
             charge = None if data.charge is None else data.charge[some]
             program.roll(
-                self.theta, position[some], velocity[some], data.mass[some], charge, data.box
-            )
+                self.theta, position[some], velocity[some], data.mass[some], charge, data.box,
+                kinds=None if data.type is None else data.type[some],
+                fixed=None if data.fixed is None else data.fixed[some],
+            )  # fmt: skip
         finite = np.isfinite(position[:, -1]).all((1, 2)) & np.isfinite(velocity[:, -1]).all((1, 2))
         about = record(given)
         ds = particle_schema.unpack_particles(
@@ -136,6 +138,8 @@ class ParticleModel:
             data.mass,
             data.time[0] + self.dt * np.arange(steps + 1),
             charge=data.charge,
+            fixed=data.fixed,
+            type=data.type,
             about={**about, "kind": "rollout", "model": self.spec.name},
         )
         if steps + 1 == len(data.time):
@@ -152,7 +156,8 @@ class ParticleModel:
         from .memory import Counts, state_bytes
 
         charge = None if data.charge is None else data.charge[:1]
-        batch = program.batch(position, velocity, data.mass[:1], charge, data.box)
+        kinds = None if data.type is None else data.type[:1]
+        batch = program.batch(position, velocity, data.mass[:1], charge, data.box, kinds=kinds)
         return state_bytes(program, Counts.of(program.graph(batch)), training=False)
 
     def _check_step(self, time: NDArray[np.float64]) -> None:
@@ -265,9 +270,10 @@ class ParticleModel:
     def summary(self) -> str:
         """The model in one line."""
         spec = self.spec
+        coupling = f", mass_coupling {spec.mass_coupling}" if spec.weighted else ""
         return (
             f"{spec.name}, {self.theta.size:,} weights, widths {spec.edge_width} / "
-            f"{spec.node_width}, {spec.inputs} inputs, {spec.behaviour}, step {self.dt:g}"
+            f"{spec.node_width}, {spec.inputs} inputs{coupling}, {spec.behaviour}, step {self.dt:g}"
         )
 
     def graph_summary(self) -> str:
@@ -277,6 +283,12 @@ class ParticleModel:
     def lines(self) -> dict[str, str]:
         """Label and text of every line of the repr."""
         seen = self.trained
+        near = {}
+        if self.spec.inputs == "scaled" and "softening" not in {
+            *seen.parameters,
+            *seen.parameter_spans,
+        }:
+            near["softening"] = f"{self.scales.near:.4g}, for inputs; none was given"
         return {
             "Model": self.summary(),
             "system": self.system,
@@ -284,6 +296,7 @@ class ParticleModel:
                 f"{seen.trajectories} trajectories of {seen.steps} steps, "
                 f"{interval(*seen.particles)} particles at a mean spacing of {interval(*seen.spacing)}"
             ),
+            **near,
         }
 
     def __repr__(self) -> str:

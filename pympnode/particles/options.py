@@ -159,6 +159,7 @@ class ParticleTraining(RunOptions):
         charged: bool,
         mass_coupling: str = "input",
         known: bool = True,
+        types: Sequence[str] = (),
     ) -> ParticleSpec:
         """The specification of a fresh model for that many particles; ``mass_coupling``: that of
         models with scaled inputs; ``known``: whether the law of the forces is known."""
@@ -173,6 +174,7 @@ class ParticleTraining(RunOptions):
             **chosen,
             dims=dims,
             charged=charged,
+            types=tuple(types),
         )
 
     def run_config(self, name: str, particles: int, fresh: bool) -> TrainConfig:

@@ -7,6 +7,8 @@ variable        dims                                meaning
 ``velocity``    trajectory, time, particle, axis
 ``mass``        trajectory, particle
 ``charge``      trajectory, particle                where the system has charges
+``fixed``       trajectory, particle                true for particles that never move; optional
+``type``        trajectory, particle                label of the kind of particle; optional
 ``split``       trajectory                          "train", "validation" or "test"
 ==============  ==================================  =============================================
 
@@ -19,7 +21,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import inf
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from numpy.typing import NDArray
 from ..datasets.names import (
     AXIS,
     CHARGE,
+    FIXED,
     MASS,
     PARTICLE,
     PARTICLE_DIMS,
@@ -36,6 +38,7 @@ from ..datasets.names import (
     SPLIT,
     TIME,
     TRAJECTORY,
+    TYPE,
     VELOCITY,
 )
 from ..datasets.record import record, with_record
@@ -43,7 +46,7 @@ from ..datasets.times import even_times
 from ..errors import InvalidData
 from ..training.ranges import warn_user
 from .constants import CONSTANT, LAWS, SOFTENING
-from .graphs.box import Box
+from .graphs.box import Box, as_box
 
 AXES = ("x", "y", "z")
 UNITS = {
@@ -61,7 +64,8 @@ class ParticleArrays:
 
     position, velocity: (trajectory, time, particle, axis); mass, charge: (trajectory, particle),
     charge None in a system without; time: (time,). box and parameters are of the whole dataset;
-    parameters are those of the record, without the side.
+    parameters are those of the record, without the side. fixed, type: (trajectory, particle), None
+    where no particle is fixed or all are of one kind.
     """
 
     position: NDArray
@@ -72,6 +76,13 @@ class ParticleArrays:
     box: Box
     parameters: dict[str, float]
     system: str
+    fixed: NDArray[np.bool_] | None = None
+    type: NDArray[np.str_] | None = None
+
+    @property
+    def free(self) -> NDArray[np.float64]:
+        """1 for particles that move and 0 for fixed ones, (trajectory, particle)."""
+        return np.ones(self.mass.shape) if self.fixed is None else 1.0 - self.fixed
 
     @property
     def dims(self) -> int:
@@ -92,6 +103,8 @@ def unpack_particles(
     *,
     charge: Any = None,
     split: Any = None,
+    fixed: Any = None,
+    type: Any = None,
     first: int = 0,
     about: Mapping[str, Any] | None = None,
 ) -> xr.Dataset:
@@ -108,6 +121,9 @@ def unpack_particles(
     }
     if charge is not None:
         variables[CHARGE] = ((TRAJECTORY, PARTICLE), charge, {"units": UNITS[CHARGE]})
+    for name, values in ((FIXED, fixed), (TYPE, type)):
+        if values is not None:
+            variables[name] = ((TRAJECTORY, PARTICLE), values)
     if split is not None:
         variables[SPLIT] = (TRAJECTORY, np.asarray(split))
     coords = {
@@ -149,7 +165,17 @@ def pack_particles(ds: xr.Dataset, *, physics: bool = True) -> ParticleArrays:
         box_of(ds),
         parameters,
         system_name(ds),
+        fixed=_by_particle(ds, FIXED, bool),
+        type=_by_particle(ds, TYPE, str),
     )
+
+
+def _by_particle(ds: xr.Dataset, name: str, dtype: type) -> NDArray | None:
+    """An optional variable (trajectory, particle); None where it says nothing."""
+    if name not in ds:
+        return None
+    values = ds[name].transpose(TRAJECTORY, PARTICLE).values.astype(dtype)
+    return values if dtype is str or values.any() else None
 
 
 def mean_spacing(position: NDArray, box: Box) -> float:
@@ -159,6 +185,10 @@ def mean_spacing(position: NDArray, box: Box) -> float:
     positions, the mean over axes.
     """
     count, dims = position.shape[2:]
+    if isinstance(box.side, tuple):
+        sides = box.sides(dims)
+        sides = np.where(np.isfinite(sides), sides, np.ptp(position, axis=(0, 1, 2)))
+        return float(np.prod(sides / count ** (1 / dims)) ** (1 / dims))
     side = box.side if box.periodic else float(np.ptp(position, axis=(0, 1, 2)).mean())
     return side / count ** (1 / dims)
 
@@ -170,6 +200,11 @@ def spacings(position: NDArray, box: Box) -> NDArray[np.float64]:
     first positions of the trajectory: trajectories may be far from each other, and may expand.
     """
     count, dims = position.shape[2:]
+    if isinstance(box.side, tuple):
+        sides = np.broadcast_to(box.sides(dims), (len(position), dims))
+        extent = np.ptp(position[:, 0].astype(np.float64), axis=1)
+        sides = np.where(np.isfinite(sides), sides, extent) / count ** (1 / dims)
+        return np.prod(sides, axis=1) ** (1 / dims)
     side = np.full(len(position), box.side)
     if not box.periodic:
         side = np.ptp(position[:, 0].astype(np.float64), axis=1).mean(axis=-1)
@@ -242,7 +277,7 @@ def guess_missing_box(ds: xr.Dataset) -> str:
 def box_of(ds: xr.Dataset) -> Box:
     """The box of a dataset: ``side`` of its record; open space where that is None or missing."""
     side = dict(record(ds).get("parameters", {})).get("side")
-    return Box(inf if side is None else float(side))
+    return Box(tuple(side)) if isinstance(side, tuple | list) else as_box(side)
 
 
 def validate_particles(ds: xr.Dataset, *, finite: bool = True) -> xr.Dataset:
@@ -265,7 +300,8 @@ def validate_particles(ds: xr.Dataset, *, finite: bool = True) -> xr.Dataset:
     }
     if CHARGE in ds:
         wanted[CHARGE] = (TRAJECTORY, PARTICLE)
-    for name, dims in wanted.items():
+    marks = {name: (TRAJECTORY, PARTICLE) for name in (FIXED, TYPE) if name in ds}
+    for name, dims in (wanted | marks).items():
         if name not in ds:
             raise InvalidData(
                 f"a particle dataset needs {name!r}",

@@ -88,6 +88,9 @@ class ParticleSpec:
         a_i = sum_j m_j / (m_i + m_j) e_ij, with masses and charges as inputs. Messages up to cells are
         means weighted by mass, and messages between cells are multiplied by the sending cell's mass.
 
+    types: labels of the kinds of particles, of which networks with scaled inputs take the one that a
+        particle is of (one-hot; a cell takes the shares of its particles).
+
     Raises UnknownName for a name that is not listed, and InvalidOption for numbers out of range and for
     options that exclude each other.
     """
@@ -108,6 +111,7 @@ class ParticleSpec:
     update: Update = "direct"
     messages: Messages = "directed"
     mass_coupling: MassCoupling = "input"
+    types: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, allowed in _NAMES.items():
@@ -127,7 +131,15 @@ class ParticleSpec:
 
     def _check_scaled(self) -> None:
         """Raise InvalidOption for options that do not go with the inputs or with the family."""
+        object.__setattr__(self, "types", tuple(map(str, self.types)))
         scaled = self.inputs == "scaled"
+        if self.types and not scaled:
+            raise InvalidOption(
+                "plain inputs have no types of particles",
+                got=f"types {', '.join(self.types)}",
+                allowed='inputs="scaled"',
+                fix='ds.drop_vars("type")',
+            )
         for name, usual in (
             ("update", "direct"),
             ("messages", "directed"),
@@ -184,8 +196,8 @@ class ParticleSpec:
         """Number of inputs per node beside its position: mass, (charge,) (velocity)."""
         velocity = 0 if self.update == "leapfrog" else self.dims
         if self.mass_coupling == "product":
-            return velocity
-        return 1 + int(self.charged) + velocity
+            return velocity + len(self.types)
+        return 1 + int(self.charged) + velocity + len(self.types)
 
     @property
     def n_edge_features(self) -> int:
@@ -277,6 +289,10 @@ class ParticleSpec:
         if not self.weighted:
             # Files and run folders of version 0.1 lack the field, and stay what they were.
             del values["mass_coupling"]
+        if self.types:
+            values["types"] = list(self.types)
+        else:
+            del values["types"]
         return values
 
     @classmethod

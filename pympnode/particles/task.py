@@ -16,7 +16,7 @@ from ..config import whole
 from ..errors import InvalidData
 from ..training.diagnosis import Reference
 from .bodies import body_spreads
-from .constants import SOFTENING
+from .constants import SOFTENING, SPACING2
 from .memory import Counts, fixed_bytes, state_bytes
 from .schema import ParticleArrays, mean_spacing
 
@@ -173,7 +173,11 @@ class StepTask:
             )  # type: ignore[return-value]
 
         (x, v), (x1, v1) = at(t), at(t + 1)
-        now = self.program.batch(x, v, mass, charge, data.box)
+        now = self.program.batch(
+            x, v, mass, charge, data.box,
+            kinds=None if data.type is None else data.type[i],
+            fixed=None if data.fixed is None else data.fixed[i],
+        )  # fmt: skip
         # The small change of large velocities would lose its digits if they were rounded first.
         flat, units = self.program.flat_tensor, self.program.units
         change = flat(v1.astype(np.float64) - v, units.velocity)
@@ -367,10 +371,16 @@ def fitted_scales(arrays: Sequence[ParticleArrays], train: Sequence[NDArray[np.i
             else float(np.mean(data.charge[index].astype(np.float64) ** 2))
         )
         v = data.velocity[index].astype(np.float64)
-        velocity.append(float(np.mean(v**2)))
-        change.append(float(np.mean(np.diff(v, axis=1) ** 2)))
-    softening = float(np.mean([a.parameters.get("softening", SOFTENING) for a in arrays]))
-    base = ParticleScales.of_lengths(softening, float(np.mean(spacing)))
+        # Fixed particles have neither; 1.0 without any.
+        share = 1.0 if data.fixed is None else max(float(data.free[index].mean()), 1e-9)
+        velocity.append(float(np.mean(v**2)) / share)
+        change.append(float(np.mean(np.diff(v, axis=1) ** 2)) / share)
+    usual = float(np.mean(spacing))
+    # A softening that nobody gave is that of the published data, in mean distances: its number of 0.2
+    # means nothing in another unit of length.
+    assumed = usual * SOFTENING / SPACING2**0.5
+    softening = float(np.mean([a.parameters.get("softening", assumed) for a in arrays]))
+    base = ParticleScales.of_lengths(softening, usual)
 
     def positive(value: float) -> float:
         return value if value > 0 else 1.0

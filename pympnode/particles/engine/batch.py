@@ -16,7 +16,9 @@ class ParticleBatch:
     """Sets of particles one after the other, as flat tensors in the units of the data.
 
     position, velocity: (particle, axis). mass, charge: (particle,); charge is None where the system
-    has none. ``sizes``: the number of particles of each set.
+    has none. ``sizes``: the number of particles of each set. kind: (particle, type), 1 for the type of
+    a particle; None for a model without types. free: (particle,), 0 for particles that are fixed; None:
+    none is.
     """
 
     position: Tensor
@@ -25,6 +27,8 @@ class ParticleBatch:
     charge: Tensor | None
     sizes: tuple[int, ...]
     box: Box
+    kind: Tensor | None = None
+    free: Tensor | None = None
 
     @property
     def particles(self) -> int:

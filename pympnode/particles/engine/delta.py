@@ -28,27 +28,36 @@ MASSLESS = (
 def raw_output(net: Networks, batch: ParticleBatch, graph: Graph) -> Tensor:
     """The output of the network (particle, output), in the order of the batch."""
     if isinstance(graph, ParticleEdges):
-        base = node_base(net, batch.mass, batch.charge, batch.velocity)
+        base = node_base(net, batch.mass, batch.charge, batch.velocity, kind=batch.kind)
         source = sources(net, batch.mass, batch.charge)
         nodes = between_particles(net, base, batch.position, graph, source)
         return _output(net, nodes, batch.mass, source)
     order = graph.order
     charge = None if batch.charge is None else pick(batch.charge, order)
     mass = pick(batch.mass, order)
-    base = node_base(net, mass, charge, pick(batch.velocity, order))
-    cells = cell_values(net, graph)
+    kind = None if batch.kind is None else pick(batch.kind, order)
+    base = node_base(net, mass, charge, pick(batch.velocity, order), kind=kind)
+    cells = cell_values(net, graph, kind)
     source = sources(net, mass, charge)
     nodes = through_cells(net, base, pick(batch.position, order), graph, cells, source)
     return graph.given_order(_output(net, nodes, mass, source))
 
 
-def cell_values(net: Networks, tree: Hierarchy) -> list[CellValues]:
-    """The inputs of the networks for the cells of each level, finest level first."""
+def cell_values(net: Networks, tree: Hierarchy, kind: Tensor | None = None) -> list[CellValues]:
+    """The inputs of the networks for the cells of each level, finest level first.
+
+    ``kind`` (particle, type) in cell order.
+    """
+    from ..graphs.features import level_sums
+
     cells = []
+    kinds: list[Tensor | None] = [None] * len(tree.levels)
+    if kind is not None:
+        kinds = [counts / counts.sum(1, keepdim=True) for counts in level_sums(tree, kind)]
     for number, level in enumerate(tree.levels):
         assert level.mass is not None and level.velocity is not None
         assert level.position is not None
-        values = node_base(net, level.mass, level.charge, level.velocity, coarser=number)
+        values = node_base(net, level.mass, level.charge, level.velocity, number, kinds[number])
         source = None
         if net.spec.weighted and not charges_multiply(net):
             # Per finest cell, as `node_base` has masses.
@@ -100,7 +109,8 @@ def velocity_change(net: Networks, batch: ParticleBatch, output: Tensor) -> Tens
         change = output * net.scales.change
     else:
         change = output[:, net.spec.dims :]
-    if net.spec.conserve_momentum:
+    # Fixed particles take up momentum, so that the total is not conserved.
+    if net.spec.conserve_momentum and batch.free is None:
         # The same change is taken from every particle, so that the total momentum of each set stays
         # what it was: sum m (dv - mean) = 0 with the mean weighted by mass.
         mass = batch.mass[:, None]
@@ -133,9 +143,14 @@ def published_charges(tree: Hierarchy, mass: Tensor, charge: Tensor) -> Hierarch
 
 
 def node_base(
-    net: Networks, mass: Tensor, charge: Tensor | None, velocity: Tensor, coarser: int | None = None
+    net: Networks,
+    mass: Tensor,
+    charge: Tensor | None,
+    velocity: Tensor,
+    coarser: int | None = None,
+    kind: Tensor | None = None,
 ) -> Tensor:
-    """Base inputs (node, base) of the networks: mass, (charge,) (velocity), in the model's scales.
+    """Base inputs (node, base) of the networks: mass, (charge,) (velocity) (type), in the model's scales.
 
     mass, charge: (node,); velocity: (node, axis). ``coarser``: the nodes are cells that many levels
     above the finest; None: they are particles.
@@ -143,10 +158,13 @@ def node_base(
     if net.spec.inputs == "plain":
         return columns(mass, charge, velocity)
     scales = net.scales
+    # A leapfrog update depends on positions only.
+    moving = None if net.spec.update == "leapfrog" else velocity / scales.velocity
+    if net.spec.types:
+        assert kind is not None
+        moving = kind if moving is None else torch.cat([moving, kind], 1)
     if net.spec.mass_coupling == "product":
-        if net.spec.update == "leapfrog":
-            return velocity.new_zeros(len(velocity), 0)
-        return velocity / scales.velocity
+        return velocity.new_zeros(len(velocity), 0) if moving is None else moving
     scaled_mass = mass / scales.mass
     if coarser:
         # Per finest cell, so that a cell of any level looks like one of the finest.
@@ -157,7 +175,5 @@ def node_base(
         # Masses of cells span powers of four, since levels differ by four cells in a plane; half the
         # logarithm to base two counts levels.
         scaled_mass = 0.5 * torch.log2(scaled_mass.clamp_min(1e-3))
-    # A leapfrog update depends on positions only.
-    scaled_velocity = None if net.spec.update == "leapfrog" else velocity / scales.velocity
     scaled_charge = None if charge is None else charge / scales.charge
-    return columns(scaled_mass, scaled_charge, scaled_velocity)
+    return columns(scaled_mass, scaled_charge, moving)

@@ -59,7 +59,7 @@ def potential(net: Networks, batch: ParticleBatch, position: Tensor, graph: Grap
     of cells move with those of their particles, so that gradients pass through them.
     """
     if isinstance(graph, ParticleEdges):
-        base = node_base(net, batch.mass, batch.charge, batch.velocity)
+        base = node_base(net, batch.mass, batch.charge, batch.velocity, kind=batch.kind)
         source = sources(net, batch.mass, batch.charge)
         nodes = between_particles(net, base, position, graph, source)
     else:
@@ -68,9 +68,10 @@ def potential(net: Networks, batch: ParticleBatch, position: Tensor, graph: Grap
         charge = None if batch.charge is None else pick(batch.charge, order)
         velocity = pick(batch.velocity, order)
         moved = _moved(net, graph, mass, charge, x, velocity)
-        base = node_base(net, mass, charge, velocity)
+        kind = None if batch.kind is None else pick(batch.kind, order)
+        base = node_base(net, mass, charge, velocity, kind=kind)
         source = sources(net, mass, charge)
-        nodes = through_cells(net, base, x, graph, cell_values(net, moved), source)
+        nodes = through_cells(net, base, x, graph, cell_values(net, moved, kind), source)
     terms = []
     if nodes.values is not None:
         out = net.out(nodes.values)

@@ -93,12 +93,21 @@ class ParticleProgram:
     # ---- data ---------------------------------------------------------------------------------
 
     def batch(
-        self, position: Any, velocity: Any, mass: Any, charge: Any, box: Box
+        self,
+        position: Any,
+        velocity: Any,
+        mass: Any,
+        charge: Any,
+        box: Box,
+        *,
+        kinds: Any = None,
+        fixed: Any = None,
     ) -> ParticleBatch:
         """Arrays in units of the data as a batch on the device, in dtype and units of the program.
 
         position, velocity: (set, particle, axis); mass, charge: (set, particle), charge None for a
-        model without charges. Raises InvalidData where the data do not fit the model.
+        model without charges. kinds (set, particle): labels of types; fixed (set, particle): true for
+        particles that do not move. Raises InvalidData where the data do not fit the model.
         """
         sets, count, dims = np.shape(position)
         if self.spec.charged != (charge is not None):
@@ -134,8 +143,33 @@ class ParticleProgram:
             self.flat_tensor(mass),
             None if charge is None else self.flat_tensor(charge, units.charge),
             (count,) * sets,
-            box if units.length == 1 else Box(box.side / units.length),
+            box if units.length == 1 else box.divided(units.length),
+            kind=self._kind(kinds),
+            free=None if fixed is None else self.flat_tensor(1.0 - np.asarray(fixed, np.float64)),
         )
+
+    def _kind(self, labels: Any) -> Tensor | None:
+        """One-hot types (particle, type) of labels (set, particle). Raises InvalidData."""
+        types = np.array(self.spec.types)
+        if not len(types):
+            return None
+        if labels is None:
+            raise InvalidData(
+                "the model has types of particles, and the data do not",
+                got='no variable "type"',
+                allowed=f"a label of each particle: {', '.join(types)}",
+                fix='ds.assign(type=(("trajectory", "particle"), ...))',
+            )
+        labels = np.asarray(labels)
+        unknown = sorted(set(labels.ravel().tolist()) - set(types.tolist()))
+        if unknown:
+            raise InvalidData(
+                "the data have types of particles that the model was not trained on",
+                got=", ".join(map(str, unknown)),
+                allowed=", ".join(types),
+                fix="train on data with all types",
+            )
+        return self.flat_tensor((labels[..., None] == types).astype(np.float64))
 
     def flat_tensor(self, values: Any, unit: float = 1.0) -> Tensor:
         """Values (set, particle, ...) as a tensor (set * particle, ...) in the program's dtype and
@@ -237,6 +271,10 @@ class ParticleProgram:
     ) -> tuple[Tensor, Tensor]:
         """(position, velocity) after one step."""
         net = self.networks(weights, batch.box)
+        if batch.free is not None and self.spec.inputs == "plain":
+            x, v = self.next_state(weights, batch.replace(free=None), graph, training=training)
+            fixed = (batch.free == 0)[:, None]
+            return torch.where(fixed, batch.position, x), torch.where(fixed, batch.velocity, v)
         if self.spec.inputs == "scaled":
             change = self.velocity_change(weights, batch, graph, training=training)
             moved = batch.position + (batch.velocity + 0.5 * change) * self.step_length
@@ -252,8 +290,10 @@ class ParticleProgram:
         """Velocity change (particle, axis) over one step, of models with scaled inputs."""
         net, inputs = self.networks(weights, batch.box), self.network_inputs(batch)
         if self.spec.family == "hogn":
-            return hamiltonian.velocity_change(net, inputs, graph, differentiable=training)
-        return delta.velocity_change(net, inputs, delta.raw_output(net, inputs, graph))
+            change = hamiltonian.velocity_change(net, inputs, graph, differentiable=training)
+        else:
+            change = delta.velocity_change(net, inputs, delta.raw_output(net, inputs, graph))
+        return change if batch.free is None else change * batch.free[:, None]
 
     def roll(
         self,
@@ -264,6 +304,8 @@ class ParticleProgram:
         charge: Any,
         box: Box,
         *,
+        kinds: Any = None,
+        fixed: Any = None,
         every: int | None = None,
     ) -> None:
         """Fill position, velocity (set, time, particle, axis) from their first states.
@@ -276,8 +318,11 @@ class ParticleProgram:
         if every is None:
             at_once = self.device.type == "cpu" or self.spec.behaviour == "published"
             every = 1 if at_once else rollout.CHECK_EVERY
-        batch = self.batch(position[:, 0], velocity[:, 0], mass, charge, box)
-        max_speed = rollout.MAX_SIDES_PER_STEP * batch.box.side / self.step_length
+        batch = self.batch(
+            position[:, 0], velocity[:, 0], mass, charge, box, kinds=kinds, fixed=fixed
+        )
+        max_speed = rollout.MAX_SIDES_PER_STEP * float(batch.box.sides(position.shape[3]).max())
+        max_speed = max_speed / self.step_length
         # In place: powers of two change no digit, and a rollout may fill most of the memory.
         states = (position, self.units.length), (velocity, self.units.velocity)
         for values, unit in states:
@@ -345,11 +390,13 @@ class ParticleProgram:
             error = (change - target.change_from(batch)) / self.scales.change
             if target.spread is not None:
                 error = error / target.spread[:, None]
-            return (error * error).mean()
+            if batch.free is not None:
+                error = error * batch.free[:, None]
+            return (error * error).mean() * _per_free(batch)
         x, v = self.next_state(weights, batch, graph, training=training)
         dx = batch.box.displacement(x - target.position)
         dv = v - target.velocity
-        return 0.5 * ((dx * dx).mean() + (dv * dv).mean())
+        return 0.5 * ((dx * dx).mean() + (dv * dv).mean()) * _per_free(batch)
 
     def loss(self, theta: NDArray, batch: ParticleBatch, target: Target) -> float:
         """The loss of one step, without a gradient; ``theta`` (size,)."""
@@ -370,6 +417,11 @@ class ParticleProgram:
             for w, g in zip(weights.values(), grads)
         ]
         return float(value.detach()), torch.cat(flat).cpu().numpy()
+
+
+def _per_free(batch: ParticleBatch) -> Tensor | float:
+    """What turns a mean over all particles into one over those that are not fixed."""
+    return 1.0 if batch.free is None else batch.particles / batch.free.sum().clamp_min(1)
 
 
 def _device(name: str) -> torch.device:

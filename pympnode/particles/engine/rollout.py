@@ -125,6 +125,15 @@ class RolloutState:
             velocity=self.v.reshape(-1, self.v.shape[2]),
             mass=self.batch.mass.view(sets, count)[keep].reshape(-1),
             charge=None if charge is None else charge.view(sets, count)[keep].reshape(-1),
+            kind=_of_sets(self.batch.kind, sets, count, keep),
+            free=_of_sets(self.batch.free, sets, count, keep),
             sizes=(count,) * len(keep),
         )
         return bool(self.sets)
+
+
+def _of_sets(values: Tensor | None, sets: int, count: int, keep: Tensor) -> Tensor | None:
+    """Values (particle, ...) of the sets ``keep``."""
+    if values is None:
+        return None
+    return values.view(sets, count, *values.shape[1:])[keep].reshape(-1, *values.shape[1:])

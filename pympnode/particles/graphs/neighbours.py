@@ -89,6 +89,8 @@ def nearest_neighbours(
             allowed=f"1 to {min(counts) - 1}",
             fix="choose a smaller k, or use the fully connected graph",
         )
+    if isinstance(box.side, tuple):
+        kernel = "tiles"  # the others have one side
     if kernel == "auto":
         kernel = "grid" if flat.device.type == "cpu" else "tiles"
     find = {"grid": _by_grid, "tree": _by_tree, "tiles": _by_tiles}[kernel]
@@ -210,13 +212,14 @@ def _by_tiles(x: Tensor, box: Box, k: int) -> Tensor:
     free = available_bytes(x.device) or _TILE_BYTES * 8
     receiver_bytes = count * x.element_size() * (2 * dims + 3)
     receivers = max(1, min(count, min(_TILE_BYTES, free // 4) // receiver_bytes))
+    along = [Box(side) for side in box.sides(dims).tolist()]
     out = []
     for start in range(0, count, receivers):
         block = x[start : start + receivers]
         distance2 = torch.zeros(block.shape[0], count, dtype=x.dtype, device=x.device)
         for axis in range(dims):
             difference = x[None, :, axis] - block[:, axis, None]
-            distance2 += box.displacement(difference) ** 2
+            distance2 += along[axis].displacement(difference) ** 2
         number = torch.arange(block.shape[0], device=x.device)
         distance2[number, number + start] = torch.inf  # no particle is its own neighbour
         out.append(distance2.topk(k, largest=False, sorted=False).indices)

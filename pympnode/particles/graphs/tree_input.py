@@ -79,7 +79,7 @@ def box_sides(box: Any, graphs: int) -> tuple[list[float] | None, bool]:
     periodic = {one.periodic for one in boxes}
     if len(periodic) > 1:
         raise InvalidOption("a batch is either periodic or open", got="both kinds of box")
-    return ([one.side for one in boxes], True) if periodic.pop() else (None, False)
+    return ([one.cube for one in boxes], True) if periodic.pop() else (None, False)
 
 
 def deepest_level(graphs: int, dims: int) -> int:

@@ -306,11 +306,11 @@ def _frame(ax: Any, ds: xr.Dataset, data: schema.ParticleArrays) -> None:
     """The box as limits of the axes, and their labels with units."""
     unit = str(ds["position"].attrs.get("units", "1"))
     names = ds["axis"].values
-    if data.box.periodic:
-        half = data.box.side / 2
-        ax.set(xlim=(-half, half), ylim=(-half, half))
-    else:
-        ax.autoscale_view()
+    ax.autoscale_view()
+    half = data.box.sides(data.dims) / 2
+    for limits, end in zip((ax.set_xlim, ax.set_ylim), half):
+        if np.isfinite(end):
+            limits(-end, end)
     ax.set(
         xlabel=style.label(str(names[0]), unit),
         ylabel=style.label(str(names[1]), unit),
@@ -326,7 +326,9 @@ def _window(zoom: Any, data: schema.ParticleArrays) -> tuple[float, float, float
                 "zoom is the number of a particle", got=zoom, allowed=f"0 to {count - 1}"
             )
         x, y = data.position[0, -1, int(zoom), :2]
-        extent = data.box.side if data.box.periodic else float(np.ptp(data.position[0, ..., :2]))
+        extent = float(data.box.sides(data.dims)[:2].max())
+        if not np.isfinite(extent):
+            extent = float(np.ptp(data.position[0, ..., :2]))
         return float(x), float(y), extent * min(0.5, 6 / np.sqrt(count))
     try:
         x, y, width = (float(value) for value in zoom)

@@ -126,7 +126,7 @@ class ParticleSystem(System):
         for x, s, f, a in zip(flat, source, factor, out, strict=True):
             # Without softening a particle's term of itself would be 0 / 0; this is exactly 0 then, and
             # too small to change any other.
-            accelerate(x, s, f, rows, box.side, max(float(softening) ** 2, 1e-200), a)
+            accelerate(x, s, f, rows, box.cube, max(float(softening) ** 2, 1e-200), a)
         return out.transpose(0, 2, 1).reshape(np.shape(position))
 
     def potential(
@@ -148,7 +148,7 @@ class ParticleSystem(System):
         box = as_box(box)
         flat, source, _ = self._flat(position, mass, charge, constant, box)
         values = [
-            pair_potential(x, s, box.side, float(softening) ** 2)
+            pair_potential(x, s, box.cube, float(softening) ** 2)
             for x, s in zip(flat, source, strict=True)
         ]
         total = np.array(values).reshape(np.shape(position)[:-2])

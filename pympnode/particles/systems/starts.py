@@ -33,7 +33,7 @@ def draw_start(
         raise unknown_name("start", start, STARTS)
     if start == "plummer":
         return plummer(system, rng, particles, box=box, constant=constant)
-    side = box.side if box.periodic else default_side(particles, system.dims)
+    side = box.cube if box.periodic else default_side(particles, system.dims)
     position = rng.uniform(-side / 2, side / 2, (particles, system.dims))
     low, high = system.state[1].start
     velocity = rng.uniform(low, high, (particles, system.dims))
@@ -60,7 +60,7 @@ def plummer(
             got=f'start="plummer" with system={system.name!r}',
             allowed='start="random" or a given state',
         )
-    reach = box.side / 2 / PLUMMER_LENGTH
+    reach = box.cube / 2 / PLUMMER_LENGTH
     inside = (1 + reach**-2.0) ** -1.5 if box.periodic else 1.0
     u = rng.uniform(0.0, inside, particles)
     # The mass inside a radius r is (1 + r^-2)^(-3/2), here inverted; the bound keeps r above 1e-4.
