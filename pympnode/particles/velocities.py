@@ -19,11 +19,11 @@ _STATES = 2000  # states of a trajectory that are looked at
 def check_velocities(
     position: NDArray, velocity: NDArray, time: NDArray[np.float64], box: Box
 ) -> None:
-    """Raise InvalidData for velocities of another sign, unit or order than those of the positions.
+    """Raise InvalidData for velocities of another sign or order than those of the positions.
 
     position, velocity (trajectory, time, particle, axis). A displacement over a step is compared with
     the mean velocity at its ends times the step, as correlation over all times of each particle.
-    Warns `PympnodeWarning` where they have little to do with each other for no reason that is found.
+    Warns `PympnodeWarning` where they are in another unit, and where they have little to do with each other for no reason that is found.
     """
     times = min(position.shape[1], _STATES)
     if times < 2:
@@ -51,11 +51,9 @@ def check_velocities(
         )
     if correlation > _SAME:
         if not 1 / _UNIT < factor < _UNIT:
-            raise InvalidData(
-                "velocities are in another unit than positions and times",
-                got=numbers,
-                allowed="velocities = change of position / time",
-                fix=f"velocity={factor:.6g} * velocity, or dt={factor:.6g} * dt",
+            warn_user(
+                f"velocities are in another unit than positions and times: {numbers}; "
+                f"velocity={factor:.6g} * velocity, or dt={factor:.6g} * dt, makes them fit"
             )
         return
     if correlation > _OTHER:
