@@ -242,7 +242,7 @@ def test_mdanalysis_boxes_and_masses() -> None:
 
 def test_files_of_mdtraj_read_by_mdanalysis(tmp_path: Path) -> None:
     """DCD without a time step; a LAMMPS dump whose box moves. See findings/mdtraj_*.sh."""
-    md, mda = pytest.importorskip("mdtraj"), pytest.importorskip("MDAnalysis")
+    md, _ = pytest.importorskip("mdtraj"), pytest.importorskip("MDAnalysis")
     x, v = paths()
     made = md.Trajectory(x, topology(md), time=DT * np.arange(STEPS))
     made.unitcell_lengths, made.unitcell_angles = (

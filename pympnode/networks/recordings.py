@@ -297,7 +297,8 @@ def interpolate_starts(
     share = sum(int(w.sum()) for w in whole) / sum(w.size for w in whole)
     if share >= _KNOWN_STARTS:
         return list(arrays), None, None
-    filled, starts = [], []
+    filled: list[Arrays] = []
+    starts: list[NDArray[np.bool_]] = []
     for each, known in zip(arrays, whole):
         if each.mask is None:
             filled.append(each)

@@ -208,8 +208,8 @@ def _given(start: Any) -> Given | None:
         return Given((start,))
     if isinstance(start, xr.Dataset):
         # Only states are taken here; the physics come from the record and the parameters.
-        states = with_record(start.isel({TIME: [0]}), system="particles")
-        data = schema.pack_particles(states)
+        first = with_record(start.isel({TIME: [0]}), system="particles")
+        data = schema.pack_particles(first)
         return Given(
             tuple(
                 ParticleState(
