@@ -10,6 +10,15 @@ import difflib
 from collections.abc import Iterable
 
 
+def one_line(value: object, length: int = 240) -> str:
+    """``str(value)`` as one line of at most ``length`` characters: datasets and arrays print many."""
+    text = str(value)
+    first, *rest = [line.strip() for line in text.strip().splitlines()] or [""]
+    if rest and any(rest):
+        first = f"{first} ..."
+    return first if len(first) <= length else f"{first[: length - 4]} ..."
+
+
 class PympnodeError(Exception):
     """Base of all errors of this package.
 
@@ -31,7 +40,7 @@ class PympnodeError(Exception):
         self.fix = fix
         lines = [message]
         if got is not None:
-            lines.append(f"  got:     {got}")
+            lines.append(f"  got:     {one_line(got, 1000)}")
         if allowed is not None:
             lines.append(f"  allowed: {allowed}")
         if fix is not None:
@@ -122,4 +131,5 @@ def unknown_name(
     close = difflib.get_close_matches(str(got), names, n=1, cutoff=0.5)
     if fix is None:
         fix = f"did you mean {close[0]!r}?" if close else f"use one of the allowed names of {kind}"
-    return UnknownName(f"unknown {kind} {got!r}", got=repr(got), allowed=", ".join(names), fix=fix)
+    shown = one_line(repr(got))
+    return UnknownName(f"unknown {kind} {shown}", got=shown, allowed=", ".join(names), fix=fix)

@@ -6,7 +6,7 @@ a sum over neighbours is a matrix product or a sum over slices.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import InvalidGraph
+from .training.ranges import interval, warn_user
 
 if TYPE_CHECKING:
     import networkx
@@ -36,6 +37,58 @@ def _indices(values: Any, what: str) -> np.ndarray:
             fix="number the nodes from 0 and pass integers",
         )
     return np.ascontiguousarray(array, dtype=np.int64)
+
+
+def in_order(names: Iterable[Any]) -> list[Any]:
+    """Names of nodes in the order of their numbers: whole numbers by size, others as they stand."""
+    names = list(names)
+    if all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in names):
+        return sorted(names)
+    return names
+
+
+def _weights(weight: np.ndarray) -> str:
+    """Weights in words: their range, and how many are negative."""
+    negative = int((weight < 0).sum()) if weight.dtype.kind != "b" else 0
+    text = f"weights {interval(weight.min(), weight.max())}"
+    return f"{text} ({negative} of {weight.size} negative)" if negative else text
+
+
+def _warn_of_attributes(graph: Any) -> None:
+    """One warning for all that the edges of a networkx graph hold and models do not use."""
+    found: dict[Any, list[Any]] = {}
+    for *_, attributes in graph.edges(data=True):
+        for name, value in attributes.items():
+            found.setdefault(name, []).append(value)
+    unused = describe_columns({n: v for n, v in found.items() if n not in ("id", "key")})
+    pairs = [(a, b) if graph.is_directed() else frozenset((a, b)) for a, b in graph.edges()]
+    parallel = len(pairs) - len(set(pairs))
+    if parallel:
+        unused.append(f"{parallel} of {len(pairs)} edges are parallel to others and count once")
+    if unused:
+        warn_user("models do not use what the edges hold: " + "; ".join(unused))
+
+
+def describe_columns(columns: Mapping[Any, Any]) -> list[str]:
+    """A text for each attribute of edges that is not 1 throughout: its range or first values."""
+    texts = []
+    for name, values in columns.items():
+        array = np.asarray(values) if not isinstance(values, list) else _column(values)
+        if array.dtype.kind in "biuf":
+            known = array[np.isfinite(array)] if array.dtype.kind == "f" else array
+            if known.size and np.any(known != 1):
+                texts.append(f"{name} {_weights(known).removeprefix('weights ')}")
+        else:
+            distinct = list(dict.fromkeys(str(value) for value in array.tolist()))
+            texts.append(f"{name} {', '.join(distinct[:3])}" + ", ..." * (len(distinct) > 3))
+    return texts
+
+
+def _column(values: list[Any]) -> np.ndarray:
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        return np.array([str(value) for value in values])
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -135,16 +188,30 @@ class Graph:
 
     @classmethod
     def from_edges(
-        cls, edges: Any, nodes: int | None = None, *, directed: bool = False, source: str = "given"
+        cls,
+        edges: Any,
+        nodes: int | None = None,
+        *,
+        directed: bool = False,
+        source: str = "given",
+        self_loops: bool = False,
     ) -> Graph:
         """One graph from pairs ``(edges, 2)``: undirected, or ``directed`` from sender to receiver.
 
-        ``nodes``: by default the largest number in the pairs, plus one. Raises `InvalidGraph`.
+        ``nodes``: by default the largest number in the pairs, plus one. Warns where a pair stands
+        twice: parallel edges are one. Raises `InvalidGraph`.
 
         >>> Graph.from_edges([(0, 1), (1, 2)]).edges
         4
         """
-        pairs = np.asarray(edges)
+        try:
+            pairs = np.asarray(edges)
+        except ValueError as error:  # rows of unequal length
+            raise InvalidGraph(
+                "an edge list holds pairs of nodes",
+                got="rows of unequal length",
+                allowed="(edges, 2)",
+            ) from error
         if pairs.size == 0:
             pairs = np.zeros((0, 2), dtype=np.int64)
         if pairs.ndim != 2 or pairs.shape[1] != 2:
@@ -152,41 +219,92 @@ class Graph:
                 "an edge list holds pairs of nodes",
                 got=f"shape {pairs.shape}",
                 allowed="(edges, 2)",
+                fix="weights are not used by models: give the first two columns",
             )
         first, second = _indices(pairs[:, 0], "edges"), _indices(pairs[:, 1], "edges")
+        distinct = len(np.unique(np.stack([first, second]), axis=1).T)
+        if distinct < len(first):
+            warn_user(
+                f"{len(first) - distinct} of {len(first)} edges stand twice: parallel edges are one"
+            )
         if nodes is None:
             nodes = int(pairs.max()) + 1 if pairs.size else 1
         if not directed:
             first, second = np.concatenate([first, second]), np.concatenate([second, first])
-        return cls.single(first, second, nodes, source=source)
+        return cls.single(first, second, nodes, source=source, self_loops=self_loops)
 
     @classmethod
-    def from_adjacency(cls, adjacency: Any, *, source: str = "given") -> Graph:
+    def from_adjacency(
+        cls, adjacency: Any, *, source: str = "given", self_loops: bool = False
+    ) -> Graph:
         """One graph from a square matrix, dense or SciPy sparse; row sends to column where not 0.
 
-        Raises `InvalidGraph`.
+        Models use no weights: entries other than 0 and 1 count as 1, with a warning that names
+        their range. Raises `InvalidGraph`, also for entries that are not finite or not real.
         """
         shape = np.shape(adjacency)
         if len(shape) != 2 or shape[0] != shape[1]:
             raise InvalidGraph("an adjacency is square", got=f"shape {shape}", allowed="(n, n)")
-        if hasattr(adjacency, "tocoo"):
-            coo = adjacency.tocoo()
+        if hasattr(adjacency, "tocsr"):
+            coo = adjacency.tocsr().tocoo()  # entries that stand twice add up
             keep = coo.data != 0
-            sender, receiver = coo.row[keep], coo.col[keep]
+            sender, receiver, weight = coo.row[keep], coo.col[keep], coo.data[keep]
         else:
-            sender, receiver = np.nonzero(np.asarray(adjacency))
+            if np.ma.is_masked(adjacency):
+                adjacency = np.ma.asarray(adjacency).astype(np.float64).filled(np.nan)
+            matrix = np.asarray(adjacency)
+            sender, receiver = np.nonzero(matrix)
+            weight = matrix[sender, receiver]
+        if weight.dtype.kind not in "biuf" or not np.isfinite(weight).all():
+            bad = weight.dtype.kind in "biuf"
+            number = int((~np.isfinite(weight)).sum()) if bad else len(weight)
+            raise InvalidGraph(
+                "an adjacency holds numbers, 0 where there is no edge",
+                got=f"{number} entries that are NaN, masked or infinite"
+                if bad
+                else f"dtype {weight.dtype}",
+                allowed="finite real numbers",
+                fix="write 0 where there is no edge, 1 where there is one: np.nan_to_num(adjacency)",
+            )
+        if weight.size and np.any(weight != 1):
+            warn_user(f"models use no weights: {_weights(weight)} count as 1 where they are not 0")
         return cls.single(
-            sender.astype(np.int64), receiver.astype(np.int64), int(shape[0]), source=source
+            sender.astype(np.int64),
+            receiver.astype(np.int64),
+            int(shape[0]),
+            source=source,
+            self_loops=self_loops,
         )
 
     @classmethod
-    def from_networkx(cls, graph: networkx.Graph, *, source: str = "networkx graph") -> Graph:
-        """One graph from networkx; its nodes are numbered in the order of ``graph.nodes``."""
-        number = {node: i for i, node in enumerate(graph.nodes)}
-        if not number:
+    def from_networkx(
+        cls,
+        graph: networkx.Graph,
+        *,
+        source: str = "networkx graph",
+        numbers: Mapping[Any, int] | None = None,
+        nodes: int | None = None,
+        self_loops: bool = False,
+    ) -> Graph:
+        """One graph from networkx.
+
+        Nodes that are called 0 to n - 1 have these numbers, in whatever order they were added;
+        other whole numbers are numbered by size, other names in the order of ``graph.nodes``.
+        ``numbers`` gives the number of each node that has edges, of ``nodes`` in all. Warns where
+        edges have weights or other attributes, which models do not use, and where parallel edges
+        become one.
+        """
+        if not len(graph):
             raise InvalidGraph("the networkx graph has no nodes", got=0, allowed=">= 1")
-        pairs = [(number[a], number[b]) for a, b in graph.edges()]
-        return cls.from_edges(pairs, len(number), directed=graph.is_directed(), source=source)
+        if numbers is None:
+            numbers = {name: i for i, name in enumerate(in_order(graph.nodes))}
+            nodes = len(numbers)
+        _warn_of_attributes(graph)
+        # A set: parallel edges of a multigraph have one warning, that of `_warn_of_attributes`.
+        ends = dict.fromkeys((numbers[a], numbers[b]) for a, b in graph.edges())
+        return cls.from_edges(
+            list(ends), nodes, directed=graph.is_directed(), source=source, self_loops=self_loops
+        )
 
     @classmethod
     def union(cls, graphs: Iterable[Graph]) -> Graph:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import positive
-from ..errors import InvalidData
+from ..errors import InvalidData, one_line
 from ..files.netcdf import read_netcdf
 from .parts import INDEX, open_parts
 from .stores import is_zarr, read_zarr, refuse_unnamed
@@ -20,37 +20,88 @@ from .times import even_times
 def as_dataset(data: Any) -> Any:
     """The dataset at a path: netCDF, Zarr, or a folder of parts; other values are returned as is.
 
-    HDF5 files are read where they are netCDF-4. Raises MissingFile, FileDamaged, InvalidData, and
-    EngineUnavailable for a Zarr store where zarr is not installed.
+    HDF5 files are read where they are netCDF-4. A ``~`` at the start of the path is the home folder.
+    Raises MissingFile, FileDamaged, InvalidData, and EngineUnavailable for a Zarr store where zarr is
+    not installed.
     """
     if not isinstance(data, str | os.PathLike):
         return data
-    if (Path(data) / INDEX).exists():
+    data = Path(data).expanduser()
+    if (data / INDEX).exists():
         return open_parts(data)
-    path = Path(data).expanduser()
-    if is_zarr(path):
-        return read_zarr(path)
-    return refuse_unnamed(read_netcdf(path), path)
+    if is_zarr(data):
+        return read_zarr(data)
+    return refuse_unnamed(read_netcdf(data), data)
 
 
 def numbers(name: str, values: Any) -> NDArray[np.float64]:
-    """``values`` as a float64 array of any shape. Raises InvalidData where they are no numbers."""
-    if getattr(getattr(values, "dtype", None), "kind", "") in ("m", "M"):
+    """``values`` as a float64 array of any shape.
+
+    Masked entries become NaN, which means missing. Tensors are read without their gradients.
+    Raises InvalidData for text, times, imaginary parts and lists of unequal length.
+    """
+    try:
+        array = np.asarray(_unmasked(values))
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise _no_numbers(name, f"{type(values).__name__}: {one_line(error)}") from error
+    if array.dtype.kind == "c":
+        if np.any(array.imag != 0):
+            raise InvalidData(
+                f"{name} holds complex numbers",
+                got=f"dtype {array.dtype}, imaginary parts up to {np.nanmax(np.abs(array.imag)):.4g}",
+                allowed="real numbers; NaN where a value is missing",
+                fix="give two real features: np.stack([z.real, z.imag], axis=-1), or np.abs(z)",
+            )
+        array = array.real
+    if array.dtype.kind in "mM":
         raise InvalidData(
             f"{name} holds dates or durations",
-            got=f"dtype {values.dtype}",
+            got=f"dtype {array.dtype}",
             allowed="numbers in one unit",
             fix='divide by the unit: values / np.timedelta64(1, "s") are seconds',
         )
+    if array.dtype.kind not in "biufO" or (
+        array.dtype == object and any(isinstance(v, str | bytes) for v in array.flat)
+    ):
+        raise _no_numbers(name, f"text, dtype {array.dtype}")
     try:
-        return np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InvalidData(
-            f"{name} does not hold numbers",
-            got=f"{type(values).__name__}: {error}",
-            allowed="real numbers; NaN where a value is missing",
-            fix="trajectories of different length go into datasets of their own",
-        ) from error
+        return array.astype(np.float64, copy=False)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise _no_numbers(name, f"{type(values).__name__}: {one_line(error)}") from error
+
+
+def _no_numbers(name: str, got: str) -> InvalidData:
+    return InvalidData(
+        f"{name} does not hold numbers",
+        got=got,
+        allowed="real numbers; NaN where a value is missing",
+        fix="convert text to numbers; trajectories of different length go into datasets of their own",
+    )
+
+
+def _unmasked(values: Any) -> Any:
+    """``values`` as NumPy reads them without loss: masked entries as NaN, tensors without gradients.
+
+    NumPy drops the masks of masked arrays inside of lists, and refuses tensors that require
+    gradients.
+    """
+    if isinstance(values, np.ma.MaskedArray):
+        if not np.ma.is_masked(values):
+            return values.data
+        wide = np.complex128 if values.dtype.kind == "c" else np.float64
+        return values.astype(wide).filled(np.nan)
+    if hasattr(values, "detach") and hasattr(values, "cpu"):  # a torch tensor
+        tensor = values.detach().cpu()
+        tensor = tensor.resolve_conj().resolve_neg() if hasattr(tensor, "resolve_neg") else tensor
+        return (tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).numpy()
+    if isinstance(values, list | tuple):
+        plain = (bool, int, float, complex, str)
+        return [value if isinstance(value, plain) else _unmasked(value) for value in values]
+    if type(values).__module__.startswith("pandas") and hasattr(values, "to_numpy"):
+        dtype = getattr(values, "dtype", None)
+        if getattr(dtype, "na_value", None) is not None and getattr(dtype, "kind", "") in "biuf":
+            return values.to_numpy(np.float64, na_value=np.nan)
+    return values
 
 
 def time_grid(count: int, dt: float | None, time: Any, of: str, axes: str) -> NDArray[np.float64]:

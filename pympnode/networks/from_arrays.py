@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ..datasets.names import POSITION, TIME
-from ..datasets.reading import numbers, time_grid
+from ..datasets.names import (
+    ATTRIBUTE,
+    CONTROL_DIMS,
+    FEATURE,
+    NODE,
+    POSITION,
+    STATE_DIMS,
+    TIME,
+    TRAJECTORY,
+)
+from ..datasets.reading import time_grid
 from ..datasets.times import dates_as_numbers
 from ..errors import InvalidData
 from ..graph import Graph
@@ -19,7 +28,9 @@ from ..version import __version__
 from . import schema
 from .circular import Circular, with_circular
 from .exchanged import refuse_exchanged, suspect_exchanged
-from .graphs.topology import resolve
+from .graphs.labels import NodeLabels
+from .graphs.topology import SelfLoops, resolve, resolve_edges
+from .named_arrays import NamedArray, carried_coords, named_array
 
 
 def from_arrays(
@@ -30,6 +41,8 @@ def from_arrays(
     edges: Any = None,
     topology: Any = None,
     directed: bool = False,
+    self_loops: SelfLoops = "error",
+    nodes: Sequence[Any] | None = None,
     u: Any = None,
     node_attribute: Any = None,
     features: Sequence[str] | None = None,
@@ -46,14 +59,21 @@ def from_arrays(
     Main arguments:
         x: (trajectory, time, node, feature), or (time, node, feature) for one trajectory. NaN is
             kept: train with ``missing="mask"``; the first state of a trajectory must be known.
+            Masked entries of a masked array are NaN. An `xarray.DataArray` with these dims may have
+            them in any order; its labels, times and unit are taken.
         dt, time: the step of an even time grid, or the times (time,), which may be uneven. Dates are
             counted from the first one, in ``time_unit``, or where that is not given in days, h, min,
             s, ms, us or ns, whichever fits the step; the unit is stored, and the first date as the
             attribute ``origin`` of the times.
-        edges, topology: pairs of node numbers (edges, 2), undirected unless ``directed``; or a
-            topology name, a graph, an adjacency, or a list of graphs (``graph_of`` (trajectory,) are
-            then the graph numbers of the trajectories; by default they take turns).
+        edges, topology: pairs of nodes (edges, 2), undirected unless ``directed``; or a topology
+            name, a graph, an adjacency (row sends to column), or a list of graphs (``graph_of``
+            (trajectory,) are then the graph numbers of the trajectories; by default they take
+            turns). Nodes of a networkx graph, of pairs or of a labelled matrix are called by their
+            numbers, or by the labels of ``nodes``. Models use no weights: a warning tells their
+            range.
     Other arguments:
+        nodes: the labels of the nodes, in the order of x; by default 0 to n - 1.
+        self_loops: "error", "drop" or "keep" for edges that join a node to itself.
         u: inputs (trajectory, time, node, control), each held from t_i to t_(i+1).
         node_attribute: constants of the nodes (node, attribute).
         features, units, controls, attributes, time_unit: names and units.
@@ -80,7 +100,9 @@ def from_arrays(
             if particles
             else "train(data=ds) takes a dataset that pympnode.networks.schema.validate accepts",
         )
-    x = numbers("x", x)
+    given = x
+    read = named_array("x", x, STATE_DIMS, optional=(TRAJECTORY, NODE, FEATURE))
+    x, labels = read.values, dict(read.labels)
     x = x[None] if x.ndim == 3 else x
     if x.ndim != 4:
         raise InvalidData(
@@ -89,17 +111,24 @@ def from_arrays(
             allowed="(trajectory, time, node, feature) or (time, node, feature)",
             fix="add an axis of length 1 for a single node or feature: x[..., None]",
         )
-    trajectories, count, nodes, channels = x.shape
+    trajectories, count, size, channels = x.shape
     refuse_exchanged(x, time=time, edges=edges, topology=topology, attribute=node_attribute)
     exchanged = suspect_exchanged(x)
     if exchanged:
         warn_user(exchanged)
+    if nodes is not None:
+        labels[NODE] = list(_labels_of(nodes, size).values)
+    if dt is None and time is None and TIME in labels:
+        time = given[TIME].values
     dt, time_unit, _ = dates_as_numbers("dt", dt, time_unit)
     time, time_unit, origin = dates_as_numbers("time", time, time_unit)
     times = time_grid(count, dt, time, "x", "(trajectory, time, node, feature)")
-    graph = _graph(edges, topology, nodes, directed)
-    u = _shaped("u", u, (trajectories, count, nodes), "(trajectory, time, node, control)")
-    b = _shaped("node_attribute", node_attribute, (nodes,), "(node, attribute)")
+    node_labels = _labels_of(labels.get(NODE, range(size)), size)
+    graph = _graph(edges, topology, node_labels, directed, self_loops)
+    u, control_labels = _shaped("u", u, CONTROL_DIMS, (trajectories, count, size), labels)
+    b, attribute_labels = _shaped(
+        "node_attribute", node_attribute, (NODE, ATTRIBUTE), (size,), labels
+    )
     numbers_of = np.arange(trajectories, dtype=np.int64) % graph.graphs
     if graph_of is not None:
         numbers_of = np.asarray(graph_of)
@@ -110,13 +139,17 @@ def from_arrays(
                 got=f"shape {numbers_of.shape}, dtype {numbers_of.dtype}",
                 allowed=f"({trajectories},) whole numbers from 0 to {graph.graphs - 1}",
             )
-    names = list(features) if features is not None else [f"x{i}" for i in range(channels)]
+    names = list(features) if features is not None else labels.get(FEATURE)
+    if names is None:
+        names = [f"x{i}" for i in range(channels)]
+    if units is None and "units" in getattr(given, "attrs", {}):
+        units = [str(given.attrs["units"])] * channels
     ds = schema.unpack(
         schema.Arrays(x, times, graph, numbers_of.astype(np.int64), u, b),
         features=_named("features", names, channels),
         units=None if units is None else _named("units", units, channels),
-        controls=_names_of("controls", controls, u),
-        attributes=_names_of("attributes", attributes, b),
+        controls=_names_of("controls", controls or control_labels, u),
+        attributes=_names_of("attributes", attributes or attribute_labels, b),
         time_unit=time_unit,
         split=None if split is None else np.array(_named("split", split, trajectories)),
         about={"kind": "given", "topology": list(graph.source), "version": __version__},
@@ -124,17 +157,34 @@ def from_arrays(
     ds = with_circular(ds, circular)
     if origin:
         ds = ds.assign_coords({TIME: ds[TIME].assign_attrs(origin=origin)})
+    ds = ds.assign_coords({dim: labels[dim] for dim in (NODE, TRAJECTORY) if dim in labels})
+    ds = ds.assign_coords(carried_coords(given, ds))
     return schema.validate(ds, missing="mask")
 
 
 # ---- checks of the arguments ------------------------------------------------------------------
 
 
-def _graph(edges: Any, topology: Any, nodes: int, directed: bool) -> Graph:
+def _labels_of(labels: Sequence[Any], size: int) -> NodeLabels:
+    if isinstance(labels, str | int) or len(labels) != size:
+        raise InvalidData(
+            "nodes are the labels of the nodes of x",
+            got=repr(labels) if isinstance(labels, str | int) else f"{len(labels)} labels",
+            allowed=f"{size} labels, in the order of x",
+            fix="leave nodes out: they are called 0, 1, 2, ... then",
+        )
+    return labels if isinstance(labels, NodeLabels) else NodeLabels.of(labels)
+
+
+def _graph(
+    edges: Any, topology: Any, labels: NodeLabels, directed: bool, self_loops: SelfLoops
+) -> Graph:
+    nodes = len(labels.values)
     if edges is not None and topology is not None:
         raise InvalidData("give edges or a topology", got="both", allowed="one of them")
+    options: dict[str, Any] = dict(labels=labels, directed=directed, self_loops=self_loops)
     if edges is not None:
-        return Graph.from_edges(edges, nodes, directed=directed, source="edge list")
+        return resolve_edges(edges, nodes, **options)
     if topology is None:
         if nodes > 1:
             raise InvalidData(
@@ -144,15 +194,22 @@ def _graph(edges: Any, topology: Any, nodes: int, directed: bool) -> Graph:
                 fix='topology="none" for nodes that are not coupled; pympnode.from_particles for '
                 "particles, whose forces depend on their positions",
             )
-        topology = "none"
-    return resolve(topology, nodes)
+        topology, options["directed"] = "none", False
+    return resolve(topology, nodes, **options)
 
 
-def _shaped(name: str, values: Any, start: tuple[int, ...], axes: str) -> NDArray | None:
-    """``values`` as float64 of shape (*start, any), or None."""
+def _shaped(
+    name: str,
+    values: Any,
+    dims: tuple[str, ...],
+    start: tuple[int, ...],
+    labels: Mapping[str, list[Any]],
+) -> tuple[NDArray | None, list[str] | None]:
+    """``values`` as float64 of shape (*start, any), or None, and the names of its last axis."""
     if values is None:
-        return None
-    array = numbers(name, values)
+        return None, None
+    read = named_array(name, values, dims, optional=(TRAJECTORY,))
+    array, axes = read.values, f"({', '.join(dims)})"
     if array.ndim == len(start) and start and array.shape == start[1:] + array.shape[-1:]:
         array = array[None]  # one trajectory, as x may be given
     if array.ndim != len(start) + 1 or array.shape[:-1] != start:
@@ -164,7 +221,13 @@ def _shaped(name: str, values: Any, start: tuple[int, ...], axes: str) -> NDArra
             if name == "u"
             else f"one row for each of the {start[0]} nodes",
         )
-    return array
+    read = NamedArray(array, read.labels)
+    for dim in (TRAJECTORY, NODE):
+        if dim in dims:
+            wanted = labels.get(dim, list(range(start[dims.index(dim)])))
+            read = read.along(dim, dims.index(dim), wanted, name)
+    names = read.labels.get(dims[-1])
+    return read.values, None if names is None else [str(n) for n in names]
 
 
 def _named(what: str, names: Any, count: int) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, get_args
 
 import numpy as np
@@ -13,10 +13,11 @@ from ..datasets.names import NODE, TIME, TRAJECTORY
 from ..datasets.reading import numbers
 from ..datasets.times import dates_as_numbers, merged_times, rounding
 from ..errors import InvalidData, InvalidOption
-from ..graph import Graph
 from ..training.ranges import warn_user
 from .circular import Circular
 from .from_arrays import from_arrays
+from .graphs.labels import NodeLabels, plain, shown
+from .graphs.topology import SelfLoops, resolve, resolve_edges
 from .resampling import Resample, check_common_times, even_grid, resample_rows
 
 
@@ -32,6 +33,8 @@ def from_frame(
     edges: Any = None,
     topology: Any = None,
     directed: bool = False,
+    self_loops: SelfLoops = "error",
+    nodes: Sequence[Any] | None = None,
     units: Sequence[str] | None = None,
     time_unit: str = "1",
     dt: float | None = None,
@@ -48,8 +51,14 @@ def from_frame(
         features: the columns of the state. ``time``, ``node``, ``trajectory``: the columns of the
             times and of the labels (without ``trajectory`` all rows are one trajectory).
         edges, topology: the graph, as in `from_arrays`; edges are pairs of labels of the node column
-            (a list, or a frame of two columns), and so are those of a networkx graph.
+            (a list, or a frame whose columns are called sender and receiver, source and target,
+            from and to, or else its first two), and so are those of a networkx graph. A square
+            frame or DataArray is aligned by its labels; the rows of a matrix without labels are in
+            the order of the nodes.
     Other arguments:
+        nodes: the labels of the nodes in their order. By default the order of the categories of a
+            categorical column, of size for numbers, and that of the rows for text.
+        self_loops: "error", "drop" or "keep" for edges that join a node to itself.
         controls, attributes: the columns of the inputs, and of the constants of the nodes.
         dt: step of an even time grid, whose times need not all have rows; by default the grid has
             the times of the rows; times that differ by their rounding alone are one. Dates are read
@@ -79,6 +88,8 @@ def from_frame(
             allowed="a pandas.DataFrame (or an object with to_pandas), a row for each node and time",
             fix="use pympnode.from_arrays for arrays",
         )
+    if any(name in table.index.names for name in (time, node, trajectory) if name is not None):
+        table = table.reset_index()
     wanted = [time, node, *features, *controls, *attributes]
     wanted += [name for name in (trajectory, split) if name is not None]
     lacking = [name for name in wanted if name not in table.columns]
@@ -89,13 +100,21 @@ def from_frame(
             allowed=", ".join(map(str, wanted)),
             fix=f"rename yours to {', '.join(lacking)}, or name them: time=, node=, trajectory=",
         )
+    twice = [name for name in wanted if list(table.columns).count(name) > 1]
+    if twice:
+        raise InvalidData(
+            "two columns of the frame have one name",
+            got=", ".join(map(str, table.columns)),
+            allowed="each name once",
+            fix=f"rename one {twice[0]!r}, or frame.loc[:, ~frame.columns.duplicated()]",
+        )
     # Labels, and for each row of the table the position of its label.
     trajectories, in_trajectory = np.zeros(1, np.int64), np.zeros(len(table), np.int64)
     if trajectory is not None:
         trajectories, in_trajectory = _labels(table[trajectory])
-    nodes, at_node = _labels(table[node])
     if not len(table):
         raise InvalidData("the frame has no rows", got=0, allowed="at least two times per node")
+    node_labels, at_node = _labels(table[node], nodes)
     row_times, time_unit, origin = _row_times(table[time], time, time_unit)
     error = 8 * rounding(row_times)
     row_times = row_times.astype(np.float64)
@@ -115,12 +134,12 @@ def from_frame(
     else:
         # Rows of one time only are told apart here; the values at the grid's times follow below.
         times, at_time = merged_times(row_times, error)
-    shape = (len(trajectories), len(times), len(nodes))
+    shape = (len(trajectories), len(times), len(node_labels))
     index = np.ravel_multi_index((in_trajectory, at_time, at_node), shape)
     values, counts = np.unique(index, return_counts=True)
     if counts.max() > 1:
         i, t, n = np.unravel_index(values[counts.argmax()], shape)
-        where = f"trajectory {trajectories[i]}, time {times[t]:.6g}, node {nodes[n]}"
+        where = f"trajectory {trajectories[i]}, time {times[t]:.6g}, node {node_labels[n]}"
         raise InvalidData(
             "a node has two rows at the same time",
             got=f"{counts.max()} rows: {where}",
@@ -129,7 +148,7 @@ def from_frame(
         )
 
     if resample is not None and dt is not None:
-        series, times = in_trajectory * len(nodes) + at_node, even_grid(row_times, dt)
+        series, times = in_trajectory * len(node_labels) + at_node, even_grid(row_times, dt)
     else:
         warning = check_common_times(in_trajectory, at_time, at_node, len(times))
         if warning:
@@ -139,22 +158,28 @@ def from_frame(
         """(trajectory, time, node, column), NaN where the table has no row."""
         rows = np.column_stack([numbers(name, table[name]) for name in columns])
         if resample is not None:
-            count = len(trajectories) * len(nodes)
+            count = len(trajectories) * len(node_labels)
             found = resample_rows(row_times, series, rows, times, count, resample)
-            found = found.reshape(len(trajectories), len(nodes), len(times), len(columns))
+            found = found.reshape(len(trajectories), len(node_labels), len(times), len(columns))
             return found.transpose(0, 2, 1, 3)
         out = np.full((int(np.prod(shape)), len(columns)), np.nan)
         out[index] = rows
         return out.reshape(*shape, len(columns))
 
+    named = NodeLabels.of(node_labels.tolist(), strict=True)
+    options: dict[str, Any] = dict(labels=named, directed=directed, self_loops=self_loops)
+    if edges is not None and topology is None:
+        topology, edges = resolve_edges(edges, len(node_labels), **options), None
+    elif topology is not None and edges is None:
+        topology = resolve(topology, len(node_labels), **options)
     ds = from_arrays(
         pivot(features),
         time=times,
-        edges=None if edges is None else _numbered(edges, nodes),
-        topology=topology if not hasattr(topology, "adj") else _relabelled(topology, nodes),
-        directed=directed,
+        edges=edges,
+        topology=topology,
+        nodes=node_labels,
         u=pivot(controls) if controls else None,
-        node_attribute=_constant(table, attributes, at_node, nodes) if attributes else None,
+        node_attribute=_constant(table, attributes, at_node, node_labels) if attributes else None,
         features=features,
         units=units,
         controls=list(controls) or None,
@@ -167,13 +192,61 @@ def from_frame(
     )
     if origin and not relative_time:
         ds = ds.assign_coords({TIME: ds[TIME].assign_attrs(origin=origin)})
-    return ds.assign_coords({NODE: nodes, TRAJECTORY: trajectories})
+    return ds.assign_coords({NODE: node_labels, TRAJECTORY: trajectories})
 
 
-def _labels(column: Any) -> tuple[NDArray, NDArray[np.int64]]:
-    """The sorted labels of a column, and for each row the position of its label."""
-    labels, number = np.unique(np.asarray(column), return_inverse=True)
-    return (labels.astype(str) if labels.dtype.kind == "O" else labels), number
+def _labels(column: Any, order: Sequence[Any] | None = None) -> tuple[NDArray, NDArray[np.int64]]:
+    """The labels of a column, and for each row the position of its label.
+
+    Labels are in the given order; or that of the categories; numbers by size, text in the order of
+    the rows: sorting text would put n10 before n2.
+    """
+    import pandas as pd
+
+    at, found = pd.factorize(column)
+    if (at < 0).any():
+        raise InvalidData(
+            f"the column {column.name!r} lacks labels",
+            got=f"{int((at < 0).sum())} of {len(at)} rows without one",
+            allowed="a label in every row",
+            fix=f'frame.dropna(subset=["{column.name}"])',
+        )
+    labels = [plain(label) for label in found]
+    kinds = {type(label) for label in labels}
+    if len(kinds) > 1 and not kinds <= {int, float}:
+        raise InvalidData(
+            f"the column {column.name!r} mixes labels of several types",
+            got=", ".join(
+                f"{next(v for v in labels if type(v) is k)!r} ({k.__name__})" for k in kinds
+            ),
+            allowed="labels of one type, text or numbers",
+            fix=f'frame["{column.name}"] = frame["{column.name}"].astype(str)',
+        )
+    if not kinds <= {int, float, str, bool}:
+        labels = [str(label) for label in labels]
+    wanted = sorted(labels) if kinds <= {int, float} else labels
+    if hasattr(column, "cat"):
+        there = set(labels)
+        wanted = [label for label in map(plain, column.cat.categories) if label in there]
+    if order is not None:
+        wanted = [plain(label) for label in order]
+        lacking = [label for label in labels if label not in set(wanted)]
+        if lacking or len(set(wanted)) < len(wanted):
+            raise InvalidData(
+                "nodes= is not the list of the nodes",
+                got=shown(wanted),
+                allowed=shown(labels),
+                fix="name each label of the node column once; drop rows of nodes to leave out",
+            )
+        if set(wanted) != set(labels):
+            raise InvalidData(
+                "nodes= names nodes that have no rows",
+                got=shown([label for label in wanted if label not in set(labels)]),
+                allowed=shown(labels),
+                fix="leave them out: their states would be unknown at all times",
+            )
+    place = {label: i for i, label in enumerate(wanted)}
+    return np.array(wanted), np.array([place[label] for label in labels], np.int64)[at]
 
 
 def _row_times(column: Any, name: str, unit: str) -> tuple[NDArray, str, str]:
@@ -186,7 +259,15 @@ def _row_times(column: Any, name: str, unit: str) -> tuple[NDArray, str, str]:
             allowed="numbers in one unit, dates",
             fix=f'frame["{name}"] = pandas.to_datetime(frame["{name}"]) where they are dates',
         )
-    return np.asarray(column), unit, origin
+    times = np.asarray(column)
+    if not np.isfinite(times).all():
+        raise InvalidData(
+            "a row has no time",
+            got=f"{int((~np.isfinite(times)).sum())} of {len(times)} in the column {name!r}",
+            allowed="a finite time in every row",
+            fix=f'frame.dropna(subset=["{name}"])',
+        )
+    return times, unit, origin
 
 
 def _grid(
@@ -209,42 +290,6 @@ def _grid(
             fix="leave dt= out for an uneven grid",
         )
     return row_times.min() + dt * np.arange(at.max() + 1), at
-
-
-def _numbered(edges: Any, nodes: NDArray) -> NDArray[np.int64]:
-    """Pairs of node labels as pairs of numbers; of a frame the first two columns."""
-    pairs = edges.to_pandas() if hasattr(edges, "to_pandas") else edges
-    if hasattr(pairs, "iloc"):
-        pairs = pairs.iloc[:, :2].to_numpy().tolist()
-    number: Mapping[Hashable, int] = {label: i for i, label in enumerate(nodes.tolist())}
-    out = []
-    for pair in pairs:
-        ends = [label.item() if hasattr(label, "item") else label for label in pair]
-        if len(ends) != 2:
-            raise InvalidData(
-                "an edge is a pair of nodes",
-                got=repr(pair),
-                allowed="(node, node)",
-                fix="two labels",
-            )
-        for end in ends:
-            if end not in number:
-                raise InvalidData(
-                    "an edge names a node that has no rows",
-                    got=repr(end),
-                    allowed=", ".join(map(repr, nodes.tolist()[:8])) + (", ..." * (len(nodes) > 8)),
-                    fix="edges are pairs of the labels in the node column",
-                )
-        out.append([number[end] for end in ends])
-    return np.array(out, dtype=np.int64).reshape(-1, 2)
-
-
-def _relabelled(graph: Any, nodes: NDArray) -> Graph:
-    """A networkx graph whose nodes are the labels of the frame."""
-    pairs = _numbered(list(graph.edges()), nodes)
-    return Graph.from_edges(
-        pairs, len(nodes), directed=graph.is_directed(), source="networkx graph"
-    )
 
 
 def _constant(table: Any, columns: Sequence[str], group: NDArray, labels: NDArray) -> NDArray:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 
-from ...errors import InvalidGraph, InvalidOption, unknown_name
-from ...graph import Graph
+from ...errors import InvalidGraph, InvalidOption, one_line, unknown_name
+from ...graph import Graph, describe_columns, in_order
+from ...training.ranges import warn_user
 from . import random_graphs, regular
 from .instances import FIVE_GRAPH_SEEDS, PUBLISHED_SEED, published_graph
+from .labels import NodeLabels, plain, shown
+
+SelfLoops = Literal["error", "drop", "keep"]
 
 
 @dataclass(frozen=True)
@@ -144,39 +148,308 @@ def _is_adjacency(array: np.ndarray, nodes: int | None) -> bool:
     if array.shape[0] != array.shape[1] or nodes not in (None, array.shape[0]):
         return False
     # A list of two edges is a 2 x 2 array too. It is taken for an adjacency if its entries are 0 and 1
-    # with zeros on the diagonal.
+    # with zeros on the diagonal, or no whole numbers, which name no nodes.
     return array.shape[0] != 2 or (
-        not array.diagonal().any() and bool(np.isin(array, (0, 1)).all())
+        not array.diagonal().any()
+        and (bool(np.isin(array, (0, 1)).all()) or array.dtype.kind not in "iub")
     )
 
 
-def _graph_of(topology: Any, nodes: int | None) -> Graph:
-    """The graph of everything but a name. Raises `InvalidGraph`."""
-    if isinstance(topology, Graph):
-        return topology
-    if hasattr(topology, "nodes") and hasattr(topology, "edges") and hasattr(topology, "adj"):
-        return Graph.from_networkx(topology)
-    if hasattr(topology, "tocoo"):
-        return Graph.from_adjacency(topology, source="adjacency")
-    if isinstance(topology, np.ndarray) and topology.ndim == 2:
-        if _is_adjacency(topology, nodes):
-            return Graph.from_adjacency(topology, source="adjacency")
-        return Graph.from_edges(topology, nodes, source="edge list")
-    if isinstance(topology, Sequence) and not isinstance(topology, str):
-        items = list(topology)
-        if items and all(isinstance(item, Graph) or hasattr(item, "adj") for item in items):
-            return Graph.union([_graph_of(item, nodes) for item in items])
-        try:
-            return Graph.from_edges(items, nodes, source="edge list")
-        except ValueError as error:
-            if isinstance(error, InvalidGraph):
-                raise
+@dataclass(frozen=True)
+class _Reading:
+    """How a topology is read: number and labels of the nodes of the data, None where there are no
+    data, and whether pairs are directed."""
+
+    nodes: int | None
+    labels: NodeLabels | None
+    directed: bool
+
+    def graph(self, topology: Any) -> Graph:
+        """The graph of everything but a name. Raises `InvalidGraph`."""
+        if isinstance(topology, Graph):
+            return topology
+        if is_networkx(topology):
+            return self.of_networkx(topology)
+        if hasattr(topology, "to_pandas") and not hasattr(topology, "dims"):
+            topology = topology.to_pandas()
+        if hasattr(topology, "iloc") and hasattr(topology, "columns"):
+            return self.of_frame(topology)
+        if hasattr(topology, "dims") and hasattr(topology, "coords"):
+            return self.of_data_array(topology)
+        if hasattr(topology, "tocoo"):
+            return self.of_adjacency(topology)
+        if isinstance(topology, np.ndarray) and topology.ndim == 2:
+            return self.of_adjacency(topology) if self.square(topology) else self.of_pairs(topology)
+        if isinstance(topology, Sequence) and not isinstance(topology, str):
+            items = list(topology)
+            if items and all(isinstance(item, Graph) or is_networkx(item) for item in items):
+                return self.of_several(items)
+            if items and hasattr(items[0], "__len__") and len(items[0]) > 2:
+                try:  # an adjacency as a list of rows
+                    array = np.asarray(items)
+                except ValueError:
+                    array = np.zeros(0)
+                if array.ndim == 2 and array.dtype.kind in "biuf" and self.square(array):
+                    return self.of_adjacency(array)
+            try:
+                return self.of_pairs(items)
+            except (ValueError, TypeError) as error:
+                if isinstance(error, InvalidGraph):
+                    raise
+        raise InvalidGraph(
+            "this is not a topology",
+            got=f"{type(topology).__name__}: {one_line(repr(topology), 80)}",
+            allowed=f'one of {", ".join(TOPOLOGIES)}, ("BA", {{"k": 3}}), a networkx graph, '
+            "an edge list of pairs, a square adjacency, a Graph",
+        )
+
+    def square(self, array: np.ndarray) -> bool:
+        return _is_adjacency(array, self.nodes)
+
+    def of_several(self, items: Sequence[Any]) -> Graph:
+        """The union of graphs, all with the labels of the data, or else those of the first."""
+        reading = self
+        if self.labels is None and is_networkx(items[0]):
+            reading = replace(self, labels=NodeLabels.of(in_order(items[0].nodes)))
+            if reading.labels is not None and reading.labels.are_numbers:
+                reading = self
+        return Graph.union([reading.graph(item) for item in items])
+
+    def of_networkx(self, graph: Any) -> Graph:
+        if self.directed and not graph.is_directed():
+            raise InvalidGraph(
+                "directed=True is for pairs, and this graph of networkx is undirected",
+                got=type(graph).__name__,
+                allowed="a DiGraph, or pairs of sender and receiver",
+                fix="give a DiGraph; nx.Graph has lost the directions",
+            )
+        if self.labels is None:
+            return Graph.from_networkx(graph, self_loops=True)
+        if self.labels.are_numbers and len(graph) != len(self.labels.values):
+            raise _other_size([len(graph)], len(self.labels.values))
+        names = [name for name in graph.nodes if self.labels.are_numbers or graph.degree(name)]
+        return Graph.from_networkx(
+            graph,
+            numbers=self.labels.match(names),
+            nodes=len(self.labels.values),
+            self_loops=True,
+        )
+
+    def of_adjacency(self, matrix: Any) -> Graph:
+        return Graph.from_adjacency(matrix, source="adjacency", self_loops=True)
+
+    def of_labelled(self, matrix: np.ndarray, rows: list[Any], columns: list[Any]) -> Graph:
+        """The graph of a matrix whose rows and columns have labels."""
+        index, column = NodeLabels.of(rows), NodeLabels.of(columns)
+        if set(index.values) != set(column.values):
+            raise InvalidGraph(
+                "rows and columns of an adjacency have different labels",
+                got=f"rows {shown(index.values, 4)}; columns {shown(column.values, 4)}",
+                allowed="the same labels",
+                fix="frame.index = frame.columns, if rows are in the order of the columns",
+            )
+        matrix = matrix[:, [column.values.index(label) for label in index.values]]
+        labels = self.labels
+        if labels is None:
+            labels = NodeLabels.of(in_order(index.values))
+        if len(rows) != len(labels.values):
+            raise InvalidGraph(
+                "the adjacency has other nodes than the data",
+                got=f"{len(rows)}: {shown(index.values)}",
+                allowed=f"{len(labels.values)}: {shown(labels.values)}",
+                fix="select its rows and columns: frame.loc[labels, labels]",
+            )
+        if index.are_numbers:  # a matrix without labels of its own
+            labels = replace(labels, strict=False)
+        number = labels.match(index.values)
+        order = np.argsort([number[label] for label in index.values])
+        return self.of_adjacency(matrix[np.ix_(order, order)])
+
+    def of_frame(self, frame: Any) -> Graph:
+        """The graph of a pandas frame: a square one with equal labels is an adjacency."""
+        columns = list(frame.columns)
+        same = set(frame.index) == set(columns)
+        matrix = same or (len(columns) > 2 and _numeric(frame) and not _named_ends(columns))
+        if len(frame) == len(columns) and matrix:
+            values = frame.to_numpy()
+            if columns != list(range(len(columns))) or self.square(values):
+                return self.of_labelled(values, list(frame.index), columns)
+        if len(columns) < 2:
+            raise InvalidGraph(
+                "a frame of edges has two columns",
+                got=", ".join(map(str, columns)),
+                allowed="one row for each edge: sender, receiver",
+            )
+        ends = _named_ends(columns) or (columns[0], columns[1])
+        if len(set(columns)) < len(columns):
+            raise InvalidGraph(
+                "two columns of the frame of edges have one name",
+                got=", ".join(map(str, columns)),
+                allowed="each name once",
+                fix="frame.loc[:, ~frame.columns.duplicated()]",
+            )
+        rest = {
+            name: frame[name].to_numpy()
+            for name in columns
+            if name not in (*ends, "id", "key", "index")
+        }
+        unused = describe_columns(rest)
+        if unused:
+            warn_user("models do not use what the edges hold: " + "; ".join(unused))
+        return self.of_pairs(frame[list(ends)].to_numpy())
+
+    def of_data_array(self, array: Any) -> Graph:
+        """The graph of an xarray matrix: senders by receivers where its dims say so."""
+        if array.ndim != 2:
+            raise InvalidGraph("an adjacency is square", got=f"shape {array.shape}")
+        rows, columns = array.dims
+        if rows in _RECEIVER_NAMES and columns in _SENDER_NAMES:
+            array, rows, columns = array.transpose(columns, rows), columns, rows
+        values = array.values
+        labelled = [dim for dim in (rows, columns) if dim in array.coords]
+        if not labelled or values.shape[0] != values.shape[1]:
+            return self.graph(values)
+        names = [array.coords[dim if dim in labelled else labelled[0]] for dim in (rows, columns)]
+        return self.of_labelled(values, *(list(each.values) for each in names))
+
+    def of_pairs(self, edges: Any) -> Graph:
+        """The graph of pairs of numbers, or of labels where the data have labels."""
+        source, nodes = "edge list", self.nodes
+        keywords: dict[str, Any] = dict(directed=self.directed, source=source, self_loops=True)
+        if self.labels is None or self.labels.are_numbers:
+            if self.labels is None or not _has_text(edges):
+                return Graph.from_edges(edges, nodes, **keywords)
+        pairs = [
+            [plain(end) for end in pair] if isinstance(pair, Iterable) else [pair]
+            for pair in (edges.tolist() if isinstance(edges, np.ndarray) else edges)
+        ]
+        for pair in pairs:
+            if len(pair) != 2:
+                raise InvalidGraph(
+                    "an edge is a pair of nodes",
+                    got=repr(pair),
+                    allowed="(node, node)",
+                    fix="two labels",
+                )
+        number = self.labels.match(end for pair in pairs for end in pair)
+        numbered = [(number[a], number[b]) for a, b in pairs]
+        return Graph.from_edges(numbered, len(self.labels.values), **keywords)
+
+
+# Names of columns and dims for the two ends of an edge; pairs have the same place in both.
+_SENDER_NAMES = ("sender", "source", "from", "src", "sending", "u")
+_RECEIVER_NAMES = ("receiver", "target", "to", "dst", "receiving", "v")
+
+
+def _named_ends(columns: Sequence[Any]) -> tuple[Any, Any] | None:
+    """The columns of sender and receiver by their names, None where no names say so."""
+    lower = {str(name).lower(): name for name in columns}
+    for sender, receiver in zip(_SENDER_NAMES, _RECEIVER_NAMES):
+        if sender in lower and receiver in lower:
+            return lower[sender], lower[receiver]
+    return None
+
+
+def _numeric(frame: Any) -> bool:
+    return all(dtype.kind in "biuf" for dtype in frame.dtypes)
+
+
+def _has_text(edges: Any) -> bool:
+    if isinstance(edges, np.ndarray):
+        return edges.dtype.kind in "OUST"
+    return any(isinstance(end, str) for pair in edges if not isinstance(pair, str) for end in pair)
+
+
+def is_networkx(topology: Any) -> bool:
+    """Whether this is a graph of networkx."""
+    return all(hasattr(topology, name) for name in ("nodes", "edges", "adj"))
+
+
+def names_in(topology: Any) -> list[Any] | None:
+    """The names of a topology's nodes where they are others than 0 to n - 1, else None.
+
+    For data that are made on it: their nodes take these names.
+    """
+    first = topology[0] if isinstance(topology, list | tuple) and topology else topology
+    names = None
+    if is_networkx(first):
+        names = in_order(first.nodes)
+    elif hasattr(first, "iloc") and hasattr(first, "columns"):
+        square = first.shape[0] == first.shape[1] and set(first.index) == set(first.columns)
+        names = in_order(list(first.index)) if square else None
+    if names is None or set(names) == set(range(len(names))):
+        return None
+    names = [plain(name) for name in names]
+    kinds = {type(name) for name in names}
+    return names if len(kinds) == 1 and kinds <= {int, str} else [str(name) for name in names]
+
+
+def _other_size(found: list[int], wanted: int) -> InvalidGraph:
+    return InvalidGraph(
+        "the graph has another number of nodes than nodes= or the data",
+        got=f"{found} nodes",
+        allowed=str(wanted),
+        fix="leave nodes= out, or pass the graph's own number; nodes without edges are added by "
+        "g.add_nodes_from(range(n))",
+    )
+
+
+def _without_loops(graph: Graph, self_loops: SelfLoops | None) -> Graph:
+    """The graph as it is, or without its self loops. Raises `InvalidGraph` where they are refused."""
+    loop = graph.sender == graph.receiver
+    if self_loops == "keep" or not loop.any():
+        return graph
+    if self_loops == "drop":
+        return Graph(graph.sender[~loop], graph.receiver[~loop], graph.nodes, graph.source)
+    first = int(graph.sender[loop][0] - graph.node_offset[graph.edge_graph[loop][0]])
     raise InvalidGraph(
-        "this is not a topology",
-        got=f"{type(topology).__name__}: {topology!r:.80}",
-        allowed=f'one of {", ".join(TOPOLOGIES)}, ("BA", {{"k": 3}}), a networkx graph, '
-        "an edge list of pairs, a square adjacency, a Graph",
+        "the graph has self loops",
+        got=f"{int(loop.sum())} of them, the first at node {first}",
+        allowed="edges between two different nodes",
+        fix='self_loops="drop" leaves them out (a node knows its own state without them), '
+        'self_loops="keep" keeps them'
+        if self_loops == "error"
+        else "remove them (a node knows its own state without them): "
+        "g.remove_edges_from(nx.selfloop_edges(g)), or np.fill_diagonal(adjacency, 0)",
     )
+
+
+def resolve_edges(
+    edges: Any,
+    nodes: int,
+    *,
+    labels: NodeLabels,
+    directed: bool = False,
+    self_loops: SelfLoops | None = None,
+) -> Graph:
+    """The `Graph` of pairs (edges, 2), of a frame of edges or of a networkx graph.
+
+    Options, errors and warnings are those of `resolve`.
+    """
+    _check_loops(self_loops)
+    reading = _Reading(nodes, labels, directed)
+    edges = _without_gradients(edges)
+    if is_networkx(edges) or hasattr(edges, "to_pandas") or hasattr(edges, "iloc"):
+        return _without_loops(reading.graph(edges), self_loops)
+    try:
+        graph = reading.of_pairs(edges)
+    except TypeError as error:
+        raise InvalidGraph(
+            "an edge list holds pairs of nodes",
+            got=f"{type(edges).__name__}: {one_line(edges, 80)}",
+            allowed="(edges, 2)",
+        ) from error
+    return _without_loops(graph, self_loops)
+
+
+def _check_loops(self_loops: SelfLoops | None) -> None:
+    if self_loops not in (None, "error", "drop", "keep"):
+        raise unknown_name("self_loops", self_loops, ("error", "drop", "keep"))
+
+
+def _without_gradients(values: Any) -> Any:
+    """A torch tensor as an array."""
+    return values.detach().cpu().numpy() if hasattr(values, "detach") else values
 
 
 def resolve(
@@ -185,12 +458,17 @@ def resolve(
     graphs: int = 1,
     graph_seed: int = PUBLISHED_SEED,
     system: Any = None,
+    *,
+    labels: Iterable[Any] | NodeLabels | None = None,
+    directed: bool = False,
+    self_loops: SelfLoops | None = None,
 ) -> Graph:
     """The `Graph` of a topology given in any of the ways below.
 
     topology: a name ("BA"), a name with options (("BA", {"k": 3}), ("ER", {"m": 20})), a networkx
-        graph, a list of undirected pairs, a square adjacency (row sends to column), a `Graph`, or a
-        list of graphs.
+        graph, a list of pairs, a square adjacency (row sends to column; also a pandas frame or an
+        xarray.DataArray, which are aligned by their labels), a frame with a row for each edge, a
+        `Graph`, or a list of graphs.
     nodes: required for a name. For a list of edges the number of nodes, some of which may be
         isolated; for any other graph it must be its number of nodes.
     graphs: number of graphs to draw; one given graph is repeated.
@@ -199,11 +477,21 @@ def resolve(
         five-graph datasets (a sixth is drawn). All others are drawn by networkx with a generator of
         (graph_seed, index). ``Graph.source`` records which.
     system: a `System` or a name; published graphs and default options are those of its graph family.
-    Raises InvalidGraph, InvalidOption and UnknownName.
+    labels: of the nodes of the data that the graph is for: names in networkx graphs, pairs and
+        labelled matrices are matched to them. Without data, nodes of a networkx graph that are
+        called 0 to n - 1 have these numbers, other whole numbers are numbered by size, other names
+        in the order of the graph.
+    directed: pairs are (sender, receiver), not undirected edges.
+    self_loops: "drop" or "keep"; by default they are refused, but for ``topology="full"`` and in a
+        `Graph`.
+    Raises InvalidGraph, InvalidOption and UnknownName. Warns where weights, other attributes of edges
+    or parallel edges are given, which models do not use.
     """
     family = system if isinstance(system, str) else getattr(system, "graph_family", "")
     count = _check_count("graphs", graphs, 1)
     seed = _check_count("graph_seed", graph_seed, 0)
+    _check_loops(self_loops)
+    topology = _without_gradients(topology)
     if nodes is not None:
         nodes = _check_count("nodes", nodes, 1)
     if isinstance(topology, str) or _is_named_pair(topology):
@@ -212,15 +500,21 @@ def resolve(
             raise InvalidGraph(
                 "a topology by name needs a number of nodes", got=repr(topology), fix="pass nodes="
             )
+        if directed:
+            raise InvalidGraph(
+                "directed=True is for pairs, and a topology by name is undirected",
+                got=f"directed=True, topology={topology!r}",
+                allowed="pairs of sender and receiver, a DiGraph, an adjacency",
+                fix="leave directed out",
+            )
         return _named(name, options, nodes, count, seed, family)
-    graph = _graph_of(topology, nodes)
+    if labels is not None and not isinstance(labels, NodeLabels):
+        labels = NodeLabels.of(labels)
+    graph = _Reading(nodes, labels, directed).graph(topology)
+    if not isinstance(topology, Graph):
+        graph = _without_loops(graph, self_loops)
     if nodes is not None and np.any(graph.nodes != nodes):
-        raise InvalidGraph(
-            "the graph has another number of nodes than nodes=",
-            got=f"{sorted(set(graph.nodes.tolist()))} nodes",
-            allowed=str(nodes),
-            fix="leave nodes= out, or pass the graph's own number",
-        )
+        raise _other_size(sorted(set(graph.nodes.tolist())), nodes)
     if count > 1 and graph.graphs != count:
         if graph.graphs != 1:
             raise InvalidGraph(
