@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .networks.hybrid import couple
     from .networks.model import Model
     from .networks.spec import ModelSpec
+    from .networks.subgraph import subgraph
     from .networks.systems.user import own_system
     from .particles.from_particles import from_particles
     from .particles.model import ParticleModel
@@ -49,6 +50,7 @@ _lazy_getattr, _lazy_dir, __all__ = _lazy.attach(
         "networks.hybrid": ["couple"],
         "networks.model": ["Model"],
         "networks.spec": ["ModelSpec"],
+        "networks.subgraph": ["subgraph"],
         "networks.systems.user": ["own_system"],
         "particles.from_particles": ["from_particles"],
         "particles.model": ["ParticleModel"],

@@ -21,6 +21,7 @@ from ..datasets.names import (
 from ..datasets.record import record
 from ..datasets.split import labels_of
 from ..errors import InvalidData
+from ..training.ranges import warn_user
 from . import schema
 from .normalise import Normalisation
 from .schema import Arrays
@@ -65,6 +66,12 @@ def prepare(
     if not datasets:
         raise InvalidData("there are no datasets", got="an empty list", allowed="at least one")
     physical = [schema.pack(ds, missing=missing) for ds in datasets]
+    ignored = dict.fromkeys(name for ds in datasets for name in schema.own_variables(ds))
+    if ignored:
+        warn_user(
+            f"the data hold variables that a model does not use: {', '.join(ignored)}. Constants of "
+            "nodes go into node_attribute, quantities that change in time into state or control"
+        )
     _agree(datasets, physical)
     physical, marks = _without_test(physical, [labels_of(ds, split, seed) for ds in datasets])
     labels = np.concatenate(marks)
