@@ -291,7 +291,7 @@ class Model:
                 fix="take model.member(0)",
             )
         options.setdefault("dtype", self.theta.dtype.name)
-        options.setdefault("device", self.device)
+        options["device"] = options.get("device") or self.device or "auto"
         return engine(self.engine).bind(self.spec, arrays, **options)
 
     def to_engine(self, name: str) -> Model:

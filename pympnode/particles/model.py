@@ -18,6 +18,7 @@ from ..display import html_table
 from ..errors import FileDamaged, InvalidModel, InvalidOption
 from ..files import netcdf as storage
 from ..files.memory import format_bytes, require_bytes
+from ..training.gradients import gradients
 from ..training.ranges import interval, warn_outside, warn_user
 from . import schema as particle_schema
 from .ranges import PHYSICS, ParticleRange
@@ -125,9 +126,10 @@ class ParticleModel:
         for at in range(0, sets, each):
             some = slice(at, at + each)
             charge = None if data.charge is None else data.charge[some]
-            program.roll(
-                self.theta, position[some], velocity[some], data.mass[some], charge, data.box
-            )
+            with gradients():  # forces of HOGN are gradients of energies
+                program.roll(
+                    self.theta, position[some], velocity[some], data.mass[some], charge, data.box
+                )
         finite = np.isfinite(position[:, -1]).all((1, 2)) & np.isfinite(velocity[:, -1]).all((1, 2))
         about = record(given)
         ds = particle_schema.unpack_particles(
@@ -140,7 +142,7 @@ class ParticleModel:
         )
         if steps + 1 == len(data.time):
             ds = ds.assign_coords(time=given["time"])
-        ds = ds.assign_coords(trajectory=given["trajectory"].values)
+        ds = ds.assign_coords({dim: given[dim].values for dim in ("trajectory", "particle")})
         ds["finite"] = ("trajectory", finite, {"long_name": "no value overflowed"})
         return ds
 

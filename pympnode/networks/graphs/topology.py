@@ -174,7 +174,7 @@ class _Reading:
             topology = topology.to_pandas()
         if hasattr(topology, "iloc") and hasattr(topology, "columns"):
             return self.of_frame(topology)
-        if hasattr(topology, "dims") and hasattr(topology, "coords"):
+        if hasattr(topology, "dims") and hasattr(topology, "coords") and hasattr(topology, "ndim"):
             return self.of_data_array(topology)
         if hasattr(topology, "tocoo"):
             return self.of_adjacency(topology)
