@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from ..config import positive
 from ..datasets.names import NODE, TRAJECTORY
 from ..datasets.reading import numbers
 from ..errors import InvalidData
@@ -235,6 +236,7 @@ def _grid(
     """The time grid, and for each row its position there; with ``dt`` an even grid."""
     if dt is None:
         return np.unique(row_times, return_inverse=True)
+    dt = positive("dt", dt)
     steps = (row_times - row_times.min()) / dt
     at = np.rint(steps).astype(np.int64)
     off = np.abs(steps - at)

@@ -146,7 +146,7 @@ def kept_coords(initial: Any, ds: xr.Dataset, same_times: bool) -> dict[str, Any
         {*ds.dims} if same_times and isinstance(initial, xr.Dataset) else set()
     )
     coords = {
-        str(name): coord
+        str(name): coord.variable
         for name, coord in initial.coords.items()
         if coord.dims
         and set(coord.dims) <= dims
