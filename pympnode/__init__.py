@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .networks.model import Model
     from .networks.readers.reading import read_graph
     from .networks.spec import ModelSpec
+    from .networks.subgraph import subgraph
     from .networks.systems.user import own_system
     from .particles.from_particles import from_particles
     from .particles.model import ParticleModel
@@ -53,6 +54,7 @@ _lazy_getattr, _lazy_dir, __all__ = _lazy.attach(
         "networks.model": ["Model"],
         "networks.readers.reading": ["read_graph"],
         "networks.spec": ["ModelSpec"],
+        "networks.subgraph": ["subgraph"],
         "networks.systems.user": ["own_system"],
         "particles.from_particles": ["from_particles"],
         "particles.model": ["ParticleModel"],

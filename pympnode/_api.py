@@ -28,6 +28,7 @@ from .halves import (
 )
 from .halves import load as load_model
 from .training.fit import fit
+from .training.gradients import gradients
 from .training.result import Result
 
 StartModel = TrainedModel | Result[Any] | str | os.PathLike[str]
@@ -297,7 +298,7 @@ def train(
             progress=progress,
         )
     )
-    if run is not None and os.path.isfile(run):
+    if run is not None and os.path.isfile(os.path.expanduser(run)):
         raise InvalidOption(
             "run is a folder, and this is a file",
             got=repr(str(run)),
@@ -327,8 +328,9 @@ def train(
         refuse_other_model(start_model, model, half)
     refuse_other_half(given, half, half.Training, other(half).Training)
     options = half.Training(**given)
-    prepared = half.prepare(system, datasets, options, start_model)
-    return fit(prepared, run=run, progress=options.progress)
+    with gradients():
+        prepared = half.prepare(system, datasets, options, start_model)
+        return fit(prepared, run=run, progress=options.progress)
 
 
 def finetune(start: StartModel, system: Any = None, **options: Any) -> Result[Any]:

@@ -264,7 +264,7 @@ class Graph:
                 if bad
                 else f"dtype {weight.dtype}",
                 allowed="finite real numbers",
-                fix="write 0 where there is no edge, 1 where there is one: np.nan_to_num(adjacency)",
+                fix="write 0 where there is no edge: np.nan_to_num(adjacency), masked.filled(0)",
             )
         if weight.size and np.any(weight != 1):
             warn_user(f"models use no weights: {_weights(weight)} count as 1 where they are not 0")

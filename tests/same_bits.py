@@ -77,8 +77,10 @@ _KERNELS = {"compiled": "numba", "chunked": "torch", "recompute": "numba"}
 
 
 def of_dataset(ds: xr.Dataset) -> str:
-    """The digest of all variables and coordinates of a dataset but ``seconds``."""
-    return digest({name: ds[name].values for name in ds.variables if name != "seconds"})
+    """The digest of all variables and coordinates of a dataset but ``seconds`` and the node numbers,
+    which are 0, 1, 2, ... and which older versions did not write."""
+    left_out = ("seconds", "node_number")
+    return digest({name: ds[name].values for name in ds.variables if name not in left_out})
 
 
 def facts(

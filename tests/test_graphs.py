@@ -6,7 +6,7 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from pympnode.errors import InvalidGraph, InvalidOption, UnknownName
+from pympnode.errors import InvalidGraph, InvalidOption, PympnodeWarning, UnknownName
 from pympnode.graph import Graph
 from pympnode.networks.graphs.instances import published_omega
 from pympnode.networks.graphs.topology import TOPOLOGIES, resolve
@@ -55,7 +55,8 @@ def test_sum_over_neighbours_equals_a_loop_and_is_zero_at_isolated_nodes(nodes):
 
 def test_networkx_round_trip_keeps_direction():
     undirected = nx.karate_club_graph()
-    graph = Graph.from_networkx(undirected)
+    with pytest.warns(PympnodeWarning, match="weight 1 to 7"):
+        graph = Graph.from_networkx(undirected)
     assert graph.edges == 2 * undirected.number_of_edges()
     assert Graph.from_networkx(graph.to_networkx()).same(graph)
     directed = nx.DiGraph([(0, 1), (1, 2)])

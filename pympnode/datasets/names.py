@@ -13,6 +13,7 @@ EDGE, CONTROL_FEATURE, ATTRIBUTE = "edge", "control_feature", "attribute"
 MESSAGE_COMPONENT, UNIT, PERIOD = "message_component", "unit", "period"
 STATE, CONTROL, MESSAGE, NODE_ATTRIBUTE = "state", "control", "message", "node_attribute"
 SENDER, RECEIVER, EDGE_GRAPH, GRAPH, SPLIT = "sender", "receiver", "edge_graph", "graph", "split"
+NODE_NUMBER = "node_number"  # coordinate of nodes: the numbers by which edges call them
 
 STATE_DIMS = (TRAJECTORY, TIME, NODE, FEATURE)
 CONTROL_DIMS = (TRAJECTORY, TIME, NODE, CONTROL_FEATURE)

@@ -121,7 +121,7 @@ def open_parts(folder: str | os.PathLike[str]) -> xr.Dataset:
     dataset. Raises MissingFile, FileDamaged (a part that is cut short), InvalidData (no finished
     part yet).
     """
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     index = read_index(folder)
     if index is None:
         raise MissingFile(

@@ -47,7 +47,7 @@ def described(name: str | os.PathLike[str]) -> Experiment:
     if isinstance(name, str) and name in names():
         path = PUBLISHED / f"{name}.toml"
     else:
-        path = Path(name)
+        path = Path(name).expanduser()
         if path.suffix != ".toml":
             raise unknown_name("experiment", str(name), names())
     return from_mapping(path.stem, _read(path))

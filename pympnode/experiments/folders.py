@@ -18,7 +18,7 @@ CALL = "call.json"  # the last call into a folder: what its table shows
 
 def folder_of(experiment: Experiment, out: str | os.PathLike[str] | None) -> Path:
     """The folder of an experiment's cells."""
-    return Path("experiments") / experiment.name if out is None else Path(out)
+    return Path("experiments") / experiment.name if out is None else Path(out).expanduser()
 
 
 def last_call(folder: Path, name: str | os.PathLike[str]) -> dict[str, Any]:

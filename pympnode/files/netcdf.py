@@ -44,7 +44,7 @@ def write_netcdf(ds: xr.Dataset, path: str | os.PathLike[str], *, checksums: boo
 
     Raises `InvalidOption` where ``path`` is a folder.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if path.is_dir():
         raise InvalidOption(
             f"{str(path)!r} is a folder, and a file is written",
@@ -73,7 +73,7 @@ def inside_run(path: str | os.PathLike[str], name: str) -> Path:
 
     Raises `MissingFile` where a folder has no such file (yet).
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if not path.is_dir():
         return path
     file = path / name
@@ -92,13 +92,29 @@ def _first_names(folder: Path) -> str:
     return ", ".join(sorted(p.name for p in folder.iterdir())[:6]) or "an empty folder"
 
 
+# What to do with files of other formats that users have.
+_OTHER_READERS = {
+    suffix: f"this is a table: pympnode.from_frame(pandas.{reader}(path), features=...) makes a "
+    "dataset of it"
+    for reader, suffixes in (
+        ("read_csv", (".csv", ".tsv", ".txt", ".dat", ".gz")),
+        ("read_excel", (".xls", ".xlsx")),
+        ("read_parquet", (".parquet", ".pq")),
+    )
+    for suffix in suffixes
+} | {
+    suffix: "these are arrays: pympnode.from_arrays(numpy.load(path), dt=...) makes a dataset of them"
+    for suffix in (".npy", ".npz")
+}
+
+
 def read_netcdf(path: str | os.PathLike[str], *, checksums: bool = False) -> xr.Dataset:
     """Read a whole netCDF file into memory.
 
     Raises `MissingFile`, or `FileDamaged` when it is no netCDF, was cut short, or a checksum that
     stands in it does not match.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if not path.exists():
         raise MissingFile(
             f"there is no file {str(path)!r}",
@@ -122,7 +138,10 @@ def read_netcdf(path: str | os.PathLike[str], *, checksums: bool = False) -> xr.
             f"{path.name!r} cannot be read as netCDF",
             got=f"{type(error).__name__}: {error}",
             allowed="a whole netCDF-4 file",
-            fix="it was cut short or is another kind of file; restore it or make it again",
+            fix=_OTHER_READERS.get(
+                path.suffix.lower(),
+                "it was cut short or is another kind of file; restore it or make it again",
+            ),
         ) from error
     for name in ds.variables:
         ds[name].encoding = {}

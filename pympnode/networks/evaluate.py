@@ -64,7 +64,7 @@ def evaluate_model(
     }
     facts = record(ds)
     true = known_system(system, str(facts.get("system", "")), arrays)
-    parameters = schema.parameters_of(ds)
+    parameters = schema.parameters_of(ds, true)
     uncoupled = None if true is None else baselines.uncoupled(arrays, true, parameters)
     if uncoupled is not None:
         predictions["uncoupled"] = uncoupled

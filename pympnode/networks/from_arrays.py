@@ -112,7 +112,8 @@ def from_arrays(
             fix="add an axis of length 1 for a single node or feature: x[..., None]",
         )
     trajectories, count, size, channels = x.shape
-    refuse_exchanged(x, time=time, edges=edges, topology=topology, attribute=node_attribute)
+    if nodes is None and NODE not in labels:  # labels say which axis is that of the nodes
+        refuse_exchanged(x, time=time, edges=edges, topology=topology, attribute=node_attribute)
     exchanged = suspect_exchanged(x)
     if exchanged:
         warn_user(exchanged)
@@ -139,7 +140,7 @@ def from_arrays(
                 got=f"shape {numbers_of.shape}, dtype {numbers_of.dtype}",
                 allowed=f"({trajectories},) whole numbers from 0 to {graph.graphs - 1}",
             )
-    names = list(features) if features is not None else labels.get(FEATURE)
+    names = features if features is not None else labels.get(FEATURE)
     if names is None:
         names = [f"x{i}" for i in range(channels)]
     if units is None and "units" in getattr(given, "attrs", {}):
@@ -231,7 +232,8 @@ def _shaped(
 
 
 def _named(what: str, names: Any, count: int) -> list[str]:
-    names = [str(name) for name in names]
+    # A text is one name, not a sequence of letters.
+    names = [names] if isinstance(names, str) else [str(name) for name in names]
     if len(names) != count:
         raise InvalidData(
             f"{what} does not fit the data",

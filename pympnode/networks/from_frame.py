@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from ..config import positive
 from ..datasets.names import NODE, TIME, TRAJECTORY
 from ..datasets.reading import numbers
 from ..datasets.times import dates_as_numbers, merged_times, rounding
@@ -177,7 +178,7 @@ def from_frame(
         time=times,
         edges=edges,
         topology=topology,
-        nodes=node_labels,
+        nodes=node_labels.tolist(),
         u=pivot(controls) if controls else None,
         node_attribute=_constant(table, attributes, at_node, node_labels) if attributes else None,
         features=features,
@@ -279,6 +280,7 @@ def _grid(
     """
     if dt is None:
         return merged_times(row_times, error)
+    dt = positive("dt", dt)
     steps = (row_times - row_times.min()) / dt
     at = np.rint(steps).astype(np.int64)
     off = np.abs(steps - at)

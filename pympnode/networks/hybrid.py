@@ -23,6 +23,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ..datasets.names import NODE, SENDER, TRAJECTORY
+from ..datasets.reading import as_dataset
 from ..errors import InvalidData, InvalidOption, unknown_name
 from ..graph import Graph
 from ..systems.base import System
@@ -35,7 +36,14 @@ from .integrate import integrate
 from .learned_field import LearnedField, Rates, rk4
 from .learned_node import LearnedNode
 from .model import Model
-from .rollout_start import controls_for, held_at, new_times
+from .rollout_start import (
+    controls_for,
+    held_at,
+    kept_coords,
+    labels_of,
+    new_times,
+    states_of,
+)
 
 Solver = Literal["adaptive", "rk4"]
 
@@ -91,7 +99,13 @@ def couple(
         if name not in known:
             raise unknown_name("parameter", name, sorted(known))
     topology = first.default_topology if topology is None else topology
-    graph = resolve(topology, len(movers), graph_seed=graph_seed, system=first)
+    graph = resolve(
+        topology,
+        len(movers),
+        graph_seed=graph_seed,
+        system=first,
+        labels=range(len(movers)),
+    )
     if graph.graphs != 1:
         raise InvalidOption(
             "nodes are coupled on one graph", got=f"{graph.graphs} graphs", allowed=1
@@ -229,10 +243,7 @@ class Mixed:
         ds["learned"] = (NODE, self.learned, {"long_name": "moved by a model"})
         finite = np.isfinite(z).all(axis=(1, 2, 3))
         ds["finite"] = (TRAJECTORY, finite, {"long_name": "no value overflowed"})
-        if isinstance(initial, xr.Dataset) and steps is None and dt is None:
-            keep = {n: c for n, c in initial.coords.items() if set(c.dims) <= set(ds.dims)}
-            ds = ds.assign_coords(keep)
-        return ds
+        return ds.assign_coords(kept_coords(initial, ds, steps is None and dt is None))
 
     def field(self, t: float, x: NDArray, u: NDArray | None = None) -> NDArray:
         """dx/dt (trajectory, node, feature) at x, with the initial messages of x.
@@ -312,7 +323,10 @@ class Mixed:
         """First states, times and controls of a rollout, checked."""
         nodes, features = len(self.nodes), self.system.features
         u = None
+        labels = None
+        initial = as_dataset(initial)
         if isinstance(initial, xr.Dataset):
+            labels = labels_of(initial)
             given = schema.pack(initial, missing="mask")
             x0, u = given.x[:, 0], given.u
             if x0.shape[1] == nodes and SENDER in initial:
@@ -327,8 +341,8 @@ class Mixed:
             if u is not None:
                 u = held_at(u, given.time, time)
         else:
-            x0 = np.asarray(initial, dtype=np.float64)
-            x0 = x0[None] if x0.ndim == 2 else x0
+            read = states_of(initial, self.system.feature_names)
+            x0, labels = read.values, read.labels.get(NODE)
             every = self.system.dt if dt is None else dt
             time = new_times(np.zeros(1), self.system.steps if steps is None else steps, every)
         if x0.ndim != 3 or x0.shape[1:] != (nodes, features):
@@ -350,6 +364,6 @@ class Mixed:
                 fix="pass control=, or a dataset that holds them",
             )
         if u is not None:
-            u = controls_for(u, len(x0), len(time), nodes, width)
+            u = controls_for(u, len(x0), len(time), nodes, width, labels)
         x0 = np.asarray(x0, dtype=np.float64)[:, None]
         return schema.Arrays(x0, time, self.graph, np.zeros(len(x0), np.int64), u)

@@ -13,6 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ..datasets.names import FEATURE, MESSAGE, PERIOD, STATE, TRAJECTORY
+from ..datasets.reading import as_dataset, numbers
 from ..display import html_table
 from ..errors import InvalidData, InvalidModel, InvalidOption
 from ..files import netcdf
@@ -26,7 +27,14 @@ from .model_file import KIND as FILE_KIND
 from .model_file import dataset_of, fields_of
 from .normalise import Normalisation
 from .ranges import TrainingRange
-from .rollout_start import graph_for, on_graph, start_of_dataset, start_of_states
+from .rollout_start import (
+    graph_for,
+    kept_coords,
+    labels_of,
+    on_graph,
+    start_of_dataset,
+    start_of_states,
+)
 from .spec import ModelSpec
 from .weights import layout_of
 
@@ -127,8 +135,11 @@ class Model:
         """Predict from initial states.
 
         ``initial``: a dataset or the path of one, whose first states, graphs, controls and
-        coordinates are taken, put in the order of the model's names and in its units; or initial states (node, feature) or (trajectory, node, feature) in physical units, with
-        ``topology`` (a name, a graph, edges, ...) unless there is one node. ``steps`` time steps of
+        coordinates are taken, put in the order of the model's names and in its units; or initial
+        states (node, feature) or (trajectory, node, feature) in physical units, with ``topology`` (a
+        name, a graph, edges, ...) unless there is one node.
+        The rollout keeps the labels of nodes and trajectories of a dataset or a DataArray, and
+        names in ``topology`` are matched to them. ``steps`` time steps of
         ``dt`` (defaults: those of the dataset, or of the training data). ``control`` (trajectory,
         time, node, control) is held over each step.
 
@@ -136,8 +147,6 @@ class Model:
         carried or emitted) with the graph that was used and ``finite(trajectory)``, False where a prediction overflowed. Warns
         `OutsideTrainingRange` with the numbers unless ``check=False``. Raises `InvalidData`.
         """
-        from ..datasets.reading import as_dataset
-
         initial = as_dataset(initial)
         if isinstance(initial, xr.Dataset):
             initial = agree(initial, self.names)
@@ -163,7 +172,8 @@ class Model:
             arrays = start_of_dataset(self, initial, steps, dt, control, node_attribute)
             parameters = schema.parameters_of(initial)
             if topology is not None:
-                arrays = on_graph(arrays, topology, graph_seed, self.system)
+                labels = labels_of(initial)
+                arrays = on_graph(arrays, topology, graph_seed, self.system, labels)
         else:
             arrays = start_of_states(
                 self, initial, steps, dt, topology, graph_seed, control, node_attribute
@@ -208,10 +218,7 @@ class Model:
         if self.spec.circular:
             ds = ds.assign_coords({PERIOD: (FEATURE, list(self.periods))})
         ds["finite"] = (TRAJECTORY, result.finite, {"long_name": "no value overflowed"})
-        if isinstance(initial, xr.Dataset) and steps is None:
-            keep = {name: c for name, c in initial.coords.items() if set(c.dims) <= set(ds.dims)}
-            ds = ds.assign_coords(keep)
-        return ds
+        return ds.assign_coords(kept_coords(initial, ds, steps is None and dt is None))
 
     def vector_field(
         self,
@@ -228,7 +235,7 @@ class Model:
         default, where messages are ODE states; ``u`` (trajectory, node, control) physical;
         ``graph`` whatever names or is a graph (not needed for one node). Raises `InvalidData`.
         """
-        x = np.asarray(x)
+        x = _floats("x", x)
         if x.ndim != 3:
             raise InvalidData(
                 "x has the wrong shape",
@@ -237,7 +244,11 @@ class Model:
                 fix="one trajectory is x[None]",
             )
         nodes = x.shape[1]
-        m = np.zeros((*x.shape[:2], self.spec.carried)) if m is None else np.asarray(m)
+        m = np.zeros((*x.shape[:2], self.spec.carried)) if m is None else _floats("m", m)
+        u = None if u is None else _floats("u", u)
+        node_attribute = (
+            None if node_attribute is None else numbers("node_attribute", node_attribute)
+        )
         for name, values, width in (("m", m, self.spec.carried), ("u", u, self.spec.controls)):
             wanted = (*x.shape[:2], width)
             got = None if values is None else values.shape
@@ -277,9 +288,12 @@ class Model:
         x is in physical units, ``node_attribute`` (node, attribute) too; messages have none. With
         messages that are emitted, not carried, m has no components.
         """
+        x = _floats("x", x)
+        if node_attribute is not None:
+            node_attribute = numbers("node_attribute", node_attribute)
         return self.bind().initial_message(
             self.theta,
-            self.state_scale.apply(np.asarray(x)),
+            self.state_scale.apply(x),
             self._scaled(self.attribute_scale, node_attribute),
         )
 
@@ -299,7 +313,7 @@ class Model:
                 fix="take model.member(0)",
             )
         options.setdefault("dtype", self.theta.dtype.name)
-        options.setdefault("device", self.device)
+        options["device"] = options.get("device") or self.device or "auto"
         return engine(self.engine).bind(self.spec, arrays, **options)
 
     def to_engine(self, name: str) -> Model:
@@ -405,3 +419,9 @@ class Model:
                 allowed=self.spec.bodies,
                 fix='use model="mpnode", which transfers to other sizes',
             )
+
+
+def _floats(name: str, values: Any) -> NDArray:
+    """``values`` as float64, or as they are where they are floating point numbers already."""
+    floats = type(values) is np.ndarray and values.dtype.kind == "f"
+    return values if floats else numbers(name, values)

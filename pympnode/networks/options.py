@@ -112,8 +112,10 @@ class NetworkTraining(RunOptions):
             ("normalisation", ("keep", "refit")),
             ("engine", ("auto", *NAMES)),
         ):
-            if getattr(self, name) not in allowed:
-                raise unknown_name(name, getattr(self, name), allowed)
+            value = getattr(self, name)
+            # Only text is compared: an array or a dataset is "equal" to anything.
+            if not isinstance(value, str) or value not in allowed:
+                raise unknown_name(name, value, allowed)
         if self.engine != "julia" and self.kernel not in kernels:
             raise unknown_name("kernel", self.kernel, kernels)
 

@@ -73,6 +73,12 @@ def prepare(
     names = Names.of(datasets[0]) if names is None else names
     datasets = [agree(ds, names, whose, reordering=True) for ds in datasets]
     physical = [schema.pack(ds, missing=missing) for ds in datasets]
+    ignored = dict.fromkeys(name for ds in datasets for name in schema.own_variables(ds))
+    if ignored:
+        warn_user(
+            f"the data hold variables that a model does not use: {', '.join(ignored)}. Constants of "
+            "nodes go into node_attribute, quantities that change in time into state or control"
+        )
     periods = names.periods or (0.0,) * len(names.features)
     for number, ds in enumerate(datasets):
         jumping = tell_jumps(ds, physical[number].x, periods)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -10,12 +11,14 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ..config import positive, whole
-from ..datasets.names import FEATURE, TIME
+from ..datasets.names import ATTRIBUTE, CONTROL_DIMS, FEATURE, NODE, TIME, TRAJECTORY
 from ..errors import InvalidData, InvalidOption
 from ..graph import Graph
 from . import schema
-from .agreement import labels
+from .agreement import labels as names_along
+from .graphs.labels import plain
 from .graphs.topology import resolve
+from .named_arrays import NamedArray, named_array
 from .ranges import TrainingRange
 from .spec import ModelSpec
 
@@ -63,13 +66,16 @@ def start_of_dataset(
         time = new_times(arrays.time, steps, dt)
         u = None if arrays.u is None else held_at(arrays.u, arrays.time, time)
         arrays = replace(arrays, time=time, u=u, mask=None)
+    labels = labels_of(ds)
     if control is not None:
         trajectories, _, nodes, _ = arrays.x.shape
-        u = controls_for(control, trajectories, len(arrays.time), nodes, model.spec.controls)
+        u = controls_for(
+            control, trajectories, len(arrays.time), nodes, model.spec.controls, labels
+        )
         arrays = replace(arrays, u=u)
     if attribute is not None:
-        arrays = replace(arrays, attribute=np.asarray(attribute, dtype=np.float64))
-    model.check(arrays, labels(ds, FEATURE))
+        arrays = replace(arrays, attribute=_attribute(attribute, labels))
+    model.check(arrays, names_along(ds, FEATURE))
     return arrays
 
 
@@ -83,9 +89,12 @@ def start_of_states(
     control: Any,
     attribute: Any,
 ) -> schema.Arrays:
-    """States (node, feature) or (trajectory, node, feature) on a graph. Raises `InvalidData`."""
-    x = np.asarray(initial, dtype=np.float64)
-    x = x[None] if x.ndim == 2 else x
+    """States (node, feature) or (trajectory, node, feature) on a graph.
+
+    The dims and labels of a DataArray are read by name. Raises `InvalidData`.
+    """
+    read = states_of(initial, model.features)
+    x = read.values
     if x.ndim != 3 or x.shape[-1] != len(model.features) or 0 in x.shape:
         raise InvalidData(
             "initial states have the wrong shape",
@@ -97,26 +106,87 @@ def start_of_states(
         raise InvalidData("initial states must be finite", got="NaN or infinity")
     step = model.trained.dt[1] if dt is None else dt
     time = new_times(np.zeros(1), model.trained.steps if steps is None else steps, step)
-    graph = graph_for(topology, x.shape[1], graph_seed, model.system)
+    labels = read.labels.get(NODE)
+    graph = graph_for(topology, x.shape[1], graph_seed, model.system, labels)
     graph_of = np.arange(len(x), dtype=np.int64) % len(graph.nodes)
     u = control
     if u is not None:
-        u = controls_for(u, len(x), len(time), x.shape[1], model.spec.controls)
-    b = None if attribute is None else np.asarray(attribute, dtype=np.float64)
+        u = controls_for(u, len(x), len(time), x.shape[1], model.spec.controls, labels)
+    b = None if attribute is None else _attribute(attribute, labels)
     arrays = schema.Arrays(x[:, None], time, graph, graph_of, u, b)
     model.check(arrays)
     return arrays
 
 
-def on_graph(arrays: schema.Arrays, topology: Any, seed: int, system: str) -> schema.Arrays:
+def states_of(initial: Any, features: Sequence[str]) -> NamedArray:
+    """Initial states (trajectory, node, feature) of an array; of a DataArray by its dims and labels.
+
+    Raises InvalidData where they are no numbers or have other features.
+    """
+    dims = (TRAJECTORY, NODE, FEATURE)
+    read = named_array("the initial state", initial, dims, optional=(TRAJECTORY, NODE, FEATURE))
+    values = read.values[None] if read.values.ndim == 2 else read.values
+    named = [label for label in read.labels.get(FEATURE, ()) if isinstance(label, str)]
+    wanted = list(features) if named else None
+    return NamedArray(values, read.labels).along(FEATURE, -1, wanted, "the initial state")
+
+
+def labels_of(ds: xr.Dataset) -> list[Any] | None:
+    """The labels of the nodes of a dataset, None where they are their numbers."""
+    return [plain(v) for v in ds[NODE].values] if NODE in ds.coords else None
+
+
+def kept_coords(initial: Any, ds: xr.Dataset, same_times: bool) -> dict[str, Any]:
+    """The coordinates of a start that its rollout ``ds`` keeps: labels, and times that are the same.
+
+    ``initial``: a dataset, or states as a DataArray.
+    """
+    if not isinstance(initial, xr.Dataset | xr.DataArray):
+        return {}
+    dims = {TRAJECTORY, NODE} | (
+        {*ds.dims} if same_times and isinstance(initial, xr.Dataset) else set()
+    )
+    coords = {
+        str(name): coord.variable
+        for name, coord in initial.coords.items()
+        if coord.dims
+        and set(coord.dims) <= dims
+        and all(coord.sizes[dim] == ds.sizes[dim] for dim in coord.dims)
+    }
+    if not same_times or not isinstance(initial, xr.Dataset):
+        coords.pop(TIME, None)
+    return coords
+
+
+def _attribute(attribute: Any, labels: Sequence[Any] | None) -> NDArray[np.float64]:
+    read = named_array("node_attribute", attribute, (NODE, ATTRIBUTE))
+    return read.along(NODE, 0, labels, "node_attribute").values
+
+
+def on_graph(
+    arrays: schema.Arrays,
+    topology: Any,
+    seed: int,
+    system: str,
+    labels: Sequence[Any] | None = None,
+) -> schema.Arrays:
     """The same trajectories on another graph."""
-    graph = graph_for(topology, arrays.x.shape[2], seed, system)
+    graph = graph_for(topology, arrays.x.shape[2], seed, system, labels)
     graph_of = np.arange(arrays.trajectories, dtype=np.int64) % len(graph.nodes)
     return replace(arrays, graph=graph, graph_of=graph_of)
 
 
-def graph_for(topology: Any, nodes: int, graph_seed: int, system: str) -> Graph:
-    """The graph of ``topology`` with that many nodes. Raises `InvalidGraph`, `InvalidOption`."""
+def graph_for(
+    topology: Any,
+    nodes: int,
+    graph_seed: int,
+    system: str,
+    labels: Sequence[Any] | None = None,
+) -> Graph:
+    """The graph of ``topology`` with that many nodes, of these labels (by default their numbers).
+
+    Raises `InvalidGraph`, `InvalidOption`.
+    """
     if topology is None:
         if nodes > 1:
             raise InvalidOption(
@@ -126,7 +196,14 @@ def graph_for(topology: Any, nodes: int, graph_seed: int, system: str) -> Graph:
                 fix="pass topology=, or a dataset that holds its graph",
             )
         topology = "none"
-    return resolve(topology, nodes, graphs=1, graph_seed=graph_seed, system=system or None)
+    return resolve(
+        topology,
+        nodes,
+        graphs=1,
+        graph_seed=graph_seed,
+        system=system or None,
+        labels=range(nodes) if labels is None else labels,
+    )
 
 
 def new_times(
@@ -146,14 +223,23 @@ def new_times(
 
 
 def controls_for(
-    control: Any, trajectories: int, times: int, nodes: int, width: int
+    control: Any,
+    trajectories: int,
+    times: int,
+    nodes: int,
+    width: int,
+    labels: Sequence[Any] | None = None,
 ) -> NDArray[np.float64]:
     """Controls as (trajectory, time, node, control), checked.
 
     ``control`` may lack the first axis (the same controls for all trajectories) and the last time,
-    which is not used. Raises `InvalidData`.
+    which is not used. The dims of a DataArray are read by name, and its nodes by the ``labels`` of
+    the nodes. Raises `InvalidData`.
     """
-    u = np.asarray(control, dtype=np.float64)
+    read = named_array("control", control, CONTROL_DIMS, optional=(TRAJECTORY,))
+    u = read.along(NODE, -2, labels, "control").values
+    if isinstance(control, xr.DataArray) and u.ndim == 4 and len(u) == 1 < trajectories:
+        u = u[0]
     if u.ndim == 3:
         u = np.broadcast_to(u, (trajectories, *u.shape))
     if u.ndim == 4 and u.shape[1] == times - 1:

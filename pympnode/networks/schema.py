@@ -18,7 +18,10 @@ variable            dims                                        meaning
 ==================  ==========================================  ==================================
 
 Coordinates: ``time`` (time,) in one unit (attribute ``units``), increasing; ``feature`` the names of
-the features and ``unit`` (feature,) their units. Parameters of the physics that are arrays are
+the features and ``unit`` (feature,) their units; ``node_number`` (node,) the numbers by which
+``sender`` and ``receiver`` call the nodes: 0, 1, 2, ... Where nodes were selected or sorted it shows,
+and `validate` refuses the dataset, because its edges would join other nodes;
+`pympnode.subgraph` selects nodes and numbers the edges anew. Parameters of the physics that are arrays are
 variables under their own names (``frequency``, ``coupling``); those that are numbers, and the
 provenance, are in the JSON record of `pympnode.datasets.record`. The names above are constants of
 `pympnode.datasets.names`. Particle datasets: `pympnode.particles.schema`.
@@ -48,6 +51,7 @@ from ..datasets.names import (
     MESSAGE_DIMS,
     NODE,
     NODE_ATTRIBUTE,
+    NODE_NUMBER,
     OWN_VARIABLES,
     RECEIVER,
     SENDER,
@@ -65,7 +69,9 @@ from ..datasets.record import record, with_record
 from ..datasets.times import even_times, repeated, rounding
 from ..errors import InvalidData
 from ..graph import Graph
+from ..systems.registry import get, names
 from ..training.ranges import warn_user
+from .edge_checks import check_graph_numbers, check_node_order, check_whole
 from .missing import with_first_state
 
 
@@ -118,13 +124,37 @@ class Arrays:
 # ---- the record: scalars and provenance in one JSON attribute ---------------------------------
 
 
-def parameters_of(ds: xr.Dataset) -> dict[str, Any]:
-    """The parameters of the physics by name: numbers of the record, arrays of the variables."""
+def parameters_of(ds: xr.Dataset, system: Any = None) -> dict[str, Any]:
+    """The parameters of the physics by name: numbers of the record, arrays of the variables.
+
+    Variables that neither the record nor ``system``, by default that of the record, names as
+    parameters are the user's own and are left out.
+    """
     parameters = dict(record(ds).get("parameters", {}))
+    own = own_variables(ds, system)
     for name in ds.data_vars:
-        if name not in OWN_VARIABLES:
+        if name not in OWN_VARIABLES and name not in own:
             parameters[str(name)] = ds[name].values
     return parameters
+
+
+def own_variables(ds: xr.Dataset, system: Any = None) -> list[str]:
+    """Names of the variables that the schema and the physics do not know: the user's own."""
+    facts = record(ds)
+    system = facts.get("system", "") if system is None else system
+    physics = set(facts.get("parameter_arrays", ()))
+    if not isinstance(system, str) or system in names():
+        physics |= set(get(system).parameters)
+    # Before version 0.2 the record of a simulation did not name the arrays.
+    unnamed = facts.get("kind") == "simulation" and "parameter_arrays" not in facts
+
+    def is_parameter(name: Any) -> bool:
+        variable = ds[name]
+        fits = variable.dtype.kind in "biuf" and not {TIME, TRAJECTORY} & set(variable.dims)
+        return fits and (name in physics or unnamed)
+
+    known = {*OWN_VARIABLES, "finite", "learned"}  # the last two are those of rollouts
+    return [str(n) for n in ds.data_vars if n not in known and not is_parameter(n)]
 
 
 # ---- arrays to dataset ------------------------------------------------------------------------
@@ -160,17 +190,18 @@ def unpack(
         TRAJECTORY: np.arange(trajectories),
         TIME: (TIME, arrays.time, {"units": time_unit, "long_name": "time"}),
         NODE: np.arange(nodes),
+        NODE_NUMBER: (NODE, np.arange(nodes), {"long_name": "number of the node in the edges"}),
         FEATURE: np.array([str(f) for f in features]),
         UNIT: (FEATURE, np.array([str(u) for u in units])),
     }
     if arrays.u is not None:
         variables[CONTROL] = (CONTROL_DIMS, arrays.u, {"long_name": "input held over an interval"})
-        names = controls or [f"u{i}" for i in range(arrays.u.shape[-1])]
-        coords[CONTROL_FEATURE] = np.array([str(c) for c in names])
+        labels = controls or [f"u{i}" for i in range(arrays.u.shape[-1])]
+        coords[CONTROL_FEATURE] = np.array([str(c) for c in labels])
     if arrays.attribute is not None:
         variables[NODE_ATTRIBUTE] = ((NODE, ATTRIBUTE), arrays.attribute)
-        names = attributes or [f"b{i}" for i in range(arrays.attribute.shape[-1])]
-        coords[ATTRIBUTE] = np.array([str(a) for a in names])
+        labels = attributes or [f"b{i}" for i in range(arrays.attribute.shape[-1])]
+        coords[ATTRIBUTE] = np.array([str(a) for a in labels])
     if message is not None and message.shape[-1]:
         variables[MESSAGE] = (MESSAGE_DIMS, message, {"units": "1", "long_name": "message"})
         coords[MESSAGE_COMPONENT] = np.arange(message.shape[-1])
@@ -187,7 +218,8 @@ def unpack(
     for name, (dims, values) in (parameters or {}).items():
         variables[name] = (tuple(dims), np.asarray(values))
     ds = xr.Dataset(variables, coords=coords)
-    return with_record(ds, **dict(about or {}), graphs=len(graph.nodes))
+    arrays_of = {"parameter_arrays": sorted(parameters)} if parameters else {}
+    return with_record(ds, **dict(about or {}), **arrays_of, graphs=len(graph.nodes))
 
 
 # ---- dataset to arrays ------------------------------------------------------------------------
@@ -295,12 +327,18 @@ def _require_variable(ds: xr.Dataset, name: str, dims: tuple[str, ...]) -> None:
             allowed=f"({', '.join(dims)}), in any order",
             fix="rename with ds.rename, add a missing dim with ds.expand_dims",
         )
-    if ds[name].dtype.kind not in "fiu":
+    kind = ds[name].dtype.kind
+    if kind not in "fiu":
+        fixes = {
+            "m": f'divide by its unit: ds["{name}"] / np.timedelta64(1, "s") is in seconds',
+            "M": f'count from a date in a unit: (ds["{name}"] - start) / np.timedelta64(1, "s")',
+            "c": "give real and imaginary parts as two features",
+        }
         raise InvalidData(
             f"{name!r} does not hold numbers",
             got=f"dtype {ds[name].dtype}",
             allowed="real numbers",
-            fix=f'convert it: ds["{name}"] = ds["{name}"].astype(float)',
+            fix=fixes.get(kind, f'convert it: ds["{name}"] = ds["{name}"].astype(float)'),
         )
 
 
@@ -340,6 +378,14 @@ def _check_time(ds: xr.Dataset) -> None:
         )
 
 
+_GAPS = {
+    STATE: 'remove them; missing="mask" leaves NaN in `state` out of the loss',
+    CONTROL: "inputs are needed at every time but the last: fill gaps in, for instance by "
+    "ds.control.ffill, or give the column as a feature, where NaN may be missing",
+    NODE_ATTRIBUTE: "constants of nodes are needed for every node: fill gaps in, or leave them out",
+}
+
+
 def _check_finite(ds: xr.Dataset, name: str, *, allow_nan: bool = False) -> None:
     values = ds[name].values
     if values.dtype.kind != "f":
@@ -354,7 +400,7 @@ def _check_finite(ds: xr.Dataset, name: str, *, allow_nan: bool = False) -> None
             f"{name!r} holds values that are not finite",
             got=f"{int(bad.sum())} of {bad.size}, the first at {position}",
             allowed="finite numbers",
-            fix='remove them; missing="mask" leaves NaN in `state` out of the loss',
+            fix=_GAPS.get(name, "fill them in"),
         )
 
 
@@ -377,32 +423,33 @@ def _check_graph(ds: xr.Dataset) -> None:
             )
         return
     for name in (SENDER, RECEIVER):
+        check_whole(ds, name, EDGE)
+    check_node_order(ds)
+    for name in (SENDER, RECEIVER):
         ends = ds[name].values
-        if ds[name].dims != (EDGE,) or ends.dtype.kind not in "iu":
-            raise InvalidData(
-                f"{name!r} must be whole numbers over the dim 'edge'",
-                got=f"dims {ds[name].dims}, dtype {ends.dtype}",
-                allowed=f"{name}(edge) of integers",
-                fix=f'ds["{name}"] = ("edge", np.asarray(..., dtype=int))',
-            )
         if ends.size and (ends.min() < 0 or ends.max() >= nodes):
             raise InvalidData(
                 f"{name!r} names nodes that do not exist",
                 got=f"from {ends.min()} to {ends.max()}",
                 allowed=f"0 to {nodes - 1}",
-                fix="number nodes from 0 within each graph",
+                fix="number nodes from 0 within each graph; pympnode.subgraph(ds, nodes) selects "
+                "nodes with their edges",
             )
-    if GRAPH in ds and ds[GRAPH].values.size and ds[GRAPH].values.min() < 0:
-        raise InvalidData(
-            "'graph' holds negative numbers", got=int(ds[GRAPH].values.min()), allowed=">= 0"
-        )
+    check_graph_numbers(ds)
 
 
 def _check_split(ds: xr.Dataset) -> None:
     if SPLIT not in ds:
         return
     found = set(texts(ds[SPLIT].values).ravel().tolist())
-    if ds[SPLIT].dims != (TRAJECTORY,) or not found <= set(SPLITS):
+    if ds[SPLIT].dims != (TRAJECTORY,):
+        raise InvalidData(
+            "'split' has the wrong dims",
+            got=f"({', '.join(map(str, ds[SPLIT].dims))})",
+            allowed=f"({TRAJECTORY},): one label for each trajectory",
+            fix='ds["split"] = ("trajectory", ["train", ...])',
+        )
+    if not found <= set(SPLITS):
         raise InvalidData(
             "'split' holds unknown names",
             got=", ".join(sorted(found)),

@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from ..datasets.names import NODE
+from ..datasets.reading import numbers
 from ..datasets.split import split_trajectories
 from ..errors import InvalidData
 from ..systems.registry import get
 from ..version import __version__
 from . import engines, schema
 from .generate import generate
-from .graphs.topology import resolve
+from .graphs.topology import names_in, resolve
 
 _LABELS = np.array(["train", "validation"])
 
@@ -47,7 +49,7 @@ def simulate_network(
     count = nodes if nodes is not None else (system.default_nodes if named else None)
     graph = resolve(topology, count, graphs=graphs, graph_seed=graph_seed, system=system)
     if initial is not None:
-        initial = np.asarray(initial, dtype=np.float64)
+        initial = numbers("initial", initial)
         if initial.ndim != 3 or not len(initial):
             raise InvalidData(
                 "initial states have the wrong shape",
@@ -81,7 +83,7 @@ def simulate_network(
         if np.ndim(value)
     }
     arrays = schema.Arrays(made.x, made.time, made.graph, made.graph_of, made.u, made.attribute)
-    return schema.unpack(
+    ds = schema.unpack(
         arrays,
         features=system.feature_names,
         units=[v.unit for v in system.state for _ in range(v.components)],
@@ -105,6 +107,8 @@ def simulate_network(
             "version": __version__,
         },
     )
+    names = names_in(topology)
+    return ds if names is None else ds.assign_coords({NODE: names})
 
 
 def attribute_names(system: Any, attribute: np.ndarray | None) -> list[str] | None:

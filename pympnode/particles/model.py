@@ -18,6 +18,7 @@ from ..display import html_table
 from ..errors import FileDamaged, InvalidModel, InvalidOption
 from ..files import netcdf
 from ..files.memory import format_bytes, require_bytes
+from ..training.gradients import gradients
 from ..training.ranges import interval, warn_outside, warn_user
 from . import schema as particle_schema
 from .ranges import PHYSICS, ParticleRange
@@ -125,11 +126,12 @@ class ParticleModel:
         for at in range(0, sets, each):
             some = slice(at, at + each)
             charge = None if data.charge is None else data.charge[some]
-            program.roll(
-                self.theta, position[some], velocity[some], data.mass[some], charge, data.box,
-                kinds=None if data.type is None else data.type[some],
-                fixed=None if data.fixed is None else data.fixed[some],
-            )  # fmt: skip
+            with gradients():  # forces of HOGN are gradients of energies
+                program.roll(
+                    self.theta, position[some], velocity[some], data.mass[some], charge, data.box,
+                    kinds=None if data.type is None else data.type[some],
+                    fixed=None if data.fixed is None else data.fixed[some],
+                )  # fmt: skip
         finite = np.isfinite(position[:, -1]).all((1, 2)) & np.isfinite(velocity[:, -1]).all((1, 2))
         about = record(given)
         ds = particle_schema.unpack_particles(

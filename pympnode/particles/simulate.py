@@ -83,7 +83,7 @@ def simulate_particles(
     bar = progress_of(progress, "trajectory")
     workers = workers or os.cpu_count() or 1
     if path is not None:
-        return make_parts(recipe, given, Path(path), workers, bar)
+        return make_parts(recipe, given, Path(path).expanduser(), workers, bar)
     require_bytes(
         recipe.bytes,
         f"a dataset of {recipe.trajectories} trajectories",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from importlib import import_module
+from typing import Any
 
-from ..errors import InvalidOption, unknown_name
+from ..errors import InvalidOption, one_line, unknown_name
 from .base import System
 
 _BUILT_IN = {
@@ -47,16 +48,28 @@ def get(system: str | System) -> System:
             return system
         raise InvalidOption(
             "a system is a name or a System",
-            got=repr(system),
+            got=f"{type(system).__name__}: {one_line(repr(system), 80)}",
             allowed=", ".join(names()),
-            fix="define a subclass of pympnode.systems.System and pass an instance of it",
+            fix="data go into data=: train(data=ds); of arrays and tables they are made by "
+            "pympnode.from_arrays and from_frame"
+            if _is_data(system)
+            else "define a subclass of pympnode.systems.System and pass an instance of it",
         )
     if system in _REGISTERED:
         return _REGISTERED[system]
     if system not in _BUILT_IN:
-        raise unknown_name("system", system, names())
+        is_path = "/" in system or "." in system or system.startswith("~")
+        fix = f"a file of data goes into data=: train(data={system!r})" if is_path else None
+        raise unknown_name("system", system, names(), fix)
     module, _, name = _BUILT_IN[system].partition(":")
     return getattr(import_module(f"..{module}", __package__), name)()
+
+
+def _is_data(value: Any) -> bool:
+    """Whether a value is a dataset, a table, an array, or several of them."""
+    several = isinstance(value, list | tuple) and bool(value)
+    first = value[0] if several else value
+    return several or any(hasattr(first, name) for name in ("data_vars", "iloc", "shape"))
 
 
 def register(system: System, *, replace: bool = False) -> System:

@@ -151,7 +151,7 @@ class Run:
     """
 
     def __init__(self, folder: str | os.PathLike[str], config: dict[str, Any]) -> None:
-        self.folder = Path(folder)
+        self.folder = Path(folder).expanduser()
         self.folder.mkdir(parents=True, exist_ok=True)
         # Before the description is read: another process may be writing it.
         self._lock = hold_folder(

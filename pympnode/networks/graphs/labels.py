@@ -26,7 +26,8 @@ def shown(labels: Sequence[Any], most: int = 8) -> str:
 class NodeLabels:
     """The labels of the nodes of some data, in the order of its nodes.
 
-    Where the labels are text, a node may also be called by its number, unless ``strict``.
+    Where the labels are text, a node may also be called by its number, unless they are ``strict``,
+    as those of a table are.
     """
 
     values: tuple[Hashable, ...]
@@ -56,6 +57,11 @@ class NodeLabels:
         """Whether the labels are 0, 1, 2, ... in this order."""
         return self.values == tuple(range(len(self.values)))
 
+    @property
+    def error(self) -> type[InvalidData | InvalidGraph]:
+        """What is raised for edges that do not fit: of a table the data are to blame as much."""
+        return InvalidData if self.strict else InvalidGraph
+
     @cached_property
     def _number(self) -> dict[Hashable, int]:
         return {label: i for i, label in enumerate(self.values)}
@@ -64,7 +70,7 @@ class NodeLabels:
         """The number of the node that each name means.
 
         All names are labels; or all are equal to labels as text (3 and "3"); or, where labels are
-        text, all are numbers of nodes. Raises InvalidGraph for anything else.
+        text, all are numbers of nodes. Raises `error` for anything else.
         """
         wanted = list(dict.fromkeys(plain(name) for name in names))
         if all(name in self._number for name in wanted):
@@ -83,7 +89,7 @@ class NodeLabels:
             return {name: int(name) for name in wanted}
         strangers = [name for name in wanted if name not in self._number]
         from_one = _all_whole(wanted) and min(wanted) == 1 and max(wanted) == len(self.values)
-        raise InvalidGraph(
+        raise self.error(
             "an edge names a node that is not in the data, which has no rows of it",
             got=shown(strangers),
             allowed=shown(self.values),

@@ -174,7 +174,7 @@ class _Reading:
             topology = topology.to_pandas()
         if hasattr(topology, "iloc") and hasattr(topology, "columns"):
             return self.of_frame(topology)
-        if hasattr(topology, "dims") and hasattr(topology, "coords"):
+        if hasattr(topology, "dims") and hasattr(topology, "coords") and hasattr(topology, "ndim"):
             return self.of_data_array(topology)
         if hasattr(topology, "tocoo"):
             return self.of_adjacency(topology)
@@ -316,24 +316,24 @@ class _Reading:
         """The graph of pairs of numbers, or of labels where the data have labels."""
         source, nodes = "edge list", self.nodes
         keywords: dict[str, Any] = dict(directed=self.directed, source=source, self_loops=True)
-        if self.labels is None or self.labels.are_numbers:
-            if self.labels is None or not _has_text(edges):
-                return Graph.from_edges(edges, nodes, **keywords)
+        numbered = self.labels is None or (self.labels.are_numbers and not self.labels.strict)
+        if self.labels is None or (numbered and not _has_text(edges)):
+            return Graph.from_edges(edges, nodes, **keywords)
         pairs = [
             [plain(end) for end in pair] if isinstance(pair, Iterable) else [pair]
             for pair in (edges.tolist() if isinstance(edges, np.ndarray) else edges)
         ]
         for pair in pairs:
             if len(pair) != 2:
-                raise InvalidGraph(
+                raise self.labels.error(
                     "an edge is a pair of nodes",
                     got=repr(pair),
                     allowed="(node, node)",
                     fix="two labels",
                 )
         number = self.labels.match(end for pair in pairs for end in pair)
-        numbered = [(number[a], number[b]) for a, b in pairs]
-        return Graph.from_edges(numbered, len(self.labels.values), **keywords)
+        ends = [(number[a], number[b]) for a, b in pairs]
+        return Graph.from_edges(ends, len(self.labels.values), **keywords)
 
 
 # Names of columns and dims for the two ends of an edge; pairs have the same place in both.

@@ -1,0 +1,97 @@
+"""Checks of a network dataset's edges: which nodes and which graphs they belong to."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from ..datasets.names import EDGE, EDGE_GRAPH, GRAPH, NODE, NODE_NUMBER, TRAJECTORY
+from ..datasets.record import record
+from ..errors import InvalidData
+
+
+def check_whole(ds: xr.Dataset, name: str, dim: str) -> None:
+    """Raise InvalidData unless a variable holds whole numbers over one dim."""
+    variable = ds[name]
+    if variable.dims == (dim,) and variable.dtype.kind in "iu":
+        return
+    several = TRAJECTORY in variable.dims and dim == EDGE
+    raise InvalidData(
+        f"{name!r} must be whole numbers over the dim {dim!r}",
+        got=f"dims {variable.dims}, dtype {variable.dtype}",
+        allowed=f"{name}({dim}) of integers",
+        fix='join datasets with xr.concat([a, b], "trajectory", data_vars="minimal"), or train on '
+        "them with train(data=[a, b])"
+        if several
+        else f'ds["{name}"] = ("{dim}", np.asarray(..., dtype=int))',
+    )
+
+
+def check_node_order(ds: xr.Dataset) -> None:
+    """Raise InvalidData where nodes were selected or sorted, but edges kept the old numbers."""
+    nodes = ds.sizes[NODE]
+    if not ds.sizes[EDGE]:
+        return
+    if NODE_NUMBER in ds.variables:
+        number = ds[NODE_NUMBER].values
+        in_order = ds[NODE_NUMBER].dims == (NODE,) and np.array_equal(number, np.arange(nodes))
+    else:
+        # Older files: their nodes are called by their numbers unless they were given labels.
+        number = ds[NODE].values if NODE in ds.coords else np.arange(nodes)
+        in_order = not (
+            number.dtype.kind in "iu"
+            and np.array_equal(np.sort(number), np.arange(nodes))
+            and np.any(number != np.arange(nodes))
+        )
+    if not in_order:
+        raise InvalidData(
+            "the nodes were selected or sorted, and the edges still have the old numbers",
+            got=f"node numbers {np.array2string(np.ravel(number)[:8], separator=', ')}",
+            allowed=f"0 to {nodes - 1} in order",
+            fix="pympnode.subgraph(ds, nodes) selects nodes in any order, with the edges among "
+            "them; it also mends a dataset that was sorted or selected: subgraph(ds, ds.node.values)",
+        )
+
+
+def check_graph_numbers(ds: xr.Dataset) -> None:
+    """Raise InvalidData where it is not clear which graph an edge or a trajectory belongs to."""
+    count = record(ds).get("graphs")
+    graphs = [0 if count is None else int(count)]
+    for name, dim in ((EDGE_GRAPH, EDGE), (GRAPH, TRAJECTORY)):
+        if name not in ds:
+            continue
+        check_whole(ds, name, dim)
+        numbers = ds[name].values
+        if numbers.size and numbers.min() < 0:
+            raise InvalidData(
+                f"{name!r} holds negative numbers", got=int(numbers.min()), allowed=">= 0"
+            )
+        if count is None or name == EDGE_GRAPH:
+            graphs.append(int(numbers.max()) + 1 if numbers.size else 0)
+        if numbers.size and count is not None and numbers.max() >= int(count):
+            raise InvalidData(
+                f"{name!r} names a graph that does not exist",
+                got=f"graph {int(numbers.max())} of {count}",
+                allowed=f"0 to {int(count) - 1}",
+                fix="number the graphs from 0; pympnode.from_arrays takes several: topology=[g, h]",
+            )
+    if max(graphs) < 2:
+        return
+    for name, dim in ((EDGE_GRAPH, EDGE), (GRAPH, TRAJECTORY)):
+        if name not in ds and ds.sizes[dim]:
+            raise InvalidData(
+                f"there are {max(graphs)} graphs, and no {name!r}",
+                got=", ".join(map(str, ds.data_vars)),
+                allowed=f"{name}({dim}), the number of the graph of each {dim}",
+                fix=f'ds["{name}"] = ("{dim}", np.array([0, 1, ...]))',
+            )
+    if count is None and GRAPH in ds and EDGE_GRAPH in ds and ds.sizes[EDGE]:
+        without = set(ds[GRAPH].values.tolist()) - set(ds[EDGE_GRAPH].values.tolist())
+        if without:
+            raise InvalidData(
+                "'graph' names a graph without any edge",
+                got=f"graph {min(without)}; edges are of {sorted(set(ds[EDGE_GRAPH].values.tolist()))}",
+                allowed="graphs of 'edge_graph'",
+                fix="number both from 0; a graph that has no edges is made by "
+                "pympnode.from_arrays(x, topology=[g, h], graph_of=numbers)",
+            )
