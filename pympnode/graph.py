@@ -6,15 +6,29 @@ a sum over neighbours is a matrix product or a sum over slices.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .edge_values import (
+    AdjacencyConvention,
+    DuplicateEdges,
+    EdgeList,
+    EdgeOptions,
+    check_convention,
+    checked_attribute,
+    checked_weight,
+    chosen_columns,
+    unless_ones,
+    unused_in_words,
+    weights_in_words,
+    with_weight_column,
+)
 from .errors import InvalidGraph
-from .training.ranges import interval, warn_user
+from .training.ranges import warn_user
 
 if TYPE_CHECKING:
     import networkx
@@ -47,50 +61,6 @@ def in_order(names: Iterable[Any]) -> list[Any]:
     return names
 
 
-def _weights(weight: np.ndarray) -> str:
-    """Weights in words: their range, and how many are negative."""
-    negative = int((weight < 0).sum()) if weight.dtype.kind != "b" else 0
-    text = f"weights {interval(weight.min(), weight.max())}"
-    return f"{text} ({negative} of {weight.size} negative)" if negative else text
-
-
-def _warn_of_attributes(graph: Any) -> None:
-    """One warning for all that the edges of a networkx graph hold and models do not use."""
-    found: dict[Any, list[Any]] = {}
-    for *_, attributes in graph.edges(data=True):
-        for name, value in attributes.items():
-            found.setdefault(name, []).append(value)
-    unused = describe_columns({n: v for n, v in found.items() if n not in ("id", "key")})
-    pairs = [(a, b) if graph.is_directed() else frozenset((a, b)) for a, b in graph.edges()]
-    parallel = len(pairs) - len(set(pairs))
-    if parallel:
-        unused.append(f"{parallel} of {len(pairs)} edges are parallel to others and count once")
-    if unused:
-        warn_user("models do not use what the edges hold: " + "; ".join(unused))
-
-
-def describe_columns(columns: Mapping[Any, Any]) -> list[str]:
-    """A text for each attribute of edges that is not 1 throughout: its range or first values."""
-    texts = []
-    for name, values in columns.items():
-        array = np.asarray(values) if not isinstance(values, list) else _column(values)
-        if array.dtype.kind in "biuf":
-            known = array[np.isfinite(array)] if array.dtype.kind == "f" else array
-            if known.size and np.any(known != 1):
-                texts.append(f"{name} {_weights(known).removeprefix('weights ')}")
-        else:
-            distinct = list(dict.fromkeys(str(value) for value in array.tolist()))
-            texts.append(f"{name} {', '.join(distinct[:3])}" + ", ..." * (len(distinct) > 3))
-    return texts
-
-
-def _column(values: list[Any]) -> np.ndarray:
-    try:
-        return np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError):
-        return np.array([str(value) for value in values])
-
-
 @dataclass(frozen=True, eq=False, repr=False)
 class Graph:
     """Directed edges of a disjoint union of graphs; an undirected edge is two directed ones.
@@ -100,7 +70,12 @@ class Graph:
         without repetitions.
     nodes: int64 (graphs,), number of nodes of each graph; isolated nodes are allowed.
     source: how each graph was made, one string per graph.
-    Raises InvalidGraph for node numbers out of range and edges between two graphs. Self loops are
+    weight: float64 (edges,) or None, in the order of the edges given; a message is multiplied by the
+        weight of the edge that it passes. None is a weight of 1 for every edge.
+    attribute: float64 (edges, attribute) or None, other numbers of the edges, and ``attribute_names``
+        (attribute,), by default a0, a1, ...
+    Raises InvalidGraph for node numbers out of range, edges between two graphs, weights or attributes
+    that are not finite or of another number, and for weighted edges that stand twice. Self loops are
     allowed (``topology="full"`` has them); `Graph.single` refuses them unless ``self_loops``.
     """
 
@@ -108,6 +83,9 @@ class Graph:
     receiver: np.ndarray
     nodes: np.ndarray
     source: tuple[str, ...] = ()
+    weight: np.ndarray | None = None
+    attribute: np.ndarray | None = None
+    attribute_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         nodes = _indices(np.atleast_1d(self.nodes), "nodes")
@@ -133,7 +111,19 @@ class Graph:
                 )
         # One number per edge that sorts by receiver, then sender.
         key = receiver * total + sender
+        names = tuple(str(name) for name in self.attribute_names)
+        weight, attribute = self.weight, self.attribute
+        if weight is not None:
+            weight = checked_weight(weight, sender.size)
+        if attribute is not None:
+            attribute = checked_attribute(attribute, sender.size, names)
+            names = names or tuple(f"a{i}" for i in range(attribute.shape[1]))
         if key.size > 1 and not np.all(np.diff(key) > 0):
+            if weight is not None or attribute is not None:
+                order = np.argsort(key, kind="stable")
+                EdgeList(sender, receiver, weight).without_duplicates("error", directed=True)
+                weight = None if weight is None else weight[order]
+                attribute = None if attribute is None else attribute[order]
             key = np.unique(key)
             receiver, sender = np.divmod(key, total)
         offset = np.concatenate([[0], np.cumsum(nodes)])
@@ -154,6 +144,9 @@ class Graph:
             ("receiver", receiver),
             ("nodes", nodes),
             ("source", source),
+            ("weight", weight),
+            ("attribute", attribute),
+            ("attribute_names", names if attribute is not None else ()),
         ):
             object.__setattr__(self, name, value)
 
@@ -168,10 +161,14 @@ class Graph:
         *,
         source: str = "given",
         self_loops: bool = False,
+        weight: Any = None,
+        attribute: Any = None,
+        attribute_names: Sequence[str] = (),
     ) -> Graph:
         """One graph from its directed edges; a self loop is an error unless ``self_loops``.
 
-        sender, receiver: int (edges,), numbered from 0. Raises `InvalidGraph`.
+        sender, receiver: int (edges,), numbered from 0; ``weight`` (edges,), ``attribute`` (edges,
+        attribute) and its names as in `Graph`. Raises `InvalidGraph`.
 
         >>> Graph.single([0, 1], [1, 2], nodes=4).in_degree
         array([0, 1, 1, 0])
@@ -184,7 +181,8 @@ class Graph:
                 allowed="edges between two different nodes",
                 fix='remove them, or pass self_loops=True (topology="full" has them by design)',
             )
-        return cls(sender, receiver, np.array([nodes], dtype=np.int64), (source,))
+        count = np.array([nodes], dtype=np.int64)
+        return cls(sender, receiver, count, (source,), weight, attribute, tuple(attribute_names))
 
     @classmethod
     def from_edges(
@@ -195,15 +193,33 @@ class Graph:
         directed: bool = False,
         source: str = "given",
         self_loops: bool = False,
+        weight: Any = None,
+        attribute: Any = None,
+        attribute_names: Sequence[str] = (),
+        duplicate_edges: DuplicateEdges = "error",
     ) -> Graph:
         """One graph from pairs ``(edges, 2)``: undirected, or ``directed`` from sender to receiver.
 
-        ``nodes``: by default the largest number in the pairs, plus one. Warns where a pair stands
-        twice: parallel edges are one. Raises `InvalidGraph`.
+        ``nodes``: by default the largest number in the pairs, plus one. ``weight`` (edges,), which a
+        third column of the pairs gives as well, and ``attribute`` (edges, attribute): of both
+        directions of an undirected edge. Weights that are all 1 are no weights. ``duplicate_edges``:
+        "error", "sum" (of the weights, 1 for each edge without) or "first"; an undirected edge may
+        be listed in both orders with the same values. Raises `InvalidGraph`, `UnknownName`.
 
         >>> Graph.from_edges([(0, 1), (1, 2)]).edges
         4
+        >>> Graph.from_edges([(0, 1, 0.5), (1, 2, -2.0)], directed=True).weight
+        array([ 0.5, -2. ])
         """
+        edges, column = with_weight_column(edges)
+        if column is not None:
+            if weight is not None:
+                raise InvalidGraph(
+                    "weights are given twice",
+                    got="a third column, and weight=",
+                    allowed="one of them",
+                )
+            weight = column
         try:
             pairs = np.asarray(edges)
         except ValueError as error:  # rows of unequal length
@@ -218,35 +234,69 @@ class Graph:
             raise InvalidGraph(
                 "an edge list holds pairs of nodes",
                 got=f"shape {pairs.shape}",
-                allowed="(edges, 2)",
-                fix="weights are not used by models: give the first two columns",
+                allowed="(edges, 2), or (edges, 3) with weights",
+                fix="give attributes of edges by attribute=",
             )
         first, second = _indices(pairs[:, 0], "edges"), _indices(pairs[:, 1], "edges")
-        distinct = len(np.unique(np.stack([first, second]), axis=1).T)
-        if distinct < len(first):
-            warn_user(
-                f"{len(first) - distinct} of {len(first)} edges stand twice: parallel edges are one"
-            )
+        if weight is not None:
+            weight = checked_weight(weight, first.size)
+        if attribute is not None:
+            attribute = checked_attribute(attribute, first.size, tuple(attribute_names))
         if nodes is None:
             nodes = int(pairs.max()) + 1 if pairs.size else 1
+        listed = EdgeList(first, second, weight, attribute)
+        if not first.size or min(first.min(), second.min()) >= 0:  # negative numbers: see `Graph`
+            listed = listed.without_duplicates(duplicate_edges, directed=directed)
+        first, second, weight = listed.sender, listed.receiver, unless_ones(listed.weight)
+        attribute = listed.attribute
         if not directed:
-            first, second = np.concatenate([first, second]), np.concatenate([second, first])
-        return cls.single(first, second, nodes, source=source, self_loops=self_loops)
+            # A loop is its own reverse.
+            back = np.flatnonzero(first != second) if self_loops else np.arange(first.size)
+            first, second = (
+                np.concatenate([first, second[back]]),
+                np.concatenate([second, first[back]]),
+            )
+            if weight is not None:
+                weight = np.concatenate([weight, weight[back]])
+            if attribute is not None:
+                attribute = np.concatenate([attribute, attribute[back]])
+        return cls.single(
+            first,
+            second,
+            nodes,
+            source=source,
+            self_loops=self_loops,
+            weight=weight,
+            attribute=attribute,
+            attribute_names=attribute_names,
+        )
 
     @classmethod
     def from_adjacency(
-        cls, adjacency: Any, *, source: str = "given", self_loops: bool = False
+        cls,
+        adjacency: Any,
+        *,
+        source: str = "given",
+        self_loops: bool = False,
+        weighted: bool = True,
+        adjacency_convention: AdjacencyConvention = "sender_first",
     ) -> Graph:
-        """One graph from a square matrix, dense or SciPy sparse; row sends to column where not 0.
+        """One graph from a square matrix, dense or SciPy sparse; an edge where an entry is not 0.
 
-        Models use no weights: entries other than 0 and 1 count as 1, with a warning that names
-        their range. Raises `InvalidGraph`, also for entries that are not finite or not real.
+        The row sends to the column, as in networkx; with ``adjacency_convention="receiver_first"``
+        the column sends to the row. Entries are weights, unless all are 0 and 1 or ``weighted=False``;
+        entries of a sparse matrix that stand twice add up, as SciPy has it. Raises `InvalidGraph`,
+        also for entries that are not finite or not real, and `UnknownName`.
+
+        >>> Graph.from_adjacency(np.array([[0, 2.5], [0, 0]])).weight
+        array([2.5])
         """
+        check_convention(adjacency_convention)
         shape = np.shape(adjacency)
         if len(shape) != 2 or shape[0] != shape[1]:
             raise InvalidGraph("an adjacency is square", got=f"shape {shape}", allowed="(n, n)")
         if hasattr(adjacency, "tocsr"):
-            coo = adjacency.tocsr().tocoo()  # entries that stand twice add up
+            coo = adjacency.tocsr().tocoo()
             keep = coo.data != 0
             sender, receiver, weight = coo.row[keep], coo.col[keep], coo.data[keep]
         else:
@@ -266,14 +316,15 @@ class Graph:
                 allowed="finite real numbers",
                 fix="write 0 where there is no edge: np.nan_to_num(adjacency), masked.filled(0)",
             )
-        if weight.size and np.any(weight != 1):
-            warn_user(f"models use no weights: {_weights(weight)} count as 1 where they are not 0")
+        if adjacency_convention == "receiver_first":
+            sender, receiver = receiver, sender
         return cls.single(
             sender.astype(np.int64),
             receiver.astype(np.int64),
             int(shape[0]),
             source=source,
             self_loops=self_loops,
+            weight=unless_ones(weight) if weighted else None,
         )
 
     @classmethod
@@ -285,39 +336,137 @@ class Graph:
         numbers: Mapping[Any, int] | None = None,
         nodes: int | None = None,
         self_loops: bool = False,
+        edge_weight: str | None = "weight",
+        edge_attributes: Sequence[str] = (),
+        duplicate_edges: DuplicateEdges = "error",
     ) -> Graph:
         """One graph from networkx.
 
         Nodes that are called 0 to n - 1 have these numbers, in whatever order they were added;
         other whole numbers are numbered by size, other names in the order of ``graph.nodes``.
-        ``numbers`` gives the number of each node that has edges, of ``nodes`` in all. Warns where
-        edges have weights or other attributes, which models do not use, and where parallel edges
-        become one.
+        ``numbers`` gives the number of each node that has edges, of ``nodes`` in all.
+        ``edge_weight``: the attribute of edges that is their weight, where there is one; None takes
+        no weights. ``edge_attributes``: names of those that are attributes. Warns of other
+        attributes, which are left out. ``duplicate_edges``: of a multigraph, see `from_edges`.
+        Raises `InvalidGraph`, `UnknownName`.
         """
         if not len(graph):
             raise InvalidGraph("the networkx graph has no nodes", got=0, allowed=">= 1")
         if numbers is None:
             numbers = {name: i for i, name in enumerate(in_order(graph.nodes))}
             nodes = len(numbers)
-        _warn_of_attributes(graph)
-        # A set: parallel edges of a multigraph have one warning, that of `_warn_of_attributes`.
-        ends = dict.fromkeys((numbers[a], numbers[b]) for a, b in graph.edges())
+        options = EdgeOptions(edge_weight, tuple(edge_attributes), duplicate_edges)
+        listed = list(graph.edges(data=True))
+        keys = dict.fromkeys(key for *_, held in listed for key in held)
+        columns = {key: [held.get(key) for *_, held in listed] for key in keys}
+        weight, attribute = None, None
+        if listed:
+            weight, attribute = chosen_columns(columns, options, len(listed))
+            unused = unused_in_words(columns, options)
+            if unused:
+                warn_user(unused)
+        ends = [(numbers[a], numbers[b]) for a, b, _ in listed]
+        if not graph.is_directed():  # either order is the same edge, also in a multigraph
+            ends = [(min(pair), max(pair)) for pair in ends]
         return cls.from_edges(
-            list(ends), nodes, directed=graph.is_directed(), source=source, self_loops=self_loops
+            ends,
+            nodes,
+            directed=graph.is_directed(),
+            source=source,
+            self_loops=self_loops,
+            weight=weight,
+            attribute=attribute,
+            attribute_names=options.attributes if attribute is not None else (),
+            duplicate_edges=duplicate_edges,
         )
 
     @classmethod
     def union(cls, graphs: Iterable[Graph]) -> Graph:
-        """The disjoint union, in the order given; each of ``graphs`` may be a union."""
+        """The disjoint union, in the order given; each of ``graphs`` may be a union.
+
+        A graph without weights in a union with weights has weights of 1. Raises `InvalidGraph`, also
+        where the attributes of edges differ in number or names.
+        """
         graphs = list(graphs)
         if not graphs:
             raise InvalidGraph("a union of no graphs", got=0, allowed=">= 1 graph")
         shift = np.cumsum([0] + [graph.total_nodes for graph in graphs])
+        weight = None
+        if any(graph.weight is not None for graph in graphs):
+            weight = np.concatenate([graph.weight_or_ones for graph in graphs])
+        attribute, names = None, ()
+        with_edges = [graph for graph in graphs if graph.edges] or graphs[:1]
+        if any(graph.attribute is not None for graph in with_edges):
+            names = with_edges[0].attribute_names
+            for number, graph in enumerate(with_edges):
+                if graph.attribute is None or graph.attribute_names != names:
+                    raise InvalidGraph(
+                        "graphs of a union have the same attributes of edges",
+                        got=f"graph {number}: {', '.join(graph.attribute_names) or 'none'}",
+                        allowed=", ".join(names) or "none",
+                    )
+            attribute = np.concatenate(
+                [graph.attribute for graph in with_edges if graph.attribute is not None]
+            )
         return cls(
             np.concatenate([graph.sender + s for graph, s in zip(graphs, shift, strict=False)]),
             np.concatenate([graph.receiver + s for graph, s in zip(graphs, shift, strict=False)]),
             np.concatenate([graph.nodes for graph in graphs]),
             tuple(name for graph in graphs for name in graph.source),
+            weight,
+            attribute,
+            names,
+        )
+
+    # ---- other graphs of the same edges ---------------------------------------------------------
+
+    @property
+    def weight_or_ones(self) -> np.ndarray:
+        """float64 (edges,): the weights, 1 where the graph has none."""
+        return np.ones(self.edges) if self.weight is None else self.weight
+
+    @cached_property
+    def without_weights(self) -> Graph:
+        """The same edges without weights and attributes."""
+        if self.weight is None and self.attribute is None:
+            return self
+        return replace(self, weight=None, attribute=None, attribute_names=())
+
+    def with_weight(self, weight: Any) -> Graph:
+        """The same edges with ``weight`` (edges,), in the order of `sender`; None for none."""
+        return replace(self, weight=weight)
+
+    def select_edges(self, index: np.ndarray) -> Graph:
+        """The same nodes with the edges of ``index``, numbers or a mask, with what they hold."""
+        edges = EdgeList(self.sender, self.receiver, self.weight, self.attribute).select(index)
+        return replace(self, **vars(edges))
+
+    def reversed(self) -> Graph:
+        """Every edge in the other direction, with its weight and attributes."""
+        return replace(self, sender=self.receiver, receiver=self.sender)
+
+    def renumbered(self, numbers: Any, nodes: int | None = None) -> Graph:
+        """One graph whose node i becomes node ``numbers[i]``, of ``nodes`` in all.
+
+        Edges keep their weights and attributes. Raises `InvalidGraph`.
+        """
+        numbers = _indices(numbers, "numbers")
+        count = self.total_nodes if nodes is None else nodes
+        if (
+            self.graphs != 1
+            or numbers.shape != (self.total_nodes,)
+            or len(set(numbers.tolist())) < numbers.size
+        ):
+            raise InvalidGraph(
+                "each node of one graph has one new number",
+                got=f"{len(set(numbers.tolist()))} numbers, {self.graphs} graphs",
+                allowed=f"{self.total_nodes} different numbers",
+            )
+        return replace(
+            self,
+            sender=numbers[self.sender],
+            receiver=numbers[self.receiver],
+            nodes=np.array([count], dtype=np.int64),
         )
 
     # ---- counts and offsets -------------------------------------------------------------------
@@ -400,6 +549,9 @@ class Graph:
                     self.receiver[edges] - shift,
                     self.nodes[i : i + 1],
                     self.source[i : i + 1],
+                    None if self.weight is None else self.weight[edges],
+                    None if self.attribute is None else self.attribute[edges],
+                    self.attribute_names,
                 )
             )
         return tuple(graphs)
@@ -411,46 +563,70 @@ class Graph:
         return Graph(none, none, self.nodes, tuple(f"{name}, no edges" for name in self.source))
 
     def same(self, other: Graph) -> bool:
-        """Whether ``other`` has the same nodes and edges; sources may differ."""
+        """Whether ``other`` has the same nodes, edges, weights and attributes; sources may differ.
+
+        No weights are the same as weights of 1.
+        """
+        attributes = (self.attribute, other.attribute)
         return (
             np.array_equal(self.nodes, other.nodes)
             and np.array_equal(self.sender, other.sender)
             and np.array_equal(self.receiver, other.receiver)
+            and np.array_equal(self.weight_or_ones, other.weight_or_ones)
+            and (attributes[0] is None) == (attributes[1] is None)
+            and (attributes[0] is None or np.array_equal(*attributes))
         )
 
     def adjacency(self) -> np.ndarray:
-        """int64 (total_nodes, total_nodes), 1 where the row's node sends to the column's."""
-        out = np.zeros((self.total_nodes, self.total_nodes), dtype=np.int64)
-        out[self.sender, self.receiver] = 1
+        """(total_nodes, total_nodes): where the row's node sends to the column's, 1 as int64, or the
+        edge's weight as float64."""
+        kind = np.int64 if self.weight is None else np.float64
+        out = np.zeros((self.total_nodes, self.total_nodes), dtype=kind)
+        out[self.sender, self.receiver] = 1 if self.weight is None else self.weight
         return out
 
     def to_networkx(self, index: int = 0) -> networkx.Graph | networkx.DiGraph:
-        """Graph ``index`` as a networkx graph, directed unless every edge has its reverse."""
+        """Graph ``index`` as a networkx graph, directed unless every edge has its reverse with the
+        same weight and attributes, which are attributes of its edges."""
         import networkx as nx
 
         graph = self[index]
-        n = graph.total_nodes
-        forward = graph.receiver * n + graph.sender
-        both_ways = np.array_equal(np.sort(graph.sender * n + graph.receiver), forward)
+        both_ways = graph.same(graph.reversed())
         out = nx.Graph() if both_ways else nx.DiGraph()
-        out.add_nodes_from(range(n))
+        out.add_nodes_from(range(graph.total_nodes))
         out.add_edges_from(zip(graph.sender.tolist(), graph.receiver.tolist(), strict=True))
+        for e, ends in enumerate(zip(graph.sender.tolist(), graph.receiver.tolist(), strict=True)):
+            if graph.weight is not None:
+                out.edges[ends]["weight"] = float(graph.weight[e])
+            if graph.attribute is not None:
+                held = zip(graph.attribute_names, graph.attribute[e].tolist(), strict=True)
+                out.edges[ends].update(held)
         return out
 
     # ---- sums over neighbours -----------------------------------------------------------------
 
     @cached_property
     def matrix(self) -> Any:
-        """float64 (receiver, sender), 1 where an edge is: dense for small graphs, SciPy CSR for large."""
+        """float64 (receiver, sender), the weight of each edge: dense for small graphs, SciPy CSR for
+        large."""
         n = self.total_nodes
         if n <= _DENSE_NODES or self.edges > _DENSE_SHARE * n * n:
             return np.ascontiguousarray(self.adjacency().T, dtype=np.float64)
         from scipy.sparse import csr_array
 
-        return csr_array((np.ones(self.edges), self.sender, self.receiver_offset), shape=(n, n))
+        return csr_array((self.weight_or_ones, self.sender, self.receiver_offset), shape=(n, n))
+
+    @cached_property
+    def in_weight(self) -> np.ndarray:
+        """(total_nodes,): sum of the weights of the edges into each node; without weights their
+        number, `in_degree`."""
+        if self.weight is None:
+            return self.in_degree
+        return np.bincount(self.receiver, weights=self.weight, minlength=self.total_nodes)
 
     def sum_neighbours(self, values: np.ndarray) -> np.ndarray:
-        """Sum of the senders' values at each receiver; 0 at an isolated node.
+        """Sum of the senders' values, times the weights of the edges, at each receiver; 0 at an
+        isolated node.
 
         values (..., node, feature) float64 -> the same shape. Nothing is copied where values are in
         Fortran order, (feature, node, ...) in memory, as the integrator stores them.
@@ -469,7 +645,10 @@ class Graph:
         nodes = np.unique(self.nodes)
         each = str(nodes[0]) if nodes.size == 1 else f"{nodes[0]} to {nodes[-1]}"
         many = "1 graph" if self.graphs == 1 else f"{self.graphs} graphs"
+        held = "" if self.weight is None else f", {weights_in_words(self.weight)}"
+        if self.attribute is not None:
+            held += f", attributes {', '.join(self.attribute_names)}"
         return (
             f"Graph({many}, {each} nodes, {self.edges} directed edges, "
-            f"mean degree {self.mean_degree:.3g}: {self.provenance})"
+            f"mean degree {self.mean_degree:.3g}{held}: {self.provenance})"
         )

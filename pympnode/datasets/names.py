@@ -13,6 +13,7 @@ EDGE, CONTROL_FEATURE, ATTRIBUTE = "edge", "control_feature", "attribute"
 MESSAGE_COMPONENT, UNIT, PERIOD = "message_component", "unit", "period"
 STATE, CONTROL, MESSAGE, NODE_ATTRIBUTE = "state", "control", "message", "node_attribute"
 SENDER, RECEIVER, EDGE_GRAPH, GRAPH, SPLIT = "sender", "receiver", "edge_graph", "graph", "split"
+EDGE_WEIGHT, EDGE_ATTRIBUTE, EDGE_FEATURE = "edge_weight", "edge_attribute", "edge_feature"
 NODE_NUMBER = "node_number"  # coordinate of nodes: the numbers by which edges call them
 
 STATE_DIMS = (TRAJECTORY, TIME, NODE, FEATURE)
@@ -21,7 +22,19 @@ MESSAGE_DIMS = (TRAJECTORY, TIME, NODE, MESSAGE_COMPONENT)
 
 # Variables with a meaning in the schema; any other variable is a parameter of the system.
 OWN_VARIABLES = frozenset(
-    {STATE, CONTROL, MESSAGE, NODE_ATTRIBUTE, SENDER, RECEIVER, EDGE_GRAPH, GRAPH, SPLIT}
+    {
+        STATE,
+        CONTROL,
+        MESSAGE,
+        NODE_ATTRIBUTE,
+        SENDER,
+        RECEIVER,
+        EDGE_GRAPH,
+        EDGE_WEIGHT,
+        EDGE_ATTRIBUTE,
+        GRAPH,
+        SPLIT,
+    }
 )
 
 # Dimensions and variables of particles

@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from ..datasets.names import EDGE, EDGE_GRAPH, GRAPH, NODE, NODE_NUMBER, TRAJECTORY
+from ..datasets.names import (
+    EDGE,
+    EDGE_GRAPH,
+    GRAPH,
+    NODE,
+    NODE_NUMBER,
+    RECEIVER,
+    SENDER,
+    TRAJECTORY,
+)
 from ..datasets.record import record
 from ..errors import InvalidData
 
@@ -95,3 +104,16 @@ def check_graph_numbers(ds: xr.Dataset) -> None:
                 fix="number both from 0; a graph that has no edges is made by "
                 "pympnode.from_arrays(x, topology=[g, h], graph_of=numbers)",
             )
+
+
+def check_edges_once(ds: xr.Dataset) -> None:
+    """Raise InvalidData where an edge with a weight or attributes stands twice."""
+    ends = [ds[name].values for name in (EDGE_GRAPH, SENDER, RECEIVER) if name in ds]
+    twice = ds.sizes[EDGE] - np.unique(np.stack(ends), axis=1).shape[1]
+    if twice:
+        raise InvalidData(
+            "edges stand twice, and it is not said which of their weights counts",
+            got=f"{twice} of {ds.sizes[EDGE]} are parallel to others",
+            allowed="each edge of a graph once",
+            fix='Graph.from_edges(..., duplicate_edges="sum" or "first") merges them',
+        )

@@ -21,6 +21,7 @@ from ..datasets.names import (
 )
 from ..datasets.reading import time_grid
 from ..datasets.times import dates_as_numbers
+from ..edge_values import AdjacencyConvention, DuplicateEdges, EdgeOptions
 from ..errors import InvalidData
 from ..graph import Graph
 from ..training.ranges import warn_user
@@ -42,6 +43,10 @@ def from_arrays(
     topology: Any = None,
     directed: bool = False,
     self_loops: SelfLoops = "error",
+    edge_weight: str | None = "weight",
+    edge_attributes: Sequence[str] = (),
+    duplicate_edges: DuplicateEdges = "error",
+    adjacency_convention: AdjacencyConvention = "sender_first",
     nodes: Sequence[Any] | None = None,
     u: Any = None,
     node_attribute: Any = None,
@@ -69,11 +74,17 @@ def from_arrays(
             name, a graph, an adjacency (row sends to column), or a list of graphs (``graph_of``
             (trajectory,) are then the graph numbers of the trajectories; by default they take
             turns). Nodes of a networkx graph, of pairs or of a labelled matrix are called by their
-            numbers, or by the labels of ``nodes``. Models use no weights: a warning tells their
-            range.
+            numbers, or by the labels of ``nodes``. Weights are the entries of an adjacency, a third
+            column of edges, the column or the attribute ``edge_weight`` of a frame or of networkx;
+            weights that are all 1 are no weights.
     Other arguments:
         nodes: the labels of the nodes, in the order of x; by default 0 to n - 1.
         self_loops: "error", "drop" or "keep" for edges that join a node to itself.
+        edge_weight, edge_attributes: names of what edges of networkx and of frames hold; of the
+            weight, None takes none. Attributes are stored, and no model uses them yet.
+        duplicate_edges: "error", "sum" (of weights, 1 for an edge without) or "first".
+        adjacency_convention: "sender_first", row i sends to column j as in networkx, or
+            "receiver_first", row i receives from column j as often in physics.
         u: inputs (trajectory, time, node, control), each held from t_i to t_(i+1).
         node_attribute: constants of the nodes (node, attribute).
         features, units, controls, attributes, time_unit: names and units.
@@ -125,7 +136,13 @@ def from_arrays(
     time, time_unit, origin = dates_as_numbers("time", time, time_unit)
     times = time_grid(count, dt, time, "x", "(trajectory, time, node, feature)")
     node_labels = _labels_of(labels.get(NODE, range(size)), size)
-    graph = _graph(edges, topology, node_labels, directed, self_loops)
+    of_edges = EdgeOptions(
+        edge_weight,
+        edge_attributes,
+        duplicate_edges,
+        adjacency_convention,  # type: ignore[arg-type]
+    )
+    graph = _graph(edges, topology, node_labels, directed, self_loops, of_edges)
     u, control_labels = _shaped("u", u, CONTROL_DIMS, (trajectories, count, size), labels)
     b, attribute_labels = _shaped(
         "node_attribute", node_attribute, (NODE, ATTRIBUTE), (size,), labels
@@ -178,12 +195,19 @@ def _labels_of(labels: Sequence[Any], size: int) -> NodeLabels:
 
 
 def _graph(
-    edges: Any, topology: Any, labels: NodeLabels, directed: bool, self_loops: SelfLoops
+    edges: Any,
+    topology: Any,
+    labels: NodeLabels,
+    directed: bool,
+    self_loops: SelfLoops,
+    of_edges: EdgeOptions,
 ) -> Graph:
     nodes = len(labels.values)
     if edges is not None and topology is not None:
         raise InvalidData("give edges or a topology", got="both", allowed="one of them")
-    options: dict[str, Any] = dict(labels=labels, directed=directed, self_loops=self_loops)
+    options: dict[str, Any] = dict(
+        labels=labels, directed=directed, self_loops=self_loops, edge=of_edges
+    )
     if edges is not None:
         return resolve_edges(edges, nodes, **options)
     if topology is None:

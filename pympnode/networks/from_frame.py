@@ -13,6 +13,7 @@ from ..config import positive
 from ..datasets.names import NODE, TIME, TRAJECTORY
 from ..datasets.reading import numbers
 from ..datasets.times import dates_as_numbers, merged_times, rounding
+from ..edge_values import AdjacencyConvention, DuplicateEdges, EdgeOptions
 from ..errors import InvalidData, InvalidOption
 from ..training.ranges import warn_user
 from .circular import Circular
@@ -35,6 +36,10 @@ def from_frame(
     topology: Any = None,
     directed: bool = False,
     self_loops: SelfLoops = "error",
+    edge_weight: str | None = "weight",
+    edge_attributes: Sequence[str] = (),
+    duplicate_edges: DuplicateEdges = "error",
+    adjacency_convention: AdjacencyConvention = "sender_first",
     nodes: Sequence[Any] | None = None,
     units: Sequence[str] | None = None,
     time_unit: str = "1",
@@ -59,7 +64,8 @@ def from_frame(
     Other arguments:
         nodes: the labels of the nodes in their order. By default the order of the categories of a
             categorical column, of size for numbers, and that of the rows for text.
-        self_loops: "error", "drop" or "keep" for edges that join a node to itself.
+        self_loops, edge_weight, edge_attributes, duplicate_edges, adjacency_convention: as in
+            `from_arrays`.
         controls, attributes: the columns of the inputs, and of the constants of the nodes.
         dt: step of an even time grid, whose times need not all have rows; by default the grid has
             the times of the rows; times that differ by their rounding alone are one. Dates are read
@@ -168,7 +174,17 @@ def from_frame(
         return out.reshape(*shape, len(columns))
 
     named = NodeLabels.of(node_labels.tolist(), strict=True)
-    options: dict[str, Any] = dict(labels=named, directed=directed, self_loops=self_loops)
+    options: dict[str, Any] = dict(
+        labels=named,
+        directed=directed,
+        self_loops=self_loops,
+        edge=EdgeOptions(
+            edge_weight,
+            edge_attributes,
+            duplicate_edges,
+            adjacency_convention,  # type: ignore[arg-type]
+        ),
+    )
     if edges is not None and topology is None:
         topology, edges = resolve_edges(edges, len(node_labels), **options), None
     elif topology is not None and edges is None:

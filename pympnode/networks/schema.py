@@ -13,6 +13,8 @@ variable            dims                                        meaning
 ``sender``          edge                                        node number in its graph, from 0
 ``receiver``        edge                                        node number in its graph, from 0
 ``edge_graph``      edge                                        graph number of the edge
+``edge_weight``     edge                                        factor of what the edge carries
+``edge_attribute``  edge, edge_feature                          other constants of the edges
 ``graph``           trajectory                                  graph number of the trajectory
 ``split``           trajectory                                  "train", "validation" or "test"
 ==================  ==========================================  ==================================
@@ -43,7 +45,10 @@ from ..datasets.names import (
     CONTROL_DIMS,
     CONTROL_FEATURE,
     EDGE,
+    EDGE_ATTRIBUTE,
+    EDGE_FEATURE,
     EDGE_GRAPH,
+    EDGE_WEIGHT,
     FEATURE,
     GRAPH,
     MESSAGE,
@@ -71,7 +76,7 @@ from ..errors import InvalidData
 from ..graph import Graph
 from ..systems.registry import get, names
 from ..training.ranges import warn_user
-from .edge_checks import check_graph_numbers, check_node_order, check_whole
+from .edge_checks import check_edges_once, check_graph_numbers, check_node_order, check_whole
 from .missing import with_first_state
 
 
@@ -212,6 +217,11 @@ def unpack(
     variables[SENDER] = (EDGE, graph.sender - offset, {"long_name": "sending node"})
     variables[RECEIVER] = (EDGE, graph.receiver - offset, {"long_name": "receiving node"})
     variables[EDGE_GRAPH] = (EDGE, edge_graph)
+    if graph.weight is not None:
+        variables[EDGE_WEIGHT] = (EDGE, graph.weight, {"long_name": "weight of the edge"})
+    if graph.attribute is not None:
+        variables[EDGE_ATTRIBUTE] = ((EDGE, EDGE_FEATURE), graph.attribute)
+        coords[EDGE_FEATURE] = np.array(graph.attribute_names)
     variables[GRAPH] = (TRAJECTORY, np.asarray(arrays.graph_of, dtype=np.int64))
     if split is not None:
         variables[SPLIT] = (TRAJECTORY, np.asarray(split))
@@ -265,7 +275,14 @@ def graphs_of(ds: xr.Dataset) -> tuple[Graph, NDArray[np.int64]]:
     counts += [int(numbers.max()) + 1 if numbers.size else 1 for numbers in (edge_graph, graph_of)]
     sender = ds[SENDER].values.astype(np.int64) + edge_graph * nodes
     receiver = ds[RECEIVER].values.astype(np.int64) + edge_graph * nodes
-    return Graph(sender, receiver, np.full(max(counts), nodes, dtype=np.int64)), graph_of
+    weight = ds[EDGE_WEIGHT].values if EDGE_WEIGHT in ds else None
+    attribute, names = None, ()
+    if EDGE_ATTRIBUTE in ds:
+        attribute = ds[EDGE_ATTRIBUTE].transpose(EDGE, EDGE_FEATURE).values
+        if EDGE_FEATURE in ds.coords:
+            names = tuple(texts(ds[EDGE_FEATURE].values).tolist())
+    count = np.full(max(counts), nodes, dtype=np.int64)
+    return Graph(sender, receiver, count, (), weight, attribute, names), graph_of
 
 
 def _times(ds: xr.Dataset) -> NDArray[np.float64]:
@@ -344,7 +361,7 @@ def _require_variable(ds: xr.Dataset, name: str, dims: tuple[str, ...]) -> None:
 
 def _check_concatenated(ds: xr.Dataset) -> None:
     """`xr.concat` repeats the graph along the new axis unless it is told not to."""
-    for name in (SENDER, RECEIVER, EDGE_GRAPH, NODE_ATTRIBUTE):
+    for name in (SENDER, RECEIVER, EDGE_GRAPH, NODE_ATTRIBUTE, EDGE_WEIGHT, EDGE_ATTRIBUTE):
         more = {TRAJECTORY, TIME} & set(ds[name].dims) if name in ds else set()
         if more:
             dim = sorted(more)[0]
@@ -383,6 +400,8 @@ _GAPS = {
     CONTROL: "inputs are needed at every time but the last: fill gaps in, for instance by "
     "ds.control.ffill, or give the column as a feature, where NaN may be missing",
     NODE_ATTRIBUTE: "constants of nodes are needed for every node: fill gaps in, or leave them out",
+    EDGE_WEIGHT: "a weight is needed for every edge: fill gaps in, or leave these edges out",
+    EDGE_ATTRIBUTE: "constants of edges are needed for every edge: fill gaps in, or leave them out",
 }
 
 
@@ -421,6 +440,14 @@ def _check_graph(ds: xr.Dataset) -> None:
                 allowed="edges, of any number, also none: two empty variables",
                 fix="pass topology= with the data, or use pympnode.from_arrays(..., edges=...)",
             )
+        for name in (EDGE_WEIGHT, EDGE_ATTRIBUTE):
+            if name in ds:
+                raise InvalidData(
+                    f"{name!r} belongs to edges, and the dataset has none",
+                    got="no sender(edge), receiver(edge)",
+                    allowed="sender(edge) and receiver(edge)",
+                    fix=f"give the edges, or drop it: ds.drop_vars({name!r})",
+                )
         return
     for name in (SENDER, RECEIVER):
         check_whole(ds, name, EDGE)
@@ -436,6 +463,12 @@ def _check_graph(ds: xr.Dataset) -> None:
                 "nodes with their edges",
             )
     check_graph_numbers(ds)
+    for name, dims in ((EDGE_WEIGHT, (EDGE,)), (EDGE_ATTRIBUTE, (EDGE, EDGE_FEATURE))):
+        if name in ds:
+            _require_variable(ds, name, dims)
+            _check_finite(ds, name)
+    if EDGE_WEIGHT in ds or EDGE_ATTRIBUTE in ds:
+        check_edges_once(ds)
 
 
 def _check_split(ds: xr.Dataset) -> None:

@@ -28,7 +28,8 @@ class Columns:
     column. ``order`` (trajectories,): position in the batch of each trajectory of the blocks, block
     after block. ``first_row`` (blocks + 1,): rows of ``pointer``/``degree`` that belong to a block
     (one row per node). ``pointer`` (rows + 1,): edges of a row in ``sender``.
-    ``sender`` (edges,): sending node, numbered within its graph. ``degree`` (rows,).
+    ``sender`` (edges,): sending node, numbered within its graph. ``degree`` (rows,). ``weight``
+    (edges,) of the graph's edges, or None.
     """
 
     nodes: Ints
@@ -38,6 +39,7 @@ class Columns:
     first_row: Ints
     pointer: Ints
     sender: Ints
+    weight: NDArray[np.float64] | None = None
 
     @classmethod
     def arrange(cls, graph: Graph, graph_of: Ints) -> Columns:
@@ -49,15 +51,19 @@ class Columns:
         offset = np.concatenate([[0], np.cumsum(nodes * width)]).astype(np.int64)
         first_row = np.concatenate([[0], np.cumsum(nodes)]).astype(np.int64)
         degree = np.bincount(graph.receiver, minlength=int(np.sum(graph.nodes)))
-        senders, degrees = [], []
+        senders, degrees, weights = [], [], []
         for number in used:
             node0, node1 = graph.node_offset[number], graph.node_offset[number + 1]
             edge0, edge1 = graph.edge_offset[number], graph.edge_offset[number + 1]
             senders.append(graph.sender[edge0:edge1] - node0)
+            if graph.weight is not None:
+                weights.append(graph.weight[edge0:edge1])
             degrees.append(degree[node0:node1])
         pointer = np.concatenate([[0], np.cumsum(np.concatenate(degrees))]).astype(np.int64)
         sender = np.concatenate(senders).astype(np.int64)
-        return cls(nodes, width.astype(np.int64), offset[:-1], order, first_row, pointer, sender)
+        weight = np.concatenate(weights) if weights else None
+        width = width.astype(np.int64)
+        return cls(nodes, width, offset[:-1], order, first_row, pointer, sender, weight)
 
     @cached_property
     def total(self) -> int:
@@ -70,10 +76,13 @@ class Columns:
         return np.diff(self.pointer)
 
     def edge_weight(self, aggregation: str, divisor: float) -> NDArray[np.float64]:
-        """The factor of each edge: 1 / degree of the receiver (mean) or 1 / divisor (sum)."""
+        """The factor of each edge: its weight, over the receiver's number of edges (mean) or the
+        divisor (sum). Never over the sum of the weights, which may vanish."""
         if aggregation == "mean":
-            return np.repeat(1.0 / np.maximum(self.degree, 1), self.degree)
-        return np.full(len(self.sender), 1.0 / divisor)
+            factor = np.repeat(1.0 / np.maximum(self.degree, 1), self.degree)
+        else:
+            factor = np.full(len(self.sender), 1.0 / divisor)
+        return factor if self.weight is None else factor * self.weight
 
     def blocks(self) -> list[tuple[int, int, int, int]]:
         """(nodes, width, first column, first row) of every block."""

@@ -8,8 +8,15 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ...edge_values import (
+    WEIGHT,
+    EdgeOptions,
+    chosen_columns,
+    unused_in_words,
+    with_weight_column,
+)
 from ...errors import InvalidGraph, InvalidOption, one_line, unknown_name
-from ...graph import Graph, describe_columns, in_order
+from ...graph import Graph, in_order
 from ...training.ranges import warn_user
 from . import random_graphs, regular
 from .instances import FIVE_GRAPH_SEEDS, PUBLISHED_SEED, published_graph
@@ -158,16 +165,20 @@ def _is_adjacency(array: np.ndarray, nodes: int | None) -> bool:
 @dataclass(frozen=True)
 class _Reading:
     """How a topology is read: number and labels of the nodes of the data, None where there are no
-    data, and whether pairs are directed."""
+    data, whether pairs are directed, and what is read of the edges."""
 
     nodes: int | None
     labels: NodeLabels | None
     directed: bool
+    edge: EdgeOptions = EdgeOptions()
 
     def graph(self, topology: Any) -> Graph:
         """The graph of everything but a name. Raises `InvalidGraph`."""
         if isinstance(topology, Graph):
-            return topology
+            self.edge.refuse_names("a Graph")
+            return topology if self.edge.weight else topology.with_weight(None)
+        if is_labelled_graph(topology):
+            return self.of_read(topology)
         if is_networkx(topology):
             return self.of_networkx(topology)
         if hasattr(topology, "to_pandas") and not hasattr(topology, "dims"):
@@ -182,7 +193,7 @@ class _Reading:
             return self.of_adjacency(topology) if self.square(topology) else self.of_pairs(topology)
         if isinstance(topology, Sequence) and not isinstance(topology, str):
             items = list(topology)
-            if items and all(isinstance(item, Graph) or is_networkx(item) for item in items):
+            if items and all(map(_is_graph, items)):
                 return self.of_several(items)
             if items and hasattr(items[0], "__len__") and len(items[0]) > 2:
                 try:  # an adjacency as a list of rows
@@ -224,7 +235,7 @@ class _Reading:
                 fix="give a DiGraph; nx.Graph has lost the directions",
             )
         if self.labels is None:
-            return Graph.from_networkx(graph, self_loops=True)
+            return Graph.from_networkx(graph, self_loops=True, **self.edge_keywords)
         if self.labels.are_numbers and len(graph) != len(self.labels.values):
             raise _other_size([len(graph)], len(self.labels.values))
         names = [name for name in graph.nodes if self.labels.are_numbers or graph.degree(name)]
@@ -233,10 +244,43 @@ class _Reading:
             numbers=self.labels.match(names),
             nodes=len(self.labels.values),
             self_loops=True,
+            **self.edge_keywords,
+        )
+
+    @property
+    def edge_keywords(self) -> dict[str, Any]:
+        """The keywords of `Graph.from_networkx` for what is read of edges."""
+        return {
+            "edge_weight": self.edge.weight,
+            "edge_attributes": self.edge.attributes,
+            "duplicate_edges": self.edge.duplicates,
+        }
+
+    def of_read(self, read: Any) -> Graph:
+        """The graph of a `LabelledGraph`; by its labels where the data have such labels."""
+        self.edge.refuse_names("a graph that was read")
+        graph = read.graph if self.edge.weight else read.graph.with_weight(None)
+        labels = self.labels
+        if labels is None:
+            return graph
+        if labels.are_numbers and not labels.strict and set(read.labels) != set(labels.values):
+            if len(read.labels) != len(labels.values):
+                raise _other_size([len(read.labels)], len(labels.values))
+            return graph  # data whose nodes have no labels: in their order
+        number = labels.match(read.labels)
+        return graph.renumbered(
+            np.array([number[label] for label in read.labels], np.int64), len(labels.values)
         )
 
     def of_adjacency(self, matrix: Any) -> Graph:
-        return Graph.from_adjacency(matrix, source="adjacency", self_loops=True)
+        self.edge.refuse_names("an adjacency")
+        return Graph.from_adjacency(
+            matrix,
+            source="adjacency",
+            self_loops=True,
+            weighted=self.edge.weight is not None,
+            adjacency_convention=self.edge.convention,
+        )
 
     def of_labelled(self, matrix: np.ndarray, rows: list[Any], columns: list[Any]) -> Graph:
         """The graph of a matrix whose rows and columns have labels."""
@@ -288,15 +332,15 @@ class _Reading:
                 allowed="each name once",
                 fix="frame.loc[:, ~frame.columns.duplicated()]",
             )
-        rest = {
-            name: frame[name].to_numpy()
-            for name in columns
-            if name not in (*ends, "id", "key", "index")
-        }
-        unused = describe_columns(rest)
+        columns_of = {name: frame[name].to_numpy() for name in columns if name not in ends}
+        weight, attribute = chosen_columns(columns_of, self.edge, len(frame))
+        unused = unused_in_words(columns_of, self.edge)
         if unused:
-            warn_user("models do not use what the edges hold: " + "; ".join(unused))
-        return self.of_pairs(frame[list(ends)].to_numpy())
+            warn_user(unused)
+        reading = replace(
+            self, edge=replace(self.edge, weight=WEIGHT if weight is not None else None)
+        )
+        return reading.of_pairs(frame[list(ends)].to_numpy(), weight, attribute)
 
     def of_data_array(self, array: Any) -> Graph:
         """The graph of an xarray matrix: senders by receivers where its dims say so."""
@@ -305,6 +349,12 @@ class _Reading:
         rows, columns = array.dims
         if rows in _RECEIVER_NAMES and columns in _SENDER_NAMES:
             array, rows, columns = array.transpose(columns, rows), columns, rows
+        if rows in _SENDER_NAMES and columns in _RECEIVER_NAMES:  # dims say more than a convention
+            named = replace(self, edge=replace(self.edge, convention="sender_first"))
+            return named._of_matrix(array, rows, columns)
+        return self._of_matrix(array, rows, columns)
+
+    def _of_matrix(self, array: Any, rows: Any, columns: Any) -> Graph:
         values = array.values
         labelled = [dim for dim in (rows, columns) if dim in array.coords]
         if not labelled or values.shape[0] != values.shape[1]:
@@ -312,10 +362,24 @@ class _Reading:
         names = [array.coords[dim if dim in labelled else labelled[0]] for dim in (rows, columns)]
         return self.of_labelled(values, *(list(each.values) for each in names))
 
-    def of_pairs(self, edges: Any) -> Graph:
-        """The graph of pairs of numbers, or of labels where the data have labels."""
+    def of_pairs(self, edges: Any, weight: Any = None, attribute: Any = None) -> Graph:
+        """The graph of pairs of numbers, or of labels where the data have labels.
+
+        Weights are those given, or of a third entry of each edge.
+        """
         source, nodes = "edge list", self.nodes
-        keywords: dict[str, Any] = dict(directed=self.directed, source=source, self_loops=True)
+        if weight is None and attribute is None:
+            self.edge.refuse_names("a list of edges")
+            edges, weight = with_weight_column(edges)
+        keywords: dict[str, Any] = dict(
+            directed=self.directed,
+            source=source,
+            self_loops=True,
+            weight=weight if self.edge.weight else None,
+            attribute=attribute,
+            attribute_names=self.edge.attributes if attribute is not None else (),
+            duplicate_edges=self.edge.duplicates,
+        )
         numbered = self.labels is None or (self.labels.are_numbers and not self.labels.strict)
         if self.labels is None or (numbered and not _has_text(edges)):
             return Graph.from_edges(edges, nodes, **keywords)
@@ -328,7 +392,7 @@ class _Reading:
                 raise self.labels.error(
                     "an edge is a pair of nodes",
                     got=repr(pair),
-                    allowed="(node, node)",
+                    allowed="(node, node), or (node, node, weight)",
                     fix="two labels",
                 )
         number = self.labels.match(end for pair in pairs for end in pair)
@@ -365,6 +429,15 @@ def is_networkx(topology: Any) -> bool:
     return all(hasattr(topology, name) for name in ("nodes", "edges", "adj"))
 
 
+def is_labelled_graph(topology: Any) -> bool:
+    """Whether this is a `pympnode.networks.readers.LabelledGraph`."""
+    return isinstance(getattr(topology, "graph", None), Graph) and hasattr(topology, "labels")
+
+
+def _is_graph(topology: Any) -> bool:
+    return isinstance(topology, Graph) or is_labelled_graph(topology) or is_networkx(topology)
+
+
 def names_in(topology: Any) -> list[Any] | None:
     """The names of a topology's nodes where they are others than 0 to n - 1, else None.
 
@@ -372,7 +445,9 @@ def names_in(topology: Any) -> list[Any] | None:
     """
     first = topology[0] if isinstance(topology, list | tuple) and topology else topology
     names = None
-    if is_networkx(first):
+    if is_labelled_graph(first):
+        names = list(first.labels)
+    elif is_networkx(first):
         names = in_order(first.nodes)
     elif hasattr(first, "iloc") and hasattr(first, "columns"):
         square = first.shape[0] == first.shape[1] and set(first.index) == set(first.columns)
@@ -400,7 +475,7 @@ def _without_loops(graph: Graph, self_loops: SelfLoops | None) -> Graph:
     if self_loops == "keep" or not loop.any():
         return graph
     if self_loops == "drop":
-        return Graph(graph.sender[~loop], graph.receiver[~loop], graph.nodes, graph.source)
+        return graph.select_edges(~loop)
     first = int(graph.sender[loop][0] - graph.node_offset[graph.edge_graph[loop][0]])
     raise InvalidGraph(
         "the graph has self loops",
@@ -421,15 +496,16 @@ def resolve_edges(
     labels: NodeLabels,
     directed: bool = False,
     self_loops: SelfLoops | None = None,
+    edge: EdgeOptions = EdgeOptions(),
 ) -> Graph:
-    """The `Graph` of pairs (edges, 2), of a frame of edges or of a networkx graph.
+    """The `Graph` of pairs (edges, 2), with weights (edges, 3), of a frame of edges or of networkx.
 
     Options, errors and warnings are those of `resolve`.
     """
     _check_loops(self_loops)
-    reading = _Reading(nodes, labels, directed)
+    reading = _Reading(nodes, labels, directed, edge)
     edges = _without_gradients(edges)
-    if is_networkx(edges) or hasattr(edges, "to_pandas") or hasattr(edges, "iloc"):
+    if _is_graph(edges) or hasattr(edges, "to_pandas") or hasattr(edges, "iloc"):
         return _without_loops(reading.graph(edges), self_loops)
     try:
         graph = reading.of_pairs(edges)
@@ -462,13 +538,14 @@ def resolve(
     labels: Iterable[Any] | NodeLabels | None = None,
     directed: bool = False,
     self_loops: SelfLoops | None = None,
+    edge: EdgeOptions = EdgeOptions(),
 ) -> Graph:
     """The `Graph` of a topology given in any of the ways below.
 
     topology: a name ("BA"), a name with options (("BA", {"k": 3}), ("ER", {"m": 20})), a networkx
         graph, a list of pairs, a square adjacency (row sends to column; also a pandas frame or an
         xarray.DataArray, which are aligned by their labels), a frame with a row for each edge, a
-        `Graph`, or a list of graphs.
+        `Graph`, a `LabelledGraph` that `read_graph` returns, or a list of graphs.
     nodes: required for a name. For a list of edges the number of nodes, some of which may be
         isolated; for any other graph it must be its number of nodes.
     graphs: number of graphs to draw; one given graph is repeated.
@@ -484,8 +561,9 @@ def resolve(
     directed: pairs are (sender, receiver), not undirected edges.
     self_loops: "drop" or "keep"; by default they are refused, but for ``topology="full"`` and in a
         `Graph`.
-    Raises InvalidGraph, InvalidOption and UnknownName. Warns where weights, other attributes of edges
-    or parallel edges are given, which models do not use.
+    edge: which attribute or column of edges holds weights, which ones attributes, what is done with
+        edges that stand twice, and whether rows of an adjacency send or receive.
+    Raises InvalidGraph, InvalidOption and UnknownName. Warns of attributes of edges that are not read.
     """
     family = system if isinstance(system, str) else getattr(system, "graph_family", "")
     count = _check_count("graphs", graphs, 1)
@@ -507,10 +585,11 @@ def resolve(
                 allowed="pairs of sender and receiver, a DiGraph, an adjacency",
                 fix="leave directed out",
             )
+        edge.refuse_names("a topology by name")
         return _named(name, options, nodes, count, seed, family)
     if labels is not None and not isinstance(labels, NodeLabels):
         labels = NodeLabels.of(labels)
-    graph = _Reading(nodes, labels, directed).graph(topology)
+    graph = _Reading(nodes, labels, directed, edge).graph(topology)
     if not isinstance(topology, Graph):
         graph = _without_loops(graph, self_loops)
     if nodes is not None and np.any(graph.nodes != nodes):

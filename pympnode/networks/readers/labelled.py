@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...edge_values import unless_ones
 from ...errors import InvalidGraph, InvalidOption, unknown_name
 from ...graph import Graph
 from ...training.ranges import interval, warn_user
@@ -19,20 +20,23 @@ Label = int | str
 
 @dataclass(frozen=True, eq=False)
 class LabelledGraph:
-    """One graph, the names of its nodes, and the weights of its edges.
+    """One graph with the weights of its edges, and the names of its nodes.
 
-    graph: the `Graph`; node i is ``labels[i]``.
+    graph: the `Graph`; node i is ``labels[i]``. Its ``weight`` is None where the source has none.
     labels: a whole number or a text for each node, as the source has them.
-    weight: float64 (edges,), the weight of the edge from ``graph.sender[e]`` to
-        ``graph.receiver[e]``; None where the source has none. Models do not use weights.
 
-    ``topology=read.graph`` passes it on. The nodes of the data have to be in the order of
-    ``labels``; ``read_graph(source, nodes=names)`` puts them in the order of the data.
+    ``topology=read`` passes it on, matched to the labels of the data where they have some.
+    ``topology=read.graph`` takes the nodes in the order of ``labels``;
+    ``read_graph(source, nodes=names)`` puts them in the order of the data.
     """
 
     graph: Graph
     labels: tuple[Label, ...]
-    weight: NDArray[np.float64] | None = None
+
+    @property
+    def weight(self) -> NDArray[np.float64] | None:
+        """float64 (edges,), the weights of ``graph``; None where the source has none."""
+        return self.graph.weight
 
     def __repr__(self) -> str:
         names = ", ".join(map(repr, self.labels[:3])) + (", ..." if len(self.labels) > 3 else "")
@@ -66,7 +70,7 @@ def assemble(
     first_node: int | None,
     self_loops: str,
 ) -> LabelledGraph:
-    """The graph of the edges; warns of weights, and of parallel edges, which are merged."""
+    """The graph of the edges; warns of parallel edges, which are merged."""
     if self_loops not in SELF_LOOPS:
         raise unknown_name("self_loops", self_loops, SELF_LOOPS)
     raw = _ordered(replace(raw, labels=whole_numbers(raw.labels)), nodes, first_node)
@@ -102,17 +106,15 @@ def assemble(
         weight = np.bincount(first, weights=weight, minlength=times.size).astype(np.float64)
     elif weight is not None:
         weight = np.bincount(first, weights=weight, minlength=times.size).astype(np.float64)
-    if weight is not None and np.all(weight == 1.0):
-        weight = None
-    if weight is not None:
-        warn_user(
-            f"weights of edges are read, {_range(weight)}, and are not used by models yet: "
-            "the graph holds the edges alone, `weight` of the result the numbers"
-        )
     graph = Graph.single(
-        key % count, key // count, count, source=raw.source, self_loops=self_loops == "keep"
+        key % count,
+        key // count,
+        count,
+        source=raw.source,
+        self_loops=self_loops == "keep",
+        weight=unless_ones(weight),
     )
-    return LabelledGraph(graph, tuple(raw.labels), weight)
+    return LabelledGraph(graph, tuple(raw.labels))
 
 
 def whole_numbers(labels: Sequence[Any]) -> list[Label]:

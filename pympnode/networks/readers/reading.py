@@ -44,7 +44,7 @@ def read_graph(
             unless the file says so; a list with some pairs in both orders is asked for. GML,
             GraphML, networkx and igraph say it themselves, matrices and ``edge_index`` are directed.
         weight: the attribute or the column of the weights, by default "weight", then "value";
-            False for none. Weights are returned, with a warning: models do not use them yet.
+            False for none. They are those of the graph, by which models multiply messages.
     Other arguments:
         first_node: 0 or 1, the number of the first node, where it is not clear.
         self_loops: "error", "drop" or "keep". Parallel edges are merged, with a warning: their

@@ -24,8 +24,10 @@ def _decay_per_node(graph: Graph) -> np.ndarray:
 class Gene(System):
     """Gene dynamics, one expression level per node.
 
-    x_i' = -decay x_i + coupling * sum over neighbours j of x_j^2 / (1 + x_j^2)
+    x_i' = -decay x_i + coupling * sum over neighbours j of w_ji x_j^2 / (1 + x_j^2)
 
+    with the weight w_ji of the edge from j to i (1 without weights): j represses i where it is
+    negative.
     The decay may differ by node, shape (node,); the name "heterogeneous" draws it from U(0.5, 1.5).
     """
 

@@ -18,7 +18,9 @@ def _one_over_mean_degree(graph: Graph) -> float:
 class Heat(System):
     """Heat diffusion, one temperature per node.
 
-    x_i' = -diffusivity * sum over neighbours j of (x_i - x_j)
+    x_i' = -diffusivity * sum over neighbours j of w_ji (x_i - x_j)
+
+    with the weight w_ji of the edge from j to i, a conductance, 1 on graphs without weights.
 
     The default diffusivity is 1 / (mean degree of the graphs): with 1 on a dense graph, the
     Runge-Kutta steps of a model at the default dt would be unstable. On an undirected graph the mean
@@ -47,8 +49,8 @@ class Heat(System):
         graph: Graph,
         parameters: Mapping[str, Any],
     ) -> np.ndarray:
-        # sum_j (x_j - x_i) = sum_j x_j - degree_i x_i, without an array of edges
+        # sum_j w_j (x_j - x_i) = sum_j w_j x_j - x_i sum_j w_j, without an array of edges
         out = graph.sum_neighbours(x)
-        out -= graph.in_degree[:, None] * x
+        out -= graph.in_weight[:, None] * x
         out *= parameters["diffusivity"]
         return out

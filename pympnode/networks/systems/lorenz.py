@@ -75,9 +75,10 @@ class Lorenz(System):
         k = graph.total_nodes
         diagonal = np.arange(k)
         matrix = np.array(parameters["coupling"], dtype=np.float64)
-        joined = np.zeros((k, k), dtype=bool)
-        joined[graph.receiver, graph.sender] = True
-        joined[diagonal, diagonal] = True
+        # The blocks of H by receiver and sender, times the weights of the edges.
+        joined = np.zeros((k, k))
+        joined[graph.receiver, graph.sender] = graph.weight_or_ones
+        joined[diagonal, diagonal] = 1.0
         matrix *= joined[:, None, :, None]
         sigma, rho, beta = (parameters[name] for name in ("sigma", "rho", "beta"))
         matrix[diagonal, :, diagonal, :] += np.array(
