@@ -174,6 +174,7 @@ def train(
     augment: bool | None = None,
     mixed_levels: bool | None = None,
     circular: Any = None,
+    ignore_weights: bool | None = None,
     start: StartModel | None = None,
     normalisation: str | None = None,
     preset: str = "fast",
@@ -225,7 +226,8 @@ def train(
         ``engine`` ("auto", "torch", "julia"), ``kernel`` ("auto", "numba", "torch", "eager"),
         ``recompute`` (particles: less memory, more time), ``device`` ("auto", "cpu", "cuda"),
         ``dtype`` ("float32", "float64"), ``precision`` ("bf16": products over edges of particles);
-        ``missing="mask"`` takes NaN in `state` as missing; ``circular`` names the features that are
+        ``missing="mask"`` takes NaN in `state` as missing; ``ignore_weights=True`` leaves out the weights of
+        edges, which otherwise multiply messages; ``circular`` names the features that are
         positions on a circle (see `from_arrays`); ``normalisation`` "keep" or "refit" when
         there is a start; ``augment`` (rotated and reflected particles), ``mixed_levels`` (one level
         of cells more in every second update).
@@ -280,6 +282,7 @@ def train(
             augment=augment,
             mixed_levels=mixed_levels,
             circular=circular,
+            ignore_weights=ignore_weights,
             normalisation=normalisation,
             preset=preset,
             epochs=epochs,
@@ -352,6 +355,7 @@ def evaluate(
     threshold: float | None = None,
     system: Any = None,
     horizons: Sequence[int] | None = None,
+    ignore_weights: bool | None = None,
 ) -> xr.Dataset:
     """Errors of a model's rollouts on a dataset, beside simple baselines.
 
@@ -360,7 +364,8 @@ def evaluate(
     units, in total, by feature, over time and by trajectory, the training loss, and the valid
     prediction time: until the error first exceeds ``threshold`` z units (0.4); and errors in the
     system's observables. The system is the registered one that the data name, or ``system``. See
-    `pympnode.networks.evaluate`. Raises `InvalidData` for data that the model does not fit, and
+    `pympnode.networks.evaluate`. ``ignore_weights`` leaves out the weights of edges, which a model
+    that was trained without them refuses. Raises `InvalidData` for data that the model does not fit, and
     warns `OutsideTrainingRange` with the numbers.
 
     Particles: errors over ``horizons``, 20 and 200 steps by default, beside free flight and constant
@@ -369,7 +374,9 @@ def evaluate(
     """
     model = as_model(model)
     half = half_of_model(model)
-    given = given_keywords(dict(threshold=threshold, system=system, horizons=horizons))
+    given = given_keywords(
+        dict(threshold=threshold, system=system, horizons=horizons, ignore_weights=ignore_weights)
+    )
     refuse_other_half(given, half, half.Evaluation, other(half).Evaluation)
     return half.evaluate(model, one_dataset(data), half.Evaluation(**given))
 

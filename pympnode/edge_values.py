@@ -64,6 +64,9 @@ def check_convention(value: Any) -> None:
         raise unknown_name("adjacency_convention", value, CONVENTIONS)
 
 
+AS_USUAL = EdgeOptions()  # what is read of edges by default
+
+
 def checked_weight(weight: Any, edges: int) -> np.ndarray:
     """``weight`` as float64 (edges,). Raises `InvalidGraph`."""
     array = _numbers(weight, "a weight of an edge is not a number")
@@ -296,7 +299,8 @@ def _complete(name: Any, values: Any) -> Any:
 
 def unused_in_words(columns: Mapping[Any, Any], options: EdgeOptions) -> str | None:
     """A warning for what edges hold and is not taken; None where there is nothing."""
-    used = {weight_name(columns, options), WEIGHT, *options.attributes, *_NOT_EDGE_DATA}
+    weight = WEIGHT if options.weight is None else weight_name(columns, options)
+    used = {weight, *options.attributes, *_NOT_EDGE_DATA}
     rest = {name: values for name, values in columns.items() if name not in used}
     texts = describe_columns(rest)
     if not texts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,12 @@ def write(path: Path, text: str) -> Path:
 
 
 def weighted(source: Any, **options: Any) -> LabelledGraph:
-    with pytest.warns(PympnodeWarning, match="weights of edges are read, .* not used by models"):
-        return read_graph(source, **options)
+    """A graph that is read without a warning: its weights are used."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read = read_graph(source, **options)
+    assert read.weight is not None and read.graph.weight is read.weight
+    return read
 
 
 # ---- edge lists: each variant names the same three edges ----------------------------------------

@@ -47,14 +47,19 @@ from .observables import known_system, observable_errors
 
 
 def evaluate_model(
-    model: Model, ds: xr.Dataset, *, threshold: float = 0.4, system: Any = None
+    model: Model,
+    ds: xr.Dataset,
+    *,
+    threshold: float = 0.4,
+    system: Any = None,
+    ignore_weights: bool = False,
 ) -> xr.Dataset:
     """See `pympnode.evaluate`; ``threshold`` of the valid time in z units."""
     schema.validate(ds, missing="mask")
     ds = agree(ds, model.names)
     arrays = schema.pack(ds, missing="mask")
     model.check(arrays)
-    rollout = model.rollout(ds)
+    rollout = model.rollout(ds, ignore_weights=ignore_weights)
     state = rollout[STATE]
     if model.members > 1:
         state = state.mean("member")

@@ -22,6 +22,7 @@ from ..half import EngineFacts, Prepared
 from ..training.ranges import warn_outside
 from . import engines
 from .circular import with_circular
+from .edge_weights import check_training
 from .engines.base import Program
 from .evaluate import evaluate_model
 from .generate import check_request
@@ -49,7 +50,15 @@ class Networks:
     model_kind = Model.KIND
     has_horizons = False
     shared_keywords = ("engine",)
-    rollout_options = ("steps", "dt", "topology", "graph_seed", "control", "node_attribute")
+    rollout_options = (
+        "steps",
+        "dt",
+        "topology",
+        "graph_seed",
+        "control",
+        "node_attribute",
+        "ignore_weights",
+    )
     example = "nodes=, topology=, ... (see the docstring)"
     Simulation = NetworkSimulation
     Training = NetworkTraining
@@ -77,7 +86,13 @@ class Networks:
 
     def evaluate(self, model: Model, ds: xr.Dataset, options: NetworkEvaluation) -> xr.Dataset:
         """See `half.Half`."""
-        return evaluate_model(model, ds, threshold=options.threshold, system=options.system)
+        return evaluate_model(
+            model,
+            ds,
+            threshold=options.threshold,
+            system=options.system,
+            ignore_weights=options.ignore_weights,
+        )
 
     def test_set(self, simulation: Mapping[str, Any], trajectories: int, seed: int) -> xr.Dataset:
         """See `half.Half`; without measurement noise."""
@@ -126,9 +141,6 @@ class Networks:
         members = options.members
         if members is None:
             members = 1 if start is None else start.members
-        chosen, reason = engines.choose(
-            options.engine, kernel=options.kernel, device=options.device
-        )
         simulation: dict[str, Any] = {}
         if datasets is None:
             keywords = options.simulation().as_keywords()
@@ -153,6 +165,13 @@ class Networks:
             scales=kept,
             time_scale=None if start is None else start.time_scale,
             names=None if start is None else start.names,
+            ignore_weights=options.ignore_weights,
+        )
+        chosen, reason = engines.choose(
+            options.engine,
+            kernel=options.kernel,
+            device=options.device,
+            weighted=any(a.graph.weight is not None for a in data.physical),
         )
         windows = choose_windows(
             config,
@@ -171,9 +190,13 @@ class Networks:
         for text in filter(None, texts.values()):
             logger.info(text)
         spec = _spec(data, options, start)
+        check_training(spec.family, data.physical, start)
         thetas, restored = initial_weights(spec, start, options.seed, members)
         thetas = thetas.astype(options.dtype)
         model = replace(_untrained(data, spec, options.dtype, chosen, options.device), theta=thetas)
+        if start is not None and start.trained.weight and not model.trained.weight:
+            # A model that takes weights goes on to take them.
+            model = replace(model, trained=replace(model.trained, weight=(1.0, 1.0)))
         if start is not None:
             start.check(data.physical[0], data.features)
             dt = np.concatenate([np.diff(a.time) for a in data.physical])
@@ -196,7 +219,8 @@ class Networks:
             fingerprint=run_fingerprint(
                 config,
                 model,
-                data_fingerprint(datasets, options.split, options.seed),
+                data_fingerprint(datasets, options.split, options.seed)
+                | ({"ignore_weights": True} if options.ignore_weights else {}),
                 program,
                 start,
                 options.normalisation,

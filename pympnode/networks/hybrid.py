@@ -31,6 +31,7 @@ from ..systems.registry import get
 from ..training.ranges import warn_outside
 from . import schema
 from .agreement import Names, agree, same_unit
+from .edge_weights import graph_for_model
 from .graphs.topology import resolve
 from .integrate import integrate
 from .learned_field import LearnedField, Rates, rk4
@@ -110,6 +111,9 @@ def couple(
         raise InvalidOption(
             "nodes are coupled on one graph", got=f"{graph.graphs} graphs", allowed=1
         )
+    for node in movers:
+        if isinstance(node, LearnedNode):
+            graph_for_model(node.model, graph)
     return Mixed(graph, tuple(movers), dict(parameters or {}))
 
 

@@ -93,6 +93,7 @@ class LearnedField:
             None if u is None else u[:, :-1, self.nodes],
             None if b is None else b[self.nodes],
             (self.model.controls, self.model.attributes),
+            self.graph.weight_or_ones[np.isin(self.graph.receiver, self.nodes)],
         )
 
 

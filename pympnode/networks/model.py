@@ -21,6 +21,7 @@ from ..training.ranges import warn_outside
 from . import model_text, schema
 from .agreement import Names, agree
 from .circular import TURN, shorter_way
+from .edge_weights import graph_for_model
 from .emitted import emitted
 from .learned_node import LearnedNode
 from .model_file import KIND as FILE_KIND
@@ -130,6 +131,7 @@ class Model:
         graph_seed: int = 42,
         control: NDArray | None = None,
         node_attribute: NDArray | None = None,
+        ignore_weights: bool = False,
         check: bool = True,
     ) -> xr.Dataset:
         """Predict from initial states.
@@ -141,7 +143,8 @@ class Model:
         The rollout keeps the labels of nodes and trajectories of a dataset or a DataArray, and
         names in ``topology`` are matched to them. ``steps`` time steps of
         ``dt`` (defaults: those of the dataset, or of the training data). ``control`` (trajectory,
-        time, node, control) is held over each step.
+        time, node, control) is held over each step. Weights of edges multiply the messages; a model
+        that was trained without them refuses them unless ``ignore_weights=True`` leaves them out.
 
         Returns a dataset of `state` and `message` (trajectory, time, node, ...; what each node sends,
         carried or emitted) with the graph that was used and ``finite(trajectory)``, False where a prediction overflowed. Warns
@@ -158,6 +161,7 @@ class Model:
                 graph_seed=graph_seed,
                 control=control,
                 node_attribute=node_attribute,
+                ignore_weights=ignore_weights,
             )
             each = [
                 self.member(i).rollout(initial, **options, check=check and i == 0)  # type: ignore[arg-type]
@@ -178,6 +182,8 @@ class Model:
             arrays = start_of_states(
                 self, initial, steps, dt, topology, graph_seed, control, node_attribute
             )
+        graph = graph_for_model(self, arrays.graph, ignore_weights=ignore_weights)
+        arrays = replace(arrays, graph=graph)
         if check:
             warn_outside("the rollout", self.outside(arrays, parameters))
         program = self.bind()
@@ -262,7 +268,7 @@ class Model:
         slope = self.bind().field(
             self.theta,
             z,
-            graph_for(graph, nodes, 42, self.system),
+            graph_for_model(self, graph_for(graph, nodes, 42, self.system)),
             u=self._scaled(self.control_scale, u),
             attribute=self._scaled(self.attribute_scale, node_attribute),
         )
@@ -347,6 +353,7 @@ class Model:
             None if arrays.u is None else arrays.u[:, : len(arrays.time) - 1],
             arrays.attribute,
             (self.controls, self.attributes),
+            arrays.graph.weight_or_ones,
         )
 
     # ---- keeping it ---------------------------------------------------------------------------

@@ -57,6 +57,8 @@ def _inputs(model: Any) -> dict[str, str]:
             found[label] = ", ".join(
                 f"{name} {interval(*pair)}" for name, pair in zip(names, pairs)
             )
+    if trained.weight:
+        found["weights"] = f"of edges {interval(*trained.weight)}"
     parts = [f"{name} {describe_value(value)}" for name, value in trained.parameters.items()]
     parts += [f"{name} {describe_span(*span)}" for name, span in trained.parameter_spans.items()]
     if parts:

@@ -89,6 +89,7 @@ class NetworkTraining(RunOptions):
     members: int | None = None
     engine: str = "auto"
     circular: Circular = None
+    ignore_weights: bool = False
 
     REPLACES_LENGTH: ClassVar[bool] = False
 
@@ -210,10 +211,12 @@ class NetworkEvaluation:
 
     ``threshold``: error, in z units, that ends the valid prediction time. ``system``: of the
     "uncoupled" baseline and the observables; by default the one that the data name.
+    ``ignore_weights``: leave out the weights of edges in the model's rollouts.
     """
 
     threshold: float = 0.4
     system: Any = None
+    ignore_weights: bool = False
 
     @classmethod
     def for_simulation(cls, simulation: Mapping[str, Any]) -> NetworkEvaluation:

@@ -18,6 +18,7 @@ from ..training.ranges import warn_user
 from . import schema
 from .agreement import Names, agree
 from .circular import TURN, tell_jumps, unwrapped
+from .edge_weights import for_training
 from .missing import interpolated
 from .normalise import Normalisation, natural_time
 from .schema import Arrays
@@ -61,10 +62,12 @@ def prepare(
     scales: tuple[Normalisation, Normalisation | None, Normalisation | None] | None,
     time_scale: float | None = None,
     names: Names | None = None,
+    ignore_weights: bool = False,
 ) -> Prepared:
     """Check, split and normalise; ``scales`` and ``time_scale`` of a start model are kept when
     given. ``scaled`` counts time in units of the time scale. ``names`` are those of a start model; by
-    default the first dataset's, and the others are put in their order and units."""
+    default the first dataset's, and the others are put in their order and units. ``ignore_weights``
+    leaves out the weights and attributes of edges."""
     if not datasets:
         raise InvalidData("there are no datasets", got="an empty list", allowed="at least one")
     whose = "dataset 0" if names is None else "the start model"
@@ -73,6 +76,7 @@ def prepare(
     names = Names.of(datasets[0]) if names is None else names
     datasets = [agree(ds, names, whose, reordering=True) for ds in datasets]
     physical = [schema.pack(ds, missing=missing) for ds in datasets]
+    physical = for_training(physical, ignore_weights=ignore_weights)
     ignored = dict.fromkeys(name for ds in datasets for name in schema.own_variables(ds))
     if ignored:
         warn_user(

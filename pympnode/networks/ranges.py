@@ -16,6 +16,7 @@ from .schema import Arrays
 class TrainingRange:
     """The data that a model has seen: pairs are (smallest, largest); lists are one a feature.
 
+    ``weight`` (smallest, largest) of the edges, () where it was trained without weights.
     ``parameters`` are the values that all its datasets share, ``parameter_spans`` (smallest,
     largest) of those in which they differ; ``control`` and ``attribute`` a pair a component.
     """
@@ -33,6 +34,7 @@ class TrainingRange:
     parameter_spans: Mapping[str, Any] = field(default_factory=dict)
     control: tuple[tuple[float, float], ...] = ()
     attribute: tuple[tuple[float, float], ...] = ()
+    weight: tuple[float, ...] = ()
 
     @classmethod
     def of(
@@ -63,11 +65,14 @@ class TrainingRange:
             # The last control of a trajectory is never used.
             _pairs([a.u[:, :-1] for a in arrays if a.u is not None]),
             _pairs([a.attribute for a in arrays if a.attribute is not None]),
+            _span_of_weights(arrays),
         )
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for files."""
-        return asdict(self)
+        values = asdict(self)
+        # Files of models without weights stay as in version 0.1.
+        return values if self.weight else {n: v for n, v in values.items() if n != "weight"}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrainingRange:
@@ -85,6 +90,7 @@ class TrainingRange:
             parameter_spans=values.get("parameter_spans", {}),
             control=tuple(tuple(pair) for pair in values.get("control", ())),
             attribute=tuple(tuple(pair) for pair in values.get("attribute", ())),
+            weight=tuple(values.get("weight", ())),
         )
 
     def outside(
@@ -98,12 +104,13 @@ class TrainingRange:
         u: np.ndarray | None = None,
         attribute: np.ndarray | None = None,
         names: tuple[Sequence[str], Sequence[str]] = ((), ()),
+        weight: np.ndarray | None = None,
     ) -> list[str]:
         """In words, with numbers: each way in which data lie outside.
 
         ``x`` (..., feature), ``u`` (..., control), ``attribute`` (..., attribute); ``names`` of the
-        controls and of the attributes. States, controls and attributes may leave their range by a
-        tenth of it.
+        controls and of the attributes; ``weight`` (edges,), 1 where it is None. States, controls,
+        attributes and weights may leave their range by a tenth of it.
         """
         found = []
 
@@ -127,6 +134,9 @@ class TrainingRange:
             for index, (low, high) in enumerate(seen):
                 title_of = title[index] if index < len(title) else f"input {index}"
                 compare(title_of, values[..., index], low, high, 0.1 * (high - low))
+        if self.weight and weight is not None:
+            low, high = self.weight
+            compare("weights of edges", weight, low, high, 0.1 * (high - low))
         found += different_parameters(self.parameters, parameters or {})
         found += beyond_parameters(self.parameter_spans, parameters or {})
         return found
@@ -140,6 +150,14 @@ class TrainingRange:
             found.append(f"time step {got}, trained on {interval(low, high)}")
         found += different_parameters(self.parameters, parameters or {})
         return found + beyond_parameters(self.parameter_spans, parameters or {})
+
+
+def _span_of_weights(arrays: Sequence[Arrays]) -> tuple[float, ...]:
+    """(smallest, largest) weight, 1 for edges without; () where no graph has weights."""
+    if all(a.graph.weight is None for a in arrays):
+        return ()
+    weight = np.concatenate([a.graph.weight_or_ones for a in arrays])
+    return (float(weight.min()), float(weight.max())) if weight.size else (1.0, 1.0)
 
 
 def _pairs(values: list[np.ndarray]) -> tuple[tuple[float, float], ...]:

@@ -42,12 +42,12 @@ def simulate_network(
 ) -> xr.Dataset:
     """See `pympnode.simulate`."""
     system = get(system)
-    chosen, why = engines.choose(engine)
-    solve, solver = engines.solver_for(chosen, system)
     topology = system.default_topology if topology is None else topology
     named = isinstance(topology, str | tuple)
     count = nodes if nodes is not None else (system.default_nodes if named else None)
     graph = resolve(topology, count, graphs=graphs, graph_seed=graph_seed, system=system)
+    chosen, why = engines.choose(engine, weighted=graph.weight is not None)
+    solve, solver = engines.solver_for(chosen, system)
     if initial is not None:
         initial = numbers("initial", initial)
         if initial.ndim != 3 or not len(initial):

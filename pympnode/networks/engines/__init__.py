@@ -34,12 +34,14 @@ def engine(name: str) -> Engine:
     raise unknown_name("engine", name, ("auto", *NAMES))
 
 
-def choose(name: str = "auto", *, kernel: str = "auto", device: str = "auto") -> tuple[str, str]:
+def choose(
+    name: str = "auto", *, kernel: str = "auto", device: str = "auto", weighted: bool = False
+) -> tuple[str, str]:
     """(engine, why) for ``name`` = "auto" | "torch" | "julia".
 
     "auto" takes Julia only where ``pympnode julia install`` was run for this environment, never
-    because a julia is on PATH, and not for a device or a kernel that it has not; it fetches and
-    starts nothing.
+    because a julia is on PATH, and not for a device or a kernel that it has not, nor for ``weighted``
+    graphs; it fetches and starts nothing.
     """
     if name in NAMES:
         return name, "asked for"
@@ -52,6 +54,8 @@ def choose(name: str = "auto", *, kernel: str = "auto", device: str = "auto") ->
         chosen, why = "torch", "the embedded engine; Julia is not installed for this environment"
     elif kernel in TORCH_KERNELS or device not in ("auto", "cpu"):
         chosen, why = "torch", f"the embedded engine has kernel={kernel!r} and device={device!r}"
+    elif weighted:
+        chosen, why = "torch", "the embedded engine; Julia takes no weights of edges yet"
     else:
         chosen, why = "julia", f"installed for this environment ({record['path']})"
     logger.info("engine %s: %s", chosen, why)

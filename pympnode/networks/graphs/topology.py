@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ...edge_values import (
+    AS_USUAL,
     WEIGHT,
     EdgeOptions,
     chosen_columns,
@@ -170,7 +171,7 @@ class _Reading:
     nodes: int | None
     labels: NodeLabels | None
     directed: bool
-    edge: EdgeOptions = EdgeOptions()
+    edge: EdgeOptions = AS_USUAL
 
     def graph(self, topology: Any) -> Graph:
         """The graph of everything but a name. Raises `InvalidGraph`."""
@@ -496,7 +497,7 @@ def resolve_edges(
     labels: NodeLabels,
     directed: bool = False,
     self_loops: SelfLoops | None = None,
-    edge: EdgeOptions = EdgeOptions(),
+    edge: EdgeOptions = AS_USUAL,
 ) -> Graph:
     """The `Graph` of pairs (edges, 2), with weights (edges, 3), of a frame of edges or of networkx.
 
@@ -538,7 +539,7 @@ def resolve(
     labels: Iterable[Any] | NodeLabels | None = None,
     directed: bool = False,
     self_loops: SelfLoops | None = None,
-    edge: EdgeOptions = EdgeOptions(),
+    edge: EdgeOptions = AS_USUAL,
 ) -> Graph:
     """The `Graph` of a topology given in any of the ways below.
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from matplotlib.collections import LineCollection, PathCollection
+from matplotlib.patches import FancyArrowPatch
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
@@ -52,20 +53,14 @@ def graph_state(
 def draw_graph(ax: Any, one: View, number: int, at: int, layout: Layout) -> PathCollection:
     """Draw edges and coloured nodes on ``ax``; returns the nodes, for an animation to recolour."""
     xy = positions(one, layout)
-    keep = one.sender != one.receiver
-    ends = np.stack([xy[one.sender[keep]], xy[one.receiver[keep]]], axis=1)
-    # The two directions of a coupling would be drawn on top of each other: once is enough.
-    both = np.unique(np.sort(np.stack([one.sender[keep], one.receiver[keep]], 1), 1), axis=0)
-    if len(both):
-        ends = np.stack([xy[both[:, 0]], xy[both[:, 1]]], axis=1)
-    alpha = float(np.clip(30.0 / max(len(ends), 1), 0.15, 0.8))
-    ax.add_collection(LineCollection(list(ends), colors="0.45", linewidths=0.8, alpha=alpha))
+    size = float(np.clip(6000 / one.nodes, 60, 320))
+    _draw_edges(ax, one, xy, size)
     low, high, colours = colour_range(one, number)
     dots = ax.scatter(
         xy[:, 0],
         xy[:, 1],
         c=colour_values(one, number, at),
-        s=float(np.clip(6000 / one.nodes, 60, 320)),
+        s=size,
         cmap=colours,
         vmin=low,
         vmax=high,
@@ -84,6 +79,62 @@ def draw_graph(ax: Any, one: View, number: int, at: int, layout: Layout) -> Path
     ax.margins(0.12)
     ax.autoscale_view()
     return dots
+
+
+def _draw_edges(ax: Any, one: View, xy: NDArray, size: float) -> None:
+    """Lines, or arrows where edges differ by direction; wider for a larger weight, dashed for a
+    negative one. ``size``: area of a node in square points, which arrows end at."""
+    keep = one.sender != one.receiver
+    sender, receiver = one.sender[keep], one.receiver[keep]
+    weight = None if one.weight is None else one.weight[keep]
+    if both_ways(one):
+        # The two directions of a coupling would be drawn on top of each other: once is enough.
+        pairs = np.sort(np.stack([sender, receiver], 1), 1)
+        _, once = np.unique(pairs, axis=0, return_index=True)
+        sender, receiver = sender[once], receiver[once]
+        weight = None if weight is None else weight[once]
+        arrows = False
+    else:
+        arrows = True
+    alpha = float(np.clip(30.0 / max(len(sender), 1), 0.15, 0.8))
+    widths, styles = np.full(len(sender), 0.8), ["solid"] * len(sender)
+    if weight is not None and len(weight):
+        widths = 0.3 + 2.7 * np.abs(weight) / max(float(np.abs(weight).max()), 1e-300)
+        styles = ["dashed" if value < 0 else "solid" for value in weight]
+    if not arrows:
+        ends = np.stack([xy[sender], xy[receiver]], axis=1)
+        ax.add_collection(
+            LineCollection(
+                list(ends), colors="0.45", linewidths=widths, linestyles=styles, alpha=alpha
+            )
+        )
+        return
+    gap = np.sqrt(size) / 2
+    pairs_both = set(zip(sender.tolist(), receiver.tolist()))
+    for j, k, width, line in zip(sender.tolist(), receiver.tolist(), widths, styles):
+        bend = "arc3,rad=0.12" if (k, j) in pairs_both else "arc3"
+        arrow = FancyArrowPatch(
+            tuple(xy[j]),
+            tuple(xy[k]),
+            arrowstyle="-|>",
+            mutation_scale=9.0,
+            connectionstyle=bend,
+            shrinkA=gap,
+            shrinkB=gap,
+            linewidth=width,
+            linestyle=line,
+            color="0.45",
+            alpha=max(alpha, 0.4),
+            zorder=1,
+        )
+        ax.add_patch(arrow)
+
+
+def both_ways(one: View) -> bool:
+    """Whether every edge has its reverse, of the same weight."""
+    weight = np.ones(len(one.sender)) if one.weight is None else one.weight
+    there = dict(zip(zip(one.sender.tolist(), one.receiver.tolist()), weight.tolist()))
+    return all(there.get((k, j)) == value for (j, k), value in there.items())
 
 
 def colour_values(one: View, number: int, at: int) -> NDArray:

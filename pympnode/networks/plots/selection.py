@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ...datasets.names import (
     EDGE_GRAPH,
+    EDGE_WEIGHT,
     FEATURE,
     GRAPH,
     NODE,
@@ -31,7 +32,8 @@ MEMBER = "member"
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """One trajectory: ``x`` (time, node, feature), ``time`` (time,), the edges of its graph.
+    """One trajectory: ``x`` (time, node, feature), ``time`` (time,), the edges of its graph and
+    their ``weight`` (edge,), None where they have none.
 
     ``angles`` (feature,): which features are angles. For the rollout of an ensemble ``x`` is the mean
     over its members and ``band`` their minimum and maximum.
@@ -47,6 +49,7 @@ class View:
     receiver: NDArray[np.int64]
     system: str = ""
     band: tuple[NDArray, NDArray] | None = None
+    weight: NDArray[np.float64] | None = None
 
     @property
     def nodes(self) -> int:
@@ -89,7 +92,7 @@ def view(ds: xr.Dataset, trajectory: int = 0) -> View:
         band = (one.min(MEMBER).transpose(*order).values, one.max(MEMBER).transpose(*order).values)
         one = one.mean(MEMBER)
     x = one.transpose(*order).values
-    sender, receiver = _edges(ds, number, count)
+    sender, receiver, weight = _edges(ds, number, count)
     time = state[TIME]
     features = tuple(str(f) for f in state[FEATURE].values)
     units = ("1",) * len(features)
@@ -107,6 +110,7 @@ def view(ds: xr.Dataset, trajectory: int = 0) -> View:
         receiver,
         system,
         band,
+        weight,
     )
 
 
@@ -161,18 +165,22 @@ def refuse_particles(evaluation: Any, instead: str) -> None:
         )
 
 
-def _edges(ds: xr.Dataset, number: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Senders and receivers (edge,) of the graph of trajectory ``number``."""
+def _edges(
+    ds: xr.Dataset, number: int, count: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64] | None]:
+    """Senders, receivers and weights (edge,) of the graph of trajectory ``number``."""
     empty = np.zeros(0, dtype=np.int64)
     if SENDER not in ds or RECEIVER not in ds:
-        return empty, empty
+        return empty, empty, None
     sender = ds[SENDER].values.astype(np.int64)
     receiver = ds[RECEIVER].values.astype(np.int64)
+    weight = ds[EDGE_WEIGHT].values.astype(np.float64) if EDGE_WEIGHT in ds else None
     if EDGE_GRAPH in ds and GRAPH in ds:
         graph_of = np.broadcast_to(ds[GRAPH].values, (count,))
         in_graph = ds[EDGE_GRAPH].values == graph_of[number]
         sender, receiver = sender[in_graph], receiver[in_graph]
-    return sender, receiver
+        weight = None if weight is None else weight[in_graph]
+    return sender, receiver, weight
 
 
 def _angles(system: str, features: int) -> tuple[bool, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ....edge_values import weights_in_words
 from ....errors import EngineUnavailable, InvalidOption
 from ....graph import Graph
 from ...schema import Arrays
@@ -224,7 +225,14 @@ class JuliaProgram:
 
 
 def edges_of(graph: Graph) -> dict[str, NDArray[np.int64]]:
-    """The edges of a graph as arrays, for the protocol."""
+    """The edges of a graph as arrays, for the protocol. Raises `InvalidOption` for weighted edges."""
+    if graph.weight is not None:
+        raise InvalidOption(
+            "the Julia engine takes no weights of edges yet",
+            got=weights_in_words(graph.weight),
+            allowed='a graph without weights, or engine="torch"',
+            fix='engine="torch", or model.to_engine("torch"); ignore_weights=True leaves them out',
+        )
     return {
         "sender": np.asarray(graph.sender, np.int64),
         "receiver": np.asarray(graph.receiver, np.int64),
