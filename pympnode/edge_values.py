@@ -299,7 +299,7 @@ def _complete(name: Any, values: Any) -> Any:
 
 def unused_in_words(columns: Mapping[Any, Any], options: EdgeOptions) -> str | None:
     """A warning for what edges hold and is not taken; None where there is nothing."""
-    weight = WEIGHT if options.weight is None else weight_name(columns, options)
+    weight = weight_name(columns, options if options.weight else AS_USUAL)
     used = {weight, *options.attributes, *_NOT_EDGE_DATA}
     rest = {name: values for name, values in columns.items() if name not in used}
     texts = describe_columns(rest)

@@ -31,13 +31,16 @@ def mlp(spec: Any, w: dict, x: np.ndarray) -> np.ndarray:
 
 
 def aggregate(spec: Any, graph: Any, sent: list[np.ndarray]) -> list[np.ndarray]:
-    """a_k: the sum of ``sent`` over the edges j -> k, over their number ("mean") or the divisor."""
+    """a_k: the sum of w_jk times what j sends over the edges j -> k, over their number ("mean") or the
+    divisor. ``graph.weight`` holds w, 1 for each edge where it is None or not there."""
+    weights = getattr(graph, "weight", None)
+    weights = [1.0] * len(graph.sender) if weights is None else weights
     received = []
     for k in range(len(sent)):
         total, count = np.zeros(len(sent[k])), 0
-        for j, receiver in zip(graph.sender, graph.receiver):
+        for j, receiver, weight in zip(graph.sender, graph.receiver, weights):
             if receiver == k:
-                total, count = total + sent[j], count + 1
+                total, count = total + weight * sent[j], count + 1
         if spec.aggregation == "sum":
             total = total / spec.divisor
         elif count > 0:

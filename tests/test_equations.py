@@ -48,6 +48,17 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "l2s mean": {"family": "l2s", "depth": 3},
     "node": {"family": "node", "bodies": 5, **CONTROLLED},
 }
+# The same on edges with weights of either sign, one of them 0.
+WEIGHTED = (
+    "published",
+    "sum",
+    "emitted",
+    "superposed state",
+    "superposed emitted",
+    "l2s",
+    "l2s mean",
+)
+NETWORKS |= {f"weighted, {name}": NETWORKS[name] for name in WEIGHTED}
 # L2S runs through autograd by design.
 NETWORK_KERNELS = [
     (name, kernel)
@@ -65,10 +76,14 @@ GRAPHS = [
 TIMES = np.array([0.0, 0.3, 0.5])
 
 
-def graph_of(number: int) -> Graph:
+def graph_of(number: int, weighted: bool) -> Graph:
     nodes, edges = GRAPHS[number]
     sender, receiver = np.array(edges).T
-    return Graph.single(sender, receiver, nodes)
+    weight = None
+    if weighted:
+        weight = np.random.default_rng(number).normal(size=len(edges))
+        weight[number] = 0.0
+    return Graph.single(sender, receiver, nodes, weight=weight)
 
 
 @cache
@@ -77,6 +92,7 @@ def network(name: str) -> SimpleNamespace:
     rng = np.random.default_rng(list(NETWORKS).index(name))
     spec = ModelSpec(**{"channels": 2, "message": 3, "hidden": 5, **NETWORKS[name]})
     datasets, windows = [], []
+    weighted = name.startswith("weighted")
     for numbers, chosen in (((0, 1), [1, 0, 0]), ((2,), [0])):
         if spec.family == "node" and numbers == (2,):
             continue  # it has a number of nodes
@@ -86,12 +102,12 @@ def network(name: str) -> SimpleNamespace:
         mask[:, 0] = True
         u = rng.standard_normal((len(chosen), 3, nodes, 1)) if spec.controls else None
         b = rng.standard_normal((nodes, 1)) if spec.attributes else None
-        graph = Graph.union([graph_of(n) for n in numbers])
+        graph = Graph.union([graph_of(n, weighted) for n in numbers])
         data = np.where(mask, x, np.nan)
         datasets.append(Arrays(data, TIMES, graph, np.array(chosen), u, b, mask))
         windows += [
             SimpleNamespace(
-                graph=graph_of(numbers[g]),
+                graph=graph_of(numbers[g], weighted),
                 x=x[i],
                 times=TIMES,
                 u=None if u is None else u[i],

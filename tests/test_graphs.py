@@ -6,7 +6,7 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from pympnode.errors import InvalidGraph, InvalidOption, PympnodeWarning, UnknownName
+from pympnode.errors import InvalidGraph, InvalidOption, UnknownName
 from pympnode.graph import Graph
 from pympnode.networks.graphs.instances import published_omega
 from pympnode.networks.graphs.topology import TOPOLOGIES, resolve
@@ -55,8 +55,8 @@ def test_sum_over_neighbours_equals_a_loop_and_is_zero_at_isolated_nodes(nodes):
 
 def test_networkx_round_trip_keeps_direction():
     undirected = nx.karate_club_graph()
-    with pytest.warns(PympnodeWarning, match="weight 1 to 7"):
-        graph = Graph.from_networkx(undirected)
+    graph = Graph.from_networkx(undirected)
+    assert graph.weight is not None and (graph.weight.min(), graph.weight.max()) == (1, 7)
     assert graph.edges == 2 * undirected.number_of_edges()
     assert Graph.from_networkx(graph.to_networkx()).same(graph)
     directed = nx.DiGraph([(0, 1), (1, 2)])
@@ -161,7 +161,8 @@ IMPOSSIBLE = [
     lambda: resolve("BA"),
     lambda: resolve([(0, 1), (1, 12)], 10),
     lambda: resolve([(0, 0), (0, 1)]),
-    lambda: resolve([(0, 1, 2)]),
+    lambda: resolve([(0, 1, 2, 3)]),
+    lambda: resolve([(0, 1, "x")]),
     lambda: resolve([(0.5, 1.5)]),
     lambda: resolve(nx.path_graph(3), 4),
     lambda: resolve(nx.Graph()),

@@ -201,7 +201,7 @@ TABLE = pd.DataFrame({"time": [0.0, 0.0, 1.0, 1.0], "node": [0, 1, 0, 1], "x": [
         (TABLE.assign(time=pd.to_datetime("2020-01-01")), {}, "two rows at the same time"),
         (TABLE.assign(x="high"), {}, "does not hold numbers"),
         (TABLE, {"edges": [(0, 7)]}, "has no rows"),
-        (TABLE, {"edges": [(0, 1, 0), (1, 0, 1)]}, "a pair of nodes"),
+        (TABLE, {"edges": [(0, 1, 0, 2), (1, 0, 1, 2)]}, "a pair of nodes"),
         (TABLE, {"edges": [(0, 1)], "units": ["m", "s"]}, "units does not fit"),
     ],
 )

@@ -42,24 +42,15 @@ def weighted(**attributes: Any) -> nx.Graph:
 
 # ---- weights ------------------------------------------------------------------------------------
 
-WEIGHTED: dict[str, tuple[Callable[[], Any], str]] = {
-    "adjacency": (lambda: arrays(topology=W), r"-2 to 0.5 \(2 of 6 negative\)"),
+UNUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "edges": (lambda: arrays(edges=pd.DataFrame({"i": [0], "j": [1], "cost": [9]})), "cost 9"),
-    "list of rows": (lambda: arrays(topology=W.tolist()), "-2 to 0.5"),
-    "sparse": (lambda: arrays(topology=sp.coo_array(W)), "-2 to 0.5"),
-    "entries that stand twice": (
-        lambda: arrays(topology=sp.coo_array(([1, 1], ([0, 0], [1, 1])), shape=(4, 4))),
-        "weights 2",
-    ),
-    "labelled": (
-        lambda: arrays(nodes=list("abcd"), topology=pd.DataFrame(W, list("abcd"), list("abcd"))),
-        "-2 to 0.5",
-    ),
-    "networkx": (lambda: arrays(topology=weighted(weight={(0, 1): 0.0, (1, 2): 5})), "0 to 5"),
     "another name": (lambda: arrays(topology=weighted(distance=2.5)), "distance 2.5"),
+    "beside a weight": (lambda: arrays(topology=weighted(weight=2, distance=2.5)), "distance 2.5"),
+    "weights beside chosen ones": (
+        lambda: arrays(topology=weighted(weight=2, distance=2.5), edge_weight="distance"),
+        "weight 2",
+    ),
     "signs": (lambda: arrays(topology=weighted(sign={(0, 1): "+", (1, 2): "-"})), r"sign \+, -"),
-    "parallel": (lambda: arrays(topology=nx.MultiGraph([(0, 1), (1, 0), (2, 3)])), "1 of 3"),
-    "pairs that stand twice": (lambda: arrays(edges=[(0, 1), (0, 1)]), "stand twice"),
     "table": (
         lambda: pympnode.from_frame(
             frame(),
@@ -69,21 +60,21 @@ WEIGHTED: dict[str, tuple[Callable[[], Any], str]] = {
         "cost 0.1 to 2611",
     ),
     "simulate": (
-        lambda: pympnode.simulate("heat", topology=np.abs(W), trajectories=1, steps=2),
-        "1e-09 to 2",
+        lambda: pympnode.simulate("heat", topology=weighted(km=3.0), trajectories=1, steps=2),
+        "km 3",
     ),
-    "couple": (lambda: pympnode.couple(["heat"] * 4, W), "-2 to 0.5"),
-    "Graph": (lambda: Graph.from_adjacency(W), "-2 to 0.5"),
-    "Graph of networkx": (lambda: Graph.from_networkx(weighted(weight=3)), "weight 3"),
+    "couple": (lambda: pympnode.couple(["heat"] * 4, weighted(km=3.0)), "km 3"),
+    "Graph of networkx": (lambda: Graph.from_networkx(weighted(length=3)), "length 3"),
 }
 
 
-@pytest.mark.parametrize("name", WEIGHTED)
-def test_weights_that_models_do_not_use_are_warned_of(name: str) -> None:
-    make, words = WEIGHTED[name]
+@pytest.mark.parametrize("name", UNUSED)
+def test_what_edges_hold_and_models_do_not_use_is_warned_of(name: str) -> None:
+    make, words = UNUSED[name]
     with pytest.warns(PympnodeWarning, match=words) as caught:
         make()
     assert [Path(w.filename).name for w in caught] == [Path(__file__).name]
+    assert "edge_weight=" in str(caught[0].message)
 
 
 def test_edges_without_weights_are_not_warned_of() -> None:

@@ -99,6 +99,7 @@ PARTICLE_MODEL = [
 TRAINING = [
     _option("--data", type=FILE, multiple=True, help="Given data; may be repeated."),
     _option("--missing", type=click.Choice(["error", "mask"]), help="What NaN in the data means."),
+    _option("--ignore-weights", is_flag=True, help="Leave out the weights of edges."),
     _option("--window", type=float, help="Length of all windows of training, in units of time."),
     _option("--max-window", type=float, help="Length of the longest windows of training."),
     _option("--normalisation", type=click.Choice(["keep", "refit"]), help="With a start model."),

@@ -24,6 +24,7 @@ WHERE = [click.option("--out", type=o.FILE, help="netCDF file to write.")]
     multiple=True,
     help="Steps to judge particles over; may be repeated. 20 and 200.",
 )
+@click.option("--ignore-weights", is_flag=True, help="Leave out the weights of edges.")
 @o.with_options(o.DATA, o.PARTICLES, WHERE, o.SET, o.CONFIG, o.JSON)
 @click.pass_context
 def evaluate(context: click.Context, as_json: bool, **_: Any) -> None:
@@ -41,7 +42,11 @@ def evaluate(context: click.Context, as_json: bool, **_: Any) -> None:
 
     model: Any = _api.load(given.pop("model"))
     path, out = (given.pop(name, None) for name in ("data", "out"))
-    words = {name: given.pop(name) for name in ("threshold", "horizons") if name in given}
+    words = {
+        name: given.pop(name)
+        for name in ("threshold", "horizons", "ignore_weights")
+        if name in given
+    }
     if path is not None:
         if given:
             raise click.UsageError(f"DATA is given, so {', '.join(sorted(given))} has no effect")
@@ -74,6 +79,7 @@ def evaluate(context: click.Context, as_json: bool, **_: Any) -> None:
 @click.option("--topology", help="Another graph than that of DATA: BA, ..., or a file of edges.")
 @click.option("--topology-option", multiple=True, metavar="NAME=VALUE", help="Such as k=3.")
 @click.option("--graph-seed", type=int, help="Seed of that graph.")
+@click.option("--ignore-weights", is_flag=True, help="Leave out the weights of edges.")
 @o.with_options(WHERE, o.CONFIG, o.JSON)
 @click.pass_context
 def rollout(context: click.Context, as_json: bool, **_: Any) -> None:
