@@ -69,6 +69,7 @@ def simulate(
         system: a name (`pympnode.systems.names()`) or a `System` of your own.
         nodes, topology: of networks: the number of nodes, and which are coupled: "BA",
             ("BA", {"k": 3}), a networkx graph, an edge list, an adjacency; defaults of the system.
+            Weights of edges multiply the couplings.
         particles: of particles: how many, 100 by default.
         trajectories, steps, dt: number of trajectories (1000), and of time steps of length ``dt``.
         seed: initial states, controls, noise and split. Trajectory i depends on (seed, i) alone.

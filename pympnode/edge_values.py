@@ -30,7 +30,7 @@ class EdgeOptions:
     """
 
     weight: str | None = WEIGHT
-    attributes: tuple[str, ...] = ()
+    attributes: Sequence[str] = ()
     duplicates: DuplicateEdges = "error"
     convention: AdjacencyConvention = "sender_first"
 

@@ -61,6 +61,12 @@ def in_order(names: Iterable[Any]) -> list[Any]:
     return names
 
 
+def _same_or_none(one: np.ndarray | None, other: np.ndarray | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return np.array_equal(one, other)
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Graph:
     """Directed edges of a disjoint union of graphs; an undirected edge is two directed ones.
@@ -394,7 +400,8 @@ class Graph:
         weight = None
         if any(graph.weight is not None for graph in graphs):
             weight = np.concatenate([graph.weight_or_ones for graph in graphs])
-        attribute, names = None, ()
+        attribute: np.ndarray | None = None
+        names: tuple[str, ...] = ()
         with_edges = [graph for graph in graphs if graph.edges] or graphs[:1]
         if any(graph.attribute is not None for graph in with_edges):
             names = with_edges[0].attribute_names
@@ -567,14 +574,12 @@ class Graph:
 
         No weights are the same as weights of 1.
         """
-        attributes = (self.attribute, other.attribute)
         return (
             np.array_equal(self.nodes, other.nodes)
             and np.array_equal(self.sender, other.sender)
             and np.array_equal(self.receiver, other.receiver)
             and np.array_equal(self.weight_or_ones, other.weight_or_ones)
-            and (attributes[0] is None) == (attributes[1] is None)
-            and (attributes[0] is None or np.array_equal(*attributes))
+            and _same_or_none(self.attribute, other.attribute)
         )
 
     def adjacency(self) -> np.ndarray:

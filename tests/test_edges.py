@@ -288,6 +288,33 @@ def test_duplicate_edges_as_asked() -> None:
     assert carried(arrays(topology=entries)) == {(0, 1): 5.0}
 
 
+def test_read_graph_takes_the_same_choices() -> None:
+    assert carried(read_graph(DENSE.T, adjacency_convention="receiver_first").graph) == CARRIED
+    matrix = sp.coo_array(DENSE.T)
+    assert carried(read_graph(matrix, adjacency_convention="receiver_first").graph) == CARRIED
+    with pytest.raises(InvalidOption, match="belongs to matrices"):
+        read_graph(digraph(), adjacency_convention="receiver_first")
+    many = nx.MultiDiGraph()
+    many.add_weighted_edges_from([("a", "b", 2.0), ("a", "b", 3.0)])
+    assert carried(read_graph(many, duplicate_edges="first").graph) == {(0, 1): 2.0}
+    with pytest.raises(InvalidGraph, match="twice"):
+        read_graph(many, duplicate_edges="error")
+    with pytest.warns(PympnodeWarning, match="summed"):
+        assert carried(read_graph(many).graph) == {(0, 1): 5.0}
+
+
+def test_three_edges_with_weights_are_no_adjacency() -> None:
+    edges = [(0, 1, 0.5), (1, 2, 2.0), (2, 0, 3.0)]
+    x = X[:, :, :3]
+    ds = pympnode.from_arrays(x, dt=0.1, edges=edges, directed=True)
+    assert carried(ds) == {(0, 1): 0.5, (1, 2): 2.0, (2, 0): 3.0}
+    for topology in (edges, np.array(edges)):
+        with pytest.raises(InvalidGraph, match="three edges with weights, or an adjacency"):
+            pympnode.from_arrays(x, dt=0.1, topology=topology, self_loops="drop")
+    matrix = np.array([[0, 2.0, 0], [2.0, 0, 1.0], [0, 1.0, 0]])
+    assert carried(pympnode.from_arrays(x, dt=0.1, topology=matrix))[0, 1] == 2.0
+
+
 def test_tables_take_weights() -> None:
     pandas = pytest.importorskip("pandas")
     rows = [(t, n, float(t)) for t in range(3) for n in "abc"]

@@ -140,7 +140,7 @@ def from_arrays(
         edge_weight,
         edge_attributes,
         duplicate_edges,
-        adjacency_convention,  # type: ignore[arg-type]
+        adjacency_convention,
     )
     graph = _graph(edges, topology, node_labels, directed, self_loops, of_edges)
     u, control_labels = _shaped("u", u, CONTROL_DIMS, (trajectories, count, size), labels)

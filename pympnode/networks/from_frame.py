@@ -182,7 +182,7 @@ def from_frame(
             edge_weight,
             edge_attributes,
             duplicate_edges,
-            adjacency_convention,  # type: ignore[arg-type]
+            adjacency_convention,
         ),
     )
     if edges is not None and topology is None:

@@ -163,6 +163,15 @@ def _is_adjacency(array: np.ndarray, nodes: int | None) -> bool:
     )
 
 
+def _could_be_weighted_edges(array: np.ndarray) -> bool:
+    """Whether a square matrix of three rows may be (sender, receiver, weight) of three edges."""
+    if array.shape != (3, 3) or array.dtype.kind not in "iuf" or not array.diagonal().any():
+        return False
+    ends = array[:, :2]
+    nodes = bool(np.isin(ends, (0, 1, 2)).all() and np.all(ends[:, 0] != ends[:, 1]))
+    return nodes and not np.isin(array, (0, 1)).all()
+
+
 @dataclass(frozen=True)
 class _Reading:
     """How a topology is read: number and labels of the nodes of the data, None where there are no
@@ -216,7 +225,19 @@ class _Reading:
         )
 
     def square(self, array: np.ndarray) -> bool:
-        return _is_adjacency(array, self.nodes)
+        """Whether the array is an adjacency. Raises `InvalidGraph` where three edges with weights
+        and an adjacency of three nodes cannot be told apart."""
+        if not _is_adjacency(array, self.nodes):
+            return False
+        if _could_be_weighted_edges(array):
+            raise InvalidGraph(
+                "three edges with weights, or an adjacency of three nodes with self loops",
+                got="3 rows of 3 numbers",
+                allowed="one of them",
+                fix="edges with weights: edges= of from_arrays and from_frame, or Graph.from_edges(rows); "
+                "an adjacency: Graph.from_adjacency(matrix, self_loops=True)",
+            )
+        return True
 
     def of_several(self, items: Sequence[Any]) -> Graph:
         """The union of graphs, all with the labels of the data, or else those of the first."""

@@ -9,7 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...edge_values import unless_ones
+from ...edge_values import (
+    AdjacencyConvention,
+    DuplicateEdges,
+    check_convention,
+    check_duplicates,
+    unless_ones,
+)
 from ...errors import InvalidGraph, InvalidOption, unknown_name
 from ...graph import Graph
 from ...training.ranges import interval, warn_user
@@ -69,8 +75,20 @@ def assemble(
     nodes: int | Sequence[Any] | NDArray | None,
     first_node: int | None,
     self_loops: str,
+    duplicate_edges: DuplicateEdges = "sum",
+    adjacency_convention: AdjacencyConvention = "sender_first",
 ) -> LabelledGraph:
     """The graph of the edges; warns of parallel edges, which are merged."""
+    check_duplicates(duplicate_edges)
+    check_convention(adjacency_convention)
+    if adjacency_convention == "receiver_first":
+        if "adjacency" not in raw.source:
+            raise InvalidOption(
+                "adjacency_convention= belongs to matrices",
+                got=f"adjacency_convention={adjacency_convention!r} with {raw.source}",
+                fix="leave adjacency_convention= out",
+            )
+        raw = replace(raw, sender=raw.receiver, receiver=raw.sender)
     if self_loops not in SELF_LOOPS:
         raise unknown_name("self_loops", self_loops, SELF_LOOPS)
     raw = _ordered(replace(raw, labels=whole_numbers(raw.labels)), nodes, first_node)
@@ -94,11 +112,21 @@ def assemble(
             np.concatenate([receiver, sender[~loops]]),
         )
         weight = None if weight is None else np.concatenate([weight, weight[~loops]])
-    key, first, times = np.unique(
-        receiver * count + sender, return_inverse=True, return_counts=True
+    key, at, first, times = np.unique(
+        receiver * count + sender, return_index=True, return_inverse=True, return_counts=True
     )
     merged = int(times.sum() - times.size)
-    if merged:
+    if merged and duplicate_edges == "error":
+        raise InvalidGraph(
+            "edges stand twice",
+            got=f"{merged} of {times.sum()} directed edges are parallel to another one",
+            allowed="each edge once",
+            fix='duplicate_edges="sum" adds their weights (1 where there are none), "first" takes the '
+            "first of each",
+        )
+    if merged and duplicate_edges == "first":
+        weight = None if weight is None else weight[at]
+    elif merged:
         warn_user(
             f"{merged} of {times.sum()} directed edges are parallel to another one, and are merged: "
             + ("weight holds how many there were" if weight is None else "their weights are summed")

@@ -9,6 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from ...edge_values import AdjacencyConvention, DuplicateEdges
 from ...errors import InvalidGraph, InvalidOption
 from ...graph import Graph
 from . import files, objects
@@ -23,6 +24,8 @@ def read_graph(
     directed: bool | None = None,
     weight: str | bool | None = None,
     self_loops: str = "error",
+    duplicate_edges: DuplicateEdges = "sum",
+    adjacency_convention: AdjacencyConvention = "sender_first",
     layout: str | None = None,
     format: str | None = None,
     columns: Sequence[Any] | None = None,
@@ -47,8 +50,11 @@ def read_graph(
             False for none. They are those of the graph, by which models multiply messages.
     Other arguments:
         first_node: 0 or 1, the number of the first node, where it is not clear.
-        self_loops: "error", "drop" or "keep". Parallel edges are merged, with a warning: their
-            weights are summed, or counted where there are none.
+        self_loops: "error", "drop" or "keep".
+        duplicate_edges: "sum" merges parallel edges with a warning: their weights are summed, or
+            counted where there are none. "first" takes the first, "error" refuses them.
+        adjacency_convention: "sender_first", the row of a matrix sends to its column, or
+            "receiver_first", the row receives.
         layout: "edge_index", "edge_list" or "adjacency", of an array whose shape fits several.
         format: of a file whose ending does not say it: gml, graphml, gexf, pajek, matrix_market,
             npz or edge_list.
@@ -88,7 +94,14 @@ def read_graph(
             allowed="directed= with edge lists, whose lines do not say it",
             fix="leave directed= out, or convert the graph with its own library",
         )
-    return assemble(raw, nodes=nodes, first_node=first_node, self_loops=self_loops)
+    return assemble(
+        raw,
+        nodes=nodes,
+        first_node=first_node,
+        self_loops=self_loops,
+        duplicate_edges=duplicate_edges,
+        adjacency_convention=adjacency_convention,
+    )
 
 
 def _raw(
