@@ -99,6 +99,12 @@ PARTICLE_MODEL = [
 TRAINING = [
     _option("--data", type=FILE, multiple=True, help="Given data; may be repeated."),
     _option("--missing", type=click.Choice(["error", "mask"]), help="What NaN in the data means."),
+    _option(
+        "--circular",
+        multiple=True,
+        metavar="FEATURE",
+        help="A feature that is an angle or a phase; may be repeated.",
+    ),
     _option("--normalisation", type=click.Choice(["keep", "refit"]), help="With a start model."),
     _option("--preset", help="fast (default) or paper."),
     _option("--epochs", type=int, help="Length of the run in epochs, or"),
