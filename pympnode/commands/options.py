@@ -101,6 +101,12 @@ TRAINING = [
     _option("--missing", type=click.Choice(["error", "mask"]), help="What NaN in the data means."),
     _option("--window", type=float, help="Length of all windows of training, in units of time."),
     _option("--max-window", type=float, help="Length of the longest windows of training."),
+    _option(
+        "--circular",
+        multiple=True,
+        metavar="FEATURE",
+        help="A feature that is an angle or a phase; may be repeated.",
+    ),
     _option("--normalisation", type=click.Choice(["keep", "refit"]), help="With a start model."),
     _option("--preset", help="fast (default) or paper."),
     _option("--epochs", type=int, help="Length of the run in epochs, or"),
