@@ -245,7 +245,10 @@ def test_files_of_mdtraj_read_by_mdanalysis(tmp_path: Path) -> None:
     md, mda = pytest.importorskip("mdtraj"), pytest.importorskip("MDAnalysis")
     x, v = paths()
     made = md.Trajectory(x, topology(md), time=DT * np.arange(STEPS))
-    made.unitcell_lengths, made.unitcell_angles = np.full((STEPS, 3), 9.0), np.full((STEPS, 3), 90.0)
+    made.unitcell_lengths, made.unitcell_angles = (
+        np.full((STEPS, 3), 9.0),
+        np.full((STEPS, 3), 90.0),
+    )
     made.save_dcd(str(tmp_path / "a.dcd"))
     made.save_lammpstrj(str(tmp_path / "a.lammpstrj"))
     read = universe(x, None)

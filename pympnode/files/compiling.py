@@ -98,7 +98,7 @@ def _surviving_full_disks(compiled: Any) -> Any:
     quota, on a full disk, and in a folder that becomes read-only later, storing raises OSError in
     the middle of the call.
     """
-    kept = getattr(compiled, "_cache", None)
+    kept: Any = getattr(compiled, "_cache", None)
     store = getattr(kept, "save_overload", None)
     if store is None:  # NUMBA_DISABLE_JIT=1, or no cache
         return compiled

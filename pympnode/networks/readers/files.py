@@ -269,7 +269,7 @@ def _cells(lines: list[tuple[int, str]], path: Path) -> list[list[str]]:
     """The cells of each line, all lines of one width."""
     first = lines[0][1]
     delimiter = next((one for one in _DELIMITERS if one in first.split("{")[0]), None)
-    rows = []
+    rows: list[list[str]] = []
     for number, text in lines:
         plain, weight = _dict_at_end(text)
         if delimiter is None:
