@@ -177,7 +177,7 @@ FAULTS = [
     ),
     fault(
         "11a", "validation on the training part, networks", NETWORKS,
-        (NETWORK_TASK, "index = self.validation if len(self.validation) else self.train",
+        (NETWORK_TASK, "index = self.train if self.validates_on_training else self.validation",
          "index = self.train"),
     ),
     fault(
