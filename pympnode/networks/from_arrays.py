@@ -24,7 +24,7 @@ from ..errors import InvalidData
 from ..graph import Graph
 from ..version import __version__
 from . import schema
-from .graphs.labels import NodeLabels
+from .graphs.labels import NodeLabels, as_coords
 from .graphs.topology import SelfLoops, resolve, resolve_edges
 from .named_arrays import NamedArray, carried_coords, named_array
 
@@ -136,7 +136,9 @@ def from_arrays(
         split=None if split is None else np.array(_named("split", split, trajectories)),
         about={"kind": "given", "topology": list(graph.source), "version": __version__},
     )
-    ds = ds.assign_coords({dim: labels[dim] for dim in (NODE, TRAJECTORY) if dim in labels})
+    ds = ds.assign_coords(
+        {dim: as_coords(labels[dim]) for dim in (NODE, TRAJECTORY) if dim in labels}
+    )
     ds = ds.assign_coords(carried_coords(given, ds))
     return schema.validate(ds, missing="mask")
 
