@@ -158,11 +158,20 @@ class ParticleModel:
         for at in range(0, sets, each):
             some = slice(at, at + each)
             charge = None if data.charge is None else data.charge[some]
+            marks = {
+                name: values[some]
+                for name, values in (("kinds", data.type), ("fixed", data.fixed))
+                if values is not None
+            }
             program.roll(
-                self.theta, position[some], velocity[some], data.mass[some], charge, data.box,
-                kinds=None if data.type is None else data.type[some],
-                fixed=None if data.fixed is None else data.fixed[some],
-            )  # fmt: skip
+                self.theta,
+                position[some],
+                velocity[some],
+                data.mass[some],
+                charge,
+                data.box,
+                **marks,
+            )
         finite = np.isfinite(position[:, -1]).all((1, 2)) & np.isfinite(velocity[:, -1]).all((1, 2))
         about = record(given)
         ds = particle_schema.unpack_particles(
