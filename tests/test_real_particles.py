@@ -425,3 +425,10 @@ def test_an_ensemble_of_particles_trains_rolls_out_and_is_kept(side, tmp_path) -
     assert tuned.model.members == 3
     with pytest.raises(InvalidOption, match="no such member"):
         model.member(3)
+
+
+def test_windows_are_found_beside_a_body_at_rest() -> None:
+    x, v, fixed = pinned(trajectories=1, times=101)
+    at = np.arange(0, 100, 10)[:, None] + np.arange(11)
+    ds = pympnode.from_particles(x[0][at], v[0][at], 1.0, dt=0.05, fixed=fixed)
+    assert (pieces(ds)[0] == 0).all()

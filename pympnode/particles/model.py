@@ -115,14 +115,14 @@ class ParticleModel:
 
         given: xr.Dataset = as_dataset(initial)
         if self.members > 1:
-            each = [
+            rollouts = [
                 self.member(i).rollout(given, steps=steps, check=check and i == 0)
                 for i in range(self.members)
             ]
             own = ["position", "velocity", "finite"]
             dim = xr.Variable("member", np.arange(self.members))
-            together = xr.concat([e[own] for e in each], dim=dim)
-            return each[0].drop_vars(own).merge(together, combine_attrs="override")
+            together = xr.concat([e[own] for e in rollouts], dim=dim)
+            return rollouts[0].drop_vars(own).merge(together, combine_attrs="override")
         data = particle_schema.pack_particles(given)
         if len(data.time) > 1:
             self._check_step(data.time)
@@ -158,7 +158,7 @@ class ParticleModel:
         for at in range(0, sets, each):
             some = slice(at, at + each)
             charge = None if data.charge is None else data.charge[some]
-            marks = {
+            marks: dict[str, Any] = {
                 name: values[some]
                 for name, values in (("kinds", data.type), ("fixed", data.fixed))
                 if values is not None
