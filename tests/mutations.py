@@ -140,7 +140,7 @@ FAULTS = [
     ),
     fault(
         "7b particles", "first weights do not depend on the seed, particles", PARTICLES,
-        (PARTICLE_HALF, "default_rng([seed, 2, 0])", "default_rng([0, 2, 0])"),
+        (PARTICLE_HALF, "default_rng([seed, 2, member])", "default_rng([0, 2, member])"),
     ),
     fault(
         "7b members", "members of an ensemble start alike", NETWORKS,
@@ -172,8 +172,7 @@ FAULTS = [
     fault(
         "10", "near messages of a hierarchy are not antisymmetric",
         "tests/test_particle_model.py",
-        (PARTICLE_PASSES, 'near = net.edges("edge", base, base, features, s, r, antisymmetric=antisymmetric)',
-         'near = net.edges("edge", base, base, features, s, r)'),
+        (PARTICLE_PASSES, "r, antisymmetric=antisymmetric, factor=factor)", "r, factor=factor)"),
     ),
     fault(
         "11a", "validation on the training part, networks", NETWORKS,

@@ -85,7 +85,8 @@ def test_another_step_changes_velocities_in_proportion(
     ds = random_walks(4, step=times * STEP, split="train")
     with pytest.warns(OutsideTrainingRange, match="time step"):
         tuned = pympnode.finetune(start, data=ds, **MORE, **STILL).model
-    np.testing.assert_array_equal(tuned.theta, start.theta)
+    # The mean of equal weights may differ from them in the last bit.
+    np.testing.assert_allclose(tuned.theta, start.theta, rtol=1e-15)
     # At rest, so that neither velocities nor half a step of drift are inputs of the networks.
     first = walks.isel(time=[0])
     first = first.assign(velocity=0 * first.velocity)

@@ -16,7 +16,7 @@ from ..config import TrainConfig, check_names, whole
 from ..datasets.names import CHARGE
 from ..datasets.record import record
 from ..datasets.split import data_fingerprint, held_out_of, labels_of
-from ..errors import InvalidData
+from ..errors import InvalidData, InvalidOption
 from ..files.netcdf import checksum
 from ..half import EngineFacts, Prepared
 from ..training.ranges import warn_outside, warn_user
@@ -182,8 +182,12 @@ class Particles:
             recompute=options.recompute,
             precision=options.precision,
         )
-        theta, restored = initial_weights(spec, start, options.seed)
-        theta = theta.astype(options.dtype)
+        members = options.members
+        if members is None:
+            members = 1 if start is None else start.members
+        thetas, restored = initial_weights(spec, start, options.seed, members)
+        thetas = thetas.astype(options.dtype)
+        theta = thetas if members > 1 else thetas[0]
         mixed_levels = options.mixed_levels
         if mixed_levels is None:
             mixed_levels = choice.task.get("mixed_levels", False)
@@ -212,7 +216,7 @@ class Particles:
         return Prepared(
             half=self,
             model=model,
-            theta=theta[None],
+            theta=thetas,
             task=task,
             config=config,
             fingerprint=run_fingerprint(config, model, facts, arrays, task, start),
@@ -367,20 +371,34 @@ def _loss_text(spec: ParticleSpec) -> str:
 
 
 def initial_weights(
-    spec: ParticleSpec, start: ParticleModel | None, seed: int
+    spec: ParticleSpec, start: ParticleModel | None, seed: int, members: int = 1
 ) -> tuple[NDArray, tuple[str, ...]]:
-    """Fresh weights (size,), with those of ``start`` that have the same name and shape, and the
-    names of these."""
+    """Fresh weights (member, size), with those of ``start`` that have the same name and shape, and
+    the names of these.
+
+    A start that is an ensemble gives each member its own weights, a single model gives all the same.
+    Raises `InvalidOption` for ensembles of two sizes.
+    """
     layout = particle_layout_of(spec)
-    theta = layout.initial(np.random.default_rng([seed, 2, 0]))
+    thetas = np.stack(
+        [layout.initial(np.random.default_rng([seed, 2, member])) for member in range(members)]
+    )
     if start is None:
-        return theta, ()
-    weights, restored = start.weights, []
-    for name, view in layout.unpack(theta).items():
-        if name in weights and weights[name].shape == view.shape:
-            view[...] = weights[name]
-            restored.append(name)
-    return theta, tuple(restored)
+        return thetas, ()
+    if start.members not in (1, members):
+        raise InvalidOption(
+            "the start is an ensemble of another size",
+            got=f"members={members}, the start has {start.members}",
+            allowed=f"members={start.members}, or one member: start.member(0)",
+        )
+    restored: dict[str, None] = {}
+    for number, theta in enumerate(thetas):
+        weights = start.member(number if start.members > 1 else 0).weights
+        for name, view in layout.unpack(theta).items():
+            if name in weights and weights[name].shape == view.shape:
+                view[...] = weights[name]
+                restored[name] = None
+    return thetas, tuple(restored)
 
 
 def run_fingerprint(
@@ -413,6 +431,8 @@ def run_fingerprint(
         "augment": task.augment,
         "mixed_levels": task.mixed_levels,
     }
+    if model.members > 1:
+        call["members"] = model.members
     if start is not None:
         call["start"] = {"sha256": checksum(start.theta)}
     return json.loads(json.dumps(call))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from math import isclose
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -41,7 +41,7 @@ BATCH_BYTES = {"cpu": 1 << 27, "cuda": 1 << 31}
 class ParticleModel:
     """A learned time step of particles.
 
-    ``theta`` (size,) the weights as one vector, named by `weights`; ``scales`` the units of its
+    ``theta`` (size,) the weights as one vector, named by `weights`, or (member, size) of an ensemble; ``scales`` the units of its
     inputs; ``dt`` the length of the step it was trained on; ``system`` "gravity" or "coulomb";
     ``trained`` what it has seen; ``about`` provenance for the files.
     """
@@ -58,17 +58,41 @@ class ParticleModel:
     KIND: ClassVar[str] = MODEL_KIND
 
     @property
+    def members(self) -> int:
+        """Number of members of the ensemble; 1 for a single model."""
+        return len(self.theta) if self.theta.ndim == 2 else 1
+
+    def member(self, number: int) -> ParticleModel:
+        """One member of an ensemble as a model of its own. Raises `InvalidOption`."""
+        if not 0 <= number < self.members:
+            raise InvalidOption(
+                "there is no such member", got=number, allowed=f"0 to {self.members - 1}"
+            )
+        return replace(self, theta=self.theta[number]) if self.theta.ndim == 2 else self
+
+    @property
     def weights(self) -> dict[str, NDArray]:
-        """The weights by name, (outputs, inputs) each."""
+        """The weights by name, (outputs, inputs) each; (member, outputs, inputs) of an ensemble."""
+        if self.theta.ndim == 2:
+            each = [self.member(i).weights for i in range(self.members)]
+            return {name: np.stack([w[name] for w in each]) for name in each[0]}
         return particle_layout_of(self.spec).unpack(self.theta)
 
     def bind(self, **options: Any) -> ParticleProgram:
         """The program that makes this model's steps.
 
-        ``options``: ``kernel``, ``precision``, ``device``, ``dtype`` of `ParticleProgram`.
+        ``options``: ``kernel``, ``precision``, ``device``, ``dtype`` of `ParticleProgram`. Raises
+        `InvalidModel` for an ensemble.
         """
         from .engine.program import ParticleProgram
 
+        if self.members > 1:
+            raise InvalidModel(
+                "an ensemble has no one step",
+                got=f"{self.members} members",
+                allowed="rollout, evaluate, save; or one member",
+                fix="take model.member(0)",
+            )
         options.setdefault("dtype", self.theta.dtype.name)
         options.setdefault("device", self.device)
         return ParticleProgram(self.spec, self.scales, self.dt, **options)
@@ -85,12 +109,21 @@ class ParticleModel:
         ``initial``: a dataset, or the path of one. ``steps``: by default as many as the dataset has, or as the model was trained on when it
         holds one state. Returns a dataset of position, velocity (trajectory, time, particle, axis;
         float64), mass, (charge) and ``finite(trajectory)``: False where a prediction overflowed, NaN
-        from there on. Warns `OutsideTrainingRange` with the numbers unless ``check=False``. Raises
+        from there on; of an ensemble these three have a dim ``member``. Warns `OutsideTrainingRange` with the numbers unless ``check=False``. Raises
         `InvalidData`, `NotEnoughMemory`, and `InvalidOption` for a dataset of another time step.
         """
         from ..datasets.reading import as_dataset
 
         given: xr.Dataset = as_dataset(initial)
+        if self.members > 1:
+            rollouts = [
+                self.member(i).rollout(given, steps=steps, check=check and i == 0)
+                for i in range(self.members)
+            ]
+            own = ["position", "velocity", "finite"]
+            dim = xr.Variable("member", np.arange(self.members))
+            together = xr.concat([e[own] for e in rollouts], dim=dim)
+            return rollouts[0].drop_vars(own).merge(together, combine_attrs="override")
         data = particle_schema.pack_particles(given)
         if len(data.time) > 1:
             self._check_step(data.time)
@@ -126,12 +159,21 @@ class ParticleModel:
         for at in range(0, sets, each):
             some = slice(at, at + each)
             charge = None if data.charge is None else data.charge[some]
+            marks: dict[str, Any] = {
+                name: values[some]
+                for name, values in (("kinds", data.type), ("fixed", data.fixed))
+                if values is not None
+            }
             with gradients():  # forces of HOGN are gradients of energies
                 program.roll(
-                    self.theta, position[some], velocity[some], data.mass[some], charge, data.box,
-                    kinds=None if data.type is None else data.type[some],
-                    fixed=None if data.fixed is None else data.fixed[some],
-                )  # fmt: skip
+                    self.theta,
+                    position[some],
+                    velocity[some],
+                    data.mass[some],
+                    charge,
+                    data.box,
+                    **marks,
+                )
         finite = np.isfinite(position[:, -1]).all((1, 2)) & np.isfinite(velocity[:, -1]).all((1, 2))
         about = record(given)
         ds = particle_schema.unpack_particles(
@@ -212,8 +254,9 @@ class ParticleModel:
 
     def to_dataset(self) -> xr.Dataset:
         """The model as a dataset: what `save` writes."""
+        members = ("member",) if self.theta.ndim == 2 else ()
         variables = {
-            name: ((f"{name}_out", f"{name}_in")[: value.ndim], value)
+            name: (((*members, f"{name}_out", f"{name}_in"))[: value.ndim], value)
             for name, value in self.weights.items()
         }
         return with_record(
@@ -250,9 +293,15 @@ class ParticleModel:
                 )
             layout = particle_layout_of(spec)
             weights = {name: ds[name].values for name in layout.shapes}
+            dtype = weights["edge_1_weight"].dtype
+            if "member" in ds.dims:
+                each = [{n: w[i] for n, w in weights.items()} for i in range(ds.sizes["member"])]
+                theta = np.stack([layout.pack(one, dtype=dtype) for one in each])
+            else:
+                theta = layout.pack(weights, dtype=dtype)
             return cls(
                 spec,
-                layout.pack(weights, dtype=weights["edge_1_weight"].dtype),
+                theta,
                 ParticleScales.from_dict(facts["scales"]),
                 float(facts["dt"]),
                 facts["system"],
@@ -272,9 +321,10 @@ class ParticleModel:
     def summary(self) -> str:
         """The model in one line."""
         spec = self.spec
+        ensemble = f"{self.members} members of " if self.members > 1 else ""
         coupling = f", mass_coupling {spec.mass_coupling}" if spec.weighted else ""
         return (
-            f"{spec.name}, {self.theta.size:,} weights, widths {spec.edge_width} / "
+            f"{ensemble}{spec.name}, {self.theta.shape[-1]:,} weights, widths {spec.edge_width} / "
             f"{spec.node_width}, {spec.inputs} inputs{coupling}, {spec.behaviour}, step {self.dt:g}"
         )
 
