@@ -62,7 +62,7 @@ def test_an_experiment_of_networks_shares_its_start(tmp_path: Path) -> None:
     assert start.system == "kuramoto" and "graph" not in kept["status"]
 
 
-def test_any_number_of_steps_is_judged(tmp_path: Path) -> None:
+def test_any_number_of_steps_is_evaluated(tmp_path: Path) -> None:
     values = changed(PARTICLES, grid={"train": {"levels": [2]}}, published=[])
     values["columns"] = ["rmse_published_2", "energy_error_3", "rmse_published_4"]
     path, out = written(tmp_path, values), tmp_path / "out"
@@ -76,7 +76,7 @@ def test_any_number_of_steps_is_judged(tmp_path: Path) -> None:
     assert float(score["energy_error"].sel(predictor="model", horizon=3)) == pytest.approx(
         float(ds["energy_error_3"].sel(test="held out", predictor="model").squeeze()), rel=1e-12
     )
-    # Another number of steps judges the same run again.
+    # Another number of steps evaluates the same run again.
     written(tmp_path, changed(values, columns=["rmse_published_1"]))
     runs = {file: file.stat().st_mtime_ns for file in (out / "runs").glob("*/*/model.nc")}
     again = experiments.run(path, budget="2 updates", out=out, **QUICK)
@@ -91,7 +91,7 @@ def ds_words(path: Path, test: str) -> dict[str, Any]:
 
 
 def test_the_usual_numbers_of_steps_change_no_fingerprint() -> None:
-    """Cells that were judged at 20 and 200 steps are still those of the experiment."""
+    """Cells that were evaluated at 20 and 200 steps are still those of the experiment."""
     (row,) = experiments.experiment("nbody_levels").rows[:1]
     made = cells.cell(experiments.experiment("nbody_levels"), row, budget.Budget.of("20m"), 0)
     assert "horizons" not in made.settings()
@@ -114,9 +114,7 @@ def test_epochs_without_a_loss_are_none_of_the_best(
     )  # fmt: skip
     monkeypatch.setattr(running, "_trained", lambda *_: result)
     first = next(cells.cells(experiments.experiment(path), budget.Budget.of("4 updates"), 1))
-    kept = running._finished(
-        first, tmp_path, datasets.Datasets(out / "data"), "cpu", False, lambda line: None
-    )
+    kept = running._finished(first, tmp_path, datasets.Datasets(out / "data"), "cpu", False)
     np.testing.assert_equal(kept["run"]["loss_epochs"], found)
 
 
@@ -218,7 +216,7 @@ def test_changed_settings_are_not_reused(
     longer = experiments.run(path, budget="3 updates", **words)
     assert len(cell_files(out)) == 2 and any("other settings" in line for line in told)
     assert first["updates"].values == 2 and longer["updates"].values == 3
-    # Words that decide no number change no cell; another test judges the same run again.
+    # Texts do not change a cell; another test set evaluates the same run again.
     written(tmp_path, changed(values, title="Another", note="Another."))
     experiments.run(path, budget="3 updates", **words)
     assert len(cell_files(out)) == 2
@@ -314,7 +312,7 @@ def test_a_folder_holds_one_experiment(tmp_path: Path, monkeypatch: pytest.Monke
         experiments.results(moved, out="experiments/mine")
 
 
-def test_data_outside_of_training_are_noted_not_warned_of(tmp_path: Path) -> None:
+def test_data_outside_of_training_are_recorded_without_a_warning(tmp_path: Path) -> None:
     other = [{"name": "far", "trajectories": 2, "parameters": {"side": 100.0}}]
     values = changed(PARTICLES, test=other, grid={"train": {"levels": [2]}})
     values["published"] = []
