@@ -86,7 +86,7 @@ def test_rollout_says_what_it_wrote(work: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_every_option_is_a_keyword_and_every_keyword_can_be_said() -> None:
-    """What has no option of its own is said by --set, which asks the functions themselves."""
+    """--set takes the keywords that have no option, checked by the functions."""
     own = {"system_option", "topology_option", "parameter", "setting", "out", "config",
            "save_config", "as_json"}  # fmt: skip
     for name, functions in (
@@ -128,7 +128,7 @@ def test_what_is_set_is_checked_as_a_keyword_is(
     assert status_of([*made, "update=sideways"]) == 1
     assert "direct, leapfrog" in capsys.readouterr().err
     assert status_of([*made, "levels=3"]) == 2
-    assert "levels has an option of its own; give --levels" in capsys.readouterr().err
+    assert "levels is an option too; give --levels" in capsys.readouterr().err
     assert status_of([*made, "update"]) == 2
     assert "--set takes NAME=VALUE" in capsys.readouterr().err
 

@@ -54,7 +54,7 @@ def test_an_experiment_of_networks_shares_its_start(tmp_path: Path) -> None:
     assert (ds["status"] == "completed").all()
     assert np.isfinite(ds["loss"].sel(predictor="model")).all()
     assert ds["predictor"].values.tolist() == ["model", "persistence", "uncoupled"]
-    # Three rows, three runs: the start, the one that goes on from it, the one from scratch.
+    # Three rows, three runs: the start, the one that continues it, the one from initial weights.
     assert len(list((tmp_path / "out" / "runs").iterdir())) == 3
     kept = json.loads(next(p for p in cell_files(tmp_path / "out") if "fine" in str(p)).read_text())
     start = pympnode.load(next((tmp_path / "out" / "runs").glob("*/seed-0/model.nc")))
@@ -170,7 +170,7 @@ def test_interrupted_between_cells_it_goes_on(
 @pytest.mark.parametrize(
     ("values", "length", "stops_at"),
     [
-        # In the start, and in the run that goes on from it.
+        # In the start, and in the run that continues it.
         pytest.param(NETWORK, "12 updates", (3, 17), id="networks"),
         pytest.param(PARTICLES, "20 updates", (2,), id="particles"),
     ],
@@ -432,7 +432,7 @@ def test_the_command_line_says_how_to_go_on(
 
     monkeypatch.setattr(experiments, "run", interrupted, raising=False)
     stopped = invoke("run", "nbody_levels", "--out", str(tmp_path))
-    assert stopped.exit_code == 1 and "the same command goes on" in stopped.output
+    assert stopped.exit_code == 1 and "the same command continues" in stopped.output
 
 
 def test_names_are_completed() -> None:

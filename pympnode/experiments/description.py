@@ -183,21 +183,14 @@ def from_mapping(name: str, values: Mapping[str, Any]) -> Experiment:
                 fix="add [start], or leave start out of the row",
             )
     return Experiment(
-        name=name,
-        title=str(values["title"]),
-        source=str(values["source"]),
-        note=" ".join(str(values.get("note", "")).split()),
-        data=data,
-        train=train,
-        rows=rows,
-        tests=tests,
-        columns=tuple(values["columns"]),
-        beside=tuple(values.get("beside", ())),
+        name=name, title=str(values["title"]), source=str(values["source"]),
+        note=" ".join(str(values.get("note", "")).split()), data=data, train=train, rows=rows,
+        tests=tests, columns=tuple(values["columns"]), beside=tuple(values.get("beside", ())),
         start_data=None if start is None else {**data, **start.get("data", {})},
         start_train=None if start is None else {**train, **start.get("train", {})},
         published=_published(values, rows, tests),
         varied=tuple(f"{t}.{n}" for t in TABLES for n in values.get("grid", {}).get(t, {})),
-    )
+    )  # fmt: skip
 
 
 def _check_shapes(where: str, values: Mapping[str, Any]) -> None:

@@ -147,14 +147,9 @@ def generate(
                 solution = solve(x0, graph[g], of_graph, time, tolerance, controls=u_group)
             else:
                 solution = integrate(
-                    fields[g],
-                    x0,
-                    time,
-                    controls=u_group,
-                    rtol=tolerance,
-                    atol=tolerance,
+                    fields[g], x0, time, controls=u_group, rtol=tolerance, atol=tolerance,
                     check=False,
-                )
+                )  # fmt: skip
             _check(solution, group, keep)
             # Trajectories of one graph are ``graphs`` apart, so slices do in place of indices.
             solved = slice(group.index(keep[0]), group.index(keep[-1]) + 1)
@@ -169,20 +164,12 @@ def generate(
         for i in range(trajectories):
             x[i] += noise_std * rng_of(seed, NOISE_STREAM, first + i).standard_normal(x.shape[1:])
     return Generated(
-        x=x,
-        time=time,
-        u=u,
-        graph=graph,
-        graph_of=(first + np.arange(trajectories)) % graph.graphs,
-        parameters=resolved,
-        attribute=system.attribute_array(resolved, graph),
-        seed=seed,
-        method=solution.method,
-        tolerance=tolerance,
-        evaluations=int(counts[0]),
-        steps=int(counts[1]),
+        x=x, time=time, u=u, graph=graph,
+        graph_of=(first + np.arange(trajectories)) % graph.graphs, parameters=resolved,
+        attribute=system.attribute_array(resolved, graph), seed=seed, method=solution.method,
+        tolerance=tolerance, evaluations=int(counts[0]), steps=int(counts[1]),
         rejected=int(counts[2]),
-    )
+    )  # fmt: skip
 
 
 def check_request(

@@ -355,13 +355,7 @@ class _Block:
         for trajectory in np.flatnonzero(self.frozen):
             x[trajectory, self.frozen_from[trajectory] :] = np.nan
         return Solution(
-            x=x,
-            status=self.frozen.astype(np.int8),
-            failures=tuple(self.failures),
-            evaluations=self.evaluations,
-            steps=self.steps,
-            rejected=self.rejected,
-            method=self.pair.name,
-            rtol=self.rtol,
-            atol=self.atol,
-        )
+            x=x, status=self.frozen.astype(np.int8), failures=tuple(self.failures),
+            evaluations=self.evaluations, steps=self.steps, rejected=self.rejected,
+            method=self.pair.name, rtol=self.rtol, atol=self.atol,
+        )  # fmt: skip

@@ -75,20 +75,13 @@ def fields_of(ds: xr.Dataset, source: str) -> dict[str, Any]:
             for name in ("state", "control", "attribute")
         }
         return dict(
-            spec=spec,
-            theta=theta,
-            state_scale=scales["state"],
-            control_scale=scales["control"],
-            attribute_scale=scales["attribute"],
-            features=tuple(facts["features"]),
-            units=tuple(facts["units"]),
-            controls=tuple(facts["controls"]),
-            attributes=tuple(facts["attributes"]),
-            system=facts["system"],
-            time_unit=facts["time_unit"],
-            trained=TrainingRange.from_dict(facts["trained"]),
+            spec=spec, theta=theta, state_scale=scales["state"], control_scale=scales["control"],
+            attribute_scale=scales["attribute"], features=tuple(facts["features"]),
+            units=tuple(facts["units"]), controls=tuple(facts["controls"]),
+            attributes=tuple(facts["attributes"]), system=facts["system"],
+            time_unit=facts["time_unit"], trained=TrainingRange.from_dict(facts["trained"]),
             about=facts["about"],
-        )
+        )  # fmt: skip
     except (KeyError, TypeError) as error:
         raise FileDamaged(
             f"{source} lacks parts of a model",

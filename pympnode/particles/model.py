@@ -131,13 +131,9 @@ class ParticleModel:
         finite = np.isfinite(position[:, -1]).all((1, 2)) & np.isfinite(velocity[:, -1]).all((1, 2))
         about = record(given)
         ds = particle_schema.unpack_particles(
-            position,
-            velocity,
-            data.mass,
-            data.time[0] + self.dt * np.arange(steps + 1),
-            charge=data.charge,
-            about={**about, "kind": "rollout", "model": self.spec.name},
-        )
+            position, velocity, data.mass, data.time[0] + self.dt * np.arange(steps + 1),
+            charge=data.charge, about={**about, "kind": "rollout", "model": self.spec.name},
+        )  # fmt: skip
         if steps + 1 == len(data.time):
             ds = ds.assign_coords(time=given["time"])
         ds = ds.assign_coords(trajectory=given["trajectory"].values)
@@ -210,16 +206,10 @@ class ParticleModel:
             for name, value in self.weights.items()
         }
         return with_record(
-            xr.Dataset(variables),
-            kind=MODEL_KIND,
-            networks=WEIGHTS_VERSION,
-            spec=self.spec.as_dict(),
-            scales=self.scales.as_dict(),
-            dt=self.dt,
-            system=self.system,
-            trained=asdict(self.trained),
-            about=dict(self.about),
-        )
+            xr.Dataset(variables), kind=MODEL_KIND, networks=WEIGHTS_VERSION,
+            spec=self.spec.as_dict(), scales=self.scales.as_dict(), dt=self.dt,
+            system=self.system, trained=asdict(self.trained), about=dict(self.about),
+        )  # fmt: skip
 
     @classmethod
     def from_dataset(cls, ds: xr.Dataset, source: str = "the dataset") -> ParticleModel:
@@ -244,14 +234,10 @@ class ParticleModel:
             layout = particle_layout_of(spec)
             weights = {name: ds[name].values for name in layout.shapes}
             return cls(
-                spec,
-                layout.pack(weights, dtype=weights["edge_1_weight"].dtype),
-                ParticleScales.from_dict(facts["scales"]),
-                float(facts["dt"]),
-                facts["system"],
-                ParticleRange.from_dict(facts["trained"]),
-                about=facts["about"],
-            )
+                spec, layout.pack(weights, dtype=weights["edge_1_weight"].dtype),
+                ParticleScales.from_dict(facts["scales"]), float(facts["dt"]), facts["system"],
+                ParticleRange.from_dict(facts["trained"]), about=facts["about"],
+            )  # fmt: skip
         except (KeyError, TypeError) as error:
             raise FileDamaged(
                 f"{source} lacks parts of a model",

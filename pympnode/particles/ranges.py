@@ -53,17 +53,13 @@ class ParticleRange:
         charges = [a.charge[index] for a, index in used if a.charge is not None]
         shared, spans = _physics([a.parameters for a, _ in used])
         return cls(
-            (min(counts), max(counts)),
-            _extremes(spacing),
+            (min(counts), max(counts)), _extremes(spacing),
             _extremes([a.mass[index] for a, index in used]),
             (0.0, max(float(np.abs(a.velocity[index]).max()) for a, index in used)),
-            sum(len(index) for _, index in used),
-            max(len(a.time) - 1 for a, _ in used),
-            shared,
-            _extremes(charges) if charges else None,
-            spans,
+            sum(len(index) for _, index in used), max(len(a.time) - 1 for a, _ in used), shared,
+            _extremes(charges) if charges else None, spans,
             tuple(sorted({_space(a) for a, _ in used})),
-        )
+        )  # fmt: skip
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ParticleRange:

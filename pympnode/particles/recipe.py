@@ -144,29 +144,17 @@ def trajectory(
         state = given.states[number % len(given)]
     else:
         state = draw_start(
-            system,
-            recipe.start,
-            rng_of(recipe.seed, 0, number),
-            recipe.particles,
-            box=recipe.box,
-            mass=np.asarray(MASS if recipe.mass is None else recipe.mass),
+            system, recipe.start, rng_of(recipe.seed, 0, number), recipe.particles,
+            box=recipe.box, mass=np.asarray(MASS if recipe.mass is None else recipe.mass),
             charge=None if recipe.charge is None else np.asarray(recipe.charge),
             constant=constant,
-        )
+        )  # fmt: skip
     try:
         made = integrate_leapfrog(
-            system,
-            state,
-            box=recipe.box,
-            steps=recipe.steps,
-            dt=recipe.dt,
-            constant=constant,
-            softening=recipe.parameters["softening"],
-            accuracy=recipe.parameters["accuracy"],
-            integrator=recipe.integrator,
-            substeps=recipe.substeps,
-            on_step=on_step,
-        )
+            system, state, box=recipe.box, steps=recipe.steps, dt=recipe.dt, constant=constant,
+            softening=recipe.parameters["softening"], accuracy=recipe.parameters["accuracy"],
+            integrator=recipe.integrator, substeps=recipe.substeps, on_step=on_step,
+        )  # fmt: skip
     except (IntegrationFailed, InvalidData) as error:
         raise type(error)(
             f"trajectory {number}: {error.message}",

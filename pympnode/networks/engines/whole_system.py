@@ -24,15 +24,10 @@ def stack_spec(spec: ModelSpec) -> ModelSpec:
     if spec.family != "node":
         return spec
     return spec.replace(
-        family="mpnode",
-        channels=spec.channels * spec.bodies,
-        controls=spec.controls * spec.bodies,
-        attributes=spec.attributes * spec.bodies,
-        messages="zero",
-        coupling="mixed",
-        message=0,
-        bodies=1,
-    )
+        family="mpnode", channels=spec.channels * spec.bodies,
+        controls=spec.controls * spec.bodies, attributes=spec.attributes * spec.bodies,
+        messages="zero", coupling="mixed", message=0, bodies=1,
+    )  # fmt: skip
 
 
 def stack_nodes(arrays: Arrays) -> Arrays:
@@ -45,11 +40,6 @@ def stack_nodes(arrays: Arrays) -> Arrays:
     x = stacked(arrays.x)
     assert x is not None
     return Arrays(
-        x,
-        arrays.time,
-        single_node(),
-        np.zeros(arrays.trajectories, dtype=np.int64),
-        stacked(arrays.u),
-        attribute,
-        stacked(arrays.mask),
-    )
+        x, arrays.time, single_node(), np.zeros(arrays.trajectories, dtype=np.int64),
+        stacked(arrays.u), attribute, stacked(arrays.mask),
+    )  # fmt: skip

@@ -80,6 +80,7 @@ def packing(spec: ModelSpec, panel: int) -> Packing:
         layers.append([rows, inner, start, start + len(forward), tile, bias_row])
         packed += [forward, backward]
         start += len(forward) + len(backward)
+        # Gradient tiles of 4 x 4 lie row by row of tiles, as `tiles.outer` walks through them.
         across = up(inner, 4) // 4
         i, j = np.meshgrid(np.arange(rows), np.arange(inner), indexing="ij")
         target[weight] = tile + ((i // 4) * across + j // 4) * 16 + (i % 4) * 4 + j % 4
