@@ -97,7 +97,7 @@ class _Moved(ModuleType):
     """A module that serves the names of others."""
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # importlib asks for __path__, and must not get the target's
+        if name.startswith("__"):  # importlib reads __path__, which must not be that of the target
             raise AttributeError(name)
         renamed = _RENAMED.get(f"{self.__name__.partition('.')[2]}.{name}")
         if renamed:

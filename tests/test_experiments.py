@@ -244,7 +244,7 @@ def test_a_file_that_was_edited_is_refused(
         cells.read(cell, tmp_path)
 
 
-def test_a_cell_that_fails_says_why_and_stops_no_other(
+def test_a_failed_cell_has_its_reason_and_stops_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = written(tmp_path, changed(PARTICLES, grid={"train": {"levels": [2, 3]}}))
@@ -353,7 +353,7 @@ def test_numbers_of_the_table_are_those_of_the_cells(tiny: tuple[Path, Path, xr.
     ]  # fmt: skip
 
 
-def test_a_number_says_how_many_seeds_have_one() -> None:
+def test_a_number_counts_the_seeds_behind_it() -> None:
     assert tables.number(np.array([])) == ""
     assert tables.number(np.array([np.nan, np.nan])) == ""
     assert tables.number(np.array([1.0, 3.0])) == "2 ± 1"
@@ -374,7 +374,7 @@ def test_numbers_that_are_not_finite_survive_their_file(tmp_path: Path) -> None:
     assert np.isnan(float(kept["scores"]["held out"]["model"]["energy_error_20"]))
 
 
-def test_nothing_run_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+def test_an_experiment_that_never_ran_is_an_error_with_a_fix(tmp_path: Path) -> None:
     with pytest.raises(MissingFile, match="nothing was run"):
         experiments.results("nbody_levels", out=tmp_path)
 
@@ -410,7 +410,7 @@ def test_the_command_line_runs_and_prints_the_table(tmp_path: Path) -> None:
     assert told["data_vars"]["updates"]["data"] == [[2.0]]
 
 
-def test_the_command_line_says_so_where_all_cells_failed(
+def test_the_command_line_reports_that_all_cells_failed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(running, "_trained", lambda *_: 1 / 0)
@@ -424,7 +424,7 @@ def test_the_command_line_says_so_where_all_cells_failed(
     assert isinstance(invoke("show", "nbody_levels", "--seeds", "0").exception, InvalidOption)
 
 
-def test_the_command_line_says_how_to_go_on(
+def test_the_command_line_names_the_command_to_continue(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*_: Any, **__: Any) -> None:

@@ -26,4 +26,4 @@ POSITION, VELOCITY, MASS, CHARGE = "position", "velocity", "mass", "charge"
 PARTICLE_DIMS = (TRAJECTORY, TIME, PARTICLE, AXIS)
 
 SPLITS = ("train", "validation", "test")  # labels of trajectories, in the variable ``split``
-Missing = Literal["error", "mask"]  # what is done with NaN in the data of networks
+Missing = Literal["error", "mask"]  # treatment of NaN in the data of networks

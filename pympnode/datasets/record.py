@@ -34,6 +34,6 @@ def record(ds: xr.Dataset) -> dict[str, Any]:
 
 
 def with_record(ds: xr.Dataset, **values: Any) -> xr.Dataset:
-    """A copy of ``ds`` with these values in its record, beside or in place of those it has."""
+    """A copy of ``ds`` with these values in its record, added or replaced."""
     merged = {**record(ds), **values, "schema": SCHEMA_VERSION}
     return ds.assign_attrs({RECORD: json.dumps(merged, sort_keys=True)})

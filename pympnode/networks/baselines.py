@@ -27,7 +27,7 @@ def uncoupled(arrays: Arrays, system: Any, parameters: Mapping[str, Any]) -> NDA
 
     ``system``: a `System` or a name; ``parameters`` by name. None where the system is not known or
     its parameters are not those of the data. A model with an error no smaller than this baseline's
-    has learned nothing from messages.
+    has not learned to use messages.
     """
     if isinstance(system, str) and system not in names():
         return None

@@ -4,8 +4,8 @@ Seeds. Every random number of trajectory i comes from ``SeedSequence(seed, spawn
 with stream 0 for the initial state, 1 controls, 2 noise, 3 split: it depends on (seed, i) alone.
 
 Blocks. Trajectories ``64 b .. 64 b + 63`` are integrated together, with one step size for those on
-the same graph. A block is always integrated whole, and trajectories that were not asked for are
-dropped. Rounding and step sizes of a trajectory therefore do not depend on how many are asked for: a
+the same graph. A block is always integrated whole, and trajectories beyond the requested number
+are dropped. Rounding and step sizes of a trajectory therefore do not depend on that number: a
 smaller dataset is a prefix of a larger one bit for bit, and parts can be made in any order
 (``first=``).
 
@@ -132,7 +132,7 @@ def generate(
     counts = np.zeros(3, dtype=np.int64)
     for start in range(first - first % BLOCK, first + trajectories, BLOCK):
         wanted = range(max(start, first), min(start + BLOCK, first + trajectories))
-        # Given initial states or controls end with the last trajectory asked for: no whole block.
+        # Given initial states or controls end with the last requested trajectory: no whole block.
         drawn = initial is None and user_controls is None
         members = range(start, start + BLOCK) if drawn else wanted
         for g in range(graph.graphs):
@@ -227,7 +227,7 @@ def _controls(
 
 
 def _check(solution: Solution, group: list[int], keep: list[int]) -> None:
-    """Raise for the first failed trajectory that was asked for."""
+    """Raise for the first failed trajectory among the requested ones."""
     failed = [f for f in solution.failures if group[f.trajectory] in keep]
     if not failed:
         return

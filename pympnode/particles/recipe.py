@@ -24,7 +24,7 @@ _LABELS = np.array(["train", "validation"])
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that a trajectory depends on beside its number; kept as JSON in the index of a folder.
+    """Everything but the number that determines a trajectory; JSON in the index of a folder.
 
     ``parameters``: constant, softening, accuracy, and side (None in open space). ``start``:
     "random", "plummer" or "given" (see `Given`). ``mass``, ``charge``: one number, or one per

@@ -92,7 +92,7 @@ class Steps:
 
     @classmethod
     def over(cls, tableau: Tableau, dt: NDArray[np.float64], stride: int) -> Steps:
-        """Steps over ``stride`` intervals each, the last over what is left."""
+        """Steps over ``stride`` intervals each, the last over the remaining ones."""
         count = len(dt)
         first = np.append(np.arange(0, count, stride), count).astype(np.int64)
         time = np.concatenate([[0.0], np.cumsum(np.asarray(dt, dtype=np.float64))])

@@ -18,7 +18,7 @@ class Box:
     """A periodic cube of edge length ``side`` around 0, or open space (``side = inf``).
 
     ``side`` is in the unit of length of the positions. Positions are in [-side/2, side/2);
-    displacements between them in (-side/2, side/2], each component by itself (the nearest image, no
+    displacements between them in (-side/2, side/2], each component separately (the nearest image, no
     cut-off). The methods take NumPy arrays and torch
     tensors and stay differentiable. Raises InvalidOption for a side that is not positive.
     """

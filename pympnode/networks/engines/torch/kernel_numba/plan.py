@@ -77,7 +77,7 @@ def cut(columns: Columns, size: int, lanes: int, n_threads: int) -> tuple[Ints, 
     return (np.array(v, dtype=np.int64) for v in (groups, first, n_columns))  # type: ignore
 
 
-# Training uses the same columns for every batch; a plan goes when its columns do.
+# Training uses the same columns for every batch; a plan is freed with its columns.
 _plans: WeakKeyDictionary[Columns, dict[tuple[Any, ...], Plan]] = WeakKeyDictionary()
 
 

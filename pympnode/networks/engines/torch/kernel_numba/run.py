@@ -158,7 +158,7 @@ def _over_threads(jobs: list[Any], workers: int) -> list[Any]:
 
 
 def _started(jobs: list[Any], workers: int) -> list[Any]:
-    """Functions that return what the jobs do, which run on the threads from now on."""
+    """Start the jobs on the threads; returns functions that wait for their results."""
     if workers == 1:
         done = [job() for job in jobs]
         return [lambda value=value: value for value in done]

@@ -20,7 +20,7 @@ FIRST = {"zero": 0, "linear": 1, "mlp": 2}
 class Shape(NamedTuple):
     """Sizes of a model and a tile that compiled functions take, all whole numbers.
 
-    ``zero`` is 0 (a literal would be compiled as a type of its own). ``first`` counts the layers of
+    ``zero`` is 0 (a literal would be compiled as another type). ``first`` counts the layers of
     the first message. ``*_rows`` are sizes of buffers of rows. ``stride`` separates rows of columns;
     ``block`` is one hidden layer of all panels, kept panel by panel, ``hidden_panel`` numbers each.
     ``slots`` stages are stored, ``stored`` is 1 where they are those of the whole window, 0 where

@@ -24,7 +24,7 @@ from .machine import compiled, lanes, noinline, registers
 ROWS = 8 if registers() == 32 else 4
 """Rows of one product tile; the rows of every packed matrix come in blocks of this many."""
 
-# Every sum keeps a vector of its own, so "reassoc" leaves the order within a lane as written.
+# Every sum has its own vector, so "reassoc" leaves the order within a lane as written.
 _FLAGS = ("contract", "reassoc", "nsz")
 
 

@@ -2,7 +2,7 @@
 
 Every linear layer W (rows, inner), b is kept twice: W with b, and its transpose with zeros, each in
 blocks of `ROWS` rows: first the block's biases, then its columns one after another. The bias lies in
-the matrix because a product starts its sums with it: no addition of its own. Gradients are summed in
+the matrix because a product starts its sums with it. Gradients are summed in
 tiles of 4 x 4 (weights) and in one panel of columns per row (biases).
 """
 

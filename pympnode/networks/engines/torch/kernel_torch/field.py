@@ -1,7 +1,7 @@
 """The vector field on preallocated buffers, and its adjoint.
 
 A slot holds what the adjoint of one evaluation needs. Every matrix that enters a product has a last
-row of ones, so that biases need no operation of their own.
+row of ones, so that the product adds the biases.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ class Neighbours:
         out.index_add_(1, target, values.index_select(1, source).mul_(self.weight))
 
 
-# Training uses the same columns for every batch; an entry goes when its columns do.
+# Training uses the same columns for every batch; an entry is freed with its columns.
 _neighbours: WeakKeyDictionary[Columns, dict[tuple[Any, ...], Neighbours]] = WeakKeyDictionary()
 
 

@@ -171,7 +171,7 @@ class Buffers:
 
 
 class _BufferCache(threading.local):
-    """Buffers of the last sweep of a thread: training asks for the same sizes every time."""
+    """Buffers of the last sweep of a thread: training uses the same sizes every time."""
 
     key: tuple[Any, ...] | None = None
     buffers: Buffers | None = None
