@@ -18,12 +18,7 @@ class PympnodeError(Exception):
     """
 
     def __init__(
-        self,
-        message: str,
-        *,
-        got: object = None,
-        allowed: object = None,
-        fix: str | None = None,
+        self, message: str, *, got: object = None, allowed: object = None, fix: str | None = None
     ) -> None:
         self.message = message
         self.got = got

@@ -18,11 +18,7 @@ from click.shell_completion import CompletionItem
 from ..errors import FileDamaged, InvalidOption, MissingFile, unknown_name
 
 Command = Callable[..., Any]
-TABLES = {
-    "topology_option": "topology_options",
-    "parameter": "parameters",
-    "setting": "settings",
-}
+TABLES = {"topology_option": "topology_options", "parameter": "parameters", "setting": "settings"}
 NOT_STORED = frozenset({"config", "save_config", "as_json", "quiet"})
 
 
@@ -119,10 +115,7 @@ TRAINING = [
     _option("--batch-size", type=int, help="Trajectories, or states of particles, in an update."),
     _option("--learning-rate", type=float, help="Highest learning rate."),
     _option("--engine", help="auto, torch or julia."),
-    _option(
-        "--kernel",
-        help="auto, numba, torch or eager.",
-    ),
+    _option("--kernel", help="auto, numba, torch or eager."),
     _option("--device", help="auto, cpu, cuda."),
     _option("--dtype", help="float32 or float64."),
     _option("--run", type=FILE, help="Folder to keep the run in; the same call continues it."),

@@ -33,7 +33,6 @@ BESIDE = {
     "node": ("persistence", "uncoupled"),
     "particle": ("free_flight", "constant_acceleration"),
 }
-TIMES = ("seconds", "forward_ms")  # measured times, which differ at every run
 
 TITLES = {
     "rmse_published": "RMSE",

@@ -51,10 +51,6 @@ class Recipe:
     def to_json(self) -> str:
         return json.dumps(asdict(self), sort_keys=True)
 
-    @classmethod
-    def from_json(cls, text: str) -> Recipe:
-        return cls(**json.loads(text))
-
     @property
     def box(self) -> Box:
         side = self.parameters["side"]
@@ -127,10 +123,7 @@ class Given:
 
 
 def trajectory(
-    recipe: Recipe,
-    given: Given | None,
-    number: int,
-    on_step: Callable[[int], None] | None = None,
+    recipe: Recipe, given: Given | None, number: int, on_step: Callable[[int], None] | None = None
 ) -> dict[str, np.ndarray]:
     """One trajectory of a recipe, in its dtype, by variable.
 

@@ -68,7 +68,7 @@ class ParticleSystem(System):
         )
         self.parameters = self._parameters()  # type: ignore[misc]
         self.observables = {  # type: ignore[misc]
-            "energy": Observable(self._energy, "energy", "total energy"),
+            "energy": Observable(self._energy, "energy", "total energy")
         }
 
     def _parameters(self) -> dict[str, Parameter]:
