@@ -80,7 +80,7 @@ class EngineFacts:
 
 @dataclass(frozen=True, eq=False)
 class Prepared(Generic[M]):
-    """Everything that a fit needs; what a half hands to the core.
+    """Everything that a fit needs, passed from a half to the core.
 
     ``model`` has its settings but not its trained weights; ``theta`` (member, size) the first
     weights. ``fingerprint``: plain values that decide the numbers of the run, compared when a run
@@ -137,7 +137,7 @@ class Half(Protocol):
 
     @property
     def rollout_options(self) -> tuple[str, ...]:
-        """Keywords of ``model.rollout`` beside the start."""
+        """Keywords of ``model.rollout`` other than the start."""
         ...
 
     @property
@@ -194,7 +194,7 @@ class Half(Protocol):
         ...
 
     def must_agree(self, system: Any) -> dict[str, Any]:
-        """Keywords of `simulate`, with their defaults, that a model and the data it meets share."""
+        """Keywords of `simulate`, with their defaults, that a model and its data share."""
         ...
 
     def check_simulation(self, system: Any, keywords: Mapping[str, Any]) -> None:

@@ -120,7 +120,7 @@ def problem(text: str) -> str | None:
         ("map(x) do y\n  y\n", False),
     ],
 )
-def test_the_reader_finds_what_is_wrong(text: str, good: bool) -> None:
+def test_the_reader_finds_faults(text: str, good: bool) -> None:
     assert (problem(text) is None) == good, problem(text)
 
 

@@ -48,7 +48,7 @@ def start(walks: xr.Dataset) -> Any:
     return pympnode.train(data=walks, inputs="scaled", **TINY, **STILL).model
 
 
-def test_losses_are_those_of_their_own_part(walks: xr.Dataset, start: Any) -> None:
+def test_losses_are_computed_on_their_part(walks: xr.Dataset, start: Any) -> None:
     """Weights of zero predict no change of velocity: the loss is then known."""
     resting = replace(start, theta=np.zeros_like(start.theta))
     options = {**MORE, **STILL, "batch_size": 15}  # all steps of three trajectories

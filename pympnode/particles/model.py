@@ -43,7 +43,7 @@ class ParticleModel:
 
     ``theta`` (size,) the weights as one vector, named by `weights`, or (member, size) of an ensemble; ``scales`` the units of its
     inputs; ``dt`` the length of the step it was trained on; ``system`` "gravity" or "coulomb";
-    ``trained`` what it has seen; ``about`` provenance for the files.
+    ``trained`` the range of the training data; ``about`` provenance for the files.
     """
 
     spec: ParticleSpec
@@ -132,15 +132,15 @@ class ParticleModel:
         steps = whole("steps", steps)
         if check:
             warn_outside("the rollout", self.trained.outside(data, self.spec.transfers))
-            if told := particle_schema.guess_missing_box(given):
-                warn_user(told)
+            if warning := particle_schema.guess_missing_box(given):
+                warn_user(warning)
         sets, _, count, dims = data.position.shape
         shape = (sets, steps + 1, count, dims)
         state = 2 * 8 * sets * count * dims
         require_bytes(
             state * (steps + 1),
             f"a rollout of {sets} x {count:,} particles over {steps:,} steps",
-            fix=f"roll out fewer steps and go on from the last; a step takes {format_bytes(state)}",
+            fix=f"roll out fewer steps and continue from the last; a step takes {format_bytes(state)}",
         )
         position, velocity = np.full(shape, np.nan), np.full(shape, np.nan)
         position[:, 0] = data.box.wrap(data.position[:, 0])
@@ -155,7 +155,7 @@ class ParticleModel:
         )
         each = max(1, BATCH_BYTES[program.device.type] // one)
         if self.spec.name == "hierarchical_hogn" and self.spec.behaviour == "published":
-            each = 1  # sets of a batch would feel each other
+            each = 1  # as published, particles of different sets in a batch interact
         for at in range(0, sets, each):
             some = slice(at, at + each)
             charge = None if data.charge is None else data.charge[some]
@@ -219,24 +219,24 @@ class ParticleModel:
     ) -> dict[str, Any]:
         """Keywords of `pympnode.simulate` for data like those it was trained on.
 
-        Its dims, time step, particles (the most that it has seen) and physics, and a box of the
+        Its dims, time step, particles (the most in training) and physics, and a box of the
         same mean spacing where all had one; ``particles`` and ``parameters`` go first.
         """
-        seen, dims = self.trained, self.spec.dims
-        count = seen.particles[1] if particles is None else particles
+        trained, dims = self.trained, self.spec.dims
+        count = trained.particles[1] if particles is None else particles
         physics: dict[str, Any] = {
-            name: seen.parameters[name]
+            name: trained.parameters[name]
             for name in (*PHYSICS, "accuracy")
-            if name in seen.parameters
+            if name in trained.parameters
         }
-        if seen.mass[0] == seen.mass[1] != 1:
-            physics["mass"] = seen.mass[0]
-        if seen.charge is not None and seen.charge[0] == seen.charge[1]:
-            physics["charge"] = seen.charge[0]
-        if seen.spaces == ("open",):
+        if trained.mass[0] == trained.mass[1] != 1:
+            physics["mass"] = trained.mass[0]
+        if trained.charge is not None and trained.charge[0] == trained.charge[1]:
+            physics["charge"] = trained.charge[0]
+        if trained.spaces == ("open",):
             physics["side"] = None
-        elif seen.spaces == ("periodic",) and isclose(*seen.spacing):
-            side = seen.spacing[0] * count ** (1 / dims)
+        elif trained.spaces == ("periodic",) and isclose(*trained.spacing):
+            side = trained.spacing[0] * count ** (1 / dims)
             if not isclose(side, default_side(count, dims)):
                 physics["side"] = side
         return {
@@ -246,7 +246,7 @@ class ParticleModel:
             "parameters": physics | dict(parameters or {}),
         }
 
-    # ---- keeping it ---------------------------------------------------------------------------
+    # ---- files -------------------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one netCDF file: named weights with checksums, configuration, scales."""
@@ -260,16 +260,10 @@ class ParticleModel:
             for name, value in self.weights.items()
         }
         return with_record(
-            xr.Dataset(variables),
-            kind=MODEL_KIND,
-            networks=WEIGHTS_VERSION,
-            spec=self.spec.as_dict(),
-            scales=self.scales.as_dict(),
-            dt=self.dt,
-            system=self.system,
-            trained=asdict(self.trained),
-            about=dict(self.about),
-        )
+            xr.Dataset(variables), kind=MODEL_KIND, networks=WEIGHTS_VERSION,
+            spec=self.spec.as_dict(), scales=self.scales.as_dict(), dt=self.dt,
+            system=self.system, trained=asdict(self.trained), about=dict(self.about),
+        )  # fmt: skip
 
     @classmethod
     def from_dataset(cls, ds: xr.Dataset, source: str = "the dataset") -> ParticleModel:
@@ -286,7 +280,7 @@ class ParticleModel:
             spec = ParticleSpec.from_dict(facts["spec"])
             if spec.inputs == "scaled" and facts.get("networks") != WEIGHTS_VERSION:
                 raise InvalidModel(
-                    f"{source} holds weights of networks that are no longer what they were",
+                    f"{source} holds weights of an older version of the networks",
                     got=f"networks {facts.get('networks', 1)}",
                     allowed=f"networks {WEIGHTS_VERSION}",
                     fix="train the model again",
@@ -345,8 +339,8 @@ class ParticleModel:
             "Model": self.summary(),
             "system": self.system,
             "trained on": (
-                f"{seen.trajectories} trajectories of {seen.steps} steps, "
-                f"{interval(*seen.particles)} particles at a mean spacing of {interval(*seen.spacing)}"
+                f"{trained.trajectories} trajectories of {trained.steps} steps, "
+                f"{interval(*trained.particles)} particles at a mean spacing of {interval(*trained.spacing)}"
             ),
             **near,
         }

@@ -22,7 +22,7 @@ Solve = Callable[..., Any]
 
 
 def engine(name: str) -> Engine:
-    """The engine of that name ("torch", "julia"); imported when it is first asked for."""
+    """The engine of that name ("torch", "julia"); imported on first use."""
     if name == "torch":
         from .torch.engine import TorchEngine
 
@@ -39,7 +39,7 @@ def choose(name: str = "auto", *, kernel: str = "auto", device: str = "auto") ->
 
     "auto" takes Julia only where ``pympnode julia install`` was run for this environment, never
     because a julia is on PATH, and not for a device or a kernel that it has not; it fetches and
-    starts nothing.
+    starts no engine.
     """
     if name in NAMES:
         return name, "asked for"

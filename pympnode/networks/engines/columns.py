@@ -43,6 +43,8 @@ class Columns:
     def arrange(cls, graph: Graph, graph_of: Ints) -> Columns:
         """Lay out a batch whose trajectory b lives on graph number ``graph_of[b]`` of ``graph``."""
         graph_of = np.asarray(graph_of, dtype=np.int64)
+        # Stable: trajectories of one graph keep their order, and a batch of a single graph needs no
+        # gather (see `window.to_columns`).
         order = np.argsort(graph_of, kind="stable").astype(np.int64)
         used, width = np.unique(graph_of, return_counts=True)
         nodes = np.asarray(graph.nodes, dtype=np.int64)[used]
@@ -72,6 +74,7 @@ class Columns:
     def edge_weight(self, aggregation: str, divisor: float) -> NDArray[np.float64]:
         """The factor of each edge: 1 / degree of the receiver (mean) or 1 / divisor (sum)."""
         if aggregation == "mean":
+            # The maximum only avoids a division by zero: a node without neighbours has no edge to weight.
             return np.repeat(1.0 / np.maximum(self.degree, 1), self.degree)
         return np.full(len(self.sender), 1.0 / divisor)
 
@@ -90,6 +93,7 @@ class Columns:
             matrix = np.zeros((nodes, nodes))
             start, stop = self.pointer[row], self.pointer[row + nodes]
             receiver = np.repeat(np.arange(nodes), self.degree[row : row + nodes])
+            # Parallel edges add up; an assignment would keep the last of them.
             np.add.at(matrix, (receiver, self.sender[start:stop]), weight[start:stop])
             dense.append(matrix)
         return dense

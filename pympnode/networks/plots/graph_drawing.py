@@ -62,17 +62,10 @@ def draw_graph(ax: Any, one: View, number: int, at: int, layout: Layout) -> Path
     ax.add_collection(LineCollection(list(ends), colors="0.45", linewidths=0.8, alpha=alpha))
     low, high, colours = colour_range(one, number)
     dots = ax.scatter(
-        xy[:, 0],
-        xy[:, 1],
-        c=colour_values(one, number, at),
-        s=float(np.clip(6000 / one.nodes, 60, 320)),
-        cmap=colours,
-        vmin=low,
-        vmax=high,
-        edgecolors="black",
-        linewidths=0.7,
-        zorder=2,
-    )
+        xy[:, 0], xy[:, 1], c=colour_values(one, number, at),
+        s=float(np.clip(6000 / one.nodes, 60, 320)), cmap=colours, vmin=low, vmax=high,
+        edgecolors="black", linewidths=0.7, zorder=2,
+    )  # fmt: skip
     if one.nodes <= MAX_NUMBERED:
         for node, (x, y) in enumerate(xy):
             text = ax.text(x, y, str(node), ha="center", va="center", fontsize=8, zorder=3)
