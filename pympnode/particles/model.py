@@ -328,11 +328,11 @@ class ParticleModel:
 
     def lines(self) -> dict[str, str]:
         """Label and text of every line of the repr."""
-        seen = self.trained
+        trained = self.trained
         near = {}
         if self.spec.inputs == "scaled" and "softening" not in {
-            *seen.parameters,
-            *seen.parameter_spans,
+            *trained.parameters,
+            *trained.parameter_spans,
         }:
             near["softening"] = f"{self.scales.near:.4g}, for inputs; none was given"
         return {
