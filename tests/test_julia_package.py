@@ -170,8 +170,8 @@ def test_every_option_of_a_model_exists_in_julia() -> None:
 
     text = (julia_sources() / "src" / "spec.jl").read_text(encoding="utf-8")
     for field in dataclasses.fields(ModelSpec):
-        # The engine flattens "bodies" away and refuses big steps ("stride").
-        if field.name not in ("bodies", "stride"):
+        # The engine flattens "bodies" away and refuses big steps ("stride") and circular features.
+        if field.name not in ("bodies", "stride", "circular"):
             assert re.search(rf"^    {field.name}::", text, re.MULTILINE), field.name
 
 

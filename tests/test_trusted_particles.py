@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 import pympnode
-from pympnode.errors import OutsideTrainingRange
+from pympnode.errors import OutsideTrainingRange, PympnodeWarning
 
 TINY: dict[str, Any] = {
     "model": "deltagn", "edge_width": 6, "node_width": 6, "progress": False, "device": "cpu",
@@ -83,7 +83,10 @@ def test_another_step_changes_velocities_in_proportion(
     walks: xr.Dataset, start: Any, times: float
 ) -> None:
     ds = random_walks(4, step=times * STEP, split="train")
-    with pytest.warns(OutsideTrainingRange, match="time step"):
+    with (
+        pytest.warns(OutsideTrainingRange, match="time step"),
+        pytest.warns(PympnodeWarning, match="nothing is held out"),
+    ):
         tuned = pympnode.finetune(start, data=ds, **MORE, **STILL).model
     # The mean of equal weights may differ from them in the last bit.
     np.testing.assert_allclose(tuned.theta, start.theta, rtol=1e-15)
