@@ -44,6 +44,15 @@ class TrainedModel(Protocol):
     @property
     def weights(self) -> dict[str, NDArray]: ...
 
+    @property
+    def members(self) -> int:
+        """Number of members of an ensemble; 1 for a single model."""
+        ...
+
+    def member(self, number: int) -> TrainedModel:
+        """One member of an ensemble as a model of its own."""
+        ...
+
     def rollout(
         self, initial: Any, *, steps: int | None = None, check: bool = True
     ) -> xr.Dataset: ...

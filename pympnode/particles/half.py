@@ -16,9 +16,10 @@ from ..config import TrainConfig, check_names, whole
 from ..datasets.names import CHARGE
 from ..datasets.record import record
 from ..datasets.split import data_fingerprint, held_out_of, labels_of
-from ..errors import InvalidData, InvalidOption
+from ..errors import InvalidData
 from ..files.netcdf import checksum
 from ..half import EngineFacts, Prepared
+from ..training.initial import initial_weights
 from ..training.ranges import warn_outside, warn_user
 from . import schema
 from .bodies import assumed_coupling, usual_coupling
@@ -185,7 +186,7 @@ class Particles:
         members = options.members
         if members is None:
             members = 1 if start is None else start.members
-        thetas, restored = initial_weights(spec, start, options.seed, members)
+        thetas, restored = initial_weights(particle_layout_of(spec), start, options.seed, members)
         thetas = thetas.astype(options.dtype)
         theta = thetas if members > 1 else thetas[0]
         mixed_levels = options.mixed_levels
@@ -368,37 +369,6 @@ def _loss_text(spec: ParticleSpec) -> str:
     if spec.inputs == "scaled":
         return "in variances of the velocity change"
     return "mean square of positions and velocities"
-
-
-def initial_weights(
-    spec: ParticleSpec, start: ParticleModel | None, seed: int, members: int = 1
-) -> tuple[NDArray, tuple[str, ...]]:
-    """Fresh weights (member, size), with those of ``start`` that have the same name and shape, and
-    the names of these.
-
-    A start that is an ensemble gives each member its own weights, a single model gives all the same.
-    Raises `InvalidOption` for ensembles of two sizes.
-    """
-    layout = particle_layout_of(spec)
-    thetas = np.stack(
-        [layout.initial(np.random.default_rng([seed, 2, member])) for member in range(members)]
-    )
-    if start is None:
-        return thetas, ()
-    if start.members not in (1, members):
-        raise InvalidOption(
-            "the start is an ensemble of another size",
-            got=f"members={members}, the start has {start.members}",
-            allowed=f"members={start.members}, or one member: start.member(0)",
-        )
-    restored: dict[str, None] = {}
-    for number, theta in enumerate(thetas):
-        weights = start.member(number if start.members > 1 else 0).weights
-        for name, view in layout.unpack(theta).items():
-            if name in weights and weights[name].shape == view.shape:
-                view[...] = weights[name]
-                restored[name] = None
-    return thetas, tuple(restored)
 
 
 def run_fingerprint(
