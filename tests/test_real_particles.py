@@ -196,7 +196,7 @@ def test_what_needs_a_square_says_so() -> None:
         pympnode.from_particles(x, v, 1.0, dt=0.05, side=(9.0, 12.0, 3.0))
 
 
-def test_a_softening_that_nobody_gave_is_said_in_the_unit_of_the_data(caplog) -> None:
+def test_a_softening_that_was_not_given_is_stated_in_the_unit_of_the_data(caplog) -> None:
     x, v = (np.stack(a) for a in zip(*(springs(12, seed=s) for s in range(4))))
     with caplog.at_level("INFO", "pympnode.training"):
         near = [

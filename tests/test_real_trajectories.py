@@ -359,7 +359,9 @@ def test_rebound_forces_that_are_not_known(tmp_path: Path) -> None:
     times = np.linspace(0, 0.1, 6)
     test_particles = planets(rebound, N_active=2)
     ds = from_rebound(archive(test_particles, tmp_path / "a.bin", 0.1), times=times)
-    assert record(ds)["system"] == "particles", "the third body has a mass and attracts nobody"
+    assert record(ds)["system"] == "particles", (
+        "the third body has a mass and attracts no other body"
+    )
     massless = planets(rebound, N_active=3)
     massless.add(a=2.0)
     ds = from_rebound(archive(massless, tmp_path / "b.bin", 0.1), times=times)

@@ -152,7 +152,7 @@ def _splittable(ds: xr.Dataset) -> bool:
     """Whether a dataset is one recording whose split the user did not give."""
     if not isinstance(ds, xr.Dataset) or STATE not in ds or set(ds[STATE].dims) != set(STATE_DIMS):
         return False
-    # `simulate` labels a single trajectory too; that label is nobody's choice.
+    # `simulate` labels a single trajectory too; that label was not chosen by the user.
     labelled = SPLIT in ds and not (
         record(ds).get("kind") == "simulation" and list(ds[SPLIT].values.astype(str)) == ["train"]
     )

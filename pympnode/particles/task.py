@@ -378,7 +378,7 @@ def fitted_scales(arrays: Sequence[ParticleArrays], train: Sequence[NDArray[np.i
         velocity.append(float(np.mean(v**2)) / share)
         change.append(float(np.mean(np.diff(v, axis=1) ** 2)) / share)
     usual = float(np.mean(spacing))
-    # A softening that nobody gave is that of the published data, in mean distances: its number of 0.2
+    # A softening that was not given is that of the published data, in mean distances: its number of 0.2
     # means nothing in another unit of length.
     assumed = usual * SOFTENING / SPACING2**0.5
     softening = float(np.mean([a.parameters.get("softening", assumed) for a in arrays]))
