@@ -206,11 +206,12 @@ def draw(model: pympnode.Model, ds: xr.Dataset, path: Path) -> None:
             label = f"forecast, {LEAD} weeks" if number == 0 else None
             axis.plot(weeks, np.expm1(line), color="C0", lw=1.8, label=label)
             axis.plot(weeks[0], np.expm1(line[0]), "o", ms=5, color="C0")
-        axis.set_title(f"county {county}, {degree[county]} neighbours", fontsize=10)
+        joined = f"{degree[county]} neighbour{'s' if degree[county] > 1 else ''}"
+        axis.set_title(f"county {county}, {joined}", fontsize=10)
         axis.set_xlabel("week of the winter")
         axis.set_ylim(0)
     axes[0].set_ylabel("reported cases a week per 100,000")
-    axes[0].legend(frameon=False, fontsize=9)
+    axes[0].legend(frameon=False, fontsize=9, loc="upper left")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=90)
     plt.close(figure)
