@@ -222,7 +222,7 @@ def train(
         ``edge_width``, ``node_width``, ``global_width``, ``inputs``, ``integrator``,
         ``conserve_momentum``, ``update``, ``messages``, ``mass_coupling``: see `pympnode.ParticleSpec`.
     Run: ``batch_size`` (trajectories, or states of particles, of which ``micro_batch`` are computed
-        at a time), ``learning_rate``; ``members`` trains an ensemble of networks side by side from
+        at a time), ``learning_rate``; ``members`` trains an ensemble side by side from
         different weights and batches: history, weights and rollouts have a dim "member";
         ``engine`` ("auto", "torch", "julia"), ``kernel`` ("auto", "numba", "torch", "eager"),
         ``recompute`` (particles: less memory, more time), ``device`` ("auto", "cpu", "cuda"),

@@ -57,6 +57,7 @@ _OLD: dict[str, tuple[str, ...]] = {
     "models.particle_layout": ("particles.weights",),
     "models.particle_spec": ("particles.spec",),
     "models.spec": ("networks.spec",),
+    "particle_fitting": ("_api",),
     "particle_model": ("particles.model", "particles.ranges"),
     "particle_presets": ("particles.presets",),
     "particle_schema": ("particles.schema", *_NAMES),
@@ -81,14 +82,26 @@ MOVED = {
     f"{__package__}.{old}": tuple(f"{__package__}.{new}" for new in now)
     for old, now in {"engines.julia": (), "engines.torch": (), **_OLD}.items()
 }
+# Old name -> its module and its name now, where the name changed with the move.
+_RENAMED = {
+    "evaluation.particles.knows_law": ("particles.schema", "has_known_forces"),
+    "particle_fitting.train_particles": ("_api", "train"),
+    "particle_presets.ParticlePreset": ("config", "Preset"),
+    "systems.gene.mean_expression": ("systems.base", "node_mean"),
+    "systems.heat.mean_temperature": ("systems.base", "node_mean"),
+    "systems.own.OwnSystem": ("networks.systems.user", "UserSystem"),
+}
 
 
 class _Moved(ModuleType):
     """A module that serves the names of others."""
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # importlib asks for __path__, and must not get the target's
+        if name.startswith("__"):  # importlib reads __path__, which must not be that of the target
             raise AttributeError(name)
+        renamed = _RENAMED.get(f"{self.__name__.partition('.')[2]}.{name}")
+        if renamed:
+            return getattr(import_module(f"{__package__}.{renamed[0]}"), renamed[1])
         for target in MOVED[self.__name__]:
             module = import_module(target)
             if hasattr(module, name):

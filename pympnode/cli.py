@@ -1,7 +1,7 @@
 """The command line: `pympnode COMMAND ...`.
 
-Exit status: 0 done; 1 an error of the data, the options or the place, told on stderr as got, allowed
-and fix; 2 a call that cannot be read; 130 after Ctrl-C, what ``--run`` names having been saved.
+Exit status: 0 success; 1 an error of the data, the options or the files, printed on stderr as got,
+allowed and fix; 2 an invalid command line; 130 after Ctrl-C, after which ``--run`` can be continued.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import click
 from .errors import PympnodeError, PympnodeWarning
 from .version import __version__
 
-# Command -> where it lives and its line in the list; nothing is imported for a list.
+# Command -> its function and its line in the list; printing the list imports no command.
 COMMANDS = {
     "simulate": ("commands.simulation:simulate", "Simulate a system and write a dataset."),
     "train": ("commands.training:train", "Train a simulator of a system, or of given data."),
@@ -29,15 +29,18 @@ COMMANDS = {
         "Published tables and figures: list, show, run, table.",
     ),
     "systems": ("commands.facts:systems", "List the systems, or show one."),
-    "info": ("commands.facts:info", "Say what a file is and holds."),
+    "info": ("commands.facts:info", "Describe a file."),
     "doctor": ("commands.facts:doctor", "Check what pympnode needs on this computer."),
-    "julia": ("networks.engines.julia.commands:julia", "The Julia engine: install it, look at it."),
+    "julia": (
+        "networks.engines.julia.commands:julia",
+        "The Julia engine: install it, show its status.",
+    ),
     "completion": ("commands.completion:completion", "Print the completion script of a shell."),
 }
 
 
 class Commands(click.Group):
-    """A group whose commands are imported when they are asked for."""
+    """A group whose commands are imported on first use."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -105,7 +108,7 @@ def status_of(arguments: list[str] | None = None) -> int:
 def _show_warning(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any
 ) -> None:
-    """Ours in one plain line; those of others as Python shows them."""
+    """Warnings of the package in one plain line; others in the format of Python."""
     if issubclass(category, PympnodeWarning):
         click.echo(f"warning: {message}", err=True)
     else:

@@ -171,16 +171,22 @@ def precision(name: str, value: Any, allowed: tuple[str, ...] = ("float32", "flo
     return str(text)
 
 
+# Old name of version 0.1 in this module -> the module and the name of it now.
+_MOVED = {
+    "preset": ("networks.presets", "preset"),
+    "PRESETS": ("networks.presets", "PRESETS"),
+    "PresetChoice": ("config", "Preset"),
+}
+
+
 def __getattr__(name: str) -> Any:
-    if name in ("preset", "PRESETS"):  # their place in version 0.1
-        import warnings
+    if name not in _MOVED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import warnings
 
-        from ._moved import load
+    from ._moved import load
 
-        warnings.warn(
-            f"pympnode.config.{name} is now pympnode.networks.presets.{name}",
-            DeprecationWarning,
-            stacklevel=2,
-        )
-        return getattr(load(f"{__package__}.networks.presets"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, new = _MOVED[name]
+    text = f"pympnode.config.{name} is now pympnode.{module}.{new}"
+    warnings.warn(text, DeprecationWarning, stacklevel=2)
+    return getattr(load(f"{__package__}.{module}"), new)

@@ -1,4 +1,4 @@
-"""Doctor: what pympnode needs on this computer, each thing ok, or what is wrong and what mends it."""
+"""Doctor: checks of what pympnode needs on this computer, each with the command that repairs it."""
 
 from __future__ import annotations
 
@@ -10,84 +10,71 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-Status = Literal["ok", "note", "broken"]
+from .files.memory import available_bytes
+
 GIB = 2**30
 PACKAGES = ("numpy", "scipy", "xarray", "netCDF4", "networkx", "matplotlib", "click", "tomli_w")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check: ``text`` says what was found, ``fix`` is the line that repairs it.
 
-    ``status``: "ok"; "note", it works but could be better; "broken", something will fail. ``text``
-    says what was found, ``fix`` is the one line that mends it.
+    ``status``: "ok"; "note", works but could be better; "broken", something will fail.
     """
 
     name: str
-    status: Status
+    status: Literal["ok", "note", "broken"]
     text: str
     fix: str = ""
 
-    def as_dict(self) -> dict[str, str]:
-        """Plain values, for JSON."""
-        return asdict(self)
-
     def line(self) -> str:
-        """For people: name, status, what was found, and below it what mends it."""
-        mend = f"\n{'':<20}fix: {self.fix}" if self.fix else ""
-        return f"{self.name:<12}{self.status:<8}{self.text}{mend}"
+        """Name, status and text, and the fix on a second line."""
+        fix = f"\n{'':<20}fix: {self.fix}" if self.fix else ""
+        return f"{self.name:<12}{self.status:<8}{self.text}{fix}"
 
 
 def examine() -> list[Finding]:
-    """All findings, in order. A check that itself fails is a finding too; nothing is raised."""
+    """All findings, in order. A check that fails is a finding too; nothing is raised."""
     findings = []
     for name, check in CHECKS.items():
         try:
             findings.append(check())
-        except Exception as error:  # a broken installation breaks in any way
+        except Exception as error:  # a broken installation can raise anything
             text = f"{type(error).__name__}: {error}".splitlines()[0]
             findings.append(Finding(name, "broken", text, FIXES.get(name, "")))
     return findings
 
 
-def healthy(findings: list[Finding] | None = None) -> bool:
-    """Whether nothing is broken."""
-    return all(f.status != "broken" for f in (examine() if findings is None else findings))
-
-
-# ---- the checks -------------------------------------------------------------------------------
-
-
 def python() -> Finding:
     """The interpreter."""
-    version = platform.python_version()
-    where = f"{version} at {sys.executable}"
-    if sys.version_info < (3, 11):  # noqa: UP036  the doctor may be called from an older one
-        return Finding("python", "broken", where, "install Python 3.11 or newer")
-    return Finding("python", "ok", where)
+    text = f"{platform.python_version()} at {sys.executable}"
+    if sys.version_info < (3, 11):  # noqa: UP036  the doctor may be started by an older one
+        return Finding("python", "broken", text, "install Python 3.11 or newer")
+    return Finding("python", "ok", text)
 
 
 def packages() -> Finding:
-    """The packages that pympnode builds on, torch and numba apart."""
-    found, lost = [], []
+    """The required packages, without torch and numba."""
+    found, missing = [], {}
     for name in PACKAGES:
         try:
             importlib.import_module(name)
             found.append(f"{name} {importlib.metadata.version(name)}")
         except ImportError as error:  # PackageNotFoundError is one too
-            lost.append(f"{name} ({error})")
-    if lost:
-        names = " ".join(text.split()[0].lower().replace("_", "-") for text in lost)
-        return Finding("packages", "broken", "; ".join(lost), f"pip install {names}")
+            missing[name] = f"{name} ({error})"
+    if missing:
+        names = " ".join(missing).lower().replace("_", "-")
+        return Finding("packages", "broken", "; ".join(missing.values()), f"pip install {names}")
     return Finding("packages", "ok", ", ".join(found))
 
 
 def torch() -> Finding:
-    """That torch computes and differentiates."""
+    """Whether torch computes a gradient."""
     import torch as module
 
     x = module.tensor([1.0, 2.0], requires_grad=True)
@@ -98,7 +85,7 @@ def torch() -> Finding:
 
 
 def device() -> Finding:
-    """What torch can compute on."""
+    """The devices of torch."""
     import torch as module
 
     if module.cuda.is_available():
@@ -106,12 +93,9 @@ def device() -> Finding:
         return Finding("device", "ok", f"cuda: {module.cuda.get_device_name()}, and the cpu")
     if shutil.which("nvidia-smi"):
         built = "has CUDA" if module.version.cuda else "is built for the cpu alone"
-        return Finding(
-            "device",
-            "note",
-            f"cpu; nvidia-smi is there, but torch ({built}) cannot use a GPU",
-            "pip install --force-reinstall torch  (the default wheel has CUDA on Linux)",
-        )
+        text = f"cpu; nvidia-smi is there, but torch ({built}) cannot use a GPU"
+        fix = "pip install --force-reinstall torch  (the default wheel has CUDA on Linux)"
+        return Finding("device", "note", text, fix)
     return Finding("device", "ok", "cpu")
 
 
@@ -122,28 +106,20 @@ def threads() -> Finding:
     cores, used = usable_cores(), module.get_num_threads()
     text = f"{used} of torch on {cores} usable core{'s' * (cores != 1)}"
     if used > cores:
-        return Finding(
-            "threads",
-            "note",
-            f"{text}: more than can run at once",
-            f"export OMP_NUM_THREADS={cores}",
-        )
+        text += ": more than can run at once"
+        return Finding("threads", "note", text, f"export OMP_NUM_THREADS={cores}")
     return Finding("threads", "ok", text)
 
 
 def kernels() -> Finding:
-    """That the compiled kernel gives the same rollout as the plain one, and where it is cached."""
+    """Whether the compiled kernel gives the rollout of the plain one, and where it is cached."""
     import numpy as np
 
     try:
         import numba
     except ImportError as error:
-        return Finding(
-            "kernels",
-            "note",
-            f"numba does not import ({error}); slower ones serve",
-            "pip install numba",
-        )
+        text = f"numba does not import ({error}); slower ones serve"
+        return Finding("kernels", "note", text, "pip install numba")
     from .graph import Graph
     from .networks.engines import engine
     from .networks.spec import ModelSpec
@@ -156,33 +132,27 @@ def kernels() -> Finding:
     rollouts = []
     for name in ("numba", "eager"):
         program = engine("torch").bind(spec, None, dtype="float64", device="cpu", kernel=name)
-        # A field alone would come from the plain kernel under either name.
+        # A rollout, because `field` is computed by the eager kernel under either name.
         rollouts.append(program.rollout(theta, start, graph, np.array([0.0, 0.1, 0.2])).state)
     off = float(np.abs(rollouts[0] - rollouts[1]).max())
-    if not off < 1e-12:
-        return Finding(
-            "kernels", "broken", f"compiled and plain kernel differ by {off:.1e}", FIXES["kernels"]
-        )
-    place = kernel_cache()
-    if place is None:
+    if not off < 1e-12:  # also NaN
+        text = f"compiled and plain kernel differ by {off:.1e}"
+        return Finding("kernels", "broken", text, FIXES["kernels"])
+    folder, text = kernel_cache(), f"numba {numba.__version__}"
+    if folder is None:
         from .files.compiling import temporary_cache
 
         spare = temporary_cache()
-        return Finding(
-            "kernels",
-            "note",
-            f"numba {numba.__version__}; no lasting folder for compiled code: "
-            + ("every start compiles" if spare is None else f"kept in {spare} for the time being"),
-            'export NUMBA_CACHE_DIR="$HOME/.cache/numba"',
-        )
-    size = sum(file.stat().st_size for file in place.glob("*.nb[ci]")) / 2**20
-    return Finding(
-        "kernels", "ok", f"numba {numba.__version__}, cache {place} ({size:.1f} MiB here)"
-    )
+        text += "; no lasting folder for compiled code: "
+        text += "every start compiles" if spare is None else f"kept in {spare} for the time being"
+        fix = 'export NUMBA_CACHE_DIR="$HOME/.cache/numba"'
+        return Finding("kernels", "note", text, fix)
+    size = sum(file.stat().st_size for file in folder.glob("*.nb[ci]")) / 2**20
+    return Finding("kernels", "ok", f"{text}, cache {folder} ({size:.1f} MiB here)")
 
 
 def julia() -> Finding:
-    """Whether the Julia engine is installed; it is not needed, and is not started here."""
+    """Whether the Julia engine is installed; it is optional, and is not started here."""
     from .networks.engines.julia import installed
 
     record = installed.read()
@@ -190,50 +160,41 @@ def julia() -> Finding:
         return Finding("julia", "ok", "not installed; the embedded engine needs none")
     executable = record["options"].executable
     if executable and not shutil.which(str(executable)):
-        return Finding(
-            "julia", "broken", f"{executable!r} is no longer there", "pympnode julia install"
-        )
+        return Finding("julia", "broken", f"{executable!r} is no longer there", FIXES["julia"])
     return Finding("julia", "ok", f"installed ({record['path']}); pympnode julia status --start")
 
 
 def disk() -> Finding:
-    """Room here and in the folder for temporary files, and that a dataset can be kept."""
+    """Free space here and in the folder for temporary files; a dataset written and read back."""
     import numpy as np
     import xarray as xr
 
     from .files.netcdf import read_netcdf, write_netcdf
 
     with tempfile.TemporaryDirectory(prefix="pympnode-") as folder:
-        there = xr.Dataset({"x": ("n", np.arange(3.0))})
-        write_netcdf(there, Path(folder) / "x.nc", checksums=True)
-        back = read_netcdf(Path(folder) / "x.nc", checksums=True)
-    if not back.identical(there):
+        written = xr.Dataset({"x": ("n", np.arange(3.0))})
+        write_netcdf(written, Path(folder) / "x.nc", checksums=True)
+        read = read_netcdf(Path(folder) / "x.nc", checksums=True)
+    if not read.identical(written):
         return Finding("disk", "broken", "a netCDF file came back changed", FIXES["disk"])
-    places = {"here": os.getcwd(), "temporary": tempfile.gettempdir()}
-    free = {name: shutil.disk_usage(place).free for name, place in places.items()}
-    text = ", ".join(f"{free[n] / GIB:.1f} GiB free in {places[n]}" for n in places)
-    return _by_room("disk", min(free.values()), text, "free some space, or work in another folder")
+    free = {path: shutil.disk_usage(path).free for path in (os.getcwd(), tempfile.gettempdir())}
+    text = ", ".join(f"{size / GIB:.1f} GiB free in {path}" for path, size in free.items())
+    fix = "free some space, or work in another folder"
+    return _free_space("disk", min(free.values()), text, fix)
 
 
 def memory() -> Finding:
-    """Memory that this process can still have."""
-    free = usable_memory()
+    """Memory that this process can still allocate."""
+    free = available_bytes()
     if free is None:
-        return Finding("memory", "ok", "this system does not tell")
+        return Finding("memory", "ok", "not reported by this system")
     fix = "close other programs, or use fewer trajectories"
-    return _by_room("memory", free, f"{free / GIB:.1f} GiB available", fix)
+    return _free_space("memory", free, f"{free / GIB:.1f} GiB available", fix)
 
 
 CHECKS: dict[str, Callable[[], Finding]] = {
-    "python": python,
-    "packages": packages,
-    "torch": torch,
-    "device": device,
-    "threads": threads,
-    "kernels": kernels,
-    "julia": julia,
-    "disk": disk,
-    "memory": memory,
+    check.__name__: check
+    for check in (python, packages, torch, device, threads, kernels, julia, disk, memory)
 }
 FIXES = {
     "torch": "pip install --force-reinstall torch",
@@ -244,57 +205,34 @@ FIXES = {
 }
 
 
-# ---- what the machine has ---------------------------------------------------------------------
-
-
 def usable_cores() -> int:
     """Cores that this process may use: its affinity, and the quota of its container."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     cores = count or 1
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        if quota != "max":
-            cores = min(cores, max(1, round(int(quota) / int(period))))
+        return cores if quota == "max" else min(cores, max(1, round(int(quota) / int(period))))
     except (OSError, ValueError):
-        pass
-    return cores
-
-
-def usable_memory() -> int | None:
-    """Bytes that can still be allocated, as the system and the container's limit have it."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    facts = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines if ":" in line}
-    free = facts.get("MemAvailable")
-    try:
-        group = Path("/sys/fs/cgroup")
-        limit = int((group / "memory.max").read_text())
-        left = limit - int((group / "memory.current").read_text())
-        free = left if free is None else min(free, left)
-    except (OSError, ValueError):
-        pass
-    return free
+        return cores
 
 
 def kernel_cache() -> Path | None:
     """The folder where compiled kernels are kept for good; None where none can be written."""
-    from .networks.engines.torch import kernel_numba as numba_kernel
+    from .networks.engines.torch import kernel_numba
 
-    given = os.environ.get("NUMBA_CACHE_DIR")
-    home = Path(given) if given else Path(str(numba_kernel.__file__)).parent / "__pycache__"
-    spare = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "numba"
-    for place in (home,) if given else (home, spare):
-        at = place
-        while not at.exists() and at != at.parent:
-            at = at.parent
-        if at.is_dir() and os.access(at, os.W_OK):
-            return place
+    chosen = os.environ.get("NUMBA_CACHE_DIR")
+    beside = Path(str(kernel_numba.__file__)).parent / "__pycache__"
+    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "numba"
+    for folder in (Path(chosen),) if chosen else (beside, user):
+        existing = folder
+        while not existing.exists() and existing != existing.parent:
+            existing = existing.parent
+        if existing.is_dir() and os.access(existing, os.W_OK):
+            return folder
     return None
 
 
-def _by_room(name: str, free: int, text: str, fix: str) -> Finding:
-    if free < 0.1 * GIB:
-        return Finding(name, "broken", text, fix)
-    return Finding(name, "note", text, fix) if free < GIB else Finding(name, "ok", text)
+def _free_space(name: str, free: int, text: str, fix: str) -> Finding:
+    if free >= GIB:
+        return Finding(name, "ok", text)
+    return Finding(name, "broken" if free < 0.1 * GIB else "note", text, fix)

@@ -1,6 +1,6 @@
 """Every error and warning that pympnode raises.
 
-An error says what it got, what is allowed and how to mend it; the three stand on the exception as
+An error says what it got, what is allowed and how to fix it; the exception has all three as
 attributes too. Each child is also the built-in error that Python users would catch in its place.
 """
 
@@ -27,12 +27,7 @@ class PympnodeError(Exception):
     """
 
     def __init__(
-        self,
-        message: str,
-        *,
-        got: object = None,
-        allowed: object = None,
-        fix: str | None = None,
+        self, message: str, *, got: object = None, allowed: object = None, fix: str | None = None
     ) -> None:
         self.message = message
         self.got = got
@@ -65,11 +60,11 @@ class InvalidData(PympnodeError, ValueError):
 
 
 class InvalidModel(PympnodeError, ValueError):
-    """A model that does not fit what is asked of it."""
+    """A model that does not fit the call."""
 
 
 class FileDamaged(PympnodeError, ValueError):
-    """A file that is cut short, has a wrong checksum, or is not of ours."""
+    """A file that is cut short, has a wrong checksum, or is of another kind."""
 
 
 class MissingFile(PympnodeError, FileNotFoundError):
@@ -90,7 +85,7 @@ class EngineUnavailable(PympnodeError, RuntimeError):
 class JuliaRuntimeError(PympnodeError, RuntimeError):
     """A call that failed in Julia, or a Julia process that died.
 
-    ``trace``: all that Julia said; ``log``: the file that holds it too.
+    ``trace``: the whole output of Julia; ``log``: the file that has it too.
     """
 
     def __init__(self, message: str, *, trace: str = "", log: str = "", **advice: object) -> None:
@@ -104,11 +99,11 @@ class IntegrationFailed(PympnodeError, RuntimeError):
 
 
 class NotEnoughMemory(PympnodeError, MemoryError):
-    """Refused before allocating; the message tells the bytes."""
+    """Refused before allocating; the message has the bytes."""
 
 
 class NotEnoughDisk(PympnodeError, RuntimeError):
-    """Refused before writing; the message tells the bytes."""
+    """Refused before writing; the message has the bytes."""
 
 
 class PympnodeWarning(UserWarning):

@@ -241,7 +241,9 @@ class Graph:
                 "an edge list holds pairs of nodes",
                 got=f"shape {pairs.shape}",
                 allowed="(edges, 2), or (edges, 3) with weights",
-                fix="give attributes of edges by attribute=",
+                fix="give attributes of edges by attribute="
+                if pairs.ndim == 2 and pairs.shape[1] > 2
+                else "edges=[(0, 1), (1, 2)]",
             )
         first, second = _indices(pairs[:, 0], "edges"), _indices(pairs[:, 1], "edges")
         if weight is not None:
@@ -307,7 +309,7 @@ class Graph:
             sender, receiver, weight = coo.row[keep], coo.col[keep], coo.data[keep]
         else:
             if np.ma.is_masked(adjacency):
-                adjacency = np.ma.asarray(adjacency).astype(np.float64).filled(np.nan)
+                adjacency = np.ma.filled(np.ma.asarray(adjacency).astype(np.float64), np.nan)
             matrix = np.asarray(adjacency)
             sender, receiver = np.nonzero(matrix)
             weight = matrix[sender, receiver]

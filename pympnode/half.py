@@ -44,6 +44,15 @@ class TrainedModel(Protocol):
     @property
     def weights(self) -> dict[str, NDArray]: ...
 
+    @property
+    def members(self) -> int:
+        """Number of members of an ensemble; 1 for a single model."""
+        ...
+
+    def member(self, number: int) -> TrainedModel:
+        """One member of an ensemble as a model of its own."""
+        ...
+
     def rollout(
         self, initial: Any, *, steps: int | None = None, check: bool = True
     ) -> xr.Dataset: ...
@@ -80,7 +89,7 @@ class EngineFacts:
 
 @dataclass(frozen=True, eq=False)
 class Prepared(Generic[M]):
-    """Everything that a fit needs; what a half hands to the core.
+    """Everything that a fit needs, passed from a half to the core.
 
     ``model`` has its settings but not its trained weights; ``theta`` (member, size) the first
     weights. ``fingerprint``: plain values that decide the numbers of the run, compared when a run
@@ -137,7 +146,7 @@ class Half(Protocol):
 
     @property
     def rollout_options(self) -> tuple[str, ...]:
-        """Keywords of ``model.rollout`` beside the start."""
+        """Keywords of ``model.rollout`` other than the start."""
         ...
 
     @property
@@ -194,7 +203,7 @@ class Half(Protocol):
         ...
 
     def must_agree(self, system: Any) -> dict[str, Any]:
-        """Keywords of `simulate`, with their defaults, that a model and the data it meets share."""
+        """Keywords of `simulate`, with their defaults, that a model and its data share."""
         ...
 
     def check_simulation(self, system: Any, keywords: Mapping[str, Any]) -> None:

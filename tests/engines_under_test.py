@@ -28,7 +28,7 @@ def _stand_in() -> Any:
 
 @functools.cache
 def _julia() -> tuple[Any, str]:
-    """The real engine, or why there is none. Starts nothing where nobody asked for Julia."""
+    """The real engine, or the reason why there is none. Starts Julia only if it was requested."""
     from pympnode.errors import PympnodeError
     from pympnode.networks.engines.julia import installed
     from pympnode.networks.engines.julia.client import shared

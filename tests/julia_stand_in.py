@@ -139,7 +139,7 @@ class Program:
 
 
 def fortran(array: Any) -> np.ndarray:
-    """What Julia sees, back in the order of Python; it must have come without a copy."""
+    """An array of Julia in the axis order of Python; it must have been passed without a copy."""
     assert array.flags.f_contiguous
     return array.T
 

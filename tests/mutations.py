@@ -46,6 +46,7 @@ DELTA = "pympnode/particles/engine/delta.py"
 EVALUATE = "pympnode/networks/evaluate.py"
 KERNEL_EAGER = "pympnode/networks/engines/torch/kernel_eager.py"
 KURAMOTO = "pympnode/networks/systems/kuramoto.py"
+INITIAL = "pympnode/training/initial.py"
 NETWORK_HALF = "pympnode/networks/half.py"
 NETWORK_TASK = "pympnode/networks/task.py"
 NORMALISE = "pympnode/networks/normalise.py"
@@ -136,15 +137,15 @@ FAULTS = [
     ),
     fault(
         "7b", "first weights do not depend on the seed, networks", NETWORKS,
-        (NETWORK_HALF, "default_rng([seed, 2, member])", "default_rng([0, 2, member])"),
+        (INITIAL, "default_rng([seed, 2, member])", "default_rng([0, 2, member])"),
     ),
     fault(
         "7b particles", "first weights do not depend on the seed, particles", PARTICLES,
-        (PARTICLE_HALF, "default_rng([seed, 2, 0])", "default_rng([0, 2, 0])"),
+        (INITIAL, "default_rng([seed, 2, member])", "default_rng([0, 2, member])"),
     ),
     fault(
         "7b members", "members of an ensemble start alike", NETWORKS,
-        (NETWORK_HALF, "default_rng([seed, 2, member])", "default_rng([seed, 2, 0])"),
+        (INITIAL, "default_rng([seed, 2, member])", "default_rng([seed, 2, 0])"),
     ),
     fault(
         "7c", "every epoch has the same batches", NUMBERS,
@@ -172,17 +173,16 @@ FAULTS = [
     fault(
         "10", "near messages of a hierarchy are not antisymmetric",
         "tests/test_particle_model.py",
-        (PARTICLE_PASSES, 'near = net.edges("edge", base, base, features, s, r, antisymmetric=antisymmetric)',
-         'near = net.edges("edge", base, base, features, s, r)'),
+        (PARTICLE_PASSES, "r, antisymmetric=antisymmetric, factor=factor)", "r, factor=factor)"),
     ),
     fault(
         "11a", "validation on the training part, networks", NETWORKS,
-        (NETWORK_TASK, "index = self.validation if len(self.validation) else self.train",
+        (NETWORK_TASK, "index = self.train if self.validates_on_training else self.validation",
          "index = self.train"),
     ),
     fault(
         "11b", "validation on the training part, particles", PARTICLES,
-        (PARTICLE_TASK, "chosen = [v if len(v) else t for v, t in zip(validation, train)]",
+        (PARTICLE_TASK, "chosen = self.train if self.validates_on_training else self.validation",
          "chosen = list(train)"),
     ),
     fault(

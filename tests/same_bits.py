@@ -287,7 +287,7 @@ def gravity(particles: int = 12, **options: Any) -> xr.Dataset:
 @run
 def hierarchical_deltagn_fast_compiled_f32(_: Path) -> dict[str, Any]:
     options = dict(particles=24, trajectories=8, steps=6, updates=12, kernel="compiled")
-    result = pympnode.train("gravity", **options, **PARTICLE)
+    result = pympnode.train("gravity", model="hierarchical_deltagn", **options, **PARTICLE)
     return facts(result, result.test_set(2))
 
 
@@ -301,7 +301,8 @@ def hierarchical_deltagn_paper_eager_f64(_: Path) -> dict[str, Any]:
 @run
 def hierarchical_deltagn_fast_compiled_f64(_: Path) -> dict[str, Any]:
     ds = gravity(20, dims=3)
-    options = dict(updates=6, kernel="compiled", dtype="float64", micro_batch=2)
+    options: dict[str, Any] = dict(updates=6, kernel="compiled", dtype="float64", micro_batch=2)
+    options["model"] = "hierarchical_deltagn"
     return facts(pympnode.train(data=ds, **options, **PARTICLE), ds)
 
 

@@ -143,7 +143,7 @@ def test_edges_of_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "line 2" in capsys.readouterr().err
 
 
-def test_train_with_run_leaves_a_model_and_says_so_in_json(work: Path) -> None:
+def test_train_with_run_writes_a_model_and_prints_its_path_as_json(work: Path) -> None:
     done = call("train", "kuramoto", *SMALL, *QUICK, "--run", str(work / "run"), "--json")
     assert done.returncode == 0, done.stderr
     facts = json.loads(done.stdout)
@@ -234,7 +234,7 @@ def test_systems_lists_all_and_shows_one(capsys: pytest.CaptureFixture[str]) -> 
         ("run/history.nc", "history"),
     ],
 )
-def test_info_knows_every_file(
+def test_info_describes_every_kind_of_file(
     work: Path, name: str, kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert status_of(["info", str(work / name), "--json"]) == 0

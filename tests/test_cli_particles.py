@@ -69,7 +69,9 @@ def test_evaluate_simulates_a_test_set_of_other_particle_counts(
     assert facts["trajectories"] == 2 and list(facts["predictors"]["model"]) == ["2"]
 
 
-def test_rollout_says_what_it_wrote(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_rollout_prints_the_file_and_its_sizes(
+    work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     ours = xr.load_dataset(work / "predicted.nc")
     theirs = pympnode.load(work / "run").rollout(xr.load_dataset(work / "test.nc"))
     np.testing.assert_array_equal(ours["position"], theirs["position"])
@@ -86,7 +88,7 @@ def test_rollout_says_what_it_wrote(work: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_every_option_is_a_keyword_and_every_keyword_can_be_said() -> None:
-    """What has no option of its own is said by --set, which asks the functions themselves."""
+    """--set takes the keywords that have no option, checked by the functions."""
     own = {"system_option", "topology_option", "parameter", "setting", "out", "config",
            "save_config", "as_json"}  # fmt: skip
     for name, functions in (
@@ -100,7 +102,7 @@ def test_every_option_is_a_keyword_and_every_keyword_can_be_said() -> None:
         assert offered - own <= set().union(*(inspect.signature(f).parameters for f in functions))
 
 
-def test_train_takes_what_particles_take(tmp_path: Path) -> None:
+def test_train_takes_the_options_of_particles(tmp_path: Path) -> None:
     out = tmp_path / "m.nc"
     words = ["--levels", "2", "--augment", "--batch-size", "4"]
     settings = ["--set", "micro_batch=2", "--set", "update=direct", "--set", "mixed_levels=false"]
@@ -119,7 +121,7 @@ def test_finetune_goes_from_some_particles_to_more(work: Path, tmp_path: Path) -
     assert pympnode.load(out).trained.particles == (20, 20)
 
 
-def test_what_is_set_is_checked_as_a_keyword_is(
+def test_set_options_are_checked_like_keywords(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = ["train", "gravity", *FEW, *TINY, "--out", str(tmp_path / "m.nc"), "--set"]
@@ -128,12 +130,12 @@ def test_what_is_set_is_checked_as_a_keyword_is(
     assert status_of([*made, "update=sideways"]) == 1
     assert "direct, leapfrog" in capsys.readouterr().err
     assert status_of([*made, "levels=3"]) == 2
-    assert "levels has an option of its own; give --levels" in capsys.readouterr().err
+    assert "levels is an option too; give --levels" in capsys.readouterr().err
     assert status_of([*made, "update"]) == 2
     assert "--set takes NAME=VALUE" in capsys.readouterr().err
 
 
-def test_what_is_set_is_saved_and_read_back(tmp_path: Path) -> None:
+def test_set_options_are_saved_and_read_back(tmp_path: Path) -> None:
     saved, a, b = tmp_path / "c.toml", tmp_path / "a.nc", tmp_path / "b.nc"
     words = ["--integrator", "global", "--set", "substeps=3", "--save-config", str(saved)]
     assert status_of(["simulate", "gravity", *FEW, *words, "--out", str(a)]) == 0

@@ -216,7 +216,7 @@ VARIANTS = [
 
 @pytest.mark.parametrize("name", ENGINES[1:])
 @pytest.mark.parametrize("changes", VARIANTS, ids=str)
-def test_engines_agree_on_what_the_golden_files_leave_out(name: str, changes: dict) -> None:
+def test_engines_agree_on_options_without_golden_files(name: str, changes: dict) -> None:
     engine = engine_under_test(name)
     spec, datasets, batch = several(**changes)
     theta = layout_of(spec).initial(np.random.default_rng(1)) + 0.05
@@ -318,7 +318,7 @@ def test_systems_agree_with_python(name: str, system: str) -> None:
 
 
 @pytest.mark.parametrize("name", ENGINES[1:])
-def test_a_failed_solve_is_told(name: str) -> None:
+def test_a_failed_solve_is_reported(name: str) -> None:
     from pympnode.errors import IntegrationFailed
 
     engine, system = engine_under_test(name), get("coupled_pendulum")

@@ -70,7 +70,7 @@ def test_inputs_without_trajectories_are_the_same_for_all() -> None:
     np.testing.assert_array_equal(ds.control, np.broadcast_to(u, (3, 7, 4, 1)))
 
 
-def test_an_own_system_draws_its_inputs() -> None:
+def test_a_user_system_draws_its_inputs() -> None:
     push = Variable("push", "N")
     system = own_system("leaky", leaky, "x", controls=[push], inputs=steps_of)
     ds = pympnode.simulate(system, trajectories=5, **SIZE)
@@ -208,7 +208,7 @@ def test_vector_field_takes_inputs(model: pympnode.Model, data: xr.Dataset) -> N
 # ---- learning ---------------------------------------------------------------------------------
 
 
-def test_a_model_learns_what_its_inputs_do() -> None:
+def test_a_model_learns_the_effect_of_its_inputs() -> None:
     """Trained under drawn steps, it follows a ramp; inputs shuffled in time would not do."""
     system = own_system("leaky", leaky, "x", controls=["push"], inputs=steps_of)
     size = dict(nodes=2, topology="none", steps=10, dt=0.2)

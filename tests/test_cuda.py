@@ -205,7 +205,7 @@ TRAINED = [("kuramoto",), ("deltagn",), ("hierarchical_deltagn",), ("hogn",)]
 
 
 def trained(name: str, device: str, dtype: str) -> Any:
-    """One update from the front door, on a dataset that is the same for all."""
+    """One update by the public function, on a dataset that is the same for all."""
     options = {"updates": 1, "seed": 1, "progress": False, "device": device, "dtype": dtype}
     if name == "kuramoto":
         data = pympnode.simulate("kuramoto", nodes=5, trajectories=8, steps=20, seed=3)

@@ -139,6 +139,7 @@ def test_names_in_prose_exist(page: Path) -> None:
 @pytest.mark.parametrize("page", [p for p in PAGES if examples(p).examples], ids=page_id)
 def test_examples_of_a_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(ROOT / "examples")  # pages import the functions of scripts
     run(examples(page))
 
 

@@ -1,4 +1,4 @@
-"""The doctor: says ok where all is well, and what mends it where something is not."""
+"""The doctor: its checks pass here, and a fault is reported with the command that repairs it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections import namedtuple
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 from pympnode import doctor
 from pympnode.cli import status_of
 from pympnode.doctor import Finding
+from pympnode.files import memory
 
 GIB = 2**30
 
@@ -32,9 +34,7 @@ def no_import(monkeypatch: pytest.MonkeyPatch) -> Any:
             return real(wanted, *rest, **more)
 
         monkeypatch.setattr(builtins, "__import__", importing)
-        monkeypatch.setattr(
-            doctor.importlib, "import_module", lambda n: importing(n)
-        )  # the other door
+        monkeypatch.setattr(doctor.importlib, "import_module", lambda n: importing(n))
 
     return forbid
 
@@ -43,16 +43,15 @@ def test_nothing_is_broken_where_the_tests_run() -> None:
     findings = doctor.examine()
     assert [f.name for f in findings] == list(doctor.CHECKS)
     assert {f.name: f.text for f in findings if f.status == "broken"} == {}
-    assert doctor.healthy(findings)
 
 
-def test_every_finding_that_is_not_ok_says_what_mends_it() -> None:
+def test_every_finding_that_is_not_ok_has_a_fix() -> None:
     for finding in doctor.examine():
         assert finding.text
         assert finding.status == "ok" or finding.fix
 
 
-def test_a_lost_package_is_named_with_its_command(no_import: Any) -> None:
+def test_a_missing_package_is_named_with_its_command(no_import: Any) -> None:
     no_import("netCDF4")
     finding = doctor.packages()
     assert finding.status == "broken"
@@ -67,14 +66,13 @@ def test_without_numba_slower_kernels_serve(no_import: Any) -> None:
     assert (finding.status, finding.fix) == ("note", "pip install numba")
 
 
-def test_a_broken_torch_is_a_finding_and_the_others_are_still_looked_at(no_import: Any) -> None:
+def test_a_broken_torch_is_a_finding_and_the_other_checks_still_run(no_import: Any) -> None:
     no_import("torch")
     found = {finding.name: finding for finding in doctor.examine()}
     assert found["torch"].status == "broken"
     assert found["torch"].fix == doctor.FIXES["torch"]
     assert found["python"].status == "ok"
     assert found["disk"].status != "broken"
-    assert not doctor.healthy(list(found.values()))
 
 
 def test_a_kernel_that_computes_something_else_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,8 +82,8 @@ def test_a_kernel_that_computes_something_else_is_broken(monkeypatch: pytest.Mon
 
     real = TorchProgram.rollout
 
-    def rollout(self: TorchProgram, *given: Any, **more: Any) -> Any:
-        out = real(self, *given, **more)
+    def rollout(self: TorchProgram, *args: Any, **more: Any) -> Any:
+        out = real(self, *args, **more)
         return replace(out, state=out.state + 1e-6) if self.kernel == "numba" else out
 
     monkeypatch.setattr(TorchProgram, "rollout", rollout)
@@ -108,10 +106,10 @@ def test_more_threads_than_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("free", "status"), [(5 * GIB, "ok"), (GIB // 2, "note"), (GIB // 100, "broken")]
 )
-def test_little_room(free: int, status: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_little_free_space(free: int, status: str, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda place: usage(free, 0, free))
-    monkeypatch.setattr(doctor, "usable_memory", lambda: free)
+    monkeypatch.setattr(doctor, "available_bytes", lambda: free)
     for check in (doctor.disk, doctor.memory):
         finding = check()
         assert finding.status == status
@@ -129,7 +127,7 @@ def test_no_folder_for_compiled_kernels(tmp_path: Path, monkeypatch: pytest.Monk
     assert doctor.kernel_cache() == tmp_path / "not" / "yet"
 
 
-def test_a_julia_that_went_away(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_julia_that_was_removed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from pympnode.networks.engines.julia import installed
     from pympnode.networks.engines.julia.options import JuliaOptions
 
@@ -146,8 +144,20 @@ def test_a_julia_that_went_away(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 
 def test_cores_and_memory_are_plausible() -> None:
     assert 1 <= doctor.usable_cores() <= (os.cpu_count() or 1)
-    free = doctor.usable_memory()
+    free = doctor.available_bytes()
     assert free is None or 0 < free < 2**50
+
+
+def test_the_limit_of_a_container_bounds_the_free_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "memory.max").write_text("3000000\n")
+    (tmp_path / "memory.current").write_text("1000000\n")
+    (tmp_path / "memory.stat").write_text("anon 900000\ninactive_file 50000\n")
+    monkeypatch.setattr(memory, "_CONTAINER", tmp_path)
+    assert memory.available_bytes() == 2_050_000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory.available_bytes() != 2_050_000
 
 
 def test_exit_status(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -160,7 +170,7 @@ def test_exit_status(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
         shown = capsys.readouterr().out
         assert all(f.text in shown and f.fix in shown for f in findings)
         assert status_of(["doctor", "--json"]) == status
-        assert json.loads(capsys.readouterr().out) == [f.as_dict() for f in findings]
+        assert json.loads(capsys.readouterr().out) == [asdict(f) for f in findings]
 
 
 def test_the_doctor_leaves_no_files(tmp_path: Path) -> None:

@@ -290,7 +290,7 @@ def test_settings_are_those_of_all_rows_and_checked() -> None:
             experiments.experiment("lorenz_finetune", wrong)
 
 
-def test_a_setting_of_what_the_rows_differ_in_is_refused(tmp_path: Path) -> None:
+def test_a_setting_of_a_varied_keyword_is_refused(tmp_path: Path) -> None:
     """Rows named "levels 2" and "levels 3" would have the numbers of one."""
     with pytest.raises(InvalidOption, match=r"train\.levels is what the rows"):
         experiments.experiment("nbody_levels", {"train.levels": 3})

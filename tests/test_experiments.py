@@ -54,7 +54,7 @@ def test_an_experiment_of_networks_shares_its_start(tmp_path: Path) -> None:
     assert (ds["status"] == "completed").all()
     assert np.isfinite(ds["loss"].sel(predictor="model")).all()
     assert ds["predictor"].values.tolist() == ["model", "persistence", "uncoupled"]
-    # Three rows, three runs: the start, the one that goes on from it, the one from scratch.
+    # Three rows, three runs: the start, the one that continues it, the one from initial weights.
     assert len(list((tmp_path / "out" / "runs").iterdir())) == 3
     kept = json.loads(next(p for p in cell_files(tmp_path / "out") if "fine" in str(p)).read_text())
     start = pympnode.load(next((tmp_path / "out" / "runs").glob("*/seed-0/model.nc")))
@@ -62,7 +62,7 @@ def test_an_experiment_of_networks_shares_its_start(tmp_path: Path) -> None:
     assert start.system == "kuramoto" and "graph" not in kept["status"]
 
 
-def test_any_number_of_steps_is_judged(tmp_path: Path) -> None:
+def test_any_number_of_steps_is_evaluated(tmp_path: Path) -> None:
     values = changed(PARTICLES, grid={"train": {"levels": [2]}}, published=[])
     values["columns"] = ["rmse_published_2", "energy_error_3", "rmse_published_4"]
     path, out = written(tmp_path, values), tmp_path / "out"
@@ -76,7 +76,7 @@ def test_any_number_of_steps_is_judged(tmp_path: Path) -> None:
     assert float(score["energy_error"].sel(predictor="model", horizon=3)) == pytest.approx(
         float(ds["energy_error_3"].sel(test="held out", predictor="model").squeeze()), rel=1e-12
     )
-    # Another number of steps judges the same run again.
+    # Another number of steps evaluates the same run again.
     written(tmp_path, changed(values, columns=["rmse_published_1"]))
     runs = {file: file.stat().st_mtime_ns for file in (out / "runs").glob("*/*/model.nc")}
     again = experiments.run(path, budget="2 updates", out=out, **QUICK)
@@ -91,7 +91,7 @@ def ds_words(path: Path, test: str) -> dict[str, Any]:
 
 
 def test_the_usual_numbers_of_steps_change_no_fingerprint() -> None:
-    """Cells that were judged at 20 and 200 steps are still those of the experiment."""
+    """Cells that were evaluated at 20 and 200 steps are still those of the experiment."""
     (row,) = experiments.experiment("nbody_levels").rows[:1]
     made = cells.cell(experiments.experiment("nbody_levels"), row, budget.Budget.of("20m"), 0)
     assert "horizons" not in made.settings()
@@ -114,9 +114,7 @@ def test_epochs_without_a_loss_are_none_of_the_best(
     )  # fmt: skip
     monkeypatch.setattr(running, "_trained", lambda *_: result)
     first = next(cells.cells(experiments.experiment(path), budget.Budget.of("4 updates"), 1))
-    kept = running._finished(
-        first, tmp_path, datasets.Datasets(out / "data"), "cpu", False, lambda line: None
-    )
+    kept = running._finished(first, tmp_path, datasets.Datasets(out / "data"), "cpu", False)
     np.testing.assert_equal(kept["run"]["loss_epochs"], found)
 
 
@@ -172,7 +170,7 @@ def test_interrupted_between_cells_it_goes_on(
 @pytest.mark.parametrize(
     ("values", "length", "stops_at"),
     [
-        # In the start, and in the run that goes on from it.
+        # In the start, and in the run that continues it.
         pytest.param(NETWORK, "12 updates", (3, 17), id="networks"),
         pytest.param(PARTICLES, "20 updates", (2,), id="particles"),
     ],
@@ -218,7 +216,7 @@ def test_changed_settings_are_not_reused(
     longer = experiments.run(path, budget="3 updates", **words)
     assert len(cell_files(out)) == 2 and any("other settings" in line for line in told)
     assert first["updates"].values == 2 and longer["updates"].values == 3
-    # Words that decide no number change no cell; another test judges the same run again.
+    # Texts do not change a cell; another test set evaluates the same run again.
     written(tmp_path, changed(values, title="Another", note="Another."))
     experiments.run(path, budget="3 updates", **words)
     assert len(cell_files(out)) == 2
@@ -246,7 +244,7 @@ def test_a_file_that_was_edited_is_refused(
         cells.read(cell, tmp_path)
 
 
-def test_a_cell_that_fails_says_why_and_stops_no_other(
+def test_a_failed_cell_has_its_reason_and_stops_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = written(tmp_path, changed(PARTICLES, grid={"train": {"levels": [2, 3]}}))
@@ -314,7 +312,7 @@ def test_a_folder_holds_one_experiment(tmp_path: Path, monkeypatch: pytest.Monke
         experiments.results(moved, out="experiments/mine")
 
 
-def test_data_outside_of_training_are_noted_not_warned_of(tmp_path: Path) -> None:
+def test_data_outside_of_training_are_recorded_without_a_warning(tmp_path: Path) -> None:
     other = [{"name": "far", "trajectories": 2, "parameters": {"side": 100.0}}]
     values = changed(PARTICLES, test=other, grid={"train": {"levels": [2]}})
     values["published"] = []
@@ -355,7 +353,7 @@ def test_numbers_of_the_table_are_those_of_the_cells(tiny: tuple[Path, Path, xr.
     ]  # fmt: skip
 
 
-def test_a_number_says_how_many_seeds_have_one() -> None:
+def test_a_number_counts_the_seeds_behind_it() -> None:
     assert tables.number(np.array([])) == ""
     assert tables.number(np.array([np.nan, np.nan])) == ""
     assert tables.number(np.array([1.0, 3.0])) == "2 ± 1"
@@ -376,7 +374,7 @@ def test_numbers_that_are_not_finite_survive_their_file(tmp_path: Path) -> None:
     assert np.isnan(float(kept["scores"]["held out"]["model"]["energy_error_20"]))
 
 
-def test_nothing_run_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+def test_an_experiment_that_never_ran_is_an_error_with_a_fix(tmp_path: Path) -> None:
     with pytest.raises(MissingFile, match="nothing was run"):
         experiments.results("nbody_levels", out=tmp_path)
 
@@ -412,7 +410,7 @@ def test_the_command_line_runs_and_prints_the_table(tmp_path: Path) -> None:
     assert told["data_vars"]["updates"]["data"] == [[2.0]]
 
 
-def test_the_command_line_says_so_where_all_cells_failed(
+def test_the_command_line_reports_that_all_cells_failed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(running, "_trained", lambda *_: 1 / 0)
@@ -426,7 +424,7 @@ def test_the_command_line_says_so_where_all_cells_failed(
     assert isinstance(invoke("show", "nbody_levels", "--seeds", "0").exception, InvalidOption)
 
 
-def test_the_command_line_says_how_to_go_on(
+def test_the_command_line_names_the_command_to_continue(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*_: Any, **__: Any) -> None:
@@ -434,7 +432,7 @@ def test_the_command_line_says_how_to_go_on(
 
     monkeypatch.setattr(experiments, "run", interrupted, raising=False)
     stopped = invoke("run", "nbody_levels", "--out", str(tmp_path))
-    assert stopped.exit_code == 1 and "the same command goes on" in stopped.output
+    assert stopped.exit_code == 1 and "the same command continues" in stopped.output
 
 
 def test_names_are_completed() -> None:

@@ -151,7 +151,7 @@ def test_published_behaviour_leaves_momentum_free() -> None:
     assert ParticleSpec.named("deltagn", **fields).conserve_momentum
 
 
-def test_a_preset_says_which_names_there_are() -> None:
+def test_an_unknown_preset_lists_the_names() -> None:
     with pytest.raises(UnknownName, match="did you mean 'hogn'"):
         particle_preset("paper", "hogm", 20)
     with pytest.raises(UnknownName, match="did you mean 'fast'"):
@@ -179,7 +179,7 @@ def test_another_kind_of_model_does_not_come_of_fine_tuning(data, nodes) -> None
 
 
 def test_fine_tuning_to_another_time_step_takes_the_scale_of_a_step_along(data) -> None:
-    """Acceleration times the step: what one step's model knows is a start for five times of it."""
+    """Acceleration times the step: a model of one step is a start for a step five times as long."""
     first = pympnode.train(data=data, model="deltagn", updates=100, **TINY).model
     longer = pympnode.simulate("gravity", particles=20, trajectories=6, steps=6, seed=3, dt=0.05)
     with pytest.warns(OutsideTrainingRange, match=r"time step 0\.05 \(trained on 0\.01\)"):

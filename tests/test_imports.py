@@ -23,6 +23,9 @@ PACKAGE = Path(__file__).resolve().parent.parent / "pympnode"
 HALVES = ("networks", "particles")
 # Modules and packages that may import both halves.
 ABOVE = ("_api", "halves", "experiments", "commands", "cli", "doctor", "__main__")
+# Modules of the core that look up modules of both halves by name: old names of version 0.1, the
+# built-in systems, and the one list of pictures.
+BY_NAME = {"_moved", "config", "systems", "systems.registry", "plotting"}
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,25 @@ def across_layers(root: Path) -> list[str]:
     ]
 
 
+def named_in_strings(root: Path) -> dict[str, list[str]]:
+    """Modules of the halves by the modules of the core that name them in strings.
+
+    Such a string is an import that `imports_of` does not find: a table for `import_module`, say.
+    """
+    files = files_of(root)
+    found: dict[str, list[str]] = {}
+    for importer, path in files.items():
+        if layer_of(importer) != "core":
+            continue
+        for node in _nodes(path):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                inside = node.value.lstrip(".").removeprefix(f"{root.name}.").partition(":")[0]
+                module = f"{root.name}.{inside}"
+                if "." in inside and module in files and layer_of(module) in HALVES:
+                    found.setdefault(importer, []).append(module)
+    return found
+
+
 def cycle(root: Path) -> list[str]:
     """The files of a cycle of imports; empty where there is none.
 
@@ -182,6 +204,11 @@ def test_all_files_are_read() -> None:
 
 def test_core_and_halves_import_no_layer_beside_or_above_them() -> None:
     assert across_layers(PACKAGE) == []
+
+
+def test_only_tables_of_the_core_name_modules_of_the_halves() -> None:
+    found = {name.partition(".")[2]: modules for name, modules in named_in_strings(PACKAGE).items()}
+    assert set(found) <= BY_NAME, found
 
 
 def test_no_cycle_of_files() -> None:
@@ -298,6 +325,11 @@ def test_an_absolute_import_is_found(tree: Path, place: str, statement: str) -> 
     write(tree, {"particles.cells": place.format(statement)})
     (found,) = absolute_imports(tree)
     assert found.startswith("small.particles.cells:")
+
+
+def test_a_module_of_a_half_in_a_string_of_the_core_is_found(tree: Path) -> None:
+    write(tree, {"training.task": 'PLACE = {"Model": ("..networks.model:Model", "networks")}'})
+    assert named_in_strings(tree) == {"small.training.task": ["small.networks.model"]}
 
 
 # ---- what an import costs ---------------------------------------------------------------------

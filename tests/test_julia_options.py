@@ -74,7 +74,7 @@ def test_a_project_finds_the_julia_on_path(tmp_path: Path) -> None:
         JuliaOptions(project="/p").variables({"PATH": ""})
 
 
-def test_variables_go_before_what_was_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_override_the_record(monkeypatch: pytest.MonkeyPatch) -> None:
     installed.write(JuliaOptions(threads="2", depot="/d"), {})
     monkeypatch.setenv("PYMPNODE_JULIA_THREADS", "3")
     monkeypatch.setenv("PYMPNODE_JULIA_OFFLINE", "yes")
@@ -127,7 +127,7 @@ def test_auto_takes_julia_only_where_it_was_installed(
         engines.choose("auto")
 
 
-def test_a_system_of_ones_own_is_integrated_in_python() -> None:
+def test_a_user_system_is_integrated_in_python() -> None:
     from pympnode.networks.systems.kuramoto import Kuramoto
     from pympnode.systems.registry import get
 
@@ -140,7 +140,7 @@ def test_a_system_of_ones_own_is_integrated_in_python() -> None:
     assert engines.solver_for("torch", get("kuramoto"))[0] is None
 
 
-def test_bind_says_what_it_cannot_do() -> None:
+def test_bind_refuses_options_that_julia_lacks() -> None:
     from pympnode.networks.engines.julia.engine import JuliaEngine
     from pympnode.networks.spec import ModelSpec
 

@@ -159,7 +159,7 @@ def test_members_are_their_single_runs(
         assert torch.equal(gradient, alone[1])
 
 
-def test_what_is_not_a_number_is_not_hidden(rng: np.random.Generator) -> None:
+def test_nan_is_not_hidden(rng: np.random.Generator) -> None:
     spec = ModelSpec(channels=2)
     window = random_window(spec, rng, [4], [0] * 3, 3, torch.float32)
     theta = random_theta(spec, rng, torch.float32)
@@ -215,12 +215,12 @@ def test_tiles_hold_every_column_once(rng: np.random.Generator) -> None:
             assert (seen == 1).all()
 
 
-def test_refuses_what_it_cannot_run() -> None:
+def test_refuses_specifications_that_it_cannot_run() -> None:
     assert compiled.supports(ModelSpec()) is None
     assert "l2s" in str(compiled.supports(ModelSpec(family="l2s")))
 
 
-def test_says_when_it_compiles(caplog: pytest.LogCaptureFixture) -> None:
+def test_logs_when_it_compiles(caplog: pytest.LogCaptureFixture) -> None:
     import time
 
     with caplog.at_level(logging.INFO, logger="pympnode.kernel"):

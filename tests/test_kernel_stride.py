@@ -55,7 +55,7 @@ def test_error_falls_with_the_fourth_power(stride: int, rng: np.random.Generator
     assert np.log2(errors[0] / errors[1]) > 3.5
 
 
-def test_kernels_agree_on_what_lies_inside(rng: np.random.Generator) -> None:
+def test_kernels_agree_on_states_inside_a_step(rng: np.random.Generator) -> None:
     spec = ModelSpec(channels=3, message=2, hidden=9, stride=3)
     window = random_window(spec, rng, [5, 3], [0, 1, 1], 7, torch.float64, masked=True)
     theta = random_theta(spec, rng, torch.float64)

@@ -116,6 +116,6 @@ def test_window_is_cut_where_memory_ends(
     assert adjoint.segment(spec, window, None) == 1
 
 
-def test_refuses_what_it_cannot_run() -> None:
+def test_refuses_specifications_that_it_cannot_run() -> None:
     assert adjoint.supports(ModelSpec()) is None
     assert "l2s" in str(adjoint.supports(ModelSpec(family="l2s")))

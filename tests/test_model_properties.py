@@ -281,7 +281,7 @@ def test_evaluate_has_its_baselines(result: pympnode.Result) -> None:
     )
 
 
-def test_reprs_say_what_they_are(result: pympnode.Result) -> None:
+def test_reprs_name_kind_data_and_sizes(result: pympnode.Result) -> None:
     text, page = repr(result), result._repr_html_()
     for words in ("kuramoto", "completed", "best loss", "engine", "torch", "seconds", "ring"):
         assert words in text and words in page

@@ -95,7 +95,7 @@ def consensus(t: float, x: Any, u: Any, graph: Any, parameters: Any) -> Any:
     return graph.sum_neighbours(x) - graph.in_degree[:, None] * x
 
 
-def test_an_own_system_need_not_be_registered() -> None:
+def test_a_user_system_need_not_be_registered() -> None:
     spread = {"spread": lambda x, graph, parameters: x[..., 0].std(axis=-1)}
     system = own_system("consensus", consensus, "opinion", observables=spread)
     result = pympnode.train(system, nodes=4, topology="ring", trajectories=10, steps=5, **TRAIN)

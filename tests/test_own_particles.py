@@ -1,4 +1,4 @@
-"""The user's own particles: arrays at the door, laws that nobody knows, times that run back."""
+"""Particle data of users: arrays, unknown forces, times that are not ascending."""
 
 from __future__ import annotations
 

@@ -141,7 +141,7 @@ simulate_particles("gravity", particles=5, trajectories=140, steps=100, seed=4,
 """
 
 
-def test_a_killed_run_is_continued_without_redoing_what_is_whole(tmp_path):
+def test_a_killed_run_is_continued_without_repeating_finished_parts(tmp_path):
     folder = tmp_path / "data"
     run = subprocess.Popen(
         [sys.executable, "-c", _KILLED, str(folder)],

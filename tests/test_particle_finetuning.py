@@ -61,7 +61,7 @@ def test_more_particles_keep_the_density(start) -> None:
     assert box_of(made).side == pytest.approx(10.0 * 8 ** (1 / 3))
 
 
-def test_what_is_asked_for_goes_first_and_other_physics_are_told(start) -> None:
+def test_given_options_override_and_other_physics_are_warned_of(start) -> None:
     with pytest.warns(OutsideTrainingRange) as found:
         result = pympnode.finetune(start, dt=0.01, parameters={"constant": 5.0}, **FEW, **MORE)
     (told,) = [str(w.message) for w in found]

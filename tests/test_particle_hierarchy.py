@@ -425,7 +425,7 @@ def test_impossible_requests_are_refused():
 
 
 @pytest.mark.parametrize("builder", ["torch", "numba"])
-def test_more_edges_than_memory_are_told_in_bytes(builder, monkeypatch):
+def test_more_edges_than_memory_are_refused_in_bytes(builder, monkeypatch):
     """30,000 particles in one point have 900 million pairs."""
     monkeypatch.setattr("pympnode.files.memory.available_bytes", lambda device="cpu": 10**9)
     with pytest.raises(NotEnoughMemory, match=r"[0-9,]+ bytes needed") as error:
@@ -434,14 +434,14 @@ def test_more_edges_than_memory_are_told_in_bytes(builder, monkeypatch):
 
 
 @pytest.mark.parametrize("builder", ["torch", "numba"])
-def test_more_cells_than_memory_are_told_in_bytes(builder, monkeypatch):
+def test_more_cells_than_memory_are_refused_in_bytes(builder, monkeypatch):
     monkeypatch.setattr("pympnode.files.memory.available_bytes", lambda device="cpu": 2 * 10**7)
     with pytest.raises(NotEnoughMemory, match=r"bytes needed") as error:
         build(torch.rand(30_000, 3), 1.0, builder)
     assert "fewer levels" in str(error.value)
 
 
-def test_what_torch_keeps_of_a_device_for_its_next_tensors_is_free(monkeypatch):
+def test_memory_that_torch_caches_counts_as_free(monkeypatch):
     """A second run in one process finds all but nothing free by the driver's count."""
     of_all = {"mem_get_info": (2 << 30, 80 << 30), "memory_reserved": 76 << 30}
     of_all["memory_allocated"] = 1 << 30

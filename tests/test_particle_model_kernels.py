@@ -91,7 +91,7 @@ def test_messages_received_minus_messages_sent(rng, small_chunks, kind, edges, r
 
 @pytest.mark.parametrize("bf16", [False, True])
 @pytest.mark.parametrize("kind", SUMS)
-def test_what_is_not_a_number_stays_to_be_seen(rng, kind, bf16) -> None:
+def test_nan_stays_in_the_result(rng, kind, bf16) -> None:
     leaves, features, ends = problem(rng, 300, torch.float32)
     with torch.no_grad():
         leaves[4][2] = torch.nan
@@ -228,7 +228,7 @@ def test_hamiltonian_models_refuse_the_kernels_of_deltagn(options) -> None:
         ParticleProgram(spec, ParticleScales(), 0.01, device="cpu", **options)
 
 
-def test_auto_takes_what_serves_the_device() -> None:
+def test_auto_takes_a_kernel_that_runs_on_the_device() -> None:
     spec, cpu, cuda = ParticleSpec.named("deltagn"), torch.device("cpu"), torch.device("cuda")
     assert edge_sum_of("auto", spec, cpu)[0] == "numba"
     assert edge_sum_of("auto", spec, cuda)[0] == "torch"

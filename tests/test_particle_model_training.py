@@ -255,7 +255,7 @@ print(json.dumps(found))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks the kernel of Linux for the peak")
-def test_the_memory_told_is_that_measured() -> None:
+def test_the_estimated_memory_is_the_measured_one() -> None:
     """Never below the peak of a process, and at most about twice it."""
     done = subprocess.run([sys.executable, "-c", PEAKS], capture_output=True, text=True)
     if "clear_refs" in done.stderr or "libc.so.6" in done.stderr:
@@ -354,7 +354,7 @@ def test_a_run_goes_on_to_the_same_bits(data, tmp_path, monkeypatch) -> None:
 
 
 def test_a_run_folder_serves_one_call(data, tmp_path) -> None:
-    """Whatever decides the numbers is told apart, and named."""
+    """A run of other settings is another run, and the difference is named."""
 
     bare = data.drop_vars("split")
     options = dict(model="deltagn", updates=2, batch_size=4, seed=1, run=tmp_path / "run", **TINY)
@@ -513,7 +513,7 @@ def test_the_paper_preset_is_the_published_run(data) -> None:
 # ---- rollouts ------------------------------------------------------------------------------------
 
 
-def test_a_rollout_that_overflows_is_told(data) -> None:
+def test_a_rollout_that_overflows_is_reported(data) -> None:
     model = pympnode.train(data=data, model="hierarchical_deltagn", updates=1, **TINY).model
     model.theta[...] *= 1e4
     out = model.rollout(data.isel(trajectory=[0, 1]), steps=5)
@@ -522,7 +522,7 @@ def test_a_rollout_that_overflows_is_told(data) -> None:
     assert errors["not_finite"].sel(predictor="model").values.tolist() == [2]
 
 
-def test_other_time_steps_and_densities_are_told(data) -> None:
+def test_other_time_steps_and_densities_are_warned_of(data) -> None:
     model = pympnode.train(data=data, model="deltagn", updates=1, **TINY).model
     other = pympnode.simulate("gravity", particles=20, trajectories=1, steps=2, dt=0.02)
     with pytest.raises(InvalidOption, match="another time step"):

@@ -106,7 +106,7 @@ def test_hierarchy_of_refuses_in_words(gravity):
         plotting.hierarchy_of(gravity, 3, trajectory=99)
 
 
-def test_what_was_picked_is_still_one(gravity, coulomb):
+def test_a_selected_trajectory_is_drawn(gravity, coulomb):
     """`ds.isel(trajectory=0)` takes a dim away, of particles as of nodes."""
     whole = plotting.particle_trajectories(gravity, trajectory=1)
     one = plotting.particle_trajectories(

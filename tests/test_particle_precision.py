@@ -63,7 +63,7 @@ def test_a_longer_training_in_bf16_reaches_the_error_of_float32(data) -> None:
     assert mean < np.exp(2 * SPREAD / np.sqrt(len(SEEDS)))  # measured: 0.80
 
 
-def test_a_run_knows_its_precision(data, tmp_path) -> None:
+def test_a_run_records_its_precision(data, tmp_path) -> None:
     options = dict(data=data, model="deltagn", updates=2, progress=False, device="cpu")
     options["run"] = tmp_path / "run"
     result = pympnode.train(**options, precision="bf16")

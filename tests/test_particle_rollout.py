@@ -126,7 +126,7 @@ def test_a_set_that_overflows_leaves_the_others(name: str, block: int, monkeypat
 
 @pytest.mark.parametrize("lost", [(1,), (0, 1, 2)])
 @pytest.mark.parametrize("block", [1, 2, 100])
-def test_states_after_a_lost_one_are_nan_whatever_was_there(lost, block, monkeypatch) -> None:
+def test_states_after_a_nonfinite_one_are_nan(lost, block, monkeypatch) -> None:
     program, theta, position, velocity, mass, charge = problem("complete")
     monkeypatch.setattr(rollout, "_BLOCK_BYTES", block * 2 * position[:, 0].size * 8)
     for number in lost:
@@ -141,7 +141,7 @@ def test_states_after_a_lost_one_are_nan_whatever_was_there(lost, block, monkeyp
             assert gone[-1] == (number in lost) and (np.diff(gone.astype(int)) >= 0).all()
 
 
-def test_lost_sets_may_be_dropped_late() -> None:
+def test_nonfinite_sets_may_be_dropped_late() -> None:
     """They stand still until then. Sums over the others are in another order: the last bits."""
     given = problem("hierarchy", dtype="float64")
     given[3][1, 0, 3] = 0.99 * FASTEST
@@ -214,7 +214,7 @@ class Waits(TorchDispatchMode):
         return func(*args, **kwargs)
 
 
-def test_waits_are_seen() -> None:
+def test_waits_for_the_device_are_counted() -> None:
     a = torch.ones(3)
     for wait in (
         lambda: torch.tensor(2.0),
@@ -262,7 +262,7 @@ def test_a_step_of_a_complete_graph_does_not_wait_for_the_device(
     assert waits.found == ["aten.lift_fresh.default", "aten._local_scalar_dense.default"]
 
 
-def test_edges_are_built_again_where_they_move_or_a_set_is_lost(monkeypatch) -> None:
+def test_edges_are_built_again_where_they_move_or_a_set_is_dropped(monkeypatch) -> None:
     for name, lost, times in (
         ("complete", False, 1),
         ("complete", True, 2),

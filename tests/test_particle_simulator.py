@@ -299,7 +299,7 @@ def test_bad_options_are_refused(rng):
         Gravity(4)
 
 
-def test_a_state_that_blows_up_says_where():
+def test_a_state_that_blows_up_is_located():
     state = ParticleState(np.zeros((2, 2)), np.array([[1.0, 0], [1e308, 0]]), np.ones(2))
     with pytest.raises(IntegrationFailed, match="not finite after step 1"):
         integrate_leapfrog(Gravity(), state, box=None, steps=2, dt=1e3)

@@ -1,4 +1,4 @@
-"""Slips of a first day are told in the package's own words: got, allowed, fix."""
+"""Common mistakes of a new user raise errors of the package: got, allowed, fix."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_steps_of_a_rollout_are_whole(data, nodes, particles, network) -> None:
 # ---- data and files ------------------------------------------------------------------------------
 
 
-def test_rollouts_take_paths_and_say_what_else_they_take(
+def test_rollouts_take_paths_and_list_the_other_inputs(
     data, nodes, particles, network, tmp_path
 ) -> None:
     for model, ds in ((particles, data), (network, nodes)):
@@ -133,7 +133,7 @@ def test_rollouts_take_paths_and_say_what_else_they_take(
     assert "isel(trajectory=[0])" in str(error.value.fix)
 
 
-def test_what_is_no_dataset_is_refused_as_data(particles, network) -> None:
+def test_values_that_are_no_datasets_are_refused_as_data(particles, network) -> None:
     for model in (particles, network):
         with pytest.raises(InvalidData, match="data are a dataset"):
             pympnode.evaluate(model, 5)
@@ -162,7 +162,7 @@ def test_a_run_is_a_folder(half, data, nodes, tmp_path) -> None:
 # ---- what belongs elsewhere ----------------------------------------------------------------------
 
 
-def test_the_halves_are_told_apart(data, particles, network) -> None:
+def test_keywords_of_the_other_half_are_refused(data, particles, network) -> None:
     for crossing in (
         lambda: pympnode.finetune(network, system="gravity", particles=5),
         lambda: pympnode.finetune(particles, system="kuramoto"),
@@ -180,7 +180,7 @@ def test_the_halves_are_told_apart(data, particles, network) -> None:
     )
 
 
-def test_evaluation_refuses_what_the_other_half_takes(data, nodes, particles, network) -> None:
+def test_evaluation_refuses_keywords_of_the_other_half(data, nodes, particles, network) -> None:
     for option in ({"threshold": 0.4}, {"system": "coulomb"}):
         with pytest.raises(InvalidOption, match="belongs to networks"):
             pympnode.evaluate(particles, data, **option)
@@ -189,7 +189,7 @@ def test_evaluation_refuses_what_the_other_half_takes(data, nodes, particles, ne
         pympnode.evaluate(network, nodes, horizons=[2])
 
 
-def test_a_test_set_of_given_data_is_what_was_held_out(data, nodes) -> None:
+def test_the_test_set_of_given_data_is_the_held_out_part(data, nodes) -> None:
     for words in ({"data": data, **TINY}, {"data": nodes, **NETWORK}):
         result = pympnode.train(**words)
         assert result.test_set().sizes["trajectory"] == 1
@@ -202,7 +202,7 @@ def test_a_test_set_of_given_data_is_what_was_held_out(data, nodes) -> None:
 @pytest.mark.parametrize(
     "option", [{"engine": "julia"}, {"tolerance": 1e-4}, {"graph_seed": 1}, {"noise": 0.1}]
 )
-def test_simulating_particles_refuses_what_it_would_ignore(option) -> None:
+def test_simulating_particles_refuses_options_without_effect(option) -> None:
     with pytest.raises(InvalidOption):
         pympnode.simulate("gravity", particles=4, trajectories=1, steps=1, **option)
     with pytest.raises(UnknownName, match="unknown engine"):
@@ -216,7 +216,7 @@ def test_particles_know_one_engine(data) -> None:
         pympnode.train(data=data, engine="julia", **TINY)
 
 
-def test_what_says_how_to_simulate_is_shown_its_place() -> None:
+def test_options_of_the_simulation_are_pointed_to_simulate() -> None:
     for option, fix in (
         ({"integrator": "global"}, "simulate(system, integrator='global')"),
         ({"start": "plummer"}, "simulate(system, start='plummer')"),

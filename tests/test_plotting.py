@@ -420,7 +420,7 @@ def test_the_accessor_is_the_functions(data: xr.Dataset, guess: xr.Dataset) -> N
         _ = data.pympnode.plot.phase_portrat
 
 
-def test_importing_the_room_imports_no_matplotlib() -> None:
+def test_importing_plotting_imports_no_matplotlib() -> None:
     code = (
         "import sys, pympnode.plotting, xarray as xr;"
         "print('matplotlib' in sys.modules, hasattr(xr.Dataset, 'pympnode'))"
@@ -429,7 +429,7 @@ def test_importing_the_room_imports_no_matplotlib() -> None:
     assert out.stdout.split() == ["False", "True"]
 
 
-def test_categories_are_told_apart_in_grey_or_by_dashes() -> None:
+def test_categories_differ_in_grey_or_in_dashes() -> None:
     """Model and baselines differ in dashes, so that a picture survives a black and white print."""
     from pympnode.networks.plots.errors import STYLES
 

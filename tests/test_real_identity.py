@@ -127,6 +127,23 @@ def test_names_are_matched_to_the_labels_of_arrays() -> None:
         str(arrays(nodes=["a"], topology="ring"))
 
 
+def test_pairs_come_as_anything_that_holds_them() -> None:
+    pairs = list(GRAPH.edges)
+    for given in (set(pairs), iter(pairs), GRAPH.edges, np.array(pairs), tuple(pairs)):
+        assert edges(arrays(topology=given)) == WANTED
+    assert edges(arrays(edges=((a, b) for a, b in pairs))) == WANTED
+    grid = nx.grid_2d_graph(2, 2)
+    ds = arrays(topology=grid, nodes=list(grid))
+    assert edges(ds) == {frozenset((str(a), str(b))) for a, b in grid.edges}
+    for given in ("ring", 3, {0: [1]}):
+        with pytest.raises(InvalidGraph, match="pairs of nodes"):
+            arrays(edges=given)
+    with pytest.raises(InvalidData, match="two nodes have the same label"):
+        arrays(topology="ring", nodes=list("aabc"))
+    with pytest.raises(InvalidData, match="a table in long form"):
+        pympnode.from_frame(ds, features="v")
+
+
 def test_a_matrix_with_labels_is_never_read_by_position() -> None:
     assert edges(arrays(topology=matrix([2, 0, 1, 3]))) == WANTED
     larger = nx.Graph([*NAMED.edges, ("d", "e")])

@@ -99,7 +99,7 @@ def test_units_are_converted_by_pint() -> None:
     assert MODEL.rollout(fast).time.attrs["units"] == "s"
 
 
-def test_names_that_nobody_gave_are_taken_with_a_word() -> None:
+def test_default_names_are_accepted_with_a_warning() -> None:
     bare = pympnode.from_arrays(X, dt=DT, topology="ring", u=U, node_attribute=B)
     with pytest.warns(PympnodeWarning, match="in the order in which they stand"):
         out = MODEL.rollout(bare)

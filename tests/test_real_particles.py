@@ -7,6 +7,7 @@ import torch
 import pympnode
 from pympnode.datasets.record import record
 from pympnode.errors import InvalidData, InvalidOption, PympnodeWarning
+from pympnode.particles.engine.program import Target
 from pympnode.particles.evaluate import free_flight
 from pympnode.particles.graphs.box import Box
 from pympnode.particles.metrics import motion, particle_errors
@@ -195,7 +196,7 @@ def test_what_needs_a_square_says_so() -> None:
         pympnode.from_particles(x, v, 1.0, dt=0.05, side=(9.0, 12.0, 3.0))
 
 
-def test_a_softening_that_nobody_gave_is_said_in_the_unit_of_the_data(caplog) -> None:
+def test_a_softening_that_was_not_given_is_stated_in_the_unit_of_the_data(caplog) -> None:
     x, v = (np.stack(a) for a in zip(*(springs(12, seed=s) for s in range(4))))
     with caplog.at_level("INFO", "pympnode.training"):
         near = [
@@ -295,3 +296,139 @@ def test_kinetic_energy_and_momentum_need_no_law() -> None:
     axes = pympnode.plotting.conservation({"true": ds, "free": free_flight(ds)})
     assert "kinetic" in axes[0].get_ylabel() and len(axes[1].lines) == 2
     plt.close("all")
+
+
+# ---- fixed particles and types ----------------------------------------------------------------
+
+
+def pinned(trajectories=4, times=12, count=6):
+    """Particles of which the first two never move; positions, velocities, marks."""
+    each = [springs(times, particles=count, seed=seed) for seed in range(trajectories)]
+    x, v = (np.stack(a) for a in zip(*each))
+    x[:, :, :2], v[:, :, :2] = x[:, :1, :2], 0.0
+    return x, v, np.arange(count) < 2
+
+
+MODELS = ["deltagn", "hogn", "nearest_deltagn", "hierarchical_deltagn", "hierarchical_hogn"]
+
+
+@pytest.mark.parametrize("inputs", ["scaled", "plain"])
+@pytest.mark.parametrize("model", MODELS)
+def test_fixed_particles_stay_and_act(model: str, inputs: str) -> None:
+    x, v, fixed = pinned()
+    ds = pympnode.from_particles(x, v, 1.0, dt=0.05, fixed=fixed, softening=0.2)
+    options = {
+        "neighbours": 3 if "near" in model else None,
+        "levels": 2 if "hier" in model else None,
+    }
+    trained = pympnode.train(data=ds, model=model, inputs=inputs, **SMALL, **options).model
+    later = trained.rollout(ds, check=False)
+    np.testing.assert_array_equal(later.position[:, :, :2], np.repeat(x[:, :1, :2], 12, axis=1))
+    assert later.fixed.dtype == bool and (np.abs(later.position - x)[:, -1, 2:] > 0).any()
+    shifted = ds.assign(position=ds.position + 0.7 * ds.fixed)
+    other = trained.rollout(shifted, check=False)
+    assert np.abs(other.position - later.position)[:, 1:, 2:].max() > 1e-9  # they do act
+    assert pympnode.evaluate(trained, ds).rmse_position_body.sel(predictor="free_flight")[
+        0, :2
+    ].values.tolist() == [0, 0]
+
+
+def test_fixed_particles_are_in_no_loss() -> None:
+    x, v, fixed = pinned()
+    ds = pympnode.from_particles(x, v, 1.0, dt=0.05, fixed=fixed, softening=0.2)
+    marked = pympnode.train(data=ds, model="deltagn", **SMALL)
+    program = marked.model.bind(dtype="float64")
+    theta = marked.model.theta.astype(np.float64)
+    batch, after = (
+        program.batch(x[:, t], v[:, t], np.ones((4, 6)), None, Box(), fixed=np.tile(fixed, (4, 1)))
+        for t in (0, 1)
+    )
+    target = Target(after.position, after.velocity)
+    weights = program.weights(theta)
+    change = program.velocity_change(weights, batch, program.graph(batch), training=False)
+    wrong = ((change - target.change_from(batch)) / program.scales.change).detach().numpy()
+    by_hand = np.mean(wrong.reshape(4, 6, 2)[:, 2:] ** 2)
+    assert program.loss(theta, batch, target) == pytest.approx(by_hand, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "change,words",
+    [
+        ({"fixed": [True] * 6}, "fixed particles move"),
+        ({"fixed": [0, 0, 0, 0, 0, 1]}, "true or false"),
+        ({"fixed": [True]}, "fixed does not fit"),
+        ({"type": ["H", "O"]}, "type does not fit"),
+    ],
+)
+def test_marks_that_do_not_fit_are_refused(change, words: str) -> None:
+    x, v, _ = pinned()
+    with pytest.raises(InvalidData, match=words):
+        pympnode.from_particles(x, v, 1.0, dt=0.05, **change)
+
+
+@pytest.mark.parametrize("update", [None, "direct"])
+@pytest.mark.parametrize("model", MODELS)
+def test_types_are_inputs(model: str, update, tmp_path) -> None:
+    if update and "hogn" in model:
+        pytest.skip("a HOGN takes leapfrog steps")
+    x, v, _ = pinned()
+    types = np.array(["O", "H", "H", "O", "C", "C"])
+    ds = pympnode.from_particles(x, v, 1.0, dt=0.05, type=types, softening=0.2)
+    options = {
+        "neighbours": 3 if "near" in model else None,
+        "levels": 2 if "hier" in model else None,
+    }
+    trained = pympnode.train(data=ds, model=model, update=update, **SMALL, **options).model
+    assert trained.spec.types == ("C", "H", "O")
+    trained.save(tmp_path / "model.nc")
+    again = pympnode.load(tmp_path / "model.nc")
+    later = again.rollout(ds, check=False)
+    np.testing.assert_array_equal(later.position, trained.rollout(ds, check=False).position)
+    assert later.type.values.tolist() == [types.tolist()] * 4
+    swapped = ds.assign(type=ds.type.copy(data=np.tile(types[::-1], (4, 1))))
+    assert np.abs(again.rollout(swapped, check=False).position - later.position).max() > 1e-9
+    order = [1, 0, 2, 3, 5, 4]
+    turned = again.rollout(ds.isel(particle=order), check=False)
+    np.testing.assert_allclose(turned.position, later.position.isel(particle=order), atol=1e-5)
+    with pytest.raises(InvalidData, match="was not trained on"):
+        again.rollout(ds.assign(type=ds.type.copy(data=np.full((4, 6), "Xe"))), check=False)
+    with pytest.raises(InvalidData, match="the data do not"):
+        again.rollout(ds.drop_vars("type"), check=False)
+
+
+# ---- ensembles --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("side", [None, 9.0])
+def test_an_ensemble_of_particles_trains_rolls_out_and_is_kept(side, tmp_path) -> None:
+    x, v = (np.stack(a) for a in zip(*(springs(12, seed=s) for s in range(4))))
+    ds = pympnode.from_particles(x, v, 1.0, dt=0.05, softening=0.2, side=side)
+    result = pympnode.train(data=ds, model="deltagn", members=3, **SMALL)
+    model = result.model
+    assert model.members == 3 and len({t.tobytes() for t in model.theta}) == 3
+    alone = pympnode.train(data=ds, model="deltagn", **SMALL).model
+    np.testing.assert_array_equal(model.member(0).theta, alone.theta)
+    later = model.rollout(ds)
+    assert later.position.sizes["member"] == 3 and later.finite.dims == ("member", "trajectory")
+    np.testing.assert_array_equal(later.position[2], model.member(2).rollout(ds).position)
+    scores = pympnode.evaluate(model, ds)
+    assert scores.predictor.values.tolist()[:4] == ["model", "member 0", "member 1", "member 2"]
+    one = scores.rmse_position.isel(horizon=-1)
+    assert float(one.sel(predictor="model")) <= float(one[1:4].max())
+    model.save(tmp_path / "model.nc")
+    again = pympnode.load(tmp_path / "model.nc")
+    np.testing.assert_array_equal(again.theta, model.theta)
+    assert "3 members" in repr(again)
+    tuned = pympnode.finetune(
+        again, data=ds, updates=1, batch_size=2, kernel="eager", progress=False
+    )
+    assert tuned.model.members == 3
+    with pytest.raises(InvalidOption, match="no such member"):
+        model.member(3)
+
+
+def test_windows_are_found_beside_a_body_at_rest() -> None:
+    x, v, fixed = pinned(trajectories=1, times=101)
+    at = np.arange(0, 100, 10)[:, None] + np.arange(11)
+    ds = pympnode.from_particles(x[0][at], v[0][at], 1.0, dt=0.05, fixed=fixed)
+    assert (pieces(ds)[0] == 0).all()

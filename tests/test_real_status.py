@@ -107,6 +107,19 @@ def test_coarse_motion_is_no_noise() -> None:
         assert noise_variance([values]) is None
 
 
+def test_noise_of_one_feature_beside_a_coarse_one_is_no_floor() -> None:
+    """As weekly cases beside their sum: what noise the coarse feature has is not known."""
+    rng = np.random.default_rng(0)
+    time = np.arange(40)[None, :, None, None]
+    phase = rng.uniform(0, 6, (50, 1, 3, 1))
+    noisy = np.sin(0.1 * time + phase) + 0.1 * rng.normal(size=(50, 40, 3, 1))
+    coarse, smooth = np.sin(2.0 * time + phase), np.sin(0.1 * time + phase)
+    assert noise_variance([np.concatenate([noisy, coarse], axis=-1)]) is None
+    variance = noise_variance([np.concatenate([noisy, smooth], axis=-1)])
+    assert variance is not None
+    assert np.sqrt(variance) == pytest.approx([0.1, 0.0], rel=0.15)
+
+
 def test_noise_with_gaps_and_too_short_windows() -> None:
     rng = np.random.default_rng(0)
     x = np.sin(0.1 * np.arange(200))[None, :, None, None] + 0.1 * rng.normal(size=(20, 200, 2, 1))

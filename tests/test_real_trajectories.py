@@ -242,7 +242,8 @@ def test_mdanalysis_boxes_and_masses() -> None:
 
 def test_files_of_mdtraj_read_by_mdanalysis(tmp_path: Path) -> None:
     """DCD without a time step; a LAMMPS dump whose box moves. See findings/mdtraj_*.sh."""
-    md, _ = pytest.importorskip("mdtraj"), pytest.importorskip("MDAnalysis")
+    pytest.importorskip("MDAnalysis")
+    md = pytest.importorskip("mdtraj")
     x, v = paths()
     made = md.Trajectory(x, topology(md), time=DT * np.arange(STEPS))
     made.unitcell_lengths, made.unitcell_angles = (
@@ -358,7 +359,9 @@ def test_rebound_forces_that_are_not_known(tmp_path: Path) -> None:
     times = np.linspace(0, 0.1, 6)
     test_particles = planets(rebound, N_active=2)
     ds = from_rebound(archive(test_particles, tmp_path / "a.bin", 0.1), times=times)
-    assert record(ds)["system"] == "particles", "the third body has a mass and attracts nobody"
+    assert record(ds)["system"] == "particles", (
+        "the third body has a mass and attracts no other body"
+    )
     massless = planets(rebound, N_active=3)
     massless.add(a=2.0)
     ds = from_rebound(archive(massless, tmp_path / "b.bin", 0.1), times=times)
@@ -378,6 +381,23 @@ def test_rebound_bodies_that_merge(tmp_path: Path) -> None:
     path = archive(sim, tmp_path / "a.bin", 1.0, 0.1)
     with pytest.raises(InvalidData, match="number of particles"):
         from_rebound(path)
+
+
+def test_rebound_snapshots_within_a_step(tmp_path: Path) -> None:
+    """WHFast with safe_mode=0 stores states that are not synchronised."""
+    rebound = pytest.importorskip("rebound")
+    read = []
+    for safe in (1, 0):
+        sim = planets(rebound, integrator="whfast", dt=0.02)
+        options = sim.ri_whfast if hasattr(sim, "ri_whfast") else sim.integrator
+        options.safe_mode = safe
+        path = str(tmp_path / f"{safe}.bin")
+        sim.save_to_file(path, step=5)
+        sim.integrate(1.0, exact_finish_time=0)
+        read.append(from_rebound(path))
+    assert np.allclose(read[0].time, read[1].time)
+    assert np.allclose(read[0].position, read[1].position, rtol=0, atol=1e-9)
+    assert np.allclose(read[0].velocity, read[1].velocity, rtol=0, atol=1e-9)
 
 
 def test_rebound_sources(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def test_lorenz_couples_only_along_edges_and_keeps_its_own_block(rng):
 
 
 @pytest.mark.parametrize("name", NODE_SYSTEMS)
-def test_uncoupled_nodes_feel_nobody_and_coupled_ones_do(name):
+def test_a_node_depends_on_others_only_where_coupled(name):
     system = get(name)
     nodes = system.default_nodes
     graph = resolve(system.default_topology, nodes, system=system)

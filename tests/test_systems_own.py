@@ -45,7 +45,7 @@ def test_a_vector_field_and_a_few_facts_make_a_system():
     np.testing.assert_allclose(still.x[:, -1], still.x[:, 0], atol=1e-12)
 
 
-def test_one_trajectory_at_a_time_gives_the_same_and_says_that_it_is_slower(caplog):
+def test_one_trajectory_at_a_time_gives_the_same_and_logs_that_it_is_slower(caplog):
     graph = resolve("path", 4)
     batched = generate(own_system("a", springs, **FACTS), graph, None, 3, steps=5)
     with caplog.at_level("INFO", logger="pympnode"):

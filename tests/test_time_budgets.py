@@ -175,7 +175,7 @@ def test_as_many_updates_are_timed_as_a_budget_bears(
     assert clock.now < 1.1 or outcome.updates <= 1
 
 
-def test_a_budget_that_holds_no_update_is_told(
+def test_a_budget_without_an_update_is_reported(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING, "pympnode.training"):

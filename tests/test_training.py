@@ -182,7 +182,7 @@ def test_finetune_to_a_larger_system(tmp_path: Path) -> None:
     np.testing.assert_array_equal(child.model.theta, again.model.theta)
 
 
-def test_finetune_loads_what_fits_and_says_so() -> None:
+def test_finetune_loads_and_lists_the_tensors_that_fit() -> None:
     parent = pympnode.train(**SMALL, epochs=1)
     options = {**SMALL, "hidden": 12}
     child = pympnode.finetune(parent, **options, epochs=1)

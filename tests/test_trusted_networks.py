@@ -37,7 +37,7 @@ def loss_of(model: Any, ds: xr.Dataset, part: str) -> float:
 
 
 @pytest.mark.parametrize("gaps", [False, True], ids=["whole", "gaps"])
-def test_losses_are_those_of_their_own_part_and_of_what_is_known(
+def test_losses_are_computed_on_their_part_and_on_values_that_are_not_masked(
     kuramoto: xr.Dataset, gaps: bool
 ) -> None:
     ds = marked(kuramoto, *["validation"] * 3, *["train"] * 5, *["test"] * 2)

@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 import pympnode
-from pympnode.errors import OutsideTrainingRange
+from pympnode.errors import OutsideTrainingRange, PympnodeWarning
 
 TINY: dict[str, Any] = {
     "model": "deltagn", "edge_width": 6, "node_width": 6, "progress": False, "device": "cpu",
@@ -48,7 +48,7 @@ def start(walks: xr.Dataset) -> Any:
     return pympnode.train(data=walks, inputs="scaled", **TINY, **STILL).model
 
 
-def test_losses_are_those_of_their_own_part(walks: xr.Dataset, start: Any) -> None:
+def test_losses_are_computed_on_their_part(walks: xr.Dataset, start: Any) -> None:
     """Weights of zero predict no change of velocity: the loss is then known."""
     resting = replace(start, theta=np.zeros_like(start.theta))
     options = {**MORE, **STILL, "batch_size": 15}  # all steps of three trajectories
@@ -83,9 +83,13 @@ def test_another_step_changes_velocities_in_proportion(
     walks: xr.Dataset, start: Any, times: float
 ) -> None:
     ds = random_walks(4, step=times * STEP, split="train")
-    with pytest.warns(OutsideTrainingRange, match="time step"):
+    with (
+        pytest.warns(OutsideTrainingRange, match="time step"),
+        pytest.warns(PympnodeWarning, match="nothing is held out"),
+    ):
         tuned = pympnode.finetune(start, data=ds, **MORE, **STILL).model
-    np.testing.assert_array_equal(tuned.theta, start.theta)
+    # The mean of equal weights may differ from them in the last bit.
+    np.testing.assert_allclose(tuned.theta, start.theta, rtol=1e-15)
     # At rest, so that neither velocities nor half a step of drift are inputs of the networks.
     first = walks.isel(time=[0])
     first = first.assign(velocity=0 * first.velocity)

@@ -6,24 +6,18 @@ import sys
 from typing import Any
 
 import click
-from click.shell_completion import CompletionItem
 
 from . import options as o
 from .output import print_json, table
 
 
-class _ExperimentName(click.ParamType):
-    name = "experiment"
+def _names() -> tuple[str, ...]:
+    from ..experiments.catalogue import names
 
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[CompletionItem]:
-        from ..experiments.catalogue import names
-
-        return [CompletionItem(name) for name in names() if name.startswith(incomplete)]
+    return names()
 
 
-NAME = [click.argument("name", type=_ExperimentName())]
+NAME = [click.argument("name", type=o.Name("experiment", _names))]
 OUT = [click.option("--out", type=o.FILE, help="Folder of the cells; experiments/NAME.")]
 LENGTH = [
     click.option("--budget", default="10m", show_default=True,
@@ -36,9 +30,9 @@ LENGTH = [
 
 @click.group()
 def experiment() -> None:
-    """Published tables and figures: list them, run them, see what is finished.
+    """Published tables and figures: list them, run them, print the finished rows.
 
-    NAME is one of `pympnode experiment list`, or a TOML file of your own.
+    NAME is one of `pympnode experiment list`, or a TOML file.
 
     \b
     Example:
@@ -72,7 +66,7 @@ def list_command(as_json: bool) -> None:
 def show_command(
     name: str, budget: str, seeds: int, settings: tuple[str, ...], as_json: bool
 ) -> None:
-    """Show what NAME runs, its source, and what it takes at a budget.
+    """Show the rows of NAME, its source, and its cost at a budget.
 
     \b
     Example:
@@ -109,16 +103,16 @@ def show_command(
 
 @experiment.command("run")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda.")
-@click.option("--retry", is_flag=True, help="Try cells again that have failed.")
+@click.option("--retry", is_flag=True, help="Run failed cells again.")
 @o.with_options(NAME, LENGTH, OUT, o.JSON)
 def run_command(
     name: str, budget: str, seeds: int, settings: tuple[str, ...], out: str | None,
     device: str, retry: bool, as_json: bool,
 ) -> None:  # fmt: skip
-    """Train and judge the rows of NAME; the same command goes on where it stopped.
+    """Train and evaluate the rows of NAME; the same command continues where it stopped.
 
-    Ctrl-C keeps every finished cell, and the state of the one that is training. Exits with 1
-    where every cell failed.
+    Ctrl-C keeps every finished cell and the state of the one that is training. The exit status is
+    1 if every cell failed.
 
     \b
     Example:
@@ -134,18 +128,18 @@ def run_command(
             report=lambda line: click.echo(line, err=True),
         )  # fmt: skip
     except KeyboardInterrupt:
-        click.echo("interrupted; the same command goes on", err=True)
+        click.echo("interrupted; the same command continues", err=True)
         raise
     _print(experiments, name, out, ds, as_json)
     if (ds["status"] == "failed").all():
-        click.echo("every cell failed; --retry tries them again", err=True)
+        click.echo("every cell failed; --retry runs them again", err=True)
         raise SystemExit(1)
 
 
 @experiment.command("table")
 @o.with_options(NAME, OUT, o.JSON)
 def table_command(name: str, out: str | None, as_json: bool) -> None:
-    """Print the table of what is finished of NAME, in Markdown.
+    """Print the table of the finished cells of NAME, in Markdown.
 
     \b
     Example:

@@ -40,14 +40,14 @@ def systems(name: str | None, as_json: bool) -> None:
         return
     click.echo(f"{fact['name']}: {fact['title']}\nsource: {fact['source']}")
     click.echo(f"default: {fact['nodes']} nodes, {fact['steps']} steps of {fact['dt']}\n")
-    rows = [("state", v["name"], v["unit"], _told(v["start"])) for v in fact["state"]]
+    rows = [("state", v["name"], v["unit"], _start_text(v["start"])) for v in fact["state"]]
     rows += [("control", v["name"], v["unit"], "") for v in fact["controls"]]
     rows += [("parameter", p["name"], p["unit"], p["source"]) for p in fact["parameters"]]
     rows += [("observable", v["name"], v["unit"], "") for v in fact["observables"]]
     table(("", "name", "unit", "about"), rows)
 
 
-def _told(start: Any) -> str:
+def _start_text(start: Any) -> str:
     return start if isinstance(start, str) else f"from {start}"
 
 
@@ -119,11 +119,13 @@ def doctor(context: click.Context, as_json: bool) -> None:
     Example:
       pympnode doctor
     """
+    from dataclasses import asdict
+
     from ..doctor import examine
 
     findings = examine()
     if as_json:
-        print_json([finding.as_dict() for finding in findings])
+        print_json([asdict(finding) for finding in findings])
     else:
         for finding in findings:
             click.echo(finding.line())

@@ -1,4 +1,4 @@
-"""Files by what they hold: models, run folders, datasets, evaluations, histories."""
+"""Descriptions of files: models, run folders, datasets, evaluations, histories."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..errors import MissingFile
 
 
 def describe(path: str) -> dict[str, Any]:
-    """What a file or run folder is and holds, by name; ``kind`` comes first."""
+    """Facts about a file or run folder by name; ``kind`` comes first."""
     folder = Path(path)
     if folder.is_dir():
         return _folder(folder)
@@ -60,7 +60,7 @@ def _folder(folder: Path) -> dict[str, Any]:
 
     config = tomllib.loads((folder / "config.toml").read_text(encoding="utf-8"))
     points = sorted(p.name for p in (folder / "checkpoints").glob("*.nc"))
-    # A model is written whenever a run ends, after Ctrl-C too; it says itself how that was.
+    # A model is written whenever a run ends, also after Ctrl-C; its record has the status.
     status = "no model yet"
     if (folder / "model.nc").is_file():
         about = record(netcdf.read_netcdf(folder / "model.nc")).get("about", {})

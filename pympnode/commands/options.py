@@ -1,7 +1,7 @@
 """Options that several commands share, and how the command line and a TOML file become keywords.
 
-Options carry the keyword names of `pympnode.train` and `pympnode.simulate`. What is given on the
-command line goes before what stands in ``--config``; what stands in neither is left to the function.
+Options have the keyword names of `pympnode.train` and `pympnode.simulate`. The command line overrides
+``--config``; an option in neither has the default of the function.
 """
 
 from __future__ import annotations
@@ -18,46 +18,53 @@ from click.shell_completion import CompletionItem
 from ..errors import FileDamaged, InvalidOption, MissingFile, unknown_name
 
 Command = Callable[..., Any]
-TABLES = {
-    "topology_option": "topology_options",
-    "parameter": "parameters",
-    "setting": "settings",
-}
+TABLES = {"topology_option": "topology_options", "parameter": "parameters", "setting": "settings"}
 NOT_STORED = frozenset({"config", "save_config", "as_json", "quiet"})
 
 
-class _SystemName(click.ParamType):
-    name = "system"
+class Name(click.ParamType):
+    """A name that a shell completes from the list that ``names()`` returns."""
+
+    def __init__(self, name: str, names: Callable[[], Iterable[str]]) -> None:
+        self.name, self.names = name, names
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        from ..systems.registry import names
-
-        return [CompletionItem(name) for name in names() if name.startswith(incomplete)]
+        return [CompletionItem(name) for name in self.names() if name.startswith(incomplete)]
 
 
-class _TopologyName(click.ParamType):
-    name = "topology"
+def _systems() -> Iterable[str]:
+    from ..systems.registry import names
 
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[CompletionItem]:
-        from ..networks.graphs.topology import TOPOLOGIES
+    return names()
 
-        return [CompletionItem(name) for name in TOPOLOGIES if name.startswith(incomplete)]
+
+def _topologies() -> Iterable[str]:
+    from ..networks.graphs.topology import TOPOLOGIES
+
+    return TOPOLOGIES
 
 
 FILE = click.Path(path_type=str)
 _option = click.option
 
 SYSTEM = [
-    click.argument("system", required=False, type=_SystemName()),
-    _option("--system", "system_option", type=_SystemName(), help="The system; also as SYSTEM."),
+    click.argument("system", required=False, type=Name("system", _systems)),
+    _option(
+        "--system",
+        "system_option",
+        type=Name("system", _systems),
+        help="The system; also as SYSTEM.",
+    ),
 ]
 DATA = [
     _option("--nodes", type=int, help="Number of nodes."),
-    _option("--topology", type=_TopologyName(), help="BA, ER, WS, ring, ... or a file of edges."),
+    _option(
+        "--topology",
+        type=Name("topology", _topologies),
+        help="BA, ER, WS, ring, ... or a file of edges.",
+    ),
     _option("--topology-option", multiple=True, metavar="NAME=VALUE", help="Such as k=3."),
     _option("--graphs", type=int, help="Graphs drawn into one dataset."),
     _option("--graph-seed", type=int, help="Seed of the graphs; 42 takes published ones."),
@@ -102,6 +109,12 @@ TRAINING = [
     _option("--ignore-weights", is_flag=True, help="Leave out the weights of edges."),
     _option("--window", type=float, help="Length of all windows of training, in units of time."),
     _option("--max-window", type=float, help="Length of the longest windows of training."),
+    _option(
+        "--circular",
+        multiple=True,
+        metavar="FEATURE",
+        help="A feature that is an angle or a phase; may be repeated.",
+    ),
     _option("--normalisation", type=click.Choice(["keep", "refit"]), help="With a start model."),
     _option("--preset", help="fast (default) or paper."),
     _option("--epochs", type=int, help="Length of the run in epochs, or"),
@@ -111,10 +124,7 @@ TRAINING = [
     _option("--batch-size", type=int, help="Trajectories, or states of particles, in an update."),
     _option("--learning-rate", type=float, help="Highest learning rate."),
     _option("--engine", help="auto, torch or julia."),
-    _option(
-        "--kernel",
-        help="auto, numba, torch or eager.",
-    ),
+    _option("--kernel", help="auto, numba, torch or eager."),
     _option("--device", help="auto, cpu, cuda."),
     _option("--dtype", help="float32 or float64."),
     _option("--run", type=FILE, help="Folder to keep the run in; the same call continues it."),
@@ -160,14 +170,14 @@ def gather(context: click.Context) -> dict[str, Any]:
         if name in TABLES.values():
             value = {**merged.get(name, {}), **value}
         merged[name] = value
-    # A topology of the command line does not take the options of the file's one.
+    # Options in the file belong to the topology of the file, not to that of the command line.
     if "topology" in given and "topology_options" not in given:
         merged.pop("topology_options", None)
     for name in merged.get("settings", {}):
         if name in context.params or name in TABLES.values():
             flags = [p.opts[0] for p in context.command.params if p.name == name]
             flag = flags[0] if flags and flags[0].startswith("-") else "it"
-            raise click.UsageError(f"--set {name}: {name} has an option of its own; give {flag}")
+            raise click.UsageError(f"--set {name}: {name} is an option too; give {flag}")
     target = context.params.get("save_config")
     if target:
         write_config(target, merged)
@@ -211,7 +221,7 @@ def edges(path: str) -> list[tuple[int, int]]:
 
 
 def pairs(texts: Iterable[str], option: str) -> dict[str, Any]:
-    """Values by name from texts NAME=VALUE; a value is JSON where it reads as such, or text."""
+    """Values by name from texts NAME=VALUE; a value is parsed as JSON, or is text."""
     found: dict[str, Any] = {}
     for text in texts:
         name, equals, value = text.partition("=")

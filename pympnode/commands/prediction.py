@@ -22,7 +22,7 @@ WHERE = [click.option("--out", type=o.FILE, help="netCDF file to write.")]
     "horizons",
     type=int,
     multiple=True,
-    help="Steps to judge particles over; may be repeated. 20 and 200.",
+    help="Steps at which errors of particles are taken; may be repeated. 20 and 200.",
 )
 @click.option("--ignore-weights", is_flag=True, help="Leave out the weights of edges.")
 @o.with_options(o.DATA, o.PARTICLES, WHERE, o.SET, o.CONFIG, o.JSON)
@@ -109,13 +109,15 @@ def rollout(context: click.Context, as_json: bool, **_: Any) -> None:
         )
     ds = model.rollout(data, **words)
     netcdf.write_netcdf(ds, out)
-    lost = int((~ds["finite"].values).sum())
+    nonfinite = int((~ds["finite"].values).sum())
     if as_json:
-        print_json({"out": out, "sizes": dict(ds.sizes), "not_finite": lost})
+        print_json({"out": out, "sizes": dict(ds.sizes), "not_finite": nonfinite})
     else:
         body = "node" if "node" in ds.sizes else "particle"
         sizes = ", ".join(f"{name} {ds.sizes[name]}" for name in ("trajectory", "time", body))
-        click.echo(f"{out}: {sizes}" + (f"; {lost} trajectories overflowed" if lost else ""))
+        click.echo(
+            f"{out}: {sizes}" + (f"; {nonfinite} trajectories overflowed" if nonfinite else "")
+        )
 
 
 def _facts(scores: Any) -> dict[str, dict[str, Any]]:
@@ -132,13 +134,13 @@ def _facts(scores: Any) -> dict[str, dict[str, Any]]:
             "not_finite": int(one["not_finite"]),
         }
         if "observable_rmse" in one:
-            seen = zip(one["observable"].values, one["observable_rmse"].values)
-            found[name]["observable_rmse"] = {str(each): float(error) for each, error in seen}
+            errors = zip(one["observable"].values, one["observable_rmse"].values)
+            found[name]["observable_rmse"] = {str(each): float(error) for each, error in errors}
     return found
 
 
 def _rows(facts: dict[str, dict[str, Any]], scores: Any) -> tuple[Any, Any]:
-    """Head and rows of what is printed for networks."""
+    """Head and rows of the printed table for networks."""
     features = [str(f) for f in scores["feature"].values]
     head = ("predictor", "rmse (z)", *(f"rmse {f}" for f in features), "valid time", "loss")
     rows = []
@@ -162,7 +164,7 @@ def _particle_facts(scores: Any) -> dict[str, dict[str, Any]]:
 
 
 def _particle_rows(facts: dict[str, dict[str, Any]]) -> tuple[Any, Any]:
-    """Head and rows of what is printed for particles; blank what needs a law that nobody knows."""
+    """Head and rows of the printed table for particles; blank where an error needs unknown forces."""
     names = (
         "rmse_state", "rmse_published", "energy_error_per_particle", "momentum_error", "not_finite",
     )  # fmt: skip

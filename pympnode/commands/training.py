@@ -13,7 +13,7 @@ from .output import print_json
 OPTIONS = [
     *o.SYSTEM, *o.DATA, *o.PARTICLES, *o.MODEL, *o.PARTICLE_MODEL, *o.TRAINING, *o.SET,
 ]  # fmt: skip
-START = [click.option("--start", type=o.FILE, help="A model to go on from (see finetune).")]
+START = [click.option("--start", type=o.FILE, help="A model to continue from (see finetune).")]
 
 
 @click.command()

@@ -53,4 +53,4 @@ def texts(values: Any) -> NDArray[np.str_]:
 
 
 SPLITS = ("train", "validation", "test")  # labels of trajectories, in the variable ``split``
-Missing = Literal["error", "mask"]  # what is done with NaN in the data of networks
+Missing = Literal["error", "mask"]  # treatment of NaN in the data of networks

@@ -89,7 +89,7 @@ def _unmasked(values: Any) -> Any:
         if not np.ma.is_masked(values):
             return values.data
         wide = np.complex128 if values.dtype.kind == "c" else np.float64
-        return values.astype(wide).filled(np.nan)
+        return np.ma.filled(values.astype(wide), np.nan)
     if hasattr(values, "detach") and hasattr(values, "cpu"):  # a torch tensor
         tensor = values.detach().cpu()
         tensor = tensor.resolve_conj().resolve_neg() if hasattr(tensor, "resolve_neg") else tensor

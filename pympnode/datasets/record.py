@@ -41,6 +41,6 @@ def _plain(value: Any) -> Any:
 
 
 def with_record(ds: xr.Dataset, **values: Any) -> xr.Dataset:
-    """A copy of ``ds`` with these values in its record, beside or in place of those it has."""
+    """A copy of ``ds`` with these values in its record, added or replaced."""
     merged = {**record(ds), **values, "schema": SCHEMA_VERSION}
     return ds.assign_attrs({RECORD: json.dumps(merged, sort_keys=True, default=_plain)})

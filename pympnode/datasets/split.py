@@ -15,7 +15,7 @@ from ..errors import InvalidOption
 from ..files.netcdf import checksum
 from .names import NODE_NUMBER, SPLIT, SPLITS, TRAJECTORY, texts
 
-# Streams of random numbers of a trajectory. Each has a generator of its own, so that drawing more of
+# Streams of random numbers of a trajectory. Each has its own generator, so that drawing more of
 # one changes none of the others.
 INITIAL_STREAM, CONTROL_STREAM, NOISE_STREAM, SPLIT_STREAM = range(4)
 

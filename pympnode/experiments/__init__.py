@@ -1,8 +1,8 @@
-"""Experiments: the published tables and figures as TOML files, and one way to run them.
+"""Experiments: the published tables and figures as TOML files, and the function that runs them.
 
-``names()`` lists those that come with the package; ``experiment(name)`` is one of them, or that of a
-TOML file of your own; ``run(name, budget="20m", seeds=3)`` trains and judges its rows and goes on
-where it stopped; ``results`` and ``table`` show what is finished.
+``names()`` lists those that come with the package; ``experiment(name)`` reads one of them, or a TOML
+file of the user; ``run(name, budget="20m", seeds=3)`` trains and evaluates its rows and continues
+where it stopped; ``results`` and ``table`` return the finished cells.
 """
 
 from __future__ import annotations

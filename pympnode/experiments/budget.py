@@ -15,7 +15,7 @@ LENGTHS = ("time_budget", "updates", "epochs")
 
 @dataclass(frozen=True)
 class Budget:
-    """The keyword of `train` that says how long (``time_budget``, ``updates``, ``epochs``), its value."""
+    """The keyword of `train` for the length (``time_budget``, ``updates``, ``epochs``), and its value."""
 
     keyword: str
     value: float

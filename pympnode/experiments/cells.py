@@ -1,9 +1,8 @@
-"""Cells: one row at one seed, with everything that decides its numbers, and the file that keeps them.
+"""Cells: one row at one seed, with all settings that determine its numbers, and its file.
 
-A cell's file is named after a fingerprint of its settings. Numbers that were made with other
-settings lie beside it under another name and are never taken for it. A training run has a
-fingerprint of its own, without the tests: another test set judges the same run again, and rows that
-train alike share one.
+A cell's file is named after a fingerprint of its settings, so that numbers made with other settings
+have another name. The fingerprint of a training run does not include the tests: a new test set needs
+no new training, and rows with equal training share one run.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,33 +22,33 @@ from .budget import LENGTHS, Budget
 from .columns import horizons, plain
 from .description import Experiment, Row
 
-TEST_SEED = 1_000_003  # far from the seeds people type: nothing is judged on what it was trained on
+TEST_SEED = 1_000_003  # far from usual seeds, so that no test set equals a training set
 
 
 @dataclass(frozen=True)
 class Training:
-    """A training run: ``data`` of `simulate`, ``train`` of `train`; ``start``, the run it goes on from."""
+    """A training run: keywords of `simulate` and of `train`; ``start`` is the run it continues."""
 
     data: Mapping[str, Any]
     train: Mapping[str, Any]
     start: Training | None = None
 
     def settings(self) -> dict[str, Any]:
-        """Plain values that decide the run, but for its seed."""
+        """Plain values that determine the run, without its seed."""
         start = None if self.start is None else self.start.settings()
         return {"data": dict(self.data), "train": dict(self.train), "start": start}
 
     def folder(self, out: Path, seed: int) -> Path:
-        """Where the run keeps its checkpoints and its model."""
+        """Folder of the checkpoints and of the model."""
         name = f"{self.data['system']}-{self.train.get('model', 'model')}"
         return out / "runs" / f"{name}-{fingerprint(self.settings())}" / f"seed-{seed}"
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One row at one seed. ``training`` is None for a start model that is judged as it is.
+    """One row at one seed. ``training`` is None for a start model that is evaluated unchanged.
 
-    ``horizons``: numbers of steps that columns ask for beside the usual ones.
+    ``horizons``: numbers of steps of the columns beside the usual ones.
     """
 
     experiment: str
@@ -61,20 +60,20 @@ class Cell:
     horizons: tuple[int, ...] = ()
 
     def settings(self) -> dict[str, Any]:
-        """Plain values that decide the numbers of the row, whatever the seed."""
-        of = self.training or self.start
-        assert of is not None
+        """Plain values that determine the numbers of the row, without the seed."""
+        run = self.training or self.start
+        assert run is not None
         tests = {name: dict(data) for name, data in self.tests.items()}
-        own = {"horizons": list(self.horizons)} if self.horizons else {}
-        return {**of.settings(), "unchanged": self.training is None, "tests": tests, **own}
+        more = {"horizons": list(self.horizons)} if self.horizons else {}
+        return {**run.settings(), "unchanged": self.training is None, "tests": tests, **more}
 
     @property
     def fingerprint(self) -> str:
-        """Of the settings."""
+        """The fingerprint of the settings."""
         return fingerprint(self.settings())
 
     def path(self, out: Path) -> Path:
-        """The file that keeps the numbers."""
+        """The file of the numbers."""
         return out / "cells" / f"{slug(self.row)}-{self.fingerprint}" / f"seed-{self.seed}.json"
 
     @property
@@ -84,7 +83,7 @@ class Cell:
 
 
 def check_seeds(seeds: int) -> None:
-    """Raise `InvalidOption` for what is no number of runs."""
+    """Raise `InvalidOption` unless ``seeds`` is a positive whole number."""
     if not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < 1:
         raise InvalidOption(
             "an experiment runs at least one seed",
@@ -97,7 +96,7 @@ def check_seeds(seeds: int) -> None:
 def cells(experiment: Experiment, budget: Budget, seeds: int) -> Iterator[Cell]:
     """All cells, seed by seed, so that a run that is stopped early has every row.
 
-    Raises `InvalidOption` for no seed.
+    Raises `InvalidOption` for fewer than one seed.
     """
     check_seeds(seeds)
     for seed in range(seeds):
@@ -132,16 +131,16 @@ def total(experiment: Experiment, budget: Budget, seeds: int) -> str:
     """How many runs an experiment is, and how long they train together, in words."""
     runs = runs_of(experiment, budget, seeds)
     usual = {budget.keyword: budget.value}
-    own = sum(
+    with_length = sum(
         {name: training.train[name] for name in LENGTHS if name in training.train} != usual
         for training, _ in runs
     )
-    text = f"{len(runs)} run{'s' * (len(runs) > 1)}, {budget.in_words(len(runs) - own)} of training"
-    return text + (f", and what {own} of them say themselves" if own else "")
+    text = f"{len(runs)} run{'s' * (len(runs) > 1)}, {budget.in_words(len(runs) - with_length)} of training"
+    return text + (f", and {with_length} with a length of their own" if with_length else "")
 
 
 def fingerprint(settings: Mapping[str, Any]) -> str:
-    """A short name for settings: equal for equal values in any order."""
+    """A hash of settings, independent of their order."""
     text = json.dumps(settings, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -152,8 +151,8 @@ def slug(text: str) -> str:
 
 
 def write(cell: Cell, out: Path, numbers: Mapping[str, Any]) -> None:
-    """Keep the numbers of a finished cell, in one step."""
-    whole = {
+    """Write the numbers of a finished cell, atomically."""
+    values = {
         "experiment": cell.experiment,
         "row": cell.row,
         "seed": cell.seed,
@@ -161,15 +160,31 @@ def write(cell: Cell, out: Path, numbers: Mapping[str, Any]) -> None:
         "settings": cell.settings(),
         **numbers,
     }
-    text = json.dumps(plain(whole), indent=1, allow_nan=False, default=str)
+    text = json.dumps(plain(values), indent=1, allow_nan=False, default=str)
     write_bytes(cell.path(out), text.encode() + b"\n")
 
 
 def read(cell: Cell, out: Path) -> dict[str, Any] | None:
     """The numbers of a cell, None where it is not finished. Raises `FileDamaged`."""
+    fix = "remove it: the run is still there and will be evaluated again"
     path = cell.path(out)
+    values = read_json(path, ("fingerprint",), fix)
+    if values is not None and values["fingerprint"] != cell.fingerprint:
+        raise FileDamaged(
+            f"{str(path)!r} is not about the settings that its name says",
+            got=values["fingerprint"],
+            allowed=cell.fingerprint,
+            fix=fix,
+        )
+    return values
+
+
+def read_json(path: Path, keys: Iterable[str], fix: str) -> dict[str, Any] | None:
+    """The JSON object in a file that has all ``keys``; None for no file. Raises `FileDamaged`."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(values, dict) or not set(keys) <= values.keys():
+            raise ValueError(f"not all of {', '.join(sorted(keys))}")
     except FileNotFoundError:
         return None
     except ValueError as error:
@@ -177,15 +192,8 @@ def read(cell: Cell, out: Path) -> dict[str, Any] | None:
             f"{str(path)!r} cannot be read",
             got=str(error),
             allowed="the file that the run wrote",
-            fix="remove it: the run is still there and will be judged again",
+            fix=fix,
         ) from error
-    if not isinstance(values, dict) or values.get("fingerprint") != cell.fingerprint:
-        raise FileDamaged(
-            f"{str(path)!r} is not about the settings that its name says",
-            got=values.get("fingerprint") if isinstance(values, dict) else type(values).__name__,
-            allowed=cell.fingerprint,
-            fix="remove it: the run is still there and will be judged again",
-        )
     return values
 
 

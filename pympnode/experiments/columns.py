@@ -9,7 +9,7 @@ Of a rollout of networks: ``loss``, ``rmse_z``, ``rmse`` (root of the mean of sq
 physical units), ``valid_time`` (median over trajectories), ``not_finite``, ``observable_NAME``. Of
 particles: the scalars of `pympnode.particles.metrics.particle_errors` with the number of steps
 behind them, such as ``rmse_published_20``, ``energy_error_200``, ``energy_error_per_particle_200``.
-Any number of steps will do that a test has; a test with fewer leaves the column blank.
+The number of steps is at most that of a test; a test with fewer steps leaves the column blank.
 """
 
 from __future__ import annotations
@@ -33,7 +33,6 @@ BESIDE = {
     "node": ("persistence", "uncoupled"),
     "particle": ("free_flight", "constant_acceleration"),
 }
-TIMES = ("seconds", "forward_ms")  # what a clock says: another number at every run
 
 TITLES = {
     "rmse_published": "RMSE",
@@ -79,13 +78,13 @@ def horizons(columns: Iterable[str]) -> list[int]:
 
 
 def split(column: str) -> tuple[str, int | None]:
-    """("rmse_published", 20) of "rmse_published_20"; (column, None) where no number stands."""
+    """("rmse_published", 20) of "rmse_published_20"; (column, None) without a number."""
     match = re.fullmatch(r"(.+)_(\d+)", column)
     return (match[1], int(match[2])) if match else (column, None)
 
 
 def title(column: str) -> str:
-    """What stands over a column."""
+    """The heading of a column."""
     if column.startswith("observable_"):
         return column.removeprefix("observable_").replace("_", " ")
     stem, steps = split(column)
@@ -94,7 +93,7 @@ def title(column: str) -> str:
 
 
 def scores(evaluation: Any) -> dict[str, dict[str, float]]:
-    """Numbers by predictor and column, of what `pympnode.evaluate` returned for either half."""
+    """Numbers by predictor and column, of an evaluation of either half."""
     out: dict[str, dict[str, float]] = {}
     by_horizon = half_of_evaluation(evaluation).has_horizons
     for predictor in (str(p) for p in evaluation["predictor"].values):

@@ -1,4 +1,4 @@
-"""Datasets of an experiment: simulated once, kept in its folder, and read from there afterwards."""
+"""Datasets of an experiment: simulated once, written to its folder, and read from there later."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _LARGE = 500  # particles from which a trajectory takes seconds: written in part
 class Datasets:
     """The datasets in a folder, by the keywords of `pympnode.simulate`.
 
-    Data of one set of keywords are the same for all rows and seeds: what differs between seeds is
-    the model and the order of its batches, as in the published tables.
+    All rows and seeds with the same keywords share a dataset: seeds differ in the initial weights and
+    in the order of batches, as in the published tables.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -33,7 +33,7 @@ class Datasets:
         """The dataset of these keywords. Raises what `pympnode.simulate` raises."""
         name = f"{data['system']}-{fingerprint(data)}"
         if name not in self._held:
-            # One in memory for training and one for judging are enough.
+            # Two in memory are enough: one for training, one for evaluation.
             while len(self._held) > 1:
                 self._held.pop(next(iter(self._held)))
             self._held[name] = self._made(name, data)
@@ -52,7 +52,7 @@ class Datasets:
             try:
                 return netcdf.read_netcdf(path, checksums=True)
             except FileDamaged:
-                path.unlink()  # it is made again, from its seed, with the same numbers
+                path.unlink()  # simulated again from its seed, with the same numbers
         ds = _api.simulate(system, **words)
         netcdf.write_netcdf(ds, path, checksums=True)
         return ds

@@ -1,4 +1,4 @@
-"""Experiment: what a TOML file says, as frozen values. Its keys are checked here, keywords elsewhere."""
+"""Experiment: the contents of a TOML file. Its keys are checked here, keywords in `validity`."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ TABLES = ("data", "train")
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the table: ``data`` and ``train`` are whole, those of the experiment included.
+    """A row of the table; ``data`` and ``train`` include those of the experiment.
 
-    ``start``: "" trains from fresh weights, "finetune" goes on from the experiment's start model,
-    "unchanged" takes the start model as it is.
+    ``start``: "" trains from initial weights, "finetune" from the experiment's start model,
+    "unchanged" evaluates the start model without training.
     """
 
     name: str
@@ -35,9 +35,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Test:
-    """Data that models are judged on: ``data`` stands over that of the row."""
+    """A test set: its ``data`` override those of the row."""
 
-    __test__ = False  # to pytest the name says something else
+    __test__ = False  # not a test class of pytest, which collects by name
 
     name: str
     data: Mapping[str, Any]
@@ -45,17 +45,17 @@ class Test:
 
 @dataclass(frozen=True, repr=False)
 class Experiment:
-    """A published table or figure: what is trained, what it is judged on, what stands beside it.
+    """A published table or figure: training runs, test sets, columns and baselines.
 
     Main attributes:
-        name, title, source, note: what it is and where it is from.
+        name, title, source, note: texts for the table.
         data, train: keywords of `pympnode.simulate` and `pympnode.train` for every row.
-        start_data, start_train: the same for a model that rows go on from; None where there is none.
-        rows, tests: what is trained, and on which data the models are judged.
-        columns: what the table shows, see `pympnode.experiments.columns`.
-        beside: predictors that stand beside the models, such as "free_flight".
+        start_data, start_train: the same for the model that rows start from; None without one.
+        rows, tests: training runs, and the data on which their models are evaluated.
+        columns: numbers in the table, see `pympnode.experiments.columns`.
+        beside: baselines, such as "free_flight".
         published: (row, test) -> column -> the number as printed.
-        varied: what [grid] varies over the rows, such as "train.levels".
+        varied: the keywords that [grid] varies, such as "train.levels".
     """
 
     name: str
@@ -90,8 +90,8 @@ class Experiment:
     def with_settings(self, settings: Mapping[str, Any]) -> Experiment:
         """A copy with ``"train.NAME"`` and ``"data.NAME"`` set for every row and for the start.
 
-        A row that says something else about NAME itself is overruled too. Raises `UnknownName`, and
-        `InvalidOption` for what the grid varies, and where rows would become the same.
+        This overrides NAME of a row too. Raises `UnknownName`, and `InvalidOption` for a keyword that
+        the grid varies and where two rows would become equal.
         """
         given: dict[str, dict[str, Any]] = {table: {} for table in TABLES}
         for key, value in settings.items():
@@ -125,19 +125,19 @@ class Experiment:
 
 
 def _refuse_same(experiment: Experiment, settings: Mapping[str, Any]) -> None:
-    """Raise `InvalidOption` where two rows are the same: their numbers would be told apart by name."""
-    seen: dict[str, str] = {}
+    """Raise `InvalidOption` where two rows are equal and differ in their names only."""
+    names: dict[str, str] = {}
     for row in experiment.rows:
-        said = json.dumps([row.data, row.train, row.start], sort_keys=True, default=str)
-        if said in seen:
+        key = json.dumps([row.data, row.train, row.start], sort_keys=True, default=str)
+        if key in names:
             raise InvalidOption(
                 f"rows of experiment {experiment.name!r} would be the same",
-                got=f"{seen[said]!r} and {row.name!r} with "
+                got=f"{names[key]!r} and {row.name!r} with "
                 + ", ".join(f"{key} = {value!r}" for key, value in settings.items()),
                 allowed="settings in which no two rows differ alone",
                 fix="leave out the setting that the rows differ in",
             )
-        seen[said] = row.name
+        names[key] = row.name
 
 
 def from_mapping(name: str, values: Mapping[str, Any]) -> Experiment:
@@ -183,25 +183,18 @@ def from_mapping(name: str, values: Mapping[str, Any]) -> Experiment:
                 fix="add [start], or leave start out of the row",
             )
     return Experiment(
-        name=name,
-        title=str(values["title"]),
-        source=str(values["source"]),
-        note=" ".join(str(values.get("note", "")).split()),
-        data=data,
-        train=train,
-        rows=rows,
-        tests=tests,
-        columns=tuple(values["columns"]),
-        beside=tuple(values.get("beside", ())),
+        name=name, title=str(values["title"]), source=str(values["source"]),
+        note=" ".join(str(values.get("note", "")).split()), data=data, train=train, rows=rows,
+        tests=tests, columns=tuple(values["columns"]), beside=tuple(values.get("beside", ())),
         start_data=None if start is None else {**data, **start.get("data", {})},
         start_train=None if start is None else {**train, **start.get("train", {})},
         published=_published(values, rows, tests),
         varied=tuple(f"{t}.{n}" for t in TABLES for n in values.get("grid", {}).get(t, {})),
-    )
+    )  # fmt: skip
 
 
 def _check_shapes(where: str, values: Mapping[str, Any]) -> None:
-    """Raise `InvalidOption` where a key holds another kind of value than it has."""
+    """Raise `InvalidOption` for a key with a value of the wrong kind."""
     for key in ("row", "test", "published"):
         given = values.get(key, [])
         if not isinstance(given, list) or not all(isinstance(each, Mapping) for each in given):
@@ -253,7 +246,7 @@ def _rows(
 ) -> Iterator[Row]:
     """Every row of the file crossed with every point of its grid.
 
-    An unchanged start model has nothing that could vary: it is one row.
+    An unchanged start model is one row, because the grid varies keywords of training.
     """
     grid = values.get("grid", {})
     check_names(f"key of [grid] of {where}", grid, TABLES)
@@ -289,7 +282,7 @@ def _rows(
 def _published(
     values: Mapping[str, Any], rows: tuple[Row, ...], tests: tuple[Test, ...]
 ) -> dict[tuple[str, str], dict[str, Any]]:
-    """Their names are checked after the keywords: a mistake in those makes other row names."""
+    """Published numbers. Row names are checked after keywords, from which the grid builds them."""
     out = {}
     for given in values.get("published", []):
         row, test = str(given.get("row", rows[0].name)), str(given.get("test", tests[0].name))

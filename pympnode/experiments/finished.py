@@ -1,4 +1,4 @@
-"""What is finished of an experiment, as a dataset."""
+"""The finished cells of an experiment, as a dataset."""
 
 from __future__ import annotations
 
@@ -99,13 +99,13 @@ def _fill(
 ) -> None:
     for test, by_predictor in scores.items():
         for predictor, numbers in by_predictor.items():
-            place = (*at, tests.index(test), predictors.index(predictor))
+            index = (*at, tests.index(test), predictors.index(predictor))
             for column, value in numbers.items():
-                values[column][place] = float(value)
+                values[column][index] = float(value)
 
 
 def _made_with(done: Mapping[Any, Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """Versions and devices over all cells: more than one value of a name is worth knowing."""
+    """Versions and devices of all cells, every different value of each."""
     found: dict[str, list[Any]] = {}
     for numbers in done.values():
         for name, value in numbers.get("made_with", {}).items():

@@ -1,4 +1,4 @@
-"""The folder of an experiment, whose it is, and the last call into it."""
+"""The folder of an experiment, and the record of the last call that wrote to it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import FileDamaged, InvalidOption, MissingFile
+from ..errors import InvalidOption, MissingFile
 from ..files import netcdf
 from .catalogue import names
+from .cells import read_json
 from .description import Experiment
 
-CALL = "call.json"  # the last call into a folder: what its table shows
+CALL = "call.json"  # arguments of the last call, which its table is made with
 
 
 def folder_of(experiment: Experiment, out: str | os.PathLike[str] | None) -> Path:
@@ -38,21 +39,21 @@ def last_call(folder: Path, name: str | os.PathLike[str]) -> dict[str, Any]:
     return call
 
 
-def claim(folder: Path, name: str | os.PathLike[str]) -> None:
-    """Raise `InvalidOption` where a folder holds what `run` made of another experiment."""
+def refuse_other(folder: Path, name: str | os.PathLike[str]) -> None:
+    """Raise `InvalidOption` where a folder holds another experiment."""
     call = _read(folder)
     if call is not None:
         _refuse_other(folder, call, name)
 
 
-def note_call(
+def write_call(
     folder: Path,
     name: str | os.PathLike[str],
     budget: str | float,
     seeds: int,
     settings: Mapping[str, Any] | None,
 ) -> None:
-    """Keep what `run` was called with."""
+    """Write the arguments of `run` to the folder."""
     call = {
         "experiment": _identity(name), "budget": budget, "seeds": seeds,
         "settings": dict(settings or {}),
@@ -61,38 +62,24 @@ def note_call(
 
 
 def _read(folder: Path) -> dict[str, Any] | None:
-    path = folder / CALL
-    try:
-        call = json.loads(path.read_text(encoding="utf-8"))
-        wanted = {"experiment", "budget", "seeds", "settings"}
-        if not isinstance(call, dict) or not wanted <= call.keys():
-            raise ValueError(f"not all of {', '.join(sorted(wanted))}")
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise FileDamaged(
-            f"{str(path)!r} cannot be read",
-            got=str(error),
-            allowed="the file that the run wrote",
-            fix="remove it and run again: finished cells are still there",
-        ) from error
-    return call
+    fix = "remove it and run again: finished cells are still there"
+    return read_json(folder / CALL, ("experiment", "budget", "seeds", "settings"), fix)
 
 
 def _refuse_other(folder: Path, call: Mapping[str, Any], name: str | os.PathLike[str]) -> None:
-    mine, whose = _identity(name), _identity(call["experiment"])
-    # A file that is gone was moved or renamed: nobody can mean it any more.
-    if whose == mine or not (whose in names() or Path(whose).is_file()):
+    asked, held = _identity(name), _identity(call["experiment"])
+    # A file that no longer exists was moved or renamed, so that its folder may be taken over.
+    if held == asked or not (held in names() or Path(held).is_file()):
         return
     raise InvalidOption(
         f"the folder {str(folder)!r} is that of another experiment",
-        got=f"{mine}, and the folder holds {whose}",
+        got=f"{asked}, and the folder holds {held}",
         allowed="a folder for each experiment",
-        fix=f'name another folder: out="experiments/my_{Path(mine).stem}", or --out',
+        fix=f'name another folder: out="experiments/my_{Path(asked).stem}", or --out',
     )
 
 
 def _identity(name: str | os.PathLike[str]) -> str:
     """The name of an experiment of the package, or the whole path of a file."""
-    own = not isinstance(name, str) or name not in names()
-    return str(Path(name).resolve()) if own else str(name)
+    packaged = isinstance(name, str) and name in names()
+    return str(name) if packaged else str(Path(name).resolve())

@@ -1,4 +1,4 @@
-"""``run``: train and judge the cells of an experiment, one after the other, from where it stopped."""
+"""``run``: train and evaluate the cells of an experiment in order; finished ones are skipped."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from .budget import Budget
 from .catalogue import experiment as experiment_of
 from .cells import Cell, Training, cells, check_seeds, of_other_settings, read, total, write
 from .datasets import Datasets
-from .folders import claim, folder_of, note_call
-from .scoring import judged, noted
+from .folders import folder_of, refuse_other, write_call
+from .scoring import range_warnings, scored
 
 logger = logging.getLogger("pympnode.experiments")
 
@@ -40,26 +40,26 @@ def run(
     progress: bool = True,
     report: Report | None = None,
 ) -> xr.Dataset:
-    """Train and judge what of an experiment is not finished yet.
+    """Train and evaluate the cells of an experiment that are not finished yet.
 
     Main arguments:
         name: an experiment (`names`), or the path of a TOML file of your own.
         budget: how long each run trains: seconds, "20m", "500 updates" or "30 epochs". A row that
-            names a length itself keeps it. Data and judging come on top.
+            names a length itself keeps it. The budget does not cover simulation and evaluation.
         seeds: runs of each row, with seeds 0, 1, ...; they share data.
-        out: folder, "experiments/NAME" by default; the same call goes on where it stopped. It holds
-            one experiment: that of another is refused.
+        out: folder, "experiments/NAME" by default; the same call continues where it stopped. A
+            folder holds one experiment: that of another is refused.
     Other arguments:
         settings: "train.NAME" or "data.NAME" for all rows, such as {"train.preset": "paper"}.
         device: "auto", "cpu" or "cuda".
-        retry: try cells again that have failed.
-        progress, report: a bar for each run; a function that is told each line about the cells.
+        retry: run failed cells again.
+        progress: show a bar for each run. report: called with each line of the log of the cells.
     Returns: the rows as an `xarray.Dataset`, see `pympnode.experiments.results`; results.md,
         results.nc and results.json are written to ``out`` with the same numbers.
     Raises: `UnknownName`, `InvalidOption`, `MissingFile`, `EngineUnavailable` (a device that is not
         there), `RunLocked`, before anything runs. Any other error within a cell (too little memory,
         data that cannot be made) is kept in its row and does not stop the others. KeyboardInterrupt
-        after Ctrl-C, finished cells and the state of the present one being kept.
+        after Ctrl-C; finished cells and the state of the present one are kept.
     """
     from .tables import write_results
 
@@ -68,50 +68,50 @@ def run(
     found = experiment_of(name, settings)
     length = Budget.of(budget)
     folder = folder_of(found, out)
-    claim(folder, name)
-    tell = report or logger.info
+    refuse_other(folder, name)
+    log = report or logger.info
     todo = list(cells(found, length, seeds))
-    tell(f"{len(todo)} cell{'s' * (len(todo) > 1)}; {total(found, length, seeds)}")
-    note_call(folder, name, budget, seeds, settings)
+    log(f"{len(todo)} cell{'s' * (len(todo) > 1)}; {total(found, length, seeds)}")
+    write_call(folder, name, budget, seeds, settings)
     other = of_other_settings(todo, folder)
     if other:
-        tell(f"{other} finished cells of other settings lie in {folder} and are left alone")
+        log(f"{other} finished cells of other settings lie in {folder} and are left alone")
     datasets = Datasets(folder / "data")
     try:
         for number, cell in enumerate(todo, start=1):
             at = f"{number}/{len(todo)} {cell.row}, seed {cell.seed}"
             before = read(cell, folder)
             if before is not None and not (retry and before["status"] == "failed"):
-                tell(f"{at}: {before['status']} before" + _again(before))
+                log(f"{at}: {before['status']} before" + _again(before))
                 continue
-            tell(f"{at}: {length.in_words()}")
-            numbers = _finished(cell, folder, datasets, device, progress, tell)
+            log(f"{at}: {length.in_words()}")
+            numbers = _finished(cell, folder, datasets, device, progress)
             write(cell, folder, numbers)
-            tell(f"{at}: {numbers['status']}" + _why(numbers))
-    finally:  # also after Ctrl-C: what is finished is in the table
+            log(f"{at}: {numbers['status']}" + _why(numbers))
+    finally:  # also after Ctrl-C: the table has the finished cells
         finished = write_results(found, length, seeds, folder)
     return finished
 
 
 def _finished(
-    cell: Cell, out: Path, datasets: Datasets, device: str, progress: bool, tell: Report
+    cell: Cell, out: Path, datasets: Datasets, device: str, progress: bool
 ) -> dict[str, Any]:
-    """The numbers of a cell: trained, or gone on with, and judged; or why there are none."""
+    """The numbers of a cell after training and evaluation, or the reason why there are none."""
     try:
-        with noted() as told:
+        with range_warnings() as warned:
             for training in cell.trainings:
                 result = _trained(training, cell.seed, out, datasets, device, progress)
-        found = judged(result.model, cell.tests, datasets, cell.horizons)
-        if told:
-            found["outside"]["training"] = list(dict.fromkeys(told))
+        found = scored(result.model, cell.tests, datasets, cell.horizons)
+        if warned:
+            found["outside"]["training"] = list(dict.fromkeys(warned))
     except RunLocked:
         raise
-    except Exception as error:  # whatever it is, the other cells can do without it
+    except Exception as error:  # of any kind: the other cells do not depend on this one
         logger.warning("%s, seed %d: %s", cell.row, cell.seed, error)
         words = f"{type(error).__name__}: {error}"
         return {"status": "failed", "reason": words, "made_with": _facts(device)}
     losses = np.asarray(result.history["validation_loss"].values, dtype=np.float64)
-    # Epochs without a loss (a run that diverged) are none of the best.
+    # A diverged run has NaN losses, and `argmin` would return the first of them.
     best = int(np.nanargmin(losses)) if np.isfinite(losses).any() else None
     return {
         "status": result.status,
@@ -135,7 +135,7 @@ def _finished(
 def _trained(
     training: Training, seed: int, out: Path, datasets: Datasets, device: str, progress: bool
 ) -> Any:
-    """The result of a run: from its folder where it has ended, continued where it has not."""
+    """The result of a run: read from its folder if it has ended, else trained or continued."""
     data = datasets.get(training.data)
     words: dict[str, Any] = dict(
         data=data, seed=seed, device=device, progress=progress, run=training.folder(out, seed)
@@ -145,7 +145,7 @@ def _trained(
     else:
         start = _api.load(training.start.folder(out, seed) / "model.nc")
         result = _api.finetune(start, **training.train, **words)
-    if result.status == "interrupted":  # in a notebook, where training hands back what it has
+    if result.status == "interrupted":  # a notebook: training returns instead of raising
         raise KeyboardInterrupt
     return result
 
@@ -155,12 +155,12 @@ def _why(numbers: Mapping[str, Any]) -> str:
 
 
 def _again(numbers: Mapping[str, Any]) -> str:
-    """How a cell that has failed gets another try."""
+    """How to run a failed cell again."""
     return "; retry=True, or --retry, tries it again" if numbers["status"] == "failed" else ""
 
 
 def check_device(device: str) -> None:
-    """Raise `UnknownName` for a device that nobody knows, `EngineUnavailable` for one not there."""
+    """Raise `UnknownName` for another name, `EngineUnavailable` for a device that is missing."""
     from ..networks.engines.torch.engine import resolve_device
 
     if device not in DEVICES:

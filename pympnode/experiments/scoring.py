@@ -1,4 +1,4 @@
-"""Judging a model: errors on every test set, and the time that a predicted step takes."""
+"""Scores of a model: its errors on every test set, and the time that a predicted step takes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .datasets import Datasets
 _TIMED = 10  # predicted steps
 
 
-def judged(
+def scored(
     model: Any,
     tests: Mapping[str, Mapping[str, Any]],
     datasets: Datasets,
@@ -27,20 +27,19 @@ def judged(
 ) -> dict[str, Any]:
     """``scores`` (test -> predictor -> column), ``outside`` (test -> warnings), ``forward_ms``.
 
-    ``horizons``: steps over which particles are judged, beside the usual ones.
-    A test may lie outside of what the model was trained on, that is what it is for: the warnings are
-    kept with the numbers.
+    ``horizons``: numbers of steps at which errors of particles are taken, beside the usual ones. A
+    test may lie outside the training range on purpose, so the warnings are kept with the numbers.
     """
     found: dict[str, Any] = {"scores": {}, "outside": {}}
     for name, data in tests.items():
         ds = datasets.get(data)
-        with noted() as told:
+        with range_warnings() as warned:
             over = (*HORIZONS, *horizons) if horizons else None
             found["scores"][name] = scores(_api.evaluate(model, ds, horizons=over))
             if "forward_ms" not in found:
                 found["forward_ms"] = forward_ms(model, ds)
-        if told:
-            found["outside"][name] = list(dict.fromkeys(told))
+        if warned:
+            found["outside"][name] = list(dict.fromkeys(warned))
     return found
 
 
@@ -59,18 +58,18 @@ def forward_ms(model: Any, ds: xr.Dataset) -> float:
 
 
 @contextmanager
-def noted() -> Iterator[list[str]]:
-    """Within it warnings of data outside the training range go into the list, others where they go."""
-    told: list[str] = []
+def range_warnings() -> Iterator[list[str]]:
+    """Collects the warnings of data outside the training range; others are shown as usual."""
+    warned: list[str] = []
     with warnings.catch_warnings():
         warnings.simplefilter("always", OutsideTrainingRange)
         shown = warnings.showwarning
 
         def show(message: Any, category: type[Warning], *rest: Any, **more: Any) -> None:
             if issubclass(category, OutsideTrainingRange):
-                told.append(str(message))
+                warned.append(str(message))
             else:
                 shown(message, category, *rest, **more)
 
         warnings.showwarning = show  # type: ignore[assignment]
-        yield told
+        yield warned

@@ -23,7 +23,7 @@ from .folders import folder_of, last_call
 
 
 def table(name: str | os.PathLike[str], *, out: str | os.PathLike[str] | None = None) -> str:
-    """The table of what is finished, in Markdown; also written to results.md, results.nc and
+    """The table of the finished cells, in Markdown; also written to results.md, results.nc and
     results.json in the folder of the experiment.
 
     A number is the mean over the seeds that have one, ± their standard deviation (with N - 1);
@@ -59,15 +59,15 @@ def markdown(experiment: Experiment, ds: xr.Dataset) -> str:
     )
     lines = list(_lines(experiment, ds))
     parts.append("\n".join(lines))
-    troubles = list(_troubles(ds))
-    if troubles:
-        parts.append("\n".join(troubles))
+    failures = list(_failures(ds))
+    if failures:
+        parts.append("\n".join(failures))
     return "\n\n".join(parts) + "\n"
 
 
 def _lines(experiment: Experiment, ds: xr.Dataset) -> Iterator[str]:
     several = len(experiment.tests) > 1
-    # A column of published numbers only where some were published.
+    # Published numbers have a column only where some were published.
     printed = [c for c in experiment.columns if any(c in p for p in experiment.published.values())]
     head = ["", *(["test"] * several)]
     for column in experiment.columns:
@@ -92,7 +92,7 @@ def _lines(experiment: Experiment, ds: xr.Dataset) -> Iterator[str]:
                     line += [number(np.asarray(shown)), *([""] * (column in printed))]
                 if any(line[1 + several :]):
                     trivial.setdefault(tuple(line), row)
-        # The same test data give the same trivial line, whatever the row.
+        # Baselines depend on the test data alone: rows with equal data share their lines.
         named = [first for first, *_ in trivial]
         for (first, *others), row in trivial.items():
             where = f" ({row})" if named.count(first) > 1 else ""
@@ -100,7 +100,7 @@ def _lines(experiment: Experiment, ds: xr.Dataset) -> Iterator[str]:
 
 
 def _values(ds: xr.Dataset, column: str, row: str, test: str, predictor: str) -> Any:
-    """A number a seed, of the seeds that have numbers at all."""
+    """One number per finished seed."""
     if column not in ds:
         return np.array([])
     one = ds[column].sel(row=row)
@@ -126,12 +126,12 @@ def number(values: Any) -> str:
         mean = float(np.mean(values))
     if len(values) < 2 or not math.isfinite(mean):
         return _short(mean, 3)
-    spread = float(np.std(values, ddof=1))
-    return f"{_short(mean, 3)} ± {_short(spread, 1)}" if spread else _short(mean, 3)
+    deviation = float(np.std(values, ddof=1))
+    return f"{_short(mean, 3)} ± {_short(deviation, 1)}" if deviation else _short(mean, 3)
 
 
 def _short(value: float, digits: int) -> str:
-    """So many digits; all of a large number, which is a count."""
+    """``digits`` significant digits; all digits of a large number, which is a count."""
     text = f"{value:.{digits}g}"
     return f"{value:,.0f}" if "e+" in text else text
 
@@ -140,12 +140,12 @@ def _made_with(ds: xr.Dataset) -> str:
     facts = json.loads(ds.attrs["made_with"])
     if not facts:
         return "Nothing is finished yet."
-    words = (f"{name} {' and '.join(map(str, facts[name]))}" for name in facts)
-    return f"Made with {', '.join(words)}."
+    made_with = (f"{name} {' and '.join(map(str, facts[name]))}" for name in facts)
+    return f"Made with {', '.join(made_with)}."
 
 
-def _troubles(ds: xr.Dataset) -> Iterator[str]:
-    """What did not end as it should, in the words of the error."""
+def _failures(ds: xr.Dataset) -> Iterator[str]:
+    """A line for each failed or diverged cell, with its error."""
     for row in ds["row"].values:
         for seed in ds["seed"].values:
             one = ds[["status", "reason"]].sel(row=row, seed=seed)

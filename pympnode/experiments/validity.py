@@ -1,7 +1,7 @@
-"""Whether the keywords of an experiment, and their values, are those that `simulate` and `train` take.
+"""Checks of the keywords of an experiment and of their values against `simulate` and `train`.
 
 Nothing is simulated or trained: a keyword that was renamed, a value that is not allowed, or a test
-that does not fit its row is an error before the first hour of a run.
+that does not fit its row is an error before the run starts.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..systems.registry import get
 from .columns import BESIDE, check_columns, horizons, split
 from .description import Experiment
 
-# Keywords of `train` that the runner sets itself, and keywords of `simulate` that [data] has not.
+# Keywords of `train` that the runner sets itself, and of `simulate` that [data] does not take.
 _RUNNER = {"progress", "seed", "device", "members", "split"}
 _NOT_DATA = {"path", "workers", "progress", "engine", "control", "initial"}
 
@@ -29,7 +29,7 @@ def half_of(experiment: Experiment) -> Half:
 
 
 def check(experiment: Experiment) -> None:
-    """Raise the first error that training or judging any row would meet for its keywords."""
+    """Raise the first error that training or evaluating any row would raise for its keywords."""
     where = f"experiment {experiment.name!r}"
     half = half_of(experiment)
     check_columns(experiment.columns, half.body)
@@ -45,17 +45,17 @@ def check(experiment: Experiment) -> None:
     if experiment.start_data is not None and experiment.start_train is not None:
         parts.append(("[start]", experiment.start_data, experiment.start_train))
     for part, data, train in parts:
-        with _errors_name(f"{part} of {where}") as place:
+        with _located(f"{part} of {where}") as place:
             _check_data(place, data, half)
             _check_train(place, data, train, half)
     for each in experiment.rows:
         row = f"row {each.name!r}"
         if each.start and experiment.start_data is not None:
-            with _errors_name(f"{row} of {where}") as place:
-                any_step = each.start == "finetune"  # which takes data of another step
+            with _located(f"{row} of {where}") as place:
+                any_step = each.start == "finetune"  # which accepts another time step
                 _check_agree("[start]", experiment.start_data, place, each.data, half, any_step)
         for test in experiment.tests:
-            with _errors_name(f"test {test.name!r} of {where}") as place:
+            with _located(f"test {test.name!r} of {where}") as place:
                 data = {**each.data, **test.data}
                 _check_data(place, data, half)
                 _check_agree(row, each.data, place, data, half)
@@ -69,8 +69,8 @@ def check(experiment: Experiment) -> None:
 
 
 @contextmanager
-def _errors_name(where: str) -> Iterator[str]:
-    """Within it an error says where the value stands; what is no error of ours becomes one."""
+def _located(where: str) -> Iterator[str]:
+    """Adds ``where`` to errors raised inside, and turns built-in ones into `InvalidOption`."""
     try:
         yield where
     except PympnodeError as error:
@@ -88,18 +88,18 @@ def _errors_name(where: str) -> Iterator[str]:
 
 
 def _check_agree(
-    one: str, data: Mapping[str, Any], two: str, met: Mapping[str, Any], half: Half,
+    one: str, data: Mapping[str, Any], two: str, tested: Mapping[str, Any], half: Half,
     any_step: bool = False,
 ) -> None:  # fmt: skip
-    """What a model was trained on and what it meets are of one system; of particles, also of one
-    number of dimensions and, unless ``any_step``, of one time step."""
+    """Raise where training and test data differ in the system; for particles, also in the number
+    of dimensions or, unless ``any_step``, in the time step."""
     system = get(data["system"])
     usual = {"system": system.name, **half.must_agree(system)}
     if any_step:
         usual.pop("dt", None)
     for name, value in usual.items():
         mine = data.get(name, value)
-        theirs = met.get(name, value)
+        theirs = tested.get(name, value)
         if theirs != mine:
             raise InvalidOption(
                 f"{two} has another {name} than {one}, whose model cannot take it",
@@ -110,7 +110,7 @@ def _check_agree(
 
 
 def _check_kind(where: str, start: Mapping[str, Any], train: Mapping[str, Any]) -> None:
-    """A row that goes on from a model cannot name another kind of it."""
+    """Raise where a row names another kind of model than the one it starts from."""
     if "model" in train and train["model"] != start.get("model", train["model"]):
         raise InvalidOption(
             f"{where} makes another kind of model than it starts from",
@@ -121,7 +121,7 @@ def _check_kind(where: str, start: Mapping[str, Any], train: Mapping[str, Any]) 
 
 
 def _check_horizons(where: str, experiment: Experiment) -> None:
-    """No column may ask for more steps than any test has: it would stay blank."""
+    """Raise for a column of more steps than every test has: it would stay blank."""
     usual = get(_system(experiment.data, experiment.name)).steps
     given = [
         {**row.data, **test.data}.get("steps", usual)

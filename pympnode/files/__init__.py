@@ -1,1 +1,1 @@
-"""Files written in one step with checksums, and the memory that is there."""
+"""Files written atomically and with checksums; free memory."""

@@ -8,10 +8,14 @@ from typing import Any
 from ..errors import NotEnoughMemory
 
 _MEMINFO = Path("/proc/meminfo")
+_CONTAINER = Path("/sys/fs/cgroup")
 
 
 def available_bytes(device: Any = "cpu") -> int | None:
-    """Bytes free on a torch device or in main memory; None where the system does not report it."""
+    """Bytes free on a torch device or in main memory; None where the system does not report it.
+
+    Main memory is what the system has left, or the limit of the container where that is lower.
+    """
     kind = getattr(device, "type", str(device).split(":")[0])
     if kind == "cuda":
         import torch
@@ -21,10 +25,20 @@ def available_bytes(device: Any = "cpu") -> int | None:
         return int(torch.cuda.mem_get_info(device)[0] + kept)
     if kind != "cpu" or not _MEMINFO.exists():
         return None
-    for line in _MEMINFO.read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return None
+    free = [
+        int(line.split()[1]) * 1024
+        for line in _MEMINFO.read_text().splitlines()
+        if line.startswith("MemAvailable:")
+    ]
+    try:
+        limit = int((_CONTAINER / "memory.max").read_text())  # "max" where there is no limit
+        used = int((_CONTAINER / "memory.current").read_text())
+        stat = dict(line.split() for line in (_CONTAINER / "memory.stat").read_text().splitlines())
+        # Pages of files that were read count as used; the kernel drops them when memory is short.
+        free.append(limit - used + int(stat["inactive_file"]))
+    except (OSError, ValueError, KeyError):
+        pass
+    return min(free, default=None)
 
 
 def require_bytes(needed: int, what: str, *, fix: str, device: Any = "cpu") -> None:

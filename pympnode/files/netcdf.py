@@ -1,4 +1,4 @@
-"""Files: netCDF written beside its place, flushed, checked and moved there; nothing executable.
+"""Files: netCDF written to a temporary file, flushed, checked and renamed; nothing executable.
 
 A reader never sees half a file: the new one replaces the old one in a single step, and the folder is
 flushed so that the move survives a power cut. The checksum of a variable is one of its attributes.
@@ -36,11 +36,11 @@ def checksum(values: Any) -> str:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Put ``data`` at ``path`` in one step."""
-    _replace(path, lambda beside: beside.write_bytes(data))
+    _replace(path, lambda temporary: temporary.write_bytes(data))
 
 
 def write_netcdf(ds: xr.Dataset, path: str | os.PathLike[str], *, checksums: bool = False) -> Path:
-    """Write ``ds`` to ``path`` in one step; with ``checksums`` each variable carries its own.
+    """Write ``ds`` to ``path`` in one step; with ``checksums`` each variable has one.
 
     Raises `InvalidOption` where ``path`` is a folder.
     """
@@ -64,7 +64,7 @@ def write_netcdf(ds: xr.Dataset, path: str | os.PathLike[str], *, checksums: boo
             out = out.assign_coords({name: variable})
         else:
             out[name] = variable
-    _replace(path, lambda beside: out.to_netcdf(beside, engine="netcdf4", format="NETCDF4"))
+    _replace(path, lambda temporary: out.to_netcdf(temporary, engine="netcdf4", format="NETCDF4"))
     return path
 
 
@@ -126,8 +126,7 @@ def read_netcdf(path: str | os.PathLike[str], *, checksums: bool = False) -> xr.
         raise MissingFile(
             f"{str(path)!r} is a folder, and a file is read",
             got=_first_names(path),
-            allowed="a netCDF file; a folder of parts where data are meant, a run folder where a "
-            "model is",
+            allowed="a netCDF file; a folder of parts for data, a run folder for a model",
             fix="name a file in it",
         )
     try:
@@ -161,14 +160,14 @@ def _replace(path: Path, write: Callable[[Path], object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     # A random name, and not `tempfile`: its files are private to the user, and to widen their mode
     # one has to read the umask, which sets it for all threads of the process.
-    beside = path.parent / f".{path.name}.{secrets.token_hex(8)}.part"
+    temporary = path.parent / f".{path.name}.{secrets.token_hex(8)}.part"
     try:
-        write(beside)
-        with open(beside, "rb+") as stream:
+        write(temporary)
+        with open(temporary, "rb+") as stream:
             os.fsync(stream.fileno())
-        os.replace(beside, path)
+        os.replace(temporary, path)
     except BaseException:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     flush_folder(path.parent)
 

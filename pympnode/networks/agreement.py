@@ -2,7 +2,7 @@
 
 Equal names in another order are reordered, other names refused; units that differ are converted
 where `pint` is installed and refused otherwise. The unit "1" is also the default of `from_arrays`
-and stands for a unit that nobody gave: it agrees with every other.
+and stands for a unit that was not given: it agrees with every other.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def agree(
     """``ds`` with the order and the units of ``wanted``; ``whose`` names their owner in messages.
 
     A dataset whose numbers of features and inputs differ is returned as it is: widths are checked
-    elsewhere. Warns `PympnodeWarning` where names that nobody gave (x0, x1, ...) stand for given
+    elsewhere. Warns `PympnodeWarning` where default names (x0, x1, ...) stand for given
     ones, and with ``reordering`` where names stand in another order. Raises `InvalidData`.
     """
     if STATE not in ds or FEATURE not in ds.dims:

@@ -27,7 +27,7 @@ def uncoupled(arrays: Arrays, system: Any, parameters: Mapping[str, Any]) -> NDA
 
     ``system``: a `System` or a name; ``parameters`` by name. None where the system is not known or
     its parameters are not those of the data. A model with an error no smaller than this baseline's
-    has learned nothing from messages.
+    has not learned to use messages.
     """
     if isinstance(system, str) and system not in names():
         return None
@@ -45,14 +45,10 @@ def uncoupled(arrays: Arrays, system: Any, parameters: Mapping[str, Any]) -> NDA
                 graph, true.parameters_of_graph(resolved, arrays.graph, number)
             )
             solution = integrate(
-                field,
-                arrays.x[chosen, 0].astype(np.float64),
-                arrays.time,
-                controls=None if arrays.u is None else arrays.u[chosen],
-                rtol=1e-6,
-                atol=1e-6,
+                field, arrays.x[chosen, 0].astype(np.float64), arrays.time,
+                controls=None if arrays.u is None else arrays.u[chosen], rtol=1e-6, atol=1e-6,
                 check=False,
-            )
+            )  # fmt: skip
             out[chosen] = solution.x
     except PympnodeError as error:
         logger.warning("no uncoupled baseline: %s", error.message)

@@ -29,7 +29,7 @@ from ..version import __version__
 from . import schema
 from .circular import Circular, with_circular
 from .exchanged import refuse_exchanged, suspect_exchanged
-from .graphs.labels import NodeLabels
+from .graphs.labels import NodeLabels, as_coords
 from .graphs.topology import SelfLoops, resolve, resolve_edges
 from .named_arrays import NamedArray, carried_coords, named_array
 
@@ -175,7 +175,9 @@ def from_arrays(
     ds = with_circular(ds, circular)
     if origin:
         ds = ds.assign_coords({TIME: ds[TIME].assign_attrs(origin=origin)})
-    ds = ds.assign_coords({dim: labels[dim] for dim in (NODE, TRAJECTORY) if dim in labels})
+    ds = ds.assign_coords(
+        {dim: as_coords(labels[dim]) for dim in (NODE, TRAJECTORY) if dim in labels}
+    )
     ds = ds.assign_coords(carried_coords(given, ds))
     return schema.validate(ds, missing="mask")
 

@@ -87,13 +87,16 @@ def from_frame(
     import pandas as pd
 
     features = [features] if isinstance(features, str) else list(features)
-    table = frame.to_pandas() if hasattr(frame, "to_pandas") else frame
+    is_xarray = isinstance(frame, xr.Dataset | xr.DataArray)
+    table = frame.to_pandas() if hasattr(frame, "to_pandas") and not is_xarray else frame
     if not isinstance(table, pd.DataFrame):
         raise InvalidData(
             "a frame is a table in long form",
             got=type(frame).__name__,
             allowed="a pandas.DataFrame (or an object with to_pandas), a row for each node and time",
-            fix="use pympnode.from_arrays for arrays",
+            fix="frame.to_dataframe().reset_index() is a table"
+            if is_xarray
+            else "use pympnode.from_arrays for arrays",
         )
     if any(name in table.index.names for name in (time, node, trajectory) if name is not None):
         table = table.reset_index()

@@ -4,8 +4,8 @@ Seeds. Every random number of trajectory i comes from ``SeedSequence(seed, spawn
 with stream 0 for the initial state, 1 controls, 2 noise, 3 split: it depends on (seed, i) alone.
 
 Blocks. Trajectories ``64 b .. 64 b + 63`` are integrated together, with one step size for those on
-the same graph. A block is always integrated whole, and trajectories that were not asked for are
-dropped. Rounding and step sizes of a trajectory therefore do not depend on how many are asked for: a
+the same graph. A block is always integrated whole, and trajectories beyond the requested number
+are dropped. Rounding and step sizes of a trajectory therefore do not depend on that number: a
 smaller dataset is a prefix of a larger one bit for bit, and parts can be made in any order
 (``first=``).
 
@@ -132,7 +132,7 @@ def generate(
     counts = np.zeros(3, dtype=np.int64)
     for start in range(first - first % BLOCK, first + trajectories, BLOCK):
         wanted = range(max(start, first), min(start + BLOCK, first + trajectories))
-        # Given initial states or controls end with the last trajectory asked for: no whole block.
+        # Given initial states or controls end with the last requested trajectory: no whole block.
         drawn = initial is None and user_controls is None
         members = range(start, start + BLOCK) if drawn else wanted
         for g in range(graph.graphs):
@@ -147,14 +147,9 @@ def generate(
                 solution = solve(x0, graph[g], of_graph, time, tolerance, controls=u_group)
             else:
                 solution = integrate(
-                    fields[g],
-                    x0,
-                    time,
-                    controls=u_group,
-                    rtol=tolerance,
-                    atol=tolerance,
+                    fields[g], x0, time, controls=u_group, rtol=tolerance, atol=tolerance,
                     check=False,
-                )
+                )  # fmt: skip
             _check(solution, group, keep)
             # Trajectories of one graph are ``graphs`` apart, so slices do in place of indices.
             solved = slice(group.index(keep[0]), group.index(keep[-1]) + 1)
@@ -169,20 +164,12 @@ def generate(
         for i in range(trajectories):
             x[i] += noise_std * rng_of(seed, NOISE_STREAM, first + i).standard_normal(x.shape[1:])
     return Generated(
-        x=x,
-        time=time,
-        u=u,
-        graph=graph,
-        graph_of=(first + np.arange(trajectories)) % graph.graphs,
-        parameters=resolved,
-        attribute=system.attribute_array(resolved, graph),
-        seed=seed,
-        method=solution.method,
-        tolerance=tolerance,
-        evaluations=int(counts[0]),
-        steps=int(counts[1]),
+        x=x, time=time, u=u, graph=graph,
+        graph_of=(first + np.arange(trajectories)) % graph.graphs, parameters=resolved,
+        attribute=system.attribute_array(resolved, graph), seed=seed, method=solution.method,
+        tolerance=tolerance, evaluations=int(counts[0]), steps=int(counts[1]),
         rejected=int(counts[2]),
-    )
+    )  # fmt: skip
 
 
 def check_request(
@@ -240,7 +227,7 @@ def _controls(
 
 
 def _check(solution: Solution, group: list[int], keep: list[int]) -> None:
-    """Raise for the first failed trajectory that was asked for."""
+    """Raise for the first failed trajectory among the requested ones."""
     failed = [f for f in solution.failures if group[f.trajectory] in keep]
     if not failed:
         return

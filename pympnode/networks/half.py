@@ -10,15 +10,14 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from ..config import TrainConfig, check_names
 from ..datasets.names import STATE
 from ..datasets.record import record, with_record
 from ..datasets.split import data_fingerprint, held_out_of, labels_of, split_trajectories
-from ..errors import InvalidOption
 from ..files.netcdf import checksum
 from ..half import EngineFacts, Prepared
+from ..training.initial import initial_weights
 from ..training.ranges import warn_outside
 from . import engines
 from .circular import with_circular
@@ -191,7 +190,7 @@ class Networks:
             logger.info(text)
         spec = _spec(data, options, start)
         check_training(spec.family, data.physical, start)
-        thetas, restored = initial_weights(spec, start, options.seed, members)
+        thetas, restored = initial_weights(layout_of(spec), start, options.seed, members)
         thetas = thetas.astype(options.dtype)
         model = replace(_untrained(data, spec, options.dtype, chosen, options.device), theta=thetas)
         if start is not None and start.trained.weight and not model.trained.weight:
@@ -277,36 +276,6 @@ def _untrained(data: Data, spec: ModelSpec, dtype: str, engine: str, device: str
         time_unit=data.time_unit,
         time_scale=data.time_scale,
     )
-
-
-def initial_weights(
-    spec: ModelSpec, start: Model | None, seed: int, members: int
-) -> tuple[NDArray, tuple[str, ...]]:
-    """Weights (member, size): fresh, with those of ``start`` that have the same name and shape.
-
-    A start that is an ensemble gives each member its own weights, a single model gives all the
-    same. Also returns the names of the tensors taken. Raises `InvalidOption`.
-    """
-    layout = layout_of(spec)
-    thetas = np.stack(
-        [layout.initial(np.random.default_rng([seed, 2, member])) for member in range(members)]
-    )
-    if start is None:
-        return thetas, ()
-    if start.members not in (1, members):
-        raise InvalidOption(
-            "the start is an ensemble of another size",
-            got=f"members={members}, the start has {start.members}",
-            allowed=f"members={start.members}, or one member: start.member(0)",
-        )
-    restored: dict[str, None] = {}
-    for number, theta in enumerate(thetas):
-        weights = start.member(number if start.members > 1 else 0).weights
-        for name, view in layout.unpack(theta).items():
-            if name in weights and weights[name].shape == view.shape:
-                view[...] = weights[name]
-                restored[name] = None
-    return thetas, tuple(restored)
 
 
 def run_fingerprint(

@@ -1,7 +1,7 @@
 """Adaptive Runge-Kutta integration of many trajectories at once, with one step size for all.
 
 One step size turns every stage into a few products of large arrays, which NumPy does at memory speed;
-trajectories with step sizes of their own would need a loop over them. The price is that the
+separate step sizes would need a loop over trajectories. The price is that the
 trajectory with the largest error sets the step for its block (`generate` keeps blocks small).
 Tableau: `runge_kutta`. Step size control: E. Hairer, S. P. Norsett, G. Wanner, Solving Ordinary
 Differential Equations I (2nd ed., 1993), section II.4.
@@ -259,7 +259,7 @@ class _Block:
                 shrink = 0.9 * worst ** (-1.0 / (pair.error_order + 1)) if worst < np.inf else 0.1
                 self.h, limit = h * max(0.2 if worst < np.inf else 0.1, shrink), 1.0
                 if self.h < least:
-                    # No step size is small enough: freeze what fails, and go on with the others.
+                    # No step size is small enough: freeze the failed trajectories and continue the others.
                     self.freeze_failing(t, error)
                     self.evaluate(0, t, self.y_view)
                     self.h, limit = 1e3 * least, 10.0
@@ -355,13 +355,7 @@ class _Block:
         for trajectory in np.flatnonzero(self.frozen):
             x[trajectory, self.frozen_from[trajectory] :] = np.nan
         return Solution(
-            x=x,
-            status=self.frozen.astype(np.int8),
-            failures=tuple(self.failures),
-            evaluations=self.evaluations,
-            steps=self.steps,
-            rejected=self.rejected,
-            method=self.pair.name,
-            rtol=self.rtol,
-            atol=self.atol,
-        )
+            x=x, status=self.frozen.astype(np.int8), failures=tuple(self.failures),
+            evaluations=self.evaluations, steps=self.steps, rejected=self.rejected,
+            method=self.pair.name, rtol=self.rtol, atol=self.atol,
+        )  # fmt: skip

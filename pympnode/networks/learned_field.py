@@ -84,17 +84,12 @@ class LearnedField:
         none = np.zeros(0)
         u, b = arrays.u, self._physical
         return self.model.trained.outside(
-            self.model.features,
-            arrays.x[:, 0, self.nodes],
-            none,
-            self.graph.in_degree[self.nodes],
-            np.diff(arrays.time) if fixed_step else none,
-            None,
-            None if u is None else u[:, :-1, self.nodes],
-            None if b is None else b[self.nodes],
+            self.model.features, arrays.x[:, 0, self.nodes], none,
+            self.graph.in_degree[self.nodes], np.diff(arrays.time) if fixed_step else none, None,
+            None if u is None else u[:, :-1, self.nodes], None if b is None else b[self.nodes],
             (self.model.controls, self.model.attributes),
             self.graph.weight_or_ones[np.isin(self.graph.receiver, self.nodes)],
-        )
+        )  # fmt: skip
 
 
 def rk4(

@@ -1,4 +1,4 @@
-"""What a networked model shows of itself in a repr: its kind, its data, its inputs."""
+"""The text of a network model's repr: its kind, training data and inputs."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def memory(x: NDArray, intervals: int | None = None) -> int:
     if not moving.any():
         return most
     series, variance = series[moving], variance[moving]
-    before, was = 0, 1.0
+    before, was = 0, 1.0  # the lag before, and its correlation
     for lag in lags.tolist():
         starts = np.unique(np.linspace(0, times - 1 - lag, min(times - lag, each)).astype(int))
         change = (
@@ -64,11 +64,11 @@ def memory(x: NDArray, intervals: int | None = None) -> int:
             - columns[np.ix_(some, starts, series)]
         )
         with np.errstate(invalid="ignore", divide="ignore"):
-            here = 1 - _mean(_mean(change**2, (0, 1)) / (2 * variance), 0)
+            here = 1.0 - _mean(_mean(change**2, (0, 1)) / (2 * variance), 0)
         if not np.isfinite(here):  # no pair of known times at this lag
             continue
         if here <= _FALLEN:
-            share = (was - _FALLEN) / max(was - here, 1e-12)
+            share = (was - _FALLEN) / max(was - float(here), 1e-12)
             return max(1, round(before + share * (lag - before)))
         before, was = lag, float(here)
     return most
@@ -152,7 +152,7 @@ def _splittable(ds: xr.Dataset) -> bool:
     """Whether a dataset is one recording whose split the user did not give."""
     if not isinstance(ds, xr.Dataset) or STATE not in ds or set(ds[STATE].dims) != set(STATE_DIMS):
         return False
-    # `simulate` labels a single trajectory too; that label is nobody's choice.
+    # `simulate` labels a single trajectory too; that label was not chosen by the user.
     labelled = SPLIT in ds and not (
         record(ds).get("kind") == "simulation" and list(ds[SPLIT].values.astype(str)) == ["train"]
     )
@@ -291,8 +291,9 @@ def interpolate_starts(
     masks = [a.mask for a in arrays]
     if all(mask is None for mask in masks):
         return list(arrays), None, None
-    whole = [
-        np.ones(a.x.shape[:2], bool) if a.mask is None else a.mask.all(axis=(2, 3)) for a in arrays
+    whole: list[NDArray[np.bool_]] = [
+        np.ones(a.x.shape[:2], bool) if a.mask is None else np.asarray(a.mask.all(axis=(2, 3)))
+        for a in arrays
     ]
     share = sum(int(w.sum()) for w in whole) / sum(w.size for w in whole)
     if share >= _KNOWN_STARTS:
@@ -302,12 +303,12 @@ def interpolate_starts(
     for each, known in zip(arrays, whole):
         if each.mask is None:
             filled.append(each)
-            starts.extend(known)
+            starts += [known[row] for row in range(len(known))]
             continue
         reach = max(1, _memory(each) // 2)
         x, near = _interpolated(each, reach)
         filled.append(replace(each, x=x))
-        starts.extend(known | near)
+        starts += [known[row] | near[row] for row in range(len(known))]
     usable = sum(int(start.sum()) for start in starts)
     text = (
         f"the whole state is known at {share:.2%} of the times; first states of windows are "

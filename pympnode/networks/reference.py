@@ -58,8 +58,9 @@ def reference_of(
 
 
 def noise_variance(windows: Sequence[NDArray]) -> NDArray[np.float64] | None:
-    """Variance (feature,) of white noise in windows (window, time, node, feature), 0 where none is
-    visible; None where none is in any feature.
+    """Variance (feature,) of white noise in windows (window, time, node, feature), 0 for features
+    without noise; None where no feature has visible noise, or where one varies in a way that is
+    neither smooth nor white: its part of the loss is not known, and the sum of the others is no floor.
 
     The variance of a k-th difference of white noise is binomial(2k, k) times its own, for every k,
     while that of a smooth signal falls with k (the estimator of Hall, Kay & Titterington 1990 for
@@ -81,8 +82,9 @@ def noise_variance(windows: Sequence[NDArray]) -> NDArray[np.float64] | None:
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = value[1:] / value[:-1]
     low, high = _PLATEAU
-    seen = ((ratio > low) & (ratio < high)).all(axis=0) & (value[-1] > _VISIBLE)
-    return np.where(seen, value[-1], 0.0) if seen.any() else None
+    rough = value[-1] > _VISIBLE
+    seen = ((ratio > low) & (ratio < high)).all(axis=0) & rough
+    return np.where(seen, value[-1], 0.0) if seen.any() and (seen | ~rough).all() else None
 
 
 def _huber(error: NDArray) -> float:

@@ -59,20 +59,9 @@ def simulate_network(
             )
         trajectories = len(initial)
     made = generate(
-        system,
-        graph,
-        parameters,
-        trajectories,
-        None,
-        seed,
-        steps=steps,
-        dt=dt,
-        controls=control,
-        initial=initial,
-        noise=noise,
-        tolerance=tolerance,
-        solve=solve,
-    )
+        system, graph, parameters, trajectories, None, seed, steps=steps, dt=dt, controls=control,
+        initial=initial, noise=noise, tolerance=tolerance, solve=solve,
+    )  # fmt: skip
     label = None
     if split is not None:
         label = _LABELS[split_trajectories(trajectories, split, seed)]

@@ -26,7 +26,8 @@ def evaluate_particles(
     Variables (predictor, horizon): those of `particle_errors`, over the first ``horizon`` steps; a
     horizon longer than the dataset is cut to its length. With ``_body`` in the name (predictor, horizon,
     particle): the errors of each particle. With ``_at`` in the name (predictor, time),
-    over the whole length. Predictors: "model", "free_flight" (constant velocity),
+    over the whole length. Predictors: "model" (of an ensemble
+    the mean of its members, and "member 0", ...), "free_flight" (constant velocity),
     "constant_acceleration" (that of the start). Systems whose forces are not known have no constant
     acceleration and no energy; the attribute ``left_out`` lists them. A dataset of known forces whose
     record lacks their constants is scored with the published ones and a `PympnodeWarning`, see
@@ -40,7 +41,12 @@ def evaluate_particles(
     truth = schema.complete_physics(truth)
     steps = truth.sizes[TIME] - 1
     wanted = sorted({min(int(h), steps) for h in horizons})
-    rows = {"model": model.rollout(truth), "free_flight": free_flight(truth)}
+    predicted = model.rollout(truth)
+    rows = {"model": predicted}
+    if "member" in predicted.dims:
+        each = {f"member {i}": predicted.isel(member=i) for i in range(predicted.sizes["member"])}
+        rows = {"model": _mean_of(list(each.values()), truth), **each}
+    rows["free_flight"] = free_flight(truth)
     known = schema.has_known_forces(truth)
     if known:
         rows["constant_acceleration"] = constant_acceleration(truth)
@@ -61,6 +67,17 @@ def evaluate_particles(
         left = ", ".join((*ENERGIES, "constant_acceleration"))
         evaluation.attrs["left_out"] = f"{left}: the forces of {name!r} are not known here"
     return evaluation
+
+
+def _mean_of(members: list[xr.Dataset], truth: xr.Dataset) -> xr.Dataset:
+    """The mean prediction of an ensemble; of positions by the image nearest to the first member's."""
+    box = schema.box_of(truth)
+    first = members[0].position
+    off = np.mean([box.displacement((m.position - first).values) for m in members], axis=0)
+    return members[0].assign(
+        position=first.copy(data=box.wrap(first.values + off)),
+        velocity=sum(m.velocity for m in members) / len(members),
+    )
 
 
 def free_flight(truth: xr.Dataset) -> xr.Dataset:

@@ -19,6 +19,7 @@ from ..datasets.split import data_fingerprint, held_out_of, labels_of
 from ..errors import InvalidData
 from ..files.netcdf import checksum
 from ..half import EngineFacts, Prepared
+from ..training.initial import initial_weights
 from ..training.ranges import warn_outside, warn_user
 from . import schema
 from .bodies import assumed_coupling, usual_coupling
@@ -182,8 +183,12 @@ class Particles:
             recompute=options.recompute,
             precision=options.precision,
         )
-        theta, restored = initial_weights(spec, start, options.seed)
-        theta = theta.astype(options.dtype)
+        members = options.members
+        if members is None:
+            members = 1 if start is None else start.members
+        thetas, restored = initial_weights(particle_layout_of(spec), start, options.seed, members)
+        thetas = thetas.astype(options.dtype)
+        theta = thetas if members > 1 else thetas[0]
         mixed_levels = options.mixed_levels
         if mixed_levels is None:
             mixed_levels = choice.task.get("mixed_levels", False)
@@ -212,7 +217,7 @@ class Particles:
         return Prepared(
             half=self,
             model=model,
-            theta=theta[None],
+            theta=thetas,
             task=task,
             config=config,
             fingerprint=run_fingerprint(config, model, facts, arrays, task, start),
@@ -366,23 +371,6 @@ def _loss_text(spec: ParticleSpec) -> str:
     return "mean square of positions and velocities"
 
 
-def initial_weights(
-    spec: ParticleSpec, start: ParticleModel | None, seed: int
-) -> tuple[NDArray, tuple[str, ...]]:
-    """Fresh weights (size,), with those of ``start`` that have the same name and shape, and the
-    names of these."""
-    layout = particle_layout_of(spec)
-    theta = layout.initial(np.random.default_rng([seed, 2, 0]))
-    if start is None:
-        return theta, ()
-    weights, restored = start.weights, []
-    for name, view in layout.unpack(theta).items():
-        if name in weights and weights[name].shape == view.shape:
-            view[...] = weights[name]
-            restored.append(name)
-    return theta, tuple(restored)
-
-
 def run_fingerprint(
     config: TrainConfig,
     model: ParticleModel,
@@ -413,6 +401,8 @@ def run_fingerprint(
         "augment": task.augment,
         "mixed_levels": task.mixed_levels,
     }
+    if model.members > 1:
+        call["members"] = model.members
     if start is not None:
         call["start"] = {"sha256": checksum(start.theta)}
     return json.loads(json.dumps(call))

@@ -119,13 +119,9 @@ def integrate_leapfrog(
             max_depth,
         )
     return Trajectory(
-        position,
-        velocity,
-        int(tally[compiled.EVALUATIONS]),
-        int(tally[compiled.DEEPEST]),
-        int(tally[compiled.CAPPED]),
-        calls,
-    )
+        position, velocity, int(tally[compiled.EVALUATIONS]), int(tally[compiled.DEEPEST]),
+        int(tally[compiled.CAPPED]), calls,
+    )  # fmt: skip
 
 
 def _check_options(steps, dt, softening, accuracy, substeps, max_depth) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from math import isclose
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -41,9 +41,9 @@ BATCH_BYTES = {"cpu": 1 << 27, "cuda": 1 << 31}
 class ParticleModel:
     """A learned time step of particles.
 
-    ``theta`` (size,) the weights as one vector, named by `weights`; ``scales`` the units of its
+    ``theta`` (size,) the weights as one vector, named by `weights`, or (member, size) of an ensemble; ``scales`` the units of its
     inputs; ``dt`` the length of the step it was trained on; ``system`` "gravity" or "coulomb";
-    ``trained`` what it has seen; ``about`` provenance for the files.
+    ``trained`` the range of the training data; ``about`` provenance for the files.
     """
 
     spec: ParticleSpec
@@ -58,17 +58,41 @@ class ParticleModel:
     KIND: ClassVar[str] = MODEL_KIND
 
     @property
+    def members(self) -> int:
+        """Number of members of the ensemble; 1 for a single model."""
+        return len(self.theta) if self.theta.ndim == 2 else 1
+
+    def member(self, number: int) -> ParticleModel:
+        """One member of an ensemble as a model of its own. Raises `InvalidOption`."""
+        if not 0 <= number < self.members:
+            raise InvalidOption(
+                "there is no such member", got=number, allowed=f"0 to {self.members - 1}"
+            )
+        return replace(self, theta=self.theta[number]) if self.theta.ndim == 2 else self
+
+    @property
     def weights(self) -> dict[str, NDArray]:
-        """The weights by name, (outputs, inputs) each."""
+        """The weights by name, (outputs, inputs) each; (member, outputs, inputs) of an ensemble."""
+        if self.theta.ndim == 2:
+            each = [self.member(i).weights for i in range(self.members)]
+            return {name: np.stack([w[name] for w in each]) for name in each[0]}
         return particle_layout_of(self.spec).unpack(self.theta)
 
     def bind(self, **options: Any) -> ParticleProgram:
         """The program that makes this model's steps.
 
-        ``options``: ``kernel``, ``precision``, ``device``, ``dtype`` of `ParticleProgram`.
+        ``options``: ``kernel``, ``precision``, ``device``, ``dtype`` of `ParticleProgram`. Raises
+        `InvalidModel` for an ensemble.
         """
         from .engine.program import ParticleProgram
 
+        if self.members > 1:
+            raise InvalidModel(
+                "an ensemble has no one step",
+                got=f"{self.members} members",
+                allowed="rollout, evaluate, save; or one member",
+                fix="take model.member(0)",
+            )
         options.setdefault("dtype", self.theta.dtype.name)
         options.setdefault("device", self.device)
         return ParticleProgram(self.spec, self.scales, self.dt, **options)
@@ -85,12 +109,21 @@ class ParticleModel:
         ``initial``: a dataset, or the path of one. ``steps``: by default as many as the dataset has, or as the model was trained on when it
         holds one state. Returns a dataset of position, velocity (trajectory, time, particle, axis;
         float64), mass, (charge) and ``finite(trajectory)``: False where a prediction overflowed, NaN
-        from there on. Warns `OutsideTrainingRange` with the numbers unless ``check=False``. Raises
+        from there on; of an ensemble these three have a dim ``member``. Warns `OutsideTrainingRange` with the numbers unless ``check=False``. Raises
         `InvalidData`, `NotEnoughMemory`, and `InvalidOption` for a dataset of another time step.
         """
         from ..datasets.reading import as_dataset
 
         given: xr.Dataset = as_dataset(initial)
+        if self.members > 1:
+            rollouts = [
+                self.member(i).rollout(given, steps=steps, check=check and i == 0)
+                for i in range(self.members)
+            ]
+            own = ["position", "velocity", "finite"]
+            dim = xr.Variable("member", np.arange(self.members))
+            together = xr.concat([e[own] for e in rollouts], dim=dim)
+            return rollouts[0].drop_vars(own).merge(together, combine_attrs="override")
         data = particle_schema.pack_particles(given)
         if len(data.time) > 1:
             self._check_step(data.time)
@@ -99,15 +132,15 @@ class ParticleModel:
         steps = whole("steps", steps)
         if check:
             warn_outside("the rollout", self.trained.outside(data, self.spec.transfers))
-            if told := particle_schema.guess_missing_box(given):
-                warn_user(told)
+            if warning := particle_schema.guess_missing_box(given):
+                warn_user(warning)
         sets, _, count, dims = data.position.shape
         shape = (sets, steps + 1, count, dims)
         state = 2 * 8 * sets * count * dims
         require_bytes(
             state * (steps + 1),
             f"a rollout of {sets} x {count:,} particles over {steps:,} steps",
-            fix=f"roll out fewer steps and go on from the last; a step takes {format_bytes(state)}",
+            fix=f"roll out fewer steps and continue from the last; a step takes {format_bytes(state)}",
         )
         position, velocity = np.full(shape, np.nan), np.full(shape, np.nan)
         position[:, 0] = data.box.wrap(data.position[:, 0])
@@ -122,16 +155,25 @@ class ParticleModel:
         )
         each = max(1, BATCH_BYTES[program.device.type] // one)
         if self.spec.name == "hierarchical_hogn" and self.spec.behaviour == "published":
-            each = 1  # sets of a batch would feel each other
+            each = 1  # as published, particles of different sets in a batch interact
         for at in range(0, sets, each):
             some = slice(at, at + each)
             charge = None if data.charge is None else data.charge[some]
+            marks: dict[str, Any] = {
+                name: values[some]
+                for name, values in (("kinds", data.type), ("fixed", data.fixed))
+                if values is not None
+            }
             with gradients():  # forces of HOGN are gradients of energies
                 program.roll(
-                    self.theta, position[some], velocity[some], data.mass[some], charge, data.box,
-                    kinds=None if data.type is None else data.type[some],
-                    fixed=None if data.fixed is None else data.fixed[some],
-                )  # fmt: skip
+                    self.theta,
+                    position[some],
+                    velocity[some],
+                    data.mass[some],
+                    charge,
+                    data.box,
+                    **marks,
+                )
         finite = np.isfinite(position[:, -1]).all((1, 2)) & np.isfinite(velocity[:, -1]).all((1, 2))
         about = record(given)
         ds = particle_schema.unpack_particles(
@@ -177,24 +219,24 @@ class ParticleModel:
     ) -> dict[str, Any]:
         """Keywords of `pympnode.simulate` for data like those it was trained on.
 
-        Its dims, time step, particles (the most that it has seen) and physics, and a box of the
+        Its dims, time step, particles (the most in training) and physics, and a box of the
         same mean spacing where all had one; ``particles`` and ``parameters`` go first.
         """
-        seen, dims = self.trained, self.spec.dims
-        count = seen.particles[1] if particles is None else particles
+        trained, dims = self.trained, self.spec.dims
+        count = trained.particles[1] if particles is None else particles
         physics: dict[str, Any] = {
-            name: seen.parameters[name]
+            name: trained.parameters[name]
             for name in (*PHYSICS, "accuracy")
-            if name in seen.parameters
+            if name in trained.parameters
         }
-        if seen.mass[0] == seen.mass[1] != 1:
-            physics["mass"] = seen.mass[0]
-        if seen.charge is not None and seen.charge[0] == seen.charge[1]:
-            physics["charge"] = seen.charge[0]
-        if seen.spaces == ("open",):
+        if trained.mass[0] == trained.mass[1] != 1:
+            physics["mass"] = trained.mass[0]
+        if trained.charge is not None and trained.charge[0] == trained.charge[1]:
+            physics["charge"] = trained.charge[0]
+        if trained.spaces == ("open",):
             physics["side"] = None
-        elif seen.spaces == ("periodic",) and isclose(*seen.spacing):
-            side = seen.spacing[0] * count ** (1 / dims)
+        elif trained.spaces == ("periodic",) and isclose(*trained.spacing):
+            side = trained.spacing[0] * count ** (1 / dims)
             if not isclose(side, default_side(count, dims)):
                 physics["side"] = side
         return {
@@ -204,7 +246,7 @@ class ParticleModel:
             "parameters": physics | dict(parameters or {}),
         }
 
-    # ---- keeping it ---------------------------------------------------------------------------
+    # ---- files -------------------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one netCDF file: named weights with checksums, configuration, scales."""
@@ -212,21 +254,16 @@ class ParticleModel:
 
     def to_dataset(self) -> xr.Dataset:
         """The model as a dataset: what `save` writes."""
+        members = ("member",) if self.theta.ndim == 2 else ()
         variables = {
-            name: ((f"{name}_out", f"{name}_in")[: value.ndim], value)
+            name: (((*members, f"{name}_out", f"{name}_in"))[: value.ndim], value)
             for name, value in self.weights.items()
         }
         return with_record(
-            xr.Dataset(variables),
-            kind=MODEL_KIND,
-            networks=WEIGHTS_VERSION,
-            spec=self.spec.as_dict(),
-            scales=self.scales.as_dict(),
-            dt=self.dt,
-            system=self.system,
-            trained=asdict(self.trained),
-            about=dict(self.about),
-        )
+            xr.Dataset(variables), kind=MODEL_KIND, networks=WEIGHTS_VERSION,
+            spec=self.spec.as_dict(), scales=self.scales.as_dict(), dt=self.dt,
+            system=self.system, trained=asdict(self.trained), about=dict(self.about),
+        )  # fmt: skip
 
     @classmethod
     def from_dataset(cls, ds: xr.Dataset, source: str = "the dataset") -> ParticleModel:
@@ -243,16 +280,22 @@ class ParticleModel:
             spec = ParticleSpec.from_dict(facts["spec"])
             if spec.inputs == "scaled" and facts.get("networks") != WEIGHTS_VERSION:
                 raise InvalidModel(
-                    f"{source} holds weights of networks that are no longer what they were",
+                    f"{source} holds weights of an older version of the networks",
                     got=f"networks {facts.get('networks', 1)}",
                     allowed=f"networks {WEIGHTS_VERSION}",
                     fix="train the model again",
                 )
             layout = particle_layout_of(spec)
             weights = {name: ds[name].values for name in layout.shapes}
+            dtype = weights["edge_1_weight"].dtype
+            if "member" in ds.dims:
+                each = [{n: w[i] for n, w in weights.items()} for i in range(ds.sizes["member"])]
+                theta = np.stack([layout.pack(one, dtype=dtype) for one in each])
+            else:
+                theta = layout.pack(weights, dtype=dtype)
             return cls(
                 spec,
-                layout.pack(weights, dtype=weights["edge_1_weight"].dtype),
+                theta,
                 ParticleScales.from_dict(facts["scales"]),
                 float(facts["dt"]),
                 facts["system"],
@@ -272,9 +315,10 @@ class ParticleModel:
     def summary(self) -> str:
         """The model in one line."""
         spec = self.spec
+        ensemble = f"{self.members} members of " if self.members > 1 else ""
         coupling = f", mass_coupling {spec.mass_coupling}" if spec.weighted else ""
         return (
-            f"{spec.name}, {self.theta.size:,} weights, widths {spec.edge_width} / "
+            f"{ensemble}{spec.name}, {self.theta.shape[-1]:,} weights, widths {spec.edge_width} / "
             f"{spec.node_width}, {spec.inputs} inputs{coupling}, {spec.behaviour}, step {self.dt:g}"
         )
 
@@ -284,19 +328,19 @@ class ParticleModel:
 
     def lines(self) -> dict[str, str]:
         """Label and text of every line of the repr."""
-        seen = self.trained
+        trained = self.trained
         near = {}
         if self.spec.inputs == "scaled" and "softening" not in {
-            *seen.parameters,
-            *seen.parameter_spans,
+            *trained.parameters,
+            *trained.parameter_spans,
         }:
             near["softening"] = f"{self.scales.near:.4g}, for inputs; none was given"
         return {
             "Model": self.summary(),
             "system": self.system,
             "trained on": (
-                f"{seen.trajectories} trajectories of {seen.steps} steps, "
-                f"{interval(*seen.particles)} particles at a mean spacing of {interval(*seen.spacing)}"
+                f"{trained.trajectories} trajectories of {trained.steps} steps, "
+                f"{interval(*trained.particles)} particles at a mean spacing of {interval(*trained.spacing)}"
             ),
             **near,
         }

@@ -96,6 +96,7 @@ class ParticleTraining(RunOptions):
     micro_batch: int | None = None
     precision: str | None = None
     recompute: bool | None = None
+    members: int | None = None
     engine: str = "auto"
 
     def __post_init__(self) -> None:
@@ -114,6 +115,8 @@ class ParticleTraining(RunOptions):
                 raise InvalidOption(
                     f"{name} is true or false", got=f"{name}={value!r}", allowed="True, False"
                 )
+        if self.members is not None:
+            object.__setattr__(self, "members", whole("members", self.members))
         if self.micro_batch is not None:
             object.__setattr__(self, "micro_batch", whole("micro_batch", self.micro_batch))
         from .engine.kernels import kernel_named, precision_of

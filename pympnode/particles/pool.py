@@ -43,7 +43,7 @@ _GIVEN = "start.npz"
 def make_parts(
     recipe: Recipe, given: Given | None, folder: Path, workers: int, progress: Progress
 ) -> xr.Dataset:
-    """Make, or go on making, the dataset of a recipe in a folder; returns it, opened lazily.
+    """Make or continue the dataset of a recipe in a folder; returns it, opened lazily.
 
     Raises InvalidData if the folder holds another dataset, RunLocked if another process writes
     to it, NotEnoughDisk before the first byte.
@@ -81,7 +81,7 @@ def _matching_index(recipe: Recipe, given: Given | None, folder: Path) -> Index:
         names = sorted(f.name for f in folder.iterdir()) if folder.exists() else []
         if set(names) - {LOCK}:
             raise InvalidData(
-                f"{str(folder)!r} is not empty and holds no dataset of ours",
+                f"{str(folder)!r} is not empty and holds no dataset of particles",
                 got=", ".join(names[:5]),
                 allowed="a new or empty folder, or one that the same call has begun",
             )
@@ -93,7 +93,7 @@ def _matching_index(recipe: Recipe, given: Given | None, folder: Path) -> Index:
             f"{str(folder)!r} holds another dataset",
             got=", ".join(f"{k}={old.get(k)!r}" for k in other) or "other start states",
             allowed=", ".join(f"{k}={new[k]!r}" for k in other) or "the same start states",
-            fix="choose another path, or the same options to go on",
+            fix="choose another path, or the same options to continue",
         )
     return index
 

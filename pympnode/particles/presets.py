@@ -1,4 +1,4 @@
-"""Presets of particle models: what they set of the model and of the run."""
+"""Presets of particle models: fields of the model and of the run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ParticleRange: what a particle model was trained on, and how far a dataset lies outside of it."""
+"""ParticleRange: the data that a particle model was trained on, and checks of other data."""
 
 from __future__ import annotations
 
@@ -53,21 +53,17 @@ class ParticleRange:
         charges = [a.charge[index] for a, index in used if a.charge is not None]
         shared, spans = _physics([a.parameters for a, _ in used])
         return cls(
-            (min(counts), max(counts)),
-            _extremes(spacing),
+            (min(counts), max(counts)), _extremes(spacing),
             _extremes([a.mass[index] for a, index in used]),
             (0.0, max(float(np.abs(a.velocity[index]).max()) for a, index in used)),
-            sum(len(index) for _, index in used),
-            max(len(a.time) - 1 for a, _ in used),
-            shared,
-            _extremes(charges) if charges else None,
-            spans,
+            sum(len(index) for _, index in used), max(len(a.time) - 1 for a, _ in used), shared,
+            _extremes(charges) if charges else None, spans,
             tuple(sorted({_space(a) for a, _ in used})),
-        )
+        )  # fmt: skip
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ParticleRange:
-        """From what a file holds, where pairs are lists; older files lack charges and spans."""
+        """From values of a file, where pairs are lists; older files lack charges and spans."""
         spans = {name: tuple(pair) for name, pair in values.get("parameter_spans", {}).items()}
         found: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
@@ -78,7 +74,7 @@ class ParticleRange:
         """In words, with numbers: how some data lie outside. ``transfers``: any count is fine.
 
         Velocities and spacings are those of the start. Velocities, charges and spacings in open
-        space may go beyond what was seen by half of the largest: a range of drawn numbers is a
+        space may exceed the training range by half of the largest: a range of drawn numbers is a
         little wider in the next draw.
         """
         found = []
@@ -110,17 +106,17 @@ class ParticleRange:
         """In words: other constants of the force, and open space instead of a periodic box."""
         found = []
         for name in PHYSICS:
-            here, seen = data.parameters.get(name), self._seen(name)
-            if here is None or seen is None:
+            here, trained = data.parameters.get(name), self._trained(name)
+            if here is None or trained is None:
                 continue
-            slack = 1e-9 * max(map(abs, seen))
-            if not seen[0] - slack <= here <= seen[1] + slack:
-                found.append(f"{name} {here:g} (trained on {interval(*seen)})")
+            slack = 1e-9 * max(map(abs, trained))
+            if not trained[0] - slack <= here <= trained[1] + slack:
+                found.append(f"{name} {here:g} (trained on {interval(*trained)})")
         if self.spaces and _space(data) not in self.spaces:
             found.append(f"{_SPACE[_space(data)]} (trained in {_SPACE[self.spaces[0]]})")
         return found
 
-    def _seen(self, name: str) -> tuple[float, float] | None:
+    def _trained(self, name: str) -> tuple[float, float] | None:
         """The values of a parameter, (smallest, largest)."""
         if name in self.parameters:
             return self.parameters[name], self.parameters[name]

@@ -24,7 +24,7 @@ _LABELS = np.array(["train", "validation"])
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that a trajectory depends on beside its number; kept as JSON in the index of a folder.
+    """Everything but the number that determines a trajectory; JSON in the index of a folder.
 
     ``parameters``: constant, softening, accuracy, and side (None in open space). ``start``:
     "random", "plummer" or "given" (see `Given`). ``mass``, ``charge``: one number, or one per
@@ -50,10 +50,6 @@ class Recipe:
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), sort_keys=True)
-
-    @classmethod
-    def from_json(cls, text: str) -> Recipe:
-        return cls(**json.loads(text))
 
     @property
     def box(self) -> Box:
@@ -127,10 +123,7 @@ class Given:
 
 
 def trajectory(
-    recipe: Recipe,
-    given: Given | None,
-    number: int,
-    on_step: Callable[[int], None] | None = None,
+    recipe: Recipe, given: Given | None, number: int, on_step: Callable[[int], None] | None = None
 ) -> dict[str, np.ndarray]:
     """One trajectory of a recipe, in its dtype, by variable.
 
@@ -144,29 +137,17 @@ def trajectory(
         state = given.states[number % len(given)]
     else:
         state = draw_start(
-            system,
-            recipe.start,
-            rng_of(recipe.seed, 0, number),
-            recipe.particles,
-            box=recipe.box,
-            mass=np.asarray(MASS if recipe.mass is None else recipe.mass),
+            system, recipe.start, rng_of(recipe.seed, 0, number), recipe.particles,
+            box=recipe.box, mass=np.asarray(MASS if recipe.mass is None else recipe.mass),
             charge=None if recipe.charge is None else np.asarray(recipe.charge),
             constant=constant,
-        )
+        )  # fmt: skip
     try:
         made = integrate_leapfrog(
-            system,
-            state,
-            box=recipe.box,
-            steps=recipe.steps,
-            dt=recipe.dt,
-            constant=constant,
-            softening=recipe.parameters["softening"],
-            accuracy=recipe.parameters["accuracy"],
-            integrator=recipe.integrator,
-            substeps=recipe.substeps,
-            on_step=on_step,
-        )
+            system, state, box=recipe.box, steps=recipe.steps, dt=recipe.dt, constant=constant,
+            softening=recipe.parameters["softening"], accuracy=recipe.parameters["accuracy"],
+            integrator=recipe.integrator, substeps=recipe.substeps, on_step=on_step,
+        )  # fmt: skip
     except (IntegrationFailed, InvalidData) as error:
         raise type(error)(
             f"trajectory {number}: {error.message}",

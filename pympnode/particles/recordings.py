@@ -101,12 +101,13 @@ def pieces(ds: xr.Dataset) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         links[i].append((j, steps))
         links[j].append((i, -steps))
 
-    # One number of each state finds candidates; whole states decide.
-    mark = x[:, :, 0, 0]
+    # One number of each state, that which varies most, finds candidates; whole states decide.
+    particle, axis = np.unravel_index(np.argmax(x.std((0, 1))), x.shape[2:])
+    mark = x[:, :, particle, axis]
     order = np.argsort(mark, axis=None, kind="stable")
     values = mark.reshape(-1)[order]
     for j in range(sets):
-        low, high = np.searchsorted(values, mark[j, 0], "left"), None
+        low = np.searchsorted(values, mark[j, 0], "left")
         high = np.searchsorted(values, mark[j, 0], "right")
         for at in order[low : min(high, low + 8)]:
             i, t = divmod(int(at), times)

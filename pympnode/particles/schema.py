@@ -82,7 +82,8 @@ class ParticleArrays:
     @property
     def free(self) -> NDArray[np.float64]:
         """1 for particles that move and 0 for fixed ones, (trajectory, particle)."""
-        return np.ones(self.mass.shape) if self.fixed is None else 1.0 - self.fixed
+        fixed = np.zeros(self.mass.shape) if self.fixed is None else self.fixed
+        return 1.0 - np.asarray(fixed, np.float64)
 
     @property
     def dims(self) -> int:
@@ -174,7 +175,7 @@ def _by_particle(ds: xr.Dataset, name: str, dtype: type) -> NDArray | None:
     """An optional variable (trajectory, particle); None where it says nothing."""
     if name not in ds:
         return None
-    values = ds[name].transpose(TRAJECTORY, PARTICLE).values.astype(dtype)
+    values: NDArray = ds[name].transpose(TRAJECTORY, PARTICLE).values.astype(dtype)
     return values if dtype is str or values.any() else None
 
 

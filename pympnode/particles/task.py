@@ -109,7 +109,9 @@ class StepTask:
         states = np.minimum(self.batch_size, self._pairs)
         self._filled = self._pairs // np.maximum(states, 1)  # batches, by dataset
         self._updates = min(per_epoch, int(self._filled.sum()))
-        chosen = [v if len(v) else t for v, t in zip(validation, train)]
+        # Training states are validated only where no dataset holds any others: beside held-out states
+        # they would hide that a model fits what it has seen and nothing else.
+        chosen = self.train if self.validates_on_training else self.validation
         validated = [self._validation_steps(i, numbers) for i, numbers in enumerate(chosen)]
         self._validated = [steps for steps in validated if len(steps.time)]
 
@@ -222,8 +224,8 @@ class StepTask:
 
     @property
     def validates_on_training(self) -> bool:
-        """See `Task`: whether the states of a dataset are validated that are trained on too."""
-        return any(len(t) and not len(v) for t, v in zip(self.train, self.validation))
+        """See `Task`: whether no dataset holds validation states, so that training states serve."""
+        return not any(len(numbers) for numbers in self.validation)
 
     def reference(self) -> Reference:
         """See `Task`: free flight; the noise of velocities is not looked for."""
@@ -376,7 +378,7 @@ def fitted_scales(arrays: Sequence[ParticleArrays], train: Sequence[NDArray[np.i
         velocity.append(float(np.mean(v**2)) / share)
         change.append(float(np.mean(np.diff(v, axis=1) ** 2)) / share)
     usual = float(np.mean(spacing))
-    # A softening that nobody gave is that of the published data, in mean distances: its number of 0.2
+    # A softening that was not given is that of the published data, in mean distances: its number of 0.2
     # means nothing in another unit of length.
     assumed = usual * SOFTENING / SPACING2**0.5
     softening = float(np.mean([a.parameters.get("softening", assumed) for a in arrays]))

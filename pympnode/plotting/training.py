@@ -48,15 +48,10 @@ def training_curves(history: xr.Dataset, *, ylabel: str | None = None, ax: Any =
         if name == "validation_loss" and np.isfinite(middle).any():
             best = int(np.nanargmin(middle))
             ax.plot(
-                epochs[best],
-                middle[best],
-                marker="o",
-                markersize=6,
-                markerfacecolor="white",
-                markeredgecolor=colour,
-                linestyle="none",
+                epochs[best], middle[best], marker="o", markersize=6, markerfacecolor="white",
+                markeredgecolor=colour, linestyle="none",
                 label=f"best: {middle[best]:.3g} in epoch {epochs[best]}",
-            )
+            )  # fmt: skip
     ax.set_yscale("log")
     ax.set_xlabel("epoch")
     ax.set_ylabel(_name_of_loss(history) if ylabel is None else ylabel)

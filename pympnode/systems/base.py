@@ -9,6 +9,7 @@ from html import escape
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import InvalidOption, unknown_name
 from ..graph import Graph
@@ -128,13 +129,8 @@ class System:
         return None
 
     def field(
-        self,
-        t: float,
-        x: np.ndarray,
-        u: np.ndarray | None,
-        graph: Graph,
-        parameters: Mapping[str, Any],
-    ) -> np.ndarray:
+        self, t: float, x: NDArray, u: NDArray | None, graph: Graph, parameters: Mapping[str, Any]
+    ) -> NDArray:
         """Time derivative, shape of x.
 
         x (trajectory, node, feature) and u (trajectory, node, control) or None, float64;
@@ -297,11 +293,6 @@ class Uncoupled(System):
         return self.coupled.sample_controls(rng, nodes, times)
 
     def field(
-        self,
-        t: float,
-        x: np.ndarray,
-        u: np.ndarray | None,
-        graph: Graph,
-        parameters: Mapping[str, Any],
-    ) -> np.ndarray:
+        self, t: float, x: NDArray, u: NDArray | None, graph: Graph, parameters: Mapping[str, Any]
+    ) -> NDArray:
         return self.coupled.uncoupled_field(t, x, u, graph, parameters)

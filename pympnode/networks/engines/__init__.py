@@ -22,7 +22,7 @@ Solve = Callable[..., Any]
 
 
 def engine(name: str) -> Engine:
-    """The engine of that name ("torch", "julia"); imported when it is first asked for."""
+    """The engine of that name ("torch", "julia"); imported on first use."""
     if name == "torch":
         from .torch.engine import TorchEngine
 
@@ -41,7 +41,7 @@ def choose(
 
     "auto" takes Julia only where ``pympnode julia install`` was run for this environment, never
     because a julia is on PATH, and not for a device or a kernel that it has not, nor for ``weighted``
-    graphs; it fetches and starts nothing.
+    graphs; it fetches and starts no engine.
     """
     if name in NAMES:
         return name, "asked for"

@@ -107,7 +107,7 @@ class Program(Protocol):
     ) -> NDArray:
         """dz/dt of z (trajectory, node, D), u (trajectory, node, control) held.
 
-        The torch engine evaluates it with the eager kernel, whatever kernel the program trains with.
+        The torch engine evaluates it with the eager kernel, also where the program trains with another one.
         """
 
 

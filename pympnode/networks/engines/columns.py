@@ -45,6 +45,8 @@ class Columns:
     def arrange(cls, graph: Graph, graph_of: Ints) -> Columns:
         """Lay out a batch whose trajectory b lives on graph number ``graph_of[b]`` of ``graph``."""
         graph_of = np.asarray(graph_of, dtype=np.int64)
+        # Stable: trajectories of one graph keep their order, and a batch of a single graph needs no
+        # gather (see `window.to_columns`).
         order = np.argsort(graph_of, kind="stable").astype(np.int64)
         used, width = np.unique(graph_of, return_counts=True)
         nodes = np.asarray(graph.nodes, dtype=np.int64)[used]
@@ -79,6 +81,7 @@ class Columns:
         """The factor of each edge: its weight, over the receiver's number of edges (mean) or the
         divisor (sum). Never over the sum of the weights, which may vanish."""
         if aggregation == "mean":
+            # The maximum only avoids a division by zero: a node without neighbours has no edge to weight.
             factor = np.repeat(1.0 / np.maximum(self.degree, 1), self.degree)
         else:
             factor = np.full(len(self.sender), 1.0 / divisor)
@@ -99,6 +102,7 @@ class Columns:
             matrix = np.zeros((nodes, nodes))
             start, stop = self.pointer[row], self.pointer[row + nodes]
             receiver = np.repeat(np.arange(nodes), self.degree[row : row + nodes])
+            # Parallel edges add up; an assignment would keep the last of them.
             np.add.at(matrix, (receiver, self.sender[start:stop]), weight[start:stop])
             dense.append(matrix)
         return dense

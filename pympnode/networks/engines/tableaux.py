@@ -24,6 +24,7 @@ class Tableau:
     @property
     def c(self) -> NDArray[np.float64]:
         """Times of the stages, as fractions of a step."""
+        # The row-sum condition, which both tableaux satisfy.
         return self.a.sum(axis=1)
 
     @property
@@ -49,38 +50,22 @@ RK4 = Tableau(
 TSIT5 = Tableau(
     "tsit5",
     5,
-    _lower(
+    _lower([
+        [],
+        [0.161],
+        [-0.008480655492356989, 0.335480655492357],
+        [2.8971530571054935, -6.359448489975075, 4.3622954328695815],
+        [5.325864828439257, -11.748883564062828, 7.4955393428898365, -0.09249506636175525],
         [
-            [],
-            [0.161],
-            [-0.008480655492356989, 0.335480655492357],
-            [2.8971530571054935, -6.359448489975075, 4.3622954328695815],
-            [
-                5.325864828439257,
-                -11.748883564062828,
-                7.4955393428898365,
-                -0.09249506636175525,
-            ],
-            [
-                5.86145544294642,
-                -12.92096931784711,
-                8.159367898576159,
-                -0.071584973281401,
-                -0.028269050394068383,
-            ],
-        ]
-    ),
-    np.array(
-        [
-            0.09646076681806523,
-            0.01,
-            0.4798896504144996,
-            1.379008574103742,
-            -3.290069515436081,
-            2.324710524099774,
-        ]
-    ),
-)
+            5.86145544294642, -12.92096931784711, 8.159367898576159, -0.071584973281401,
+            -0.028269050394068383,
+        ],
+    ]),
+    np.array([
+        0.09646076681806523, 0.01, 0.4798896504144996, 1.379008574103742, -3.290069515436081,
+        2.324710524099774,
+    ]),
+)  # fmt: skip
 
 
 def dense(tableau: Tableau, fraction: float) -> NDArray[np.float64]:
@@ -107,15 +92,17 @@ class Steps:
 
     @classmethod
     def over(cls, tableau: Tableau, dt: NDArray[np.float64], stride: int) -> Steps:
-        """Steps over ``stride`` intervals each, the last over what is left."""
+        """Steps over ``stride`` intervals each, the last over the remaining ones."""
         count = len(dt)
         first = np.append(np.arange(0, count, stride), count).astype(np.int64)
         time = np.concatenate([[0.0], np.cumsum(np.asarray(dt, dtype=np.float64))])
+        # Differences of a running sum would change the last bits of dt, and with them every result.
         size = np.asarray(dt, dtype=np.float64) if stride == 1 else np.diff(time[first])
         inside = np.zeros((count, tableau.stages))
         for step, start in enumerate(first[:-1] if stride > 1 else []):
             for t in range(start + 1, first[step + 1]):
                 fraction = (time[t] - time[start]) / size[step]
+                # Times the step size, so that kernels scale and add slopes as for the step itself.
                 inside[t - 1] = size[step] * dense(tableau, fraction)
         return cls(first, size, inside)
 

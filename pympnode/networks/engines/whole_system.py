@@ -50,11 +50,6 @@ def stack_nodes(arrays: Arrays) -> Arrays:
     x = stacked(arrays.x)
     assert x is not None
     return Arrays(
-        x,
-        arrays.time,
-        single_node(),
-        np.zeros(arrays.trajectories, dtype=np.int64),
-        stacked(arrays.u),
-        attribute,
-        stacked(arrays.mask),
-    )
+        x, arrays.time, single_node(), np.zeros(arrays.trajectories, dtype=np.int64),
+        stacked(arrays.u), attribute, stacked(arrays.mask),
+    )  # fmt: skip

@@ -17,6 +17,16 @@ def plain(label: Any) -> Any:
     return label.item() if isinstance(label, np.generic) else label
 
 
+def as_coords(labels: Sequence[Any]) -> list[Any]:
+    """Labels as values of a coordinate: text where they are of several types, or tuples."""
+    kinds = {type(label) for label in labels}
+    return (
+        list(labels)
+        if len(kinds) == 1 and kinds <= {int, float, str, bool}
+        else [*map(str, labels)]
+    )
+
+
 def shown(labels: Sequence[Any], most: int = 8) -> str:
     """The first labels as text, for errors."""
     return ", ".join(repr(label) for label in labels[:most]) + ", ..." * (len(labels) > most)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -21,7 +21,7 @@ from ...graph import Graph, in_order
 from ...training.ranges import warn_user
 from . import random_graphs, regular
 from .instances import FIVE_GRAPH_SEEDS, PUBLISHED_SEED, published_graph
-from .labels import NodeLabels, plain, shown
+from .labels import NodeLabels, as_coords, plain, shown
 
 SelfLoops = Literal["error", "drop", "keep"]
 
@@ -476,9 +476,7 @@ def names_in(topology: Any) -> list[Any] | None:
         names = in_order(list(first.index)) if square else None
     if names is None or set(names) == set(range(len(names))):
         return None
-    names = [plain(name) for name in names]
-    kinds = {type(name) for name in names}
-    return names if len(kinds) == 1 and kinds <= {int, str} else [str(name) for name in names]
+    return as_coords([plain(name) for name in names])
 
 
 def _other_size(found: list[int], wanted: int) -> InvalidGraph:
@@ -526,7 +524,7 @@ def resolve_edges(
     """
     _check_loops(self_loops)
     reading = _Reading(nodes, labels, directed, edge)
-    edges = _without_gradients(edges)
+    edges = _as_array_or_list(edges)
     if _is_graph(edges) or hasattr(edges, "to_pandas") or hasattr(edges, "iloc"):
         return _without_loops(reading.graph(edges), self_loops)
     try:
@@ -545,9 +543,11 @@ def _check_loops(self_loops: SelfLoops | None) -> None:
         raise unknown_name("self_loops", self_loops, ("error", "drop", "keep"))
 
 
-def _without_gradients(values: Any) -> Any:
-    """A torch tensor as an array."""
-    return values.detach().cpu().numpy() if hasattr(values, "detach") else values
+def _as_array_or_list(values: Any) -> Any:
+    """A torch tensor as an array; a set of pairs, or an iterator, as a list."""
+    if hasattr(values, "detach"):
+        return values.detach().cpu().numpy()
+    return list(values) if isinstance(values, Set | Iterator) else values
 
 
 def resolve(
@@ -591,7 +591,7 @@ def resolve(
     count = _check_count("graphs", graphs, 1)
     seed = _check_count("graph_seed", graph_seed, 0)
     _check_loops(self_loops)
-    topology = _without_gradients(topology)
+    topology = _as_array_or_list(topology)
     if nodes is not None:
         nodes = _check_count("nodes", nodes, 1)
     if isinstance(topology, str) or _is_named_pair(topology):

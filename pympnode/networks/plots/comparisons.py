@@ -20,10 +20,7 @@ TITLES = {
 
 
 def comparison(
-    evaluations: Mapping[str, xr.Dataset],
-    *,
-    variable: str = "rmse_trajectory_z",
-    ax: Any = None,
+    evaluations: Mapping[str, xr.Dataset], *, variable: str = "rmse_trajectory_z", ax: Any = None
 ) -> Any:
     """A row per model: a dot per trajectory, a bar at the median, a band from quartile to quartile.
 

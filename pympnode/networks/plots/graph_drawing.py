@@ -57,17 +57,9 @@ def draw_graph(ax: Any, one: View, number: int, at: int, layout: Layout) -> Path
     _draw_edges(ax, one, xy, size)
     low, high, colours = colour_range(one, number)
     dots = ax.scatter(
-        xy[:, 0],
-        xy[:, 1],
-        c=colour_values(one, number, at),
-        s=size,
-        cmap=colours,
-        vmin=low,
-        vmax=high,
-        edgecolors="black",
-        linewidths=0.7,
-        zorder=2,
-    )
+        xy[:, 0], xy[:, 1], c=colour_values(one, number, at), s=size, cmap=colours, vmin=low,
+        vmax=high, edgecolors="black", linewidths=0.7, zorder=2,
+    )  # fmt: skip
     if one.nodes <= MAX_NUMBERED:
         for node, (x, y) in enumerate(xy):
             text = ax.text(x, y, str(node), ha="center", va="center", fontsize=8, zorder=3)

@@ -43,14 +43,9 @@ def _draw(ax: Any, time: NDArray, norm: NDArray) -> None:
     nodes = norm.shape[1]
     if nodes > MAX_LINES:
         image = ax.pcolormesh(
-            time,
-            np.arange(nodes),
-            norm.T,
-            cmap=style.SEQUENTIAL,
-            vmin=0.0,
-            shading="nearest",
+            time, np.arange(nodes), norm.T, cmap=style.SEQUENTIAL, vmin=0.0, shading="nearest",
             rasterized=True,
-        )
+        )  # fmt: skip
         ax.set_ylabel("node")
         ax.figure.colorbar(image, ax=ax).set_label("norm of the message")
         return

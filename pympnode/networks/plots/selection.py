@@ -100,18 +100,10 @@ def view(ds: xr.Dataset, trajectory: int = 0) -> View:
         units = tuple(str(u) for u in state[UNIT].values)
     system = str(record(ds).get("system", ""))
     return View(
-        np.asarray(x, dtype=np.float64),
-        np.asarray(time.values, dtype=np.float64),
-        str(time.attrs.get("units", "1")),
-        features,
-        units,
-        _angles(system, len(features)),
-        sender,
-        receiver,
-        system,
-        band,
-        weight,
-    )
+        np.asarray(x, dtype=np.float64), np.asarray(time.values, dtype=np.float64),
+        str(time.attrs.get("units", "1")), features, units, _angles(system, len(features)),
+        sender, receiver, system, band, weight,
+    )  # fmt: skip
 
 
 def states(ds: xr.Dataset) -> xr.DataArray:

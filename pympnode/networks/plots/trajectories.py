@@ -98,11 +98,7 @@ def _lines(one: View, two: View, chosen: list[int], axes: Any) -> np.ndarray:
                 ax.fill_between(two.time, *edges, color=style.MODEL, alpha=0.25, linewidth=0)
             ax.plot(one.time, one.x[:, node, row], color=style.TRUTH, linewidth=3.0, label="true")
             ax.plot(
-                two.time,
-                two.x[:, node, row],
-                color=style.MODEL,
-                linewidth=1.3,
-                label="predicted",
+                two.time, two.x[:, node, row], color=style.MODEL, linewidth=1.3, label="predicted"
             )
             style.plain(ax)
             if row == 0 and one.nodes > 1:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...graph import Graph
 from ...systems.base import Observable, Parameter, System, Variable, node_mean
@@ -55,13 +56,8 @@ class Gene(System):
     graph_family = "gene"
 
     def field(
-        self,
-        t: float,
-        x: np.ndarray,
-        u: np.ndarray | None,
-        graph: Graph,
-        parameters: Mapping[str, Any],
-    ) -> np.ndarray:
+        self, t: float, x: NDArray, u: NDArray | None, graph: Graph, parameters: Mapping[str, Any]
+    ) -> NDArray:
         square = x * x  # reused below: in place, as each new array costs as much as the arithmetic
         square /= 1.0 + square
         out = graph.sum_neighbours(square)

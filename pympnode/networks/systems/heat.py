@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import numpy as np
+from numpy.typing import NDArray
 
 from ...graph import Graph
 from ...systems.base import Observable, Parameter, System, Variable, node_mean
@@ -32,23 +32,18 @@ class Heat(System):
     source = "named in the MP-NODE public tasks"
     state = (Variable("temperature", "K", start=(0.0, 50.0)),)
     parameters: ClassVar[Mapping[str, Parameter]] = {
-        "diffusivity": Parameter(_one_over_mean_degree, (), "1/s", "1 / mean degree"),
+        "diffusivity": Parameter(_one_over_mean_degree, (), "1/s", "1 / mean degree")
     }
     observables: ClassVar[Mapping[str, Observable]] = {
-        "mean_temperature": Observable(node_mean, "K", "mean temperature"),
+        "mean_temperature": Observable(node_mean, "K", "mean temperature")
     }
     default_nodes = 16
     default_topology = "BA"
     graph_family = "gene"
 
     def field(
-        self,
-        t: float,
-        x: np.ndarray,
-        u: np.ndarray | None,
-        graph: Graph,
-        parameters: Mapping[str, Any],
-    ) -> np.ndarray:
+        self, t: float, x: NDArray, u: NDArray | None, graph: Graph, parameters: Mapping[str, Any]
+    ) -> NDArray:
         # sum_j w_j (x_j - x_i) = sum_j w_j x_j - x_i sum_j w_j, without an array of edges
         out = graph.sum_neighbours(x)
         out -= graph.in_weight[:, None] * x

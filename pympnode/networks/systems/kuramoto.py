@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...errors import InvalidOption
 from ...graph import Graph
@@ -105,13 +106,8 @@ class Kuramoto(System):
     graph_family = "kuramoto"
 
     def field(
-        self,
-        t: float,
-        x: np.ndarray,
-        u: np.ndarray | None,
-        graph: Graph,
-        parameters: Mapping[str, Any],
-    ) -> np.ndarray:
+        self, t: float, x: NDArray, u: NDArray | None, graph: Graph, parameters: Mapping[str, Any]
+    ) -> NDArray:
         # sin(a - b) = sin a cos b - cos a sin b: two sums over neighbours of values of nodes, so that no
         # sine is evaluated per edge.
         sine, cosine = sine_and_cosine(x)
@@ -145,12 +141,7 @@ class ControlledKuramoto(Kuramoto):
         return (offset + waves.sum(axis=1))[..., None]
 
     def field(
-        self,
-        t: float,
-        x: np.ndarray,
-        u: np.ndarray | None,
-        graph: Graph,
-        parameters: Mapping[str, Any],
-    ) -> np.ndarray:
+        self, t: float, x: NDArray, u: NDArray | None, graph: Graph, parameters: Mapping[str, Any]
+    ) -> NDArray:
         out = super().field(t, x, None, graph, parameters)
         return out if u is None else out + u

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...graph import Graph
 from ...systems.base import Parameter, System, Variable
@@ -93,13 +94,8 @@ class Lorenz(System):
         return _BoundLorenz(self._matrix(graph, parameters))
 
     def field(
-        self,
-        t: float,
-        x: np.ndarray,
-        u: np.ndarray | None,
-        graph: Graph,
-        parameters: Mapping[str, Any],
-    ) -> np.ndarray:
+        self, t: float, x: NDArray, u: NDArray | None, graph: Graph, parameters: Mapping[str, Any]
+    ) -> NDArray:
         return _BoundLorenz(self._matrix(graph, parameters))(t, x)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...graph import Graph
 from ...systems.base import Observable, Parameter, System, Variable
@@ -53,13 +54,8 @@ class Pendulum(System):
     graph_family = "pendulum"
 
     def field(
-        self,
-        t: float,
-        x: np.ndarray,
-        u: np.ndarray | None,
-        graph: Graph,
-        parameters: Mapping[str, Any],
-    ) -> np.ndarray:
+        self, t: float, x: NDArray, u: NDArray | None, graph: Graph, parameters: Mapping[str, Any]
+    ) -> NDArray:
         out = np.empty_like(x)
         out[..., 0] = x[..., 1]
         out[..., 1] = -(parameters["gravity"] / parameters["length"]) * np.sin(x[..., 0])
@@ -92,20 +88,15 @@ class CoupledPendulum(System):
         "stiffness": Parameter(2.0, (), "N/m", "MP-NODE public code"),
     }
     observables: ClassVar[Mapping[str, Observable]] = {
-        "angle_difference": Observable(angle_difference, "rad", "angle difference"),
+        "angle_difference": Observable(angle_difference, "rad", "angle difference")
     }
     default_nodes = 2
     default_topology = "path"
     graph_family = "pendulum"
 
     def field(
-        self,
-        t: float,
-        x: np.ndarray,
-        u: np.ndarray | None,
-        graph: Graph,
-        parameters: Mapping[str, Any],
-    ) -> np.ndarray:
+        self, t: float, x: NDArray, u: NDArray | None, graph: Graph, parameters: Mapping[str, Any]
+    ) -> NDArray:
         mass, length = parameters["mass"], parameters["length"]
         angle, velocity = x[..., :1], x[..., 1:]
         sine = np.sin(angle)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...errors import InvalidData, InvalidOption, unknown_name
 from ...graph import Graph
@@ -57,13 +58,8 @@ class UserSystem(System):
         return drawn
 
     def field(
-        self,
-        t: float,
-        x: np.ndarray,
-        u: np.ndarray | None,
-        graph: Graph,
-        parameters: Mapping[str, Any],
-    ) -> np.ndarray:
+        self, t: float, x: NDArray, u: NDArray | None, graph: Graph, parameters: Mapping[str, Any]
+    ) -> NDArray:
         if self.vectorised:
             return self._checked(self.function(t, x, u, graph, parameters), x.shape)
         return np.stack(
@@ -151,9 +147,7 @@ def own_system(
     ranges = np.asarray(start, dtype=np.float64)
     if ranges.shape not in ((2,), (len(features), 2)) or np.any(ranges[..., 0] > ranges[..., 1]):
         raise InvalidOption(
-            "start is a range",
-            got=repr(start),
-            allowed=f"(low, high), or {len(features)} of them",
+            "start is a range", got=repr(start), allowed=f"(low, high), or {len(features)} of them"
         )
     for attribute in node_attributes:
         if attribute not in (parameters or {}):

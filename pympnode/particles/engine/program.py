@@ -365,7 +365,11 @@ class ParticleProgram:
                 later_v = v + change.double().view_as(v)
                 return now.box.wrap(x + 0.5 * self.step_length * (v + later_v)), later_v
             later_x, later_v = self.next_state(weights, now, graph, training=False)
-            return later_x.double().view_as(x), later_v.double().view_as(v)
+            later_x, later_v = later_x.double().view_as(x), later_v.double().view_as(v)
+            if now.free is not None:
+                fixed = (now.free == 0).view(*x.shape[:2], 1)
+                later_x, later_v = torch.where(fixed, x, later_x), torch.where(fixed, v, later_v)
+            return later_x, later_v
 
         return step
 

@@ -50,7 +50,7 @@ def with_features(
     mass take instead.
     """
     position = hierarchy.position if position is None else position
-    # One sum over all columns: a sum of its own for each would gather the cells anew.
+    # One sum over all columns: separate sums would each gather the cells again.
     columns = [mass[:, None], mass[:, None] * position]
     if velocity is not None:
         columns.append(mass[:, None] * velocity)

@@ -98,7 +98,7 @@ def check_levels(levels: int, graphs: int, dims: int) -> None:
         )
     if levels > deepest_level(graphs, dims):
         raise InvalidGraph(
-            "the number of levels is beyond what a cell key can store",
+            "the number of levels is beyond the size of a cell key",
             got=f"levels={levels}, {graphs} graph(s) in {dims} dimensions",
             allowed=f"at most {deepest_level(graphs, dims)}",
             fix="leave levels out: round(log4 N), or round(log8 N) in three dimensions",

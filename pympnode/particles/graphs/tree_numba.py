@@ -147,9 +147,9 @@ def features_of_cells(
     """
     position = hierarchy.position.numpy()
     dims = position.shape[1]
-    nothing = np.empty((position.shape[0], 0), position.dtype)
-    v = nothing if velocity is None else np.ascontiguousarray(velocity.numpy())
-    q = nothing if charge is None else np.ascontiguousarray(charge.numpy())[:, None]
+    no_columns = np.empty((position.shape[0], 0), position.dtype)
+    v = no_columns if velocity is None else np.ascontiguousarray(velocity.numpy())
+    q = no_columns if charge is None else np.ascontiguousarray(charge.numpy())[:, None]
     m = np.ascontiguousarray(mass.numpy())
     sums = kernels.weighted_values(m, position, v, q, hierarchy.order.numpy())
     child: Tensor | None = hierarchy.cell

@@ -45,8 +45,9 @@ def from_ase(
     units = optional_package("ase.units", "from_ase")
     if isinstance(frames, str | os.PathLike):
         io = optional_package("ase.io", "from_ase")
-        frames = io.read(Path(frames).expanduser(), index=":")
-    images = [frames] if isinstance(frames, ase.Atoms) else list(frames)
+        images = list(io.read(Path(frames).expanduser(), index=":"))
+    else:
+        images = [frames] if isinstance(frames, ase.Atoms) else list(frames)
     same_particles([len(atoms) for atoms in images], "ASE")
     if not images:
         raise InvalidData("the trajectory of ASE has no frames", got=0, allowed="at least two")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -63,12 +64,17 @@ def from_rebound(
             )
         sims = archive.getSimulations(wanted, mode="exact")
     else:
-        sims = [source] if isinstance(source, rebound.Simulation) else archive
+        with warnings.catch_warnings():
+            # They are synchronised below, which is what REBOUND asks for.
+            warnings.filterwarnings("ignore", ".*not be synchronized", RuntimeWarning)
+            sims = [source] if isinstance(source, rebound.Simulation) else list(archive)
     stamps, states, masses = [], [], []
     first = None
     for sim in sims:
         if stored and hasattr(sim, "synchronize"):
-            sim.synchronize()  # WHFast may leave positions and velocities half a step apart
+            # WHFast with safe_mode=0 stores states in the middle of a step (REBOUND 5.2: positions
+            # of a snapshot are off by up to the path of half a step).
+            sim.synchronize()
         if getattr(sim, "N_var", 0):
             raise InvalidData(
                 "the simulation has variational particles",

@@ -68,7 +68,7 @@ class ParticleSystem(System):
         )
         self.parameters = self._parameters()  # type: ignore[misc]
         self.observables = {  # type: ignore[misc]
-            "energy": Observable(self._energy, "energy", "total energy"),
+            "energy": Observable(self._energy, "energy", "total energy")
         }
 
     def _parameters(self) -> dict[str, Parameter]:
@@ -177,13 +177,9 @@ class ParticleSystem(System):
         """(velocity, acceleration) of states (trajectory, particle, position and velocity)."""
         position, velocity = x[..., : self.dims], x[..., self.dims :]
         acceleration = self.acceleration(
-            position,
-            parameters["mass"],
-            parameters.get("charge"),
-            box=parameters["side"],
-            constant=parameters["constant"],
-            softening=parameters["softening"],
-        )
+            position, parameters["mass"], parameters.get("charge"), box=parameters["side"],
+            constant=parameters["constant"], softening=parameters["softening"],
+        )  # fmt: skip
         return np.concatenate([velocity, acceleration], axis=-1)
 
     def uncoupled_field(self, t, x, u, graph, parameters):

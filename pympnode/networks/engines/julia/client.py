@@ -102,7 +102,7 @@ class JuliaClient:
             return answer["result"]
 
     def release(self, generation: int, program: int) -> None:
-        """Release a program of the worker with the next call. Safe in a finaliser: sends nothing."""
+        """Release a program of the worker with the next call; sends no message, for finalisers."""
         self._release.append((generation, program))
 
     def _receive(self, number: int) -> dict[str, Any]:
@@ -266,7 +266,7 @@ class JuliaClient:
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C that interrupted a call whose answer has been read: the worker can go on."""
+    """Ctrl-C that interrupted a call whose answer has been read: the worker is still usable."""
 
 
 _shared: JuliaClient | None = None

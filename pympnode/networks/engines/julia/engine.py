@@ -74,14 +74,9 @@ class JuliaEngine:
 
             logger.info("integrated in Python: %s", reason)
             return integrate(
-                system.bind(graph, parameters),
-                x0,
-                times,
-                controls=controls,
-                rtol=tolerance,
-                atol=tolerance,
-                check=check,
-            )
+                system.bind(graph, parameters), x0, times, controls=controls, rtol=tolerance,
+                atol=tolerance, check=check,
+            )  # fmt: skip
         solution = solve(self.client, system, x0, graph, parameters, times, tolerance, controls)
         return solution.check() if check else solution
 
@@ -134,11 +129,6 @@ class JuliaEngine:
                 fix='give adjoint="interpolating"',
             )
         return JuliaProgram(
-            self.client,
-            spec,
-            arrays,
-            dtype=dtype,
-            adjoint=name,
-            tolerance=float(tolerance),
+            self.client, spec, arrays, dtype=dtype, adjoint=name, tolerance=float(tolerance),
             horizon=bool(horizon),
-        )
+        )  # fmt: skip

@@ -74,7 +74,7 @@ def of_start(kind: str, message: str, trace: str, log: str, options: JuliaOption
         found["fix"] = (
             f"give folders that can be written: {PREFIX}ENVIRONMENT (the Julia project) and "
             f"{PREFIX}DEPOT (the packages); or prepare both once and use them with "
-            f"{PREFIX}EXECUTABLE and {PREFIX}PROJECT, which nothing writes to"
+            f"{PREFIX}EXECUTABLE and {PREFIX}PROJECT, which are never written to"
         )
     elif options.project:
         found["fix"] = (

@@ -30,7 +30,7 @@ def paths() -> list[Path]:
 
 
 def read() -> dict[str, Any] | None:
-    """The record, or None where nothing was installed. Raises `FileDamaged`."""
+    """The record, or None where Julia was not installed. Raises `FileDamaged`."""
     for path in paths():
         if not path.is_file():
             continue

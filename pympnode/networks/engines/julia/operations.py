@@ -94,15 +94,9 @@ class Operations:
             for name, value in parameters.items()
         }
         solved = self._bridge.simulate(
-            system,
-            to_julia(x0),
-            time,
-            *edges(graph),
-            u=to_julia(u),
-            tolerance=tolerance,
-            maxiters=max_steps,
-            **values,
-        )
+            system, to_julia(x0), time, *edges(graph), u=to_julia(u), tolerance=tolerance,
+            maxiters=max_steps, **values,
+        )  # fmt: skip
         codes = str(solved["retcode"]).split(",")
         counts = {name: int(solved[name]) for name in ("evaluations", "accepted", "rejected")}
         return {"x": to_numpy(solved["x"]), "retcode": codes, **counts}
@@ -130,15 +124,9 @@ class Operations:
     ) -> None:
         """Bind a dataset; ``attribute`` (node, attribute), ``mask`` like ``x``."""
         self._bridge.bind(
-            self._programs[program],
-            to_julia(x),
-            time,
-            *edges(graph),
-            one_based(graph_of),
-            u=to_julia(u),
-            attribute=to_julia(attribute),
-            mask=to_julia(mask),
-        )
+            self._programs[program], to_julia(x), time, *edges(graph), one_based(graph_of),
+            u=to_julia(u), attribute=to_julia(attribute), mask=to_julia(mask),
+        )  # fmt: skip
 
     def loss_and_gradient(
         self, program: int, theta: NDArray, trajectory: NDArray, start: NDArray, horizon: int

@@ -98,7 +98,7 @@ class JuliaOptions:
             executable = self.executable or shutil.which("julia", path=env.get("PATH"))
             if not executable:
                 raise InvalidOption(
-                    "a Julia project of your own needs a julia of your own",
+                    "project= needs executable= too",
                     got=f"project {self.project!r}, no executable, no julia on PATH",
                     allowed="both",
                     fix=f"set {PREFIX}EXECUTABLE=/path/to/julia",

@@ -1,4 +1,4 @@
-"""The folder of the bundled Julia package: inside the wheel, or beside `pympnode` in a checkout."""
+"""The folder of the bundled Julia package: inside the wheel, or next to `pympnode` in a checkout."""
 
 from __future__ import annotations
 

@@ -80,16 +80,10 @@ def solve(
         )
     status = np.array([code != "Success" for code in codes], dtype=np.int8)
     return Solution(
-        x=x,
-        status=status,
-        failures=tuple(failures),
-        evaluations=solved["evaluations"],
-        steps=solved["accepted"],
-        rejected=solved["rejected"],
-        method="tsit5 (Julia)",
-        rtol=tolerance,
-        atol=tolerance,
-    )
+        x=x, status=status, failures=tuple(failures), evaluations=solved["evaluations"],
+        steps=solved["accepted"], rejected=solved["rejected"], method="tsit5 (Julia)",
+        rtol=tolerance, atol=tolerance,
+    )  # fmt: skip
 
 
 def plain(value: Any) -> Any:

@@ -56,7 +56,7 @@ def serve(link: Link, control: Control, operations: Any, failure: Callable[..., 
                 operations.release(number)
             result = getattr(operations, message["operation"])(**message["arguments"])
             answer = {"kind": "done", "result": result}
-        except BaseException as error:  # whatever happens in Julia must not end the worker
+        except BaseException as error:  # no error of Julia may end the worker
             answer = {"kind": "error", **failure(error)}
         del message
         try:

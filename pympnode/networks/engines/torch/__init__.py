@@ -1,1 +1,1 @@
-"""The embedded engine: PyTorch, with kernels of our own for the MP-NODE step."""
+"""The embedded engine: PyTorch, with specialised kernels for the MP-NODE step."""

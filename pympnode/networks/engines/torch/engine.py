@@ -73,7 +73,7 @@ class TorchEngine:
 
 
 def resolve_device(device: str) -> str:
-    """The torch device meant by "auto", "cpu", "cuda", "cuda:1", ...
+    """The torch device for "auto", "cpu", "cuda", "cuda:1", ...
 
     Raises `EngineUnavailable` when torch cannot use it here.
     """

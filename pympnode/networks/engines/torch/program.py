@@ -31,6 +31,7 @@ class _BoundData:
         def tensor(values: NDArray) -> torch.Tensor:
             return torch.as_tensor(np.ascontiguousarray(values), device=device).to(dtype)
 
+        # A masked NaN must not enter arithmetic, because 0 times NaN is NaN.
         self.x = tensor(arrays.x if arrays.mask is None else np.nan_to_num(arrays.x))
         self.u = None if arrays.u is None else tensor(np.nan_to_num(arrays.u))
         self.mask = None if arrays.mask is None else tensor(arrays.mask)
@@ -48,6 +49,7 @@ class _BoundData:
         key = len(graph_of).to_bytes(8, "little") if single else graph_of.tobytes()
         if key not in self._columns:
             if len(self._columns) > 64:
+                # Kernels keep plans and matrices for as long as the columns exist.
                 self._columns.clear()
             self._columns[key] = Columns.arrange(self.graph, graph_of)
         return self._columns[key]
@@ -136,6 +138,7 @@ class TorchProgram:
         # The family "node" has one column per trajectory, with the features of all nodes.
         stacked = (*shape[:2], nodes // bodies, self._inner.channels)
         bars = np.asarray(output_gradient, self.dtype).reshape(stacked)
+        # Nodes that a smaller graph does not have stay NaN.
         states = np.full(stacked, np.nan, dtype=self.dtype)
         gradient = np.zeros(self.layout.size, dtype=self.dtype)
         vector = self.theta(theta)
@@ -231,15 +234,10 @@ class TorchProgram:
         if u is not None:
             control = to_columns(self._tensor(np.nan_to_num(u[:, : len(dt)])), columns)
         return Window(
-            columns,
-            to_columns(self._tensor(x0), columns),
-            None,
-            control,
+            columns, to_columns(self._tensor(x0), columns), None, control,
             self._attribute(None if attribute is None else self._tensor(attribute), columns),
-            None,
-            dt,
-            1.0,
-        )
+            None, dt, 1.0,
+        )  # fmt: skip
 
     def _attribute(self, attribute: torch.Tensor | None, columns: Columns) -> torch.Tensor | None:
         if attribute is None:
@@ -252,6 +250,7 @@ class TorchProgram:
 
     def _windows(self, batch: Batch) -> list[tuple[Window, NDArray[np.int64]]]:
         """A window for each dataset in the batch, and the positions in the batch of its rows."""
+        # Trajectories of a batch are numbered through all datasets.
         dataset = np.searchsorted(self._first, batch.trajectory, side="right") - 1
         chosen = []
         for number, data in enumerate(self._data):
@@ -276,6 +275,7 @@ class TorchProgram:
         horizon: int,
         scale: float,
     ) -> Window:
+        # One ``dt`` per interval serves all columns of a window.
         if not data.even and np.any(start != start[0]):
             raise InvalidOption(
                 "on an uneven time grid the windows of a batch must start together",
@@ -292,15 +292,10 @@ class TorchProgram:
         target = gathered(data.x, time)
         assert target is not None
         return Window(
-            columns,
-            target[0],
-            target,
-            gathered(data.u, time[:, :-1]),
-            self._attribute(data.attribute, columns),
-            gathered(data.mask, time),
-            data.dt[start[0] : start[0] + horizon],
-            scale,
-        )
+            columns, target[0], target, gathered(data.u, time[:, :-1]),
+            self._attribute(data.attribute, columns), gathered(data.mask, time),
+            data.dt[start[0] : start[0] + horizon], scale,
+        )  # fmt: skip
 
 
 def _gather(values: torch.Tensor, trajectory: NDArray, time: NDArray) -> torch.Tensor:

@@ -147,6 +147,7 @@ def backward(
                 layer[INNER], layer[ROWS], layers[number - 1, BIAS], shape.panel,
             )  # fmt: skip
             source, step = offsets.hidden_bar + inside, shape.panel
+        # The packed transpose starts with zeros in place of biases, so that `product` serves here too.
         layer = layers[lowest]
         product(
             memory, x_bar + panel * shape.panel, shape.stride, layer[BACKWARD], source, step,
@@ -209,6 +210,7 @@ def field(shape, layers, memory, offsets, slot, slope, columns, links, groups, f
         target = inputs + (shape.channels + shape.controls + row) * stride
         copy(memory, target, memory, offsets.attribute + row * stride, padded)
 
+    # The message is the last input of the mlp: sums over neighbours are written where it is read.
     received = inputs + shape.node_inputs * stride
     if shape.superposed:
         received = offsets.received + slot * shape.message_rows
@@ -288,6 +290,7 @@ def field_back(
     for row in range(shape.channels):
         inputs_bar = offsets.inputs_bar + row * stride
         copy(memory, state_bar + row * stride, memory, inputs_bar, columns)
+    # ``links`` are the reversed ones here, so that these are sums over the receivers of a node.
     message_bar = state_bar + shape.channels * stride
     if shape.messages == STATE:
         aggregate(shape, memory, message_bar, received_bar, links, groups, first, last)
@@ -301,6 +304,7 @@ def field_back(
             offsets.emitter_hidden + slot * shape.block, shape.block,
             offsets.sent, offsets.emitter_inputs_bar, panels,
         )  # fmt: skip
+        # x enters twice: through the mlp and through the message it emits.
         one = memory[offsets.one : offsets.one + 1]
         for row in range(shape.channels):
             emitter_bar = offsets.emitter_inputs_bar + row * stride

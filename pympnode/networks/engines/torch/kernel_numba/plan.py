@@ -57,6 +57,7 @@ def cut(columns: Columns, size: int, lanes: int, n_threads: int) -> tuple[Ints, 
     for nodes, width, offset, row in columns.blocks():
         # A large graph still gets some trajectories at once: sums over neighbours go by vectors.
         largest = max(1, size // nodes, min(8, 4096 // nodes))
+        # Neighbour sums go by whole vectors of trajectories; the rest of a vector is wasted work.
         if largest >= lanes:
             largest -= largest % lanes
         count = -(-width // largest) if largest < width else 1
@@ -76,7 +77,7 @@ def cut(columns: Columns, size: int, lanes: int, n_threads: int) -> tuple[Ints, 
     return (np.array(v, dtype=np.int64) for v in (groups, first, n_columns))  # type: ignore
 
 
-# Training uses the same columns for every batch; a plan goes when its columns do.
+# Training uses the same columns for every batch; a plan is freed with its columns.
 _plans: WeakKeyDictionary[Columns, dict[tuple[Any, ...], Plan]] = WeakKeyDictionary()
 
 
@@ -98,17 +99,12 @@ def plan_of(
         receiver = np.repeat(np.arange(len(columns.degree)), columns.degree)
         # Rows are numbered through all blocks, senders within theirs.
         base = np.repeat(columns.first_row[:-1], columns.nodes)[receiver]
+        # The adjoint sums over receivers: the same edges, sorted by sender.
         order = np.argsort(columns.sender + base, kind="stable")
         n_sent = np.bincount(columns.sender + base, minlength=len(columns.degree))
         plans[key] = Plan(
-            groups,
-            first,
-            n_columns,
-            columns.pointer,
-            columns.sender,
-            weight.astype(dtype),
+            groups, first, n_columns, columns.pointer, columns.sender, weight.astype(dtype),
             np.concatenate([[0], np.cumsum(n_sent)]).astype(np.int64),
-            (receiver - base)[order].astype(np.int64),
-            weight[order].astype(dtype),
-        )
+            (receiver - base)[order].astype(np.int64), weight[order].astype(dtype),
+        )  # fmt: skip
     return plans[key]

@@ -160,7 +160,7 @@ def _over_threads(jobs: list[Any], workers: int) -> list[Any]:
 
 
 def _started(jobs: list[Any], workers: int) -> list[Any]:
-    """Functions that return what the jobs do, which run on the threads from now on."""
+    """Start the jobs on the threads; returns functions that wait for their results."""
     if workers == 1:
         done = [job() for job in jobs]
         return [lambda value=value: value for value in done]
@@ -242,29 +242,19 @@ class _Run:
     def _fit(self, plan: Any, space: Any, vector: int) -> tuple[Any, Any, Any]:
         """Plan, shape and offsets: stages stored if they fit, else steps run again."""
         spec, window = self.spec, self.window
+        # Stored stages are tried first: they save the second forward sweep. The last try needs least memory.
         half = TILE_COLUMNS // 2
         tries = [(True, half), (False, TILE_COLUMNS), (False, half)]
         for stored, size in [t for t in tries if self.store in (None, t[0])]:
             cut = plan.plan_of(
-                window.columns,
-                spec.aggregation,
-                spec.divisor,
-                self.dtype,
-                size,
-                vector,
+                window.columns, spec.aggregation, spec.divisor, self.dtype, size, vector,
                 self.n_threads,
-            )
+            )  # fmt: skip
             shape = space.shape_of(
-                spec,
-                self.dtype,
-                int(cut.columns.max()),
-                self.steps,
-                stored=stored,
-                masked=window.mask is not None and self.compare,
-                total=window.columns.total,
-                backward=self.backward,
-                pullback=self.pullback,
-            )
+                spec, self.dtype, int(cut.columns.max()), self.steps, stored=stored,
+                masked=window.mask is not None and self.compare, total=window.columns.total,
+                backward=self.backward, pullback=self.pullback,
+            )  # fmt: skip
             offsets = space.offsets_of(
                 shape, self.states, len(self.packing.source), self.packing.sums
             )
@@ -287,17 +277,10 @@ class _Run:
         sums[:] = 0
         with _first_call("gradient", self.dtype):
             value = sweep.train_tiles(
-                self.shape,
-                self.layers,
-                memory,
-                self.offsets,
-                self.data,
-                self.links,
-                self.links_back,
-                self.tiles,
-                numbers,
-                self.weights[:0] if out is None else out,
-            )
+                self.shape, self.layers, memory, self.offsets, self.data, self.links,
+                self.links_back, self.tiles, numbers, self.weights[:0] if out is None else out,
+            )  # fmt: skip
+        # The block goes back to the pool, where the next run of any thread overwrites it.
         sums = sums.copy()
         _pool().release(block)
         return value, sums
@@ -308,16 +291,9 @@ class _Run:
         block, memory = self._memory()
         with _first_call("rollout", self.dtype):
             value = sweep.rollout_tiles(
-                self.shape,
-                self.layers,
-                memory,
-                self.offsets,
-                self.data,
-                self.links,
-                self.tiles,
-                numbers,
-                out,
-            )
+                self.shape, self.layers, memory, self.offsets, self.data, self.links, self.tiles,
+                numbers, out,
+            )  # fmt: skip
         _pool().release(block)
         return float(value)
 
@@ -334,6 +310,8 @@ class _Run:
 
 def _shares(columns: NDArray[np.int64], n_threads: int) -> list[NDArray[np.int64]]:
     """Tiles of each thread: consecutive, about equal numbers of columns."""
+    # By the middle of each tile: shares stay consecutive, and no thread depends on timing, so that
+    # sums are added in the same order in every run.
     middle = np.cumsum(columns) - columns / 2
     owner = np.minimum((middle * n_threads / columns.sum()).astype(np.int64), n_threads - 1)
     shares = [np.flatnonzero(owner == thread).astype(np.int64) for thread in range(n_threads)]
@@ -343,6 +321,7 @@ def _shares(columns: NDArray[np.int64], n_threads: int) -> list[NDArray[np.int64
 def _flat(values: torch.Tensor | None, dtype: np.dtype) -> NDArray:
     if values is None:
         return np.empty(0, dtype=dtype)
+    # One dimension: numba would compile another version for every number of dimensions.
     return values.detach().contiguous().numpy().astype(dtype, copy=False).reshape(-1)
 
 

@@ -20,7 +20,7 @@ FIRST = {"zero": 0, "linear": 1, "mlp": 2}
 class Shape(NamedTuple):
     """Sizes of a model and a tile that compiled functions take, all whole numbers.
 
-    ``zero`` is 0 (a literal would be compiled as a type of its own). ``first`` counts the layers of
+    ``zero`` is 0 (a literal would be compiled as another type). ``first`` counts the layers of
     the first message. ``*_rows`` are sizes of buffers of rows. ``stride`` separates rows of columns;
     ``block`` is one hidden layer of all panels, kept panel by panel, ``hidden_panel`` numbers each.
     ``slots`` stages are stored, ``stored`` is 1 where they are those of the whole window, 0 where
@@ -128,40 +128,16 @@ def shape_of(
     stages = TABLEAUX[spec.solver].stages
     per_step = stages * spec.substeps
     return Shape(
-        spec.channels,
-        spec.controls,
-        spec.attributes,
-        spec.message,
-        spec.carried,
-        spec.states,
-        spec.own_inputs,
-        spec.inputs,
-        spec.outputs,
-        spec.hidden,
-        spec.depth,
-        MESSAGES[spec.messages],
-        int(spec.coupling == "superposed"),
-        FIRST[spec.first_message] if spec.carried else 0,
-        spec.substeps,
-        stages,
-        panel,
-        stride,
-        hidden_panel,
-        up(columns, panel) // panel * hidden_panel,
-        per_step * steps if stored else per_step,
-        int(stored),
-        int(masked),
-        total,
-        int(backward),
-        int(pullback),
-        0,
-        rows(spec.states),
-        rows(spec.inputs),
-        rows(spec.outputs),
-        rows(spec.message),
-        rows(spec.channels + spec.attributes),
+        spec.channels, spec.controls, spec.attributes, spec.message, spec.carried, spec.states,
+        spec.own_inputs, spec.inputs, spec.outputs, spec.hidden, spec.depth,
+        MESSAGES[spec.messages], int(spec.coupling == "superposed"),
+        FIRST[spec.first_message] if spec.carried else 0, spec.substeps, stages, panel, stride,
+        hidden_panel, up(columns, panel) // panel * hidden_panel,
+        per_step * steps if stored else per_step, int(stored), int(masked), total, int(backward),
+        int(pullback), 0, rows(spec.states), rows(spec.inputs), rows(spec.outputs),
+        rows(spec.message), rows(spec.channels + spec.attributes),
         int(backward and spec.stride > 1),
-    )
+    )  # fmt: skip
 
 
 def offsets_of(shape: Shape, states: int, weights: int, sums: int) -> Offsets:

@@ -137,18 +137,9 @@ def step(shape, layers, memory, offsets, data, links, tiles, tile, number, state
                         add_scaled(memory, offsets.stage_state + row, slope, factor, columns)
             slope = offsets.slopes + i * shape.state_rows
             field(
-                shape,
-                layers,
-                memory,
-                offsets,
-                slot,
-                slope,
-                columns,
-                links,
-                tiles.groups,
-                first,
+                shape, layers, memory, offsets, slot, slope, columns, links, tiles.groups, first,
                 last,
-            )
+            )  # fmt: skip
             slot += 1
         for inner in range(start, stop - 1):  # one substep then
             inside = state + (inner + 1 - start) * shape.state_rows
@@ -226,6 +217,7 @@ def compare(shape, memory, offsets, data, tiles, tile, time, state, state_bar): 
             width = groups[group, WIDTH]
             for node in range(groups[group, NODES]):
                 column = groups[group, COLUMN] + node * width
+                # Targets stay in the layout of the batch: they are read once, and a copy would read them twice.
                 target = (time * shape.channels + channel) * shape.total
                 target += groups[group, BATCH_COLUMN] + node * groups[group, BATCH_WIDTH]
                 if shape.pullback:
@@ -268,6 +260,7 @@ def step_back(shape, layers, memory, offsets, data, links, tiles, tile, number, 
                 bar = offsets.inside_bar + (i + 1) * shape.state_rows + row
                 factor = data.inside[inner, i : i + 1]
                 add_scaled(memory, bar, gradient + row, factor, columns)
+    # Stages in the reverse order of `step`, so that ``slot`` counts down over what that stored.
     slot += shape.substeps * stages
     for _ in range(shape.substeps):
         for i in range(stages - 1, -1, -1):

@@ -24,7 +24,7 @@ from .machine import compiled, lanes, noinline, registers
 ROWS = 8 if registers() == 32 else 4
 """Rows of one product tile; the rows of every packed matrix come in blocks of this many."""
 
-# Every sum keeps a vector of its own, so "reassoc" leaves the order within a lane as written.
+# Every sum has its own vector, so "reassoc" leaves the order within a lane as written.
 _FLAGS = ("contract", "reassoc", "nsz")
 
 
@@ -62,6 +62,7 @@ class Vectors:
     def store(self, value: Any, base: Any, start: Any) -> None:
         pointer = self.builder.gep(base, [start])
         pointer = self.builder.bitcast(pointer, self.type.as_pointer())
+        # Aligned to one number only: groups of a tile start at any column.
         self.builder.store(value, pointer, align=self.item)
 
     def broadcast(self, base: Any, start: Any) -> Any:
@@ -121,6 +122,7 @@ def _panel_rows(v: Vectors, rows: int, small: Any, wide: Any, stride: Any, inner
     with cgutils.for_range(b, inner) as loop:
         x_row = b.mul(loop.index, stride)
         columns = [v.load(wide, x_row), v.load(wide, b.add(x_row, integer(v.lanes)))]
+        # Row 0 of a packed block holds the biases.
         w_row = b.mul(b.add(loop.index, integer(1)), integer(ROWS))
         for i in range(rows):
             weight = v.broadcast(small, b.add(w_row, integer(i)))
@@ -248,6 +250,8 @@ def outer_tile(typingctx, memory, out, bar, bar_row, bar_panel, x, x_row, x_pane
 def product(memory, y, y_stride, w, x, x_stride, rows, inner):  # type: ignore
     """Rows of W X + b for one panel, block by block of the packed matrix."""
     noinline()
+    # The last block computes the rows that are left, rounded up to an even number. Matrices and
+    # buffers are padded, so that the row beyond is there to be read and written.
     while rows > 0:
         if rows > 6 and ROWS == 8:
             product_8(memory, y, y_stride, w, x, x_stride, inner)
@@ -318,6 +322,7 @@ def neighbour_sum(typingctx, memory, to, start, width, pointer, row, sender, wei
         senders = v.data(kind[6], sender, first)
         factors = v.data(kind[7], weight, first)
         count = builder.sub(last, first)
+        # Whole vectors only: a scalar remainder would cost more than the unused columns.
         vectors = builder.sdiv(builder.add(width, integer(v.lanes - 1)), integer(v.lanes))
         total = cgutils.alloca_once(builder, v.type)
         with cgutils.for_range(builder, vectors) as columns:

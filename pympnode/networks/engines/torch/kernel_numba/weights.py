@@ -2,7 +2,7 @@
 
 Every linear layer W (rows, inner), b is kept twice: W with b, and its transpose with zeros, each in
 blocks of `ROWS` rows: first the block's biases, then its columns one after another. The bias lies in
-the matrix because a product starts its sums with it: no addition of its own. Gradients are summed in
+the matrix because a product starts its sums with it. Gradients are summed in
 tiles of 4 x 4 (weights) and in one panel of columns per row (biases).
 """
 
@@ -80,6 +80,7 @@ def packing(spec: ModelSpec, panel: int) -> Packing:
         layers.append([rows, inner, start, start + len(forward), tile, bias_row])
         packed += [forward, backward]
         start += len(forward) + len(backward)
+        # Gradient tiles of 4 x 4 lie row by row of tiles, as `tiles.outer` walks through them.
         across = up(inner, 4) // 4
         i, j = np.meshgrid(np.arange(rows), np.arange(inner), indexing="ij")
         target[weight] = tile + ((i // 4) * across + j // 4) * 16 + (i % 4) * 4 + j % 4

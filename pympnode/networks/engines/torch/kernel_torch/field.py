@@ -1,7 +1,7 @@
 """The vector field on preallocated buffers, and its adjoint.
 
 A slot holds what the adjoint of one evaluation needs. Every matrix that enters a product has a last
-row of ones, so that biases need no operation of their own.
+row of ones, so that the product adds the biases.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ class Slots:
         superposed = spec.coupling == "superposed"
         self.inputs = rows(spec.inputs)
         hidden = [rows(spec.hidden) for _ in range(spec.depth)]
+        # Views are made once: making one costs about as much as a small product.
         self.channels = [block[: spec.channels] for block in self.inputs]
         self.mlp_inputs = list(self.inputs)
         self.hidden = [[layer[slot] for layer in hidden] for slot in range(count)]
@@ -87,6 +88,8 @@ class Field:
             return
         values = slots.output[slot]
         forward(self.network.mlp, slots.mlp_inputs[slot], slots.hidden[slot], values)
+        # z' = F + G a: rows states + i p + k of the output are G_ik, so that a stride of p selects the
+        # column of G that one component of the message multiplies.
         out.copy_(values[: spec.states])
         for component in range(spec.message):
             out.addcmul_(
@@ -108,13 +111,9 @@ class Field:
                 torch.mul(slope_bar, values[gain], out=self.product)
                 torch.sum(self.product, dim=0, out=received_bar[component])
         backward(
-            self.network.mlp,
-            slots.mlp_inputs[slot],
-            slots.hidden[slot],
-            output_bar,
-            self.hidden_bar,
-            self.inputs_bar,
-        )
+            self.network.mlp, slots.mlp_inputs[slot], slots.hidden[slot], output_bar,
+            self.hidden_bar, self.inputs_bar,
+        )  # fmt: skip
         z_bar[: spec.channels].copy_(self.inputs_bar[: spec.channels])
         m_bar = z_bar[spec.channels :]
         if spec.messages == "state":
@@ -130,9 +129,11 @@ class Field:
                 slots.emitter_inputs[slot],
                 slots.emitter_hidden[slot],
                 self.message[0],
+                # One hidden layer of the same width: the buffer of the mlp serves again.
                 self.hidden_bar[:1],
                 self.emitter_inputs_bar,
             )
+            # x enters twice: through the mlp and through the message it emits.
             z_bar.add_(self.emitter_inputs_bar[: spec.channels])
 
 
@@ -156,11 +157,12 @@ def backward(
     hidden_bar: Sequence[torch.Tensor],
     x_bar: torch.Tensor | None,
 ) -> None:
-    """Adjoint of `run`: adds the layers' gradients; ``x_bar``, if given, that of x."""
+    """Adjoint of `forward`: adds the layers' gradients; ``x_bar``, if given, that of x."""
     for number in range(len(layers) - 1, 0, -1):
         values, below = hidden[number - 1], hidden_bar[number - 1]
         layers[number].add(y_bar, values)
         torch.mm(layers[number].back, y_bar, out=below)
+        # The variant with an output: the public function allocates a result per layer.
         torch.ops.aten.sigmoid_backward.grad_input(below, values[:-1], grad_input=below)
         y_bar = below
     layers[0].add(y_bar, x)

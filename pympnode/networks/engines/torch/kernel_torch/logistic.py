@@ -17,8 +17,8 @@ from ....weights import layout_of
 class Linear:
     """One layer y' = V [x'; 1]: x' inputs or sigmoids, y' outputs or arguments of sigmoids.
 
-    ``forward`` (rows, inner + 1) is V, its last column the bias: the product adds it, so that no
-    operation of its own reads and writes y' again. ``back`` (inner, rows) is the transpose without
+    ``forward`` (rows, inner + 1) is V, its last column the bias: the product adds it, so that y'
+    is not read and written a second time. ``back`` (inner, rows) is the transpose without
     biases; ``total`` sums the gradient of V, transposed where that is the flatter product.
     """
 
@@ -28,6 +28,7 @@ class Linear:
         rows, inner = weight.shape
         self.factor = 2.0 if to_sigmoid else 1.0
         self.of_sigmoid = of_sigmoid
+        # W tanh a + b = 2 W s + (b - W 1) with s = sigmoid(2 a); a sigmoid above takes twice that.
         self.forward = torch.empty(rows, inner + 1, dtype=weight.dtype, device=weight.device)
         self.forward[:, :inner] = weight * (self.factor * (2.0 if of_sigmoid else 1.0))
         shift = bias - weight.sum(dim=1) if of_sigmoid else bias
@@ -46,6 +47,7 @@ class Linear:
 
     def gradient(self) -> tuple[torch.Tensor, torch.Tensor]:
         """With respect to the weight and bias that the layer was made from."""
+        # The chain rule through that rewriting; `Field` sums dL/dV over all stages first.
         total = self.total.t() if self.transposed else self.total
         weight, bias = total[:, :-1], total[:, -1] * self.factor
         if self.of_sigmoid:

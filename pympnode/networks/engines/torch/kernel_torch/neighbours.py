@@ -26,6 +26,7 @@ class Neighbours:
         self.blocks = columns.blocks()
         dense_work = sum(n * n for n, *_ in self.blocks)
         edges = max(1, len(columns.sender))
+        # 256 x 256 numbers stay in a core's cache, whatever the density of the graph.
         self.dense = len(self.blocks) <= _DENSE_BLOCKS and (
             dense_work <= 256 * 256 or dense_work <= _DENSE_WORK * edges
         )
@@ -69,6 +70,7 @@ class Neighbours:
         p = values.shape[0]
         for (nodes, width, offset, _), matrix in zip(self.blocks, matrices):
             columns = slice(offset, offset + nodes * width)
+            # `expand` repeats the matrix without memory: one call for all p components.
             torch.bmm(
                 matrix.expand(p, nodes, nodes),
                 values[:, columns].unflatten(1, (nodes, width)),
@@ -79,10 +81,11 @@ class Neighbours:
         self, source: torch.Tensor, target: torch.Tensor, values: torch.Tensor, out: torch.Tensor
     ) -> None:
         out.zero_()
+        # On CUDA the additions are atomic and in no fixed order: equal runs differ by rounding there.
         out.index_add_(1, target, values.index_select(1, source).mul_(self.weight))
 
 
-# Training uses the same columns for every batch; an entry goes when its columns do.
+# Training uses the same columns for every batch; an entry is freed with its columns.
 _neighbours: WeakKeyDictionary[Columns, dict[tuple[Any, ...], Neighbours]] = WeakKeyDictionary()
 
 

@@ -76,10 +76,13 @@ def _forward_and_back(
     sweep.output_gradient = output_gradient
     steps, states = len(sweep.dt), sweep.buffers.states
     sweep.begin(states[0])
+    # States at the grid times are always kept: D rows each, against all layers of all stages. Each
+    # segment can then be run again from its first state.
     starts = list(range(0, steps, length))
     for start in starts:
         for t in range(start, min(start + length, steps)):
             sweep.step(t, states, t - start)
+    # Nothing after the last time depends on the state there.
     sweep.buffers.adjoint.zero_()
     for start in reversed(starts):
         stop = min(start + length, steps)
@@ -109,6 +112,7 @@ def segment(spec: ModelSpec, window: Window, store: bool | None) -> int:
     if store is not None:
         return steps if store else 1
     stages = TABLEAUX[spec.solver].stages * spec.substeps
+    # The rows of one stage in `Slots`.
     rows = spec.inputs + 1 + spec.depth * (spec.hidden + 1)
     if spec.coupling == "superposed":
         rows += spec.outputs + spec.message
@@ -157,24 +161,19 @@ class Buffers:
         state = (spec.states, columns) if back else (0,)
         inside = (stages + 1, spec.channels, columns) if back and spec.stride > 1 else (0,)
         return cls(
-            slots=Slots(spec, n_slots, columns, like),
-            field=Field(spec, columns, like),
-            stage_state=new(spec.states, columns),
-            slopes=list(new(stages, spec.states, columns)),
+            slots=Slots(spec, n_slots, columns, like), field=Field(spec, columns, like),
+            stage_state=new(spec.states, columns), slopes=list(new(stages, spec.states, columns)),
             discarded_state=new(spec.states, columns),
             first_hidden=like.new_ones(spec.hidden + 1, columns),
             first_inputs=like.new_ones(spec.channels + spec.attributes + 1, columns),
-            states=new(steps + 1, *state) if back else new(0),
-            adjoint=new(state),
-            slope_bar=new(state),
-            state_bars=list(new(stages, *state)) if back else [],
-            inside_bar=new(inside),
-            loss_rows=new(2, spec.channels, columns) if back else new(0),
-        )
+            states=new(steps + 1, *state) if back else new(0), adjoint=new(state),
+            slope_bar=new(state), state_bars=list(new(stages, *state)) if back else [],
+            inside_bar=new(inside), loss_rows=new(2, spec.channels, columns) if back else new(0),
+        )  # fmt: skip
 
 
 class _BufferCache(threading.local):
-    """Buffers of the last sweep of a thread: training asks for the same sizes every time."""
+    """Buffers of the last sweep of a thread: training uses the same sizes every time."""
 
     key: tuple[Any, ...] | None = None
     buffers: Buffers | None = None
@@ -252,13 +251,9 @@ class Sweep:
         """The first message's part of the gradient."""
         if self.network.first:
             backward(
-                self.network.first,
-                self.buffers.first_inputs,
-                [self.buffers.first_hidden],
-                self.buffers.adjoint[self.spec.channels :],
-                self.field.hidden_bar[:1],
-                None,
-            )
+                self.network.first, self.buffers.first_inputs, [self.buffers.first_hidden],
+                self.buffers.adjoint[self.spec.channels :], self.field.hidden_bar[:1], None,
+            )  # fmt: skip
 
     def step(self, t: int, states: torch.Tensor, stored: int, again: bool = False) -> None:
         """Step number t from its state in ``states``, its stages in the slots of step ``stored``.
@@ -277,6 +272,7 @@ class Sweep:
         z, after = states[start], buffers.discarded_state if again else states[stop]
         for substep in range(spec.substeps):
             for i in range(self.stages):
+                # The first sum reads z and writes `stage_state`, the next ones add to that: z is not copied.
                 stage = z
                 for j, weight in enumerate(self.a[i][:i]):
                     if weight != 0.0:
@@ -285,6 +281,7 @@ class Sweep:
                         )
                 self.field(stage, self.slots, slot, slopes[i])
                 slot += 1
+            # The forward sweep wrote the state after this step already.
             if again and substep == spec.substeps - 1:
                 return
             for inner in range(start, stop - 1):
@@ -292,6 +289,7 @@ class Sweep:
                 torch.add(z, slopes[0], alpha=weights[0], out=states[inner + 1])
                 for weight, slope in zip(weights[1:], slopes[1:]):
                     states[inner + 1].add_(slope, alpha=weight)
+            # As with the stages: the first sum reads z and writes ``after``, the next ones add to that.
             for weight, slope in zip(self.b, slopes):
                 z = torch.add(z, slope, alpha=dt * weight, out=after)
 
@@ -312,6 +310,7 @@ class Sweep:
                 for weight, bar in zip([1.0, *self.inside[inner]], buffers.inside_bar):
                     bar.add_(derivative, alpha=weight * scale)
         for _ in range(self.spec.substeps):
+            # Slope i enters the next state with weight dt b_i and later stages j with dt a_ji.
             for i in range(self.stages - 1, -1, -1):
                 slot -= 1
                 torch.mul(adjoint, dt * self.b[i], out=slope_bar)
@@ -321,6 +320,7 @@ class Sweep:
                     if self.a[j][i] != 0.0:
                         slope_bar.add_(buffers.state_bars[j], alpha=dt * self.a[j][i])
                 self.field.back(slope_bar, self.slots, slot, buffers.state_bars[i])
+            # z enters its own next state and every stage with factor 1.
             for bar in buffers.state_bars:
                 adjoint.add_(bar)
         if several:
@@ -337,6 +337,7 @@ class Sweep:
         # Huber with delta 1: derivative c = clamp(r), loss c (r - c / 2).
         torch.clamp(residual, -1, 1, out=derivative)
         residual.add_(derivative, alpha=-0.5)
+        # The derivative is a factor of the loss below, so that this masks both.
         if window.mask is not None:
             derivative.mul_(window.mask[t])
         self.loss.add_(torch.dot(derivative.view(-1), residual.view(-1)))

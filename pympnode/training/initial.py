@@ -1,0 +1,49 @@
+"""First weights of a run: fresh, or those of a start model where they fit."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InvalidOption
+from ..half import TrainedModel
+
+
+class WeightLayout(Protocol):
+    """What a layout of either half does: named weights in one flat vector (size,)."""
+
+    def initial(self, rng: np.random.Generator) -> NDArray[np.float64]: ...
+
+    def unpack(self, theta: Any) -> dict[str, Any]: ...
+
+
+def initial_weights(
+    layout: WeightLayout, start: TrainedModel | None, seed: int, members: int
+) -> tuple[NDArray, tuple[str, ...]]:
+    """Weights (member, size): fresh, with those of ``start`` that have the same name and shape.
+
+    A start that is an ensemble gives each member its own weights, a single model gives all the
+    same. Also returns the names of the tensors taken. Raises `InvalidOption` for ensembles of two
+    sizes.
+    """
+    thetas = np.stack(
+        [layout.initial(np.random.default_rng([seed, 2, member])) for member in range(members)]
+    )
+    if start is None:
+        return thetas, ()
+    if start.members not in (1, members):
+        raise InvalidOption(
+            "the start is an ensemble of another size",
+            got=f"members={members}, the start has {start.members}",
+            allowed=f"members={start.members}, or one member: start.member(0)",
+        )
+    restored: dict[str, None] = {}
+    for number, theta in enumerate(thetas):
+        weights = start.member(number if start.members > 1 else 0).weights
+        for name, view in layout.unpack(theta).items():
+            if name in weights and weights[name].shape == view.shape:
+                view[...] = weights[name]
+                restored[name] = None
+    return thetas, tuple(restored)
