@@ -88,8 +88,8 @@ BATCH_SEED = "np.random.default_rng([seed, 0, epoch, member])"
 FAULTS = [
     fault(
         "1", "the first edge weighs nothing", f"tests/test_model_properties.py {NETWORKS}",
-        (COLUMNS, f"return {MEAN}", f"return {MEAN} * (np.arange(len(self.sender)) > 0)"),
-        (COLUMNS, f"return {SUM}", f"return {SUM} * (np.arange(len(self.sender)) > 0)"),
+        (COLUMNS, f"factor = {MEAN}", f"factor = {MEAN} * (np.arange(len(self.sender)) > 0)"),
+        (COLUMNS, f"factor = {SUM}", f"factor = {SUM} * (np.arange(len(self.sender)) > 0)"),
     ),
     fault(
         "2", "Coulomb: sign of the force and of the energy", "tests/test_particle_simulator.py",
@@ -102,7 +102,11 @@ FAULTS = [
     ),
     fault(
         "3", "mean aggregation is a sum", NETWORKS,
-        (COLUMNS, f"return {MEAN}", "return np.ones(len(self.sender))"),
+        (COLUMNS, f"factor = {MEAN}", "factor = np.ones(len(self.sender))"),
+    ),
+    fault(
+        "3w", "weights of edges lose their sign", "tests/test_edges.py tests/test_equations.py",
+        (COLUMNS, "factor * self.weight", "factor * np.abs(self.weight)"),
     ),
     fault(
         "4", "the last window of a trajectory is never drawn", NUMBERS,
