@@ -109,7 +109,8 @@ class StepTask:
         states = np.minimum(self.batch_size, self._pairs)
         self._filled = self._pairs // np.maximum(states, 1)  # batches, by dataset
         self._updates = min(per_epoch, int(self._filled.sum()))
-        chosen = [v if len(v) else t for v, t in zip(validation, train)]
+        # One recording is two datasets, of which one trains alone: it is validated by the other.
+        chosen = train if self.validates_on_training else validation
         validated = [self._validation_steps(i, numbers) for i, numbers in enumerate(chosen)]
         self._validated = [steps for steps in validated if len(steps.time)]
 
@@ -222,8 +223,8 @@ class StepTask:
 
     @property
     def validates_on_training(self) -> bool:
-        """See `Task`: whether the states of a dataset are validated that are trained on too."""
-        return any(len(t) and not len(v) for t, v in zip(self.train, self.validation))
+        """See `Task`: whether no dataset has trajectories for validation."""
+        return not any(map(len, self.validation))
 
     def reference(self) -> Reference:
         """See `Task`: free flight; the noise of velocities is not looked for."""
