@@ -129,7 +129,9 @@ class Graph:
                     f"an edge's {name} is not a node",
                     got=f"{name} from {ends.min()} to {ends.max()}",
                     allowed=f"0 to {total - 1}",
-                    fix="number the nodes from 0, or pass a larger nodes=",
+                    fix="nodes count from 0: subtract 1, or give the data labels that count from 1"
+                    if ends.min() == 1 and ends.max() == total
+                    else "number the nodes from 0, or add the nodes that are lacking",
                 )
         # One number per edge that sorts by receiver, then sender.
         key = receiver * total + sender
