@@ -20,7 +20,7 @@ from ..datasets.names import (
     TRAJECTORY,
 )
 from ..datasets.reading import time_grid
-from ..datasets.times import dates_as_numbers
+from ..datasets.times import coded_dates, dates_as_numbers
 from ..errors import InvalidData
 from ..graph import Graph
 from ..training.ranges import warn_user
@@ -119,11 +119,18 @@ def from_arrays(
         warn_user(exchanged)
     if nodes is not None:
         labels[NODE] = list(_labels_of(nodes, size).values)
-    if dt is None and time is None and TIME in labels:
-        time = given[TIME].values
+    own_times = given[TIME].values if TIME in labels else None
+    if dt is None and time is None:
+        time = own_times
     dt, time_unit, _ = dates_as_numbers("dt", dt, time_unit)
     time, time_unit, origin = dates_as_numbers("time", time, time_unit)
+    if own_times is not None and dt is not None and own_times.dtype.kind == "M":
+        time, time_unit, origin = _dates_of_step(own_times, dt, time_unit)
+        dt = None
     times = time_grid(count, dt, time, "x", "(trajectory, time, node, feature)")
+    warning = coded_dates(times)
+    if warning:
+        warn_user(warning)
     node_labels = _labels_of(labels.get(NODE, range(size)), size)
     graph = _graph(edges, topology, node_labels, directed, self_loops)
     u, control_labels = _shaped("u", u, CONTROL_DIMS, (trajectories, count, size), labels)
@@ -164,6 +171,20 @@ def from_arrays(
 
 
 # ---- checks of the arguments ------------------------------------------------------------------
+
+
+def _dates_of_step(dates: NDArray, dt: Any, unit: str) -> tuple[NDArray, str, str]:
+    """The dates of x as numbers, their unit and the first; InvalidData where ``dt`` is not their step."""
+    times, unit, origin = dates_as_numbers("the times of x", dates, unit)
+    steps = np.diff(times)
+    if steps.size and not np.allclose(steps, np.asarray(dt, np.float64), rtol=1e-6):
+        raise InvalidData(
+            "dt is another step than that of the times of x",
+            got=f"dt={dt:g}, steps of x from {steps.min():g} to {steps.max():g} {unit}",
+            allowed="the same step, in the same unit",
+            fix="leave dt out: x has its times",
+        )
+    return times, unit, origin
 
 
 def _labels_of(labels: Sequence[Any], size: int) -> NodeLabels:
