@@ -132,7 +132,8 @@ def test_loss_and_errors_go_the_shorter_way() -> None:
     # The loss of the program and that of evaluate are one, in data that wrap.
     x, unit, _ = UNITS["degrees in [0, 360)"]
     ds = data(x, unit, circular="phase")
-    result = pympnode.train(data=ds, epochs=1, split=1.0, **FAST)
+    with pytest.warns(PympnodeWarning, match="held out"):
+        result = pympnode.train(data=ds, epochs=1, split=1.0, **FAST)
     score = float(pympnode.evaluate(result, ds).loss.sel(predictor="model"))
     assert np.isclose(score, result.best_loss, rtol=1e-4)
 
@@ -183,3 +184,9 @@ def test_messages_of_a_circular_model_are_those_of_the_kernel() -> None:
     turned = model.rollout(ds.assign(state=ds.state + 2 * np.pi))
     np.testing.assert_allclose(out.message, turned.message, atol=1e-4)
     assert out.period.values.tolist() == [2 * np.pi]
+
+
+def test_julia_says_what_it_lacks() -> None:
+    with pytest.raises(EngineUnavailable, match="circular") as error:
+        pympnode.train(data=data(PHASE, "rad", circular="phase"), engine="julia", updates=1, **FAST)
+    assert "model with stride=1" not in str(error.value)
