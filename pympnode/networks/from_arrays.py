@@ -21,7 +21,7 @@ from ..datasets.names import (
 )
 from ..datasets.reading import time_grid
 from ..datasets.times import coded_dates, dates_as_numbers
-from ..errors import InvalidData
+from ..errors import InvalidData, one_line
 from ..graph import Graph
 from ..training.ranges import warn_user
 from ..version import __version__
@@ -165,7 +165,8 @@ def from_arrays(
     ds = with_circular(ds, circular)
     if origin:
         ds = ds.assign_coords({TIME: ds[TIME].assign_attrs(origin=origin)})
-    ds = ds.assign_coords({dim: labels[dim] for dim in (NODE, TRAJECTORY) if dim in labels})
+    named = {dim: labels[dim] for dim in (NODE, TRAJECTORY) if dim in labels}
+    ds = ds.assign_coords({d: [_text_of_tuple(n) for n in names] for d, names in named.items()})
     ds = ds.assign_coords(carried_coords(given, ds))
     return schema.validate(ds, missing="mask")
 
@@ -188,12 +189,15 @@ def _dates_of_step(dates: NDArray, dt: Any, unit: str) -> tuple[NDArray, str, st
 
 
 def _labels_of(labels: Sequence[Any], size: int) -> NodeLabels:
-    if isinstance(labels, str | int) or len(labels) != size:
+    no_order = isinstance(labels, str | int | set | frozenset)
+    if no_order or len(labels) != size:
         raise InvalidData(
             "nodes are the labels of the nodes of x",
-            got=repr(labels) if isinstance(labels, str | int) else f"{len(labels)} labels",
+            got=one_line(repr(labels), 80) if no_order else f"{len(labels)} labels",
             allowed=f"{size} labels, in the order of x",
-            fix="leave nodes out: they are called 0, 1, 2, ... then",
+            fix="a set has no order: give a list"
+            if isinstance(labels, set | frozenset)
+            else "leave nodes out: they are called 0, 1, 2, ... then",
         )
     return labels if isinstance(labels, NodeLabels) else NodeLabels.of(labels)
 
@@ -218,6 +222,11 @@ def _graph(
             )
         topology, options["directed"] = "none", False
     return resolve(topology, nodes, **options)
+
+
+def _text_of_tuple(label: Any) -> Any:
+    """A label as a coordinate holds it, where a tuple would be a second axis."""
+    return str(label) if isinstance(label, tuple) else label
 
 
 def _shaped(
@@ -248,6 +257,8 @@ def _shaped(
         if dim in dims:
             wanted = labels.get(dim, list(range(start[dims.index(dim)])))
             read = read.along(dim, dims.index(dim), wanted, name)
+    if TIME in dims and TIME in labels and TIME in read.labels:
+        read = read.along(TIME, dims.index(TIME), labels[TIME], name)
     names = read.labels.get(dims[-1])
     return read.values, None if names is None else [str(n) for n in names]
 
@@ -255,11 +266,12 @@ def _shaped(
 def _named(what: str, names: Any, count: int) -> list[str]:
     # A text is one name, not a sequence of letters.
     names = [names] if isinstance(names, str) else [str(name) for name in names]
-    if len(names) != count:
+    twice = what not in ("units", "split") and len(set(names)) < len(names)
+    if len(names) != count or twice:
         raise InvalidData(
-            f"{what} does not fit the data",
+            f"{what} names two columns alike" if twice else f"{what} does not fit the data",
             got=f"{len(names)}: {', '.join(names[:6])}",
-            allowed=f"{count} names",
+            allowed=f"{count} names" + ", each once" * twice,
         )
     return names
 

@@ -81,6 +81,13 @@ def from_frame(
     import pandas as pd
 
     features = [features] if isinstance(features, str) else list(features)
+    if not features:
+        raise InvalidOption(
+            "features names no column",
+            got="[]",
+            allowed="the columns of the state",
+            fix='features="x"',
+        )
     table = frame.to_pandas() if hasattr(frame, "to_pandas") else frame
     if not isinstance(table, pd.DataFrame):
         raise InvalidData(
@@ -99,7 +106,13 @@ def from_frame(
             "the frame lacks columns",
             got=", ".join(map(str, table.columns)),
             allowed=", ".join(map(str, wanted)),
-            fix=f"rename yours to {', '.join(lacking)}, or name them: time=, node=, trajectory=",
+            fix=f"rename yours to {', '.join(lacking)}, or name them: time=, node=, trajectory="
+            + (
+                f"; a wide table with a column for each node becomes a long one by "
+                f"frame.melt({time!r}, var_name={node!r}, value_name={features[0]!r})"
+                if node in lacking and time in table.columns and len(features) == 1
+                else ""
+            ),
         )
     twice = [name for name in wanted if list(table.columns).count(name) > 1]
     if twice:
@@ -306,7 +319,7 @@ def _constant(table: Any, columns: Sequence[str], group: NDArray, labels: NDArra
             label = labels[int(distinct.idxmax())]
             raise InvalidData(
                 f"column {name!r} must not change",
-                got=f"{distinct.max()} different values for {label!r}",
+                got=f"{distinct.max()} different values for {plain(label)!r}",
                 allowed="one value for each",
                 fix="give quantities that change in time as controls=",
             )

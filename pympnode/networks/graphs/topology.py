@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -78,10 +79,14 @@ def default_options(topology: str, nodes: int, family: str = "") -> dict[str, An
     return {}
 
 
+_FILES_FIX = "topology=pympnode.read_graph(source) reads files, and graphs of other libraries"
+
+
 def _canonical(topology: str) -> str:
     name = _NAMES.get(topology.lower())
     if name is None:
-        raise unknown_name("topology", topology, TOPOLOGIES)
+        path = _FILES_FIX if os.sep in topology or "." in topology else None
+        raise unknown_name("topology", topology, TOPOLOGIES, path)
     return name
 
 
@@ -203,6 +208,9 @@ class _Reading:
             got=f"{type(topology).__name__}: {one_line(repr(topology), 80)}",
             allowed=f'one of {", ".join(TOPOLOGIES)}, ("BA", {{"k": 3}}), a networkx graph, '
             "an edge list of pairs, a square adjacency, a Graph",
+            fix="networkx.Graph(neighbours) makes a graph of a dict of neighbours"
+            if isinstance(topology, Mapping)
+            else _FILES_FIX,
         )
 
     def square(self, array: np.ndarray) -> bool:
