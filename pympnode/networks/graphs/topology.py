@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -78,10 +79,14 @@ def default_options(topology: str, nodes: int, family: str = "") -> dict[str, An
     return {}
 
 
+_FILES_FIX = "topology=pympnode.read_graph(source) reads files, and graphs of other libraries"
+
+
 def _canonical(topology: str) -> str:
     name = _NAMES.get(topology.lower())
     if name is None:
-        raise unknown_name("topology", topology, TOPOLOGIES)
+        path = _FILES_FIX if os.sep in topology or "." in topology else None
+        raise unknown_name("topology", topology, TOPOLOGIES, path)
     return name
 
 
@@ -168,6 +173,8 @@ class _Reading:
         """The graph of everything but a name. Raises `InvalidGraph`."""
         if isinstance(topology, Graph):
             return topology
+        if is_labelled_graph(topology):
+            return self.of_labelled_graph(topology)
         if is_networkx(topology):
             return self.of_networkx(topology)
         if hasattr(topology, "to_pandas") and not hasattr(topology, "dims"):
@@ -182,7 +189,7 @@ class _Reading:
             return self.of_adjacency(topology) if self.square(topology) else self.of_pairs(topology)
         if isinstance(topology, Sequence) and not isinstance(topology, str):
             items = list(topology)
-            if items and all(isinstance(item, Graph) or is_networkx(item) for item in items):
+            if items and all(isinstance(i, Graph) or _has_nodes(i) for i in items):
                 return self.of_several(items)
             if items and hasattr(items[0], "__len__") and len(items[0]) > 2:
                 try:  # an adjacency as a list of rows
@@ -201,6 +208,9 @@ class _Reading:
             got=f"{type(topology).__name__}: {one_line(repr(topology), 80)}",
             allowed=f'one of {", ".join(TOPOLOGIES)}, ("BA", {{"k": 3}}), a networkx graph, '
             "an edge list of pairs, a square adjacency, a Graph",
+            fix="networkx.Graph(neighbours) makes a graph of a dict of neighbours"
+            if isinstance(topology, Mapping)
+            else _FILES_FIX,
         )
 
     def square(self, array: np.ndarray) -> bool:
@@ -235,6 +245,27 @@ class _Reading:
             self_loops=True,
         )
 
+    def of_labelled_graph(self, read: Any) -> Graph:
+        """The graph of `read_graph`, its nodes matched to the data by their labels."""
+        if self.labels is None:
+            return read.graph
+        labels, names = self.labels, read.labels
+        if names == tuple(range(len(names))):
+            if len(names) != len(labels.values):
+                raise _other_size([len(names)], len(labels.values))
+            labels = replace(labels, strict=False)  # the source had no names
+        joined = set(read.graph.sender.tolist()) | set(read.graph.receiver.tolist())
+        needed = range(len(names)) if labels.are_numbers else sorted(joined)
+        number = labels.match(names[i] for i in needed)
+        place = np.zeros(len(names), np.int64)
+        place[list(needed)] = [number[names[i]] for i in needed]
+        return Graph(
+            place[read.graph.sender],
+            place[read.graph.receiver],
+            np.array([len(labels.values)]),
+            read.graph.source,
+        )
+
     def of_adjacency(self, matrix: Any) -> Graph:
         return Graph.from_adjacency(matrix, source="adjacency", self_loops=True)
 
@@ -248,7 +279,8 @@ class _Reading:
                 allowed="the same labels",
                 fix="frame.index = frame.columns, if rows are in the order of the columns",
             )
-        matrix = matrix[:, [column.values.index(label) for label in index.values]]
+        place = {label: i for i, label in enumerate(column.values)}
+        matrix = matrix[:, [place[label] for label in index.values]]
         labels = self.labels
         if labels is None:
             labels = NodeLabels.of(in_order(index.values))
@@ -360,6 +392,15 @@ def _has_text(edges: Any) -> bool:
     return any(isinstance(end, str) for pair in edges if not isinstance(pair, str) for end in pair)
 
 
+def is_labelled_graph(topology: Any) -> bool:
+    """Whether this is what `read_graph` returns."""
+    return isinstance(getattr(topology, "graph", None), Graph) and hasattr(topology, "labels")
+
+
+def _has_nodes(topology: Any) -> bool:
+    return is_networkx(topology) or is_labelled_graph(topology)
+
+
 def is_networkx(topology: Any) -> bool:
     """Whether this is a graph of networkx."""
     return all(hasattr(topology, name) for name in ("nodes", "edges", "adj"))
@@ -371,8 +412,10 @@ def names_in(topology: Any) -> list[Any] | None:
     For data that are made on it: their nodes take these names.
     """
     first = topology[0] if isinstance(topology, list | tuple) and topology else topology
-    names = None
-    if is_networkx(first):
+    names: list[Any] | None = None
+    if is_labelled_graph(first):
+        names = list(first.labels)
+    elif is_networkx(first):
         names = in_order(first.nodes)
     elif hasattr(first, "iloc") and hasattr(first, "columns"):
         square = first.shape[0] == first.shape[1] and set(first.index) == set(first.columns)
@@ -426,8 +469,9 @@ def resolve_edges(
     """
     _check_loops(self_loops)
     reading = _Reading(nodes, labels, directed)
-    edges = _as_array_or_list(edges)
-    if is_networkx(edges) or hasattr(edges, "to_pandas") or hasattr(edges, "iloc"):
+    edges = _as_array_or_list(_without_gradients(edges))
+    reads = is_networkx(edges) or is_labelled_graph(edges)
+    if reads or hasattr(edges, "to_pandas") or hasattr(edges, "iloc"):
         return _without_loops(reading.graph(edges), self_loops)
     try:
         graph = reading.of_pairs(edges)

@@ -26,8 +26,8 @@ class LabelledGraph:
     weight: float64 (edges,), the weight of the edge from ``graph.sender[e]`` to
         ``graph.receiver[e]``; None where the source has none. Models do not use weights.
 
-    ``topology=read.graph`` passes it on. The nodes of the data have to be in the order of
-    ``labels``; ``read_graph(source, nodes=names)`` puts them in the order of the data.
+    ``topology=read`` passes it on: nodes are matched to the data by their labels. ``read.graph``
+    alone has no labels, and the nodes of the data have to be in the order of ``labels``.
     """
 
     graph: Graph
