@@ -499,7 +499,6 @@ def test_missing_names_in_a_frame_are_refused_and_floats_are_numbers() -> None:
         ("topology", {0: [1]}, r"networkx\.Graph"),
         ("edges", np.array([[0, 1, 2, 0], [1, 2, 3, 3]]), r"edge_index\.T"),
         ("edges", [(0, 1, 0.5), (1, 2, 0.5), (2, 3, 1.0), (0, 3, 1.0)], "first two columns"),
-        ("edges", {(0, 1), (1, 2)}, r"list\(edges\)"),
     ],
 )
 def test_advice_names_what_helps(keyword: str, value: Any, words: str) -> None:

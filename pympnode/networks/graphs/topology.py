@@ -469,7 +469,7 @@ def resolve_edges(
     """
     _check_loops(self_loops)
     reading = _Reading(nodes, labels, directed)
-    edges = _as_array_or_list(_without_gradients(edges))
+    edges = _as_array_or_list(edges)
     reads = is_networkx(edges) or is_labelled_graph(edges)
     if reads or hasattr(edges, "to_pandas") or hasattr(edges, "iloc"):
         return _without_loops(reading.graph(edges), self_loops)
