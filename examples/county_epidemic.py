@@ -65,7 +65,7 @@ def write_files(folder: Path | str, seed: int = 0) -> None:
     rows = []
     for season in range(SEASONS):
         start = pd.Timestamp(f"{2014 + season}-10-06")
-        start += pd.Timedelta(days=(7 - start.dayofweek) % 7)  # a Monday
+        start += pd.Timedelta(days=(7 - start.weekday()) % 7)  # a Monday
         contact = rng.uniform(1.35, 1.6) / 4.0
         s = np.round(population * rng.uniform(0.92, 1.0))
         e, i = np.zeros(COUNTIES), np.zeros(COUNTIES)
@@ -211,7 +211,7 @@ def draw(model: pympnode.Model, ds: xr.Dataset, path: Path) -> None:
         axis.set_xlabel("week of the winter")
         axis.set_ylim(0)
     axes[0].set_ylabel("reported cases a week per 100,000")
-    axes[0].legend(frameon=False, fontsize=9, loc="upper left")
+    axes[-1].legend(frameon=False, fontsize=9, loc="upper left")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=90)
     plt.close(figure)

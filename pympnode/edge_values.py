@@ -232,6 +232,8 @@ class EdgeList:
 def with_weight_column(edges: Any) -> tuple[Any, Any]:
     """Pairs, and the weights in a third column or None; ``edges`` an array or a list."""
     if isinstance(edges, np.ndarray):
+        if edges.shape == (2, 3) and edges.dtype.kind in "iu":
+            raise _edge_index()
         if edges.ndim == 2 and edges.shape[1] == 3:
             return _whole_ends(edges[:, :2]), edges[:, 2]
         return edges, None
@@ -240,9 +242,25 @@ def with_weight_column(edges: Any) -> tuple[Any, Any]:
         not isinstance(row, str | bytes) and hasattr(row, "__len__") and len(row) == 3
         for row in rows
     ]
+    if len(rows) == 2 and all(triples) and _all_whole(rows):
+        raise _edge_index()
     if rows and all(triples):
         return [(row[0], row[1]) for row in rows], [row[2] for row in rows]
     return rows, None
+
+
+def _all_whole(rows: Any) -> bool:
+    return all(isinstance(value, int | np.integer) for row in rows for value in row)
+
+
+def _edge_index() -> InvalidGraph:
+    return InvalidGraph(
+        "two edges with weights, or the senders and receivers of three edges",
+        got="2 rows of 3 whole numbers",
+        allowed="(edges, 2), or (edges, 3) with weights",
+        fix="edges=edge_index.T, with directed=True, for senders and receivers; weights as floats, "
+        "(0, 1, 2.0), for two edges",
+    )
 
 
 def _whole_ends(ends: np.ndarray) -> np.ndarray:

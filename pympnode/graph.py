@@ -39,6 +39,15 @@ _DENSE_NODES = 256
 _DENSE_SHARE = 0.05
 
 
+def _pairs_fix(shape: tuple[int, ...]) -> str:
+    """What helps where an array of this shape should hold pairs."""
+    if len(shape) == 2 and shape[0] == 2 and shape[1] != 3:
+        return "edges=edge_index.T, with directed=True, where the rows are senders and receivers"
+    if len(shape) == 2 and shape[1] > 3:
+        return "give attributes of edges by attribute="
+    return "list(edges) makes a list of a set, a generator or a view; pairs have two ends"
+
+
 def _indices(values: Any, what: str) -> np.ndarray:
     array = np.asarray(values)
     if array.size == 0:
@@ -113,7 +122,9 @@ class Graph:
                     f"an edge's {name} is not a node",
                     got=f"{name} from {ends.min()} to {ends.max()}",
                     allowed=f"0 to {total - 1}",
-                    fix="number the nodes from 0, or pass a larger nodes=",
+                    fix="nodes count from 0: subtract 1, or give the data labels that count from 1"
+                    if ends.min() == 1 and ends.max() == total
+                    else "number the nodes from 0, or add the nodes that are lacking",
                 )
         # One number per edge that sorts by receiver, then sender.
         key = receiver * total + sender
@@ -241,9 +252,7 @@ class Graph:
                 "an edge list holds pairs of nodes",
                 got=f"shape {pairs.shape}",
                 allowed="(edges, 2), or (edges, 3) with weights",
-                fix="give attributes of edges by attribute="
-                if pairs.ndim == 2 and pairs.shape[1] > 2
-                else "edges=[(0, 1), (1, 2)]",
+                fix=_pairs_fix(pairs.shape),
             )
         first, second = _indices(pairs[:, 0], "edges"), _indices(pairs[:, 1], "edges")
         if weight is not None:

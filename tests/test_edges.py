@@ -245,7 +245,14 @@ def test_labels_and_weights() -> None:
         dict(topology=read),
     ):
         assert carried(arrays(nodes=names, **options)) == wanted
-    assert carried(arrays(topology=read)) == carried(read.graph)  # nodes without labels: in order
+    numbered = read_graph(sp.coo_array(DENSE))  # a matrix names no nodes: they are in order
+    assert (
+        carried(arrays(topology=numbered, nodes=names))
+        == carried(arrays(topology=numbered))
+        == CARRIED
+    )
+    with pytest.raises(InvalidGraph):  # nothing says which node of the data is "a"
+        arrays(topology=read)
     ds = pympnode.simulate("heat", topology=read, trajectories=2, steps=2)
     assert ds.node.values.tolist() == list(read.labels) and carried(ds) == carried(read.graph)
     with pytest.raises(InvalidGraph):
@@ -311,6 +318,10 @@ def test_three_edges_with_weights_are_no_adjacency() -> None:
     for topology in (edges, np.array(edges)):
         with pytest.raises(InvalidGraph, match="three edges with weights, or an adjacency"):
             pympnode.from_arrays(x, dt=0.1, topology=topology, self_loops="drop")
+    index = [[0, 1, 2], [1, 2, 0]]
+    for two in (index, np.array(index)):
+        with pytest.raises(InvalidGraph, match="senders and receivers of three edges"):
+            pympnode.from_arrays(x, dt=0.1, edges=two)
     matrix = np.array([[0, 2.0, 0], [2.0, 0, 1.0], [0, 1.0, 0]])
     assert carried(pympnode.from_arrays(x, dt=0.1, topology=matrix))[0, 1] == 2.0
 

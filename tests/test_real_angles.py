@@ -184,3 +184,9 @@ def test_messages_of_a_circular_model_are_those_of_the_kernel() -> None:
     turned = model.rollout(ds.assign(state=ds.state + 2 * np.pi))
     np.testing.assert_allclose(out.message, turned.message, atol=1e-4)
     assert out.period.values.tolist() == [2 * np.pi]
+
+
+def test_julia_says_what_it_lacks() -> None:
+    with pytest.raises(EngineUnavailable, match="circular") as error:
+        pympnode.train(data=data(PHASE, "rad", circular="phase"), engine="julia", updates=1, **FAST)
+    assert "model with stride=1" not in str(error.value)

@@ -9,6 +9,7 @@ from typing import Any
 
 import networkx as nx
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import sparse
 
@@ -18,6 +19,7 @@ from pympnode.errors import (
     InvalidGraph,
     InvalidOption,
     MissingFile,
+    PympnodeError,
     PympnodeWarning,
     UnknownName,
 )
@@ -483,3 +485,27 @@ def test_keywords_of_other_sources_are_refused() -> None:
         read_graph(nx.path_graph(3), self_loops="remove")
     with pytest.raises(InvalidGraph, match="Graph already"):
         read_graph(pympnode.Graph.from_edges([(0, 1)]))
+
+
+def test_missing_names_in_a_frame_are_refused_and_floats_are_numbers() -> None:
+    for lacking in (None, np.nan, pd.NA):
+        frame = pd.DataFrame({"source": ["a", lacking], "target": ["b", "c"]})
+        with pytest.raises(InvalidGraph, match="an edge has no end"):
+            pympnode.read_graph(frame, directed=True)
+    floats = pd.DataFrame({"source": [1.0, 2.0], "target": [2, 3]})
+    assert pympnode.read_graph(floats, directed=True).labels == (1, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "words"),
+    [
+        ("topology", "nets/graph.gml", r"pympnode\.read_graph"),
+        ("topology", Path("graph.gml"), r"pympnode\.read_graph"),
+        ("topology", {0: [1]}, r"networkx\.Graph"),
+        ("edges", np.array([[0, 1, 2, 0], [1, 2, 3, 3]]), r"edge_index\.T"),
+        ("edges", [(0, 1, 0.5, 7), (1, 2, 0.5, 7), (2, 3, 1.0, 7), (0, 3, 1.0, 7)], "attribute="),
+    ],
+)
+def test_advice_names_what_helps(keyword: str, value: Any, words: str) -> None:
+    with pytest.raises(PympnodeError, match=words):
+        pympnode.from_arrays(np.zeros((3, 4, 1)), dt=1.0, **{keyword: value})

@@ -333,3 +333,42 @@ def test_labels_of_particles_survive() -> None:
         out = model.rollout(ds, check=False, **options)
         assert out.particle.values.tolist() == ["sun", "earth", "moon"]
         assert out.trajectory.values.tolist() == [7, 8, 9]
+
+
+# ---- graphs of read_graph -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("order", ["abcd", "dbca"])
+def test_a_read_graph_is_matched_by_its_labels(order: str) -> None:
+    read = pympnode.read_graph(NAMED)
+    wanted = {frozenset(edge) for edge in NAMED.edges}
+    assert edges(arrays(nodes=list(order), topology=read)) == wanted
+    table = pd.DataFrame(
+        [(t, node, 0.0) for t in range(3) for node in order], columns=["time", "node", "x"]
+    )
+    for keyword in ("edges", "topology"):
+        assert edges(pympnode.from_frame(table, features="x", **{keyword: read})) == wanted
+    two = arrays(nodes=list(order), topology=[read, read])
+    assert two.sizes["edge"] == 2 * len(read.graph.sender)
+    made = pympnode.simulate("heat", topology=read, trajectories=2, steps=2)
+    assert edges(made) == wanted
+    with pytest.raises(PympnodeError, match="not in the data"):
+        arrays(nodes=["a", "b", "c", "x"], topology=read)
+
+
+def test_a_read_matrix_without_names_is_in_the_order_of_the_nodes() -> None:
+    matrix = np.zeros((4, 4))
+    matrix[0, 1] = 1.0
+    ds = arrays(nodes=list("dbca"), topology=pympnode.read_graph(matrix))
+    assert ds.sender.values.tolist() == [0] and ds.receiver.values.tolist() == [1]
+    with pytest.raises(InvalidGraph, match="another number of nodes"):
+        arrays(nodes=list("dbca"), topology=pympnode.read_graph(matrix[:3, :3]))
+
+
+def test_numbers_from_one_without_labels_say_so() -> None:
+    with pytest.raises(InvalidGraph, match="subtract 1"):
+        arrays(edges=[(1, 2), (3, 4)])
+    assert edges(arrays(edges=[(1, 2), (3, 4)], nodes=[1, 2, 3, 4])) == {
+        frozenset((1, 2)),
+        frozenset((3, 4)),
+    }

@@ -206,3 +206,51 @@ def test_errors_show_datasets_on_one_line(data: xr.Dataset) -> None:
         assert len(str(caught.value).splitlines()) <= 4
     assert one_line(repr(data)) == repr(data).splitlines()[0] + " ..."
     assert len(one_line("x" * 1000)) == 240 and one_line("short") == "short"
+
+
+# ---- labels and names of arrays -------------------------------------------------------------------
+
+
+def test_labels_of_nodes_in_every_container() -> None:
+    x, pairs = np.zeros((3, 2, 1)), [("a", "b")]
+    for nodes in (np.array(["b", "a"], "S1"), xr.DataArray(["b", "a"], dims="node"), ("b", "a")):
+        ds = pympnode.from_arrays(x, dt=1.0, nodes=nodes, edges=pairs)
+        assert ds.node.values.tolist() == ["b", "a"]
+    corners = [(0, 0), (0, 1)]
+    ds = pympnode.from_arrays(x, dt=1.0, nodes=corners, edges=[(corners[1], corners[0])])
+    assert ds.node.values.tolist() == ["(0, 0)", "(0, 1)"]
+    for nodes, words in (
+        ({"a", "b"}, "a set has no order"),
+        (["a", None], "no label"),
+        (["a", np.nan], "no label"),
+    ):
+        with pytest.raises(InvalidData, match=words):
+            pympnode.from_arrays(x, dt=1.0, nodes=nodes, topology="ring")
+
+
+def test_names_stand_once() -> None:
+    with pytest.raises(InvalidData, match="each once"):
+        pympnode.from_arrays(np.zeros((3, 2, 2)), dt=1.0, topology="path", features=["x", "x"])
+    same = pympnode.from_arrays(np.zeros((3, 2, 2)), dt=1.0, topology="path", units=["m", "m"])
+    assert same.unit.values.tolist() == ["m", "m"]
+
+
+def test_inputs_are_aligned_in_time() -> None:
+    dims = ("time", "node", "feature")
+    x = xr.DataArray(np.zeros((4, 1, 1)), dims=dims, coords={"time": [0.0, 1.0, 2.0, 3.0]})
+    u = x.rename(feature="control").copy(data=np.arange(4.0).reshape(4, 1, 1))
+    ds = pympnode.from_arrays(x, u=u.isel(time=[3, 1, 0, 2]))
+    np.testing.assert_array_equal(ds.control.values.ravel(), np.arange(4.0))
+    with pytest.raises(InvalidData, match="other labels of its time dim"):
+        pympnode.from_arrays(x, u=u.assign_coords(time=[0.0, 1.0, 2.0, 9.0]))
+
+
+def test_wide_tables_and_no_features() -> None:
+    wide = pd.DataFrame({"time": [0.0, 1.0], "a": [1.0, 2.0], "b": [1.0, 2.0]})
+    with pytest.raises(InvalidData) as error:
+        pympnode.from_frame(wide, features="x", topology="path")
+    long = wide.melt("time", var_name="node", value_name="x")
+    assert "frame.melt('time', var_name='node', value_name='x')" in str(error.value)
+    assert pympnode.from_frame(long, features="x", topology="path").sizes["node"] == 2
+    with pytest.raises(InvalidOption, match="names no column"):
+        pympnode.from_frame(long, features=[], topology="path")

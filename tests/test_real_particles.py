@@ -1,19 +1,24 @@
 """Particles that people bring: velocities, windows of a path, labels, errors by body, symmetries."""
 
+import warnings
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+import xarray as xr
 
 import pympnode
 from pympnode.datasets.record import record
 from pympnode.errors import InvalidData, InvalidOption, PympnodeWarning
+from pympnode.particles.bodies import body_spreads
 from pympnode.particles.engine.program import Target
 from pympnode.particles.evaluate import free_flight
 from pympnode.particles.graphs.box import Box
 from pympnode.particles.metrics import motion, particle_errors
 from pympnode.particles.options import ParticleTraining
 from pympnode.particles.recordings import pieces, split_in_time
-from pympnode.particles.schema import box_of
+from pympnode.particles.schema import box_of, pack_particles
 
 SMALL = {
     "updates": 2, "batch_size": 4, "edge_width": 8, "node_width": 8, "kernel": "eager",
@@ -432,3 +437,67 @@ def test_windows_are_found_beside_a_body_at_rest() -> None:
     at = np.arange(0, 100, 10)[:, None] + np.arange(11)
     ds = pympnode.from_particles(x[0][at], v[0][at], 1.0, dt=0.05, fixed=fixed)
     assert (pieces(ds)[0] == 0).all()
+# ---- named arrays, one recording, bodies that drift ---------------------------------------------
+
+
+def test_data_arrays_are_read_by_name() -> None:
+    x, v = springs()
+    mass = np.array([1.0, 2.0, 3.0, 4.0])
+    coords = {"particle": list("abcd"), "axis": ["x", "y"], "time": 0.05 * np.arange(60)}
+    position = xr.DataArray(x, dims=("time", "particle", "axis"), coords=coords)
+    velocity, by_name = position.copy(data=v), xr.DataArray(mass, {"particle": list("abcd")})
+    wanted = pympnode.from_particles(x, v, mass, dt=0.05, charge=-mass)
+    turned = list("dcba")
+    got = pympnode.from_particles(
+        position.transpose("particle", "axis", "time"),
+        velocity.sel(particle=turned, axis=["y", "x"]),
+        by_name.sel(particle=turned),
+        charge=pd.Series(-mass[::-1], index=turned),
+    )
+    assert got.particle.values.tolist() == list("abcd")
+    for name in ("position", "velocity", "mass", "charge", "time"):
+        np.testing.assert_array_equal(got[name].values, wanted[name].values)
+    # Without names of ours the axes are taken as they stand.
+    other = position.rename(time="t", particle="p", axis="c")
+    same = pympnode.from_particles(other, v, mass, dt=0.05)
+    np.testing.assert_array_equal(same.position.values, wanted.position.values)
+    with pytest.raises(InvalidData, match="mass has other labels"):
+        pympnode.from_particles(position, velocity, pd.Series(mass, index=list("abcx")))
+    with pytest.raises(InvalidData, match="velocity has other dims"):
+        pympnode.from_particles(position, velocity.rename(axis="c"), mass)
+
+
+def test_one_recording_is_not_validated_on_its_training_part() -> None:
+    x, v = springs(101)
+    ds = pympnode.from_particles(x, v, 1.0, dt=0.05)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", PympnodeWarning)
+        result = pympnode.train(data=ds, model="deltagn", **SMALL)
+        # The end alone decides: with other states to validate, another loss.
+        x[75:] += 0.3 * (x[75:] - x[75])
+        v[75:] *= 1.3
+        other = pympnode.train(
+            data=pympnode.from_particles(x, v, 1.0, dt=0.05), model="deltagn", **SMALL
+        )
+    assert "training data" not in str(result)
+    np.testing.assert_allclose(result.history.loss, other.history.loss)
+    assert other.best_loss > 1.2 * result.best_loss
+
+
+def test_a_body_that_drifts_does_not_decide_the_loss() -> None:
+    """A heavy body at constant velocity has no acceleration to be relative to."""
+    x, v = springs(40, particles=5)
+    x[:, 0], v[:, 0] = 0.3 * 0.05 * np.arange(40)[:, None], 0.3
+    mass = np.array([1e4, 1.0, 2.0, 3.0, 4.0])
+    for share, data in (
+        (1.0, (x, v)),
+        (0.0, (x[:, :1] + np.arange(5)[:, None], v[:, :1] + x[0] * 0)),
+    ):
+        ds = pympnode.from_particles(*data, mass, dt=0.05)
+        arrays = pack_particles(ds)
+        spread = body_spreads(arrays, np.arange(1))
+        change = np.diff(arrays.velocity.astype(np.float64), axis=1)
+        usual = np.sqrt((change**2).mean()) if share else np.sqrt((arrays.velocity**2).mean())
+        np.testing.assert_allclose(spread[0, 0], usual, rtol=1e-6)
+        result = pympnode.train(data=ds, model="hogn", mass_coupling="product", **SMALL)
+        assert result.best_loss < 100

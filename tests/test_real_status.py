@@ -232,3 +232,11 @@ def test_the_comparison_costs_little() -> None:
     start = time.process_time()
     reference_of([large], index[:100], [Batch(index, np.zeros(3 * many, np.int64), 50)])
     assert time.process_time() - start < 0.5
+
+
+def test_data_that_never_change_are_said() -> None:
+    assert "do not change" in found([0.0], Reference({"persistence": 0.0})).sentences[0]
+    assert found([0.0], Reference({"persistence": 1.0})).sentences == ()
+    still = pympnode.from_arrays(np.ones((4, 20, 3, 1)), dt=1.0, topology="ring")
+    result = pympnode.train(data=still, updates=2, **FAST)
+    assert "nothing can be learned" in str(result) and "updates are few" not in str(result)

@@ -13,7 +13,7 @@ import pytest
 import xarray as xr
 
 import pympnode
-from pympnode.datasets.times import even_times, merged_times, rounding
+from pympnode.datasets.times import coded_dates, even_times, merged_times, rounding
 from pympnode.errors import InvalidData, InvalidOption, OutsideTrainingRange, PympnodeWarning
 from pympnode.networks import schema
 from pympnode.networks.missing import interpolated, with_first_state
@@ -328,3 +328,65 @@ def test_nodes_that_are_never_known_together_train() -> None:
             data=pympnode.from_arrays(x, dt=DT, topology="ring"), missing="mask", epochs=2, **FAST
         )
     assert np.isfinite(result.best_loss)
+
+
+# ---- steps beside dates, numbers that look like dates --------------------------------------------
+
+
+def table(times: Any) -> pd.DataFrame:
+    rows = [(t, node, float(k)) for k, t in enumerate(times) for node in ("a", "b")]
+    return pd.DataFrame(rows, columns=["time", "node", "x"])
+
+
+@pytest.mark.parametrize(
+    "dt", [pd.Timedelta("5min"), np.timedelta64(300, "s"), datetime.timedelta(minutes=5), 5.0]
+)
+def test_the_step_of_a_table_may_be_a_duration(dt: Any) -> None:
+    dates = pd.date_range("2024-03-01", periods=9, freq="5min").delete([3, 4])
+    ds = pympnode.from_frame(table(dates), features="x", edges=[("a", "b")], dt=dt)
+    np.testing.assert_array_equal(ds.time, 5.0 * np.arange(9))
+    assert ds.time.attrs["units"] == "min" and int(ds.state.isnull().sum()) == 4
+
+
+def test_a_step_beside_dates_is_theirs_or_refused() -> None:
+    dates = pd.date_range("2024-03-01", periods=4, freq="5min")
+    x = xr.DataArray(
+        np.zeros((1, 4, 1, 1)),
+        dims=("trajectory", "time", "node", "feature"),
+        coords={"time": dates},
+    )
+    for step, unit, last in ((5.0, "1", 15.0), (300.0, "s", 900.0)):
+        ds = pympnode.from_arrays(x, dt=step, time_unit=unit)
+        assert ds.time.values[-1] == last and ds.time.attrs["origin"].startswith("2024-03-01")
+    assert ds.time.attrs["units"] == "s"
+    for step in (0.5, pd.Timedelta("6min")):
+        with pytest.raises(InvalidData, match="another step than that of the times of x"):
+            pympnode.from_arrays(x, dt=step)
+
+
+def test_periods_are_dates() -> None:
+    months = pd.period_range("2020-01", periods=3, freq="M")
+    ds = pympnode.from_frame(table(months), features="x", edges=[("a", "b")])
+    assert ds.time.values.tolist() == [0.0, 31.0, 60.0] and ds.time.attrs["units"] == "day"
+    same = pympnode.from_arrays(np.zeros((3, 1, 1)), time=months)
+    np.testing.assert_array_equal(same.time, ds.time)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "words"),
+    [
+        ([202051, 202052, 202053, 202101], "202053 to 202101 they grow by 48"),
+        ([202011, 202012, 202101], "years and weeks or months"),
+        ([20201130, 20201201, 20201202], "years, months and days"),
+    ],
+)
+def test_dates_written_as_numbers_are_told(numbers: list[int], words: str) -> None:
+    with pytest.warns(PympnodeWarning, match=words):
+        pympnode.from_frame(table(numbers), features="x", edges=[("a", "b")])
+
+
+@pytest.mark.parametrize(
+    "numbers", [range(1990, 2030), range(199950, 200050), range(1700000000, 1700000900, 300)]
+)
+def test_other_numbers_are_no_dates(numbers: range) -> None:
+    assert coded_dates(np.array(numbers, float)) == ""

@@ -294,3 +294,23 @@ def test_little_known_is_enough() -> None:
     ds["state"][[0, 5], 4, 1, 0] = 0.5
     result = pympnode.train(data=ds, missing="mask", **FAST)
     assert 0 < result.best_loss < np.inf
+
+
+@pytest.mark.parametrize("trajectories", [1, 4])
+@pytest.mark.parametrize("even", [True, False])
+def test_a_node_that_is_never_known_leaves_windows(trajectories: int, even: bool) -> None:
+    ds = waves(400, trajectories=trajectories)
+    ds["state"][:, :, 2] = np.nan
+    if not even:
+        ds = ds.assign_coords(time=ds.time + 0.01 * np.sin(np.arange(401.0)))
+    with pytest.warns(PympnodeWarning, match="never known"):
+        result = pympnode.train(data=ds, missing="mask", **FAST)
+    assert 0 < result.best_loss < np.inf
+
+
+def test_windows_where_states_are_known_at_the_end_alone() -> None:
+    ds = waves(300, trajectories=4, split=["train"] * 3 + ["validation"])
+    ds["state"][:3, :290] = np.nan
+    with pytest.warns(PympnodeWarning, match="290 steps later"):
+        result = pympnode.train(data=ds, missing="mask", **FAST)
+    assert np.isfinite(result.best_loss)

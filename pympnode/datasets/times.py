@@ -75,12 +75,44 @@ def dates_as_numbers(name: str, values: Any, unit: str = "1") -> tuple[Any, str,
     return array / np.timedelta64(1, UNITS[unit]), unit, origin
 
 
+def coded_dates(times: Any) -> str:
+    """A warning for whole numbers that look like dates, 202053 before 202101; "" for others.
+
+    Their differences are no lengths of time: a step over the end of a year counts 48 weeks.
+    """
+    array = np.unique(np.asarray(times))
+    if array.dtype.kind not in "iuf" or array.size < 3 or not np.isfinite(array).all():
+        return ""
+    if array[0] < 190001 or array[-1] > 21000000 or not np.array_equal(array, np.rint(array)):
+        return ""
+    number = array.astype(np.int64)
+    last, before = number % 100, number // 100
+    if before[0] == before[-1]:
+        return ""
+    if number[-1] < 210000:
+        fits, what = 1 <= last.min() and last.max() <= 53, "years and weeks or months"
+    else:
+        month = before % 100
+        fits = number[0] >= 19000101 and 1 <= last.min() and last.max() <= 31
+        fits, what = fits and 1 <= month.min() and month.max() <= 12, "years, months and days"
+    at = int(np.flatnonzero(np.diff(before))[0])
+    if not fits:
+        return ""
+    return (
+        f"times look like {what} written as numbers: from {number[at]} to {number[at + 1]} they grow "
+        f"by {number[at + 1] - number[at]}; give dates (pandas.to_datetime with format=), or count "
+        "the steps"
+    )
+
+
 def _code(array: NDArray) -> Any:
     return np.datetime_data(array.dtype)[0]
 
 
 def _dates(values: Any) -> NDArray | None:
     """``values`` as datetime64 or timedelta64; None where they are neither."""
+    if str(getattr(values, "dtype", "")).startswith("period"):  # of a table, or an index
+        values = getattr(values, "dt", values).to_timestamp()
     dtype = getattr(values, "dtype", None)
     if getattr(dtype, "kind", "") in ("m", "M") and getattr(dtype, "tz", None) is None:
         return np.asarray(values)

@@ -20,9 +20,9 @@ from ..datasets.names import (
     TRAJECTORY,
 )
 from ..datasets.reading import time_grid
-from ..datasets.times import dates_as_numbers
+from ..datasets.times import coded_dates, dates_as_numbers
 from ..edge_values import AdjacencyConvention, DuplicateEdges, EdgeOptions
-from ..errors import InvalidData
+from ..errors import InvalidData, one_line
 from ..graph import Graph
 from ..training.ranges import warn_user
 from ..version import __version__
@@ -130,11 +130,18 @@ def from_arrays(
         warn_user(exchanged)
     if nodes is not None:
         labels[NODE] = list(_labels_of(nodes, size).values)
-    if dt is None and time is None and TIME in labels:
-        time = given[TIME].values
+    own_times = given[TIME].values if TIME in labels else None
+    if dt is None and time is None:
+        time = own_times
     dt, time_unit, _ = dates_as_numbers("dt", dt, time_unit)
     time, time_unit, origin = dates_as_numbers("time", time, time_unit)
+    if own_times is not None and dt is not None and own_times.dtype.kind == "M":
+        time, time_unit, origin = _dates_of_step(own_times, dt, time_unit)
+        dt = None
     times = time_grid(count, dt, time, "x", "(trajectory, time, node, feature)")
+    warning = coded_dates(times)
+    if warning:
+        warn_user(warning)
     node_labels = _labels_of(labels.get(NODE, range(size)), size)
     of_edges = EdgeOptions(
         edge_weight,
@@ -185,13 +192,30 @@ def from_arrays(
 # ---- checks of the arguments ------------------------------------------------------------------
 
 
+def _dates_of_step(dates: NDArray, dt: Any, unit: str) -> tuple[NDArray, str, str]:
+    """The dates of x as numbers, their unit and the first; InvalidData where ``dt`` is not their step."""
+    times, unit, origin = dates_as_numbers("the times of x", dates, unit)
+    steps = np.diff(times)
+    if steps.size and not np.allclose(steps, np.asarray(dt, np.float64), rtol=1e-6):
+        raise InvalidData(
+            "dt is another step than that of the times of x",
+            got=f"dt={dt:g}, steps of x from {steps.min():g} to {steps.max():g} {unit}",
+            allowed="the same step, in the same unit",
+            fix="leave dt out: x has its times",
+        )
+    return times, unit, origin
+
+
 def _labels_of(labels: Sequence[Any], size: int) -> NodeLabels:
-    if isinstance(labels, str | int) or len(labels) != size:
+    no_order = isinstance(labels, str | int | set | frozenset)
+    if no_order or len(labels) != size:
         raise InvalidData(
             "nodes are the labels of the nodes of x",
-            got=repr(labels) if isinstance(labels, str | int) else f"{len(labels)} labels",
+            got=one_line(repr(labels), 80) if no_order else f"{len(labels)} labels",
             allowed=f"{size} labels, in the order of x",
-            fix="leave nodes out: they are called 0, 1, 2, ... then",
+            fix="a set has no order: give a list"
+            if isinstance(labels, set | frozenset)
+            else "leave nodes out: they are called 0, 1, 2, ... then",
         )
     return labels if isinstance(labels, NodeLabels) else NodeLabels.of(labels)
 
@@ -253,6 +277,8 @@ def _shaped(
         if dim in dims:
             wanted = labels.get(dim, list(range(start[dims.index(dim)])))
             read = read.along(dim, dims.index(dim), wanted, name)
+    if TIME in dims and TIME in labels and TIME in read.labels:
+        read = read.along(TIME, dims.index(TIME), labels[TIME], name)
     names = read.labels.get(dims[-1])
     return read.values, None if names is None else [str(n) for n in names]
 
@@ -260,11 +286,12 @@ def _shaped(
 def _named(what: str, names: Any, count: int) -> list[str]:
     # A text is one name, not a sequence of letters.
     names = [names] if isinstance(names, str) else [str(name) for name in names]
-    if len(names) != count:
+    twice = what not in ("units", "split") and len(set(names)) < len(names)
+    if len(names) != count or twice:
         raise InvalidData(
-            f"{what} does not fit the data",
+            f"{what} names two columns alike" if twice else f"{what} does not fit the data",
             got=f"{len(names)}: {', '.join(names[:6])}",
-            allowed=f"{count} names",
+            allowed=f"{count} names" + ", each once" * twice,
         )
     return names
 

@@ -43,7 +43,7 @@ def from_frame(
     nodes: Sequence[Any] | None = None,
     units: Sequence[str] | None = None,
     time_unit: str = "1",
-    dt: float | None = None,
+    dt: Any = None,
     relative_time: bool = False,
     split: str | None = None,
     resample: Resample | None = None,
@@ -67,9 +67,9 @@ def from_frame(
         self_loops, edge_weight, edge_attributes, duplicate_edges, adjacency_convention: as in
             `from_arrays`.
         controls, attributes: the columns of the inputs, and of the constants of the nodes.
-        dt: step of an even time grid, whose times need not all have rows; by default the grid has
-            the times of the rows; times that differ by their rounding alone are one. Dates are read
-            as in `from_arrays`.
+        dt: step of an even time grid, a number or a duration, whose times need not all have rows; by
+            default the grid has the times of the rows; times that differ by their rounding alone are
+            one. Dates are read as in `from_arrays`.
         relative_time: count time from the first row of each trajectory.
         resample: "linear" or "nearest" puts rows at times of their own on the grid of step ``dt``,
             each node by itself; not across gaps of more than five steps.
@@ -87,6 +87,13 @@ def from_frame(
     import pandas as pd
 
     features = [features] if isinstance(features, str) else list(features)
+    if not features:
+        raise InvalidOption(
+            "features names no column",
+            got="[]",
+            allowed="the columns of the state",
+            fix='features="x"',
+        )
     is_xarray = isinstance(frame, xr.Dataset | xr.DataArray)
     table = frame.to_pandas() if hasattr(frame, "to_pandas") and not is_xarray else frame
     if not isinstance(table, pd.DataFrame):
@@ -108,7 +115,13 @@ def from_frame(
             "the frame lacks columns",
             got=", ".join(map(str, table.columns)),
             allowed=", ".join(map(str, wanted)),
-            fix=f"rename yours to {', '.join(lacking)}, or name them: time=, node=, trajectory=",
+            fix=f"rename yours to {', '.join(lacking)}, or name them: time=, node=, trajectory="
+            + (
+                f"; a wide table with a column for each node becomes a long one by "
+                f"frame.melt({time!r}, var_name={node!r}, value_name={features[0]!r})"
+                if node in lacking and time in table.columns and len(features) == 1
+                else ""
+            ),
         )
     twice = [name for name in wanted if list(table.columns).count(name) > 1]
     if twice:
@@ -126,6 +139,8 @@ def from_frame(
         raise InvalidData("the frame has no rows", got=0, allowed="at least two times per node")
     node_labels, at_node = _labels(table[node], nodes)
     row_times, time_unit, origin = _row_times(table[time], time, time_unit)
+    if dt is not None:  # a duration in the unit that the times have now
+        dt = dates_as_numbers("dt", dt, time_unit)[0]
     error = 8 * rounding(row_times)
     row_times = row_times.astype(np.float64)
     if relative_time:
@@ -323,7 +338,7 @@ def _constant(table: Any, columns: Sequence[str], group: NDArray, labels: NDArra
             label = labels[int(distinct.idxmax())]
             raise InvalidData(
                 f"column {name!r} must not change",
-                got=f"{distinct.max()} different values for {label!r}",
+                got=f"{distinct.max()} different values for {plain(label)!r}",
                 allowed="one value for each",
                 fix="give quantities that change in time as controls=",
             )

@@ -331,8 +331,8 @@ def _interpolated(arrays: Arrays, reach: int) -> tuple[NDArray, NDArray[np.bool_
             known = np.flatnonzero(masks[row, :, column])
             if len(known) == len(every):
                 continue
-            if not len(known):
-                near[row] = False
+            if not len(known):  # never known in this trajectory: as its first state was filled
+                columns[row, :, column] = columns[row, 0, column]
                 continue
             after = np.searchsorted(known, every)
             later = known[after.clip(max=len(known) - 1)]

@@ -210,12 +210,17 @@ class TrajectoryTask:
             return start
         if not self._even:
             known = np.logical_and.reduce([self._starts[i][: latest[0] + 1] for i in chosen])
-            first = np.flatnonzero(known)
+            first = _or_first(np.flatnonzero(known))
             return np.full(len(chosen), first[int(share[0] * len(first))])
         for row, index in enumerate(chosen):
-            known_starts = np.flatnonzero(self._starts[index][: latest[row] + 1])
+            known_starts = _or_first(np.flatnonzero(self._starts[index][: latest[row] + 1]))
             start[row] = known_starts[int(share[row] * len(known_starts))]
         return start
+
+
+def _or_first(starts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Starts of windows, or the first time, whose state is known or filled, where there are none."""
+    return starts if len(starts) else np.zeros(1, np.int64)
 
 
 def _require_known(arrays: list[Arrays], index: NDArray[np.int64], part: str) -> None:

@@ -62,8 +62,9 @@ def body_spreads(data: ParticleArrays, train: NDArray[np.int64]) -> NDArray[np.f
     """The size of the velocity change over one step of each body, (trajectory, particle).
 
     Root mean squares over times, axes and the trajectories with the same masses, in units of
-    velocity. A body that does not move more than the rounding of its velocities has the size of that
-    rounding; one that does not change at all has that of all bodies. ``train``: trajectory numbers
+    velocity. A body whose velocity does not change by more than its rounding (a heavy one that
+    drifts) has the size of all bodies, or, where none changes, that of the velocities: relative to
+    a rounding error its loss would be all of the loss. ``train``: trajectory numbers
     that the sizes are taken from; the bodies of others have the sizes of theirs where their masses
     are the same, and their own otherwise.
     """
@@ -79,7 +80,9 @@ def body_spreads(data: ParticleArrays, train: NDArray[np.int64]) -> NDArray[np.f
         chosen = np.intersect1d(here, train)
         chosen = chosen if len(chosen) else here
         size = np.sqrt(squares[chosen].mean(0))
-        out[here] = np.maximum(size, rounding[chosen].max(0))
+        out[here] = np.where(size > 2 * rounding[chosen].max(0), size, 0.0)
     usual = float(np.sqrt(np.mean(squares[train]))) if len(train) else 0.0
+    if not out.any():
+        usual = float(np.sqrt(np.mean(velocity.astype(np.float64) ** 2)))
     out[out == 0] = usual if usual > 0 else 1.0
     return out

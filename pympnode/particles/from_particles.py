@@ -10,12 +10,13 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ..datasets.names import SPLITS
+from ..datasets.names import PARTICLE, SPLITS, TIME, TRAJECTORY
 from ..datasets.reading import numbers, time_grid
 from ..errors import InvalidData, InvalidOption
 from ..version import __version__
 from .constants import CONSTANT, LAWS, SOFTENING
 from .graphs.box import Box
+from .named_arrays import EACH_DIMS, PATH_DIMS, by_name, labels_of
 from .schema import unpack_particles, validate_particles
 from .velocities import check_velocities
 
@@ -44,7 +45,9 @@ def from_particles(
         position, velocity: (trajectory, time, particle, axis), or (time, particle, axis) for one
             trajectory; two or three axes. Velocities are those at the times of the positions, not
             between them. They are required: differences of positions are off by the square of the
-            step within a trajectory, and by the step itself at its ends, where rollouts start.
+            step within a trajectory, and by the step itself at its ends, where rollouts start. An
+            `xarray.DataArray` with these dims may have them in any order; its labels are taken, and
+            what else is labelled is matched to them.
         mass: one number, (particle,), or (trajectory, particle).
         dt, time: the step of an even time grid, or the times (time,). Models of particles learn
             steps of one length, so that training asks for an even grid.
@@ -78,6 +81,15 @@ def from_particles(
     >>> dict(ds.sizes)
     {'trajectory': 1, 'time': 21, 'particle': 2, 'axis': 2}
     """
+    labels = labels_of(position)
+    if dt is None and time is None and TIME in labels:
+        time = position[TIME].values
+    position = by_name("position", position, PATH_DIMS, {})
+    velocity = by_name("velocity", velocity, PATH_DIMS, labels)
+    mass = by_name("mass", mass, EACH_DIMS, labels)
+    charge = by_name("charge", charge, EACH_DIMS, labels)
+    fixed = by_name("fixed", fixed, EACH_DIMS, labels)
+    type = by_name("type", type, EACH_DIMS, labels)
     x = _paths("position", position)
     if velocity is None:
         raise InvalidData(
@@ -126,7 +138,8 @@ def from_particles(
             "version": __version__,
         },
     )
-    return validate_particles(ds)
+    named = {dim: labels[dim] for dim in (PARTICLE, TRAJECTORY) if dim in labels}
+    return validate_particles(ds.assign_coords(named))
 
 
 # ---- checks -----------------------------------------------------------------------------------

@@ -38,6 +38,9 @@ class Diagnosis:
     short: str = ""
 
 
+_STILL = "the validation data do not change: nothing can be learned from them"
+
+
 def diagnose(
     losses: NDArray[np.float64],
     reference: Reference,
@@ -56,7 +59,7 @@ def diagnose(
     cause = _cause(best, reference, history, updates, validates_on_training)
     verdict = _against_baselines(best, reference.losses)
     if verdict:
-        found.append((verdict, cause))
+        found.append((verdict, "" if verdict == _STILL else cause))
     found += _stuck_members(losses)
     noise = reference.noise
     if noise is not None and best > _NOISE * noise:
@@ -82,6 +85,8 @@ def _against_baselines(best: float, losses: Mapping[str, float]) -> str:
     ratio = {name: best / loss if loss > 0 else np.inf for name, loss in known.items()}
     excess = {name: ratio[name] / _SHARE.get(name, _SHARE_OTHER) for name in known}
     worst = max(excess, key=excess.__getitem__)
+    if best == 0 and not any(known.values()):
+        return _STILL
     if excess[worst] <= 1 or best == 0:
         return ""
     numbers = ", ".join(f"{name} {loss:.3g}" for name, loss in known.items())

@@ -13,8 +13,9 @@ from ...errors import InvalidData, InvalidGraph
 
 
 def plain(label: Any) -> Any:
-    """A label without its NumPy type."""
-    return label.item() if isinstance(label, np.generic) else label
+    """A label without its NumPy type; the text of bytes, as HDF5 files hold it."""
+    label = label.item() if isinstance(label, np.generic) else label
+    return label.decode("utf-8", "replace") if isinstance(label, bytes) else label
 
 
 def as_coords(labels: Sequence[Any]) -> list[Any]:
@@ -45,8 +46,20 @@ class NodeLabels:
 
     @classmethod
     def of(cls, values: Iterable[Any], *, strict: bool = False) -> NodeLabels:
-        """Labels of any kind, each once. Raises InvalidData for a label that names two nodes."""
+        """Labels of any kind, each once.
+
+        Raises InvalidData for a label that names two nodes and for missing labels.
+        """
+        values = getattr(values, "values", values) if hasattr(values, "dims") else values
         labels = tuple(plain(value) for value in values)
+        missing = [i for i, label in enumerate(labels) if label is None or _is_nan(label)]
+        if missing:
+            raise InvalidData(
+                "a node has no label",
+                got=f"{labels[missing[0]]!r} for node {missing[0]}",
+                allowed="a text or a number for each node",
+                fix="give it a name",
+            )
         if len(set(labels)) < len(labels):
             twice = next(label for label in labels if labels.count(label) > 1)
             raise InvalidData(
@@ -108,6 +121,10 @@ class NodeLabels:
             else "call the nodes as the data do, or give the data the labels of the graph "
             "(a graph of networkx is renamed by nx.relabel_nodes(g, {name: label}))",
         )
+
+
+def _is_nan(label: Any) -> bool:
+    return str(label) in ("<NA>", "NaT") or (isinstance(label, float) and label != label)
 
 
 def _all_text(names: Iterable[Any]) -> bool:

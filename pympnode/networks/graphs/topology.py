@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -86,10 +87,14 @@ def default_options(topology: str, nodes: int, family: str = "") -> dict[str, An
     return {}
 
 
+_FILES_FIX = "topology=pympnode.read_graph(source) reads files, and graphs of other libraries"
+
+
 def _canonical(topology: str) -> str:
     name = _NAMES.get(topology.lower())
     if name is None:
-        raise unknown_name("topology", topology, TOPOLOGIES)
+        path = _FILES_FIX if os.sep in topology or "." in topology else None
+        raise unknown_name("topology", topology, TOPOLOGIES, path)
     return name
 
 
@@ -188,7 +193,7 @@ class _Reading:
             self.edge.refuse_names("a Graph")
             return topology if self.edge.weight else topology.with_weight(None)
         if is_labelled_graph(topology):
-            return self.of_read(topology)
+            return self.of_labelled_graph(topology)
         if is_networkx(topology):
             return self.of_networkx(topology)
         if hasattr(topology, "to_pandas") and not hasattr(topology, "dims"):
@@ -203,7 +208,7 @@ class _Reading:
             return self.of_adjacency(topology) if self.square(topology) else self.of_pairs(topology)
         if isinstance(topology, Sequence) and not isinstance(topology, str):
             items = list(topology)
-            if items and all(map(_is_graph, items)):
+            if items and all(isinstance(i, Graph) or _has_nodes(i) for i in items):
                 return self.of_several(items)
             if items and hasattr(items[0], "__len__") and len(items[0]) > 2:
                 try:  # an adjacency as a list of rows
@@ -222,6 +227,9 @@ class _Reading:
             got=f"{type(topology).__name__}: {one_line(repr(topology), 80)}",
             allowed=f'one of {", ".join(TOPOLOGIES)}, ("BA", {{"k": 3}}), a networkx graph, '
             "an edge list of pairs, a square adjacency, a Graph",
+            fix="networkx.Graph(neighbours) makes a graph of a dict of neighbours"
+            if isinstance(topology, Mapping)
+            else _FILES_FIX,
         )
 
     def square(self, array: np.ndarray) -> bool:
@@ -278,20 +286,27 @@ class _Reading:
             "duplicate_edges": self.edge.duplicates,
         }
 
-    def of_read(self, read: Any) -> Graph:
-        """The graph of a `LabelledGraph`; by its labels where the data have such labels."""
+    def of_labelled_graph(self, read: Any) -> Graph:
+        """The graph of `read_graph`, its nodes matched to the data by their labels."""
         self.edge.refuse_names("a graph that was read")
         graph = read.graph if self.edge.weight else read.graph.with_weight(None)
-        labels = self.labels
-        if labels is None:
+        if self.labels is None:
             return graph
-        if labels.are_numbers and not labels.strict and set(read.labels) != set(labels.values):
-            if len(read.labels) != len(labels.values):
-                raise _other_size([len(read.labels)], len(labels.values))
-            return graph  # data whose nodes have no labels: in their order
-        number = labels.match(read.labels)
-        return graph.renumbered(
-            np.array([number[label] for label in read.labels], np.int64), len(labels.values)
+        labels, names = self.labels, read.labels
+        if names == tuple(range(len(names))):
+            if len(names) != len(labels.values):
+                raise _other_size([len(names)], len(labels.values))
+            labels = replace(labels, strict=False)  # the source had no names
+        joined = set(read.graph.sender.tolist()) | set(read.graph.receiver.tolist())
+        needed = range(len(names)) if labels.are_numbers else sorted(joined)
+        number = labels.match(names[i] for i in needed)
+        place = np.zeros(len(names), np.int64)
+        place[list(needed)] = [number[names[i]] for i in needed]
+        return replace(
+            graph,
+            sender=place[graph.sender],
+            receiver=place[graph.receiver],
+            nodes=np.array([len(labels.values)]),
         )
 
     def of_adjacency(self, matrix: Any) -> Graph:
@@ -314,7 +329,8 @@ class _Reading:
                 allowed="the same labels",
                 fix="frame.index = frame.columns, if rows are in the order of the columns",
             )
-        matrix = matrix[:, [column.values.index(label) for label in index.values]]
+        place = {label: i for i, label in enumerate(column.values)}
+        matrix = matrix[:, [place[label] for label in index.values]]
         labels = self.labels
         if labels is None:
             labels = NodeLabels.of(in_order(index.values))
@@ -446,18 +462,18 @@ def _has_text(edges: Any) -> bool:
     return any(isinstance(end, str) for pair in edges if not isinstance(pair, str) for end in pair)
 
 
-def is_networkx(topology: Any) -> bool:
-    """Whether this is a graph of networkx."""
-    return all(hasattr(topology, name) for name in ("nodes", "edges", "adj"))
-
-
 def is_labelled_graph(topology: Any) -> bool:
-    """Whether this is a `pympnode.networks.readers.LabelledGraph`."""
+    """Whether this is what `read_graph` returns."""
     return isinstance(getattr(topology, "graph", None), Graph) and hasattr(topology, "labels")
 
 
-def _is_graph(topology: Any) -> bool:
-    return isinstance(topology, Graph) or is_labelled_graph(topology) or is_networkx(topology)
+def _has_nodes(topology: Any) -> bool:
+    return is_networkx(topology) or is_labelled_graph(topology)
+
+
+def is_networkx(topology: Any) -> bool:
+    """Whether this is a graph of networkx."""
+    return all(hasattr(topology, name) for name in ("nodes", "edges", "adj"))
 
 
 def names_in(topology: Any) -> list[Any] | None:
@@ -466,7 +482,7 @@ def names_in(topology: Any) -> list[Any] | None:
     For data that are made on it: their nodes take these names.
     """
     first = topology[0] if isinstance(topology, list | tuple) and topology else topology
-    names = None
+    names: list[Any] | None = None
     if is_labelled_graph(first):
         names = list(first.labels)
     elif is_networkx(first):
@@ -525,7 +541,8 @@ def resolve_edges(
     _check_loops(self_loops)
     reading = _Reading(nodes, labels, directed, edge)
     edges = _as_array_or_list(edges)
-    if _is_graph(edges) or hasattr(edges, "to_pandas") or hasattr(edges, "iloc"):
+    reads = isinstance(edges, Graph) or _has_nodes(edges)
+    if reads or hasattr(edges, "to_pandas") or hasattr(edges, "iloc"):
         return _without_loops(reading.graph(edges), self_loops)
     try:
         graph = reading.of_pairs(edges)

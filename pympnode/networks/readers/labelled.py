@@ -31,9 +31,8 @@ class LabelledGraph:
     graph: the `Graph`; node i is ``labels[i]``. Its ``weight`` is None where the source has none.
     labels: a whole number or a text for each node, as the source has them.
 
-    ``topology=read`` passes it on, matched to the labels of the data where they have some.
-    ``topology=read.graph`` takes the nodes in the order of ``labels``;
-    ``read_graph(source, nodes=names)`` puts them in the order of the data.
+    ``topology=read`` passes it on: nodes are matched to the data by their labels. ``read.graph``
+    alone has no labels, and the nodes of the data have to be in the order of ``labels``.
     """
 
     graph: Graph

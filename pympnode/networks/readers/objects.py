@@ -107,8 +107,15 @@ def from_frame(frame: Any, weight: Any, directed: bool | None, table: Any) -> Ra
         return RawGraph(
             raw.sender, raw.receiver, list(frame.index), raw.weight, True, "labelled adjacency"
         )
-    rows = [[str(cell) for cell in row] for row in frame.itertuples(index=False, name=None)]
+    rows = [[_cell(cell) for cell in row] for row in frame.itertuples(index=False, name=None)]
     return table([str(name) for name in frame.columns], rows)
+
+
+def _cell(value: Any) -> str:
+    """A cell as in a file: empty where it is missing; 7.0 of a column that had to be float is 7."""
+    if value is None or value != value or str(value) in ("<NA>", "NaT"):  # pandas.NA has no truth
+        return ""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def from_array(
@@ -173,7 +180,9 @@ def _guess_layout(array: NDArray, tensor: bool) -> str:
         "the array can be read in several ways" if fits else "the array is no graph",
         got=f"shape {shape}",
         allowed="(2, edges), (edges, 2), (edges, 3) with weights, or (n, n)",
-        fix=" or ".join(f'layout="{name}"' for name in fits) if fits else None,
+        fix=" or ".join(f'layout="{name}"' for name in fits)
+        if fits
+        else "nx.Graph(neighbours) reads a dict of neighbours; list(edges) reads other collections",
     )
 
 

@@ -108,8 +108,8 @@ class JuliaEngine:
             raise EngineUnavailable(
                 "the Julia engine cannot run this model",
                 got=reason,
-                allowed="stride=1",
-                fix='engine="torch", or a model with stride=1',
+                allowed="models with stride=1 and without circular features",
+                fix='engine="torch"',
             )
         if device not in ("auto", "cpu"):
             raise EngineUnavailable(
