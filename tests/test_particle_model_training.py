@@ -623,9 +623,9 @@ def test_many_edges_are_rolled_out_a_few_sets_at_a_time(data, monkeypatch) -> No
     sizes = []
     roll = ParticleProgram.roll
 
-    def counted(self, theta, position, *rest):
+    def counted(self, theta, position, *rest, **options):
         sizes.append(len(position))
-        roll(self, theta, position, *rest)
+        roll(self, theta, position, *rest, **options)
 
     monkeypatch.setattr(ParticleProgram, "roll", counted)
     monkeypatch.setattr(particle_model, "BATCH_BYTES", {"cpu": 5 * one})

@@ -254,3 +254,54 @@ def test_wide_tables_and_no_features() -> None:
     assert pympnode.from_frame(long, features="x", topology="path").sizes["node"] == 2
     with pytest.raises(InvalidOption, match="names no column"):
         pympnode.from_frame(long, features=[], topology="path")
+
+
+class Column:
+    """A column as polars has it."""
+
+    def __init__(self, name: str, values: list[Any], categories: list[str] | None = None) -> None:
+        self.name, self.values = name, values
+        self.dtype: Any = "Float64"
+        if categories is not None:
+            self.dtype = type("Enum", (), {"__str__": lambda self: "Enum(categories=[...])"})()
+            self.dtype.categories = pd.Index(categories)
+
+    def to_list(self) -> list[Any]:
+        return self.values
+
+
+class TableWithoutArrow:
+    """A table of polars where pyarrow is not installed."""
+
+    def __init__(self, *columns: Column) -> None:
+        self.columns = columns
+
+    def to_pandas(self) -> Any:
+        raise ModuleNotFoundError("No module named 'pyarrow'")
+
+    def get_columns(self) -> tuple[Column, ...]:
+        return self.columns
+
+
+def test_tables_of_polars_without_pyarrow() -> None:
+    table = TableWithoutArrow(
+        Column("time", [0.0, 0.0, 1.0, 1.0]),
+        Column("node", ["a", "b", "a", "b"], ["b", "a"]),
+        Column("x", [1.0, 2.0, 3.0, None]),
+    )
+    pairs = TableWithoutArrow(Column("target", ["a"]), Column("source", ["b"]))
+    ds = pympnode.from_frame(table, features="x", edges=pairs, directed=True)
+    assert ds.node.values.tolist() == ["b", "a"] and int(ds.state.isnull().sum()) == 1
+    assert ds.sender.values.tolist() == [0] and ds.receiver.values.tolist() == [1]
+    read = pympnode.read_graph(pairs, directed=True)
+    assert [read.labels[i] for i in read.graph.sender] == ["b"]
+
+
+def test_quantities_keep_their_unit() -> None:
+    class Quantity:
+        magnitude, units = np.ones((3, 2, 2)), "meter"
+
+    ds = pympnode.from_arrays(Quantity(), dt=1.0, topology="path")
+    assert ds.unit.values.tolist() == ["meter", "meter"]
+    with pytest.raises(InvalidData, match="units does not fit"):
+        pympnode.from_arrays(Quantity(), dt=1.0, topology="path", units=["m"])

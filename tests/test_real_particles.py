@@ -437,6 +437,8 @@ def test_windows_are_found_beside_a_body_at_rest() -> None:
     at = np.arange(0, 100, 10)[:, None] + np.arange(11)
     ds = pympnode.from_particles(x[0][at], v[0][at], 1.0, dt=0.05, fixed=fixed)
     assert (pieces(ds)[0] == 0).all()
+
+
 # ---- named arrays, one recording, bodies that drift ---------------------------------------------
 
 

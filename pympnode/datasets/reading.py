@@ -104,6 +104,30 @@ def _unmasked(values: Any) -> Any:
     return values
 
 
+def as_pandas(frame: Any) -> Any:
+    """A table of another library as a pandas one; other values as they are.
+
+    polars needs pyarrow for its own conversion; where that is not installed, columns are read one by
+    one, and the order of an Enum is kept.
+    """
+    if not hasattr(frame, "to_pandas") or hasattr(frame, "dims"):
+        return frame
+    try:
+        return frame.to_pandas()
+    except ImportError:
+        import pandas as pd
+
+        if not hasattr(frame, "get_columns"):
+            raise
+        columns = {}
+        for column in frame.get_columns():
+            values = column.to_list()
+            if str(column.dtype).startswith("Enum"):
+                values = pd.Categorical(values, categories=column.dtype.categories.to_list())
+            columns[column.name] = values
+        return pd.DataFrame(columns)
+
+
 def time_grid(count: int, dt: float | None, time: Any, of: str, axes: str) -> NDArray[np.float64]:
     """The times (time,) of ``count`` states, from the step or from the times themselves.
 

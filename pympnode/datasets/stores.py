@@ -109,7 +109,8 @@ def refuse_unnamed(ds: xr.Dataset, path: Path) -> xr.Dataset:
     if ds.variables and not unnamed:
         return ds
     arrays = [f"{name} {ds[name].shape}" for name in unnamed] or _groups(path)
-    first = unnamed[0] if unnamed else "GROUP/NAME"
+    # The states are most likely the array of most axes.
+    first = max(unnamed, key=lambda name: ds[name].ndim) if unnamed else "GROUP/NAME"
     if is_julia(path):
         fix = f"arrays = pympnode.read_jld2({path.name!r}); pympnode.from_arrays(arrays[{first!r}], ...)"
     else:

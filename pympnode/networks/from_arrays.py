@@ -112,6 +112,9 @@ def from_arrays(
             else "train(data=ds) takes a dataset that pympnode.networks.schema.validate accepts",
         )
     given = x
+    if hasattr(x, "magnitude") and hasattr(x, "units"):  # a quantity of pint
+        x, unit = x.magnitude, str(x.units)
+        units = [unit] * (np.shape(x)[-1] if np.ndim(x) else 1) if units is None else units
     read = named_array("x", x, STATE_DIMS, optional=(TRAJECTORY, NODE, FEATURE))
     x, labels = read.values, dict(read.labels)
     x = x[None] if x.ndim == 3 else x

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..config import positive
 from ..datasets.names import NODE, TIME, TRAJECTORY
-from ..datasets.reading import numbers
+from ..datasets.reading import as_pandas, numbers
 from ..datasets.times import dates_as_numbers, merged_times, rounding
 from ..edge_values import AdjacencyConvention, DuplicateEdges, EdgeOptions
 from ..errors import InvalidData, InvalidOption
@@ -95,7 +95,7 @@ def from_frame(
             fix='features="x"',
         )
     is_xarray = isinstance(frame, xr.Dataset | xr.DataArray)
-    table = frame.to_pandas() if hasattr(frame, "to_pandas") and not is_xarray else frame
+    table = frame if is_xarray else as_pandas(frame)
     if not isinstance(table, pd.DataFrame):
         raise InvalidData(
             "a frame is a table in long form",

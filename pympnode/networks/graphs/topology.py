@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ...datasets.reading import as_pandas
 from ...edge_values import (
     AS_USUAL,
     WEIGHT,
@@ -196,8 +197,7 @@ class _Reading:
             return self.of_labelled_graph(topology)
         if is_networkx(topology):
             return self.of_networkx(topology)
-        if hasattr(topology, "to_pandas") and not hasattr(topology, "dims"):
-            topology = topology.to_pandas()
+        topology = as_pandas(topology)
         if hasattr(topology, "iloc") and hasattr(topology, "columns"):
             return self.of_frame(topology)
         if hasattr(topology, "dims") and hasattr(topology, "coords") and hasattr(topology, "ndim"):

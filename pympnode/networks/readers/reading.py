@@ -9,6 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from ...datasets.reading import as_pandas
 from ...edge_values import AdjacencyConvention, DuplicateEdges
 from ...errors import InvalidGraph, InvalidOption
 from ...graph import Graph
@@ -72,6 +73,7 @@ def read_graph(
     """
     if first_node not in (None, 0, 1):
         raise InvalidOption("first_node is 0 or 1", got=repr(first_node), allowed="0 or 1")
+    source = as_pandas(source)
     options = files.TableOptions(columns, header, directed, weight)
     path = isinstance(source, str | os.PathLike)
     listed = path or (hasattr(source, "columns") and hasattr(source, "itertuples"))
