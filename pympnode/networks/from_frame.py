@@ -94,15 +94,14 @@ def from_frame(
             allowed="the columns of the state",
             fix='features="x"',
         )
-    is_xarray = isinstance(frame, xr.Dataset | xr.DataArray)
-    table = frame if is_xarray else as_pandas(frame)
+    table = as_pandas(frame)
     if not isinstance(table, pd.DataFrame):
         raise InvalidData(
             "a frame is a table in long form",
             got=type(frame).__name__,
             allowed="a pandas.DataFrame (or an object with to_pandas), a row for each node and time",
             fix="frame.to_dataframe().reset_index() is a table"
-            if is_xarray
+            if isinstance(frame, xr.Dataset | xr.DataArray)
             else "use pympnode.from_arrays for arrays",
         )
     if any(name in table.index.names for name in (time, node, trajectory) if name is not None):
