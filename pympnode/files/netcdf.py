@@ -184,3 +184,13 @@ def flush_folder(folder: Path) -> None:
         pass
     finally:
         os.close(descriptor)
+
+
+def incomplete_model(source: str, error: Exception) -> FileDamaged:
+    """The error for a model file in which reading a part raised ``error``."""
+    return FileDamaged(
+        f"{source} lacks parts of a model",
+        got=f"{type(error).__name__}: {error}",
+        allowed="a file written by model.save of this or an earlier version",
+        fix="save the model again",
+    )

@@ -10,6 +10,7 @@ import xarray as xr
 
 from ..datasets.record import record, with_record
 from ..errors import FileDamaged
+from ..files import netcdf
 from .normalise import Normalisation
 from .ranges import TrainingRange
 from .spec import ModelSpec
@@ -93,12 +94,7 @@ def fields_of(ds: xr.Dataset, source: str) -> dict[str, Any]:
             about=facts["about"],
         )
     except (KeyError, TypeError) as error:
-        raise FileDamaged(
-            f"{source} lacks parts of a model",
-            got=f"{type(error).__name__}: {error}",
-            allowed="a file written by model.save of this or an earlier version",
-            fix="save the model again",
-        ) from error
+        raise netcdf.incomplete_model(source, error) from error
 
 
 def _scales(model: Any) -> dict[str, Normalisation | None]:

@@ -75,7 +75,7 @@ def prepare(
         schema.validate(ds, missing=missing)
     names = Names.of(datasets[0]) if names is None else names
     datasets = [agree(ds, names, whose, reordering=True) for ds in datasets]
-    physical = [schema.pack(ds, missing=missing) for ds in datasets]
+    physical = [schema.arrays_of(ds, missing=missing) for ds in datasets]
     physical = for_training(physical, ignore_weights=ignore_weights)
     ignored = dict.fromkeys(name for ds in datasets for name in schema.own_variables(ds))
     if ignored:

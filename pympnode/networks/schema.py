@@ -243,6 +243,11 @@ def pack(ds: xr.Dataset, *, missing: Missing = "error") -> Arrays:
     (2, 4, 4, 1)
     """
     validate(ds, missing=missing)
+    return arrays_of(ds, missing=missing)
+
+
+def arrays_of(ds: xr.Dataset, *, missing: Missing = "error") -> Arrays:
+    """The arrays of a dataset that `validate` has checked already."""
     x = ds[STATE].transpose(*STATE_DIMS).values
     mask = None
     if missing == "mask":

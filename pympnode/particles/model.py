@@ -303,12 +303,7 @@ class ParticleModel:
                 about=facts["about"],
             )
         except (KeyError, TypeError) as error:
-            raise FileDamaged(
-                f"{source} lacks parts of a model",
-                got=f"{type(error).__name__}: {error}",
-                allowed="a file written by model.save of this or an earlier version",
-                fix="save the model again",
-            ) from error
+            raise netcdf.incomplete_model(source, error) from error
 
     # ---- repr ---------------------------------------------------------------------------------
 
