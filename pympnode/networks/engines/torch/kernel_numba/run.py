@@ -50,6 +50,8 @@ def supports(spec: ModelSpec) -> str | None:
         return f"family={spec.family!r} runs through autograd"
     if spec.circular:
         return "circular features run through autograd"
+    if spec.pairwise or spec.sender_controls or spec.learned_edges or spec.aggregation == "max":
+        return "pairwise messages run through autograd"
     return None
 
 
