@@ -176,6 +176,9 @@ def train(
     mixed_levels: bool | None = None,
     circular: Any = None,
     ignore_weights: bool | None = None,
+    relative: str | Sequence[str] | None = None,
+    invariant: str | Sequence[str] | None = None,
+    antisymmetric: bool | None = None,
     start: StartModel | None = None,
     normalisation: str | None = None,
     preset: str = "fast",
@@ -214,8 +217,9 @@ def train(
         start: a model, a `Result` or a path to train on from (see `finetune`).
         run: a folder for checkpoints and results; the same call continues where it stopped.
     Model of networks: ``model`` ("mpnode", "l2s", "node"), ``message_size``, ``hidden``, ``depth``,
-        ``aggregation``, ``messages``, ``coupling``, ``first_message``, ``solver``, ``substeps``: see
-        `pympnode.ModelSpec`; the rest comes from the preset or from ``start``.
+        ``aggregation``, ``messages``, ``coupling``, ``first_message``, ``solver``, ``substeps``,
+        ``antisymmetric``, and the names of features that enter pairwise messages (``relative``) or the
+        whole model (``invariant``) as differences only: see `pympnode.ModelSpec`; the rest comes from the preset or from ``start``.
     Model of particles: ``model`` ("hogn", "deltagn", "hierarchical_deltagn",
         "hierarchical_hogn", "nearest_deltagn"; by default "hogn" for up to 100 particles of known
         forces, "deltagn" for up to 100 of others, "hierarchical_deltagn" for more), ``behaviour``, ``levels``, ``neighbours``,
@@ -227,8 +231,8 @@ def train(
         ``engine`` ("auto", "torch", "julia"), ``kernel`` ("auto", "numba", "torch", "eager"),
         ``recompute`` (particles: less memory, more time), ``device`` ("auto", "cpu", "cuda"),
         ``dtype`` ("float32", "float64"), ``precision`` ("bf16": products over edges of particles);
-        ``missing="mask"`` takes NaN in `state` as missing; ``ignore_weights=True`` leaves out the weights of
-        edges, which otherwise multiply messages; ``circular`` names the features that are
+        ``missing="mask"`` takes NaN in `state` as missing; ``ignore_weights=True`` leaves out the weights and
+        attributes of edges: otherwise weights multiply messages, and pairwise messages take attributes; ``circular`` names the features that are
         positions on a circle (see `from_arrays`); ``normalisation`` "keep" or "refit" when
         there is a start; ``augment`` (rotated and reflected particles), ``mixed_levels`` (one level
         of cells more in every second update).
@@ -284,6 +288,9 @@ def train(
             mixed_levels=mixed_levels,
             circular=circular,
             ignore_weights=ignore_weights,
+            relative=relative,
+            invariant=invariant,
+            antisymmetric=antisymmetric,
             normalisation=normalisation,
             preset=preset,
             epochs=epochs,

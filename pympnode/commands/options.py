@@ -89,8 +89,11 @@ MODEL = [
     _option("--message-size", type=int, help="Components of a message."),
     _option("--hidden", type=int, help="Width of the hidden layers."),
     _option("--depth", type=int, help="Number of hidden layers."),
-    _option("--aggregation", help="mean or sum."),
-    _option("--messages", help="state, zero, self, emitted; of particles directed, antisymmetric."),
+    _option("--aggregation", help="mean, sum or max."),
+    _option(
+        "--messages",
+        help="state, zero, self, emitted, pairwise; of particles directed, antisymmetric.",
+    ),
     _option("--coupling", help="mixed or superposed."),
     _option("--first-message", help="zero, linear or mlp."),
     _option("--solver", help="rk4 or tsit5."),

@@ -15,6 +15,7 @@ from ..config import TrainConfig, check_names
 from ..datasets.names import STATE
 from ..datasets.record import record, with_record
 from ..datasets.split import data_fingerprint, held_out_of, labels_of, split_trajectories
+from ..errors import InvalidOption
 from ..files.netcdf import checksum
 from ..half import EngineFacts, Prepared
 from ..training.initial import initial_weights
@@ -29,7 +30,7 @@ from .graphs.topology import resolve
 from .model import Model
 from .options import NetworkEvaluation, NetworkSimulation, NetworkTraining
 from .prepare import Prepared as Data
-from .prepare import prepare
+from .prepare import Scales, prepare
 from .presets import preset
 from .ranges import TrainingRange
 from .recordings import choose_windows, interpolate_starts, split_recordings
@@ -153,7 +154,12 @@ class Networks:
         datasets, split_text = split_recordings(datasets, options.split)
         kept = None
         if start is not None and options.normalisation == "keep":
-            kept = (start.state_scale, start.control_scale, start.attribute_scale)
+            kept = Scales(
+                start.state_scale,
+                start.control_scale,
+                start.attribute_scale,
+                start.edge_attribute_scale,
+            )
         data = prepare(
             datasets,
             split=options.split,
@@ -162,6 +168,7 @@ class Networks:
             training_noise=config.training_noise,
             dtype=options.dtype,
             scales=kept,
+            edge_attributes=None if start is None else start.edge_attributes,
             time_scale=None if start is None else start.time_scale,
             names=None if start is None else start.names,
             ignore_weights=options.ignore_weights,
@@ -189,7 +196,7 @@ class Networks:
         for text in filter(None, texts.values()):
             logger.info(text)
         spec = _spec(data, options, start)
-        check_training(spec.family, data.physical, start)
+        check_training(spec, data.physical, start)
         thetas, restored = initial_weights(layout_of(spec), start, options.seed, members)
         thetas = thetas.astype(options.dtype)
         model = replace(_untrained(data, spec, options.dtype, chosen, options.device), theta=thetas)
@@ -245,6 +252,14 @@ NETWORKS = Networks()
 
 def _spec(data: Data, options: NetworkTraining, start: Model | None) -> ModelSpec:
     if start is not None:
+        for name in ("relative", "invariant"):
+            if getattr(options, name) is not None:
+                raise InvalidOption(
+                    f"{name} is a choice for fresh models, and the start has made it",
+                    got=f"{name}={getattr(options, name)!r}",
+                    allowed="a start without it",
+                    fix=f"leave {name} out, or train a fresh model",
+                )
         return start.spec.replace(**options.spec_fields())
     arrays = data.physical[0]
     return options.new_spec(
@@ -254,6 +269,8 @@ def _spec(data: Data, options: NetworkTraining, start: Model | None) -> ModelSpe
         attributes=0 if arrays.attribute is None else arrays.attribute.shape[-1],
         nodes=arrays.x.shape[2],
         circular=tuple(int(number) for number in np.flatnonzero(data.periods)),
+        edge_attributes=len(data.edge_attributes),
+        features=data.features,
     )
 
 
@@ -265,6 +282,8 @@ def _untrained(data: Data, spec: ModelSpec, dtype: str, engine: str, device: str
         state_scale=data.state,
         control_scale=data.control,
         attribute_scale=data.attribute,
+        edge_attribute_scale=data.edge_attribute if spec.edge_attributes else None,
+        edge_attributes=data.edge_attributes if spec.edge_attributes else (),
         features=data.features,
         units=data.units,
         controls=data.controls,
@@ -291,6 +310,7 @@ def run_fingerprint(
         "state": model.state_scale,
         "control": model.control_scale,
         "attribute": model.attribute_scale,
+        "edge_attribute": model.edge_attribute_scale,
     }
     call: dict[str, Any] = {
         "training": config.as_dict(),

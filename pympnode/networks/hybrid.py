@@ -228,7 +228,8 @@ class Mixed:
         channels = x0.shape[-1]
         sent, offset = [np.zeros((*z.shape[:3], 0))], channels
         for each in learned:
-            sent.append(each.sent(z[..., :channels], z[..., offset : offset + each.carried]))
+            carried = z[..., offset : offset + each.carried]
+            sent.append(each.sent(z[..., :channels], carried, u))
             offset += each.carried
         first = self.system
         ds = schema.unpack(

@@ -37,6 +37,7 @@ def dataset_of(model: Any) -> xr.Dataset:
         "units": list(model.units),
         "controls": list(model.controls),
         "attributes": list(model.attributes),
+        **({"edge_attributes": list(model.edge_attributes)} if model.edge_attributes else {}),
         "system": model.system,
         "time_unit": model.time_unit,
         "time_scale": model.time_scale,
@@ -74,7 +75,7 @@ def fields_of(ds: xr.Dataset, source: str) -> dict[str, Any]:
             name: Normalisation(ds[f"{name}_mean"].values, ds[f"{name}_scale"].values)
             if f"{name}_mean" in ds
             else None
-            for name in ("state", "control", "attribute")
+            for name in ("state", "control", "attribute", "edge_attribute")
         }
         return dict(
             spec=spec,
@@ -82,10 +83,12 @@ def fields_of(ds: xr.Dataset, source: str) -> dict[str, Any]:
             state_scale=scales["state"],
             control_scale=scales["control"],
             attribute_scale=scales["attribute"],
+            edge_attribute_scale=scales["edge_attribute"],
             features=tuple(facts["features"]),
             units=tuple(facts["units"]),
             controls=tuple(facts["controls"]),
             attributes=tuple(facts["attributes"]),
+            edge_attributes=tuple(facts.get("edge_attributes", ())),
             system=facts["system"],
             time_unit=facts["time_unit"],
             # Files of version 0.1 have none: their fields are per unit of time.
@@ -102,6 +105,7 @@ def _scales(model: Any) -> dict[str, Normalisation | None]:
         "state": model.state_scale,
         "control": model.control_scale,
         "attribute": model.attribute_scale,
+        "edge_attribute": model.edge_attribute_scale,
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, ClassVar
@@ -31,6 +31,7 @@ _SPEC_FIELDS = {
     "first_message": "first_message",
     "solver": "solver",
     "substeps": "substeps",
+    "antisymmetric": "antisymmetric",
 }
 
 
@@ -90,6 +91,9 @@ class NetworkTraining(RunOptions):
     engine: str = "auto"
     circular: Circular = None
     ignore_weights: bool = False
+    relative: str | Sequence[str] | None = None
+    invariant: str | Sequence[str] | None = None
+    antisymmetric: bool | None = None
 
     REPLACES_LENGTH: ClassVar[bool] = False
 
@@ -159,8 +163,10 @@ class NetworkTraining(RunOptions):
         attributes: int,
         nodes: int,
         circular: tuple[int, ...] = (),
+        edge_attributes: int = 0,
+        features: tuple[str, ...] = (),
     ) -> ModelSpec:
-        """The specification of a fresh model for data of these widths.
+        """The specification of a fresh model for data of these widths, ``features`` by name.
 
         ``degree`` (node,) of all training graphs: "auto" aggregation takes the mean where all
         degrees are equal, since there the effect of one message cannot be told from that of the
@@ -175,7 +181,8 @@ class NetworkTraining(RunOptions):
         given = self.spec_fields()
         fields = {**preset(self.preset).model, **widths, **given}
         if fields.get("aggregation") == "auto":
-            fields["aggregation"] = "mean" if degree.min() == degree.max() else "sum"
+            equal = degree.min() == degree.max() and not fields.get("antisymmetric")
+            fields["aggregation"] = "mean" if equal else "sum"
         family = fields.get("family", "mpnode")
         if family == "l2s":
             fields = {"aggregation": "sum", "depth": 1, "hidden": 32, **widths, **given}
@@ -183,14 +190,37 @@ class NetworkTraining(RunOptions):
             fields["bodies"] = nodes
         elif fields.get("aggregation") == "sum" and family != "l2s":
             fields["divisor"] = max(float(degree.mean()), 1.0)
+        for name in ("relative", "invariant"):
+            if (names := getattr(self, name)) is not None:
+                fields[name] = numbers_of(name, names, features)
+        messages = fields.get("messages") if family == "mpnode" else None
+        if messages == "emitted" and controls:
+            fields["sender_controls"] = True
+        if messages == "pairwise":
+            fields["edge_attributes"] = edge_attributes
+            if fields["coupling"] == "superposed" and "message" not in given:
+                fields["message"] = channels
         return ModelSpec(**fields)
 
     def check(self, system: str) -> TrainConfig:
         """Raise what training on ``system`` would raise for these keywords; return the run."""
+        names = get(system).feature_names
         self.new_spec(
-            np.array([1, 2]), channels=get(system).features, controls=0, attributes=0, nodes=2
-        )
+            np.array([1, 2]), channels=len(names), controls=0, attributes=0, nodes=2,
+            features=tuple(names),
+        )  # fmt: skip
         return self.run_config(fresh=True)
+
+
+def numbers_of(
+    option: str, names: str | Sequence[str], features: tuple[str, ...]
+) -> tuple[int, ...]:
+    """The numbers of the features that an option names. Raises `UnknownName`."""
+    names = [names] if isinstance(names, str) else list(names)
+    for name in names:
+        if name not in features:
+            raise unknown_name(f"feature in {option}", name, features)
+    return tuple(features.index(name) for name in names)
 
 
 def _length_of_time(name: str, value: Any) -> float:

@@ -162,22 +162,22 @@ class Field:
                 values[:, offset : offset + nodes * width].reshape(-1, nodes, width)
                 for values in (x, of_receiver, of_sender)
             ]
-            message = self.pair_message(*ends, edges.receiver, edges.sender, edges)
+            message = self.pair_message(ends, edges.receiver, edges.sender, edges)
             if self.spec.antisymmetric:
-                message = message - self.pair_message(*ends, edges.sender, edges.receiver, edges)
+                message = message - self.pair_message(ends, edges.sender, edges.receiver, edges)
             received.append(edges.sums(message, nodes).reshape(len(message), -1))
         return torch.cat(received, dim=1)
 
     def pair_message(
         self,
-        x: torch.Tensor,
-        of_receiver: torch.Tensor,
-        of_sender: torch.Tensor,
+        ends: list[torch.Tensor],
         receiver: torch.Tensor,
         sender: torch.Tensor,
         edges: _BlockEdges,
     ) -> torch.Tensor:
-        """e (p, edge, width) of pairs of nodes, from rows (row, node, width) of one block."""
+        """e (p, edge, width) of pairs of nodes; ``ends``: x and the inputs of receivers and of
+        senders, (row, node, width) of one block."""
+        x, of_receiver, of_sender = ends
         inputs = _joined(
             of_receiver[:, receiver],
             of_sender[:, sender],
