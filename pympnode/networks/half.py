@@ -173,11 +173,13 @@ class Networks:
             names=None if start is None else start.names,
             ignore_weights=options.ignore_weights,
         )
+        spec = _spec(data, options, start)
         chosen, reason = engines.choose(
             options.engine,
             kernel=options.kernel,
             device=options.device,
             weighted=any(a.graph.weight is not None for a in data.physical),
+            spec=spec,
         )
         windows = choose_windows(
             config,
@@ -195,7 +197,6 @@ class Networks:
         texts = {"windows": windows.text, "split": split_text, "starts": start_text}
         for text in filter(None, texts.values()):
             logger.info(text)
-        spec = _spec(data, options, start)
         check_training(spec, data.physical, start)
         thetas, restored = initial_weights(layout_of(spec), start, options.seed, members)
         thetas = thetas.astype(options.dtype)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import unknown_name
 
 if TYPE_CHECKING:
+    from ..spec import ModelSpec
     from .base import Engine
 
 logger = logging.getLogger("pympnode.networks.engines")
@@ -35,13 +36,18 @@ def engine(name: str) -> Engine:
 
 
 def choose(
-    name: str = "auto", *, kernel: str = "auto", device: str = "auto", weighted: bool = False
+    name: str = "auto",
+    *,
+    kernel: str = "auto",
+    device: str = "auto",
+    weighted: bool = False,
+    spec: ModelSpec | None = None,
 ) -> tuple[str, str]:
     """(engine, why) for ``name`` = "auto" | "torch" | "julia".
 
     "auto" takes Julia only where ``pympnode julia install`` was run for this environment, never
     because a julia is on PATH, and not for a device or a kernel that it has not, nor for ``weighted``
-    graphs; it fetches and starts no engine.
+    graphs or a ``spec`` that it cannot run; it fetches and starts no engine.
     """
     if name in NAMES:
         return name, "asked for"
@@ -56,6 +62,8 @@ def choose(
         chosen, why = "torch", f"the embedded engine has kernel={kernel!r} and device={device!r}"
     elif weighted:
         chosen, why = "torch", "the embedded engine; Julia takes no weights of edges yet"
+    elif spec is not None and (reason := engine("julia").supports(spec)) is not None:
+        chosen, why = "torch", f"the embedded engine; Julia cannot run {reason}"
     else:
         chosen, why = "julia", f"installed for this environment ({record['path']})"
     logger.info("engine %s: %s", chosen, why)
