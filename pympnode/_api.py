@@ -179,6 +179,7 @@ def train(
     relative: str | Sequence[str] | None = None,
     invariant: str | Sequence[str] | None = None,
     antisymmetric: bool | None = None,
+    edge_weight: Any = None,
     start: StartModel | None = None,
     normalisation: str | None = None,
     preset: str = "fast",
@@ -232,7 +233,8 @@ def train(
         ``recompute`` (particles: less memory, more time), ``device`` ("auto", "cpu", "cuda"),
         ``dtype`` ("float32", "float64"), ``precision`` ("bf16": products over edges of particles);
         ``missing="mask"`` takes NaN in `state` as missing; ``ignore_weights=True`` leaves out the weights and
-        attributes of edges: otherwise weights multiply messages, and pairwise messages take attributes; ``circular`` names the features that are
+        attributes of edges: otherwise weights multiply messages, and pairwise messages take attributes;
+        ``edge_weight="learn"`` learns a positive weight for each given edge, kept in ``model.graph``; ``circular`` names the features that are
         positions on a circle (see `from_arrays`); ``normalisation`` "keep" or "refit" when
         there is a start; ``augment`` (rotated and reflected particles), ``mixed_levels`` (one level
         of cells more in every second update).
@@ -291,6 +293,7 @@ def train(
             relative=relative,
             invariant=invariant,
             antisymmetric=antisymmetric,
+            edge_weight=edge_weight,
             normalisation=normalisation,
             preset=preset,
             epochs=epochs,

@@ -87,6 +87,10 @@ class EngineFacts:
     device: str
 
 
+def _as_it_is(model: Any) -> Any:
+    return model
+
+
 @dataclass(frozen=True, eq=False)
 class Prepared(Generic[M]):
     """Everything that a fit needs, passed from a half to the core.
@@ -96,7 +100,7 @@ class Prepared(Generic[M]):
     folder is continued. ``simulation``: the keywords that made the data, empty for given data;
     ``held_out``: trajectories to test on, for given data. ``about`` goes into the model's record,
     ``history_attributes`` into the attributes of the history. ``threads`` makes a context in which
-    the training runs.
+    the training runs. ``finished`` makes the final model of one with its trained weights.
     """
 
     half: Half
@@ -113,6 +117,7 @@ class Prepared(Generic[M]):
     about: Mapping[str, Any] = field(default_factory=dict)
     history_attributes: Mapping[str, Any] = field(default_factory=dict)
     threads: Callable[[], AbstractContextManager[Any]] = nullcontext
+    finished: Callable[[M], M] = _as_it_is
 
 
 class Half(Protocol):

@@ -184,3 +184,74 @@ def test_a_learned_node_with_pairwise_messages_moves_as_the_model_does():
     x = ds.state.values[:, 0].astype(np.float64)
     slope, _ = model.vector_field(x, graph="ring")
     np.testing.assert_allclose(mixed.field(0.0, x), slope, rtol=1e-6, atol=1e-9)
+
+
+# ---- learned weights of edges ---------------------------------------------------------------------
+
+
+def weighted_sines(trajectories: int = 30):
+    """Coupled phases, weights 0.3 to 2 of six edges in both directions."""
+    rng = np.random.default_rng(1)
+    ends = np.array([(0, 1), (1, 2), (2, 3), (3, 0), (0, 2), (3, 4)])
+    weight = rng.uniform(0.3, 2.0, len(ends))
+    sender, receiver = np.concatenate([ends, ends[:, ::-1]]).T
+    graph = Graph.single(sender, receiver, 5, weight=np.tile(weight, 2))
+    x, states = rng.uniform(-2, 2, (trajectories, 5)), []
+    for _ in range(120):
+        states.append(x)
+        pull = graph.weight * np.sin(x[:, graph.sender] - x[:, graph.receiver])
+        x = x.copy()
+        np.add.at(x.T, graph.receiver, 0.01 * pull.T)
+    return np.stack(states[::4], axis=1)[..., None], graph
+
+
+def test_weights_of_given_edges_are_learned(tmp_path):
+    x, graph = weighted_sines()
+    ds = pympnode.from_arrays(x, topology=graph.without_weights, dt=0.04, features=["phase"])
+    model = pympnode.train(
+        data=ds, messages="pairwise", relative="phase", edge_weight="learn", aggregation="sum",
+        hidden=12, updates=250, window=0.4, learning_rate=0.02, progress=False,
+    ).model  # fmt: skip
+    assert model.graph is not None and model.spec.learned_edges == 0
+    assert np.abs(model.graph.weight).mean() == pytest.approx(1.0)
+    r = np.corrcoef(np.log(model.graph.weight), np.log(graph.weight))[0, 1]
+    assert r > 0.97
+    model.save(tmp_path / "m.nc")
+    again = pympnode.load(tmp_path / "m.nc")
+    np.testing.assert_array_equal(again.graph.weight, model.graph.weight)
+    # Data without weights take the learned ones; the same weights, given, are the same rollout.
+    found = model.rollout(ds)
+    given = pympnode.from_arrays(x, topology=model.graph, dt=0.04, features=["phase"])
+    np.testing.assert_array_equal(again.rollout(given).state, found.state)
+    np.testing.assert_array_equal(found.edge_weight, model.graph.weight)
+    with pytest.raises(InvalidData, match="weights of these edges are not known"):
+        model.rollout(x[0, 0], topology="ring")
+    tuned = pympnode.finetune(model, data=ds, updates=2, progress=False).model
+    assert tuned.trained.weight == model.trained.weight
+
+
+def test_the_scale_moves_between_weights_and_messages():
+    x, graph = weighted_sines(8)
+    ds = pympnode.from_arrays(x, topology=graph.without_weights, dt=0.04)
+    ds["split"] = ("trajectory", ["train"] * 5 + ["validation"] * 3)
+    options = {**FAST, "edge_weight": "learn", "dtype": "float64", "aggregation": "sum"}
+    for messages in ("pairwise", "emitted"):
+        result = pympnode.train(data=ds, messages=messages, **options)
+        # The loss of the model that was found is that of the weights in training.
+        error = result.model.rollout(ds).state - ds.state
+        assert np.isfinite(error).all()
+        z = error / result.model.state_scale.scale
+        held_out = ds.split.values == "validation"
+        size = np.abs(z.values[held_out, 1:])
+        loss = np.where(size <= 1, size**2 / 2, size - 0.5).sum(axis=(1, 3)).mean()
+        assert loss == pytest.approx(result.best_loss, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "options", [{"members": 2}, {"messages": "state"}, {"model": "l2s"}], ids=str
+)
+def test_weights_that_cannot_be_learned_are_refused(options):
+    x, graph = weighted_sines(8)
+    ds = pympnode.from_arrays(x, topology=graph.without_weights, dt=0.04)
+    with pytest.raises(InvalidOption, match="learned by one model"):
+        pympnode.train(data=ds, edge_weight="learn", **{**FAST, **options})

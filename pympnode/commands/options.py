@@ -130,6 +130,7 @@ TRAINING = [
         metavar="FEATURE",
         help="A feature of which the whole model takes differences only; may be repeated.",
     ),
+    _option("--edge-weight", help="learn: a weight for each edge is learned."),
     _option("--antisymmetric", is_flag=True, help="Pairwise messages of opposite sign."),
     _option("--normalisation", type=click.Choice(["keep", "refit"]), help="With a start model."),
     _option("--preset", help="fast (default) or paper."),

@@ -10,6 +10,7 @@ from ..edge_values import weights_in_words
 from ..errors import InvalidData
 from ..graph import Graph
 from ..training.ranges import interval, warn_user
+from .learned_edges import on_learned_graph
 from .normalise import Normalisation
 from .schema import Arrays
 from .spec import ModelSpec
@@ -24,6 +25,7 @@ def graph_for_model(model: Any, graph: Graph, *, ignore_weights: bool = False) -
     attributes that it does not take. Raises `InvalidData` where it was trained without weights and the
     graph has some, and where the graph lacks attributes that the model takes.
     """
+    graph = graph if ignore_weights else on_learned_graph(model, graph)
     attributes = model.edge_attributes
     # A model that takes none of the attributes of its training data was warned of when it trained.
     warn = bool(attributes) or not model.trained.edge_attribute
@@ -93,24 +95,27 @@ def for_training(
     arrays: Sequence[Arrays],
     *,
     ignore_weights: bool,
-    edge_attributes: Sequence[str] | None = None,
+    start: Any = None,
 ) -> list[Arrays]:
     """Datasets to train on, without the weights and attributes that are to be ignored.
 
-    ``edge_attributes``: the names of those that a start model takes; by default those of the first
-    dataset. Warns where some datasets have weights and others have none. Raises `InvalidData` where a
+    ``start``: a model to train on from, which takes certain attributes and may have learned weights;
+    by default the attributes are those of the first dataset. Warns where some datasets have weights and others have none. Raises `InvalidData` where a
     dataset lacks attributes that others have.
     """
     if ignore_weights:
         return [replace(each, graph=each.graph.without_weights) for each in arrays]
+    if start is not None:
+        arrays = [replace(each, graph=on_learned_graph(start, each.graph)) for each in arrays]
     with_edges = [each.graph for each in arrays if each.graph.edges]
     weighted = [graph.weight is not None for graph in with_edges]
     if any(weighted) and not all(weighted):
         warn_user(
             f"{weighted.count(False)} of {len(weighted)} datasets have no weights of edges: they are 1"
         )
-    names = edge_attributes
-    if names is None:
+    if start is not None:
+        names = start.edge_attributes
+    else:
         names = with_edges[0].attribute_names if with_edges else ()
     return [replace(each, graph=with_attributes(each.graph, names)) for each in arrays]
 

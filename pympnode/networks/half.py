@@ -27,6 +27,7 @@ from .engines.base import Program
 from .evaluate import evaluate_model
 from .generate import check_request
 from .graphs.topology import resolve
+from .learned_edges import with_found_weights, with_learned_edges
 from .model import Model
 from .options import NetworkEvaluation, NetworkSimulation, NetworkTraining
 from .prepare import Prepared as Data
@@ -168,12 +169,14 @@ class Networks:
             training_noise=config.training_noise,
             dtype=options.dtype,
             scales=kept,
-            edge_attributes=None if start is None else start.edge_attributes,
+            start=start,
             time_scale=None if start is None else start.time_scale,
             names=None if start is None else start.names,
             ignore_weights=options.ignore_weights,
         )
         spec = _spec(data, options, start)
+        if options.edge_weight == "learn":
+            spec = with_learned_edges(spec, data.physical, members)
         chosen, reason = engines.choose(
             options.engine,
             kernel=options.kernel,
@@ -244,6 +247,7 @@ class Networks:
                 datasets, [labels_of(ds, options.split, options.seed) for ds in datasets]
             ),
             about={"graph_seed": simulation.get("graph_seed")},
+            finished=lambda trained: with_found_weights(trained, data.physical[0].graph),
             history_attributes={name: text for name, text in texts.items() if text is not None},
         )
 

@@ -52,7 +52,8 @@ class Model:
     of an ensemble, whose rollouts have a dim "member"; ``state_scale``,
     ``control_scale``, ``attribute_scale``, ``edge_attribute_scale`` the z-scores between physical units and the network;
     ``time_scale`` the unit of time in which the field was learned, in the time unit of the data
-    (1 for files of version 0.1); ``features``, ``units`` of the state; ``system`` the name of the system it was trained on, or ""
+    (1 for files of version 0.1); ``graph`` the training graphs with the weights that were learned, or
+    None; ``features``, ``units`` of the state; ``system`` the name of the system it was trained on, or ""
     for given data; ``trained`` what it has seen; ``about`` provenance for the files.
     """
 
@@ -68,6 +69,7 @@ class Model:
     controls: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
     edge_attributes: tuple[str, ...] = ()
+    graph: Graph | None = None
     system: str = ""
     engine: str = "torch"
     device: str = "auto"

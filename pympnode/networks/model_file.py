@@ -11,12 +11,16 @@ import xarray as xr
 from ..datasets.record import record, with_record
 from ..errors import FileDamaged
 from ..files import netcdf
+from ..graph import Graph
 from .normalise import Normalisation
 from .ranges import TrainingRange
 from .spec import ModelSpec
 from .weights import layout_of
 
 KIND = "model"
+
+# Variables of the graph whose weights were learned.
+_EDGES = ("learned_sender", "learned_receiver", "learned_nodes", "learned_weight")
 
 
 def dataset_of(model: Any) -> xr.Dataset:
@@ -30,6 +34,13 @@ def dataset_of(model: Any) -> xr.Dataset:
         if scale is not None:
             variables[f"{name}_mean"] = (f"{name}_component", scale.mean)
             variables[f"{name}_scale"] = (f"{name}_component", scale.scale)
+    if model.graph is not None:
+        edges = model.graph
+        for name, values in zip(
+            _EDGES, (edges.sender, edges.receiver, edges.nodes, edges.weight_or_ones)
+        ):
+            dim = "learned_graph" if name == "learned_nodes" else "learned_edge"
+            variables[name] = (dim, values)
     facts = {
         "kind": KIND,
         "spec": model.spec.as_dict(),
@@ -77,8 +88,13 @@ def fields_of(ds: xr.Dataset, source: str) -> dict[str, Any]:
             else None
             for name in ("state", "control", "attribute", "edge_attribute")
         }
+        graph = None
+        if "learned_sender" in ds:
+            sender, receiver, nodes, weight = (ds[name].values for name in _EDGES)
+            graph = Graph(sender, receiver, nodes, weight=weight)
         return dict(
             spec=spec,
+            graph=graph,
             theta=theta,
             state_scale=scales["state"],
             control_scale=scales["control"],

@@ -94,6 +94,7 @@ class NetworkTraining(RunOptions):
     relative: str | Sequence[str] | None = None
     invariant: str | Sequence[str] | None = None
     antisymmetric: bool | None = None
+    edge_weight: Any = None
 
     REPLACES_LENGTH: ClassVar[bool] = False
 

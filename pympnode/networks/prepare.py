@@ -74,13 +74,12 @@ def prepare(
     time_scale: float | None = None,
     names: Names | None = None,
     ignore_weights: bool = False,
-    edge_attributes: tuple[str, ...] | None = None,
+    start: Any = None,
 ) -> Prepared:
     """Check, split and normalise; ``scales`` and ``time_scale`` of a start model are kept when
     given. ``scaled`` counts time in units of the time scale. ``names`` are those of a start model; by
     default the first dataset's, and the others are put in their order and units. ``ignore_weights``
-    leaves out the weights and attributes of edges. ``edge_attributes`` are the names of those that a
-    start model takes."""
+    leaves out the weights and attributes of edges. ``start`` is a start model."""
     if not datasets:
         raise InvalidData("there are no datasets", got="an empty list", allowed="at least one")
     whose = "dataset 0" if names is None else "the start model"
@@ -89,9 +88,7 @@ def prepare(
     names = Names.of(datasets[0]) if names is None else names
     datasets = [agree(ds, names, whose, reordering=True) for ds in datasets]
     physical = [schema.arrays_of(ds, missing=missing) for ds in datasets]
-    physical = for_training(
-        physical, ignore_weights=ignore_weights, edge_attributes=edge_attributes
-    )
+    physical = for_training(physical, ignore_weights=ignore_weights, start=start)
     ignored = dict.fromkeys(name for ds in datasets for name in schema.own_variables(ds))
     if ignored:
         warn_user(

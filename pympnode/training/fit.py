@@ -77,10 +77,12 @@ def fit(
             **prepared.about,
         }
         best = int(np.argmin(outcome.best_loss))
-        trained = replace(
-            model,  # type: ignore[type-var]
-            theta=outcome.theta if len(theta) > 1 else outcome.theta[0],
-            about=about,
+        trained = prepared.finished(
+            replace(
+                model,  # type: ignore[type-var]
+                theta=outcome.theta if len(theta) > 1 else outcome.theta[0],
+                about=about,
+            )
         )
         result = Result(
             model=trained,
