@@ -79,9 +79,10 @@ def on_learned_graph(model: Any, graph: Graph) -> Graph:
     learned = model.graph
     if learned is None or graph.weight is not None or not graph.edges:
         return graph
+    known = [learned[number] for number in range(learned.graphs)]
     weights = []
-    for one in graph:
-        found = next((each for each in learned if _same_edges(each, one)), None)
+    for one in (graph[number] for number in range(graph.graphs)):
+        found = next((g for g in known if _same_edges(g, one)), None)
         if found is None:
             raise InvalidData(
                 "the weights of these edges are not known: the model learned those of its training "
