@@ -657,6 +657,18 @@ class Graph:
             summed = np.stack([self.matrix @ feature for feature in flat])
         return summed.reshape(reversed_values.shape).transpose(reverse)
 
+    def sum_differences(self, values: np.ndarray) -> np.ndarray:
+        """Sum of sender minus receiver, times the weights of the edges, at each receiver: diffusion
+        along the edges.
+
+        values (..., node, feature) float64 -> the same shape. On a graph with equal weights in both
+        directions the result sums to zero over the nodes.
+        """
+        # sum_j w_j (x_j - x_i) = sum_j w_j x_j - x_i sum_j w_j, without an array of edges
+        out = self.sum_neighbours(values)
+        out -= self.in_weight[:, None] * values
+        return out
+
     def __repr__(self) -> str:
         nodes = np.unique(self.nodes)
         each = str(nodes[0]) if nodes.size == 1 else f"{nodes[0]} to {nodes[-1]}"

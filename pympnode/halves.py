@@ -17,7 +17,7 @@ from .files import netcdf
 from .half import Half, TrainedModel
 from .networks.half import NETWORKS
 from .particles.half import PARTICLES
-from .systems.registry import get
+from .systems.registry import first_name, get
 from .training.options import RunOptions
 from .training.result import Result
 
@@ -212,7 +212,7 @@ def refuse_simulation(
                 allowed="split= and seed= of what the data leave open",
                 fix=f"leave {name} out, or leave data out to simulate",
             )
-    named = system if isinstance(system, str) else getattr(system, "name", None)
+    named = first_name(system) if isinstance(system, str) else getattr(system, "name", None)
     for number, ds in enumerate(datasets):
         recorded = half_of_dataset(ds).system_of(ds)
         if named is not None and recorded and recorded != named:

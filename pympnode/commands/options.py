@@ -65,6 +65,13 @@ DATA = [
         type=Name("topology", _topologies),
         help="BA, ER, WS, ring, ... or a file of edges.",
     ),
+    _option(
+        "--edge-weight",
+        nargs=2,
+        type=float,
+        metavar="LOW HIGH",
+        help="Range of weights drawn for the edges.",
+    ),
     _option("--topology-option", multiple=True, metavar="NAME=VALUE", help="Such as k=3."),
     _option("--graphs", type=int, help="Graphs drawn into one dataset."),
     _option("--graph-seed", type=int, help="Seed of the graphs; 42 takes published ones."),

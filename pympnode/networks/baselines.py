@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import PympnodeError
-from ..systems.registry import get, names
+from ..systems.registry import first_name, get, names
 from .integrate import integrate
 from .schema import Arrays
 
@@ -29,7 +29,7 @@ def uncoupled(arrays: Arrays, system: Any, parameters: Mapping[str, Any]) -> NDA
     its parameters are not those of the data. A model with an error no smaller than this baseline's
     has not learned to use messages.
     """
-    if isinstance(system, str) and system not in names():
+    if isinstance(system, str) and first_name(system) not in names():
         return None
     true = get(system)
     out = np.full(arrays.x.shape, np.nan)

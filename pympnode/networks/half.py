@@ -17,6 +17,7 @@ from ..datasets.record import record, with_record
 from ..datasets.split import data_fingerprint, held_out_of, labels_of, split_trajectories
 from ..files.netcdf import checksum
 from ..half import EngineFacts, Prepared
+from ..systems.registry import first_name
 from ..training.initial import initial_weights
 from ..training.ranges import warn_outside
 from . import engines
@@ -25,6 +26,7 @@ from .edge_weights import check_training
 from .engines.base import Program
 from .evaluate import evaluate_model
 from .generate import check_request
+from .graphs.drawn_weights import with_drawn_weights
 from .graphs.topology import resolve
 from .model import Model
 from .options import NetworkEvaluation, NetworkSimulation, NetworkTraining
@@ -117,6 +119,7 @@ class Networks:
             graph_seed=options.graph_seed,
             system=system,
         )
+        graph = with_drawn_weights(graph, options.edge_weight, options.graph_seed)
         names = ("parameters", "trajectories", "seed", "steps", "dt", "noise")
         check_request(system, graph, **{name: keywords[name] for name in names if name in keywords})
         if options.split is not None:
@@ -147,7 +150,7 @@ class Networks:
             simulation = {"system": system, **keywords}
             datasets = [simulate_network(**simulation)]
         elif isinstance(system, str):
-            datasets = [with_record(ds, system=system) for ds in datasets]
+            datasets = [with_record(ds, system=first_name(system)) for ds in datasets]
         if options.circular is not None:
             datasets = [with_circular(ds, options.circular) for ds in datasets]
         datasets, split_text = split_recordings(datasets, options.split)

@@ -40,6 +40,7 @@ class NetworkSimulation:
 
     nodes: int | None = None
     topology: Any = None
+    edge_weight: Any = None
     graphs: int = 1
     graph_seed: int = 42
     parameters: Mapping[str, Any] | None = None
@@ -65,6 +66,7 @@ class NetworkTraining(RunOptions):
 
     nodes: int | None = None
     topology: Any = None
+    edge_weight: Any = None
     graphs: int = 1
     graph_seed: int = 42
     parameters: Mapping[str, Any] | None = None
@@ -125,6 +127,7 @@ class NetworkTraining(RunOptions):
         return NetworkSimulation(
             nodes=self.nodes,
             topology=self.topology,
+            edge_weight=self.edge_weight,
             graphs=self.graphs,
             graph_seed=self.graph_seed,
             parameters=self.parameters,

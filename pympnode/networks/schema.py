@@ -74,7 +74,7 @@ from ..datasets.record import record, with_record
 from ..datasets.times import even_times, repeated, rounding
 from ..errors import InvalidData
 from ..graph import Graph
-from ..systems.registry import get, names
+from ..systems.registry import first_name, get, names
 from ..training.ranges import warn_user
 from .edge_checks import check_edges_once, check_graph_numbers, check_node_order, check_whole
 from .missing import with_first_state
@@ -147,6 +147,7 @@ def own_variables(ds: xr.Dataset, system: Any = None) -> list[str]:
     """Names of the variables that the schema and the physics do not know: the user's own."""
     facts = record(ds)
     system = facts.get("system", "") if system is None else system
+    system = first_name(system) if isinstance(system, str) else system
     physics = set(facts.get("parameter_arrays", ()))
     if not isinstance(system, str) or system in names():
         physics |= set(get(system).parameters)

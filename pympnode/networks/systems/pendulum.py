@@ -101,7 +101,7 @@ class CoupledPendulum(System):
         angle, velocity = x[..., :1], x[..., 1:]
         sine = np.sin(angle)
         force = mass * sine * (length * velocity**2 - parameters["gravity"])
-        spring = graph.sum_neighbours(sine) - graph.in_weight[:, None] * sine
+        spring = graph.sum_differences(sine)
         force += parameters["stiffness"] * length * spring
         out = np.empty_like(x)
         out[..., :1] = velocity
