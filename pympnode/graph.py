@@ -576,9 +576,9 @@ class Graph:
 
     @cached_property
     def without_edges(self) -> Graph:
-        """The same nodes without edges."""
-        none = np.zeros(0, dtype=np.int64)
-        return Graph(none, none, self.nodes, tuple(f"{name}, no edges" for name in self.source))
+        """The same nodes without edges; weights and attributes are empty arrays where there were some."""
+        source = tuple(f"{name}, no edges" for name in self.source)
+        return replace(self.select_edges(np.zeros(0, dtype=np.int64)), source=source)
 
     def same(self, other: Graph) -> bool:
         """Whether ``other`` has the same nodes, edges, weights and attributes; sources may differ.

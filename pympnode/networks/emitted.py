@@ -14,7 +14,8 @@ def emitted(
     attribute: NDArray | None,
     circular: tuple[int, ...] = (),
 ) -> NDArray:
-    """Messages (..., node, message) of states x (..., node, feature), attributes b (node, attribute).
+    """Messages (..., node, message) of states x (..., node, feature), attributes b (node, attribute),
+    or (trajectory, node, attribute) where they differ by trajectory.
 
     x and b are z scores. g is a perceptron of one hidden tanh layer; ``weights``: those of the model
     by name; ``circular``: the features that are angles (`ModelSpec.circular`).
@@ -25,6 +26,8 @@ def emitted(
         x = np.concatenate([x[..., plain], np.sin(angle), np.cos(angle)], axis=-1)
     inputs = x
     if attribute is not None:
+        if attribute.ndim == 3 and x.ndim == 4:
+            attribute = attribute[:, None]  # the same at all times
         b = np.broadcast_to(attribute, (*x.shape[:-1], attribute.shape[-1]))
         inputs = np.concatenate([x, b], axis=-1)
     hidden = np.tanh(inputs @ weights["emit_layer_1_weight"].T + weights["emit_layer_1_bias"])

@@ -35,13 +35,18 @@ def engine(name: str) -> Engine:
 
 
 def choose(
-    name: str = "auto", *, kernel: str = "auto", device: str = "auto", weighted: bool = False
+    name: str = "auto",
+    *,
+    kernel: str = "auto",
+    device: str = "auto",
+    weighted: bool = False,
+    varied: bool = False,
 ) -> tuple[str, str]:
     """(engine, why) for ``name`` = "auto" | "torch" | "julia".
 
     "auto" takes Julia only where ``pympnode julia install`` was run for this environment, never
     because a julia is on PATH, and not for a device or a kernel that it has not, nor for ``weighted``
-    graphs; it fetches and starts no engine.
+    graphs and node attributes ``varied`` by trajectory; it fetches and starts no engine.
     """
     if name in NAMES:
         return name, "asked for"
@@ -56,6 +61,8 @@ def choose(
         chosen, why = "torch", f"the embedded engine has kernel={kernel!r} and device={device!r}"
     elif weighted:
         chosen, why = "torch", "the embedded engine; Julia takes no weights of edges yet"
+    elif varied:
+        chosen, why = "torch", "the embedded engine; Julia takes no attributes by trajectory yet"
     else:
         chosen, why = "julia", f"installed for this environment ({record['path']})"
     logger.info("engine %s: %s", chosen, why)

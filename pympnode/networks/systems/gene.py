@@ -71,7 +71,7 @@ class Gene(System):
         if parameters["coupling"] != 1.0:
             out *= parameters["coupling"]
         decay = parameters["decay"]
-        rate = decay if np.ndim(decay) == 0 else np.asarray(decay)[:, None]
+        rate = decay if np.ndim(decay) == 0 else np.asarray(decay)[..., None]
         out -= np.multiply(x, rate, out=square)
         return out
 

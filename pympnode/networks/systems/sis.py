@@ -39,7 +39,9 @@ class SIS(System):
         "recovery": Parameter(
             0.2, (), "1/d", "a choice: infectious for five days", alternatives=(("node",),)
         ),
-        "mobility": Parameter(0.05, (), "1/d", "a choice: one in twenty travels each day"),
+        "mobility": Parameter(
+            0.05, (), "1/d", "a choice: an edge replaces one person in twenty each day"
+        ),
     }
     node_attributes = ("infection", "recovery")
     observables: ClassVar[Mapping[str, Observable]] = {
@@ -47,7 +49,7 @@ class SIS(System):
     }
     default_nodes = 20
     default_topology = ("BA", {"k": 2})
-    dt = 0.5
+    dt = 0.25
     steps = 60
 
     def check_graph(self, graph: Graph) -> None:
