@@ -114,6 +114,8 @@ def couple(
     for node in movers:
         if isinstance(node, LearnedNode):
             graph_for_model(node.model, graph)
+        else:
+            node.check_graph(graph)
     return Mixed(graph, tuple(movers), dict(parameters or {}))
 
 
