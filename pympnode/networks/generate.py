@@ -167,8 +167,8 @@ def generate(
             x[stored] = solution.x[solved]
             if u is not None and u_group is not None:
                 u[stored] = u_group[solved]
-            for name, values in drawn_parameters.items():
-                varied.setdefault(name, np.empty((trajectories, nodes)))[stored] = values[solved]
+            for name, of_name in drawn_parameters.items():
+                varied.setdefault(name, np.empty((trajectories, nodes)))[stored] = of_name[solved]
             counts += (solution.evaluations, solution.steps, solution.rejected)
         if progress is not None:
             progress(wanted.stop - first, trajectories)

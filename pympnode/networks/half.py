@@ -174,7 +174,7 @@ class Networks:
             kernel=options.kernel,
             device=options.device,
             weighted=any(a.graph.weight is not None for a in data.physical),
-            varied=any(np.ndim(a.attribute) == 3 for a in data.physical),
+            varied=any(a.varied for a in data.physical),
         )
         windows = choose_windows(
             config,

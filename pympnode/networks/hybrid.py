@@ -335,11 +335,10 @@ class Mixed:
             labels = labels_of(initial)
             given = schema.pack(initial, missing="mask")
             x0, u = given.x[:, 0], given.u
-            if np.ndim(given.attribute) == 3:
+            if given.varied:
                 raise InvalidData(
                     "coupled nodes have the same attributes in all trajectories",
-                    got=f"node_attribute of shape {np.shape(given.attribute)}: "
-                    "(trajectory, node, attribute)",
+                    got="node_attribute(trajectory, node, attribute)",
                     allowed="one value for each node: couple(..., parameters={...})",
                     fix="roll out one trajectory at a time, with its values as parameters of couple, "
                     'and ds.drop_vars("node_attribute")',

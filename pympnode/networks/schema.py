@@ -112,6 +112,11 @@ class Arrays:
         return self.x.shape[1] - 1
 
     @property
+    def varied(self) -> bool:
+        """Whether the node attributes differ by trajectory."""
+        return self.attribute is not None and self.attribute.ndim == 3
+
+    @property
     def even(self) -> bool:
         """Whether all intervals have the same length, to rounding."""
         dt = np.diff(self.time)
@@ -126,7 +131,7 @@ class Arrays:
             graph_of=self.graph_of[index],
             u=None if self.u is None else self.u[index],
             attribute=self.attribute[index]
-            if self.attribute is not None and self.attribute.ndim == 3
+            if self.attribute is not None and self.varied
             else self.attribute,
             mask=None if self.mask is None else self.mask[index],
         )
@@ -211,8 +216,8 @@ def unpack(
         labels = controls or [f"u{i}" for i in range(arrays.u.shape[-1])]
         coords[CONTROL_FEATURE] = np.array([str(c) for c in labels])
     if arrays.attribute is not None:
-        dims = ATTRIBUTE_DIMS[-arrays.attribute.ndim :]
-        variables[NODE_ATTRIBUTE] = (dims, arrays.attribute)
+        attribute_dims = ATTRIBUTE_DIMS[-arrays.attribute.ndim :]
+        variables[NODE_ATTRIBUTE] = (attribute_dims, arrays.attribute)
         labels = attributes or [f"b{i}" for i in range(arrays.attribute.shape[-1])]
         coords[ATTRIBUTE] = np.array([str(a) for a in labels])
     if message is not None and message.shape[-1]:

@@ -69,6 +69,6 @@ def _drawer(edge_weight: Any) -> tuple[Callable[..., Any], str]:
     def uniform(rng: np.random.Generator, sender: np.ndarray, receiver: np.ndarray) -> np.ndarray:
         ends = np.stack([np.minimum(sender, receiver), np.maximum(sender, receiver)])
         pairs, pair = np.unique(ends, axis=1, return_inverse=True)
-        return rng.uniform(low, high, pairs.shape[1])[pair.ravel()]
+        return np.asarray(rng.uniform(low, high, pairs.shape[1]))[pair.ravel()]
 
     return uniform, f"weights U({low:g}, {high:g})"
