@@ -19,10 +19,10 @@ _SOURCE = "FitzHugh (1961)"
 
 
 class FitzHughNagumo(System):
-    """FitzHugh-Nagumo oscillators, a potential v and a recovery variable w per node.
+    """FitzHugh-Nagumo oscillators, a potential v and a recovery variable w per node::
 
-    v_i' = v_i - v_i^3 / 3 - w_i + current + coupling * sum over neighbours j of w_ji (v_j - v_i)
-    w_i' = rate (v_i + a - b w_i)
+        v_i' = v_i - v_i^3 / 3 - w_i + current + coupling * sum over neighbours j of w_ji (v_j - v_i)
+        w_i' = rate (v_i + a - b w_i)
 
     with the weight w_ji of the edge from j to i (1 without weights), the conductance of a gap
     junction. All quantities have no unit. At the default current 0.5 a node oscillates with a period

@@ -19,11 +19,11 @@ _SOURCE = "Rössler (1976)"
 
 
 class Rossler(System):
-    """Rössler oscillators, three components per node.
+    """Rössler oscillators, three components per node::
 
-    x_i' = -frequency y_i - z_i + coupling * sum over neighbours j of w_ji (x_j - x_i)
-    y_i' = frequency x_i + a y_i
-    z_i' = b + z_i (x_i - c)
+        x_i' = -frequency y_i - z_i + coupling * sum over neighbours j of w_ji (x_j - x_i)
+        y_i' = frequency x_i + a y_i
+        z_i' = b + z_i (x_i - c)
 
     with the weight w_ji of the edge from j to i (1 without weights). All quantities have no unit. At
     the default parameters a single oscillator is chaotic, with a mean period of about 6. The frequency

@@ -18,9 +18,10 @@ from ...systems.base import Observable, Parameter, System, Variable, node_mean
 
 
 class SIS(System):
-    """SIS epidemics, the infected share of the people of each place, from 0 to 1.
+    """SIS epidemics, the infected share p of the people of each place, from 0 to 1::
 
-    p_i' = infection p_i (1 - p_i) - recovery p_i + mobility * sum over neighbours j of w_ji (p_j - p_i)
+        p_i' = infection p_i (1 - p_i) - recovery p_i
+               + mobility * sum over neighbours j of w_ji (p_j - p_i)
 
     Mobility times the weight w_ji of the edge from j to i (1 without weights) is the rate at which
     travellers from j replace people of i. Weights are 0 or more: with negative ones shares would leave

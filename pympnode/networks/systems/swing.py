@@ -55,11 +55,11 @@ def swing_energy(x: np.ndarray, graph: Graph, parameters: Mapping[str, Any]) -> 
 
 
 class Swing(System):
-    """The swing equation, an angle theta (against the grid's 50 or 60 Hz) and its rate omega per node.
+    """The swing equation, an angle theta (against the grid's 50 or 60 Hz) and its rate omega per node::
 
-    theta_i' = omega_i
-    inertia omega_i' = power_i - damping omega_i
-                       + coupling * sum over neighbours j of w_ji sin(theta_j - theta_i)
+        theta_i' = omega_i
+        inertia omega_i' = power_i - damping omega_i
+                           + coupling * sum over neighbours j of w_ji sin(theta_j - theta_i)
 
     with the weight w_ji of the line from j to i, its susceptance times both voltages relative to
     ``coupling`` (1 without weights). Power is positive at generators and negative at consumers and sums
