@@ -276,3 +276,12 @@ def test_an_attribute_that_only_names_the_nodes_is_said_once() -> None:
     # a model that goes on has learned what they mean
     model = pympnode.train(data=data(), **FAST).model
     assert said(data(node_attribute=B[0]), start=model) == []
+
+
+def test_one_larger_node_has_the_attributes_of_all() -> None:
+    from pympnode.networks.engines.whole_system import stack_attribute
+
+    for given, nodes in ((B, (8, 1)), (B[0], (1,))):
+        stacked = stack_attribute(given)
+        assert stacked is not None and stacked.shape == (*nodes, 12)
+        np.testing.assert_array_equal(stacked.reshape(given.shape), given)

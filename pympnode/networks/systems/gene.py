@@ -30,7 +30,8 @@ class Gene(System):
     x_i' = -decay x_i + coupling * sum over neighbours j of |w_ji| h_ji(x_j)
 
     with the weight w_ji of the edge from j to i (1 without weights). Where it is positive j activates
-    i, h = x^2 / (1 + x^2); where it is negative j represses i, h = 1 / (1 + x^2). Rates of production
+    i, h = x^2 / (1 + x^2); where it is negative j represses i, h = 1 / (1 + x^2)
+    (Alon 2019). Rates of production
     are never negative, and neither is an expression level.
     The decay may differ by node, shape (node,); the name "heterogeneous" draws it from U(0.5, 1.5).
     """
