@@ -40,6 +40,7 @@ def simulate(
     *,
     nodes: int | None = None,
     topology: Any = None,
+    edge_weight: Any = None,
     graphs: int | None = None,
     graph_seed: int | None = None,
     control: Any = None,
@@ -74,6 +75,10 @@ def simulate(
         trajectories, steps, dt: number of trajectories (1000), and of time steps of length ``dt``.
         seed: initial states, controls, noise and split. Trajectory i depends on (seed, i) alone.
     Other arguments:
+        edge_weight: weights drawn for a topology that has none: (low, high), uniform, the same in both
+            directions of an undirected edge; or a function ``f(rng, sender, receiver)`` of the ends
+            (edges,) of the directed edges of a graph, that returns their weights (edges,). They are in
+            the unit that the system gives them (most: no unit) and depend on ``graph_seed`` alone.
         graphs, graph_seed: number of graphs drawn into one dataset (1), and their seed (42 takes
             the published instance where one is shipped).
         parameters: physics other than the published default, by name.
@@ -103,6 +108,7 @@ def simulate(
         dict(
             nodes=nodes,
             topology=topology,
+            edge_weight=edge_weight,
             graphs=graphs,
             graph_seed=graph_seed,
             control=control,
@@ -137,6 +143,7 @@ def train(
     data: xr.Dataset | Sequence[xr.Dataset] | str | os.PathLike[str] | None = None,
     nodes: int | None = None,
     topology: Any = None,
+    edge_weight: Any = None,
     graphs: int | None = None,
     graph_seed: int | None = None,
     noise: float | None = None,
@@ -179,7 +186,6 @@ def train(
     relative: str | Sequence[str] | None = None,
     invariant: str | Sequence[str] | None = None,
     antisymmetric: bool | None = None,
-    edge_weight: Any = None,
     start: StartModel | None = None,
     normalisation: str | None = None,
     preset: str = "fast",
@@ -202,7 +208,7 @@ def train(
     """Train a simulator of a networked system or of particles.
 
     Main arguments:
-        system, nodes, topology, particles, trajectories, steps, dt, seed, ...: the data, as in
+        system, nodes, topology, edge_weight, particles, trajectories, steps, dt, seed, ...: the data, as in
             `simulate`. Particles default to 20,000 / particles trajectories, 20 to 1000.
         data: given data instead: a dataset, several of them (sizes may differ), or the path of one.
             Keywords that say how to simulate are then refused, and so is a system other than that
@@ -251,6 +257,7 @@ def train(
         dict(
             nodes=nodes,
             topology=topology,
+            edge_weight=edge_weight,
             graphs=graphs,
             graph_seed=graph_seed,
             noise=noise,
@@ -293,7 +300,6 @@ def train(
             relative=relative,
             invariant=invariant,
             antisymmetric=antisymmetric,
-            edge_weight=edge_weight,
             normalisation=normalisation,
             preset=preset,
             epochs=epochs,

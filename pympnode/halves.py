@@ -17,7 +17,7 @@ from .files import netcdf
 from .half import Half, TrainedModel
 from .networks.half import NETWORKS
 from .particles.half import PARTICLES
-from .systems.registry import get
+from .systems.registry import first_name, get
 from .training.options import RunOptions
 from .training.result import Result
 
@@ -205,14 +205,17 @@ def refuse_simulation(
     system other than that of the data."""
     simulated = [name for one in HALVES for name in simulation_keywords(one)]
     for name in simulated:
-        if name in given and differs_from_default(half.Training, name, given[name]):
+        value = given.get(name)
+        if isinstance(value, str) and value in half.Training.OF_MODELS.get(name, ()):
+            continue
+        if name in given and differs_from_default(half.Training, name, value):
             raise InvalidOption(
                 f"{name} says how to simulate, and the data are given",
                 got=f"{name}={given[name]!r} beside data=",
                 allowed="split= and seed= of what the data leave open",
                 fix=f"leave {name} out, or leave data out to simulate",
             )
-    named = system if isinstance(system, str) else getattr(system, "name", None)
+    named = first_name(system) if isinstance(system, str) else getattr(system, "name", None)
     for number, ds in enumerate(datasets):
         recorded = half_of_dataset(ds).system_of(ds)
         if named is not None and recorded and recorded != named:

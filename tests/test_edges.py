@@ -494,7 +494,7 @@ def loops(name: str, x: np.ndarray, graph: Graph, p: dict[str, Any]) -> np.ndarr
         if name == "kuramoto":
             rate[i] += p["coupling"] * w * np.sin(x[j] - x[i])
         if name == "gene":
-            rate[i] += p["coupling"] * w * x[j] ** 2 / (1 + x[j] ** 2)
+            rate[i] += p["coupling"] * abs(w) * (x[j] ** 2 if w > 0 else 1) / (1 + x[j] ** 2)
         if name == "heat":
             rate[i] += p["diffusivity"] * w * (x[j] - x[i])
         if name == "coupled_pendulum":

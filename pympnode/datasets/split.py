@@ -17,7 +17,7 @@ from .names import NODE_NUMBER, SPLIT, SPLITS, TRAJECTORY, texts
 
 # Streams of random numbers of a trajectory. Each has its own generator, so that drawing more of
 # one changes none of the others.
-INITIAL_STREAM, CONTROL_STREAM, NOISE_STREAM, SPLIT_STREAM = range(4)
+INITIAL_STREAM, CONTROL_STREAM, NOISE_STREAM, SPLIT_STREAM, PARAMETER_STREAM = range(5)
 
 
 def rng_of(seed: int, stream: int, trajectory: int) -> np.random.Generator:

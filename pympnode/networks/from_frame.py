@@ -213,7 +213,11 @@ def from_frame(
         topology=topology,
         nodes=node_labels.tolist(),
         u=pivot(controls) if controls else None,
-        node_attribute=_constant(table, attributes, at_node, node_labels) if attributes else None,
+        node_attribute=_attributes(
+            table, attributes, at_node, in_trajectory, node_labels, trajectories
+        )
+        if attributes
+        else None,
         features=features,
         units=units,
         controls=list(controls) or None,
@@ -325,6 +329,25 @@ def _grid(
             fix="leave dt= out for an uneven grid",
         )
     return row_times.min() + dt * np.arange(at.max() + 1), at
+
+
+def _attributes(
+    table: Any,
+    columns: Sequence[str],
+    at_node: NDArray,
+    in_trajectory: NDArray,
+    nodes: NDArray,
+    trajectories: NDArray,
+) -> NDArray:
+    """Constants of the nodes (node, attribute); where a column differs by trajectory, and each
+    trajectory has rows of all nodes, (trajectory, node, attribute)."""
+    pair = in_trajectory * len(nodes) + at_node
+    shape = (len(trajectories), len(nodes))
+    varies = any(table[name].groupby(at_node).nunique(dropna=False).max() > 1 for name in columns)
+    if not varies or len(np.unique(pair)) < shape[0] * shape[1] or len(trajectories) == 1:
+        return _constant(table, columns, at_node, nodes)
+    labels = np.tile(nodes, len(trajectories))
+    return _constant(table, columns, pair, labels).reshape(*shape, len(columns))
 
 
 def _constant(table: Any, columns: Sequence[str], group: NDArray, labels: NDArray) -> NDArray:

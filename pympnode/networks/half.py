@@ -18,6 +18,7 @@ from ..datasets.split import data_fingerprint, held_out_of, labels_of, split_tra
 from ..errors import InvalidOption
 from ..files.netcdf import checksum
 from ..half import EngineFacts, Prepared
+from ..systems.registry import first_name
 from ..training.initial import initial_weights
 from ..training.ranges import warn_outside
 from . import engines
@@ -26,6 +27,7 @@ from .edge_weights import check_training
 from .engines.base import Program
 from .evaluate import evaluate_model
 from .generate import check_request
+from .graphs.drawn_weights import with_drawn_weights
 from .graphs.topology import resolve
 from .learned_edges import with_found_weights, with_learned_edges
 from .model import Model
@@ -119,6 +121,7 @@ class Networks:
             graph_seed=options.graph_seed,
             system=system,
         )
+        graph = with_drawn_weights(graph, options.edge_weight, options.graph_seed)
         names = ("parameters", "trajectories", "seed", "steps", "dt", "noise")
         check_request(system, graph, **{name: keywords[name] for name in names if name in keywords})
         if options.split is not None:
@@ -149,7 +152,7 @@ class Networks:
             simulation = {"system": system, **keywords}
             datasets = [simulate_network(**simulation)]
         elif isinstance(system, str):
-            datasets = [with_record(ds, system=system) for ds in datasets]
+            datasets = [with_record(ds, system=first_name(system)) for ds in datasets]
         if options.circular is not None:
             datasets = [with_circular(ds, options.circular) for ds in datasets]
         datasets, split_text = split_recordings(datasets, options.split)
@@ -175,13 +178,14 @@ class Networks:
             ignore_weights=options.ignore_weights,
         )
         spec = _spec(data, options, start)
-        if options.edge_weight == "learn":
+        if options.learns_weights:
             spec = with_learned_edges(spec, data.physical, members)
         chosen, reason = engines.choose(
             options.engine,
             kernel=options.kernel,
             device=options.device,
             weighted=any(a.graph.weight is not None for a in data.physical),
+            varied=any(a.varied for a in data.physical),
             spec=spec,
         )
         windows = choose_windows(

@@ -41,6 +41,7 @@ class NetworkSimulation:
 
     nodes: int | None = None
     topology: Any = None
+    edge_weight: Any = None
     graphs: int = 1
     graph_seed: int = 42
     parameters: Mapping[str, Any] | None = None
@@ -66,6 +67,7 @@ class NetworkTraining(RunOptions):
 
     nodes: int | None = None
     topology: Any = None
+    edge_weight: Any = None
     graphs: int = 1
     graph_seed: int = 42
     parameters: Mapping[str, Any] | None = None
@@ -94,9 +96,9 @@ class NetworkTraining(RunOptions):
     relative: str | Sequence[str] | None = None
     invariant: str | Sequence[str] | None = None
     antisymmetric: bool | None = None
-    edge_weight: Any = None
 
     REPLACES_LENGTH: ClassVar[bool] = False
+    OF_MODELS: ClassVar[Mapping[str, tuple[str, ...]]] = {"edge_weight": ("learn",)}
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -125,11 +127,17 @@ class NetworkTraining(RunOptions):
         if self.engine != "julia" and self.kernel not in kernels:
             raise unknown_name("kernel", self.kernel, kernels)
 
+    @property
+    def learns_weights(self) -> bool:
+        """Whether a weight for each given edge is learned."""
+        return isinstance(self.edge_weight, str) and self.edge_weight == "learn"
+
     def simulation(self) -> NetworkSimulation:
         """The keywords that say how to simulate the training data."""
         return NetworkSimulation(
             nodes=self.nodes,
             topology=self.topology,
+            edge_weight=None if self.learns_weights else self.edge_weight,
             graphs=self.graphs,
             graph_seed=self.graph_seed,
             parameters=self.parameters,

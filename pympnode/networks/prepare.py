@@ -17,6 +17,7 @@ from ..errors import InvalidData
 from ..training.ranges import warn_user
 from . import schema
 from .agreement import Names, agree
+from .attributes import tell_attributes
 from .circular import TURN, tell_jumps, unwrapped
 from .edge_weights import for_training, with_scaled_attribute
 from .missing import interpolated
@@ -85,10 +86,13 @@ def prepare(
     whose = "dataset 0" if names is None else "the start model"
     for ds in datasets:
         schema.validate(ds, missing=missing)
+    start_is_fresh = names is None
     names = Names.of(datasets[0]) if names is None else names
     datasets = [agree(ds, names, whose, reordering=True) for ds in datasets]
     physical = [schema.arrays_of(ds, missing=missing) for ds in datasets]
     physical = for_training(physical, ignore_weights=ignore_weights, start=start)
+    if start_is_fresh:
+        tell_attributes(physical, names.attributes)
     ignored = dict.fromkeys(name for ds in datasets for name in schema.own_variables(ds))
     if ignored:
         warn_user(

@@ -34,6 +34,8 @@ class RunOptions:
 
     # Whether a length that is given replaces every length of the preset in the configuration.
     REPLACES_LENGTH: ClassVar[bool] = True
+    # Values of keywords of simulations that say something of the model.
+    OF_MODELS: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "seed", whole("seed", self.seed, 0))

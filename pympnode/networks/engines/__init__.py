@@ -41,13 +41,15 @@ def choose(
     kernel: str = "auto",
     device: str = "auto",
     weighted: bool = False,
+    varied: bool = False,
     spec: ModelSpec | None = None,
 ) -> tuple[str, str]:
     """(engine, why) for ``name`` = "auto" | "torch" | "julia".
 
     "auto" takes Julia only where ``pympnode julia install`` was run for this environment, never
     because a julia is on PATH, and not for a device or a kernel that it has not, nor for ``weighted``
-    graphs or a ``spec`` that it cannot run; it fetches and starts no engine.
+    graphs, node attributes ``varied`` by trajectory or a ``spec`` that it cannot run; it fetches and
+    starts no engine.
     """
     if name in NAMES:
         return name, "asked for"
@@ -62,6 +64,8 @@ def choose(
         chosen, why = "torch", f"the embedded engine has kernel={kernel!r} and device={device!r}"
     elif weighted:
         chosen, why = "torch", "the embedded engine; Julia takes no weights of edges yet"
+    elif varied:
+        chosen, why = "torch", "the embedded engine; Julia takes no attributes by trajectory yet"
     elif spec is not None and (reason := engine("julia").supports(spec)) is not None:
         chosen, why = "torch", f"the embedded engine; Julia cannot run {reason}"
     else:

@@ -16,7 +16,7 @@ from ...spec import ModelSpec
 from ...weights import layout_of
 from ..base import Batch, Rollout
 from ..columns import Columns
-from ..whole_system import single_node, stack_nodes, stack_spec
+from ..whole_system import single_node, stack_attribute, stack_nodes, stack_spec
 from . import kernel_eager as eager
 from .kernels import name_of
 from .plain import PlainForm
@@ -240,7 +240,7 @@ class TorchProgram:
         if self.spec.family == "node":
             x0 = x0.reshape(batch, 1, -1)
             u = None if u is None else u.reshape(*u.shape[:2], 1, -1)
-            attribute = None if attribute is None else attribute.reshape(1, -1)
+            attribute = stack_attribute(attribute)
             graph, of = single_node(), np.zeros(batch, np.int64)
         columns = Columns.arrange(graph, of)
         control = None
@@ -253,8 +253,12 @@ class TorchProgram:
         )  # fmt: skip
 
     def _attribute(self, attribute: torch.Tensor | None, columns: Columns) -> torch.Tensor | None:
+        """Attributes (node, attribute), or (trajectory, node, attribute) of the trajectories of the
+        columns, as (attribute, column)."""
         if attribute is None:
             return None
+        if attribute.dim() == 3:
+            return to_columns(attribute, columns).contiguous()
         blocks = [
             attribute[:nodes].T.repeat_interleave(width, dim=1)
             for nodes, width, _, _ in columns.blocks()
@@ -304,9 +308,12 @@ class TorchProgram:
 
         target = gathered(data.x, time)
         assert target is not None
+        attribute = data.attribute
+        if attribute is not None and attribute.dim() == 3:
+            attribute = attribute[torch.as_tensor(index, device=attribute.device)]
         return Window(
             columns, target[0], target, gathered(data.u, time[:, :-1]),
-            self._attribute(data.attribute, columns), gathered(data.mask, time),
+            self._attribute(attribute, columns), gathered(data.mask, time),
             data.dt[start[0] : start[0] + horizon], scale,
         )  # fmt: skip
 
