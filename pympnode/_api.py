@@ -29,6 +29,7 @@ from .halves import (
 from .halves import load as load_model
 from .training.fit import fit
 from .training.gradients import gradients
+from .training.optimiser import OptimiserChoice
 from .training.result import Result
 
 StartModel = TrainedModel | Result[Any] | str | os.PathLike[str]
@@ -184,6 +185,7 @@ def train(
     time_budget: float | str | None = None,
     batch_size: int | None = None,
     micro_batch: int | None = None,
+    optimiser: OptimiserChoice | None = None,
     learning_rate: float | None = None,
     members: int | None = None,
     engine: str | None = None,
@@ -222,7 +224,9 @@ def train(
         ``edge_width``, ``node_width``, ``global_width``, ``inputs``, ``integrator``,
         ``conserve_momentum``, ``update``, ``messages``, ``mass_coupling``: see `pympnode.ParticleSpec`.
     Run: ``batch_size`` (trajectories, or states of particles, of which ``micro_batch`` are computed
-        at a time), ``learning_rate``; ``members`` trains an ensemble side by side from
+        at a time), ``learning_rate``; ``optimiser`` ("soap", the default of "fast", "adam", that
+        of "paper", or a callable that makes one from the layout of the weights, see
+        `pympnode.training.optimiser.Optimiser`); ``members`` trains an ensemble side by side from
         different weights and batches: history, weights and rollouts have a dim "member";
         ``engine`` ("auto", "torch", "julia"), ``kernel`` ("auto", "numba", "torch", "eager"),
         ``recompute`` (particles: less memory, more time), ``device`` ("auto", "cpu", "cuda"),
@@ -291,6 +295,7 @@ def train(
             time_budget=time_budget,
             batch_size=batch_size,
             micro_batch=micro_batch,
+            optimiser=optimiser,
             learning_rate=learning_rate,
             members=members,
             engine=engine,

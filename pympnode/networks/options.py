@@ -147,8 +147,7 @@ class NetworkTraining(RunOptions):
 
     def run_config(self, fresh: bool) -> TrainConfig:
         """The configuration of a run from fresh weights, or from those of a start model."""
-        choice = preset(self.preset)
-        return self.config(choice.run if fresh else {**choice.run, **choice.finetune})
+        return self.config(preset(self.preset).run_fields(fresh, self.optimiser))
 
     def new_spec(
         self,

@@ -60,6 +60,7 @@ class TrajectoryTask:
         _require_known(arrays, validation, "validation")
         self.program = program
         self.arrays = arrays
+        self.layout = program.layout
         self.size = program.layout.size
         self.dtype = program.dtype
         self.steps = min(a.steps for a in arrays)
