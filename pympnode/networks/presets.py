@@ -46,14 +46,16 @@ PRESETS: dict[str, Preset] = {
         run={
             "epochs": 80,
             "batch_size": 32,
-            "learning_rate": 5e-3,
+            "optimiser": "soap",
+            "learning_rate": 1e-2,
             "schedule": "cosine",
             "warmup": 0.03,
             "final_rate": 0.01,
             "clip": 1.0,
             "curriculum": ((5, 0.4), (10, 0.3), (25, 0.15), (0, 0.15)),
         },
-        finetune={"learning_rate": 5e-4, "keep_start": True},
+        finetune={"learning_rate": 1e-3, "keep_start": True},
+        rates={"adam": (5e-3, 5e-4)},
     ),
 }
 

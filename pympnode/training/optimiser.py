@@ -20,6 +20,7 @@ from ..layout import Layout
 OptimiserState = dict[str, NDArray]
 
 _LARGEST = 1024  # sides of a weight beyond it have no eigenbasis
+_RIDGE = 1e-6  # of the mean eigenvalue, added to a factor before its eigenvectors are taken
 
 
 @runtime_checkable
@@ -115,9 +116,10 @@ class Soap:
     Unlike the published code it does not skip the first update, and keeps the first moment in the
     rotated coordinates, from where a new basis takes it along (algebraically the same).
 
-    A basis of gradients of low rank is arbitrary outside of their span, so that differences of
-    rounding become visible after a few updates: a run repeats bit for bit on the same machine and
-    kernel, and two kernels agree for one update only.
+    A basis of gradients of low rank is arbitrary outside of their span, where the difference of a
+    rounding would decide it. A small diagonal is added to a factor before its eigenvectors are taken,
+    which decides it for gradients in float64; two kernels in float32 agree for one update only. A run
+    repeats bit for bit on the same machine and kernel.
     """
 
     beta = 0.95  # of both moments and of the factors
@@ -210,7 +212,8 @@ class Soap:
             product = turned @ _transposed(turned)
             if count == 1:
                 factor[...] = product
-                basis[...] = np.linalg.eigh(product)[1][..., ::-1]
+                full = product + _ridge(product)
+                basis[...] = np.linalg.eigh(full)[1][..., ::-1]
             else:
                 factor += (1 - self.beta) * (product - factor)
         return bases[0], bases[1]
@@ -228,13 +231,22 @@ class Soap:
             factor = weights.matrices(state[name], side)
             if basis is None or factor is None:
                 continue
-            image = factor @ basis
+            image = (factor + _ridge(factor)) @ basis
             # Rayleigh quotients; a basis by falling eigenvalue is what the iteration keeps.
             falling = np.argsort(-(basis * image).sum(axis=-2), axis=-1, kind="stable")
             basis[...] = np.linalg.qr(np.take_along_axis(image, falling[..., None, :], -1))[0]
-            axis, index = (-2, falling[..., None]) if name == "left" else (-1, falling[..., None, :])
+            axis, index = (
+                (-2, falling[..., None]) if name == "left" else (-1, falling[..., None, :])
+            )
             second[...] = np.take_along_axis(second, index, axis)
         first[...] = _rotated(moment, *sides)
+
+
+def _ridge(factor: NDArray) -> NDArray:
+    """Diagonal matrices, all entries different, small beside the mean eigenvalue of ``factor``."""
+    n = factor.shape[-1]
+    mean = np.trace(factor, axis1=-2, axis2=-1)[..., None, None] / n
+    return _RIDGE * mean * np.diag(np.linspace(2.0, 1.0, n))
 
 
 def _transposed(matrices: Any) -> Any:
