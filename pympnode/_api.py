@@ -152,6 +152,7 @@ def train(
     missing: Missing | None = None,
     window: float | None = None,
     max_window: float | None = None,
+    matching: float | None = None,
     model: str | None = None,
     message_size: int | None = None,
     hidden: int | None = None,
@@ -213,6 +214,9 @@ def train(
             shorter ones ends (n time steps are n * dt; inf is the whole trajectory). By default
             whole trajectories of up to 200 intervals; longer ones in windows that end at four
             memories of the data, 10 to 200 intervals; ``history.attrs["windows"]`` says which.
+        matching: of networks: the share of the updates, before those windows, that fit the vector
+            field to derivatives of the data without rollouts; 0 by default. Not for messages that
+            are ODE states, for controls, uneven time grids, and data too noisy or too coarse.
         start: a model, a `Result` or a path to train on from (see `finetune`).
         run: a folder for checkpoints and results; the same call continues where it stopped.
     Model of networks: ``model`` ("mpnode", "l2s", "node"), ``message_size``, ``hidden``, ``depth``,
@@ -263,6 +267,7 @@ def train(
             missing=missing,
             window=window,
             max_window=max_window,
+            matching=matching,
             model=model,
             message_size=message_size,
             hidden=hidden,

@@ -23,7 +23,9 @@ class TrainConfig:
 
     ``epochs`` passes over the training data, or ``updates`` steps of the optimiser, or
     ``time_budget`` seconds (turned into updates after a timed warm-up). ``curriculum`` pairs of
-    (window in intervals, share of the updates); window 0 is the whole horizon. ``schedule``:
+    (window in intervals, share of the updates); window 0 is the whole horizon. ``matching``: the share
+    of the updates, below 1, that come before it and fit the vector field to derivatives of the data,
+    without rollouts (networks, see `pympnode.networks.matching`). ``schedule``:
     "cosine" (after ``warmup``, a share of the updates, from ``learning_rate`` down to
     ``final_rate`` of it), "plateau" (times ``plateau_factor`` after ``patience`` epochs without
     improvement, not below ``rate_floor``), "steps" (times 0.1 every ``decay_every`` updates) or
@@ -50,6 +52,7 @@ class TrainConfig:
     patience: int = 500
     clip: float = 1.0
     curriculum: tuple[tuple[int, float], ...] = ()
+    matching: float = 0.0
     average: float = 0.0
     training_noise: float = 0.0
     keep_start: bool = False
@@ -63,6 +66,13 @@ class TrainConfig:
         if self.keep not in get_args(Keep):
             raise unknown_name("keep", self.keep, get_args(Keep))
         check_optimiser(self.optimiser)
+        if isinstance(self.matching, bool) or not 0 <= self.matching < 1:
+            raise InvalidOption(
+                "matching is the share of the updates without rollouts",
+                got=f"matching={self.matching!r}",
+                allowed="0 (none) to below 1",
+                fix="give matching=0.2",
+            )
         for name in ("epochs", "batch_size", "decay_every", "updates"):
             if (value := getattr(self, name)) is not None or name != "updates":
                 object.__setattr__(self, name, whole(name, value))
@@ -82,9 +92,10 @@ class TrainConfig:
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         values["curriculum"] = [list(stage) for stage in self.curriculum]
         values["optimiser"] = optimiser_name(self.optimiser)
-        if values["optimiser"] == "adam":
-            # Run folders of versions without this field stay as they are.
-            del values["optimiser"]
+        for name, before in (("optimiser", "adam"), ("matching", 0)):
+            if values[name] == before:
+                # Run folders of versions without this field stay as they are.
+                del values[name]
         return {name: value for name, value in values.items() if value is not None}
 
 

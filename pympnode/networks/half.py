@@ -15,6 +15,7 @@ from ..config import TrainConfig, check_names
 from ..datasets.names import STATE
 from ..datasets.record import record, with_record
 from ..datasets.split import data_fingerprint, held_out_of, labels_of, split_trajectories
+from ..errors import InvalidOption
 from ..files.netcdf import checksum
 from ..half import EngineFacts, Prepared
 from ..training.initial import initial_weights
@@ -26,6 +27,7 @@ from .engines.base import Program
 from .evaluate import evaluate_model
 from .generate import check_request
 from .graphs.topology import resolve
+from .matching import Matching, Unmatched
 from .model import Model
 from .options import NetworkEvaluation, NetworkSimulation, NetworkTraining
 from .prepare import Prepared as Data
@@ -201,6 +203,29 @@ class Networks:
             dt = np.concatenate([np.diff(a.time) for a in data.physical])
             warn_outside("the data to train on", start.trained.other_physics(dt, data.parameters))
         program = model.bind(scaled, kernel=options.kernel)
+        matching = None
+        if config.matching:
+            try:
+                matching = Matching(
+                    lambda spec, pairs: replace(model, spec=spec).bind(
+                        pairs, kernel=options.kernel
+                    ),
+                    spec,
+                    scaled,
+                    data.train,
+                    config.batch_size,
+                    chosen,
+                )
+                texts["matching"] = matching.text
+            except Unmatched as reason:
+                if options.matching:
+                    raise InvalidOption(
+                        "these data, or this model, have no stage of gradient matching",
+                        got=str(reason),
+                        allowed="matching=0",
+                        fix="leave matching out",
+                    ) from reason
+                config = config.replace(matching=0.0)
         return Prepared(
             half=self,
             model=model,
@@ -213,6 +238,7 @@ class Networks:
                 config.batch_size,
                 windows.longest,
                 starts,
+                matching,
             ),
             config=config,
             fingerprint=run_fingerprint(

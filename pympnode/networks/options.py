@@ -90,6 +90,7 @@ class NetworkTraining(RunOptions):
     engine: str = "auto"
     circular: Circular = None
     ignore_weights: bool = False
+    matching: float | None = None
 
     REPLACES_LENGTH: ClassVar[bool] = False
 
@@ -147,7 +148,10 @@ class NetworkTraining(RunOptions):
 
     def run_config(self, fresh: bool) -> TrainConfig:
         """The configuration of a run from fresh weights, or from those of a start model."""
-        return self.config(preset(self.preset).run_fields(fresh, self.optimiser))
+        fields = preset(self.preset).run_fields(fresh, self.optimiser)
+        if self.matching is not None:
+            fields["matching"] = self.matching
+        return self.config(fields)
 
     def new_spec(
         self,
