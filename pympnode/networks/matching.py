@@ -1,8 +1,8 @@
 """Gradient matching: the vector field regressed on time derivatives of the data, without rollouts.
 
-A first stage of training (Varah 1982; Brunel 2008). Derivatives come from local polynomials of degree
-4 through the states around each time, which are the differences of order 4 on five points, and a
-Savitzky-Golay filter on more where the data are noisy. A pair (x, x + tau dx/dt) is a window of one
+A first stage of training (Varah 1982; Brunel 2008). Derivatives come from local polynomials through
+the states around each time: differences of order 4 to 8 where the data are smooth, and Savitzky-Golay
+filters where they are noisy. A pair (x, x + tau dx/dt) is a window of one
 interval of length tau, and one explicit Euler step of the model over it has the loss of the vector
 field: every kernel runs it unchanged.
 """
@@ -21,10 +21,10 @@ from .reference import noise_variance
 from .schema import Arrays
 from .spec import ModelSpec
 
-_HALF_WIDTHS = (2, 3, 4, 6, 8, 12)  # points on either side of a time
-_DEGREE = 4  # of the local polynomials
-_NOISE = 0.1  # highest std of the noise in a derivative, in units of its root mean square
-_COARSE = 0.3  # highest difference of the derivatives of order 2 and 4, in the same units
+# Points on either side of a time, and degrees of the polynomial through them.
+_FILTERS = ((2, 4), (3, 6), (4, 8), (5, 10), (3, 4), (4, 4), (6, 4), (8, 4), (12, 4))
+_LARGEST_ERROR = 0.1  # of a derivative, in units of the root mean square of all
+_TIMES = 101  # in the samples that errors are estimated from
 _STATES = 8  # states in a batch, in windows of the usual batch
 _VALUES = 1_000_000  # of states that the sampling and the noise are judged by, at most
 
@@ -48,45 +48,42 @@ def refuse_spec(spec: ModelSpec, arrays: Sequence[Arrays], engine: str) -> None:
         raise Unmatched("the time grid is uneven")
     if engine != "torch":
         raise Unmatched("the stage runs on the torch engine")
-    if min(a.steps for a in arrays) < 2 * _HALF_WIDTHS[0]:
-        raise Unmatched(f"a derivative takes {2 * _HALF_WIDTHS[0] + 1} times")
+    if min(a.steps for a in arrays) < 6:
+        raise Unmatched("derivatives and their errors take 7 times")
 
 
-def filters(half_width: int, degree: int = _DEGREE) -> tuple[NDArray, NDArray]:
+def filters(half_width: int, degree: int) -> tuple[NDArray, NDArray]:
     """Least-squares polynomials through 2 k + 1 points at distance 1: weights (place, point) of the
-    value and of the derivative at each of the places 0 .. 2 k."""
+    change of the value and of the derivative at each of the places 0 .. 2 k."""
     points = np.arange(2 * half_width + 1.0)
     value, slope = [], []
     for place in points:
-        powers = np.vander(points - place, degree + 1, increasing=True)
+        # Scaled, because high powers of large numbers lose digits.
+        powers = np.vander((points - place) / half_width, degree + 1, increasing=True)
         solution = np.linalg.pinv(powers)
         value.append(solution[0])
-        slope.append(solution[1])
+        slope.append(solution[1] / half_width)
     return np.array(value), np.array(slope)
 
 
-def _local(
-    x: NDArray, weights: NDArray, circular: tuple[int, ...], add: bool
-) -> NDArray[np.float64]:
-    """Filter ``x`` (trajectory, time, node, feature): weighted sums of the differences of each state
-    from those around it, plus the state itself with ``add``.
+def _local(x: NDArray, weights: NDArray, circular: tuple[int, ...]) -> NDArray[np.float64]:
+    """Weighted sums of the differences of each state from those around it.
 
-    Differences, so that angles count by the shorter way around the circle. NaN where a value in the
-    window is NaN.
+    ``x`` (trajectory, time, node, feature), ``weights`` (place, point). Differences, so that angles
+    count by the shorter way around the circle. NaN where a value in the window is NaN.
     """
-    width = weights.shape[1]
-    half, times = width // 2, x.shape[1]
+    width, times = weights.shape[1], x.shape[1]
+    place = _places(times, width // 2)
+    first = np.arange(times) - place
     out = np.zeros(x.shape)
-    places = np.arange(times)
-    first = np.clip(places - half, 0, times - width)
     for point in range(width):
         away = x[:, first + point] - x
         if circular:
             channels = list(circular)
             turns = np.round(away[..., channels] / (2 * math.pi))
             away[..., channels] -= 2 * math.pi * turns
-        out += weights[places - first, point][:, None, None] * away
-    return out + x if add else out
+        out += weights[place, point][:, None, None] * away
+    return out
 
 
 def pairs(
@@ -96,30 +93,21 @@ def pairs(
     where (trajectory, time) a derivative of any value is known; and what was done, in words.
 
     tau, one for all, is 1 / the root mean square of the derivatives, so that the loss is in their
-    units. Noise is estimated from the training data (`reference.noise_variance`). Raises `Unmatched`
-    where the noise is too large, or the sampling too coarse, for derivatives.
+    units. Raises `Unmatched` where the noise is too large, or the sampling too coarse, for
+    derivatives.
     """
     states = [_known(a) for a in arrays]
-    first, judged = 0, []
-    for each, x in zip(arrays, states):
-        rows = train[(train >= first) & (train < first + each.trajectories)] - first
-        if len(rows):
-            most = max(1, _VALUES // max(1, int(np.prod(x.shape[1:]))))
-            rows = np.unique(rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int)])
-            judged.append((x[rows], each))
-        first += each.trajectories
-    steps = [_step(a) for a in arrays]
-    half = _half_width(judged, circular)
-    value, slope = filters(half)
-    slopes = [_local(x, slope / h, circular, False) for x, h in zip(states, steps)]
-    square = np.concatenate([s[np.isfinite(s)] ** 2 for s in slopes])
-    usual = math.sqrt(float(square.mean())) if square.size else 0.0
+    half, degree, errors = _best_filter(_samples(arrays, states, train), circular)
+    value, slope = filters(half, degree)
+    slopes = [_local(x, slope / _step(a), circular) for x, a in zip(states, arrays)]
+    usual = _root_mean_square(slopes)
     if not usual > 0:
         raise Unmatched("the data do not change, or hold no times in a row")
-    tau, out, usable = 1.0 / usual, [], []
+    tau, out, usable = 1 / usual, [], []
     for each, x, dx in zip(arrays, states, slopes):
-        # On five points the filter of values is the identity up to degree 4, and costs known states.
-        smooth = x if half == _HALF_WIDTHS[0] else _local(x, value, circular, True)
+        dx[:, errors[_places(x.shape[1], half)] > _LARGEST_ERROR] = np.nan
+        # A polynomial through all of its points leaves the values as they are.
+        smooth = x if degree == 2 * half else x + _local(x, value, circular)
         start = np.where(np.isfinite(smooth), smooth, each.x)
         goal = start + tau * dx
         known = np.isfinite(goal)
@@ -134,45 +122,105 @@ def pairs(
                 mask=None if known.all() else mask.reshape(shape),
             )
         )
-        whole = np.isfinite(x).all(axis=(2, 3))
-        usable.append(whole & known.any(axis=(2, 3)))
+        usable.append(np.isfinite(x).all(axis=(2, 3)) & known.any(axis=(2, 3)))
     if not any(u.any() for u in usable):
         raise Unmatched("no state is known whole beside its derivative")
-    return out, usable, f"derivatives from {2 * half + 1} states each"
+    return (
+        out,
+        usable,
+        (
+            f"derivatives by polynomials of degree {degree} through {2 * half + 1} states, with errors "
+            f"of about {errors[half]:.2g} of their root mean square"
+        ),
+    )
 
 
-def _half_width(judged: Sequence[tuple[NDArray, Arrays]], circular: tuple[int, ...]) -> int:
-    """The narrowest filter whose derivatives are precise enough. Raises `Unmatched`."""
-    variance = noise_variance([x for x, _ in judged])
-    noise = 0.0 if variance is None else math.sqrt(float(variance.max()))
-    shortest = min(x.shape[1] for x, _ in judged)
-    least = math.inf
-    for half in _HALF_WIDTHS:
-        if 2 * half + 1 > max(shortest // 2, 2 * _HALF_WIDTHS[0] + 1):
-            break
-        _, slope = filters(half)
-        _, low = filters(half, 2)
-        found = [
-            (_local(x, slope, circular, False)[:, half:-half], _local(x, low, circular, False)[:, half:-half])
-            for x, _ in judged
-        ]  # fmt: skip
-        four = np.concatenate([a.ravel() for a, _ in found])
-        two = np.concatenate([b.ravel() for _, b in found])
-        usual = math.sqrt(float(np.nanmean(four**2)))
+def _samples(
+    arrays: Sequence[Arrays], states: Sequence[NDArray], train: NDArray[np.int64]
+) -> list[NDArray]:
+    """Some training states (trajectory, time, node, feature) of each dataset, over equal times."""
+    times = min(_TIMES, *(x.shape[1] for x in states))
+    first, found = 0, []
+    for each, x in zip(arrays, states):
+        rows = train[(train >= first) & (train < first + each.trajectories)] - first
+        first += each.trajectories
+        if len(rows):
+            most = max(1, _VALUES // (times * x.shape[2] * x.shape[3]))
+            some = np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int)
+            found.append(x[rows[some], :times])
+    return found
+
+
+def _best_filter(
+    samples: Sequence[NDArray], circular: tuple[int, ...]
+) -> tuple[int, int, NDArray[np.float64]]:
+    """Half-width and degree of the filter with the smallest error of derivatives, and the errors
+    (place,) in units of the root mean square of the derivatives.
+
+    An error is that by noise, which is estimated from the data (`reference.noise_variance`), and that
+    of the polynomial: the difference from derivatives by one of the highest degree, less the noise in
+    this difference. Raises `Unmatched` where the smallest error is too large.
+    """
+    variance = noise_variance(samples)
+    noise = 0.0 if variance is None else float(variance.max())
+    times = samples[0].shape[1]
+    candidates = [(half, degree) for half, degree in _FILTERS if 2 * half < times]
+    finest = max(candidates, key=lambda one: one[1])
+    exact = [_local(x, filters(*finest)[1], circular) for x in samples]
+    exact_rows = _rows(times, *finest)
+    found = []
+    for half, degree in candidates:
+        slopes = [_local(x, filters(half, degree)[1], circular) for x in samples]
+        away = np.concatenate(
+            [(a - b).swapaxes(0, 1).reshape(times, -1) for a, b in zip(slopes, exact)], axis=1
+        )
+        known = np.isfinite(away)
+        square = np.where(known, away, 0.0) ** 2
+        square = square.sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+        rows = _rows(times, half, degree)
+        bias = np.maximum(square - noise * ((rows - exact_rows) ** 2).sum(axis=1), 0.0)
+        total = bias + noise * (rows**2).sum(axis=1)
+        inner = total[half : times - half].mean()
+        # What noise adds to the square of the derivatives is known too.
+        usual = _root_mean_square(slopes) ** 2 - noise * float((rows**2).sum(axis=1).mean())
         if not usual > 0:
-            raise Unmatched("the data do not change")
-        inner = float(np.linalg.norm(slope[half]))
-        share = noise * inner / usual
-        least = min(least, share)
-        coarse = math.sqrt(float(np.nanmean((four - two) ** 2))) / usual
-        if coarse > _COARSE and share <= _NOISE:
-            raise Unmatched(
-                f"the time steps are too long for derivatives: those of order 2 and 4 differ by "
-                f"{coarse:.0%}, {_COARSE:.0%} is the limit"
-            )
-        if share <= _NOISE:
-            return half
-    raise Unmatched(f"noise is {least:.0%} of the derivatives, {_NOISE:.0%} is the limit")
+            continue
+        errors = np.concatenate([total[:half], [inner], total[times - half :]])
+        errors = np.sqrt(errors / usual)
+        found.append((half, degree, errors))
+    # That of the finest filter, which is compared with itself, is what the one before it has.
+    found = [f for f in found if f[:2] != finest]
+    if not found:
+        raise Unmatched("the data do not change, or nothing is seen of it beside the noise")
+    chosen = min(found, key=lambda f: f[2][f[0]])
+    half, degree, errors = chosen
+    if errors[half] > _LARGEST_ERROR:
+        raise Unmatched(
+            f"derivatives have errors of about {errors[half]:.0%}, by noise or by the length of the "
+            f"time steps; {_LARGEST_ERROR:.0%} is the limit"
+        )
+    return chosen
+
+
+def _places(times: int, half: int) -> NDArray[np.int64]:
+    """Where each time is in the window of its filter."""
+    at = np.arange(times)
+    return at - np.clip(at - half, 0, times - 2 * half - 1)
+
+
+def _rows(times: int, half: int, degree: int) -> NDArray[np.float64]:
+    """The filter of derivatives as a matrix (times, times)."""
+    out, place = np.zeros((times, times)), _places(times, half)
+    slope = filters(half, degree)[1]
+    for at, here in enumerate(place):
+        out[at, at - here : at - here + 2 * half + 1] = slope[here]
+    return out
+
+
+def _root_mean_square(values: Sequence[NDArray]) -> float:
+    """Of the known values; 0 without any."""
+    square = sum(float(np.nansum(v * v)) for v in values)
+    return math.sqrt(square / max(1, sum(int(np.isfinite(v).sum()) for v in values)))
 
 
 def _known(arrays: Arrays) -> NDArray[np.float64]:
