@@ -25,7 +25,8 @@ class TrainConfig:
     ``time_budget`` seconds (turned into updates after a timed warm-up). ``curriculum`` pairs of
     (window in intervals, share of the updates); window 0 is the whole horizon. ``matching``: the share
     of the updates, below 1, that come before it and fit the vector field to derivatives of the data,
-    without rollouts (networks, see `pympnode.networks.matching`). ``schedule``:
+    without rollouts (networks, see `pympnode.networks.matching`). ``standstill``: the share of the updates without a
+    better validation loss after which a run is complete; 0 for never. ``schedule``:
     "cosine" (after ``warmup``, a share of the updates, from ``learning_rate`` down to
     ``final_rate`` of it), "plateau" (times ``plateau_factor`` after ``patience`` epochs without
     improvement, not below ``rate_floor``), "steps" (times 0.1 every ``decay_every`` updates) or
@@ -53,6 +54,7 @@ class TrainConfig:
     clip: float = 1.0
     curriculum: tuple[tuple[int, float], ...] = ()
     matching: float = 0.0
+    standstill: float = 0.0
     average: float = 0.0
     training_noise: float = 0.0
     keep_start: bool = False
@@ -66,13 +68,8 @@ class TrainConfig:
         if self.keep not in get_args(Keep):
             raise unknown_name("keep", self.keep, get_args(Keep))
         check_optimiser(self.optimiser)
-        if isinstance(self.matching, bool) or not 0 <= self.matching < 1:
-            raise InvalidOption(
-                "matching is the share of the updates without rollouts",
-                got=f"matching={self.matching!r}",
-                allowed="0 (none) to below 1",
-                fix="give matching=0.2",
-            )
+        for name in ("matching", "standstill"):
+            object.__setattr__(self, name, _share(name, getattr(self, name)))
         for name in ("epochs", "batch_size", "decay_every", "updates"):
             if (value := getattr(self, name)) is not None or name != "updates":
                 object.__setattr__(self, name, whole(name, value))
@@ -92,7 +89,7 @@ class TrainConfig:
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         values["curriculum"] = [list(stage) for stage in self.curriculum]
         values["optimiser"] = optimiser_name(self.optimiser)
-        for name, before in (("optimiser", "adam"), ("matching", 0)):
+        for name, before in (("optimiser", "adam"), ("matching", 0), ("standstill", 0)):
             if values[name] == before:
                 # Run folders of versions without this field stay as they are.
                 del values[name]
@@ -120,6 +117,19 @@ class Preset:
         if isinstance(optimiser, str) and optimiser in self.rates:
             fields["learning_rate"] = self.rates[optimiser][0 if fresh else 1]
         return fields
+
+
+def _share(name: str, value: Any) -> float:
+    """A share of the updates. Raises `InvalidOption`."""
+    number = _scalar(value)
+    if isinstance(number, bool) or not isinstance(number, Real) or not 0 <= float(number) < 1:
+        raise InvalidOption(
+            f"{name} is a share of the updates",
+            got=f"{name}={value!r}",
+            allowed="0 to below 1",
+            fix=f"give {name}=0 for none",
+        )
+    return float(number)
 
 
 def seconds(value: float | int | str | None, name: str = "time_budget") -> float | None:

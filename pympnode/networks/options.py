@@ -13,7 +13,7 @@ from ..config import TrainConfig, whole
 from ..datasets.names import Missing
 from ..errors import InvalidOption, unknown_name
 from ..systems.registry import get
-from ..training.options import RunOptions
+from ..training.options import LENGTHS, RunOptions
 from .circular import Circular
 from .engines import NAMES, TORCH_KERNELS
 from .presets import preset
@@ -151,7 +151,19 @@ class NetworkTraining(RunOptions):
         fields = preset(self.preset).run_fields(fresh, self.optimiser)
         if self.matching is not None:
             fields["matching"] = self.matching
+        elif self.epochs is not None:
+            # Epochs are passes over windows of trajectories.
+            fields.pop("matching", None)
+        if any(getattr(self, length) is not None for length in LENGTHS):
+            fields.pop("standstill", None)
         return self.config(fields)
+
+    @property
+    def sized(self) -> bool:
+        """Whether the number of updates follows the model and the data: neither the call nor the
+        preset gives a length."""
+        given = any(getattr(self, length) is not None for length in LENGTHS)
+        return not given and not {*LENGTHS} & preset(self.preset).run.keys()
 
     def new_spec(
         self,

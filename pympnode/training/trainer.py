@@ -146,6 +146,8 @@ class Trainer:
                 if not whole:
                     break
                 self._record(state)
+                if self._stands_still(state, schedule):
+                    break
                 if self.run and time.perf_counter() - saved >= self.checkpoint_seconds:
                     self.run.save(state)
                     saved = time.perf_counter()
@@ -242,6 +244,14 @@ class Trainer:
             state.since_best = np.where(due, 0, state.since_best)
         for name, entry in {**row, "validation_loss": value}.items():
             state.history[name].append(entry)
+
+    def _stands_still(self, state: State, schedule: Plan) -> bool:
+        """Whether no member's validation loss fell for a share of the planned updates."""
+        if not self.config.standstill:
+            return False
+        best = int(state.best_epoch.max())
+        at = state.history["updates"][best - 1] if best > 0 else 0
+        return state.count - at >= self.config.standstill * schedule.updates
 
     def _tell(self, state: State, count: int, values: NDArray) -> None:
         facts = {
