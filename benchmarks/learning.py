@@ -34,7 +34,7 @@ DATA: dict[str, dict[str, Any]] = {
     "kuramoto10": KURAMOTO,
     "gene16": {"system": "gene", "nodes": 16, "topology": "BA"},
     "lorenz3": {"system": "lorenz", "nodes": 3},
-    "lorenz3 coupling 1": {"system": "lorenz", "nodes": 3, "parameters": {"coupling": 1.0}},
+    "lorenz3 coupling 1": {"system": "lorenz", "nodes": 3, "parameters": {"coupling": "medium"}},
     "20 trajectories": {**KURAMOTO, "trajectories": 20},
     "1 % noise": {**KURAMOTO, "noise": 0.01},
     "5 % noise": {**KURAMOTO, "noise": 0.05},
