@@ -58,6 +58,7 @@ class TrainConfig:
     average: float = 0.0
     training_noise: float = 0.0
     keep_start: bool = False
+    race: float = 0.0
     decay_every: int = 200_000
     keep: Keep = "best"
     seed: int = 0

@@ -92,6 +92,15 @@ def _as_it_is(model: Any) -> Any:
 
 
 @dataclass(frozen=True, eq=False)
+class Candidate(Generic[M]):
+    """A class of models: its name, the cost of an update in any unit, and what makes it ready."""
+
+    name: str
+    cost: float
+    make: Callable[[], Prepared[M]]
+
+
+@dataclass(frozen=True, eq=False)
 class Prepared(Generic[M]):
     """Everything that a fit needs, passed from a half to the core.
 
@@ -101,6 +110,7 @@ class Prepared(Generic[M]):
     ``held_out``: trajectories to test on, for given data. ``about`` goes into the model's record,
     ``history_attributes`` into the attributes of the history. ``threads`` makes a context in which
     the training runs. ``finished`` makes the final model of one with its trained weights.
+    ``candidates``: classes of models that compete first (`training.race`); this is the first of them.
     """
 
     half: Half
@@ -118,6 +128,7 @@ class Prepared(Generic[M]):
     history_attributes: Mapping[str, Any] = field(default_factory=dict)
     threads: Callable[[], AbstractContextManager[Any]] = nullcontext
     finished: Callable[[M], M] = _as_it_is
+    candidates: tuple[Candidate[M], ...] = ()
 
 
 class Half(Protocol):

@@ -156,7 +156,7 @@ class NetworkTraining(RunOptions):
         return {
             field: value
             for keyword, field in _SPEC_FIELDS.items()
-            if (value := getattr(self, keyword)) is not None
+            if (value := getattr(self, keyword)) not in (None, "auto")
         }
 
     def run_config(self, fresh: bool) -> TrainConfig:

@@ -51,6 +51,8 @@ PRESETS: dict[str, Preset] = {
             "optimiser": "soap",
             "matching": 0.8,
             "standstill": 0.4,
+            # Classes of messages and coupling compete for this share of the updates.
+            "race": 0.25,
             "learning_rate": 1e-2,
             "schedule": "cosine",
             "warmup": 0.03,

@@ -16,6 +16,7 @@ from ..version import __version__
 from . import progress as meters
 from .checkpoint import Run
 from .diagnosis import diagnose
+from .race import race
 from .ranges import warn_user
 from .result import Result
 from .trainer import Trainer
@@ -42,6 +43,9 @@ def fit(
                 'loss on training data; give more trajectories, or label some "validation" in '
                 'ds["split"]'
             )
+        raced = race(prepared, folder, meter)
+        prepared = raced.prepared
+        config, model, theta = prepared.config, prepared.model, prepared.theta
         trainer = Trainer(prepared.task, config, folder, meter, title=model.system or "training")
         with prepared.threads():
             if config.preset == "paper":
@@ -49,7 +53,7 @@ def fit(
                 text = f'preset "paper": about {expected} for a whole run'
                 logger.info(text)
                 meter.note(text)
-            outcome = trainer.fit(theta)
+            outcome = raced.outcome or trainer.fit(theta)
             reference = prepared.task.reference()
         found = diagnose(
             outcome.best_loss,
