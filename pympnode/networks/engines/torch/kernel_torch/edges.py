@@ -75,7 +75,10 @@ class Edges:
         if spec.antisymmetric:
             # e(k, j) - e(j, k): the same edge once more, its ends exchanged.
             target, sign = np.tile(target, 2), np.repeat([1.0, -1.0], len(number))
-            receiver, sender = np.concatenate([receiver, sender]), np.concatenate([sender, receiver])
+            receiver, sender = (
+                np.concatenate([receiver, sender]),
+                np.concatenate([sender, receiver]),
+            )
             number = np.tile(number, 2)
         # Stable: of equal messages the first edge is the largest, whatever the width of the blocks.
         order = np.argsort(target, kind="stable")
@@ -134,9 +137,7 @@ class EdgeWeights:
     where none are learned: gradient with respect to ``factor``, summed over all stages.
     """
 
-    def __init__(
-        self, edges: Edges, log_weight: torch.Tensor | None, like: torch.Tensor
-    ) -> None:
+    def __init__(self, edges: Edges, log_weight: torch.Tensor | None, like: torch.Tensor) -> None:
         self.edges, self.factor, self.total = edges, edges.factor, edges.total
         self.bar: torch.Tensor | None = None
         if log_weight is not None:

@@ -100,9 +100,7 @@ class Field:
         spec, self.network = self.spec, network
         if not by_edges(spec):
             if spec.messages in ("state", "emitted"):
-                self.neighbours = neighbours_of(
-                    columns, spec.aggregation, spec.divisor, self.like
-                )
+                self.neighbours = neighbours_of(columns, spec.aggregation, spec.divisor, self.like)
             return
         edges = edges_of(columns, spec, self.like)
         self.weights = EdgeWeights(edges, network.log_weight, self.like)
@@ -208,9 +206,7 @@ class Field:
         elif spec.messages == "zero":
             m_bar.zero_()
         elif self.pairs is not None:
-            self.pairs.back(
-                received_bar, slots.own[slot], slots.kept[slot], self.pair_inputs_bar
-            )
+            self.pairs.back(received_bar, slots.own[slot], slots.kept[slot], self.pair_inputs_bar)
             # x enters twice: through the mlp and through the messages.
             z_bar.add_(self.pair_inputs_bar[: spec.channels])
         else:
