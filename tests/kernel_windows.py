@@ -136,7 +136,7 @@ EDGE_OPTIONS: dict[str, dict[str, object]] = {
         "antisymmetric": True,
     },
     "pair tsit5 substeps": {"messages": "pairwise", "solver": "tsit5", "substeps": 2},
-    "pair stride": {**_SUPERPOSED, "stride": 3},
+    "pair stride": {**_SUPERPOSED, "stride": 3, "controls": 0},
     "edges sender controls": {
         "messages": "emitted",
         "sender_controls": True,
