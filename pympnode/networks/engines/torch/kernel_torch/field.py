@@ -53,19 +53,19 @@ class Slots:
         if spec.messages == "emitted":
             self.emitter_inputs = list(rows(spec.sender_inputs))
             self.emitter_hidden = [[block] for block in rows(spec.hidden)]
-        # What `edges` and `pairs` need: the edges of the maximum, the sums of the second layer of
-        # messages of pairs, or the messages sent along edges whose weights are learned.
-        self.kept: list[torch.Tensor | None] = [None] * count
+        # What `edges` needs: the edges of the maximum, and the messages sent along learned weights.
+        self.winner: list[torch.Tensor | None] = [None] * count
         self.sent: list[torch.Tensor | None] = [None] * count
-        if by_edges(spec) and spec.aggregation == "max":
-            winners = torch.empty(
-                count, columns, spec.message, dtype=torch.int32, device=like.device
-            )
-            self.kept = list(winners)
-        elif spec.pairwise:
-            self.kept = list(like.new_empty(count, columns, spec.hidden))
+        largest = by_edges(spec) and spec.aggregation == "max"
+        if largest:
+            shape = (count, columns, spec.message)
+            winner = torch.empty(shape, dtype=torch.int32, device=like.device)
+            self.winner = list(winner)
         if spec.pairwise:
             self.own = [block[: spec.own_inputs] for block in self.inputs]
+            # What `pairs` needs: the same edges, or the sums of the second layer.
+            sums = winner if largest else like.new_empty(count, columns, spec.hidden)
+            self.of_pairs = list(sums)
         elif spec.learned_edges:
             self.sent = list(rows(spec.message, ones=False))
 
@@ -124,7 +124,7 @@ class Field:
         kept = slots.sent[slot]
         if kept is not None:
             kept.copy_(sent)
-        self.along.receive(sent, slots.kept[slot], slots.received[slot])
+        self.along.receive(sent, slots.winner[slot], slots.received[slot])
 
     def _send_back(
         self, received_bar: torch.Tensor, slots: Slots, slot: int, out: torch.Tensor
@@ -133,7 +133,7 @@ class Field:
         if self.along is None:
             self.neighbours.back(received_bar, out)
         else:
-            self.along.back(received_bar, slots.sent[slot], slots.kept[slot], out)
+            self.along.back(received_bar, slots.sent[slot], slots.winner[slot], out)
 
     def finish(self) -> None:
         """Add to the gradient what is summed over all stages before."""
@@ -161,7 +161,7 @@ class Field:
         elif spec.messages == "self":
             slots.received[slot].copy_(m)
         elif self.pairs is not None:
-            self.pairs.receive(slots.own[slot], slots.kept[slot], slots.received[slot])
+            self.pairs.receive(slots.own[slot], slots.of_pairs[slot], slots.received[slot])
         if not spec.gain:
             forward(self.network.mlp, slots.mlp_inputs[slot], slots.hidden[slot], out)
             if spec.coupling == "superposed":
@@ -206,7 +206,9 @@ class Field:
         elif spec.messages == "zero":
             m_bar.zero_()
         elif self.pairs is not None:
-            self.pairs.back(received_bar, slots.own[slot], slots.kept[slot], self.pair_inputs_bar)
+            self.pairs.back(
+                received_bar, slots.own[slot], slots.of_pairs[slot], self.pair_inputs_bar
+            )
             # x enters twice: through the mlp and through the messages.
             z_bar.add_(self.pair_inputs_bar[: spec.channels])
         else:
