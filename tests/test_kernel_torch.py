@@ -131,6 +131,17 @@ def test_any_chunks_of_edges_agree_with_autograd(
     assert relative(slope, gradient) < 1e-12
 
 
+@pytest.mark.parametrize("option", ["pair inputs", "pair learned max", "edges state learned"])
+def test_sweeps_on_the_same_buffers_are_independent(option: str, rng: np.random.Generator) -> None:
+    spec = ModelSpec(channels=3, message=2, hidden=20).replace(**EDGE_OPTIONS[option])
+    window = random_window(spec, rng, [6], [0, 0], 3, torch.float64)
+    theta = random_theta(spec, rng, torch.float64)
+    first = adjoint.loss_and_gradient(spec, theta, window)
+    adjoint.loss_and_gradient(spec, 2 * theta, window)
+    again = adjoint.loss_and_gradient(spec, theta, window)
+    assert again[0] == first[0] and torch.equal(again[1], first[1])
+
+
 def test_the_first_of_equal_messages_is_the_largest(rng: np.random.Generator) -> None:
     graph = Graph.single(np.array([0, 1, 2, 3]), np.array([4, 4, 4, 0]), 5)
     columns = Columns.arrange(graph, np.zeros(2, np.int64))

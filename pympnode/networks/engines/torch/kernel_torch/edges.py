@@ -172,7 +172,8 @@ class Aggregate:
     """The sum or maximum over incoming edges of messages that are computed chunk by chunk.
 
     ``values`` (rows, unit * p): what the rows receive; ``winner``, of the same shape: number of the
-    evaluation that is the maximum, the first of equal ones.
+    evaluation that is the maximum, the first of equal ones. The factors of a sum are those of the edges:
+    it is used for learned weights only, with which the rows have none (`Edges`).
     """
 
     weights: EdgeWeights
@@ -211,8 +212,6 @@ class Aggregate:
         """``out`` (p, S) = what the columns receive."""
         if self.edges.largest:
             self.values.masked_fill_(self.edges.empty, 0.0)
-        elif self.edges.row_factor is not None:
-            self.values.mul_(self.edges.row_factor)
         out.copy_(self.values.view(-1, self.message).t())
 
     def begin_back(self, received_bar: torch.Tensor, winner: torch.Tensor | None) -> None:
@@ -221,8 +220,6 @@ class Aggregate:
         if self.edges.largest:
             assert winner is not None
             self.winner = winner.view(self.values.shape)
-        elif self.edges.row_factor is not None:
-            self.bar.mul_(self.edges.row_factor)
 
     def back(self, chunk: Chunk, message: torch.Tensor, out: torch.Tensor) -> None:
         """``out`` = cotangent of the messages of a chunk; adds that of the learned weights."""
