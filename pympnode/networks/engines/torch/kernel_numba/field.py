@@ -173,9 +173,7 @@ def field(shape, layers, memory, offsets, slot, slope, columns, links, groups, f
                 copy(memory, received + row * stride, memory, sent + row * stride, columns)
     if shape.messages == STATE or shape.messages == EMITTED:
         if shape.largest:
-            aggregate_largest(
-                shape, memory, received, winner, sent, links, groups, first, last
-            )
+            aggregate_largest(shape, memory, received, winner, sent, links, groups, first, last)
         else:
             aggregate(shape, memory, received, sent, links, groups, first, last)
     for row in range(shape.message):

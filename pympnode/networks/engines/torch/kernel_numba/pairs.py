@@ -84,9 +84,7 @@ def pair_panel(shape, layers, memory, offsets, pairs, panel, at):  # type: ignor
         add_scaled(memory, h1, h2, one, shape.hidden * shape.panel)
     tanh_in_place(memory, h1, shape.hidden * shape.panel)
     layer = layers[number + HIDDEN]
-    product(
-        memory, h2, shape.panel, layer[FORWARD], h1, shape.panel, shape.hidden, shape.hidden
-    )
+    product(memory, h2, shape.panel, layer[FORWARD], h1, shape.panel, shape.hidden, shape.hidden)
     tanh_in_place(memory, h2, shape.hidden * shape.panel)
     ones = h2 + shape.hidden * shape.panel
     for lane in range(shape.panel):
@@ -249,9 +247,7 @@ def panel_back(shape, layers, memory, offsets, slot, received_bar, pairs, panel,
 
 
 @compiled
-def pair_back(
-    shape, layers, memory, offsets, slot, received_bar, state_bar, columns, pairs, tile
-):  # type: ignore
+def pair_back(shape, layers, memory, offsets, slot, received_bar, state_bar, columns, pairs, tile):  # type: ignore
     """Adjoint of `pair_messages`: adds to rows ``state_bar`` and to the gradient sums."""
     noinline()
     panels = (columns + shape.panel - 1) // shape.panel
@@ -272,9 +268,7 @@ def pair_back(
     while start < stop:
         count = min(shape.chunk, stop - start)
         for at in range(count):
-            panel_back(
-                shape, layers, memory, offsets, slot, received_bar, pairs, start + at, at
-            )
+            panel_back(shape, layers, memory, offsets, slot, received_bar, pairs, start + at, at)
         # Tiles of weight gradients stay in registers for several panels.
         outer(
             memory, layers[number + HIDDEN, TILE], offsets.pair_bar_2, shape.panel,

@@ -259,9 +259,7 @@ class _Run:
             sign = np.array([1, -1], self.dtype)[: runs.sides]
             pair_weight = (weight[:, None] * sign).reshape(-1)
         pairs = sweep.Pairs(*table, pair_weight, attribute)
-        self.links = sweep.Links(
-            cut.pointer, cut.sender, weight, cut.number, cut.position, pairs
-        )
+        self.links = sweep.Links(cut.pointer, cut.sender, weight, cut.number, cut.position, pairs)
         self.links_back = sweep.Links(
             cut.back_pointer, cut.back_sender, weight[cut.back_number], cut.back_number,
             cut.back_position, pairs,

@@ -132,7 +132,9 @@ def _scatter(weighted: bool) -> Callable[..., Any]:
             values = v.address(b.add(source, entry(LANE)))
             factor = None
             if weighted:
-                factor = v.broadcast(v.data(signature.args[8], weight, entry(EVALUATION)), integer(0))
+                factor = v.broadcast(
+                    v.data(signature.args[8], weight, entry(EVALUATION)), integer(0)
+                )
             with cgutils.for_range(b, _vectors(v, count)) as loop:
                 column = b.mul(loop.index, integer(v.lanes))
                 mask = _below(v, b.sub(count, column))
