@@ -35,6 +35,9 @@ logger = logging.getLogger("pympnode.kernel")
 STORE_BYTES = 40 * 2**20
 """Stages are stored while a thread's buffers stay below this; beyond, it gains little."""
 
+PAIR_STORE_BYTES = 4 * STORE_BYTES
+"""The same for messages of pairs: running a step again evaluates every edge once more."""
+
 TILE_COLUMNS = 320
 """Columns of a tile, about; two hidden layers and their cotangents then fit a core's own cache. Half
 of it where stages are stored, so that they fit the shared one."""
@@ -286,7 +289,8 @@ class _Run:
             offsets = space.offsets_of(
                 shape, self.states, len(self.packing.source), self.packing.sums
             )
-            if offsets.end * self.dtype.itemsize <= STORE_BYTES:
+            limit = PAIR_STORE_BYTES if spec.pairwise else STORE_BYTES
+            if offsets.end * self.dtype.itemsize <= limit:
                 return cut, shape, offsets
         return cut, shape, offsets
 

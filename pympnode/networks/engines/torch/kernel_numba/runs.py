@@ -15,7 +15,11 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .plan import COUNT, EVALUATION, FIRST, LANE, RUN_FIELDS, SECOND
+from .machine import lanes
 from .tiles import _FLAGS, Vectors, integer
+
+NARROW = 4
+"""Lanes of the vectors for runs that are no longer: whole ones would cross cache lines all the time."""
 
 
 def _entries(v: Vectors, kind: Any, runs: Any, run: Any) -> Callable[[Any], Any]:
@@ -39,6 +43,32 @@ def _below(v: Vectors, count: Any) -> Any:
     return b.icmp_signed("<", ir.Constant(kind, list(range(v.lanes))), every)
 
 
+def _by_width(
+    builder: ir.IRBuilder, signature: Any, context: Any, arguments: Any, runs: int, code: Callable
+) -> None:
+    """``code(vectors, entry, count)``, with narrow vectors where the run is short.
+
+    ``runs``: position of the table among the arguments, which the number of the run follows.
+    """
+
+    def with_lanes(most: int) -> None:
+        v = Vectors(builder, signature.args[0], context, arguments[0], most)
+        entry = _entries(v, signature.args[runs], arguments[runs], arguments[runs + 1])
+        code(v, entry, entry(COUNT))
+
+    v = Vectors(builder, signature.args[0], context, arguments[0])
+    if v.lanes <= NARROW:
+        with_lanes(NARROW)
+        return
+    count = _entries(v, signature.args[runs], arguments[runs], arguments[runs + 1])(COUNT)
+    short = builder.icmp_signed("<=", count, integer(NARROW))
+    with builder.if_else(short) as (narrow, wide):
+        with narrow:
+            with_lanes(NARROW)
+        with wide:
+            with_lanes(v.lanes)
+
+
 def _vectors(v: Vectors, count: Any) -> Any:
     return v.builder.sdiv(v.builder.add(count, integer(v.lanes - 1)), integer(v.lanes))
 
@@ -50,7 +80,7 @@ def _fill(v: Vectors, to: Any, lane: Any, count: Any, rows: Any, value: Callable
     that does not leaves them, since they belong to the next row.
     """
     b = v.builder
-    panel = 2 * v.lanes
+    panel = 2 * lanes(v.item)
     with cgutils.for_range(b, _vectors(v, count)) as loop:
         column = b.mul(loop.index, integer(v.lanes))
         end = b.add(b.add(lane, column), integer(v.lanes))
@@ -72,18 +102,20 @@ def gather_sum(typingctx, memory, to, first, second, stride, rows, runs, run):  
     signature = types.void(memory, to, first, second, stride, rows, runs, run)
 
     def generate(context, builder, signature, arguments):  # type: ignore
-        memory, to, first, second, stride, rows, runs, run = arguments
-        v = Vectors(builder, signature.args[0], context, memory)
-        entry = _entries(v, signature.args[6], runs, run)
-        lane = entry(LANE)
-        left = v.address(builder.add(first, entry(FIRST)))
-        right = v.address(builder.add(second, entry(SECOND)))
+        _, to, first, second, stride, rows, _, _ = arguments
 
-        def value(row: Any, column: Any) -> Any:
-            start = builder.add(builder.mul(row, stride), column)
-            return v.add(v.load(left, start), v.load(right, start))
+        def code(v: Vectors, entry: Any, count: Any) -> None:
+            lane = entry(LANE)
+            left = v.address(builder.add(first, entry(FIRST)))
+            right = v.address(builder.add(second, entry(SECOND)))
 
-        _fill(v, v.address(builder.add(to, lane)), lane, entry(COUNT), rows, value)
+            def value(row: Any, column: Any) -> Any:
+                start = builder.add(builder.mul(row, stride), column)
+                return v.add(v.load(left, start), v.load(right, start))
+
+            _fill(v, v.address(builder.add(to, lane)), lane, count, rows, value)
+
+        _by_width(builder, signature, context, arguments, 6, code)
         return context.get_dummy_value()
 
     return signature, generate
@@ -95,18 +127,20 @@ def gather_weighted(typingctx, memory, to, source, stride, rows, runs, run, end,
     signature = types.void(memory, to, source, stride, rows, runs, run, end, weight)
 
     def generate(context, builder, signature, arguments):  # type: ignore
-        memory, to, source, stride, rows, runs, run, end, weight = arguments
-        v = Vectors(builder, signature.args[0], context, memory)
-        entry = _entries(v, signature.args[5], runs, run)
-        lane = entry(LANE)
-        values = v.address(builder.add(source, entry(end)))
-        factor = v.broadcast(v.data(signature.args[8], weight, entry(EVALUATION)), integer(0))
+        _, to, source, stride, rows, _, _, end, weight = arguments
 
-        def value(row: Any, column: Any) -> Any:
-            start = builder.add(builder.mul(row, stride), column)
-            return builder.fmul(v.load(values, start), factor, flags=_FLAGS)
+        def code(v: Vectors, entry: Any, count: Any) -> None:
+            lane = entry(LANE)
+            values = v.address(builder.add(source, entry(end)))
+            factor = v.broadcast(v.data(signature.args[8], weight, entry(EVALUATION)), integer(0))
 
-        _fill(v, v.address(builder.add(to, lane)), lane, entry(COUNT), rows, value)
+            def value(row: Any, column: Any) -> Any:
+                start = builder.add(builder.mul(row, stride), column)
+                return builder.fmul(v.load(values, start), factor, flags=_FLAGS)
+
+            _fill(v, v.address(builder.add(to, lane)), lane, count, rows, value)
+
+        _by_width(builder, signature, context, arguments, 5, code)
         return context.get_dummy_value()
 
     return signature, generate
@@ -123,29 +157,30 @@ def _scatter(weighted: bool) -> Callable[..., Any]:
         signature = types.void(memory, to, stride, source, rows, runs, run, end, weight)
 
         def generate(context, builder, signature, arguments):  # type: ignore
-            memory, to, stride, source, rows, runs, run, end, weight = arguments
+            _, to, stride, source, rows, _, _, end, weight = arguments
             b = builder
-            v = Vectors(b, signature.args[0], context, memory)
-            entry = _entries(v, signature.args[5], runs, run)
-            count = entry(COUNT)
-            out = v.address(b.add(to, entry(end)))
-            values = v.address(b.add(source, entry(LANE)))
-            factor = None
-            if weighted:
-                factor = v.broadcast(
-                    v.data(signature.args[8], weight, entry(EVALUATION)), integer(0)
-                )
-            with cgutils.for_range(b, _vectors(v, count)) as loop:
-                column = b.mul(loop.index, integer(v.lanes))
-                mask = _below(v, b.sub(count, column))
-                # Row after row: the next run adds to the same rows of a node, and would wait for these.
-                with cgutils.for_range(b, rows) as row:
-                    start = b.add(b.mul(row.index, integer(2 * v.lanes)), column)
-                    value = b.select(mask, v.load(values, start), v.zero)
-                    target = b.add(b.mul(row.index, stride), column)
-                    old = v.load(out, target)
-                    new = v.add_product(old, value, factor) if weighted else v.add(old, value)
-                    v.store(new, out, target)
+
+            def code(v: Vectors, entry: Any, count: Any) -> None:
+                panel = integer(2 * lanes(v.item))
+                out = v.address(b.add(to, entry(end)))
+                values = v.address(b.add(source, entry(LANE)))
+                factor = None
+                if weighted:
+                    data = v.data(signature.args[8], weight, entry(EVALUATION))
+                    factor = v.broadcast(data, integer(0))
+                with cgutils.for_range(b, _vectors(v, count)) as loop:
+                    column = b.mul(loop.index, integer(v.lanes))
+                    mask = _below(v, b.sub(count, column))
+                    # Row after row: the next run may add to the same node, and would wait for these.
+                    with cgutils.for_range(b, rows) as row:
+                        start = b.add(b.mul(row.index, panel), column)
+                        value = b.select(mask, v.load(values, start), v.zero)
+                        target = b.add(b.mul(row.index, stride), column)
+                        old = v.load(out, target)
+                        new = v.add_product(old, value, factor) if weighted else v.add(old, value)
+                        v.store(new, out, target)
+
+            _by_width(builder, signature, context, arguments, 5, code)
             return context.get_dummy_value()
 
         return signature, generate
