@@ -38,7 +38,7 @@ import xarray as xr
 import pympnode
 
 RUNS: dict[str, Callable[[Path], dict[str, Any]]] = {}
-# Versions before 0.3 have no other optimiser, and no keyword for it.
+# Version 0.1 has no other optimiser, and no keyword for it.
 _SOAP = "optimiser" in inspect.signature(pympnode.train).parameters
 ADAM: dict[str, Any] = {"optimiser": "adam"} if _SOAP else {}
 NET: dict[str, Any] = {
