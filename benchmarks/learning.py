@@ -1,4 +1,4 @@
-"""What a preset learns in the same CPU time: today's against that of version 0.3 (Adam), one thread.
+"""What a preset learns in the same CPU time: today's against that of version 0.1 (Adam), one thread.
 
     python benchmarks/learning.py [--seeds 3] [--data kuramoto10 gene16 lorenz3 ...] [--smoke]
 
