@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from ..errors import FileDamaged, InvalidOption, MissingFile, PympnodeError, one_line
+from ..errors import CannotWrite, FileDamaged, InvalidOption, MissingFile, PympnodeError, one_line
 from .memory import format_bytes, require_bytes
-from .writing import make_folder, path_of, write_error
+from .writing import make_folder, path_of, write_error, writing
 
 CHECKSUM = "sha256"
 RECORD = "pympnode"  # the attribute of a dataset that holds its record, see `datasets.record`
@@ -89,7 +89,9 @@ def write_netcdf(ds: xr.Dataset, path: str | os.PathLike[str], *, checksums: boo
     Raises `InvalidOption` where ``path`` is a folder, `NotEnoughDisk`, `CannotWrite`.
     """
     path = path_of("path", path)
-    if path.is_dir():
+    with writing(path):
+        is_folder = path.is_dir()
+    if is_folder:
         raise InvalidOption(
             f"{str(path)!r} is a folder, and a file is written",
             got=str(path),
@@ -262,6 +264,14 @@ def require_real_size(ds: xr.Dataset, path: Path) -> None:
 
 def _replace(path: Path, write: Callable[[Path], object], needed: int | None = None) -> None:
     make_folder(path.parent)
+    with writing(path):
+        if path.exists() and not path.is_file():
+            raise CannotWrite(
+                f"{str(path)!r} is no file, and a file would take its place",
+                got="a folder" if path.is_dir() else "a device, a pipe or a socket",
+                allowed="a file, or nothing",
+                fix="give the path of a file",
+            )
     # A random name, and not `tempfile`: its files are private to the user, and to widen their mode
     # one has to read the umask, which sets it for all threads of the process.
     temporary = path.parent / f".{path.name}.{secrets.token_hex(8)}.part"
