@@ -6,7 +6,6 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from math import inf
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from ..datasets.record import record, with_record
 from ..datasets.split import split_trajectories
 from ..errors import InvalidData, InvalidOption, unknown_name
 from ..files.memory import format_bytes, require_bytes
+from ..files.writing import path_of
 from ..graph import Graph
 from ..training.progress import progress_of
 from ..version import __version__
@@ -83,7 +83,7 @@ def simulate_particles(
     bar = progress_of(progress, "trajectory")
     workers = workers or os.cpu_count() or 1
     if path is not None:
-        return make_parts(recipe, given, Path(path).expanduser(), workers, bar)
+        return make_parts(recipe, given, path_of("path", path), workers, bar)
     require_bytes(
         recipe.bytes,
         f"a dataset of {recipe.trajectories} trajectories",
