@@ -16,7 +16,7 @@ SCHEMA_VERSION = 1
 _KINDS = {
     "kind": kinds.text,
     "system": kinds.either(kinds.nothing, kinds.text),
-    "parameters": kinds.named(kinds.parameter),
+    "parameters": kinds.named(kinds.anything),
     "parameter_arrays": kinds.listing(kinds.text),
     "graphs": kinds.whole(0),
     "topology": kinds.either(kinds.nothing, kinds.text, kinds.listing(kinds.text)),

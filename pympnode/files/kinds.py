@@ -60,6 +60,11 @@ def positive(value: Any) -> None:
         raise _wrong(value, "above 0")
 
 
+def positive_or_inf(value: Any) -> None:
+    if value != math.inf:
+        positive(value)
+
+
 def whole(least: int, most: float = math.inf) -> Check:
     """Whole numbers from ``least`` to ``most``."""
 
@@ -157,16 +162,3 @@ def mapping(checks: Mapping[str, Check], *optional: str) -> Check:
                 raise ValueError(f"{name}: {error}") from error
 
     return check
-
-
-def _numbers(value: Any) -> None:
-    """A number, or lists of such, one list within another."""
-    if isinstance(value, list):
-        for one in value:
-            _numbers(one)
-        return
-    real(value)
-
-
-# A parameter of the physics, as `xarray` and JSON have them.
-parameter = either(nothing, text, flag, _numbers)

@@ -146,7 +146,7 @@ _RECORD: dict[str, kinds.Check] = {
             "high": kinds.listing(kinds.real),
             "steps": kinds.whole(0),
             "trajectories": kinds.whole(0),
-            "parameters": kinds.named(kinds.parameter),
+            "parameters": kinds.named(kinds.anything),
             "graphs": kinds.listing(kinds.text),
             "parameter_spans": kinds.named(kinds.anything),
             "control": kinds.listing(_SPAN),

@@ -61,7 +61,6 @@ from ..datasets.names import (
     RECEIVER,
     SENDER,
     SPLIT,
-    SPLITS,
     STATE,
     STATE_DIMS,
     TIME,
@@ -71,12 +70,19 @@ from ..datasets.names import (
     texts,
 )
 from ..datasets.record import record, with_record
+from ..datasets.split import check_split
 from ..datasets.times import even_times, repeated, rounding
 from ..errors import InvalidData
 from ..graph import Graph
 from ..systems.registry import get, names
 from ..training.ranges import warn_user
-from .edge_checks import check_edges_once, check_graph_numbers, check_node_order, check_whole
+from .edge_checks import (
+    check_edges_once,
+    check_graph_numbers,
+    check_node_order,
+    check_one_graph,
+    check_whole,
+)
 from .missing import with_first_state
 
 
@@ -330,7 +336,7 @@ def validate(ds: xr.Dataset, *, missing: Missing = "error") -> xr.Dataset:
         _require_variable(ds, NODE_ATTRIBUTE, (NODE, ATTRIBUTE))
         _check_finite(ds, NODE_ATTRIBUTE)
     _check_graph(ds)
-    _check_split(ds)
+    check_split(ds)
     return ds
 
 
@@ -453,6 +459,7 @@ def _check_graph(ds: xr.Dataset) -> None:
                     allowed="sender(edge) and receiver(edge)",
                     fix=f"give the edges, or drop it: ds.drop_vars({name!r})",
                 )
+        check_one_graph(ds)
         return
     for name in (SENDER, RECEIVER):
         check_whole(ds, name, EDGE)
@@ -474,23 +481,3 @@ def _check_graph(ds: xr.Dataset) -> None:
             _check_finite(ds, name)
     if EDGE_WEIGHT in ds or EDGE_ATTRIBUTE in ds:
         check_edges_once(ds)
-
-
-def _check_split(ds: xr.Dataset) -> None:
-    if SPLIT not in ds:
-        return
-    found = set(texts(ds[SPLIT].values).ravel().tolist())
-    if ds[SPLIT].dims != (TRAJECTORY,):
-        raise InvalidData(
-            "'split' has the wrong dims",
-            got=f"({', '.join(map(str, ds[SPLIT].dims))})",
-            allowed=f"({TRAJECTORY},): one label for each trajectory",
-            fix='ds["split"] = ("trajectory", ["train", ...])',
-        )
-    if not found <= set(SPLITS):
-        raise InvalidData(
-            "'split' holds unknown names",
-            got=", ".join(sorted(found)),
-            allowed=", ".join(SPLITS),
-            fix='ds["split"] = ("trajectory", ["train", ...])',
-        )

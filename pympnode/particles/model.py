@@ -24,7 +24,7 @@ from ..training.gradients import gradients
 from ..training.ranges import interval, warn_outside, warn_user
 from . import schema as particle_schema
 from .ranges import PHYSICS, ParticleRange
-from .schema import ParticleArrays
+from .schema import PHYSICS_KINDS, ParticleArrays
 from .spec import ParticleScales, ParticleSpec
 from .systems.base import default_side
 from .weights import particle_layout_of
@@ -75,7 +75,7 @@ _RECORD: dict[str, kinds.Check] = {
             "speed": _SPAN,
             "trajectories": kinds.whole(0),
             "steps": kinds.whole(0),
-            "parameters": kinds.named(kinds.parameter),
+            "parameters": kinds.mapping(PHYSICS_KINDS, *PHYSICS_KINDS),
             "charge": kinds.either(kinds.nothing, _SPAN),
             "parameter_spans": kinds.named(_SPAN),
             "spaces": kinds.listing(kinds.one_of("open", "periodic")),

@@ -42,8 +42,10 @@ from ..datasets.names import (
     VELOCITY,
 )
 from ..datasets.record import record, with_record
+from ..datasets.split import check_split
 from ..datasets.times import even_times
-from ..errors import InvalidData
+from ..errors import InvalidData, one_line
+from ..files import kinds
 from ..training.ranges import warn_user
 from .constants import CONSTANT, LAWS, SOFTENING
 from .graphs.box import Box, as_box
@@ -55,6 +57,16 @@ UNITS = {
     MASS: "mass",
     CHARGE: "charge",
     TIME: "time",
+}
+
+
+# Numbers of the record that are computed with.
+_SIDE = kinds.either(kinds.nothing, kinds.positive_or_inf)
+PHYSICS_KINDS: dict[str, kinds.Check] = {
+    "constant": kinds.either(kinds.nothing, kinds.real),
+    "softening": kinds.either(kinds.nothing, kinds.real),
+    "accuracy": kinds.either(kinds.nothing, kinds.positive),
+    "side": kinds.either(_SIDE, kinds.listing(_SIDE)),
 }
 
 
@@ -294,6 +306,7 @@ def validate_particles(ds: xr.Dataset, *, finite: bool = True) -> xr.Dataset:
             fix="make one of arrays: pympnode.particles.schema.unpack_particles(position, velocity, "
             "mass, time)",
         )
+    check_physics(ds)
     wanted = {
         POSITION: PARTICLE_DIMS,
         VELOCITY: PARTICLE_DIMS,
@@ -320,6 +333,22 @@ def validate_particles(ds: xr.Dataset, *, finite: bool = True) -> xr.Dataset:
                 if lacking
                 else None,
             )
+    for name in wanted:
+        if ds[name].dtype.kind not in "fiu":
+            raise InvalidData(
+                f"{name!r} does not hold real numbers",
+                got=f"dtype {ds[name].dtype}",
+                allowed="real numbers",
+                fix=f'convert it: ds["{name}"] = ds["{name}"].astype(float)',
+            )
+    if FIXED in ds and ds[FIXED].dtype.kind not in "biuf":
+        raise InvalidData(
+            "'fixed' is true or false for each particle",
+            got=f"dtype {ds[FIXED].dtype}",
+            allowed="booleans",
+            fix='ds["fixed"] = ds["fixed"].astype(bool)',
+        )
+    check_split(ds)
     for dim in (TRAJECTORY, TIME, PARTICLE):
         if not ds.sizes[dim]:
             raise InvalidData(
@@ -354,6 +383,19 @@ def validate_particles(ds: xr.Dataset, *, finite: bool = True) -> xr.Dataset:
     if system == "coulomb" and CHARGE not in ds:
         raise InvalidData("coulomb needs charges", got="no variable 'charge'")
     return ds
+
+
+def check_physics(ds: xr.Dataset) -> None:
+    """Raise InvalidData where numbers of the physics in the record are no numbers."""
+    try:
+        kinds.mapping(PHYSICS_KINDS, *PHYSICS_KINDS)(record(ds).get("parameters", {}))
+    except ValueError as error:
+        raise InvalidData(
+            "the record of the dataset names physics that are no numbers",
+            got=one_line(error),
+            allowed="numbers; side also null, or a list of one for each axis",
+            fix="pympnode.networks.schema.with_record(ds, parameters={...}) writes them",
+        ) from error
 
 
 def _check_time(ds: xr.Dataset) -> None:
