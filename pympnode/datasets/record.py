@@ -15,11 +15,11 @@ SCHEMA_VERSION = 1
 # Entries that the package computes with; of other kinds they are refused. JSON has no other numbers.
 _KINDS = {
     "kind": kinds.text,
-    "system": kinds.either(kinds.nothing, kinds.text),
+    "system": kinds.text,
     "parameters": kinds.named(kinds.anything),
     "parameter_arrays": kinds.listing(kinds.text),
     "graphs": kinds.whole(0),
-    "topology": kinds.either(kinds.nothing, kinds.text, kinds.listing(kinds.text)),
+    "topology": kinds.either(kinds.text, kinds.listing(kinds.text)),
 }
 
 

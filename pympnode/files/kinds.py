@@ -60,6 +60,13 @@ def positive(value: Any) -> None:
         raise _wrong(value, "above 0")
 
 
+def length(value: Any) -> None:
+    """At least 0, and so far from the end of float64 that powers of it are finite."""
+    real(value)
+    if not 0 <= value <= 1e75:
+        raise _wrong(value, "a length of at least 0")
+
+
 def positive_or_inf(value: Any) -> None:
     if value != math.inf:
         positive(value)

@@ -19,6 +19,8 @@ from .spec import ModelSpec
 from .weights import layout_of
 
 KIND = "model"
+# Files of version 0.1 have no number of their format, and no unit of time of their field.
+FORMAT = 2
 
 
 def dataset_of(model: Any) -> xr.Dataset:
@@ -34,6 +36,7 @@ def dataset_of(model: Any) -> xr.Dataset:
             variables[f"{name}_scale"] = (f"{name}_component", scale.scale)
     facts = {
         "kind": KIND,
+        "format": FORMAT,
         "spec": model.spec.as_dict(),
         "features": list(model.features),
         "units": list(model.units),
@@ -58,7 +61,7 @@ def fields_of(ds: xr.Dataset, source: str) -> dict[str, Any]:
             allowed="a file written by model.save",
             fix="datasets are opened with xarray.open_dataset",
         )
-    check_record(facts, _RECORD, source, "time_scale")
+    check_record(facts, _RECORD, source, *(() if "format" in facts else ("time_scale",)))
     try:
         if facts["spec"]["depth"] > len(ds.variables):  # the layout has some variables a layer
             raise KeyError(f"weights of {facts['spec']['depth']} layers")

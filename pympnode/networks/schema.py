@@ -72,7 +72,8 @@ from ..datasets.names import (
 from ..datasets.record import record, with_record
 from ..datasets.split import check_split
 from ..datasets.times import even_times, repeated, rounding
-from ..errors import InvalidData
+from ..errors import InvalidData, one_line
+from ..files import kinds
 from ..graph import Graph
 from ..systems.registry import get, names
 from ..training.ranges import warn_user
@@ -84,6 +85,7 @@ from .edge_checks import (
     check_whole,
 )
 from .missing import with_first_state
+from .name_checks import check_names_of_axes
 
 
 @dataclass(frozen=True, eq=False)
@@ -318,6 +320,8 @@ def validate(ds: xr.Dataset, *, missing: Missing = "error") -> xr.Dataset:
             fix="build one with pympnode.from_arrays or xarray.open_dataset",
         )
     _require_variable(ds, STATE, STATE_DIMS)
+    check_names_of_axes(ds)
+    check_parameters(ds)
     _check_concatenated(ds)
     for dim in STATE_DIMS:
         if ds.sizes[dim] < 1:
@@ -338,6 +342,25 @@ def validate(ds: xr.Dataset, *, missing: Missing = "error") -> xr.Dataset:
     _check_graph(ds)
     check_split(ds)
     return ds
+
+
+def check_parameters(ds: xr.Dataset) -> None:
+    """Raise InvalidData where a parameter in the record of a known system is no number; arrays are variables."""
+    facts = record(ds)
+    system = facts.get("system", "")
+    if system not in names():
+        return
+    for name in get(system).parameters:
+        value = facts.get("parameters", {}).get(name, 0.0)
+        try:
+            kinds.real(value)
+        except ValueError as error:
+            raise InvalidData(
+                f"the parameter {name!r} in the record of the dataset is no number",
+                got=one_line(error),
+                allowed="a finite number",
+                fix=f"pympnode.networks.schema.with_record(ds, parameters={{{name!r}: ...}})",
+            ) from error
 
 
 def _require_variable(ds: xr.Dataset, name: str, dims: tuple[str, ...]) -> None:
@@ -386,10 +409,12 @@ def _check_concatenated(ds: xr.Dataset) -> None:
 
 
 def _check_time(ds: xr.Dataset) -> None:
-    if TIME not in ds.coords or ds[TIME].dtype.kind not in "fiu":
+    if TIME not in ds.coords or ds[TIME].dtype.kind not in "fiu" or ds[TIME].dims != (TIME,):
         raise InvalidData(
             "the dataset has no numeric time coordinate",
-            got=str(ds[TIME].dtype) if TIME in ds.coords else "no coordinate",
+            got=f"dims {ds[TIME].dims}, dtype {ds[TIME].dtype}"
+            if TIME in ds.coords
+            else "no coordinate",
             allowed="time(time) in one unit, increasing",
             fix='ds = ds.assign_coords(time=dt * np.arange(ds.sizes["time"]))'
             if TIME not in ds.coords or ds[TIME].dtype.kind not in "mM"

@@ -24,7 +24,7 @@ from ..training.gradients import gradients
 from ..training.ranges import interval, warn_outside, warn_user
 from . import schema as particle_schema
 from .ranges import PHYSICS, ParticleRange
-from .schema import PHYSICS_KINDS, ParticleArrays
+from .schema import ParticleArrays
 from .spec import ParticleScales, ParticleSpec
 from .systems.base import default_side
 from .weights import particle_layout_of
@@ -38,6 +38,11 @@ WEIGHTS_VERSION = 2
 # The record of a file: what a model needs, all of it. Fields of a specification that version 0.1 did
 # not write are left out (levels, mass_coupling, types), and the entries that are optional below.
 _SPAN = kinds.pair(kinds.real)
+_PHYSICS: dict[str, kinds.Check] = {
+    "constant": kinds.real,
+    "softening": kinds.real,
+    "accuracy": kinds.positive,
+}
 _RECORD: dict[str, kinds.Check] = {
     "spec": kinds.mapping(
         {
@@ -75,7 +80,7 @@ _RECORD: dict[str, kinds.Check] = {
             "speed": _SPAN,
             "trajectories": kinds.whole(0),
             "steps": kinds.whole(0),
-            "parameters": kinds.mapping(PHYSICS_KINDS, *PHYSICS_KINDS),
+            "parameters": kinds.mapping(_PHYSICS, *_PHYSICS),
             "charge": kinds.either(kinds.nothing, _SPAN),
             "parameter_spans": kinds.named(_SPAN),
             "spaces": kinds.listing(kinds.one_of("open", "periodic")),

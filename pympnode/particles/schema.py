@@ -64,7 +64,7 @@ UNITS = {
 _SIDE = kinds.either(kinds.nothing, kinds.positive_or_inf)
 PHYSICS_KINDS: dict[str, kinds.Check] = {
     "constant": kinds.either(kinds.nothing, kinds.real),
-    "softening": kinds.either(kinds.nothing, kinds.real),
+    "softening": kinds.either(kinds.nothing, kinds.length),
     "accuracy": kinds.either(kinds.nothing, kinds.positive),
     "side": kinds.either(_SIDE, kinds.listing(_SIDE)),
 }
@@ -168,7 +168,9 @@ def pack_particles(ds: xr.Dataset, *, physics: bool = True) -> ParticleArrays:
     if physics:
         ds = complete_physics(ds)
     about = record(ds)
-    parameters = {k: v for k, v in dict(about.get("parameters", {})).items() if k != "side"}
+    parameters = {
+        k: v for k, v in about.get("parameters", {}).items() if k != "side" and v is not None
+    }
     return ParticleArrays(
         ds[POSITION].transpose(*PARTICLE_DIMS).values,
         ds[VELOCITY].transpose(*PARTICLE_DIMS).values,
@@ -243,7 +245,12 @@ def complete_physics(ds: xr.Dataset) -> xr.Dataset:
     assumed values.
     """
     about = record(ds)
-    known = dict(about.get("parameters", {}))
+    # null, but for a side, says nothing.
+    known = {
+        name: value
+        for name, value in about.get("parameters", {}).items()
+        if value is not None or name == "side"
+    }
     assumed: dict[str, Any] = {"constant": CONSTANT, "softening": SOFTENING, "side": None}
     assumed = {name: value for name, value in assumed.items() if name not in known}
     if not has_known_forces(ds) or ("system" in about and not assumed):
@@ -387,8 +394,11 @@ def validate_particles(ds: xr.Dataset, *, finite: bool = True) -> xr.Dataset:
 
 def check_physics(ds: xr.Dataset) -> None:
     """Raise InvalidData where numbers of the physics in the record are no numbers."""
+    parameters = record(ds).get("parameters", {})
     try:
-        kinds.mapping(PHYSICS_KINDS, *PHYSICS_KINDS)(record(ds).get("parameters", {}))
+        kinds.mapping(PHYSICS_KINDS, *PHYSICS_KINDS)(parameters)
+        if isinstance(parameters.get("side"), list):
+            kinds.listing(kinds.anything, ds.sizes.get(AXIS))(parameters["side"])
     except ValueError as error:
         raise InvalidData(
             "the record of the dataset names physics that are no numbers",
@@ -402,10 +412,12 @@ def _check_time(ds: xr.Dataset) -> None:
     """Times are numbers and increase; a single state needs no time."""
     if TIME not in ds.coords and ds.sizes[TIME] == 1:
         return
-    if TIME not in ds.coords or ds[TIME].dtype.kind not in "fiu":
+    if TIME not in ds.coords or ds[TIME].dtype.kind not in "fiu" or ds[TIME].dims != (TIME,):
         raise InvalidData(
             "the dataset has no numeric time coordinate",
-            got=f"dtype {ds[TIME].dtype}" if TIME in ds.coords else "no coordinate",
+            got=f"dims {ds[TIME].dims}, dtype {ds[TIME].dtype}"
+            if TIME in ds.coords
+            else "no coordinate",
             allowed="time(time) in one unit, increasing",
             fix='ds = ds.assign_coords(time=dt * np.arange(ds.sizes["time"]))',
         )
