@@ -108,12 +108,14 @@ def require_disk(folder: Path, needed: int) -> int | None:
     free = free_bytes(folder)
     needed = int(needed * _OVERHEAD)
     if free is not None and needed > free:
-        raise NotEnoughDisk(
+        error = NotEnoughDisk(
             f"the dataset does not fit on the disk of {str(folder)!r}",
             got=f"{needed:,} bytes still to write ({format_bytes(needed)})",
             allowed=f"{free:,} bytes free ({format_bytes(free)})",
             fix='choose another path, dtype="float32", or fewer trajectories, steps or particles',
         )
+        error.folder, error.needed, error.free = str(folder), needed, free
+        raise error
     return free
 
 

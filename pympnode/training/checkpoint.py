@@ -192,8 +192,8 @@ def _check(state: State, counters: dict[str, Any], like: NDArray | None) -> None
             raise ValueError(f"{name} {values.dtype} {values.shape}, not {like.dtype} {shape}")
     for name in _BY_MEMBER:
         values = getattr(state, name)
-        kind = "i" if name in ("best_epoch", "since_best") else "f"
-        if values.shape != shape[:1] or values.dtype.kind != kind:
+        dtype = np.int64 if name in ("best_epoch", "since_best") else np.float64
+        if values.shape != shape[:1] or values.dtype != dtype:
             raise ValueError(f"{name} {values.dtype} {values.shape}, not {shape[:1]}")
     for name in ("count", "epoch", "epochs", "updates"):
         value = getattr(state, name)
@@ -207,8 +207,9 @@ def _check(state: State, counters: dict[str, Any], like: NDArray | None) -> None
         raise ValueError(f"status {one_line(repr(state.status))}")
     for name, rows in state.history.items():
         wide = name not in _OF_RUN
+        dtype = np.int64 if name in ("horizon", "updates") else np.float64
         if len(rows) != state.epoch or any(
-            np.shape(row) != (shape[:1] if wide else ()) or np.asarray(row).dtype.kind not in "fi"
+            np.shape(row) != (shape[:1] if wide else ()) or np.asarray(row).dtype != dtype
             for row in rows
         ):
             raise ValueError(f"{name} has {len(rows)} rows at epoch {state.epoch}")
