@@ -401,6 +401,12 @@ def test_numbers_of_any_dtype_and_of_no_axes(data: dict[str, xr.Dataset], form: 
         assert call(form).identical(call(lambda value: value))
 
 
+def test_numbers_of_numpy_make_the_same_folder(tmp_path: Path) -> None:
+    call = dict(particles=4, trajectories=2, steps=2, workers=1, path=tmp_path / "p")
+    first = pympnode.simulate("gravity", **call, dims=np.uint8(3), split=np.float32(0.5))
+    assert pympnode.simulate("gravity", **call, dims=3, split=0.5).load().identical(first.load())
+
+
 def test_horizons_may_be_one_number(data: dict[str, xr.Dataset], models: dict[str, Any]) -> None:
     for horizons in (2, [2], np.array(2), np.int16(2), [np.array(2)], np.array([2])):
         scores = pympnode.evaluate(models["particle"], data["particle"], horizons=horizons)

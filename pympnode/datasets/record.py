@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from ..errors import InvalidData, one_line
@@ -62,6 +63,8 @@ def _plain(value: Any) -> Any:
     """Numbers and arrays of NumPy and torch as JSON has them."""
     if hasattr(value, "tolist"):
         return value.tolist()
+    if hasattr(value, "__array__"):  # of xarray
+        return np.asarray(value).tolist()
     raise TypeError(f"{type(value).__name__} is not JSON serializable")
 
 

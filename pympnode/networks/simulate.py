@@ -46,7 +46,7 @@ def simulate_network(
     topology = system.default_topology if topology is None else topology
     named = isinstance(topology, str | tuple)
     count = nodes if nodes is not None else (system.default_nodes if named else None)
-    seed = whole("seed", seed, 0)
+    seed, trajectories = whole("seed", seed, 0), whole("trajectories", trajectories)
     graph = resolve(topology, count, graphs=graphs, graph_seed=graph_seed, system=system)
     chosen, why = engines.choose(engine, weighted=graph.weight is not None)
     solve, solver = engines.solver_for(chosen, system)
