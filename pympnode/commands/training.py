@@ -98,5 +98,5 @@ def _train(context: click.Context, as_json: bool) -> None:
         click.echo(repr(result))
         if not lost:
             click.echo(f"{'saved':<12} {facts['model']}")
-    if lost:
+    if out is None and result.save_error is not None:
         raise result.save_error

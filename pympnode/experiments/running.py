@@ -82,8 +82,8 @@ def run(
         write_call(folder, name, budget, seeds, settings)
         for part in ("cells", "runs", "data"):
             own_folder(folder / part)
-        for part in (folder, folder / "data", *(folder / "cells").glob("*")):
-            remove_half_written(part)
+        for written in (folder, folder / "data", *(folder / "cells").glob("*")):
+            remove_half_written(written)
         other = of_other_settings(todo, folder)
         if other:
             log(f"{other} finished cells of other settings lie in {folder} and are left alone")

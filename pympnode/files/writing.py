@@ -177,7 +177,7 @@ def require_space(folder: Path, what: str, largest: int, total: int) -> None:
         reserve(folder, total if limit is None else min(total, limit))
     except OSError as error:
         if error.errno in _NO_SPACE:
-            raise not_enough_disk(what, folder, total, os.strerror(error.errno)) from error
+            raise not_enough_disk(what, folder, total, os.strerror(error.errno or 0)) from error
         raise write_error(folder / what, error, total) from error
 
 
