@@ -10,6 +10,7 @@ import xarray as xr
 
 from .datasets.names import Missing
 from .errors import InvalidOption
+from .files.writing import path_of
 from .half import TrainedModel
 from .halves import (
     as_model,
@@ -328,7 +329,7 @@ def train(
             progress=progress,
         )
     )
-    if run is not None and os.path.isfile(os.path.expanduser(run)):
+    if run is not None and os.path.isfile(path_of("run", run)):
         raise InvalidOption(
             "run is a folder, and this is a file",
             got=repr(str(run)),

@@ -63,18 +63,31 @@ def other(half: Half) -> Half:
 def load(path: str | os.PathLike[str]) -> TrainedModel:
     """The model in a file or a run folder; see `pympnode.load`."""
     path = netcdf.inside_run(path, "model.nc")
-    raw = netcdf.read_netcdf(path)
     source = repr(str(path))
-    kind = record(raw).get("kind")
+    # The attributes alone: a file that is no model is not read, however large its variables are.
+    attributes = netcdf.read_attributes(path)
+    try:
+        kind = record(xr.Dataset(attrs=attributes)).get("kind")
+    except InvalidData as error:
+        raise FileDamaged(
+            f"the record of {source} cannot be read",
+            got=error.got,
+            allowed="a file written by model.save",
+            fix="restore it from a copy, or save the model again",
+        ) from error
     half = next((half for half in HALVES if half.model_kind == kind), None)
     if half is None:
         raise FileDamaged(
             f"{source} is not a model",
-            got=f"kind {kind or 'unknown'!r}, variables {list(raw.data_vars)[:4]}",
+            got=f"kind {kind or 'unknown'!r}, variables {attributes['']}",
             allowed="a file written by model.save",
             fix="datasets are opened with xarray.open_dataset",
         )
-    return half.load(netcdf.read_netcdf(path, checksums=True), source)
+    ds = netcdf.check_seal(netcdf.read_netcdf(path, checksums=True), source)
+    try:
+        return half.load(ds, source)
+    except RecursionError as error:
+        raise netcdf.incomplete_model(source, error) from error
 
 
 def as_model(start: Any) -> Any:

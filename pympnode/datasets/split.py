@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ..errors import InvalidOption
+from ..errors import InvalidData, InvalidOption, one_line
 from ..files.netcdf import checksum
 from .names import NODE_NUMBER, SPLIT, SPLITS, TRAJECTORY, texts
 
@@ -101,3 +101,24 @@ def data_fingerprint(datasets: Sequence[xr.Dataset], split: float, seed: int) ->
         for name, found in counts.items():
             found.append(int((labels == name).sum()))
     return {"sha256": values.hexdigest(), "split": {**counts, "sha256": marks.hexdigest()}}
+
+
+def check_split(ds: xr.Dataset) -> None:
+    """Raise InvalidData unless ``split``, where there is one, labels every trajectory."""
+    if SPLIT not in ds:
+        return
+    if ds[SPLIT].dims != (TRAJECTORY,):
+        raise InvalidData(
+            "'split' has the wrong dims",
+            got=f"({', '.join(map(str, ds[SPLIT].dims))})",
+            allowed=f"({TRAJECTORY},): one label for each trajectory",
+            fix='ds["split"] = ("trajectory", ["train", ...])',
+        )
+    found = set(texts(ds[SPLIT].values).ravel().tolist())
+    if not found <= set(SPLITS):
+        raise InvalidData(
+            "'split' holds unknown names",
+            got=one_line(", ".join(sorted(found))),
+            allowed=", ".join(SPLITS),
+            fix='ds["split"] = ("trajectory", ["train", ...])',
+        )

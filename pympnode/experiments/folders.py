@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import InvalidOption, MissingFile
 from ..files import netcdf
+from ..files.writing import path_of
 from .catalogue import names
 from .cells import read_json
 from .description import Experiment
@@ -19,7 +20,7 @@ CALL = "call.json"  # arguments of the last call, which its table is made with
 
 def folder_of(experiment: Experiment, out: str | os.PathLike[str] | None) -> Path:
     """The folder of an experiment's cells."""
-    return Path("experiments") / experiment.name if out is None else Path(out).expanduser()
+    return Path("experiments") / experiment.name if out is None else path_of("out", out)
 
 
 def last_call(folder: Path, name: str | os.PathLike[str]) -> dict[str, Any]:

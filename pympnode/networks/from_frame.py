@@ -266,6 +266,13 @@ def _labels(column: Any, order: Sequence[Any] | None = None) -> tuple[NDArray, N
     if hasattr(column, "cat"):
         there = set(labels)
         wanted = [label for label in map(plain, column.cat.categories) if label in there]
+    if isinstance(order, str | bytes):
+        raise InvalidOption(
+            "nodes is a list of labels",
+            got=f"nodes={order!r}",
+            allowed="a list, an array or an index",
+            fix="give nodes=[...], in the order of the nodes",
+        )
     if order is not None:
         wanted = [plain(label) for label in order]
         lacking = [label for label in labels if label not in set(wanted)]

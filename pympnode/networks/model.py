@@ -371,7 +371,7 @@ class Model:
 
         Whatever stood at ``path`` is replaced in one step. Raises OSError where nothing can be written.
         """
-        netcdf.write_netcdf(self.to_dataset(), path, checksums=True)
+        netcdf.write_netcdf(netcdf.sealed(self.to_dataset()), path, checksums=True)
 
     def to_dataset(self) -> xr.Dataset:
         """The model as a dataset: what `save` writes."""

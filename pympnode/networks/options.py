@@ -249,6 +249,8 @@ def numbers_of(
 
 def _length_of_time(name: str, value: Any) -> float:
     """A positive number, infinity included. Raises `InvalidOption`."""
+    if getattr(value, "shape", None) == () and hasattr(value, "item"):
+        value = value.item()  # an array or a tensor of no axes
     if isinstance(value, bool) or not isinstance(value, Real) or not float(value) > 0:
         raise InvalidOption(
             f"{name} is a length of time",

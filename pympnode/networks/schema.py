@@ -63,7 +63,6 @@ from ..datasets.names import (
     RECEIVER,
     SENDER,
     SPLIT,
-    SPLITS,
     STATE,
     STATE_DIMS,
     TIME,
@@ -73,13 +72,22 @@ from ..datasets.names import (
     texts,
 )
 from ..datasets.record import record, with_record
+from ..datasets.split import check_split
 from ..datasets.times import even_times, repeated, rounding
-from ..errors import InvalidData
+from ..errors import InvalidData, one_line
+from ..files import kinds
 from ..graph import Graph
 from ..systems.registry import first_name, get, names
 from ..training.ranges import warn_user
-from .edge_checks import check_edges_once, check_graph_numbers, check_node_order, check_whole
+from .edge_checks import (
+    check_edges_once,
+    check_graph_numbers,
+    check_node_order,
+    check_one_graph,
+    check_whole,
+)
 from .missing import with_first_state
+from .name_checks import check_names_of_axes
 
 
 @dataclass(frozen=True, eq=False)
@@ -330,6 +338,8 @@ def validate(ds: xr.Dataset, *, missing: Missing = "error") -> xr.Dataset:
             fix="build one with pympnode.from_arrays or xarray.open_dataset",
         )
     _require_variable(ds, STATE, STATE_DIMS)
+    check_names_of_axes(ds)
+    check_parameters(ds)
     _check_concatenated(ds)
     for dim in STATE_DIMS:
         if ds.sizes[dim] < 1:
@@ -348,8 +358,27 @@ def validate(ds: xr.Dataset, *, missing: Missing = "error") -> xr.Dataset:
         _require_variable(ds, NODE_ATTRIBUTE, _attribute_dims(ds))
         _check_finite(ds, NODE_ATTRIBUTE)
     _check_graph(ds)
-    _check_split(ds)
+    check_split(ds)
     return ds
+
+
+def check_parameters(ds: xr.Dataset) -> None:
+    """Raise InvalidData where a parameter in the record of a known system is no number; arrays are variables."""
+    facts = record(ds)
+    system = facts.get("system", "")
+    if system not in names():
+        return
+    for name in get(system).parameters:
+        value = facts.get("parameters", {}).get(name, 0.0)
+        try:
+            kinds.real(value)
+        except ValueError as error:
+            raise InvalidData(
+                f"the parameter {name!r} in the record of the dataset is no number",
+                got=one_line(error),
+                allowed="a finite number",
+                fix=f"pympnode.networks.schema.with_record(ds, parameters={{{name!r}: ...}})",
+            ) from error
 
 
 def _require_variable(ds: xr.Dataset, name: str, dims: tuple[str, ...]) -> None:
@@ -400,10 +429,12 @@ def _check_concatenated(ds: xr.Dataset) -> None:
 
 
 def _check_time(ds: xr.Dataset) -> None:
-    if TIME not in ds.coords or ds[TIME].dtype.kind not in "fiu":
+    if TIME not in ds.coords or ds[TIME].dtype.kind not in "fiu" or ds[TIME].dims != (TIME,):
         raise InvalidData(
             "the dataset has no numeric time coordinate",
-            got=str(ds[TIME].dtype) if TIME in ds.coords else "no coordinate",
+            got=f"dims {ds[TIME].dims}, dtype {ds[TIME].dtype}"
+            if TIME in ds.coords
+            else "no coordinate",
             allowed="time(time) in one unit, increasing",
             fix='ds = ds.assign_coords(time=dt * np.arange(ds.sizes["time"]))'
             if TIME not in ds.coords or ds[TIME].dtype.kind not in "mM"
@@ -473,6 +504,7 @@ def _check_graph(ds: xr.Dataset) -> None:
                     allowed="sender(edge) and receiver(edge)",
                     fix=f"give the edges, or drop it: ds.drop_vars({name!r})",
                 )
+        check_one_graph(ds)
         return
     for name in (SENDER, RECEIVER):
         check_whole(ds, name, EDGE)
@@ -494,23 +526,3 @@ def _check_graph(ds: xr.Dataset) -> None:
             _check_finite(ds, name)
     if EDGE_WEIGHT in ds or EDGE_ATTRIBUTE in ds:
         check_edges_once(ds)
-
-
-def _check_split(ds: xr.Dataset) -> None:
-    if SPLIT not in ds:
-        return
-    found = set(texts(ds[SPLIT].values).ravel().tolist())
-    if ds[SPLIT].dims != (TRAJECTORY,):
-        raise InvalidData(
-            "'split' has the wrong dims",
-            got=f"({', '.join(map(str, ds[SPLIT].dims))})",
-            allowed=f"({TRAJECTORY},): one label for each trajectory",
-            fix='ds["split"] = ("trajectory", ["train", ...])',
-        )
-    if not found <= set(SPLITS):
-        raise InvalidData(
-            "'split' holds unknown names",
-            got=", ".join(sorted(found)),
-            allowed=", ".join(SPLITS),
-            fix='ds["split"] = ("trajectory", ["train", ...])',
-        )

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from ..config import whole
 from ..datasets.names import NODE
 from ..datasets.reading import numbers
 from ..datasets.split import split_trajectories
@@ -47,6 +48,7 @@ def simulate_network(
     topology = system.default_topology if topology is None else topology
     named = isinstance(topology, str | tuple)
     count = nodes if nodes is not None else (system.default_nodes if named else None)
+    seed, trajectories = whole("seed", seed, 0), whole("trajectories", trajectories)
     graph = resolve(topology, count, graphs=graphs, graph_seed=graph_seed, system=system)
     graph = with_drawn_weights(graph, edge_weight, graph_seed)
     chosen, why = engines.choose(engine, weighted=graph.weight is not None)

@@ -260,7 +260,7 @@ class ModelSpec:
         """Fields as plain values, for files."""
         values = dataclasses.asdict(self)
         # Files and run folders of models without these options stay as in version 0.1.
-        later = {name: values.pop(name) for name in _LATER}
+        later = {name: values.pop(name) for name in LATER}
         given = {name: value for name, value in later.items() if value}
         return {**values, **{n: list(v) if isinstance(v, tuple) else v for n, v in given.items()}}
 
@@ -275,7 +275,7 @@ class ModelSpec:
 
 
 # Fields that version 0.1 did not have; their defaults are what it did.
-_LATER = (
+LATER = (
     "circular",
     "sender_controls",
     "edge_attributes",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from dataclasses import replace
 from typing import Any
 
@@ -31,7 +32,8 @@ def fit(
 
     ``run``: a folder for checkpoints, the model and the history; the same call continues there.
     ``progress``: a bar in a terminal or a notebook. Raises `RunLocked`, `InvalidOption` for the
-    folder of another call, and KeyboardInterrupt after Ctrl-C in a script.
+    folder of another call, `NotEnoughDisk` and `CannotWrite` before the first update, and
+    KeyboardInterrupt after Ctrl-C in a script.
     """
     config, model, theta = prepared.config, prepared.model, prepared.theta
     folder = None if run is None else Run(run, prepared.fingerprint)
@@ -112,11 +114,37 @@ def fit(
             half=prepared.half,
         )
         if folder is not None:
-            trained.save(folder.folder / "model.nc")
-            netcdf.write_netcdf(outcome.history, folder.folder / "history.nc")
+            result = _saved(result, folder)
     finally:
         if folder is not None:
             folder.close()
+    if trainer.signal is not None:
+        # Saved: what the sender wanted, by default the end of this process, comes now.
+        signal.raise_signal(trainer.signal)
     if outcome.status == "interrupted" and not meters.is_interactive():
         raise KeyboardInterrupt
     return result
+
+
+def _saved(result: Result[M], run: Run) -> Result[M]:
+    """``result`` after its model and history were written to the run folder.
+
+    Where they cannot be, or the last checkpoint could not, the result says so: what was trained is
+    never lost to a full disk.
+    """
+    problem = run.problem
+
+    def write() -> None:
+        result.model.save(run.folder / "model.nc")
+        netcdf.write_netcdf(result.history, run.folder / "history.nc")
+
+    if run.attempt(write, "the model") and problem is None:
+        return result
+    problem = run.problem or problem
+    assert problem is not None
+    what = "the last checkpoint was" if run.problem is None else "the result was"
+    return replace(
+        result,
+        reason=f"{result.reason}; {what} not saved: {problem.message}",
+        save_error=problem,
+    )

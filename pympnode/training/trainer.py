@@ -33,6 +33,9 @@ REASONS = {
 }
 
 
+ENDED = ("completed", "diverged")  # a run folder in this state is not trained on
+
+
 @dataclass(frozen=True, eq=False)
 class Outcome:
     """What training ended with.
@@ -63,7 +66,8 @@ class Trainer:
 
     With ``run`` the state is written at most every ``checkpoint_seconds`` and at the end of every
     kind of stop, and a run folder that holds a state is continued. The first Ctrl-C ends the run
-    after the update at hand with status "interrupted"; a second one raises.
+    after the update at hand with status "interrupted"; a second one raises. SIGTERM does the same
+    where there is a run folder; `signal` holds its number, for the caller to deliver after saving.
     """
 
     def __init__(
@@ -84,17 +88,21 @@ class Trainer:
         self.checkpoint_seconds = checkpoint_seconds
         self.optimiser = make_optimiser(config.optimiser, task.layout)
         self.timing = Timing(task, config, self.optimiser)
+        self.signal: int | None = None
         self._stop = False
         self._unfinished = 0  # updates of a first epoch that was broken off
 
     def fit(self, theta: NDArray) -> Outcome:
         """Train from ``theta`` (member, size), or from where the run folder stopped."""
-        state = self.run.load() if self.run is not None else None
+        like = np.asarray(theta, dtype=self.task.dtype)
+        state = self.run.load(like) if self.run is not None else None
+        if self.run is not None and (state is None or state.status not in ENDED):
+            self.run.require_space(like)
         if state is None:
             state = self._fresh(theta)
-        if state.status not in ("completed", "diverged"):
+        if state.status not in ENDED:
             state.status = "running"
-            with _first_interrupt(self):
+            with _first_interrupt(self, saves=self.run is not None):
                 self._epochs(state)
         return Outcome(
             state.best,
@@ -272,21 +280,35 @@ class Trainer:
 
 
 class _first_interrupt:
-    """Within it the first SIGINT asks the trainer to stop; a second one raises as usual."""
+    """Within it the first SIGINT (and SIGTERM, with a run folder) asks the trainer to stop; a second
+    one acts as usual."""
 
-    def __init__(self, trainer: Trainer) -> None:
+    def __init__(self, trainer: Trainer, *, saves: bool = False) -> None:
         self.trainer = trainer
-        self._before: Any = None
+        # Without a folder there is nothing to save, and SIGTERM ends the process at once.
+        self._numbers = (signal.SIGINT, signal.SIGTERM) if saves else (signal.SIGINT,)
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> None:
-        if threading.current_thread() is threading.main_thread():
-            self._before = signal.getsignal(signal.SIGINT)
-            signal.signal(signal.SIGINT, self._handle)
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number in self._numbers:
+            self._before[number] = signal.getsignal(number)
+            signal.signal(number, self._handle)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.trainer.interrupt()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if number == signal.SIGINT:
+            signal.signal(number, signal.default_int_handler)
+        else:
+            self.trainer.signal = number
+            self._restore(number)
+
+    def _restore(self, number: int) -> None:
+        # None: a handler that was not set from Python cannot be set again.
+        before = self._before.get(number)
+        signal.signal(number, signal.SIG_DFL if before is None else before)
 
     def __exit__(self, *error: object) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
+        for number in self._before:
+            self._restore(number)

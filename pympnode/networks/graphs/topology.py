@@ -142,6 +142,8 @@ def _named(
 
 
 def _check_count(what: str, value: Any, least: int) -> int:
+    if getattr(value, "shape", None) == () and hasattr(value, "item"):
+        value = value.item()  # an array or a tensor of no axes
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
         raise InvalidOption(
             f"{what} must be a whole number", got=repr(value), allowed=f">= {least}"

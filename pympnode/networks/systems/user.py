@@ -186,6 +186,7 @@ def own_system(
         raise InvalidOption(
             f"features of {name} are names, each once", got=repr(features), allowed=">= 1 name"
         )
+    units = [units] if isinstance(units, str) else units  # one name, not its letters
     feature_units = ["1"] * len(features) if units is None else list(units)
     if len(feature_units) != len(features):
         raise InvalidOption(

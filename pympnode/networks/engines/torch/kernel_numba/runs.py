@@ -16,7 +16,7 @@ from numba.extending import intrinsic
 
 from .machine import lanes
 from .plan import COUNT, EVALUATION, FIRST, LANE, RUN_FIELDS, SECOND, STEP
-from .tiles import _FLAGS, Vectors, integer
+from .tiles import FLAGS, Vectors, integer
 
 
 def _entries(v: Vectors, kind: Any, runs: Any, run: Any) -> Callable[[Any], Any]:
@@ -139,7 +139,7 @@ def gather_weighted(typingctx, memory, to, source, rows, runs, run, end, weight)
 
             def value(row: Any, column: Any) -> Any:
                 start = builder.add(builder.mul(row, step), column)
-                return builder.fmul(v.load(values, start), factor, flags=_FLAGS)
+                return builder.fmul(v.load(values, start), factor, flags=FLAGS)
 
             _fill(v, v.address(builder.add(to, lane)), lane, count, rows, value)
 
@@ -235,8 +235,8 @@ def tanh_back_panel(typingctx, memory, bar, hidden, sums, rows):  # type: ignore
         with cgutils.for_range(builder, builder.mul(rows, integer(2))) as loop:
             start = builder.mul(loop.index, integer(v.lanes))
             y = v.load(of, start)
-            slope = builder.fsub(one, builder.fmul(y, y, flags=_FLAGS), flags=_FLAGS)
-            value = builder.fmul(v.load(to, start), slope, flags=_FLAGS)
+            slope = builder.fsub(one, builder.fmul(y, y, flags=FLAGS), flags=FLAGS)
+            value = builder.fmul(v.load(to, start), slope, flags=FLAGS)
             v.store(value, to, start)
             v.store(v.add(v.load(total, start), value), total, start)
         return context.get_dummy_value()

@@ -25,7 +25,7 @@ ROWS = 8 if registers() == 32 else 4
 """Rows of one product tile; the rows of every packed matrix come in blocks of this many."""
 
 # Every sum has its own vector, so "reassoc" leaves the order within a lane as written.
-_FLAGS = ("contract", "reassoc", "nsz")
+FLAGS = ("contract", "reassoc", "nsz")
 
 
 class Vectors:
@@ -77,10 +77,10 @@ class Vectors:
         return self.builder.shuffle_vector(first, ir.Constant(self.type, ir.Undefined), mask)
 
     def add(self, a: Any, b: Any) -> Any:
-        return self.builder.fadd(a, b, flags=_FLAGS)
+        return self.builder.fadd(a, b, flags=FLAGS)
 
     def add_product(self, total: Any, a: Any, b: Any) -> Any:
-        return self.add(total, self.builder.fmul(a, b, flags=_FLAGS))
+        return self.add(total, self.builder.fmul(a, b, flags=FLAGS))
 
     def call(self, name: str, *arguments: Any) -> Any:
         """An LLVM intrinsic function, such as "fma", on whole vectors."""
@@ -180,9 +180,9 @@ def _tanh_back(rows: int) -> Callable[..., Any]:
                 for part in (0, 1):
                     start = integer((2 * i + part) * v.lanes)
                     y = v.load(of, start)
-                    square = builder.fmul(y, y, flags=_FLAGS)
+                    square = builder.fmul(y, y, flags=FLAGS)
                     value = builder.fmul(
-                        row[part], builder.fsub(one, square, flags=_FLAGS), flags=_FLAGS
+                        row[part], builder.fsub(one, square, flags=FLAGS), flags=FLAGS
                     )
                     v.store(value, to, start)
                     v.store(v.add(v.load(total, start), value), total, start)
