@@ -149,7 +149,8 @@ def unsealed(ds: xr.Dataset) -> xr.Dataset:
 
 def test_an_edited_state_is_damaged(ended: Path) -> None:
     ds = netcdf.read_netcdf(newest(ended), checksums=True)
-    like = from_dataset(ds).theta
+    whole = from_dataset(ds)
+    like = whole.theta
     counters = json.loads(str(ds["counters"].values))
     edits = [
         ds.assign(counters=((), json.dumps({**counters, name: value})))
@@ -164,7 +165,7 @@ def test_an_edited_state_is_damaged(ended: Path) -> None:
     for number, edit in enumerate(edits):
         for one in (edit, unsealed(edit)):
             try:
-                from_dataset(one, like)
+                from_dataset(one, like, whole.optimiser)
                 taken.append(number)
             except FileDamaged:
                 pass

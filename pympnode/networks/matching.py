@@ -109,7 +109,8 @@ def pairs(
     usual = _root_mean_square(slopes)
     if not usual > 0:
         raise Unmatched("the data do not change, or hold no times in a row")
-    tau, out, usable = 1 / usual, [], []
+    tau, out = 1 / usual, []
+    usable: list[NDArray[np.bool_]] = []
     for each, x, dx in zip(arrays, states, slopes):
         dx[:, errors[_places(x.shape[1], half)] > _LARGEST_ERROR] = np.nan
         # A polynomial through all of its points leaves the values as they are.
@@ -128,7 +129,8 @@ def pairs(
                 mask=None if known.all() else mask.reshape(shape),
             )
         )
-        usable.append(np.isfinite(x).all(axis=(2, 3)) & known.any(axis=(2, 3)))
+        whole = np.isfinite(x).all(axis=(2, 3))
+        usable.append(np.asarray(whole & known.any(axis=(2, 3)), bool))
     if not any(u.any() for u in usable):
         raise Unmatched("no state is known whole beside its derivative")
     return (

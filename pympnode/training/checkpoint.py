@@ -42,6 +42,7 @@ from ..files.writing import (
     require_space,
     writing,
 )
+from .optimiser import OptimiserState
 
 HISTORY = (
     "loss",
@@ -152,10 +153,13 @@ def to_dataset(state: State, fingerprint: str = "") -> xr.Dataset:
     return netcdf.sealed(ds)
 
 
-def from_dataset(ds: xr.Dataset, like: NDArray | None = None) -> State:
+def from_dataset(
+    ds: xr.Dataset, like: NDArray | None = None, optimiser: OptimiserState | None = None
+) -> State:
     """The inverse of `to_dataset`.
 
-    ``like`` (member, size): weights of the run, whose shape those of the checkpoint must have.
+    ``like`` (member, size): weights of the run, and ``optimiser``: a state of its optimiser, whose
+    names and shapes those of the checkpoint must have.
     Raises `FileDamaged` where a part lacks, is of another kind or size, or contradicts another.
     """
     ds = netcdf.check_seal(ds, "the checkpoint")
@@ -168,13 +172,13 @@ def from_dataset(ds: xr.Dataset, like: NDArray | None = None) -> State:
             history[name] = (
                 list(values) if name in _OF_RUN else [np.atleast_1d(row) for row in values]
             )
-        optimiser = {
+        numbers = {
             str(name).removeprefix(_PREFIX): ds[name].values.copy()
             for name in ds.data_vars
             if name in _MOMENTS or str(name).startswith(_PREFIX)
         }
-        state = State(**arrays, **counters, history=history, optimiser=optimiser)
-        _check(state, counters, like)
+        state = State(**arrays, **counters, history=history, optimiser=numbers)
+        _check(state, counters, like, optimiser)
         return state
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, FileDamaged):
@@ -186,7 +190,12 @@ def from_dataset(ds: xr.Dataset, like: NDArray | None = None) -> State:
         ) from error
 
 
-def _check(state: State, counters: dict[str, Any], like: NDArray | None) -> None:
+def _check(
+    state: State,
+    counters: dict[str, Any],
+    like: NDArray | None,
+    optimiser: OptimiserState | None,
+) -> None:
     """Raise ValueError where parts of a state are of a wrong kind or contradict each other."""
     if not set(_COUNTERS) <= set(counters):
         raise ValueError(f"counters {', '.join(sorted(counters))}")
@@ -204,7 +213,14 @@ def _check(state: State, counters: dict[str, Any], like: NDArray | None) -> None
         dtype = np.int64 if name in ("best_epoch", "since_best") else np.float64
         if values.shape != shape[:1] or values.dtype != dtype:
             raise ValueError(f"{name} {values.dtype} {values.shape}, not {shape[:1]}")
+    if optimiser is not None and state.optimiser.keys() != optimiser.keys():
+        raise ValueError(f"numbers of the optimiser: {', '.join(state.optimiser)}")
     for name, values in state.optimiser.items():
+        if optimiser is not None and (values.shape, values.dtype) != (
+            optimiser[name].shape,
+            optimiser[name].dtype,
+        ):
+            raise ValueError(f"{name} of the optimiser {values.dtype} {values.shape}")
         if values.ndim != 2 or len(values) != shape[0] or values.dtype.kind != "f":
             raise ValueError(f"{name} of the optimiser {values.dtype} {values.shape}")
     for name in ("count", "epoch", "epochs", "updates"):
@@ -397,10 +413,13 @@ class Run:
             warnings.warn(str(self.problem), RunNotSaved, stacklevel=4)
         return not self._gone
 
-    def load(self, like: NDArray | None = None) -> State | None:
+    def load(
+        self, like: NDArray | None = None, optimiser: OptimiserState | None = None
+    ) -> State | None:
         """The newest complete checkpoint, or None; a damaged one is skipped with a warning.
 
-        ``like`` (member, size): first weights of the run; a checkpoint of another shape is damaged.
+        ``like`` (member, size): first weights of the run, ``optimiser``: the first state of its
+        optimiser; a checkpoint of other shapes is damaged.
         """
         skipped: list[str] = []
         found = None
@@ -410,7 +429,7 @@ class Run:
                 of_call = _fingerprint_of(ds)
                 if of_call is not None and of_call != self.fingerprint:
                     raise FileDamaged("it belongs to another call", got="another fingerprint")
-                found = from_dataset(ds, like)
+                found = from_dataset(ds, like, optimiser)
                 break
             except (FileDamaged, MissingFile) as error:
                 skipped.append(f"{path.name}: {error.message} (got {one_line(error.got)})")

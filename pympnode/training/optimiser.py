@@ -206,9 +206,9 @@ class Soap:
         for name, side in (("left", weights.left), ("right", weights.right)):
             basis = weights.matrices(state[f"{name}_basis"], side)
             bases.append(basis)
-            if basis is None:
-                continue
             factor = weights.matrices(state[name], side)
+            if basis is None or factor is None:
+                continue
             turned = gradient if name == "left" else _transposed(gradient)
             product = turned @ _transposed(turned)
             if count == 1:

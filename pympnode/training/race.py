@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("pympnode.training")
 
-LEAST = 40
-"""Updates of the dearest candidate below which a comparison says nothing."""
+LEAST, LEAST_SECONDS = 40, 1.0
+"""Updates of the dearest candidate, or seconds of each, below which a comparison says nothing."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,8 @@ def _shares(
         return None
     if config.time_budget is not None:
         budget = config.race * config.time_budget / number
+        if budget < LEAST_SECONDS:
+            return None
         return lambda candidate, own: own.replace(time_budget=budget, standstill=0.0)
     total = config.race * updates_of(prepared) * candidates[0].cost / number
     if total / max(candidate.cost for candidate in candidates) < LEAST:

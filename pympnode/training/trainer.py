@@ -95,7 +95,9 @@ class Trainer:
     def fit(self, theta: NDArray) -> Outcome:
         """Train from ``theta`` (member, size), or from where the run folder stopped."""
         like = np.asarray(theta, dtype=self.task.dtype)
-        state = self.run.load(like) if self.run is not None else None
+        state = None
+        if self.run is not None:
+            state = self.run.load(like, self.optimiser.start(like))
         if self.run is not None and (state is None or state.status not in ENDED):
             self.run.require_space(like)
         if state is None:

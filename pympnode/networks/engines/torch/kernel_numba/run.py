@@ -343,6 +343,7 @@ class _Run:
             gradient = self.packing.gradient(sums[: self.packing.sums])
         if self.spec.learned_edges:
             edges = layout_of(self.spec).unpack(gradient)["edge_log_weight"]
+            assert self.window.columns.edge is not None
             np.add.at(edges, self.window.columns.edge, sums[self.packing.sums :])
         return value, torch.from_numpy(gradient).to(self.theta.dtype)
 
