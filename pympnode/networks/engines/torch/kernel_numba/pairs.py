@@ -264,6 +264,14 @@ def add_runs(memory, to, lanes, pairs, first, last):  # type: ignore
 
 
 @compiled
+def scatter_runs(memory, to, source, rows, pairs, first, last, end):  # type: ignore
+    """Rows of a panel added to the blocks of the nodes ``end`` of its runs."""
+    noinline()
+    for run in range(first, last):
+        scatter(memory, to, source, rows, pairs.runs, run, end, pairs.weight)
+
+
+@compiled
 def panel_back(shape, layers, memory, offsets, slot, received_bar, pairs, panel, at):  # type: ignore
     """Adjoint of one panel: from what nodes receive to the rows of both ends."""
     noinline()
@@ -304,15 +312,12 @@ def panel_back(shape, layers, memory, offsets, slot, received_bar, pairs, panel,
         memory, bar_1, h1, layer[BACKWARD], bar_2, shape.panel, shape.hidden, shape.hidden,
         shape.panel,
     )  # fmt: skip
-    for run in range(first, last):
-        scatter(
-            memory, offsets.pair_first_bar, bar_1, shape.hidden, pairs.runs, run,
-            zero + FIRST, pairs.weight,
-        )  # fmt: skip
-        scatter(
-            memory, offsets.pair_second_bar, bar_1, shape.hidden, pairs.runs, run,
-            zero + SECOND, pairs.weight,
-        )  # fmt: skip
+    scatter_runs(
+        memory, offsets.pair_first_bar, bar_1, shape.hidden, pairs, first, last, zero + FIRST
+    )
+    scatter_runs(
+        memory, offsets.pair_second_bar, bar_1, shape.hidden, pairs, first, last, zero + SECOND
+    )
 
 
 @compiled

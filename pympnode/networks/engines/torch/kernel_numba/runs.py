@@ -63,11 +63,9 @@ def _by_step(builder: ir.IRBuilder, step: Any, most: int, code: Callable[[int], 
     if most <= 4:
         code(most)
         return
-    shorter = most // 2 if most > 8 else 4
-    short = builder.icmp_signed("<=", step, integer(shorter))
-    with builder.if_else(short) as (narrow, wide):
+    with builder.if_else(builder.icmp_signed("<=", step, integer(4))) as (narrow, wide):
         with narrow:
-            _by_step(builder, step, shorter, code)
+            code(4)
         with wide:
             code(most)
 
