@@ -356,7 +356,6 @@ def pair_back(
     noinline()
     panels = (columns + shape.panel - 1) // shape.panel
     stride = shape.stride
-    zero = shape.zero
     number = shape.depth + 1
     inputs = offsets.inputs + slot * shape.input_rows
     ends(shape, layers, memory, offsets, inputs, panels, pairs, group, groups)
