@@ -48,7 +48,7 @@ def _stamped(compiled: Any, function: Callable[..., Any]) -> Any:
     numba 0.60 to 0.68 compares the file of the function alone. The code also holds that of functions
     of other files that it calls: an update of the package that changes only those would run old code.
     """
-    file = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
+    file: Any = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
     stamp = getattr(file, "_source_stamp", None)
     if stamp is None:  # NUMBA_DISABLE_JIT=1, or no cache
         return compiled
