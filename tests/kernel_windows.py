@@ -12,14 +12,17 @@ from pympnode.networks.spec import ModelSpec
 from pympnode.networks.weights import layout_of
 
 
-def random_graph(rng: np.random.Generator, sizes: list[int], degree: float = 3.0) -> Graph:
+def random_graph(
+    rng: np.random.Generator, sizes: list[int], degree: float = 3.0, attributes: int = 0
+) -> Graph:
     """Directed graphs of about ``degree`` edges a node; some nodes are isolated."""
     graphs = []
     for nodes in sizes:
         chosen = rng.random((nodes, nodes)) < degree / max(nodes, 1)
         np.fill_diagonal(chosen, False)
         sender, receiver = np.nonzero(chosen)
-        graphs.append(Graph.single(sender, receiver, nodes))
+        attribute = rng.standard_normal((len(sender), attributes)) if attributes else None
+        graphs.append(Graph.single(sender, receiver, nodes, attribute=attribute))
     return Graph.union(graphs)
 
 
@@ -34,7 +37,8 @@ def random_window(
     masked: bool = False,
 ) -> Window:
     """A window of random numbers on random graphs."""
-    columns = Columns.arrange(random_graph(rng, sizes), np.array(graph_of))
+    graph = random_graph(rng, sizes, attributes=spec.edge_attributes)
+    columns = Columns.arrange(graph, np.array(graph_of))
     total = columns.total
 
     def normal(*shape: int) -> torch.Tensor:
@@ -85,5 +89,52 @@ OPTIONS: dict[str, dict[str, object]] = {
     "stride 9": {"stride": 9, "first_message": "mlp"},
     "one layer": {"depth": 1, "hidden": 13},
     "four layers": {"depth": 4, "hidden": 37, "coupling": "superposed"},
+    "sender controls": {"messages": "emitted", "sender_controls": True, "controls": 2},
+    "max": {"aggregation": "max"},
+    "max emitted": {"aggregation": "max", "messages": "emitted", "coupling": "superposed"},
+    # More weights than edges: those beyond have no gradient.
+    "learned edges": {"learned_edges": 90},
+    "learned edges, max": {"learned_edges": 90, "messages": "emitted", "aggregation": "max"},
+    "pairwise": {"messages": "pairwise"},
+    "pairwise inputs": {
+        "messages": "pairwise",
+        "edge_attributes": 2,
+        "controls": 1,
+        "attributes": 2,
+    },
+    "pairwise superposed": {
+        "messages": "pairwise",
+        "coupling": "superposed",
+        "message": 3,
+        "edge_attributes": 1,
+        "aggregation": "sum",
+        "divisor": 1.5,
+        "hidden": 13,
+    },
+    "pairwise antisymmetric": {
+        "messages": "pairwise",
+        "coupling": "superposed",
+        "message": 3,
+        "antisymmetric": True,
+        "aggregation": "sum",
+        "edge_attributes": 1,
+        "attributes": 1,
+        "controls": 1,
+    },
+    "pairwise max": {"messages": "pairwise", "aggregation": "max", "edge_attributes": 1},
+    "pairwise learned edges": {
+        "messages": "pairwise",
+        "coupling": "superposed",
+        "message": 3,
+        "learned_edges": 90,
+        "solver": "tsit5",
+        "substeps": 2,
+    },
+    "pairwise learned edges, max": {
+        "messages": "pairwise",
+        "learned_edges": 90,
+        "aggregation": "max",
+        "stride": 3,
+    },
 }
 """Every option of the specification at least once."""

@@ -31,11 +31,13 @@ _FLAGS = ("contract", "reassoc", "nsz")
 class Vectors:
     """Loads, stores and arithmetic on vectors of the element type of an array argument."""
 
-    def __init__(self, builder: ir.IRBuilder, array_type: Any, context: Any, array: Any) -> None:
+    def __init__(
+        self, builder: ir.IRBuilder, array_type: Any, context: Any, array: Any, most: int = 64
+    ) -> None:
         self.builder = builder
         self.context = context
         self.item = array_type.dtype.bitwidth // 8
-        self.lanes = lanes(self.item)
+        self.lanes = min(most, lanes(self.item))
         self.scalar = context.get_value_type(array_type.dtype)
         self.type = ir.VectorType(self.scalar, self.lanes)
         self.zero = self.type(None)
