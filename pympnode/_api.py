@@ -29,6 +29,7 @@ from .halves import (
 from .halves import load as load_model
 from .training.fit import fit
 from .training.gradients import gradients
+from .training.optimiser import OptimiserChoice
 from .training.result import Result
 
 StartModel = TrainedModel | Result[Any] | str | os.PathLike[str]
@@ -158,6 +159,7 @@ def train(
     missing: Missing | None = None,
     window: float | None = None,
     max_window: float | None = None,
+    matching: float | None = None,
     model: str | None = None,
     message_size: int | None = None,
     hidden: int | None = None,
@@ -194,6 +196,7 @@ def train(
     time_budget: float | str | None = None,
     batch_size: int | None = None,
     micro_batch: int | None = None,
+    optimiser: OptimiserChoice | None = None,
     learning_rate: float | None = None,
     members: int | None = None,
     engine: str | None = None,
@@ -221,6 +224,9 @@ def train(
             shorter ones ends (n time steps are n * dt; inf is the whole trajectory). By default
             whole trajectories of up to 200 intervals; longer ones in windows that end at four
             memories of the data, 10 to 200 intervals; ``history.attrs["windows"]`` says which.
+        matching: of networks: the share of the updates, before those windows, that fit the vector
+            field to derivatives of the data without rollouts; 0 by default. Not for messages that
+            are ODE states, for controls, uneven time grids, and data too noisy or too coarse.
         start: a model, a `Result` or a path to train on from (see `finetune`).
         run: a folder for checkpoints and results; the same call continues where it stopped.
     Model of networks: ``model`` ("mpnode", "l2s", "node"), ``message_size``, ``hidden``, ``depth``,
@@ -233,7 +239,9 @@ def train(
         ``edge_width``, ``node_width``, ``global_width``, ``inputs``, ``integrator``,
         ``conserve_momentum``, ``update``, ``messages``, ``mass_coupling``: see `pympnode.ParticleSpec`.
     Run: ``batch_size`` (trajectories, or states of particles, of which ``micro_batch`` are computed
-        at a time), ``learning_rate``; ``members`` trains an ensemble side by side from
+        at a time), ``learning_rate``; ``optimiser`` ("soap", the default of "fast", "adam", that
+        of "paper", or a callable that makes one from the layout of the weights, see
+        `pympnode.training.optimiser.Optimiser`); ``members`` trains an ensemble side by side from
         different weights and batches: history, weights and rollouts have a dim "member";
         ``engine`` ("auto", "torch", "julia"), ``kernel`` ("auto", "numba", "torch", "eager"),
         ``recompute`` (particles: less memory, more time), ``device`` ("auto", "cpu", "cuda"),
@@ -272,6 +280,7 @@ def train(
             missing=missing,
             window=window,
             max_window=max_window,
+            matching=matching,
             model=model,
             message_size=message_size,
             hidden=hidden,
@@ -307,6 +316,7 @@ def train(
             time_budget=time_budget,
             batch_size=batch_size,
             micro_batch=micro_batch,
+            optimiser=optimiser,
             learning_rate=learning_rate,
             members=members,
             engine=engine,

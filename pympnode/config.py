@@ -11,6 +11,7 @@ from numbers import Integral, Real
 from typing import Any, Literal, get_args
 
 from .errors import InvalidOption, unknown_name
+from .training.optimiser import OptimiserChoice, check_optimiser, optimiser_name
 
 Schedule = Literal["cosine", "plateau", "constant", "steps"]
 Keep = Literal["best", "last"]
@@ -22,11 +23,15 @@ class TrainConfig:
 
     ``epochs`` passes over the training data, or ``updates`` steps of the optimiser, or
     ``time_budget`` seconds (turned into updates after a timed warm-up). ``curriculum`` pairs of
-    (window in intervals, share of the updates); window 0 is the whole horizon. ``schedule``:
+    (window in intervals, share of the updates); window 0 is the whole horizon. ``matching``: the share
+    of the updates, below 1, that come before it and fit the vector field to derivatives of the data,
+    without rollouts (networks, see `pympnode.networks.matching`). ``standstill``: the share of the updates without a
+    better validation loss after which a run is complete; 0 for never. ``schedule``:
     "cosine" (after ``warmup``, a share of the updates, from ``learning_rate`` down to
     ``final_rate`` of it), "plateau" (times ``plateau_factor`` after ``patience`` epochs without
     improvement, not below ``rate_floor``), "steps" (times 0.1 every ``decay_every`` updates) or
-    "constant". ``clip`` bounds the norm of the whole gradient. ``average`` is the decay of the
+    "constant". ``optimiser``: "adam", "soap", or a callable that makes an
+    `Optimiser` from the `Layout`, see `pympnode.training.optimiser`. ``clip`` bounds the norm of the whole gradient. ``average`` is the decay of the
     running mean of weights that is validated and kept (0: none). ``training_noise`` is the std, in
     z units, of noise added once to the training part. With ``keep_start`` the weights that a run
     starts from count as its best until better ones come. ``keep="last"`` returns the last weights
@@ -38,6 +43,7 @@ class TrainConfig:
     updates: int | None = None
     time_budget: float | None = None
     batch_size: int = 32
+    optimiser: OptimiserChoice = "adam"
     learning_rate: float = 5e-3
     schedule: Schedule = "cosine"
     warmup: float = 0.03
@@ -47,6 +53,8 @@ class TrainConfig:
     patience: int = 500
     clip: float = 1.0
     curriculum: tuple[tuple[int, float], ...] = ()
+    matching: float = 0.0
+    standstill: float = 0.0
     average: float = 0.0
     training_noise: float = 0.0
     keep_start: bool = False
@@ -59,6 +67,9 @@ class TrainConfig:
             raise unknown_name("schedule", self.schedule, get_args(Schedule))
         if self.keep not in get_args(Keep):
             raise unknown_name("keep", self.keep, get_args(Keep))
+        check_optimiser(self.optimiser)
+        for name in ("matching", "standstill"):
+            object.__setattr__(self, name, _share(name, getattr(self, name)))
         for name in ("epochs", "batch_size", "decay_every", "updates"):
             if (value := getattr(self, name)) is not None or name != "updates":
                 object.__setattr__(self, name, whole(name, value))
@@ -75,8 +86,13 @@ class TrainConfig:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for files."""
-        values = dataclasses.asdict(self)
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         values["curriculum"] = [list(stage) for stage in self.curriculum]
+        values["optimiser"] = optimiser_name(self.optimiser)
+        for name, before in (("optimiser", "adam"), ("matching", 0), ("standstill", 0)):
+            if values[name] == before:
+                # Run folders of versions without this field stay as they are.
+                del values[name]
         return {name: value for name, value in values.items() if value is not None}
 
 
@@ -84,13 +100,36 @@ class TrainConfig:
 class Preset:
     """Fields that a preset sets: ``model`` of the specification, ``run`` of `TrainConfig`,
     ``finetune`` of a run that starts from a model, ``task`` of the task; ``deviations`` from the
-    paper, in words."""
+    paper, in words. ``rates``: of optimisers other than that of ``run``, the learning rates of a
+    fresh run and of one that starts from a model."""
 
     model: Mapping[str, Any]
     run: Mapping[str, Any]
     finetune: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     deviations: tuple[str, ...] = ()
     task: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    rates: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
+
+    def run_fields(self, fresh: bool, optimiser: Any = None) -> dict[str, Any]:
+        """Fields of a run from fresh weights, or from those of a start model, by an optimiser: that
+        of ``run`` where it is None. An optimiser without a rate takes that of ``run``."""
+        fields = dict(self.run if fresh else {**self.run, **self.finetune})
+        if isinstance(optimiser, str) and optimiser in self.rates:
+            fields["learning_rate"] = self.rates[optimiser][0 if fresh else 1]
+        return fields
+
+
+def _share(name: str, value: Any) -> float:
+    """A share of the updates. Raises `InvalidOption`."""
+    number = _scalar(value)
+    if isinstance(number, bool) or not isinstance(number, Real) or not 0 <= float(number) < 1:
+        raise InvalidOption(
+            f"{name} is a share of the updates",
+            got=f"{name}={value!r}",
+            allowed="0 to below 1",
+            fix=f"give {name}=0 for none",
+        )
+    return float(number)
 
 
 def seconds(value: float | int | str | None, name: str = "time_budget") -> float | None:

@@ -19,9 +19,22 @@ from .errors import InvalidModel
 
 @dataclass(frozen=True)
 class Layout:
-    """Names and shapes of a model's weights, in the order of the flat vector."""
+    """Names and shapes of a model's weights, in the order of the flat vector.
+
+    ``elementwise``: names of 2-D tensors that are no linear maps, such as codes of nodes.
+    """
 
     shapes: dict[str, tuple[int, ...]]
+    elementwise: frozenset[str] = frozenset()
+
+    @property
+    def linear_maps(self) -> tuple[str, ...]:
+        """Names of the tensors (outputs, inputs) that are linear maps; optimisers may rotate them."""
+        return tuple(
+            name
+            for name, shape in self.shapes.items()
+            if len(shape) == 2 and name not in self.elementwise
+        )
 
     @cached_property
     def offsets(self) -> dict[str, int]:

@@ -11,6 +11,7 @@ import pytest
 
 import pympnode
 from pympnode.config import TrainConfig
+from pympnode.layout import Layout
 from pympnode.particles.engine.program import ParticleProgram
 from pympnode.particles.schema import pack_particles
 from pympnode.particles.spec import ParticleScales, ParticleSpec
@@ -41,6 +42,7 @@ class Priced:
     """A task of batches that are their own price in seconds."""
 
     steps, size, dtype = 1, 3, np.dtype(np.float64)
+    layout = Layout({"theta": (3,)})
 
     def __init__(self, clock: Clock, kinds: list[tuple[float, float]], validation: float) -> None:
         self.clock, self.prices, self.validation = clock, kinds, validation

@@ -145,6 +145,7 @@ TRAINING = [
     _option("--time-budget", help="in time: 600 or 10m."),
     _option("--members", type=int, help="Train an ensemble of that many."),
     _option("--batch-size", type=int, help="Trajectories, or states of particles, in an update."),
+    _option("--optimiser", help="soap or adam; by default that of the preset."),
     _option("--learning-rate", type=float, help="Highest learning rate."),
     _option("--engine", help="auto, torch or julia."),
     _option("--kernel", help="auto, numba, torch or eager."),

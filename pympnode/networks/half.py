@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from ..config import TrainConfig, check_names
 from ..datasets.names import STATE
@@ -30,13 +31,15 @@ from .generate import check_request
 from .graphs.drawn_weights import with_drawn_weights
 from .graphs.topology import resolve
 from .learned_edges import with_found_weights, with_learned_edges
+from .matching import Matching, Unmatched
 from .model import Model
 from .options import NetworkEvaluation, NetworkSimulation, NetworkTraining
 from .prepare import Prepared as Data
 from .prepare import Scales, prepare
-from .presets import preset
+from .presets import preset, sized_updates
 from .ranges import TrainingRange
 from .recordings import choose_windows, interpolate_starts, split_recordings
+from .schema import Arrays
 from .simulate import simulate_network
 from .spec import ModelSpec
 from .task import TrajectoryTask
@@ -215,7 +218,36 @@ class Networks:
             start.check(data.physical[0], data.features)
             dt = np.concatenate([np.diff(a.time) for a in data.physical])
             warn_outside("the data to train on", start.trained.other_physics(dt, data.parameters))
+        if options.sized:
+            values = _training_values(scaled, data.train)
+            config = config.replace(updates=sized_updates(layout_of(spec).size, values))
         program = model.bind(scaled, kernel=options.kernel)
+        matching = None
+        if config.matching:
+            try:
+                matching = Matching(
+                    lambda spec, pairs: replace(model, spec=spec).bind(
+                        pairs, kernel=options.kernel
+                    ),
+                    spec,
+                    scaled,
+                    data.train,
+                    config.batch_size,
+                    chosen,
+                    asked=bool(options.matching),
+                )
+                texts["matching"] = matching.text
+            except Unmatched as unmatched:
+                if options.matching:
+                    raise InvalidOption(
+                        "these data, or this model, have no stage of gradient matching",
+                        got=str(unmatched),
+                        allowed="matching=0",
+                        fix="leave matching out",
+                    ) from unmatched
+                config = config.replace(matching=0.0)
+                texts["matching"] = f"none: {unmatched}"
+                logger.info("no gradient matching: %s", unmatched)
         return Prepared(
             half=self,
             model=model,
@@ -228,6 +260,7 @@ class Networks:
                 config.batch_size,
                 windows.longest,
                 starts,
+                matching,
             ),
             config=config,
             fingerprint=run_fingerprint(
@@ -257,6 +290,17 @@ class Networks:
 
 
 NETWORKS = Networks()
+
+
+def _training_values(arrays: list[Arrays], train: NDArray[np.int64]) -> int:
+    """Known values in the training trajectories."""
+    first, total = 0, 0
+    for each in arrays:
+        rows = train[(train >= first) & (train < first + each.trajectories)] - first
+        first += each.trajectories
+        known = each.x[rows].size if each.mask is None else int(each.mask[rows].sum())
+        total += known
+    return total
 
 
 def _spec(data: Data, options: NetworkTraining, start: Model | None) -> ModelSpec:

@@ -13,7 +13,7 @@ from ..config import TrainConfig, whole
 from ..datasets.names import Missing
 from ..errors import InvalidOption, unknown_name
 from ..systems.registry import get
-from ..training.options import RunOptions
+from ..training.options import LENGTHS, RunOptions
 from .circular import Circular
 from .engines import NAMES, TORCH_KERNELS
 from .presets import preset
@@ -96,6 +96,7 @@ class NetworkTraining(RunOptions):
     relative: str | Sequence[str] | None = None
     invariant: str | Sequence[str] | None = None
     antisymmetric: bool | None = None
+    matching: float | None = None
 
     REPLACES_LENGTH: ClassVar[bool] = False
     OF_MODELS: ClassVar[Mapping[str, tuple[str, ...]]] = {"edge_weight": ("learn",)}
@@ -160,8 +161,22 @@ class NetworkTraining(RunOptions):
 
     def run_config(self, fresh: bool) -> TrainConfig:
         """The configuration of a run from fresh weights, or from those of a start model."""
-        choice = preset(self.preset)
-        return self.config(choice.run if fresh else {**choice.run, **choice.finetune})
+        fields = preset(self.preset).run_fields(fresh, self.optimiser)
+        if self.matching is not None:
+            fields["matching"] = self.matching
+        elif self.epochs is not None:
+            # Epochs are passes over windows of trajectories.
+            fields.pop("matching", None)
+        if any(getattr(self, length) is not None for length in LENGTHS):
+            fields.pop("standstill", None)
+        return self.config(fields)
+
+    @property
+    def sized(self) -> bool:
+        """Whether the number of updates follows the model and the data: neither the call nor the
+        preset gives a length."""
+        given = any(getattr(self, length) is not None for length in LENGTHS)
+        return not given and not {*LENGTHS} & preset(self.preset).run.keys()
 
     def new_spec(
         self,

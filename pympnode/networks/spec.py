@@ -14,7 +14,7 @@ Messages = Literal["state", "zero", "self", "emitted", "pairwise"]
 Coupling = Literal["mixed", "superposed"]
 Aggregation = Literal["mean", "sum", "max"]
 FirstMessage = Literal["zero", "linear", "mlp"]
-Solver = Literal["rk4", "tsit5"]
+Solver = Literal["rk4", "tsit5", "euler"]
 
 
 @dataclass(frozen=True)

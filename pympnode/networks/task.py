@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from ..errors import InvalidData
 from ..training.diagnosis import Reference
+from ..training.schedule import MATCHING
 from .engines.base import Batch, Program
+from .matching import Matching, PairBatch
 from .reference import reference_of
 from .schema import Arrays
 
@@ -20,6 +22,7 @@ _LEAST_UPDATES, _ENOUGH_UPDATES, _PASS_IN_EPOCHS = 8, 12, 16
 _ENOUGH_UPDATES_UNEVEN = 100  # with batches of one window a trajectory
 # Long windows come in smaller batches, of the same work as a batch of windows of this length.
 _FULL_BATCH, _LEAST_BATCH = 25, 8
+_UPDATES_OF_PAIRS = 50  # in an epoch of gradient matching, after which it is validated
 _VALIDATION_WINDOWS = 32  # out of long trajectories
 _VALIDATION_BATCH = 512  # bounds the memory of a validation
 
@@ -35,8 +38,10 @@ class TrajectoryTask:
     ``longest``: intervals of the longest window; None for whole trajectories. With it a batch holds
     several windows of a trajectory, and fewer of them where they are longer than 25 intervals; an
     epoch has at least 8 batches, and at most 12 (100 on an uneven grid) or a sixteenth of a pass; and
-    the validation loss is that of about 32 windows of the longest length, at even distances. Raises `InvalidData` where there is
-    nothing to learn from or nothing to judge by.
+    the validation loss is that of about 32 windows of the longest length, at even distances.
+
+    ``matching`` makes the batches of windows of no interval: pairs of states and derivatives. Raises
+    `InvalidData` where there is nothing to learn from or nothing to judge by.
     """
 
     def __init__(
@@ -48,6 +53,7 @@ class TrajectoryTask:
         batch_size: int,
         longest: int | None = None,
         starts: list[NDArray[np.bool_]] | None = None,
+        matching: Matching | None = None,
     ) -> None:
         if not len(train):
             raise InvalidData(
@@ -59,7 +65,9 @@ class TrajectoryTask:
         _require_known(arrays, train, "training")
         _require_known(arrays, validation, "validation")
         self.program = program
+        self.matching = matching
         self.arrays = arrays
+        self.layout = program.layout
         self.size = program.layout.size
         self.dtype = program.dtype
         self.steps = min(a.steps for a in arrays)
@@ -82,6 +90,8 @@ class TrajectoryTask:
 
     def count(self, horizon: int) -> int:
         """See `Task`."""
+        if horizon == MATCHING:
+            return self._pairs().count(_UPDATES_OF_PAIRS)
         batches = -(-int(self._windows(horizon).sum()) // self._batch(horizon))
         if self.whole:
             return batches
@@ -103,6 +113,9 @@ class TrajectoryTask:
 
     def batches(self, horizon: int, rng: np.random.Generator) -> Iterator[Batch]:
         """See `Task`."""
+        if horizon == MATCHING:
+            yield from self._pairs().batches(_UPDATES_OF_PAIRS, rng)
+            return
         size = self._batch(horizon)
         if self.whole:
             order = rng.permutation(np.tile(self.train, max(1, self.steps // horizon)))
@@ -124,18 +137,25 @@ class TrajectoryTask:
 
     def loss(self, theta: NDArray, batch: Batch) -> tuple[float, NDArray]:
         """See `Task`."""
-        return self.program.loss_and_gradient(theta, batch)
+        return self._program(batch).loss_and_gradient(theta, batch)
 
     def losses(
         self, thetas: NDArray, batches: Sequence[Batch]
     ) -> tuple[NDArray[np.float64], NDArray]:
         """See `Task`; in one call where the program supports several members."""
-        of_members = getattr(self.program, "loss_and_gradient_members", None)
+        of_members = getattr(self._program(batches[0]), "loss_and_gradient_members", None)
         if of_members is not None and len(thetas) > 1:
             results = of_members(thetas, batches)
         else:
             results = [self.loss(theta, batch) for theta, batch in zip(thetas, batches)]
         return np.array([value for value, _ in results]), np.stack([g for _, g in results])
+
+    def _program(self, batch: Batch) -> Program:
+        return self._pairs().program if isinstance(batch, PairBatch) else self.program
+
+    def _pairs(self) -> Matching:
+        assert self.matching is not None, "a plan with this stage needs the data of it"
+        return self.matching
 
     def validate(self, theta: NDArray) -> dict[str, float]:
         """The loss over the whole horizon of the validation trajectories, or over windows of them

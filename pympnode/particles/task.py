@@ -101,6 +101,7 @@ class StepTask:
                 fix="give more trajectories, or a larger split=",
             )
         self.program, self.arrays = program, list(arrays)
+        self.layout = program.layout
         self.size, self.dtype = program.layout.size, program.dtype
         self.train, self.validation = list(train), list(validation)
         self.micro_batch = batch_size if micro_batch is None else whole("micro_batch", micro_batch)

@@ -37,15 +37,13 @@ HISTORY = (
 class State:
     """All that a training loop needs from one epoch to the next.
 
-    Vectors (member, size): ``theta``, the optimiser's ``first`` and ``second`` moments, the running
-    ``mean`` of weights, and the ``best`` weights by validation. Arrays (member,): ``best_loss``,
+    Vectors (member, size): ``theta``, the running ``mean`` of weights, and the ``best`` weights by
+    validation. ``optimiser``: its named arrays (member, length). Arrays (member,): ``best_loss``,
     ``best_epoch``, ``since_best``, ``rate_factor``. ``updates``: number of updates
     that fit into the time budget; None without one.
     """
 
     theta: NDArray
-    first: NDArray
-    second: NDArray
     mean: NDArray
     best: NDArray
     best_loss: NDArray[np.float64]
@@ -59,6 +57,7 @@ class State:
     updates: int | None = None
     status: str = "running"
     history: dict[str, list[Any]] = field(default_factory=lambda: {k: [] for k in HISTORY})
+    optimiser: dict[str, NDArray] = field(default_factory=dict)
 
     @classmethod
     def start(cls, theta: NDArray) -> State:
@@ -66,8 +65,6 @@ class State:
         members = len(theta)
         return cls(
             theta=theta,
-            first=np.zeros_like(theta),
-            second=np.zeros_like(theta),
             mean=theta.copy(),
             best=theta.copy(),
             # Any finite loss is better than that of no epoch.
@@ -78,7 +75,11 @@ class State:
         )
 
 
-_VECTORS = ("theta", "first", "second", "mean", "best")
+_VECTORS = ("theta", "mean", "best")
+# The moments of Adam are named as in checkpoints of version 0.2; other arrays of an optimiser have a
+# prefix, so that no name of a user's optimiser is one of the others.
+_MOMENTS = ("first", "second")
+_PREFIX = "optimiser_"
 _BY_MEMBER = ("best_loss", "best_epoch", "since_best", "rate_factor")
 _COUNTERS = ("count", "epoch", "seconds", "epochs", "updates", "status")
 _OF_RUN = ("seconds", "horizon", "updates")
@@ -119,6 +120,9 @@ def to_dataset(state: State) -> xr.Dataset:
         ds[name] = (("member", "parameter"), getattr(state, name))
     for name in _BY_MEMBER:
         ds[name] = ("member", getattr(state, name))
+    for name, array in state.optimiser.items():
+        name = name if name in _MOMENTS else _PREFIX + name
+        ds[name] = (("member", f"length_{name}"), array)
     ds["counters"] = ((), json.dumps({name: getattr(state, name) for name in _COUNTERS}))
     return ds
 
@@ -134,7 +138,12 @@ def from_dataset(ds: xr.Dataset) -> State:
             history[name] = (
                 list(values) if name in _OF_RUN else [np.atleast_1d(row) for row in values]
             )
-        return State(**arrays, **counters, history=history)
+        optimiser = {
+            str(name).removeprefix(_PREFIX): ds[name].values.copy()
+            for name in ds.data_vars
+            if name in _MOMENTS or str(name).startswith(_PREFIX)
+        }
+        return State(**arrays, **counters, history=history, optimiser=optimiser)
     except (KeyError, ValueError, TypeError) as error:
         raise FileDamaged(
             "the checkpoint is incomplete",

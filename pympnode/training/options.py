@@ -8,13 +8,14 @@ from typing import Any, ClassVar
 
 from ..config import TrainConfig, precision, seconds, whole
 from ..errors import InvalidOption
+from .optimiser import OptimiserChoice, check_optimiser
 
 LENGTHS = ("epochs", "updates", "time_budget")
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a run trains: its length, batches, rate, seed, precision.
+    """How a run trains: its length, batches, optimiser, rate, seed, precision.
 
     ``epochs``, ``updates`` or ``time_budget`` (seconds, or text such as "10m"): at most one.
     """
@@ -24,6 +25,7 @@ class RunOptions:
     updates: int | None = None
     time_budget: float | str | None = None
     batch_size: int | None = None
+    optimiser: OptimiserChoice | None = None
     learning_rate: float | None = None
     seed: int = 0
     split: float = 0.7
@@ -40,13 +42,15 @@ class RunOptions:
     def __post_init__(self) -> None:
         object.__setattr__(self, "seed", whole("seed", self.seed, 0))
         object.__setattr__(self, "dtype", precision("dtype", self.dtype))
+        if self.optimiser is not None:
+            check_optimiser(self.optimiser)
 
     def config(self, base: Mapping[str, Any]) -> TrainConfig:
         """The configuration of the run: the preset's ``base`` with what was given.
 
         Raises `InvalidOption` for two lengths, `UnknownName`.
         """
-        names = (*LENGTHS, "batch_size", "learning_rate")
+        names = (*LENGTHS, "batch_size", "optimiser", "learning_rate")
         given: dict[str, Any] = {
             name: value for name in names if (value := getattr(self, name)) is not None
         }

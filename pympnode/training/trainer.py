@@ -19,7 +19,7 @@ from ..config import TrainConfig
 from ..errors import InvalidData
 from .budget import Timing, validation_losses
 from .checkpoint import Run, State, history_dataset
-from .optimiser import Adam, clip
+from .optimiser import check_state, clip, make_optimiser
 from .progress import Progress, Silent
 from .schedule import Plan, learning_rate, plan
 from .task import Batch, Task
@@ -56,7 +56,7 @@ class Outcome:
 
 
 class Trainer:
-    """Adam on the batches of a task, validated every epoch; the best weights are kept.
+    """An optimiser on the batches of a task, validated every epoch; the best weights are kept.
 
     The members of an ensemble train side by side, each from its own weights on its own batches; one
     member is an ensemble of one.
@@ -82,7 +82,8 @@ class Trainer:
         self.progress = progress or Silent()
         self.title = title
         self.checkpoint_seconds = checkpoint_seconds
-        self.timing = Timing(task, config)
+        self.optimiser = make_optimiser(config.optimiser, task.layout)
+        self.timing = Timing(task, config, self.optimiser)
         self._stop = False
         self._unfinished = 0  # updates of a first epoch that was broken off
 
@@ -113,6 +114,7 @@ class Trainer:
 
     def _fresh(self, theta: NDArray) -> State:
         state = State.start(np.array(theta, dtype=self.task.dtype))
+        state.optimiser = check_state(self.optimiser.start(state.theta), len(theta))
         state.epochs = self.config.epochs
         if self.config.time_budget is not None:
             state.updates = self.timing.affordable(state.theta, self.config.time_budget)
@@ -135,16 +137,17 @@ class Trainer:
         config = self.config
         updates = config.updates if state.updates is None else state.updates
         schedule = plan(config, self.task.steps, self.task.count, state.epochs, updates)
-        adam = Adam(state.first, state.second, state.count)
         self.progress.start(schedule.updates, state.count, self.title)
         before, began, saved = state.seconds, time.perf_counter(), time.perf_counter()
         try:
             while state.epoch < schedule.epochs and state.status == "running":
-                whole = self._epoch(state, schedule, adam)
+                whole = self._epoch(state, schedule)
                 state.seconds = before + time.perf_counter() - began
                 if not whole:
                     break
                 self._record(state)
+                if self._stands_still(state, schedule):
+                    break
                 if self.run and time.perf_counter() - saved >= self.checkpoint_seconds:
                     self.run.save(state)
                     saved = time.perf_counter()
@@ -156,7 +159,7 @@ class Trainer:
         finally:
             self.progress.stop()
 
-    def _epoch(self, state: State, schedule: Plan, adam: Adam) -> bool:
+    def _epoch(self, state: State, schedule: Plan) -> bool:
         """One epoch; False when the run must end before the epoch does.
 
         An epoch that is broken off leaves the state as it was before it, so that a later run
@@ -164,19 +167,19 @@ class Trainer:
         """
         config = self.config
         horizon, last = schedule.horizon[state.epoch], schedule.last[state.epoch]
-        work = Adam(adam.first, adam.second, adam.count)
-        theta, mean = state.theta, state.mean
+        numbers = {name: array.copy() for name, array in state.optimiser.items()}
+        theta, mean, count = state.theta, state.mean, state.count
         losses: list[NDArray] = []
         norms: list[NDArray] = []
         rates = np.zeros(len(theta))
         for batches in self._draw(horizon, state.epoch, len(theta)):
-            if work.count >= last:
+            if count >= last:
                 break
             values, gradients = self.task.losses(theta, batches)
             norm = np.sqrt(np.square(gradients, dtype=np.float64).sum(axis=1))
             alive = np.isfinite(values) & np.isfinite(norm)
             if not alive.any():
-                if work.count == 0:
+                if count == 0:
                     # Nothing was learned: the "best" weights would be drawn numbers.
                     raise InvalidData(
                         "the first loss or its gradient is not finite, so that nothing can be learned",
@@ -191,26 +194,26 @@ class Trainer:
                 # A member that overflowed stays where it is; the others go on.
                 gradients = np.where(alive[:, None], gradients, 0)
                 norm = np.where(alive, norm, 0.0)
-            rate = learning_rate(config, work.count, schedule.updates, state.rate_factor)
+            rate = learning_rate(config, count, schedule.updates, state.rate_factor)
             rates = np.broadcast_to(np.asarray(rate, dtype=np.float64), len(theta))
-            step = work.update(theta, clip(gradients, norm, config.clip), rates)
+            count += 1
+            clipped = clip(gradients, norm, config.clip)
+            step = self.optimiser.update(theta, clipped, rates, numbers, count)
             theta = np.where(alive[:, None], step, theta)
             if config.average:
-                decay = min(config.average, work.count / (work.count + 10))
+                decay = min(config.average, count / (count + 10))
                 mean = (decay * mean + (1 - decay) * theta).astype(theta.dtype)
             losses.append(values)
             norms.append(norm)
-            self._tell(state, work.count, values)
+            self._tell(state, count, values)
             if self._stop:
                 state.status = "interrupted"
                 if state.epoch == 0 and (state.best_epoch < 0).all():
                     # Nothing was validated yet: what was learned so far beats the start.
                     state.best = theta
-                    self._unfinished = work.count
+                    self._unfinished = count
                 return False
-        adam.first, adam.second, adam.count = work.first, work.second, work.count
-        state.theta, state.first, state.second = theta, work.first, work.second
-        state.count = work.count
+        state.theta, state.optimiser, state.count = theta, numbers, count
         state.mean = mean if config.average else theta
         row = {
             "loss": np.mean(losses, axis=0),
@@ -241,6 +244,14 @@ class Trainer:
             state.since_best = np.where(due, 0, state.since_best)
         for name, entry in {**row, "validation_loss": value}.items():
             state.history[name].append(entry)
+
+    def _stands_still(self, state: State, schedule: Plan) -> bool:
+        """Whether no member's validation loss fell for a share of the planned updates."""
+        if not self.config.standstill:
+            return False
+        best = int(state.best_epoch.max())
+        at = state.history["updates"][best - 1] if best > 0 else 0
+        return state.count - at >= self.config.standstill * schedule.updates
 
     def _tell(self, state: State, count: int, values: NDArray) -> None:
         facts = {
