@@ -167,7 +167,9 @@ def field(shape, layers, memory, offsets, slot, slope, columns, links, groups, f
         )  # fmt: skip
     elif shape.messages == PAIRWISE:
         tile = groups[first, TILE]
-        pair_messages(shape, layers, memory, offsets, slot, inputs, panels, links.pairs, tile)
+        pair_messages(
+            shape, layers, memory, offsets, slot, inputs, columns, links.pairs, tile, first, last
+        )
         if not shape.added:
             for row in range(shape.message):
                 copy(memory, received + row * stride, memory, sent + row * stride, columns)
@@ -285,7 +287,7 @@ def field_back(
     elif shape.messages == PAIRWISE:
         pair_back(
             shape, layers, memory, offsets, slot, received_bar, state_bar, columns, links.pairs,
-            groups[first, TILE],
+            groups[first, TILE], first, last,
         )  # fmt: skip
     for row in range(shape.carried):
         if shape.messages == SELF:

@@ -9,10 +9,26 @@ that use the same few buffers: the adjoint computes a panel again instead of rea
 
 from __future__ import annotations
 
-from .layers import BACKWARD, BIAS, FORWARD, TILE, add_scaled, backward, clear, forward
+from .layers import BACKWARD, BIAS, FORWARD, TILE, add_scaled, backward, clear, clear_padding, forward
 from .machine import compiled, exact, noinline
-from .plan import COUNT, EDGE, EVALUATION, FIRST, LANE, POSITION, RECEIVER, SECOND
+from .plan import (
+    BLOCK_COLUMN,
+    BLOCK_NODES,
+    BLOCK_START,
+    BLOCK_STEP,
+    BLOCK_WIDTH,
+    COUNT,
+    EDGE,
+    EVALUATION,
+    FIRST,
+    LANE,
+    POSITION,
+    RECEIVER,
+    SECOND,
+    TARGET,
+)
 from .runs import (
+    copy_rows,
     gather_sum,
     gather_weighted,
     lane_products,
@@ -25,7 +41,7 @@ from .tiles import outer, product, product_tanh_back
 
 # Layers of e behind those of the mlp: the receiver's part of the first one, the sender's, that of the
 # attributes of an edge; the hidden one; the output with its bias as a column.
-OF_FIRST, OF_SECOND, OF_EDGE, HIDDEN, OUTPUT = 0, 1, 2, 3, 4
+OF_SECOND, OF_EDGE, HIDDEN, OUTPUT = 1, 2, 3, 4
 
 
 @compiled
@@ -67,8 +83,7 @@ def pair_panel(shape, layers, memory, offsets, pairs, panel, at):  # type: ignor
     number = shape.depth + 1
     for run in range(first, last):
         gather_sum(
-            memory, h1, offsets.pair_first, offsets.pair_second, shape.stride, shape.hidden,
-            pairs.runs, run,
+            memory, h1, offsets.pair_first, offsets.pair_second, shape.hidden, pairs.runs, run,
         )  # fmt: skip
     if filled < shape.panel:
         clear_lanes(shape, memory, h1, shape.hidden, filled)
@@ -93,19 +108,48 @@ def pair_panel(shape, layers, memory, offsets, pairs, panel, at):  # type: ignor
 
 
 @compiled
-def ends(shape, layers, memory, offsets, inputs, panels):  # type: ignore
-    """The first layer's products with what a node brings as receiver and as sender."""
+def to_blocks(shape, memory, blocks, rows, count, pairs, first, last):  # type: ignore
+    """``count`` rows of a tile to the blocks of its nodes."""
     noinline()
-    number = shape.depth + 1
+    for group in range(first, last):
+        start, step = pairs.blocks[group, BLOCK_START], pairs.blocks[group, BLOCK_STEP]
+        column, width = pairs.blocks[group, BLOCK_COLUMN], pairs.blocks[group, BLOCK_WIDTH]
+        for node in range(pairs.blocks[group, BLOCK_NODES]):
+            copy_rows(
+                memory, blocks + start + node * shape.block_rows * step, step,
+                rows + column + node * width, shape.stride, count, width, step,
+            )  # fmt: skip
+
+
+@compiled
+def from_blocks(shape, memory, rows, blocks, count, pairs, first, last, columns):  # type: ignore
+    """The blocks of the nodes of a tile to ``count`` rows, zero behind the last column."""
+    noinline()
+    for group in range(first, last):
+        start, step = pairs.blocks[group, BLOCK_START], pairs.blocks[group, BLOCK_STEP]
+        column, width = pairs.blocks[group, BLOCK_COLUMN], pairs.blocks[group, BLOCK_WIDTH]
+        for node in range(pairs.blocks[group, BLOCK_NODES]):
+            copy_rows(
+                memory, rows + column + node * width, shape.stride,
+                blocks + start + node * shape.block_rows * step, step, count, width, step,
+            )  # fmt: skip
+    clear_padding(shape, memory, rows, count, columns)
+
+
+@compiled
+def ends(shape, layers, memory, offsets, inputs, panels, pairs, first, last):  # type: ignore
+    """The first layer's products with what a node brings as receiver and as sender, in blocks."""
+    noinline()
     zero = shape.zero
-    forward(
-        shape, layers, memory, number + OF_FIRST, zero + 1, inputs, shape.panel, shape.stride,
-        zero, zero, offsets.pair_first, panels,
-    )  # fmt: skip
-    forward(
-        shape, layers, memory, number + OF_SECOND, zero + 1, inputs, shape.panel, shape.stride,
-        zero, zero, offsets.pair_second, panels,
-    )  # fmt: skip
+    for end in range(2):
+        forward(
+            shape, layers, memory, shape.depth + 1 + end, zero + 1, inputs, shape.panel,
+            shape.stride, zero, zero, offsets.pair_rows, panels,
+        )  # fmt: skip
+        blocks = offsets.pair_first
+        if end == 1:
+            blocks = offsets.pair_second
+        to_blocks(shape, memory, blocks, offsets.pair_rows, shape.hidden, pairs, first, last)
 
 
 @exact
@@ -117,7 +161,7 @@ def keep_largest(shape, memory, received, winner, message, pairs, first, last): 
         position = pairs.runs[run, POSITION]
         for row in range(shape.message):
             source = message + row * shape.panel + pairs.runs[run, LANE]
-            to = row * shape.stride + pairs.runs[run, RECEIVER]
+            to = row * shape.stride + pairs.runs[run, TARGET]
             for column in range(pairs.runs[run, COUNT]):
                 value = weight * memory[source + column]
                 old = memory[received + to + column]
@@ -136,7 +180,7 @@ def largest_back(shape, memory, message_bar, received_bar, winner, pairs, first,
         position = pairs.runs[run, POSITION]
         for row in range(shape.message):
             to = message_bar + row * shape.panel + pairs.runs[run, LANE]
-            source = row * shape.stride + pairs.runs[run, RECEIVER]
+            source = row * shape.stride + pairs.runs[run, TARGET]
             for column in range(pairs.runs[run, COUNT]):
                 memory[to + column] = 0
                 if memory[winner + source + column] == position:
@@ -144,10 +188,13 @@ def largest_back(shape, memory, message_bar, received_bar, winner, pairs, first,
 
 
 @compiled
-def pair_messages(shape, layers, memory, offsets, slot, inputs, panels, pairs, tile):  # type: ignore
+def pair_messages(
+    shape, layers, memory, offsets, slot, inputs, columns, pairs, tile, group, groups
+):  # type: ignore
     """Rows offsets.sent: what each node receives of the messages of pairs."""
     noinline()
-    ends(shape, layers, memory, offsets, inputs, panels)
+    panels = (columns + shape.panel - 1) // shape.panel
+    ends(shape, layers, memory, offsets, inputs, panels, pairs, group, groups)
     zero = shape.zero
     h2 = offsets.pair_hidden_2
     layer = layers[shape.depth + 1 + OUTPUT]
@@ -157,7 +204,7 @@ def pair_messages(shape, layers, memory, offsets, slot, inputs, panels, pairs, t
         clear(memory, offsets.sent, shape.message * shape.stride)
         clear(memory, winner, shape.message * shape.stride)
     else:
-        clear(memory, total, (shape.hidden + 1) * shape.stride)
+        clear(memory, offsets.pair_total, shape.block_numbers)
     for panel in range(pairs.tiles[tile], pairs.tiles[tile + 1]):
         first, last = pairs.panels[panel], pairs.panels[panel + 1]
         pair_panel(shape, layers, memory, offsets, pairs, panel, zero)
@@ -171,10 +218,13 @@ def pair_messages(shape, layers, memory, offsets, slot, inputs, panels, pairs, t
         else:
             for run in range(first, last):
                 scatter_weighted(
-                    memory, total, shape.stride, h2, shape.hidden + 1, pairs.runs, run,
+                    memory, offsets.pair_total, h2, shape.hidden + 1, pairs.runs, run,
                     zero + RECEIVER, pairs.weight,
                 )  # fmt: skip
     if not shape.largest:
+        from_blocks(
+            shape, memory, total, offsets.pair_total, shape.hidden + 1, pairs, group, groups, columns
+        )
         forward(
             shape, layers, memory, shape.depth + 1 + OUTPUT, zero + 1, total, shape.panel,
             shape.stride, zero, zero, offsets.sent, panels,
@@ -220,8 +270,8 @@ def panel_back(shape, layers, memory, offsets, slot, received_bar, pairs, panel,
     else:
         for run in range(first, last):
             gather_weighted(
-                memory, bar_2, offsets.pair_sum_bar, shape.stride, shape.hidden + 1, pairs.runs,
-                run, zero + RECEIVER, pairs.weight,
+                memory, bar_2, offsets.pair_total, shape.hidden + 1, pairs.runs, run,
+                zero + RECEIVER, pairs.weight,
             )  # fmt: skip
         if filled < shape.panel:
             clear_lanes(shape, memory, bar_2, shape.hidden + 1, filled)
@@ -237,17 +287,20 @@ def panel_back(shape, layers, memory, offsets, slot, received_bar, pairs, panel,
     )  # fmt: skip
     for run in range(first, last):
         scatter(
-            memory, offsets.pair_first_bar, shape.stride, bar_1, shape.hidden, pairs.runs, run,
+            memory, offsets.pair_first_bar, bar_1, shape.hidden, pairs.runs, run,
             zero + FIRST, pairs.weight,
         )  # fmt: skip
         scatter(
-            memory, offsets.pair_second_bar, shape.stride, bar_1, shape.hidden, pairs.runs, run,
+            memory, offsets.pair_second_bar, bar_1, shape.hidden, pairs.runs, run,
             zero + SECOND, pairs.weight,
         )  # fmt: skip
 
 
 @compiled
-def pair_back(shape, layers, memory, offsets, slot, received_bar, state_bar, columns, pairs, tile):  # type: ignore
+def pair_back(
+    shape, layers, memory, offsets, slot, received_bar, state_bar, columns, pairs, tile, group,
+    groups,
+):  # type: ignore
     """Adjoint of `pair_messages`: adds to rows ``state_bar`` and to the gradient sums."""
     noinline()
     panels = (columns + shape.panel - 1) // shape.panel
@@ -255,14 +308,18 @@ def pair_back(shape, layers, memory, offsets, slot, received_bar, state_bar, col
     zero = shape.zero
     number = shape.depth + 1
     inputs = offsets.inputs + slot * shape.input_rows
-    ends(shape, layers, memory, offsets, inputs, panels)
-    clear(memory, offsets.pair_first_bar, shape.hidden * stride)
-    clear(memory, offsets.pair_second_bar, shape.hidden * stride)
+    ends(shape, layers, memory, offsets, inputs, panels, pairs, group, groups)
+    clear(memory, offsets.pair_first_bar, shape.block_numbers)
+    clear(memory, offsets.pair_second_bar, shape.block_numbers)
     if not shape.largest:
         backward(
             shape, layers, memory, offsets, number + OUTPUT, zero + 1,
             offsets.pair_sum + slot * shape.pair_rows, shape.panel, stride, zero, zero,
-            received_bar, offsets.pair_sum_bar, panels,
+            received_bar, offsets.pair_rows, panels,
+        )  # fmt: skip
+        to_blocks(
+            shape, memory, offsets.pair_total, offsets.pair_rows, shape.hidden + 1, pairs, group,
+            groups,
         )  # fmt: skip
     start, stop = pairs.tiles[tile], pairs.tiles[tile + 1]
     while start < stop:
@@ -293,9 +350,11 @@ def pair_back(shape, layers, memory, offsets, slot, received_bar, state_bar, col
         bars = offsets.pair_first_bar
         if end == 1:
             bars = offsets.pair_second_bar
+        rows = offsets.pair_rows
+        from_blocks(shape, memory, rows, bars, shape.hidden, pairs, group, groups, columns)
         backward(
             shape, layers, memory, offsets, number + end, zero + 1, inputs, shape.panel, stride,
-            zero, zero, bars, offsets.emitter_inputs_bar, panels,
+            zero, zero, rows, offsets.emitter_inputs_bar, panels,
         )  # fmt: skip
         for row in range(shape.channels):
             inputs_bar = offsets.emitter_inputs_bar + row * stride

@@ -256,9 +256,10 @@ class _Run:
             assert columns.attribute is not None
             attribute = np.ascontiguousarray(columns.attribute, dtype=self.dtype).reshape(-1)
         if runs is None:
-            table = (np.zeros((0, 8), np.int64), no_runs, no_runs)
+            no_table = np.zeros((0, 0), np.int64)
+            table = (no_table, no_table, no_runs, no_runs)
         else:
-            table = (runs.runs, runs.panels, runs.tiles)
+            table = (runs.blocks, runs.runs, runs.panels, runs.tiles)
             sign = np.array([1, -1], self.dtype)[: runs.sides]
             pair_weight = (weight[:, None] * sign).reshape(-1)
         pairs = sweep.Pairs(*table, pair_weight, attribute)
@@ -278,13 +279,14 @@ class _Run:
         for stored, size in [t for t in tries if self.store in (None, t[0])]:
             cut = plan.plan_of(
                 window.columns, spec.aggregation, spec.divisor, self.dtype, size, vector,
-                self.n_threads, sides,
+                self.n_threads, sides, spec.hidden + 1 if sides else 0,
             )  # fmt: skip
             shape = space.shape_of(
                 spec, self.dtype, int(cut.columns.max()), self.steps, stored=stored,
                 masked=window.mask is not None and self.compare, total=window.columns.total,
                 backward=self.backward, pullback=self.pullback,
                 edges=len(window.columns.sender),
+                block_numbers=cut.runs.block_numbers if cut.runs else 0,
             )  # fmt: skip
             offsets = space.offsets_of(
                 shape, self.states, len(self.packing.source), self.packing.sums

@@ -14,12 +14,10 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .plan import COUNT, EVALUATION, FIRST, LANE, RUN_FIELDS, SECOND
+from .plan import COUNT, EVALUATION, FIRST, LANE, RUN_FIELDS, SECOND, STEP
 from .machine import lanes
 from .tiles import _FLAGS, Vectors, integer
 
-NARROW = 4
-"""Lanes of the vectors for runs that are no longer: whole ones would cross cache lines all the time."""
 
 
 def _entries(v: Vectors, kind: Any, runs: Any, run: Any) -> Callable[[Any], Any]:
@@ -46,7 +44,7 @@ def _below(v: Vectors, count: Any) -> Any:
 def _by_width(
     builder: ir.IRBuilder, signature: Any, context: Any, arguments: Any, runs: int, code: Callable
 ) -> None:
-    """``code(vectors, entry, count)``, with narrow vectors where the run is short.
+    """``code(vectors, entry, count)``, with short vectors where rows are short.
 
     ``runs``: position of the table among the arguments, which the number of the run follows.
     """
@@ -57,16 +55,22 @@ def _by_width(
         code(v, entry, entry(COUNT))
 
     v = Vectors(builder, signature.args[0], context, arguments[0])
-    if v.lanes <= NARROW:
-        with_lanes(NARROW)
+    entry = _entries(v, signature.args[runs], arguments[runs], arguments[runs + 1])
+    _by_step(builder, entry(STEP), v.lanes, with_lanes)
+
+
+def _by_step(builder: ir.IRBuilder, step: Any, most: int, code: Callable[[int], None]) -> None:
+    """``code`` for vectors of as many lanes as blocks of that step are made for (`plan.block_step`)."""
+    if most <= 4:
+        code(most)
         return
-    count = _entries(v, signature.args[runs], arguments[runs], arguments[runs + 1])(COUNT)
-    short = builder.icmp_signed("<=", count, integer(NARROW))
+    shorter = most // 2 if most > 8 else 4
+    short = builder.icmp_signed("<=", step, integer(shorter))
     with builder.if_else(short) as (narrow, wide):
         with narrow:
-            with_lanes(NARROW)
+            _by_step(builder, step, shorter, code)
         with wide:
-            with_lanes(v.lanes)
+            code(most)
 
 
 def _vectors(v: Vectors, count: Any) -> Any:
@@ -97,46 +101,21 @@ def _fill(v: Vectors, to: Any, lane: Any, count: Any, rows: Any, value: Callable
 
 
 @intrinsic
-def gather_sum(typingctx, memory, to, first, second, stride, rows, runs, run):  # type: ignore
-    """Rows of the run in the panel ``to``: those of its first end plus those of its second."""
-    signature = types.void(memory, to, first, second, stride, rows, runs, run)
+def gather_sum(typingctx, memory, to, first, second, rows, runs, run):  # type: ignore
+    """Rows of the run in the panel ``to``: those of its first end plus those of its second, from blocks."""
+    signature = types.void(memory, to, first, second, rows, runs, run)
 
     def generate(context, builder, signature, arguments):  # type: ignore
-        _, to, first, second, stride, rows, _, _ = arguments
+        _, to, first, second, rows, _, _ = arguments
 
         def code(v: Vectors, entry: Any, count: Any) -> None:
-            lane = entry(LANE)
+            lane, step = entry(LANE), entry(STEP)
             left = v.address(builder.add(first, entry(FIRST)))
             right = v.address(builder.add(second, entry(SECOND)))
 
             def value(row: Any, column: Any) -> Any:
-                start = builder.add(builder.mul(row, stride), column)
+                start = builder.add(builder.mul(row, step), column)
                 return v.add(v.load(left, start), v.load(right, start))
-
-            _fill(v, v.address(builder.add(to, lane)), lane, count, rows, value)
-
-        _by_width(builder, signature, context, arguments, 6, code)
-        return context.get_dummy_value()
-
-    return signature, generate
-
-
-@intrinsic
-def gather_weighted(typingctx, memory, to, source, stride, rows, runs, run, end, weight):  # type: ignore
-    """Rows of the run in the panel ``to``: those of its node ``end`` times its weight."""
-    signature = types.void(memory, to, source, stride, rows, runs, run, end, weight)
-
-    def generate(context, builder, signature, arguments):  # type: ignore
-        _, to, source, stride, rows, _, _, end, weight = arguments
-
-        def code(v: Vectors, entry: Any, count: Any) -> None:
-            lane = entry(LANE)
-            values = v.address(builder.add(source, entry(end)))
-            factor = v.broadcast(v.data(signature.args[8], weight, entry(EVALUATION)), integer(0))
-
-            def value(row: Any, column: Any) -> Any:
-                start = builder.add(builder.mul(row, stride), column)
-                return builder.fmul(v.load(values, start), factor, flags=_FLAGS)
 
             _fill(v, v.address(builder.add(to, lane)), lane, count, rows, value)
 
@@ -146,27 +125,52 @@ def gather_weighted(typingctx, memory, to, source, stride, rows, runs, run, end,
     return signature, generate
 
 
+@intrinsic
+def gather_weighted(typingctx, memory, to, source, rows, runs, run, end, weight):  # type: ignore
+    """Rows of the run in the panel ``to``: those of its node ``end`` times its weight."""
+    signature = types.void(memory, to, source, rows, runs, run, end, weight)
+
+    def generate(context, builder, signature, arguments):  # type: ignore
+        _, to, source, rows, _, _, end, weight = arguments
+
+        def code(v: Vectors, entry: Any, count: Any) -> None:
+            lane, step = entry(LANE), entry(STEP)
+            values = v.address(builder.add(source, entry(end)))
+            factor = v.broadcast(v.data(signature.args[7], weight, entry(EVALUATION)), integer(0))
+
+            def value(row: Any, column: Any) -> Any:
+                start = builder.add(builder.mul(row, step), column)
+                return builder.fmul(v.load(values, start), factor, flags=_FLAGS)
+
+            _fill(v, v.address(builder.add(to, lane)), lane, count, rows, value)
+
+        _by_width(builder, signature, context, arguments, 4, code)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
 def _scatter(weighted: bool) -> Callable[..., Any]:
-    """``scatter(memory, to, stride, source, rows, runs, run, end, weight)``
+    """``scatter(memory, to, source, rows, runs, run, end, weight)``
 
     Rows of the node ``end`` of a run += its rows in the panel ``source``, times its weight where
     ``weighted``.
     """
 
-    def scatter(typingctx, memory, to, stride, source, rows, runs, run, end, weight):  # type: ignore
-        signature = types.void(memory, to, stride, source, rows, runs, run, end, weight)
+    def scatter(typingctx, memory, to, source, rows, runs, run, end, weight):  # type: ignore
+        signature = types.void(memory, to, source, rows, runs, run, end, weight)
 
         def generate(context, builder, signature, arguments):  # type: ignore
-            _, to, stride, source, rows, _, _, end, weight = arguments
+            _, to, source, rows, _, _, end, weight = arguments
             b = builder
 
             def code(v: Vectors, entry: Any, count: Any) -> None:
-                panel = integer(2 * lanes(v.item))
+                panel, step = integer(2 * lanes(v.item)), entry(STEP)
                 out = v.address(b.add(to, entry(end)))
                 values = v.address(b.add(source, entry(LANE)))
                 factor = None
                 if weighted:
-                    data = v.data(signature.args[8], weight, entry(EVALUATION))
+                    data = v.data(signature.args[7], weight, entry(EVALUATION))
                     factor = v.broadcast(data, integer(0))
                 with cgutils.for_range(b, _vectors(v, count)) as loop:
                     column = b.mul(loop.index, integer(v.lanes))
@@ -175,12 +179,12 @@ def _scatter(weighted: bool) -> Callable[..., Any]:
                     with cgutils.for_range(b, rows) as row:
                         start = b.add(b.mul(row.index, panel), column)
                         value = b.select(mask, v.load(values, start), v.zero)
-                        target = b.add(b.mul(row.index, stride), column)
+                        target = b.add(b.mul(row.index, step), column)
                         old = v.load(out, target)
                         new = v.add_product(old, value, factor) if weighted else v.add(old, value)
                         v.store(new, out, target)
 
-            _by_width(builder, signature, context, arguments, 5, code)
+            _by_width(builder, signature, context, arguments, 4, code)
             return context.get_dummy_value()
 
         return signature, generate
@@ -189,6 +193,34 @@ def _scatter(weighted: bool) -> Callable[..., Any]:
 
 
 scatter_weighted, scatter = _scatter(True), _scatter(False)
+
+
+@intrinsic
+def copy_rows(typingctx, memory, to, to_step, source, source_step, rows, count, step):  # type: ignore
+    """Rows of ``count`` numbers, in whole vectors: what lies behind a row is overwritten.
+
+    ``step`` chooses the vectors: that of the blocks that are read or written.
+    """
+    signature = types.void(memory, to, to_step, source, source_step, rows, count, step)
+
+    def generate(context, builder, signature, arguments):  # type: ignore
+        memory, to, to_step, source, source_step, rows, count, step = arguments
+
+        def code(most: int) -> None:
+            v = Vectors(builder, signature.args[0], context, memory, most)
+            out, values = v.address(to), v.address(source)
+            with cgutils.for_range(builder, _vectors(v, count)) as loop:
+                column = builder.mul(loop.index, integer(v.lanes))
+                with cgutils.for_range(builder, rows) as row:
+                    start = builder.add(builder.mul(row.index, source_step), column)
+                    target = builder.add(builder.mul(row.index, to_step), column)
+                    v.store(v.load(values, start), out, target)
+
+        most = Vectors(builder, signature.args[0], context, memory).lanes
+        _by_step(builder, step, most, code)
+        return context.get_dummy_value()
+
+    return signature, generate
 
 
 @intrinsic

@@ -35,7 +35,8 @@ class Shape(NamedTuple):
     ``added`` is 1 where messages of pairs are added to the slope, ``largest`` where the largest message
     counts. ``learned`` edges have weights that are learned. ``*_panel`` are sizes of panels of edge
     columns, ``chunk`` the number of them that the adjoint keeps. ``sent_rows`` is 0 where what is sent
-    is not kept for every stage.
+    is not kept for every stage. ``block_rows`` rows has a node's block of `plan.Runs`, and a tile
+    ``block_numbers`` numbers in blocks.
     """
 
     channels: int
@@ -82,6 +83,8 @@ class Shape(NamedTuple):
     attribute_panel: int
     message_panel: int
     chunk: int
+    block_rows: int
+    block_numbers: int
 
 
 class Offsets(NamedTuple):
@@ -116,6 +119,8 @@ class Offsets(NamedTuple):
     winner: int
     pair_first: int
     pair_second: int
+    pair_total: int
+    pair_rows: int
     pair_sum: int
     pair_hidden_1: int
     pair_hidden_2: int
@@ -123,7 +128,6 @@ class Offsets(NamedTuple):
     pair_message: int
     pair_bar_1: int
     pair_bar_2: int
-    pair_sum_bar: int
     pair_first_bar: int
     pair_second_bar: int
     first_inputs: int
@@ -150,6 +154,7 @@ def shape_of(
     backward: bool,
     pullback: bool = False,
     edges: int = 0,
+    block_numbers: int = 0,
 ) -> Shape:
     """Sizes for tiles of at most ``columns`` columns; ``total`` columns and ``edges`` in the batch."""
 
@@ -178,7 +183,7 @@ def shape_of(
         spec.edge_attributes, rows(spec.message) if kept else 0, rows(spec.hidden + 1),
         # A row of ones stands behind the hidden ones, and a product may write one row more.
         up(spec.hidden + 2, 8) * panel, up(spec.edge_attributes, 8) * panel,
-        up(spec.message, 8) * panel, CHUNK if backward else 1,
+        up(spec.message, 8) * panel, CHUNK if backward else 1, spec.hidden + 1, block_numbers,
     )  # fmt: skip
 
 
@@ -186,7 +191,8 @@ def offsets_of(shape: Shape, states: int, weights: int, sums: int) -> Offsets:
     """Where all buffers lie; ``states`` are kept, of which a rollout needs those of one step."""
     emitted = shape.messages == MESSAGES["emitted"]
     pairs = int(shape.messages == MESSAGES["pairwise"])
-    ends = pairs * up(shape.hidden, 8) * shape.stride
+    # Vectors reach beyond the last block.
+    blocks = pairs * (shape.block_numbers + 64)
     panels = pairs * shape.chunk
     sent = shape.message_rows if emitted or pairs else 0
     backward = shape.backward
@@ -214,8 +220,10 @@ def offsets_of(shape: Shape, states: int, weights: int, sums: int) -> Offsets:
         "sent": shape.sent_rows * shape.slots if shape.sent_rows else sent,
         "sent_bar": backward * sent,
         "winner": shape.slots * shape.largest * shape.message_rows,
-        "pair_first": ends,
-        "pair_second": ends,
+        "pair_first": blocks,
+        "pair_second": blocks,
+        "pair_total": blocks,
+        "pair_rows": pairs * shape.pair_rows,
         "pair_sum": 0 if shape.largest else pairs * shape.slots * shape.pair_rows,
         "pair_hidden_1": panels * shape.pair_panel,
         "pair_hidden_2": panels * shape.pair_panel,
@@ -223,9 +231,8 @@ def offsets_of(shape: Shape, states: int, weights: int, sums: int) -> Offsets:
         "pair_message": panels * shape.message_panel,
         "pair_bar_1": backward * panels * shape.pair_panel,
         "pair_bar_2": backward * panels * shape.pair_panel,
-        "pair_sum_bar": backward * pairs * shape.pair_rows,
-        "pair_first_bar": backward * ends,
-        "pair_second_bar": backward * ends,
+        "pair_first_bar": backward * blocks,
+        "pair_second_bar": backward * blocks,
         "first_inputs": shape.emitter_input_rows if shape.first else 0,
         "first_hidden": shape.block if shape.first == FIRST["mlp"] else 0,
         "state_bars": backward * shape.stages * shape.state_rows,

@@ -36,6 +36,7 @@ class Data(NamedTuple):
 class Pairs(NamedTuple):
     """Edge columns of each tile (`plan.Runs`), factors of evaluations and attributes of edges."""
 
+    blocks: NDArray
     runs: NDArray
     panels: NDArray
     tiles: NDArray
