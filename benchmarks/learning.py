@@ -1,4 +1,4 @@
-"""What a preset learns in the same CPU time: today's against that of version 0.3 (Adam), one thread.
+"""What a preset learns in the same CPU time: today's against that of version 0.1 (Adam), one thread.
 
     python benchmarks/learning.py [--seeds 3] [--data kuramoto10 gene16 lorenz3 ...] [--smoke]
 
@@ -34,7 +34,7 @@ DATA: dict[str, dict[str, Any]] = {
     "kuramoto10": KURAMOTO,
     "gene16": {"system": "gene", "nodes": 16, "topology": "BA"},
     "lorenz3": {"system": "lorenz", "nodes": 3},
-    "lorenz3 coupling 1": {"system": "lorenz", "nodes": 3, "parameters": {"coupling": 1.0}},
+    "lorenz3 coupling 1": {"system": "lorenz", "nodes": 3, "parameters": {"coupling": "medium"}},
     "20 trajectories": {**KURAMOTO, "trajectories": 20},
     "1 % noise": {**KURAMOTO, "noise": 0.01},
     "5 % noise": {**KURAMOTO, "noise": 0.05},

@@ -22,7 +22,7 @@ from .schema import Arrays
 from .spec import ModelSpec
 
 # Points on either side of a time, and degrees of the polynomial through them.
-_FILTERS = ((2, 4), (3, 6), (4, 8), (5, 10), (3, 4), (4, 4), (6, 4), (8, 4), (12, 4))
+_FILTERS = ((2, 4), (3, 6), (4, 8), (3, 4), (4, 4), (6, 4), (8, 4), (12, 4))
 _LARGEST_ERROR = 0.1  # of a derivative, in units of the root mean square of all
 # The same without noise. A Lorenz system at the published step has 0.009: steps that long have an
 # error in the solver too, which rollouts learn to compensate and derivatives do not.
@@ -164,42 +164,36 @@ def _best_filter(
     (place,) in units of the root mean square of the derivatives.
 
     An error is that by noise, which is estimated from the data (`reference.noise_variance`), and that
-    of the polynomial: the difference from derivatives by one of the highest degree, less the noise in
-    this difference. Raises `Unmatched` where the smallest error is too large.
+    of the polynomial: the difference from derivatives of a degree that is higher by 2, less the noise
+    in this difference. Raises `Unmatched` where the smallest error is too large.
     """
-    variance = noise_variance(samples)
+    variance = noise_variance([_unwrapped(x, circular) for x in samples])
     noise = 0.0 if variance is None else float(variance.max())
     times = samples[0].shape[1]
-    candidates = [(half, degree) for half, degree in _FILTERS if 2 * half < times]
-    finest = max(candidates, key=lambda one: one[1])
-    exact = [_local(x, filters(*finest)[1], circular) for x in samples]
-    exact_rows = _rows(times, *finest)
     found = []
-    for half, degree in candidates:
+    for half, degree in _FILTERS:
+        finer = (max(half, degree // 2 + 1), degree + 2)
+        if 2 * finer[0] >= times:
+            continue
         slopes = [_local(x, filters(half, degree)[1], circular) for x in samples]
+        exact = [_local(x, filters(*finer)[1], circular) for x in samples]
         away = np.concatenate(
             [(a - b).swapaxes(0, 1).reshape(times, -1) for a, b in zip(slopes, exact)], axis=1
         )
         known = np.isfinite(away)
-        square = np.where(known, away, 0.0) ** 2
-        square = square.sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+        square = (np.where(known, away, 0.0) ** 2).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
         rows = _rows(times, half, degree)
-        bias = np.maximum(square - noise * ((rows - exact_rows) ** 2).sum(axis=1), 0.0)
-        total = bias + noise * (rows**2).sum(axis=1)
+        common = ((rows - _rows(times, *finer)) ** 2).sum(axis=1)
+        total = np.maximum(square - noise * common, 0.0) + noise * (rows**2).sum(axis=1)
         inner = total[half : times - half].mean()
         # What noise adds to the square of the derivatives is known too.
         usual = _root_mean_square(slopes) ** 2 - noise * float((rows**2).sum(axis=1).mean())
-        if not usual > 0:
-            continue
-        errors = np.concatenate([total[:half], [inner], total[times - half :]])
-        errors = np.sqrt(errors / usual)
-        found.append((half, degree, errors))
-    # That of the finest filter, which is compared with itself, is what the one before it has.
-    found = [f for f in found if f[:2] != finest]
+        if usual > 0:
+            errors = np.concatenate([total[:half], [inner], total[times - half :]])
+            found.append((half, degree, np.sqrt(errors / usual)))
     if not found:
-        raise Unmatched("the data do not change, or nothing is seen of it beside the noise")
-    chosen = min(found, key=lambda f: f[2][f[0]])
-    half, degree, errors = chosen
+        raise Unmatched("the data do not change, or not by more than the noise")
+    half, degree, errors = chosen = min(found, key=lambda one: one[2][one[0]])
     limit = _LARGEST_ERROR if noise else coarsest
     if errors[half] > limit:
         raise Unmatched(
@@ -207,6 +201,17 @@ def _best_filter(
             f"{'noise' if noise else 'the length of the time steps'}; {limit:.1%} is the limit"
         )
     return chosen
+
+
+def _unwrapped(x: NDArray, circular: tuple[int, ...]) -> NDArray:
+    """States whose angles go on beyond the circle; NaN after a missing one."""
+    if not circular:
+        return x
+    x, channels = x.copy(), list(circular)
+    change = np.diff(x[..., channels], axis=1)
+    change -= 2 * math.pi * np.round(change / (2 * math.pi))
+    x[:, 1:, :, channels] = x[:, :1, :, channels] + np.cumsum(change, axis=1)
+    return x
 
 
 def _places(times: int, half: int) -> NDArray[np.int64]:

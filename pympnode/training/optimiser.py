@@ -177,7 +177,8 @@ class Soap:
         count: int,
     ) -> NDArray:
         """See `Optimiser`."""
-        rotated = gradient[:, self._order].astype(np.float64)
+        # In C order whatever the number of members, which decides how matrices are multiplied.
+        rotated = np.take(gradient, self._order, axis=1).astype(np.float64, order="C")
         bases = []
         for weights in self._weights:
             here = weights.of(rotated)

@@ -16,6 +16,9 @@ import numpy as np
 
 from ..config import TrainConfig
 
+# The window of a stage without rollouts: the vector field is compared with derivatives of the data.
+MATCHING = 0
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -30,13 +33,16 @@ class Plan:
         return len(self.horizon)
 
     @property
+    def matching(self) -> int:
+        """Number of updates of gradient matching, which come first."""
+        return max(
+            (n for n, length in zip(self.last, self.horizon) if length == MATCHING), default=0
+        )
+
+    @property
     def updates(self) -> int:
         """Number of updates."""
         return self.last[-1] if self.last else 0
-
-
-# The window of a stage without rollouts: the vector field is compared with derivatives of the data.
-MATCHING = 0
 
 
 def horizons(config: TrainConfig, steps: int) -> list[tuple[int, float]]:

@@ -251,6 +251,8 @@ class Trainer:
             return False
         best = int(state.best_epoch.max())
         at = state.history["updates"][best - 1] if best > 0 else 0
+        # Rollouts go on where gradient matching cannot.
+        at = max(at, schedule.matching)
         return state.count - at >= self.config.standstill * schedule.updates
 
     def _tell(self, state: State, count: int, values: NDArray) -> None:
