@@ -1,0 +1,139 @@
+"""Grids of pandapower: swing dynamics learned on case39 and used on case118 and case30.
+
+    python benchmarks/power_grid.py                # three seeds, about five minutes
+    python benchmarks/power_grid.py --images docs/images
+
+Rows: persistence; a model without the susceptances of the lines; one with them; one that learns a weight
+for each line of case39 (which has none for other grids). Errors of rollouts of 3 s after random faults:
+root mean square over all nodes, times and features, each in units of its standard deviation; 50 fresh
+trajectories for each grid. The functions are those of examples/ieee_grids.py. Writes
+benchmarks/results/power_grid.{json,md}; with --images the figures of the page "Power grids" too.
+"""
+
+from __future__ import annotations
+
+import os
+
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from smoke import parse
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "examples"))
+
+import ieee_grids
+
+import pympnode
+
+COLUMNS = (ieee_grids.TRAINED, *ieee_grids.OTHERS)
+ROWS = (
+    "persistence",
+    "without susceptances",
+    "with susceptances",
+    "susceptances learned with the model",
+)
+
+
+def run(seed: int, options: argparse.Namespace) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The rows of one seed, and the models by their row."""
+    grids = {case: ieee_grids.read(case) for case in COLUMNS}
+    ds = ieee_grids.simulate(grids[COLUMNS[0]], options.trajectories, seed)
+    tests = {
+        case: ieee_grids.simulate(grid, options.tests, 1000 + seed) for case, grid in grids.items()
+    }
+    errors = {case: ieee_grids.persistence(test) for case, test in tests.items()}
+    rows: list[dict[str, Any]] = [dict(row=ROWS[0], seed=seed, seconds=0.0, **errors)]
+    models: dict[str, Any] = {}
+    for name in ROWS[1:]:
+        began = time.process_time()
+        result = ieee_grids.train(
+            ds, susceptances=name.split()[0], updates=options.updates, seed=seed
+        )
+        row: dict[str, Any] = dict(row=name, seed=seed, seconds=time.process_time() - began)
+        for case, test in tests.items():
+            if name == ROWS[3] and case != COLUMNS[0]:
+                continue  # lines of other grids have no learned weights
+            inputs = test if name == ROWS[2] else ieee_grids.without_weights(test)
+            row[case] = ieee_grids.error(result.model.rollout(inputs, check=False), test)
+        if name == ROWS[3]:
+            row["correlation"] = ieee_grids.log_correlation(
+                result.model.graph, grids[COLUMNS[0]].graph
+            )
+        models[name] = result.model
+        rows.append(row)
+    return rows, {"models": models, "tests": tests, "grid": grids[COLUMNS[0]], "data": ds}
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """A line for each row: means over the seeds, and the range where there are several."""
+    lines = [
+        f"| model | held out on {COLUMNS[0]} | "
+        + " | ".join(f"zero-shot on {case}" for case in COLUMNS[1:])
+        + " | r of log weights | CPU, s |",
+        "|---" * (len(COLUMNS) + 3) + "|",
+    ]
+    for name in ROWS:
+        mine = [row for row in rows if row["row"] == name]
+        cells = [_cell([row[key] for row in mine if key in row]) for key in COLUMNS]
+        cells.append(_cell([row["correlation"] for row in mine if "correlation" in row], 4))
+        cells.append(f"{np.mean([row['seconds'] for row in mine]):.0f}")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _cell(values: list[float], digits: int = 3) -> str:
+    if not values:
+        return "-"
+    text = f"{np.mean(values):.{digits}f}"
+    if len(values) > 1:
+        text += f" ({min(values):.{digits}f} to {max(values):.{digits}f})"
+    return text
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--updates", type=int, default=ieee_grids.UPDATES)
+    parser.add_argument("--trajectories", type=int, default=ieee_grids.TRAJECTORIES)
+    parser.add_argument("--tests", type=int, default=50)
+    parser.add_argument("--images", type=Path, help="folder of the figures of the documentation")
+    options = parse(parser, seeds=1, updates=6, trajectories=8, tests=2)
+    torch.set_num_threads(1)
+    # Compilation is not part of a run.
+    warm = ieee_grids.simulate(ieee_grids.read("case14"), 8, 0)
+    for how in ("without", "with", "susceptances"):
+        ieee_grids.train(warm, susceptances=how, updates=6, seed=0)
+
+    rows: list[dict[str, Any]] = []
+    for seed in range(options.seeds):
+        found, drawn = run(seed, options)
+        rows += found
+        if seed == 0 and options.images is not None:
+            ieee_grids.draw(
+                drawn["models"][ROWS[2]], drawn["models"][ROWS[1]], drawn["models"][ROWS[3]],
+                drawn["grid"], drawn["tests"], options.images,
+            )  # fmt: skip
+    text = (
+        f"Swing dynamics of {COLUMNS[0]}, {options.trajectories} trajectories of "
+        f"{ieee_grids.STEPS * ieee_grids.DT:g} s after random faults, {options.updates} updates: error of "
+        f"{options.tests} fresh trajectories for each grid, in standard deviations, mean "
+        f"(range) of {options.seeds} seeds; pympnode {pympnode.__version__}, one thread.\n\n"
+        f"{table(rows)}\n"
+    )
+    out = options.results / "power_grid"
+    out.with_suffix(".json").write_text(json.dumps(rows, indent=1) + "\n")
+    out.with_suffix(".md").write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
