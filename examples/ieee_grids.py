@@ -65,9 +65,9 @@ def read(case: str) -> PowerGrid:
     return read_pandapower(getattr(pandapower.networks, case)(), base_mva=BASE)
 
 
-def simulate(grid: PowerGrid, trajectories: int, seed: int) -> xr.Dataset:
+def simulate(grid: PowerGrid, trajectories: int, seed: int, strength: float = 1.0) -> xr.Dataset:
     """Trajectories of ``grid`` from just after a fault: angles and rates are off their steady state at
-    every node, and the power of one node has changed."""
+    every node, and the power of one node has changed, each by ``strength`` times the usual."""
     physics = {"power": grid.power / INERTIA, "coupling": 1.0 / INERTIA}
     nodes = len(grid.labels)
     still = np.zeros((1, nodes, 2))
@@ -84,8 +84,8 @@ def simulate(grid: PowerGrid, trajectories: int, seed: int) -> xr.Dataset:
     return pympnode.simulate(
         FaultedGrid(),
         topology=grid,
-        initial=rest["state"].values[:, -1] + kick,
-        parameters=physics | {"damping": DAMPING},
+        initial=rest["state"].values[:, -1] + strength * kick,
+        parameters=physics | {"damping": DAMPING, "loss": strength * LOSS / INERTIA},
         dt=DT,
         steps=STEPS,
         seed=seed,
@@ -147,7 +147,7 @@ def layout(grid: PowerGrid) -> dict[int, np.ndarray]:
     return nx.kamada_kawai_layout(graph)
 
 
-def draw_grid(grid: PowerGrid, ds: xr.Dataset, axis: plt.Axes) -> None:
+def draw_grid(grid: PowerGrid, axis: plt.Axes) -> None:
     """Lines as wide as their susceptance; nodes coloured by their power."""
     place = layout(grid)
     graph = grid.graph
