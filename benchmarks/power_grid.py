@@ -92,11 +92,22 @@ def table(rows: list[dict[str, Any]]) -> str:
     for name in ROWS:
         mine = [row for row in rows if row["row"] == name]
         cells = [_cell([row[key] for row in mine if key in row]) for key in COLUMNS]
-        cells.append(_cell([row["correlation"] for row in mine if "correlation" in row], 4))
+        cells.append(_cell([row["correlation"] for row in mine if "correlation" in row], 6))
         spent = float(np.mean([row["seconds"] for row in mine]))
         cells.append(f"{spent:.0f}" if spent else "-")
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def report(rows: list[dict[str, Any]], options: argparse.Namespace) -> str:
+    """What was measured, in words and as a table."""
+    return (
+        f"Swing dynamics of {COLUMNS[0]}, {options.trajectories} trajectories of "
+        f"{ieee_grids.STEPS * ieee_grids.DT:g} s after random faults, {options.updates} updates: error of "
+        f"{options.tests} fresh trajectories for each grid, in standard deviations, mean "
+        f"(range) of {options.seeds} seeds; pympnode {pympnode.__version__}, one thread.\n\n"
+        f"{table(rows)}\n"
+    )
 
 
 def _cell(values: list[float], digits: int = 3) -> str:
@@ -131,13 +142,7 @@ def main() -> None:
                 drawn["models"][ROWS[2]], drawn["models"][ROWS[1]], drawn["models"][ROWS[3]],
                 drawn["grid"], drawn["tests"], options.images,
             )  # fmt: skip
-    text = (
-        f"Swing dynamics of {COLUMNS[0]}, {options.trajectories} trajectories of "
-        f"{ieee_grids.STEPS * ieee_grids.DT:g} s after random faults, {options.updates} updates: error of "
-        f"{options.tests} fresh trajectories for each grid, in standard deviations, mean "
-        f"(range) of {options.seeds} seeds; pympnode {pympnode.__version__}, one thread.\n\n"
-        f"{table(rows)}\n"
-    )
+    text = report(rows, options)
     out = options.results / "power_grid"
     out.with_suffix(".json").write_text(json.dumps(rows, indent=1) + "\n")
     out.with_suffix(".md").write_text(text)

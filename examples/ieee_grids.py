@@ -25,6 +25,7 @@ import networkx as nx
 import numpy as np
 import pandapower.networks
 import xarray as xr
+from matplotlib.ticker import FixedLocator, NullFormatter
 
 import pympnode
 from pympnode.networks.readers import PowerGrid, read_pandapower
@@ -168,7 +169,7 @@ def draw_rollouts(
     models: Mapping[str, pympnode.Model], tests: Mapping[str, xr.Dataset], path: Path
 ) -> None:
     """Rates of four nodes of each grid after a fault: the truth, and both models."""
-    figure, axes = plt.subplots(1, len(tests), figsize=(13, 3.9), layout="constrained")
+    figure, axes = plt.subplots(1, len(tests), figsize=(13, 4.2), layout="constrained")
     for case, axis in zip(tests, axes, strict=True):
         ds = tests[case].isel(trajectory=[0])
         shown = np.linspace(0, ds.sizes["node"] - 1, 4).astype(int)
@@ -189,7 +190,8 @@ def draw_rollouts(
         low, high = float(rate[:, shown].min()), float(rate[:, shown].max())
         axis.set_ylim(low - 0.3 * (high - low), high + 0.3 * (high - low))
     axes[0].set_ylabel("deviation of the frequency [rad/s]")
-    axes[-1].legend(frameon=False, fontsize=9)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
     save(figure, path)
 
 
@@ -200,9 +202,13 @@ def draw_weights(learned: pympnode.Graph, grid: PowerGrid, path: Path) -> None:
     scale = np.exp(np.mean(np.log(true / found)))
     axis.loglog(true, true, color="0.7", linewidth=1)
     axis.loglog(true, found * scale, "o", markersize=4, alpha=0.7)
+    for one in (axis.xaxis, axis.yaxis):
+        one.set_major_locator(FixedLocator([0.2, 0.5, 1, 2, 4]))
+        one.set_major_formatter("{x:g}")
+        one.set_minor_formatter(NullFormatter())
     axis.set_xlabel(f"susceptance, per unit of {grid.base_mva / 1000:g} GVA")
     axis.set_ylabel("learned weight, in one common scale")
-    axis.set_title(f"{len(true)} directed lines, r = {log_correlation(learned, grid.graph):.4f}")
+    axis.set_title(f"{len(true)} edges, r = {log_correlation(learned, grid.graph):.6f}")
     save(figure, path)
 
 
