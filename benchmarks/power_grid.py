@@ -4,11 +4,12 @@
     python benchmarks/power_grid.py --images docs/images
 
 Rows: persistence; a model without the susceptances of the lines; one with them; one that learns a weight
-for each line of case39 (which has none for other grids); and the second under faults that are outside of
-what it was trained on. Errors of rollouts of 3 s after random faults:
-root mean square over all nodes, times and features, each in units of its standard deviation; 50 fresh
-trajectories for each grid. The functions are those of examples/ieee_grids.py. Writes
-benchmarks/results/power_grid.{json,md}; with --images the figures of the page "Power grids" too.
+for each line of case39 (which has none for other grids); one with the sine and cosine of differences of
+angles as inputs; and the two with susceptances under faults outside of their training data. Errors of
+rollouts of 3 s after random faults: root mean square over all nodes, times and features, each in units of
+its standard deviation; 50 fresh trajectories for each grid. The functions are those of
+examples/ieee_grids.py. Writes benchmarks/results/power_grid.{json,md}; with --images the figures of the
+page "Power grids" too.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ ROWS = (
     "without susceptances",
     "with susceptances",
     "susceptances learned with the model",
+    "with susceptances, circular angles",
     "with susceptances, faults 3 times as strong",
+    "with susceptances, circular angles, faults 3 times as strong",
 )
 STRONG = 3.0
 
@@ -56,16 +59,20 @@ def run(seed: int, options: argparse.Namespace) -> tuple[list[dict[str, Any]], d
     errors = {case: ieee_grids.persistence(test) for case, test in tests.items()}
     rows: list[dict[str, Any]] = [dict(row=ROWS[0], seed=seed, seconds=0.0, **errors)]
     models: dict[str, Any] = {}
-    for name in ROWS[1:4]:
+    for name in ROWS[1:5]:
         began = time.process_time()
         result = ieee_grids.train(
-            ds, susceptances=name.split()[0], updates=options.updates, seed=seed
+            ds,
+            susceptances=name.split()[0],
+            updates=options.updates,
+            seed=seed,
+            circular=name == ROWS[4],
         )
         row: dict[str, Any] = dict(row=name, seed=seed, seconds=time.process_time() - began)
         for case, test in tests.items():
             if name == ROWS[3] and case != COLUMNS[0]:
                 continue  # lines of other grids have no learned weights
-            inputs = test if name == ROWS[2] else ieee_grids.without_weights(test)
+            inputs = test if name in (ROWS[2], ROWS[4]) else ieee_grids.without_weights(test)
             row[case] = ieee_grids.error(result.model.rollout(inputs, check=False), test)
         if name == ROWS[3]:
             row["correlation"] = ieee_grids.log_correlation(
@@ -73,11 +80,16 @@ def run(seed: int, options: argparse.Namespace) -> tuple[list[dict[str, Any]], d
             )
         models[name] = result.model
         rows.append(row)
-    outside: dict[str, Any] = dict(row=ROWS[4], seed=seed, seconds=0.0)
-    for case, grid in grids.items():
-        test = ieee_grids.simulate(grid, options.tests, 1000 + seed, strength=STRONG)
-        outside[case] = ieee_grids.error(models[ROWS[2]].rollout(test, check=False), test)
-    rows.append(outside)
+    strong = {
+        case: ieee_grids.simulate(grid, options.tests, 1000 + seed, strength=STRONG)
+        for case, grid in grids.items()
+    }
+    for name, of in ((ROWS[5], ROWS[2]), (ROWS[6], ROWS[4])):
+        errors = {
+            case: ieee_grids.error(models[of].rollout(test, check=False), test)
+            for case, test in strong.items()
+        }
+        rows.append(dict(row=name, seed=seed, seconds=0.0, **errors))
     return rows, {"models": models, "tests": tests, "grid": grids[COLUMNS[0]], "data": ds}
 
 

@@ -104,15 +104,21 @@ UPDATES = 1000  # the error does not fall much further after half of them
 
 
 def train(
-    ds: xr.Dataset, susceptances: str = "with", updates: int = UPDATES, seed: int = 0
+    ds: xr.Dataset,
+    susceptances: str = "with",
+    updates: int = UPDATES,
+    seed: int = 0,
+    circular: bool = False,
 ) -> pympnode.Result:
     """A model of the swing equation; ``susceptances``: "with" those of the lines, "without" them, or
-    learned for each line, "susceptances"."""
+    learned for each line, "susceptances". ``circular``: sine and cosine of angles are the inputs."""
     if susceptances not in ("with", "without", "susceptances"):
         raise ValueError(susceptances)
-    learn = {"edge_weight": "learn"} if susceptances == "susceptances" else {}
+    more: dict[str, Any] = {"edge_weight": "learn"} if susceptances == "susceptances" else {}
+    if circular:
+        more["circular"] = ["theta"]
     data = ds if susceptances == "with" else without_weights(ds)
-    return pympnode.train(data=data, updates=updates, seed=seed, progress=False, **MODEL, **learn)
+    return pympnode.train(data=data, updates=updates, seed=seed, progress=False, **MODEL, **more)
 
 
 def without_weights(ds: xr.Dataset) -> xr.Dataset:
