@@ -120,6 +120,11 @@ TRAINING = [
     _option("--window", type=float, help="Length of all windows of training, in units of time."),
     _option("--max-window", type=float, help="Length of the longest windows of training."),
     _option(
+        "--matching",
+        type=float,
+        help="Share of the updates that fit derivatives, without rollouts.",
+    ),
+    _option(
         "--circular",
         multiple=True,
         metavar="FEATURE",

@@ -51,15 +51,14 @@ PRESETS: dict[str, Preset] = {
             "optimiser": "soap",
             "matching": 0.8,
             "standstill": 0.4,
-            "learning_rate": 1e-2,
+            "learning_rate": 5e-3,
             "schedule": "cosine",
             "warmup": 0.03,
             "final_rate": 0.01,
             "clip": 1.0,
             "curriculum": ((5, 0.4), (10, 0.3), (25, 0.15), (0, 0.15)),
         },
-        finetune={"learning_rate": 1e-3, "keep_start": True, "matching": 0.0},
-        rates={"adam": (5e-3, 5e-4)},
+        finetune={"learning_rate": 5e-4, "keep_start": True, "matching": 0.0},
     ),
 }
 
