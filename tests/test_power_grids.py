@@ -74,6 +74,7 @@ def test_admittances_by_hand() -> None:
     np.testing.assert_allclose(grid.graph.attribute[to_nine], [[6.0, 8.0]])
     np.testing.assert_allclose(grid.power, [0.2, 0.3, -0.5], atol=1e-12)
     assert grid.node_of == {3: 0, 5: 1, 9: 2, 7: 2}
+    assert "per unit of 10 MVA" in repr(grid) and len(repr(grid)) < 250
     assert grid.node_attribute.dims == ("node", "attribute")
     assert grid.node_attribute.attrs["units"] == "1"
 

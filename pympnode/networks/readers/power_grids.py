@@ -18,7 +18,7 @@ from .labelled import LabelledGraph, RawGraph, assemble
 EDGE_ATTRIBUTES = ("susceptance", "conductance")  # per unit, of all branches between two nodes
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class PowerGrid(LabelledGraph):
     """A power grid, a `LabelledGraph` whose nodes are buses and whose weights are susceptances.
 
@@ -33,6 +33,9 @@ class PowerGrid(LabelledGraph):
     power: NDArray[np.float64]
     base_mva: float
     node_of: Mapping[int, int]
+
+    def __repr__(self) -> str:
+        return f"PowerGrid({super().__repr__()}, in per unit of {self.base_mva:g} MVA)"
 
     @property
     def node_attribute(self) -> xr.DataArray:
