@@ -194,7 +194,7 @@ def solve(net: Any, base_mva: float | None = None) -> Branches:
             f"{len(dropped)} of {len(in_service)} buses in service are not connected to a reference, "
             f"and are no nodes: {', '.join(map(str, dropped[:6]))}"
         )
-    node = {}
+    node: dict[int, int] = {}
     for b in energised:
         node.setdefault(int(lookup[b]), len(node))
     node_of = {b: node[int(lookup[b])] for b in energised}
