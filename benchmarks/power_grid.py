@@ -1,6 +1,6 @@
 """Grids of pandapower: swing dynamics learned on case39 and used on case118 and case30.
 
-    python benchmarks/power_grid.py                # three seeds, about five minutes
+    python benchmarks/power_grid.py                # three seeds, about five CPU minutes
     python benchmarks/power_grid.py --images docs/images
 
 Rows: persistence; a model without the susceptances of the lines; one with them; one that learns a weight
