@@ -1,0 +1,141 @@
+"""`CompiledField`: what a system hands to the compiled stepper, and `solve`, which runs it."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..integrate import Failure, Solution
+from ..runge_kutta import DOP853
+
+_REASONS = {
+    1: "more than {max_steps} steps",
+    2: "a derivative is not finite",
+    3: "the step size became too small",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class CompiledField:
+    """The vector field of a system on one graph, by name of its function in `compiled.fields`.
+
+    numbers: the scalar parameters. per_node: (node, parameter), or (trajectory, node, parameter)
+    where some vary by trajectory. starts, senders, weights: edges by receiver, weights of size 0
+    where all are 1. The order of parameters is that of the function.
+    """
+
+    name: str
+    numbers: tuple[float, ...]
+    per_node: np.ndarray
+    starts: np.ndarray
+    senders: np.ndarray
+    weights: np.ndarray
+
+
+@functools.cache
+def _tableau() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The rows of DOP853 that `stepper` reads, without zeros: first entry of each row, stage, weight."""
+    stages = DOP853.stages
+    rows = np.zeros((stages + 2 + len(DOP853.nested), stages))
+    rows[:stages] = DOP853.matrix
+    rows[stages : stages + 2, : DOP853.errors.shape[1]] = DOP853.errors
+    rows[stages + 2 :] = DOP853.nested
+    row, stage = np.nonzero(rows)
+    entry = np.searchsorted(row, np.arange(len(rows) + 1))
+    return entry.astype(np.int64), stage.astype(np.int64), rows[row, stage]
+
+
+@functools.cache
+def _machine_code(name: str) -> tuple[Any, Any]:
+    """The stepper and a field, compiled or read from the cache on disk."""
+    from . import fields, stepper
+
+    field = fields.FIELDS[name]
+    for function, signature in (
+        (field, fields.SIGNATURE),
+        (stepper.advance, stepper.SIGNATURE),
+    ):
+        if not function.signatures:
+            function.compile(signature)
+            # One specialisation: without this numba would compile the stepper anew for each field.
+            function.disable_compile()
+    return stepper.advance, field
+
+
+def available() -> bool:
+    """Whether numba compiles here; it does not under NUMBA_DISABLE_JIT=1."""
+    from numba import config
+
+    return not config.DISABLE_JIT  # type: ignore[attr-defined]
+
+
+def working_memory(nodes: int, features: int, lanes: int) -> int:
+    """Bytes that the stepper works in."""
+    from .stepper import ROWS
+
+    return 8 * nodes * features * lanes * ROWS
+
+
+def lanes_for(trajectories: int, components: int) -> int:
+    """Trajectories side by side. The results do not depend on it."""
+    from .vectors import LANES
+
+    return LANES if trajectories > 2 and components <= _WIDEST else 1
+
+
+# Components (nodes times features) up to which eight trajectories side by side are faster than one.
+_WIDEST = 100_000
+
+
+def solve(
+    field: CompiledField,
+    x0: np.ndarray,
+    times: np.ndarray,
+    *,
+    controls: np.ndarray | None = None,
+    rtol: float = 1e-8,
+    atol: float = 1e-8,
+    max_steps: int = 100_000,
+    lanes: int | None = None,
+) -> Solution:
+    """Solve the trajectories of a compiled field, each with its own steps.
+
+    x0 (trajectory, node, feature), times (time,) and controls (trajectory, time, node, control) as in
+    `integrate`. A trajectory depends on its own state, control and parameters alone, bit by bit.
+    ``lanes``: 8 or 1 trajectories at a time, by default whichever is faster.
+
+    Returns a `Solution` whose failures are marked, not raised, and whose ``evaluations``, ``steps`` and
+    ``rejected`` are summed over trajectories.
+    """
+    x0 = np.ascontiguousarray(x0, dtype=np.float64)
+    times = np.ascontiguousarray(times, dtype=np.float64)
+    trajectories, nodes, features = x0.shape
+    lanes = lanes_for(trajectories, nodes * features) if lanes is None else lanes
+    per_node = np.ascontiguousarray(field.per_node, dtype=np.float64)
+    per_node = per_node if per_node.ndim == 3 else per_node[None]
+    if controls is None:
+        controls = np.zeros((0, 0, 0, 0))
+    out = np.empty((trajectories, times.size, nodes, features))
+    failed = np.zeros((trajectories, 3), dtype=np.int64)
+    failed_at, counts = np.zeros(trajectories), np.zeros(3, dtype=np.int64)
+    advance, function = _machine_code(field.name)
+    advance(
+        function, x0, out, np.ascontiguousarray(controls, dtype=np.float64), per_node,
+        np.array(field.numbers, dtype=np.float64), times, field.starts, field.senders,
+        field.weights, *_tableau(), rtol, atol, max_steps, lanes, failed, failed_at, counts,
+    )  # fmt: skip
+    failures = tuple(
+        Failure(
+            int(k), int(failed[k, 2]), int(failed[k, 1]), float(failed_at[k]),
+            _REASONS[int(failed[k, 0])].format(max_steps=max_steps),
+        )
+        for k in np.flatnonzero(failed[:, 0])
+    )  # fmt: skip
+    return Solution(
+        x=out, status=(failed[:, 0] != 0).astype(np.int8), failures=failures,
+        evaluations=int(counts[0]), steps=int(counts[1]), rejected=int(counts[2]),
+        method=DOP853.name, rtol=rtol, atol=atol,
+    )  # fmt: skip
