@@ -74,9 +74,10 @@ def available() -> bool:
 
 def working_memory(nodes: int, features: int, lanes: int) -> int:
     """Bytes that the stepper works in."""
+    from .fields import SCRATCH
     from .stepper import ROWS
 
-    return 8 * nodes * features * lanes * ROWS
+    return 8 * nodes * features * lanes * (ROWS + SCRATCH)
 
 
 def lanes_for(trajectories: int, components: int) -> int:
@@ -100,12 +101,14 @@ def solve(
     atol: float = 1e-8,
     max_steps: int = 100_000,
     lanes: int | None = None,
+    out: np.ndarray | None = None,
 ) -> Solution:
     """Solve the trajectories of a compiled field, each with its own steps.
 
     x0 (trajectory, node, feature), times (time,) and controls (trajectory, time, node, control) as in
     `integrate`. A trajectory depends on its own state, control and parameters alone, bit by bit.
-    ``lanes``: 8 or 1 trajectories at a time, by default whichever is faster.
+    ``lanes``: 8 or 1 trajectories at a time, by default whichever is faster. ``out``: a contiguous array
+    (trajectory, time, node, feature) to write to.
 
     Returns a `Solution` whose failures are marked, not raised, and whose ``evaluations``, ``steps`` and
     ``rejected`` are summed over trajectories.
@@ -118,7 +121,8 @@ def solve(
     per_node = per_node if per_node.ndim == 3 else per_node[None]
     if controls is None:
         controls = np.zeros((0, 0, 0, 0))
-    out = np.empty((trajectories, times.size, nodes, features))
+    if out is None:
+        out = np.empty((trajectories, times.size, nodes, features))
     failed = np.zeros((trajectories, 3), dtype=np.int64)
     failed_at, counts = np.zeros(trajectories), np.zeros(3, dtype=np.int64)
     advance, function = _machine_code(field.name)

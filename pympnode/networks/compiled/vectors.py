@@ -24,10 +24,24 @@ LANES = 8
 PADDING = 4 * LANES
 """Rows of memory are a multiple of so many numbers long: four vectors, which hide the latency of a sum."""
 
+# Sums over edges are kept in so many parts: a sum waits four cycles for the one before it.
+_CHAINS = 4
+
 _FLAGS = ("contract",)
 _INT = ir.IntType(64)
 _DOUBLE = ir.DoubleType()
 _VECTOR = ir.VectorType(_DOUBLE, LANES)
+
+
+@intrinsic
+def noinline(typingctx):  # type: ignore
+    """Mark the function that calls this: it is not inlined into its callers, which compile faster."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore
+        builder.function.attributes.add("noinline")
+        return context.get_dummy_value()
+
+    return types.void(), generate
 
 
 def _data(context: Any, builder: Any, kind: Any, array: Any, start: Any = None) -> Any:
@@ -80,8 +94,9 @@ def _combination(with_state: bool) -> Callable[..., Any]:
             index, weight = (
                 _data(context, builder, kinds[at], array) for at, array in ((8, index), (9, weight))
             )
-            h = _load(builder, _VECTOR, _data(context, builder, kinds[0], memory, steps), _INT(0))
-            zero = _VECTOR(None)
+            h = zero = _VECTOR(None)
+            if with_state:
+                h = _load(builder, _VECTOR, _data(context, builder, kinds[3], steps), _INT(0))
             with cgutils.for_range_slice(builder, _INT(0), size, _INT(PADDING), _INT) as (p, _):
                 places = [builder.add(p, _INT(LANES * i)) for i in range(PADDING // LANES)]
                 sums = [cgutils.alloca_once_value(builder, zero) for _ in places]
@@ -116,7 +131,7 @@ def _load_int(builder: Any, base: Any, at: Any) -> Any:
 stage_state = _combination(True)
 """memory[out + p] = memory[state + p] + h_p sum over j of weight[j] memory[rows + index[j] size + p].
 
-For p below ``size`` and j from ``first`` to ``last``; h_p is memory[steps + p % LANES].
+For p below ``size`` and j from ``first`` to ``last``; h_p is steps[p % LANES].
 """
 
 weighted_sum = _combination(False)
@@ -127,19 +142,22 @@ weighted_sum = _combination(False)
 def dense_state(typingctx, memory, out, state, rows, size, steps, thetas):  # type: ignore
     """memory[out + p] = y + h theta (F0 + (1 - theta) (F1 + theta (F2 + ... + theta F6))).
 
-    y, h, theta: memory[state + p], memory[steps + p % LANES], memory[thetas + p % LANES]; F_i are the
-    rows memory[rows + i size + p]. The nested form is evaluated as it stands: multiplied out, its
+    y, h, theta: memory[state + p], steps[p % LANES], thetas[p % LANES]; F_i are the rows
+    memory[rows + i size + p]. The nested form is evaluated as it stands: multiplied out, its
     coefficients cancel and cost three digits.
     """
     signature = types.void(memory, out, state, rows, size, steps, thetas)
 
     def generate(context, builder, signature, arguments):  # type: ignore
         memory, out, state, rows, size, steps, thetas = arguments
-        kind = signature.args[0]
-        to, start, table, h_at, theta_at = (
-            _data(context, builder, kind, memory, at) for at in (out, state, rows, steps, thetas)
+        kinds = signature.args
+        to, start, table = (
+            _data(context, builder, kinds[0], memory, at) for at in (out, state, rows)
         )
-        h, theta = (_load(builder, _VECTOR, at, _INT(0)) for at in (h_at, theta_at))
+        h, theta = (
+            _load(builder, _VECTOR, _data(context, builder, kind, array), _INT(0))
+            for kind, array in zip(kinds[5:], (steps, thetas), strict=True)
+        )
         rest = builder.fsub(ir.Constant(_VECTOR, [1.0] * LANES), theta)
         with cgutils.for_range_slice(builder, _INT(0), size, _INT(LANES), _INT) as (p, _):
             def row(i: int) -> Any:
@@ -169,22 +187,38 @@ def _sums(kind: Any, weighted: bool) -> Callable[..., Any]:
                 for kind_of, array in zip(signature.args[:5], arguments[:5], strict=True)
             )
             zero = kind(0.0) if kind is _DOUBLE else kind(None)
-            slot = cgutils.alloca_once(builder, kind)
+            slots = [cgutils.alloca_once(builder, kind) for _ in range(_CHAINS)]
+
+            def add(edge: Any, slot: Any) -> None:
+                sender = builder.mul(_load_int(builder, senders, edge), _INT(width))
+                value = _load(builder, kind, of, sender)
+                total = builder.load(slot)
+                if weighted:
+                    factor = _in_all_lanes(
+                        builder, kind, builder.load(builder.gep(weights, [edge]))
+                    )
+                    builder.store(_add_product(builder, total, factor, value), slot)
+                else:
+                    builder.store(builder.fadd(total, value), slot)
+
             with cgutils.for_range_slice(builder, _INT(0), arguments[5], _INT(1), _INT) as (i, _):
-                builder.store(zero, slot)
+                for slot in slots:
+                    builder.store(zero, slot)
                 first = _load_int(builder, starts, i)
                 last = _load_int(builder, starts, builder.add(i, _INT(1)))
-                with cgutils.for_range_slice(builder, first, last, _INT(1), _INT) as (e, _):
-                    sender = builder.mul(_load_int(builder, senders, e), _INT(width))
-                    value = _load(builder, kind, of, sender)
-                    total = builder.load(slot)
-                    if weighted:
-                        number = builder.load(builder.gep(weights, [e]))
-                        factor = _in_all_lanes(builder, kind, number)
-                        builder.store(_add_product(builder, total, factor, value), slot)
-                    else:
-                        builder.store(builder.fadd(total, value), slot)
-                _store(builder, kind, builder.load(slot), to, builder.mul(i, _INT(width)))
+                groups = builder.sdiv(builder.sub(last, first), _INT(_CHAINS))
+                middle = builder.add(first, builder.mul(groups, _INT(_CHAINS)))
+                with cgutils.for_range_slice(
+                    builder, first, middle, _INT(_CHAINS), _INT
+                ) as (e, _):
+                    for number, slot in enumerate(slots):
+                        add(builder.add(e, _INT(number)), slot)
+                with cgutils.for_range_slice(builder, middle, last, _INT(1), _INT) as (e, _):
+                    add(e, slots[0])
+                total = builder.load(slots[0])
+                for slot in slots[1:]:
+                    total = builder.fadd(total, builder.load(slot))
+                _store(builder, kind, total, to, builder.mul(i, _INT(width)))
             return context.get_dummy_value()
 
         return signature, generate
