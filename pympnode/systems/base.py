@@ -173,6 +173,14 @@ class System:
 
         return bound
 
+    def compiled_field(self, graph: Graph, parameters: Mapping[str, Any]) -> Any:
+        """The field for the compiled solver (`networks.compiled.solve.CompiledField`), or None.
+
+        None, the default, leaves the system to the solver in NumPy. A class that defines `field` or
+        `bind` anew without this method is left to it too, also where a class above has one.
+        """
+        return None
+
     # ---- parameters ---------------------------------------------------------------------------
 
     @property

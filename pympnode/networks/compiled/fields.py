@@ -23,9 +23,7 @@ from .vectors import LANES, sum_lanes, sum_lanes_weighted, sum_one, sum_one_weig
 
 SCRATCH = 4
 _ARRAY, _INDEX = types.float64[::1], types.int64[::1]
-SIGNATURE = types.void(
-    *[_ARRAY] * 5, _INDEX, _INDEX, _ARRAY, _ARRAY, types.int64, types.int64
-)
+SIGNATURE = types.void(*[_ARRAY] * 5, _INDEX, _INDEX, _ARRAY, _ARRAY, types.int64, types.int64)
 
 _exact = njit(error_model="numpy", nogil=True)
 

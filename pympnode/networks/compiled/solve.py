@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from ...graph import Graph
+from ...systems.base import System
 from ..integrate import Failure, Solution
 from ..runge_kutta import DOP853
 
@@ -33,6 +36,23 @@ class CompiledField:
     starts: np.ndarray
     senders: np.ndarray
     weights: np.ndarray
+
+    @classmethod
+    def on(
+        cls, graph: Graph, name: str, numbers: Sequence[Any], per_node: Sequence[Any]
+    ) -> CompiledField:
+        """With the edges of a graph; each of ``per_node`` is a number, (node,) or (trajectory, node)."""
+        nodes = graph.total_nodes
+        columns = [np.asarray(values, dtype=np.float64) for values in per_node]
+        leading = max((c.shape[:-1] for c in columns if c.ndim > 1), default=())
+        shape = (*leading, nodes)
+        table = [np.broadcast_to(column, shape) for column in columns]
+        return cls(
+            name, tuple(float(number) for number in numbers),
+            np.stack(table, axis=-1) if table else np.zeros((nodes, 0)),
+            graph.receiver_offset, graph.sender,
+            np.zeros(0) if graph.weight is None else graph.weight,
+        )  # fmt: skip
 
 
 @functools.cache
@@ -72,23 +92,39 @@ def available() -> bool:
     return not config.DISABLE_JIT  # type: ignore[attr-defined]
 
 
-def working_memory(nodes: int, features: int, lanes: int) -> int:
-    """Bytes that the stepper works in."""
-    from .fields import SCRATCH
-    from .stepper import ROWS
-
-    return 8 * nodes * features * lanes * (ROWS + SCRATCH)
-
-
-def lanes_for(trajectories: int, components: int) -> int:
-    """Trajectories side by side. The results do not depend on it."""
-    from .vectors import LANES
-
-    return LANES if trajectories > 2 and components <= _WIDEST else 1
+def compiled_field(
+    system: System, graph: Graph, parameters: Mapping[str, Any]
+) -> CompiledField | None:
+    """The field of a system for `solve`; None where it has none, or where numba does not compile."""
+    if {"field", "bind"} & vars(system).keys() or not available():
+        return None
+    for each in type(system).__mro__:
+        defined = {"field", "bind", "compiled_field"} & vars(each).keys()
+        if defined:  # a subclass with a field of its own is not solved with the one above
+            return system.compiled_field(graph, parameters) if "compiled_field" in defined else None
+    return None
 
 
 # Components (nodes times features) up to which eight trajectories side by side are faster than one.
 _WIDEST = 100_000
+# Trajectories that `generate` passes at once: lanes are idle only at the end of each such block.
+_AT_ONCE = 512
+
+
+def lanes_for(trajectories: int, components: int) -> int:
+    """Trajectories side by side, 8 or 1. The results do not depend on it."""
+    return 8 if trajectories > 2 and components <= _WIDEST else 1
+
+
+def code_block(nodes: int, features: int, graphs: int) -> int:
+    """Trajectories that `generate` passes to `solve` at once."""
+    return graphs * (_AT_ONCE if lanes_for(_AT_ONCE, nodes * features) > 1 else 1)
+
+
+def working_memory(nodes: int, features: int, trajectories: int) -> int:
+    """Bytes that `solve` works in: the rows of the stepper and of the fields, and parameters."""
+    rows = DOP853.stages + 10 + 4 + 4
+    return 8 * nodes * features * lanes_for(trajectories, nodes * features) * rows
 
 
 def solve(
@@ -141,5 +177,5 @@ def solve(
     return Solution(
         x=out, status=(failed[:, 0] != 0).astype(np.int8), failures=failures,
         evaluations=int(counts[0]), steps=int(counts[1]), rejected=int(counts[2]),
-        method=DOP853.name, rtol=rtol, atol=atol,
+        method=f"{DOP853.name}, compiled", rtol=rtol, atol=atol,
     )  # fmt: skip

@@ -138,7 +138,14 @@ def _not_finite(lane: int, lanes: int, components: int, row: Any) -> int:
 
 @_exact
 def _fail(
-    lane: int, reason: int, component: int, of: Any, whole: Any, out: Any, failed: Any, failed_at: Any
+    lane: int,
+    reason: int,
+    component: int,
+    of: Any,
+    whole: Any,
+    out: Any,
+    failed: Any,
+    failed_at: Any,
 ) -> None:
     """Record why the trajectory of a lane failed, and free the lane."""
     noinline()

@@ -81,9 +81,7 @@ def _add_product(builder: Any, total: Any, a: Any, b: Any) -> Any:
 
 def _combination(with_state: bool) -> Callable[..., Any]:
     def combination(typingctx, memory, out, state, steps, rows, size, first, last, index, weight):  # type: ignore
-        signature = types.void(
-            memory, out, state, steps, rows, size, first, last, index, weight
-        )
+        signature = types.void(memory, out, state, steps, rows, size, first, last, index, weight)
 
         def generate(context, builder, signature, arguments):  # type: ignore
             memory, out, state, steps, rows, size, first, last, index, weight = arguments
@@ -104,9 +102,7 @@ def _combination(with_state: bool) -> Callable[..., Any]:
                     builder.store(zero, slot)
                 with cgutils.for_range_slice(builder, first, last, _INT(1), _INT) as (j, _):
                     row = builder.mul(_load_int(builder, index, j), size)
-                    factor = _in_all_lanes(
-                        builder, _VECTOR, builder.load(builder.gep(weight, [j]))
-                    )
+                    factor = _in_all_lanes(builder, _VECTOR, builder.load(builder.gep(weight, [j])))
                     for slot, place in zip(sums, places, strict=True):
                         value = _load(builder, _VECTOR, table, builder.add(row, place))
                         total = _add_product(builder, builder.load(slot), factor, value)
@@ -160,6 +156,7 @@ def dense_state(typingctx, memory, out, state, rows, size, steps, thetas):  # ty
         )
         rest = builder.fsub(ir.Constant(_VECTOR, [1.0] * LANES), theta)
         with cgutils.for_range_slice(builder, _INT(0), size, _INT(LANES), _INT) as (p, _):
+
             def row(i: int) -> Any:
                 return _load(builder, _VECTOR, table, builder.add(p, builder.mul(size, _INT(i))))
 
@@ -167,9 +164,7 @@ def dense_state(typingctx, memory, out, state, rows, size, steps, thetas):  # ty
             for i in range(5, -1, -1):
                 total = _add_product(builder, row(i), rest if i % 2 == 0 else theta, total)
             total = builder.fmul(builder.fmul(h, theta), total)
-            _store(
-                builder, _VECTOR, builder.fadd(_load(builder, _VECTOR, start, p), total), to, p
-            )
+            _store(builder, _VECTOR, builder.fadd(_load(builder, _VECTOR, start, p), total), to, p)
         return context.get_dummy_value()
 
     return signature, generate
@@ -208,9 +203,7 @@ def _sums(kind: Any, weighted: bool) -> Callable[..., Any]:
                 last = _load_int(builder, starts, builder.add(i, _INT(1)))
                 groups = builder.sdiv(builder.sub(last, first), _INT(_CHAINS))
                 middle = builder.add(first, builder.mul(groups, _INT(_CHAINS)))
-                with cgutils.for_range_slice(
-                    builder, first, middle, _INT(_CHAINS), _INT
-                ) as (e, _):
+                with cgutils.for_range_slice(builder, first, middle, _INT(_CHAINS), _INT) as (e, _):
                     for number, slot in enumerate(slots):
                         add(builder.add(e, _INT(number)), slot)
                 with cgutils.for_range_slice(builder, middle, last, _INT(1), _INT) as (e, _):
