@@ -19,7 +19,17 @@ from typing import Any
 from numba import types
 
 from ...files.compiling import njit
-from .vectors import LANES, sum_lanes, sum_lanes_weighted, sum_one, sum_one_weighted
+from .vectors import (
+    LANES,
+    sum_lanes,
+    sum_lanes_3,
+    sum_lanes_3_weighted,
+    sum_lanes_weighted,
+    sum_one,
+    sum_one_3,
+    sum_one_3_weighted,
+    sum_one_weighted,
+)
 
 SCRATCH = 4
 _ARRAY, _INDEX = types.float64[::1], types.int64[::1]
@@ -35,13 +45,29 @@ def sum_neighbours(
     """Sums over the neighbours of every node, of one feature: values (node, lane) -> out (node, lane)."""
     if lanes == LANES:
         if weights.size:
-            sum_lanes_weighted(out, values, starts, senders, weights, nodes)
+            sum_lanes_weighted(out, values, starts, senders, weights, nodes, 1)
         else:
-            sum_lanes(out, values, starts, senders, weights, nodes)
+            sum_lanes(out, values, starts, senders, weights, nodes, 1)
     elif weights.size:
-        sum_one_weighted(out, values, starts, senders, weights, nodes)
+        sum_one_weighted(out, values, starts, senders, weights, nodes, 1)
     else:
-        sum_one(out, values, starts, senders, weights, nodes)
+        sum_one(out, values, starts, senders, weights, nodes, 1)
+
+
+@_exact
+def sum_neighbours_3(
+    out: Any, values: Any, starts: Any, senders: Any, weights: Any, nodes: int, lanes: int
+) -> None:
+    """The same for six features, three at once: values (6, node, lane) -> out (6, node, lane)."""
+    if lanes == LANES:
+        if weights.size:
+            sum_lanes_3_weighted(out, values, starts, senders, weights, nodes, 2)
+        else:
+            sum_lanes_3(out, values, starts, senders, weights, nodes, 2)
+    elif weights.size:
+        sum_one_3_weighted(out, values, starts, senders, weights, nodes, 2)
+    else:
+        sum_one_3(out, values, starts, senders, weights, nodes, 2)
 
 
 # Range reduction in three parts of pi / 2 and the polynomials of sine and cosine on +-pi / 4: those of
@@ -97,10 +123,8 @@ def kuramoto(
     sine, cosine = scratch[: 3 * m], scratch[3 * m : 6 * m]
     of_sine, of_cosine = scratch[6 * m : 9 * m], scratch[9 * m : 12 * m]
     sines(state[: 3 * m], sine, cosine)
-    for f in range(3):
-        a, b = f * m, (f + 1) * m
-        sum_neighbours(of_sine[a:b], sine[a:b], starts, senders, weights, nodes, lanes)
-        sum_neighbours(of_cosine[a:b], cosine[a:b], starts, senders, weights, nodes, lanes)
+    # Sines and cosines lie one after the other.
+    sum_neighbours_3(of_sine, sine, starts, senders, weights, nodes, lanes)
     coupling = numbers[0]
     for p in range(3 * m):
         rate[p] = (cosine[p] * of_sine[p] - sine[p] * of_cosine[p]) * coupling + per_node[p]

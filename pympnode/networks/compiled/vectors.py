@@ -24,9 +24,6 @@ LANES = 8
 PADDING = 4 * LANES
 """Rows of memory are a multiple of so many numbers long: four vectors, which hide the latency of a sum."""
 
-# Sums over edges are kept in so many parts: a sum waits four cycles for the one before it.
-_CHAINS = 4
-
 _FLAGS = ("contract",)
 _INT = ir.IntType(64)
 _DOUBLE = ir.DoubleType()
@@ -170,48 +167,65 @@ def dense_state(typingctx, memory, out, state, rows, size, steps, thetas):  # ty
     return signature, generate
 
 
-def _sums(kind: Any, weighted: bool) -> Callable[..., Any]:
+def _sums(kind: Any, weighted: bool, rows: int) -> Callable[..., Any]:
     width = 1 if kind is _DOUBLE else LANES
+    # A sum waits four cycles for the one before it: it is kept in parts, with one row in four.
+    chains = 4 if rows == 1 else 2
 
-    def sums(typingctx, out, values, starts, senders, weights, nodes):  # type: ignore
-        signature = types.void(out, values, starts, senders, weights, nodes)
+    def sums(typingctx, out, values, starts, senders, weights, nodes, groups):  # type: ignore
+        signature = types.void(out, values, starts, senders, weights, nodes, groups)
 
         def generate(context, builder, signature, arguments):  # type: ignore
-            to, of, starts, senders, weights = (
+            out, of, starts, senders, weights = (
                 _data(context, builder, kind_of, array)
                 for kind_of, array in zip(signature.args[:5], arguments[:5], strict=True)
             )
+            nodes, groups = arguments[5:]
             zero = kind(0.0) if kind is _DOUBLE else kind(None)
-            slots = [cgutils.alloca_once(builder, kind) for _ in range(_CHAINS)]
+            slots = [
+                [cgutils.alloca_once(builder, kind) for _ in range(chains)] for _ in range(rows)
+            ]
+            row_size = builder.mul(nodes, _INT(width))
 
-            def add(edge: Any, slot: Any) -> None:
-                sender = builder.mul(_load_int(builder, senders, edge), _INT(width))
-                value = _load(builder, kind, of, sender)
-                total = builder.load(slot)
+            def add(first: Any, edge: Any, chain: int) -> None:
+                at = builder.add(first, builder.mul(_load_int(builder, senders, edge), _INT(width)))
+                factor = None
                 if weighted:
-                    factor = _in_all_lanes(
-                        builder, kind, builder.load(builder.gep(weights, [edge]))
-                    )
-                    builder.store(_add_product(builder, total, factor, value), slot)
-                else:
-                    builder.store(builder.fadd(total, value), slot)
+                    number = builder.load(builder.gep(weights, [edge]))
+                    factor = _in_all_lanes(builder, kind, number)
+                for row in slots:
+                    value, total = _load(builder, kind, of, at), builder.load(row[chain])
+                    if factor is None:
+                        builder.store(builder.fadd(total, value), row[chain])
+                    else:
+                        builder.store(_add_product(builder, total, factor, value), row[chain])
+                    at = builder.add(at, row_size)
 
-            with cgutils.for_range_slice(builder, _INT(0), arguments[5], _INT(1), _INT) as (i, _):
-                for slot in slots:
-                    builder.store(zero, slot)
-                first = _load_int(builder, starts, i)
-                last = _load_int(builder, starts, builder.add(i, _INT(1)))
-                groups = builder.sdiv(builder.sub(last, first), _INT(_CHAINS))
-                middle = builder.add(first, builder.mul(groups, _INT(_CHAINS)))
-                with cgutils.for_range_slice(builder, first, middle, _INT(_CHAINS), _INT) as (e, _):
-                    for number, slot in enumerate(slots):
-                        add(builder.add(e, _INT(number)), slot)
-                with cgutils.for_range_slice(builder, middle, last, _INT(1), _INT) as (e, _):
-                    add(e, slots[0])
-                total = builder.load(slots[0])
-                for slot in slots[1:]:
-                    total = builder.fadd(total, builder.load(slot))
-                _store(builder, kind, total, to, builder.mul(i, _INT(width)))
+            def of_node(first: Any, i: Any) -> None:
+                for row in slots:
+                    for slot in row:
+                        builder.store(zero, slot)
+                begin = _load_int(builder, starts, i)
+                end = _load_int(builder, starts, builder.add(i, _INT(1)))
+                whole = builder.sdiv(builder.sub(end, begin), _INT(chains))
+                middle = builder.add(begin, builder.mul(whole, _INT(chains)))
+                with cgutils.for_range_slice(builder, begin, middle, _INT(chains), _INT) as (e, _):
+                    for chain in range(chains):
+                        add(first, builder.add(e, _INT(chain)), chain)
+                with cgutils.for_range_slice(builder, middle, end, _INT(1), _INT) as (e, _):
+                    add(first, e, 0)
+                at = builder.add(first, builder.mul(i, _INT(width)))
+                for row in slots:
+                    total = builder.load(row[0])
+                    for slot in row[1:]:
+                        total = builder.fadd(total, builder.load(slot))
+                    _store(builder, kind, total, out, at)
+                    at = builder.add(at, row_size)
+
+            with cgutils.for_range_slice(builder, _INT(0), groups, _INT(1), _INT) as (group, _):
+                first = builder.mul(group, builder.mul(row_size, _INT(rows)))
+                with cgutils.for_range_slice(builder, _INT(0), nodes, _INT(1), _INT) as (i, _):
+                    of_node(first, i)
             return context.get_dummy_value()
 
         return signature, generate
@@ -219,11 +233,18 @@ def _sums(kind: Any, weighted: bool) -> Callable[..., Any]:
     return intrinsic(sums)
 
 
-sum_lanes, sum_lanes_weighted = _sums(_VECTOR, False), _sums(_VECTOR, True)
-"""out[i, lane] = sum over the edges e into node i of values[senders[e], lane], times weights[e].
+sum_lanes, sum_lanes_weighted = _sums(_VECTOR, False, 1), _sums(_VECTOR, True, 1)
+"""out[row, i, lane] = sum over the edges e into node i of values[row, senders[e], lane] weights[e].
 
-Edges ``starts[i]`` to ``starts[i + 1]`` lead into node i; there are LANES lanes.
+For rows from 0 to ``groups``. Edges ``starts[i]`` to ``starts[i + 1]`` lead into node i; there are LANES
+lanes.
 """
 
-sum_one, sum_one_weighted = _sums(_DOUBLE, False), _sums(_DOUBLE, True)
+sum_one, sum_one_weighted = _sums(_DOUBLE, False, 1), _sums(_DOUBLE, True, 1)
+"""The same with one lane."""
+
+sum_lanes_3, sum_lanes_3_weighted = _sums(_VECTOR, False, 3), _sums(_VECTOR, True, 3)
+"""The same for ``groups`` of three rows, which are read at once."""
+
+sum_one_3, sum_one_3_weighted = _sums(_DOUBLE, False, 3), _sums(_DOUBLE, True, 3)
 """The same with one lane."""
