@@ -177,7 +177,7 @@ def generate(
         if system.controls
         else None
     )
-    fields = [system.bind(graph[g], of_graphs[g]) for g in range(graph.graphs)]
+    fields = [] if in_code else [system.bind(graph[g], of_graphs[g]) for g in range(graph.graphs)]
     varied: dict[str, np.ndarray] = {}
     counts = np.zeros(3, dtype=np.int64)
     for start in range(first - first % block, first + trajectories, block):

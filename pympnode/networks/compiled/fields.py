@@ -21,6 +21,7 @@ from numba import types
 from ...files.compiling import njit
 from .vectors import (
     LANES,
+    fma,
     sum_lanes,
     sum_lanes_3,
     sum_lanes_3_weighted,
@@ -94,15 +95,15 @@ def sines(x: Any, sine: Any, cosine: Any) -> None:
     for p in range(x.size):
         value = x[p]
         outside += not abs(value) <= _LARGE
-        turns = (value * _TWO_OVER_PI + _ROUND) - _ROUND
-        r = ((value - turns * _PART_1) - turns * _PART_2) - turns * _PART_3
+        turns = fma(value, _TWO_OVER_PI, _ROUND) - _ROUND
+        r = fma(turns, -_PART_3, fma(turns, -_PART_2, fma(turns, -_PART_1, value)))
         z = r * r
-        s = r + r * z * (_S1 + z * (_S2 + z * (_S3 + z * (_S4 + z * (_S5 + z * _S6)))))
-        c = z * z * (_C1 + z * (_C2 + z * (_C3 + z * (_C4 + z * (_C5 + z * _C6)))))
-        c += 1.0 - 0.5 * z
+        s = fma(z, fma(z, fma(z, fma(z, fma(z, _S6, _S5), _S4), _S3), _S2), _S1)
+        s = fma(r * z, s, r)
+        c = fma(z, fma(z, fma(z, fma(z, fma(z, _C6, _C5), _C4), _C3), _C2), _C1)
+        c = fma(z * z, c, fma(-0.5, z, 1.0))
         # The quadrant, 0 to 3, in floating point: old processors have no vector conversion to int64.
-        quarter = 0.25 * turns
-        quadrant = turns - 4.0 * ((quarter - 0.375 + _ROUND) - _ROUND)
+        quadrant = fma(-4.0, (fma(0.25, turns, -0.375) + _ROUND) - _ROUND, turns)
         odd = (quadrant == 1.0) | (quadrant == 3.0)
         first, second = (c, s) if odd else (s, c)
         sine[p] = -first if quadrant >= 2.0 else first

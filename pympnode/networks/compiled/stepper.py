@@ -33,6 +33,9 @@ _ERRORS, _DENSE = 16, 18
 _END = 12  # stage at the end of the step, the first of the next
 _ALL = 16
 _EXPONENT = -1.0 / 8.0  # order of the estimate of the error, plus one
+# A step's error is at most a half of the tolerance: with steps of its own every trajectory uses all of
+# what it is allowed, where in a block (`networks.integrate`) only the worst one does.
+_STRICTNESS = 2.0
 _EPSILON = float(np.finfo(np.float64).eps)
 
 TOO_MANY_STEPS, NOT_FINITE, TOO_SMALL = 1, 2, 3
@@ -361,7 +364,7 @@ def _judge(
         whole[TRIED, lane] += 1
         h, main = of[H, lane], of[ERROR5, lane]
         both = np.sqrt(main + 0.01 * of[ERROR3, lane])
-        error = 0.0 if main == 0.0 else h * main / (1.0 if both == 0.0 else both)
+        error = 0.0 if main == 0.0 else _STRICTNESS * h * main / (1.0 if both == 0.0 else both)
         if error <= 1.0:
             counts[1] += 1
             whole[ACCEPTED, lane] = 1

@@ -41,6 +41,17 @@ def noinline(typingctx):  # type: ignore
     return types.void(), generate
 
 
+@intrinsic
+def fma(typingctx, a, b, c):  # type: ignore
+    """a b + c, rounded once."""
+    signature = types.float64(types.float64, types.float64, types.float64)
+
+    def generate(context, builder, signature, arguments):  # type: ignore
+        return builder.fma(*arguments)
+
+    return signature, generate
+
+
 def _data(context: Any, builder: Any, kind: Any, array: Any, start: Any = None) -> Any:
     """Address of element ``start`` of an array argument."""
     pointer = context.make_array(kind)(context, builder, array).data
