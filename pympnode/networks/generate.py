@@ -265,6 +265,10 @@ def _starts(
     if initial is not None:
         return initial[np.array(group) - first]
     states = np.empty((len(group), nodes, system.features))
+    if type(system).initial is System.initial:  # the same numbers with less work for each
+        for state, rng in zip(states, rngs_of(seed, INITIAL_STREAM, group), strict=True):
+            rng.random(out=state)
+        return system.from_unit_interval(states)
     for state, rng in zip(states, rngs_of(seed, INITIAL_STREAM, group), strict=True):
         drawn = np.asarray(system.initial(rng, nodes), dtype=np.float64)
         if drawn.shape != state.shape:

@@ -112,8 +112,12 @@ class System:
 
     def initial(self, rng: np.random.Generator, nodes: int) -> np.ndarray:
         """Initial state (nodes, feature) float64: uniform in each variable's ``start`` range."""
+        return self.from_unit_interval(rng.random((nodes, self.features)))
+
+    def from_unit_interval(self, uniform: NDArray) -> NDArray:
+        """Numbers (..., feature) from 0 to 1, in each variable's ``start`` range."""
         low, high = self._start_ranges
-        return low + (high - low) * rng.random((nodes, low.size))
+        return low + (high - low) * uniform
 
     @cached_property
     def _start_ranges(self) -> tuple[np.ndarray, np.ndarray]:
