@@ -59,7 +59,7 @@ def test_rollouts_with_long_steps_warn_with_the_number_and_a_fix() -> None:
 
     # The Laplacian of a ring has eigenvalues up to 4, the diffusivity is 1 / 2: h times rate is 8.
     (text,) = unstable(model, dt=4.0)
-    assert "substeps=" in text and float(text.split(" is ")[1].split()[0]) == pytest.approx(
+    assert "substeps=" in text and float(text.split(", is ")[1].split()[0]) == pytest.approx(
         8, rel=0.5
     )
     substeps = int(text.split("substeps=")[1].split(",")[0].rstrip(")"))

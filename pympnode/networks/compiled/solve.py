@@ -105,8 +105,9 @@ def compiled_field(
     return None
 
 
-# Components (nodes times features) up to which eight trajectories side by side are faster than one.
-_WIDEST = 100_000
+# Components (nodes times features) up to which eight trajectories side by side are faster than one; above,
+# the rows of one trajectory stay in a cache that those of eight do not fit.
+_WIDEST = 2_500
 # Trajectories that `generate` passes at once: lanes are idle only at the end of each such block.
 _AT_ONCE = 512
 
