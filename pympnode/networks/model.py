@@ -201,7 +201,10 @@ class Model:
             self._scaled(self.attribute_scale, arrays.attribute),
         )
         if check:
-            warn_unstable(self, program, arrays, z, u, attribute, of_program)
+            warn_unstable(
+                program, self.theta, self.trained, self.time_scale, arrays, z, u, attribute,
+                of_program,
+            )  # fmt: skip
         result = program.rollout(
             self.theta,
             z,

@@ -23,7 +23,7 @@ from ..training.ranges import warn_user
 if TYPE_CHECKING:
     from . import schema
     from .engines.base import Program
-    from .model import Model
+    from .ranges import TrainingRange
 
 RK4_LIMIT = 2.7
 """h times rate from which on `warn_unstable` warns; the method itself is unstable from 2.785 on."""
@@ -85,37 +85,35 @@ def rate_of_system(
 
 
 def warn_unstable(
-    model: Model, program: Program, arrays: schema.Arrays, z: NDArray, u: NDArray | None,
+    program: Program, theta: NDArray, trained: TrainingRange, time_scale: float, arrays: schema.Arrays, z: NDArray, u: NDArray | None,
     attribute: NDArray | None, graph: Graph,
 ) -> float | None:  # fmt: skip
     """Warn `PympnodeWarning` where the steps of a rollout are too long for the learned field.
 
-    z (trajectory, node, feature), u (trajectory, time, node, control) and attribute in z units, graph
+    theta, trained, time_scale: of the model. z (trajectory, node, feature), u (trajectory, time, node, control) and attribute in z units, graph
     as the program takes it. The rate is estimated at the initial states of up to three trajectories, and
     only where it may exceed that of the training data: on nodes with more, or heavier, edges, or with
     longer steps. Returns h times rate, None where nothing was estimated.
     """
-    spec, trained = model.spec, model.trained
+    spec = program.spec
     step = float(np.diff(arrays.time).max())
     joined = np.bincount(graph.receiver, np.abs(graph.weight_or_ones), graph.total_nodes)
     heaviest = max((abs(w) for w in trained.weight), default=1.0) * trained.degree[1]
     slower = step <= trained.dt[1] * (1 + 1e-6) and joined.max() <= heaviest * (1 + 1e-9)
     if spec.solver != "rk4" or slower:
         return None
-    h = step / model.time_scale / spec.substeps
+    h = step / time_scale / spec.substeps
     rates = []
     for i in np.unique(np.linspace(0, len(z) - 1, _STATES).astype(int)):
         one = slice(i, i + 1)
         seen = attribute if attribute is None or attribute.ndim == 2 else attribute[one]
-        start = np.concatenate(
-            [z[one], program.initial_message(model.theta, z[one], seen)], axis=-1
-        )
+        start = np.concatenate([z[one], program.initial_message(theta, z[one], seen)], axis=-1)
         held = None if u is None else u[one, 0]
         of = arrays.graph_of[one]
         rates.append(
             fastest_rate(
                 lambda state, seen=seen, held=held, of=of: program.field(  # type: ignore[misc]
-                    model.theta, state, graph, graph_of=of, u=held, attribute=seen
+                    theta, state, graph, graph_of=of, u=held, attribute=seen
                 ),
                 start,
             )
@@ -126,7 +124,7 @@ def warn_unstable(
         substeps = spec.substeps * math.ceil(h * rate / (0.8 * RK4_LIMIT))
         warn_user(
             f"the rollout is likely to be unstable: a step of {step:.4g} times the fastest rate of the "
-            f"learned field, {rate / model.time_scale:.4g}, is {h * rate * spec.substeps:.3g} in "
+            f"learned field, {rate / time_scale:.4g}, is {h * rate * spec.substeps:.3g} in "
             f"{spec.substeps} substep{'s' * (spec.substeps > 1)}; rk4 is stable up to {RK4_LIMIT} a "
             f"substep\n  fix: dt= at most {step * RK4_LIMIT / (h * rate):.3g}, or "
             f"dataclasses.replace(model, spec=model.spec.replace(substeps={substeps}{stride}))"
