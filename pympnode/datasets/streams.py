@@ -9,6 +9,7 @@ arithmetic, done for all trajectories together. Sources: numpy's ``SeedSequence`
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -83,7 +84,7 @@ def _words(seed: int, stream: int, trajectories: Sequence[int]) -> list[list[int
     return np.stack(pairs, axis=1).tolist()
 
 
-def _pcg64(words: list[int]) -> dict[str, object]:
+def _pcg64(words: list[int]) -> Any:
     start, sequence = words[0] << 64 | words[1], words[2] << 64 | words[3]
     increment = (sequence << 1 | 1) & _128
     state = ((increment + start) * _PCG_MULTIPLIER + increment) & _128

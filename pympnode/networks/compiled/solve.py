@@ -73,7 +73,8 @@ def _machine_code(name: str) -> tuple[Any, Any]:
     """The stepper and a field, compiled or read from the cache on disk."""
     from . import fields, stepper
 
-    field = fields.FIELDS[name]
+    field: Any = fields.FIELDS[name]
+    function: Any
     for function, signature in (
         (field, fields.SIGNATURE),
         (stepper.advance, stepper.SIGNATURE),

@@ -16,7 +16,10 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
+from numba.extending import intrinsic as _intrinsic
+
+# Called without the typing context, which type checkers do not know of.
+intrinsic: Any = _intrinsic
 
 LANES = 8
 """Numbers of a vector."""

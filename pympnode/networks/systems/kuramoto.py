@@ -120,7 +120,7 @@ class Kuramoto(System):
 
     def compiled_field(self, graph: Graph, parameters: Mapping[str, Any]) -> CompiledField:
         frequency = np.broadcast_to(parameters["frequency"], (graph.total_nodes, 3))
-        return CompiledField.on(graph, "kuramoto", [parameters["coupling"]], frequency.T)
+        return CompiledField.on(graph, "kuramoto", [parameters["coupling"]], [*frequency.T])
 
 
 class ControlledKuramoto(Kuramoto):
