@@ -52,7 +52,7 @@ PRESETS: dict[str, Preset] = {
             "matching": 0.8,
             "standstill": 0.4,
             # Classes of messages and coupling compete for this share of the updates.
-            "race": 0.2,
+            "race": 0.3,
             "learning_rate": 5e-3,
             "schedule": "cosine",
             "warmup": 0.03,
