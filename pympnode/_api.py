@@ -8,6 +8,7 @@ from typing import Any
 
 import xarray as xr
 
+from .config import path as path_of
 from .datasets.names import Missing
 from .errors import InvalidOption
 from .half import TrainedModel
@@ -302,7 +303,9 @@ def train(
             progress=progress,
         )
     )
-    if run is not None and os.path.isfile(os.path.expanduser(run)):
+    if run is not None:
+        run = path_of("run", run)
+    if run is not None and run.is_file():
         raise InvalidOption(
             "run is a folder, and this is a file",
             got=repr(str(run)),

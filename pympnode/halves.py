@@ -10,6 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import xarray as xr
 
+from .config import path as path_of
 from .datasets.reading import as_dataset
 from .datasets.record import record
 from .errors import FileDamaged, InvalidData, InvalidOption, unknown_name
@@ -62,7 +63,7 @@ def other(half: Half) -> Half:
 
 def load(path: str | os.PathLike[str]) -> TrainedModel:
     """The model in a file or a run folder; see `pympnode.load`."""
-    path = netcdf.inside_run(path, "model.nc")
+    path = netcdf.inside_run(path_of("path", path), "model.nc")
     raw = netcdf.read_netcdf(path)
     source = repr(str(path))
     kind = record(raw).get("kind")

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from ..config import names_of
 from ..datasets.names import (
     ATTRIBUTE,
     CONTROL_DIMS,
@@ -287,8 +288,7 @@ def _shaped(
 
 
 def _named(what: str, names: Any, count: int) -> list[str]:
-    # A text is one name, not a sequence of letters.
-    names = [names] if isinstance(names, str) else [str(name) for name in names]
+    names = names_of(what, names)
     twice = what not in ("units", "split") and len(set(names)) < len(names)
     if len(names) != count or twice:
         raise InvalidData(

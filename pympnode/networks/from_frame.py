@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ..config import positive
+from ..config import listing, positive
 from ..datasets.names import NODE, TIME, TRAJECTORY
 from ..datasets.reading import as_pandas, numbers
 from ..datasets.times import dates_as_numbers, merged_times, rounding
@@ -86,7 +86,8 @@ def from_frame(
     """
     import pandas as pd
 
-    features = [features] if isinstance(features, str) else list(features)
+    features = columns_of("features", features)
+    controls, attributes = (columns_of("controls", controls), columns_of("attributes", attributes))
     if not features:
         raise InvalidOption(
             "features names no column",
@@ -114,7 +115,7 @@ def from_frame(
             "the frame lacks columns",
             got=", ".join(map(str, table.columns)),
             allowed=", ".join(map(str, wanted)),
-            fix=f"rename yours to {', '.join(lacking)}, or name them: time=, node=, trajectory="
+            fix=f"rename yours to {', '.join(map(str, lacking))}, or name them: time=, node=, trajectory="
             + (
                 f"; a wide table with a column for each node becomes a long one by "
                 f"frame.melt({time!r}, var_name={node!r}, value_name={features[0]!r})"
@@ -227,6 +228,11 @@ def from_frame(
     if origin and not relative_time:
         ds = ds.assign_coords({TIME: ds[TIME].assign_attrs(origin=origin)})
     return ds.assign_coords({NODE: node_labels, TRAJECTORY: trajectories})
+
+
+def columns_of(name: str, columns: Any) -> list[Any]:
+    """Names of columns: one text, or a list of names. Raises `InvalidOption`."""
+    return [columns] if isinstance(columns, str) else listing(name, columns)
 
 
 def _labels(column: Any, order: Sequence[Any] | None = None) -> tuple[NDArray, NDArray[np.int64]]:

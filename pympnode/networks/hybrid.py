@@ -22,6 +22,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from ..config import listing, mapping, one_of, positive
 from ..datasets.names import NODE, SENDER, TRAJECTORY
 from ..datasets.reading import as_dataset
 from ..errors import InvalidData, InvalidOption, unknown_name
@@ -74,7 +75,10 @@ def couple(
     >>> chain
     Mixed(3 nodes, 0 learned, 3 simulated as coupled_pendulum; path(3))
     """
-    given = [node if isinstance(node, Model | LearnedNode) else get(node) for node in nodes]
+    given = [
+        node if isinstance(node, Model | LearnedNode) else get(node)
+        for node in listing("nodes", nodes)
+    ]
     if not given:
         raise InvalidOption("a graph has at least one node", got="no nodes", allowed=">= 1")
     simulated = [node for node in given if isinstance(node, System)]
@@ -96,7 +100,8 @@ def couple(
             )
     _same_time(movers)
     known = {name for each in systems for name in each.parameters}
-    for name in parameters or {}:
+    parameters = mapping("parameters", parameters)
+    for name in parameters:
         if name not in known:
             raise unknown_name("parameter", name, sorted(known))
     topology = first.default_topology if topology is None else topology
@@ -114,7 +119,7 @@ def couple(
     for node in movers:
         if isinstance(node, LearnedNode):
             graph_for_model(node.model, graph)
-    return Mixed(graph, tuple(movers), dict(parameters or {}))
+    return Mixed(graph, tuple(movers), parameters)
 
 
 def _same_time(movers: Sequence[Any]) -> None:
@@ -201,8 +206,8 @@ class Mixed:
         models are concatenated along the message axis. Warns `OutsideTrainingRange` for the learned
         nodes unless ``check=False``. Raises `InvalidData`.
         """
-        if solver not in ("adaptive", "rk4"):
-            raise unknown_name("solver", solver, ("adaptive", "rk4"))
+        one_of("solver", solver, ("adaptive", "rk4"))
+        tolerance = positive("tolerance", tolerance)
         if isinstance(initial, xr.Dataset):
             initial = agree(initial, self._names, "the nodes")
         arrays = self._start(initial, steps, dt, control)

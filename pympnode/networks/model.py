@@ -12,10 +12,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from ..config import one_of, whole
 from ..datasets.names import FEATURE, MESSAGE, PERIOD, STATE, TRAJECTORY
 from ..datasets.reading import as_dataset, numbers
 from ..display import html_table
-from ..errors import InvalidData, InvalidModel, InvalidOption
+from ..errors import InvalidData, InvalidModel
 from ..files import netcdf
 from ..training.ranges import warn_outside
 from . import model_text, schema
@@ -104,10 +105,7 @@ class Model:
 
     def member(self, number: int) -> Model:
         """One member of an ensemble as a model of its own. Raises `InvalidOption`."""
-        if not 0 <= number < self.members:
-            raise InvalidOption(
-                "there is no such member", got=number, allowed=f"0 to {self.members - 1}"
-            )
+        number = whole("a member's number", number, 0, self.members - 1)
         return replace(self, theta=self.theta[number]) if self.theta.ndim == 2 else self
 
     @property
@@ -327,8 +325,9 @@ class Model:
 
         Raises `UnknownName`, and `InvalidModel` where the engine cannot run the model.
         """
-        from .engines import engine
+        from .engines import NAMES, engine
 
+        one_of("engine", name, NAMES)
         reason = engine(name).supports(self.spec)
         if reason is not None:
             raise InvalidModel(f"the engine {name!r} cannot run this model", got=reason)

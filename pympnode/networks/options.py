@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..config import TrainConfig, whole
+from ..config import TrainConfig, check_fields, flag, least, mapping, one_of, positive, text
 from ..datasets.names import Missing
-from ..errors import InvalidOption, unknown_name
+from ..errors import InvalidOption, shown_value
 from ..systems.registry import get
 from ..training.options import RunOptions
 from .circular import Circular
@@ -34,6 +34,19 @@ _SPEC_FIELDS = {
 }
 
 
+_SIMULATION_CHECKS: dict[str, Any] = {
+    "nodes": least(1),
+    "graphs": least(1),
+    "graph_seed": least(0),
+    "trajectories": least(1),
+    "steps": least(1),
+    "seed": least(0),
+    "dt": positive,
+    "parameters": mapping,
+    "engine": lambda name, value: one_of(name, value, ("auto", *NAMES)),
+}
+
+
 @dataclass(frozen=True)
 class NetworkSimulation:
     """Keywords of `pympnode.simulate` for networks; see there."""
@@ -53,6 +66,9 @@ class NetworkSimulation:
     initial: Any = None
     tolerance: float = 1e-8
     engine: str = "auto"
+
+    def __post_init__(self) -> None:
+        check_fields(self, _SIMULATION_CHECKS | {"tolerance": positive})
 
     def as_keywords(self) -> dict[str, Any]:
         """The fields by name; arrays and graphs as they are."""
@@ -95,8 +111,10 @@ class NetworkTraining(RunOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.members is not None:
-            object.__setattr__(self, "members", whole("members", self.members))
+        check_fields(
+            self,
+            _SIMULATION_CHECKS | {"members": least(1), "model": text, "ignore_weights": flag},
+        )
         for name in ("window", "max_window"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, _length_of_time(name, getattr(self, name)))
@@ -113,12 +131,9 @@ class NetworkTraining(RunOptions):
             ("normalisation", ("keep", "refit")),
             ("engine", ("auto", *NAMES)),
         ):
-            value = getattr(self, name)
-            # Only text is compared: an array or a dataset is "equal" to anything.
-            if not isinstance(value, str) or value not in allowed:
-                raise unknown_name(name, value, allowed)
-        if self.engine != "julia" and self.kernel not in kernels:
-            raise unknown_name("kernel", self.kernel, kernels)
+            one_of(name, getattr(self, name), allowed)
+        if self.engine != "julia":
+            one_of("kernel", self.kernel, kernels)
 
     def simulation(self) -> NetworkSimulation:
         """The keywords that say how to simulate the training data."""
@@ -198,7 +213,7 @@ def _length_of_time(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, Real) or not float(value) > 0:
         raise InvalidOption(
             f"{name} is a length of time",
-            got=f"{name}={value!r}",
+            got=f"{name}={shown_value(value)}",
             allowed="a positive number in the unit of time of the data; inf: whole trajectories",
             fix=f"give {name}=n * dt for windows of n time steps",
         )
@@ -217,6 +232,9 @@ class NetworkEvaluation:
     threshold: float = 0.4
     system: Any = None
     ignore_weights: bool = False
+
+    def __post_init__(self) -> None:
+        check_fields(self, {"threshold": positive, "ignore_weights": flag})
 
     @classmethod
     def for_simulation(cls, simulation: Mapping[str, Any]) -> NetworkEvaluation:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from ..config import Preset
-from ..errors import unknown_name
+from ..config import Preset, one_of
 
 PRESETS: dict[str, Preset] = {
     "paper": Preset(
@@ -60,6 +59,5 @@ PRESETS: dict[str, Preset] = {
 
 def preset(name: str) -> Preset:
     """The preset of that name."""
-    if name not in PRESETS:
-        raise unknown_name("preset", name, PRESETS)
+    one_of("preset", name, PRESETS)
     return PRESETS[name]

@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from ..config import whole
+from ..config import listing, number, one_of, whole
 from ..errors import InvalidOption, unknown_name
 
 Family = Literal["mpnode", "l2s", "node"]
@@ -79,13 +79,12 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         for name, allowed in _NAMES.items():
-            if getattr(self, name) not in allowed:
-                raise unknown_name(name, getattr(self, name), allowed)
+            one_of(name, getattr(self, name), allowed)
         for name in ("channels", "hidden", "depth", "substeps", "bodies", "stride"):
             object.__setattr__(self, name, whole(name, getattr(self, name)))
         for name in ("controls", "attributes", "message"):
             object.__setattr__(self, name, whole(name, getattr(self, name), 0))
-        object.__setattr__(self, "circular", tuple(int(channel) for channel in self.circular))
+        object.__setattr__(self, "circular", _channels(self.circular))
         if any(not 0 <= channel < self.channels for channel in self.circular):
             raise InvalidOption(
                 "circular numbers channels",
@@ -93,6 +92,7 @@ class ModelSpec:
                 allowed=f"0 to {self.channels - 1}",
                 fix='circular=("phase",) of train names features',
             )
+        object.__setattr__(self, "divisor", number("divisor", self.divisor))
         if not (self.divisor > 0):
             raise InvalidOption(
                 "the divisor of a summed message must be positive",
@@ -178,3 +178,8 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "first_message": get_args(FirstMessage),
     "solver": get_args(Solver),
 }
+
+
+def _channels(circular: object) -> tuple[int, ...]:
+    """The numbers of circular channels. Raises `InvalidOption`."""
+    return tuple(whole("a channel of circular", each, 0) for each in listing("circular", circular))

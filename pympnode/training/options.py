@@ -6,7 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ..config import TrainConfig, precision, seconds, whole
+from ..config import (
+    TrainConfig,
+    check_fields,
+    device,
+    flag,
+    least,
+    positive,
+    precision,
+    seconds,
+    share,
+    text,
+)
 from ..errors import InvalidOption
 
 LENGTHS = ("epochs", "updates", "time_budget")
@@ -36,8 +47,14 @@ class RunOptions:
     REPLACES_LENGTH: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "seed", whole("seed", self.seed, 0))
-        object.__setattr__(self, "dtype", precision("dtype", self.dtype))
+        check_fields(
+            self,
+            {
+                "seed": least(0), "dtype": precision, "preset": text, "kernel": text,
+                "device": device, "progress": flag, "split": share, "epochs": least(1),
+                "updates": least(1), "batch_size": least(1), "learning_rate": positive,
+            },
+        )  # fmt: skip
 
     def config(self, base: Mapping[str, Any]) -> TrainConfig:
         """The configuration of the run: the preset's ``base`` with what was given.
