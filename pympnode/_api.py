@@ -28,6 +28,7 @@ from .halves import (
     several_datasets,
 )
 from .halves import load as load_model
+from .memory import typed_memory_errors
 from .training.fit import fit
 from .training.gradients import gradients
 from .training.result import Result
@@ -35,6 +36,7 @@ from .training.result import Result
 StartModel = TrainedModel | Result[Any] | str | os.PathLike[str]
 
 
+@typed_memory_errors
 @known_keywords
 def simulate(
     system: Any,
@@ -131,6 +133,7 @@ def simulate(
     return half.simulate(system, half.Simulation(**given, split=split))
 
 
+@typed_memory_errors
 @known_keywords
 def train(
     system: Any = None,
@@ -352,6 +355,7 @@ def finetune(start: StartModel, system: Any = None, **options: Any) -> Result[An
     return train(system, start=as_model(start), **options)
 
 
+@typed_memory_errors
 def evaluate(
     model: StartModel,
     data: xr.Dataset | str | os.PathLike[str],

@@ -427,7 +427,7 @@ def test_impossible_requests_are_refused():
 @pytest.mark.parametrize("builder", ["torch", "numba"])
 def test_more_edges_than_memory_are_refused_in_bytes(builder, monkeypatch):
     """30,000 particles in one point have 900 million pairs."""
-    monkeypatch.setattr("pympnode.files.memory.available_bytes", lambda device="cpu": 10**9)
+    monkeypatch.setattr("pympnode.memory.available_bytes", lambda device="cpu": 10**9)
     with pytest.raises(NotEnoughMemory, match=r"[0-9,]+ bytes needed") as error:
         build(torch.zeros(30_000, 2), 1.0, builder, 4)
     assert "split_above" in str(error.value)
@@ -435,7 +435,7 @@ def test_more_edges_than_memory_are_refused_in_bytes(builder, monkeypatch):
 
 @pytest.mark.parametrize("builder", ["torch", "numba"])
 def test_more_cells_than_memory_are_refused_in_bytes(builder, monkeypatch):
-    monkeypatch.setattr("pympnode.files.memory.available_bytes", lambda device="cpu": 2 * 10**7)
+    monkeypatch.setattr("pympnode.memory.available_bytes", lambda device="cpu": 2 * 10**7)
     with pytest.raises(NotEnoughMemory, match=r"bytes needed") as error:
         build(torch.rand(30_000, 3), 1.0, builder)
     assert "fewer levels" in str(error.value)

@@ -21,7 +21,7 @@ from xarray.core import indexing
 
 from ..errors import FileDamaged, InvalidData, MissingFile, NotEnoughDisk
 from ..files import netcdf
-from ..files.memory import format_bytes
+from ..memory import format_bytes
 from .names import TRAJECTORY
 
 PART = 64  # trajectories in a part

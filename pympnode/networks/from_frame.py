@@ -15,6 +15,7 @@ from ..datasets.reading import as_pandas, numbers
 from ..datasets.times import dates_as_numbers, merged_times, rounding
 from ..edge_values import AdjacencyConvention, DuplicateEdges, EdgeOptions
 from ..errors import InvalidData, InvalidOption
+from ..memory import need
 from ..training.ranges import warn_user
 from .circular import Circular
 from .from_arrays import from_arrays
@@ -173,11 +174,19 @@ def from_frame(
         )
 
     if resample is not None and dt is not None:
+        _require_grid(float(np.ptp(row_times)) / positive("dt", dt), dt)
         series, times = in_trajectory * len(node_labels) + at_node, even_grid(row_times, dt)
     else:
         warning = check_common_times(in_trajectory, at_time, at_node, len(times))
         if warning:
             warn_user(warning)
+
+    width = len(features) + len(controls)
+    need(
+        10 * len(trajectories) * len(times) * len(node_labels) * width + 64 * len(times),
+        f"{len(trajectories):,} trajectories x {len(times):,} times x {len(node_labels):,} nodes",
+        fix='give a longer dt= with resample="linear", or fewer nodes= or trajectories',
+    )
 
     def pivot(columns: Sequence[str]) -> NDArray[np.float64]:
         """(trajectory, time, node, column), NaN where the table has no row."""
@@ -321,6 +330,7 @@ def _grid(
         return merged_times(row_times, error)
     dt = positive("dt", dt)
     steps = (row_times - row_times.min()) / dt
+    _require_grid(float(steps.max()), dt)
     at = np.rint(steps).astype(np.int64)
     off = np.abs(steps - at)
     if off.max() > 1e-3:
@@ -331,6 +341,15 @@ def _grid(
             fix="leave dt= out for an uneven grid",
         )
     return row_times.min() + dt * np.arange(at.max() + 1), at
+
+
+def _require_grid(steps: float, dt: float) -> None:
+    """Raise NotEnoughMemory where a grid of so many steps does not fit."""
+    need(
+        int(min(steps + 1, 1e18)) * 64,
+        f"a time grid of {steps + 1:,.0f} points",
+        fix=f"dt={dt:g} is much shorter than the times of the rows: give a longer dt=",
+    )
 
 
 def _constant(table: Any, columns: Sequence[str], group: NDArray, labels: NDArray) -> NDArray:

@@ -25,11 +25,11 @@ import numpy as np
 from ..config import positive, whole
 from ..datasets.split import CONTROL_STREAM, INITIAL_STREAM, NOISE_STREAM, rng_of
 from ..errors import IntegrationFailed, InvalidData, InvalidOption
-from ..files.memory import require_bytes
 from ..graph import Graph
 from ..systems.base import System
 from ..systems.registry import get
 from .integrate import Solution, integrate
+from .memory import require_simulation
 
 # Large enough for matrix products to be efficient, small enough that the trajectory with the largest
 # error does not shorten the steps of many others.
@@ -106,6 +106,14 @@ def generate(
             fix="make one dataset for each size; train(data=[a, b]) mixes them",
         )
     nodes = int(graph.nodes[0])
+    require_simulation(
+        trajectories,
+        _count_of(system, times, steps),
+        nodes,
+        system.features + len(system.controls),
+        graphs=graph.graphs,
+        block=BLOCK,
+    )
     time = _time_grid(system, times, steps, dt)
     resolved = system.resolve_parameters(parameters, graph)
     noise_std = _noise(noise, system)
@@ -113,12 +121,6 @@ def generate(
         initial = _fit(initial, (trajectories, nodes, system.features), "initial")
     user_controls = _user_controls(controls, system, trajectories, time, nodes)
 
-    values = time.size * nodes * (system.features + len(system.controls))
-    require_bytes(
-        8 * values * (trajectories + 2 * BLOCK),
-        f"a dataset of {trajectories} trajectories",
-        fix="make it in parts with first=, or ask for fewer trajectories or steps",
-    )
     x = np.empty((trajectories, time.size, nodes, system.features))
     u = (
         np.empty((trajectories, time.size, nodes, len(system.controls)))
@@ -127,7 +129,7 @@ def generate(
     )
     fields = [
         system.bind(graph[g], system.parameters_of_graph(resolved, graph, g))
-        for g in range(graph.graphs)
+        for g in range(min(graph.graphs, first + trajectories + BLOCK))  # others have no trajectory
     ]
     counts = np.zeros(3, dtype=np.int64)
     for start in range(first - first % BLOCK, first + trajectories, BLOCK):
@@ -135,7 +137,7 @@ def generate(
         # Given initial states or controls end with the last requested trajectory: no whole block.
         drawn = initial is None and user_controls is None
         members = range(start, start + BLOCK) if drawn else wanted
-        for g in range(graph.graphs):
+        for g in sorted({i % graph.graphs for i in wanted}):
             group = [i for i in members if i % graph.graphs == g]
             keep = [i for i in group if i in wanted]
             if not keep:
@@ -248,6 +250,13 @@ def _fit(values: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
     if not np.all(np.isfinite(array)):
         raise InvalidData(f"{name} is not finite", fix="remove NaN and infinity")
     return array
+
+
+def _count_of(system: System, times: Any, steps: Any) -> int:
+    """Number of times of the grid, before it is made."""
+    if times is not None:
+        return int(np.size(times))
+    return 1 + whole("steps", system.steps if steps is None else steps, 1)
 
 
 def _time_grid(

@@ -190,7 +190,9 @@ class Networks:
             logger.info(text)
         spec = _spec(data, options, start)
         check_training(spec.family, data.physical, start)
-        thetas, restored = initial_weights(layout_of(spec), start, options.seed, members)
+        thetas, restored = initial_weights(
+            layout_of(spec), start, options.seed, members, options.dtype
+        )
         thetas = thetas.astype(options.dtype)
         model = replace(_untrained(data, spec, options.dtype, chosen, options.device), theta=thetas)
         if start is not None and start.trained.weight and not model.trained.weight:
@@ -201,19 +203,21 @@ class Networks:
             dt = np.concatenate([np.diff(a.time) for a in data.physical])
             warn_outside("the data to train on", start.trained.other_physics(dt, data.parameters))
         program = model.bind(scaled, kernel=options.kernel)
+        task = TrajectoryTask(
+            program,
+            scaled,
+            data.train,
+            data.validation,
+            config.batch_size,
+            windows.longest,
+            starts,
+        )
+        task.require_memory()
         return Prepared(
             half=self,
             model=model,
             theta=thetas,
-            task=TrajectoryTask(
-                program,
-                scaled,
-                data.train,
-                data.validation,
-                config.batch_size,
-                windows.longest,
-                starts,
-            ),
+            task=task,
             config=config,
             fingerprint=run_fingerprint(
                 config,

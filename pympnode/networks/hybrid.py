@@ -27,6 +27,7 @@ from ..datasets.names import NODE, SENDER, TRAJECTORY
 from ..datasets.reading import as_dataset
 from ..errors import InvalidData, InvalidOption, unknown_name
 from ..graph import Graph
+from ..memory import need
 from ..systems.base import System
 from ..systems.registry import get
 from ..training.ranges import warn_outside
@@ -223,6 +224,11 @@ class Mixed:
         z0 = np.concatenate([x0, *(each.first(x0) for each in learned)], axis=-1)
         rates = self._rates(learned)
         u = None if arrays.u is None else np.nan_to_num(arrays.u)
+        need(
+            3 * z0.nbytes * len(arrays.time),
+            f"a rollout of {len(arrays.time) - 1:,} steps",
+            "ask for fewer steps=",
+        )
         if solver == "adaptive":
             z = integrate(
                 rates, z0, arrays.time, controls=u, rtol=tolerance, atol=tolerance, check=False

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..errors import InvalidData
 from ..training.diagnosis import Reference
 from .engines.base import Batch, Program
+from .memory import require_batch
 from .reference import reference_of
 from .schema import Arrays
 
@@ -79,6 +80,21 @@ class TrajectoryTask:
     def validates_on_training(self) -> bool:
         """Whether the validation loss is that of training trajectories, for want of others."""
         return not len(self.validation)
+
+    def require_memory(self) -> None:
+        """Raise `NotEnoughMemory`, with the bytes, where a batch of the longest windows does not fit."""
+        program = self.program
+        if program.kernel not in ("eager", "torch", "numba"):
+            return  # Julia has memory of its own
+        require_batch(
+            program.spec,
+            program.kernel,
+            self.arrays,
+            windows=self._batch(self.steps),
+            steps=self.steps,
+            itemsize=self.dtype.itemsize,
+            device=getattr(program, "device", "cpu"),
+        )
 
     def count(self, horizon: int) -> int:
         """See `Task`."""

@@ -17,7 +17,7 @@ from ..datasets.record import record, with_record
 from ..display import html_table
 from ..errors import FileDamaged, InvalidModel, InvalidOption
 from ..files import netcdf
-from ..files.memory import format_bytes, require_bytes
+from ..memory import format_bytes, need
 from ..training.gradients import gradients
 from ..training.ranges import interval, warn_outside, warn_user
 from . import schema as particle_schema
@@ -137,7 +137,7 @@ class ParticleModel:
         sets, _, count, dims = data.position.shape
         shape = (sets, steps + 1, count, dims)
         state = 2 * 8 * sets * count * dims
-        require_bytes(
+        need(
             state * (steps + 1),
             f"a rollout of {sets} x {count:,} particles over {steps:,} steps",
             fix=f"roll out fewer steps and continue from the last; a step takes {format_bytes(state)}",
@@ -147,7 +147,7 @@ class ParticleModel:
         velocity[:, 0] = data.velocity[:, 0]
         program = self.bind()
         one = self._bytes_of_a_step(program, position[:1, 0], velocity[:1, 0], data)
-        require_bytes(
+        need(
             one,
             f"a step of {count:,} particles",
             fix="use a hierarchical model, whose edges grow with the particles",

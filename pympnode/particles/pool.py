@@ -29,7 +29,7 @@ from ..datasets.parts import (
 from ..errors import InvalidData
 from ..files import netcdf
 from ..files.lock import hold_folder
-from ..files.memory import format_bytes
+from ..memory import format_bytes
 from ..training.progress import Progress
 from . import schema
 from .parallel import compute_all

@@ -17,8 +17,8 @@ from ..datasets.names import TIME
 from ..datasets.record import record, with_record
 from ..datasets.split import split_trajectories
 from ..errors import InvalidData, InvalidOption, unknown_name
-from ..files.memory import format_bytes, require_bytes
 from ..graph import Graph
+from ..memory import format_bytes, need
 from ..training.progress import progress_of
 from ..version import __version__
 from . import schema
@@ -84,7 +84,7 @@ def simulate_particles(
     workers = workers or os.cpu_count() or 1
     if path is not None:
         return make_parts(recipe, given, Path(path).expanduser(), workers, bar)
-    require_bytes(
+    need(
         recipe.bytes,
         f"a dataset of {recipe.trajectories} trajectories",
         fix='pass path="folder": written in parts and opened lazily; or dtype="float32"',

@@ -250,7 +250,7 @@ class StepTask:
         Validation is not counted: its batches take no more memory than an update
         (`_validation_batches`).
         """
-        from ..files.memory import available_bytes, format_bytes, require_bytes
+        from ..memory import available_bytes, format_bytes, need
 
         program = self.program
         each = min(self.micro_batch, self.batch_size)
@@ -271,7 +271,7 @@ class StepTask:
                 option = 'kernel="auto" with recompute=True'
             if program.spec.family == "deltagn" and less < 0.8 * one:
                 ways.append(f"{option} takes {format_bytes(fixed + less * states)}")
-            require_bytes(
+            need(
                 fixed + one * states,
                 f"a batch of {states} states with {counts.edges:,} edges each",
                 fix=f"{' or '.join(ways) or 'a smaller model, or fewer particles'}; one state takes "

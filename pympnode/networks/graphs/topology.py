@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ...config import whole
 from ...datasets.reading import as_pandas
 from ...edge_values import (
     AS_USUAL,
@@ -18,8 +19,9 @@ from ...edge_values import (
     unused_in_words,
     with_weight_column,
 )
-from ...errors import InvalidGraph, InvalidOption, one_line, unknown_name
+from ...errors import InvalidGraph, one_line, unknown_name
 from ...graph import Graph, in_order
+from ...memory import need
 from ...training.ranges import warn_user
 from . import random_graphs, regular
 from .instances import FIVE_GRAPH_SEEDS, PUBLISHED_SEED, published_graph
@@ -121,11 +123,19 @@ def _named(
     """The union of ``graphs`` graphs of a named topology, published ones where there are."""
     name = _canonical(topology)
     options = _options(name, user_options, nodes, family)
-    drawn = []
+    need(
+        214 * nodes,
+        f"a graph of {nodes:,} nodes",
+        fix="ask for fewer nodes=",
+    )
+    if not TOPOLOGIES[name].drawn:
+        made = TOPOLOGIES[name].make(nodes, **options)
+        _require_graphs(graphs, made)
+        return Graph.union([made] * graphs)
+    drawn: list[Graph] = []
     for index in range(graphs):
-        if not TOPOLOGIES[name].drawn:
-            drawn.append(TOPOLOGIES[name].make(nodes, **options))
-            continue
+        if len(drawn) == 1:
+            _require_graphs(graphs, drawn[0])
         graph = None
         if graphs == 1:
             graph = published_graph(family, name, nodes, options, seed)
@@ -141,12 +151,18 @@ def _named(
     return Graph.union(drawn)
 
 
+def _require_graphs(graphs: int, one: Graph) -> None:
+    """Raise NotEnoughMemory where so many graphs like ``one`` do not fit, each as itself and in the
+    union, and with the field that is bound to it."""
+    need(
+        graphs * (2300 + 64 * one.edges + 16 * one.total_nodes),
+        f"{graphs:,} graphs of {one.total_nodes:,} nodes and {one.edges:,} edges",
+        fix="ask for fewer graphs=; trajectory i lives on graph i % graphs",
+    )
+
+
 def _check_count(what: str, value: Any, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise InvalidOption(
-            f"{what} must be a whole number", got=repr(value), allowed=f">= {least}"
-        )
-    return int(value)
+    return whole(what, value, least)
 
 
 def _is_named_pair(topology: Any) -> bool:
@@ -638,5 +654,6 @@ def resolve(
             raise InvalidGraph(
                 "graphs= differs from the number of graphs given", got=count, allowed=graph.graphs
             )
+        _require_graphs(count, graph)
         graph = Graph.union([graph] * count)
     return graph

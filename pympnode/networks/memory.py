@@ -1,0 +1,172 @@
+"""Memory that training and rollouts of networks take, from what each kernel keeps of a window.
+
+The numbers of layers were counted in the kernels; constants that stand for what an allocator holds
+beside them were fitted to measured peaks (`tests/test_faults_memory.py` compares both).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..config import whole
+from ..memory import available_bytes, format_bytes, need
+from .engines.tableaux import TABLEAUX
+from .schema import Arrays
+from .spec import ModelSpec
+
+# Held by the allocator for each byte that autograd keeps: short-lived results of the same sizes lie
+# between the kept ones.
+_FRAGMENTS = 1.6
+# Bytes of stored stages: of the torch kernel, and of each thread of the compiled one.
+_STORED = {"torch": 80_000_000, "numba": 40 << 20}
+_TILE = 160  # columns of a tile of the compiled kernel
+_LIBRARIES = 1 << 20
+
+
+def window_bytes(
+    spec: ModelSpec,
+    kernel: str,
+    *,
+    columns: int,
+    steps: int,
+    itemsize: int,
+    masked: bool = False,
+    nodes: int = 1,
+    threads: int = 1,
+) -> int:
+    """Bytes of a gradient over windows of ``steps`` intervals.
+
+    columns: nodes of all windows of the batch together; ``nodes``: of one window, which a tile of the
+    compiled kernel holds whole.
+    """
+    if spec.family == "node":  # one larger node, in as many columns as there are windows
+        widths = {"channels": spec.channels * spec.bodies, "controls": spec.controls * spec.bodies}
+        spec = spec.replace(family="mpnode", messages="zero", message=0, coupling="mixed", bodies=1,
+                            attributes=spec.attributes * spec.bodies, circular=(), **widths)  # fmt: skip
+        columns, nodes = -(-columns // max(nodes, 1)), 1
+    stages = TABLEAUX[spec.solver].stages * spec.substeps * max(1, -(-steps // spec.stride))
+    known = 1 + masked
+    times = (steps + 1) * columns * itemsize
+    # What a batch gathers from the data, in the order of the data and in that of the kernel.
+    data = times * (2 * spec.channels * known + 2 * spec.controls)
+    one = columns * itemsize
+    if kernel == "eager":
+        kept = stages * _autograd_rows(spec) * one
+        return int(
+            _LIBRARIES + _FRAGMENTS * kept + data + times * (2 * spec.states + spec.channels)
+        )
+    rows = _stored_rows(spec)
+    if kernel == "torch":
+        slots = min(stages * rows * one, max(_STORED["torch"], stages // steps * rows * one))
+        field = one * (spec.depth * spec.hidden + spec.inputs + spec.outputs + 8 * spec.states)
+        return int(_LIBRARIES + slots + field + data + times * spec.states)
+    tile = min(columns, max(nodes, _TILE)) * itemsize
+    stored = stages * rows * tile
+    if stored > _STORED["numba"]:  # stages of one step, and the states at all times
+        stored = stages // max(steps, 1) * rows * 2 * tile
+    states = (steps + 1) * spec.states * tile
+    return int(_LIBRARIES + threads * (stored + states) + data)
+
+
+def _autograd_rows(spec: ModelSpec) -> int:
+    """Numbers that autograd keeps of one evaluation of the field, per column."""
+    turned = spec.state_inputs + 2 * len(spec.circular) if spec.circular else 0
+    if spec.family == "l2s":
+        return spec.states + turned + spec.own_inputs + spec.hidden * (4 * spec.depth + 2)
+    rows = spec.states + turned + spec.inputs + spec.depth * spec.hidden
+    if spec.coupling == "superposed":
+        rows += spec.outputs + spec.message
+    if spec.messages == "emitted":
+        rows += spec.hidden + (spec.state_inputs + spec.attributes if spec.attributes else 0)
+    return rows
+
+
+def _stored_rows(spec: ModelSpec) -> int:
+    """Numbers of one evaluation of the field that the other kernels store, per column."""
+    rows = spec.inputs + 1 + spec.depth * (spec.hidden + 1)
+    if spec.coupling == "superposed":
+        rows += spec.outputs + spec.message
+    if spec.messages == "emitted":
+        rows += spec.channels + spec.attributes + spec.hidden + 2
+    return rows
+
+
+def require_batch(
+    spec: ModelSpec,
+    kernel: str,
+    arrays: Sequence[Arrays],
+    *,
+    windows: int,
+    steps: int,
+    itemsize: int,
+    device: object,
+) -> None:
+    """Raise NotEnoughMemory where the gradient of a batch of ``windows`` does not fit."""
+    nodes = max((int(each.graph.nodes.max()) for each in arrays), default=1)
+    masked = any(each.mask is not None for each in arrays)
+
+    def bytes_of(count: int) -> int:
+        return window_bytes(
+            spec, kernel, columns=count * nodes, steps=steps, itemsize=itemsize,
+            masked=masked, nodes=nodes,
+        )  # fmt: skip
+
+    free = available_bytes(device)
+    needed = bytes_of(windows)
+    if free is None or needed <= free:
+        return
+    # Nothing in a batch is larger than its share, but for what does not grow with it.
+    fits = max(0, int(windows * free / needed))
+    while fits and bytes_of(fits) > free:
+        fits //= 2
+    ways = [f"batch_size={fits} fits"] if fits else []
+    if kernel == "eager":
+        ways.append('kernel="auto" keeps less')
+    ways.append("a smaller hidden=, or a shorter max_window=")
+    need(
+        needed,
+        f"a batch of {windows} windows of {steps} intervals and {nodes} nodes",
+        f"{', or '.join(ways)}; one window takes {format_bytes(bytes_of(1))}",
+        device=device,
+    )
+
+
+def rollout_bytes(
+    spec: ModelSpec, *, trajectories: int, times: int, nodes: int, itemsize: int
+) -> int:
+    """Bytes of a rollout and of the dataset of it, beside those of its start."""
+    numbers = trajectories * times * nodes
+    # The states in the order of the kernel and of the dataset, in z units and physical ones (float64).
+    states = numbers * (2 * spec.states * itemsize + spec.channels * (8 + itemsize))
+    emits = spec.family == "mpnode" and spec.messages == "emitted"
+    message = spec.message * (8 + itemsize) + spec.hidden * itemsize if emits else 0
+    return int(states + numbers * (message + 8 * spec.controls))
+
+
+def require_rollout(spec: ModelSpec, trajectories: int, steps: int, nodes: int) -> None:
+    """Raise NotEnoughMemory where a rollout and its dataset do not fit. ``steps`` is checked first."""
+    steps = whole("steps", steps)
+    one = rollout_bytes(spec, trajectories=trajectories, times=1, nodes=nodes, itemsize=4)
+    need(
+        one * (steps + 1) + 24 * (steps + 1),
+        f"a rollout of {trajectories} x {nodes:,} nodes over {steps:,} steps",
+        f"roll out fewer steps= and continue from the last; a step takes {format_bytes(one)}",
+    )
+
+
+def require_simulation(
+    trajectories: int, times: int, nodes: int, widths: int, *, graphs: int, block: int
+) -> None:
+    """Raise NotEnoughMemory where simulated trajectories do not fit.
+
+    widths: features and controls of a node; ``block``: trajectories that are integrated together, of
+    one graph each.
+    """
+    together = -(-block // graphs)
+    # The solution of a block, its copy in the order of the dataset, and the block before it.
+    blocks = 1.4 if trajectories <= together else 3.3
+    need(
+        int(8 * times * (nodes * widths * (trajectories + blocks * together) + 3)),
+        f"a dataset of {trajectories:,} trajectories of {times - 1:,} steps and {nodes:,} nodes",
+        "ask for fewer trajectories= or steps=, or make several datasets: train takes a list of them",
+    )
