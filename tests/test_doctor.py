@@ -17,7 +17,7 @@ import pytest
 from pympnode import doctor
 from pympnode.cli import status_of
 from pympnode.doctor import Finding
-from pympnode.files import memory
+from pympnode import memory
 
 GIB = 2**30
 

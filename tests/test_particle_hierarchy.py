@@ -15,7 +15,7 @@ from pympnode.errors import (
     NotEnoughMemory,
     UnknownName,
 )
-from pympnode.files import memory as capacity
+from pympnode import memory as capacity
 from pympnode.particles.graphs.box import Box
 from pympnode.particles.graphs.cells import Hierarchy, default_levels
 from pympnode.particles.graphs.connect import connection
@@ -449,9 +449,9 @@ def test_memory_that_torch_caches_counts_as_free(monkeypatch):
         monkeypatch.setattr(torch.cuda, name, lambda device=None, value=value: value)
     device = torch.device("cuda")
     assert capacity.available_bytes(device) == 77 << 30
-    capacity.require_bytes(70 << 30, "a second run", fix="less", device=device)
+    capacity.need(70 << 30, "a second run", fix="less", device=device)
     with pytest.raises(NotEnoughMemory, match=r"77\.0 GiB"):
-        capacity.require_bytes(78 << 30, "a second run", fix="less", device=device)
+        capacity.need(78 << 30, "a second run", fix="less", device=device)
 
 
 def test_places_of_a_mask_are_those_of_the_device_path():
