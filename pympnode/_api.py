@@ -28,7 +28,7 @@ from .halves import (
     several_datasets,
 )
 from .halves import load as load_model
-from .memory import typed_memory_errors
+from .memory import guarded
 from .training.fit import fit
 from .training.gradients import gradients
 from .training.result import Result
@@ -36,7 +36,7 @@ from .training.result import Result
 StartModel = TrainedModel | Result[Any] | str | os.PathLike[str]
 
 
-@typed_memory_errors
+@guarded
 @known_keywords
 def simulate(
     system: Any,
@@ -133,7 +133,7 @@ def simulate(
     return half.simulate(system, half.Simulation(**given, split=split))
 
 
-@typed_memory_errors
+@guarded
 @known_keywords
 def train(
     system: Any = None,
@@ -189,6 +189,7 @@ def train(
     batch_size: int | None = None,
     micro_batch: int | None = None,
     learning_rate: float | None = None,
+    retry_diverged: bool = False,
     members: int | None = None,
     engine: str | None = None,
     kernel: str = "auto",
@@ -226,7 +227,8 @@ def train(
         ``edge_width``, ``node_width``, ``global_width``, ``inputs``, ``integrator``,
         ``conserve_momentum``, ``update``, ``messages``, ``mass_coupling``: see `pympnode.ParticleSpec`.
     Run: ``batch_size`` (trajectories, or states of particles, of which ``micro_batch`` are computed
-        at a time), ``learning_rate``; ``members`` trains an ensemble side by side from
+        at a time), ``learning_rate``; ``retry_diverged=True`` lets a run that diverges go back to its
+        best weights once, at half the rate; ``members`` trains an ensemble side by side from
         different weights and batches: history, weights and rollouts have a dim "member";
         ``engine`` ("auto", "torch", "julia"), ``kernel`` ("auto", "numba", "torch", "eager"),
         ``recompute`` (particles: less memory, more time), ``device`` ("auto", "cpu", "cuda"),
@@ -296,6 +298,7 @@ def train(
             batch_size=batch_size,
             micro_batch=micro_batch,
             learning_rate=learning_rate,
+            retry_diverged=retry_diverged,
             members=members,
             engine=engine,
             kernel=kernel,
@@ -355,7 +358,7 @@ def finetune(start: StartModel, system: Any = None, **options: Any) -> Result[An
     return train(system, start=as_model(start), **options)
 
 
-@typed_memory_errors
+@guarded
 def evaluate(
     model: StartModel,
     data: xr.Dataset | str | os.PathLike[str],

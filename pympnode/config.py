@@ -32,7 +32,8 @@ class TrainConfig:
     running mean of weights that is validated and kept (0: none). ``training_noise`` is the std, in
     z units, of noise added once to the training part. With ``keep_start`` the weights that a run
     starts from count as its best until better ones come. ``keep="last"`` returns the last weights
-    instead of the best by validation.
+    instead of the best by validation. ``retry_diverged``: a run that diverges goes back to its best
+    weights once, at half the rate.
     """
 
     preset: str = "fast"
@@ -54,6 +55,7 @@ class TrainConfig:
     keep_start: bool = False
     decay_every: int = 200_000
     keep: Keep = "best"
+    retry_diverged: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -74,7 +76,8 @@ class TrainConfig:
             object.__setattr__(self, name, number(name, getattr(self, name), 0.0, most))
         if self.time_budget is not None:
             object.__setattr__(self, "time_budget", seconds(self.time_budget))
-        object.__setattr__(self, "keep_start", flag("keep_start", self.keep_start))
+        for name in ("keep_start", "retry_diverged"):
+            object.__setattr__(self, name, flag(name, getattr(self, name)))
         object.__setattr__(self, "curriculum", _stages(self.curriculum))
 
     def replace(self, **changes: Any) -> TrainConfig:
@@ -85,6 +88,8 @@ class TrainConfig:
         """Plain values, for files."""
         values = dataclasses.asdict(self)
         values["curriculum"] = [list(stage) for stage in self.curriculum]
+        if not self.retry_diverged:  # files and run folders of version 0.1 lack it
+            del values["retry_diverged"]
         return {name: value for name, value in values.items() if value is not None}
 
 

@@ -14,6 +14,8 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+import numpy as np
+
 from .errors import NotEnoughMemory, one_line
 
 P = ParamSpec("P")
@@ -57,16 +59,18 @@ def need(needed: int, what: str, fix: str, *, device: Any = "cpu") -> None:
         )
 
 
-def typed_memory_errors(function: Callable[P, R]) -> Callable[P, R]:
-    """Make a MemoryError of NumPy or torch within ``function`` a NotEnoughMemory.
+def guarded(function: Callable[P, R]) -> Callable[P, R]:
+    """Make a MemoryError of NumPy or torch within ``function`` a NotEnoughMemory, for what no estimate
+    covers, and leave out NumPy's warnings: overflow is looked for in the results.
 
-    For what no estimate covers; the function keeps its signature.
+    The function keeps its signature.
     """
 
     @wraps(function)
     def checked(*args: P.args, **keywords: P.kwargs) -> R:
         try:
-            return function(*args, **keywords)
+            with np.errstate(all="ignore"):
+                return function(*args, **keywords)
         except NotEnoughMemory:
             raise
         except (MemoryError, RuntimeError) as error:

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pympnode import memory as capacity
 from pympnode.errors import (
     InvalidData,
     InvalidGraph,
@@ -15,7 +16,6 @@ from pympnode.errors import (
     NotEnoughMemory,
     UnknownName,
 )
-from pympnode import memory as capacity
 from pympnode.particles.graphs.box import Box
 from pympnode.particles.graphs.cells import Hierarchy, default_levels
 from pympnode.particles.graphs.connect import connection

@@ -213,6 +213,10 @@ class Networks:
             starts,
         )
         task.require_memory()
+        labels = [labels_of(ds, options.split, options.seed) for ds in datasets]
+        task.features, task.time_scale = data.features, data.time_scale
+        in_data = [np.flatnonzero(label != "test") for label in labels]
+        task.numbers = [numbers for numbers in in_data if numbers.size]
         return Prepared(
             half=self,
             model=model,
@@ -234,11 +238,7 @@ class Networks:
             restored_tensors=restored,
             deviations_from_paper=preset(options.preset).deviations if start is None else (),
             simulation=simulation,
-            held_out=None
-            if simulation
-            else held_out_of(
-                datasets, [labels_of(ds, options.split, options.seed) for ds in datasets]
-            ),
+            held_out=None if simulation else held_out_of(datasets, labels),
             about={"graph_seed": simulation.get("graph_seed")},
             history_attributes={name: text for name, text in texts.items() if text is not None},
         )

@@ -27,7 +27,7 @@ from ..datasets.names import NODE, SENDER, TRAJECTORY
 from ..datasets.reading import as_dataset
 from ..errors import InvalidData, InvalidOption, unknown_name
 from ..graph import Graph
-from ..memory import need
+from ..memory import guarded, need
 from ..systems.base import System
 from ..systems.registry import get
 from ..training.ranges import warn_outside
@@ -184,6 +184,7 @@ class Mixed:
         """(node,): whether a model moves the node."""
         return np.array([isinstance(node, LearnedNode) for node in self.nodes])
 
+    @guarded
     def rollout(
         self,
         initial: Any,

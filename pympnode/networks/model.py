@@ -18,6 +18,7 @@ from ..datasets.reading import as_dataset, numbers
 from ..display import html_table
 from ..errors import InvalidData, InvalidModel
 from ..files import netcdf
+from ..memory import guarded
 from ..training.ranges import warn_outside
 from . import model_text, schema
 from .agreement import Names, agree
@@ -119,6 +120,7 @@ class Model:
             return {name: np.stack([w[name] for w in each]) for name in each[0]}
         return layout_of(self.spec).unpack(self.theta)
 
+    @guarded
     def rollout(
         self,
         initial: xr.Dataset | xr.DataArray | NDArray | str | os.PathLike[str],

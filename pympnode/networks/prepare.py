@@ -21,6 +21,7 @@ from .circular import TURN, tell_jumps, unwrapped
 from .edge_weights import for_training
 from .missing import interpolated
 from .normalise import Normalisation, natural_time
+from .outliers import outliers_in_words
 from .schema import Arrays
 
 
@@ -95,6 +96,8 @@ def prepare(
     labels = np.concatenate(marks)
     state, control, attribute = scales or (None, None, None)
     if state is None:
+        for text in outliers_in_words(physical, names.features):
+            warn_user(text)
         state = _fit([a.x for a in physical], [a.mask for a in physical])
         state = _of_angles(state, periods)
     if control is None and physical[0].u is not None:

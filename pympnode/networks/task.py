@@ -38,7 +38,14 @@ class TrajectoryTask:
     epoch has at least 8 batches, and at most 12 (100 on an uneven grid) or a sixteenth of a pass; and
     the validation loss is that of about 32 windows of the longest length, at even distances. Raises `InvalidData` where there is
     nothing to learn from or nothing to judge by.
+
+    ``features``, ``time_scale``, ``numbers``: names of features, the unit of the arrays' times and the
+    numbers of their trajectories in the data, for messages.
     """
+
+    features: tuple[str, ...] = ()
+    time_scale: float = 1.0
+    numbers: Sequence[NDArray[np.int64]] = ()
 
     def __init__(
         self,
@@ -164,6 +171,41 @@ class TrajectoryTask:
             total += self.program.loss(theta, batch) * len(batch.trajectory)
             weight += len(batch.trajectory)
         return {"validation_loss": total / weight}
+
+    def worst(self, theta: NDArray, batch: Batch) -> str:
+        """Trajectory, node, feature and time of the largest error of a rollout of ``batch``, in words;
+        of errors that are not finite the first."""
+        found: list[tuple[float, int, str]] = []
+        first = 0
+        for number, arrays in enumerate(self.arrays):
+            here = (batch.trajectory >= first) & (batch.trajectory < first + arrays.trajectories)
+            chosen, start = batch.trajectory[here] - first, batch.start[here]
+            first += arrays.trajectories
+            if not chosen.size:
+                continue
+            rows = chosen[:, None], start[:, None] + np.arange(batch.horizon + 1)
+            truth = arrays.x[rows]
+            with np.errstate(all="ignore"):
+                state = self.program.rollout(
+                    theta, truth[:, 0], arrays.graph, arrays.time[rows[1][0]],
+                    graph_of=arrays.graph_of[chosen],
+                    u=None if arrays.u is None else np.nan_to_num(arrays.u[rows]),
+                    attribute=arrays.attribute,
+                ).state  # fmt: skip
+                error = np.abs(state.astype(np.float64) - truth)
+            known = np.ones(error.shape, bool) if arrays.mask is None else arrays.mask[rows]
+            error = np.where(known, np.where(np.isfinite(error), error, np.inf), 0.0)
+            # argmax takes the first of equal ones, and time comes first here.
+            at, i, node, channel = np.unravel_index(
+                np.argmax(error.transpose(1, 0, 2, 3)), error.transpose(1, 0, 2, 3).shape
+            )
+            time = arrays.time[start[i] + at] * self.time_scale
+            name = self.features[channel] if self.features else f"number {channel}"
+            which = f"dataset {number}, " if len(self.arrays) > 1 else ""
+            of = self.numbers[number][chosen[i]] if self.numbers else chosen[i]
+            text = f"{which}trajectory {of}, node {node}, feature {name}, time {time:.6g}"
+            found.append((float(error[i, at, node, channel]), -int(at), text))
+        return max(found)[2] if found else ""
 
     def reference(self) -> Reference:
         """See `Task`."""

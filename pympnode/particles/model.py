@@ -17,7 +17,7 @@ from ..datasets.record import record, with_record
 from ..display import html_table
 from ..errors import FileDamaged, InvalidModel, InvalidOption
 from ..files import netcdf
-from ..memory import format_bytes, need
+from ..memory import format_bytes, guarded, need
 from ..training.gradients import gradients
 from ..training.ranges import interval, warn_outside, warn_user
 from . import schema as particle_schema
@@ -97,6 +97,7 @@ class ParticleModel:
         options.setdefault("device", self.device)
         return ParticleProgram(self.spec, self.scales, self.dt, **options)
 
+    @guarded
     def rollout(
         self,
         initial: xr.Dataset | str | os.PathLike[str],

@@ -210,6 +210,30 @@ class StepTask:
         results = [self.loss(theta, batch) for theta, batch in zip(thetas, batches)]
         return np.array([value for value, _ in results]), np.stack([g for _, g in results])
 
+    def worst(self, theta: NDArray, batch: Steps) -> str:
+        """Trajectory, particle, axis and time of the largest error of a step of ``batch``, in words."""
+        import torch
+
+        data, program = self.arrays[batch.dataset], self.program
+        found: list[tuple[float, str]] = []
+        for at in range(len(batch.time)):
+            one = batch.subset(slice(at, at + 1))
+            now, target = self.states(one)
+            graph = program.graph(now, extra_levels=batch.extra_levels)
+            with torch.no_grad():
+                _, velocity = program.next_state(program.weights(theta), now, graph, training=False)
+                error = (velocity - target.velocity).abs().double().cpu().numpy()
+            error = np.where(np.isfinite(error), error, np.inf)
+            particle, axis = np.unravel_index(np.argmax(error), error.shape)
+            time = data.time[one.time[0]]
+            which = f"dataset {batch.dataset}, " if len(self.arrays) > 1 else ""
+            text = (
+                f"{which}trajectory {one.trajectory[0]}, particle {particle}, "
+                f"velocity {'xyz'[axis]}, time {time:.6g}"
+            )
+            found.append((float(error[particle, axis]), text))
+        return max(found, key=lambda pair: pair[0])[1]
+
     def validate(self, theta: NDArray) -> dict[str, float]:
         """See `Task`: the loss on a fixed choice of states, the mean over datasets."""
         values = []

@@ -40,7 +40,8 @@ class State:
     Vectors (member, size): ``theta``, the optimiser's ``first`` and ``second`` moments, the running
     ``mean`` of weights, and the ``best`` weights by validation. Arrays (member,): ``best_loss``,
     ``best_epoch``, ``since_best``, ``rate_factor``. ``updates``: number of updates
-    that fit into the time budget; None without one.
+    that fit into the time budget; None without one. ``retries``: how often the run went back to its
+    best weights; ``cause``: what it diverged by, in words.
     """
 
     theta: NDArray
@@ -58,6 +59,8 @@ class State:
     epochs: int = 0
     updates: int | None = None
     status: str = "running"
+    retries: int = 0
+    cause: str = ""
     history: dict[str, list[Any]] = field(default_factory=lambda: {k: [] for k in HISTORY})
 
     @classmethod
@@ -80,7 +83,7 @@ class State:
 
 _VECTORS = ("theta", "first", "second", "mean", "best")
 _BY_MEMBER = ("best_loss", "best_epoch", "since_best", "rate_factor")
-_COUNTERS = ("count", "epoch", "seconds", "epochs", "updates", "status")
+_COUNTERS = ("count", "epoch", "seconds", "epochs", "updates", "status", "retries", "cause")
 _OF_RUN = ("seconds", "horizon", "updates")
 
 

@@ -41,6 +41,7 @@ class RunOptions:
     kernel: str = "auto"
     device: str = "auto"
     dtype: str = "float32"
+    retry_diverged: bool = False
     progress: bool = True
 
     # Whether a length that is given replaces every length of the preset in the configuration.
@@ -51,7 +52,7 @@ class RunOptions:
             self,
             {
                 "seed": least(0), "dtype": precision, "preset": text, "kernel": text,
-                "device": device, "progress": flag, "split": share, "epochs": least(1),
+                "device": device, "progress": flag, "retry_diverged": flag, "split": share, "epochs": least(1),
                 "updates": least(1), "batch_size": least(1), "learning_rate": positive,
             },
         )  # fmt: skip
@@ -77,4 +78,12 @@ class RunOptions:
             base = {k: v for k, v in base.items() if k not in ("epochs", "updates")}
         if "time_budget" in given:
             given["time_budget"] = seconds(given["time_budget"])
-        return TrainConfig(**{**base, **given, "preset": self.preset, "seed": self.seed})
+        return TrainConfig(
+            **{
+                **base,
+                **given,
+                "preset": self.preset,
+                "seed": self.seed,
+                "retry_diverged": self.retry_diverged,
+            }
+        )
