@@ -80,8 +80,10 @@ class ModelSpec:
     def __post_init__(self) -> None:
         for name, allowed in _NAMES.items():
             one_of(name, getattr(self, name), allowed)
-        for name in ("channels", "hidden", "depth", "substeps", "bodies", "stride"):
+        for name in ("channels", "hidden", "substeps", "bodies", "stride"):
             object.__setattr__(self, name, whole(name, getattr(self, name)))
+        # Each layer has an entry in the layout, which is made before its memory is known.
+        object.__setattr__(self, "depth", whole("depth", self.depth, 1, 10_000))
         for name in ("controls", "attributes", "message"):
             object.__setattr__(self, name, whole(name, getattr(self, name), 0))
         object.__setattr__(self, "circular", _channels(self.circular))
