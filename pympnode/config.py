@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import inspect
 import math
 import os
 import re
@@ -10,9 +12,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, ParamSpec, TypeVar, get_args
 
 from .errors import InvalidOption, shown_value, unknown_name
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 Schedule = Literal["cosine", "plateau", "constant", "steps"]
 Keep = Literal["best", "last"]
@@ -310,6 +315,55 @@ def check_fields(options: Any, checks: Mapping[str, Callable[[str, Any], Any]]) 
         value = getattr(options, name)
         if value is not None:
             object.__setattr__(options, name, check(name, value))
+
+
+def arguments(**checks: Callable[[str, Any], Any]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A decorator that checks arguments by name before the function sees them.
+
+    Each check takes the name and the value and returns what the function gets. The default of an
+    argument is not checked. The function keeps its signature.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        signature = inspect.signature(function)
+
+        @functools.wraps(function)
+        def checked(*args: P.args, **keywords: P.kwargs) -> R:
+            try:
+                bound = signature.bind(*args, **keywords)
+            except TypeError:
+                return function(*args, **keywords)  # Python's own error, with the function's name
+            for name, check in checks.items():
+                if name in bound.arguments:
+                    value = bound.arguments[name]
+                    if value is not signature.parameters[name].default:
+                        bound.arguments[name] = check(name, value)
+            return function(*bound.args, **bound.kwargs)
+
+        return checked
+
+    return decorate
+
+
+def choice(*allowed: str) -> Callable[[str, Any], str]:
+    """A check of `arguments`: one of the ``allowed`` names."""
+    return lambda name, value: one_of(name, value, allowed)
+
+
+def or_none(check: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
+    """A check of `arguments` that lets None through."""
+    return lambda name, value: None if value is None else check(name, value)
+
+
+def label(name: str, value: Any) -> Any:
+    """The name of a column, a feature, an edge attribute: text or a whole number, no array."""
+    try:
+        hash(value)
+    except TypeError:
+        value = None
+    if value is None or not isinstance(value, str | Integral | tuple):
+        raise InvalidOption(f"{name} is a name", got=shown_value(value), allowed="a text")
+    return value
 
 
 def least(smallest: int) -> Callable[[str, Any], int]:

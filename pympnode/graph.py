@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .config import arguments, choice, flag, least, names_of, text
 from .edge_values import (
     AdjacencyConvention,
     DuplicateEdges,
@@ -202,6 +203,9 @@ class Graph:
         return cls(sender, receiver, count, (source,), weight, attribute, tuple(attribute_names))
 
     @classmethod
+    @arguments(
+        nodes=least(1), directed=flag, self_loops=flag, source=text, attribute_names=names_of
+    )
     def from_edges(
         cls,
         edges: Any,
@@ -289,6 +293,12 @@ class Graph:
         )
 
     @classmethod
+    @arguments(
+        source=text,
+        self_loops=flag,
+        weighted=flag,
+        adjacency_convention=choice("sender_first", "receiver_first"),
+    )
     def from_adjacency(
         cls,
         adjacency: Any,

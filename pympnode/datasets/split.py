@@ -42,7 +42,11 @@ def split_trajectories(
 
 
 def _share(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0.0 <= value <= 1.0:
+    if (
+        isinstance(value, bool | np.timedelta64)
+        or not isinstance(value, Real)
+        or not 0.0 <= value <= 1.0
+    ):
         raise InvalidOption(
             "split is the training share",
             got=shown_value(value),

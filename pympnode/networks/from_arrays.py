@@ -9,7 +9,13 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ..config import names_of
+from ..config import (
+    arguments,
+    flag,
+    listing,
+    names_of,
+    text,
+)
 from ..datasets.names import (
     ATTRIBUTE,
     CONTROL_DIMS,
@@ -35,6 +41,15 @@ from .graphs.topology import SelfLoops, resolve, resolve_edges
 from .named_arrays import NamedArray, carried_coords, named_array
 
 
+@arguments(
+    directed=flag,
+    features=names_of,
+    units=names_of,
+    controls=names_of,
+    attributes=names_of,
+    split=names_of,
+    time_unit=text,
+)
 def from_arrays(
     x: Any,
     *,
@@ -160,7 +175,7 @@ def from_arrays(
     )
     numbers_of = np.arange(trajectories, dtype=np.int64) % graph.graphs
     if graph_of is not None:
-        numbers_of = np.asarray(graph_of)
+        numbers_of = np.asarray(listing("graph_of", graph_of))
         fits = numbers_of.shape == (trajectories,) and numbers_of.dtype.kind in "iu"
         if not fits or np.any(numbers_of >= graph.graphs):
             raise InvalidData(

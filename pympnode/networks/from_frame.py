@@ -9,7 +9,16 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ..config import listing, positive
+from ..config import (
+    arguments,
+    choice,
+    flag,
+    label,
+    listing,
+    names_of,
+    positive,
+    text,
+)
 from ..datasets.names import NODE, TIME, TRAJECTORY
 from ..datasets.reading import as_pandas, numbers
 from ..datasets.times import dates_as_numbers, merged_times, rounding
@@ -24,6 +33,18 @@ from .graphs.topology import SelfLoops, resolve, resolve_edges
 from .resampling import Resample, check_common_times, even_grid, resample_rows
 
 
+@arguments(
+    time=label,
+    node=label,
+    trajectory=label,
+    split=label,
+    nodes=listing,
+    directed=flag,
+    relative_time=flag,
+    units=names_of,
+    time_unit=text,
+    resample=choice("linear", "nearest"),
+)
 def from_frame(
     frame: Any,
     *,
@@ -241,7 +262,8 @@ def from_frame(
 
 def columns_of(name: str, columns: Any) -> list[Any]:
     """Names of columns: one text, or a list of names. Raises `InvalidOption`."""
-    return [columns] if isinstance(columns, str) else listing(name, columns)
+    named = [columns] if isinstance(columns, str) else listing(name, columns)
+    return [label(name, column) for column in named]
 
 
 def _labels(column: Any, order: Sequence[Any] | None = None) -> tuple[NDArray, NDArray[np.int64]]:

@@ -23,8 +23,9 @@ from typing import Any
 import numpy as np
 
 from ..config import positive, whole
+from ..datasets.reading import numbers
 from ..datasets.split import CONTROL_STREAM, INITIAL_STREAM, NOISE_STREAM, rng_of
-from ..errors import IntegrationFailed, InvalidData, InvalidOption
+from ..errors import IntegrationFailed, InvalidData, InvalidOption, shown_value
 from ..graph import Graph
 from ..systems.base import System
 from ..systems.registry import get
@@ -244,7 +245,7 @@ def _check(solution: Solution, group: list[int], keep: list[int]) -> None:
 
 
 def _fit(values: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
-    array = np.asarray(values, dtype=np.float64)
+    array = numbers(name, values)
     if array.shape != shape:
         raise InvalidData(f"{name} has the wrong shape", got=array.shape, allowed=shape)
     if not np.all(np.isfinite(array)):
@@ -275,14 +276,14 @@ def _time_grid(
 
 def _noise(noise: Any, system: System) -> np.ndarray:
     try:
-        std = np.asarray(noise, dtype=np.float64)
-    except (TypeError, ValueError):
+        std = numbers("noise", noise)
+    except InvalidData:
         std = np.array(np.nan)
     fits = std.ndim == 0 or std.shape == (system.features,)
     if not fits or not np.all(np.isfinite(std)) or np.any(std < 0):
         raise InvalidOption(
             "noise is a standard deviation",
-            got=repr(noise),
+            got=shown_value(noise),
             allowed=f">= 0, one number or {system.features}",
         )
     return std
@@ -297,7 +298,7 @@ def _user_controls(
         raise InvalidOption(
             f"{system.name} takes no controls", got=np.shape(controls), fix="leave controls= out"
         )
-    array = np.asarray(controls, dtype=np.float64)
+    array = numbers("control", controls)
     wanted = (trajectories, time.size, nodes, len(system.controls))
     if array.shape == wanted[1:]:
         array = np.broadcast_to(array, wanted)

@@ -22,7 +22,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ..config import listing, mapping, one_of, positive
+from ..config import arguments, flag, least, listing, mapping, one_of, positive
 from ..datasets.names import NODE, SENDER, TRAJECTORY
 from ..datasets.reading import as_dataset
 from ..errors import InvalidData, InvalidOption, unknown_name
@@ -185,6 +185,7 @@ class Mixed:
         return np.array([isinstance(node, LearnedNode) for node in self.nodes])
 
     @guarded
+    @arguments(steps=least(1), dt=positive, check=flag)
     def rollout(
         self,
         initial: Any,

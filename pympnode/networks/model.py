@@ -12,7 +12,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ..config import one_of, whole
+from ..config import arguments, flag, least, one_of, positive, whole
+from ..config import path as path_of
 from ..datasets.names import FEATURE, MESSAGE, PERIOD, STATE, TRAJECTORY
 from ..datasets.reading import as_dataset, numbers
 from ..display import html_table
@@ -121,6 +122,7 @@ class Model:
         return layout_of(self.spec).unpack(self.theta)
 
     @guarded
+    @arguments(steps=least(1), dt=positive, graph_seed=least(0), ignore_weights=flag, check=flag)
     def rollout(
         self,
         initial: xr.Dataset | xr.DataArray | NDArray | str | os.PathLike[str],
@@ -359,6 +361,7 @@ class Model:
 
     # ---- keeping it ---------------------------------------------------------------------------
 
+    @arguments(path=path_of)
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one netCDF file: named weights with checksums, configuration, normalisation.
 

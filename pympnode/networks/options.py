@@ -34,6 +34,7 @@ _SPEC_FIELDS = {
 }
 
 
+_TEXTS = ("model", "aggregation", "messages", "coupling", "first_message", "solver")
 _SIMULATION_CHECKS: dict[str, Any] = {
     "nodes": least(1),
     "graphs": least(1),
@@ -113,7 +114,15 @@ class NetworkTraining(RunOptions):
         super().__post_init__()
         check_fields(
             self,
-            _SIMULATION_CHECKS | {"members": least(1), "model": text, "ignore_weights": flag},
+            _SIMULATION_CHECKS
+            | {
+                "members": least(1),
+                **dict.fromkeys(
+                    ("model", "aggregation", "messages", "coupling", "first_message", "solver"),
+                    text,
+                ),
+                "ignore_weights": flag,
+            },
         )
         for name in ("window", "max_window"):
             if getattr(self, name) is not None:
@@ -210,7 +219,8 @@ class NetworkTraining(RunOptions):
 
 def _length_of_time(name: str, value: Any) -> float:
     """A positive number, infinity included. Raises `InvalidOption`."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not float(value) > 0:
+    value = value.item() if getattr(value, "shape", None) == () else value
+    if isinstance(value, bool) or not isinstance(value, Real) or not value > 0:
         raise InvalidOption(
             f"{name} is a length of time",
             got=f"{name}={shown_value(value)}",

@@ -38,7 +38,7 @@ def evaluate_particles(
             raise InvalidOption(
                 "a horizon is a whole number of steps", got=repr(horizon), allowed=">= 1"
             )
-    truth = schema.complete_physics(truth)
+    truth = schema.complete_physics(schema.validate_particles(truth))
     steps = truth.sizes[TIME] - 1
     wanted = sorted({min(int(h), steps) for h in horizons})
     predicted = model.rollout(truth)

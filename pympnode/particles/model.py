@@ -12,7 +12,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ..config import whole
+from ..config import arguments, flag, least, whole
+from ..config import path as path_of
 from ..datasets.record import record, with_record
 from ..display import html_table
 from ..errors import FileDamaged, InvalidModel, InvalidOption
@@ -98,6 +99,7 @@ class ParticleModel:
         return ParticleProgram(self.spec, self.scales, self.dt, **options)
 
     @guarded
+    @arguments(steps=least(1), check=flag)
     def rollout(
         self,
         initial: xr.Dataset | str | os.PathLike[str],
@@ -249,6 +251,7 @@ class ParticleModel:
 
     # ---- files -------------------------------------------------------------------------------
 
+    @arguments(path=path_of)
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one netCDF file: named weights with checksums, configuration, scales."""
         netcdf.write_netcdf(self.to_dataset(), path, checksums=True)

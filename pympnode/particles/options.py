@@ -17,6 +17,7 @@ from ..config import (
     one_of,
     path,
     positive,
+    text,
     whole,
 )
 from ..errors import InvalidOption
@@ -83,7 +84,9 @@ class ParticleSimulation:
     def __post_init__(self) -> None:
         refuse_julia(self.engine, "simulated by compiled steps of Python")
         check_fields(
-            self, _SIMULATION_CHECKS | {"substeps": least(1), "workers": least(1), "path": path}
+            self,
+            _SIMULATION_CHECKS
+            | {"integrator": text, "substeps": least(1), "workers": least(1), "path": path},
         )
 
     def as_keywords(self) -> dict[str, Any]:
@@ -126,7 +129,16 @@ class ParticleTraining(RunOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         refuse_julia(self.engine, "trained in torch")
-        check_fields(self, _SIMULATION_CHECKS | {"members": least(1), "micro_batch": least(1)})
+        texts = (
+            "model", "behaviour", "inputs", "integrator", "update", "messages", "mass_coupling",
+            "precision",
+        )  # fmt: skip
+        check_fields(
+            self,
+            _SIMULATION_CHECKS
+            | {"members": least(1), "micro_batch": least(1)}
+            | dict.fromkeys(texts, text),
+        )
         if self.integrator in ("block", "global"):  # those of `simulate_particles`
             raise InvalidOption(
                 "integrator= of train is that of a HOGN, and this is one of the simulation",

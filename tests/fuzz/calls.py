@@ -210,13 +210,6 @@ LENGTHS = frozenset(
 NO_LONG_RUN = frozenset({"substeps", "time_budget", "workers"})
 
 
-class Hostile:
-    """An object whose text cannot be made."""
-
-    def __repr__(self) -> str:
-        raise RuntimeError("no text")
-
-
 def _generator() -> Any:
     yield from (1, 2)
 
@@ -232,7 +225,7 @@ _MAKE: list[Callable[[], Any]] = [
     lambda: [[0, 1], [1]], lambda: [(0, 1)], lambda: [("a", "b")], lambda: [(0, 99)],
     lambda: [float("nan")], lambda: {}, lambda: {"a": 1}, lambda: {1: 2}, lambda: {"k": [1]},
     lambda: {1, 2}, lambda: range(3), _generator, lambda: iter([1]), lambda: object(),
-    Hostile, lambda: (lambda *a: None), lambda: int, lambda: Exception("x"),
+    lambda: (lambda *a: None), lambda: int, lambda: Exception("x"),
     lambda: np.array([]), lambda: np.array(3), lambda: np.zeros((2, 2)), lambda: np.array(["a"]),
     lambda: np.array([1, 2]), lambda: np.float32(2.0), lambda: np.int8(2), lambda: np.bool_(True),
     lambda: np.full((2, 3, 3), np.nan), lambda: np.zeros((0, 3, 3)), lambda: np.zeros((2, 3, 3, 1)),

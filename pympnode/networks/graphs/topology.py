@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ...config import whole
+from ...config import arguments, flag, one_of, whole
 from ...datasets.reading import as_pandas
 from ...edge_values import (
     AS_USUAL,
@@ -572,8 +572,8 @@ def resolve_edges(
 
 
 def _check_loops(self_loops: SelfLoops | None) -> None:
-    if self_loops not in (None, "error", "drop", "keep"):
-        raise unknown_name("self_loops", self_loops, ("error", "drop", "keep"))
+    if self_loops is not None:
+        one_of("self_loops", self_loops, ("error", "drop", "keep"))
 
 
 def _as_array_or_list(values: Any) -> Any:
@@ -583,6 +583,7 @@ def _as_array_or_list(values: Any) -> Any:
     return list(values) if isinstance(values, Set | Iterator) else values
 
 
+@arguments(directed=flag)
 def resolve(
     topology: Any,
     nodes: int | None = None,

@@ -8,9 +8,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from ...config import (
+    arguments,
+    mapping,
+    text,
+)
 from ...errors import InvalidOption, unknown_name
 from ...plotting import style
-from ...plotting.choosing import require
+from ...plotting.choosing import axes_of, require
 from .selection import refuse_particles
 
 TITLES = {
@@ -19,6 +24,7 @@ TITLES = {
 }
 
 
+@arguments(evaluations=mapping, variable=text, ax=axes_of)
 def comparison(
     evaluations: Mapping[str, xr.Dataset], *, variable: str = "rmse_trajectory_z", ax: Any = None
 ) -> Any:

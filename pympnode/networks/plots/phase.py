@@ -8,11 +8,18 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from ...config import (
+    arguments,
+    listing,
+    names_of,
+)
 from ...errors import InvalidOption
 from ...plotting import style
+from ...plotting.choosing import axes_of
 from .selection import View, pair, view
 
 
+@arguments(features=names_of, nodes=listing, ax=axes_of)
 def phase_portrait(
     ds: xr.Dataset,
     predicted: xr.Dataset | None = None,

@@ -67,7 +67,7 @@ class View:
             return 0
         if isinstance(name, int) and -len(self.features) <= name < len(self.features):
             return name % len(self.features)
-        if name not in self.features:
+        if not isinstance(name, str) or name not in self.features:
             raise unknown_name("feature", name, self.features)
         return self.features.index(str(name))
 

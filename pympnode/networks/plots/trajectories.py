@@ -8,6 +8,13 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
+from ...config import (
+    arguments,
+    choice,
+    least,
+    listing,
+    names_of,
+)
 from ...errors import InvalidOption, unknown_name
 from ...plotting import style
 from ...plotting.choosing import shaped
@@ -16,6 +23,7 @@ from .selection import View, pair, values
 MAX_PANELS = 12
 
 
+@arguments(nodes=listing, kind=choice("auto", "lines", "map"))
 def prediction(
     truth: xr.Dataset,
     predicted: xr.Dataset,
@@ -43,6 +51,7 @@ def prediction(
     return draw(one, two, chosen, axes)
 
 
+@arguments(features=names_of, points=least(1))
 def parity(
     truth: xr.Dataset,
     predicted: xr.Dataset,

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import InvalidData, InvalidOption, unknown_name
+from ...config import arguments, flag, least, listing, mapping, names_of, positive, text
+from ...datasets.reading import numbers
+from ...errors import InvalidData, InvalidOption, shown_value, unknown_name
 from ...graph import Graph
 from ...systems.base import Observable, Parameter, System, Variable
 
@@ -86,6 +88,24 @@ class UserSystem(System):
         return rate
 
 
+def _title(name: str, value: Any) -> str:
+    return value if isinstance(value, str) else text(name, value)
+
+
+@arguments(
+    name=text,
+    features=names_of,
+    units=names_of,
+    parameters=mapping,
+    node_attributes=names_of,
+    controls=listing,
+    observables=mapping,
+    vectorised=flag,
+    title=_title,
+    nodes=least(1),
+    dt=positive,
+    steps=least(1),
+)
 def own_system(
     name: str,
     field: Callable[..., Any],
@@ -139,12 +159,17 @@ def own_system(
         raise InvalidOption(
             f"features of {name} are names, each once", got=repr(features), allowed=">= 1 name"
         )
+    for what, function in (("field", field), ("inputs", inputs)):
+        if not callable(function) and not (function is None and what == "inputs"):
+            raise InvalidOption(
+                f"{what} is a function", got=shown_value(function), allowed="a function"
+            )
     feature_units = ["1"] * len(features) if units is None else list(units)
     if len(feature_units) != len(features):
         raise InvalidOption(
             "one unit per feature", got=f"{len(feature_units)} units", allowed=str(len(features))
         )
-    ranges = np.asarray(start, dtype=np.float64)
+    ranges = numbers("start", start)
     if ranges.shape not in ((2,), (len(features), 2)) or np.any(ranges[..., 0] > ranges[..., 1]):
         raise InvalidOption(
             "start is a range", got=repr(start), allowed=f"(low, high), or {len(features)} of them"
@@ -166,7 +191,9 @@ def own_system(
             Variable(feature, unit, start=(float(low), float(high)))
             for feature, unit, (low, high) in zip(features, feature_units, ranges, strict=True)
         ),
-        controls=tuple(c if isinstance(c, Variable) else Variable(c) for c in controls),
+        controls=tuple(
+            c if isinstance(c, Variable) else Variable(text("a control", c)) for c in controls
+        ),
         parameters={
             key: value if isinstance(value, Parameter) else Parameter(value, source="user")
             for key, value in (parameters or {}).items()

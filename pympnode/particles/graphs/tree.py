@@ -84,6 +84,8 @@ def hierarchy(
     mass = attribute(mass, flat, "mass")
     charge = attribute(charge, flat, "charge")
     velocity = attribute(velocity, flat, "velocity", like=flat)
+    if levels is not None:
+        levels = check_levels(levels, len(counts), dims)
     if levels is None:
         levels = default_levels(max(counts), dims) if split_above is None else 20
         if split_above is not None:

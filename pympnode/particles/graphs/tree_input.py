@@ -96,7 +96,9 @@ def attribute(value: Any, flat: Tensor, name: str, like: Tensor | None = None) -
 
 def box_sides(box: Any, graphs: int) -> tuple[list[float] | None, bool]:
     """(side of each graph's box or None in open space, whether it is periodic). Raises InvalidOption."""
-    if isinstance(box, Tensor) or (isinstance(box, Sequence) and not isinstance(box, str)):
+    if (isinstance(box, Tensor) and box.ndim) or (
+        isinstance(box, Sequence) and not isinstance(box, str)
+    ):
         boxes = [
             as_box(side if isinstance(side, Box) else positive("a side of the box", side))
             for side in box
@@ -118,8 +120,8 @@ def deepest_level(graphs: int, dims: int) -> int:
     return (_KEY_BITS - (graphs - 1).bit_length()) // dims
 
 
-def check_levels(levels: int, graphs: int, dims: int) -> None:
-    """Raise InvalidGraph for a number of levels that cannot be built."""
+def check_levels(levels: int, graphs: int, dims: int) -> int:
+    """``levels`` as an int. Raises InvalidGraph for a number of levels that cannot be built."""
     if isinstance(levels, bool) or not isinstance(levels, Integral) or levels < COARSEST:
         raise InvalidGraph(
             "no cell level is left",
@@ -134,6 +136,7 @@ def check_levels(levels: int, graphs: int, dims: int) -> None:
             allowed=f"at most {deepest_level(graphs, dims)}",
             fix="leave levels out: round(log4 N), or round(log8 N) in three dimensions",
         )
+    return int(levels)
 
 
 def too_dense(levels: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,7 @@ def hierarchy_of(
     data = part(ds, trajectory).data
     at = nearest(data.time, time)
     count = data.mass.shape[1]
-    known = isinstance(particle, int | np.integer) and not isinstance(particle, bool)
+    known = isinstance(particle, Integral) and not isinstance(particle, bool | np.timedelta64)
     if not known or not -count <= particle < count:
         raise InvalidOption(
             "there is no such particle", got=repr(particle), allowed=f"0 to {count - 1}"
