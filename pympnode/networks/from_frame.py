@@ -300,7 +300,7 @@ def _labels(column: Any, order: Sequence[Any] | None = None) -> tuple[NDArray, N
         there = set(labels)
         wanted = [label for label in map(plain, column.cat.categories) if label in there]
     if order is not None:
-        wanted = [plain(label) for label in order]
+        wanted = list(NodeLabels.of(order).values)
         lacking = [label for label in labels if label not in set(wanted)]
         if lacking or len(set(wanted)) < len(wanted):
             raise InvalidData(

@@ -296,7 +296,9 @@ def _user_controls(
         return None
     if not system.controls:
         raise InvalidOption(
-            f"{system.name} takes no controls", got=np.shape(controls), fix="leave controls= out"
+            f"{system.name} takes no controls",
+            got=shown_value(controls, 80),
+            fix="leave control= out",
         )
     array = numbers("control", controls)
     wanted = (trajectories, time.size, nodes, len(system.controls))

@@ -244,7 +244,7 @@ class Model:
         ``graph`` whatever names or is a graph (not needed for one node). Raises `InvalidData`.
         """
         x = _floats("x", x)
-        if x.ndim != 3:
+        if x.ndim != 3 or 0 in x.shape:
             raise InvalidData(
                 "x has the wrong shape",
                 got=x.shape,
@@ -415,7 +415,7 @@ class Model:
             ("control", arrays.u, self.spec.controls),
             ("node_attribute", arrays.attribute, self.spec.attributes),
         ):
-            got = 0 if values is None else values.shape[-1]
+            got = 0 if values is None or not values.ndim else values.shape[-1]
             if got != wanted:
                 raise InvalidData(
                     f"the model takes another number of components of {name!r}",

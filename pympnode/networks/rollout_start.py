@@ -165,7 +165,12 @@ def kept_coords(initial: Any, ds: xr.Dataset, same_times: bool) -> dict[str, Any
 
 def _attribute(attribute: Any, labels: Sequence[Any] | None) -> NDArray[np.float64]:
     read = named_array("node_attribute", attribute, (NODE, ATTRIBUTE))
-    return read.along(NODE, 0, labels, "node_attribute").values
+    values = read.along(NODE, 0, labels, "node_attribute").values
+    if values.ndim != 2:
+        raise InvalidData(
+            "node_attribute has the wrong shape", got=values.shape, allowed="(node, attribute)"
+        )
+    return values
 
 
 def on_graph(

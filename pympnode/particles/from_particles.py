@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import inf
 from numbers import Real
 from typing import Any
@@ -291,7 +291,7 @@ def _box(side: Any, dims: int) -> Box:
     """The box of one side, or of one for each axis."""
     if hasattr(side, "data_vars"):
         raise InvalidOption("side is one number, or one for each axis", got=shown_value(side))
-    if not isinstance(side, str) and np.ndim(side) == 1:
+    if not isinstance(side, str | bytes) and isinstance(side, Iterable) and np.ndim(_flat(side)):
         side = listing("side", side)
         if len(side) != dims:
             raise InvalidOption(
@@ -302,6 +302,14 @@ def _box(side: Any, dims: int) -> Box:
             )
         return Box(tuple(_side(one) for one in side))
     return Box(_side(side))
+
+
+def _flat(side: Any) -> Any:
+    """``side`` itself where it is a number, else a list of as many zeros as it has entries."""
+    try:
+        return [0] * len(side)
+    except TypeError:
+        return 0
 
 
 def _side(value: Any) -> float:

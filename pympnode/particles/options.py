@@ -234,6 +234,8 @@ class ParticleEvaluation:
 
     def __post_init__(self) -> None:
         steps = [whole("a horizon", each) for each in listing("horizons", self.horizons)]
+        if not steps:
+            raise InvalidOption("there are no horizons", got="an empty list", allowed=">= 1")
         object.__setattr__(self, "horizons", steps)
 
     @classmethod

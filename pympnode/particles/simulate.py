@@ -207,6 +207,12 @@ def _given(start: Any) -> Given | None:
     if isinstance(start, ParticleState):
         return Given((start,))
     if isinstance(start, xr.Dataset):
+        if TIME not in start.dims:
+            raise InvalidData(
+                "the start is no dataset of particles",
+                got=", ".join(map(str, start.data_vars)) or "no variables",
+                allowed="position and velocity (trajectory, time, particle, axis), mass",
+            )
         # Only states are taken here; the physics come from the record and the parameters.
         first = with_record(start.isel({TIME: [0]}), system="particles")
         data = schema.pack_particles(first)

@@ -19,7 +19,7 @@ from ...edge_values import (
     unused_in_words,
     with_weight_column,
 )
-from ...errors import InvalidGraph, one_line, unknown_name
+from ...errors import InvalidGraph, InvalidOption, one_line, unknown_name
 from ...graph import Graph, in_order
 from ...memory import need
 from ...training.ranges import warn_user
@@ -583,7 +583,13 @@ def _as_array_or_list(values: Any) -> Any:
     return list(values) if isinstance(values, Set | Iterator) else values
 
 
-@arguments(directed=flag)
+def _edge_options(name: str, value: Any) -> EdgeOptions:
+    if not isinstance(value, EdgeOptions):
+        raise InvalidOption(f"{name} is an EdgeOptions", got=one_line(value, 80))
+    return value
+
+
+@arguments(directed=flag, edge=_edge_options)
 def resolve(
     topology: Any,
     nodes: int | None = None,

@@ -10,7 +10,6 @@ import xarray as xr
 
 from ...config import (
     arguments,
-    mapping,
     text,
 )
 from ...errors import InvalidOption, unknown_name
@@ -24,7 +23,7 @@ TITLES = {
 }
 
 
-@arguments(evaluations=mapping, variable=text, ax=axes_of)
+@arguments(variable=text, ax=axes_of)
 def comparison(
     evaluations: Mapping[str, xr.Dataset], *, variable: str = "rmse_trajectory_z", ax: Any = None
 ) -> Any:

@@ -12,6 +12,7 @@ from ...config import (
     arguments,
     listing,
     names_of,
+    whole,
 )
 from ...errors import InvalidOption
 from ...plotting import style
@@ -19,7 +20,11 @@ from ...plotting.choosing import axes_of
 from .selection import View, pair, view
 
 
-@arguments(features=names_of, nodes=listing, ax=axes_of)
+def _node_numbers(name: str, value: Any) -> list[int]:
+    return [whole("a node", node, 0) for node in listing(name, value)]
+
+
+@arguments(features=names_of, nodes=_node_numbers, ax=axes_of)
 def phase_portrait(
     ds: xr.Dataset,
     predicted: xr.Dataset | None = None,

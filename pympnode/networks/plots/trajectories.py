@@ -14,6 +14,7 @@ from ...config import (
     least,
     listing,
     names_of,
+    whole,
 )
 from ...errors import InvalidOption, unknown_name
 from ...plotting import style
@@ -187,7 +188,11 @@ def _number_nodes(ax: Any, chosen: list[int]) -> None:
 
 
 def _nodes(one: View, nodes: Sequence[int] | None) -> list[int]:
-    chosen = list(range(one.nodes)) if nodes is None else [int(n) for n in nodes]
+    chosen = (
+        list(range(one.nodes))
+        if nodes is None
+        else [whole("a node", n, 0) for n in listing("nodes", nodes)]
+    )
     for node in chosen:
         if not 0 <= node < one.nodes:
             raise InvalidOption("no such node", got=node, allowed=f"0 to {one.nodes - 1}")

@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 
 from ...errors import InvalidOption
 from ...plotting import style
-from ...plotting.choosing import nearest
+from ...plotting.choosing import nearest, shaped
 from .selection import part
 
 
@@ -128,9 +128,13 @@ def _senders_by_level(h: Any, index: int) -> list[tuple[Any, int, Any]]:
     return out
 
 
+def _count_of(axes: Any) -> int:
+    return int(np.size(axes)) if isinstance(axes, list | tuple | np.ndarray) else 1
+
+
 def _panels(axes: Any, count: int) -> list[Any]:
     if axes is not None:
-        panels = list(np.ravel(axes))
+        panels = list(shaped(axes, (_count_of(axes),)))
         if len(panels) < count:
             raise InvalidOption("too few axes", got=len(panels), allowed=f">= {count}")
         return panels

@@ -95,7 +95,10 @@ def conservation(
     from ..schema import has_known_forces
 
     single = isinstance(data, xr.Dataset)  # which is a mapping too
-    if not single and not (isinstance(data, Mapping) and data):
+    several = isinstance(data, Mapping) and all(
+        isinstance(one, xr.Dataset) for one in data.values()
+    )
+    if not single and not (several and data):
         raise InvalidOption(
             "conservation is drawn for a dataset, or for several by name",
             got="an empty mapping" if isinstance(data, Mapping) else type(data).__name__,
