@@ -117,7 +117,7 @@ def keywords() -> set[str]:
 # Keywords of other libraries that advice names.
 OTHERS = {
     "axis", "edge_order", "format", "group", "index", "columns", "dtype", "time", "engine", "weights_only",
-    "reset", "var_name", "value_name", "subset", "nan", "order", "name", "n", "k", "x",
+    "data_vars", "exact_finish_time", "reset", "var_name", "value_name", "subset", "nan", "order", "name", "n", "k", "x",
 }  # fmt: skip
 
 
