@@ -28,7 +28,7 @@ from .edge_values import (
     weights_in_words,
     with_weight_column,
 )
-from .errors import InvalidGraph
+from .errors import InvalidGraph, one_line
 from .training.ranges import warn_user
 
 if TYPE_CHECKING:
@@ -319,7 +319,12 @@ class Graph:
         array([2.5])
         """
         check_convention(adjacency_convention)
-        shape = np.shape(adjacency)
+        try:
+            shape = np.shape(adjacency)
+        except (TypeError, ValueError, RuntimeError) as error:  # rows of unequal length, a dataset
+            raise InvalidGraph(
+                "an adjacency is square", got=one_line(error), allowed="an array (n, n)"
+            ) from error
         if len(shape) != 2 or shape[0] != shape[1]:
             raise InvalidGraph("an adjacency is square", got=f"shape {shape}", allowed="(n, n)")
         if hasattr(adjacency, "tocsr"):

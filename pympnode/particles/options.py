@@ -37,6 +37,18 @@ _SPEC = (
 )  # fmt: skip
 
 
+def _folder(name: str, value: Any) -> Any:
+    found = path(name, value)
+    if found.exists() and not found.is_dir():
+        raise InvalidOption(
+            f"{name} is a folder for parts, and this is a file",
+            got=repr(str(found)),
+            allowed="a folder that is there or will be made",
+            fix="give another path=, or leave it out for a dataset in memory",
+        )
+    return found
+
+
 def refuse_julia(engine: str, how: str) -> None:
     """Raise `InvalidOption` for the Julia engine, which has networks alone, and `UnknownName`."""
     one_of("engine", engine, ("auto", "torch", "julia"))
@@ -86,7 +98,7 @@ class ParticleSimulation:
         check_fields(
             self,
             _SIMULATION_CHECKS
-            | {"integrator": text, "substeps": least(1), "workers": least(1), "path": path},
+            | {"integrator": text, "substeps": least(1), "workers": least(1), "path": _folder},
         )
 
     def as_keywords(self) -> dict[str, Any]:

@@ -83,6 +83,8 @@ def _default(one: View) -> list[str]:
 
 
 def _path(one: View, node: int, numbers: list[int]) -> list[np.ndarray]:
+    if node >= one.nodes:
+        raise InvalidOption("no such node", got=node, allowed=f"0 to {one.nodes - 1}")
     path = [one.x[:, node, number] for number in numbers]
     if len(path) == 1:
         path.append(np.gradient(path[0], one.time))
