@@ -124,6 +124,11 @@ TRAINING = [
     _option("--members", type=int, help="Train an ensemble of that many."),
     _option("--batch-size", type=int, help="Trajectories, or states of particles, in an update."),
     _option("--learning-rate", type=float, help="Highest learning rate."),
+    _option(
+        "--retry-diverged",
+        is_flag=True,
+        help="A run that diverges goes back once, at half the rate.",
+    ),
     _option("--engine", help="auto, torch or julia."),
     _option("--kernel", help="auto, numba, torch or eager."),
     _option("--device", help="auto, cpu, cuda."),

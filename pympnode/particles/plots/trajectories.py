@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from ...config import (
     arguments,
-    choice,
     least,
     mapping,
     positive,
@@ -29,7 +28,7 @@ from ..graphs.box import Box
 from .selection import numbers, part
 
 
-@arguments(color=choice("charge", "mass"), ax=axes_of)
+@arguments(color=text, ax=axes_of)
 def particle_trajectories(
     ds: xr.Dataset,
     *,
@@ -184,9 +183,7 @@ def scaling(
     return ax
 
 
-@arguments(
-    color=choice("charge", "mass"), trail=least(1), every=least(1), interval=positive, ax=axes_of
-)
+@arguments(color=text, trail=least(1), every=least(1), interval=positive, ax=axes_of)
 def animate_particles(
     ds: xr.Dataset,
     *,
