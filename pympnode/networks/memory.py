@@ -60,12 +60,18 @@ def window_bytes(
         slots = min(stages * rows * one, max(_STORED["torch"], stages // steps * rows * one))
         field = one * (spec.depth * spec.hidden + spec.inputs + spec.outputs + 8 * spec.states)
         return int(_LIBRARIES + slots + field + data + times * spec.states)
-    tile = min(columns, max(nodes, _TILE)) * itemsize
+    tile = min(columns, _tile_columns(nodes, _TILE)) * itemsize
     stored = stages * rows * tile
     if stored > _STORED["numba"]:  # stages of one step, and the states at all times
-        stored = stages // max(steps, 1) * rows * 2 * tile
+        tile = min(columns, _tile_columns(nodes, 2 * _TILE)) * itemsize
+        stored = stages // max(steps, 1) * rows * tile
     states = (steps + 1) * spec.states * tile
     return int(_LIBRARIES + threads * (stored + states) + data)
+
+
+def _tile_columns(nodes: int, size: int) -> int:
+    """Columns of a tile of about ``size``: whole windows, several also where nodes are many (`plan.cut`)."""
+    return nodes * max(1, size // nodes, min(8, 4096 // nodes))
 
 
 def _autograd_rows(spec: ModelSpec) -> int:
