@@ -31,6 +31,7 @@ from .halves import load as load_model
 from .memory import guarded
 from .training.fit import fit
 from .training.gradients import gradients
+from .training.optimiser import OptimiserChoice
 from .training.result import Result
 
 StartModel = TrainedModel | Result[Any] | str | os.PathLike[str]
@@ -43,6 +44,7 @@ def simulate(
     *,
     nodes: int | None = None,
     topology: Any = None,
+    edge_weight: Any = None,
     graphs: int | None = None,
     graph_seed: int | None = None,
     control: Any = None,
@@ -77,6 +79,10 @@ def simulate(
         trajectories, steps, dt: number of trajectories (1000), and of time steps of length ``dt``.
         seed: initial states, controls, noise and split. Trajectory i depends on (seed, i) alone.
     Other arguments:
+        edge_weight: weights drawn for a topology that has none: (low, high), uniform, the same in both
+            directions of an undirected edge; or a function ``f(rng, sender, receiver)`` of the ends
+            (edges,) of the directed edges of a graph, that returns their weights (edges,). They are in
+            the unit that the system gives them (most: no unit) and depend on ``graph_seed`` alone.
         graphs, graph_seed: number of graphs drawn into one dataset (1), and their seed (42 takes
             the published instance where one is shipped).
         parameters: physics other than the published default, by name.
@@ -106,6 +112,7 @@ def simulate(
         dict(
             nodes=nodes,
             topology=topology,
+            edge_weight=edge_weight,
             graphs=graphs,
             graph_seed=graph_seed,
             control=control,
@@ -141,6 +148,7 @@ def train(
     data: xr.Dataset | Sequence[xr.Dataset] | str | os.PathLike[str] | None = None,
     nodes: int | None = None,
     topology: Any = None,
+    edge_weight: Any = None,
     graphs: int | None = None,
     graph_seed: int | None = None,
     noise: float | None = None,
@@ -155,6 +163,7 @@ def train(
     missing: Missing | None = None,
     window: float | None = None,
     max_window: float | None = None,
+    matching: float | None = None,
     model: str | None = None,
     message_size: int | None = None,
     hidden: int | None = None,
@@ -180,6 +189,9 @@ def train(
     mixed_levels: bool | None = None,
     circular: Any = None,
     ignore_weights: bool | None = None,
+    relative: str | Sequence[str] | None = None,
+    invariant: str | Sequence[str] | None = None,
+    antisymmetric: bool | None = None,
     start: StartModel | None = None,
     normalisation: str | None = None,
     preset: str = "fast",
@@ -188,6 +200,7 @@ def train(
     time_budget: float | str | None = None,
     batch_size: int | None = None,
     micro_batch: int | None = None,
+    optimiser: OptimiserChoice | None = None,
     learning_rate: float | None = None,
     retry_diverged: bool = False,
     members: int | None = None,
@@ -203,7 +216,7 @@ def train(
     """Train a simulator of a networked system or of particles.
 
     Main arguments:
-        system, nodes, topology, particles, trajectories, steps, dt, seed, ...: the data, as in
+        system, nodes, topology, edge_weight, particles, trajectories, steps, dt, seed, ...: the data, as in
             `simulate`. Particles default to 20,000 / particles trajectories, 20 to 1000.
         data: given data instead: a dataset, several of them (sizes may differ), or the path of one.
             Keywords that say how to simulate are then refused, and so is a system other than that
@@ -216,25 +229,32 @@ def train(
             shorter ones ends (n time steps are n * dt; inf is the whole trajectory). By default
             whole trajectories of up to 200 intervals; longer ones in windows that end at four
             memories of the data, 10 to 200 intervals; ``history.attrs["windows"]`` says which.
+        matching: of networks: the share of the updates, before those windows, that fit the vector
+            field to derivatives of the data without rollouts; 0 by default. Not for messages that
+            are ODE states, for controls, uneven time grids, and data too noisy or too coarse.
         start: a model, a `Result` or a path to train on from (see `finetune`).
         run: a folder for checkpoints and results; the same call continues where it stopped.
     Model of networks: ``model`` ("mpnode", "l2s", "node"), ``message_size``, ``hidden``, ``depth``,
-        ``aggregation``, ``messages``, ``coupling``, ``first_message``, ``solver``, ``substeps``: see
-        `pympnode.ModelSpec`; the rest comes from the preset or from ``start``.
+        ``aggregation``, ``messages``, ``coupling``, ``first_message``, ``solver``, ``substeps``,
+        ``antisymmetric``, and the names of features that enter pairwise messages (``relative``) or the
+        whole model (``invariant``) as differences only: see `pympnode.ModelSpec`; the rest comes from the preset or from ``start``.
     Model of particles: ``model`` ("hogn", "deltagn", "hierarchical_deltagn",
         "hierarchical_hogn", "nearest_deltagn"; by default "hogn" for up to 100 particles of known
         forces, "deltagn" for up to 100 of others, "hierarchical_deltagn" for more), ``behaviour``, ``levels``, ``neighbours``,
         ``edge_width``, ``node_width``, ``global_width``, ``inputs``, ``integrator``,
         ``conserve_momentum``, ``update``, ``messages``, ``mass_coupling``: see `pympnode.ParticleSpec`.
     Run: ``batch_size`` (trajectories, or states of particles, of which ``micro_batch`` are computed
-        at a time), ``learning_rate``; ``retry_diverged=True`` lets a run that diverges go back to its
-        best weights once, at half the rate; ``members`` trains an ensemble side by side from
+        at a time), ``learning_rate``; ``optimiser`` ("soap", the default of "fast", "adam", that
+        of "paper", or a callable that makes one from the layout of the weights, see
+        `pympnode.training.optimiser.Optimiser`); ``retry_diverged=True`` lets a run that diverges
+        go back to its best weights once, at half the rate; ``members`` trains an ensemble side by side from
         different weights and batches: history, weights and rollouts have a dim "member";
         ``engine`` ("auto", "torch", "julia"), ``kernel`` ("auto", "numba", "torch", "eager"),
         ``recompute`` (particles: less memory, more time), ``device`` ("auto", "cpu", "cuda"),
         ``dtype`` ("float32", "float64"), ``precision`` ("bf16": products over edges of particles);
-        ``missing="mask"`` takes NaN in `state` as missing; ``ignore_weights=True`` leaves out the weights of
-        edges, which otherwise multiply messages; ``circular`` names the features that are
+        ``missing="mask"`` takes NaN in `state` as missing; ``ignore_weights=True`` leaves out the weights and
+        attributes of edges: otherwise weights multiply messages, and pairwise messages take attributes;
+        ``edge_weight="learn"`` learns a positive weight for each given edge, kept in ``model.graph``; ``circular`` names the features that are
         positions on a circle (see `from_arrays`); ``normalisation`` "keep" or "refit" when
         there is a start; ``augment`` (rotated and reflected particles), ``mixed_levels`` (one level
         of cells more in every second update).
@@ -251,6 +271,7 @@ def train(
         dict(
             nodes=nodes,
             topology=topology,
+            edge_weight=edge_weight,
             graphs=graphs,
             graph_seed=graph_seed,
             noise=noise,
@@ -265,6 +286,7 @@ def train(
             missing=missing,
             window=window,
             max_window=max_window,
+            matching=matching,
             model=model,
             message_size=message_size,
             hidden=hidden,
@@ -290,6 +312,9 @@ def train(
             mixed_levels=mixed_levels,
             circular=circular,
             ignore_weights=ignore_weights,
+            relative=relative,
+            invariant=invariant,
+            antisymmetric=antisymmetric,
             normalisation=normalisation,
             preset=preset,
             epochs=epochs,
@@ -297,6 +322,7 @@ def train(
             time_budget=time_budget,
             batch_size=batch_size,
             micro_batch=micro_batch,
+            optimiser=optimiser,
             learning_rate=learning_rate,
             retry_diverged=retry_diverged,
             members=members,

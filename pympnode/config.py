@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypeVar, get_args
 
 from .errors import InvalidOption, shown_value, unknown_name
+from .training.optimiser import OptimiserChoice, check_optimiser, optimiser_name
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -29,11 +30,15 @@ class TrainConfig:
 
     ``epochs`` passes over the training data, or ``updates`` steps of the optimiser, or
     ``time_budget`` seconds (turned into updates after a timed warm-up). ``curriculum`` pairs of
-    (window in intervals, share of the updates); window 0 is the whole horizon. ``schedule``:
+    (window in intervals, share of the updates); window 0 is the whole horizon. ``matching``: the share
+    of the updates, below 1, that come before it and fit the vector field to derivatives of the data,
+    without rollouts (networks, see `pympnode.networks.matching`). ``standstill``: the share of the updates without a
+    better validation loss after which a run is complete; 0 for never. ``schedule``:
     "cosine" (after ``warmup``, a share of the updates, from ``learning_rate`` down to
     ``final_rate`` of it), "plateau" (times ``plateau_factor`` after ``patience`` epochs without
     improvement, not below ``rate_floor``), "steps" (times 0.1 every ``decay_every`` updates) or
-    "constant". ``clip`` bounds the norm of the whole gradient. ``average`` is the decay of the
+    "constant". ``optimiser``: "adam", "soap", or a callable that makes an
+    `Optimiser` from the `Layout`, see `pympnode.training.optimiser`. ``clip`` bounds the norm of the whole gradient. ``average`` is the decay of the
     running mean of weights that is validated and kept (0: none). ``training_noise`` is the std, in
     z units, of noise added once to the training part. With ``keep_start`` the weights that a run
     starts from count as its best until better ones come. ``keep="last"`` returns the last weights
@@ -46,6 +51,7 @@ class TrainConfig:
     updates: int | None = None
     time_budget: float | None = None
     batch_size: int = 32
+    optimiser: OptimiserChoice = "adam"
     learning_rate: float = 5e-3
     schedule: Schedule = "cosine"
     warmup: float = 0.03
@@ -55,9 +61,12 @@ class TrainConfig:
     patience: int = 500
     clip: float = 1.0
     curriculum: tuple[tuple[int, float], ...] = ()
+    matching: float = 0.0
+    standstill: float = 0.0
     average: float = 0.0
     training_noise: float = 0.0
     keep_start: bool = False
+    race: float = 0.0
     decay_every: int = 200_000
     keep: Keep = "best"
     retry_diverged: bool = False
@@ -67,6 +76,9 @@ class TrainConfig:
         one_of("schedule", self.schedule, get_args(Schedule))
         one_of("keep", self.keep, get_args(Keep))
         text("preset", self.preset)
+        check_optimiser(self.optimiser)
+        for name in ("matching", "standstill", "race"):
+            object.__setattr__(self, name, share_of_updates(name, getattr(self, name)))
         for name in ("epochs", "batch_size", "decay_every", "updates"):
             if (value := getattr(self, name)) is not None or name != "updates":
                 object.__setattr__(self, name, whole(name, value))
@@ -91,10 +103,14 @@ class TrainConfig:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for files."""
-        values = dataclasses.asdict(self)
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         values["curriculum"] = [list(stage) for stage in self.curriculum]
-        if not self.retry_diverged:  # files and run folders of version 0.1 lack it
-            del values["retry_diverged"]
+        values["optimiser"] = optimiser_name(self.optimiser)
+        before = {"optimiser": "adam", "matching": 0, "standstill": 0, "retry_diverged": False}
+        for name, default in before.items():
+            if values[name] == default:
+                # Run folders of versions without this field stay as they are.
+                del values[name]
         return {name: value for name, value in values.items() if value is not None}
 
 
@@ -102,13 +118,36 @@ class TrainConfig:
 class Preset:
     """Fields that a preset sets: ``model`` of the specification, ``run`` of `TrainConfig`,
     ``finetune`` of a run that starts from a model, ``task`` of the task; ``deviations`` from the
-    paper, in words."""
+    paper, in words. ``rates``: of optimisers other than that of ``run``, the learning rates of a
+    fresh run and of one that starts from a model."""
 
     model: Mapping[str, Any]
     run: Mapping[str, Any]
     finetune: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     deviations: tuple[str, ...] = ()
     task: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    rates: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
+
+    def run_fields(self, fresh: bool, optimiser: Any = None) -> dict[str, Any]:
+        """Fields of a run from fresh weights, or from those of a start model, by an optimiser: that
+        of ``run`` where it is None. An optimiser without a rate takes that of ``run``."""
+        fields = dict(self.run if fresh else {**self.run, **self.finetune})
+        if isinstance(optimiser, str) and optimiser in self.rates:
+            fields["learning_rate"] = self.rates[optimiser][0 if fresh else 1]
+        return fields
+
+
+def share_of_updates(name: str, value: Any) -> float:
+    """A share of the updates. Raises `InvalidOption`."""
+    found = _scalar(value)
+    if isinstance(found, bool) or not isinstance(found, Real) or not 0 <= as_float(found) < 1:
+        raise InvalidOption(
+            f"{name} is a share of the updates",
+            got=f"{name}={shown_value(value)}",
+            allowed="0 to below 1",
+            fix=f"give {name}=0 for none",
+        )
+    return float(found)
 
 
 def seconds(value: float | int | str | None, name: str = "time_budget") -> float | None:
@@ -125,7 +164,7 @@ def seconds(value: float | int | str | None, name: str = "time_budget") -> float
     else:
         value = _scalar(value)
         real = isinstance(value, Real) and not isinstance(value, bool)
-        number = _float(value) if real else math.nan
+        number = as_float(value) if real else math.nan
     if not (math.isfinite(number) and number > 0):
         raise InvalidOption(
             f"{name} is not a length of time",
@@ -160,12 +199,16 @@ def whole(name: str, value: Any, least: int = 1, most: int = 2**63 - 1) -> int:
     Raises `InvalidOption` unless it is a whole number of at least ``least``; True and 2.0 are none.
     """
     value = _scalar(value)
-    if isinstance(value, bool) or not isinstance(value, Integral) or not least <= value <= most:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, Integral)
+        or not least <= int(value) <= most
+    ):
         raise InvalidOption(
             f"{name} must be a whole number of at least {least}",
             got=shown_value(value),
             allowed=f"{least}, {least + 1}, ..."
-            + (f", {most}" if isinstance(value, Integral) and value > most else ""),
+            + (f", {most}" if isinstance(value, Integral) and int(value) > most else ""),
             fix=f"give {name}={least} or more",
         )
     return int(value)
@@ -178,7 +221,7 @@ def _scalar(value: Any) -> Any:
     return value
 
 
-def _float(value: Any) -> float:
+def as_float(value: Any) -> float:
     """A real number as a float; infinity where it lies outside the range of floats."""
     try:
         return float(value)
@@ -193,7 +236,7 @@ def number(
     ``most``, both allowed; with ``above`` it lies above ``least``."""
     value = _scalar(value)
     real = isinstance(value, Real) and not isinstance(value, bool)
-    found = _float(value) if real else math.nan
+    found = as_float(value) if real else math.nan
     inside = least < found <= most if above else least <= found <= most
     if not (inside and math.isfinite(found)):
         sign = ">" if above else ">="
@@ -211,7 +254,7 @@ def positive(name: str, value: Any) -> float:
     """``value`` as a float. Raises `InvalidOption` unless it is a finite number above zero."""
     value = _scalar(value)
     real = isinstance(value, Real) and not isinstance(value, bool)
-    if not real or not 0 < _float(value) < math.inf:
+    if not real or not 0 < as_float(value) < math.inf:
         raise InvalidOption(
             f"{name} must be a positive number", got=shown_value(value), allowed="> 0"
         )

@@ -117,8 +117,32 @@ class NotEnoughMemory(PympnodeError, MemoryError):
     """Refused before allocating; the message has the bytes."""
 
 
-class NotEnoughDisk(PympnodeError, RuntimeError):
-    """Refused before writing; the message has the bytes."""
+class NotEnoughDisk(PympnodeError, RuntimeError, OSError):
+    """No space, no quota, or a file that may not grow; the message has the folder and the bytes.
+
+    ``folder``, ``needed`` and ``free`` (bytes, None where not known) are attributes too.
+    """
+
+    folder: str | None = None
+    needed: int | None = None
+    free: int | None = None
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else self.message
+
+
+class CannotWrite(PympnodeError, OSError):
+    """A file or folder that cannot be written: no permission, read-only, removed, not answering.
+
+    ``folder``, ``needed`` and ``free`` (bytes, None where not known) are attributes too.
+    """
+
+    folder: str | None = None
+    needed: int | None = None
+    free: int | None = None
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else self.message
 
 
 class PympnodeWarning(UserWarning):
@@ -130,7 +154,11 @@ class OutsideTrainingRange(PympnodeWarning):
 
 
 class CheckpointDamaged(PympnodeWarning):
-    """The newest checkpoint could not be read; the one before was taken."""
+    """A checkpoint could not be read: the one before is taken, or the run starts over."""
+
+
+class RunNotSaved(PympnodeWarning):
+    """A run folder was removed or cannot be written any more; the training goes on in memory."""
 
 
 def unknown_name(

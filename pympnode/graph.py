@@ -591,9 +591,9 @@ class Graph:
 
     @cached_property
     def without_edges(self) -> Graph:
-        """The same nodes without edges."""
-        none = np.zeros(0, dtype=np.int64)
-        return Graph(none, none, self.nodes, tuple(f"{name}, no edges" for name in self.source))
+        """The same nodes without edges; weights and attributes are empty arrays where there were some."""
+        source = tuple(f"{name}, no edges" for name in self.source)
+        return replace(self.select_edges(np.zeros(0, dtype=np.int64)), source=source)
 
     def same(self, other: Graph) -> bool:
         """Whether ``other`` has the same nodes, edges, weights and attributes; sources may differ.
@@ -671,6 +671,18 @@ class Graph:
         else:
             summed = np.stack([self.matrix @ feature for feature in flat])
         return summed.reshape(reversed_values.shape).transpose(reverse)
+
+    def sum_differences(self, values: np.ndarray) -> np.ndarray:
+        """Sum of sender minus receiver, times the weights of the edges, at each receiver: diffusion
+        along the edges.
+
+        values (..., node, feature) float64 -> the same shape. On a graph with equal weights in both
+        directions the result sums to zero over the nodes.
+        """
+        # sum_j w_j (x_j - x_i) = sum_j w_j x_j - x_i sum_j w_j, without an array of edges
+        out = self.sum_neighbours(values)
+        out -= self.in_weight[:, None] * values
+        return out
 
     def __repr__(self) -> str:
         nodes = np.unique(self.nodes)

@@ -87,6 +87,19 @@ class EngineFacts:
     device: str
 
 
+def _as_it_is(model: Any) -> Any:
+    return model
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate(Generic[M]):
+    """A class of models: its name, the cost of an update in any unit, and what makes it ready."""
+
+    name: str
+    cost: float
+    make: Callable[[], Prepared[M]]
+
+
 @dataclass(frozen=True, eq=False)
 class Prepared(Generic[M]):
     """Everything that a fit needs, passed from a half to the core.
@@ -96,7 +109,8 @@ class Prepared(Generic[M]):
     folder is continued. ``simulation``: the keywords that made the data, empty for given data;
     ``held_out``: trajectories to test on, for given data. ``about`` goes into the model's record,
     ``history_attributes`` into the attributes of the history. ``threads`` makes a context in which
-    the training runs.
+    the training runs. ``finished`` makes the final model of one with its trained weights.
+    ``candidates``: classes of models that compete first (`training.race`); this is the first of them.
     """
 
     half: Half
@@ -113,6 +127,8 @@ class Prepared(Generic[M]):
     about: Mapping[str, Any] = field(default_factory=dict)
     history_attributes: Mapping[str, Any] = field(default_factory=dict)
     threads: Callable[[], AbstractContextManager[Any]] = nullcontext
+    finished: Callable[[M], M] = _as_it_is
+    candidates: tuple[Candidate[M], ...] = ()
 
 
 class Half(Protocol):

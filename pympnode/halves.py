@@ -18,7 +18,7 @@ from .files import netcdf
 from .half import Half, TrainedModel
 from .networks.half import NETWORKS
 from .particles.half import PARTICLES
-from .systems.registry import get
+from .systems.registry import first_name, get
 from .training.options import RunOptions
 from .training.result import Result
 
@@ -64,18 +64,31 @@ def other(half: Half) -> Half:
 def load(path: str | os.PathLike[str]) -> TrainedModel:
     """The model in a file or a run folder; see `pympnode.load`."""
     path = netcdf.inside_run(path_of("path", path), "model.nc")
-    raw = netcdf.read_netcdf(path)
     source = repr(str(path))
-    kind = record(raw).get("kind")
+    # The attributes alone: a file that is no model is not read, however large its variables are.
+    attributes = netcdf.read_attributes(path)
+    try:
+        kind = record(xr.Dataset(attrs=attributes)).get("kind")
+    except InvalidData as error:
+        raise FileDamaged(
+            f"the record of {source} cannot be read",
+            got=error.got,
+            allowed="a file written by model.save",
+            fix="restore it from a copy, or save the model again",
+        ) from error
     half = next((half for half in HALVES if half.model_kind == kind), None)
     if half is None:
         raise FileDamaged(
             f"{source} is not a model",
-            got=f"kind {kind or 'unknown'!r}, variables {list(raw.data_vars)[:4]}",
+            got=f"kind {kind or 'unknown'!r}, variables {attributes['']}",
             allowed="a file written by model.save",
             fix="datasets are opened with xarray.open_dataset",
         )
-    return half.load(netcdf.read_netcdf(path, checksums=True), source)
+    ds = netcdf.check_seal(netcdf.read_netcdf(path, checksums=True), source)
+    try:
+        return half.load(ds, source)
+    except RecursionError as error:
+        raise netcdf.incomplete_model(source, error) from error
 
 
 def as_model(start: Any) -> Any:
@@ -206,14 +219,17 @@ def refuse_simulation(
     system other than that of the data."""
     simulated = [name for one in HALVES for name in simulation_keywords(one)]
     for name in simulated:
-        if name in given and differs_from_default(half.Training, name, given[name]):
+        value = given.get(name)
+        if isinstance(value, str) and value in half.Training.OF_MODELS.get(name, ()):
+            continue
+        if name in given and differs_from_default(half.Training, name, value):
             raise InvalidOption(
                 f"{name} says how to simulate, and the data are given",
                 got=f"{name}={given[name]!r} beside data=",
                 allowed="split= and seed= of what the data leave open",
                 fix=f"leave {name} out, or leave data out to simulate",
             )
-    named = system if isinstance(system, str) else getattr(system, "name", None)
+    named = first_name(system) if isinstance(system, str) else getattr(system, "name", None)
     for number, ds in enumerate(datasets):
         recorded = half_of_dataset(ds).system_of(ds)
         if named is not None and recorded and recorded != named:

@@ -19,9 +19,22 @@ from .errors import InvalidModel
 
 @dataclass(frozen=True)
 class Layout:
-    """Names and shapes of a model's weights, in the order of the flat vector."""
+    """Names and shapes of a model's weights, in the order of the flat vector.
+
+    ``elementwise``: names of 2-D tensors that are no linear maps, such as codes of nodes.
+    """
 
     shapes: dict[str, tuple[int, ...]]
+    elementwise: frozenset[str] = frozenset()
+
+    @property
+    def linear_maps(self) -> tuple[str, ...]:
+        """Names of the tensors (outputs, inputs) that are linear maps; optimisers may rotate them."""
+        return tuple(
+            name
+            for name, shape in self.shapes.items()
+            if len(shape) == 2 and name not in self.elementwise
+        )
 
     @cached_property
     def offsets(self) -> dict[str, int]:
@@ -58,17 +71,18 @@ class Layout:
                 allowed=", ".join(self.shapes),
                 fix="use the specification that the weights were saved with",
             )
-        theta = np.empty(self.size, dtype=dtype)  # type: ignore[call-overload]
-        for name, view in self.unpack(theta).items():
-            value = np.asarray(weights[name])
-            if value.shape != view.shape:
+        # All shapes first: the size that a file asks for is not allocated before.
+        for name, shape in self.shapes.items():
+            if np.shape(weights[name]) != shape:
                 raise InvalidModel(
                     f"weight {name!r} has another shape than the model",
-                    got=value.shape,
-                    allowed=view.shape,
+                    got=np.shape(weights[name]),
+                    allowed=shape,
                     fix="use the specification that the weights were saved with",
                 )
-            view[...] = value
+        theta = np.empty(self.size, dtype=dtype)  # type: ignore[call-overload]
+        for name, view in self.unpack(theta).items():
+            view[...] = np.asarray(weights[name])
         return theta
 
     def initial(self, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -79,3 +93,11 @@ class Layout:
                 bound = math.sqrt(6.0 / sum(view.shape))
                 view[...] = rng.uniform(-bound, bound, view.shape)
         return theta
+
+
+def weight_dtype(weights: dict[str, NDArray]) -> np.dtype:
+    """The one dtype of named weights. Raises TypeError unless they are all float32 or all float64."""
+    dtypes = {value.dtype for value in weights.values()}
+    if len(dtypes) != 1 or not dtypes <= {np.dtype("float32"), np.dtype("float64")}:
+        raise TypeError(f"weights of dtype {', '.join(sorted(map(str, dtypes)))}")
+    return dtypes.pop()

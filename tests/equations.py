@@ -30,23 +30,68 @@ def mlp(spec: Any, w: dict, x: np.ndarray) -> np.ndarray:
     return linear(w, f"layer_{spec.depth + 1}_", x)
 
 
-def aggregate(spec: Any, graph: Any, sent: list[np.ndarray]) -> list[np.ndarray]:
-    """a_k: the sum of w_jk times what j sends over the edges j -> k, over their number ("mean") or the
-    divisor. ``graph.weight`` holds w, 1 for each edge where it is None or not there."""
+def aggregate(spec: Any, graph: Any, sent: list[np.ndarray], w: Any = None) -> list[np.ndarray]:
+    """a_k of what j sends to all its receivers; see `received`."""
+    return received(spec, graph, [sent[j] for j in graph.sender], len(sent), w)
+
+
+def received(
+    spec: Any, graph: Any, sent: list[np.ndarray], nodes: int, w: Any = None
+) -> list[np.ndarray]:
+    """a_k of one message for each edge: the sum of w_jk m_jk over the edges j -> k, over their number
+    ("mean") or the divisor, or the largest w_jk m_jk ("max"). ``graph.weight`` holds w, 1 for each
+    edge where it is None or not there; learned weights multiply it."""
     weights = getattr(graph, "weight", None)
     weights = [1.0] * len(graph.sender) if weights is None else weights
-    received = []
-    for k in range(len(sent)):
-        total, count = np.zeros(len(sent[k])), 0
-        for j, receiver, weight in zip(graph.sender, graph.receiver, weights):
-            if receiver == k:
-                total, count = total + weight * sent[j], count + 1
+    result = []
+    for k in range(nodes):
+        total, count = np.zeros(spec.message if not sent else len(sent[0])), 0
+        for e, receiver in enumerate(graph.receiver):
+            if receiver != k:
+                continue
+            weight = weights[e]
+            if spec.learned_edges:
+                weight = weight * np.exp(w["edge_log_weight"][e])
+            term = weight * sent[e]
+            if spec.aggregation != "max":
+                total = total + term
+            elif count == 0:
+                total = term
+            else:
+                total = np.array([a if a.real >= b.real else b for a, b in zip(total, term)])
+            count += 1
         if spec.aggregation == "sum":
             total = total / spec.divisor
-        elif count > 0:
+        elif spec.aggregation == "mean" and count > 0:
             total = total / count
-        received.append(total)
-    return received
+        result.append(total)
+    return result
+
+
+def seen(spec: Any, x: np.ndarray, channels: Any) -> np.ndarray:
+    """Channels as inputs: of angles the sine and the cosine, after the others."""
+    plain = [x[c] for c in channels if c not in spec.circular]
+    angles = [x[c] for c in channels if c in spec.circular]
+    return np.array([*plain, *np.sin(angles), *np.cos(angles)])
+
+
+def others(spec: Any, left_out: Any) -> list[int]:
+    return [c for c in range(spec.channels) if c not in left_out]
+
+
+def pair_message(spec: Any, w: dict, k: int, j: int, x: Any, u: Any, b: Any, c: Any) -> np.ndarray:
+    """e of the receiver k and the sender j, with the attributes c of the edge."""
+    h = joined(
+        seen(spec, x[k], others(spec, spec.relative)),
+        None if b is None else b[k],
+        seen(spec, x[j], others(spec, spec.relative)),
+        None if u is None else u[j],
+        None if b is None else b[j],
+        seen(spec, x[j] - x[k], spec.relative),
+        c,
+    )
+    h = np.tanh(linear(w, "pair_layer_1_", h))
+    return linear(w, "pair_layer_3_", np.tanh(linear(w, "pair_layer_2_", h)))
 
 
 def joined(*parts: np.ndarray | None) -> np.ndarray:
@@ -64,29 +109,48 @@ def field(
         return mlp(spec, w, joined(*flat)).reshape(nodes, d)
 
     own = [
-        joined(x[k], None if u is None else u[k], None if b is None else b[k]) for k in range(nodes)
+        joined(
+            seen(spec, x[k], others(spec, spec.invariant)),
+            None if u is None else u[k],
+            None if b is None else b[k],
+        )
+        for k in range(nodes)
     ]
     if spec.family == "l2s":
         code = [np.tanh(linear(w, "encoder_", own[k])) for k in range(nodes)]
         h = list(code)
         for _ in range(spec.depth):
             sent = [np.tanh(linear(w, "message_", h[j])) for j in range(nodes)]
-            received = aggregate(spec, graph, sent)
-            h = [h[k] + np.tanh(linear(w, "update_", received[k])) for k in range(nodes)]
+            a = aggregate(spec, graph, sent, w)
+            h = [h[k] + np.tanh(linear(w, "update_", a[k])) for k in range(nodes)]
         return np.array([linear(w, "decoder_", h[k] + code[k]) for k in range(nodes)])
 
     if spec.messages == "state":
-        a = aggregate(spec, graph, [m[j] for j in range(nodes)])
+        a = aggregate(spec, graph, [m[j] for j in range(nodes)], w)
     elif spec.messages == "zero":
         a = [np.zeros(p) for _ in range(nodes)]
     elif spec.messages == "self":
         a = [m[k] for k in range(nodes)]
+    elif spec.messages == "pairwise":
+        sent = []
+        for e, (j, k) in enumerate(zip(graph.sender, graph.receiver)):
+            c = graph.attribute[e] if spec.edge_attributes else None
+            message = pair_message(spec, w, k, j, x, u, b, c)
+            if spec.antisymmetric:
+                message = message - pair_message(spec, w, j, k, x, u, b, c)
+            sent.append(message)
+        a = received(spec, graph, sent, nodes, w)
     else:
         sent = []
         for j in range(nodes):
-            hidden = np.tanh(linear(w, "emit_layer_1_", joined(x[j], None if b is None else b[j])))
+            inputs = joined(
+                seen(spec, x[j], range(d)),
+                u[j] if spec.sender_controls and u is not None else None,
+                None if b is None else b[j],
+            )
+            hidden = np.tanh(linear(w, "emit_layer_1_", inputs))
             sent.append(linear(w, "emit_layer_2_", hidden))
-        a = aggregate(spec, graph, sent)
+        a = aggregate(spec, graph, sent, w)
 
     slope = []
     for k in range(nodes):
@@ -94,6 +158,9 @@ def field(
             slope.append(mlp(spec, w, joined(own[k], a[k])))
             continue
         out = mlp(spec, w, own[k])
+        if spec.messages == "pairwise":
+            slope.append(out + a[k])
+            continue
         states = z.shape[1]
         motion, gain = out[:states], out[states:]
         for i in range(states):
@@ -105,11 +172,11 @@ def field(
 
 def first_state(spec: Any, w: dict, x: np.ndarray, b: Any = None) -> np.ndarray:
     """z(0) = [x(0); m(0)] (node, D)."""
-    if spec.family != "mpnode" or spec.messages == "emitted":
+    if spec.family != "mpnode" or spec.messages in ("emitted", "pairwise"):
         return x
     rows = []
     for k in range(len(x)):
-        known = joined(x[k], None if b is None else b[k])
+        known = joined(seen(spec, x[k], range(spec.channels)), None if b is None else b[k])
         if spec.first_message == "zero":
             message = np.zeros(spec.message)
         elif spec.first_message == "linear":
@@ -156,6 +223,8 @@ def huber(spec: Any, w: dict, windows: list[Any]) -> Any:
                 for i in range(spec.channels):
                     if window.mask[t, k, i]:
                         error = states[t, k, i] - window.x[t, k, i]
+                        if i in spec.circular:  # the shorter way around
+                            error = error - 2 * np.pi * np.round(error.real / (2 * np.pi))
                         size = error if error.real >= 0 else -error
                         total = total + (size * size / 2 if size.real <= 1 else size - 0.5)
         columns += window.x.shape[1]

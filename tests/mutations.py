@@ -226,8 +226,8 @@ FAULTS = [
     ),
     fault(
         "16", "Adam without bias correction", NUMBERS,
-        (ADAM, "rate[:, None] / (1 - beta1**self.count)", "rate[:, None]"),
-        (ADAM, "np.sqrt(self.second / (1 - beta2**self.count))", "np.sqrt(self.second)"),
+        (ADAM, "rate[:, None] / (1 - beta1**count)", "rate[:, None]"),
+        (ADAM, "np.sqrt(second / (1 - beta2**count))", "np.sqrt(second)"),
     ),
     fault(
         "17", "clipping does nothing", NUMBERS,
@@ -236,8 +236,7 @@ FAULTS = [
     ),
     fault(
         "17b", "the trainer does not clip", NUMBERS,
-        (TRAINER, "step = work.update(theta, clip(gradients, norm, config.clip), rates)",
-         "step = work.update(theta, gradients, rates)"),
+        (TRAINER, "clipped = clip(gradients, norm, config.clip)\n", "clipped = gradients\n"),
     ),
     fault(
         "18", "every epoch counts as the best", NUMBERS,

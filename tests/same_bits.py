@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import inspect
 import json
 import os
 import signal
@@ -37,8 +38,19 @@ import xarray as xr
 import pympnode
 
 RUNS: dict[str, Callable[[Path], dict[str, Any]]] = {}
-NET: dict[str, Any] = {"progress": False, "device": "cpu", "engine": "torch", "batch_size": 6}
+# Version 0.1 has no other optimiser, and no keyword for it.
+_SOAP = "optimiser" in inspect.signature(pympnode.train).parameters
+ADAM: dict[str, Any] = {"optimiser": "adam"} if _SOAP else {}
+NET: dict[str, Any] = {
+    "progress": False,
+    "device": "cpu",
+    "engine": "torch",
+    "batch_size": 6,
+    **ADAM,
+    **({"matching": 0} if _SOAP else {}),
+}
 PARTICLE: dict[str, Any] = {
+    **ADAM,
     "progress": False,
     "device": "cpu",
     "edge_width": 12,

@@ -116,6 +116,16 @@ def test_simulate_is_the_function(work: Path) -> None:
     np.testing.assert_array_equal(ours.state, theirs.state)
 
 
+def test_weights_of_edges_are_drawn(tmp_path: Path) -> None:
+    out = tmp_path / "a.nc"
+    made = ["simulate", "swing", "--nodes", "6", "--edge-weight", "0.5", "2", "--trajectories", "2"]
+    assert status_of([*made, "--steps", "2", "--out", str(out)]) == 0
+    drawn = pympnode.simulate("swing", nodes=6, edge_weight=(0.5, 2.0), trajectories=2, steps=2)
+    with xr.open_dataset(out) as ds:
+        np.testing.assert_array_equal(ds.edge_weight, drawn.edge_weight)
+        np.testing.assert_array_equal(ds.state, drawn.state)
+
+
 def test_topology_options_and_parameters_arrive(tmp_path: Path) -> None:
     out = tmp_path / "a.nc"
     options = ["--topology", "BA", "--topology-option", "k=2", "--nodes", "6", "--parameter"]

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from kernel_windows import random_graph
+from kernel_windows import EDGE_OPTIONS, random_graph, with_edge_data
 
 import pympnode
 from pympnode.networks.engines.base import Batch
 from pympnode.networks.engines.torch.engine import TorchEngine
+from pympnode.networks.engines.torch.kernel_torch.field import by_edges
 from pympnode.networks.schema import Arrays
 from pympnode.networks.spec import ModelSpec
 from pympnode.networks.weights import layout_of
@@ -59,23 +60,28 @@ def exact(values: np.ndarray) -> np.ndarray:
 
 KINDS = list(product(("state", "zero", "self", "emitted"), ("mixed", "superposed")))
 NETWORKS = [(kernel, *kind) for kernel in ("torch", "eager") for kind in KINDS]
+BY_EDGES = [(kernel, option) for kernel in ("torch", "eager") for option in EDGE_OPTIONS]
 
 
-def network(messages: str, coupling: str) -> tuple[ModelSpec, Arrays, np.ndarray]:
+def network(**options: Any) -> tuple[ModelSpec, Arrays, np.ndarray]:
     """A model with every kind of input, windows on three graphs with values missing, and weights."""
     rng = np.random.default_rng(0)
     spec = ModelSpec(
-        channels=3, controls=1, attributes=1, message=2, hidden=20, messages=messages,
-        coupling=coupling, first_message="mlp" if messages in ("state", "self") else "zero",
-    )  # fmt: skip
+        **{"channels": 3, "controls": 1, "attributes": 1, "message": 2, "hidden": 20, **options}
+    )
     nodes, batch, steps = 9, 24, 8
     x = rng.standard_normal((batch, steps + 1, nodes, spec.channels))
+    graph = random_graph(rng, [nodes] * 3)
+    if by_edges(spec):
+        graph = with_edge_data(graph, spec.edge_attributes, rng, weighted=True)
     arrays = Arrays(
         exact(x),
         0.0625 * np.arange(steps + 1),
-        random_graph(rng, [nodes] * 3),
+        graph,
         rng.integers(0, 3, batch),
-        exact(rng.standard_normal((batch, steps + 1, nodes, spec.controls))),
+        exact(rng.standard_normal((batch, steps + 1, nodes, spec.controls)))
+        if spec.controls
+        else None,
         exact(rng.standard_normal((nodes, spec.attributes))),
         rng.random(x.shape) < 0.8,
     )
@@ -88,7 +94,23 @@ def network(messages: str, coupling: str) -> tuple[ModelSpec, Arrays, np.ndarray
     on_devices(NETWORKS, [("torch", "state", "mixed"), ("torch", "emitted", "superposed")]),
 )
 def test_network(device: str, kernel: str, messages: str, coupling: str) -> None:
-    spec, arrays, theta = network(messages, coupling)
+    first = "mlp" if messages in ("state", "self") else "zero"
+    check_network(device, kernel, messages=messages, coupling=coupling, first_message=first)
+
+
+@pytest.mark.parametrize(
+    ("device", "kernel", "option"),
+    on_devices(
+        BY_EDGES,
+        [("torch", "pair inputs"), ("torch", "pair learned max"), ("torch", "edges state learned")],
+    ),
+)
+def test_network_by_edges(device: str, kernel: str, option: str) -> None:
+    check_network(device, kernel, **EDGE_OPTIONS[option])
+
+
+def check_network(device: str, kernel: str, **options: Any) -> None:
+    spec, arrays, theta = network(**options)
     batch = Batch(np.arange(len(arrays.x)), np.zeros(len(arrays.x), np.int64), arrays.steps)
     found, truth = (
         TorchEngine().bind(spec, [arrays], dtype=dtype, device=where, kernel=name)
@@ -109,7 +131,8 @@ def test_network(device: str, kernel: str, messages: str, coupling: str) -> None
         # Messages that are no inputs of the field stay at zero.
         close(a.message, b.message)
     z = np.concatenate([b.state, b.message], axis=-1)[:, -1]
-    given["u"] = arrays.u[:, -1]
+    if arrays.u is not None:
+        given["u"] = arrays.u[:, -1]
     close(*(p.field(theta, exact(z), arrays.graph, **given) for p in (found, truth)))
 
 

@@ -30,6 +30,7 @@ ROUNDING = 1e-12
 # ---- networks ----------------------------------------------------------------------------------
 
 CONTROLLED = {"controls": 1, "attributes": 1}
+PAIRS = {"messages": "pairwise", "coupling": "superposed", "message": 2}
 NETWORKS: dict[str, dict[str, Any]] = {
     "published": {},
     "sum": {"aggregation": "sum", "divisor": 2.5},
@@ -44,6 +45,36 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "superposed self": {"coupling": "superposed", "messages": "self", "first_message": "linear"},
     "superposed emitted": {"coupling": "superposed", "messages": "emitted", "attributes": 1},
     "superposed zero": {"coupling": "superposed", "messages": "zero", "controls": 1},
+    "emitted, controls of the sender": {
+        "messages": "emitted",
+        "sender_controls": True,
+        **CONTROLLED,
+    },
+    "max, emitted": {"messages": "emitted", "aggregation": "max", "coupling": "superposed"},
+    "max, state": {"aggregation": "max"},
+    "learned edges": {"messages": "emitted", "aggregation": "sum", "learned_edges": 6},
+    "pairwise": {"messages": "pairwise", "aggregation": "sum", "divisor": 2.5},
+    "pairwise, all inputs": {"messages": "pairwise", "edge_attributes": 2, **CONTROLLED},
+    "pairwise superposed": {**PAIRS, "edge_attributes": 1},
+    "pairwise max": {"messages": "pairwise", "aggregation": "max", **CONTROLLED},
+    "pairwise relative": {"messages": "pairwise", "relative": (1,), **CONTROLLED},
+    "pairwise invariant": {**PAIRS, "relative": (1,), "invariant": (0,)},
+    "pairwise antisymmetric": {
+        **PAIRS,
+        "aggregation": "sum",
+        "antisymmetric": True,
+        "edge_attributes": 1,
+        **CONTROLLED,
+    },
+    "pairwise antisymmetric relative": {
+        **PAIRS,
+        "aggregation": "sum",
+        "antisymmetric": True,
+        "invariant": (0, 1),
+    },
+    "pairwise learned edges": {**PAIRS, "aggregation": "sum", "learned_edges": 6},
+    "pairwise angles": {"messages": "pairwise", "circular": (1,), "relative": (1,)},
+    "angles": {"circular": (0,), "coupling": "superposed", "messages": "emitted"},
     "l2s": {"family": "l2s", "aggregation": "sum", **CONTROLLED},
     "l2s mean": {"family": "l2s", "depth": 3},
     "node": {"family": "node", "bodies": 5, **CONTROLLED},
@@ -57,14 +88,28 @@ WEIGHTED = (
     "superposed emitted",
     "l2s",
     "l2s mean",
+    "max, emitted",
+    "learned edges",
+    "pairwise",
+    "pairwise, all inputs",
+    "pairwise superposed",
+    "pairwise max",
+    "pairwise antisymmetric",
+    "pairwise learned edges",
 )
 NETWORKS |= {f"weighted, {name}": NETWORKS[name] for name in WEIGHTED}
-# L2S runs through autograd by design.
+
+
+def runs(kernel: str, options: dict[str, Any]) -> bool:
+    """L2S and angles run through autograd by design."""
+    return kernel == "eager" or not (options.get("family") == "l2s" or options.get("circular"))
+
+
 NETWORK_KERNELS = [
     (name, kernel)
     for name, options in NETWORKS.items()
     for kernel in ("eager", "torch", "numba")
-    if kernel == "eager" or options.get("family") != "l2s"
+    if runs(kernel, options)
 ]
 # Number of nodes and edges of graphs of unequal degrees; of the first, node 4 has no edge at all and
 # node 3 sends only. Two graphs of five nodes are one dataset, that of three nodes another.
@@ -83,7 +128,15 @@ def graph_of(number: int, weighted: bool) -> Graph:
     if weighted:
         weight = np.random.default_rng(number).normal(size=len(edges))
         weight[number] = 0.0
-    return Graph.single(sender, receiver, nodes, weight=weight)
+    attribute = np.random.default_rng([number, 1]).normal(size=(len(edges), 2))
+    return Graph.single(sender, receiver, nodes, weight=weight, attribute=attribute)
+
+
+def first_attributes(graph: Graph, count: int) -> Graph:
+    attribute = graph.attribute[:, :count]
+    return Graph(
+        graph.sender, graph.receiver, graph.nodes, weight=graph.weight, attribute=attribute
+    )
 
 
 @cache
@@ -94,20 +147,25 @@ def network(name: str) -> SimpleNamespace:
     datasets, windows = [], []
     weighted = name.startswith("weighted")
     for numbers, chosen in (((0, 1), [1, 0, 0]), ((2,), [0])):
-        if spec.family == "node" and numbers == (2,):
-            continue  # it has a number of nodes
+        if (spec.family == "node" or spec.learned_edges) and numbers == (2,):
+            continue  # it has a number of nodes, or of edges
+        if spec.learned_edges:
+            numbers, chosen = (0,), [0, 0, 0]
         nodes = GRAPHS[numbers[0]][0]
         x = 1.5 * rng.standard_normal((len(chosen), 3, nodes, 2))  # errors below and beyond delta
         mask = rng.random(x.shape) < 0.8
         mask[:, 0] = True
         u = rng.standard_normal((len(chosen), 3, nodes, 1)) if spec.controls else None
         b = rng.standard_normal((nodes, 1)) if spec.attributes else None
-        graph = Graph.union([graph_of(n, weighted) for n in numbers])
+        graphs = [graph_of(n, weighted) for n in numbers]
+        if spec.edge_attributes:
+            graphs = [first_attributes(g, spec.edge_attributes) for g in graphs]
+        graph = Graph.union(graphs)
         data = np.where(mask, x, np.nan)
         datasets.append(Arrays(data, TIMES, graph, np.array(chosen), u, b, mask))
         windows += [
             SimpleNamespace(
-                graph=graph_of(numbers[g], weighted),
+                graph=graphs[g],
                 x=x[i],
                 times=TIMES,
                 u=None if u is None else u[i],

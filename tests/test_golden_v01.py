@@ -24,8 +24,22 @@ TOLERANCE = {"float32": 1e-6, "float64": 1e-12}
 FAST: dict[str, Any] = {"device": "cpu", "progress": False}
 NETWORK: dict[str, Any] = {**FAST, "engine": "torch", "kernel": "eager"}
 # As in make.py: another call would not continue the runs.
-NETWORK_RUN = {**NETWORK, "missing": "mask", "dtype": "float64", "epochs": 60, "batch_size": 4}
-PARTICLE_RUN = {**FAST, "kernel": "eager", "dtype": "float64", "epochs": 60, "batch_size": 3}
+NETWORK_RUN = {
+    **NETWORK,
+    "missing": "mask",
+    "dtype": "float64",
+    "epochs": 60,
+    "batch_size": 4,
+    "optimiser": "adam",
+}
+PARTICLE_RUN = {
+    **FAST,
+    "kernel": "eager",
+    "dtype": "float64",
+    "epochs": 60,
+    "batch_size": 3,
+    "optimiser": "adam",
+}
 RUNS: dict[str, tuple[str, Path, dict[str, Any]]] = {
     "network_run": ("kuramoto_controlled.nc", NETWORK_DATA, NETWORK_RUN),
     "particle_run": ("hogn.nc", PARTICLE_DATA, PARTICLE_RUN),

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernel_windows import OPTIONS, random_graph, random_theta, random_window
+from kernel_windows import (
+    EDGE_OPTIONS,
+    OPTIONS,
+    random_graph,
+    random_theta,
+    random_window,
+    with_edge_data,
+)
 
+from pympnode.graph import Graph
 from pympnode.networks.engines.columns import Columns
 from pympnode.networks.engines.torch import kernel_eager as eager
-from pympnode.networks.engines.torch.kernel_torch import neighbours
+from pympnode.networks.engines.torch.kernel_torch import edges, neighbours
 from pympnode.networks.engines.torch.kernel_torch import run as adjoint
+from pympnode.networks.engines.torch.kernel_torch.pairs import PairMessages
 from pympnode.networks.spec import ModelSpec
 
 GRAPHS = {"one graph": ([5], [0] * 9), "four graphs": ([4, 7, 1, 9], [1, 0, 3, 1, 1, 2, 3, 3])}
@@ -83,6 +94,116 @@ def test_any_shape_agrees_with_autograd(
         got, slope = adjoint.loss_and_gradient(spec, theta, window)
     assert got == pytest.approx(value, rel=1e-12)
     assert relative(slope, gradient) < 1e-12
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    option=st.sampled_from(sorted(EDGE_OPTIONS)),
+    channels=st.integers(1, 5),
+    message=st.integers(1, 5),
+    hidden=st.integers(1, 24),
+    sizes=st.lists(st.integers(1, 12), min_size=1, max_size=3),
+    batch=st.integers(1, 24),
+    even=st.booleans(),
+    bytes_scratch=st.sampled_from([1, 3000, 30_000, 10**8]),
+    bytes_stored=st.sampled_from([1, 10**8]),
+    masked=st.booleans(),
+    seed=st.integers(0, 2**31),
+)
+def test_any_chunks_of_edges_agree_with_autograd(
+    option, channels, message, hidden, sizes, batch, even, bytes_scratch, bytes_stored, masked, seed
+) -> None:  # fmt: skip
+    rng = np.random.default_rng(seed)
+    options = {"channels": channels, "message": message, "hidden": hidden, **EDGE_OPTIONS[option]}
+    if options.get("messages") == "pairwise" and options.get("coupling") == "superposed":
+        options["message"] = channels
+    spec = ModelSpec(**options)
+    # Two trajectories of each, and more than one of a row are computed together.
+    graph_of = rng.integers(len(sizes), size=batch).tolist() * (2 if even else 1)
+    window = random_window(spec, rng, sizes, graph_of, 3, torch.float64, masked=masked)
+    theta = random_theta(spec, rng, torch.float64)
+    value, gradient = eager.loss_and_gradient(spec, theta, window)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(edges, "SCRATCH_BYTES", bytes_scratch)
+        patch.setattr(adjoint, "STORE_BYTES", bytes_stored)
+        got, slope = adjoint.loss_and_gradient(spec, theta, window)
+    assert got == pytest.approx(value, rel=1e-12)
+    assert relative(slope, gradient) < 1e-12
+
+
+@pytest.mark.parametrize("option", ["pair inputs", "pair learned max", "edges state learned"])
+def test_sweeps_on_the_same_buffers_are_independent(option: str, rng: np.random.Generator) -> None:
+    spec = ModelSpec(channels=3, message=2, hidden=20).replace(**EDGE_OPTIONS[option])
+    window = random_window(spec, rng, [6], [0, 0], 3, torch.float64)
+    theta = random_theta(spec, rng, torch.float64)
+    first = adjoint.loss_and_gradient(spec, theta, window)
+    adjoint.loss_and_gradient(spec, 2 * theta, window)
+    again = adjoint.loss_and_gradient(spec, theta, window)
+    assert again[0] == first[0] and torch.equal(again[1], first[1])
+
+
+def test_the_first_of_equal_messages_is_the_largest(rng: np.random.Generator) -> None:
+    graph = Graph.single(np.array([0, 1, 2, 3]), np.array([4, 4, 4, 0]), 5)
+    columns = Columns.arrange(graph, np.zeros(2, np.int64))
+    spec = ModelSpec(channels=1, message=1, messages="emitted", aggregation="max")
+    sent = torch.zeros(1, 10)
+    sent[0, 2:8] = torch.tensor([3.0, 3.0, 3.0, 5.0, -1.0, -2.0])  # nodes 1, 2, 3, two columns each
+    for size in (1, 10**6):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(edges, "SCRATCH_BYTES", size)
+            of = edges.edges_of(columns, spec, sent)
+            assert len(of.chunks) == (4 if size == 1 else 1)
+            along = edges.SentMessages(of, 1, sent)
+        along.use(edges.EdgeWeights(of, None, sent))
+        winner = torch.empty(10, 1, dtype=torch.int32)
+        received, bar = torch.empty(1, 10), torch.empty(1, 10)
+        along.receive(sent, winner, received)
+        # Node 0 receives a negative number, 1 to 3 have no edge, and zero is no candidate anywhere.
+        assert received.tolist() == [[-1.0, -2.0, 0, 0, 0, 0, 0, 0, 3.0, 5.0]]
+        along.back(torch.arange(1.0, 11.0).view(1, 10), None, winner, bar)
+        assert bar.tolist() == [[0, 0, 9.0, 0, 0, 10.0, 1.0, 2.0, 0, 0]]
+
+
+def test_weights_of_one_are_no_weights_and_of_zero_no_edge(rng: np.random.Generator) -> None:
+    graph = random_graph(rng, [7])
+    assert len(graph.sender) > 8
+    spec = ModelSpec(channels=2, message=2, hidden=9, messages="pairwise", aggregation="sum")
+    theta = random_theta(spec, rng, torch.float64)
+    window = random_window(spec, rng, [7], [0, 0, 0], 3, torch.float64)
+
+    def result(graph: Graph) -> tuple[float, torch.Tensor]:
+        columns = Columns.arrange(graph, np.zeros(3, np.int64))
+        return adjoint.loss_and_gradient(spec, theta, dataclasses.replace(window, columns=columns))
+
+    def weighted(weight: np.ndarray, keep: np.ndarray) -> Graph:
+        sender, receiver = graph.sender[keep], graph.receiver[keep]
+        return Graph(sender, receiver, graph.nodes, weight=weight[keep])
+
+    every = np.ones(len(graph.sender), bool)
+    some = np.arange(len(every)) % 3 > 0
+    pairs = [
+        (graph, weighted(np.ones(len(every)), every)),
+        (weighted(some.astype(float), every), weighted(np.ones(len(every)), some)),
+    ]
+    for one, other in pairs:
+        (a, slope_a), (b, slope_b) = result(one), result(other)
+        assert a == pytest.approx(b, rel=1e-13)
+        assert relative(slope_a, slope_b) < 1e-13
+
+
+def test_memory_does_not_grow_with_the_edges(rng: np.random.Generator) -> None:
+    spec = ModelSpec(channels=2, message=2, messages="pairwise", edge_attributes=1)
+    like, held = torch.empty(0), []
+    for degree in (5.0, 50.0):
+        graph = with_edge_data(random_graph(rng, [200], degree), 1, rng, weighted=False)
+        of = edges.edges_of(Columns.arrange(graph, np.zeros(8, np.int64)), spec, like)
+        made = PairMessages(spec, of, like)
+        tensors = [t for t in vars(made).values() if isinstance(t, torch.Tensor)]
+        tensors.append(made.buffers[of.chunk_size].wide[0])  # a view of the memory of all three
+        held.append(sum(t.untyped_storage().nbytes() for t in tensors))
+    assert held[1] <= held[0]
+    nodes = 200 * 8 * spec.hidden * 4
+    assert held[0] <= 5 * nodes + 2 * edges.SCRATCH_BYTES
 
 
 def test_both_ways_of_summing_neighbours(rng: np.random.Generator) -> None:

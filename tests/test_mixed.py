@@ -157,6 +157,7 @@ def test_controls_reach_both_kinds() -> None:
         mixed.rollout(ds.state.values[:, 0])
 
 
+@pytest.mark.filterwarnings("ignore:node attributes only name the nodes")
 def test_nodes_that_differ_take_their_attributes_along() -> None:
     rates = np.linspace(-1, 1, 12).reshape(4, 3)
     options = dict(nodes=4, topology="ring", parameters={"frequency": rates})

@@ -110,6 +110,7 @@ def test_files_without_the_newer_ranges_are_read(model: pympnode.Model) -> None:
     assert old.control == () and old.nodes == model.trained.nodes
 
 
+@pytest.mark.filterwarnings("ignore:node attributes only name the nodes")
 def test_node_attributes_have_a_range() -> None:
     ds = pympnode.simulate(
         "kuramoto", nodes=4, topology="ring", trajectories=8, steps=4,

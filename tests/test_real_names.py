@@ -21,6 +21,7 @@ SOURCE = pympnode.simulate(
 X, DT = SOURCE.state.values, float(SOURCE.time[1])
 U = RNG.normal(size=(6, 7, 4, 2))
 B = RNG.normal(size=(4, 2))
+B[3] = B[0]  # values that differ at every node only name the nodes, with a warning
 
 
 def data(**changes: Any) -> xr.Dataset:

@@ -23,7 +23,7 @@ from pympnode.networks.recordings import (
 )
 
 FAST: dict[str, Any] = dict(
-    updates=3, kernel="torch", progress=False, hidden=8, message_size=2, device="cpu"
+    updates=3, kernel="torch", progress=False, hidden=8, message_size=2, device="cpu", matching=0
 )
 PRESET = ((5, 0.4), (10, 0.3), (25, 0.15), (0, 0.15))
 

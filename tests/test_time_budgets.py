@@ -11,6 +11,7 @@ import pytest
 
 import pympnode
 from pympnode.config import TrainConfig
+from pympnode.layout import Layout
 from pympnode.particles.engine.program import ParticleProgram
 from pympnode.particles.schema import pack_particles
 from pympnode.particles.spec import ParticleScales, ParticleSpec
@@ -41,6 +42,7 @@ class Priced:
     """A task of batches that are their own price in seconds."""
 
     steps, size, dtype = 1, 3, np.dtype(np.float64)
+    layout = Layout({"theta": (3,)})
 
     def __init__(self, clock: Clock, kinds: list[tuple[float, float]], validation: float) -> None:
         self.clock, self.prices, self.validation = clock, kinds, validation
@@ -103,7 +105,7 @@ def test_a_plan_fills_its_budget(budget: float, curriculum: Any, each: float) ->
 
 def test_measured_costs_become_updates(monkeypatch: pytest.MonkeyPatch) -> None:
     """The number follows from given costs: it must not depend on the machine."""
-    cost = {h: 0.004 * h for h in (5, 10, 12)}
+    cost = {h: 0.004 * max(h, 1) for h in (0, 5, 10, 12)}  # 0: gradient matching
     monkeypatch.setattr(Timing, "costs", lambda self, *given: (cost, 0.05))
     result = pympnode.train(**SMALL, time_budget="4s")
     assert result.status == "completed"

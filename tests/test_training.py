@@ -244,7 +244,7 @@ def stop_after(options: dict[str, Any], updates: int) -> Any:
     made = 0
     original = trainer.Trainer._epoch
 
-    def counting(self: Any, state: Any, schedule: Any, adam: Any) -> bool:
+    def counting(self: Any, state: Any, schedule: Any) -> bool:
         losses = self.task.losses
 
         def counted(thetas: Any, batches: Any) -> Any:
@@ -256,7 +256,7 @@ def stop_after(options: dict[str, Any], updates: int) -> Any:
 
         self.task.losses = counted
         try:
-            return original(self, state, schedule, adam)
+            return original(self, state, schedule)
         finally:
             self.task.losses = losses
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 import pympnode
 from pympnode.config import TrainConfig
+from pympnode.layout import Layout
 from pympnode.networks import schema
 from pympnode.networks.task import TrajectoryTask
 from pympnode.training.optimiser import Adam, clip
@@ -26,6 +27,7 @@ class Quadratic:
 
     steps = 1
     size = 3
+    layout = Layout({"theta": (3,)})
     dtype = np.dtype("float64")
 
     def __init__(self, updates: int, spread: float = 0.0, validation: float = 0.0) -> None:
@@ -69,10 +71,11 @@ def test_adam_is_that_of_torch(rng: np.random.Generator) -> None:
     theta = rng.normal(size=(2, 5))
     peers = [torch.tensor(row, requires_grad=True) for row in theta]
     optimisers = [torch.optim.Adam([p], lr=rate) for p, rate in zip(peers, rates)]
-    adam = Adam(np.zeros_like(theta), np.zeros_like(theta))
-    for _ in range(10):
+    adam = Adam()
+    state = adam.start(theta)
+    for count in range(1, 11):
         gradient = rng.normal(size=theta.shape) * 10.0 ** rng.integers(-3, 3)
-        theta = adam.update(theta, gradient, rates)
+        theta = adam.update(theta, gradient, rates, state, count)
         for peer, optimiser, row in zip(peers, optimisers, gradient):
             peer.grad = torch.tensor(row)
             optimiser.step()

@@ -97,7 +97,9 @@ vector(p::Program, theta) = vec(array(float_type(p), theta))
 
 "Loss and gradient at the flat vector `theta`; see `MessagePassingNODE.loss_and_gradient`."
 function loss_and_gradient(p::Program, theta, which, start, horizon)
-    loss, gradient = MP.loss_and_gradient(p, vector(p, theta), numbers(which), numbers(start), Int(horizon))
+    # Without `invokelatest` the first call from a fresh worker compiles for seconds.
+    loss, gradient = Base.invokelatest(MP.loss_and_gradient, p, vector(p, theta), numbers(which), numbers(start),
+        Int(horizon))
     return Dict{String, Any}("loss" => loss, "gradient" => gradient)
 end
 

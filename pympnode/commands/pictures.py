@@ -139,7 +139,14 @@ def _inputs(kind: str, files: tuple[str, ...]) -> list[Any]:
 
 
 def _save(drawn: Any, out: Path, dpi: int) -> None:
-    out.parent.mkdir(parents=True, exist_ok=True)
+    from ..files.writing import make_folder, writing
+
+    make_folder(out.parent)
+    with writing(out):
+        _draw_to(drawn, out, dpi)
+
+
+def _draw_to(drawn: Any, out: Path, dpi: int) -> None:
     if hasattr(drawn, "to_jshtml"):
         if out.suffix == ".html":
             out.write_text(drawn.to_jshtml(), encoding="utf-8")

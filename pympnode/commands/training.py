@@ -89,8 +89,14 @@ def _train(context: click.Context, as_json: bool) -> None:
         "model": out if out is not None else f"{run}/model.nc",
         "run": run,
     }
+    lost = out is None and result.save_error is not None
+    if lost:
+        facts["model"] = None
     if as_json:
         print_json(facts)
     else:
         click.echo(repr(result))
-        click.echo(f"{'saved':<12} {facts['model']}")
+        if not lost:
+            click.echo(f"{'saved':<12} {facts['model']}")
+    if out is None and result.save_error is not None:
+        raise result.save_error

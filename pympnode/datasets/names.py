@@ -18,6 +18,7 @@ NODE_NUMBER = "node_number"  # coordinate of nodes: the numbers by which edges c
 
 STATE_DIMS = (TRAJECTORY, TIME, NODE, FEATURE)
 CONTROL_DIMS = (TRAJECTORY, TIME, NODE, CONTROL_FEATURE)
+ATTRIBUTE_DIMS = (TRAJECTORY, NODE, ATTRIBUTE)
 MESSAGE_DIMS = (TRAJECTORY, TIME, NODE, MESSAGE_COMPONENT)
 
 # Variables with a meaning in the schema; any other variable is a parameter of the system.

@@ -7,9 +7,9 @@ part enters the index only when it is on disk, so that readers open finished par
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,18 @@ import xarray as xr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from ..errors import FileDamaged, InvalidData, MissingFile, NotEnoughDisk
+from ..errors import FileDamaged, InvalidData, MissingFile, NotEnoughDisk, PympnodeError, one_line
 from ..files import netcdf
+from ..files.writing import free_bytes
 from ..memory import format_bytes
 from .names import TRAJECTORY
 
 PART = 64  # trajectories in a part
 INDEX = "index.json"
 FORMAT = "pympnode parts 1"
+# Values whose checksum was compared in this process: (file, its time and size, variable).
+_verified: set[tuple[str, int, int, str]] = set()
+_BLOCK = 1 << 24  # bytes that are read at once to compare a checksum
 _OVERHEAD = 1.02  # bytes of netCDF files over those of the arrays, with some for the folder
 
 
@@ -63,7 +67,7 @@ def read_index(folder: Path) -> Index | None:
     if not path.exists():
         return None
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
             raise ValueError(f"format {content['format']!r}")
         index = Index(
@@ -73,11 +77,13 @@ def read_index(folder: Path) -> Index | None:
         )
         if not all(0 <= part < index.parts for part in index.finished):
             raise ValueError("a part number out of range")
+        if len(set(index.finished)) < len(index.finished):
+            raise ValueError("a part number twice")
         return index
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError, OSError) as error:
         raise FileDamaged(
             f"{str(path)!r} is not the index of a dataset",
-            got=f"{type(error).__name__}: {error}",
+            got=f"{type(error).__name__}: {one_line(error)}",
             allowed=f'JSON with format "{FORMAT}"',
             fix="restore it, or move the folder away and make the dataset again",
         ) from error
@@ -94,20 +100,22 @@ def write_index(folder: Path, index: Index) -> None:
     netcdf.write_bytes(folder / INDEX, json.dumps(content, indent=1).encode())
 
 
-def require_disk(folder: Path, needed: int) -> int:
-    """Bytes free where ``folder`` is or will be. Raises NotEnoughDisk if ``needed`` is more."""
-    existing = folder.absolute()
-    while not existing.exists():
-        existing = existing.parent
-    free = shutil.disk_usage(existing).free
+def require_disk(folder: Path, needed: int) -> int | None:
+    """Bytes free where ``folder`` is or will be, None where the system does not say.
+
+    Raises NotEnoughDisk if ``needed`` is more.
+    """
+    free = free_bytes(folder)
     needed = int(needed * _OVERHEAD)
-    if needed > free:
-        raise NotEnoughDisk(
-            f"the dataset does not fit on the disk of {str(existing)!r}",
+    if free is not None and needed > free:
+        error = NotEnoughDisk(
+            f"the dataset does not fit on the disk of {str(folder)!r}",
             got=f"{needed:,} bytes still to write ({format_bytes(needed)})",
             allowed=f"{free:,} bytes free ({format_bytes(free)})",
             fix='choose another path, dtype="float32", or fewer trajectories, steps or particles',
         )
+        error.folder, error.needed, error.free = str(folder), needed, free
+        raise error
     return free
 
 
@@ -119,7 +127,8 @@ def open_parts(folder: str | os.PathLike[str]) -> xr.Dataset:
 
     Works while the dataset grows: later calls find more trajectories, numbered as in the complete
     dataset. Raises MissingFile, FileDamaged (a part that is cut short), InvalidData (no finished
-    part yet).
+    part yet). Values are compared with the checksum of their part when they are first read, which
+    raises FileDamaged too; parts of version 0.1 have none.
     """
     folder = Path(folder).expanduser()
     index = read_index(folder)
@@ -135,13 +144,13 @@ def open_parts(folder: str | os.PathLike[str]) -> xr.Dataset:
             got=f"0 of {index.parts} parts",
             fix="wait for the first part: progress= of the call that makes it shows the time left",
         )
-    first = _open_part(folder / part_name(index.finished[0]))
+    first = open_part(folder / part_name(index.finished[0]))
     starts = np.concatenate([[0], np.cumsum([len(index.members(p)) for p in index.finished])])
     trajectories = np.concatenate([np.array(index.members(p)) for p in index.finished])
     paths = [folder / part_name(part) for part in index.finished]
     # All headers are read now, so that a damaged part is found here and not in a computation.
     for path, count in zip(paths, np.diff(starts), strict=True):
-        found = _open_part(path).sizes[TRAJECTORY]
+        found = open_part(path).sizes[TRAJECTORY]
         if found != count:
             raise FileDamaged(
                 f"{path.name!r} does not match the index",
@@ -167,19 +176,78 @@ def open_parts(folder: str | os.PathLike[str]) -> xr.Dataset:
     return xr.Dataset(variables, coords=coords, attrs=first.attrs)
 
 
-def _open_part(path: Path) -> xr.Dataset:
+_REMAKE = "delete it; the call that made it makes it again"
+
+
+def open_part(path: Path) -> xr.Dataset:
+    """A part; its variables over trajectories are not read, the others are compared with their
+    checksums. Raises MissingFile, FileDamaged."""
     try:
         with xr.open_dataset(path, engine="netcdf4", decode_times=False, cache=False) as opened:
+            netcdf.require_real_size(opened, path)
+            small = [name for name, v in opened.variables.items() if TRAJECTORY not in v.dims]
+            record = opened.attrs.pop(netcdf.RECORD_CHECKSUM, None)
+            if record not in (None, netcdf.checksum(opened.attrs.get(netcdf.RECORD, ""))):
+                raise _damaged(path, "its record")
+            for name in small:
+                _verify(path, opened, str(name))
+            for variable in opened.variables.values():
+                variable.attrs.pop(netcdf.CHECKSUM, None)
             return opened
     except FileNotFoundError as error:
-        raise MissingFile(f"the index names a part that is not there: {str(path)!r}") from error
+        raise MissingFile(
+            f"the index names a part that is not there: {str(path)!r}", fix=_REMAKE_MISSING
+        ) from error
+    except PympnodeError:
+        raise
     except Exception as error:  # the netCDF library raises OSError, RuntimeError, KeyError, ...
         raise FileDamaged(
             f"{path.name!r} cannot be read as netCDF",
-            got=f"{type(error).__name__}: {error}",
+            got=f"{type(error).__name__}: {one_line(error)}",
             allowed="a complete netCDF file",
-            fix="delete it and its number in the index; the call that made it makes it again",
+            fix=_REMAKE,
         ) from error
+
+
+_REMAKE_MISSING = "the call that made the dataset makes the part again"
+
+
+def _damaged(path: Path, what: str) -> FileDamaged:
+    return FileDamaged(
+        f"{path.name!r} is damaged: {what} does not match its checksum",
+        got=str(path),
+        allowed="the file as it was written",
+        fix=_REMAKE,
+    )
+
+
+def _verify(path: Path, opened: xr.Dataset, name: str) -> None:
+    """Raise FileDamaged unless a variable of an opened part matches its checksum.
+
+    Once a process for each file: a second read of the same part costs nothing more.
+    """
+    stored = opened[name].attrs.get(netcdf.CHECKSUM)
+    status = os.stat(path)
+    key = (str(path), status.st_mtime_ns, status.st_size, name)
+    if stored is None or key in _verified:
+        return
+    if stored != _checksum_in_blocks(opened[name].variable):
+        raise _damaged(path, repr(name))
+    _verified.add(key)
+
+
+def _checksum_in_blocks(variable: xr.Variable) -> str:
+    """`netcdf.checksum` of a variable in a file, of which a block at a time is in memory."""
+    dtype = variable.dtype
+    if dtype.kind not in "biuf" or not variable.ndim or variable.nbytes <= _BLOCK:
+        return netcdf.checksum(variable.values)
+    little = dtype.newbyteorder("<")
+    found = hashlib.sha256(f"{little.str}{variable.shape}".encode())
+    rows = max(1, _BLOCK * variable.shape[0] // variable.nbytes)
+    for at in range(0, variable.shape[0], rows):
+        block = variable.isel({variable.dims[0]: slice(at, at + rows)}).values
+        found.update(np.ascontiguousarray(block).astype(little, copy=False).tobytes())
+    return found.hexdigest()
 
 
 class _PartsArray(BackendArray):
@@ -208,13 +276,7 @@ class _PartsArray(BackendArray):
         for part in np.unique(part_of):
             here = np.flatnonzero(part_of == part)
             rows = wanted[here] - self.starts[part]
-            # Opened for each read: a dataset may have more parts than a process may hold open.
-            with xr.open_dataset(
-                self.paths[part], engine="netcdf4", decode_times=False, cache=False
-            ) as opened:
-                variable = opened[self.name].variable
-                inner = dict(zip(variable.dims[1:], key[1:], strict=True))
-                values = variable.isel({variable.dims[0]: rows, **inner}).values
+            values = self._read_part(self.paths[part], rows, key[1:])
             for i, row in zip(here, values, strict=True):
                 rows_read[i] = row
         if not rows_read:
@@ -222,3 +284,24 @@ class _PartsArray(BackendArray):
             return empty[(slice(None), *key[1:])]
         out = np.stack(rows_read).astype(self.dtype, copy=False)
         return out[0] if scalar else out
+
+    def _read_part(self, path: Path, rows: np.ndarray, inner: tuple) -> np.ndarray:
+        """Rows of the variable in one part, and an index for each other axis."""
+        try:
+            # Opened for each read: a dataset may have more parts than a process may hold open.
+            with xr.open_dataset(path, engine="netcdf4", decode_times=False, cache=False) as opened:
+                _verify(path, opened, self.name)
+                variable = opened[self.name].variable
+                others = dict(zip(variable.dims[1:], inner, strict=True))
+                return variable.isel({variable.dims[0]: rows, **others}).values
+        except PympnodeError:
+            raise
+        except FileNotFoundError as error:
+            raise MissingFile(f"the part {str(path)!r} was removed", fix=_REMAKE_MISSING) from error
+        except (OSError, RuntimeError, KeyError, ValueError) as error:
+            raise FileDamaged(
+                f"{path.name!r} cannot be read",
+                got=f"{type(error).__name__}: {one_line(error)}",
+                allowed="a complete netCDF file",
+                fix=_REMAKE,
+            ) from error

@@ -12,13 +12,13 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ..errors import InvalidOption, shown_value
+from ..errors import InvalidData, InvalidOption, one_line, shown_value
 from ..files.netcdf import checksum
 from .names import NODE_NUMBER, SPLIT, SPLITS, TRAJECTORY, texts
 
 # Streams of random numbers of a trajectory. Each has its own generator, so that drawing more of
 # one changes none of the others.
-INITIAL_STREAM, CONTROL_STREAM, NOISE_STREAM, SPLIT_STREAM = range(4)
+INITIAL_STREAM, CONTROL_STREAM, NOISE_STREAM, SPLIT_STREAM, PARAMETER_STREAM = range(5)
 
 
 def rng_of(seed: int, stream: int, trajectory: int) -> np.random.Generator:
@@ -45,7 +45,7 @@ def _share(value: Any) -> float:
     if (
         isinstance(value, bool | np.timedelta64)
         or not isinstance(value, Real)
-        or not 0.0 <= value <= 1.0
+        or not 0.0 <= float(value) <= 1.0
     ):
         raise InvalidOption(
             "split is the training share",
@@ -115,3 +115,24 @@ def data_fingerprint(datasets: Sequence[xr.Dataset], split: float, seed: int) ->
         for name, found in counts.items():
             found.append(int((labels == name).sum()))
     return {"sha256": values.hexdigest(), "split": {**counts, "sha256": marks.hexdigest()}}
+
+
+def check_split(ds: xr.Dataset) -> None:
+    """Raise InvalidData unless ``split``, where there is one, labels every trajectory."""
+    if SPLIT not in ds:
+        return
+    if ds[SPLIT].dims != (TRAJECTORY,):
+        raise InvalidData(
+            "'split' has the wrong dims",
+            got=f"({', '.join(map(str, ds[SPLIT].dims))})",
+            allowed=f"({TRAJECTORY},): one label for each trajectory",
+            fix='ds["split"] = ("trajectory", ["train", ...])',
+        )
+    found = set(texts(ds[SPLIT].values).ravel().tolist())
+    if not found <= set(SPLITS):
+        raise InvalidData(
+            "'split' holds unknown names",
+            got=one_line(", ".join(sorted(found))),
+            allowed=", ".join(SPLITS),
+            fix='ds["split"] = ("trajectory", ["train", ...])',
+        )

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import FileDamaged, InvalidOption
+from ..errors import FileDamaged, InvalidOption, one_line
 from ..files.netcdf import write_bytes
 from ..particles.metrics import HORIZONS
 from .budget import LENGTHS, Budget
@@ -187,10 +187,10 @@ def read_json(path: Path, keys: Iterable[str], fix: str) -> dict[str, Any] | Non
             raise ValueError(f"not all of {', '.join(sorted(keys))}")
     except FileNotFoundError:
         return None
-    except ValueError as error:
+    except (ValueError, RecursionError, OSError) as error:
         raise FileDamaged(
             f"{str(path)!r} cannot be read",
-            got=str(error),
+            got=one_line(error),
             allowed="the file that the run wrote",
             fix=fix,
         ) from error

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..config import path as path_of
 from ..errors import InvalidOption, MissingFile
 from ..files import netcdf
 from .catalogue import names
@@ -19,7 +20,7 @@ CALL = "call.json"  # arguments of the last call, which its table is made with
 
 def folder_of(experiment: Experiment, out: str | os.PathLike[str] | None) -> Path:
     """The folder of an experiment's cells."""
-    return Path("experiments") / experiment.name if out is None else Path(out).expanduser()
+    return Path("experiments") / experiment.name if out is None else path_of("out", out)
 
 
 def last_call(folder: Path, name: str | os.PathLike[str]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import logging
 import os
 import platform
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ import numpy as np
 import xarray as xr
 
 from .. import _api
-from ..errors import RunLocked, unknown_name
+from ..errors import CannotWrite, NotEnoughDisk, PympnodeError, RunLocked, unknown_name
+from ..files.lock import hold_folder
+from ..files.writing import own_folder, remove_half_written
 from ..version import __version__
 from .budget import Budget
 from .catalogue import experiment as experiment_of
@@ -24,6 +27,7 @@ from .scoring import range_warnings, scored
 
 logger = logging.getLogger("pympnode.experiments")
 
+LOCK = ".lock"
 DEVICES = ("auto", "cpu", "cuda")
 Report = Callable[[str], None]
 
@@ -57,7 +61,8 @@ def run(
     Returns: the rows as an `xarray.Dataset`, see `pympnode.experiments.results`; results.md,
         results.nc and results.json are written to ``out`` with the same numbers.
     Raises: `UnknownName`, `InvalidOption`, `MissingFile`, `EngineUnavailable` (a device that is not
-        there), `RunLocked`, before anything runs. Any other error within a cell (too little memory,
+        there), `RunLocked`, before anything runs; `NotEnoughDisk` and `CannotWrite`, after which the
+        same call goes on. Any other error within a cell (too little memory,
         data that cannot be made) is kept in its row and does not stop the others. KeyboardInterrupt
         after Ctrl-C; finished cells and the state of the present one are kept.
     """
@@ -72,25 +77,45 @@ def run(
     log = report or logger.info
     todo = list(cells(found, length, seeds))
     log(f"{len(todo)} cell{'s' * (len(todo) > 1)}; {total(found, length, seeds)}")
-    write_call(folder, name, budget, seeds, settings)
-    other = of_other_settings(todo, folder)
-    if other:
-        log(f"{other} finished cells of other settings lie in {folder} and are left alone")
+    fix = "wait for it, stop it, or name another folder with out="
+    with hold_folder(folder / LOCK, "the experiment", fix=fix):
+        write_call(folder, name, budget, seeds, settings)
+        for part in ("cells", "runs", "data"):
+            own_folder(folder / part)
+        for written in (folder, folder / "data", *(folder / "cells").glob("*")):
+            remove_half_written(written)
+        other = of_other_settings(todo, folder)
+        if other:
+            log(f"{other} finished cells of other settings lie in {folder} and are left alone")
+        try:
+            _run_cells(todo, folder, length, device, retry, progress, log)
+        except BaseException:  # also after Ctrl-C: the table has the finished cells
+            with suppress(PympnodeError):  # a full disk is told of once
+                write_results(found, length, seeds, folder)
+            raise
+        return write_results(found, length, seeds, folder)
+
+
+def _run_cells(
+    todo: list[Cell],
+    folder: Path,
+    length: Budget,
+    device: str,
+    retry: bool,
+    progress: bool,
+    log: Report,
+) -> None:
     datasets = Datasets(folder / "data")
-    try:
-        for number, cell in enumerate(todo, start=1):
-            at = f"{number}/{len(todo)} {cell.row}, seed {cell.seed}"
-            before = read(cell, folder)
-            if before is not None and not (retry and before["status"] == "failed"):
-                log(f"{at}: {before['status']} before" + _again(before))
-                continue
-            log(f"{at}: {length.in_words()}")
-            numbers = _finished(cell, folder, datasets, device, progress)
-            write(cell, folder, numbers)
-            log(f"{at}: {numbers['status']}" + _why(numbers))
-    finally:  # also after Ctrl-C: the table has the finished cells
-        finished = write_results(found, length, seeds, folder)
-    return finished
+    for number, cell in enumerate(todo, start=1):
+        at = f"{number}/{len(todo)} {cell.row}, seed {cell.seed}"
+        before = read(cell, folder)
+        if before is not None and not (retry and before["status"] == "failed"):
+            log(f"{at}: {before['status']} before" + _again(before))
+            continue
+        log(f"{at}: {length.in_words()}")
+        numbers = _finished(cell, folder, datasets, device, progress)
+        write(cell, folder, numbers)
+        log(f"{at}: {numbers['status']}" + _why(numbers))
 
 
 def _finished(
@@ -104,8 +129,8 @@ def _finished(
         found = scored(result.model, cell.tests, datasets, cell.horizons)
         if warned:
             found["outside"]["training"] = list(dict.fromkeys(warned))
-    except RunLocked:
-        raise
+    except (RunLocked, NotEnoughDisk, CannotWrite):
+        raise  # the next cell would fail for the same reason
     except Exception as error:  # of any kind: the other cells do not depend on this one
         logger.warning("%s, seed %d: %s", cell.row, cell.seed, error)
         words = f"{type(error).__name__}: {error}"

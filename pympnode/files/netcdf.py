@@ -10,15 +10,25 @@ import hashlib
 import os
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from ..errors import FileDamaged, InvalidOption, MissingFile
+from ..config import path as path_of
+from ..errors import CannotWrite, FileDamaged, InvalidOption, MissingFile, PympnodeError, one_line
+from ..memory import format_bytes, need
+from .writing import make_folder, write_error, writing
 
 CHECKSUM = "sha256"
+RECORD = "pympnode"  # the attribute of a dataset that holds its record, see `datasets.record`
+RECORD_CHECKSUM = "record_sha256"
+SEAL = "content_sha256"  # the attribute of `sealed`
+# Bytes in memory for one in the file, beyond which values were never written: zlib reaches 1,030.
+_MOST_COMPRESSED = 1100
+_SMALL = 1 << 26
 
 
 def checksum(values: Any) -> str:
@@ -34,18 +44,55 @@ def checksum(values: Any) -> str:
     return hashlib.sha256(f"{kind}{array.shape}".encode() + data).hexdigest()
 
 
+def content_checksum(ds: xr.Dataset) -> str:
+    """SHA-256 of names, dims and values of all variables and of the record."""
+    whole = hashlib.sha256(str(ds.attrs.get(RECORD, "")).encode(errors="replace"))
+    for name in sorted(map(str, ds.variables)):
+        variable = ds.variables[name]
+        whole.update(f"{name}{tuple(map(str, variable.dims))}{checksum(variable.values)}".encode())
+    return whole.hexdigest()
+
+
+def sealed(ds: xr.Dataset) -> xr.Dataset:
+    """``ds`` with a checksum of all its content together, which `check_seal` compares.
+
+    Checksums of single variables do not show that one was exchanged, renamed or left out.
+    """
+    return ds.assign_attrs({SEAL: content_checksum(ds)})
+
+
+def check_seal(ds: xr.Dataset, source: str) -> xr.Dataset:
+    """``ds`` without its seal. Raises `FileDamaged` where the content is not what was sealed.
+
+    Files of version 0.1 have none.
+    """
+    stored = ds.attrs.get(SEAL)
+    if stored is not None and stored != content_checksum(ds):
+        raise FileDamaged(
+            f"{source} was changed after it was written",
+            got="another checksum of the whole content",
+            allowed=f"sha256 {stored}",
+            fix="restore it from a copy, or make it again",
+        )
+    ds = ds.copy(deep=False)
+    ds.attrs.pop(SEAL, None)
+    return ds
+
+
 def write_bytes(path: Path, data: bytes) -> None:
-    """Put ``data`` at ``path`` in one step."""
-    _replace(path, lambda temporary: temporary.write_bytes(data))
+    """Put ``data`` at ``path`` in one step. Raises `NotEnoughDisk`, `CannotWrite`."""
+    _replace(path, lambda temporary: temporary.write_bytes(data), len(data))
 
 
 def write_netcdf(ds: xr.Dataset, path: str | os.PathLike[str], *, checksums: bool = False) -> Path:
     """Write ``ds`` to ``path`` in one step; with ``checksums`` each variable has one.
 
-    Raises `InvalidOption` where ``path`` is a folder.
+    Raises `InvalidOption` where ``path`` is a folder, `NotEnoughDisk`, `CannotWrite`.
     """
-    path = Path(path).expanduser()
-    if path.is_dir():
+    path = path_of("path", path)
+    with writing(path):
+        is_folder = path.is_dir()
+    if is_folder:
         raise InvalidOption(
             f"{str(path)!r} is a folder, and a file is written",
             got=str(path),
@@ -64,8 +111,20 @@ def write_netcdf(ds: xr.Dataset, path: str | os.PathLike[str], *, checksums: boo
             out = out.assign_coords({name: variable})
         else:
             out[name] = variable
-    _replace(path, lambda temporary: out.to_netcdf(temporary, engine="netcdf4", format="NETCDF4"))
+    if checksums and isinstance(text := out.attrs.get(RECORD), str):
+        out = out.assign_attrs({RECORD_CHECKSUM: checksum(text)})
+    _replace(
+        path,
+        lambda temporary: out.to_netcdf(temporary, engine="netcdf4", format="NETCDF4"),
+        bytes_in_file(out),
+    )
     return path
+
+
+def bytes_in_file(ds: xr.Dataset) -> int:
+    """About how many bytes a dataset takes as a netCDF file."""
+    attributes = sum(len(str(v)) for v in ds.attrs.values())
+    return sum(int(v.nbytes) + 1000 for v in ds.variables.values()) + attributes + 10_000
 
 
 def inside_run(path: str | os.PathLike[str], name: str) -> Path:
@@ -131,7 +190,10 @@ def read_netcdf(path: str | os.PathLike[str], *, checksums: bool = False) -> xr.
         )
     try:
         with xr.open_dataset(path, engine="netcdf4", decode_times=False) as opened:
+            require_real_size(opened, path)
             ds = opened.load()
+    except PympnodeError:
+        raise
     except Exception as error:  # the netCDF library raises OSError, RuntimeError, KeyError, ...
         raise FileDamaged(
             f"{path.name!r} cannot be read as netCDF",
@@ -152,12 +214,65 @@ def read_netcdf(path: str | os.PathLike[str], *, checksums: bool = False) -> xr.
                 allowed=f"sha256 {stored}",
                 fix="restore the file from a copy, or make it again",
             )
+    stored = ds.attrs.pop(RECORD_CHECKSUM, None)
+    if checksums and stored is not None and stored != checksum(ds.attrs.get(RECORD, "")):
+        raise FileDamaged(
+            f"{path.name!r} is damaged: its record does not match its checksum",
+            got="another checksum",
+            allowed=f"sha256 {stored}",
+            fix="restore the file from a copy, or make it again",
+        )
     ds.encoding = {}
     return ds
 
 
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+def read_attributes(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The attributes of a netCDF file, none of whose values are read.
+
+    Raises what `read_netcdf` raises of a file that is missing or no netCDF.
+    """
+    path = Path(path)
+    if not path.is_file():
+        read_netcdf(path)  # raises what is wrong
+    try:
+        with xr.open_dataset(path, engine="netcdf4", decode_times=False, cache=False) as opened:
+            names = list(map(str, opened.data_vars))[:4]
+            return {**opened.attrs, "": names}
+    except Exception:
+        read_netcdf(path)
+        raise
+
+
+def require_real_size(ds: xr.Dataset, path: Path) -> None:
+    """Raise where the values of an opened file were never written, or do not fit in memory.
+
+    A header of a few kB may name arrays of any size. Raises `FileDamaged`, `NotEnoughMemory`.
+    """
+    needed, held = sum(int(v.nbytes) for v in ds.variables.values()), os.path.getsize(path)
+    if needed > max(_SMALL, _MOST_COMPRESSED * held):
+        raise FileDamaged(
+            f"{path.name!r} names values that it does not hold",
+            got=f"{format_bytes(needed)} of values in a file of {format_bytes(held)}",
+            allowed="values that were written",
+            fix="it was cut short or is another kind of file; restore it or make it again",
+        )
+    need(
+        needed,
+        f"the content of {path.name!r}",
+        fix="open it with xarray.open_dataset and select a part of it",
+    )
+
+
+def _replace(path: Path, write: Callable[[Path], object], needed: int | None = None) -> None:
+    make_folder(path.parent)
+    with writing(path):
+        if path.exists() and not path.is_file():
+            raise CannotWrite(
+                f"{str(path)!r} is no file, and a file would take its place",
+                got="a folder" if path.is_dir() else "a device, a pipe or a socket",
+                allowed="a file, or nothing",
+                fix="give the path of a file",
+            )
     # A random name, and not `tempfile`: its files are private to the user, and to widen their mode
     # one has to read the umask, which sets it for all threads of the process.
     temporary = path.parent / f".{path.name}.{secrets.token_hex(8)}.part"
@@ -166,9 +281,17 @@ def _replace(path: Path, write: Callable[[Path], object]) -> None:
         with open(temporary, "rb+") as stream:
             os.fsync(stream.fileno())
         os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    except BaseException as error:
+        # netCDF reports a full disk as RuntimeError too; other errors come from the values.
+        failed = isinstance(error, OSError) or "HDF error" in str(error)
+        typed = (
+            write_error(path, error, needed) if failed and isinstance(error, Exception) else None
+        )
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if typed is None or typed is error:
+            raise
+        raise typed from error
     flush_folder(path.parent)
 
 
@@ -190,7 +313,7 @@ def incomplete_model(source: str, error: Exception) -> FileDamaged:
     """The error for a model file in which reading a part raised ``error``."""
     return FileDamaged(
         f"{source} lacks parts of a model",
-        got=f"{type(error).__name__}: {error}",
+        got=f"{type(error).__name__}: {one_line(error)}",
         allowed="a file written by model.save of this or an earlier version",
         fix="save the model again",
     )

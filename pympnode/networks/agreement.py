@@ -31,6 +31,7 @@ from ..datasets.names import (
 )
 from ..errors import InvalidData
 from ..training.ranges import warn_user
+from .name_checks import check_names_of_axes
 
 _WORDS = {FEATURE: "features", CONTROL_FEATURE: "inputs", ATTRIBUTE: "node attributes"}
 _UNSTATED = frozenset({"", "1", "None", "nan"})
@@ -120,6 +121,7 @@ def agree(
     """
     if STATE not in ds or FEATURE not in ds.dims:
         return ds
+    check_names_of_axes(ds)
     for dim, names, prefix in (
         (FEATURE, wanted.features, "x"),
         (CONTROL_FEATURE, wanted.controls, "u"),

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import PympnodeError
-from ..systems.registry import get, names
+from ..systems.registry import first_name, get, names
+from .attributes import varied_parameters
 from .integrate import integrate
 from .schema import Arrays
 
@@ -22,14 +23,17 @@ def persistence(arrays: Arrays) -> NDArray:
     return np.broadcast_to(arrays.x[:, :1], arrays.x.shape).astype(np.float64)
 
 
-def uncoupled(arrays: Arrays, system: Any, parameters: Mapping[str, Any]) -> NDArray | None:
+def uncoupled(
+    arrays: Arrays, system: Any, parameters: Mapping[str, Any], attributes: Sequence[str] = ()
+) -> NDArray | None:
     """The true system without coupling, from the first states of ``arrays``.
 
-    ``system``: a `System` or a name; ``parameters`` by name. None where the system is not known or
+    ``system``: a `System` or a name; ``parameters`` by name; ``attributes``: names of the
+    node attributes, whose values by trajectory are those of the parameters of these names. None where the system is not known or
     its parameters are not those of the data. A model with an error no smaller than this baseline's
     has not learned to use messages.
     """
-    if isinstance(system, str) and system not in names():
+    if isinstance(system, str) and first_name(system) not in names():
         return None
     true = get(system)
     out = np.full(arrays.x.shape, np.nan)
@@ -41,9 +45,9 @@ def uncoupled(arrays: Arrays, system: Any, parameters: Mapping[str, Any]) -> NDA
             if not chosen.size:
                 continue
             graph = arrays.graph[number]
-            field = true.uncoupled.bind(
-                graph, true.parameters_of_graph(resolved, arrays.graph, number)
-            )
+            of_graph = true.parameters_of_graph(resolved, arrays.graph, number)
+            varied = varied_parameters(true, arrays, attributes, chosen)
+            field = true.uncoupled.bind(graph, of_graph | varied)
             solution = integrate(
                 field, arrays.x[chosen, 0].astype(np.float64), arrays.time,
                 controls=None if arrays.u is None else arrays.u[chosen], rtol=1e-6, atol=1e-6,

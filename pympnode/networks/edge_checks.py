@@ -18,6 +18,8 @@ from ..datasets.names import (
 from ..datasets.record import record
 from ..errors import InvalidData
 
+_MOST_EMPTY_GRAPHS = 1_000_000
+
 
 def check_whole(ds: xr.Dataset, name: str, dim: str) -> None:
     """Raise InvalidData unless a variable holds whole numbers over one dim."""
@@ -84,6 +86,16 @@ def check_graph_numbers(ds: xr.Dataset) -> None:
                 allowed=f"0 to {int(count) - 1}",
                 fix="number the graphs from 0; pympnode.from_arrays takes several: topology=[g, h]",
             )
+    # The nodes of every graph are counted: a number of 2^40 would be allocated for.
+    most = _MOST_EMPTY_GRAPHS + ds.sizes[EDGE] + ds.sizes[TRAJECTORY]
+    if max(graphs) > most:
+        raise InvalidData(
+            "the dataset names more graphs than it can have",
+            got=f"{max(graphs):,} graphs of {ds.sizes[EDGE]:,} edges and "
+            f"{ds.sizes[TRAJECTORY]:,} trajectories",
+            allowed=f"at most {most:,}",
+            fix="number the graphs from 0, without gaps",
+        )
     if max(graphs) < 2:
         return
     for name, dim in ((EDGE_GRAPH, EDGE), (GRAPH, TRAJECTORY)):
@@ -104,6 +116,20 @@ def check_graph_numbers(ds: xr.Dataset) -> None:
                 fix="number both from 0; a graph that has no edges is made by "
                 "pympnode.from_arrays(x, topology=[g, h], graph_of=numbers)",
             )
+
+
+def check_one_graph(ds: xr.Dataset) -> None:
+    """Raise InvalidData where trajectories of a dataset without edges name graphs other than 0."""
+    if GRAPH not in ds:
+        return
+    check_whole(ds, GRAPH, TRAJECTORY)
+    if (ds[GRAPH].values != 0).any():
+        raise InvalidData(
+            "'graph' names graphs, and the dataset has no edges",
+            got=f"graph {int(ds[GRAPH].values.max())}",
+            allowed="0 for every trajectory, or sender(edge) and receiver(edge)",
+            fix='give the edges, also two empty variables, or ds.drop_vars("graph")',
+        )
 
 
 def check_edges_once(ds: xr.Dataset) -> None:

@@ -1,4 +1,4 @@
-"""Weights of edges between data and models: a model was trained with them or without."""
+"""Weights and attributes of edges between data and models: a model was trained with them or without."""
 
 from __future__ import annotations
 
@@ -10,18 +10,29 @@ from ..edge_values import weights_in_words
 from ..errors import InvalidData
 from ..graph import Graph
 from ..training.ranges import interval, warn_user
+from .learned_edges import on_learned_graph
+from .normalise import Normalisation
 from .schema import Arrays
+from .spec import ModelSpec
 
 
 def graph_for_model(model: Any, graph: Graph, *, ignore_weights: bool = False) -> Graph:
-    """``graph`` as a model takes it: without weights where they are to be ignored.
+    """``graph`` as a model takes it: without weights, and attributes that it does not take, where
+    they are to be ignored.
 
-    model: a `Model`, or what has its ``spec`` and ``trained``. Warns where it was trained with weights
-    and the graph has none, which is a weight of 1 for every edge. Raises `InvalidData` where it was
-    trained without weights and the graph has some.
+    model: a `Model`, or what has its ``spec``, ``trained`` and ``edge_attributes``. Warns where it was
+    trained with weights and the graph has none, which is a weight of 1 for every edge, and of
+    attributes that it does not take. Raises `InvalidData` where it was trained without weights and the
+    graph has some, and where the graph lacks attributes that the model takes.
     """
+    graph = graph if ignore_weights else on_learned_graph(model, graph)
+    attributes = model.edge_attributes
+    # A model that takes none of the attributes of its training data was warned of when it trained.
+    warn = bool(attributes) or not model.trained.edge_attribute
     if ignore_weights:
-        return graph.without_weights
+        graph = replace(graph, weight=None) if attributes else graph.without_weights
+        with_attributes(graph, attributes, warn=warn)
+        return graph
     if graph.weight is not None:
         _refuse_whole_system(model.spec.family, graph)
         if not model.trained.weight:
@@ -37,37 +48,92 @@ def graph_for_model(model: Any, graph: Graph, *, ignore_weights: bool = False) -
             "the model was trained with weights of edges, "
             f"{interval(*model.trained.weight)}, and the graph has none: they are 1"
         )
+    with_attributes(graph, attributes, warn=warn)
     return graph
 
 
-def for_training(arrays: Sequence[Arrays], *, ignore_weights: bool) -> list[Arrays]:
-    """Datasets to train on, without the weights that are to be ignored.
+def with_attributes(graph: Graph, names: Sequence[str], *, warn: bool = True) -> Graph:
+    """``graph`` with the attributes ``names`` in that order; warns of those left out.
 
-    Warns of attributes of edges, which no model uses, and where some datasets have weights and others
-    have none.
+    Raises `InvalidData` where it lacks one.
+    """
+    got = graph.attribute_names
+    lacking = [name for name in names if name not in got]
+    if lacking and graph.edges:
+        raise InvalidData(
+            "the model takes attributes of edges that the graph does not have",
+            got=", ".join(got) or "none",
+            allowed=", ".join(names),
+            fix="give them: attribute= of Graph.single or Graph.from_edges, edge_attribute= of "
+            "from_arrays, with these names",
+        )
+    unused = [name for name in got if name not in names]
+    if unused and warn:
+        warn_user(f"the model does not take these attributes of edges: {', '.join(unused)}")
+    if tuple(got) == tuple(names) or graph.attribute is None:
+        return graph
+    if not names:
+        return replace(graph, attribute=None, attribute_names=())
+    columns = [got.index(name) for name in names]
+    return replace(graph, attribute=graph.attribute[:, columns], attribute_names=tuple(names))
+
+
+def graph_for_program(model: Any, graph: Graph) -> Graph:
+    """``graph`` with the attributes that ``model`` takes, in its order and in z units."""
+    graph = with_attributes(graph, model.edge_attributes, warn=False)
+    return with_scaled_attribute(graph, model.edge_attribute_scale)
+
+
+def with_scaled_attribute(graph: Graph, scale: Normalisation | None) -> Graph:
+    """``graph`` with its attributes in z units."""
+    if graph.attribute is None or scale is None:
+        return graph
+    return replace(graph, attribute=scale.apply(graph.attribute))
+
+
+def for_training(
+    arrays: Sequence[Arrays],
+    *,
+    ignore_weights: bool,
+    start: Any = None,
+) -> list[Arrays]:
+    """Datasets to train on, without the weights and attributes that are to be ignored.
+
+    ``start``: a model to train on from, which takes certain attributes and may have learned weights;
+    by default the attributes are those of the first dataset. Warns where some datasets have weights and others have none. Raises `InvalidData` where a
+    dataset lacks attributes that others have.
     """
     if ignore_weights:
         return [replace(each, graph=each.graph.without_weights) for each in arrays]
-    names = dict.fromkeys(name for each in arrays for name in each.graph.attribute_names)
-    if names:
-        warn_user(
-            f"attributes of edges are not used by any message kind yet: {', '.join(names)}. "
-            "edge_weight= of from_arrays takes one of them as weights"
-        )
+    if start is not None:
+        arrays = [replace(each, graph=on_learned_graph(start, each.graph)) for each in arrays]
     with_edges = [each.graph for each in arrays if each.graph.edges]
     weighted = [graph.weight is not None for graph in with_edges]
     if any(weighted) and not all(weighted):
         warn_user(
             f"{weighted.count(False)} of {len(weighted)} datasets have no weights of edges: they are 1"
         )
-    return list(arrays)
+    if start is not None:
+        names = start.edge_attributes
+    else:
+        names = with_edges[0].attribute_names if with_edges else ()
+    return [replace(each, graph=with_attributes(each.graph, names)) for each in arrays]
 
 
-def check_training(family: str, arrays: Sequence[Arrays], start: Any = None) -> None:
-    """Raise `InvalidData` where a model of ``family``, or ``start``, takes no weights of edges."""
+def check_training(spec: ModelSpec, arrays: Sequence[Arrays], start: Any = None) -> None:
+    """Raise `InvalidData` where a model of ``spec``, or ``start``, takes no weights of edges.
+
+    Warns of attributes of edges that the messages of ``spec`` do not take.
+    """
     for each in arrays:
         if each.graph.weight is not None:
-            _refuse_whole_system(family, each.graph)
+            _refuse_whole_system(spec.family, each.graph)
+    names = dict.fromkeys(name for each in arrays for name in each.graph.attribute_names)
+    if names and not spec.edge_attributes:
+        warn_user(
+            f"the messages of this model do not take attributes of edges: {', '.join(names)}. "
+            'messages="pairwise" takes them; edge_weight= of from_arrays takes one of them as weights'
+        )
     if start is not None:
         graphs = [each.graph for each in arrays]
         weighted = [graph for graph in graphs if graph.weight is not None]

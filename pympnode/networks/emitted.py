@@ -13,19 +13,23 @@ def emitted(
     x: NDArray,
     attribute: NDArray | None,
     circular: tuple[int, ...] = (),
+    control: NDArray | None = None,
 ) -> NDArray:
-    """Messages (..., node, message) of states x (..., node, feature), attributes b (node, attribute).
+    """Messages (..., node, message) of states x (..., node, feature), attributes b (node, attribute),
+    or (trajectory, node, attribute) where they differ by trajectory.
 
-    x and b are z scores. g is a perceptron of one hidden tanh layer; ``weights``: those of the model
-    by name; ``circular``: the features that are angles (`ModelSpec.circular`).
+    ``control`` (..., node, control) of the senders, where g takes them. All are z scores. g is a
+    perceptron of one hidden tanh layer; ``weights``: those of the model by name; ``circular``: the features that are angles (`ModelSpec.circular`).
     """
     if circular:
         plain = [c for c in range(x.shape[-1]) if c not in circular]
         angle = x[..., list(circular)]
         x = np.concatenate([x[..., plain], np.sin(angle), np.cos(angle)], axis=-1)
-    inputs = x
+    parts = [x] if control is None else [x, control]
     if attribute is not None:
-        b = np.broadcast_to(attribute, (*x.shape[:-1], attribute.shape[-1]))
-        inputs = np.concatenate([x, b], axis=-1)
+        if attribute.ndim == 3 and x.ndim == 4:
+            attribute = attribute[:, None]  # the same at all times
+        parts.append(np.broadcast_to(attribute, (*x.shape[:-1], attribute.shape[-1])))
+    inputs = np.concatenate(parts, axis=-1)
     hidden = np.tanh(inputs @ weights["emit_layer_1_weight"].T + weights["emit_layer_1_bias"])
     return hidden @ weights["emit_layer_2_weight"].T + weights["emit_layer_2_bias"]

@@ -40,7 +40,7 @@ from numpy.typing import NDArray
 from ..datasets.names import FEATURE, STATE, STATE_DIMS, TIME, TRAJECTORY
 from ..datasets.record import record, with_record
 from . import baselines, schema
-from .agreement import agree
+from .agreement import Names, agree
 from .circular import shorter_way
 from .model import Model
 from .observables import known_system, observable_errors
@@ -70,7 +70,10 @@ def evaluate_model(
     facts = record(ds)
     true = known_system(system, str(facts.get("system", "")), arrays)
     parameters = schema.parameters_of(ds, true)
-    uncoupled = None if true is None else baselines.uncoupled(arrays, true, parameters)
+    attributes = Names.of(ds).attributes
+    uncoupled = None
+    if true is not None:
+        uncoupled = baselines.uncoupled(arrays, true, parameters, attributes)
     if uncoupled is not None:
         predictions["uncoupled"] = uncoupled
     if model.members > 1:
@@ -82,7 +85,7 @@ def evaluate_model(
     out = xr.concat(scores, dim=xr.Variable("predictor", list(predictions)))
     observables = None
     if true is not None:
-        observables = observable_errors(true, arrays, predictions, parameters)
+        observables = observable_errors(true, arrays, predictions, parameters, attributes)
     if observables is not None:
         out = out.merge(observables)
     out["predicted"] = rollout[STATE]

@@ -27,7 +27,7 @@ def refuse_exchanged(
         for name, size in (
             ("edges", _largest(edges)),
             ("topology", _nodes_of(topology)),
-            ("node_attribute", _length(attribute)),
+            ("node_attribute", _length(attribute) if np.ndim(attribute) < 3 else None),
         )
     ]
     for name, size, fitting, exchanged in sizes:

@@ -18,7 +18,7 @@ from ..config import (
     whole,
 )
 from ..datasets.names import (
-    ATTRIBUTE,
+    ATTRIBUTE_DIMS,
     CONTROL_DIMS,
     FEATURE,
     NODE,
@@ -103,7 +103,8 @@ def from_arrays(
         adjacency_convention: "sender_first", row i sends to column j as in networkx, or
             "receiver_first", row i receives from column j as often in physics.
         u: inputs (trajectory, time, node, control), each held from t_i to t_(i+1).
-        node_attribute: constants of the nodes (node, attribute).
+        node_attribute: constants of the nodes (node, attribute), or (trajectory, node, attribute)
+            where they differ by trajectory.
         features, units, controls, attributes, time_unit: names and units.
         split: "train", "validation" or "test" for each trajectory. Trajectories marked "test" are
             not used in training, nor for the normalisation.
@@ -171,8 +172,13 @@ def from_arrays(
     )
     graph = _graph(edges, topology, node_labels, directed, self_loops, of_edges)
     u, control_labels = _shaped("u", u, CONTROL_DIMS, (trajectories, count, size), labels)
+    varied = np.ndim(node_attribute) == 3
     b, attribute_labels = _shaped(
-        "node_attribute", node_attribute, (NODE, ATTRIBUTE), (size,), labels
+        "node_attribute",
+        node_attribute,
+        ATTRIBUTE_DIMS if varied else ATTRIBUTE_DIMS[1:],
+        (trajectories, size) if varied else (size,),
+        labels,
     )
     numbers_of = np.arange(trajectories, dtype=np.int64) % graph.graphs
     if graph_of is not None:
@@ -293,7 +299,7 @@ def _shaped(
             allowed=f"{axes} = ({', '.join(map(str, start))}, any)",
             fix="one value for each time; the last one is unused"
             if name == "u"
-            else f"one row for each of the {start[0]} nodes",
+            else f"one row for each of the {start[-1]} nodes",
         )
     read = NamedArray(array, read.labels)
     for dim in (TRAJECTORY, NODE):

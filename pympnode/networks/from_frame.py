@@ -244,7 +244,11 @@ def from_frame(
         topology=topology,
         nodes=node_labels.tolist(),
         u=pivot(controls) if controls else None,
-        node_attribute=_constant(table, attributes, at_node, node_labels) if attributes else None,
+        node_attribute=_attributes(
+            table, attributes, at_node, in_trajectory, node_labels, trajectories
+        )
+        if attributes
+        else None,
         features=features,
         units=units,
         controls=list(controls) or None,
@@ -299,6 +303,13 @@ def _labels(column: Any, order: Sequence[Any] | None = None) -> tuple[NDArray, N
     if hasattr(column, "cat"):
         there = set(labels)
         wanted = [label for label in map(plain, column.cat.categories) if label in there]
+    if isinstance(order, str | bytes):
+        raise InvalidOption(
+            "nodes is a list of labels",
+            got=f"nodes={order!r}",
+            allowed="a list, an array or an index",
+            fix="give nodes=[...], in the order of the nodes",
+        )
     if order is not None:
         wanted = list(NodeLabels.of(order).values)
         lacking = [label for label in labels if label not in set(wanted)]
@@ -372,6 +383,25 @@ def _require_grid(steps: float, dt: float) -> None:
         f"a time grid of {steps + 1:,.0f} points",
         fix=f"dt={dt:g} is much shorter than the times of the rows: give a longer dt=",
     )
+
+
+def _attributes(
+    table: Any,
+    columns: Sequence[str],
+    at_node: NDArray,
+    in_trajectory: NDArray,
+    nodes: NDArray,
+    trajectories: NDArray,
+) -> NDArray:
+    """Constants of the nodes (node, attribute); where a column differs by trajectory, and each
+    trajectory has rows of all nodes, (trajectory, node, attribute)."""
+    pair = in_trajectory * len(nodes) + at_node
+    shape = (len(trajectories), len(nodes))
+    varies = any(table[name].groupby(at_node).nunique(dropna=False).max() > 1 for name in columns)
+    if not varies or len(np.unique(pair)) < shape[0] * shape[1] or len(trajectories) == 1:
+        return _constant(table, columns, at_node, nodes)
+    labels = np.tile(nodes, len(trajectories))
+    return _constant(table, columns, pair, labels).reshape(*shape, len(columns))
 
 
 def _constant(table: Any, columns: Sequence[str], group: NDArray, labels: NDArray) -> NDArray:

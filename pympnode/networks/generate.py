@@ -1,7 +1,7 @@
 """Simulated datasets as plain arrays: seeds, blocks, controls, noise.
 
 Seeds. Every random number of trajectory i comes from ``SeedSequence(seed, spawn_key=(stream, i))``
-with stream 0 for the initial state, 1 controls, 2 noise, 3 split: it depends on (seed, i) alone.
+with stream 0 for the initial state, 1 controls, 2 noise, 3 split, 4 parameters: it depends on (seed, i) alone.
 
 Blocks. Trajectories ``64 b .. 64 b + 63`` are integrated together, with one step size for those on
 the same graph. A block is always integrated whole, and trajectories beyond the requested number
@@ -24,7 +24,13 @@ import numpy as np
 
 from ..config import positive, whole
 from ..datasets.reading import numbers
-from ..datasets.split import CONTROL_STREAM, INITIAL_STREAM, NOISE_STREAM, rng_of
+from ..datasets.split import (
+    CONTROL_STREAM,
+    INITIAL_STREAM,
+    NOISE_STREAM,
+    PARAMETER_STREAM,
+    rng_of,
+)
 from ..errors import IntegrationFailed, InvalidData, InvalidOption, shown_value
 from ..graph import Graph
 from ..systems.base import System
@@ -44,7 +50,8 @@ class Generated:
     x: float64 (trajectory, time, node, feature), noise included. time: (time,).
     u: (trajectory, time, node, control), held from t_i to t_(i+1), or None.
     graph_of: int64 (trajectory,). parameters: resolved, shared by all graphs unless their dims
-    say graph. attribute: (node, attribute) or None.
+    say graph. attribute: (node, attribute), (trajectory, node, attribute) where the system draws some by
+    trajectory, or None; ``attribute_names`` (attribute,).
     evaluations, steps, rejected: of the solver, over all blocks.
     """
 
@@ -55,6 +62,7 @@ class Generated:
     graph_of: np.ndarray
     parameters: dict[str, Any]
     attribute: np.ndarray | None
+    attribute_names: list[str]
     seed: int
     method: str
     tolerance: float
@@ -116,6 +124,7 @@ def generate(
         block=BLOCK,
     )
     time = _time_grid(system, times, steps, dt)
+    system.check_graph(graph)
     resolved = system.resolve_parameters(parameters, graph)
     noise_std = _noise(noise, system)
     if initial is not None:
@@ -128,10 +137,11 @@ def generate(
         if system.controls
         else None
     )
-    fields = [
-        system.bind(graph[g], system.parameters_of_graph(resolved, graph, g))
-        for g in range(min(graph.graphs, first + trajectories + BLOCK))  # others have no trajectory
-    ]
+    # Other graphs have no trajectory.
+    used = range(min(graph.graphs, first + trajectories + BLOCK))
+    of_graphs = [system.parameters_of_graph(resolved, graph, g) for g in used]
+    fields = [system.bind(graph[g], of_graphs[g]) for g in used]
+    varied: dict[str, np.ndarray] = {}
     counts = np.zeros(3, dtype=np.int64)
     for start in range(first - first % BLOCK, first + trajectories, BLOCK):
         wanted = range(max(start, first), min(start + BLOCK, first + trajectories))
@@ -145,12 +155,14 @@ def generate(
                 continue
             x0 = np.array([_start(system, seed, i, nodes, initial, first) for i in group])
             u_group = _controls(system, seed, group, nodes, time, user_controls, first)
+            drawn_parameters = _parameters(system, seed, group, of_graphs[g], graph[g])
+            of_group = of_graphs[g] | drawn_parameters
             if solve is not None:
-                of_graph = system.parameters_of_graph(resolved, graph, g)
-                solution = solve(x0, graph[g], of_graph, time, tolerance, controls=u_group)
+                solution = solve(x0, graph[g], of_group, time, tolerance, controls=u_group)
             else:
+                field = system.bind(graph[g], of_group) if drawn_parameters else fields[g]
                 solution = integrate(
-                    fields[g], x0, time, controls=u_group, rtol=tolerance, atol=tolerance,
+                    field, x0, time, controls=u_group, rtol=tolerance, atol=tolerance,
                     check=False,
                 )  # fmt: skip
             _check(solution, group, keep)
@@ -160,6 +172,8 @@ def generate(
             x[stored] = solution.x[solved]
             if u is not None and u_group is not None:
                 u[stored] = u_group[solved]
+            for name, of_name in drawn_parameters.items():
+                varied.setdefault(name, np.empty((trajectories, nodes)))[stored] = of_name[solved]
             counts += (solution.evaluations, solution.steps, solution.rejected)
         if progress is not None:
             progress(wanted.stop - first, trajectories)
@@ -169,7 +183,8 @@ def generate(
     return Generated(
         x=x, time=time, u=u, graph=graph,
         graph_of=(first + np.arange(trajectories)) % graph.graphs, parameters=resolved,
-        attribute=system.attribute_array(resolved, graph), seed=seed, method=solution.method,
+        attribute=system.attribute_array(resolved, graph, varied),
+        attribute_names=system.attribute_names(resolved, graph, varied), seed=seed, method=solution.method,
         tolerance=tolerance, evaluations=int(counts[0]), steps=int(counts[1]),
         rejected=int(counts[2]),
     )  # fmt: skip
@@ -191,6 +206,7 @@ def check_request(
     whole("trajectories", trajectories, 1)
     whole("seed", seed, 0)
     _time_grid(system, None, steps, dt)
+    system.check_graph(graph)
     system.resolve_parameters(parameters, graph)
     _noise(noise, system)
 
@@ -227,6 +243,26 @@ def _controls(
         return user_controls[np.array(group) - first]
     drawn = [system.sample_controls(rng_of(seed, CONTROL_STREAM, i), nodes, time) for i in group]
     return _fit(np.array(drawn), (len(group), time.size, nodes, len(system.controls)), "controls")
+
+
+def _parameters(
+    system: System, seed: int, group: list[int], parameters: Mapping[str, Any], graph: Graph
+) -> dict[str, np.ndarray]:
+    """Parameters (trajectory, node) of the trajectories of ``group`` that vary by trajectory."""
+    drawn = [
+        system.sample_parameters(rng_of(seed, PARAMETER_STREAM, i), parameters, graph)
+        for i in group
+    ]
+    shape = (len(group), graph.total_nodes)
+    for name in drawn[0]:
+        if name not in system.node_attributes:
+            raise InvalidData(
+                f"sample_parameters of {system.name} returns what is no attribute of nodes",
+                got=name,
+                allowed=", ".join(system.node_attributes) or "nothing",
+                fix=f"node_attributes = ({name!r},)",
+            )
+    return {name: _fit([each[name] for each in drawn], shape, name) for name in drawn[0]}
 
 
 def _check(solution: Solution, group: list[int], keep: list[int]) -> None:

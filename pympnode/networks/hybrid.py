@@ -120,6 +120,8 @@ def couple(
     for node in movers:
         if isinstance(node, LearnedNode):
             graph_for_model(node.model, graph)
+        else:
+            node.check_graph(graph)
     return Mixed(graph, tuple(movers), parameters)
 
 
@@ -241,7 +243,8 @@ class Mixed:
         channels = x0.shape[-1]
         sent, offset = [np.zeros((*z.shape[:3], 0))], channels
         for each in learned:
-            sent.append(each.sent(z[..., :channels], z[..., offset : offset + each.carried]))
+            carried = z[..., offset : offset + each.carried]
+            sent.append(each.sent(z[..., :channels], carried, u))
             offset += each.carried
         first = self.system
         ds = schema.unpack(
@@ -346,6 +349,14 @@ class Mixed:
             labels = labels_of(initial)
             given = schema.pack(initial, missing="mask")
             x0, u = given.x[:, 0], given.u
+            if given.varied:
+                raise InvalidData(
+                    "coupled nodes have the same attributes in all trajectories",
+                    got="node_attribute(trajectory, node, attribute)",
+                    allowed="one value for each node: couple(..., parameters={...})",
+                    fix="roll out one trajectory at a time, with its values as parameters of couple, "
+                    'and ds.drop_vars("node_attribute")',
+                )
             if x0.shape[1] == nodes and SENDER in initial:
                 if any(not given.graph[i].same(self.graph) for i in set(given.graph_of.tolist())):
                     raise InvalidData(

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ..errors import InvalidModel
 from ..graph import Graph
+from .edge_weights import graph_for_program
 from .emitted import emitted
 from .engines import engine
 from .model import Model
@@ -38,6 +39,7 @@ class LearnedField:
                 allowed=f"{wanted}: {', '.join(model.attributes)}",
                 fix="couple(..., parameters={...}) with one value for each node",
             )
+        self._edges = graph_for_program(model, graph)
         self._physical = attribute if wanted else None
         scale = model.attribute_scale
         self._attribute = None
@@ -58,7 +60,7 @@ class LearnedField:
         held = None
         if u is not None and model.control_scale is not None:
             held = model.control_scale.apply(u)
-        rate = self._program.field(self._theta, z, self.graph, u=held, attribute=self._attribute)
+        rate = self._program.field(self._theta, z, self._edges, u=held, attribute=self._attribute)
         channels, per = model.spec.channels, 1.0 / model.time_scale
         return rate[..., :channels] * (model.state_scale.scale * per), rate[..., channels:] * per
 
@@ -68,12 +70,18 @@ class LearnedField:
             self._theta, self.model.state_scale.apply(x), self._attribute
         )
 
-    def sent(self, x: NDArray, m: NDArray) -> NDArray:
-        """Messages (..., node, message) that each node sends: m if carried, else emitted at x."""
-        if self.model.spec.family != "mpnode" or self.model.spec.messages != "emitted":
+    def sent(self, x: NDArray, m: NDArray, u: NDArray | None) -> NDArray:
+        """Messages (..., node, message) that each node sends: m if carried, else emitted at x.
+
+        Messages of pairs are sent by edges, so that nodes have none. ``u`` of the shape of x.
+        """
+        spec = self.model.spec
+        if spec.family != "mpnode" or spec.messages != "emitted":
             return m
         z = self.model.state_scale.apply(x)
-        return emitted(self.model.weights, z, self._attribute, self.model.spec.circular)
+        scale = self.model.control_scale
+        held = scale.apply(u) if spec.sender_controls and u is not None and scale else None
+        return emitted(self.model.weights, z, self._attribute, spec.circular, held)
 
     def outside(self, arrays: Arrays, *, fixed_step: bool) -> list[str]:
         """Warnings for the nodes that the model moves, where they lie outside its training data.

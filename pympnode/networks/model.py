@@ -19,12 +19,13 @@ from ..datasets.reading import as_dataset, numbers
 from ..display import html_table
 from ..errors import InvalidData, InvalidModel
 from ..files import netcdf
+from ..graph import Graph
 from ..memory import guarded
 from ..training.ranges import warn_outside
 from . import model_text, schema
 from .agreement import Names, agree
 from .circular import TURN, shorter_way
-from .edge_weights import graph_for_model
+from .edge_weights import graph_for_model, graph_for_program, with_attributes
 from .emitted import emitted
 from .learned_node import LearnedNode
 from .model_file import KIND as FILE_KIND
@@ -52,9 +53,10 @@ class Model:
 
     ``theta`` (size,) the weights as one vector (`models.layout` names its parts), or (member, size)
     of an ensemble, whose rollouts have a dim "member"; ``state_scale``,
-    ``control_scale``, ``attribute_scale`` the z-scores between physical units and the network;
+    ``control_scale``, ``attribute_scale``, ``edge_attribute_scale`` the z-scores between physical units and the network;
     ``time_scale`` the unit of time in which the field was learned, in the time unit of the data
-    (1 for files of version 0.1); ``features``, ``units`` of the state; ``system`` the name of the system it was trained on, or ""
+    (1 for files of version 0.1); ``graph`` the training graphs with the weights that were learned, or
+    None; ``features``, ``units`` of the state; ``system`` the name of the system it was trained on, or ""
     for given data; ``trained`` what it has seen; ``about`` provenance for the files.
     """
 
@@ -66,8 +68,11 @@ class Model:
     trained: TrainingRange
     control_scale: Normalisation | None = None
     attribute_scale: Normalisation | None = None
+    edge_attribute_scale: Normalisation | None = None
     controls: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
+    edge_attributes: tuple[str, ...] = ()
+    graph: Graph | None = None
     system: str = ""
     engine: str = "torch"
     device: str = "auto"
@@ -192,7 +197,7 @@ class Model:
         result = program.rollout(
             self.theta,
             self.state_scale.apply(arrays.x[:, 0]),
-            arrays.graph,
+            graph_for_program(self, arrays.graph),
             arrays.time / self.time_scale,
             graph_of=arrays.graph_of,
             u=self._scaled(self.control_scale, arrays.u),
@@ -201,7 +206,8 @@ class Model:
         message = result.message
         if self.spec.family == "mpnode" and self.spec.messages == "emitted":
             seen = self._scaled(self.attribute_scale, arrays.attribute)
-            message = emitted(self.weights, result.state, seen, self.spec.circular)
+            u = self._scaled(self.control_scale, arrays.u) if self.spec.sender_controls else None
+            message = emitted(self.weights, result.state, seen, self.spec.circular, u)
             message = message.astype(result.state.dtype)
         state = self.state_scale.undo(result.state)
         # A start is known; that it returns bit for bit matters to whoever compares or continues.
@@ -270,7 +276,7 @@ class Model:
         slope = self.bind().field(
             self.theta,
             z,
-            graph_for_model(self, graph_for(graph, nodes, 42, self.system)),
+            self._edges(graph_for(graph, nodes, 42, self.system)),
             u=self._scaled(self.control_scale, u),
             attribute=self._scaled(self.attribute_scale, node_attribute),
         )
@@ -357,6 +363,8 @@ class Model:
             arrays.attribute,
             (self.controls, self.attributes),
             arrays.graph.weight_or_ones,
+            with_attributes(arrays.graph, self.edge_attributes, warn=False).attribute,
+            self.edge_attributes,
         )
 
     # ---- keeping it ---------------------------------------------------------------------------
@@ -367,7 +375,7 @@ class Model:
 
         Whatever stood at ``path`` is replaced in one step. Raises OSError where nothing can be written.
         """
-        netcdf.write_netcdf(self.to_dataset(), path, checksums=True)
+        netcdf.write_netcdf(netcdf.sealed(self.to_dataset()), path, checksums=True)
 
     def to_dataset(self) -> xr.Dataset:
         """The model as a dataset: what `save` writes."""
@@ -397,6 +405,10 @@ class Model:
         return html_table("pympnode.Model", self.lines())
 
     # ---- checks -------------------------------------------------------------------------------
+
+    def _edges(self, graph: Graph) -> Graph:
+        """A graph as the program takes it."""
+        return graph_for_program(self, graph_for_model(self, graph))
 
     def _scaled(self, scale: Normalisation | None, values: NDArray | None) -> NDArray | None:
         return None if values is None or scale is None else scale.apply(values)

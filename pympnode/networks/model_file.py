@@ -10,13 +10,21 @@ import xarray as xr
 
 from ..datasets.record import record, with_record
 from ..errors import FileDamaged
-from ..files import netcdf
+from ..files import kinds, netcdf
+from ..files.kinds import check_record
+from ..graph import Graph
+from ..layout import weight_dtype
 from .normalise import Normalisation
 from .ranges import TrainingRange
-from .spec import ModelSpec
+from .spec import LATER, ModelSpec
 from .weights import layout_of
 
 KIND = "model"
+# Files of version 0.1 have no number of their format, and no unit of time of their field.
+FORMAT = 2
+
+# Variables of the graph whose weights were learned.
+_EDGES = ("learned_sender", "learned_receiver", "learned_nodes", "learned_weight")
 
 
 def dataset_of(model: Any) -> xr.Dataset:
@@ -30,13 +38,22 @@ def dataset_of(model: Any) -> xr.Dataset:
         if scale is not None:
             variables[f"{name}_mean"] = (f"{name}_component", scale.mean)
             variables[f"{name}_scale"] = (f"{name}_component", scale.scale)
+    if model.graph is not None:
+        edges = model.graph
+        for name, values in zip(
+            _EDGES, (edges.sender, edges.receiver, edges.nodes, edges.weight_or_ones)
+        ):
+            dim = "learned_graph" if name == "learned_nodes" else "learned_edge"
+            variables[name] = (dim, values)
     facts = {
         "kind": KIND,
+        "format": FORMAT,
         "spec": model.spec.as_dict(),
         "features": list(model.features),
         "units": list(model.units),
         "controls": list(model.controls),
         "attributes": list(model.attributes),
+        **({"edge_attributes": list(model.edge_attributes)} if model.edge_attributes else {}),
         "system": model.system,
         "time_unit": model.time_unit,
         "time_scale": model.time_scale,
@@ -56,11 +73,16 @@ def fields_of(ds: xr.Dataset, source: str) -> dict[str, Any]:
             allowed="a file written by model.save",
             fix="datasets are opened with xarray.open_dataset",
         )
+    older = () if "format" in facts else ("time_scale",)
+    check_record(facts, _RECORD, source, "edge_attributes", *older)
     try:
+        if facts["spec"]["depth"] > len(ds.variables):  # the layout has some variables a layer
+            raise KeyError(f"weights of {facts['spec']['depth']} layers")
         spec = ModelSpec.from_dict(facts["spec"])
+        check_record(facts, _sizes(spec), source)
         layout = layout_of(spec)
         weights = {name: ds[name].values for name in layout.shapes}
-        dtype = weights[next(iter(weights))].dtype
+        dtype = weight_dtype(weights)
         if "member" in ds.sizes:
             theta = np.stack(
                 [
@@ -74,18 +96,34 @@ def fields_of(ds: xr.Dataset, source: str) -> dict[str, Any]:
             name: Normalisation(ds[f"{name}_mean"].values, ds[f"{name}_scale"].values)
             if f"{name}_mean" in ds
             else None
-            for name in ("state", "control", "attribute")
+            for name in ("state", "control", "attribute", "edge_attribute")
         }
+        for name, width in (
+            ("state", spec.channels),
+            ("control", spec.controls),
+            ("attribute", spec.attributes),
+            ("edge_attribute", spec.edge_attributes),
+        ):
+            scale = scales[name]
+            if (0 if scale is None else scale.features) != width:
+                raise KeyError(f"{name}_mean and {name}_scale of {width} components")
+        graph = None
+        if "learned_sender" in ds:
+            sender, receiver, nodes, weight = (ds[name].values for name in _EDGES)
+            graph = Graph(sender, receiver, nodes, weight=weight)
         return dict(
             spec=spec,
+            graph=graph,
             theta=theta,
             state_scale=scales["state"],
             control_scale=scales["control"],
             attribute_scale=scales["attribute"],
+            edge_attribute_scale=scales["edge_attribute"],
             features=tuple(facts["features"]),
             units=tuple(facts["units"]),
             controls=tuple(facts["controls"]),
             attributes=tuple(facts["attributes"]),
+            edge_attributes=tuple(facts.get("edge_attributes", ())),
             system=facts["system"],
             time_unit=facts["time_unit"],
             # Files of version 0.1 have none: their fields are per unit of time.
@@ -93,8 +131,79 @@ def fields_of(ds: xr.Dataset, source: str) -> dict[str, Any]:
             trained=TrainingRange.from_dict(facts["trained"]),
             about=facts["about"],
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, IndexError, AttributeError, OverflowError) as error:
         raise netcdf.incomplete_model(source, error) from error
+
+
+# The record of a file: what a model needs, all of it. Fields of a specification that version 0.1 did
+# not write are not asked for.
+_WHOLE, _SPAN = kinds.whole(0, 1 << 31), kinds.pair(kinds.real)
+_RECORD: dict[str, kinds.Check] = {
+    "spec": kinds.mapping(
+        {
+            **dict.fromkeys(
+                ("family", "messages", "coupling", "aggregation", "first_message", "solver"),
+                kinds.text,
+            ),
+            **dict.fromkeys(
+                ("channels", "controls", "attributes", "message", "hidden", "depth", "substeps",
+                 "bodies", "stride"),
+                _WHOLE,
+            ),
+            "divisor": kinds.positive,
+            **dict.fromkeys(("circular", "relative", "invariant"), kinds.listing(_WHOLE)),
+            **dict.fromkeys(("edge_attributes", "learned_edges"), _WHOLE),
+            **dict.fromkeys(("sender_controls", "antisymmetric"), kinds.flag),
+        },
+        *LATER,
+    ),
+    "features": kinds.listing(kinds.text),
+    "units": kinds.listing(kinds.text),
+    "controls": kinds.listing(kinds.text),
+    "attributes": kinds.listing(kinds.text),
+    "edge_attributes": kinds.listing(kinds.text),
+    "system": kinds.text,
+    "time_unit": kinds.text,
+    "time_scale": kinds.positive,
+    "trained": kinds.mapping(
+        {
+            "nodes": kinds.pair(_WHOLE),
+            "degree": kinds.pair(_WHOLE),
+            "mean_degree": kinds.real,
+            "dt": kinds.pair(kinds.positive),
+            "low": kinds.listing(kinds.real),
+            "high": kinds.listing(kinds.real),
+            "steps": kinds.whole(0),
+            "trajectories": kinds.whole(0),
+            "parameters": kinds.named(kinds.anything),
+            "graphs": kinds.listing(kinds.text),
+            "parameter_spans": kinds.named(kinds.anything),
+            "control": kinds.listing(_SPAN),
+            "attribute": kinds.listing(_SPAN),
+            "weight": kinds.either(kinds.listing(kinds.real, 0), _SPAN),
+            "edge_attribute": kinds.listing(_SPAN),
+        },
+        "graphs", "parameter_spans", "control", "attribute", "weight", "edge_attribute",
+    ),
+    "about": kinds.named(kinds.anything),
+}  # fmt: skip
+
+
+def _sizes(spec: ModelSpec) -> dict[str, kinds.Check]:
+    """Lists of the record that have an entry for each component of the specification."""
+    ranges = {name: kinds.listing(kinds.anything, spec.channels) for name in ("low", "high")}
+    return {
+        "features": kinds.listing(kinds.text, spec.channels),
+        "units": kinds.listing(kinds.text, spec.channels),
+        "controls": kinds.listing(kinds.text, spec.controls),
+        "attributes": kinds.listing(kinds.text, spec.attributes),
+        **(
+            {"edge_attributes": kinds.listing(kinds.text, spec.edge_attributes)}
+            if spec.edge_attributes
+            else {}
+        ),
+        "trained": kinds.mapping(ranges),
+    }
 
 
 def _scales(model: Any) -> dict[str, Normalisation | None]:
@@ -102,6 +211,7 @@ def _scales(model: Any) -> dict[str, Normalisation | None]:
         "state": model.state_scale,
         "control": model.control_scale,
         "attribute": model.attribute_scale,
+        "edge_attribute": model.edge_attribute_scale,
     }
 
 

@@ -17,8 +17,8 @@ def summary(model: Any) -> str:
         parts.insert(0, f"ensemble of {model.members}")
     if spec.family == "mpnode":
         parts.append(f"{spec.message} {spec.messages} message components, {spec.coupling} coupling")
-        mean = spec.aggregation == "mean"
-        parts.append(f"{'mean' if mean else f'sum / {spec.divisor:.4g}'} over neighbours")
+        words = f"sum / {spec.divisor:.4g}" if spec.aggregation == "sum" else spec.aggregation
+        parts.append(f"{words} over neighbours")
     parts.append(f"{spec.solver} x {spec.substeps}")
     return ", ".join(parts)
 
@@ -58,7 +58,10 @@ def _inputs(model: Any) -> dict[str, str]:
                 f"{name} {interval(*pair)}" for name, pair in zip(names, pairs)
             )
     if trained.weight:
-        found["weights"] = f"of edges {interval(*trained.weight)}"
+        learned = "" if model.graph is None else ", learned (model.graph)"
+        found["weights"] = f"of edges {interval(*trained.weight)}{learned}"
+    if model.edge_attributes:
+        found["edges"] = ", ".join(model.edge_attributes)
     parts = [f"{name} {describe_value(value)}" for name, value in trained.parameters.items()]
     parts += [f"{name} {describe_span(*span)}" for name, span in trained.parameter_spans.items()]
     if parts:

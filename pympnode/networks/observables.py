@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from ..datasets.names import TIME, TRAJECTORY
 from ..errors import InvalidData, PympnodeError
 from ..systems.base import System
 from ..systems.registry import get, names
+from .attributes import varied_parameters
 from .schema import Arrays
 
 logger = logging.getLogger("pympnode.evaluation")
@@ -36,11 +37,16 @@ def known_system(system: Any, name: str, arrays: Arrays) -> System | None:
 
 
 def observe(
-    system: System, x: NDArray, arrays: Arrays, parameters: Mapping[str, Any]
+    system: System,
+    x: NDArray,
+    arrays: Arrays,
+    parameters: Mapping[str, Any],
+    attributes: Sequence[str] = (),
 ) -> NDArray[np.float64]:
     """The observables of states x (trajectory, time, node, feature): (trajectory, time, observable).
 
-    ``arrays`` gives the graph of each trajectory. An observable of a state that is missing (NaN) is
+    ``arrays`` gives the graph of each trajectory, and where they differ by trajectory the parameters
+    that the ``attributes`` of nodes are named after. An observable of a state that is missing (NaN) is
     NaN. Raises `InvalidData` when an observable returns another shape.
     """
     given = {k: v for k, v in parameters.items() if k in system.parameters}
@@ -52,6 +58,8 @@ def observe(
             continue
         graph = arrays.graph[number]
         of_graph = system.parameters_of_graph(resolved, arrays.graph, number)
+        for name, values in varied_parameters(system, arrays, attributes, chosen).items():
+            of_graph[name] = values[:, None]  # (trajectory, time, node)
         states = np.asarray(x[chosen], dtype=np.float64)
         for column, (name, observable) in enumerate(system.observables.items()):
             with np.errstate(all="ignore"):  # an overflowed prediction is counted elsewhere
@@ -73,6 +81,7 @@ def observable_errors(
     arrays: Arrays,
     predictions: Mapping[str, NDArray],
     parameters: Mapping[str, Any],
+    attributes: Sequence[str] = (),
 ) -> xr.Dataset | None:
     """Root mean square errors of each predictor's observables, and the observables themselves.
 
@@ -82,7 +91,7 @@ def observable_errors(
         return None
     x = arrays.x if arrays.mask is None else np.where(arrays.mask, arrays.x, np.nan)
     try:
-        truth = observe(system, x, arrays, parameters)
+        truth = observe(system, x, arrays, parameters, attributes)
     except InvalidData:
         raise
     except PympnodeError as error:
@@ -90,7 +99,7 @@ def observable_errors(
         return None
     total, over_time, observed = [], [], {}
     for name, predicted in predictions.items():
-        values = observe(system, predicted, arrays, parameters)
+        values = observe(system, predicted, arrays, parameters, attributes)
         observed[name] = values
         known = np.isfinite(truth)
         # Infinite, not NaN: an overflow must not drop out of the mean.

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
 
-from ..config import TrainConfig, check_fields, flag, least, mapping, one_of, positive, text
+from ..config import (
+    TrainConfig,
+    as_float,
+    check_fields,
+    flag,
+    least,
+    mapping,
+    names_of,
+    one_of,
+    positive,
+    share_of_updates,
+    text,
+)
 from ..datasets.names import Missing
-from ..errors import InvalidOption, shown_value
+from ..errors import InvalidOption, shown_value, unknown_name
 from ..systems.registry import get
-from ..training.options import RunOptions
+from ..training.options import LENGTHS, RunOptions
 from .circular import Circular
 from .engines import NAMES, TORCH_KERNELS
 from .presets import preset
@@ -31,10 +43,10 @@ _SPEC_FIELDS = {
     "first_message": "first_message",
     "solver": "solver",
     "substeps": "substeps",
+    "antisymmetric": "antisymmetric",
 }
 
 
-_TEXTS = ("model", "aggregation", "messages", "coupling", "first_message", "solver")
 _SIMULATION_CHECKS: dict[str, Any] = {
     "nodes": least(1),
     "graphs": least(1),
@@ -54,6 +66,7 @@ class NetworkSimulation:
 
     nodes: int | None = None
     topology: Any = None
+    edge_weight: Any = None
     graphs: int = 1
     graph_seed: int = 42
     parameters: Mapping[str, Any] | None = None
@@ -82,6 +95,7 @@ class NetworkTraining(RunOptions):
 
     nodes: int | None = None
     topology: Any = None
+    edge_weight: Any = None
     graphs: int = 1
     graph_seed: int = 42
     parameters: Mapping[str, Any] | None = None
@@ -107,8 +121,13 @@ class NetworkTraining(RunOptions):
     engine: str = "auto"
     circular: Circular = None
     ignore_weights: bool = False
+    relative: str | Sequence[str] | None = None
+    invariant: str | Sequence[str] | None = None
+    antisymmetric: bool | None = None
+    matching: float | None = None
 
     REPLACES_LENGTH: ClassVar[bool] = False
+    OF_MODELS: ClassVar[Mapping[str, tuple[str, ...]]] = {"edge_weight": ("learn",)}
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -122,6 +141,10 @@ class NetworkTraining(RunOptions):
                     text,
                 ),
                 "ignore_weights": flag,
+                "antisymmetric": flag,
+                "relative": names_of,
+                "invariant": names_of,
+                "matching": share_of_updates,
             },
         )
         for name in ("window", "max_window"):
@@ -144,11 +167,17 @@ class NetworkTraining(RunOptions):
         if self.engine != "julia":
             one_of("kernel", self.kernel, kernels)
 
+    @property
+    def learns_weights(self) -> bool:
+        """Whether a weight for each given edge is learned."""
+        return isinstance(self.edge_weight, str) and self.edge_weight == "learn"
+
     def simulation(self) -> NetworkSimulation:
         """The keywords that say how to simulate the training data."""
         return NetworkSimulation(
             nodes=self.nodes,
             topology=self.topology,
+            edge_weight=None if self.learns_weights else self.edge_weight,
             graphs=self.graphs,
             graph_seed=self.graph_seed,
             parameters=self.parameters,
@@ -166,13 +195,27 @@ class NetworkTraining(RunOptions):
         return {
             field: value
             for keyword, field in _SPEC_FIELDS.items()
-            if (value := getattr(self, keyword)) is not None
+            if (value := getattr(self, keyword)) not in (None, "auto")
         }
 
     def run_config(self, fresh: bool) -> TrainConfig:
         """The configuration of a run from fresh weights, or from those of a start model."""
-        choice = preset(self.preset)
-        return self.config(choice.run if fresh else {**choice.run, **choice.finetune})
+        fields = preset(self.preset).run_fields(fresh, self.optimiser)
+        if self.matching is not None:
+            fields["matching"] = self.matching
+        elif self.epochs is not None:
+            # Epochs are passes over windows of trajectories.
+            fields.pop("matching", None)
+        if any(getattr(self, length) is not None for length in LENGTHS):
+            fields.pop("standstill", None)
+        return self.config(fields)
+
+    @property
+    def sized(self) -> bool:
+        """Whether the number of updates follows the model and the data: neither the call nor the
+        preset gives a length."""
+        given = any(getattr(self, length) is not None for length in LENGTHS)
+        return not given and not {*LENGTHS} & preset(self.preset).run.keys()
 
     def new_spec(
         self,
@@ -183,8 +226,10 @@ class NetworkTraining(RunOptions):
         attributes: int,
         nodes: int,
         circular: tuple[int, ...] = (),
+        edge_attributes: int = 0,
+        features: tuple[str, ...] = (),
     ) -> ModelSpec:
-        """The specification of a fresh model for data of these widths.
+        """The specification of a fresh model for data of these widths, ``features`` by name.
 
         ``degree`` (node,) of all training graphs: "auto" aggregation takes the mean where all
         degrees are equal, since there the effect of one message cannot be told from that of the
@@ -199,7 +244,8 @@ class NetworkTraining(RunOptions):
         given = self.spec_fields()
         fields = {**preset(self.preset).model, **widths, **given}
         if fields.get("aggregation") == "auto":
-            fields["aggregation"] = "mean" if degree.min() == degree.max() else "sum"
+            equal = degree.min() == degree.max() and not fields.get("antisymmetric")
+            fields["aggregation"] = "mean" if equal else "sum"
         family = fields.get("family", "mpnode")
         if family == "l2s":
             fields = {"aggregation": "sum", "depth": 1, "hidden": 32, **widths, **given}
@@ -207,27 +253,51 @@ class NetworkTraining(RunOptions):
             fields["bodies"] = nodes
         elif fields.get("aggregation") == "sum" and family != "l2s":
             fields["divisor"] = max(float(degree.mean()), 1.0)
+        for name in ("relative", "invariant"):
+            if (names := getattr(self, name)) is not None:
+                fields[name] = numbers_of(name, names, features)
+        messages = fields.get("messages") if family == "mpnode" else None
+        if messages == "emitted" and controls:
+            fields["sender_controls"] = True
+        if messages == "pairwise":
+            fields["edge_attributes"] = edge_attributes
+            if fields["coupling"] == "superposed" and "message" not in given:
+                fields["message"] = channels
         return ModelSpec(**fields)
 
     def check(self, system: str) -> TrainConfig:
         """Raise what training on ``system`` would raise for these keywords; return the run."""
+        names = get(system).feature_names
         self.new_spec(
-            np.array([1, 2]), channels=get(system).features, controls=0, attributes=0, nodes=2
-        )
+            np.array([1, 2]), channels=len(names), controls=0, attributes=0, nodes=2,
+            features=tuple(names),
+        )  # fmt: skip
         return self.run_config(fresh=True)
+
+
+def numbers_of(
+    option: str, names: str | Sequence[str], features: tuple[str, ...]
+) -> tuple[int, ...]:
+    """The numbers of the features that an option names. Raises `UnknownName`."""
+    names = [names] if isinstance(names, str) else list(names)
+    for name in names:
+        if name not in features:
+            raise unknown_name(f"feature in {option}", name, features)
+    return tuple(features.index(name) for name in names)
 
 
 def _length_of_time(name: str, value: Any) -> float:
     """A positive number, infinity included. Raises `InvalidOption`."""
-    value = value.item() if getattr(value, "shape", None) == () else value
-    if isinstance(value, bool) or not isinstance(value, Real) or not value > 0:
+    if getattr(value, "shape", None) == () and hasattr(value, "item"):
+        value = value.item()  # an array or a tensor of no axes
+    if isinstance(value, bool) or not isinstance(value, Real) or not as_float(value) > 0:
         raise InvalidOption(
             f"{name} is a length of time",
             got=f"{name}={shown_value(value)}",
             allowed="a positive number in the unit of time of the data; inf: whole trajectories",
             fix=f"give {name}=n * dt for windows of n time steps",
         )
-    return float(value)
+    return as_float(value)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -17,12 +17,22 @@ from ..errors import InvalidData
 from ..training.ranges import warn_user
 from . import schema
 from .agreement import Names, agree
+from .attributes import tell_attributes
 from .circular import TURN, tell_jumps, unwrapped
-from .edge_weights import for_training
+from .edge_weights import for_training, with_scaled_attribute
 from .missing import interpolated
 from .normalise import Normalisation, natural_time
 from .outliers import outliers_in_words
 from .schema import Arrays
+
+
+class Scales(NamedTuple):
+    """Normalisations of a start model."""
+
+    state: Normalisation
+    control: Normalisation | None
+    attribute: Normalisation | None
+    edge_attribute: Normalisation | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,10 +49,12 @@ class Prepared:
     state: Normalisation
     control: Normalisation | None
     attribute: Normalisation | None
+    edge_attribute: Normalisation | None
     features: tuple[str, ...]
     units: tuple[str, ...]
     controls: tuple[str, ...]
     attributes: tuple[str, ...]
+    edge_attributes: tuple[str, ...]
     parameters: dict[str, Any]
     parameter_spans: dict[str, tuple[Any, Any]]
     graphs: tuple[str, ...]
@@ -60,24 +72,28 @@ def prepare(
     missing: Missing,
     training_noise: float,
     dtype: str,
-    scales: tuple[Normalisation, Normalisation | None, Normalisation | None] | None,
+    scales: Scales | None,
     time_scale: float | None = None,
     names: Names | None = None,
     ignore_weights: bool = False,
+    start: Any = None,
 ) -> Prepared:
     """Check, split and normalise; ``scales`` and ``time_scale`` of a start model are kept when
     given. ``scaled`` counts time in units of the time scale. ``names`` are those of a start model; by
     default the first dataset's, and the others are put in their order and units. ``ignore_weights``
-    leaves out the weights and attributes of edges."""
+    leaves out the weights and attributes of edges. ``start`` is a start model."""
     if not datasets:
         raise InvalidData("there are no datasets", got="an empty list", allowed="at least one")
     whose = "dataset 0" if names is None else "the start model"
     for ds in datasets:
         schema.validate(ds, missing=missing)
+    start_is_fresh = names is None
     names = Names.of(datasets[0]) if names is None else names
     datasets = [agree(ds, names, whose, reordering=True) for ds in datasets]
     physical = [schema.arrays_of(ds, missing=missing) for ds in datasets]
-    physical = for_training(physical, ignore_weights=ignore_weights)
+    physical = for_training(physical, ignore_weights=ignore_weights, start=start)
+    if start_is_fresh:
+        tell_attributes(physical, names.attributes)
     ignored = dict.fromkeys(name for ds in datasets for name in schema.own_variables(ds))
     if ignored:
         warn_user(
@@ -94,7 +110,7 @@ def prepare(
     _agree(datasets, physical)
     physical, marks = _without_test(physical, [labels_of(ds, split, seed) for ds in datasets])
     labels = np.concatenate(marks)
-    state, control, attribute = scales or (None, None, None)
+    state, control, attribute, of_edges = scales or (None, None, None, None)
     if state is None:
         for text in outliers_in_words(physical, names.features):
             warn_user(text)
@@ -105,6 +121,10 @@ def prepare(
         control = _fit([a.u[:, :-1] for a in physical if a.u is not None])
     if attribute is None and physical[0].attribute is not None:
         attribute = _fit([a.attribute for a in physical if a.attribute is not None])
+    given = [a.graph.attribute for a in physical if a.graph.attribute is not None]
+    given = [values for values in given if len(values)]
+    if of_edges is None and given:
+        of_edges = _fit(given)
     if time_scale is None:
         time_scale = _time_scale(physical, state, labels)
     scaled, at = [], 0
@@ -122,6 +142,7 @@ def prepare(
                 arrays,
                 x=x.astype(dtype),
                 time=arrays.time / time_scale,
+                graph=with_scaled_attribute(arrays.graph, of_edges),
                 u=None if arrays.u is None or control is None else control.apply(arrays.u),
                 attribute=None
                 if arrays.attribute is None or attribute is None
@@ -142,10 +163,12 @@ def prepare(
         state,
         control,
         attribute,
+        of_edges,
         found.features,
         found.units,
         found.controls,
         found.attributes,
+        physical[0].graph.attribute_names,
         parameters,
         spans,
         graphs,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from ..config import Preset, one_of
 
 PRESETS: dict[str, Preset] = {
@@ -43,8 +45,13 @@ PRESETS: dict[str, Preset] = {
             "first_message": "mlp",
         },
         run={
-            "epochs": 80,
+            # The number of updates follows the model and the data, see `sized_updates`.
             "batch_size": 32,
+            "optimiser": "soap",
+            "matching": 0.8,
+            "standstill": 0.4,
+            # Classes of messages and coupling compete for this share of the updates.
+            "race": 0.25,
             "learning_rate": 5e-3,
             "schedule": "cosine",
             "warmup": 0.03,
@@ -52,9 +59,27 @@ PRESETS: dict[str, Preset] = {
             "clip": 1.0,
             "curriculum": ((5, 0.4), (10, 0.3), (25, 0.15), (0, 0.15)),
         },
-        finetune={"learning_rate": 5e-4, "keep_start": True},
+        finetune={"learning_rate": 5e-4, "keep_start": True, "matching": 0.0},
     ),
 }
+
+
+# Updates of a fresh run of a model of so many parameters.
+_UPDATES, _PARAMETERS = 4000, 2000
+_LEAST, _MOST = 2000, 20_000
+_VALUES = 10  # values of training data for each parameter; with fewer a run is half as long
+
+
+def sized_updates(parameters: int, values: int) -> int:
+    """Updates of a run whose length nobody gave: with the root of the number of parameters, 2000 to
+    20,000, and half of it where there are fewer than 10 training values a parameter.
+
+    Early standstill of the validation loss ends a run before (`TrainConfig.standstill`).
+    """
+    wanted = _UPDATES * math.sqrt(parameters / _PARAMETERS)
+    if values < _VALUES * parameters:
+        wanted /= 2
+    return int(min(max(round(wanted, -2), _LEAST), _MOST))
 
 
 def preset(name: str) -> Preset:

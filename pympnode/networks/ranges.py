@@ -35,6 +35,7 @@ class TrainingRange:
     control: tuple[tuple[float, float], ...] = ()
     attribute: tuple[tuple[float, float], ...] = ()
     weight: tuple[float, ...] = ()
+    edge_attribute: tuple[tuple[float, float], ...] = ()
 
     @classmethod
     def of(
@@ -66,13 +67,15 @@ class TrainingRange:
             _pairs([a.u[:, :-1] for a in arrays if a.u is not None]),
             _pairs([a.attribute for a in arrays if a.attribute is not None]),
             _span_of_weights(arrays),
+            _pairs([a.graph.attribute for a in arrays if a.graph.attribute is not None]),
         )
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for files."""
         values = asdict(self)
-        # Files of models without weights stay as in version 0.1.
-        return values if self.weight else {n: v for n, v in values.items() if n != "weight"}
+        # Files of models without these stay as in version 0.1.
+        later = ("weight", "edge_attribute")
+        return {name: value for name, value in values.items() if value or name not in later}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrainingRange:
@@ -91,6 +94,7 @@ class TrainingRange:
             control=tuple(tuple(pair) for pair in values.get("control", ())),
             attribute=tuple(tuple(pair) for pair in values.get("attribute", ())),
             weight=tuple(values.get("weight", ())),
+            edge_attribute=tuple(tuple(pair) for pair in values.get("edge_attribute", ())),
         )
 
     def outside(
@@ -105,11 +109,14 @@ class TrainingRange:
         attribute: np.ndarray | None = None,
         names: tuple[Sequence[str], Sequence[str]] = ((), ()),
         weight: np.ndarray | None = None,
+        edge_attribute: np.ndarray | None = None,
+        edge_names: Sequence[str] = (),
     ) -> list[str]:
         """In words, with numbers: each way in which data lie outside.
 
         ``x`` (..., feature), ``u`` (..., control), ``attribute`` (..., attribute); ``names`` of the
-        controls and of the attributes; ``weight`` (edges,), 1 where it is None. States, controls,
+        controls and of the attributes; ``weight`` (edges,), 1 where it is None; ``edge_attribute`` (edges,
+        attribute) and ``edge_names``. States, controls,
         attributes and weights may leave their range by a tenth of it.
         """
         found = []
@@ -128,6 +135,7 @@ class TrainingRange:
         for seen, values, title in (
             (self.control, u, names[0]),
             (self.attribute, attribute, names[1]),
+            (self.edge_attribute, edge_attribute, edge_names),
         ):
             if values is None:
                 continue
@@ -162,6 +170,7 @@ def _span_of_weights(arrays: Sequence[Arrays]) -> tuple[float, ...]:
 
 def _pairs(values: list[np.ndarray]) -> tuple[tuple[float, float], ...]:
     """(smallest, largest) of each component of the last axis."""
+    values = [v for v in values if v.size]
     if not values:
         return ()
     flat = np.concatenate([v.reshape(-1, v.shape[-1]) for v in values])

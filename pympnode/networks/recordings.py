@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ..config import TrainConfig
 from ..datasets.names import SPLIT, STATE, STATE_DIMS, TIME, TRAJECTORY
 from ..datasets.record import record
+from ..datasets.split import check_split
 from ..errors import InvalidOption
 from .schema import Arrays
 
@@ -153,6 +154,7 @@ def _splittable(ds: xr.Dataset) -> bool:
     if not isinstance(ds, xr.Dataset) or STATE not in ds or set(ds[STATE].dims) != set(STATE_DIMS):
         return False
     # `simulate` labels a single trajectory too; that label was not chosen by the user.
+    check_split(ds)
     labelled = SPLIT in ds and not (
         record(ds).get("kind") == "simulation" and list(ds[SPLIT].values.astype(str)) == ["train"]
     )

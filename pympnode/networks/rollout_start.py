@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ..config import positive, whole
-from ..datasets.names import ATTRIBUTE, CONTROL_DIMS, FEATURE, NODE, TIME, TRAJECTORY
+from ..datasets.names import ATTRIBUTE_DIMS, CONTROL_DIMS, FEATURE, NODE, TIME, TRAJECTORY
 from ..errors import InvalidData, InvalidOption
 from ..graph import Graph
 from ..memory import need
@@ -53,7 +53,7 @@ def start_of_dataset(
     """First states, times, graphs and inputs of a dataset.
 
     ``steps``, ``dt``, ``control`` (trajectory, time, node, control) and ``attribute`` (node,
-    attribute) replace those of the dataset. On another time grid the controls of the dataset stay
+    attribute), or (trajectory, node, attribute), replace those of the dataset. On another time grid the controls of the dataset stay
     constant over its own intervals. Raises `InvalidData`.
     """
     if ds.sizes.get(TIME) == 1:
@@ -78,7 +78,7 @@ def start_of_dataset(
         )
         arrays = replace(arrays, u=u)
     if attribute is not None:
-        arrays = replace(arrays, attribute=_attribute(attribute, labels))
+        arrays = replace(arrays, attribute=_attribute(attribute, labels, arrays.x))
     model.check(arrays, names_along(ds, FEATURE))
     return arrays
 
@@ -117,7 +117,7 @@ def start_of_states(
     u = control
     if u is not None:
         u = controls_for(u, len(x), len(time), x.shape[1], model.spec.controls, labels)
-    b = None if attribute is None else _attribute(attribute, labels)
+    b = None if attribute is None else _attribute(attribute, labels, x)
     arrays = schema.Arrays(x[:, None], time, graph, graph_of, u, b)
     model.check(arrays)
     return arrays
@@ -163,12 +163,20 @@ def kept_coords(initial: Any, ds: xr.Dataset, same_times: bool) -> dict[str, Any
     return coords
 
 
-def _attribute(attribute: Any, labels: Sequence[Any] | None) -> NDArray[np.float64]:
-    read = named_array("node_attribute", attribute, (NODE, ATTRIBUTE))
-    values = read.along(NODE, 0, labels, "node_attribute").values
-    if values.ndim != 2:
+def _attribute(attribute: Any, labels: Sequence[Any] | None, x: NDArray) -> NDArray[np.float64]:
+    """Attributes (node, attribute) or (trajectory, node, attribute) of states x (trajectory, ...,
+    node, feature). Raises InvalidData."""
+    dims = ATTRIBUTE_DIMS if np.ndim(attribute) == 3 else ATTRIBUTE_DIMS[1:]
+    read = named_array("node_attribute", attribute, dims)
+    values = read.along(NODE, -2, labels, "node_attribute").values
+    trajectories, nodes = len(x), x.shape[-2]
+    if values.shape[:-1] not in ((nodes,), (trajectories, nodes)):
         raise InvalidData(
-            "node_attribute has the wrong shape", got=values.shape, allowed="(node, attribute)"
+            "node_attribute does not fit the initial states",
+            got=np.shape(attribute),
+            allowed=f"({nodes}, any): (node, attribute), or ({trajectories}, {nodes}, any): "
+            "(trajectory, node, attribute)",
+            fix="one row for each node",
         )
     return values
 

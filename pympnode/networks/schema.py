@@ -10,6 +10,7 @@ variable            dims                                        meaning
 ``control``         trajectory, time, node, control_feature     held from t_i to t_(i+1); last unused
 ``message``         trajectory, time, node, message_component   messages of a rollout
 ``node_attribute``  node, attribute                             constants of the nodes
+ or                 trajectory, node, attribute                 those that differ by trajectory
 ``sender``          edge                                        node number in its graph, from 0
 ``receiver``        edge                                        node number in its graph, from 0
 ``edge_graph``      edge                                        graph number of the edge
@@ -42,6 +43,7 @@ from numpy.typing import NDArray
 from ..config import arguments, choice
 from ..datasets.names import (
     ATTRIBUTE,
+    ATTRIBUTE_DIMS,
     CONTROL,
     CONTROL_DIMS,
     CONTROL_FEATURE,
@@ -62,7 +64,6 @@ from ..datasets.names import (
     RECEIVER,
     SENDER,
     SPLIT,
-    SPLITS,
     STATE,
     STATE_DIMS,
     TIME,
@@ -72,13 +73,22 @@ from ..datasets.names import (
     texts,
 )
 from ..datasets.record import record, with_record
+from ..datasets.split import check_split
 from ..datasets.times import even_times, repeated, rounding
-from ..errors import InvalidData
+from ..errors import InvalidData, one_line
+from ..files import kinds
 from ..graph import Graph
-from ..systems.registry import get, names
+from ..systems.registry import first_name, get, names
 from ..training.ranges import warn_user
-from .edge_checks import check_edges_once, check_graph_numbers, check_node_order, check_whole
+from .edge_checks import (
+    check_edges_once,
+    check_graph_numbers,
+    check_node_order,
+    check_one_graph,
+    check_whole,
+)
 from .missing import with_first_state
+from .name_checks import check_names_of_axes
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +97,8 @@ class Arrays:
 
     ``x`` (trajectory, time, node, feature); ``time`` (time,) float64, increasing; ``graph`` any
     number of graphs of ``node`` nodes each; ``graph_of`` (trajectory,) int64, graph numbers; ``u``
-    (trajectory, time, node, control) or None; ``attribute`` (node, attribute) or None; ``mask`` of
+    (trajectory, time, node, control) or None; ``attribute`` (node, attribute), (trajectory, node,
+    attribute) where it differs by trajectory, or None; ``mask`` of
     the shape of x, True where a value is known, or None where all are.
     """
 
@@ -110,6 +121,11 @@ class Arrays:
         return self.x.shape[1] - 1
 
     @property
+    def varied(self) -> bool:
+        """Whether the node attributes differ by trajectory."""
+        return self.attribute is not None and self.attribute.ndim == 3
+
+    @property
     def even(self) -> bool:
         """Whether all intervals have the same length, to rounding."""
         dt = np.diff(self.time)
@@ -123,6 +139,9 @@ class Arrays:
             x=self.x[index],
             graph_of=self.graph_of[index],
             u=None if self.u is None else self.u[index],
+            attribute=self.attribute[index]
+            if self.attribute is not None and self.varied
+            else self.attribute,
             mask=None if self.mask is None else self.mask[index],
         )
 
@@ -148,6 +167,7 @@ def own_variables(ds: xr.Dataset, system: Any = None) -> list[str]:
     """Names of the variables that the schema and the physics do not know: the user's own."""
     facts = record(ds)
     system = facts.get("system", "") if system is None else system
+    system = first_name(system) if isinstance(system, str) else system
     physics = set(facts.get("parameter_arrays", ()))
     if not isinstance(system, str) or system in names():
         physics |= set(get(system).parameters)
@@ -205,7 +225,8 @@ def unpack(
         labels = controls or [f"u{i}" for i in range(arrays.u.shape[-1])]
         coords[CONTROL_FEATURE] = np.array([str(c) for c in labels])
     if arrays.attribute is not None:
-        variables[NODE_ATTRIBUTE] = ((NODE, ATTRIBUTE), arrays.attribute)
+        attribute_dims = ATTRIBUTE_DIMS[-arrays.attribute.ndim :]
+        variables[NODE_ATTRIBUTE] = (attribute_dims, arrays.attribute)
         labels = attributes or [f"b{i}" for i in range(arrays.attribute.shape[-1])]
         coords[ATTRIBUTE] = np.array([str(a) for a in labels])
     if message is not None and message.shape[-1]:
@@ -260,9 +281,14 @@ def arrays_of(ds: xr.Dataset, *, missing: Missing = "error") -> Arrays:
     u = ds[CONTROL].transpose(*CONTROL_DIMS).values if CONTROL in ds else None
     attribute = None
     if NODE_ATTRIBUTE in ds:
-        attribute = ds[NODE_ATTRIBUTE].transpose(NODE, ATTRIBUTE).values
+        attribute = ds[NODE_ATTRIBUTE].transpose(*_attribute_dims(ds)).values
     graph, graph_of = graphs_of(ds)
     return Arrays(x, _times(ds), graph, graph_of, u, attribute, mask)
+
+
+def _attribute_dims(ds: xr.Dataset) -> tuple[str, ...]:
+    """The dims of the node attributes: with that of trajectories where they differ by trajectory."""
+    return ATTRIBUTE_DIMS if TRAJECTORY in ds[NODE_ATTRIBUTE].dims else ATTRIBUTE_DIMS[1:]
 
 
 def graphs_of(ds: xr.Dataset) -> tuple[Graph, NDArray[np.int64]]:
@@ -314,6 +340,8 @@ def validate(ds: xr.Dataset, *, missing: Missing = "error") -> xr.Dataset:
             fix="build one with pympnode.from_arrays or xarray.open_dataset",
         )
     _require_variable(ds, STATE, STATE_DIMS)
+    check_names_of_axes(ds)
+    check_parameters(ds)
     _check_concatenated(ds)
     for dim in STATE_DIMS:
         if ds.sizes[dim] < 1:
@@ -329,11 +357,30 @@ def validate(ds: xr.Dataset, *, missing: Missing = "error") -> xr.Dataset:
         _require_variable(ds, CONTROL, CONTROL_DIMS)
         _check_finite(ds.isel({TIME: slice(None, -1)}), CONTROL)
     if NODE_ATTRIBUTE in ds:
-        _require_variable(ds, NODE_ATTRIBUTE, (NODE, ATTRIBUTE))
+        _require_variable(ds, NODE_ATTRIBUTE, _attribute_dims(ds))
         _check_finite(ds, NODE_ATTRIBUTE)
     _check_graph(ds)
-    _check_split(ds)
+    check_split(ds)
     return ds
+
+
+def check_parameters(ds: xr.Dataset) -> None:
+    """Raise InvalidData where a parameter in the record of a known system is no number; arrays are variables."""
+    facts = record(ds)
+    system = facts.get("system", "")
+    if system not in names():
+        return
+    for name in get(system).parameters:
+        value = facts.get("parameters", {}).get(name, 0.0)
+        try:
+            kinds.real(value)
+        except ValueError as error:
+            raise InvalidData(
+                f"the parameter {name!r} in the record of the dataset is no number",
+                got=one_line(error),
+                allowed="a finite number",
+                fix=f"pympnode.networks.schema.with_record(ds, parameters={{{name!r}: ...}})",
+            ) from error
 
 
 def _require_variable(ds: xr.Dataset, name: str, dims: tuple[str, ...]) -> None:
@@ -370,6 +417,8 @@ def _check_concatenated(ds: xr.Dataset) -> None:
     """`xr.concat` repeats the graph along the new axis unless it is told not to."""
     for name in (SENDER, RECEIVER, EDGE_GRAPH, NODE_ATTRIBUTE, EDGE_WEIGHT, EDGE_ATTRIBUTE):
         more = {TRAJECTORY, TIME} & set(ds[name].dims) if name in ds else set()
+        if name == NODE_ATTRIBUTE:
+            more = more - {TRAJECTORY}
         if more:
             dim = sorted(more)[0]
             raise InvalidData(
@@ -382,10 +431,12 @@ def _check_concatenated(ds: xr.Dataset) -> None:
 
 
 def _check_time(ds: xr.Dataset) -> None:
-    if TIME not in ds.coords or ds[TIME].dtype.kind not in "fiu":
+    if TIME not in ds.coords or ds[TIME].dtype.kind not in "fiu" or ds[TIME].dims != (TIME,):
         raise InvalidData(
             "the dataset has no numeric time coordinate",
-            got=str(ds[TIME].dtype) if TIME in ds.coords else "no coordinate",
+            got=f"dims {ds[TIME].dims}, dtype {ds[TIME].dtype}"
+            if TIME in ds.coords
+            else "no coordinate",
             allowed="time(time) in one unit, increasing",
             fix='ds = ds.assign_coords(time=dt * np.arange(ds.sizes["time"]))'
             if TIME not in ds.coords or ds[TIME].dtype.kind not in "mM"
@@ -455,6 +506,7 @@ def _check_graph(ds: xr.Dataset) -> None:
                     allowed="sender(edge) and receiver(edge)",
                     fix=f"give the edges, or drop it: ds.drop_vars({name!r})",
                 )
+        check_one_graph(ds)
         return
     for name in (SENDER, RECEIVER):
         check_whole(ds, name, EDGE)
@@ -476,23 +528,3 @@ def _check_graph(ds: xr.Dataset) -> None:
             _check_finite(ds, name)
     if EDGE_WEIGHT in ds or EDGE_ATTRIBUTE in ds:
         check_edges_once(ds)
-
-
-def _check_split(ds: xr.Dataset) -> None:
-    if SPLIT not in ds:
-        return
-    found = set(texts(ds[SPLIT].values).ravel().tolist())
-    if ds[SPLIT].dims != (TRAJECTORY,):
-        raise InvalidData(
-            "'split' has the wrong dims",
-            got=f"({', '.join(map(str, ds[SPLIT].dims))})",
-            allowed=f"({TRAJECTORY},): one label for each trajectory",
-            fix='ds["split"] = ("trajectory", ["train", ...])',
-        )
-    if not found <= set(SPLITS):
-        raise InvalidData(
-            "'split' holds unknown names",
-            got=", ".join(sorted(found)),
-            allowed=", ".join(SPLITS),
-            fix='ds["split"] = ("trajectory", ["train", ...])',
-        )

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from ..config import whole
 from ..datasets.names import NODE
 from ..datasets.reading import numbers
 from ..datasets.split import split_trajectories
@@ -16,6 +17,7 @@ from ..systems.registry import get
 from ..version import __version__
 from . import engines, schema
 from .generate import generate
+from .graphs.drawn_weights import with_drawn_weights
 from .graphs.topology import names_in, resolve
 
 _LABELS = np.array(["train", "validation"])
@@ -26,6 +28,7 @@ def simulate_network(
     *,
     nodes: int | None,
     topology: Any,
+    edge_weight: Any = None,
     graphs: int,
     graph_seed: int,
     parameters: Mapping[str, Any] | None,
@@ -45,7 +48,9 @@ def simulate_network(
     topology = system.default_topology if topology is None else topology
     named = isinstance(topology, str | tuple)
     count = nodes if nodes is not None else (system.default_nodes if named else None)
+    seed, trajectories = whole("seed", seed, 0), whole("trajectories", trajectories)
     graph = resolve(topology, count, graphs=graphs, graph_seed=graph_seed, system=system)
+    graph = with_drawn_weights(graph, edge_weight, graph_seed)
     chosen, why = engines.choose(engine, weighted=graph.weight is not None)
     solve, solver = engines.solver_for(chosen, system)
     if initial is not None:
@@ -77,7 +82,7 @@ def simulate_network(
         features=system.feature_names,
         units=[v.unit for v in system.state for _ in range(v.components)],
         controls=system.control_names or None,
-        attributes=attribute_names(system, made.attribute),
+        attributes=made.attribute_names or None,
         split=label,
         parameters=shaped,
         about={
@@ -98,14 +103,3 @@ def simulate_network(
     )
     names = names_in(topology)
     return ds if names is None else ds.assign_coords({NODE: names})
-
-
-def attribute_names(system: Any, attribute: np.ndarray | None) -> list[str] | None:
-    """Names of a dataset's node attributes: those of the parameters they come from."""
-    if attribute is None:
-        return None
-    names = list(system.node_attributes)
-    width = attribute.shape[-1]
-    if len(names) == width:
-        return names
-    return [f"{names[0] if names else 'b'}_{i}" for i in range(width)]

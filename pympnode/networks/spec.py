@@ -6,15 +6,15 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from ..config import listing, number, one_of, whole
+from ..config import flag, listing, number, one_of, whole
 from ..errors import InvalidOption, unknown_name
 
 Family = Literal["mpnode", "l2s", "node"]
-Messages = Literal["state", "zero", "self", "emitted"]
+Messages = Literal["state", "zero", "self", "emitted", "pairwise"]
 Coupling = Literal["mixed", "superposed"]
-Aggregation = Literal["mean", "sum"]
+Aggregation = Literal["mean", "sum", "max"]
 FirstMessage = Literal["zero", "linear", "mlp"]
-Solver = Literal["rk4", "tsit5"]
+Solver = Literal["rk4", "tsit5", "euler"]
 
 
 @dataclass(frozen=True)
@@ -31,21 +31,38 @@ class ModelSpec:
     "state"       m_j, p more ODE states of the node (as published)            z = [x; m]
     "zero"        nothing: a_k = 0, a neural ODE for each node                 z = [x; m]
     "self"        nothing: a_k = m_k, an augmented neural ODE for each node    z = [x; m]
-    "emitted"     g(x_j, b_j), evaluated at every stage, nothing is carried    z = x
+    "emitted"     g(x_j, u_j, b_j), evaluated at every stage                   z = x
+    "pairwise"    e(x_k, b_k, x_j, u_j, b_j, c_jk), evaluated at every stage   z = x
+                  for every edge j -> k with its ``edge_attributes`` c_jk
     ============  ==========================================================  =================
 
     ``coupling="mixed"`` (as published):  dz_k/dt = MLP([x_k; u_k; b_k; a_k]).
     ``coupling="superposed"``:  dz_k/dt = F + G a_k with [F, G] = MLP([x_k; u_k; b_k]), linear in what
-    comes in: the exact class of every pairwise-additive system, F the node's own motion.
+    comes in, F the node's own motion: with emitted messages every sum over pairs whose terms are p
+    products of a function of the receiver and one of the sender (exact for sines of differences and
+    products of states; not for a general function of a difference). Pairwise messages have as many
+    components as the state then, and dz_k/dt = F + a_k: every sum over pairs.
 
-    ``aggregation="mean"`` divides by the number of neighbours; ``"sum"`` divides by ``divisor``, one
-    constant that is stored with the model (the mean degree of the training graphs), never by the
-    degree of the graph at hand. A node without neighbours receives zero.
+    The weight w_jk of an edge multiplies its message, of every kind. ``aggregation="sum"`` divides the
+    sum of w m by ``divisor``, one constant that is stored with the model (the mean degree of the
+    training graphs), never by the degree of the graph at hand; ``"mean"`` divides by the number of
+    edges that come in, never by the sum of the weights; ``"max"`` is the largest w m of each
+    component. A node without neighbours receives zero.
+
+    e has two tanh layers of width ``hidden`` and a linear output. Two options hold symmetries exactly.
+    ``relative`` numbers channels that enter e as the difference x_j - x_k only, and ``invariant``
+    channels that enter no other part of the model either: the field is the same when one number is
+    added to such a channel of all nodes. ``antisymmetric``: the message is e(k, j) - e(j, k), so that
+    over edges in both directions with equal weights the messages of all nodes add up to zero.
 
     ``first_message`` gives m(0) for the messages that are ODE states: zero, or a learned function of
     [x(0); b], linear or with one tanh layer.
 
-    The MLP has ``depth`` tanh layers of width ``hidden`` and a linear output; g one tanh layer.
+    The MLP has ``depth`` tanh layers of width ``hidden`` and a linear output; g one tanh layer. g takes
+    the sender's controls u_j where ``sender_controls`` (models of version 0.1 do not).
+
+    ``learned_edges`` weights of edges, w = exp(s), are learned with the rest: one for each edge of the
+    training graphs.
 
     ``family="l2s"``: code = tanh(E [x; u; b]); ``depth`` times h <- h + tanh(U sum_j tanh(M h_j));
     dx = D (h + code). ``family="node"``: one neural ODE for all ``bodies`` nodes at once.
@@ -76,6 +93,12 @@ class ModelSpec:
     bodies: int = 1
     stride: int = 1
     circular: tuple[int, ...] = ()
+    sender_controls: bool = False
+    edge_attributes: int = 0
+    relative: tuple[int, ...] = ()
+    invariant: tuple[int, ...] = ()
+    antisymmetric: bool = False
+    learned_edges: int = 0
 
     def __post_init__(self) -> None:
         for name, allowed in _NAMES.items():
@@ -84,17 +107,21 @@ class ModelSpec:
             object.__setattr__(self, name, whole(name, getattr(self, name)))
         # Each layer has an entry in the layout, which is made before its memory is known.
         object.__setattr__(self, "depth", whole("depth", self.depth, 1, 10_000))
-        for name in ("controls", "attributes", "message"):
+        for name in ("controls", "attributes", "message", "edge_attributes", "learned_edges"):
             object.__setattr__(self, name, whole(name, getattr(self, name), 0))
-        object.__setattr__(self, "circular", _channels(self.circular))
-        if any(not 0 <= channel < self.channels for channel in self.circular):
-            raise InvalidOption(
-                "circular numbers channels",
-                got=self.circular,
-                allowed=f"0 to {self.channels - 1}",
-                fix='circular=("phase",) of train names features',
-            )
+        for name in ("sender_controls", "antisymmetric"):
+            object.__setattr__(self, name, flag(name, getattr(self, name)))
+        for name in ("circular", "relative", "invariant"):
+            object.__setattr__(self, name, _channels(name, getattr(self, name)))
+            if any(not 0 <= channel < self.channels for channel in getattr(self, name)):
+                raise InvalidOption(
+                    f"{name} numbers channels",
+                    got=getattr(self, name),
+                    allowed=f"0 to {self.channels - 1}",
+                    fix=f'{name}=("phase",) of train names features',
+                )
         object.__setattr__(self, "divisor", number("divisor", self.divisor))
+        self._check_pairwise()
         if not (self.divisor > 0):
             raise InvalidOption(
                 "the divisor of a summed message must be positive",
@@ -118,10 +145,62 @@ class ModelSpec:
                 fix='give message_size=3, or messages="zero" for a model without messages',
             )
 
+    def _check_pairwise(self) -> None:
+        pairwise = self.family == "mpnode" and self.messages == "pairwise"
+        wanted = {
+            "edge_attributes": self.edge_attributes,
+            "relative": self.relative,
+            "invariant": self.invariant,
+            "antisymmetric": self.antisymmetric,
+        }
+        for name, value in wanted.items():
+            if value and not pairwise:
+                raise InvalidOption(
+                    f"{name} is an option of pairwise messages",
+                    got=f"{name}={value!r} with messages={self.messages!r}",
+                    allowed='messages="pairwise"',
+                    fix=f'give messages="pairwise", or leave {name} out',
+                )
+        if not pairwise:
+            return
+        # A channel that only differences of may enter does not enter the messages by itself.
+        both = tuple(sorted({*self.relative, *self.invariant}))
+        object.__setattr__(self, "relative", both)
+        object.__setattr__(self, "invariant", tuple(sorted(set(self.invariant))))
+        if self.coupling == "superposed" and self.message != self.channels:
+            raise InvalidOption(
+                "pairwise messages that are superposed have the components of the state",
+                got=f"message={self.message} with channels={self.channels}",
+                allowed=f"message={self.channels}",
+                fix='leave message_size out, or give coupling="mixed"',
+            )
+        if self.antisymmetric and (self.coupling != "superposed" or self.aggregation != "sum"):
+            raise InvalidOption(
+                "antisymmetric messages cancel only where they are added to the slope as they are",
+                got=f"coupling={self.coupling!r}, aggregation={self.aggregation!r}",
+                allowed='coupling="superposed", aggregation="sum"',
+                fix="leave both out, or antisymmetric",
+            )
+
+    @property
+    def evaluated(self) -> bool:
+        """Whether messages are evaluated at every stage, not ODE states of a node."""
+        return self.family == "mpnode" and self.messages in ("emitted", "pairwise")
+
+    @property
+    def pairwise(self) -> bool:
+        """Whether messages are functions of both ends of an edge."""
+        return self.family == "mpnode" and self.messages == "pairwise"
+
+    @property
+    def gain(self) -> bool:
+        """Whether the slope is F + G a, with G an output of the MLP."""
+        return self.family == "mpnode" and self.coupling == "superposed" and not self.pairwise
+
     @property
     def carried(self) -> int:
-        """Number of message components that are ODE states of a node (0 when emitted)."""
-        return self.message if self.family == "mpnode" and self.messages != "emitted" else 0
+        """Number of message components that are ODE states of a node (0 when evaluated)."""
+        return self.message if self.family == "mpnode" and not self.evaluated else 0
 
     @property
     def states(self) -> int:
@@ -133,23 +212,49 @@ class ModelSpec:
         """Width of x as an input: two for each angle."""
         return self.channels + len(self.circular)
 
+    def inputs_of(self, channels: tuple[int, ...]) -> int:
+        """Width of some channels as inputs: two for each angle."""
+        return len(channels) + len(set(channels) & set(self.circular))
+
     @property
     def own_inputs(self) -> int:
-        """Width of [x; u; b]."""
-        return self.state_inputs + self.controls + self.attributes
+        """Width of [x; u; b], without the channels that are ``invariant``."""
+        width = self.state_inputs - self.inputs_of(self.invariant)
+        return width + self.controls + self.attributes
+
+    @property
+    def first_inputs(self) -> int:
+        """Width of [x; b], the inputs of the first message."""
+        return self.state_inputs + self.attributes
+
+    @property
+    def receiver_inputs(self) -> int:
+        """Width of [x_k; b_k], the receiver's inputs of e, without the channels ``relative``."""
+        return self.state_inputs - self.inputs_of(self.relative) + self.attributes
+
+    @property
+    def sender_inputs(self) -> int:
+        """Width of [x_j; u_j; b_j], the sender's inputs of g or e."""
+        controls = self.controls if self.pairwise or self.sender_controls else 0
+        return self.receiver_inputs + controls
+
+    @property
+    def pair_inputs(self) -> int:
+        """Width of [x_j - x_k; c_jk], the inputs of e that belong to an edge."""
+        return self.inputs_of(self.relative) + self.edge_attributes
 
     @property
     def inputs(self) -> int:
         """Width of what enters the MLP."""
         if self.family != "mpnode":
             return self.own_inputs
+        # Pairwise messages that are superposed are added to the slope, and enter nothing.
         return self.own_inputs + (self.message if self.coupling == "mixed" else 0)
 
     @property
     def outputs(self) -> int:
-        """Width of what leaves the MLP: D, or D (1 + p) when the coupling is superposed."""
-        superposed = self.family == "mpnode" and self.coupling == "superposed"
-        return self.states * (1 + self.message) if superposed else self.states
+        """Width of what leaves the MLP: D, or D (1 + p) for F and G."""
+        return self.states * (1 + self.message) if self.gain else self.states
 
     def replace(self, **changes: object) -> ModelSpec:
         """A copy with some fields changed."""
@@ -158,9 +263,10 @@ class ModelSpec:
     def as_dict(self) -> dict[str, object]:
         """Fields as plain values, for files."""
         values = dataclasses.asdict(self)
-        # Files and run folders of models without angles stay as in version 0.1.
-        circular = list(values.pop("circular"))
-        return {**values, "circular": circular} if circular else values
+        # Files and run folders of models without these options stay as in version 0.1.
+        later = {name: values.pop(name) for name in LATER}
+        given = {name: value for name, value in later.items() if value}
+        return {**values, **{n: list(v) if isinstance(v, tuple) else v for n, v in given.items()}}
 
     @classmethod
     def from_dict(cls, values: dict[str, object]) -> ModelSpec:
@@ -172,6 +278,17 @@ class ModelSpec:
         return cls(**values)  # type: ignore[arg-type]
 
 
+# Fields that version 0.1 did not have; their defaults are what it did.
+LATER = (
+    "circular",
+    "sender_controls",
+    "edge_attributes",
+    "relative",
+    "invariant",
+    "antisymmetric",
+    "learned_edges",
+)
+
 _NAMES: dict[str, tuple[str, ...]] = {
     "family": get_args(Family),
     "messages": get_args(Messages),
@@ -182,6 +299,6 @@ _NAMES: dict[str, tuple[str, ...]] = {
 }
 
 
-def _channels(circular: object) -> tuple[int, ...]:
-    """The numbers of circular channels. Raises `InvalidOption`."""
-    return tuple(whole("a channel of circular", each, 0) for each in listing("circular", circular))
+def _channels(name: str, channels: object) -> tuple[int, ...]:
+    """The numbers of channels of an option. Raises `InvalidOption`."""
+    return tuple(whole(f"a channel of {name}", each, 0) for each in listing(name, channels))

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from ..errors import InvalidData
 from ..training.diagnosis import Reference
+from ..training.schedule import MATCHING
 from .engines.base import Batch, Program
+from .matching import Matching, PairBatch
 from .memory import require_batch
 from .reference import reference_of
 from .schema import Arrays
@@ -21,6 +23,7 @@ _LEAST_UPDATES, _ENOUGH_UPDATES, _PASS_IN_EPOCHS = 8, 12, 16
 _ENOUGH_UPDATES_UNEVEN = 100  # with batches of one window a trajectory
 # Long windows come in smaller batches, of the same work as a batch of windows of this length.
 _FULL_BATCH, _LEAST_BATCH = 25, 8
+_UPDATES_OF_PAIRS = 50  # in an epoch of gradient matching, after which it is validated
 _VALIDATION_WINDOWS = 32  # out of long trajectories
 _VALIDATION_BATCH = 512  # bounds the memory of a validation
 
@@ -36,11 +39,14 @@ class TrajectoryTask:
     ``longest``: intervals of the longest window; None for whole trajectories. With it a batch holds
     several windows of a trajectory, and fewer of them where they are longer than 25 intervals; an
     epoch has at least 8 batches, and at most 12 (100 on an uneven grid) or a sixteenth of a pass; and
-    the validation loss is that of about 32 windows of the longest length, at even distances. Raises `InvalidData` where there is
-    nothing to learn from or nothing to judge by.
+    the validation loss is that of about 32 windows of the longest length, at even distances.
+
+    ``matching`` makes the batches of windows of no interval: pairs of states and derivatives.
 
     ``features``, ``time_scale``, ``numbers``: names of features, the unit of the arrays' times and the
     numbers of their trajectories in the data, for messages.
+
+    Raises `InvalidData` where there is nothing to learn from or nothing to judge by.
     """
 
     features: tuple[str, ...] = ()
@@ -56,6 +62,7 @@ class TrajectoryTask:
         batch_size: int,
         longest: int | None = None,
         starts: list[NDArray[np.bool_]] | None = None,
+        matching: Matching | None = None,
     ) -> None:
         if not len(train):
             raise InvalidData(
@@ -67,7 +74,9 @@ class TrajectoryTask:
         _require_known(arrays, train, "training")
         _require_known(arrays, validation, "validation")
         self.program = program
+        self.matching = matching
         self.arrays = arrays
+        self.layout = program.layout
         self.size = program.layout.size
         self.dtype = program.dtype
         self.steps = min(a.steps for a in arrays)
@@ -105,6 +114,8 @@ class TrajectoryTask:
 
     def count(self, horizon: int) -> int:
         """See `Task`."""
+        if horizon == MATCHING:
+            return self._pairs().count(_UPDATES_OF_PAIRS)
         batches = -(-int(self._windows(horizon).sum()) // self._batch(horizon))
         if self.whole:
             return batches
@@ -126,6 +137,9 @@ class TrajectoryTask:
 
     def batches(self, horizon: int, rng: np.random.Generator) -> Iterator[Batch]:
         """See `Task`."""
+        if horizon == MATCHING:
+            yield from self._pairs().batches(_UPDATES_OF_PAIRS, rng)
+            return
         size = self._batch(horizon)
         if self.whole:
             order = rng.permutation(np.tile(self.train, max(1, self.steps // horizon)))
@@ -147,18 +161,25 @@ class TrajectoryTask:
 
     def loss(self, theta: NDArray, batch: Batch) -> tuple[float, NDArray]:
         """See `Task`."""
-        return self.program.loss_and_gradient(theta, batch)
+        return self._program(batch).loss_and_gradient(theta, batch)
 
     def losses(
         self, thetas: NDArray, batches: Sequence[Batch]
     ) -> tuple[NDArray[np.float64], NDArray]:
         """See `Task`; in one call where the program supports several members."""
-        of_members = getattr(self.program, "loss_and_gradient_members", None)
+        of_members = getattr(self._program(batches[0]), "loss_and_gradient_members", None)
         if of_members is not None and len(thetas) > 1:
             results = of_members(thetas, batches)
         else:
             results = [self.loss(theta, batch) for theta, batch in zip(thetas, batches)]
         return np.array([value for value, _ in results]), np.stack([g for _, g in results])
+
+    def _program(self, batch: Batch) -> Program:
+        return self._pairs().program if isinstance(batch, PairBatch) else self.program
+
+    def _pairs(self) -> Matching:
+        assert self.matching is not None, "a plan with this stage needs the data of it"
+        return self.matching
 
     def validate(self, theta: NDArray) -> dict[str, float]:
         """The loss over the whole horizon of the validation trajectories, or over windows of them
@@ -177,7 +198,10 @@ class TrajectoryTask:
         of errors that are not finite the first."""
         found: list[tuple[float, int, str]] = []
         first = 0
-        for number, arrays in enumerate(self.arrays):
+        pairs = isinstance(batch, PairBatch)
+        # Pairs are a state and one step along its derivative, two for each time of the data.
+        held = self._pairs().arrays if pairs else self.arrays
+        for number, arrays in enumerate(held):
             here = (batch.trajectory >= first) & (batch.trajectory < first + arrays.trajectories)
             chosen, start = batch.trajectory[here] - first, batch.start[here]
             first += arrays.trajectories
@@ -186,11 +210,11 @@ class TrajectoryTask:
             rows = chosen[:, None], start[:, None] + np.arange(batch.horizon + 1)
             truth = arrays.x[rows]
             with np.errstate(all="ignore"):
-                state = self.program.rollout(
+                state = self._program(batch).rollout(
                     theta, truth[:, 0], arrays.graph, arrays.time[rows[1][0]],
                     graph_of=arrays.graph_of[chosen],
                     u=None if arrays.u is None else np.nan_to_num(arrays.u[rows]),
-                    attribute=arrays.attribute,
+                    attribute=arrays.select(chosen).attribute,
                 ).state  # fmt: skip
                 error = np.abs(state.astype(np.float64) - truth)
             known = np.ones(error.shape, bool) if arrays.mask is None else arrays.mask[rows]
@@ -199,7 +223,8 @@ class TrajectoryTask:
             at, i, node, channel = np.unravel_index(
                 np.argmax(error.transpose(1, 0, 2, 3)), error.transpose(1, 0, 2, 3).shape
             )
-            time = arrays.time[start[i] + at] * self.time_scale
+            row = start[i] // 2 if pairs else start[i] + at
+            time = self.arrays[number].time[row] * self.time_scale
             name = self.features[channel] if self.features else f"number {channel}"
             which = f"dataset {number}, " if len(self.arrays) > 1 else ""
             of = self.numbers[number][chosen[i]] if self.numbers else chosen[i]

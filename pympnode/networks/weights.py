@@ -35,13 +35,21 @@ def layout_of(spec: ModelSpec) -> Layout:
     if spec.family == "node":
         return Layout(shapes)
 
-    inputs = spec.state_inputs + spec.attributes
+    inputs = spec.first_inputs
     if spec.carried and spec.first_message == "linear":
         linear("first_", spec.message, inputs)
     elif spec.carried and spec.first_message == "mlp":
         linear("first_layer_1_", spec.hidden, inputs)
         linear("first_layer_2_", spec.message, spec.hidden)
     if spec.messages == "emitted":
-        linear("emit_layer_1_", spec.hidden, inputs)
+        linear("emit_layer_1_", spec.hidden, spec.sender_inputs)
         linear("emit_layer_2_", spec.message, spec.hidden)
+    elif spec.messages == "pairwise":
+        # Columns of the first layer: the receiver's inputs, the sender's, those of the pair.
+        width = spec.receiver_inputs + spec.sender_inputs + spec.pair_inputs
+        linear("pair_layer_1_", spec.hidden, width)
+        linear("pair_layer_2_", spec.hidden, spec.hidden)
+        linear("pair_layer_3_", spec.message, spec.hidden)
+    if spec.learned_edges:
+        shapes["edge_log_weight"] = (spec.learned_edges,)
     return Layout(shapes)

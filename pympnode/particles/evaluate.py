@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from ..config import whole
 from ..datasets.names import TIME
 from ..datasets.record import record
-from ..errors import InvalidOption
 from . import schema
 from .metrics import ENERGIES, HORIZONS, particle_errors
 from .recipe import system_of
@@ -33,12 +33,9 @@ def evaluate_particles(
     record lacks their constants is scored with the published ones and a `PympnodeWarning`, see
     `schema.complete_physics`. Raises InvalidOption for a horizon below one step.
     """
-    for horizon in horizons:
-        if not isinstance(horizon, int | np.integer) or horizon < 1:
-            raise InvalidOption(
-                "a horizon is a whole number of steps", got=repr(horizon), allowed=">= 1"
-            )
-    truth = schema.complete_physics(schema.validate_particles(truth))
+    listed = (horizons,) if isinstance(horizons, str) or np.ndim(horizons) == 0 else horizons
+    horizons = [whole("a horizon", horizon) for horizon in listed]
+    truth = schema.complete_physics(truth)
     steps = truth.sizes[TIME] - 1
     wanted = sorted({min(int(h), steps) for h in horizons})
     predicted = model.rollout(truth)

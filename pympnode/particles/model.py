@@ -17,7 +17,9 @@ from ..config import path as path_of
 from ..datasets.record import record, with_record
 from ..display import html_table
 from ..errors import FileDamaged, InvalidModel, InvalidOption
-from ..files import netcdf
+from ..files import kinds, netcdf
+from ..files.kinds import check_record
+from ..layout import weight_dtype
 from ..memory import format_bytes, guarded, need
 from ..training.gradients import gradients
 from ..training.ranges import interval, warn_outside, warn_user
@@ -34,6 +36,60 @@ if TYPE_CHECKING:
 MODEL_KIND = "particle_model"
 # Version of what weights of scaled inputs compute; files of another version are refused.
 WEIGHTS_VERSION = 2
+# The record of a file: what a model needs, all of it. Fields of a specification that version 0.1 did
+# not write are left out (levels, mass_coupling, types), and the entries that are optional below.
+_SPAN = kinds.pair(kinds.real)
+_PHYSICS: dict[str, kinds.Check] = {
+    "constant": kinds.real,
+    "softening": kinds.real,
+    "accuracy": kinds.positive,
+}
+_RECORD: dict[str, kinds.Check] = {
+    "spec": kinds.mapping(
+        {
+            **{
+                name: kinds.text
+                for name in ("family", "join", "behaviour", "inputs", "integrator", "update",
+                             "messages", "mass_coupling")
+            },
+            **{
+                name: kinds.whole(1, 1 << 31)
+                for name in ("dims", "edge_width", "node_width", "global_width", "neighbours")
+            },
+            "charged": kinds.flag,
+            "conserve_momentum": kinds.flag,
+            "levels": kinds.whole(2, 60),
+            "types": kinds.listing(kinds.text),
+        },
+        "levels", "mass_coupling", "types",
+    ),
+    "scales": kinds.mapping(
+        {
+            **dict.fromkeys(
+                ("length", "near", "mass", "charge", "velocity", "change"), kinds.positive
+            ),
+            "lengths": kinds.listing(kinds.positive, 3),
+        }
+    ),
+    "dt": kinds.positive,
+    "system": kinds.text,
+    "trained": kinds.mapping(
+        {
+            "particles": kinds.pair(kinds.whole(1)),
+            "spacing": _SPAN,
+            "mass": _SPAN,
+            "speed": _SPAN,
+            "trajectories": kinds.whole(0),
+            "steps": kinds.whole(0),
+            "parameters": kinds.mapping(_PHYSICS, *_PHYSICS),
+            "charge": kinds.either(kinds.nothing, _SPAN),
+            "parameter_spans": kinds.named(_SPAN),
+            "spaces": kinds.listing(kinds.one_of("open", "periodic")),
+        },
+        "charge", "parameter_spans", "spaces",
+    ),
+    "about": kinds.named(kinds.anything),
+}  # fmt: skip
 # Bytes of trajectories that are rolled out in one batch.
 BATCH_BYTES = {"cpu": 1 << 27, "cuda": 1 << 31}
 
@@ -254,7 +310,7 @@ class ParticleModel:
     @arguments(path=path_of)
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one netCDF file: named weights with checksums, configuration, scales."""
-        netcdf.write_netcdf(self.to_dataset(), path, checksums=True)
+        netcdf.write_netcdf(netcdf.sealed(self.to_dataset()), path, checksums=True)
 
     def to_dataset(self) -> xr.Dataset:
         """The model as a dataset: what `save` writes."""
@@ -280,6 +336,7 @@ class ParticleModel:
                 got=f"kind {facts.get('kind', 'unknown')!r}",
                 allowed="a file written by model.save",
             )
+        check_record(facts, _RECORD, source)
         try:
             spec = ParticleSpec.from_dict(facts["spec"])
             if spec.inputs == "scaled" and facts.get("networks") != WEIGHTS_VERSION:
@@ -291,7 +348,7 @@ class ParticleModel:
                 )
             layout = particle_layout_of(spec)
             weights = {name: ds[name].values for name in layout.shapes}
-            dtype = weights["edge_1_weight"].dtype
+            dtype = weight_dtype(weights)
             if "member" in ds.dims:
                 each = [{n: w[i] for n, w in weights.items()} for i in range(ds.sizes["member"])]
                 theta = np.stack([layout.pack(one, dtype=dtype) for one in each])
@@ -306,7 +363,7 @@ class ParticleModel:
                 ParticleRange.from_dict(facts["trained"]),
                 about=facts["about"],
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, IndexError, AttributeError, OverflowError) as error:
             raise netcdf.incomplete_model(source, error) from error
 
     # ---- repr ---------------------------------------------------------------------------------

@@ -224,7 +224,7 @@ class ParticleTraining(RunOptions):
     def run_config(self, name: str, particles: int, fresh: bool) -> TrainConfig:
         """The configuration of a run of the model ``name``, from fresh or from given weights."""
         choice = particle_preset(self.preset, name, particles)
-        return self.config(choice.run if fresh else {**choice.run, **choice.finetune})
+        return self.config(choice.run_fields(fresh, self.optimiser))
 
     def refuse_unused(self, spec: ParticleSpec) -> None:
         """Raise `InvalidOption` for a given option that changes nothing in ``spec``."""

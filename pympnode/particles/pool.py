@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,19 +17,22 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from ..datasets.names import TRAJECTORY
 from ..datasets.parts import (
     INDEX,
     PART,
     Index,
+    open_part,
     open_parts,
     part_name,
     read_index,
     require_disk,
     write_index,
 )
-from ..errors import InvalidData
+from ..errors import FileDamaged, InvalidData, MissingFile, one_line
 from ..files import netcdf
 from ..files.lock import hold_folder
+from ..files.writing import own_folder, remove_half_written, writing
 from ..memory import format_bytes
 from ..training.progress import Progress
 from . import schema
@@ -46,9 +50,18 @@ def make_parts(
     """Make or continue the dataset of a recipe in a folder; returns it, opened lazily.
 
     Raises InvalidData if the folder holds another dataset, RunLocked if another process writes
-    to it, NotEnoughDisk before the first byte.
+    to it, NotEnoughDisk before the first byte, CannotWrite.
     """
-    index = _matching_index(recipe, given, folder)
+    with writing(folder / INDEX):
+        return _make_parts(recipe, given, folder, workers, progress)
+
+
+def _make_parts(
+    recipe: Recipe, given: Given | None, folder: Path, workers: int, progress: Progress
+) -> xr.Dataset:
+    found = _matching_index(recipe, given, folder)
+    index = _without_damaged(found, folder)
+    damaged = set(found.finished) - set(index.finished)
     todo = [part for part in range(index.parts) if part not in index.finished]
     missing = sum(len(index.members(part)) for part in todo)
     if todo:
@@ -58,13 +71,14 @@ def make_parts(
         free = require_disk(folder, max(needed, 0))
         log.info(
             "%s of particles to write to %s, %s free",
-            format_bytes(needed), folder, format_bytes(free),
+            format_bytes(needed), folder, "unknown" if free is None else format_bytes(free),
         )  # fmt: skip
-        folder.mkdir(parents=True, exist_ok=True)
         fix = "wait for it, or choose another path"
         with hold_folder(folder / LOCK, "the dataset", fix=fix):
             # Another process may have written between the first look and the lock.
-            index = _matching_index(recipe, given, folder)
+            found = _matching_index(recipe, given, folder)
+            whole = tuple(part for part in found.finished if part not in damaged)
+            index = replace(found, finished=whole)
             if not (folder / INDEX).exists():
                 if given is not None:
                     netcdf.write_bytes(folder / _GIVEN, _as_npz(given.arrays()))
@@ -79,7 +93,9 @@ def _matching_index(recipe: Recipe, given: Given | None, folder: Path) -> Index:
     text = recipe.to_json()
     if index is None:
         names = sorted(f.name for f in folder.iterdir()) if folder.exists() else []
-        if set(names) - {LOCK}:
+        # A run that was killed before its index leaves the start states, also half-written.
+        ours = {LOCK, _GIVEN, *(n for n in names if n.startswith(".") and n.endswith(".part"))}
+        if set(names) - ours:
             raise InvalidData(
                 f"{str(folder)!r} is not empty and holds no dataset of particles",
                 got=", ".join(names[:5]),
@@ -103,8 +119,58 @@ def _same_start(given: Given | None, path: Path) -> bool:
     if given is None or not path.exists():
         return given is None and not path.exists()
     new = given.arrays()
-    with np.load(path, allow_pickle=False) as old:
-        return new.keys() == set(old) and all(np.array_equal(new[k], old[k]) for k in new)
+    try:
+        with np.load(path, allow_pickle=False) as old:
+            return new.keys() == set(old) and all(np.array_equal(new[k], old[k]) for k in new)
+    except _DAMAGED as error:
+        raise FileDamaged(
+            f"the start states {str(path)!r} cannot be read",
+            got=f"{type(error).__name__}: {one_line(error)}",
+            allowed="the file as it was written",
+            fix="restore it, or choose another path",
+        ) from error
+
+
+def _without_damaged(index: Index, folder: Path) -> Index:
+    """``index`` without parts whose files are missing or cannot be opened: they are made again."""
+    kept = []
+    for part in index.finished:
+        try:
+            found = open_part(folder / part_name(part)).sizes.get(TRAJECTORY)
+            if found == len(index.members(part)):
+                kept.append(part)
+                continue
+            reason = f"{found} trajectories"
+        except (FileDamaged, MissingFile) as error:
+            reason = error.message
+        log.warning("part %d of %s is made again: %s", part, folder, reason)
+    return replace(index, finished=tuple(kept))
+
+
+def _piece(path: Path, like: dict[str, np.ndarray]) -> dict[str, np.ndarray] | None:
+    """The arrays of a finished trajectory; None where the file is damaged.
+
+    ``like``: arrays (trajectory, ...) whose rows it must fit. The checksums of zip files are compared
+    on reading.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as single:
+            arrays = {name: single[name] for name in like}
+    except FileNotFoundError:
+        return None
+    except _DAMAGED as error:
+        log.warning("%s is damaged and made again: %s", path, one_line(error))
+        return None
+    for name, values in arrays.items():
+        if values.shape != like[name].shape[1:] or values.dtype != like[name].dtype:
+            log.warning("%s holds another trajectory and is made again", path)
+            return None
+    return arrays
+
+
+# What NumPy and zipfile raise for files that are cut short or changed.
+_DAMAGED = (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, NotImplementedError,
+            RuntimeError, MemoryError, SyntaxError)  # fmt: skip
 
 
 def _fill(
@@ -116,15 +182,17 @@ def _fill(
     progress: Progress,
 ) -> None:
     """Compute the trajectories that are missing, and make parts of them as they are complete."""
-    building = folder / BUILDING
-    building.mkdir(exist_ok=True)
-    for left in [*building.glob(".*.part"), *folder.glob(".*.part")]:
-        left.unlink()  # half-written by a run that was killed
+    building = own_folder(folder / BUILDING)
+    for half_written in (building, folder):
+        remove_half_written(half_written)
     for part in index.finished:  # killed after the index was written, before its files were removed
         for i in index.members(part):
             _single(building, i).unlink(missing_ok=True)
     parts = [part for part in range(index.parts) if part not in index.finished]
-    waiting = {p: {i for i in index.members(p) if not _single(building, i).exists()} for p in parts}
+    one = recipe.empty(1)
+    waiting = {
+        p: {i for i in index.members(p) if _piece(_single(building, i), one) is None} for p in parts
+    }
     jobs = [i for part in parts for i in sorted(waiting[part])]
     made = index.trajectories - len(jobs)
 
@@ -158,15 +226,21 @@ def _finish(recipe: Recipe, index: Index, folder: Path, part: int) -> Index:
     paths = [_single(folder / BUILDING, i) for i in members]
     arrays = recipe.empty(len(members))
     for row, path in enumerate(paths):
-        with np.load(path, allow_pickle=False) as single:
-            for name, values in arrays.items():
-                values[row] = single[name]
+        single = _piece(path, arrays)
+        if single is None:  # damaged since it was looked at: the next call makes it again
+            raise FileDamaged(
+                f"{str(path)!r} was damaged while the dataset was made",
+                got=str(path),
+                fix="repeat the call: it makes this trajectory again",
+            )
+        for name, values in arrays.items():
+            values[row] = single[name]
     labels = recipe.labels()
     ds = schema.unpack_particles(
         **arrays, time=recipe.time, first=members.start, about=recipe.about(),
         split=None if labels is None else labels[members.start : members.stop],
     )  # fmt: skip
-    netcdf.write_netcdf(ds, folder / part_name(part))
+    netcdf.write_netcdf(ds, folder / part_name(part), checksums=True)
     index = replace(index, finished=tuple(sorted((*index.finished, part))))
     write_index(folder, index)
     for path in paths:

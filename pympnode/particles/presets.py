@@ -78,6 +78,7 @@ def particle_preset(name: str, model: str, particles: int) -> Preset:
         run={
             "updates": 20_000,
             "batch_size": batch,
+            "optimiser": "soap",
             "learning_rate": 1e-2,
             "schedule": "cosine",
             "warmup": 0.03,
@@ -87,4 +88,5 @@ def particle_preset(name: str, model: str, particles: int) -> Preset:
         },
         task={"mixed_levels": join == "hierarchy"},
         finetune={"learning_rate": 1e-3, "keep_start": True},
+        rates={"adam": (1e-2, 1e-3)},
     )

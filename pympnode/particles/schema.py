@@ -42,8 +42,10 @@ from ..datasets.names import (
     VELOCITY,
 )
 from ..datasets.record import record, with_record
+from ..datasets.split import check_split
 from ..datasets.times import even_times
-from ..errors import InvalidData
+from ..errors import InvalidData, one_line
+from ..files import kinds
 from ..training.ranges import warn_user
 from .constants import CONSTANT, LAWS, SOFTENING
 from .graphs.box import Box, as_box
@@ -55,6 +57,16 @@ UNITS = {
     MASS: "mass",
     CHARGE: "charge",
     TIME: "time",
+}
+
+
+# Numbers of the record that are computed with.
+_SIDE = kinds.either(kinds.nothing, kinds.positive_or_inf)
+PHYSICS_KINDS: dict[str, kinds.Check] = {
+    "constant": kinds.either(kinds.nothing, kinds.real),
+    "softening": kinds.either(kinds.nothing, kinds.length),
+    "accuracy": kinds.either(kinds.nothing, kinds.positive),
+    "side": kinds.either(_SIDE, kinds.listing(_SIDE)),
 }
 
 
@@ -156,7 +168,9 @@ def pack_particles(ds: xr.Dataset, *, physics: bool = True) -> ParticleArrays:
     if physics:
         ds = complete_physics(ds)
     about = record(ds)
-    parameters = {k: v for k, v in dict(about.get("parameters", {})).items() if k != "side"}
+    parameters = {
+        k: v for k, v in about.get("parameters", {}).items() if k != "side" and v is not None
+    }
     return ParticleArrays(
         ds[POSITION].transpose(*PARTICLE_DIMS).values,
         ds[VELOCITY].transpose(*PARTICLE_DIMS).values,
@@ -231,7 +245,12 @@ def complete_physics(ds: xr.Dataset) -> xr.Dataset:
     assumed values.
     """
     about = record(ds)
-    known = dict(about.get("parameters", {}))
+    # null, but for a side, says nothing.
+    known = {
+        name: value
+        for name, value in about.get("parameters", {}).items()
+        if value is not None or name == "side"
+    }
     assumed: dict[str, Any] = {"constant": CONSTANT, "softening": SOFTENING, "side": None}
     assumed = {name: value for name, value in assumed.items() if name not in known}
     if not has_known_forces(ds) or ("system" in about and not assumed):
@@ -294,6 +313,7 @@ def validate_particles(ds: xr.Dataset, *, finite: bool = True) -> xr.Dataset:
             fix="make one of arrays: pympnode.particles.schema.unpack_particles(position, velocity, "
             "mass, time)",
         )
+    check_physics(ds)
     wanted = {
         POSITION: PARTICLE_DIMS,
         VELOCITY: PARTICLE_DIMS,
@@ -320,6 +340,22 @@ def validate_particles(ds: xr.Dataset, *, finite: bool = True) -> xr.Dataset:
                 if lacking
                 else None,
             )
+    for name in wanted:
+        if ds[name].dtype.kind not in "fiu":
+            raise InvalidData(
+                f"{name!r} does not hold real numbers",
+                got=f"dtype {ds[name].dtype}",
+                allowed="real numbers",
+                fix=f'convert it: ds["{name}"] = ds["{name}"].astype(float)',
+            )
+    if FIXED in ds and ds[FIXED].dtype.kind not in "biuf":
+        raise InvalidData(
+            "'fixed' is true or false for each particle",
+            got=f"dtype {ds[FIXED].dtype}",
+            allowed="booleans",
+            fix='ds["fixed"] = ds["fixed"].astype(bool)',
+        )
+    check_split(ds)
     for dim in (TRAJECTORY, TIME, PARTICLE):
         if not ds.sizes[dim]:
             raise InvalidData(
@@ -356,14 +392,32 @@ def validate_particles(ds: xr.Dataset, *, finite: bool = True) -> xr.Dataset:
     return ds
 
 
+def check_physics(ds: xr.Dataset) -> None:
+    """Raise InvalidData where numbers of the physics in the record are no numbers."""
+    parameters = record(ds).get("parameters", {})
+    try:
+        kinds.mapping(PHYSICS_KINDS, *PHYSICS_KINDS)(parameters)
+        if isinstance(parameters.get("side"), list):
+            kinds.listing(kinds.anything, ds.sizes.get(AXIS))(parameters["side"])
+    except ValueError as error:
+        raise InvalidData(
+            "the record of the dataset names physics that are no numbers",
+            got=one_line(error),
+            allowed="numbers; side also null, or a list of one for each axis",
+            fix="pympnode.networks.schema.with_record(ds, parameters={...}) writes them",
+        ) from error
+
+
 def _check_time(ds: xr.Dataset) -> None:
     """Times are numbers and increase; a single state needs no time."""
     if TIME not in ds.coords and ds.sizes[TIME] == 1:
         return
-    if TIME not in ds.coords or ds[TIME].dtype.kind not in "fiu":
+    if TIME not in ds.coords or ds[TIME].dtype.kind not in "fiu" or ds[TIME].dims != (TIME,):
         raise InvalidData(
             "the dataset has no numeric time coordinate",
-            got=f"dtype {ds[TIME].dtype}" if TIME in ds.coords else "no coordinate",
+            got=f"dims {ds[TIME].dims}, dtype {ds[TIME].dtype}"
+            if TIME in ds.coords
+            else "no coordinate",
             allowed="time(time) in one unit, increasing",
             fix='ds = ds.assign_coords(time=dt * np.arange(ds.sizes["time"]))',
         )

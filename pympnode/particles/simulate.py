@@ -6,12 +6,12 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from math import inf
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from ..config import path as path_of
 from ..config import positive, precision, whole
 from ..datasets.names import TIME
 from ..datasets.record import record, with_record
@@ -83,7 +83,7 @@ def simulate_particles(
     bar = progress_of(progress, "trajectory")
     workers = workers or os.cpu_count() or 1
     if path is not None:
-        return make_parts(recipe, given, Path(path).expanduser(), workers, bar)
+        return make_parts(recipe, given, path_of("path", path), workers, bar)
     need(
         recipe.bytes,
         f"a dataset of {recipe.trajectories} trajectories",
@@ -147,6 +147,7 @@ def _recipe(
     if isinstance(system, ParticleSystem):
         dims, system = system.dims, system.name
     system = system_of(system, dims)
+    dims = int(dims)  # of any dtype until here
     particles = system.default_nodes if particles is None else whole("particles", particles, 1)
     trajectories = 1000 if trajectories is None else whole("trajectories", trajectories, 1)
     if given is not None:
@@ -178,6 +179,9 @@ def _recipe(
                 values.get("charge"),
             )
         )
+    if split is not None:
+        split_trajectories(1, split)  # raises for an impossible share before anything is computed
+        split = float(split)
     recipe = Recipe(
         system=system.name,
         dims=dims,
@@ -196,8 +200,6 @@ def _recipe(
         charge=np.ravel(values["charge"]).tolist() if "charge" in overrides else None,
         version=__version__,
     )
-    if split is not None:
-        split_trajectories(1, split)  # raises for an impossible share before anything is computed
     return recipe, given
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..config import whole
 from ..errors import InvalidData
+from ..layout import Layout
 from ..training.diagnosis import Reference
 from .bodies import body_spreads
 from .constants import SOFTENING, SPACING2
@@ -101,6 +102,7 @@ class StepTask:
                 fix="give more trajectories, or a larger split=",
             )
         self.program, self.arrays = program, list(arrays)
+        self.layout: Layout = program.layout
         self.size, self.dtype = program.layout.size, program.dtype
         self.train, self.validation = list(train), list(validation)
         self.micro_batch = batch_size if micro_batch is None else whole("micro_batch", micro_batch)

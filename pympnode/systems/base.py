@@ -138,6 +138,20 @@ class System:
         """
         raise NotImplementedError(f"{type(self).__name__} has no field")
 
+    def check_graph(self, graph: Graph) -> None:
+        """Raise `InvalidGraph` for a graph that the system cannot be on; by default it takes all."""
+
+    def sample_parameters(
+        self, rng: np.random.Generator, parameters: Mapping[str, Any], graph: Graph
+    ) -> dict[str, np.ndarray]:
+        """Parameters of one trajectory in place of those of the dataset: name -> (node,).
+
+        Names of `node_attributes` alone, which then vary by trajectory; by default there are none.
+        ``parameters`` as `resolve_parameters` returns them; ``graph`` a single graph. `field` gets them
+        as (trajectory, node), observables as (..., node).
+        """
+        return {}
+
     def uncoupled_field(
         self,
         t: float,
@@ -225,15 +239,55 @@ class System:
             out[name] = value[index] if per_graph else value
         return out
 
-    def attribute_array(self, parameters: Mapping[str, Any], graph: Graph) -> np.ndarray | None:
-        """float64 (node, attribute): the parameters that differ by node; None if there are none."""
+    def attribute_array(
+        self,
+        parameters: Mapping[str, Any],
+        graph: Graph,
+        varied: Mapping[str, np.ndarray] | None = None,
+    ) -> np.ndarray | None:
+        """float64 (node, attribute): the parameters that differ by node; None if there are none.
+
+        With ``varied``, those that differ by trajectory, name -> (trajectory, node): (trajectory, node,
+        attribute).
+        """
         nodes = int(graph.nodes[0])
         columns = []
+        for name in self._attributes_of(parameters, graph, varied or {}):
+            value = np.asarray((varied or {}).get(name, parameters[name]))
+            columns.append(
+                value[..., None] if varied and name in varied else value.reshape(nodes, -1)
+            )
+        if not columns:
+            return None
+        if varied:
+            trajectories = len(next(iter(varied.values())))
+            columns = [np.broadcast_to(c, (trajectories, nodes, c.shape[-1])) for c in columns]
+        return np.concatenate(columns, axis=-1)
+
+    def attribute_names(
+        self,
+        parameters: Mapping[str, Any],
+        graph: Graph,
+        varied: Mapping[str, np.ndarray] | None = None,
+    ) -> list[str]:
+        """Names of the columns of `attribute_array`: that of the parameter, numbered where it has
+        several values per node."""
+        nodes, names = int(graph.nodes[0]), []
+        for name in self._attributes_of(parameters, graph, varied or {}):
+            width = 1 if name in (varied or {}) else np.size(parameters[name]) // nodes
+            names += [name] if width == 1 else [f"{name}_{i}" for i in range(width)]
+        return names
+
+    def _attributes_of(
+        self, parameters: Mapping[str, Any], graph: Graph, varied: Mapping[str, np.ndarray]
+    ) -> list[str]:
+        """The `node_attributes` that differ by node, or by trajectory."""
+        chosen = []
         for name in self.node_attributes:
             dims = self.parameter_dims(name, parameters[name], graph)
-            if "node" in dims and "graph" not in dims:
-                columns.append(np.reshape(parameters[name], (nodes, -1)))
-        return np.concatenate(columns, axis=1) if columns else None
+            if name in varied or ("node" in dims and "graph" not in dims):
+                chosen.append(name)
+        return chosen
 
     def _dims(
         self, spec: Parameter, shape: tuple[int, ...], graph: Graph
@@ -286,6 +340,14 @@ class Uncoupled(System):
 
     def initial(self, rng: np.random.Generator, nodes: int) -> np.ndarray:
         return self.coupled.initial(rng, nodes)
+
+    def check_graph(self, graph: Graph) -> None:
+        self.coupled.check_graph(graph)
+
+    def sample_parameters(
+        self, rng: np.random.Generator, parameters: Mapping[str, Any], graph: Graph
+    ) -> dict[str, np.ndarray]:
+        return self.coupled.sample_parameters(rng, parameters, graph)
 
     def sample_controls(
         self, rng: np.random.Generator, nodes: int, times: np.ndarray

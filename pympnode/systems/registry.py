@@ -12,6 +12,7 @@ _BUILT_IN = {
     "coulomb": "particles.systems.coulomb:Coulomb",
     "gravity": "particles.systems.gravity:Gravity",
     "coupled_pendulum": "networks.systems.pendulum:CoupledPendulum",
+    "fitzhugh_nagumo": "networks.systems.fitzhugh_nagumo:FitzHughNagumo",
     "gene": "networks.systems.gene:Gene",
     "gene_hot_spots": "networks.systems.gene:GeneHotSpots",
     "heat": "networks.systems.heat:Heat",
@@ -20,7 +21,12 @@ _BUILT_IN = {
     "lorenz": "networks.systems.lorenz:Lorenz",
     "lorenz_diagonal": "networks.systems.lorenz:DiagonalLorenz",
     "pendulum": "networks.systems.pendulum:Pendulum",
+    "rossler": "networks.systems.rossler:Rossler",
+    "sis": "networks.systems.sis:SIS",
+    "swing": "networks.systems.swing:Swing",
 }
+# Other names of systems, which `names` leaves out: datasets and models record the first name.
+_ALIASES = {"diffusion": "heat"}
 _REGISTERED: dict[str, System] = {}
 
 
@@ -31,6 +37,15 @@ def names() -> tuple[str, ...]:
     True
     """
     return tuple(sorted({*_BUILT_IN, *_REGISTERED}))
+
+
+def first_name(name: str) -> str:
+    """The name that a system of this name is recorded under.
+
+    >>> first_name("diffusion"), first_name("kuramoto")
+    ('heat', 'kuramoto')
+    """
+    return name if name in _REGISTERED else _ALIASES.get(name, name)
 
 
 def get(system: str | System) -> System:
@@ -55,6 +70,7 @@ def get(system: str | System) -> System:
             if _is_data(system)
             else "define a subclass of pympnode.systems.System and pass an instance of it",
         )
+    system = first_name(system)
     if system in _REGISTERED:
         return _REGISTERED[system]
     if system not in _BUILT_IN:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import TrainConfig
-from .optimiser import Adam, clip
+from .optimiser import Optimiser, OptimiserState, clip
 from .schedule import Plan, horizons, plan
 from .task import Batch, Task
 
@@ -33,9 +33,10 @@ class Timing:
     makes the same updates.
     """
 
-    def __init__(self, task: Task, config: TrainConfig) -> None:
+    def __init__(self, task: Task, config: TrainConfig, optimiser: Optimiser) -> None:
         self.task = task
         self.config = config
+        self.optimiser = optimiser
 
     def affordable(self, theta: NDArray, budget: float) -> int:
         """Updates within a time budget: decided here, once, and stored with the run."""
@@ -77,13 +78,13 @@ class Timing:
         spend = 0.0 if budget is None else min(_LONGEST / windows, _MEASURED * share)
         least = 3 if budget is None else 8
         few = 3 if budget is None else -(-3 // windows)
-        adam = Adam(np.zeros_like(theta), np.zeros_like(theta))
+        state = self.optimiser.start(theta)
         shares = np.ones(1)
         times: list[list[float]] = []
         for number in count():
             drawn = self._kinds(horizon, number, len(theta))
             shares = np.array([share for share, _ in drawn])
-            found = [self._timed(theta, batches, adam) for _, batches in drawn]
+            found = [self._timed(theta, batches, state, number + 1) for _, batches in drawn]
             if number == 0:
                 continue
             times.append(found)
@@ -93,12 +94,15 @@ class Timing:
                 break
         return float(shares @ np.mean(times, axis=0))
 
-    def _timed(self, theta: NDArray, batches: tuple[Batch, ...], adam: Adam) -> float:
+    def _timed(
+        self, theta: NDArray, batches: tuple[Batch, ...], state: OptimiserState, count: int
+    ) -> float:
         """Seconds of an update that is thrown away."""
         start = time.perf_counter()
         _, gradients = self.task.losses(theta, batches)
         norm = np.sqrt(np.square(gradients, dtype=np.float64).sum(axis=1))
-        adam.update(theta, clip(gradients, norm, self.config.clip), np.zeros(len(theta)))
+        clipped = clip(gradients, norm, self.config.clip)
+        self.optimiser.update(theta, clipped, np.zeros(len(theta)), state, count)
         return time.perf_counter() - start
 
     def _kinds(

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import warnings
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,9 +21,28 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ..errors import CheckpointDamaged, FileDamaged, InvalidOption
+from ..config import path as path_of
+from ..errors import (
+    CannotWrite,
+    CheckpointDamaged,
+    FileDamaged,
+    InvalidOption,
+    MissingFile,
+    NotEnoughDisk,
+    PympnodeError,
+    RunNotSaved,
+    one_line,
+)
 from ..files import netcdf
 from ..files.lock import hold_folder
+from ..files.writing import (
+    make_folder,
+    own_folder,
+    remove_half_written,
+    require_space,
+    writing,
+)
+from .optimiser import OptimiserState
 
 HISTORY = (
     "loss",
@@ -37,16 +59,15 @@ HISTORY = (
 class State:
     """All that a training loop needs from one epoch to the next.
 
-    Vectors (member, size): ``theta``, the optimiser's ``first`` and ``second`` moments, the running
-    ``mean`` of weights, and the ``best`` weights by validation. Arrays (member,): ``best_loss``,
+    Vectors (member, size): ``theta``, the running ``mean`` of weights, and the ``best`` weights by
+    validation. ``optimiser``: its named arrays (member, length). Arrays (member,): ``best_loss``,
     ``best_epoch``, ``since_best``, ``rate_factor``. ``updates``: number of updates
     that fit into the time budget; None without one. ``retries``: how often the run went back to its
-    best weights; ``cause``: what it diverged by, in words.
+    best weights; ``cause``: what it diverged by, in words; ``restart``: the update after which the
+    optimiser started anew.
     """
 
     theta: NDArray
-    first: NDArray
-    second: NDArray
     mean: NDArray
     best: NDArray
     best_loss: NDArray[np.float64]
@@ -61,7 +82,9 @@ class State:
     status: str = "running"
     retries: int = 0
     cause: str = ""
+    restart: int = 0
     history: dict[str, list[Any]] = field(default_factory=lambda: {k: [] for k in HISTORY})
+    optimiser: dict[str, NDArray] = field(default_factory=dict)
 
     @classmethod
     def start(cls, theta: NDArray) -> State:
@@ -69,8 +92,6 @@ class State:
         members = len(theta)
         return cls(
             theta=theta,
-            first=np.zeros_like(theta),
-            second=np.zeros_like(theta),
             mean=theta.copy(),
             best=theta.copy(),
             # Any finite loss is better than that of no epoch.
@@ -81,10 +102,27 @@ class State:
         )
 
 
-_VECTORS = ("theta", "first", "second", "mean", "best")
+_VECTORS = ("theta", "mean", "best")
+# The moments of Adam are named as in checkpoints of version 0.2; other arrays of an optimiser have a
+# prefix, so that no name of a user's optimiser is one of the others.
+_MOMENTS = ("first", "second")
+_PREFIX = "optimiser_"
 _BY_MEMBER = ("best_loss", "best_epoch", "since_best", "rate_factor")
-_COUNTERS = ("count", "epoch", "seconds", "epochs", "updates", "status", "retries", "cause")
+_COUNTERS = (
+    "count",
+    "epoch",
+    "seconds",
+    "epochs",
+    "updates",
+    "status",
+    "retries",
+    "cause",
+    "restart",
+)
+_LATER = ("retries", "cause", "restart")  # which versions before 0.2 did not write
 _OF_RUN = ("seconds", "horizon", "updates")
+STATUSES = ("running", "completed", "interrupted", "diverged")
+_EPOCH = re.compile(r"epoch-(\d{6,18})\.nc")
 
 
 def history_dataset(history: dict[str, list[Any]]) -> xr.Dataset:
@@ -115,19 +153,32 @@ def history_dataset(history: dict[str, list[Any]]) -> xr.Dataset:
     return xr.Dataset(variables, coords=coords)
 
 
-def to_dataset(state: State) -> xr.Dataset:
-    """A checkpoint as a dataset."""
+def to_dataset(state: State, fingerprint: str = "") -> xr.Dataset:
+    """A checkpoint as a dataset; ``fingerprint`` identifies the call that it belongs to."""
     ds = history_dataset(state.history)
     for name in _VECTORS:
         ds[name] = (("member", "parameter"), getattr(state, name))
     for name in _BY_MEMBER:
         ds[name] = ("member", getattr(state, name))
+    for name, array in state.optimiser.items():
+        name = name if name in _MOMENTS else _PREFIX + name
+        ds[name] = (("member", f"length_{name}"), array)
     ds["counters"] = ((), json.dumps({name: getattr(state, name) for name in _COUNTERS}))
-    return ds
+    if fingerprint:
+        ds["fingerprint"] = ((), fingerprint)
+    return netcdf.sealed(ds)
 
 
-def from_dataset(ds: xr.Dataset) -> State:
-    """The inverse of `to_dataset`."""
+def from_dataset(
+    ds: xr.Dataset, like: NDArray | None = None, optimiser: OptimiserState | None = None
+) -> State:
+    """The inverse of `to_dataset`.
+
+    ``like`` (member, size): weights of the run, and ``optimiser``: a state of its optimiser, whose
+    names and shapes those of the checkpoint must have.
+    Raises `FileDamaged` where a part lacks, is of another kind or size, or contradicts another.
+    """
+    ds = netcdf.check_seal(ds, "the checkpoint")
     try:
         counters = json.loads(str(ds["counters"].values))
         arrays: dict[str, Any] = {name: ds[name].values.copy() for name in (*_VECTORS, *_BY_MEMBER)}
@@ -137,33 +188,113 @@ def from_dataset(ds: xr.Dataset) -> State:
             history[name] = (
                 list(values) if name in _OF_RUN else [np.atleast_1d(row) for row in values]
             )
-        return State(**arrays, **counters, history=history)
-    except (KeyError, ValueError, TypeError) as error:
+        numbers = {
+            str(name).removeprefix(_PREFIX): ds[name].values.copy()
+            for name in ds.data_vars
+            if name in _MOMENTS or str(name).startswith(_PREFIX)
+        }
+        state = State(**arrays, **counters, history=history, optimiser=numbers)
+        _check(state, counters, like, optimiser)
+        return state
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        if isinstance(error, FileDamaged):
+            raise
         raise FileDamaged(
             "the checkpoint is incomplete",
-            got=f"{type(error).__name__}: {error}",
+            got=f"{type(error).__name__}: {one_line(error)}",
             allowed="a checkpoint written by this package",
         ) from error
+
+
+def _check(
+    state: State,
+    counters: dict[str, Any],
+    like: NDArray | None,
+    optimiser: OptimiserState | None,
+) -> None:
+    """Raise ValueError where parts of a state are of a wrong kind or contradict each other."""
+    if not set(_COUNTERS) - set(_LATER) <= set(counters):
+        raise ValueError(f"counters {', '.join(sorted(counters))}")
+    if like is None:
+        like = state.theta
+    shape = np.shape(like)
+    if len(shape) != 2 or like.dtype.kind != "f":
+        raise ValueError(f"weights of dtype {like.dtype} and shape {shape}")
+    for name in _VECTORS:
+        values = getattr(state, name)
+        if values.shape != shape or values.dtype != like.dtype:
+            raise ValueError(f"{name} {values.dtype} {values.shape}, not {like.dtype} {shape}")
+    for name in _BY_MEMBER:
+        values = getattr(state, name)
+        dtype = np.int64 if name in ("best_epoch", "since_best") else np.float64
+        if values.shape != shape[:1] or values.dtype != dtype:
+            raise ValueError(f"{name} {values.dtype} {values.shape}, not {shape[:1]}")
+    if optimiser is not None and state.optimiser.keys() != optimiser.keys():
+        raise ValueError(f"numbers of the optimiser: {', '.join(state.optimiser)}")
+    for name, values in state.optimiser.items():
+        if optimiser is not None and (values.shape, values.dtype) != (
+            optimiser[name].shape,
+            optimiser[name].dtype,
+        ):
+            raise ValueError(f"{name} of the optimiser {values.dtype} {values.shape}")
+        if values.ndim != 2 or len(values) != shape[0] or values.dtype.kind != "f":
+            raise ValueError(f"{name} of the optimiser {values.dtype} {values.shape}")
+    for name in ("count", "epoch", "epochs", "updates", "retries", "restart"):
+        value = getattr(state, name)
+        if value is None and name == "updates":
+            continue
+        if type(value) is not int or value < 0:
+            raise ValueError(f"{name} {one_line(repr(value))}")
+    if type(state.seconds) not in (int, float) or not 0 <= state.seconds < np.inf:
+        raise ValueError(f"seconds {one_line(repr(state.seconds))}")
+    if not isinstance(state.cause, str) or state.restart > state.count:
+        raise ValueError(f"cause {one_line(repr(state.cause))}, restart {state.restart}")
+    if state.status not in STATUSES:
+        raise ValueError(f"status {one_line(repr(state.status))}")
+    for name, rows in state.history.items():
+        wide = name not in _OF_RUN
+        dtype = np.int64 if name in ("horizon", "updates") else np.float64
+        if len(rows) != state.epoch or any(
+            np.shape(row) != (shape[:1] if wide else ()) or np.asarray(row).dtype != dtype
+            for row in rows
+        ):
+            raise ValueError(f"{name} has {len(rows)} rows at epoch {state.epoch}")
+    if state.epoch and state.count != state.history["updates"][-1]:
+        raise ValueError(f"{state.count} updates, {state.history['updates'][-1]} in the history")
+    if (state.best_epoch > state.epoch).any() or (state.since_best > state.epoch).any():
+        raise ValueError(f"a best epoch after epoch {state.epoch}")
 
 
 class Run:
     """A run folder with one writer at a time.
 
-    ``config`` describes the call. Raises RunLocked where another process writes to the folder,
-    InvalidOption where it belongs to another call, FileDamaged where its description is not TOML.
+    ``config`` describes the call. Raises InvalidOption for what is no path and for the folder of
+    another call, RunLocked where another process writes to it, FileDamaged where its description is
+    not TOML, CannotWrite and NotEnoughDisk where it cannot be written.
+
+    A save that fails later does not end the training: `problem` holds its error, with a warning.
     """
 
     def __init__(self, folder: str | os.PathLike[str], config: dict[str, Any]) -> None:
-        self.folder = Path(folder).expanduser()
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder = make_folder(path_of("run", folder))
+        self.problem: PympnodeError | None = None  # why the last save failed
+        self._gone = False
+        self._unusable: list[Path] = []
         # Before the description is read: another process may be writing it.
+        lock = self.folder / "lock"
         self._lock = hold_folder(
-            self.folder / "lock",
-            "the run folder",
-            fix="wait for it, stop it, or name another folder with run=",
+            lock, "the run folder", fix="wait for it, stop it, or name another folder with run="
         )
         try:
+            self._identity = _identity(lock)
             self._claim(config)
+            own_folder(self.checkpoints)
+            for folder, names in (
+                (self.folder, ("config.toml.*", "model.nc.*", "history.nc.*")),
+                (self.checkpoints, ("epoch-*",)),
+            ):
+                for name in names:
+                    remove_half_written(folder, name)
         except BaseException:
             self.close()
             raise
@@ -175,61 +306,205 @@ class Run:
 
         path = self.folder / "config.toml"
         text = tomli_w.dumps(config)
+        # As TOML reads it back: tuples have become lists.
+        now = tomllib.loads(text)
+        self.fingerprint = netcdf.checksum(json.dumps(now, sort_keys=True, default=str))
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            raise FileDamaged(
+                f"{str(path)!r} is no file",
+                got="a link" if path.is_symlink() else "a folder or a device",
+                allowed="the file that the run wrote",
+                fix="restore it, or name another run folder",
+            )
         if path.exists():
             try:
                 before = tomllib.loads(path.read_text(encoding="utf-8"))
-            except tomllib.TOMLDecodeError as error:
+            except (ValueError, RecursionError, OSError) as error:  # TOML and UTF-8 are ValueErrors
                 raise FileDamaged(
                     f"{str(path)!r} is not TOML",
-                    got=str(error),
+                    got=one_line(error),
                     allowed="the file that the run wrote",
                     fix="restore it, or name another run folder",
                 ) from error
-            # As TOML reads it back: tuples have become lists.
-            if before != tomllib.loads(text):
-                changed = _differences(before, tomllib.loads(text))
+            if before != now:
+                changed = _differences(before, now)
                 raise InvalidOption(
                     f"the run folder {str(self.folder)!r} belongs to another call",
                     got="; ".join(changed[:5]),
                     allowed="the same call, which continues where it stopped",
                     fix="name another folder with run=, or repeat the call that made this one",
                 )
+            self._is_described = True
             return
+        self._is_described = False
+        if not self.checkpoints.is_symlink():
+            self._refuse_other_checkpoints()
         netcdf.write_bytes(path, text.encode())
+
+    def _refuse_other_checkpoints(self) -> None:
+        """Raise InvalidOption where a folder without a description holds states of another call."""
+        for path in reversed(self._all()):
+            try:
+                found = _fingerprint_of(netcdf.read_netcdf(path, checksums=True))
+            except PympnodeError:
+                continue  # damaged: it is passed over when it is read
+            if found != self.fingerprint:
+                raise InvalidOption(
+                    f"the run folder {str(self.folder)!r} holds checkpoints of another call",
+                    got=f"{path.name} "
+                    + ("without the name of its call" if found is None else "of another call")
+                    + ", and no config.toml",
+                    allowed="the same call, or a folder without checkpoints",
+                    fix="name another folder with run=, restore config.toml, or remove checkpoints/",
+                )
 
     @property
     def checkpoints(self) -> Path:
         """Folder of the checkpoints."""
         return self.folder / "checkpoints"
 
+    def require_space(self, theta: NDArray) -> None:
+        """Raise unless two checkpoints and a model of weights ``theta`` (member, size) fit.
+
+        Before the first update: what is trained for hours is not to find a full disk.
+        Raises `NotEnoughDisk`, `CannotWrite`.
+        """
+        state = State.start(theta)
+        one = netcdf.bytes_in_file(to_dataset(state))
+        require_space(self.checkpoints, "the checkpoints of the run", one, 3 * one)
+
     def save(self, state: State) -> None:
-        """Write a checkpoint; the one before is kept, older ones are deleted."""
+        """Write a checkpoint; the one before is kept, older ones are deleted.
+
+        Where that fails, `RunNotSaved` is warned of and `problem` is set; the next save may succeed.
+        """
         # Two are kept: a crash while the newest is on its way to the disk leaves the one before.
         path = self.checkpoints / f"epoch-{state.epoch:06d}.nc"
-        netcdf.write_netcdf(to_dataset(state), path, checksums=True)
-        for old in self._all()[:-2]:
-            old.unlink(missing_ok=True)
 
-    def load(self) -> State | None:
-        """The newest complete checkpoint, or None; a damaged one is skipped with a warning."""
+        def write() -> None:
+            ds = to_dataset(state, self.fingerprint)
+            netcdf.write_netcdf(ds, own_folder(self.checkpoints) / path.name, checksums=True)
+            for old in self._unusable:
+                if old != path:
+                    _remove(old)
+            self._unusable = []
+            for old in [p for p in self._all() if _epoch(p) <= state.epoch][:-2]:
+                _remove(old)
+
+        self.attempt(write, f"the checkpoint of epoch {state.epoch}")
+
+    def attempt(self, write: Callable[[], object], what: str) -> bool:
+        """Call ``write``; whether it succeeded. Warns `RunNotSaved` where it did not."""
+        if not self._is_ours():
+            return False
+        try:
+            write()
+        except (CannotWrite, NotEnoughDisk, InvalidOption) as error:
+            # Once a kind of error: a disk that stays full is told of once, not every 10 seconds.
+            if type(error) is not type(self.problem):
+                warnings.warn(
+                    f"{what} was not saved, and the training goes on: {error}",
+                    RunNotSaved,
+                    stacklevel=3,
+                )
+            self.problem = error
+            return False
+        self.problem = None
+        return True
+
+    def _is_ours(self) -> bool:
+        """Whether the folder and its lock are still those that were opened; warns once if not."""
+        try:
+            gone = _identity(self.folder / "lock") != self._identity
+        except OSError:
+            gone = (
+                False  # the disk does not answer now: the save itself says so, and the next may do
+            )
+        if gone and not self._gone:
+            self._gone = True
+            self.problem = CannotWrite(
+                f"the run folder {str(self.folder)!r} or its lock was removed while the run trained",
+                got="no lock file, or another one",
+                allowed="the folder as the run made it",
+                fix="the training goes on in memory; save its result with result.save(path)",
+            )
+            warnings.warn(str(self.problem), RunNotSaved, stacklevel=4)
+        return not self._gone
+
+    def load(
+        self, like: NDArray | None = None, optimiser: OptimiserState | None = None
+    ) -> State | None:
+        """The newest complete checkpoint, or None; a damaged one is skipped with a warning.
+
+        ``like`` (member, size): first weights of the run, ``optimiser``: the first state of its
+        optimiser; a checkpoint of other shapes is damaged.
+        """
+        skipped: list[str] = []
+        found = None
         for path in reversed(self._all()):
             try:
-                return from_dataset(netcdf.read_netcdf(path, checksums=True))
-            except FileDamaged as error:
-                warnings.warn(
-                    f"the checkpoint {path.name} is damaged and the one before is read: "
-                    f"{error.message} (got {error.got})",
-                    CheckpointDamaged,
-                    stacklevel=2,
-                )
-        return None
+                ds = netcdf.read_netcdf(path, checksums=True)
+                of_call = _fingerprint_of(ds)
+                if of_call is not None and of_call != self.fingerprint:
+                    raise FileDamaged("it belongs to another call", got="another fingerprint")
+                found = from_dataset(ds, like, optimiser)
+                break
+            except (FileDamaged, MissingFile) as error:
+                skipped.append(f"{path.name}: {error.message} (got {one_line(error.got)})")
+                self._unusable.append(path)
+        if skipped:
+            many = len(skipped) > 1
+            then = (
+                "the one before is read"
+                if found is not None
+                else "no other is left, so that the run starts over"
+            )
+            warnings.warn(
+                f"{len(skipped)} checkpoint{'s are' if many else ' is'} damaged and {then}: "
+                + "; ".join(skipped),
+                CheckpointDamaged,
+                stacklevel=2,
+            )
+        return found
 
     def _all(self) -> list[Path]:
-        return sorted(self.checkpoints.glob("epoch-*.nc"))
+        """The checkpoints by epoch; other names are not ours."""
+        if not self.checkpoints.is_dir():
+            return []
+        with writing(self.checkpoints):
+            found = [p for p in self.checkpoints.iterdir() if _EPOCH.fullmatch(p.name)]
+        return sorted((p for p in found if p.is_file()), key=_epoch)
 
     def close(self) -> None:
         """Release the folder; harmless when called twice."""
         self._lock.release()
+
+
+def _epoch(path: Path) -> int:
+    found = _EPOCH.fullmatch(path.name)
+    return int(found[1]) if found else -1
+
+
+def _fingerprint_of(ds: xr.Dataset) -> str | None:
+    """The fingerprint in a checkpoint; None in those of version 0.1, which have none."""
+    return str(ds["fingerprint"].values) if "fingerprint" in ds else None
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells a file from another of the same name; None where there is none.
+
+    Raises OSError where the disk does not answer.
+    """
+    try:
+        status = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink()
 
 
 def _differences(before: dict[str, Any], now: dict[str, Any], at: str = "") -> list[str]:

@@ -8,13 +8,13 @@ second rule makes the status the same for all kernels: which sums overflow depen
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .budget import validation_losses
 from .checkpoint import State
+from .optimiser import Optimiser, check_state
 from .task import Batch, Task
 
 _BEYOND = 1e3
@@ -49,14 +49,14 @@ def _where(task: Task, theta: NDArray, batch: Batch) -> str:
     return f"; largest error of its batch: {text}" if text else ""
 
 
-def go_back(state: State, adam: Any) -> None:
+def go_back(state: State, optimiser: Optimiser) -> None:
     """Take the best weights so far, or the first ones, at half the rate; once."""
     state.retries += 1
     state.status = "running"
     state.theta, state.mean = state.best.copy(), state.best.copy()
     # What an optimiser had gathered led to where the run diverged.
-    state.first, state.second = np.zeros_like(state.first), np.zeros_like(state.second)
-    adam.first, adam.second, adam.count = state.first, state.second, state.count
+    state.optimiser = check_state(optimiser.start(state.theta), len(state.theta))
+    state.restart = state.count
 
 
 def conclude(task: Task, state: State, first: NDArray, batch: Batch | None) -> None:

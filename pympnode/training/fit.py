@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +17,7 @@ from ..version import __version__
 from . import progress as meters
 from .checkpoint import Run
 from .diagnosis import Diagnosis, diagnose
+from .race import race
 from .ranges import warn_user
 from .result import Result
 from .trainer import Outcome, Trainer
@@ -42,7 +44,8 @@ def fit(
 
     ``run``: a folder for checkpoints, the model and the history; the same call continues there.
     ``progress``: a bar in a terminal or a notebook. Raises `RunLocked`, `InvalidOption` for the
-    folder of another call, and KeyboardInterrupt after Ctrl-C in a script.
+    folder of another call, `NotEnoughDisk` and `CannotWrite` before the first update, and
+    KeyboardInterrupt after Ctrl-C in a script.
     """
     config, model, theta = prepared.config, prepared.model, prepared.theta
     folder = None if run is None else Run(run, prepared.fingerprint)
@@ -54,6 +57,9 @@ def fit(
                 'loss on training data; give more trajectories, or label some "validation" in '
                 'ds["split"]'
             )
+        raced = race(prepared, folder, meter)
+        prepared = raced.prepared
+        config, model, theta = prepared.config, prepared.model, prepared.theta
         trainer = Trainer(prepared.task, config, folder, meter, title=model.system or "training")
         with prepared.threads():
             if config.preset == "paper":
@@ -61,7 +67,7 @@ def fit(
                 text = f'preset "paper": about {expected} for a whole run'
                 logger.info(text)
                 meter.note(text)
-            outcome = trainer.fit(theta)
+            outcome = raced.outcome or trainer.fit(theta)
             reference = prepared.task.reference()
         found = diagnose(
             outcome.best_loss,
@@ -89,10 +95,12 @@ def fit(
             **prepared.about,
         }
         best = int(np.argmin(outcome.best_loss))
-        trained = replace(
-            model,  # type: ignore[type-var]
-            theta=outcome.theta if len(theta) > 1 else outcome.theta[0],
-            about=about,
+        trained = prepared.finished(
+            replace(
+                model,  # type: ignore[type-var]
+                theta=outcome.theta if len(theta) > 1 else outcome.theta[0],
+                about=about,
+            )
         )
         result = Result(
             model=trained,
@@ -118,12 +126,38 @@ def fit(
             half=prepared.half,
         )
         if folder is not None:
-            trained.save(folder.folder / "model.nc")
-            netcdf.write_netcdf(outcome.history, folder.folder / "history.nc")
+            result = _saved(result, folder)
     finally:
         if folder is not None:
             folder.close()
+    if trainer.signal is not None:
+        # Saved: what the sender wanted, by default the end of this process, comes now.
+        signal.raise_signal(trainer.signal)
     _warn(outcome, found)
     if outcome.status == "interrupted" and not meters.is_interactive():
         raise KeyboardInterrupt
     return result
+
+
+def _saved(result: Result[M], run: Run) -> Result[M]:
+    """``result`` after its model and history were written to the run folder.
+
+    Where they cannot be, or the last checkpoint could not, the result says so: what was trained is
+    never lost to a full disk.
+    """
+    problem = run.problem
+
+    def write() -> None:
+        result.model.save(run.folder / "model.nc")
+        netcdf.write_netcdf(result.history, run.folder / "history.nc")
+
+    if run.attempt(write, "the model") and problem is None:
+        return result
+    problem = run.problem or problem
+    assert problem is not None
+    what = "the last checkpoint was" if run.problem is None else "the result was"
+    return replace(
+        result,
+        reason=f"{result.reason}; {what} not saved: {problem.message}",
+        save_error=problem,
+    )

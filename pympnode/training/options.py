@@ -19,13 +19,14 @@ from ..config import (
     text,
 )
 from ..errors import InvalidOption
+from .optimiser import OptimiserChoice, check_optimiser
 
 LENGTHS = ("epochs", "updates", "time_budget")
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a run trains: its length, batches, rate, seed, precision.
+    """How a run trains: its length, batches, optimiser, rate, seed, precision.
 
     ``epochs``, ``updates`` or ``time_budget`` (seconds, or text such as "10m"): at most one.
     """
@@ -35,6 +36,7 @@ class RunOptions:
     updates: int | None = None
     time_budget: float | str | None = None
     batch_size: int | None = None
+    optimiser: OptimiserChoice | None = None
     learning_rate: float | None = None
     seed: int = 0
     split: float = 0.7
@@ -46,6 +48,8 @@ class RunOptions:
 
     # Whether a length that is given replaces every length of the preset in the configuration.
     REPLACES_LENGTH: ClassVar[bool] = True
+    # Values of keywords of simulations that say something of the model.
+    OF_MODELS: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     def __post_init__(self) -> None:
         check_fields(
@@ -56,13 +60,15 @@ class RunOptions:
                 "updates": least(1), "batch_size": least(1), "learning_rate": positive,
             },
         )  # fmt: skip
+        if self.optimiser is not None:
+            check_optimiser(self.optimiser)
 
     def config(self, base: Mapping[str, Any]) -> TrainConfig:
         """The configuration of the run: the preset's ``base`` with what was given.
 
         Raises `InvalidOption` for two lengths, `UnknownName`.
         """
-        names = (*LENGTHS, "batch_size", "learning_rate")
+        names = (*LENGTHS, "batch_size", "optimiser", "learning_rate")
         given: dict[str, Any] = {
             name: value for name in names if (value := getattr(self, name)) is not None
         }

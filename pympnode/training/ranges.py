@@ -16,7 +16,10 @@ def different_parameters(trained: Mapping[str, Any], given: Mapping[str, Any]) -
     """A text for each parameter of the physics that differs; those of other shapes are skipped."""
     found = []
     for name in sorted(trained.keys() & given.keys()):
-        a, b = np.asarray(trained[name]), np.asarray(given[name])
+        try:
+            a, b = np.asarray(trained[name]), np.asarray(given[name])
+        except ValueError:  # lists of unequal length
+            continue
         if a.dtype.kind not in "fiu" or b.dtype.kind not in "fiu" or a.shape != b.shape:
             continue
         if not np.allclose(a, b, rtol=1e-9, atol=1e-12):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from typing import Any, Generic
 import xarray as xr
 
 from ..display import html_table
-from ..errors import InvalidOption
+from ..errors import InvalidOption, PympnodeError
 from ..half import Half, M
 from .ranges import warn_user
 
@@ -41,6 +42,8 @@ class Result(Generic[M]):
     (persistence, the mean of each node and an AR(1) of each node, of networks; free flight, of
     particles). ``noise_floor``: the loss that the measurement noise of the data leaves, estimated
     from time differences of high order; None: no noise is visible, or it is not known.
+    ``save_error``: why the run folder does not hold this result (a full disk, a removed folder);
+    None where it does, or where there is none. `save` writes the model elsewhere.
     """
 
     model: M
@@ -64,6 +67,14 @@ class Result(Generic[M]):
     diagnosis: tuple[str, ...] = ()
     baselines: Mapping[str, float] = field(default_factory=dict)
     noise_floor: float | None = None
+    save_error: PympnodeError | None = None
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model to a file, as ``result.model.save``; `pympnode.load` reads it.
+
+        Raises `NotEnoughDisk`, `CannotWrite`, and `InvalidOption` for a folder.
+        """
+        self.model.save(path)
 
     def test_set(self, trajectories: int | None = None, seed: int | None = None) -> xr.Dataset:
         """Fresh trajectories (100 by default) of the training system and graphs, from a seed derived

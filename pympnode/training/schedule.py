@@ -17,6 +17,9 @@ import numpy as np
 from ..config import TrainConfig
 from ..memory import need
 
+# The window of a stage without rollouts: the vector field is compared with derivatives of the data.
+MATCHING = 0
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -31,19 +34,33 @@ class Plan:
         return len(self.horizon)
 
     @property
+    def matching(self) -> int:
+        """Number of updates of gradient matching, which come first."""
+        return max(
+            (n for n, length in zip(self.last, self.horizon) if length == MATCHING), default=0
+        )
+
+    @property
     def updates(self) -> int:
         """Number of updates."""
         return self.last[-1] if self.last else 0
 
 
 def horizons(config: TrainConfig, steps: int) -> list[tuple[int, float]]:
-    """The curriculum for data of ``steps`` intervals: (window, share of the updates)."""
+    """The curriculum for data of ``steps`` intervals: (window, share of the updates).
+
+    Gradient matching comes first, as window `MATCHING`.
+    """
     stages: dict[int, float] = {}
     for window, share in config.curriculum or ((0, 1.0),):
         length = steps if window <= 0 else min(window, steps)
         stages[length] = stages.get(length, 0.0) + share
     total = sum(stages.values())
-    return [(length, share / total) for length, share in stages.items() if share > 0]
+    stages = {length: share / total for length, share in stages.items() if share > 0}
+    if config.matching:
+        rest = 1 - config.matching
+        return [(MATCHING, config.matching), *((n, rest * share) for n, share in stages.items())]
+    return list(stages.items())
 
 
 def plan(

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..layout import Layout
 from .diagnosis import Reference
 
 # Windows of trajectories, or states of particles: the type depends on the task.
@@ -17,11 +18,13 @@ Batch = Any
 class Task(Protocol):
     """Batches, their loss and gradient, and a validation, over one flat parameter vector.
 
-    ``steps``: intervals of the longest window; ``size``: number of parameters.
+    ``steps``: intervals of the longest window; ``size``: number of parameters; ``layout``: of the
+    vector.
     """
 
     steps: int
     size: int
+    layout: Layout
     dtype: np.dtype
 
     def count(self, horizon: int) -> int:

@@ -20,7 +20,7 @@ from ..errors import InvalidData
 from .budget import Timing, validation_losses
 from .checkpoint import Run, State, history_dataset
 from .divergence import conclude, go_back, not_finite
-from .optimiser import Adam, clip
+from .optimiser import check_state, clip, make_optimiser
 from .progress import Progress, Silent
 from .schedule import Plan, learning_rate, plan
 from .task import Batch, Task
@@ -32,6 +32,9 @@ REASONS = {
     "interrupted": "interrupted; the best weights so far were kept",
     "diverged": "the loss or its gradient was no longer finite; the best weights before were kept",
 }
+
+
+ENDED = ("completed", "diverged")  # a run folder in this state is not trained on
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,14 +66,15 @@ class Outcome:
 
 
 class Trainer:
-    """Adam on the batches of a task, validated every epoch; the best weights are kept.
+    """An optimiser on the batches of a task, validated every epoch; the best weights are kept.
 
     The members of an ensemble train side by side, each from its own weights on its own batches; one
     member is an ensemble of one.
 
     With ``run`` the state is written at most every ``checkpoint_seconds`` and at the end of every
     kind of stop, and a run folder that holds a state is continued. The first Ctrl-C ends the run
-    after the update at hand with status "interrupted"; a second one raises.
+    after the update at hand with status "interrupted"; a second one raises. SIGTERM does the same
+    where there is a run folder; `signal` holds its number, for the caller to deliver after saving.
     """
 
     def __init__(
@@ -89,21 +93,31 @@ class Trainer:
         self.progress = progress or Silent()
         self.title = title
         self.checkpoint_seconds = checkpoint_seconds
-        self.timing = Timing(task, config)
+        self.optimiser = make_optimiser(config.optimiser, task.layout)
+        self.timing = Timing(task, config, self.optimiser)
+        self.signal: int | None = None
         self._stop = False
         self._unfinished = 0  # updates of a first epoch that was broken off
 
     def fit(self, theta: NDArray) -> Outcome:
         """Train from ``theta`` (member, size), or from where the run folder stopped."""
-        state = self.run.load() if self.run is not None else None
+        like = np.asarray(theta, dtype=self.task.dtype)
+        state = None
+        if self.run is not None:
+            state = self.run.load(like, self.optimiser.start(like))
+        if self.run is not None and (state is None or state.status not in ENDED):
+            self.run.require_space(like)
         if state is None:
             state = self._fresh(theta)
-        if state.status not in ("completed", "diverged"):
+        if state.status not in ENDED:
             state.status = "running"
             # Overflow is looked for in losses and gradients; NumPy's own warnings say no more.
-            with _first_interrupt(self), np.errstate(all="ignore"):
+            with (
+                _first_interrupt(self, saves=self.run is not None),
+                np.errstate(all="ignore"),
+            ):
                 self._epochs(state)
-        if self.config.keep == "best" and not self.config.keep_start:
+        if self.config.keep == "best":
             with np.errstate(all="ignore"):
                 conclude(self.task, state, np.asarray(theta), self._last_batch(state))
         return Outcome(
@@ -125,6 +139,7 @@ class Trainer:
 
     def _fresh(self, theta: NDArray) -> State:
         state = State.start(np.array(theta, dtype=self.task.dtype))
+        state.optimiser = check_state(self.optimiser.start(state.theta), len(theta))
         state.epochs = self.config.epochs
         if self.config.time_budget is not None:
             state.updates = self.timing.affordable(state.theta, self.config.time_budget)
@@ -154,22 +169,23 @@ class Trainer:
         config = self.config
         updates = config.updates if state.updates is None else state.updates
         schedule = plan(config, self.task.steps, self.task.count, state.epochs, updates)
-        adam = Adam(state.first, state.second, state.count)
         self.progress.start(schedule.updates, state.count, self.title)
         before, began, saved = state.seconds, time.perf_counter(), time.perf_counter()
         try:
             while state.epoch < schedule.epochs and state.status == "running":
-                whole = self._epoch(state, schedule, adam)
+                whole = self._epoch(state, schedule)
                 if state.status == "diverged" and self.config.retry_diverged and not state.retries:
                     logger.warning(
                         "%s; once more from the best weights at half the rate", state.cause
                     )
-                    go_back(state, adam)
+                    go_back(state, self.optimiser)
                     continue
                 state.seconds = before + time.perf_counter() - began
                 if not whole:
                     break
                 self._record(state)
+                if self._stands_still(state, schedule):
+                    break
                 if self.run and time.perf_counter() - saved >= self.checkpoint_seconds:
                     self.run.save(state)
                     saved = time.perf_counter()
@@ -181,7 +197,7 @@ class Trainer:
         finally:
             self.progress.stop()
 
-    def _epoch(self, state: State, schedule: Plan, adam: Adam) -> bool:
+    def _epoch(self, state: State, schedule: Plan) -> bool:
         """One epoch; False when the run must end before the epoch does.
 
         An epoch that is broken off leaves the state as it was before it, so that a later run
@@ -189,22 +205,22 @@ class Trainer:
         """
         config = self.config
         horizon, last = schedule.horizon[state.epoch], schedule.last[state.epoch]
-        work = Adam(adam.first, adam.second, adam.count)
-        theta, mean = state.theta, state.mean
+        numbers = {name: array.copy() for name, array in state.optimiser.items()}
+        theta, mean, count = state.theta, state.mean, state.count
         losses: list[NDArray] = []
         norms: list[NDArray] = []
         rates = np.zeros(len(theta))
         for batches in self._draw(horizon, state.epoch, len(theta)):
-            if work.count >= last:
+            if count >= last:
                 break
             values, gradients = self.task.losses(theta, batches)
             norm = np.sqrt(np.square(gradients, dtype=np.float64).sum(axis=1))
             alive = np.isfinite(values) & np.isfinite(norm)
             if not alive.any():
                 cause = not_finite(
-                    self.task, work.count, state.epoch, values, theta, batches, state.retries
+                    self.task, count, state.epoch, values, theta, batches, state.retries
                 )
-                if work.count == 0 and not state.retries:
+                if count == 0 and not state.retries:
                     # Nothing was learned: the "best" weights would be drawn numbers.
                     raise InvalidData(
                         "the first loss or its gradient is not finite, so that nothing can be learned",
@@ -219,27 +235,27 @@ class Trainer:
                 # A member that overflowed stays where it is; the others go on.
                 gradients = np.where(alive[:, None], gradients, 0)
                 norm = np.where(alive, norm, 0.0)
-            rate = learning_rate(config, work.count, schedule.updates, state.rate_factor)
+            rate = learning_rate(config, count, schedule.updates, state.rate_factor)
             rate = np.asarray(rate) * 0.5**state.retries
             rates = np.broadcast_to(np.asarray(rate, dtype=np.float64), len(theta))
-            step = work.update(theta, clip(gradients, norm, config.clip), rates)
+            count += 1
+            clipped = clip(gradients, norm, config.clip)
+            step = self.optimiser.update(theta, clipped, rates, numbers, count - state.restart)
             theta = np.where(alive[:, None], step, theta)
             if config.average:
-                decay = min(config.average, work.count / (work.count + 10))
+                decay = min(config.average, count / (count + 10))
                 mean = (decay * mean + (1 - decay) * theta).astype(theta.dtype)
             losses.append(values)
             norms.append(norm)
-            self._tell(state, work.count, values)
+            self._tell(state, count, values)
             if self._stop:
                 state.status = "interrupted"
                 if state.epoch == 0 and (state.best_epoch < 0).all():
                     # Nothing was validated yet: what was learned so far beats the start.
                     state.best = theta
-                    self._unfinished = work.count
+                    self._unfinished = count
                 return False
-        adam.first, adam.second, adam.count = work.first, work.second, work.count
-        state.theta, state.first, state.second = theta, work.first, work.second
-        state.count = work.count
+        state.theta, state.optimiser, state.count = theta, numbers, count
         state.mean = mean if config.average else theta
         row = {
             "loss": np.mean(losses, axis=0),
@@ -271,6 +287,16 @@ class Trainer:
         for name, entry in {**row, "validation_loss": value}.items():
             state.history[name].append(entry)
 
+    def _stands_still(self, state: State, schedule: Plan) -> bool:
+        """Whether no member's validation loss fell for a share of the planned updates."""
+        if not self.config.standstill:
+            return False
+        best = int(state.best_epoch.max())
+        at = state.history["updates"][best - 1] if best > 0 else 0
+        # Rollouts go on where gradient matching cannot.
+        at = max(at, schedule.matching)
+        return state.count - at >= self.config.standstill * schedule.updates
+
     def _tell(self, state: State, count: int, values: NDArray) -> None:
         facts = {
             "epoch": state.epoch + 1,
@@ -288,21 +314,35 @@ class Trainer:
 
 
 class _first_interrupt:
-    """Within it the first SIGINT asks the trainer to stop; a second one raises as usual."""
+    """Within it the first SIGINT (and SIGTERM, with a run folder) asks the trainer to stop; a second
+    one acts as usual."""
 
-    def __init__(self, trainer: Trainer) -> None:
+    def __init__(self, trainer: Trainer, *, saves: bool = False) -> None:
         self.trainer = trainer
-        self._before: Any = None
+        # Without a folder there is nothing to save, and SIGTERM ends the process at once.
+        self._numbers = (signal.SIGINT, signal.SIGTERM) if saves else (signal.SIGINT,)
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> None:
-        if threading.current_thread() is threading.main_thread():
-            self._before = signal.getsignal(signal.SIGINT)
-            signal.signal(signal.SIGINT, self._handle)
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number in self._numbers:
+            self._before[number] = signal.getsignal(number)
+            signal.signal(number, self._handle)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.trainer.interrupt()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if number == signal.SIGINT:
+            signal.signal(number, signal.default_int_handler)
+        else:
+            self.trainer.signal = number
+            self._restore(number)
+
+    def _restore(self, number: int) -> None:
+        # None: a handler that was not set from Python cannot be set again.
+        before = self._before.get(number)
+        signal.signal(number, signal.SIG_DFL if before is None else before)
 
     def __exit__(self, *error: object) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
+        for number in self._before:
+            self._restore(number)

@@ -11,6 +11,7 @@ from ...config import one_of
 from ...errors import unknown_name
 
 if TYPE_CHECKING:
+    from ..spec import ModelSpec
     from .base import Engine
 
 logger = logging.getLogger("pympnode.networks.engines")
@@ -36,13 +37,20 @@ def engine(name: str) -> Engine:
 
 
 def choose(
-    name: str = "auto", *, kernel: str = "auto", device: str = "auto", weighted: bool = False
+    name: str = "auto",
+    *,
+    kernel: str = "auto",
+    device: str = "auto",
+    weighted: bool = False,
+    varied: bool = False,
+    spec: ModelSpec | None = None,
 ) -> tuple[str, str]:
     """(engine, why) for ``name`` = "auto" | "torch" | "julia".
 
     "auto" takes Julia only where ``pympnode julia install`` was run for this environment, never
     because a julia is on PATH, and not for a device or a kernel that it has not, nor for ``weighted``
-    graphs; it fetches and starts no engine.
+    graphs, node attributes ``varied`` by trajectory or a ``spec`` that it cannot run; it fetches and
+    starts no engine.
     """
     one_of("engine", name, ("auto", *NAMES))
     if name != "auto":
@@ -56,6 +64,10 @@ def choose(
         chosen, why = "torch", f"the embedded engine has kernel={kernel!r} and device={device!r}"
     elif weighted:
         chosen, why = "torch", "the embedded engine; Julia takes no weights of edges yet"
+    elif varied:
+        chosen, why = "torch", "the embedded engine; Julia takes no attributes by trajectory yet"
+    elif spec is not None and (reason := engine("julia").supports(spec)) is not None:
+        chosen, why = "torch", f"the embedded engine; Julia cannot run {reason}"
     else:
         chosen, why = "julia", f"installed for this environment ({record['path']})"
     logger.info("engine %s: %s", chosen, why)

@@ -77,7 +77,7 @@ class Program(Protocol):
     ) -> NDArray:
         """m(0) (trajectory, node, message), a function of each node's x and attributes.
 
-        ``x`` (trajectory, node, feature) in z units, ``attribute`` (node, attribute); no components
+        ``x`` (trajectory, node, feature) in z units, ``attribute`` (node, attribute) or (trajectory, node, attribute); no components
         where messages are not ODE states.
         """
 

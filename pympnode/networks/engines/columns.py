@@ -29,7 +29,8 @@ class Columns:
     after block. ``first_row`` (blocks + 1,): rows of ``pointer``/``degree`` that belong to a block
     (one row per node). ``pointer`` (rows + 1,): edges of a row in ``sender``.
     ``sender`` (edges,): sending node, numbered within its graph. ``degree`` (rows,). ``weight``
-    (edges,) of the graph's edges, or None.
+    (edges,) and ``attribute`` (edges, attribute) of the graph's edges, or None. ``edge`` (edges,):
+    number of each edge in the graph that the columns were arranged from.
     """
 
     nodes: Ints
@@ -40,6 +41,8 @@ class Columns:
     pointer: Ints
     sender: Ints
     weight: NDArray[np.float64] | None = None
+    attribute: NDArray[np.float64] | None = None
+    edge: Ints | None = None
 
     @classmethod
     def arrange(cls, graph: Graph, graph_of: Ints) -> Columns:
@@ -53,19 +56,22 @@ class Columns:
         offset = np.concatenate([[0], np.cumsum(nodes * width)]).astype(np.int64)
         first_row = np.concatenate([[0], np.cumsum(nodes)]).astype(np.int64)
         degree = np.bincount(graph.receiver, minlength=int(np.sum(graph.nodes)))
-        senders, degrees, weights = [], [], []
+        senders, degrees, edges = [], [], []
         for number in used:
             node0, node1 = graph.node_offset[number], graph.node_offset[number + 1]
             edge0, edge1 = graph.edge_offset[number], graph.edge_offset[number + 1]
             senders.append(graph.sender[edge0:edge1] - node0)
-            if graph.weight is not None:
-                weights.append(graph.weight[edge0:edge1])
+            edges.append(np.arange(edge0, edge1, dtype=np.int64))
             degrees.append(degree[node0:node1])
         pointer = np.concatenate([[0], np.cumsum(np.concatenate(degrees))]).astype(np.int64)
         sender = np.concatenate(senders).astype(np.int64)
-        weight = np.concatenate(weights) if weights else None
+        edge = np.concatenate(edges)
+        weight = None if graph.weight is None else graph.weight[edge]
+        attribute = None if graph.attribute is None else graph.attribute[edge]
         width = width.astype(np.int64)
-        return cls(nodes, width, offset[:-1], order, first_row, pointer, sender, weight)
+        return cls(
+            nodes, width, offset[:-1], order, first_row, pointer, sender, weight, attribute, edge
+        )
 
     @cached_property
     def total(self) -> int:
@@ -78,9 +84,11 @@ class Columns:
         return np.diff(self.pointer)
 
     def edge_weight(self, aggregation: str, divisor: float) -> NDArray[np.float64]:
-        """The factor of each edge: its weight, over the receiver's number of edges (mean) or the
-        divisor (sum). Never over the sum of the weights, which may vanish."""
-        if aggregation == "mean":
+        """The factor of each edge: its weight, over the receiver's number of edges (mean), the divisor
+        (sum) or 1 (max). Never over the sum of the weights, which may vanish."""
+        if aggregation == "max":
+            factor = np.ones(len(self.sender))
+        elif aggregation == "mean":
             # The maximum only avoids a division by zero: a node without neighbours has no edge to weight.
             factor = np.repeat(1.0 / np.maximum(self.degree, 1), self.degree)
         else:
@@ -92,6 +100,19 @@ class Columns:
         return [
             (int(n), int(w), int(o), int(r))
             for n, w, o, r in zip(self.nodes, self.width, self.offset, self.first_row)
+        ]
+
+    @cached_property
+    def receiver(self) -> Ints:
+        """Receiving node of each edge, numbered within its graph (edges,)."""
+        row = np.repeat(np.arange(len(self.degree)), self.degree)
+        return row - np.repeat(self.first_row[:-1], self.nodes)[row]
+
+    def block_edges(self) -> list[slice]:
+        """The edges of every block."""
+        return [
+            slice(int(self.pointer[row]), int(self.pointer[row + nodes]))
+            for nodes, _, _, row in self.blocks()
         ]
 
     def matrices(self, aggregation: str, divisor: float) -> list[NDArray[np.float64]]:

@@ -1,7 +1,8 @@
 """Explicit Runge-Kutta tableaux for steps of fixed size.
 
 ``rk4``: the classical method, order 4 (Kutta 1901). ``tsit5``: Tsitouras 2011, "Runge-Kutta pairs of
-order 5(4) satisfying only the first column simplifying assumption", its fifth-order solution.
+order 5(4) satisfying only the first column simplifying assumption", its fifth-order solution. ``euler``:
+order 1, for the windows of one interval of gradient matching.
 """
 
 from __future__ import annotations
@@ -107,4 +108,6 @@ class Steps:
         return cls(first, size, inside)
 
 
-TABLEAUX = {"rk4": RK4, "tsit5": TSIT5}
+EULER = Tableau("euler", 1, _lower([[]]), np.array([1.0]))
+
+TABLEAUX = {"rk4": RK4, "tsit5": TSIT5, "euler": EULER}

@@ -40,16 +40,20 @@ def stack_spec(spec: ModelSpec) -> ModelSpec:
     )
 
 
+def stack_attribute(attribute: NDArray | None) -> NDArray | None:
+    """Attributes (..., node, attribute) as those of one node, (..., 1, node * attribute)."""
+    return None if attribute is None else attribute.reshape(*attribute.shape[:-2], 1, -1)
+
+
 def stack_nodes(arrays: Arrays) -> Arrays:
     """A dataset whose nodes are one node: features of node 0, of node 1, and so on."""
 
     def stacked(values: NDArray | None) -> NDArray | None:
         return None if values is None else values.reshape(*values.shape[:2], 1, -1)
 
-    attribute = None if arrays.attribute is None else arrays.attribute.reshape(1, -1)
     x = stacked(arrays.x)
     assert x is not None
     return Arrays(
         x, arrays.time, single_node(), np.zeros(arrays.trajectories, dtype=np.int64),
-        stacked(arrays.u), attribute, stacked(arrays.mask),
+        stacked(arrays.u), stack_attribute(arrays.attribute), stacked(arrays.mask),
     )  # fmt: skip

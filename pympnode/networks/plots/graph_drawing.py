@@ -179,7 +179,7 @@ def positions(one: View, layout: Layout) -> NDArray:
         options = {"seed": 1} if layout == "spring" else {}
         layout_of_nodes = getattr(nx, f"{layout}_layout")(graph, **options)
     else:
-        layout_of_nodes = layout(graph) if _is_function(layout) else layout
+        layout_of_nodes = layout(graph) if callable(layout) and _is_function(layout) else layout
     if isinstance(layout_of_nodes, Mapping):
         if set(range(one.nodes)) - set(layout_of_nodes):
             raise InvalidOption(

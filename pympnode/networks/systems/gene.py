@@ -1,6 +1,8 @@
 """Gene regulation with Michaelis-Menten kinetics.
 
-Equation and parameters: Gupta, Vemprala, Kapoor (NeurIPS 2022) and their public code.
+Equation and parameters: Gupta, Vemprala, Kapoor (NeurIPS 2022) and their public code. Repressing
+edges: the Hill function of a repressor, U. Alon, An Introduction to Systems Biology (2nd ed., 2019),
+chapter 1; one term per regulator, with Hill coefficient 2 as the activating ones.
 """
 
 from __future__ import annotations
@@ -25,10 +27,12 @@ def _decay_per_node(graph: Graph) -> np.ndarray:
 class Gene(System):
     """Gene dynamics, one expression level per node.
 
-    x_i' = -decay x_i + coupling * sum over neighbours j of w_ji x_j^2 / (1 + x_j^2)
+    x_i' = -decay x_i + coupling * sum over neighbours j of |w_ji| h_ji(x_j)
 
-    with the weight w_ji of the edge from j to i (1 without weights): j represses i where it is
-    negative.
+    with the weight w_ji of the edge from j to i (1 without weights). Where it is positive j activates
+    i, h = x^2 / (1 + x^2); where it is negative j represses i, h = 1 / (1 + x^2)
+    (Alon 2019). Rates of production
+    are never negative, and neither is an expression level.
     The decay may differ by node, shape (node,); the name "heterogeneous" draws it from U(0.5, 1.5).
     """
 
@@ -61,10 +65,14 @@ class Gene(System):
         square = x * x  # reused below: in place, as each new array costs as much as the arithmetic
         square /= 1.0 + square
         out = graph.sum_neighbours(square)
+        # |w| / (1 + x^2) = |w| + w x^2 / (1 + x^2) for w < 0: a constant of each node is added.
+        if graph.weight is not None:
+            repressed = np.minimum(graph.weight, 0.0)
+            out -= np.bincount(graph.receiver, repressed, graph.total_nodes)[:, None]
         if parameters["coupling"] != 1.0:
             out *= parameters["coupling"]
         decay = parameters["decay"]
-        rate = decay if np.ndim(decay) == 0 else np.asarray(decay)[:, None]
+        rate = decay if np.ndim(decay) == 0 else np.asarray(decay)[..., None]
         out -= np.multiply(x, rate, out=square)
         return out
 

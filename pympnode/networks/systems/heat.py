@@ -16,15 +16,15 @@ def _one_over_mean_degree(graph: Graph) -> float:
 
 
 class Heat(System):
-    """Heat diffusion, one temperature per node.
+    """Heat diffusion, one temperature per node; ``"diffusion"`` is another name of it.
 
     x_i' = -diffusivity * sum over neighbours j of w_ji (x_i - x_j)
 
-    with the weight w_ji of the edge from j to i, a conductance, 1 on graphs without weights.
+    with the weight w_ji of the edge from j to i, a conductance (1 without weights). With equal
+    conductances in both directions the mean temperature is constant in time.
 
     The default diffusivity is 1 / (mean degree of the graphs): with 1 on a dense graph, the
-    Runge-Kutta steps of a model at the default dt would be unstable. On an undirected graph the mean
-    temperature is constant in time.
+    Runge-Kutta steps of a model at the default dt would be unstable.
     """
 
     name = "heat"
@@ -44,8 +44,6 @@ class Heat(System):
     def field(
         self, t: float, x: NDArray, u: NDArray | None, graph: Graph, parameters: Mapping[str, Any]
     ) -> NDArray:
-        # sum_j w_j (x_j - x_i) = sum_j w_j x_j - x_i sum_j w_j, without an array of edges
-        out = graph.sum_neighbours(x)
-        out -= graph.in_weight[:, None] * x
+        out = graph.sum_differences(x)
         out *= parameters["diffusivity"]
         return out

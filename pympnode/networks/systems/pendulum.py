@@ -68,8 +68,8 @@ class CoupledPendulum(System):
     velocity_i' = [sin a_i m (l v_i^2 - g) + k l sum over neighbours j of (sin a_j - sin a_i)]
                   / (m l cos a_i)
 
-    (each term times the weight of the edge from j, where there are weights) with angle a, velocity v, mass m, length l, gravity g and stiffness k: the horizontal balance of
-    forces as published. It is not the Lagrangian model (no energy is conserved) and is singular at
+    (each term times the weight of the edge from j, where there are weights) with angle a, velocity v,
+    mass m, length l, gravity g and stiffness k: the horizontal balance of forces as published. It is not the Lagrangian model (no energy is conserved) and is singular at
     a_i = +-pi/2. The initial range is that of the public code, +-pi/4 and +-0.5; from the paper's
     +-pi/2 and +-1, one run of 10 s in five reaches cos a = 0.
     """
@@ -101,7 +101,7 @@ class CoupledPendulum(System):
         angle, velocity = x[..., :1], x[..., 1:]
         sine = np.sin(angle)
         force = mass * sine * (length * velocity**2 - parameters["gravity"])
-        spring = graph.sum_neighbours(sine) - graph.in_weight[:, None] * sine
+        spring = graph.sum_differences(sine)
         force += parameters["stiffness"] * length * spring
         out = np.empty_like(x)
         out[..., :1] = velocity

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...config import arguments, flag, least, listing, mapping, names_of, positive, text
+from ...datasets.names import EDGE_ATTRIBUTE, EDGE_WEIGHT
 from ...datasets.reading import numbers
-from ...errors import InvalidData, InvalidOption, shown_value, unknown_name
+from ...errors import InvalidData, InvalidGraph, InvalidOption, shown_value, unknown_name
 from ...graph import Graph
 from ...systems.base import Observable, Parameter, System, Variable
 
+_HELD = {EDGE_WEIGHT: "weights", EDGE_ATTRIBUTE: "attributes of edges"}
+_FIX = {
+    EDGE_WEIGHT: "edge_weight=(0.5, 2.0) in simulate or train draws weights; "
+    "Graph.from_edges(pairs, weight=values) has weights of your own",
+    EDGE_ATTRIBUTE: "topology=Graph.from_edges(pairs, attribute=values, attribute_names=names)",
+}
 logger = logging.getLogger("pympnode.systems")
 
 
@@ -38,6 +47,40 @@ class UserSystem(System):
     function: Callable[..., Any]
     vectorised: bool
     inputs: Callable[..., Any] | None
+
+    @cached_property
+    def _edge_arguments(self) -> dict[str, inspect.Parameter]:
+        """The arguments ``edge_weight`` and ``edge_attribute`` of the function, those that it has."""
+        try:
+            found = inspect.signature(self.function).parameters
+        except (TypeError, ValueError):  # a function of compiled code
+            return {}
+        return {name: found[name] for name in (EDGE_WEIGHT, EDGE_ATTRIBUTE) if name in found}
+
+    def _edge_data(self, graph: Graph) -> dict[str, Any]:
+        """The weights (edges,) and attributes (edges, attribute) that the function has arguments for.
+
+        Raises `InvalidGraph` where the graph has none, unless the argument has a default.
+        """
+        values: dict[str, Any] = {}
+        held = {EDGE_WEIGHT: graph.weight, EDGE_ATTRIBUTE: graph.attribute}
+        for name, argument in self._edge_arguments.items():
+            if held[name] is None and name == EDGE_WEIGHT and not graph.edges:
+                values[name] = np.zeros(0)
+            elif held[name] is not None:
+                values[name] = held[name]
+            elif argument.default is argument.empty:
+                raise InvalidGraph(
+                    f"the field of {self.name} takes {name}, and the edges have none",
+                    got=repr(graph),
+                    allowed=f"a graph with {_HELD[name]}, or a field with {name}=None",
+                    fix=_FIX[name],
+                )
+        return values
+
+    def check_graph(self, graph: Graph) -> None:
+        """Raise `InvalidGraph` where the field takes what the edges of the graph do not hold."""
+        self._edge_data(graph)
 
     def __post_init__(self) -> None:
         if not self.vectorised:
@@ -62,12 +105,13 @@ class UserSystem(System):
     def field(
         self, t: float, x: NDArray, u: NDArray | None, graph: Graph, parameters: Mapping[str, Any]
     ) -> NDArray:
+        held = self._edge_data(graph)
         if self.vectorised:
-            return self._checked(self.function(t, x, u, graph, parameters), x.shape)
+            return self._checked(self.function(t, x, u, graph, parameters, **held), x.shape)
         return np.stack(
             [
                 self._checked(
-                    self.function(t, x[i], None if u is None else u[i], graph, parameters),
+                    self.function(t, x[i], None if u is None else u[i], graph, parameters, **held),
                     x.shape[1:],
                 )
                 for i in range(x.shape[0])
@@ -130,7 +174,10 @@ def own_system(
     Main arguments:
         name: of the system, also its name in the registry. field: x (trajectory, node, feature) ->
             dx/dt of the same shape. u (trajectory, node, control) or None;
-            ``graph.sum_neighbours(values)`` sums over neighbours; ``parameters`` by name.
+            ``graph.sum_neighbours(values)`` sums over neighbours, times the weights of the edges;
+            ``parameters`` by name. A field with arguments ``edge_weight`` (edges,) or
+            ``edge_attribute`` (edges, attribute) gets those of the edges from ``graph.sender`` to
+            ``graph.receiver``; a graph without is refused unless the argument has a default.
         features, units: names and units of a node's state. start: range of the uniform initial
             values, one (low, high) for all features or one per feature.
         parameters: name -> number or `Parameter`.
@@ -164,6 +211,7 @@ def own_system(
             raise InvalidOption(
                 f"{what} is a function", got=shown_value(function), allowed="a function"
             )
+    units = [units] if isinstance(units, str) else units  # one name, not its letters
     feature_units = ["1"] * len(features) if units is None else list(units)
     if len(feature_units) != len(features):
         raise InvalidOption(

@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 from ....errors import EngineUnavailable
 from . import failures, installed
+from .executable import check_start
 from .notice import notice
 from .options import JuliaOptions
 from .protocol import Closed, Control, Link
@@ -36,6 +37,10 @@ SCRIPT = (
 )
 
 
+LOG_PREFIX, FAILED_PREFIX = "pympnode-julia-", "pympnode-julia-failed-"
+KEPT_LOGS = 5  # of failed starts
+
+
 class JuliaClient:
     """Calls to a worker process.
 
@@ -47,6 +52,7 @@ class JuliaClient:
         self, options: JuliaOptions | None = None, command: Sequence[str] | None = None
     ) -> None:
         self.options = options or installed.options()
+        self._is_real = command is None
         self.command = list(command) if command else [sys.executable, "-c", SCRIPT, ROOT]
         self.generation = 0  # number of workers so far: programs of an older one are lost
         self.facts: dict[str, Any] = {}
@@ -140,6 +146,7 @@ class JuliaClient:
                 self._launch()
             except BaseException:
                 self.kill()
+                self._keep_log()
                 raise
             return self
 
@@ -151,9 +158,11 @@ class JuliaClient:
                 allowed="Linux, macOS, or the Windows subsystem for Linux",
                 fix='engine="torch" runs the same models here',
             )
+        if self._is_real:
+            check_start(self.options)
         environment = self.options.variables()
         sources = str(julia_sources())
-        handle, self.log = tempfile.mkstemp(prefix="pympnode-julia-", suffix=".log")
+        handle, self.log = tempfile.mkstemp(prefix=LOG_PREFIX, suffix=".log")
         connection, of_worker = socket.socketpair()
         watched, self._lifeline = os.pipe()
         self._control = Control()
@@ -186,9 +195,11 @@ class JuliaClient:
             try:
                 message = self._link.receive()
             except Closed:
+                self._keep_log()
                 tail = self._tail()
                 raise failures.of_start("", "", tail, self.log, self.options) from None
             if message["kind"] == "failed":
+                self._keep_log()
                 raise failures.of_start(
                     message["type"],
                     message["message"],
@@ -251,6 +262,26 @@ class JuliaClient:
             with contextlib.suppress(OSError):
                 os.close(self._lifeline)
         self._process, self._owner = None, 0
+
+    def _keep_log(self) -> None:
+        """Mark the log as that of a failed start, and remove all but the last of these."""
+        log = Path(self.log)
+        if not self.log or log.name.startswith(FAILED_PREFIX) or not log.is_file():
+            return
+        with contextlib.suppress(OSError):
+            self.log = str(
+                log.rename(log.with_name(log.name.replace(LOG_PREFIX, FAILED_PREFIX, 1)))
+            )
+        user = os.getuid() if hasattr(os, "getuid") else None
+        found: list[tuple[int, Path]] = []
+        for each in log.parent.glob(f"{FAILED_PREFIX}*.log"):
+            with contextlib.suppress(OSError):
+                status = each.lstat()
+                if user is None or status.st_uid == user:
+                    found.append((status.st_mtime_ns, each))
+        for _, each in sorted(found)[:-KEPT_LOGS]:
+            with contextlib.suppress(OSError):
+                each.unlink()
 
     def _tail(self, size: int = 8000) -> str:
         try:

@@ -45,6 +45,15 @@ class JuliaEngine:
         """None, or why this engine cannot run ``spec``."""
         if spec.stride > 1:
             return f"stride={spec.stride}: the Julia engine takes at least one step per interval"
+        newer = {
+            'messages="pairwise"': spec.pairwise,
+            'aggregation="max"': spec.aggregation == "max",
+            "learned weights of edges": bool(spec.learned_edges),
+            "emitted messages with the sender's controls": spec.sender_controls,
+        }
+        for what, wanted in newer.items():
+            if wanted:
+                return f"{what}: of the torch engine only"
         if spec.circular:
             return "circular features run with the eager kernel of the torch engine only"
         return None

@@ -10,6 +10,7 @@ from typing import Any
 from ....errors import EngineUnavailable
 from . import installed
 from .client import JuliaClient
+from .executable import check_start
 from .failures import NO_JULIACALL
 from .notice import notice
 from .options import JuliaOptions
@@ -25,6 +26,7 @@ def install(options: JuliaOptions) -> Path:
         raise EngineUnavailable(
             "the Julia engine needs juliacall", got="not installed", fix=NO_JULIACALL
         )
+    check_start(options)
     notice(
         "fetching Julia and about 350 packages into this environment; the first time this takes "
         "10 to 30 minutes and 4 GB, most of it compiling"

@@ -15,7 +15,7 @@ from ...schema import Arrays
 from ...spec import ModelSpec
 from ...weights import layout_of
 from ..base import Batch, Rollout
-from ..whole_system import single_node, stack_nodes, stack_spec
+from ..whole_system import single_node, stack_attribute, stack_nodes, stack_spec
 from .client import JuliaClient
 
 
@@ -165,7 +165,7 @@ class JuliaProgram:
             "graph": edges_of(arrays.graph),
             "graph_of": np.asarray(arrays.graph_of, np.int64),
             "u": self._real(None if arrays.u is None else np.nan_to_num(arrays.u)),
-            "attribute": self._real(arrays.attribute),
+            "attribute": self._real(_shared(arrays.attribute)),
             "mask": self._real(arrays.mask),
         }
 
@@ -214,14 +214,26 @@ class JuliaProgram:
             graph_of = np.zeros(batch, np.int64)
         if self.spec.family == "node":
             u = None if u is None else u.reshape(*u.shape[:2], 1, -1)
-            attribute = None if attribute is None else attribute.reshape(1, -1)
+            attribute = stack_attribute(attribute)
             graph, graph_of = single_node(), np.zeros(batch, np.int64)
         return {
             "graph": edges_of(graph),
             "graph_of": np.asarray(graph_of, np.int64),
             "u": self._real(None if u is None else np.nan_to_num(u)),
-            "attribute": self._real(attribute),
+            "attribute": self._real(_shared(attribute)),
         }
+
+
+def _shared(attribute: NDArray | None) -> NDArray | None:
+    """Attributes that all trajectories share. Raises `InvalidOption` for others."""
+    if attribute is not None and attribute.ndim == 3:
+        raise InvalidOption(
+            "the Julia engine takes no node attributes that differ by trajectory yet",
+            got=f"node_attribute of shape {attribute.shape}: (trajectory, node, attribute)",
+            allowed='node_attribute (node, attribute), or engine="torch"',
+            fix='engine="torch", or model.to_engine("torch")',
+        )
+    return attribute
 
 
 def edges_of(graph: Graph) -> dict[str, NDArray[np.int64]]:

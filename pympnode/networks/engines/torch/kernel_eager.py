@@ -6,6 +6,7 @@ It runs every option of `ModelSpec`; the faster kernels are tested against it.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -13,10 +14,70 @@ from numpy.typing import NDArray
 
 from ...spec import ModelSpec
 from ...weights import layout_of
+from ..columns import Columns
 from ..tableaux import TABLEAUX, Steps
 from .window import Window
 
 Weights = dict[str, torch.Tensor]
+
+
+def _joined(*parts: torch.Tensor | None) -> torch.Tensor:
+    given = [part for part in parts if part is not None]
+    return given[0] if len(given) == 1 else torch.cat(given)
+
+
+class _BlockEdges:
+    """The edges of one block: ends (edges,), factor (edges, 1) and attributes (attribute, edges, width)."""
+
+    def __init__(
+        self,
+        sender: torch.Tensor,
+        receiver: torch.Tensor,
+        factor: torch.Tensor,
+        attribute: torch.Tensor | None,
+        largest: bool,
+    ) -> None:
+        self.sender, self.receiver, self.factor = sender, receiver, factor
+        self.attribute, self.largest = attribute, largest
+
+    @classmethod
+    def of(
+        cls,
+        columns: Columns,
+        block: tuple[int, int, int, int],
+        edges: slice,
+        spec: ModelSpec,
+        weights: Weights,
+        like: torch.Tensor,
+    ) -> _BlockEdges:
+        def tensor(values: NDArray) -> torch.Tensor:
+            return torch.as_tensor(values, dtype=like.dtype, device=like.device)
+
+        sender, receiver = (
+            torch.as_tensor(ends[edges], device=like.device)
+            for ends in (columns.sender, columns.receiver)
+        )
+        factor = tensor(columns.edge_weight(spec.aggregation, spec.divisor)[edges])
+        if spec.learned_edges:
+            assert columns.edge is not None
+            number = torch.as_tensor(columns.edge[edges], device=like.device)
+            factor = factor * torch.exp(weights["edge_log_weight"][number])
+        attribute = None
+        if spec.edge_attributes:
+            assert columns.attribute is not None
+            values = tensor(columns.attribute[edges].T.copy())
+            attribute = values.unsqueeze(2).expand(-1, -1, block[1])
+        return cls(sender, receiver, factor.unsqueeze(1), attribute, spec.aggregation == "max")
+
+    def sums(self, message: torch.Tensor, nodes: int) -> torch.Tensor:
+        """(p, node, width): what the nodes receive of ``message`` (p, edge, width)."""
+        total = message.new_zeros(message.shape[0], nodes, message.shape[2])
+        weighted = message * self.factor
+        if not self.largest:
+            return total.index_add(1, self.receiver, weighted)
+        index = self.receiver.view(1, -1, 1).expand_as(weighted)
+        # A node without edges keeps zero; the zeros that are there for the others do not compete.
+        return total.scatter_reduce(1, index, weighted, "amax", include_self=False)
 
 
 class Field:
@@ -28,9 +89,15 @@ class Field:
         self.columns = window.columns
         self.attribute = window.attribute
         like = window.initial
+        self.edges = [
+            _BlockEdges.of(window.columns, block, edges, spec, self.weights, like)
+            for block, edges in zip(window.columns.blocks(), window.columns.block_edges())
+        ]
+        # A dense product is faster than a sum over edges on the graphs that this kernel is used for.
+        dense = not (spec.pairwise or spec.learned_edges or spec.aggregation == "max")
         self.matrices = [
             torch.as_tensor(m, dtype=like.dtype, device=like.device)
-            for m in window.columns.matrices(spec.aggregation, spec.divisor)
+            for m in (window.columns.matrices(spec.aggregation, spec.divisor) if dense else [])
         ]
 
     def linear(self, name: str, values: torch.Tensor) -> torch.Tensor:
@@ -42,30 +109,85 @@ class Field:
             values = torch.tanh(self.linear(f"layer_{number}_", values))
         return self.linear(f"layer_{self.spec.depth + 1}_", values)
 
-    def state_inputs(self, x: torch.Tensor) -> torch.Tensor:
-        """x as an input: of channels that are angles the sine and the cosine, after the others."""
-        if not self.spec.circular:
-            return x
-        plain = [c for c in range(x.shape[0]) if c not in self.spec.circular]
-        angle = x[list(self.spec.circular)]
-        return torch.cat([x[plain], torch.sin(angle), torch.cos(angle)])
+    def inputs_of(self, x: torch.Tensor, channels: Iterable[int]) -> torch.Tensor:
+        """Rows of x as inputs: of channels that are angles the sine and the cosine, after the others."""
+        channels = list(channels)
+        angles = [c for c in channels if c in self.spec.circular]
+        if not angles:
+            # Without an index where all rows are taken: an index copies.
+            return x if channels == list(range(x.shape[0])) else x[channels]
+        plain = [c for c in channels if c not in self.spec.circular]
+        return torch.cat([x[plain], torch.sin(x[angles]), torch.cos(x[angles])])
 
-    def emitter_inputs(self, x: torch.Tensor) -> torch.Tensor:
-        """[x; b], the inputs of g and of the first message."""
-        x = self.state_inputs(x)
-        return x if self.attribute is None else torch.cat([x, self.attribute])
+    def without(self, x: torch.Tensor, left_out: tuple[int, ...]) -> torch.Tensor:
+        return self.inputs_of(x, (c for c in range(x.shape[0]) if c not in left_out))
+
+    def first_inputs(self, x: torch.Tensor) -> torch.Tensor:
+        """[x; b], the inputs of the first message."""
+        return _joined(self.without(x, ()), self.attribute)
+
+    def sender_inputs(self, x: torch.Tensor, u: torch.Tensor | None) -> torch.Tensor:
+        """[x; u; b], what the sender brings into its message."""
+        spec = self.spec
+        control = u if spec.pairwise or spec.sender_controls else None
+        return _joined(self.without(x, spec.relative), control, self.attribute)
+
+    def receiver_inputs(self, x: torch.Tensor) -> torch.Tensor:
+        """[x; b], what the receiver brings into a message of a pair."""
+        return _joined(self.without(x, self.spec.relative), self.attribute)
 
     def node_inputs(self, x: torch.Tensor, u: torch.Tensor | None) -> torch.Tensor:
         """[x; u; b], the inputs of a node without its messages."""
-        return torch.cat([v for v in (self.state_inputs(x), u, self.attribute) if v is not None])
+        return _joined(self.without(x, self.spec.invariant), u, self.attribute)
 
     def aggregate(self, messages: torch.Tensor) -> torch.Tensor:
         """Messages received by each column, of ``messages`` (p, S) sent."""
         received = []
-        for (nodes, width, offset, _), matrix in zip(self.columns.blocks(), self.matrices):
+        for number, (nodes, width, offset, _) in enumerate(self.columns.blocks()):
             block = messages[:, offset : offset + nodes * width].reshape(-1, nodes, width)
-            received.append(torch.matmul(matrix, block).reshape(messages.shape[0], -1))
+            if self.matrices:
+                total = torch.matmul(self.matrices[number], block)
+            else:
+                edges = self.edges[number]
+                total = edges.sums(block[:, edges.sender], nodes)
+            received.append(total.reshape(messages.shape[0], -1))
         return received[0] if len(received) == 1 else torch.cat(received, dim=1)
+
+    def pair_messages(self, x: torch.Tensor, u: torch.Tensor | None) -> torch.Tensor:
+        """What each column receives of the messages e of pairs."""
+        of_receiver, of_sender = self.receiver_inputs(x), self.sender_inputs(x, u)
+        received = []
+        for (nodes, width, offset, _), edges in zip(self.columns.blocks(), self.edges):
+            ends = [
+                values[:, offset : offset + nodes * width].reshape(-1, nodes, width)
+                for values in (x, of_receiver, of_sender)
+            ]
+            message = self.pair_message(ends, edges.receiver, edges.sender, edges)
+            if self.spec.antisymmetric:
+                message = message - self.pair_message(ends, edges.sender, edges.receiver, edges)
+            received.append(edges.sums(message, nodes).reshape(len(message), -1))
+        return torch.cat(received, dim=1)
+
+    def pair_message(
+        self,
+        ends: list[torch.Tensor],
+        receiver: torch.Tensor,
+        sender: torch.Tensor,
+        edges: _BlockEdges,
+    ) -> torch.Tensor:
+        """e (p, edge, width) of pairs of nodes; ``ends``: x and the inputs of receivers and of
+        senders, (row, node, width) of one block."""
+        x, of_receiver, of_sender = ends
+        inputs = _joined(
+            of_receiver[:, receiver],
+            of_sender[:, sender],
+            self.inputs_of(x[:, sender] - x[:, receiver], self.spec.relative),
+            edges.attribute,
+        )
+        hidden = torch.tanh(self.linear("pair_layer_1_", inputs.flatten(1)))
+        hidden = torch.tanh(self.linear("pair_layer_2_", hidden))
+        message = self.linear("pair_layer_3_", hidden)
+        return message.unflatten(1, inputs.shape[1:])
 
     def initial_state(self, x: torch.Tensor) -> torch.Tensor:
         """z(0) = [x(0); m(0)]."""
@@ -75,9 +197,9 @@ class Field:
         if spec.first_message == "zero":
             message = x.new_zeros(spec.message, x.shape[1])
         elif spec.first_message == "linear":
-            message = self.linear("first_", self.emitter_inputs(x))
+            message = self.linear("first_", self.first_inputs(x))
         else:
-            hidden = torch.tanh(self.linear("first_layer_1_", self.emitter_inputs(x)))
+            hidden = torch.tanh(self.linear("first_layer_1_", self.first_inputs(x)))
             message = self.linear("first_layer_2_", hidden)
         return torch.cat([x, message])
 
@@ -87,8 +209,10 @@ class Field:
         if spec.family == "l2s":
             return self._l2s(self.node_inputs(x, u))
         if spec.messages == "emitted":
-            hidden = torch.tanh(self.linear("emit_layer_1_", self.emitter_inputs(x)))
+            hidden = torch.tanh(self.linear("emit_layer_1_", self.sender_inputs(x, u)))
             received = self.aggregate(self.linear("emit_layer_2_", hidden))
+        elif spec.messages == "pairwise":
+            received = self.pair_messages(x, u)
         elif spec.messages == "state":
             received = self.aggregate(m)
         elif spec.messages == "self":
@@ -99,6 +223,8 @@ class Field:
         if spec.coupling == "mixed":
             return self.mlp(torch.cat([inputs, received]))
         out = self.mlp(inputs)
+        if not spec.gain:
+            return out + received
         gain = out[spec.states :].reshape(spec.states, spec.message, -1)
         return out[: spec.states] + (gain * received).sum(dim=1)
 

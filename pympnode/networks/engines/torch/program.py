@@ -16,9 +16,10 @@ from ...spec import ModelSpec
 from ...weights import layout_of
 from ..base import Batch, Rollout
 from ..columns import Columns
-from ..whole_system import single_node, stack_nodes, stack_spec
+from ..whole_system import single_node, stack_attribute, stack_nodes, stack_spec
 from . import kernel_eager as eager
 from .kernels import name_of
+from .plain import PlainForm
 from .window import Window, from_columns, to_columns
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -76,6 +77,9 @@ class TorchProgram:
         self._dtype = DTYPES[dtype]
         # One neural ODE for all nodes is the family without messages on a single, larger node.
         self._inner = stack_spec(spec)
+        # The faster kernels compute the plain form; the eager one computes the model as it is.
+        self._plain = None if self.kernel == "eager" else PlainForm.of(self._inner)
+        self._computed = self._inner if self._plain is None else self._plain.spec
         arrays = [stack_nodes(a) for a in arrays or []] if spec.family == "node" else arrays or []
         self._data = [_BoundData(a, self._dtype, self.device) for a in arrays]
         sizes = [a.trajectories for a in arrays]
@@ -85,14 +89,23 @@ class TorchProgram:
         """A parameter vector on the device."""
         return torch.as_tensor(np.ascontiguousarray(values), device=self.device).to(self._dtype)
 
+    def _computed_theta(self, values: NDArray) -> torch.Tensor:
+        """The weights that the kernel takes."""
+        return self.theta(values if self._plain is None else self._plain.expand(values))
+
+    def _gradient(self, computed: torch.Tensor) -> NDArray:
+        """The gradient (size,) of the model's weights from that of the weights the kernel takes."""
+        gradient = computed.cpu().numpy()
+        return gradient if self._plain is None else self._plain.fold(gradient)
+
     def loss_and_gradient(self, theta: NDArray, batch: Batch) -> tuple[float, NDArray]:
         """See `engines.base.Program`. Datasets of different size add up, weighted by columns."""
         total, gradient = 0.0, np.zeros(self.layout.size, dtype=self.dtype)
-        vector = self.theta(theta)
+        vector = self._computed_theta(theta)
         for window, _ in self._windows(batch):
-            value, of_dataset = self._kernel.loss_and_gradient(self._inner, vector, window)
+            value, of_dataset = self._kernel.loss_and_gradient(self._computed, vector, window)
             total += value
-            gradient += of_dataset.cpu().numpy()
+            gradient += self._gradient(of_dataset)
         return total, gradient
 
     def loss_and_gradient_members(
@@ -103,19 +116,19 @@ class TorchProgram:
         if of_members is None or len(self._data) > 1:
             return [self.loss_and_gradient(t, b) for t, b in zip(thetas, batches)]
         windows = (self._windows(batch)[0][0] for batch in batches)
-        vectors = (self.theta(theta) for theta in thetas)
-        results = of_members(self._inner, vectors, windows)
-        return [(value, gradient.cpu().numpy()) for value, gradient in results]
+        vectors = (self._computed_theta(theta) for theta in thetas)
+        results = of_members(self._computed, vectors, windows)
+        return [(value, self._gradient(gradient)) for value, gradient in results]
 
     def loss(self, theta: NDArray, batch: Batch) -> float:
         """See `engines.base.Program`."""
-        vector = self.theta(theta)
+        vector = self._computed_theta(theta)
         total = 0.0
         for window, _ in self._windows(batch):
             if hasattr(self._kernel, "loss"):
-                total += self._kernel.loss(self._inner, vector, window)
+                total += self._kernel.loss(self._computed, vector, window)
                 continue
-            states = self._kernel.rollout(self._inner, vector, window)
+            states = self._kernel.rollout(self._computed, vector, window)
             inner = self._inner
             total += float(eager.huber(states[1:, : inner.channels], window, inner.circular))
         return total
@@ -141,13 +154,13 @@ class TorchProgram:
         # Nodes that a smaller graph does not have stay NaN.
         states = np.full(stacked, np.nan, dtype=self.dtype)
         gradient = np.zeros(self.layout.size, dtype=self.dtype)
-        vector = self.theta(theta)
+        vector = self._computed_theta(theta)
         for window, member in windows:
             bar = to_columns(self._tensor(bars[member]), window.columns)
-            x, of_dataset = self._kernel.rollout_vjp(self._inner, vector, window, bar)
+            x, of_dataset = self._kernel.rollout_vjp(self._computed, vector, window, bar)
             values = from_columns(x, window.columns).cpu().numpy()
             states[member, :, : values.shape[2]] = values
-            gradient += of_dataset.cpu().numpy()
+            gradient += self._gradient(of_dataset)
         return states.reshape(shape), gradient
 
     def initial_message(
@@ -176,7 +189,7 @@ class TorchProgram:
         """See `engines.base.Program`."""
         nodes, features = x0.shape[1:]
         window = self._free_window(x0, graph, np.diff(times), graph_of, u, attribute)
-        states = self._kernel.rollout(self._inner, self.theta(theta), window)
+        states = self._kernel.rollout(self._computed, self._computed_theta(theta), window)
         values = from_columns(states, window.columns).cpu().numpy()
         channels = self._inner.channels
         x, m = values[..., :channels], values[..., channels:]
@@ -227,7 +240,7 @@ class TorchProgram:
         if self.spec.family == "node":
             x0 = x0.reshape(batch, 1, -1)
             u = None if u is None else u.reshape(*u.shape[:2], 1, -1)
-            attribute = None if attribute is None else attribute.reshape(1, -1)
+            attribute = stack_attribute(attribute)
             graph, of = single_node(), np.zeros(batch, np.int64)
         columns = Columns.arrange(graph, of)
         control = None
@@ -240,8 +253,12 @@ class TorchProgram:
         )  # fmt: skip
 
     def _attribute(self, attribute: torch.Tensor | None, columns: Columns) -> torch.Tensor | None:
+        """Attributes (node, attribute), or (trajectory, node, attribute) of the trajectories of the
+        columns, as (attribute, column)."""
         if attribute is None:
             return None
+        if attribute.dim() == 3:
+            return to_columns(attribute, columns).contiguous()
         blocks = [
             attribute[:nodes].T.repeat_interleave(width, dim=1)
             for nodes, width, _, _ in columns.blocks()
@@ -291,9 +308,12 @@ class TorchProgram:
 
         target = gathered(data.x, time)
         assert target is not None
+        attribute = data.attribute
+        if attribute is not None and attribute.dim() == 3:
+            attribute = attribute[torch.as_tensor(index, device=attribute.device)]
         return Window(
             columns, target[0], target, gathered(data.u, time[:, :-1]),
-            self._attribute(data.attribute, columns), gathered(data.mask, time),
+            self._attribute(attribute, columns), gathered(data.mask, time),
             data.dt[start[0] : start[0] + horizon], scale,
         )  # fmt: skip
 

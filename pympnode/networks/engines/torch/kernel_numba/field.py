@@ -8,60 +8,14 @@ compilation short. ``layers`` is the table of `weights.Packing`; ``links`` the s
 
 from __future__ import annotations
 
-from .machine import compiled, noinline
-from .plan import COLUMN, NODES, ROW, WIDTH
-from .tanh import tanh_in_place
-from .tiles import neighbour_sum, outer, product, product_tanh_back
+from .layers import add_product, add_scaled, backward, clear, clear_padding, copy, forward
+from .machine import compiled, exact, noinline
+from .pairs import pair_back, pair_messages
+from .plan import COLUMN, NODES, ROW, TILE, WIDTH
+from .tiles import neighbour_sum
 
-# Columns of the table of layers.
-ROWS, INNER, FORWARD, BACKWARD, TILE, BIAS = 0, 1, 2, 3, 4, 5
 # Kinds of messages, as in `space.MESSAGES`.
-ZERO, SELF, STATE, EMITTED = 0, 1, 2, 3
-
-
-@compiled
-def copy(target, target_start, source, source_start, count):  # type: ignore
-    """target[target_start...] = source[source_start...], ``count`` numbers."""
-    noinline()
-    to = target[target_start : target_start + count]
-    values = source[source_start : source_start + count]
-    for i in range(count):
-        to[i] = values[i]
-
-
-@compiled
-def clear(memory, start, count):  # type: ignore
-    """Set ``count`` numbers to zero."""
-    noinline()
-    to = memory[start : start + count]
-    for i in range(count):
-        to[i] = 0
-
-
-@compiled
-def add_scaled(memory, total, values, factor, count):  # type: ignore
-    """memory[total...] += factor memory[values...].
-
-    ``factor`` is an array of one number: a scalar argument of another dtype would be a second version
-    of this function, and a literal would make the arithmetic double precision.
-    """
-    noinline()
-    to = memory[total : total + count]
-    added = memory[values : values + count]
-    scale = factor[0]
-    for i in range(count):
-        to[i] += scale * added[i]
-
-
-@compiled
-def add_product(memory, total, left, right, count):  # type: ignore
-    """memory[total...] += memory[left...] * memory[right...]."""
-    noinline()
-    to = memory[total : total + count]
-    x = memory[left : left + count]
-    y = memory[right : right + count]
-    for i in range(count):
-        to[i] += x[i] * y[i]
+ZERO, SELF, STATE, EMITTED, PAIRWISE = 0, 1, 2, 3, 4
 
 
 @compiled
@@ -79,104 +33,80 @@ def aggregate(shape, memory, received, sent, links, groups, first, last):  # typ
                 )  # fmt: skip
 
 
-@compiled
-def clear_padding(shape, memory, start, rows, columns):  # type: ignore
-    """Set the unused columns of the last panel to zero."""
-    padded = (columns + shape.panel - 1) // shape.panel * shape.panel
-    for row in range(rows):
-        clear(memory, start + row * shape.stride + columns, padded - columns)
+@exact
+def aggregate_largest(shape, memory, received, winner, sent, links, groups, first, last):  # type: ignore
+    """The largest weighted message of each node; rows ``winner`` keep its number among the node's."""
+    noinline()
+    for component in range(shape.message):
+        for group in range(first, last):
+            width = groups[group, WIDTH]
+            base = component * shape.stride + groups[group, COLUMN]
+            for node in range(groups[group, NODES]):
+                to = base + node * width
+                row = groups[group, ROW] + node
+                for column in range(width):
+                    memory[received + to + column] = 0
+                for edge in range(links.pointer[row], links.pointer[row + 1]):
+                    position = links.position[edge]
+                    weight = links.weight[edge]
+                    source = sent + base + links.sender[edge] * width
+                    for column in range(width):
+                        value = weight * memory[source + column]
+                        old = memory[received + to + column]
+                        # nan is the largest number.
+                        if position == 0 or (old == old and not value <= old):
+                            memory[received + to + column] = value
+                            memory[winner + to + column] = position
 
 
-@compiled
-def forward(
-    shape, layers, memory, lowest, count, x, panel_step, row_step, hidden, layer_step, y, panels
+@exact
+def aggregate_largest_back(
+    shape, memory, sent_bar, received_bar, winner, links, groups, first, last
 ):  # type: ignore
-    """The network of ``count`` layers from number ``lowest`` on: rows y from rows x.
+    """Adjoint of `aggregate_largest`; ``links`` are the reversed ones."""
+    noinline()
+    for component in range(shape.message):
+        for group in range(first, last):
+            width = groups[group, WIDTH]
+            base = component * shape.stride + groups[group, COLUMN]
+            for node in range(groups[group, NODES]):
+                to = sent_bar + base + node * width
+                row = groups[group, ROW] + node
+                for column in range(width):
+                    memory[to + column] = 0
+                for edge in range(links.pointer[row], links.pointer[row + 1]):
+                    weight = links.weight[edge]
+                    source = base + links.sender[edge] * width
+                    for column in range(width):
+                        if memory[winner + source + column] == links.position[edge]:
+                            memory[to + column] += weight * memory[received_bar + source + column]
 
-    A panel of x starts ``panel_step`` after the one before, its rows are ``row_step`` apart; hidden
-    layers stay at ``hidden``, panel by panel, one layer ``layer_step`` after the other. The last
-    layer is linear. All layers of a panel run before the next panel, so that a panel's activations
-    are read from the cache they were just written to.
+
+@exact
+def edges_back(shape, memory, offsets, sent, received_bar, winner, links, groups, first, last):  # type: ignore
+    """Adds to offsets.edge_bar the gradient with respect to the logarithms of the weights of edges.
+
+    ``links`` are the reversed ones.
     """
     noinline()
-    for panel in range(panels):
-        source, step = x + panel * panel_step, row_step
-        target = hidden + panel * shape.hidden_panel
-        for number in range(lowest, lowest + count - 1):
-            layer = layers[number]
-            product(
-                memory, target, shape.panel, layer[FORWARD], source, step, layer[ROWS], layer[INNER]
-            )
-            tanh_in_place(memory, target, layer[ROWS] * shape.panel)
-            source, step = target, shape.panel
-            target += layer_step
-        layer = layers[lowest + count - 1]
-        product(
-            memory, y + panel * shape.panel, shape.stride, layer[FORWARD], source, step,
-            layer[ROWS], layer[INNER],
-        )  # fmt: skip
-
-
-@compiled
-def backward(
-    shape,
-    layers,
-    memory,
-    offsets,
-    lowest,
-    count,
-    x,
-    panel_step,
-    row_step,
-    hidden,
-    layer_step,
-    y_bar,
-    x_bar,
-    panels,
-):  # type: ignore
-    """Adjoint of `forward`: rows x_bar from rows y_bar; adds to the gradient sums."""
-    noinline()
-    top = lowest + count - 1
-    for panel in range(panels):
-        source, step = y_bar + panel * shape.panel, shape.stride
-        for number in range(top, lowest, -1):
-            layer = layers[number]
-            inside = (number - 1 - lowest) * layer_step + panel * shape.hidden_panel
-            product_tanh_back(
-                memory, offsets.hidden_bar + inside, hidden + inside, layer[BACKWARD], source, step,
-                layer[INNER], layer[ROWS], layers[number - 1, BIAS], shape.panel,
-            )  # fmt: skip
-            source, step = offsets.hidden_bar + inside, shape.panel
-        # The packed transpose starts with zeros in place of biases, so that `product` serves here too.
-        layer = layers[lowest]
-        product(
-            memory, x_bar + panel * shape.panel, shape.stride, layer[BACKWARD], source, step,
-            layer[INNER], layer[ROWS],
-        )  # fmt: skip
-    # Bias sums keep one number per column of a panel; adding the columns up here would cost a
-    # reduction per row and panel, `Packing.gradient` does it once per call.
-    for row in range(layers[top, ROWS]):
-        start = layers[top, BIAS] + row * shape.panel
-        total = memory[start : start + shape.panel]
-        for panel in range(panels):
-            start = y_bar + row * shape.stride + panel * shape.panel
-            values = memory[start : start + shape.panel]
-            for column in range(shape.panel):
-                total[column] += values[column]
-    # Weight gradients are sums over all columns: a layer's tile stays in registers for all panels.
-    bar, bar_row, bar_panel = y_bar, shape.stride, shape.panel
-    for number in range(top, lowest - 1, -1):
-        layer = layers[number]
-        source, step, next_panel = x, row_step, panel_step
-        if number > lowest:
-            source = hidden + (number - 1 - lowest) * layer_step
-            step, next_panel = shape.panel, shape.hidden_panel
-        outer(
-            memory, layer[TILE], bar, bar_row, bar_panel, source, step, next_panel,
-            layer[ROWS], layer[INNER], panels,
-        )  # fmt: skip
-        bar = offsets.hidden_bar + (number - 1 - lowest) * layer_step
-        bar_row, bar_panel = shape.panel, shape.hidden_panel
+    for group in range(first, last):
+        width = groups[group, WIDTH]
+        base = groups[group, COLUMN]
+        for node in range(groups[group, NODES]):
+            row = groups[group, ROW] + node
+            for edge in range(links.pointer[row], links.pointer[row + 1]):
+                here = base + node * width
+                there = base + links.sender[edge] * width
+                total = memory[offsets.one] - memory[offsets.one]
+                for component in range(shape.message):
+                    start = component * shape.stride
+                    for column in range(start, start + width):
+                        term = memory[received_bar + there + column] * memory[sent + here + column]
+                        if shape.largest:
+                            if memory[winner + there + column] != links.position[edge]:
+                                continue
+                        total += term
+                memory[offsets.edge_bar + links.number[edge]] += links.weight[edge] * total
 
 
 @compiled
@@ -214,18 +144,40 @@ def field(shape, layers, memory, offsets, slot, slope, columns, links, groups, f
     received = inputs + shape.node_inputs * stride
     if shape.superposed:
         received = offsets.received + slot * shape.message_rows
+    winner = offsets.winner + slot * shape.message_rows
+    # Kept for each stage where the gradient of learned weights needs what was sent.
+    sent = offsets.sent + slot * shape.sent_rows
     if shape.messages == STATE:
-        sent = state + shape.channels * stride
-        aggregate(shape, memory, received, sent, links, groups, first, last)
+        if shape.sent_rows:
+            for row in range(shape.message):
+                message = state + (shape.channels + row) * stride
+                copy(memory, sent + row * stride, memory, message, columns)
+        else:
+            sent = state + shape.channels * stride
     elif shape.messages == EMITTED:
         emitter_inputs = offsets.emitter_inputs + slot * shape.emitter_input_rows
-        copy_emitter_inputs(shape, memory, offsets, emitter_inputs, state, padded)
+        if shape.sender_controls:
+            emitter_inputs = inputs
+        else:
+            copy_emitter_inputs(shape, memory, offsets, emitter_inputs, state, padded)
         number = len(layers) - 2
         forward(
             shape, layers, memory, number, len(layers) - number, emitter_inputs, shape.panel, stride,
-            offsets.emitter_hidden + slot * shape.block, shape.block, offsets.sent, panels,
+            offsets.emitter_hidden + slot * shape.block, shape.block, sent, panels,
         )  # fmt: skip
-        aggregate(shape, memory, received, offsets.sent, links, groups, first, last)
+    elif shape.messages == PAIRWISE:
+        tile = groups[first, TILE]
+        pair_messages(
+            shape, layers, memory, offsets, slot, inputs, columns, links.pairs, tile, first, last
+        )
+        if not shape.added:
+            for row in range(shape.message):
+                copy(memory, received + row * stride, memory, sent + row * stride, columns)
+    if shape.messages == STATE or shape.messages == EMITTED:
+        if shape.largest:
+            aggregate_largest(shape, memory, received, winner, sent, links, groups, first, last)
+        else:
+            aggregate(shape, memory, received, sent, links, groups, first, last)
     for row in range(shape.message):
         if shape.messages == SELF:
             message = state + (shape.channels + row) * stride
@@ -233,7 +185,8 @@ def field(shape, layers, memory, offsets, slot, slope, columns, links, groups, f
         elif shape.messages == ZERO:
             clear(memory, received + row * stride, columns)
     # `neighbour_sum` writes whole vectors: the columns behind the last must be zero again.
-    clear_padding(shape, memory, received, shape.message, columns)
+    if not shape.added:
+        clear_padding(shape, memory, received, shape.message, columns)
 
     forward(
         shape, layers, memory, shape.zero, shape.depth + 1, inputs, shape.panel, stride,
@@ -246,6 +199,10 @@ def field(shape, layers, memory, offsets, slot, slope, columns, links, groups, f
             for component in range(shape.message):
                 gain = output + (shape.states + i * shape.message + component) * stride
                 add_product(memory, row, gain, received + component * stride, columns)
+    if shape.added:
+        one = memory[offsets.one : offsets.one + 1]
+        for row in range(shape.message):
+            add_scaled(memory, slope + row * stride, sent + row * stride, one, columns)
 
 
 @compiled
@@ -281,6 +238,8 @@ def field_back(
     if shape.superposed:
         superposed_back(shape, memory, offsets, slot, columns)
         output_bar, received_bar = offsets.output_bar, offsets.received_bar
+    if shape.added:
+        received_bar = offsets.slope_bar
     backward(
         shape, layers, memory, offsets, shape.zero, shape.depth + 1,
         offsets.inputs + slot * shape.input_rows, shape.panel, stride,
@@ -292,23 +251,44 @@ def field_back(
         copy(memory, state_bar + row * stride, memory, inputs_bar, columns)
     # ``links`` are the reversed ones here, so that these are sums over the receivers of a node.
     message_bar = state_bar + shape.channels * stride
-    if shape.messages == STATE:
-        aggregate(shape, memory, message_bar, received_bar, links, groups, first, last)
-    elif shape.messages == EMITTED:
-        aggregate(shape, memory, offsets.sent, received_bar, links, groups, first, last)
-        clear_padding(shape, memory, offsets.sent, shape.message, columns)
+    winner = offsets.winner + slot * shape.message_rows
+    if shape.messages == STATE or shape.messages == EMITTED:
+        sent_bar = message_bar
+        if shape.messages == EMITTED:
+            sent_bar = offsets.sent_bar
+        if shape.largest:
+            aggregate_largest_back(
+                shape, memory, sent_bar, received_bar, winner, links, groups, first, last
+            )
+        else:
+            aggregate(shape, memory, sent_bar, received_bar, links, groups, first, last)
+        if shape.learned:
+            sent = offsets.sent + slot * shape.sent_rows
+            edges_back(
+                shape, memory, offsets, sent, received_bar, winner, links, groups, first, last
+            )
+    if shape.messages == EMITTED:
+        clear_padding(shape, memory, offsets.sent_bar, shape.message, columns)
+        emitter_inputs = offsets.emitter_inputs + slot * shape.emitter_input_rows
+        if shape.sender_controls:
+            emitter_inputs = offsets.inputs + slot * shape.input_rows
         number = len(layers) - 2
         backward(
             shape, layers, memory, offsets, number, len(layers) - number,
-            offsets.emitter_inputs + slot * shape.emitter_input_rows, shape.panel, stride,
+            emitter_inputs, shape.panel, stride,
             offsets.emitter_hidden + slot * shape.block, shape.block,
-            offsets.sent, offsets.emitter_inputs_bar, panels,
+            offsets.sent_bar, offsets.emitter_inputs_bar, panels,
         )  # fmt: skip
         # x enters twice: through the mlp and through the message it emits.
         one = memory[offsets.one : offsets.one + 1]
         for row in range(shape.channels):
             emitter_bar = offsets.emitter_inputs_bar + row * stride
             add_scaled(memory, state_bar + row * stride, emitter_bar, one, columns)
+    elif shape.messages == PAIRWISE:
+        pair_back(
+            shape, layers, memory, offsets, slot, received_bar, state_bar, columns, links.pairs,
+            groups[first, TILE], first, last,
+        )  # fmt: skip
     for row in range(shape.carried):
         if shape.messages == SELF:
             received_row = received_bar + row * stride

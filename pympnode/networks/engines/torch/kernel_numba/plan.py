@@ -21,6 +21,36 @@ Ints = NDArray[np.int64]
 
 # Columns of the table of groups.
 NODES, WIDTH, COLUMN, ROW, BATCH_COLUMN, BATCH_WIDTH, TILE = range(7)
+# Columns of the table of runs.
+LANE, COUNT, FIRST, SECOND, RECEIVER, EVALUATION, EDGE, POSITION, STEP, TARGET = range(10)
+RUN_FIELDS = 10
+# Columns of the table of node blocks.
+BLOCK_NODES, BLOCK_WIDTH, BLOCK_COLUMN, BLOCK_START, BLOCK_STEP = range(5)
+
+
+@dataclass(frozen=True, eq=False)
+class Runs:
+    """Edge columns of the tiles, for messages of pairs: evaluation * width + trajectory.
+
+    The rows of a node lie side by side in its block, ``step`` numbers each: an edge then reads a few
+    pieces of memory instead of one for each row. ``blocks`` (groups, 5): nodes, width, first column in
+    the tile, start of the first block, step. ``block_numbers``: most numbers in the blocks of a tile.
+
+    ``runs`` (runs, 10), a piece of one evaluation of e in one panel: first lane, lanes, start in the
+    blocks of the first and of the second argument of e and of the node that receives it, evaluation,
+    edge, number among the evaluations that its receiver gets, step, first column in the tile of the
+    receiver. ``panels`` (panels + 1,): first run of each panel. ``tiles`` (tiles + 1,): first panel of
+    each tile. ``sides`` evaluations an edge: e(k, j), and e(j, k), which counts negative, where messages
+    are antisymmetric.
+    """
+
+    blocks: Ints
+    block_numbers: int
+
+    runs: Ints
+    panels: Ints
+    tiles: Ints
+    sides: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +60,9 @@ class Plan:
     ``groups`` (groups, 7): nodes, width, first column in the tile, first row, first column in the
     batch of the group's first trajectory, width in the batch, tile. ``first`` (tiles + 1,): first
     group of each tile. ``columns`` (tiles,). ``pointer``, ``sender``, ``weight``: senders to each row
-    and their factors; ``back_*`` the same reversed, for the adjoint.
+    and their factors; ``back_*`` the same reversed, for the adjoint. ``number`` and ``position``
+    (edges,): edge of each entry, and its number among those of its receiver. ``runs``: None without
+    messages of pairs.
     """
 
     groups: Ints
@@ -42,6 +74,11 @@ class Plan:
     back_pointer: Ints
     back_sender: Ints
     back_weight: NDArray
+    number: Ints
+    position: Ints
+    back_number: Ints
+    back_position: Ints
+    runs: Runs | None
 
 
 def cut(columns: Columns, size: int, lanes: int, n_threads: int) -> tuple[Ints, Ints, Ints]:
@@ -77,6 +114,68 @@ def cut(columns: Columns, size: int, lanes: int, n_threads: int) -> tuple[Ints, 
     return (np.array(v, dtype=np.int64) for v in (groups, first, n_columns))  # type: ignore
 
 
+def block_step(width: int, lanes: int) -> int:
+    """Numbers from one row of a node's block to the next: whole vectors, short ones for short rows.
+
+    A vector that is added to one row then overlaps no other; a load from it would have to wait.
+    """
+    short = next((n for n in (4, 8) if width <= n < lanes), lanes)
+    return -(-width // short) * short
+
+
+def runs_of(columns: Columns, groups: Ints, lanes: int, sides: int, rows: int) -> Runs:
+    """The runs of the tiles that `cut` has made, in panels of two vectors of edge columns.
+
+    ``rows``: those of a node's block.
+    """
+    panel = 2 * lanes
+    blocks, block, most = [], 0, 0
+    table, tile_first, panel_of = [np.empty((0, RUN_FIELDS), np.int64)], [0], []
+    tile, position, n_panels = 0, 0, 0
+    for nodes, width, column, row, _, _, of_tile in groups:
+        if of_tile != tile:
+            n_panels += -(-position // panel)
+            tile_first.append(n_panels)
+            tile, position, block = of_tile, 0, 0
+        step = block_step(width, lanes)
+        blocks.append([nodes, width, column, block, step])
+        first, last = columns.pointer[row], columns.pointer[row + nodes]
+        edge = np.repeat(np.arange(first, last), sides)
+        side = np.tile(np.arange(sides), last - first)
+        receiver, sender = columns.receiver[edge], columns.sender[edge]
+        ends = (np.where(side, sender, receiver), np.where(side, receiver, sender), receiver)
+        number = (edge - columns.pointer[row + receiver]) * sides + side
+        start = position + np.arange(len(edge)) * width
+        pieces = (start + width - 1) // panel - start // panel + 1
+        of = np.repeat(np.arange(len(edge)), pieces)
+        piece = np.arange(len(of)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+        begin = np.where(piece == 0, start[of], (start[of] // panel + piece) * panel)
+        count = np.minimum(start[of] + width, (begin // panel + 1) * panel) - begin
+        within = begin - start[of]
+        nodes_at = [block + within + end[of] * (rows * step) for end in ends]
+        block += nodes * rows * step
+        most = max(most, block)
+        of_edge = (edge * sides + side, edge, number, np.full(len(edge), step))
+        fields = (
+            begin % panel, count, *nodes_at, *(values[of] for values in of_edge),
+            column + within + receiver[of] * width,
+        )  # fmt: skip
+        table.append(np.stack(fields, axis=1))
+        panel_of.append(n_panels + begin // panel)
+        position += len(edge) * width
+    n_panels += -(-position // panel)
+    tile_first.append(n_panels)
+    counts = np.bincount(np.concatenate(panel_of), minlength=n_panels)
+    return Runs(
+        np.array(blocks, dtype=np.int64),
+        int(most),
+        np.ascontiguousarray(np.concatenate(table), dtype=np.int64),
+        np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        np.array(tile_first, dtype=np.int64),
+        sides,
+    )
+
+
 # Training uses the same columns for every batch; a plan is freed with its columns.
 _plans: WeakKeyDictionary[Columns, dict[tuple[Any, ...], Plan]] = WeakKeyDictionary()
 
@@ -89,10 +188,15 @@ def plan_of(
     size: int,
     lanes: int,
     n_threads: int,
+    sides: int = 0,
+    rows: int = 0,
 ) -> Plan:
-    """The plan of a batch; cached for as long as ``columns`` exists."""
+    """The plan of a batch; cached for as long as ``columns`` exists.
+
+    ``sides``: evaluations of a message of pairs for each edge, 0 without such messages. ``rows``: see `runs_of`.
+    """
     plans = _plans.setdefault(columns, {})
-    key = (aggregation, divisor, np.dtype(dtype).char, size, lanes, n_threads)
+    key = (aggregation, divisor, np.dtype(dtype).char, size, lanes, n_threads, sides, rows)
     if key not in plans:
         groups, first, n_columns = cut(columns, size, lanes, n_threads)
         weight = columns.edge_weight(aggregation, divisor)
@@ -102,9 +206,13 @@ def plan_of(
         # The adjoint sums over receivers: the same edges, sorted by sender.
         order = np.argsort(columns.sender + base, kind="stable")
         n_sent = np.bincount(columns.sender + base, minlength=len(columns.degree))
+        number = np.arange(len(columns.sender), dtype=np.int64)
+        position = number - columns.pointer[receiver]
+        runs = runs_of(columns, groups, lanes, sides, rows) if sides else None
         plans[key] = Plan(
             groups, first, n_columns, columns.pointer, columns.sender, weight.astype(dtype),
             np.concatenate([[0], np.cumsum(n_sent)]).astype(np.int64),
             (receiver - base)[order].astype(np.int64), weight[order].astype(dtype),
+            number, position, order.astype(np.int64), position[order], runs,
         )  # fmt: skip
     return plans[key]

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from .....errors import EngineUnavailable
 from ....spec import ModelSpec
+from ....weights import layout_of
 from ...tableaux import TABLEAUX, Steps
 from ..window import Window
 
@@ -33,6 +34,9 @@ logger = logging.getLogger("pympnode.kernel")
 
 STORE_BYTES = 40 * 2**20
 """Stages are stored while a thread's buffers stay below this; beyond, it gains little."""
+
+PAIR_STORE_BYTES = 4 * STORE_BYTES
+"""The same for messages of pairs: running a step again evaluates every edge once more."""
 
 TILE_COLUMNS = 320
 """Columns of a tile, about; two hidden layers and their cotangents then fit a core's own cache. Half
@@ -230,8 +234,7 @@ class _Run:
         self.steps = len(steps.size)
         cut, self.shape, self.offsets = self._fit(plan, space, vector)
         self.tiles = sweep.Tiles(cut.groups, cut.first, cut.columns)
-        self.links = sweep.Links(cut.pointer, cut.sender, cut.weight)
-        self.links_back = sweep.Links(cut.back_pointer, cut.back_sender, cut.back_weight)
+        self._link(sweep, cut, theta)
         self.shares = _shares(cut.columns, self.n_threads)
         # The table of layers counts from the packed weights and the sums of a tile's block.
         weights_at, sums_at = self.offsets.weights, self.offsets.sums
@@ -239,26 +242,57 @@ class _Run:
             [0, 0, weights_at, weights_at, sums_at, sums_at]
         )
 
+    def _link(self, sweep: Any, cut: Any, theta: NDArray) -> None:
+        """Edges with their factors, as messages of nodes and of pairs take them."""
+        spec, columns = self.spec, self.window.columns
+        weight = cut.weight
+        if spec.learned_edges:
+            logarithm = layout_of(spec).unpack(theta)["edge_log_weight"]
+            assert columns.edge is not None
+            weight = weight * np.exp(logarithm[columns.edge])
+        attribute, runs = np.empty(0, self.dtype), cut.runs
+        pair_weight, no_runs = attribute, np.zeros(0, np.int64)
+        if spec.edge_attributes:
+            assert columns.attribute is not None
+            attribute = np.ascontiguousarray(columns.attribute, dtype=self.dtype).reshape(-1)
+        if runs is None:
+            no_table = np.zeros((0, 0), np.int64)
+            table = (no_table, no_table, no_runs, no_runs)
+        else:
+            table = (runs.blocks, runs.runs, runs.panels, runs.tiles)
+            sign = np.array([1, -1], self.dtype)[: runs.sides]
+            pair_weight = (weight[:, None] * sign).reshape(-1)
+        pairs = sweep.Pairs(*table, pair_weight, attribute)
+        self.links = sweep.Links(cut.pointer, cut.sender, weight, cut.number, cut.position, pairs)
+        self.links_back = sweep.Links(
+            cut.back_pointer, cut.back_sender, weight[cut.back_number], cut.back_number,
+            cut.back_position, pairs,
+        )  # fmt: skip
+
     def _fit(self, plan: Any, space: Any, vector: int) -> tuple[Any, Any, Any]:
         """Plan, shape and offsets: stages stored if they fit, else steps run again."""
         spec, window = self.spec, self.window
         # Stored stages are tried first: they save the second forward sweep. The last try needs least memory.
         half = TILE_COLUMNS // 2
         tries = [(True, half), (False, TILE_COLUMNS), (False, half)]
+        sides = (2 if spec.antisymmetric else 1) if spec.pairwise else 0
         for stored, size in [t for t in tries if self.store in (None, t[0])]:
             cut = plan.plan_of(
                 window.columns, spec.aggregation, spec.divisor, self.dtype, size, vector,
-                self.n_threads,
+                self.n_threads, sides, spec.hidden + 1 if sides else 0,
             )  # fmt: skip
             shape = space.shape_of(
                 spec, self.dtype, int(cut.columns.max()), self.steps, stored=stored,
                 masked=window.mask is not None and self.compare, total=window.columns.total,
                 backward=self.backward, pullback=self.pullback,
+                edges=len(window.columns.sender),
+                block_numbers=cut.runs.block_numbers if cut.runs else 0,
             )  # fmt: skip
             offsets = space.offsets_of(
                 shape, self.states, len(self.packing.source), self.packing.sums
             )
-            if offsets.end * self.dtype.itemsize <= STORE_BYTES:
+            limit = PAIR_STORE_BYTES if spec.pairwise else STORE_BYTES
+            if offsets.end * self.dtype.itemsize <= limit:
                 return cut, shape, offsets
         return cut, shape, offsets
 
@@ -275,13 +309,15 @@ class _Run:
         block, memory = self._memory()
         sums = memory[self.offsets.sums : self.offsets.sums + self.packing.sums]
         sums[:] = 0
+        edges = memory[self.offsets.edge_bar : self.offsets.edge_bar + self.shape.learned]
+        edges[:] = 0
         with _first_call("gradient", self.dtype):
             value = sweep.train_tiles(
                 self.shape, self.layers, memory, self.offsets, self.data, self.links,
                 self.links_back, self.tiles, numbers, self.weights[:0] if out is None else out,
             )  # fmt: skip
         # The block goes back to the pool, where the next run of any thread overwrites it.
-        sums = sums.copy()
+        sums = np.concatenate([sums, edges])
         _pool().release(block)
         return value, sums
 
@@ -304,7 +340,11 @@ class _Run:
             sums = results[0][1]
             for _, more in results[1:]:
                 sums = sums + more
-            gradient = self.packing.gradient(sums)
+            gradient = self.packing.gradient(sums[: self.packing.sums])
+        if self.spec.learned_edges:
+            edges = layout_of(self.spec).unpack(gradient)["edge_log_weight"]
+            assert self.window.columns.edge is not None
+            np.add.at(edges, self.window.columns.edge, sums[self.packing.sums :])
         return value, torch.from_numpy(gradient).to(self.theta.dtype)
 
 

@@ -13,8 +13,12 @@ from ...tableaux import TABLEAUX
 from .machine import lanes, panel_width
 from .weights import up
 
-MESSAGES = {"zero": 0, "self": 1, "state": 2, "emitted": 3}
+MESSAGES = {"zero": 0, "self": 1, "state": 2, "emitted": 3, "pairwise": 4}
 FIRST = {"zero": 0, "linear": 1, "mlp": 2}
+
+
+CHUNK = 8
+"""Panels of edge columns whose weight gradients are summed at once; they fit a core's own cache."""
 
 
 class Shape(NamedTuple):
@@ -27,6 +31,12 @@ class Shape(NamedTuple):
     those of one step, run again on the way back. ``total`` columns in the batch. ``pullback`` is 1
     where the gradient of the output is given in place of targets. ``inside`` is 1 where a step
     passes grid times.
+
+    ``added`` is 1 where messages of pairs are added to the slope, ``largest`` where the largest message
+    counts. ``learned`` edges have weights that are learned. ``*_panel`` are sizes of panels of edge
+    columns, ``chunk`` the number of them that the adjoint keeps. ``sent_rows`` is 0 where what is sent
+    is not kept for every stage. ``block_rows`` rows has a node's block of `plan.Runs`, and a tile
+    ``block_numbers`` numbers in blocks.
     """
 
     channels: int
@@ -62,6 +72,19 @@ class Shape(NamedTuple):
     message_rows: int
     emitter_input_rows: int
     inside: int
+    added: int
+    largest: int
+    learned: int
+    sender_controls: int
+    edge_attributes: int
+    sent_rows: int
+    pair_rows: int
+    pair_panel: int
+    attribute_panel: int
+    message_panel: int
+    chunk: int
+    block_rows: int
+    block_numbers: int
 
 
 class Offsets(NamedTuple):
@@ -73,6 +96,7 @@ class Offsets(NamedTuple):
 
     weights: int
     sums: int
+    edge_bar: int
     one: int
     zeroed: int
     stage_state: int
@@ -91,6 +115,21 @@ class Offsets(NamedTuple):
     emitter_inputs: int
     emitter_hidden: int
     sent: int
+    sent_bar: int
+    winner: int
+    pair_first: int
+    pair_second: int
+    pair_total: int
+    pair_rows: int
+    pair_sum: int
+    pair_hidden_1: int
+    pair_hidden_2: int
+    pair_attributes: int
+    pair_message: int
+    pair_bar_1: int
+    pair_bar_2: int
+    pair_first_bar: int
+    pair_second_bar: int
     first_inputs: int
     first_hidden: int
     state_bars: int
@@ -114,8 +153,10 @@ def shape_of(
     total: int,
     backward: bool,
     pullback: bool = False,
+    edges: int = 0,
+    block_numbers: int = 0,
 ) -> Shape:
-    """Sizes for tiles of at most ``columns`` columns; ``total`` columns in the batch."""
+    """Sizes for tiles of at most ``columns`` columns; ``total`` columns and ``edges`` in the batch."""
 
     def rows(count: int) -> int:
         return up(count, 8) * stride
@@ -127,26 +168,38 @@ def shape_of(
     hidden_panel = up(spec.hidden, 8) * panel
     stages = TABLEAUX[spec.solver].stages
     per_step = stages * spec.substeps
+    kept = spec.learned_edges and backward and spec.messages in ("state", "emitted")
     return Shape(
         spec.channels, spec.controls, spec.attributes, spec.message, spec.carried, spec.states,
         spec.own_inputs, spec.inputs, spec.outputs, spec.hidden, spec.depth,
-        MESSAGES[spec.messages], int(spec.coupling == "superposed"),
+        MESSAGES[spec.messages], int(spec.gain),
         FIRST[spec.first_message] if spec.carried else 0, spec.substeps, stages, panel, stride,
         hidden_panel, up(columns, panel) // panel * hidden_panel,
         per_step * steps if stored else per_step, int(stored), int(masked), total, int(backward),
         int(pullback), 0, rows(spec.states), rows(spec.inputs), rows(spec.outputs),
-        rows(spec.message), rows(spec.channels + spec.attributes),
-        int(backward and spec.stride > 1),
+        rows(spec.message), rows(spec.channels + spec.controls + spec.attributes),
+        int(backward and spec.stride > 1), int(spec.pairwise and spec.coupling == "superposed"),
+        int(spec.aggregation == "max"), edges if spec.learned_edges else 0, int(spec.sender_controls),
+        spec.edge_attributes, rows(spec.message) if kept else 0, rows(spec.hidden + 1),
+        # A row of ones stands behind the hidden ones, and a product may write one row more.
+        up(spec.hidden + 2, 8) * panel, up(spec.edge_attributes, 8) * panel,
+        up(spec.message, 8) * panel, CHUNK if backward else 1, spec.hidden + 1, block_numbers,
     )  # fmt: skip
 
 
 def offsets_of(shape: Shape, states: int, weights: int, sums: int) -> Offsets:
     """Where all buffers lie; ``states`` are kept, of which a rollout needs those of one step."""
     emitted = shape.messages == MESSAGES["emitted"]
+    pairs = int(shape.messages == MESSAGES["pairwise"])
+    # Vectors reach beyond the last block.
+    blocks = pairs * (shape.block_numbers + 64)
+    panels = pairs * shape.chunk
+    sent = shape.message_rows if emitted or pairs else 0
     backward = shape.backward
     sizes = {
         "weights": weights,
         "sums": sums * backward,
+        "edge_bar": shape.learned * backward,
         "one": 1,
         "zeroed": 0,
         "stage_state": shape.state_rows,
@@ -164,7 +217,22 @@ def offsets_of(shape: Shape, states: int, weights: int, sums: int) -> Offsets:
         "received": shape.slots * shape.superposed * shape.message_rows,
         "emitter_inputs": shape.slots * shape.emitter_input_rows if emitted else 0,
         "emitter_hidden": shape.slots * shape.block if emitted else 0,
-        "sent": shape.message_rows if emitted else 0,
+        "sent": shape.sent_rows * shape.slots if shape.sent_rows else sent,
+        "sent_bar": backward * sent,
+        "winner": shape.slots * shape.largest * shape.message_rows,
+        "pair_first": blocks,
+        "pair_second": blocks,
+        "pair_total": blocks,
+        "pair_rows": pairs * shape.pair_rows,
+        "pair_sum": 0 if shape.largest else pairs * shape.slots * shape.pair_rows,
+        "pair_hidden_1": panels * shape.pair_panel,
+        "pair_hidden_2": panels * shape.pair_panel,
+        "pair_attributes": panels * shape.attribute_panel,
+        "pair_message": panels * shape.message_panel,
+        "pair_bar_1": backward * panels * shape.pair_panel,
+        "pair_bar_2": backward * panels * shape.pair_panel,
+        "pair_first_bar": backward * blocks,
+        "pair_second_bar": backward * blocks,
         "first_inputs": shape.emitter_input_rows if shape.first else 0,
         "first_hidden": shape.block if shape.first == FIRST["mlp"] else 0,
         "state_bars": backward * shape.stages * shape.state_rows,

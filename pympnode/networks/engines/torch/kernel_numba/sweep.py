@@ -6,17 +6,8 @@ from typing import NamedTuple
 
 from numpy.typing import NDArray
 
-from .field import (
-    add_scaled,
-    backward,
-    clear,
-    clear_padding,
-    copy,
-    copy_emitter_inputs,
-    field,
-    field_back,
-    forward,
-)
+from .field import copy_emitter_inputs, field, field_back
+from .layers import add_scaled, backward, clear, clear_padding, copy, forward
 from .machine import compiled, exact, noinline
 from .plan import BATCH_COLUMN, BATCH_WIDTH, COLUMN, NODES, WIDTH
 
@@ -42,12 +33,26 @@ class Data(NamedTuple):
     constants: NDArray
 
 
+class Pairs(NamedTuple):
+    """Edge columns of each tile (`plan.Runs`), factors of evaluations and attributes of edges."""
+
+    blocks: NDArray
+    runs: NDArray
+    panels: NDArray
+    tiles: NDArray
+    weight: NDArray
+    attribute: NDArray
+
+
 class Links(NamedTuple):
-    """Senders of each row, with their factors (`plan.Plan`)."""
+    """Senders of each row, with their factors and numbers (`plan.Plan`)."""
 
     pointer: NDArray
     sender: NDArray
     weight: NDArray
+    number: NDArray
+    position: NDArray
+    pairs: Pairs
 
 
 class Tiles(NamedTuple):

@@ -25,17 +25,19 @@ ROWS = 8 if registers() == 32 else 4
 """Rows of one product tile; the rows of every packed matrix come in blocks of this many."""
 
 # Every sum has its own vector, so "reassoc" leaves the order within a lane as written.
-_FLAGS = ("contract", "reassoc", "nsz")
+FLAGS = ("contract", "reassoc", "nsz")
 
 
 class Vectors:
     """Loads, stores and arithmetic on vectors of the element type of an array argument."""
 
-    def __init__(self, builder: ir.IRBuilder, array_type: Any, context: Any, array: Any) -> None:
+    def __init__(
+        self, builder: ir.IRBuilder, array_type: Any, context: Any, array: Any, most: int = 64
+    ) -> None:
         self.builder = builder
         self.context = context
         self.item = array_type.dtype.bitwidth // 8
-        self.lanes = lanes(self.item)
+        self.lanes = min(most, lanes(self.item))
         self.scalar = context.get_value_type(array_type.dtype)
         self.type = ir.VectorType(self.scalar, self.lanes)
         self.zero = self.type(None)
@@ -75,10 +77,10 @@ class Vectors:
         return self.builder.shuffle_vector(first, ir.Constant(self.type, ir.Undefined), mask)
 
     def add(self, a: Any, b: Any) -> Any:
-        return self.builder.fadd(a, b, flags=_FLAGS)
+        return self.builder.fadd(a, b, flags=FLAGS)
 
     def add_product(self, total: Any, a: Any, b: Any) -> Any:
-        return self.add(total, self.builder.fmul(a, b, flags=_FLAGS))
+        return self.add(total, self.builder.fmul(a, b, flags=FLAGS))
 
     def call(self, name: str, *arguments: Any) -> Any:
         """An LLVM intrinsic function, such as "fma", on whole vectors."""
@@ -178,9 +180,9 @@ def _tanh_back(rows: int) -> Callable[..., Any]:
                 for part in (0, 1):
                     start = integer((2 * i + part) * v.lanes)
                     y = v.load(of, start)
-                    square = builder.fmul(y, y, flags=_FLAGS)
+                    square = builder.fmul(y, y, flags=FLAGS)
                     value = builder.fmul(
-                        row[part], builder.fsub(one, square, flags=_FLAGS), flags=_FLAGS
+                        row[part], builder.fsub(one, square, flags=FLAGS), flags=FLAGS
                     )
                     v.store(value, to, start)
                     v.store(v.add(v.load(total, start), value), total, start)

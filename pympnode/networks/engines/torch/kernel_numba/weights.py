@@ -1,5 +1,9 @@
 """The flat parameter vector in the order in which the products read it, and back for its gradient.
 
+Messages of pairs have their first layer in three: the receiver's part with the bias, the sender's, each
+for the inputs [x; u; b] of a node (no weight where a part does not take one), and that of the attributes
+of the edge. The bias of their output is a last column of its weight.
+
 Every linear layer W (rows, inner), b is kept twice: W with b, and its transpose with zeros, each in
 blocks of `ROWS` rows: first the block's biases, then its columns one after another. The bias lies in
 the matrix because a product starts its sums with it. Gradients are summed in
@@ -31,9 +35,11 @@ class Packing:
     """The offsets of each linear layer.
 
     ``layers`` (layers, 6): rows, inner, packed W, packed transpose, first gradient tile, first
-    bias sum. Order: the MLP's layers, then the first message's, then the emitter's. ``source``
+    bias sum. Order: the MLP's layers, then the first message's, then the emitter's or those of messages
+    of pairs. ``source``
     (packed,): index into the flat vector, or its size for a zero. ``target`` (parameters,): index
-    into the gradient sums, biases after they are summed over a panel.
+    into the gradient sums, biases after they are summed over a panel; one beyond the last for weights
+    of edges, whose gradient is summed elsewhere.
     """
 
     layers: Ints
@@ -51,7 +57,7 @@ class Packing:
     def gradient(self, sums: NDArray) -> NDArray:
         """The flat gradient from the ``sums`` of a kernel run."""
         biases = sums[self.tiles :].reshape(-1, self.panel).sum(axis=1)
-        return np.concatenate([sums[: self.tiles], biases])[self.target]
+        return np.concatenate([sums[: self.tiles], biases, sums[:1] * 0])[self.target]
 
 
 def _blocks(matrix: Ints, bias: Ints, zero: int) -> Ints:
@@ -63,16 +69,41 @@ def _blocks(matrix: Ints, bias: Ints, zero: int) -> Ints:
     return padded.reshape(-1, ROWS, inner + 1).transpose(0, 2, 1).ravel()
 
 
+def _linear_layers(spec: ModelSpec, index: dict[str, Ints], none: int) -> list[tuple[Ints, Ints]]:
+    """Numbers of the weights and biases of each layer in the flat vector, ``none`` where there is none."""
+    names = [name.removesuffix("weight") for name in index if name.endswith("_weight")]
+    names = [name for name in names if not name.startswith(("pair_", "edge_log_"))]
+    layers = [(index[f"{name}weight"], index[f"{name}bias"]) for name in names]
+    if not spec.pairwise:
+        return layers
+    first = index["pair_layer_1_weight"]
+    receiver, sender, edge = np.split(
+        first, [spec.receiver_inputs, spec.receiver_inputs + spec.sender_inputs], axis=1
+    )
+    # The receiver does not bring its controls: columns of zeros, so that both ends read the same rows.
+    controls = np.full((spec.hidden, spec.controls), none)
+    receiver = np.hstack([receiver[:, : spec.channels], controls, receiver[:, spec.channels :]])
+    no_bias = np.full(spec.hidden, none)
+    output = np.hstack([index["pair_layer_3_weight"], index["pair_layer_3_bias"][:, None]])
+    return [
+        *layers,
+        (receiver, index["pair_layer_1_bias"]),
+        (sender, no_bias),
+        (edge, no_bias),
+        (index["pair_layer_2_weight"], index["pair_layer_2_bias"]),
+        (output, np.full(spec.message, none)),
+    ]
+
+
 @lru_cache(maxsize=64)
 def packing(spec: ModelSpec, panel: int) -> Packing:
     """The packing of ``spec`` for panels of ``panel`` columns."""
     layout = layout_of(spec)
     index = layout.unpack(np.arange(layout.size))
-    names = [name.removesuffix("weight") for name in layout.shapes if name.endswith("weight")]
-    target = np.empty(layout.size, dtype=np.int64)
+    # The last entry takes the places of numbers that are no weights.
+    target = np.empty(layout.size + 1, dtype=np.int64)
     layers, packed, start, tile, bias_row = [], [], 0, 0, 0
-    for name in names:
-        weight, bias = index[f"{name}weight"], index[f"{name}bias"]
+    for weight, bias in _linear_layers(spec, index, layout.size):
         rows, inner = weight.shape
         forward = _blocks(weight, bias, layout.size)
         zeros = np.full(inner, layout.size)
@@ -88,6 +119,9 @@ def packing(spec: ModelSpec, panel: int) -> Packing:
         target[bias] = -1 - (bias_row + np.arange(rows))
         tile += (up(rows, 4) // 4) * across * 16
         bias_row += up(rows, 8)
+    target = target[:-1]
+    if spec.learned_edges:
+        target[index["edge_log_weight"]] = tile + bias_row
     biases = target < 0
     target[biases] = tile + (-1 - target[biases])
     table = np.array(layers, dtype=np.int64)

@@ -11,8 +11,18 @@ from collections.abc import Sequence
 import torch
 
 from ....spec import ModelSpec
+from ...columns import Columns
+from .edges import EdgeWeights, SentMessages, edges_of
 from .logistic import Linear, Network
-from .neighbours import Neighbours
+from .neighbours import neighbours_of
+from .pairs import PairMessages
+
+
+def by_edges(spec: ModelSpec) -> bool:
+    """Whether messages need a number for each edge."""
+    if spec.messages in ("state", "emitted"):
+        return bool(spec.learned_edges) or spec.aggregation == "max"
+    return spec.pairwise
 
 
 class Slots:
@@ -25,21 +35,39 @@ class Slots:
                 block[:, -1] = 1
             return block
 
-        superposed = spec.coupling == "superposed"
         self.inputs = rows(spec.inputs)
         hidden = [rows(spec.hidden) for _ in range(spec.depth)]
         # Views are made once: making one costs about as much as a small product.
         self.channels = [block[: spec.channels] for block in self.inputs]
         self.mlp_inputs = list(self.inputs)
         self.hidden = [[layer[slot] for layer in hidden] for slot in range(count)]
-        if superposed:
+        if spec.gain:
             self.output = list(rows(spec.outputs, ones=False))
+        if spec.coupling == "mixed":
+            self.received = [block[spec.own_inputs : -1] for block in self.inputs]
+        elif spec.gain:
             self.received = list(rows(spec.message, ones=False))
         else:
-            self.received = [block[spec.own_inputs : -1] for block in self.inputs]
+            # Messages that are added to the slope as they are: the adjoint does not need them.
+            self.received = [like.new_zeros(spec.message, columns)] * count
         if spec.messages == "emitted":
-            self.emitter_inputs = list(rows(spec.channels + spec.attributes))
+            self.emitter_inputs = list(rows(spec.sender_inputs))
             self.emitter_hidden = [[block] for block in rows(spec.hidden)]
+        # What `edges` needs: the edges of the maximum, and the messages sent along learned weights.
+        self.winner: list[torch.Tensor | None] = [None] * count
+        self.sent: list[torch.Tensor | None] = [None] * count
+        largest = by_edges(spec) and spec.aggregation == "max"
+        if largest:
+            shape = (count, columns, spec.message)
+            winner = torch.empty(shape, dtype=torch.int32, device=like.device)
+            self.winner = list(winner)
+        if spec.pairwise:
+            self.own = [block[: spec.own_inputs] for block in self.inputs]
+            # What `pairs` needs: the same edges, or the sums of the second layer.
+            sums = winner if largest else like.new_empty(count, columns, spec.hidden)
+            self.of_pairs = list(sums)
+        elif spec.learned_edges:
+            self.sent = list(rows(spec.message, ones=False))
 
 
 class Field:
@@ -48,22 +76,71 @@ class Field:
     ``scratch`` buffers are shared by all slots.
     """
 
+    pairs: PairMessages | None = None
+    along: SentMessages | None = None
+    weights: EdgeWeights | None = None
+
     def __init__(self, spec: ModelSpec, columns: int, like: torch.Tensor) -> None:
         self.spec = spec
-        n_emitter_inputs = spec.channels + spec.attributes
         new = like.new_empty
         self.hidden_bar = [new(spec.hidden, columns) for _ in range(spec.depth)]
         self.inputs_bar = new(spec.inputs, columns)
         self.message = new(2, spec.message, columns)
-        if spec.coupling == "superposed":
+        self.like = like.new_empty(0)
+        if spec.gain:
             self.output_bar = new(spec.outputs, columns)
             self.product = new(spec.states, columns)
         if spec.messages == "emitted":
-            self.emitter_inputs_bar = new(n_emitter_inputs, columns)
+            self.emitter_inputs_bar = new(spec.sender_inputs, columns)
+        if spec.pairwise:
+            self.pair_inputs_bar = new(spec.own_inputs, columns)
 
-    def use(self, network: Network, neighbours: Neighbours) -> None:
+    def use(self, network: Network, columns: Columns) -> None:
         """Set the weights and graphs of the next sweep."""
-        self.network, self.neighbours = network, neighbours
+        spec, self.network = self.spec, network
+        if not by_edges(spec):
+            if spec.messages in ("state", "emitted"):
+                self.neighbours = neighbours_of(columns, spec.aggregation, spec.divisor, self.like)
+            return
+        edges = edges_of(columns, spec, self.like)
+        self.weights = EdgeWeights(edges, network.log_weight, self.like)
+        # Training on one graph uses the same edges, and thereby the same buffers, every time.
+        if spec.pairwise:
+            if self.pairs is None or self.pairs.edges is not edges:
+                self.pairs = None
+                self.pairs = PairMessages(spec, edges, self.like)
+            self.pairs.use(network.pair, self.weights)
+        else:
+            if self.along is None or self.along.edges is not edges:
+                self.along = None
+                self.along = SentMessages(edges, spec.message, self.like)
+            self.along.use(self.weights)
+
+    def _receive(self, sent: torch.Tensor, slots: Slots, slot: int) -> None:
+        """Messages (p, S) that are sent become those that are received."""
+        if self.along is None:
+            self.neighbours.receive(sent, slots.received[slot])
+            return
+        kept = slots.sent[slot]
+        if kept is not None:
+            kept.copy_(sent)
+        self.along.receive(sent, slots.winner[slot], slots.received[slot])
+
+    def _send_back(
+        self, received_bar: torch.Tensor, slots: Slots, slot: int, out: torch.Tensor
+    ) -> None:
+        """The transpose of `_receive`."""
+        if self.along is None:
+            self.neighbours.back(received_bar, out)
+        else:
+            self.along.back(received_bar, slots.sent[slot], slots.winner[slot], out)
+
+    def finish(self) -> None:
+        """Add to the gradient what is summed over all stages before."""
+        if self.pairs is not None:
+            self.pairs.finish()
+        if self.weights is not None and self.network.log_weight is not None:
+            self.weights.add_gradient(self.network.log_weight_bar)
 
     def __call__(self, z: torch.Tensor, slots: Slots, slot: int, out: torch.Tensor) -> None:
         """``out`` (D, S) = dz/dt at ``z`` (D, S); ``slot`` keeps what `back` needs."""
@@ -78,13 +155,17 @@ class Field:
                 slots.emitter_hidden[slot],
                 self.message[0],
             )
-            self.neighbours.receive(self.message[0], slots.received[slot])
+            self._receive(self.message[0], slots, slot)
         elif spec.messages == "state":
-            self.neighbours.receive(m, slots.received[slot])
+            self._receive(m, slots, slot)
         elif spec.messages == "self":
             slots.received[slot].copy_(m)
-        if spec.coupling == "mixed":
+        elif self.pairs is not None:
+            self.pairs.receive(slots.own[slot], slots.of_pairs[slot], slots.received[slot])
+        if not spec.gain:
             forward(self.network.mlp, slots.mlp_inputs[slot], slots.hidden[slot], out)
+            if spec.coupling == "superposed":
+                out.add_(slots.received[slot])
             return
         values = slots.output[slot]
         forward(self.network.mlp, slots.mlp_inputs[slot], slots.hidden[slot], values)
@@ -101,7 +182,7 @@ class Field:
         spec = self.spec
         received_bar = self.inputs_bar[spec.own_inputs :]
         output_bar = slope_bar
-        if spec.coupling == "superposed":
+        if spec.gain:
             output_bar, received_bar = self.output_bar, self.message[1]
             values = slots.output[slot]
             output_bar[: spec.states].copy_(slope_bar)
@@ -110,6 +191,8 @@ class Field:
                 torch.mul(slope_bar, slots.received[slot][component], out=output_bar[gain])
                 torch.mul(slope_bar, values[gain], out=self.product)
                 torch.sum(self.product, dim=0, out=received_bar[component])
+        elif spec.coupling == "superposed":
+            received_bar = slope_bar
         backward(
             self.network.mlp, slots.mlp_inputs[slot], slots.hidden[slot], output_bar,
             self.hidden_bar, self.inputs_bar,
@@ -117,13 +200,19 @@ class Field:
         z_bar[: spec.channels].copy_(self.inputs_bar[: spec.channels])
         m_bar = z_bar[spec.channels :]
         if spec.messages == "state":
-            self.neighbours.back(received_bar, m_bar)
+            self._send_back(received_bar, slots, slot, m_bar)
         elif spec.messages == "self":
             m_bar.copy_(received_bar)
         elif spec.messages == "zero":
             m_bar.zero_()
+        elif self.pairs is not None:
+            self.pairs.back(
+                received_bar, slots.own[slot], slots.of_pairs[slot], self.pair_inputs_bar
+            )
+            # x enters twice: through the mlp and through the messages.
+            z_bar.add_(self.pair_inputs_bar[: spec.channels])
         else:
-            self.neighbours.back(received_bar, self.message[0])
+            self._send_back(received_bar, slots, slot, self.message[0])
             backward(
                 self.network.emit,
                 slots.emitter_inputs[slot],

@@ -45,10 +45,15 @@ class Linear:
         else:
             self.total.addmm_(y_bar, x.t())
 
+    @property
+    def sum(self) -> torch.Tensor:
+        """The gradient of V so far, (rows, inner + 1): a view that can be added to."""
+        return self.total.t() if self.transposed else self.total
+
     def gradient(self) -> tuple[torch.Tensor, torch.Tensor]:
         """With respect to the weight and bias that the layer was made from."""
         # The chain rule through that rewriting; `Field` sums dL/dV over all stages first.
-        total = self.total.t() if self.transposed else self.total
+        total = self.sum
         weight, bias = total[:, :-1], total[:, -1] * self.factor
         if self.of_sigmoid:
             return weight * (2.0 * self.factor) - bias.unsqueeze(1), bias
@@ -56,7 +61,11 @@ class Linear:
 
 
 class Network:
-    """All layers of a model: ``mlp``, ``first`` and ``emit`` are lists of `Linear`."""
+    """All layers of a model: ``mlp``, ``first``, ``emit`` and ``pair`` are lists of `Linear`.
+
+    ``log_weight`` (edges,) or None: logarithms of the learned weights of edges, and ``log_weight_bar``
+    the gradient with respect to them.
+    """
 
     def __init__(self, spec: ModelSpec, theta: torch.Tensor) -> None:
         self.layout: Layout = layout_of(spec)
@@ -77,8 +86,13 @@ class Network:
             return layers
 
         self.mlp = chain(*(f"layer_{number}_" for number in range(1, spec.depth + 2)))
-        self.emit, self.first = [], []
-        if spec.messages == "emitted":
+        self.emit, self.first, self.pair = [], [], []
+        self.log_weight = named.get("edge_log_weight")
+        if self.log_weight is not None:
+            self.log_weight_bar = torch.zeros_like(self.log_weight)
+        if spec.pairwise:
+            self.pair = chain("pair_layer_1_", "pair_layer_2_", "pair_layer_3_")
+        elif spec.messages == "emitted":
             self.emit = chain("emit_layer_1_", "emit_layer_2_")
         elif spec.carried and spec.first_message == "linear":
             self.first = chain("first_")
@@ -90,4 +104,6 @@ class Network:
         named: dict[str, torch.Tensor] = {}
         for name, layer in self._layers.items():
             named[f"{name}weight"], named[f"{name}bias"] = layer.gradient()
+        if self.log_weight is not None:
+            named["edge_log_weight"] = self.log_weight_bar
         return torch.cat([named[name].reshape(-1) for name in self.layout.shapes])

@@ -17,9 +17,8 @@ import torch
 from ....spec import ModelSpec
 from ...tableaux import TABLEAUX, Steps
 from ..window import Window
-from .field import Field, Slots, backward, forward
+from .field import Field, Slots, backward, by_edges, forward
 from .logistic import Network
-from .neighbours import neighbours_of
 
 STORE_BYTES = 80_000_000
 """Stages are stored up to this many bytes at once, on CPU; a GPU takes a quarter of its memory."""
@@ -28,7 +27,8 @@ STORE_BYTES = 80_000_000
 def supports(spec: ModelSpec) -> str | None:
     """None, or why this kernel cannot run ``spec``.
 
-    ``family="node"`` is run as the mpnode without messages that it is, on one node.
+    ``family="node"`` is run as the mpnode without messages that it is, on one node, and a model with
+    ``relative`` channels in its plain form (`..plain`).
     """
     if spec.family == "l2s":
         return f"family={spec.family!r} runs through autograd"
@@ -92,6 +92,7 @@ def _forward_and_back(
         for t in range(stop - 1, start - 1, -1):
             sweep.step_back(t, t - start)
     sweep.begin_back()
+    sweep.field.finish()
     return sweep
 
 
@@ -114,10 +115,16 @@ def segment(spec: ModelSpec, window: Window, store: bool | None) -> int:
     stages = TABLEAUX[spec.solver].stages * spec.substeps
     # The rows of one stage in `Slots`.
     rows = spec.inputs + 1 + spec.depth * (spec.hidden + 1)
-    if spec.coupling == "superposed":
+    if spec.gain:
         rows += spec.outputs + spec.message
     if spec.messages == "emitted":
-        rows += spec.channels + spec.attributes + spec.hidden + 2
+        rows += spec.sender_inputs + spec.hidden + 2
+    if by_edges(spec) and spec.aggregation == "max":
+        rows += spec.message
+    elif spec.pairwise:
+        rows += spec.hidden
+    if spec.learned_edges and not spec.pairwise:
+        rows += spec.message
     bytes_each = stages * rows * window.columns.total * window.initial.element_size()
     limit = STORE_BYTES
     if window.initial.is_cuda:
@@ -224,16 +231,14 @@ class Sweep:
         # In double precision: the sum goes over all times, nodes and trajectories.
         self.loss = torch.zeros((), dtype=torch.float64, device=like.device)
         self.network = Network(spec, theta.to(like.dtype))
-        self.field.use(
-            self.network, neighbours_of(window.columns, spec.aggregation, spec.divisor, like)
-        )
+        self.field.use(self.network, window.columns)
         if spec.attributes:
             start = spec.channels + spec.controls
             assert window.attribute is not None
             self.slots.inputs[:, start : start + spec.attributes] = window.attribute
             if spec.messages == "emitted":
                 for block in self.slots.emitter_inputs:
-                    block[spec.channels : -1].copy_(window.attribute)
+                    block[spec.sender_inputs - spec.attributes : -1].copy_(window.attribute)
 
     def begin(self, z: torch.Tensor) -> None:
         """``z`` (D, S) = the initial state, first message included."""
@@ -268,6 +273,9 @@ class Sweep:
             assert self.window.control is not None
             control = self.window.control[start]
             self.slots.inputs[slot : slot + self.stages_per_step, rows] = control
+            if spec.messages == "emitted" and spec.sender_controls:
+                for block in self.slots.emitter_inputs[slot : slot + self.stages_per_step]:
+                    block[rows].copy_(control)
         dt = self.dt[t]
         z, after = states[start], buffers.discarded_state if again else states[stop]
         for substep in range(spec.substeps):

@@ -1,0 +1,118 @@
+"""Rivals for the tables of learning: what a good user writes in an hour with other libraries.
+
+`EdgeODE` is a graph neural ODE with an edge function, dx_k/dt = F(x_k) + sum_j g(x_k, x_j) w_jk / c,
+in torch_geometric and torchdiffeq (rk4 on the grid of the data), trained on windows of growing length
+by the optimiser that it is given. Nothing of pympnode's networks or kernels is used.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+MISSING = [
+    name for name in ("torch_geometric", "torchdiffeq") if not importlib.util.find_spec(name)
+]
+WINDOWS = (
+    (2, 0.4),
+    (8, 0.8),
+    (0, 1.0),
+)  # intervals (0: all), and the share of the time they end at
+
+
+def edge_ode(width: int, features: int, divisor: float, aggregation: str = "add") -> Any:
+    """A `torch.nn.Module`: (x (node, feature), edge_index, weight) -> dx/dt, nodes of a whole batch."""
+    from torch_geometric.nn import MessagePassing
+
+    def perceptron(inputs: int, outputs: int) -> torch.nn.Sequential:
+        return torch.nn.Sequential(
+            torch.nn.Linear(inputs, width), torch.nn.Tanh(),
+            torch.nn.Linear(width, width), torch.nn.Tanh(),
+            torch.nn.Linear(width, outputs),
+        )  # fmt: skip
+
+    class EdgeODE(MessagePassing):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__(aggr=aggregation)
+            self.own = perceptron(features, features)
+            self.pair = perceptron(2 * features, features)
+
+        def forward(self, x: torch.Tensor, edge_index: torch.Tensor, weight: Any) -> torch.Tensor:
+            return self.own(x) + self.propagate(edge_index, x=x, weight=weight) / divisor
+
+        def message(self, x_i: torch.Tensor, x_j: torch.Tensor, weight: Any) -> torch.Tensor:
+            sent = self.pair(torch.cat([x_i, x_j], dim=1))
+            return sent if weight is None else sent * weight[:, None]
+
+    return EdgeODE()
+
+
+class Rival:
+    """An `EdgeODE` trained on trajectories of one graph for ``seconds`` of CPU time.
+
+    ``x`` (trajectory, time, node, feature); ``graph`` has sender, receiver, weight. ``optimiser``
+    makes an optimiser of torch from the parameters and a rate.
+    """
+
+    def __init__(
+        self,
+        x: np.ndarray,
+        graph: Any,
+        dt: float,
+        seconds: float,
+        *,
+        seed: int = 0,
+        rate: float = 5e-3,
+        optimiser: Callable[..., Any] = torch.optim.Adam,
+        aggregation: str = "add",
+        batch: int = 32,
+    ) -> None:
+        torch.manual_seed(seed)
+        rng = np.random.default_rng(seed)
+        self.mean, self.scale = x.mean((0, 1, 2)), x.std((0, 1, 2))
+        z = torch.as_tensor((x - self.mean) / self.scale, dtype=torch.float32)
+        divisor = 1.0 if aggregation == "max" else len(graph.sender) / x.shape[2]
+        self.net = edge_ode(32, x.shape[3], divisor, aggregation)
+        stepper = optimiser(self.net.parameters(), rate)
+        self.updates, began = 0, time.process_time()
+        while (share := (time.process_time() - began) / seconds) < 1:
+            steps = next(window for window, stop in WINDOWS if share < stop) or x.shape[1] - 1
+            index = rng.integers(len(z), size=batch)
+            start = rng.integers(x.shape[1] - steps, size=batch)
+            target = torch.stack([z[i, s : s + steps + 1] for i, s in zip(index, start)], dim=1)
+            predicted = self._solve(target[0], graph, dt, steps)
+            loss = torch.nn.functional.huber_loss(predicted, target)
+            stepper.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
+            for group in stepper.param_groups:  # cosine down to a hundredth
+                group["lr"] = rate * (0.01 + 0.99 * (1 + np.cos(np.pi * share)) / 2)
+            stepper.step()
+            self.updates += 1
+
+    def _solve(self, z0: torch.Tensor, graph: Any, dt: float, steps: int) -> torch.Tensor:
+        from torchdiffeq import odeint
+
+        batch, nodes, features = z0.shape
+        ends = np.stack([graph.sender, graph.receiver])
+        edges = torch.as_tensor(np.concatenate([ends + b * nodes for b in range(batch)], axis=1))
+        weight = None
+        if graph.weight is not None:
+            weight = torch.as_tensor(np.tile(graph.weight, batch), dtype=torch.float32)
+        times = torch.arange(steps + 1) * dt
+        z = odeint(
+            lambda _, z: self.net(z, edges, weight), z0.reshape(-1, features), times, method="rk4"
+        )
+        return z.reshape(steps + 1, batch, nodes, features)
+
+    @torch.no_grad()
+    def rollout(self, x0: np.ndarray, graph: Any, dt: float, steps: int) -> np.ndarray:
+        """(trajectory, time, node, feature) from x0 (trajectory, node, feature)."""
+        z0 = torch.as_tensor((x0 - self.mean) / self.scale, dtype=torch.float32)
+        z = self._solve(z0, graph, dt, steps).numpy().swapaxes(0, 1)
+        return z * self.scale + self.mean

@@ -1,0 +1,256 @@
+"""A run made ready: model, program, task and fingerprint of one class of models on prepared data."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from ..config import TrainConfig
+from ..datasets.split import data_fingerprint, held_out_of, labels_of
+from ..errors import InvalidOption
+from ..files.netcdf import checksum
+from ..half import EngineFacts, Half, Prepared
+from ..training.initial import initial_weights
+from ..training.ranges import warn_outside
+from . import engines
+from .edge_weights import check_training
+from .engines.base import Program
+from .learned_edges import with_found_weights, with_learned_edges
+from .matching import Matching, Unmatched
+from .model import Model
+from .options import NetworkTraining
+from .prepare import Prepared as Data
+from .presets import preset, sized_updates
+from .ranges import TrainingRange
+from .schema import Arrays
+from .spec import ModelSpec
+from .task import TrajectoryTask
+from .weights import layout_of
+
+logger = logging.getLogger("pympnode.networks")
+
+
+@dataclass(frozen=True, eq=False)
+class Common:
+    """What all classes of models that compete for the same data share.
+
+    ``scaled``, ``starts`` and ``longest`` are those of `TrajectoryTask`; ``texts`` what was done with
+    the data, in words, by name.
+    """
+
+    datasets: list[xr.Dataset]
+    data: Data
+    config: TrainConfig
+    start: Model | None
+    members: int
+    simulation: dict[str, Any]
+    scaled: list[Arrays]
+    starts: list[NDArray[np.bool_]] | None
+    longest: int | None
+    texts: dict[str, str | None]
+
+
+def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[Model]:
+    """The run of the model that ``options`` ask for. Raises `InvalidOption`, `InvalidData`."""
+    datasets, data, config, start = common.datasets, common.data, common.config, common.start
+    members, simulation, scaled = common.members, common.simulation, common.scaled
+    starts, texts = common.starts, dict(common.texts)
+    spec = spec_of(data, options, start)
+    if options.learns_weights:
+        spec = with_learned_edges(spec, data.physical, members)
+    chosen, reason = engines.choose(
+        options.engine,
+        kernel=options.kernel,
+        device=options.device,
+        weighted=any(a.graph.weight is not None for a in data.physical),
+        varied=any(a.varied for a in data.physical),
+        spec=spec,
+    )
+    check_training(spec, data.physical, start)
+    thetas, restored = initial_weights(layout_of(spec), start, options.seed, members, options.dtype)
+    thetas = thetas.astype(options.dtype)
+    model = replace(untrained(data, spec, options.dtype, chosen, options.device), theta=thetas)
+    if start is not None and start.trained.weight and not model.trained.weight:
+        # A model that takes weights goes on to take them.
+        model = replace(model, trained=replace(model.trained, weight=(1.0, 1.0)))
+    if start is not None:
+        start.check(data.physical[0], data.features)
+        dt = np.concatenate([np.diff(a.time) for a in data.physical])
+        warn_outside("the data to train on", start.trained.other_physics(dt, data.parameters))
+    if options.sized:
+        values = _training_values(scaled, data.train)
+        config = config.replace(updates=sized_updates(layout_of(spec).size, values))
+    program = model.bind(scaled, kernel=options.kernel)
+    matching = None
+    if config.matching:
+        try:
+            matching = Matching(
+                lambda spec, pairs: replace(model, spec=spec).bind(pairs, kernel=options.kernel),
+                spec,
+                scaled,
+                data.train,
+                config.batch_size,
+                chosen,
+                asked=bool(options.matching),
+            )
+            texts["matching"] = matching.text
+        except Unmatched as unmatched:
+            if options.matching:
+                raise InvalidOption(
+                    "these data, or this model, have no stage of gradient matching",
+                    got=str(unmatched),
+                    allowed="matching=0",
+                    fix="leave matching out",
+                ) from unmatched
+            config = config.replace(matching=0.0)
+            texts["matching"] = f"none: {unmatched}"
+            logger.info("no gradient matching: %s", unmatched)
+    task = TrajectoryTask(
+        program,
+        scaled,
+        data.train,
+        data.validation,
+        config.batch_size,
+        common.longest,
+        starts,
+        matching,
+    )
+    task.require_memory()
+    labels = [labels_of(ds, options.split, options.seed) for ds in datasets]
+    task.features, task.time_scale = data.features, data.time_scale
+    in_data = [np.flatnonzero(label != "test") for label in labels]
+    task.numbers = [numbers for numbers in in_data if numbers.size]
+    return Prepared(
+        half=half,
+        model=model,
+        theta=thetas,
+        task=task,
+        config=config,
+        fingerprint=run_fingerprint(
+            config,
+            model,
+            data_fingerprint(datasets, options.split, options.seed)
+            | ({"ignore_weights": True} if options.ignore_weights else {}),
+            program,
+            start,
+            options.normalisation,
+        ),
+        engine=EngineFacts(chosen, reason, program.kernel, str(getattr(program, "device", "cpu"))),
+        restored_tensors=restored,
+        deviations_from_paper=preset(options.preset).deviations if start is None else (),
+        simulation=simulation,
+        held_out=None if simulation else held_out_of(datasets, labels),
+        about={"graph_seed": simulation.get("graph_seed")},
+        finished=lambda trained: with_found_weights(trained, data.physical[0].graph),
+        history_attributes={name: text for name, text in texts.items() if text is not None},
+    )
+
+
+def mean_degree(data: Data) -> float:
+    """Edges that come into a node, on average over the training graphs."""
+    return float(np.concatenate([a.graph.in_degree for a in data.physical]).mean())
+
+
+def _training_values(arrays: list[Arrays], train: NDArray[np.int64]) -> int:
+    """Known values in the training trajectories."""
+    first, total = 0, 0
+    for each in arrays:
+        rows = train[(train >= first) & (train < first + each.trajectories)] - first
+        first += each.trajectories
+        known = each.x[rows].size if each.mask is None else int(each.mask[rows].sum())
+        total += known
+    return total
+
+
+def spec_of(data: Data, options: NetworkTraining, start: Model | None = None) -> ModelSpec:
+    """The specification of the model that ``options`` ask for."""
+    if start is not None:
+        for name in ("relative", "invariant"):
+            if getattr(options, name) is not None:
+                raise InvalidOption(
+                    f"{name} is a choice for fresh models, and the start has made it",
+                    got=f"{name}={getattr(options, name)!r}",
+                    allowed="a start without it",
+                    fix=f"leave {name} out, or train a fresh model",
+                )
+        return start.spec.replace(**options.spec_fields())
+    arrays = data.physical[0]
+    return options.new_spec(
+        np.concatenate([a.graph.in_degree for a in data.physical]),
+        channels=arrays.x.shape[-1],
+        controls=0 if arrays.u is None else arrays.u.shape[-1],
+        attributes=0 if arrays.attribute is None else arrays.attribute.shape[-1],
+        nodes=arrays.x.shape[2],
+        circular=tuple(int(number) for number in np.flatnonzero(data.periods)),
+        edge_attributes=len(data.edge_attributes),
+        features=data.features,
+    )
+
+
+def untrained(data: Data, spec: ModelSpec, dtype: str, engine: str, device: str) -> Model:
+    """A `Model` with the facts of the data, and weights of zero."""
+    trained = TrainingRange.of(data.physical, data.parameters, data.graphs, data.parameter_spans)
+    return Model(
+        spec=spec,
+        theta=np.zeros(layout_of(spec).size, dtype=dtype),
+        state_scale=data.state,
+        control_scale=data.control,
+        attribute_scale=data.attribute,
+        edge_attribute_scale=data.edge_attribute if spec.edge_attributes else None,
+        edge_attributes=data.edge_attributes if spec.edge_attributes else (),
+        features=data.features,
+        units=data.units,
+        controls=data.controls,
+        attributes=data.attributes,
+        trained=trained,
+        system=data.system,
+        engine=engine,
+        device=device,
+        time_unit=data.time_unit,
+        time_scale=data.time_scale,
+    )
+
+
+def run_fingerprint(
+    config: TrainConfig,
+    model: Model,
+    data: dict[str, Any],
+    program: Program,
+    start: Model | None,
+    normalisation: str,
+) -> dict[str, Any]:
+    """Everything that decides the numbers of a run, as plain values."""
+    scales = {
+        "state": model.state_scale,
+        "control": model.control_scale,
+        "attribute": model.attribute_scale,
+        "edge_attribute": model.edge_attribute_scale,
+    }
+    call: dict[str, Any] = {
+        "training": config.as_dict(),
+        "model": model.spec.as_dict(),
+        "data": {**data, "system": model.system},
+        "scales": {
+            name: {"mean": scale.mean.tolist(), "scale": scale.scale.tolist()}
+            for name, scale in scales.items()
+            if scale is not None
+        },
+        "members": int(np.atleast_2d(model.theta).shape[0]),
+        "precision": {
+            "dtype": program.dtype.name,
+            "kernel": program.kernel,
+            "engine": model.engine,
+            "device": str(getattr(program, "device", "cpu")),
+        },
+    }
+    if start is None:
+        call["scales"]["time"] = model.time_scale
+    else:
+        call["start"] = {"sha256": checksum(start.theta), "normalisation": normalisation}
+    return json.loads(json.dumps(call))

@@ -1,0 +1,300 @@
+"""Gradient matching: the vector field regressed on time derivatives of the data, without rollouts.
+
+A first stage of training (Varah 1982; Brunel 2008). Derivatives come from local polynomials through
+the states around each time: differences of order 4 to 8 where the data are smooth, and Savitzky-Golay
+filters where they are noisy. A pair (x, x + tau dx/dt) is a window of one
+interval of length tau, and one explicit Euler step of the model over it has the loss of the vector
+field: every kernel runs it unchanged.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..memory import need
+from .engines.base import Batch, Program
+from .reference import noise_variance
+from .schema import Arrays
+from .spec import ModelSpec
+
+# Points on either side of a time, and degrees of the polynomial through them.
+_FILTERS = ((2, 4), (3, 6), (4, 8), (3, 4), (4, 4), (6, 4), (8, 4), (12, 4))
+_LARGEST_ERROR = 0.1  # of a derivative, in units of the root mean square of all
+# The same without noise. A Lorenz system at the published step has 0.009: steps that long have an
+# error in the solver too, which rollouts learn to compensate and derivatives do not.
+_COARSE = 0.005
+_TIMES = 101  # in the samples that errors are estimated from
+_STATES = 8  # states in a batch, in windows of the usual batch
+_VALUES = 1_000_000  # of states that the sampling and the noise are judged by, at most
+
+
+@dataclass(frozen=True, eq=False)
+class PairBatch(Batch):
+    """A batch of pairs; ``start`` counts the states of `pairs`, two a time."""
+
+
+class Unmatched(Exception):
+    """Why data or a model have no stage of gradient matching, in words."""
+
+
+def refuse_spec(spec: ModelSpec, arrays: Sequence[Arrays], engine: str) -> None:
+    """Raise `Unmatched` for a model or data that gradient matching is not made for."""
+    if spec.carried:
+        raise Unmatched("messages that are ODE states have no derivatives in the data")
+    if any(a.u is not None for a in arrays):
+        raise Unmatched("held controls change at the times of the data, where derivatives jump")
+    if not all(a.even for a in arrays):
+        raise Unmatched("the time grid is uneven")
+    if engine != "torch":
+        raise Unmatched("the stage runs on the torch engine")
+    if min(a.steps for a in arrays) < 6:
+        raise Unmatched("derivatives and their errors take 7 times")
+
+
+def filters(half_width: int, degree: int) -> tuple[NDArray, NDArray]:
+    """Least-squares polynomials through 2 k + 1 points at distance 1: weights (place, point) of the
+    change of the value and of the derivative at each of the places 0 .. 2 k."""
+    points = np.arange(2 * half_width + 1.0)
+    value, slope = [], []
+    for place in points:
+        # Scaled, because high powers of large numbers lose digits.
+        powers = np.vander((points - place) / half_width, degree + 1, increasing=True)
+        solution = np.linalg.pinv(powers)
+        value.append(solution[0])
+        slope.append(solution[1] / half_width)
+    return np.array(value), np.array(slope)
+
+
+def _local(x: NDArray, weights: NDArray, circular: tuple[int, ...]) -> NDArray[np.float64]:
+    """Weighted sums of the differences of each state from those around it.
+
+    ``x`` (trajectory, time, node, feature), ``weights`` (place, point). Differences, so that angles
+    count by the shorter way around the circle. NaN where a value in the window is NaN.
+    """
+    width, times = weights.shape[1], x.shape[1]
+    place = _places(times, width // 2)
+    first = np.arange(times) - place
+    out = np.zeros(x.shape)
+    for point in range(width):
+        away = x[:, first + point] - x
+        if circular:
+            channels = list(circular)
+            turns = np.round(away[..., channels] / (2 * math.pi))
+            away[..., channels] -= 2 * math.pi * turns
+        out += weights[place, point][:, None, None] * away
+    return out
+
+
+def pairs(
+    arrays: Sequence[Arrays],
+    train: NDArray[np.int64],
+    circular: tuple[int, ...] = (),
+    coarsest: float = _LARGEST_ERROR,
+) -> tuple[list[Arrays], list[NDArray[np.bool_]], str]:
+    """Arrays of the states x(t) at even numbers of a time grid, each followed by x(t) + tau dx/dt;
+    where (trajectory, time) a derivative of any value is known; and what was done, in words.
+
+    tau, one for all, is 1 / the root mean square of the derivatives, so that the loss is in their
+    units. Raises `Unmatched` where the noise is too large, or the sampling too coarse, for
+    derivatives; ``coarsest``: the largest error of derivatives of data without noise.
+    """
+    sizes = [a.x.size for a in arrays]
+    # Of all data states and derivatives, of one dataset the temporaries and the pairs, all in float64.
+    need(
+        16 * sum(sizes) + 72 * max(sizes),
+        "derivatives of the data",
+        fix="give matching=0, or fewer trajectories",
+    )
+    states = [_known(a) for a in arrays]
+    half, degree, errors = _best_filter(_samples(arrays, states, train), circular, coarsest)
+    value, slope = filters(half, degree)
+    slopes = [_local(x, slope / _step(a), circular) for x, a in zip(states, arrays)]
+    usual = _root_mean_square(slopes)
+    if not usual > 0:
+        raise Unmatched("the data do not change, or hold no times in a row")
+    tau, out = 1 / usual, []
+    usable: list[NDArray[np.bool_]] = []
+    for each, x, dx in zip(arrays, states, slopes):
+        dx[:, errors[_places(x.shape[1], half)] > _LARGEST_ERROR] = np.nan
+        # A polynomial through all of its points leaves the values as they are.
+        smooth = x if degree == 2 * half else x + _local(x, value, circular)
+        start = np.where(np.isfinite(smooth), smooth, each.x)
+        goal = start + tau * dx
+        known = np.isfinite(goal)
+        both = np.stack([start, np.where(known, goal, 0.0)], axis=2)
+        mask = np.stack([np.ones_like(known), known], axis=2)
+        shape = (x.shape[0], 2 * x.shape[1], *x.shape[2:])
+        out.append(
+            replace(
+                each,
+                x=both.reshape(shape).astype(each.x.dtype),
+                time=tau * np.arange(shape[1]),
+                mask=None if known.all() else mask.reshape(shape),
+            )
+        )
+        whole = np.isfinite(x).all(axis=(2, 3))
+        usable.append(np.asarray(whole & known.any(axis=(2, 3)), bool))
+    if not any(u.any() for u in usable):
+        raise Unmatched("no state is known whole beside its derivative")
+    return (
+        out,
+        usable,
+        (
+            f"derivatives by polynomials of degree {degree} through {2 * half + 1} states, with errors "
+            f"of about {errors[half]:.2g} of their root mean square"
+        ),
+    )
+
+
+def _samples(
+    arrays: Sequence[Arrays], states: Sequence[NDArray], train: NDArray[np.int64]
+) -> list[NDArray]:
+    """Some training states (trajectory, time, node, feature) of each dataset, over equal times."""
+    times = min(_TIMES, *(x.shape[1] for x in states))
+    first, found = 0, []
+    for each, x in zip(arrays, states):
+        rows = train[(train >= first) & (train < first + each.trajectories)] - first
+        first += each.trajectories
+        if len(rows):
+            most = max(1, _VALUES // (times * x.shape[2] * x.shape[3]))
+            some = np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int)
+            found.append(x[rows[some], :times])
+    return found
+
+
+def _best_filter(
+    samples: Sequence[NDArray], circular: tuple[int, ...], coarsest: float
+) -> tuple[int, int, NDArray[np.float64]]:
+    """Half-width and degree of the filter with the smallest error of derivatives, and the errors
+    (place,) in units of the root mean square of the derivatives.
+
+    An error is that by noise, which is estimated from the data (`reference.noise_variance`), and that
+    of the polynomial: the difference from derivatives of a degree that is higher by 2, less the noise
+    in this difference. Raises `Unmatched` where the smallest error is too large.
+    """
+    variance = noise_variance([_unwrapped(x, circular) for x in samples])
+    noise = 0.0 if variance is None else float(variance.max())
+    times = samples[0].shape[1]
+    found = []
+    for half, degree in _FILTERS:
+        finer = (max(half, degree // 2 + 1), degree + 2)
+        if 2 * finer[0] >= times:
+            continue
+        slopes = [_local(x, filters(half, degree)[1], circular) for x in samples]
+        exact = [_local(x, filters(*finer)[1], circular) for x in samples]
+        away = np.concatenate(
+            [(a - b).swapaxes(0, 1).reshape(times, -1) for a, b in zip(slopes, exact)], axis=1
+        )
+        known = np.isfinite(away)
+        square = (np.where(known, away, 0.0) ** 2).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+        rows = _rows(times, half, degree)
+        common = ((rows - _rows(times, *finer)) ** 2).sum(axis=1)
+        total = np.maximum(square - noise * common, 0.0) + noise * (rows**2).sum(axis=1)
+        inner = total[half : times - half].mean()
+        # What noise adds to the square of the derivatives is known too.
+        usual = _root_mean_square(slopes) ** 2 - noise * float((rows**2).sum(axis=1).mean())
+        if usual > 0:
+            errors = np.concatenate([total[:half], [inner], total[times - half :]])
+            found.append((half, degree, np.sqrt(errors / usual)))
+    if not found:
+        raise Unmatched("the data do not change, or not by more than the noise")
+    half, degree, errors = chosen = min(found, key=lambda one: one[2][one[0]])
+    limit = _LARGEST_ERROR if noise else coarsest
+    if errors[half] > limit:
+        raise Unmatched(
+            f"derivatives have errors of about {errors[half]:.1%}, by "
+            f"{'noise' if noise else 'the length of the time steps'}; {limit:.1%} is the limit"
+        )
+    return chosen
+
+
+def _unwrapped(x: NDArray, circular: tuple[int, ...]) -> NDArray:
+    """States whose angles go on beyond the circle; NaN after a missing one."""
+    if not circular:
+        return x
+    x, channels = x.copy(), list(circular)
+    change = np.diff(x[..., channels], axis=1)
+    change -= 2 * math.pi * np.round(change / (2 * math.pi))
+    x[:, 1:, :, channels] = x[:, :1, :, channels] + np.cumsum(change, axis=1)
+    return x
+
+
+def _places(times: int, half: int) -> NDArray[np.int64]:
+    """Where each time is in the window of its filter."""
+    at = np.arange(times)
+    return at - np.clip(at - half, 0, times - 2 * half - 1)
+
+
+def _rows(times: int, half: int, degree: int) -> NDArray[np.float64]:
+    """The filter of derivatives as a matrix (times, times)."""
+    out, place = np.zeros((times, times)), _places(times, half)
+    slope = filters(half, degree)[1]
+    for at, here in enumerate(place):
+        out[at, at - here : at - here + 2 * half + 1] = slope[here]
+    return out
+
+
+def _root_mean_square(values: Sequence[NDArray]) -> float:
+    """Of the known values; 0 without any."""
+    square = sum(float(np.nansum(v * v)) for v in values)
+    return math.sqrt(square / max(1, sum(int(np.isfinite(v).sum()) for v in values)))
+
+
+def _known(arrays: Arrays) -> NDArray[np.float64]:
+    x = arrays.x.astype(np.float64)
+    return x if arrays.mask is None else np.where(arrays.mask, x, np.nan)
+
+
+def _step(arrays: Arrays) -> float:
+    return float((arrays.time[-1] - arrays.time[0]) / arrays.steps)
+
+
+class Matching:
+    """The batches of pairs of a task's training data, and the program that runs them.
+
+    ``bind(spec, arrays)`` makes a program of a specification for data. Raises `Unmatched`, and unless
+    it was ``asked`` for also where time steps are so long that it did not help in measurements.
+    """
+
+    def __init__(
+        self,
+        bind: Callable[[ModelSpec, list[Arrays]], Program],
+        spec: ModelSpec,
+        arrays: list[Arrays],
+        train: NDArray[np.int64],
+        batch_size: int,
+        engine: str,
+        *,
+        asked: bool = True,
+    ) -> None:
+        refuse_spec(spec, arrays, engine)
+        coarsest = _LARGEST_ERROR if asked else _COARSE
+        made, usable, self.text = pairs(arrays, train, spec.circular, coarsest)
+        self.arrays = made
+        self.program = bind(spec.replace(solver="euler", substeps=1, stride=1), made)
+        places, first = [], 0
+        for known in usable:
+            trajectory, time = np.nonzero(known)
+            chosen = np.isin(trajectory + first, train)
+            places.append(np.stack([trajectory[chosen] + first, time[chosen]]))
+            first += len(known)
+        self._trajectory, self._time = np.concatenate(places, axis=1)
+        if not len(self._time):
+            raise Unmatched("no training state is known whole beside its derivative")
+        self._size = min(batch_size * _STATES, len(self._time))
+
+    def count(self, updates: int) -> int:
+        """Batches of an epoch: as many as ``updates`` and no more than there are states for."""
+        return max(1, min(updates, len(self._time) // self._size))
+
+    def batches(self, updates: int, rng: np.random.Generator) -> Iterator[PairBatch]:
+        """One epoch of batches: no state comes twice."""
+        number = self.count(updates)
+        chosen = rng.choice(len(self._time), number * self._size, replace=False)
+        for here in chosen.reshape(number, self._size):
+            yield PairBatch(self._trajectory[here], 2 * self._time[here], 1)

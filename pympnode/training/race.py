@@ -1,0 +1,125 @@
+"""A race: models of several classes train a short time on the same data, and the best goes on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Generic
+
+import numpy as np
+
+from ..half import Candidate, M, Prepared
+from .checkpoint import Run
+from .progress import Progress
+from .schedule import plan
+from .trainer import Outcome, Trainer
+
+if TYPE_CHECKING:
+    from ..config import TrainConfig
+
+logger = logging.getLogger("pympnode.training")
+
+LEAST, LEAST_SECONDS = 40, 1.0
+"""Updates of the dearest candidate, or seconds of each, below which a comparison says nothing."""
+
+
+@dataclass(frozen=True)
+class Raced(Generic[M]):
+    """The candidate that goes on, from its weights and with the rest of the updates; ``outcome`` where
+    the run was interrupted in the race."""
+
+    prepared: Prepared[M]
+    outcome: Outcome | None = None
+
+
+def updates_of(prepared: Prepared[Any]) -> int:
+    """Updates of the whole run; 0 where a time decides."""
+    config, task = prepared.config, prepared.task
+    if config.time_budget is not None:
+        return 0
+    return plan(config, task.steps, task.count, config.epochs, config.updates).updates
+
+
+def race(
+    prepared: Prepared[M], run: Run | None, progress: Progress, title: str = "comparing classes"
+) -> Raced[M]:
+    """Train each of ``prepared.candidates`` for its part of a share ``config.race`` of the run.
+
+    The share is divided so that each candidate gets the same time: by the stored ratios of the costs
+    of an update, not by a clock, so that a resumed run repeats it. Each has its own folder in
+    ``run.folder / "race"``. The smallest validation loss wins (of an ensemble: the median of the
+    members); candidates that diverge lose. Raises what training of the first candidate raises where
+    none can start.
+    """
+    candidates = prepared.candidates
+    shares = _shares(prepared, candidates)
+    if len(candidates) < 2 or shares is None:
+        about = {"classes": "not compared: the run is too short"} if len(candidates) > 1 else {}
+        return Raced(_with(prepared, about))
+    losses: dict[str, float] = {}
+    best: tuple[float, Prepared[M], Outcome] | None = None
+    for candidate in candidates:
+        one = candidate.make()
+        config = shares(candidate, one.config)
+        folder = None
+        if run is not None:
+            call = {**one.fingerprint, "race": {"class": candidate.name}}
+            folder = Run(run.folder / "race" / candidate.name.replace(" ", "-"), call)
+        try:
+            with one.threads():
+                outcome = Trainer(
+                    one.task, config, folder, progress, title=f"{title}: {candidate.name}"
+                ).fit(one.theta)
+        finally:
+            if folder is not None:
+                folder.close()
+        if outcome.status == "interrupted":
+            return Raced(one, outcome)
+        losses[candidate.name] = float(np.median(outcome.best_loss))
+        if best is None or losses[candidate.name] < best[0]:
+            best = (losses[candidate.name], one, outcome)
+    assert best is not None
+    _, winner, outcome = best
+    order = sorted(losses, key=losses.__getitem__)
+    text = ", ".join(f"{name} {losses[name]:.3g}" for name in order)
+    logger.info("class of the model: %s (validation losses of short runs: %s)", order[0], text)
+    rest = 1 - prepared.config.race
+    config = winner.config.replace(keep_start=True)
+    if config.time_budget is not None:
+        config = config.replace(time_budget=rest * config.time_budget)
+    else:
+        config = config.replace(updates=max(1, round(rest * updates_of(winner))))
+    winner = replace(winner, config=config, theta=outcome.theta)
+    return Raced(_with(winner, {"classes": f"{order[0]} by validation loss: {text}"}))
+
+
+def _with(prepared: Prepared[M], about: dict[str, str]) -> Prepared[M]:
+    return replace(
+        prepared,
+        candidates=(),
+        about={**prepared.about, **about},
+        history_attributes={**prepared.history_attributes, **about},
+    )
+
+
+def _shares(
+    prepared: Prepared[M], candidates: tuple[Candidate[M], ...]
+) -> Callable[[Candidate[M], TrainConfig], TrainConfig] | None:
+    """The configuration of each candidate's short run; None where they would be too short."""
+    config, number = prepared.config, len(candidates)
+    if not config.race or not candidates:
+        return None
+    if config.time_budget is not None:
+        budget = config.race * config.time_budget / number
+        if budget < LEAST_SECONDS:
+            return None
+        return lambda candidate, own: own.replace(time_budget=budget, standstill=0.0)
+    total = config.race * updates_of(prepared) * candidates[0].cost / number
+    if total / max(candidate.cost for candidate in candidates) < LEAST:
+        return None
+
+    def of(candidate: Candidate[M], own: TrainConfig) -> TrainConfig:
+        return own.replace(updates=max(1, round(total / candidate.cost)), standstill=0.0)
+
+    return of
