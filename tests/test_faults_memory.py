@@ -5,9 +5,11 @@ Estimates are compared with the peak of a process of their own.
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -150,7 +152,9 @@ from pympnode.networks.memory import window_bytes
 from pympnode.networks.options import NetworkTraining
 
 warnings.simplefilter("ignore")
-kernel, nodes, batch, steps, hidden = sys.argv[1], *map(int, sys.argv[2:])
+kernel, nodes, batch, steps, hidden = sys.argv[1], *map(int, sys.argv[2:6])
+given = json.loads(sys.argv[6]) if len(sys.argv) > 6 else {}
+topology = given.pop("topology", "ring")
 
 def kilobytes(name):
     return next(int(l.split()[1]) for l in open("/proc/self/status") if l.startswith(name))
@@ -158,8 +162,8 @@ def kilobytes(name):
 def task_of(nodes, batch, steps):
     x = np.random.default_rng(0).normal(size=(batch + 1, steps + 1, nodes, 3)).cumsum(1) * 0.01
     split = ["train"] * batch + ["validation"]
-    ds = pympnode.from_arrays(x, dt=0.05, topology="ring", split=split)
-    options = NetworkTraining(kernel=kernel, hidden=hidden, batch_size=batch, epochs=1)
+    ds = pympnode.from_arrays(x, dt=0.05, topology=topology, split=split)
+    options = NetworkTraining(kernel=kernel, hidden=hidden, batch_size=batch, epochs=1, **given)
     return NETWORKS.prepare(None, [ds], options, None)
 
 def gradient(prepared, batch, steps):
@@ -174,7 +178,8 @@ before = kilobytes("VmRSS")
 gradient(prepared, batch, steps)
 peak = (kilobytes("VmHWM") - before) * 1024
 needed = window_bytes(
-    prepared.model.spec, kernel, columns=batch * nodes, steps=steps, itemsize=4, nodes=nodes
+    prepared.model.spec, kernel, columns=batch * nodes, steps=steps, itemsize=4, nodes=nodes,
+    edges=prepared.task.arrays[0].graph.edges,
 )
 print(needed / peak)
 """
@@ -194,8 +199,44 @@ _SIZES = [("10", "128", "40", "32"), ("10", "128", "30", "64"), ("50", "128", "2
     ],
 )
 def test_estimates_are_within_a_fifth_of_what_is_taken(kernel: str, size: tuple[str, ...]) -> None:
+    assert 0.8 < _ratio(kernel, *size) < 1.25
+
+
+_PAIRS: dict[str, Any] = {"messages": "pairwise", "coupling": "superposed", "aggregation": "sum"}
+
+
+@LINUX
+@pytest.mark.parametrize(
+    ("kernel", "size", "options"),
+    [
+        ("torch", ("10", "128", "40", "32"), _PAIRS | {"topology": "complete"}),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (
+                ("eager", ("10", "64", "20", "32"), _PAIRS | {"antisymmetric": True}),
+                ("eager", ("10", "64", "20", "32"), {"messages": "pairwise", "aggregation": "max"}),
+                ("eager", ("10", "32", "10", "32"), _PAIRS | {"topology": "complete"}),
+                (
+                    "torch",
+                    ("10", "128", "20", "32"),
+                    {"messages": "pairwise", "aggregation": "max"},
+                ),
+                ("numba", ("10", "128", "30", "64"), _PAIRS),
+                ("numba", ("50", "128", "25", "32"), _PAIRS),
+            )
+        ),
+    ],
+)
+def test_estimates_of_messages_of_pairs(
+    kernel: str, size: tuple[str, ...], options: dict[str, Any]
+) -> None:
+    assert 0.8 < _ratio(kernel, *size, json.dumps(options)) < 1.25
+
+
+def _ratio(kernel: str, *arguments: str) -> float:
+    """The estimate of a gradient divided by what a process of its own takes for it."""
     out = subprocess.run(
-        [sys.executable, "-c", _PEAK, kernel, *size], capture_output=True, text=True
+        [sys.executable, "-c", _PEAK, kernel, *arguments], capture_output=True, text=True
     )
     assert out.returncode == 0, out.stderr
-    assert 0.8 < float(out.stdout) < 1.25
+    return float(out.stdout)

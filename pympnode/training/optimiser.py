@@ -14,7 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InvalidOption, unknown_name
+from ..errors import InvalidOption, shown_value, unknown_name
 from ..layout import Layout
 
 OptimiserState = dict[str, NDArray]
@@ -272,7 +272,9 @@ def check_optimiser(choice: Any) -> OptimiserChoice:
         if choice not in OPTIMISERS:
             raise unknown_name("optimiser", choice, OPTIMISERS)
     elif not callable(choice):
-        raise _no_optimiser("optimiser is neither a name nor callable", repr(choice))
+        raise _no_optimiser("optimiser is neither a name nor callable", shown_value(choice))
+    elif isinstance(choice, type) and not (hasattr(choice, "start") and hasattr(choice, "update")):
+        raise _no_optimiser("optimiser is a class of other objects", shown_value(choice))
     return choice  # type: ignore[no-any-return]
 
 

@@ -27,6 +27,11 @@ def network_data() -> xr.Dataset:
 
 
 @functools.cache
+def smooth_data() -> xr.Dataset:
+    return pympnode.simulate("kuramoto", nodes=3, topology="ring", trajectories=4, steps=12)
+
+
+@functools.cache
 def particle_data() -> xr.Dataset:
     return pympnode.simulate("gravity", particles=3, trajectories=4, steps=3)
 
@@ -87,6 +92,45 @@ CALLS: dict[str, Callable[[], tuple[Callable[..., Any], dict[str, Any]]]] = {
     "train a system": lambda: (
         pympnode.train,
         dict(system="kuramoto", nodes=3, topology="ring", trajectories=4, steps=2, **_RUN),
+    ),
+    "simulate weights": lambda: (
+        pympnode.simulate,
+        dict(
+            system="swing",
+            nodes=3,
+            topology="ring",
+            trajectories=2,
+            steps=2,
+            edge_weight=(0.5, 2.0),
+        ),
+    ),
+    "train pairs": lambda: (
+        pympnode.train,
+        dict(
+            data=network_data(),
+            messages="pairwise",
+            coupling="superposed",
+            aggregation="sum",
+            antisymmetric=True,
+            relative=[],
+            optimiser="soap",
+            **_RUN,
+        ),
+    ),
+    "train weights": lambda: (
+        pympnode.train,
+        dict(data=network_data(), edge_weight="learn", optimiser="adam", **_RUN),
+    ),
+    "train by derivatives": lambda: (
+        pympnode.train,
+        dict(
+            data=smooth_data(),
+            messages="pairwise",
+            matching=0.5,
+            updates=2,
+            kernel="eager",
+            progress=False,
+        ),
     ),
     "train particles": lambda: (
         pympnode.train,
@@ -151,6 +195,10 @@ CALLS: dict[str, Callable[[], tuple[Callable[..., Any], dict[str, Any]]]] = {
     ),
     "model.member": lambda: (network_result().model.member, dict(number=0)),
     "model.to_engine": lambda: (network_result().model.to_engine, dict(name="torch")),
+    "pairwise ModelSpec": lambda: (
+        pympnode.ModelSpec,
+        dict(messages="pairwise", channels=2, relative=(0,), invariant=(0,)),
+    ),
     "model.save": lambda: (network_result().model.save, dict(path="model.nc")),
     "particle model.rollout": lambda: (
         particle_result().model.rollout,
