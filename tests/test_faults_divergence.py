@@ -109,3 +109,59 @@ def test_the_first_loss_that_is_not_finite_names_its_place() -> None:
         pympnode.train(data=data, epochs=1, kernel="eager", progress=False, model="node", hidden=4)
     except InvalidData as error:
         assert "update 1, in epoch 1" in str(error)
+
+
+def _broken_at(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """The gradient of the update of that number, from 1, is not finite."""
+    from pympnode.networks.task import TrajectoryTask
+
+    losses, made = TrajectoryTask.losses, []
+
+    def broken(self, thetas, batches):
+        values, gradients = losses(self, thetas, batches)
+        made.append(1)
+        return (values, gradients * np.nan) if len(made) == number else (values, gradients)
+
+    monkeypatch.setattr(TrajectoryTask, "losses", broken)
+
+
+@pytest.mark.parametrize("optimiser", ["adam", "soap"])
+def test_after_a_retry_the_optimiser_starts_anew(
+    ds: object, monkeypatch: pytest.MonkeyPatch, optimiser: str
+) -> None:
+    """Its state is that of a start, and it counts its updates from 1: SOAP has no basis otherwise."""
+    from pympnode.training.optimiser import Adam, Soap
+
+    of, counts = {"adam": Adam, "soap": Soap}[optimiser], []
+    update = of.update
+
+    def counted(self, theta, gradient, rate, state, count):
+        counts.append((count, bool(np.any(state["first"]))))
+        return update(self, theta, gradient, rate, state, count)
+
+    monkeypatch.setattr(of, "update", counted)
+    _broken_at(monkeypatch, 9)
+    result = pympnode.train(
+        data=ds, kernel="eager", progress=False, hidden=8, updates=20, optimiser=optimiser,
+        matching=0, messages="emitted", retry_diverged=True,
+    )  # fmt: skip
+    assert result.status == "completed"
+    # The start and the one after going back: without moments, and number 1.
+    assert counts.count((1, False)) == 2
+    assert all(moments for count, moments in counts if count > 1)
+
+
+def test_a_derivative_that_diverges_has_its_place_in_the_data(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The stage of gradient matching has windows of its own; what is named is a time of the data."""
+    data = pympnode.simulate("kuramoto", nodes=3, topology="ring", trajectories=4, steps=20, dt=0.1)
+    _broken_at(monkeypatch, 3)
+    with pytest.warns(PympnodeWarning, match="diverged"):
+        result = pympnode.train(
+            data=data, kernel="eager", progress=False, hidden=8, updates=20, matching=0.5,
+            messages="pairwise",
+        )  # fmt: skip
+    time = float(result.reason.split("time ")[1].split(";")[0])
+    assert "trajectory " in result.reason and "feature phase_" in result.reason
+    assert min(abs(data.time.values - time)) < 1e-9 and time <= 2.0
