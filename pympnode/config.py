@@ -106,7 +106,13 @@ class TrainConfig:
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         values["curriculum"] = [list(stage) for stage in self.curriculum]
         values["optimiser"] = optimiser_name(self.optimiser)
-        before = {"optimiser": "adam", "matching": 0, "standstill": 0, "retry_diverged": False}
+        before = {
+            "optimiser": "adam",
+            "matching": 0,
+            "standstill": 0,
+            "race": 0,
+            "retry_diverged": False,
+        }
         for name, default in before.items():
             if values[name] == default:
                 # Run folders of versions without this field stay as they are.

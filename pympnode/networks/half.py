@@ -16,9 +16,10 @@ from ..datasets.record import record, with_record
 from ..datasets.split import split_trajectories
 from ..half import Candidate, Prepared
 from ..systems.registry import first_name
+from ..training.schedule import updates_of
 from .assembly import Common, assemble, mean_degree, spec_of
 from .circular import with_circular
-from .classes import competing, cost
+from .classes import LONG, LONG_SECONDS, competing, cost, short_class
 from .evaluate import evaluate_model
 from .generate import check_request
 from .graphs.drawn_weights import with_drawn_weights
@@ -194,9 +195,12 @@ class Networks:
         )
         if start is not None:
             return assemble(self, options, common)
-        several = {"": options}
-        if config.race:
-            several = competing(options, len(data.edge_attributes))
+        if not config.race:
+            return assemble(self, options, common)
+        several = competing(options)
+        short = assemble(self, short_class(options, len(data.edge_attributes)), common)
+        if not several or not _long_enough(short):
+            return short
         candidates = [
             Candidate(
                 name,
@@ -209,6 +213,12 @@ class Networks:
         if len(candidates) == 1:
             return prepared
         return replace(prepared, candidates=tuple(candidates))
+
+
+def _long_enough(prepared: Prepared[Model]) -> bool:
+    """Whether the classes of models compete in a run of that length."""
+    budget = prepared.config.time_budget
+    return budget >= LONG_SECONDS if budget is not None else updates_of(prepared) >= LONG
 
 
 NETWORKS = Networks()

@@ -232,18 +232,14 @@ def require_rollout(spec: ModelSpec, trajectories: int, steps: int, nodes: int) 
 
 
 def require_simulation(
-    trajectories: int, times: int, nodes: int, widths: int, *, graphs: int, block: int
+    trajectories: int, times: int, nodes: int, widths: int, working: int = 0
 ) -> None:
     """Raise NotEnoughMemory where simulated trajectories do not fit.
 
-    widths: features and controls of a node; ``block``: trajectories that are integrated together, of
-    one graph each.
+    widths: features and controls of a node; ``working``: bytes of the solver.
     """
-    together = -(-block // graphs)
-    # The solution of a block, its copy in the order of the dataset, and the block before it.
-    blocks = 1.4 if trajectories <= together else 3.3
     need(
-        int(8 * times * (nodes * widths * (trajectories + blocks * together) + 3)),
+        8 * times * (nodes * widths * trajectories + 3) + working,
         f"a dataset of {trajectories:,} trajectories of {times - 1:,} steps and {nodes:,} nodes",
         "ask for fewer trajectories= or steps=, or make several datasets: train takes a list of them",
     )

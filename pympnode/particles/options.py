@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from numbers import Real
 from typing import Any
 
 from ..config import (
@@ -245,7 +246,10 @@ class ParticleEvaluation:
     horizons: Sequence[int] = HORIZONS
 
     def __post_init__(self) -> None:
-        steps = [whole("a horizon", each) for each in listing("horizons", self.horizons)]
+        given: Any = self.horizons
+        if isinstance(given, Real) or getattr(given, "shape", None) == ():
+            given = [given]  # one number
+        steps = [whole("a horizon", each) for each in listing("horizons", given)]
         if not steps:
             raise InvalidOption("there are no horizons", got="an empty list", allowed=">= 1")
         object.__setattr__(self, "horizons", steps)
