@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ..config import Preset
-from ..errors import unknown_name
+from ..config import Preset, one_of
 
 PRESETS: dict[str, Preset] = {
     "paper": Preset(
@@ -60,7 +59,7 @@ PRESETS: dict[str, Preset] = {
             "clip": 1.0,
             "curriculum": ((5, 0.4), (10, 0.3), (25, 0.15), (0, 0.15)),
         },
-        finetune={"learning_rate": 5e-4, "keep_start": True, "matching": 0.0},
+        finetune={"learning_rate": 5e-4, "keep_start": True, "matching": 0.0, "race": 0.0},
     ),
 }
 
@@ -87,6 +86,5 @@ def sized_updates(parameters: int, values: int, *, pairwise: bool = False) -> in
 
 def preset(name: str) -> Preset:
     """The preset of that name."""
-    if name not in PRESETS:
-        raise unknown_name("preset", name, PRESETS)
+    one_of("preset", name, PRESETS)
     return PRESETS[name]
