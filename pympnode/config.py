@@ -125,7 +125,8 @@ class Preset:
     """Fields that a preset sets: ``model`` of the specification, ``run`` of `TrainConfig`,
     ``finetune`` of a run that starts from a model, ``task`` of the task; ``deviations`` from the
     paper, in words. ``rates``: of optimisers other than that of ``run``, the learning rates of a
-    fresh run and of one that starts from a model."""
+    fresh run and of one that starts from a model. ``pairwise_rate``: factor of the rate of ``run`` for
+    fresh models with messages of pairs."""
 
     model: Mapping[str, Any]
     run: Mapping[str, Any]
@@ -133,6 +134,7 @@ class Preset:
     deviations: tuple[str, ...] = ()
     task: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     rates: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
+    pairwise_rate: float = 1.0
 
     def run_fields(self, fresh: bool, optimiser: Any = None) -> dict[str, Any]:
         """Fields of a run from fresh weights, or from those of a start model, by an optimiser: that

@@ -83,6 +83,9 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
         start.check(data.physical[0], data.features)
         dt = np.concatenate([np.diff(a.time) for a in data.physical])
         warn_outside("the data to train on", start.trained.other_physics(dt, data.parameters))
+    if spec.pairwise and start is None and options.learning_rate is options.optimiser is None:
+        factor = preset(options.preset).pairwise_rate
+        config = config.replace(learning_rate=factor * config.learning_rate)
     if options.sized:
         values = _training_values(scaled, data.train)
         config = config.replace(

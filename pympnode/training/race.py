@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger("pympnode.training")
 
 
+_RATE = 2.0
+
+
 @dataclass(frozen=True)
 class Raced(Generic[M]):
     """The candidate that goes on, from its weights and with the rest of the updates; ``outcome`` where
@@ -89,15 +92,20 @@ def _with(prepared: Prepared[M], about: dict[str, str]) -> Prepared[M]:
     )
 
 
+def _short(own: TrainConfig) -> dict[str, Any]:
+    """What short runs have otherwise: in few updates a higher rate learns more."""
+    return {"standstill": 0.0, "learning_rate": _RATE * own.learning_rate}
+
+
 def _shares(prepared: Prepared[M]) -> Callable[[Candidate[M], TrainConfig], TrainConfig]:
     """The configuration of each candidate's short run."""
     config, candidates = prepared.config, prepared.candidates
     if config.time_budget is not None:
         budget = config.race * config.time_budget / len(candidates)
-        return lambda candidate, own: own.replace(time_budget=budget, standstill=0.0)
+        return lambda candidate, own: own.replace(time_budget=budget, **_short(own))
     total = config.race * updates_of(prepared) * candidates[0].cost / len(candidates)
 
     def of(candidate: Candidate[M], own: TrainConfig) -> TrainConfig:
-        return own.replace(updates=max(1, round(total / candidate.cost)), standstill=0.0)
+        return own.replace(updates=max(1, round(total / candidate.cost)), **_short(own))
 
     return of
