@@ -90,8 +90,8 @@ class TrainConfig:
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         values["curriculum"] = [list(stage) for stage in self.curriculum]
         values["optimiser"] = optimiser_name(self.optimiser)
-        for name, before in (("optimiser", "adam"), ("matching", 0), ("standstill", 0)):
-            if values[name] == before:
+        for name in ("optimiser", "matching", "standstill", "race"):
+            if values[name] == getattr(TrainConfig, name):
                 # Run folders of versions without this field stay as they are.
                 del values[name]
         return {name: value for name, value in values.items() if value is not None}

@@ -555,8 +555,13 @@ def quiet(make: Any) -> Any:
 
 def test_attributes_of_edges_are_said_to_be_unused_once(weighted: xr.Dataset) -> None:
     with pytest.warns(PympnodeWarning, match="do not take attributes of edges: twin") as caught:
-        pympnode.train(data=weighted, **FAST)
+        pympnode.train(data=weighted, messages="emitted", **FAST)
     assert len(caught) == 1
+
+
+def test_messages_that_are_not_chosen_take_attributes_of_edges(weighted: xr.Dataset) -> None:
+    model = quiet(lambda: pympnode.train(data=weighted, **FAST)).model
+    assert model.spec.messages == "pairwise" and "twin" in model.edge_attributes
 
 
 @pytest.fixture(scope="module")

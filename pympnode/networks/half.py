@@ -173,7 +173,12 @@ class Networks:
             max_window=options.max_window,
             time_unit=data.time_unit,
         )
-        config = config.replace(curriculum=windows.curriculum)
+        several = {"": options}
+        if start is None and config.race:
+            several = competing(options, len(data.edge_attributes))
+        # A model whose class is chosen, or that of its start, does not compete.
+        share = config.race if len(several) > 1 else 0.0
+        config = config.replace(curriculum=windows.curriculum, race=share)
         scaled, starts, start_text = data.scaled, None, None
         if windows.longest is not None:
             scaled, starts, start_text = interpolate_starts(data.scaled)
@@ -194,9 +199,6 @@ class Networks:
         )
         if start is not None:
             return assemble(self, options, common)
-        several = {"": options}
-        if config.race:
-            several = competing(options, len(data.edge_attributes))
         candidates = [
             Candidate(
                 name,
