@@ -130,7 +130,7 @@ class Soap:
         by_shape: dict[tuple[int, ...], list[str]] = {}
         for name in layout.linear_maps:
             shape = layout.shapes[name]
-            if any(1 < side <= _LARGEST for side in shape):
+            if 0 not in shape and any(1 < side <= _LARGEST for side in shape):
                 by_shape.setdefault(shape, []).append(name)
         place = layout.unpack(np.arange(layout.size))
         rotated = {name for names in by_shape.values() for name in names}
