@@ -28,6 +28,7 @@ SLOW = {
     "nbody_simulator",
     "nbody_training",
 }
+NEEDS = {"power_grid": "pandapower"}  # packages that the tests alone do not bring
 
 
 def results() -> dict[str, str]:
@@ -45,6 +46,8 @@ def test_scripts_are_found() -> None:
     [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in SCRIPTS],
 )
 def test_runs_in_small(name: str, tmp_path: Path) -> None:
+    if name in NEEDS:
+        pytest.importorskip(NEEDS[name])
     cwd, temporary = tmp_path / "cwd", tmp_path / "temporary"
     cwd.mkdir()
     temporary.mkdir()

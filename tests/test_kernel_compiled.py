@@ -50,15 +50,16 @@ def test_agrees_with_autograd(option: str, dtype: torch.dtype, rng: np.random.Ge
             assert relative(states, eager.rollout(spec, theta, window)) < TOLERANCE[dtype]
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(
     channels=st.integers(1, 9),
     message=st.integers(1, 9),
     hidden=st.integers(1, 40),
     depth=st.integers(1, 3),
     controls=st.integers(0, 3),
-    messages=st.sampled_from(["state", "self", "emitted", "zero"]),
+    messages=st.sampled_from(["state", "self", "emitted", "zero", "pairwise", "pairwise"]),
     coupling=st.sampled_from(["mixed", "superposed"]),
+    aggregation=st.sampled_from(["mean", "mean", "max"]),
     first=st.sampled_from(["zero", "linear", "mlp"]),
     sizes=st.lists(st.integers(1, 12), min_size=1, max_size=4),
     batch=st.integers(1, 40),
@@ -67,19 +68,21 @@ def test_agrees_with_autograd(option: str, dtype: torch.dtype, rng: np.random.Ge
     seed=st.integers(0, 2**31),
 )
 def test_any_shape_agrees_with_autograd(
-    channels, message, hidden, depth, controls, messages, coupling, first, sizes, batch, columns,
-    threads, seed,
+    channels, message, hidden, depth, controls, messages, coupling, aggregation, first, sizes,
+    batch, columns, threads, seed,
 ) -> None:  # fmt: skip
     rng = np.random.default_rng(seed)
     spec = ModelSpec(
         channels=channels,
-        message=message,
+        message=channels if (messages, coupling) == ("pairwise", "superposed") else message,
         hidden=hidden,
         depth=depth,
         controls=controls,
         messages=messages,
         coupling=coupling,
+        aggregation=aggregation,
         first_message=first,
+        edge_attributes=controls if messages == "pairwise" else 0,
     )
     graph_of = rng.integers(len(sizes), size=batch).tolist()
     window = random_window(spec, rng, sizes, graph_of, 2, torch.float64)
@@ -170,8 +173,11 @@ def test_nan_is_not_hidden(rng: np.random.Generator) -> None:
     assert not torch.isfinite(compiled.rollout(spec, theta, window)).all()
 
 
-def test_one_trajectory_that_overflows_leaves_the_others_alone(rng: np.random.Generator) -> None:
-    spec = ModelSpec(channels=2)
+@pytest.mark.parametrize("options", [{}, {"messages": "pairwise"}], ids=["state", "pairwise"])
+def test_one_trajectory_that_overflows_leaves_the_others_alone(
+    options: dict[str, str], rng: np.random.Generator
+) -> None:
+    spec = ModelSpec(channels=2, **options)  # type: ignore[arg-type]
     window = random_window(spec, rng, [4], [0] * 40, 3, torch.float32)
     theta = random_theta(spec, rng, torch.float32)
     clean = compiled.rollout(spec, theta, window)
@@ -213,6 +219,23 @@ def test_tiles_hold_every_column_once(rng: np.random.Generator) -> None:
                     for node in range(nodes):
                         seen[start + node * wide : start + node * wide + width] += 1
             assert (seen == 1).all()
+
+
+@pytest.mark.parametrize("options", [{}, {"aggregation": "max"}], ids=["mean", "max"])
+@pytest.mark.parametrize("width", [1, 3, 4, 7, 8, 13, 16, 33, 70])
+def test_pairs_of_any_number_of_trajectories(
+    width: int, options: dict[str, str], rng: np.random.Generator
+) -> None:
+    """Edges share panels, and are cut by them, in another way for each number of trajectories."""
+    spec = ModelSpec(channels=2, hidden=9, messages="pairwise", edge_attributes=1, **options)  # type: ignore[arg-type]
+    for dtype in (torch.float32, torch.float64):
+        window = random_window(spec, rng, [5], [0] * width, 2, dtype)
+        theta = random_theta(spec, rng, dtype)
+        _, gradient = eager.loss_and_gradient(spec, theta, window)
+        assert (
+            relative(compiled.loss_and_gradient(spec, theta, window)[1], gradient)
+            < (TOLERANCE[dtype])
+        )
 
 
 def test_refuses_specifications_that_it_cannot_run() -> None:

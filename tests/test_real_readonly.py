@@ -185,3 +185,29 @@ def test_the_package_imports_from_folders_that_cannot_be_written(tmp_path: Path)
     subprocess.run(["chmod", "-R", "u+w", str(root)], check=True)
     assert done.returncode == 0, done.stderr
     assert kept(tmp_path / "tmp"), "the compiled code was kept among the temporary files"
+
+
+def test_compiled_code_is_not_used_after_a_function_that_it_calls_has_changed(tmp_path):
+    # An update of the package may change the file of a function that is called, and not its caller's.
+    package = tmp_path / "compiled_here"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "caller.py").write_text(
+        "from pympnode.files.compiling import njit\n"
+        "from .called import called\n\n"
+        "@njit()\ndef caller(x):\n    return called(x)\n"
+    )
+
+    def value(number: int) -> str:
+        (package / "called.py").write_text(
+            "from pympnode.files.compiling import njit\n\n"
+            f"@njit()\ndef called(x):\n    return x + {number}\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", "from compiled_here.caller import caller; print(caller(1))"],
+            cwd=tmp_path, capture_output=True, text=True, check=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(PACKAGE.parent)])},
+        )  # fmt: skip
+        return done.stdout.strip()
+
+    assert [value(1), value(2), value(1)] == ["2", "3", "2"]

@@ -183,7 +183,7 @@ def test_default_simulations_move_stay_finite_and_are_not_stiff(name: str) -> No
     # 8th order at steps of dt: some ten evaluations an interval, hundreds where a field is stiff
     graph = resolve(system.default_topology, system.default_nodes, system=system)
     made = generate(system, graph, None, 64)
-    assert made.evaluations < 60 * system.steps
+    assert made.evaluations / 64 < 60 * system.steps
     again = pympnode.simulate(name, trajectories=4)
     np.testing.assert_array_equal(again.state.values, x[:4])
     assert name in names()

@@ -10,6 +10,7 @@ kept in the folder for temporary files, or compiled anew in each process.
 from __future__ import annotations
 
 import atexit
+import hashlib
 import logging
 import os
 import shutil
@@ -36,9 +37,35 @@ def njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
             RuntimeError
         ):  # numba 0.60 to 0.68: "cannot cache function ...: no locator available"
             compiled = _with_temporary_cache(function, options)
-        return _surviving_full_disks(compiled)
+        return _surviving_full_disks(_stamped(compiled, function))
 
     return decorate
+
+
+def _stamped(compiled: Any, function: Callable[..., Any]) -> Any:
+    """``compiled``, whose code on disk is used only while no source file of its folder has changed.
+
+    numba 0.60 to 0.68 compares the file of the function alone. The code also holds that of functions
+    of other files that it calls: an update of the package that changes only those would run old code.
+    """
+    file: Any = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
+    stamp = getattr(file, "_source_stamp", None)
+    if stamp is None:  # NUMBA_DISABLE_JIT=1, or no cache
+        return compiled
+    try:
+        file._source_stamp = (stamp, sources_stamp(Path(function.__code__.co_filename).parent))
+    except (AttributeError, OSError):  # a cache that allows no change, or sources in an archive
+        pass
+    return compiled
+
+
+@cache
+def sources_stamp(folder: Path) -> str:
+    """A checksum of the source files in ``folder``."""
+    total = hashlib.sha256()
+    for path in sorted(folder.glob("*.py")):
+        total.update(path.name.encode() + path.read_bytes())
+    return total.hexdigest()
 
 
 def _with_temporary_cache(function: Callable[..., Any], options: dict[str, Any]) -> Any:

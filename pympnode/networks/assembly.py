@@ -85,7 +85,9 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
         warn_outside("the data to train on", start.trained.other_physics(dt, data.parameters))
     if options.sized:
         values = _training_values(scaled, data.train)
-        config = config.replace(updates=sized_updates(layout_of(spec).size, values))
+        config = config.replace(
+            updates=sized_updates(layout_of(spec).size, values, pairwise=spec.pairwise)
+        )
     program = model.bind(scaled, kernel=options.kernel)
     matching = None
     if config.matching:

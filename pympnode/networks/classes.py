@@ -1,4 +1,11 @@
-"""Classes of models that compete for data when neither ``messages`` nor ``coupling`` is chosen."""
+"""Classes of models for data when ``messages`` or ``coupling`` is not chosen.
+
+Short runs train emitted, superposed messages, whose update is cheapest. In longer ones messages of
+pairs have a much smaller error at the same time (`benchmarks/any_pair.py`, `benchmarks/learning.py`),
+and three classes of them compete: superposed, mixed, and mixed with the largest message. Emitted
+messages do not: what they can express, superposed messages of pairs can express too, and in the short
+runs of a competition those that learn fastest win, not those that end best.
+"""
 
 from __future__ import annotations
 
@@ -8,58 +15,55 @@ from typing import Any
 from .options import NetworkTraining
 from .spec import ModelSpec
 
-# The first is the class of runs that are too short to compare.
 CLASSES: dict[str, dict[str, str]] = {
-    "emitted superposed": {"messages": "emitted", "coupling": "superposed"},
     "pairwise superposed": {"messages": "pairwise", "coupling": "superposed"},
     "pairwise mixed": {"messages": "pairwise", "coupling": "mixed"},
     "pairwise mixed max": {"messages": "pairwise", "coupling": "mixed", "aggregation": "max"},
-    "state mixed": {"messages": "state", "coupling": "mixed"},
 }
-# Where messages are chosen and are not among these classes, the coupling is that of version 0.1.
-_COUPLING = "superposed"
+SHORT = {"messages": "emitted", "coupling": "superposed"}
+LONG, LONG_SECONDS = 600, 20.0
+"""Updates, or seconds of a time budget, from which on the classes compete."""
 _TANH = 12  # multiply-adds that take as long as one tanh
 
 
-def competing(options: NetworkTraining, edge_attributes: int) -> dict[str, NetworkTraining]:
-    """The options of each class that ``options`` leave open, by name; at least one.
+def open_choice(options: NetworkTraining) -> bool:
+    """Whether ``options`` leave the class open: ``messages`` must be "auto", "pairwise" or left out."""
+    return (
+        options.model in (None, "mpnode")
+        and options.messages in (None, "auto", "pairwise")
+        and options.coupling in (None, "auto")
+    )
 
-    ``edge_attributes``: of the data; with them pairwise messages, which take them, come first.
+
+def short_class(options: NetworkTraining, edge_attributes: int) -> NetworkTraining:
+    """The options of a short run.
+
+    ``edge_attributes`` of the data, and the options of pairwise messages, ask for those.
     """
-    if options.model not in (None, "mpnode"):
-        return {"": _chosen(options, {"messages": "state", "coupling": "mixed"})}
-    given = {
-        name: value
-        for name in ("messages", "coupling", "aggregation")
-        if (value := getattr(options, name)) not in (None, "auto")
+    pairwise = edge_attributes or options.antisymmetric or options.relative or options.invariant
+    fields = CLASSES["pairwise superposed"] if pairwise else SHORT
+    return _chosen(options, fields)
+
+
+def competing(options: NetworkTraining) -> dict[str, NetworkTraining]:
+    """The options of each class that ``options`` leave open, by name; none where no class fits."""
+    if not open_choice(options):
+        return {}
+    aggregation = options.aggregation in (None, "auto")
+    return {
+        name: _chosen(options, fields)
+        for name, fields in CLASSES.items()
+        if _possible(options, fields) and (aggregation or "aggregation" not in fields)
     }
-    found = {}
-    for name, fields in CLASSES.items():
-        fits = all(fields.get(key, value) == value for key, value in given.items())
-        if fits and _possible(options, fields):
-            found[name] = _chosen(options, fields)
-    if options.antisymmetric:
-        found = {name: o for name, o in found.items() if o.coupling == "superposed"}
-    if "messages" in given and given["messages"] not in ("pairwise",):
-        found = {}
-    if not found:
-        fields = {"messages": "emitted", "coupling": _COUPLING}
-        return {"": _chosen(options, fields)}
-    if edge_attributes:
-        found = dict(sorted(found.items(), key=lambda one: one[1].messages != "pairwise"))
-    return found
 
 
 def _possible(options: NetworkTraining, fields: dict[str, str]) -> bool:
     """Whether a class can have the other options."""
-    pairwise = fields["messages"] == "pairwise"
-    if (options.antisymmetric or options.relative or options.invariant) and not pairwise:
+    if options.engine == "julia" or (options.learns_weights and "aggregation" in fields):
         return False
-    if options.message_size is not None and pairwise and fields["coupling"] == "superposed":
-        return False
-    if options.engine == "julia" and pairwise:
-        return False
-    return not (options.learns_weights and fields["messages"] == "state")
+    if fields["coupling"] == "superposed":
+        return options.message_size is None
+    return not options.antisymmetric
 
 
 def _chosen(options: NetworkTraining, fields: dict[str, str]) -> NetworkTraining:

@@ -3,11 +3,17 @@
 Seeds. Every random number of trajectory i comes from ``SeedSequence(seed, spawn_key=(stream, i))``
 with stream 0 for the initial state, 1 controls, 2 noise, 3 split, 4 parameters: it depends on (seed, i) alone.
 
-Blocks. Trajectories ``64 b .. 64 b + 63`` are integrated together, with one step size for those on
-the same graph. A block is always integrated whole, and trajectories beyond the requested number
-are dropped. Rounding and step sizes of a trajectory therefore do not depend on that number: a
-smaller dataset is a prefix of a larger one bit for bit, and parts can be made in any order
-(``first=``).
+Shipped systems are solved in machine code (`compiled.solve`), each trajectory with steps of its own,
+so that it depends on (seed, i) bit by bit whatever else is simulated.
+
+Blocks. Other systems are solved in NumPy: trajectories ``n b .. n b + n - 1`` are integrated together,
+with one step size for those on the same graph. n is `block_size`, 64 for small systems, fewer for
+large ones or long recordings, and follows from nodes, features and times alone. A block is always
+integrated whole, and trajectories beyond the requested number are dropped. Rounding and step sizes of
+a trajectory therefore do not depend on that number.
+
+Either way a smaller dataset is a prefix of a larger one bit for bit, and parts can be made in any
+order (``first=``).
 
 Split (`datasets.split`). The ``round(share * n)`` trajectories with the smallest draws of stream 3
 are "train", the others "validation": an exact share, fixed by (seed, n). The split of a smaller
@@ -28,18 +34,39 @@ from ..datasets.split import (
     INITIAL_STREAM,
     NOISE_STREAM,
     PARAMETER_STREAM,
-    rng_of,
 )
+from ..datasets.streams import rngs_of
 from ..errors import IntegrationFailed, InvalidData, InvalidOption
 from ..files.memory import require_bytes
 from ..graph import Graph
 from ..systems.base import System
 from ..systems.registry import get
+from .compiled.solve import code_block, compiled_field, working_memory
+from .compiled.solve import solve as solve_compiled
 from .integrate import Solution, integrate
+from .runge_kutta import DOP853
 
 # Large enough for matrix products to be efficient, small enough that the trajectory with the largest
 # error does not shorten the steps of many others.
 BLOCK = 64
+
+# Numbers in one stage of a block, and in its recorded states: the arrays of a stage stay in the cache,
+# and a block of long recordings in memory.
+_STAGE_NUMBERS = 2**15
+_RECORDED_NUMBERS = 2**22
+
+
+def block_size(nodes: int, features: int, points: int) -> int:
+    """Trajectories of a block of the solver in NumPy: a power of two, from 1 to 64.
+
+    nodes, features: of the system. points: recorded times. It depends on these three alone.
+
+    >>> block_size(10, 3, 51), block_size(1000, 3, 51), block_size(100_000, 3, 51)
+    (64, 8, 1)
+    """
+    components = nodes * features
+    most = min(_STAGE_NUMBERS // components, _RECORDED_NUMBERS // (components * points), BLOCK)
+    return 1 << (max(most, 1).bit_length() - 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +78,8 @@ class Generated:
     graph_of: int64 (trajectory,). parameters: resolved, shared by all graphs unless their dims
     say graph. attribute: (node, attribute), (trajectory, node, attribute) where the system draws some by
     trajectory, or None; ``attribute_names`` (attribute,).
-    evaluations, steps, rejected: of the solver, over all blocks.
+    evaluations, steps, rejected: of the solver, over all trajectories where the system is solved in
+    machine code, else over all blocks, whose trajectories share them.
     """
 
     x: np.ndarray
@@ -86,6 +114,7 @@ def generate(
     first: int = 0,
     tolerance: float = 1e-8,
     solve: Callable[..., Solution] | None = None,
+    compiled: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> Generated:
     """Simulate trajectories ``first .. first + trajectories - 1`` of a system.
@@ -100,6 +129,7 @@ def generate(
     tolerance: relative and absolute, of the solver (see `integrate`).
     solve: an engine's solver to use instead of `integrate`: ``solve(x0, graph, parameters, times,
         tolerance, controls=)`` -> Solution, without raising for failed trajectories.
+    compiled: False solves shipped systems in NumPy too, the reference. Both agree to the tolerance.
     progress: called with (trajectories done, all) after each block.
     Raises IntegrationFailed (trajectory, node, feature, time), InvalidData, InvalidOption,
     UnknownName.
@@ -122,9 +152,22 @@ def generate(
         initial = _fit(initial, (trajectories, nodes, system.features), "initial")
     user_controls = _user_controls(controls, system, trajectories, time, nodes)
 
+    of_graphs = [system.parameters_of_graph(resolved, graph, g) for g in range(graph.graphs)]
+    in_code = compiled and solve is None
+    codes = [
+        compiled_field(system, graph[g], of_graphs[g]) if in_code else None
+        for g in range(graph.graphs)
+    ]
+    in_code = all(code is not None for code in codes)
+    if in_code:
+        block = code_block(nodes, system.features, graph.graphs)
+        working = working_memory(nodes, system.features, block)
+    else:
+        block = BLOCK if solve is not None else block_size(nodes, system.features, time.size)
+        working = 8 * nodes * system.features * block * (DOP853.stages + 8 + time.size)
     values = time.size * nodes * (system.features + len(system.controls))
     require_bytes(
-        8 * values * (trajectories + 2 * BLOCK),
+        8 * values * trajectories + working,
         f"a dataset of {trajectories} trajectories",
         fix="make it in parts with first=, or ask for fewer trajectories or steps",
     )
@@ -134,26 +177,36 @@ def generate(
         if system.controls
         else None
     )
-    of_graphs = [system.parameters_of_graph(resolved, graph, g) for g in range(graph.graphs)]
-    fields = [system.bind(graph[g], of_graphs[g]) for g in range(graph.graphs)]
+    fields = [] if in_code else [system.bind(graph[g], of_graphs[g]) for g in range(graph.graphs)]
     varied: dict[str, np.ndarray] = {}
     counts = np.zeros(3, dtype=np.int64)
-    for start in range(first - first % BLOCK, first + trajectories, BLOCK):
-        wanted = range(max(start, first), min(start + BLOCK, first + trajectories))
+    for start in range(first - first % block, first + trajectories, block):
+        wanted = range(max(start, first), min(start + block, first + trajectories))
         # Given initial states or controls end with the last requested trajectory: no whole block.
         drawn = initial is None and user_controls is None
-        members = range(start, start + BLOCK) if drawn else wanted
+        members = range(start, start + block) if drawn and not in_code else wanted
         for g in range(graph.graphs):
             group = [i for i in members if i % graph.graphs == g]
             keep = [i for i in group if i in wanted]
             if not keep:
                 continue
-            x0 = np.array([_start(system, seed, i, nodes, initial, first) for i in group])
+            x0 = _starts(system, seed, group, nodes, initial, first)
             u_group = _controls(system, seed, group, nodes, time, user_controls, first)
             drawn_parameters = _parameters(system, seed, group, of_graphs[g], graph[g])
             of_group = of_graphs[g] | drawn_parameters
+            # Trajectories of one graph are ``graphs`` apart, so slices do in place of indices.
+            solved = slice(group.index(keep[0]), group.index(keep[-1]) + 1)
+            stored = slice(keep[0] - first, keep[-1] - first + 1, graph.graphs)
+            code = codes[g]
             if solve is not None:
                 solution = solve(x0, graph[g], of_group, time, tolerance, controls=u_group)
+            elif in_code and code is not None:
+                if drawn_parameters:
+                    code = system.compiled_field(graph[g], of_group)
+                solution = solve_compiled(
+                    code, x0, time, controls=u_group, rtol=tolerance, atol=tolerance,
+                    out=x[stored] if graph.graphs == 1 else None,
+                )  # fmt: skip
             else:
                 field = system.bind(graph[g], of_group) if drawn_parameters else fields[g]
                 solution = integrate(
@@ -161,10 +214,8 @@ def generate(
                     check=False,
                 )  # fmt: skip
             _check(solution, group, keep)
-            # Trajectories of one graph are ``graphs`` apart, so slices do in place of indices.
-            solved = slice(group.index(keep[0]), group.index(keep[-1]) + 1)
-            stored = slice(keep[0] - first, keep[-1] - first + 1, graph.graphs)
-            x[stored] = solution.x[solved]
+            if not (in_code and graph.graphs == 1):
+                x[stored] = solution.x[solved]
             if u is not None and u_group is not None:
                 u[stored] = u_group[solved]
             for name, of_name in drawn_parameters.items():
@@ -173,8 +224,9 @@ def generate(
         if progress is not None:
             progress(wanted.stop - first, trajectories)
     if np.any(noise_std > 0):
-        for i in range(trajectories):
-            x[i] += noise_std * rng_of(seed, NOISE_STREAM, first + i).standard_normal(x.shape[1:])
+        numbers = range(first, first + trajectories)
+        for states, rng in zip(x, rngs_of(seed, NOISE_STREAM, numbers), strict=True):
+            states += noise_std * rng.standard_normal(x.shape[1:])
     return Generated(
         x=x, time=time, u=u, graph=graph,
         graph_of=(first + np.arange(trajectories)) % graph.graphs, parameters=resolved,
@@ -206,20 +258,27 @@ def check_request(
     _noise(noise, system)
 
 
-def _start(
-    system: System, seed: int, i: int, nodes: int, initial: np.ndarray | None, first: int
+def _starts(
+    system: System, seed: int, group: list[int], nodes: int, initial: np.ndarray | None, first: int
 ) -> np.ndarray:
-    """The initial state (node, feature) of trajectory i, given or drawn."""
+    """The initial states (trajectory, node, feature) of the trajectories of ``group``, given or drawn."""
     if initial is not None:
-        return initial[i - first]
-    state = np.asarray(system.initial(rng_of(seed, INITIAL_STREAM, i), nodes), dtype=np.float64)
-    if state.shape != (nodes, system.features):
-        raise InvalidData(
-            f"initial of {system.name} returns another shape",
-            got=state.shape,
-            allowed=f"(node, feature) = {(nodes, system.features)}",
-        )
-    return state
+        return initial[np.array(group) - first]
+    states = np.empty((len(group), nodes, system.features))
+    if type(system).initial is System.initial:  # the same numbers with less work for each
+        for state, rng in zip(states, rngs_of(seed, INITIAL_STREAM, group), strict=True):
+            rng.random(out=state)
+        return system.from_unit_interval(states)
+    for state, rng in zip(states, rngs_of(seed, INITIAL_STREAM, group), strict=True):
+        drawn = np.asarray(system.initial(rng, nodes), dtype=np.float64)
+        if drawn.shape != state.shape:
+            raise InvalidData(
+                f"initial of {system.name} returns another shape",
+                got=drawn.shape,
+                allowed=f"(node, feature) = {(nodes, system.features)}",
+            )
+        state[...] = drawn
+    return states
 
 
 def _controls(
@@ -236,7 +295,9 @@ def _controls(
         return None
     if user_controls is not None:
         return user_controls[np.array(group) - first]
-    drawn = [system.sample_controls(rng_of(seed, CONTROL_STREAM, i), nodes, time) for i in group]
+    drawn = [
+        system.sample_controls(rng, nodes, time) for rng in rngs_of(seed, CONTROL_STREAM, group)
+    ]
     return _fit(np.array(drawn), (len(group), time.size, nodes, len(system.controls)), "controls")
 
 
@@ -244,9 +305,11 @@ def _parameters(
     system: System, seed: int, group: list[int], parameters: Mapping[str, Any], graph: Graph
 ) -> dict[str, np.ndarray]:
     """Parameters (trajectory, node) of the trajectories of ``group`` that vary by trajectory."""
+    if type(system).sample_parameters is System.sample_parameters:
+        return {}  # without a generator for each trajectory
     drawn = [
-        system.sample_parameters(rng_of(seed, PARAMETER_STREAM, i), parameters, graph)
-        for i in group
+        system.sample_parameters(rng, parameters, graph)
+        for rng in rngs_of(seed, PARAMETER_STREAM, group)
     ]
     shape = (len(group), graph.total_nodes)
     for name in drawn[0]:

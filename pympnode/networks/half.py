@@ -16,9 +16,10 @@ from ..datasets.record import record, with_record
 from ..datasets.split import split_trajectories
 from ..half import Candidate, Prepared
 from ..systems.registry import first_name
+from ..training.schedule import updates_of
 from .assembly import Common, assemble, mean_degree, spec_of
 from .circular import with_circular
-from .classes import competing, cost
+from .classes import LONG, LONG_SECONDS, competing, cost, short_class
 from .evaluate import evaluate_model
 from .generate import check_request
 from .graphs.drawn_weights import with_drawn_weights
@@ -173,12 +174,10 @@ class Networks:
             max_window=options.max_window,
             time_unit=data.time_unit,
         )
-        several = {"": options}
-        if start is None and config.race:
-            several = competing(options, len(data.edge_attributes))
-        # A model whose class is chosen, or that of its start, does not compete.
-        share = config.race if len(several) > 1 else 0.0
-        config = config.replace(curriculum=windows.curriculum, race=share)
+        share = 0.0 if start is not None else config.race
+        several = competing(options) if share else {}
+        # Without classes that compete the run is that of versions which had no such stage.
+        config = config.replace(curriculum=windows.curriculum, race=share if several else 0.0)
         scaled, starts, start_text = data.scaled, None, None
         if windows.longest is not None:
             scaled, starts, start_text = interpolate_starts(data.scaled)
@@ -199,6 +198,11 @@ class Networks:
         )
         if start is not None:
             return assemble(self, options, common)
+        if not share:
+            return assemble(self, options, common)
+        short = assemble(self, short_class(options, len(data.edge_attributes)), common)
+        if not several or not _long_enough(short):
+            return short
         candidates = [
             Candidate(
                 name,
@@ -211,6 +215,12 @@ class Networks:
         if len(candidates) == 1:
             return prepared
         return replace(prepared, candidates=tuple(candidates))
+
+
+def _long_enough(prepared: Prepared[Model]) -> bool:
+    """Whether the classes of models compete in a run of that length."""
+    budget = prepared.config.time_budget
+    return budget >= LONG_SECONDS if budget is not None else updates_of(prepared) >= LONG
 
 
 NETWORKS = Networks()

@@ -38,6 +38,7 @@ from .rollout_start import (
     start_of_states,
 )
 from .spec import ModelSpec
+from .stability import warn_unstable
 from .weights import layout_of
 
 if TYPE_CHECKING:
@@ -153,7 +154,8 @@ class Model:
 
         Returns a dataset of `state` and `message` (trajectory, time, node, ...; what each node sends,
         carried or emitted) with the graph that was used and ``finite(trajectory)``, False where a prediction overflowed. Warns
-        `OutsideTrainingRange` with the numbers unless ``check=False``. Raises `InvalidData`.
+        `OutsideTrainingRange` with the numbers, and `PympnodeWarning` where the steps are too long for
+        rk4 on this graph (see `stability`), unless ``check=False``. Raises `InvalidData`.
         """
         initial = as_dataset(initial)
         if isinstance(initial, xr.Dataset):
@@ -192,14 +194,25 @@ class Model:
         if check:
             warn_outside("the rollout", self.outside(arrays, parameters))
         program = self.bind()
+        z = self.state_scale.apply(arrays.x[:, 0])
+        of_program = graph_for_program(self, arrays.graph)
+        u, attribute = (
+            self._scaled(self.control_scale, arrays.u),
+            self._scaled(self.attribute_scale, arrays.attribute),
+        )
+        if check:
+            warn_unstable(
+                program, self.theta, self.trained, self.time_scale, arrays, z, u, attribute,
+                of_program,
+            )  # fmt: skip
         result = program.rollout(
             self.theta,
-            self.state_scale.apply(arrays.x[:, 0]),
-            graph_for_program(self, arrays.graph),
+            z,
+            of_program,
             arrays.time / self.time_scale,
             graph_of=arrays.graph_of,
-            u=self._scaled(self.control_scale, arrays.u),
-            attribute=self._scaled(self.attribute_scale, arrays.attribute),
+            u=u,
+            attribute=attribute,
         )
         message = result.message
         if self.spec.family == "mpnode" and self.spec.messages == "emitted":

@@ -52,7 +52,7 @@ PRESETS: dict[str, Preset] = {
             "matching": 0.8,
             "standstill": 0.4,
             # Classes of messages and coupling compete for this share of the updates.
-            "race": 0.25,
+            "race": 0.2,
             "learning_rate": 5e-3,
             "schedule": "cosine",
             "warmup": 0.03,
@@ -71,16 +71,18 @@ _LEAST, _MOST = 2000, 20_000
 _VALUES = 10  # values of training data for each parameter; with fewer a run is half as long
 
 
-def sized_updates(parameters: int, values: int) -> int:
+def sized_updates(parameters: int, values: int, *, pairwise: bool = False) -> int:
     """Updates of a run whose length nobody gave: with the root of the number of parameters, 2000 to
-    20,000, and half of it where there are fewer than 10 training values a parameter.
+    20,000, half of it where there are fewer than 10 training values a parameter, and half of it for
+    pairwise messages, whose updates take several times as long and gain more.
 
     Early standstill of the validation loss ends a run before (`TrainConfig.standstill`).
     """
     wanted = _UPDATES * math.sqrt(parameters / _PARAMETERS)
     if values < _VALUES * parameters:
         wanted /= 2
-    return int(min(max(round(wanted, -2), _LEAST), _MOST))
+    number = min(max(round(wanted, -2), _LEAST), _MOST)
+    return int(number // 2 if pairwise else number)
 
 
 def preset(name: str) -> Preset:

@@ -36,6 +36,7 @@ class Pair:
     weights: np.ndarray
     errors: np.ndarray
     dense: Callable[[np.ndarray], np.ndarray]
+    nested: np.ndarray
 
     def combine(self, h: float) -> np.ndarray:
         """(stages, stages + 1): weights of each stage's state, column 0 for the state at the start."""
@@ -193,4 +194,5 @@ DOP853 = Pair(
     name="dop853", order=8, error_order=7, first=12, nodes=np.array(_NODES),
     matrix=_table(_STAGES), weights=_row(_WEIGHTS, 12),
     errors=np.array([_row(_ERROR5, 13), _row(_ERROR3, 13)]), dense=_dense,
+    nested=_NESTED,
 )  # fmt: skip

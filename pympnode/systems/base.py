@@ -112,8 +112,12 @@ class System:
 
     def initial(self, rng: np.random.Generator, nodes: int) -> np.ndarray:
         """Initial state (nodes, feature) float64: uniform in each variable's ``start`` range."""
+        return self.from_unit_interval(rng.random((nodes, self.features)))
+
+    def from_unit_interval(self, uniform: NDArray) -> NDArray:
+        """Numbers (..., feature) from 0 to 1, in each variable's ``start`` range."""
         low, high = self._start_ranges
-        return low + (high - low) * rng.random((nodes, low.size))
+        return low + (high - low) * uniform
 
     @cached_property
     def _start_ranges(self) -> tuple[np.ndarray, np.ndarray]:
@@ -172,6 +176,14 @@ class System:
             return self.field(t, x, u, graph, parameters)
 
         return bound
+
+    def compiled_field(self, graph: Graph, parameters: Mapping[str, Any]) -> Any:
+        """The field for the compiled solver (`networks.compiled.solve.CompiledField`), or None.
+
+        None, the default, leaves the system to the solver in NumPy. A class that defines `field` or
+        `bind` anew without this method is left to it too, also where a class above has one.
+        """
+        return None
 
     # ---- parameters ---------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from ..version import __version__
 from . import progress as meters
 from .checkpoint import Run
 from .diagnosis import diagnose
-from .race import race
+from .race import Raced, race
 from .ranges import warn_user
 from .result import Result
 from .trainer import Trainer
@@ -45,7 +45,7 @@ def fit(
                 'loss on training data; give more trajectories, or label some "validation" in '
                 'ds["split"]'
             )
-        raced = race(prepared, folder, meter)
+        raced = race(prepared, folder, meter) if prepared.candidates else Raced(prepared)
         prepared = raced.prepared
         config, model, theta = prepared.config, prepared.model, prepared.theta
         trainer = Trainer(prepared.task, config, folder, meter, title=model.system or "training")

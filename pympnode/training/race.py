@@ -5,23 +5,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Generic
 
 import numpy as np
 
 from ..half import Candidate, M, Prepared
 from .checkpoint import Run
 from .progress import Progress
-from .schedule import plan
+from .schedule import updates_of
 from .trainer import Outcome, Trainer
 
 if TYPE_CHECKING:
     from ..config import TrainConfig
 
 logger = logging.getLogger("pympnode.training")
-
-LEAST, LEAST_SECONDS = 40, 1.0
-"""Updates of the dearest candidate, or seconds of each, below which a comparison says nothing."""
 
 
 @dataclass(frozen=True)
@@ -31,14 +28,6 @@ class Raced(Generic[M]):
 
     prepared: Prepared[M]
     outcome: Outcome | None = None
-
-
-def updates_of(prepared: Prepared[Any]) -> int:
-    """Updates of the whole run; 0 where a time decides."""
-    config, task = prepared.config, prepared.task
-    if config.time_budget is not None:
-        return 0
-    return plan(config, task.steps, task.count, config.epochs, config.updates).updates
 
 
 def race(
@@ -53,10 +42,7 @@ def race(
     none can start.
     """
     candidates = prepared.candidates
-    shares = _shares(prepared, candidates)
-    if len(candidates) < 2 or shares is None:
-        about = {"classes": "not compared: the run is too short"} if len(candidates) > 1 else {}
-        return Raced(_with(prepared, about))
+    shares = _shares(prepared)
     losses: dict[str, float] = {}
     best: tuple[float, Prepared[M], Outcome] | None = None
     for candidate in candidates:
@@ -103,21 +89,13 @@ def _with(prepared: Prepared[M], about: dict[str, str]) -> Prepared[M]:
     )
 
 
-def _shares(
-    prepared: Prepared[M], candidates: tuple[Candidate[M], ...]
-) -> Callable[[Candidate[M], TrainConfig], TrainConfig] | None:
-    """The configuration of each candidate's short run; None where they would be too short."""
-    config, number = prepared.config, len(candidates)
-    if not config.race or not candidates:
-        return None
+def _shares(prepared: Prepared[M]) -> Callable[[Candidate[M], TrainConfig], TrainConfig]:
+    """The configuration of each candidate's short run."""
+    config, candidates = prepared.config, prepared.candidates
     if config.time_budget is not None:
-        budget = config.race * config.time_budget / number
-        if budget < LEAST_SECONDS:
-            return None
+        budget = config.race * config.time_budget / len(candidates)
         return lambda candidate, own: own.replace(time_budget=budget, standstill=0.0)
-    total = config.race * updates_of(prepared) * candidates[0].cost / number
-    if total / max(candidate.cost for candidate in candidates) < LEAST:
-        return None
+    total = config.race * updates_of(prepared) * candidates[0].cost / len(candidates)
 
     def of(candidate: Candidate[M], own: TrainConfig) -> TrainConfig:
         return own.replace(updates=max(1, round(total / candidate.cost)), standstill=0.0)

@@ -92,6 +92,14 @@ def plan(
     return Plan(tuple(chosen[: len(last)]), tuple(last))
 
 
+def updates_of(prepared: Any) -> int:
+    """Updates of the whole run; 0 where a time decides."""
+    config, task = prepared.config, prepared.task
+    if config.time_budget is not None:
+        return 0
+    return plan(config, task.steps, task.count, config.epochs, config.updates).updates
+
+
 def learning_rate(config: TrainConfig, update: int, updates: int, factor: Any) -> Any:
     """The rate of update number ``update``, from 0. ``factor``: by how much plateaus have reduced it,
     one number or one per member, (member,)."""

@@ -13,7 +13,7 @@ from ...datasets.reading import as_pandas
 from ...edge_values import AdjacencyConvention, DuplicateEdges
 from ...errors import InvalidGraph, InvalidOption
 from ...graph import Graph
-from . import files, objects
+from . import files, objects, power_grids
 from .labelled import LabelledGraph, RawGraph, assemble
 
 
@@ -37,7 +37,7 @@ def read_graph(
     Main arguments:
         source: the path of a file (GML, GraphML, GEXF, Pajek, Matrix Market, a sparse matrix of
             SciPy as .npz, or an edge list as text), also compressed with gzip; or a graph of
-            networkx or igraph, a ``Data`` of torch_geometric, a SciPy sparse or dense matrix (row
+            networkx or igraph, a net of pandapower (see `read_pandapower`), a ``Data`` of torch_geometric, a SciPy sparse or dense matrix (row
             sends to column), a pandas frame (a labelled matrix, or a row for each edge), an
             ``edge_index`` (2, edges), pairs (edges, 2), or pairs with weights (edges, 3).
         nodes: the names of all nodes in the order wanted, such as those of the data, with nodes
@@ -61,7 +61,7 @@ def read_graph(
             npz or edge_list.
         columns, header: of an edge list, its two or three columns (sender, receiver, weight) by
             name or by number, and whether its first line names them.
-    Returns: a `LabelledGraph`.
+    Returns: a `LabelledGraph`; of a net of pandapower a `PowerGrid`.
     Raises: `InvalidGraph`, `InvalidOption`, `MissingFile`, `FileDamaged`: got, allowed, fix.
 
     >>> import networkx as nx
@@ -88,7 +88,11 @@ def read_graph(
                 got=f"{name}={value!r} with {type(source).__name__}",
                 fix=f"leave {name}= out",
             )
-    raw = _raw(source, nodes, first_node, layout, format, options)
+    net = power_grids.solve(source) if power_grids.is_pandapower(source) else None
+    if net is None:
+        raw = _raw(source, nodes, first_node, layout, format, options)
+    else:
+        raw = net.raw(weight)
     if directed is not None and raw.directed != directed:
         raise InvalidOption(
             f"the source says itself that it is {'directed' if raw.directed else 'undirected'}",
@@ -96,7 +100,7 @@ def read_graph(
             allowed="directed= with edge lists, whose lines do not say it",
             fix="leave directed= out, or convert the graph with its own library",
         )
-    return assemble(
+    read = assemble(
         raw,
         nodes=nodes,
         first_node=first_node,
@@ -104,6 +108,7 @@ def read_graph(
         duplicate_edges=duplicate_edges,
         adjacency_convention=adjacency_convention,
     )
+    return read if net is None else net.grid(read)
 
 
 def _raw(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ...graph import Graph
 from ...systems.base import Observable, Parameter, System, Variable, node_mean
+from ..compiled.solve import CompiledField
 
 _SOURCE = "FitzHugh (1961)"
 
@@ -65,3 +66,8 @@ class FitzHughNagumo(System):
             potential + parameters["a"] - parameters["b"] * recovery
         )
         return out
+
+    def compiled_field(self, graph: Graph, parameters: Mapping[str, Any]) -> CompiledField:
+        numbers = [parameters[name] for name in ("coupling", "a", "b", "rate")]
+        per_node = [graph.in_weight, parameters["current"]]
+        return CompiledField.on(graph, "fitzhugh_nagumo", numbers, per_node)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ...graph import Graph
 from ...systems.base import Observable, Parameter, System, Variable, node_mean
+from ..compiled.solve import CompiledField
 from ..graphs.instances import PUBLISHED_SEED
 from ..graphs.regular import grid_shape
 
@@ -75,6 +76,14 @@ class Gene(System):
         rate = decay if np.ndim(decay) == 0 else np.asarray(decay)[..., None]
         out -= np.multiply(x, rate, out=square)
         return out
+
+    def compiled_field(self, graph: Graph, parameters: Mapping[str, Any]) -> CompiledField:
+        repressed: Any = 0.0
+        if graph.weight is not None:
+            weight = np.minimum(graph.weight, 0.0)
+            repressed = np.bincount(graph.receiver, weight, graph.total_nodes)
+        per_node = [parameters["decay"], repressed]
+        return CompiledField.on(graph, "gene", [parameters["coupling"]], per_node)
 
 
 class GeneHotSpots(Gene):

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ...graph import Graph
 from ...systems.base import Observable, Parameter, System, Variable, node_mean
+from ..compiled.solve import CompiledField
 
 
 def _one_over_mean_degree(graph: Graph) -> float:
@@ -47,3 +48,6 @@ class Heat(System):
         out = graph.sum_differences(x)
         out *= parameters["diffusivity"]
         return out
+
+    def compiled_field(self, graph: Graph, parameters: Mapping[str, Any]) -> CompiledField:
+        return CompiledField.on(graph, "heat", [parameters["diffusivity"]], [graph.in_weight])

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ...errors import InvalidOption
 from ...graph import Graph
 from ...systems.base import Observable, Parameter, System, Variable
+from ..compiled.solve import CompiledField
 from ..graphs.instances import FIVE_GRAPH_SEEDS, PUBLISHED_SEED, published_omega
 
 
@@ -117,6 +118,10 @@ class Kuramoto(System):
         out += parameters["frequency"]
         return out
 
+    def compiled_field(self, graph: Graph, parameters: Mapping[str, Any]) -> CompiledField:
+        frequency = np.broadcast_to(parameters["frequency"], (graph.total_nodes, 3))
+        return CompiledField.on(graph, "kuramoto", [parameters["coupling"]], [*frequency.T])
+
 
 class ControlledKuramoto(Kuramoto):
     """Kuramoto oscillators with one input per node, added to all three frequencies.
@@ -145,3 +150,7 @@ class ControlledKuramoto(Kuramoto):
     ) -> NDArray:
         out = super().field(t, x, None, graph, parameters)
         return out if u is None else out + u
+
+    def compiled_field(self, graph: Graph, parameters: Mapping[str, Any]) -> CompiledField:
+        # The compiled field of Kuramoto adds the controls where there are any.
+        return super().compiled_field(graph, parameters)

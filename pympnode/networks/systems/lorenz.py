@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ...graph import Graph
 from ...systems.base import Parameter, System, Variable
+from ..compiled.solve import CompiledField
 from ..graphs.mersenne import uniform
 
 COUPLING_NORM = {"low": 0.01, "medium": 1.0, "high": 5.0}
@@ -97,6 +98,15 @@ class Lorenz(System):
         self, t: float, x: NDArray, u: NDArray | None, graph: Graph, parameters: Mapping[str, Any]
     ) -> NDArray:
         return _BoundLorenz(self._matrix(graph, parameters))(t, x)
+
+    def compiled_field(self, graph: Graph, parameters: Mapping[str, Any]) -> CompiledField:
+        matrix = self._matrix(graph, parameters)
+        row, column = np.nonzero(matrix)
+        starts = np.searchsorted(row, np.arange(len(matrix) + 1))
+        nothing = np.zeros((graph.total_nodes, 0))
+        return CompiledField(
+            "lorenz", (), nothing, starts, np.ascontiguousarray(column), matrix[row, column]
+        )
 
 
 def _identity(graph: Graph) -> np.ndarray:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ...graph import Graph
 from ...systems.base import Parameter, System, Variable
+from ..compiled.solve import CompiledField
 
 _SOURCE = "Rössler (1976)"
 
@@ -63,3 +64,8 @@ class Rossler(System):
         out[..., 1] = frequency * first + parameters["a"] * second
         out[..., 2] = parameters["b"] + third * (first - parameters["c"])
         return out
+
+    def compiled_field(self, graph: Graph, parameters: Mapping[str, Any]) -> CompiledField:
+        numbers = [parameters[name] for name in ("coupling", "a", "b", "c")]
+        per_node = [graph.in_weight, parameters["frequency"]]
+        return CompiledField.on(graph, "rossler", numbers, per_node)

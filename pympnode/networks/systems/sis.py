@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ...errors import InvalidGraph
 from ...graph import Graph
 from ...systems.base import Observable, Parameter, System, Variable, node_mean
+from ..compiled.solve import CompiledField
 
 
 class SIS(System):
@@ -72,3 +73,7 @@ class SIS(System):
         out *= parameters["mobility"]
         out[..., 0] += share * (parameters["infection"] * (1.0 - share) - parameters["recovery"])
         return out
+
+    def compiled_field(self, graph: Graph, parameters: Mapping[str, Any]) -> CompiledField:
+        per_node = [graph.in_weight, parameters["infection"], parameters["recovery"]]
+        return CompiledField.on(graph, "sis", [parameters["mobility"]], per_node)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ...graph import Graph
 from ...systems.base import Observable, Parameter, System, Variable
+from ..compiled.solve import CompiledField
 from ..graphs.instances import PUBLISHED_SEED
 from .kuramoto import sine_and_cosine
 
@@ -120,3 +121,7 @@ class Swing(System):
         out[..., 1] += parameters["coupling"] * flow
         out[..., 1] /= parameters["inertia"]
         return out
+
+    def compiled_field(self, graph: Graph, parameters: Mapping[str, Any]) -> CompiledField:
+        per_node = [parameters[name] for name in ("power", "inertia", "damping")]
+        return CompiledField.on(graph, "swing", [parameters["coupling"]], per_node)

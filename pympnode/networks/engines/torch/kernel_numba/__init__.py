@@ -2,9 +2,9 @@
 
 ``machine``: vector width, compiler options. ``tiles``: the two register-tiled products. ``tanh``.
 ``weights``: the flat vector in the order the products read. ``plan``: a batch cut into tiles of
-trajectories. ``space``: offsets of a tile's buffers. ``field``: the vector field and its adjoint on a
-tile. ``sweep``: time steps.
+trajectories. ``space``: offsets of a tile's buffers. ``layers``: a network on the rows of a tile.
+``pairs``: messages of pairs, with ``runs``, their gathers and scatters. ``field``: the vector field and
+its adjoint on a tile. ``sweep``: time steps.
 
-numba caches compiled code by the date of the file that contains a function, not of those it calls:
-after an edit here, touch ``sweep.py`` and ``field.py``.
+Compiled code is kept on disk until a file of this folder changes (`files.compiling`).
 """

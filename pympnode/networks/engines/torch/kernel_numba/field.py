@@ -3,7 +3,7 @@
 All buffers of a tile, the packed weights and the gradient sums lie in one array ``memory``;
 ``offsets`` (`space.Offsets`) holds where each starts. One array instead of thirty is what keeps
 compilation short. ``layers`` is the table of `weights.Packing`; ``links`` the senders of
-`sweep.Links`, forward or reversed; ``groups[first:last]`` the rows of `plan.Plan.groups` of the tile.
+`sweep.Links`, forward or reversed; ``pairs`` is None or `sweep.Pairs`; ``groups[first:last]`` the rows of `plan.Plan.groups` of the tile.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def copy_emitter_inputs(shape, memory, offsets, target, x, padded):  # type: ign
 
 
 @compiled
-def field(shape, layers, memory, offsets, slot, slope, columns, links, groups, first, last):  # type: ignore
+def field(shape, layers, memory, offsets, slot, slope, columns, links, pairs, groups, first, last):  # type: ignore
     """Rows ``slope`` = dz/dt at rows offsets.stage_state; ``slot`` keeps what the adjoint needs."""
     noinline()
     panels = (columns + shape.panel - 1) // shape.panel
@@ -144,7 +144,6 @@ def field(shape, layers, memory, offsets, slot, slope, columns, links, groups, f
     received = inputs + shape.node_inputs * stride
     if shape.superposed:
         received = offsets.received + slot * shape.message_rows
-    winner = offsets.winner + slot * shape.message_rows
     # Kept for each stage where the gradient of learned weights needs what was sent.
     sent = offsets.sent + slot * shape.sent_rows
     if shape.messages == STATE:
@@ -165,19 +164,21 @@ def field(shape, layers, memory, offsets, slot, slope, columns, links, groups, f
             shape, layers, memory, number, len(layers) - number, emitter_inputs, shape.panel, stride,
             offsets.emitter_hidden + slot * shape.block, shape.block, sent, panels,
         )  # fmt: skip
-    elif shape.messages == PAIRWISE:
-        tile = groups[first, TILE]
-        pair_messages(
-            shape, layers, memory, offsets, slot, inputs, columns, links.pairs, tile, first, last
-        )
-        if not shape.added:
-            for row in range(shape.message):
-                copy(memory, received + row * stride, memory, sent + row * stride, columns)
-    if shape.messages == STATE or shape.messages == EMITTED:
-        if shape.largest:
+    # None for models that need none of this: numba leaves its code out, a third of the time to compile.
+    if pairs is not None:
+        if shape.messages == PAIRWISE:
+            tile = groups[first, TILE]
+            pair_messages(
+                shape, layers, memory, offsets, slot, inputs, columns, pairs, tile, first, last
+            )
+            if not shape.added:
+                for row in range(shape.message):
+                    copy(memory, received + row * stride, memory, sent + row * stride, columns)
+        elif shape.largest and (shape.messages == STATE or shape.messages == EMITTED):
+            winner = offsets.winner + slot * shape.message_rows
             aggregate_largest(shape, memory, received, winner, sent, links, groups, first, last)
-        else:
-            aggregate(shape, memory, received, sent, links, groups, first, last)
+    if shape.largest == 0 and (shape.messages == STATE or shape.messages == EMITTED):
+        aggregate(shape, memory, received, sent, links, groups, first, last)
     for row in range(shape.message):
         if shape.messages == SELF:
             message = state + (shape.channels + row) * stride
@@ -227,7 +228,7 @@ def superposed_back(shape, memory, offsets, slot, columns):  # type: ignore
 
 @compiled
 def field_back(
-    shape, layers, memory, offsets, slot, state_bar, columns, links, groups, first, last
+    shape, layers, memory, offsets, slot, state_bar, columns, links, pairs, groups, first, last
 ):  # type: ignore
     """Rows ``state_bar`` = (d field / dz)' offsets.slope_bar; adds to the gradient sums."""
     noinline()
@@ -251,22 +252,23 @@ def field_back(
         copy(memory, state_bar + row * stride, memory, inputs_bar, columns)
     # ``links`` are the reversed ones here, so that these are sums over the receivers of a node.
     message_bar = state_bar + shape.channels * stride
-    winner = offsets.winner + slot * shape.message_rows
     if shape.messages == STATE or shape.messages == EMITTED:
         sent_bar = message_bar
         if shape.messages == EMITTED:
             sent_bar = offsets.sent_bar
-        if shape.largest:
-            aggregate_largest_back(
-                shape, memory, sent_bar, received_bar, winner, links, groups, first, last
-            )
-        else:
+        if shape.largest == 0:
             aggregate(shape, memory, sent_bar, received_bar, links, groups, first, last)
-        if shape.learned:
+        if pairs is not None:
+            winner = offsets.winner + slot * shape.message_rows
             sent = offsets.sent + slot * shape.sent_rows
-            edges_back(
-                shape, memory, offsets, sent, received_bar, winner, links, groups, first, last
-            )
+            if shape.largest:
+                aggregate_largest_back(
+                    shape, memory, sent_bar, received_bar, winner, links, groups, first, last
+                )
+            if shape.learned:
+                edges_back(
+                    shape, memory, offsets, sent, received_bar, winner, links, groups, first, last
+                )
     if shape.messages == EMITTED:
         clear_padding(shape, memory, offsets.sent_bar, shape.message, columns)
         emitter_inputs = offsets.emitter_inputs + slot * shape.emitter_input_rows
@@ -284,11 +286,12 @@ def field_back(
         for row in range(shape.channels):
             emitter_bar = offsets.emitter_inputs_bar + row * stride
             add_scaled(memory, state_bar + row * stride, emitter_bar, one, columns)
-    elif shape.messages == PAIRWISE:
-        pair_back(
-            shape, layers, memory, offsets, slot, received_bar, state_bar, columns, links.pairs,
-            groups[first, TILE], first, last,
-        )  # fmt: skip
+    if pairs is not None:
+        if shape.messages == PAIRWISE:
+            pair_back(
+                shape, layers, memory, offsets, slot, received_bar, state_bar, columns, pairs,
+                groups[first, TILE], first, last,
+            )  # fmt: skip
     for row in range(shape.carried):
         if shape.messages == SELF:
             received_row = received_bar + row * stride

@@ -13,9 +13,10 @@ from .layers import (
     BACKWARD,
     BIAS,
     FORWARD,
+    INNER,
+    ROWS,
     TILE,
     add_scaled,
-    backward,
     clear,
     clear_padding,
     forward,
@@ -42,16 +43,17 @@ from .runs import (
     gather_sum,
     gather_weighted,
     lane_products,
+    panel_sums,
     scatter,
     scatter_weighted,
     tanh_back_panel,
 )
 from .tanh import tanh_in_place
-from .tiles import outer, product, product_tanh_back
+from .tiles import outer, product, product_tanh_back_unsummed
 
 # Layers of e behind those of the mlp: the receiver's part of the first one, the sender's, that of the
 # attributes of an edge; the hidden one; the output with its bias as a column.
-OF_SECOND, OF_EDGE, HIDDEN, OUTPUT = 1, 2, 3, 4
+OF_EDGE, HIDDEN, OUTPUT = 2, 3, 4
 
 
 @compiled
@@ -262,6 +264,14 @@ def add_runs(memory, to, lanes, pairs, first, last):  # type: ignore
 
 
 @compiled
+def scatter_runs(memory, to, source, rows, pairs, first, last, end):  # type: ignore
+    """Rows of a panel added to the blocks of the nodes ``end`` of its runs."""
+    noinline()
+    for run in range(first, last):
+        scatter(memory, to, source, rows, pairs.runs, run, end, pairs.weight)
+
+
+@compiled
 def panel_back(shape, layers, memory, offsets, slot, received_bar, pairs, panel, at):  # type: ignore
     """Adjoint of one panel: from what nodes receive to the rows of both ends."""
     noinline()
@@ -296,22 +306,35 @@ def panel_back(shape, layers, memory, offsets, slot, received_bar, pairs, panel,
     if shape.learned:
         lane_products(memory, bar_1, bar_2, h2, shape.hidden + 1)
         add_runs(memory, offsets.edge_bar, bar_1, pairs, first, last)
-    tanh_back_panel(memory, bar_2, h2, layers[number + HIDDEN, BIAS], shape.hidden)
-    # The bias of the first layer is that of the receiver's part; the sums here are not used.
+    tanh_back_panel(memory, bar_2, h2, shape.hidden)
     layer = layers[number + HIDDEN]
-    product_tanh_back(
+    product_tanh_back_unsummed(
         memory, bar_1, h1, layer[BACKWARD], bar_2, shape.panel, shape.hidden, shape.hidden,
-        layers[number + OF_SECOND, BIAS], shape.panel,
+        shape.panel,
     )  # fmt: skip
-    for run in range(first, last):
-        scatter(
-            memory, offsets.pair_first_bar, bar_1, shape.hidden, pairs.runs, run,
-            zero + FIRST, pairs.weight,
+    scatter_runs(
+        memory, offsets.pair_first_bar, bar_1, shape.hidden, pairs, first, last, zero + FIRST
+    )
+    scatter_runs(
+        memory, offsets.pair_second_bar, bar_1, shape.hidden, pairs, first, last, zero + SECOND
+    )
+
+
+@compiled
+def linear_back(shape, layers, memory, number, x, y_bar, x_bar, panels):  # type: ignore
+    """Adjoint of one linear layer without its bias, on rows of a tile."""
+    noinline()
+    layer = layers[number]
+    for panel in range(panels):
+        start = panel * shape.panel
+        product(
+            memory, x_bar + start, shape.stride, layer[BACKWARD], y_bar + start, shape.stride,
+            layer[INNER], layer[ROWS],
         )  # fmt: skip
-        scatter(
-            memory, offsets.pair_second_bar, bar_1, shape.hidden, pairs.runs, run,
-            zero + SECOND, pairs.weight,
-        )  # fmt: skip
+    outer(
+        memory, layer[TILE], y_bar, shape.stride, shape.panel, x, shape.stride, shape.panel,
+        layer[ROWS], layer[INNER], panels,
+    )  # fmt: skip
 
 
 @compiled
@@ -333,16 +356,14 @@ def pair_back(
     noinline()
     panels = (columns + shape.panel - 1) // shape.panel
     stride = shape.stride
-    zero = shape.zero
     number = shape.depth + 1
     inputs = offsets.inputs + slot * shape.input_rows
     ends(shape, layers, memory, offsets, inputs, panels, pairs, group, groups)
     clear(memory, offsets.pair_first_bar, shape.block_numbers)
     clear(memory, offsets.pair_second_bar, shape.block_numbers)
     if not shape.largest:
-        backward(
-            shape, layers, memory, offsets, number + OUTPUT, zero + 1,
-            offsets.pair_sum + slot * shape.pair_rows, shape.panel, stride, zero, zero,
+        linear_back(
+            shape, layers, memory, number + OUTPUT, offsets.pair_sum + slot * shape.pair_rows,
             received_bar, offsets.pair_rows, panels,
         )  # fmt: skip
         to_blocks(
@@ -359,6 +380,11 @@ def pair_back(
             memory, layers[number + HIDDEN, TILE], offsets.pair_bar_2, shape.panel,
             shape.pair_panel, offsets.pair_hidden_1, shape.panel, shape.pair_panel,
             shape.hidden, shape.hidden, count,
+        )  # fmt: skip
+        # The bias of the first layer is that of the receiver's part, summed with its rows.
+        panel_sums(
+            memory, layers[number + HIDDEN, BIAS], offsets.pair_bar_2, shape.panel,
+            shape.pair_panel, shape.hidden, count,
         )  # fmt: skip
         if shape.edge_attributes:
             outer(
@@ -380,10 +406,13 @@ def pair_back(
             bars = offsets.pair_second_bar
         rows = offsets.pair_rows
         from_blocks(shape, memory, rows, bars, shape.hidden, pairs, group, groups, columns)
-        backward(
-            shape, layers, memory, offsets, number + end, zero + 1, inputs, shape.panel, stride,
-            zero, zero, rows, offsets.emitter_inputs_bar, panels,
-        )  # fmt: skip
+        if end == 0:
+            panel_sums(
+                memory, layers[number, BIAS], rows, stride, shape.panel, shape.hidden, panels
+            )
+        linear_back(
+            shape, layers, memory, number + end, inputs, rows, offsets.emitter_inputs_bar, panels
+        )
         for row in range(shape.channels):
             inputs_bar = offsets.emitter_inputs_bar + row * stride
             add_scaled(memory, state_bar + row * stride, inputs_bar, one, columns)

@@ -119,8 +119,8 @@ def block_step(width: int, lanes: int) -> int:
 
     A vector that is added to one row then overlaps no other; a load from it would have to wait.
     """
-    short = next((n for n in (4, 8) if width <= n < lanes), lanes)
-    return -(-width // short) * short
+    short = min(4, lanes)
+    return short if width <= short else -(-width // lanes) * lanes
 
 
 def runs_of(columns: Columns, groups: Ints, lanes: int, sides: int, rows: int) -> Runs:

@@ -250,23 +250,25 @@ class _Run:
             logarithm = layout_of(spec).unpack(theta)["edge_log_weight"]
             assert columns.edge is not None
             weight = weight * np.exp(logarithm[columns.edge])
-        attribute, runs = np.empty(0, self.dtype), cut.runs
-        pair_weight, no_runs = attribute, np.zeros(0, np.int64)
-        if spec.edge_attributes:
-            assert columns.attribute is not None
-            attribute = np.ascontiguousarray(columns.attribute, dtype=self.dtype).reshape(-1)
-        if runs is None:
-            no_table = np.zeros((0, 0), np.int64)
-            table = (no_table, no_table, no_runs, no_runs)
-        else:
-            table = (runs.blocks, runs.runs, runs.panels, runs.tiles)
+        runs, attribute = cut.runs, np.empty(0, self.dtype)
+        self.pairs = None
+        if runs is not None:
+            if spec.edge_attributes:
+                assert columns.attribute is not None
+                attribute = np.ascontiguousarray(columns.attribute, dtype=self.dtype).reshape(-1)
             sign = np.array([1, -1], self.dtype)[: runs.sides]
-            pair_weight = (weight[:, None] * sign).reshape(-1)
-        pairs = sweep.Pairs(*table, pair_weight, attribute)
-        self.links = sweep.Links(cut.pointer, cut.sender, weight, cut.number, cut.position, pairs)
+            self.pairs = sweep.Pairs(
+                runs.blocks, runs.runs, runs.panels, runs.tiles,
+                (weight[:, None] * sign).reshape(-1), attribute,
+            )  # fmt: skip
+        elif spec.learned_edges or spec.aggregation == "max":
+            # The same compiled code runs these models: the others do without it.
+            no_table, none = np.zeros((0, 0), np.int64), np.zeros(0, np.int64)
+            self.pairs = sweep.Pairs(no_table, no_table, none, none, attribute, attribute)
+        self.links = sweep.Links(cut.pointer, cut.sender, weight, cut.number, cut.position)
         self.links_back = sweep.Links(
             cut.back_pointer, cut.back_sender, weight[cut.back_number], cut.back_number,
-            cut.back_position, pairs,
+            cut.back_position,
         )  # fmt: skip
 
     def _fit(self, plan: Any, space: Any, vector: int) -> tuple[Any, Any, Any]:
@@ -314,7 +316,7 @@ class _Run:
         with _first_call("gradient", self.dtype):
             value = sweep.train_tiles(
                 self.shape, self.layers, memory, self.offsets, self.data, self.links,
-                self.links_back, self.tiles, numbers, self.weights[:0] if out is None else out,
+                self.links_back, self.pairs, self.tiles, numbers, self.weights[:0] if out is None else out,
             )  # fmt: skip
         # The block goes back to the pool, where the next run of any thread overwrites it.
         sums = np.concatenate([sums, edges])
@@ -327,7 +329,8 @@ class _Run:
         block, memory = self._memory()
         with _first_call("rollout", self.dtype):
             value = sweep.rollout_tiles(
-                self.shape, self.layers, memory, self.offsets, self.data, self.links, self.tiles,
+                self.shape, self.layers, memory, self.offsets, self.data, self.links, self.pairs,
+                self.tiles,
                 numbers, out,
             )  # fmt: skip
         _pool().release(block)

@@ -63,11 +63,9 @@ def _by_step(builder: ir.IRBuilder, step: Any, most: int, code: Callable[[int], 
     if most <= 4:
         code(most)
         return
-    shorter = most // 2 if most > 8 else 4
-    short = builder.icmp_signed("<=", step, integer(shorter))
-    with builder.if_else(short) as (narrow, wide):
+    with builder.if_else(builder.icmp_signed("<=", step, integer(4))) as (narrow, wide):
         with narrow:
-            _by_step(builder, step, shorter, code)
+            code(4)
         with wide:
             code(most)
 
@@ -223,22 +221,44 @@ def copy_rows(typingctx, memory, to, to_step, source, source_step, rows, count, 
 
 
 @intrinsic
-def tanh_back_panel(typingctx, memory, bar, hidden, sums, rows):  # type: ignore
-    """Rows of one panel: bar *= 1 - hidden^2, and sums += bar."""
-    signature = types.void(memory, bar, hidden, sums, rows)
+def tanh_back_panel(typingctx, memory, bar, hidden, rows):  # type: ignore
+    """Rows of one panel: bar *= 1 - hidden^2."""
+    signature = types.void(memory, bar, hidden, rows)
 
     def generate(context, builder, signature, arguments):  # type: ignore
-        memory, bar, hidden, sums, rows = arguments
+        memory, bar, hidden, rows = arguments
         v = Vectors(builder, signature.args[0], context, memory)
-        to, of, total = v.address(bar), v.address(hidden), v.address(sums)
+        to, of = v.address(bar), v.address(hidden)
         one = v.constant(1.0)
         with cgutils.for_range(builder, builder.mul(rows, integer(2))) as loop:
             start = builder.mul(loop.index, integer(v.lanes))
             y = v.load(of, start)
             slope = builder.fsub(one, builder.fmul(y, y, flags=FLAGS), flags=FLAGS)
-            value = builder.fmul(v.load(to, start), slope, flags=FLAGS)
-            v.store(value, to, start)
-            v.store(v.add(v.load(total, start), value), total, start)
+            v.store(builder.fmul(v.load(to, start), slope, flags=FLAGS), to, start)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def panel_sums(typingctx, memory, to, source, row_step, panel_step, rows, panels):  # type: ignore
+    """Rows of one panel += the sums over ``panels`` panels of rows that are ``row_step`` apart."""
+    signature = types.void(memory, to, source, row_step, panel_step, rows, panels)
+
+    def generate(context, builder, signature, arguments):  # type: ignore
+        memory, to, source, row_step, panel_step, rows, panels = arguments
+        v = Vectors(builder, signature.args[0], context, memory)
+        out, values = v.address(to), v.address(source)
+        total = cgutils.alloca_once(builder, v.type)
+        with cgutils.for_range(builder, rows) as row:
+            for half in (0, v.lanes):
+                sum_at = builder.add(builder.mul(row.index, integer(2 * v.lanes)), integer(half))
+                start = builder.add(builder.mul(row.index, row_step), integer(half))
+                builder.store(v.load(out, sum_at), total)
+                with cgutils.for_range(builder, panels) as panel:
+                    column = builder.add(start, builder.mul(panel.index, panel_step))
+                    builder.store(v.add(builder.load(total), v.load(values, column)), total)
+                v.store(builder.load(total), out, sum_at)
         return context.get_dummy_value()
 
     return signature, generate

@@ -52,7 +52,6 @@ class Links(NamedTuple):
     weight: NDArray
     number: NDArray
     position: NDArray
-    pairs: Pairs
 
 
 class Tiles(NamedTuple):
@@ -117,7 +116,7 @@ def begin(shape, layers, memory, offsets, data, tiles, tile):  # type: ignore
 
 
 @compiled
-def step(shape, layers, memory, offsets, data, links, tiles, tile, number, state, slot):  # type: ignore
+def step(shape, layers, memory, offsets, data, links, pairs, tiles, tile, number, state, slot):  # type: ignore
     """Step ``number`` from ``state``: states at its times behind it, stages from ``slot`` on."""
     noinline()
     first, last = tiles.first[tile], tiles.first[tile + 1]
@@ -142,8 +141,8 @@ def step(shape, layers, memory, offsets, data, links, tiles, tile, number, state
                         add_scaled(memory, offsets.stage_state + row, slope, factor, columns)
             slope = offsets.slopes + i * shape.state_rows
             field(
-                shape, layers, memory, offsets, slot, slope, columns, links, tiles.groups, first,
-                last,
+                shape, layers, memory, offsets, slot, slope, columns, links, pairs, tiles.groups,
+                first, last,
             )  # fmt: skip
             slot += 1
         for inner in range(start, stop - 1):  # one substep then
@@ -240,7 +239,7 @@ def compare(shape, memory, offsets, data, tiles, tile, time, state, state_bar): 
 
 
 @exact
-def step_back(shape, layers, memory, offsets, data, links, tiles, tile, number, state, slot):  # type: ignore
+def step_back(shape, layers, memory, offsets, data, links, pairs, tiles, tile, number, state, slot):  # type: ignore
     """The adjoint after a step becomes the adjoint before it; returns the loss at its times."""
     noinline()
     first, last = tiles.first[tile], tiles.first[tile + 1]
@@ -287,7 +286,18 @@ def step_back(shape, layers, memory, offsets, data, links, tiles, tile, number, 
                         add_scaled(memory, slope_bar, bar, factor, columns)
             bar = offsets.state_bars + i * shape.state_rows
             field_back(
-                shape, layers, memory, offsets, slot, bar, columns, links, tiles.groups, first, last
+                shape,
+                layers,
+                memory,
+                offsets,
+                slot,
+                bar,
+                columns,
+                links,
+                pairs,
+                tiles.groups,
+                first,
+                last,
             )
         for i in range(stages):
             for component in range(shape.states):
@@ -302,7 +312,9 @@ def step_back(shape, layers, memory, offsets, data, links, tiles, tile, number, 
 
 
 @exact
-def train_tiles(shape, layers, memory, offsets, data, links, links_back, tiles, numbers, out):  # type: ignore
+def train_tiles(
+    shape, layers, memory, offsets, data, links, links_back, pairs, tiles, numbers, out
+):  # type: ignore
     """Loss (not yet scaled) of the tiles ``numbers``; adds the gradient to the sums in ``memory``.
 
     The channels at all times are written to ``out`` (times, d, S) unless it is empty.
@@ -317,7 +329,9 @@ def train_tiles(shape, layers, memory, offsets, data, links, links_back, tiles, 
         for number in range(steps):
             state = offsets.states + data.first[number] * rows
             slot = number * per_step * shape.stored
-            step(shape, layers, memory, offsets, data, links, tiles, tile, number, state, slot)
+            step(
+                shape, layers, memory, offsets, data, links, pairs, tiles, tile, number, state, slot
+            )
         if len(out):
             for time in range(data.first[steps] + 1):
                 copy_out(
@@ -328,9 +342,33 @@ def train_tiles(shape, layers, memory, offsets, data, links, links_back, tiles, 
             state = offsets.states + data.first[number] * rows
             slot = number * per_step * shape.stored
             if not shape.stored:
-                step(shape, layers, memory, offsets, data, links, tiles, tile, number, state, slot)
+                step(
+                    shape,
+                    layers,
+                    memory,
+                    offsets,
+                    data,
+                    links,
+                    pairs,
+                    tiles,
+                    tile,
+                    number,
+                    state,
+                    slot,
+                )
             loss += step_back(
-                shape, layers, memory, offsets, data, links_back, tiles, tile, number, state, slot
+                shape,
+                layers,
+                memory,
+                offsets,
+                data,
+                links_back,
+                pairs,
+                tiles,
+                tile,
+                number,
+                state,
+                slot,
             )
         if shape.first:
             columns = tiles.columns[tile]
@@ -344,7 +382,7 @@ def train_tiles(shape, layers, memory, offsets, data, links, links_back, tiles, 
 
 
 @exact
-def rollout_tiles(shape, layers, memory, offsets, data, links, tiles, numbers, out):  # type: ignore
+def rollout_tiles(shape, layers, memory, offsets, data, links, pairs, tiles, numbers, out):  # type: ignore
     """Loss of the tiles if there is a target; states to ``out`` (times, D, S) unless empty."""
     loss = 0.0
     steps = len(data.step)
@@ -355,7 +393,18 @@ def rollout_tiles(shape, layers, memory, offsets, data, links, tiles, numbers, o
         for number in range(steps):
             state = offsets.states
             step(
-                shape, layers, memory, offsets, data, links, tiles, tile, number, state, shape.zero
+                shape,
+                layers,
+                memory,
+                offsets,
+                data,
+                links,
+                pairs,
+                tiles,
+                tile,
+                number,
+                state,
+                shape.zero,
             )
             for time in range(data.first[number], data.first[number + 1]):
                 state += shape.state_rows

@@ -160,10 +160,11 @@ def _product(rows: int) -> Callable[..., Any]:
     return intrinsic(product)
 
 
-def _tanh_back(rows: int) -> Callable[..., Any]:
+def _tanh_back(rows: int, summed: bool = True) -> Callable[..., Any]:
     """``tanh_back(memory, bar, hidden, w, x, stride, inner, sums)``: bar = (W X) (1 - hidden^2).
 
-    ``bar``, ``hidden`` and ``sums`` hold whole panels, row after row; bar is added to sums.
+    ``bar``, ``hidden`` and ``sums`` hold whole panels, row after row; bar is added to sums, where
+    ``summed``.
     """
 
     def tanh_back(typingctx, memory, bar, hidden, w, x, x_stride, inner, sums):  # type: ignore
@@ -185,7 +186,8 @@ def _tanh_back(rows: int) -> Callable[..., Any]:
                         row[part], builder.fsub(one, square, flags=FLAGS), flags=FLAGS
                     )
                     v.store(value, to, start)
-                    v.store(v.add(v.load(total, start), value), total, start)
+                    if summed:
+                        v.store(v.add(v.load(total, start), value), total, start)
             return context.get_dummy_value()
 
         return signature, generate
@@ -195,6 +197,8 @@ def _tanh_back(rows: int) -> Callable[..., Any]:
 
 product_8, product_6, product_4, product_2 = (_product(rows) for rows in (8, 6, 4, 2))
 tanh_back_8, tanh_back_6, tanh_back_4, tanh_back_2 = (_tanh_back(rows) for rows in (8, 6, 4, 2))
+
+unsummed_8, unsummed_6, unsummed_4, unsummed_2 = (_tanh_back(n, False) for n in (8, 6, 4, 2))
 
 
 @intrinsic
@@ -284,6 +288,25 @@ def product_tanh_back(memory, bar, hidden, w, x, x_stride, rows, inner, sums, pa
         bar += ROWS * panel
         hidden += ROWS * panel
         sums += ROWS * panel
+        w += (inner + 1) * ROWS
+        rows -= ROWS
+
+
+@compiled
+def product_tanh_back_unsummed(memory, bar, hidden, w, x, x_stride, rows, inner, panel):  # type: ignore
+    """`product_tanh_back` without the sums."""
+    noinline()
+    while rows > 0:
+        if rows > 6 and ROWS == 8:
+            unsummed_8(memory, bar, hidden, w, x, x_stride, inner, bar)
+        elif rows > 4 and ROWS == 8:
+            unsummed_6(memory, bar, hidden, w, x, x_stride, inner, bar)
+        elif rows > 2:
+            unsummed_4(memory, bar, hidden, w, x, x_stride, inner, bar)
+        else:
+            unsummed_2(memory, bar, hidden, w, x, x_stride, inner, bar)
+        bar += ROWS * panel
+        hidden += ROWS * panel
         w += (inner + 1) * ROWS
         rows -= ROWS
 
