@@ -143,18 +143,12 @@ def test_lacking_attributes_are_refused():
         ({"messages": "pairwise", "relative": "z"}, UnknownName),
         ({"messages": "pairwise", "antisymmetric": True, "coupling": "mixed"}, InvalidOption),
         ({"messages": "pairwise", "antisymmetric": True, "aggregation": "max"}, InvalidOption),
-        ({"messages": "pairwise", "message_size": 5, "coupling": "superposed"}, InvalidOption),
+        ({"messages": "pairwise", "message_size": 5}, InvalidOption),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(options, error):
     with pytest.raises(error):
         pympnode.train(data=data(graph_with(attribute=False)), **{**FAST, **options})
-
-
-def test_a_size_of_pairwise_messages_asks_for_the_coupling_that_takes_it():
-    options = {**FAST, "messages": "pairwise", "message_size": 5}
-    spec = pympnode.train(data=data(graph_with(attribute=False)), **options).model.spec
-    assert spec.coupling == "mixed" and spec.message == 5
 
 
 def test_the_field_of_an_invariant_model_depends_on_differences_only():
