@@ -8,9 +8,9 @@ from typing import Any
 
 import xarray as xr
 
+from .config import path as path_of
 from .datasets.names import Missing
 from .errors import InvalidOption
-from .files.writing import path_of
 from .half import TrainedModel
 from .halves import (
     as_model,
@@ -28,6 +28,7 @@ from .halves import (
     several_datasets,
 )
 from .halves import load as load_model
+from .memory import guarded
 from .training.fit import fit
 from .training.gradients import gradients
 from .training.optimiser import OptimiserChoice
@@ -36,6 +37,7 @@ from .training.result import Result
 StartModel = TrainedModel | Result[Any] | str | os.PathLike[str]
 
 
+@guarded
 @known_keywords
 def simulate(
     system: Any,
@@ -138,6 +140,7 @@ def simulate(
     return half.simulate(system, half.Simulation(**given, split=split))
 
 
+@guarded
 @known_keywords
 def train(
     system: Any = None,
@@ -199,6 +202,7 @@ def train(
     micro_batch: int | None = None,
     optimiser: OptimiserChoice | None = None,
     learning_rate: float | None = None,
+    retry_diverged: bool = False,
     members: int | None = None,
     engine: str | None = None,
     kernel: str = "auto",
@@ -242,7 +246,8 @@ def train(
     Run: ``batch_size`` (trajectories, or states of particles, of which ``micro_batch`` are computed
         at a time), ``learning_rate``; ``optimiser`` ("soap", the default of "fast", "adam", that
         of "paper", or a callable that makes one from the layout of the weights, see
-        `pympnode.training.optimiser.Optimiser`); ``members`` trains an ensemble side by side from
+        `pympnode.training.optimiser.Optimiser`); ``retry_diverged=True`` lets a run that diverges
+        go back to its best weights once, at half the rate; ``members`` trains an ensemble side by side from
         different weights and batches: history, weights and rollouts have a dim "member";
         ``engine`` ("auto", "torch", "julia"), ``kernel`` ("auto", "numba", "torch", "eager"),
         ``recompute`` (particles: less memory, more time), ``device`` ("auto", "cpu", "cuda"),
@@ -319,6 +324,7 @@ def train(
             micro_batch=micro_batch,
             optimiser=optimiser,
             learning_rate=learning_rate,
+            retry_diverged=retry_diverged,
             members=members,
             engine=engine,
             kernel=kernel,
@@ -329,7 +335,9 @@ def train(
             progress=progress,
         )
     )
-    if run is not None and os.path.isfile(path_of("run", run)):
+    if run is not None:
+        run = path_of("run", run)
+    if run is not None and run.is_file():
         raise InvalidOption(
             "run is a folder, and this is a file",
             got=repr(str(run)),
@@ -376,6 +384,7 @@ def finetune(start: StartModel, system: Any = None, **options: Any) -> Result[An
     return train(system, start=as_model(start), **options)
 
 
+@guarded
 def evaluate(
     model: StartModel,
     data: xr.Dataset | str | os.PathLike[str],

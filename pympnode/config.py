@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import inspect
 import math
+import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any, Literal, get_args
+from pathlib import Path
+from typing import Any, Literal, ParamSpec, TypeVar, get_args
 
-from .errors import InvalidOption, unknown_name
+from .errors import InvalidOption, shown_value, unknown_name
 from .training.optimiser import OptimiserChoice, check_optimiser, optimiser_name
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 Schedule = Literal["cosine", "plateau", "constant", "steps"]
 Keep = Literal["best", "last"]
@@ -35,7 +42,8 @@ class TrainConfig:
     running mean of weights that is validated and kept (0: none). ``training_noise`` is the std, in
     z units, of noise added once to the training part. With ``keep_start`` the weights that a run
     starts from count as its best until better ones come. ``keep="last"`` returns the last weights
-    instead of the best by validation.
+    instead of the best by validation. ``retry_diverged``: a run that diverges goes back to its best
+    weights once, at half the rate.
     """
 
     preset: str = "fast"
@@ -61,25 +69,33 @@ class TrainConfig:
     race: float = 0.0
     decay_every: int = 200_000
     keep: Keep = "best"
+    retry_diverged: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.schedule not in get_args(Schedule):
-            raise unknown_name("schedule", self.schedule, get_args(Schedule))
-        if self.keep not in get_args(Keep):
-            raise unknown_name("keep", self.keep, get_args(Keep))
+        one_of("schedule", self.schedule, get_args(Schedule))
+        one_of("keep", self.keep, get_args(Keep))
+        text("preset", self.preset)
         check_optimiser(self.optimiser)
-        for name in ("matching", "standstill"):
-            object.__setattr__(self, name, _share(name, getattr(self, name)))
+        for name in ("matching", "standstill", "race"):
+            object.__setattr__(self, name, share_of_updates(name, getattr(self, name)))
         for name in ("epochs", "batch_size", "decay_every", "updates"):
             if (value := getattr(self, name)) is not None or name != "updates":
                 object.__setattr__(self, name, whole(name, value))
         object.__setattr__(self, "seed", whole("seed", self.seed, 0))
         for name in ("learning_rate", "clip"):
             object.__setattr__(self, name, positive(name, getattr(self, name)))
-        object.__setattr__(
-            self, "curriculum", tuple((int(w), float(s)) for w, s in self.curriculum)
-        )
+        object.__setattr__(self, "patience", whole("patience", self.patience))
+        for name, most in (
+            ("warmup", 1.0), ("final_rate", 1.0), ("rate_floor", math.inf),
+            ("plateau_factor", 1.0), ("average", 1.0), ("training_noise", math.inf),
+        ):  # fmt: skip
+            object.__setattr__(self, name, number(name, getattr(self, name), 0.0, most))
+        if self.time_budget is not None:
+            object.__setattr__(self, "time_budget", seconds(self.time_budget))
+        for name in ("keep_start", "retry_diverged"):
+            object.__setattr__(self, name, flag(name, getattr(self, name)))
+        object.__setattr__(self, "curriculum", _stages(self.curriculum))
 
     def replace(self, **changes: Any) -> TrainConfig:
         """A copy with some fields changed."""
@@ -90,8 +106,15 @@ class TrainConfig:
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         values["curriculum"] = [list(stage) for stage in self.curriculum]
         values["optimiser"] = optimiser_name(self.optimiser)
-        for name in ("optimiser", "matching", "standstill", "race"):
-            if values[name] == getattr(TrainConfig, name):
+        before = {
+            "optimiser": "adam",
+            "matching": 0,
+            "standstill": 0,
+            "race": 0,
+            "retry_diverged": False,
+        }
+        for name, default in before.items():
+            if values[name] == default:
                 # Run folders of versions without this field stay as they are.
                 del values[name]
         return {name: value for name, value in values.items() if value is not None}
@@ -120,17 +143,17 @@ class Preset:
         return fields
 
 
-def _share(name: str, value: Any) -> float:
+def share_of_updates(name: str, value: Any) -> float:
     """A share of the updates. Raises `InvalidOption`."""
-    number = _scalar(value)
-    if isinstance(number, bool) or not isinstance(number, Real) or not 0 <= float(number) < 1:
+    found = _scalar(value)
+    if isinstance(found, bool) or not isinstance(found, Real) or not 0 <= as_float(found) < 1:
         raise InvalidOption(
             f"{name} is a share of the updates",
-            got=f"{name}={value!r}",
+            got=f"{name}={shown_value(value)}",
             allowed="0 to below 1",
             fix=f"give {name}=0 for none",
         )
-    return float(number)
+    return float(found)
 
 
 def seconds(value: float | int | str | None, name: str = "time_budget") -> float | None:
@@ -145,11 +168,13 @@ def seconds(value: float | int | str | None, name: str = "time_budget") -> float
         except ValueError:
             number = math.nan
     else:
-        number = float(value)
+        value = _scalar(value)
+        real = isinstance(value, Real) and not isinstance(value, bool)
+        number = as_float(value) if real else math.nan
     if not (math.isfinite(number) and number > 0):
         raise InvalidOption(
             f"{name} is not a length of time",
-            got=repr(value),
+            got=shown_value(value),
             allowed='seconds (600) or text ("90s", "10m", "1.5h")',
             fix=f'give {name}="10m"',
         )
@@ -171,17 +196,25 @@ def check_names(kind: str, given: Iterable[str], allowed: Iterable[str]) -> None
             raise unknown_name(kind, name, allowed)
 
 
-def whole(name: str, value: Any, least: int = 1) -> int:
+# ---- values that users give: each is checked here, and returned as plain Python -------------------
+
+
+def whole(name: str, value: Any, least: int = 1, most: int = 2**63 - 1) -> int:
     """``value`` as an int, also from NumPy's integers.
 
     Raises `InvalidOption` unless it is a whole number of at least ``least``; True and 2.0 are none.
     """
     value = _scalar(value)
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, Integral)
+        or not least <= int(value) <= most
+    ):
         raise InvalidOption(
             f"{name} must be a whole number of at least {least}",
-            got=repr(value),
-            allowed=f"{least}, {least + 1}, ...",
+            got=shown_value(value),
+            allowed=f"{least}, {least + 1}, ..."
+            + (f", {most}" if isinstance(value, Integral) and int(value) > most else ""),
             fix=f"give {name}={least} or more",
         )
     return int(value)
@@ -194,21 +227,238 @@ def _scalar(value: Any) -> Any:
     return value
 
 
+def as_float(value: Any) -> float:
+    """A real number as a float; infinity where it lies outside the range of floats."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
+def number(
+    name: str, value: Any, least: float = -math.inf, most: float = math.inf, *, above: bool = False
+) -> float:
+    """``value`` as a float. Raises `InvalidOption` unless it is a finite number from ``least`` to
+    ``most``, both allowed; with ``above`` it lies above ``least``."""
+    value = _scalar(value)
+    real = isinstance(value, Real) and not isinstance(value, bool)
+    found = as_float(value) if real else math.nan
+    inside = least < found <= most if above else least <= found <= most
+    if not (inside and math.isfinite(found)):
+        sign = ">" if above else ">="
+        limits = [f"{sign} {least:g}"] * math.isfinite(least)
+        limits += [f"<= {most:g}"] * math.isfinite(most)
+        raise InvalidOption(
+            f"{name} must be a number",
+            got=shown_value(value),
+            allowed=" and ".join(limits) or "a finite number",
+        )
+    return found
+
+
 def positive(name: str, value: Any) -> float:
     """``value`` as a float. Raises `InvalidOption` unless it is a finite number above zero."""
     value = _scalar(value)
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < math.inf:
-        raise InvalidOption(f"{name} must be a positive number", got=repr(value), allowed="> 0")
+    real = isinstance(value, Real) and not isinstance(value, bool)
+    if not real or not 0 < as_float(value) < math.inf:
+        raise InvalidOption(
+            f"{name} must be a positive number", got=shown_value(value), allowed="> 0"
+        )
     return float(value)
+
+
+def flag(name: str, value: Any) -> bool:
+    """``value`` as a bool. Raises `InvalidOption` unless it is True or False."""
+    value = _scalar(value)
+    if not isinstance(value, bool):
+        raise InvalidOption(
+            f"{name} is True or False", got=shown_value(value), allowed="True, False"
+        )
+    return value
+
+
+def text(name: str, value: Any) -> str:
+    """A text that is not empty. Raises `InvalidOption`."""
+    if not isinstance(value, str) or not value:
+        raise InvalidOption(f"{name} is a text", got=shown_value(value), allowed="a text")
+    return str(value)
+
+
+def one_of(name: str, value: Any, allowed: Iterable[str]) -> str:
+    """One of the ``allowed`` names. Raises `UnknownName`, also for what is no text."""
+    names = list(allowed)
+    # Only text is compared: an array or a dataset is "equal" to anything.
+    if not isinstance(value, str) or value not in names:
+        raise unknown_name(name, value, names)
+    return str(value)
+
+
+def names_of(name: str, value: Any) -> list[str]:
+    """A list of names; one text is one name. Raises `InvalidOption` for what is no list of texts."""
+    listed = [value] if isinstance(value, str) else listing(name, value)
+    for one in listed:
+        if isinstance(one, bytes | Mapping) or (
+            isinstance(one, Iterable) and not isinstance(one, str)
+        ):
+            raise InvalidOption(
+                f"{name} holds names", got=shown_value(one), allowed="a text, or a list of texts"
+            )
+    return [str(one) for one in listed]
+
+
+def listing(name: str, value: Any) -> list[Any]:
+    """``value`` as a list: of a list, a tuple, an array or an index. Raises `InvalidOption`."""
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+        raise InvalidOption(
+            f"{name} is a list", got=shown_value(value), allowed="a list or a tuple"
+        )
+    try:
+        return list(value)
+    except TypeError as error:  # an array of no axes
+        raise InvalidOption(
+            f"{name} is a list", got=shown_value(value), allowed="a list or a tuple"
+        ) from error
+
+
+def mapping(name: str, value: Any) -> dict[str, Any]:
+    """A mapping by name; {} for None. Raises `InvalidOption` for anything else."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise InvalidOption(
+            f"{name} is a mapping of names to values",
+            got=shown_value(value),
+            allowed="a dict whose keys are texts",
+            fix=f"give {name}={{}} for the defaults",
+        )
+    return dict(value)
+
+
+def path(name: str, value: Any) -> Path:
+    """A path, its ``~`` expanded. Raises `InvalidOption` for what no file can be called."""
+    given = value
+    try:
+        value = os.fspath(value)
+    except TypeError:
+        value = None
+    too_long = isinstance(value, str) and any(
+        len(part.encode(errors="replace")) > 255 for part in re.split(r"[\\/]", value)
+    )
+    if not isinstance(value, str) or not value.strip() or "\0" in value or too_long:
+        raise InvalidOption(
+            f"{name} is no path of a file or a folder",
+            got=shown_value(given),
+            allowed="a text or a pathlib.Path of names of up to 255 bytes, without NUL",
+        )
+    try:
+        return Path(value).expanduser()
+    except RuntimeError as error:  # of a user that does not exist
+        raise InvalidOption(
+            f"{name} is no path", got=shown_value(given), allowed="a path"
+        ) from error
+
+
+def check_fields(options: Any, checks: Mapping[str, Callable[[str, Any], Any]]) -> None:
+    """Replace fields of a frozen dataclass by what their check returns; None stays None."""
+    for name, check in checks.items():
+        value = getattr(options, name)
+        if value is not None:
+            object.__setattr__(options, name, check(name, value))
+
+
+def arguments(**checks: Callable[[str, Any], Any]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A decorator that checks arguments by name before the function sees them.
+
+    Each check takes the name and the value and returns what the function gets. The default of an
+    argument is not checked. The function keeps its signature.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        signature = inspect.signature(function)
+
+        @functools.wraps(function)
+        def checked(*args: P.args, **keywords: P.kwargs) -> R:
+            try:
+                bound = signature.bind(*args, **keywords)
+            except TypeError:
+                return function(*args, **keywords)  # Python's own error, with the function's name
+            for name, check in checks.items():
+                if name in bound.arguments:
+                    value = bound.arguments[name]
+                    if value is not signature.parameters[name].default:
+                        bound.arguments[name] = check(name, value)
+            return function(*bound.args, **bound.kwargs)
+
+        return checked
+
+    return decorate
+
+
+def choice(*allowed: str) -> Callable[[str, Any], str]:
+    """A check of `arguments`: one of the ``allowed`` names."""
+    return lambda name, value: one_of(name, value, allowed)
+
+
+def or_none(check: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
+    """A check of `arguments` that lets None through."""
+    return lambda name, value: None if value is None else check(name, value)
+
+
+def label(name: str, value: Any) -> Any:
+    """The name of a column, a feature, an edge attribute: text or a whole number, no array."""
+    try:
+        hash(value)
+    except TypeError:
+        value = None
+    if value is None or not isinstance(value, str | Integral | tuple):
+        raise InvalidOption(f"{name} is a name", got=shown_value(value), allowed="a text")
+    return value
+
+
+def least(smallest: int) -> Callable[[str, Any], int]:
+    """A check of `check_fields`: a whole number of at least ``smallest``."""
+    return lambda name, value: whole(name, value, smallest)
+
+
+def device(name: str, value: Any) -> str:
+    """The name of a device, also from torch's own. Raises `InvalidOption`."""
+    kind = getattr(value, "type", None)
+    return text(name, str(value) if isinstance(kind, str) else value)
+
+
+def share(name: str, value: Any) -> float:
+    """A share from 0 to 1. Raises `InvalidOption`."""
+    return number(name, value, 0.0, 1.0)
 
 
 def precision(name: str, value: Any, allowed: tuple[str, ...] = ("float32", "float64")) -> str:
     """The name of a floating-point dtype, also from NumPy's own. Raises `UnknownName`."""
     text = value if isinstance(value, str) else getattr(value, "name", None)
     text = getattr(value, "__name__", None) if text is None else text
-    if text not in allowed:
+    if not isinstance(text, str) or text not in allowed:
         raise unknown_name(name, value, allowed)
     return str(text)
+
+
+def _stages(value: Any) -> tuple[tuple[int, float], ...]:
+    """The stages of a curriculum. Raises `InvalidOption`."""
+    stages = []
+    for stage in listing("curriculum", value):
+        pair = listing("a stage of curriculum", stage)
+        if len(pair) != 2:
+            raise InvalidOption(
+                "a stage of curriculum is a window and its share of the updates",
+                got=shown_value(stage),
+                allowed="(intervals, share)",
+                fix="curriculum=((5, 0.4), (0, 0.6))",
+            )
+        stages.append(
+            (
+                whole("a window of curriculum", pair[0], 0),
+                number("a share of curriculum", pair[1], 0.0, 1.0),
+            )
+        )
+    return tuple(stages)
 
 
 # Old name of version 0.1 in this module -> the module and the name of it now.

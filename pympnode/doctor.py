@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from .files.memory import available_bytes
+from .memory import available_bytes
 
 GIB = 2**30
 PACKAGES = ("numpy", "scipy", "xarray", "netCDF4", "networkx", "matplotlib", "click", "tomli_w")

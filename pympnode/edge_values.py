@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-from .errors import InvalidGraph, unknown_name
+from .config import label, names_of, one_of
+from .errors import InvalidGraph, shown_value, unknown_name
 from .training.ranges import interval
 
 DuplicateEdges = Literal["error", "sum", "first"]
@@ -35,8 +36,10 @@ class EdgeOptions:
     convention: AdjacencyConvention = "sender_first"
 
     def __post_init__(self) -> None:
-        names = (self.attributes,) if isinstance(self.attributes, str) else tuple(self.attributes)
-        object.__setattr__(self, "attributes", names)
+        if self.weight is not None:
+            label("edge_weight", self.weight)
+        names = [label("edge_attributes", n) for n in names_of("edge_attributes", self.attributes)]
+        object.__setattr__(self, "attributes", tuple(names))
         check_duplicates(self.duplicates)
         check_convention(self.convention)
 
@@ -54,14 +57,12 @@ class EdgeOptions:
 
 def check_duplicates(value: Any) -> None:
     """Raise `UnknownName` for no way to treat edges that stand twice."""
-    if value not in DUPLICATES:
-        raise unknown_name("duplicate_edges", value, DUPLICATES)
+    one_of("duplicate_edges", value, DUPLICATES)
 
 
 def check_convention(value: Any) -> None:
     """Raise `UnknownName` for no convention of adjacencies."""
-    if value not in CONVENTIONS:
-        raise unknown_name("adjacency_convention", value, CONVENTIONS)
+    one_of("adjacency_convention", value, CONVENTIONS)
 
 
 AS_USUAL = EdgeOptions()  # what is read of edges by default
@@ -237,7 +238,16 @@ def with_weight_column(edges: Any) -> tuple[Any, Any]:
         if edges.ndim == 2 and edges.shape[1] == 3:
             return _whole_ends(edges[:, :2]), edges[:, 2]
         return edges, None
-    rows = edges if isinstance(edges, Sequence) else list(edges)
+    if not isinstance(edges, Iterable) or isinstance(edges, str | bytes):
+        raise InvalidGraph(
+            "an edge list holds pairs of nodes", got=shown_value(edges), allowed="(edges, 2)"
+        )
+    try:
+        rows = edges if isinstance(edges, Sequence) else list(edges)
+    except TypeError as error:  # an array of no axes
+        raise InvalidGraph(
+            "an edge list holds pairs of nodes", got=shown_value(edges), allowed="(edges, 2)"
+        ) from error
     triples = [
         not isinstance(row, str | bytes) and hasattr(row, "__len__") and len(row) == 3
         for row in rows

@@ -12,11 +12,26 @@ from collections.abc import Iterable
 
 def one_line(value: object, length: int = 240) -> str:
     """``str(value)`` as one line of at most ``length`` characters: datasets and arrays print many."""
-    text = str(value)
+    try:
+        text = str(value)
+    except Exception as error:  # an object whose own text fails must not hide what is wrong with it
+        text = f"{type(value).__name__} ({type(error).__name__} in its text)"
     first, *rest = [line.strip() for line in text.strip().splitlines()] or [""]
     if rest and any(rest):
         first = f"{first} ..."
     return first if len(first) <= length else f"{first[: length - 4]} ..."
+
+
+# Characters of a value that an error shows.
+SHOWN = 400
+
+
+def shown_value(value: object, length: int = SHOWN) -> str:
+    """``repr(value)`` as one line, cut; never raises."""
+    try:
+        return one_line(repr(value), length)
+    except Exception as error:
+        return f"{type(value).__name__} ({type(error).__name__} in its repr)"
 
 
 class PympnodeError(Exception):
@@ -33,9 +48,9 @@ class PympnodeError(Exception):
         self.got = got
         self.allowed = allowed
         self.fix = fix
-        lines = [message]
+        lines = [one_line(message, 2 * SHOWN) if len(message) > 2 * SHOWN else message]
         if got is not None:
-            lines.append(f"  got:     {one_line(got, 1000)}")
+            lines.append(f"  got:     {one_line(got, SHOWN)}")
         if allowed is not None:
             lines.append(f"  allowed: {allowed}")
         if fix is not None:
@@ -150,9 +165,11 @@ def unknown_name(
     kind: str, got: object, allowed: Iterable[str], fix: str | None = None
 ) -> UnknownName:
     """The error for ``got`` not among the ``allowed`` names of a ``kind``, closest name first."""
-    names = list(allowed)
-    close = difflib.get_close_matches(str(got), names, n=1, cutoff=0.5)
+    names = [str(name) for name in allowed]
+    close = difflib.get_close_matches(
+        str(got) if isinstance(got, str) else shown_value(got), names, n=1, cutoff=0.5
+    )
     if fix is None:
         fix = f"did you mean {close[0]!r}?" if close else f"use one of the allowed names of {kind}"
-    shown = one_line(repr(got))
+    shown = shown_value(got)
     return UnknownName(f"unknown {kind} {shown}", got=shown, allowed=", ".join(names), fix=fix)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .config import arguments, choice, flag, least, names_of, text
 from .edge_values import (
     AdjacencyConvention,
     DuplicateEdges,
@@ -27,7 +28,7 @@ from .edge_values import (
     weights_in_words,
     with_weight_column,
 )
-from .errors import InvalidGraph
+from .errors import InvalidGraph, one_line
 from .training.ranges import warn_user
 
 if TYPE_CHECKING:
@@ -202,6 +203,9 @@ class Graph:
         return cls(sender, receiver, count, (source,), weight, attribute, tuple(attribute_names))
 
     @classmethod
+    @arguments(
+        nodes=least(1), directed=flag, self_loops=flag, source=text, attribute_names=names_of
+    )
     def from_edges(
         cls,
         edges: Any,
@@ -289,6 +293,12 @@ class Graph:
         )
 
     @classmethod
+    @arguments(
+        source=text,
+        self_loops=flag,
+        weighted=flag,
+        adjacency_convention=choice("sender_first", "receiver_first"),
+    )
     def from_adjacency(
         cls,
         adjacency: Any,
@@ -309,7 +319,12 @@ class Graph:
         array([2.5])
         """
         check_convention(adjacency_convention)
-        shape = np.shape(adjacency)
+        try:
+            shape = np.shape(adjacency)
+        except (TypeError, ValueError, RuntimeError) as error:  # rows of unequal length, a dataset
+            raise InvalidGraph(
+                "an adjacency is square", got=one_line(error), allowed="an array (n, n)"
+            ) from error
         if len(shape) != 2 or shape[0] != shape[1]:
             raise InvalidGraph("an adjacency is square", got=f"shape {shape}", allowed="(n, n)")
         if hasattr(adjacency, "tocsr"):

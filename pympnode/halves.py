@@ -10,6 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import xarray as xr
 
+from .config import path as path_of
 from .datasets.reading import as_dataset
 from .datasets.record import record
 from .errors import FileDamaged, InvalidData, InvalidOption, unknown_name
@@ -62,7 +63,7 @@ def other(half: Half) -> Half:
 
 def load(path: str | os.PathLike[str]) -> TrainedModel:
     """The model in a file or a run folder; see `pympnode.load`."""
-    path = netcdf.inside_run(path, "model.nc")
+    path = netcdf.inside_run(path_of("path", path), "model.nc")
     source = repr(str(path))
     # The attributes alone: a file that is no model is not read, however large its variables are.
     attributes = netcdf.read_attributes(path)

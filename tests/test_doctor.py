@@ -14,10 +14,9 @@ from typing import Any
 
 import pytest
 
-from pympnode import doctor
+from pympnode import doctor, memory
 from pympnode.cli import status_of
 from pympnode.doctor import Finding
-from pympnode.files import memory
 
 GIB = 2**30
 

@@ -126,6 +126,9 @@ def test_the_warning_says_whether_the_run_starts_over(data: xr.Dataset, run: Pat
 
 
 COUNTERS = {
+    "retries": [-1, None, "x", 1.5],
+    "cause": [None, 3, []],
+    "restart": [-1, None, "x", 10**6],
     "count": [None, "1", -1, 1.5, True, [], 10**30, 2],
     "epoch": [None, "x", -1, 1, 99],
     "seconds": [None, [], "x", -1.0],
@@ -173,6 +176,16 @@ def test_an_edited_state_is_damaged(ended: Path) -> None:
     with pytest.raises(FileDamaged, match="changed after it was written"):
         from_dataset(ds.assign(theta=ds["theta"] * 2), like)
     assert from_dataset(ds, like).status == "completed"
+
+
+def test_a_state_without_later_counters_is_read(ended: Path) -> None:
+    """Checkpoints of versions that had no retries."""
+    ds = netcdf.read_netcdf(newest(ended), checksums=True)
+    counters = json.loads(str(ds["counters"].values))
+    for name in ("retries", "cause", "restart"):
+        del counters[name]
+    state = from_dataset(unsealed(ds.assign(counters=((), json.dumps(counters)))))
+    assert (state.retries, state.cause, state.restart) == (0, "", 0)
 
 
 def test_a_state_comes_back_whole() -> None:

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pympnode import memory as capacity
 from pympnode.errors import (
     InvalidData,
     InvalidGraph,
@@ -15,7 +16,6 @@ from pympnode.errors import (
     NotEnoughMemory,
     UnknownName,
 )
-from pympnode.files import memory as capacity
 from pympnode.particles.graphs.box import Box
 from pympnode.particles.graphs.cells import Hierarchy, default_levels
 from pympnode.particles.graphs.connect import connection
@@ -427,7 +427,7 @@ def test_impossible_requests_are_refused():
 @pytest.mark.parametrize("builder", ["torch", "numba"])
 def test_more_edges_than_memory_are_refused_in_bytes(builder, monkeypatch):
     """30,000 particles in one point have 900 million pairs."""
-    monkeypatch.setattr("pympnode.files.memory.available_bytes", lambda device="cpu": 10**9)
+    monkeypatch.setattr("pympnode.memory.available_bytes", lambda device="cpu": 10**9)
     with pytest.raises(NotEnoughMemory, match=r"[0-9,]+ bytes needed") as error:
         build(torch.zeros(30_000, 2), 1.0, builder, 4)
     assert "split_above" in str(error.value)
@@ -435,7 +435,7 @@ def test_more_edges_than_memory_are_refused_in_bytes(builder, monkeypatch):
 
 @pytest.mark.parametrize("builder", ["torch", "numba"])
 def test_more_cells_than_memory_are_refused_in_bytes(builder, monkeypatch):
-    monkeypatch.setattr("pympnode.files.memory.available_bytes", lambda device="cpu": 2 * 10**7)
+    monkeypatch.setattr("pympnode.memory.available_bytes", lambda device="cpu": 2 * 10**7)
     with pytest.raises(NotEnoughMemory, match=r"bytes needed") as error:
         build(torch.rand(30_000, 3), 1.0, builder)
     assert "fewer levels" in str(error.value)
@@ -449,9 +449,9 @@ def test_memory_that_torch_caches_counts_as_free(monkeypatch):
         monkeypatch.setattr(torch.cuda, name, lambda device=None, value=value: value)
     device = torch.device("cuda")
     assert capacity.available_bytes(device) == 77 << 30
-    capacity.require_bytes(70 << 30, "a second run", fix="less", device=device)
+    capacity.need(70 << 30, "a second run", fix="less", device=device)
     with pytest.raises(NotEnoughMemory, match=r"77\.0 GiB"):
-        capacity.require_bytes(78 << 30, "a second run", fix="less", device=device)
+        capacity.need(78 << 30, "a second run", fix="less", device=device)
 
 
 def test_places_of_a_mask_are_those_of_the_device_path():

@@ -161,7 +161,7 @@ def test_augmented_states_are_rotated_with_their_targets(data) -> None:
 
 
 def test_a_batch_beyond_memory_is_refused_with_one_that_fits(data, monkeypatch) -> None:
-    from pympnode.files import memory as capacity
+    from pympnode import memory as capacity
 
     task = task_of(data, batch_size=90, name="deltagn")
     monkeypatch.setattr(capacity, "available_bytes", lambda device="cpu": 20 << 20)

@@ -20,6 +20,7 @@ from pympnode.errors import (
     CheckpointDamaged,
     InvalidOption,
     PympnodeError,
+    PympnodeWarning,
     RunLocked,
     UnknownName,
 )
@@ -150,7 +151,8 @@ def test_uneven_time() -> None:
 
 
 def test_a_diverging_run_stops_with_the_last_good_weights() -> None:
-    result = pympnode.train(**SMALL, epochs=40, learning_rate=1e200)
+    with pytest.warns(PympnodeWarning, match="diverged: update 2, in epoch 1: the loss"):
+        result = pympnode.train(**SMALL, epochs=40, learning_rate=1e200)
     assert result.status == "diverged"
     assert np.isfinite(result.model.theta).all()
     assert "finite" in result.reason

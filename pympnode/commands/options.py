@@ -15,6 +15,7 @@ import click
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
+from ..config import path as path_of
 from ..errors import FileDamaged, InvalidOption, MissingFile, unknown_name
 
 Command = Callable[..., Any]
@@ -152,6 +153,11 @@ TRAINING = [
     _option("--batch-size", type=int, help="Trajectories, or states of particles, in an update."),
     _option("--optimiser", help="soap or adam; by default that of the preset."),
     _option("--learning-rate", type=float, help="Highest learning rate."),
+    _option(
+        "--retry-diverged",
+        is_flag=True,
+        help="A run that diverges goes back once, at half the rate.",
+    ),
     _option("--engine", help="auto, torch or julia."),
     _option("--kernel", help="auto, numba, torch or eager."),
     _option("--device", help="auto, cpu, cuda."),
@@ -232,7 +238,7 @@ def data_keywords(options: Mapping[str, Any]) -> dict[str, Any]:
 def edges(path: str) -> list[tuple[int, int]]:
     """Undirected pairs of nodes from a text file: two whole numbers a line, # for comments."""
     found = []
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(_text_of(path, "two whole numbers a line").splitlines(), 1):
         words = line.split("#")[0].replace(",", " ").split()
         if not words:
             continue
@@ -247,6 +253,32 @@ def edges(path: str) -> list[tuple[int, int]]:
             ) from error
         found.append((a, b))
     return found
+
+
+def _text_of(path: str, content: str) -> str:
+    """The text of a file that is ``content``. Raises `MissingFile`, `FileDamaged`."""
+    try:
+        return path_of("a path", path).read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise MissingFile(
+            f"there is no file {path!r}",
+            got=path,
+            allowed=content,
+            fix="write the options of a call with --save-config"
+            if content.startswith("a TOML")
+            else "check the path",
+        ) from error
+    except UnicodeDecodeError as error:
+        raise FileDamaged(
+            f"{path!r} is not a text in UTF-8",
+            got=str(error),
+            allowed=content,
+            fix="save it as plain text in UTF-8",
+        ) from error
+    except OSError as error:  # a folder, no permission
+        raise FileDamaged(
+            f"{path!r} cannot be read", got=str(error), allowed=content, fix="check the path"
+        ) from error
 
 
 def pairs(texts: Iterable[str], option: str) -> dict[str, Any]:
@@ -269,15 +301,8 @@ def read_config(path: str, context: click.Context) -> dict[str, Any]:
     import tomllib
 
     try:
-        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise MissingFile(
-            f"there is no file {path!r}",
-            got=path,
-            allowed="a TOML file with the options of this command",
-            fix="write one with --save-config",
-        ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        values = tomllib.loads(_text_of(path, "a TOML file with the options of this command"))
+    except tomllib.TOMLDecodeError as error:
         raise FileDamaged(
             f"{path!r} is not TOML", got=str(error), allowed="lines such as epochs = 20"
         ) from error

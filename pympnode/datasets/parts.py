@@ -21,8 +21,8 @@ from xarray.core import indexing
 
 from ..errors import FileDamaged, InvalidData, MissingFile, NotEnoughDisk, PympnodeError, one_line
 from ..files import netcdf
-from ..files.memory import format_bytes
 from ..files.writing import free_bytes
+from ..memory import format_bytes
 from .names import TRAJECTORY
 
 PART = 64  # trajectories in a part

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..config import positive
+from ..config import path, positive
 from ..errors import InvalidData, one_line
 from ..files.netcdf import read_netcdf
 from .parts import INDEX, open_parts
@@ -26,7 +25,7 @@ def as_dataset(data: Any) -> Any:
     """
     if not isinstance(data, str | os.PathLike):
         return data
-    data = Path(data).expanduser()
+    data = path("the path of the data", data)
     if (data / INDEX).exists():
         return open_parts(data)
     if is_zarr(data):

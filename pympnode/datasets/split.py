@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ..errors import InvalidData, InvalidOption, one_line
+from ..errors import InvalidData, InvalidOption, one_line, shown_value
 from ..files.netcdf import checksum
 from .names import NODE_NUMBER, SPLIT, SPLITS, TRAJECTORY, texts
 
@@ -33,14 +34,26 @@ def split_trajectories(
     Exactly round(share * trajectories) train. Trajectories are numbered from ``first``. Raises
     InvalidOption for a share outside 0 to 1.
     """
-    if isinstance(share, bool) or not 0.0 <= share <= 1.0:
-        raise InvalidOption(
-            "split is the training share", got=repr(share), allowed="0 to 1", fix="0.7 is usual"
-        )
+    share = _share(share)
     draw = [rng_of(seed, SPLIT_STREAM, first + i).random() for i in range(trajectories)]
     out = np.ones(trajectories, dtype=np.int8)
     out[np.argsort(draw, kind="stable")[: round(share * trajectories)]] = 0
     return out
+
+
+def _share(value: Any) -> float:
+    if (
+        isinstance(value, bool | np.timedelta64)
+        or not isinstance(value, Real)
+        or not 0.0 <= float(value) <= 1.0
+    ):
+        raise InvalidOption(
+            "split is the training share",
+            got=shown_value(value),
+            allowed="0 to 1",
+            fix="0.7 is usual",
+        )
+    return float(value)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +85,8 @@ def labels_of(ds: xr.Dataset, split: float, seed: int) -> NDArray[np.str_]:
     """
     if SPLIT in ds:
         return texts(ds[SPLIT].values).astype("U10")
-    if not 0 < split <= 1:
+    split = _share(split)
+    if not 0 < split:
         raise InvalidOption(
             "split is the share of the trajectories that train",
             got=split,

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..config import arguments, mapping
+from ..config import path as path_of
 from ..errors import FileDamaged, MissingFile, unknown_name
 from .description import Experiment, from_mapping
 
@@ -23,6 +25,7 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in PUBLISHED.glob("*.toml")))
 
 
+@arguments(settings=mapping)
 def experiment(
     name: str | os.PathLike[str], settings: Mapping[str, Any] | None = None
 ) -> Experiment:
@@ -47,7 +50,7 @@ def described(name: str | os.PathLike[str]) -> Experiment:
     if isinstance(name, str) and name in names():
         path = PUBLISHED / f"{name}.toml"
     else:
-        path = Path(name).expanduser()
+        path = path_of("an experiment", name)
         if path.suffix != ".toml":
             raise unknown_name("experiment", str(name), names())
     return from_mapping(path.stem, _read(path))

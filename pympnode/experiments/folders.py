@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..config import path as path_of
 from ..errors import InvalidOption, MissingFile
 from ..files import netcdf
-from ..files.writing import path_of
 from .catalogue import names
 from .cells import read_json
 from .description import Experiment

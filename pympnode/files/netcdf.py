@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from ..config import path as path_of
 from ..errors import CannotWrite, FileDamaged, InvalidOption, MissingFile, PympnodeError, one_line
-from .memory import format_bytes, require_bytes
-from .writing import make_folder, path_of, write_error, writing
+from ..memory import format_bytes, need
+from .writing import make_folder, write_error, writing
 
 CHECKSUM = "sha256"
 RECORD = "pympnode"  # the attribute of a dataset that holds its record, see `datasets.record`
@@ -255,7 +256,7 @@ def require_real_size(ds: xr.Dataset, path: Path) -> None:
             allowed="values that were written",
             fix="it was cut short or is another kind of file; restore it or make it again",
         )
-    require_bytes(
+    need(
         needed,
         f"the content of {path.name!r}",
         fix="open it with xarray.open_dataset and select a part of it",

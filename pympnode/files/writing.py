@@ -13,10 +13,9 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
-from ..errors import CannotWrite, InvalidOption, NotEnoughDisk, PympnodeError, one_line
-from .memory import format_bytes
+from ..errors import CannotWrite, NotEnoughDisk, PympnodeError, one_line
+from ..memory import format_bytes
 
 _NO_SPACE = {
     number
@@ -36,31 +35,6 @@ _FIXES = {
     "ENFILE": "close files, or raise the limit of open files: ulimit -n",
 }
 _OTHER_FIX = "look after the disk or the network drive, or name a folder on another one"
-
-
-def path_of(name: str, value: Any) -> Path:
-    """The path that a user gave, with the home folder for ``~``.
-
-    Raises `InvalidOption` for other kinds, for an empty text (which would be the current folder) and
-    for what no system takes as a path.
-    """
-    text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
-    if not isinstance(text, str) or not text.strip() or "\0" in text:
-        raise InvalidOption(
-            f"{name} is a path",
-            got=one_line(repr(value)),
-            allowed="a text that is not empty, or a pathlib.Path",
-            fix=f'give {name}="." for the current folder, or leave {name} out',
-        )
-    try:
-        return Path(text).expanduser()
-    except RuntimeError as error:  # the home folder of a user who does not exist
-        raise InvalidOption(
-            f"{name} names a home folder that does not exist",
-            got=one_line(repr(value)),
-            allowed="a path",
-            fix="write the folder out",
-        ) from error
 
 
 def free_bytes(folder: Path) -> int | None:

@@ -73,7 +73,7 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
         spec=spec,
     )
     check_training(spec, data.physical, start)
-    thetas, restored = initial_weights(layout_of(spec), start, options.seed, members)
+    thetas, restored = initial_weights(layout_of(spec), start, options.seed, members, options.dtype)
     thetas = thetas.astype(options.dtype)
     model = replace(untrained(data, spec, options.dtype, chosen, options.device), theta=thetas)
     if start is not None and start.trained.weight and not model.trained.weight:
@@ -113,20 +113,26 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
             config = config.replace(matching=0.0)
             texts["matching"] = f"none: {unmatched}"
             logger.info("no gradient matching: %s", unmatched)
+    task = TrajectoryTask(
+        program,
+        scaled,
+        data.train,
+        data.validation,
+        config.batch_size,
+        common.longest,
+        starts,
+        matching,
+    )
+    task.require_memory()
+    labels = [labels_of(ds, options.split, options.seed) for ds in datasets]
+    task.features, task.time_scale = data.features, data.time_scale
+    in_data = [np.flatnonzero(label != "test") for label in labels]
+    task.numbers = [numbers for numbers in in_data if numbers.size]
     return Prepared(
         half=half,
         model=model,
         theta=thetas,
-        task=TrajectoryTask(
-            program,
-            scaled,
-            data.train,
-            data.validation,
-            config.batch_size,
-            common.longest,
-            starts,
-            matching,
-        ),
+        task=task,
         config=config,
         fingerprint=run_fingerprint(
             config,
@@ -141,9 +147,7 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
         restored_tensors=restored,
         deviations_from_paper=preset(options.preset).deviations if start is None else (),
         simulation=simulation,
-        held_out=None
-        if simulation
-        else held_out_of(datasets, [labels_of(ds, options.split, options.seed) for ds in datasets]),
+        held_out=None if simulation else held_out_of(datasets, labels),
         about={"graph_seed": simulation.get("graph_seed")},
         finished=lambda trained: with_found_weights(trained, data.physical[0].graph),
         history_attributes={name: text for name, text in texts.items() if text is not None},

@@ -15,6 +15,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from ..config import names_of
 from ..datasets.names import FEATURE, PERIOD, STATE, STATE_DIMS
 from ..errors import InvalidOption, unknown_name
 from .agreement import labels, same_unit, units_of
@@ -33,6 +34,8 @@ def with_circular(ds: xr.Dataset, circular: Circular) -> xr.Dataset:
     """
     if circular is None:
         return ds
+    if not isinstance(circular, Mapping):
+        circular = names_of("circular", circular)
     names = labels(ds, FEATURE)
     given: Mapping[str, Any] = (
         circular

@@ -9,6 +9,14 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from ..config import (
+    arguments,
+    flag,
+    listing,
+    names_of,
+    text,
+    whole,
+)
 from ..datasets.names import (
     ATTRIBUTE_DIMS,
     CONTROL_DIMS,
@@ -22,7 +30,7 @@ from ..datasets.names import (
 from ..datasets.reading import time_grid
 from ..datasets.times import coded_dates, dates_as_numbers
 from ..edge_values import AdjacencyConvention, DuplicateEdges, EdgeOptions
-from ..errors import InvalidData, one_line
+from ..errors import InvalidData, shown_value
 from ..graph import Graph
 from ..training.ranges import warn_user
 from ..version import __version__
@@ -34,6 +42,15 @@ from .graphs.topology import SelfLoops, resolve, resolve_edges
 from .named_arrays import NamedArray, carried_coords, named_array
 
 
+@arguments(
+    directed=flag,
+    features=names_of,
+    units=names_of,
+    controls=names_of,
+    attributes=names_of,
+    split=names_of,
+    time_unit=text,
+)
 def from_arrays(
     x: Any,
     *,
@@ -165,7 +182,9 @@ def from_arrays(
     )
     numbers_of = np.arange(trajectories, dtype=np.int64) % graph.graphs
     if graph_of is not None:
-        numbers_of = np.asarray(graph_of)
+        numbers_of = np.asarray(
+            [whole("a graph number", n, 0) for n in listing("graph_of", graph_of)], dtype=np.int64
+        )
         fits = numbers_of.shape == (trajectories,) and numbers_of.dtype.kind in "iu"
         if not fits or np.any(numbers_of >= graph.graphs):
             raise InvalidData(
@@ -216,11 +235,12 @@ def _dates_of_step(dates: NDArray, dt: Any, unit: str) -> tuple[NDArray, str, st
 
 
 def _labels_of(labels: Sequence[Any], size: int) -> NodeLabels:
-    no_order = isinstance(labels, str | int | set | frozenset)
+    no_order = not hasattr(labels, "__len__") or isinstance(labels, str | set | frozenset)
+    no_order = no_order or (hasattr(labels, "ndim") and labels.ndim != 1)
     if no_order or len(labels) != size:
         raise InvalidData(
             "nodes are the labels of the nodes of x",
-            got=one_line(repr(labels), 80) if no_order else f"{len(labels)} labels",
+            got=shown_value(labels, 80) if no_order else f"{len(labels)} labels",
             allowed=f"{size} labels, in the order of x",
             fix="a set has no order: give a list"
             if isinstance(labels, set | frozenset)
@@ -293,8 +313,7 @@ def _shaped(
 
 
 def _named(what: str, names: Any, count: int) -> list[str]:
-    # A text is one name, not a sequence of letters.
-    names = [names] if isinstance(names, str) else [str(name) for name in names]
+    names = names_of(what, names)
     twice = what not in ("units", "split") and len(set(names)) < len(names)
     if len(names) != count or twice:
         raise InvalidData(

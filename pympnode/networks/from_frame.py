@@ -9,12 +9,22 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ..config import positive
+from ..config import (
+    arguments,
+    choice,
+    flag,
+    label,
+    listing,
+    names_of,
+    positive,
+    text,
+)
 from ..datasets.names import NODE, TIME, TRAJECTORY
 from ..datasets.reading import as_pandas, numbers
 from ..datasets.times import dates_as_numbers, merged_times, rounding
 from ..edge_values import AdjacencyConvention, DuplicateEdges, EdgeOptions
 from ..errors import InvalidData, InvalidOption
+from ..memory import need
 from ..training.ranges import warn_user
 from .circular import Circular
 from .from_arrays import from_arrays
@@ -23,6 +33,18 @@ from .graphs.topology import SelfLoops, resolve, resolve_edges
 from .resampling import Resample, check_common_times, even_grid, resample_rows
 
 
+@arguments(
+    time=label,
+    node=label,
+    trajectory=label,
+    split=label,
+    nodes=listing,
+    directed=flag,
+    relative_time=flag,
+    units=names_of,
+    time_unit=text,
+    resample=choice("linear", "nearest"),
+)
 def from_frame(
     frame: Any,
     *,
@@ -86,7 +108,8 @@ def from_frame(
     """
     import pandas as pd
 
-    features = [features] if isinstance(features, str) else list(features)
+    features = columns_of("features", features)
+    controls, attributes = (columns_of("controls", controls), columns_of("attributes", attributes))
     if not features:
         raise InvalidOption(
             "features names no column",
@@ -114,7 +137,7 @@ def from_frame(
             "the frame lacks columns",
             got=", ".join(map(str, table.columns)),
             allowed=", ".join(map(str, wanted)),
-            fix=f"rename yours to {', '.join(lacking)}, or name them: time=, node=, trajectory="
+            fix=f"rename yours to {', '.join(map(str, lacking))}, or name them: time=, node=, trajectory="
             + (
                 f"; a wide table with a column for each node becomes a long one by "
                 f"frame.melt({time!r}, var_name={node!r}, value_name={features[0]!r})"
@@ -172,11 +195,19 @@ def from_frame(
         )
 
     if resample is not None and dt is not None:
+        _require_grid(float(np.ptp(row_times)) / positive("dt", dt), dt)
         series, times = in_trajectory * len(node_labels) + at_node, even_grid(row_times, dt)
     else:
         warning = check_common_times(in_trajectory, at_time, at_node, len(times))
         if warning:
             warn_user(warning)
+
+    width = len(features) + len(controls)
+    need(
+        10 * len(trajectories) * len(times) * len(node_labels) * width + 64 * len(times),
+        f"{len(trajectories):,} trajectories x {len(times):,} times x {len(node_labels):,} nodes",
+        fix='give a longer dt= with resample="linear", or fewer nodes= or trajectories',
+    )
 
     def pivot(columns: Sequence[str]) -> NDArray[np.float64]:
         """(trajectory, time, node, column), NaN where the table has no row."""
@@ -233,6 +264,12 @@ def from_frame(
     return ds.assign_coords({NODE: node_labels, TRAJECTORY: trajectories})
 
 
+def columns_of(name: str, columns: Any) -> list[Any]:
+    """Names of columns: one text, or a list of names. Raises `InvalidOption`."""
+    named = [columns] if isinstance(columns, str) else listing(name, columns)
+    return [label(name, column) for column in named]
+
+
 def _labels(column: Any, order: Sequence[Any] | None = None) -> tuple[NDArray, NDArray[np.int64]]:
     """The labels of a column, and for each row the position of its label.
 
@@ -274,7 +311,7 @@ def _labels(column: Any, order: Sequence[Any] | None = None) -> tuple[NDArray, N
             fix="give nodes=[...], in the order of the nodes",
         )
     if order is not None:
-        wanted = [plain(label) for label in order]
+        wanted = list(NodeLabels.of(order).values)
         lacking = [label for label in labels if label not in set(wanted)]
         if lacking or len(set(wanted)) < len(wanted):
             raise InvalidData(
@@ -326,6 +363,7 @@ def _grid(
         return merged_times(row_times, error)
     dt = positive("dt", dt)
     steps = (row_times - row_times.min()) / dt
+    _require_grid(float(steps.max()), dt)
     at = np.rint(steps).astype(np.int64)
     off = np.abs(steps - at)
     if off.max() > 1e-3:
@@ -336,6 +374,15 @@ def _grid(
             fix="leave dt= out for an uneven grid",
         )
     return row_times.min() + dt * np.arange(at.max() + 1), at
+
+
+def _require_grid(steps: float, dt: float) -> None:
+    """Raise NotEnoughMemory where a grid of so many steps does not fit."""
+    need(
+        int(min(steps + 1, 1e18)) * 64,
+        f"a time grid of {steps + 1:,.0f} points",
+        fix=f"dt={dt:g} is much shorter than the times of the rows: give a longer dt=",
+    )
 
 
 def _attributes(

@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 
 from ..config import positive, whole
+from ..datasets.reading import numbers
 from ..datasets.split import (
     CONTROL_STREAM,
     INITIAL_STREAM,
@@ -36,14 +37,14 @@ from ..datasets.split import (
     PARAMETER_STREAM,
 )
 from ..datasets.streams import rngs_of
-from ..errors import IntegrationFailed, InvalidData, InvalidOption
-from ..files.memory import require_bytes
+from ..errors import IntegrationFailed, InvalidData, InvalidOption, shown_value
 from ..graph import Graph
 from ..systems.base import System
 from ..systems.registry import get
 from .compiled.solve import code_block, compiled_field, working_memory
 from .compiled.solve import solve as solve_compiled
 from .integrate import Solution, integrate
+from .memory import require_simulation
 from .runge_kutta import DOP853
 
 # Large enough for matrix products to be efficient, small enough that the trajectory with the largest
@@ -144,6 +145,8 @@ def generate(
             fix="make one dataset for each size; train(data=[a, b]) mixes them",
         )
     nodes = int(graph.nodes[0])
+    widths = system.features + len(system.controls)
+    require_simulation(trajectories, _count_of(system, times, steps), nodes, widths)
     time = _time_grid(system, times, steps, dt)
     system.check_graph(graph)
     resolved = system.resolve_parameters(parameters, graph)
@@ -152,32 +155,34 @@ def generate(
         initial = _fit(initial, (trajectories, nodes, system.features), "initial")
     user_controls = _user_controls(controls, system, trajectories, time, nodes)
 
-    of_graphs = [system.parameters_of_graph(resolved, graph, g) for g in range(graph.graphs)]
+    # Other graphs have no trajectory.
+    used = range(min(graph.graphs, first + trajectories))
+    of_graphs = [system.parameters_of_graph(resolved, graph, g) for g in used]
     in_code = compiled and solve is None
-    codes = [
-        compiled_field(system, graph[g], of_graphs[g]) if in_code else None
-        for g in range(graph.graphs)
-    ]
+    codes = [compiled_field(system, graph[g], of_graphs[g]) if in_code else None for g in used]
     in_code = all(code is not None for code in codes)
+    values = time.size * nodes * widths
     if in_code:
         block = code_block(nodes, system.features, graph.graphs)
+        together = min(trajectories, -(-block // graph.graphs))
         working = working_memory(nodes, system.features, block)
+        # With one graph the solver writes to the dataset itself.
+        working += 8 * values * together * (graph.graphs > 1)
     else:
         block = BLOCK if solve is not None else block_size(nodes, system.features, time.size)
-        working = 8 * nodes * system.features * block * (DOP853.stages + 8 + time.size)
-    values = time.size * nodes * (system.features + len(system.controls))
-    require_bytes(
-        8 * values * trajectories + working,
-        f"a dataset of {trajectories} trajectories",
-        fix="make it in parts with first=, or ask for fewer trajectories or steps",
-    )
+        together = -(-block // graph.graphs)
+        # The solution of a block, its copy in the order of the dataset, and the block before it.
+        blocks = 1.4 if trajectories <= together else 3.3
+        working = 8 * nodes * system.features * together * (DOP853.stages + 8)
+        working += int(8 * values * together * blocks)
+    require_simulation(trajectories, time.size, nodes, widths, working)
     x = np.empty((trajectories, time.size, nodes, system.features))
     u = (
         np.empty((trajectories, time.size, nodes, len(system.controls)))
         if system.controls
         else None
     )
-    fields = [] if in_code else [system.bind(graph[g], of_graphs[g]) for g in range(graph.graphs)]
+    fields = [] if in_code else [system.bind(graph[g], of_graphs[g]) for g in used]
     varied: dict[str, np.ndarray] = {}
     counts = np.zeros(3, dtype=np.int64)
     for start in range(first - first % block, first + trajectories, block):
@@ -185,7 +190,7 @@ def generate(
         # Given initial states or controls end with the last requested trajectory: no whole block.
         drawn = initial is None and user_controls is None
         members = range(start, start + block) if drawn and not in_code else wanted
-        for g in range(graph.graphs):
+        for g in sorted({i % graph.graphs for i in wanted}):
             group = [i for i in members if i % graph.graphs == g]
             keep = [i for i in group if i in wanted]
             if not keep:
@@ -339,12 +344,19 @@ def _check(solution: Solution, group: list[int], keep: list[int]) -> None:
 
 
 def _fit(values: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
-    array = np.asarray(values, dtype=np.float64)
+    array = numbers(name, values)
     if array.shape != shape:
         raise InvalidData(f"{name} has the wrong shape", got=array.shape, allowed=shape)
     if not np.all(np.isfinite(array)):
         raise InvalidData(f"{name} is not finite", fix="remove NaN and infinity")
     return array
+
+
+def _count_of(system: System, times: Any, steps: Any) -> int:
+    """Number of times of the grid, before it is made."""
+    if times is not None:
+        return int(np.size(times))
+    return 1 + whole("steps", system.steps if steps is None else steps, 1)
 
 
 def _time_grid(
@@ -363,14 +375,14 @@ def _time_grid(
 
 def _noise(noise: Any, system: System) -> np.ndarray:
     try:
-        std = np.asarray(noise, dtype=np.float64)
-    except (TypeError, ValueError):
+        std = numbers("noise", noise)
+    except InvalidData:
         std = np.array(np.nan)
     fits = std.ndim == 0 or std.shape == (system.features,)
     if not fits or not np.all(np.isfinite(std)) or np.any(std < 0):
         raise InvalidOption(
             "noise is a standard deviation",
-            got=repr(noise),
+            got=shown_value(noise),
             allowed=f">= 0, one number or {system.features}",
         )
     return std
@@ -383,9 +395,11 @@ def _user_controls(
         return None
     if not system.controls:
         raise InvalidOption(
-            f"{system.name} takes no controls", got=np.shape(controls), fix="leave controls= out"
+            f"{system.name} takes no controls",
+            got=shown_value(controls, 80),
+            fix="leave control= out",
         )
-    array = np.asarray(controls, dtype=np.float64)
+    array = numbers("control", controls)
     wanted = (trajectories, time.size, nodes, len(system.controls))
     if array.shape == wanted[1:]:
         array = np.broadcast_to(array, wanted)

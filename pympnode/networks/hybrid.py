@@ -22,10 +22,12 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from ..config import arguments, flag, least, listing, mapping, one_of, positive
 from ..datasets.names import NODE, SENDER, TRAJECTORY
 from ..datasets.reading import as_dataset
 from ..errors import InvalidData, InvalidOption, unknown_name
 from ..graph import Graph
+from ..memory import guarded, need
 from ..systems.base import System
 from ..systems.registry import get
 from ..training.ranges import warn_outside
@@ -74,7 +76,10 @@ def couple(
     >>> chain
     Mixed(3 nodes, 0 learned, 3 simulated as coupled_pendulum; path(3))
     """
-    given = [node if isinstance(node, Model | LearnedNode) else get(node) for node in nodes]
+    given = [
+        node if isinstance(node, Model | LearnedNode) else get(node)
+        for node in listing("nodes", nodes)
+    ]
     if not given:
         raise InvalidOption("a graph has at least one node", got="no nodes", allowed=">= 1")
     simulated = [node for node in given if isinstance(node, System)]
@@ -96,7 +101,8 @@ def couple(
             )
     _same_time(movers)
     known = {name for each in systems for name in each.parameters}
-    for name in parameters or {}:
+    parameters = mapping("parameters", parameters)
+    for name in parameters:
         if name not in known:
             raise unknown_name("parameter", name, sorted(known))
     topology = first.default_topology if topology is None else topology
@@ -116,7 +122,7 @@ def couple(
             graph_for_model(node.model, graph)
         else:
             node.check_graph(graph)
-    return Mixed(graph, tuple(movers), dict(parameters or {}))
+    return Mixed(graph, tuple(movers), parameters)
 
 
 def _same_time(movers: Sequence[Any]) -> None:
@@ -180,6 +186,8 @@ class Mixed:
         """(node,): whether a model moves the node."""
         return np.array([isinstance(node, LearnedNode) for node in self.nodes])
 
+    @guarded
+    @arguments(steps=least(1), dt=positive, check=flag)
     def rollout(
         self,
         initial: Any,
@@ -203,8 +211,8 @@ class Mixed:
         models are concatenated along the message axis. Warns `OutsideTrainingRange` for the learned
         nodes unless ``check=False``. Raises `InvalidData`.
         """
-        if solver not in ("adaptive", "rk4"):
-            raise unknown_name("solver", solver, ("adaptive", "rk4"))
+        one_of("solver", solver, ("adaptive", "rk4"))
+        tolerance = positive("tolerance", tolerance)
         if isinstance(initial, xr.Dataset):
             initial = agree(initial, self._names, "the nodes")
         arrays = self._start(initial, steps, dt, control)
@@ -220,6 +228,11 @@ class Mixed:
         z0 = np.concatenate([x0, *(each.first(x0) for each in learned)], axis=-1)
         rates = self._rates(learned)
         u = None if arrays.u is None else np.nan_to_num(arrays.u)
+        need(
+            3 * z0.nbytes * len(arrays.time),
+            f"a rollout of {len(arrays.time) - 1:,} steps",
+            "ask for fewer steps=",
+        )
         if solver == "adaptive":
             z = integrate(
                 rates, z0, arrays.time, controls=u, rtol=tolerance, atol=tolerance, check=False

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from ..memory import need
 from .engines.base import Batch, Program
 from .reference import noise_variance
 from .schema import Arrays
@@ -102,6 +103,13 @@ def pairs(
     units. Raises `Unmatched` where the noise is too large, or the sampling too coarse, for
     derivatives; ``coarsest``: the largest error of derivatives of data without noise.
     """
+    sizes = [a.x.size for a in arrays]
+    # Of all data states and derivatives, of one dataset the temporaries and the pairs, all in float64.
+    need(
+        16 * sum(sizes) + 72 * max(sizes),
+        "derivatives of the data",
+        fix="give matching=0, or fewer trajectories",
+    )
     states = [_known(a) for a in arrays]
     half, degree, errors = _best_filter(_samples(arrays, states, train), circular, coarsest)
     value, slope = filters(half, degree)
@@ -267,6 +275,7 @@ class Matching:
         refuse_spec(spec, arrays, engine)
         coarsest = _LARGEST_ERROR if asked else _COARSE
         made, usable, self.text = pairs(arrays, train, spec.circular, coarsest)
+        self.arrays = made
         self.program = bind(spec.replace(solver="euler", substeps=1, stride=1), made)
         places, first = [], 0
         for known in usable:

@@ -12,12 +12,15 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from ..config import arguments, flag, least, one_of, positive, whole
+from ..config import path as path_of
 from ..datasets.names import FEATURE, MESSAGE, PERIOD, STATE, TRAJECTORY
 from ..datasets.reading import as_dataset, numbers
 from ..display import html_table
-from ..errors import InvalidData, InvalidModel, InvalidOption
+from ..errors import InvalidData, InvalidModel
 from ..files import netcdf
 from ..graph import Graph
+from ..memory import guarded
 from ..training.ranges import warn_outside
 from . import model_text, schema
 from .agreement import Names, agree
@@ -110,10 +113,7 @@ class Model:
 
     def member(self, number: int) -> Model:
         """One member of an ensemble as a model of its own. Raises `InvalidOption`."""
-        if not 0 <= number < self.members:
-            raise InvalidOption(
-                "there is no such member", got=number, allowed=f"0 to {self.members - 1}"
-            )
+        number = whole("a member's number", number, 0, self.members - 1)
         return replace(self, theta=self.theta[number]) if self.theta.ndim == 2 else self
 
     @property
@@ -127,6 +127,8 @@ class Model:
             return {name: np.stack([w[name] for w in each]) for name in each[0]}
         return layout_of(self.spec).unpack(self.theta)
 
+    @guarded
+    @arguments(steps=least(1), dt=positive, graph_seed=least(0), ignore_weights=flag, check=flag)
     def rollout(
         self,
         initial: xr.Dataset | xr.DataArray | NDArray | str | os.PathLike[str],
@@ -261,7 +263,7 @@ class Model:
         ``graph`` whatever names or is a graph (not needed for one node). Raises `InvalidData`.
         """
         x = _floats("x", x)
-        if x.ndim != 3:
+        if x.ndim != 3 or 0 in x.shape:
             raise InvalidData(
                 "x has the wrong shape",
                 got=x.shape,
@@ -346,8 +348,9 @@ class Model:
 
         Raises `UnknownName`, and `InvalidModel` where the engine cannot run the model.
         """
-        from .engines import engine
+        from .engines import NAMES, engine
 
+        one_of("engine", name, NAMES)
         reason = engine(name).supports(self.spec)
         if reason is not None:
             raise InvalidModel(f"the engine {name!r} cannot run this model", got=reason)
@@ -379,6 +382,7 @@ class Model:
 
     # ---- keeping it ---------------------------------------------------------------------------
 
+    @arguments(path=path_of)
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one netCDF file: named weights with checksums, configuration, normalisation.
 
@@ -436,7 +440,7 @@ class Model:
             ("control", arrays.u, self.spec.controls),
             ("node_attribute", arrays.attribute, self.spec.attributes),
         ):
-            got = 0 if values is None else values.shape[-1]
+            got = 0 if values is None or not values.ndim else values.shape[-1]
             if got != wanted:
                 raise InvalidData(
                     f"the model takes another number of components of {name!r}",

@@ -105,6 +105,8 @@ def _of_frame(name: str, frame: Any, dims: Sequence[str]) -> NamedArray:
     table = frame.to_frame() if frame.ndim == 1 else frame
     columns = [numbers(f"{name}, column {c!r}", table.iloc[:, i]) for i, c in enumerate(table)]
     labels = {NODE: [plain(v) for v in table.index], ATTRIBUTE: [str(c) for c in table.columns]}
+    if not columns:
+        raise InvalidData(f"{name} has no columns", got=f"shape {table.shape}", allowed=">= 1")
     return NamedArray(np.stack(columns, axis=-1), labels)
 
 

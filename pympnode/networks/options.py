@@ -9,9 +9,21 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..config import TrainConfig, whole
+from ..config import (
+    TrainConfig,
+    as_float,
+    check_fields,
+    flag,
+    least,
+    mapping,
+    names_of,
+    one_of,
+    positive,
+    share_of_updates,
+    text,
+)
 from ..datasets.names import Missing
-from ..errors import InvalidOption, unknown_name
+from ..errors import InvalidOption, shown_value, unknown_name
 from ..systems.registry import get
 from ..training.options import LENGTHS, RunOptions
 from .circular import Circular
@@ -35,6 +47,19 @@ _SPEC_FIELDS = {
 }
 
 
+_SIMULATION_CHECKS: dict[str, Any] = {
+    "nodes": least(1),
+    "graphs": least(1),
+    "graph_seed": least(0),
+    "trajectories": least(1),
+    "steps": least(1),
+    "seed": least(0),
+    "dt": positive,
+    "parameters": mapping,
+    "engine": lambda name, value: one_of(name, value, ("auto", *NAMES)),
+}
+
+
 @dataclass(frozen=True)
 class NetworkSimulation:
     """Keywords of `pympnode.simulate` for networks; see there."""
@@ -55,6 +80,9 @@ class NetworkSimulation:
     initial: Any = None
     tolerance: float = 1e-8
     engine: str = "auto"
+
+    def __post_init__(self) -> None:
+        check_fields(self, _SIMULATION_CHECKS | {"tolerance": positive})
 
     def as_keywords(self) -> dict[str, Any]:
         """The fields by name; arrays and graphs as they are."""
@@ -103,8 +131,22 @@ class NetworkTraining(RunOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.members is not None:
-            object.__setattr__(self, "members", whole("members", self.members))
+        check_fields(
+            self,
+            _SIMULATION_CHECKS
+            | {
+                "members": least(1),
+                **dict.fromkeys(
+                    ("model", "aggregation", "messages", "coupling", "first_message", "solver"),
+                    text,
+                ),
+                "ignore_weights": flag,
+                "antisymmetric": flag,
+                "relative": names_of,
+                "invariant": names_of,
+                "matching": share_of_updates,
+            },
+        )
         for name in ("window", "max_window"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, _length_of_time(name, getattr(self, name)))
@@ -121,12 +163,9 @@ class NetworkTraining(RunOptions):
             ("normalisation", ("keep", "refit")),
             ("engine", ("auto", *NAMES)),
         ):
-            value = getattr(self, name)
-            # Only text is compared: an array or a dataset is "equal" to anything.
-            if not isinstance(value, str) or value not in allowed:
-                raise unknown_name(name, value, allowed)
-        if self.engine != "julia" and self.kernel not in kernels:
-            raise unknown_name("kernel", self.kernel, kernels)
+            one_of(name, getattr(self, name), allowed)
+        if self.engine != "julia":
+            one_of("kernel", self.kernel, kernels)
 
     @property
     def learns_weights(self) -> bool:
@@ -251,14 +290,14 @@ def _length_of_time(name: str, value: Any) -> float:
     """A positive number, infinity included. Raises `InvalidOption`."""
     if getattr(value, "shape", None) == () and hasattr(value, "item"):
         value = value.item()  # an array or a tensor of no axes
-    if isinstance(value, bool) or not isinstance(value, Real) or not float(value) > 0:
+    if isinstance(value, bool) or not isinstance(value, Real) or not as_float(value) > 0:
         raise InvalidOption(
             f"{name} is a length of time",
-            got=f"{name}={value!r}",
+            got=f"{name}={shown_value(value)}",
             allowed="a positive number in the unit of time of the data; inf: whole trajectories",
             fix=f"give {name}=n * dt for windows of n time steps",
         )
-    return float(value)
+    return as_float(value)
 
 
 @dataclass(frozen=True)
@@ -273,6 +312,9 @@ class NetworkEvaluation:
     threshold: float = 0.4
     system: Any = None
     ignore_weights: bool = False
+
+    def __post_init__(self) -> None:
+        check_fields(self, {"threshold": positive, "ignore_weights": flag})
 
     @classmethod
     def for_simulation(cls, simulation: Mapping[str, Any]) -> NetworkEvaluation:

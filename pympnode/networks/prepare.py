@@ -22,6 +22,7 @@ from .circular import TURN, tell_jumps, unwrapped
 from .edge_weights import for_training, with_scaled_attribute
 from .missing import interpolated
 from .normalise import Normalisation, natural_time
+from .outliers import outliers_in_words
 from .schema import Arrays
 
 
@@ -111,6 +112,8 @@ def prepare(
     labels = np.concatenate(marks)
     state, control, attribute, of_edges = scales or (None, None, None, None)
     if state is None:
+        for text in outliers_in_words(physical, names.features):
+            warn_user(text)
         state = _fit([a.x for a in physical], [a.mask for a in physical])
         state = _of_angles(state, periods)
     if control is None and physical[0].u is not None:

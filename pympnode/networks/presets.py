@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ..config import Preset
-from ..errors import unknown_name
+from ..config import Preset, one_of
 
 PRESETS: dict[str, Preset] = {
     "paper": Preset(
@@ -52,7 +51,7 @@ PRESETS: dict[str, Preset] = {
             "matching": 0.8,
             "standstill": 0.4,
             # Classes of messages and coupling compete for this share of the updates.
-            "race": 0.2,
+            "race": 0.3,
             "learning_rate": 5e-3,
             "schedule": "cosine",
             "warmup": 0.03,
@@ -60,7 +59,7 @@ PRESETS: dict[str, Preset] = {
             "clip": 1.0,
             "curriculum": ((5, 0.4), (10, 0.3), (25, 0.15), (0, 0.15)),
         },
-        finetune={"learning_rate": 5e-4, "keep_start": True, "matching": 0.0},
+        finetune={"learning_rate": 5e-4, "keep_start": True, "matching": 0.0, "race": 0.0},
     ),
 }
 
@@ -87,6 +86,5 @@ def sized_updates(parameters: int, values: int, *, pairwise: bool = False) -> in
 
 def preset(name: str) -> Preset:
     """The preset of that name."""
-    if name not in PRESETS:
-        raise unknown_name("preset", name, PRESETS)
+    one_of("preset", name, PRESETS)
     return PRESETS[name]

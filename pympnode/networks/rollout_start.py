@@ -14,10 +14,12 @@ from ..config import positive, whole
 from ..datasets.names import ATTRIBUTE_DIMS, CONTROL_DIMS, FEATURE, NODE, TIME, TRAJECTORY
 from ..errors import InvalidData, InvalidOption
 from ..graph import Graph
+from ..memory import need
 from . import schema
 from .agreement import labels as names_along
 from .graphs.labels import plain
 from .graphs.topology import resolve
+from .memory import require_rollout
 from .named_arrays import NamedArray, named_array
 from .ranges import TrainingRange
 from .spec import ModelSpec
@@ -63,6 +65,8 @@ def start_of_dataset(
         steps = steps or model.trained.steps
     arrays = schema.pack(ds, missing="mask")
     if steps is not None or dt is not None:
+        count, _, nodes, _ = arrays.x.shape
+        require_rollout(model.spec, count, arrays.steps if steps is None else steps, nodes)
         time = new_times(arrays.time, steps, dt)
         u = None if arrays.u is None else held_at(arrays.u, arrays.time, time)
         arrays = replace(arrays, time=time, u=u, mask=None)
@@ -105,6 +109,7 @@ def start_of_states(
     if not np.isfinite(x).all():
         raise InvalidData("initial states must be finite", got="NaN or infinity")
     step = model.trained.dt[1] if dt is None else dt
+    require_rollout(model.spec, len(x), model.trained.steps if steps is None else steps, x.shape[1])
     time = new_times(np.zeros(1), model.trained.steps if steps is None else steps, step)
     labels = read.labels.get(NODE)
     graph = graph_for(topology, x.shape[1], graph_seed, model.system, labels)
@@ -227,6 +232,7 @@ def new_times(
     Without ``dt`` it is ``time``, cut after ``steps`` intervals or extended by its last interval.
     """
     length = len(time) - 1 if steps is None else whole("steps", steps)
+    need(24 * (length + 1), f"a grid of {length + 1:,} times", "ask for fewer steps=")
     if dt is not None:
         return time[0] + positive("dt", dt) * np.arange(length + 1)
     if length < len(time):

@@ -40,6 +40,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from ..config import arguments, choice
 from ..datasets.names import (
     ATTRIBUTE,
     ATTRIBUTE_DIMS,
@@ -324,6 +325,7 @@ def _times(ds: xr.Dataset) -> NDArray[np.float64]:
 # ---- checks -----------------------------------------------------------------------------------
 
 
+@arguments(missing=choice("error", "mask"))
 def validate(ds: xr.Dataset, *, missing: Missing = "error") -> xr.Dataset:
     """Return ``ds`` if it is a network dataset as described above; raise `InvalidData` if not.
 

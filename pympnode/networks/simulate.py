@@ -92,7 +92,7 @@ def simulate_network(
             "topology": list(graph.source),
             "graph_seed": graph_seed,
             "seed": seed,
-            "noise": noise,
+            "noise": np.asarray(noise, np.float64).tolist(),
             "solver": made.method,
             "tolerance": made.tolerance,
             "evaluations": made.evaluations,

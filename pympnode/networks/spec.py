@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from ..config import whole
+from ..config import flag, listing, number, one_of, whole
 from ..errors import InvalidOption, unknown_name
 
 Family = Literal["mpnode", "l2s", "node"]
@@ -102,14 +102,17 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         for name, allowed in _NAMES.items():
-            if getattr(self, name) not in allowed:
-                raise unknown_name(name, getattr(self, name), allowed)
-        for name in ("channels", "hidden", "depth", "substeps", "bodies", "stride"):
+            one_of(name, getattr(self, name), allowed)
+        for name in ("channels", "hidden", "substeps", "bodies", "stride"):
             object.__setattr__(self, name, whole(name, getattr(self, name)))
+        # Each layer has an entry in the layout, which is made before its memory is known.
+        object.__setattr__(self, "depth", whole("depth", self.depth, 1, 10_000))
         for name in ("controls", "attributes", "message", "edge_attributes", "learned_edges"):
             object.__setattr__(self, name, whole(name, getattr(self, name), 0))
+        for name in ("sender_controls", "antisymmetric"):
+            object.__setattr__(self, name, flag(name, getattr(self, name)))
         for name in ("circular", "relative", "invariant"):
-            object.__setattr__(self, name, tuple(int(channel) for channel in getattr(self, name)))
+            object.__setattr__(self, name, _channels(name, getattr(self, name)))
             if any(not 0 <= channel < self.channels for channel in getattr(self, name)):
                 raise InvalidOption(
                     f"{name} numbers channels",
@@ -117,6 +120,7 @@ class ModelSpec:
                     allowed=f"0 to {self.channels - 1}",
                     fix=f'{name}=("phase",) of train names features',
                 )
+        object.__setattr__(self, "divisor", number("divisor", self.divisor))
         self._check_pairwise()
         if not (self.divisor > 0):
             raise InvalidOption(
@@ -293,3 +297,8 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "first_message": get_args(FirstMessage),
     "solver": get_args(Solver),
 }
+
+
+def _channels(name: str, channels: object) -> tuple[int, ...]:
+    """The numbers of channels of an option. Raises `InvalidOption`."""
+    return tuple(whole(f"a channel of {name}", each, 0) for each in listing(name, channels))

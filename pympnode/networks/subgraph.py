@@ -10,7 +10,7 @@ import xarray as xr
 
 from ..datasets.names import EDGE, EDGE_GRAPH, NODE, NODE_NUMBER, RECEIVER, SENDER, STATE
 from ..errors import InvalidData
-from .graphs.labels import plain, shown
+from .graphs.labels import NodeLabels, plain, shown
 
 
 def subgraph(ds: xr.Dataset, nodes: Sequence[Any]) -> xr.Dataset:
@@ -38,7 +38,7 @@ def subgraph(ds: xr.Dataset, nodes: Sequence[Any]) -> xr.Dataset:
         )
     size = ds.sizes[NODE]
     labels = [plain(v) for v in ds[NODE].values] if NODE in ds.coords else list(range(size))
-    wanted = [plain(v) for v in np.atleast_1d(np.asarray(nodes, dtype=object))]
+    wanted = list(NodeLabels.of([nodes] if isinstance(nodes, str | int) else nodes).values)
     place = {label: i for i, label in enumerate(labels)}
     strangers = [label for label in wanted if label not in place]
     if strangers or not wanted or len(set(wanted)) < len(wanted) or len(place) < size:

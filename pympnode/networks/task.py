@@ -13,6 +13,7 @@ from ..training.diagnosis import Reference
 from ..training.schedule import MATCHING
 from .engines.base import Batch, Program
 from .matching import Matching, PairBatch
+from .memory import require_batch
 from .reference import reference_of
 from .schema import Arrays
 
@@ -40,9 +41,17 @@ class TrajectoryTask:
     epoch has at least 8 batches, and at most 12 (100 on an uneven grid) or a sixteenth of a pass; and
     the validation loss is that of about 32 windows of the longest length, at even distances.
 
-    ``matching`` makes the batches of windows of no interval: pairs of states and derivatives. Raises
-    `InvalidData` where there is nothing to learn from or nothing to judge by.
+    ``matching`` makes the batches of windows of no interval: pairs of states and derivatives.
+
+    ``features``, ``time_scale``, ``numbers``: names of features, the unit of the arrays' times and the
+    numbers of their trajectories in the data, for messages.
+
+    Raises `InvalidData` where there is nothing to learn from or nothing to judge by.
     """
+
+    features: tuple[str, ...] = ()
+    time_scale: float = 1.0
+    numbers: Sequence[NDArray[np.int64]] = ()
 
     def __init__(
         self,
@@ -87,6 +96,21 @@ class TrajectoryTask:
     def validates_on_training(self) -> bool:
         """Whether the validation loss is that of training trajectories, for want of others."""
         return not len(self.validation)
+
+    def require_memory(self) -> None:
+        """Raise `NotEnoughMemory`, with the bytes, where a batch of the longest windows does not fit."""
+        program = self.program
+        if program.kernel not in ("eager", "torch", "numba"):
+            return  # Julia has memory of its own
+        require_batch(
+            program.spec,
+            program.kernel,
+            self.arrays,
+            windows=self._batch(self.steps),
+            steps=self.steps,
+            itemsize=self.dtype.itemsize,
+            device=getattr(program, "device", "cpu"),
+        )
 
     def count(self, horizon: int) -> int:
         """See `Task`."""
@@ -168,6 +192,45 @@ class TrajectoryTask:
             total += self.program.loss(theta, batch) * len(batch.trajectory)
             weight += len(batch.trajectory)
         return {"validation_loss": total / weight}
+
+    def worst(self, theta: NDArray, batch: Batch) -> str:
+        """Trajectory, node, feature and time of the largest error of a rollout of ``batch``, in words;
+        of errors that are not finite the first."""
+        found: list[tuple[float, int, str]] = []
+        first = 0
+        pairs = isinstance(batch, PairBatch)
+        # Pairs are a state and one step along its derivative, two for each time of the data.
+        held = self._pairs().arrays if pairs else self.arrays
+        for number, arrays in enumerate(held):
+            here = (batch.trajectory >= first) & (batch.trajectory < first + arrays.trajectories)
+            chosen, start = batch.trajectory[here] - first, batch.start[here]
+            first += arrays.trajectories
+            if not chosen.size:
+                continue
+            rows = chosen[:, None], start[:, None] + np.arange(batch.horizon + 1)
+            truth = arrays.x[rows]
+            with np.errstate(all="ignore"):
+                state = self._program(batch).rollout(
+                    theta, truth[:, 0], arrays.graph, arrays.time[rows[1][0]],
+                    graph_of=arrays.graph_of[chosen],
+                    u=None if arrays.u is None else np.nan_to_num(arrays.u[rows]),
+                    attribute=arrays.select(chosen).attribute,
+                ).state  # fmt: skip
+                error = np.abs(state.astype(np.float64) - truth)
+            known = np.ones(error.shape, bool) if arrays.mask is None else arrays.mask[rows]
+            error = np.where(known, np.where(np.isfinite(error), error, np.inf), 0.0)
+            # argmax takes the first of equal ones, and time comes first here.
+            at, i, node, channel = np.unravel_index(
+                np.argmax(error.transpose(1, 0, 2, 3)), error.transpose(1, 0, 2, 3).shape
+            )
+            row = start[i] // 2 if pairs else start[i] + at
+            time = self.arrays[number].time[row] * self.time_scale
+            name = self.features[channel] if self.features else f"number {channel}"
+            which = f"dataset {number}, " if len(self.arrays) > 1 else ""
+            of = self.numbers[number][chosen[i]] if self.numbers else chosen[i]
+            text = f"{which}trajectory {of}, node {node}, feature {name}, time {time:.6g}"
+            found.append((float(error[i, at, node, channel]), -int(at), text))
+        return max(found)[2] if found else ""
 
     def reference(self) -> Reference:
         """See `Task`."""

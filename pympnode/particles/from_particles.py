@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import inf
+from numbers import Real
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from ..config import arguments, listing, names_of, text
 from ..datasets.names import PARTICLE, SPLITS, TIME, TRAJECTORY
 from ..datasets.reading import numbers, time_grid
-from ..errors import InvalidData, InvalidOption
+from ..errors import InvalidData, InvalidOption, shown_value
 from ..version import __version__
 from .constants import CONSTANT, LAWS, SOFTENING
 from .graphs.box import Box
@@ -23,6 +25,11 @@ from .velocities import check_velocities
 UNNAMED = "particles"  # the system of data whose forces are not known
 
 
+def _split(name: str, value: Any) -> Any:
+    return value if isinstance(value, str) else names_of(name, value)
+
+
+@arguments(system=text, split=_split)
 def from_particles(
     position: Any,
     velocity: Any,
@@ -282,7 +289,10 @@ def _physics(
 
 def _box(side: Any, dims: int) -> Box:
     """The box of one side, or of one for each axis."""
-    if isinstance(side, Sequence | np.ndarray) and np.ndim(side) == 1:
+    if hasattr(side, "data_vars"):
+        raise InvalidOption("side is one number, or one for each axis", got=shown_value(side))
+    if not isinstance(side, str | bytes) and isinstance(side, Iterable) and np.ndim(_flat(side)):
+        side = listing("side", side)
         if len(side) != dims:
             raise InvalidOption(
                 "a box has a side for each axis",
@@ -290,10 +300,24 @@ def _box(side: Any, dims: int) -> Box:
                 allowed=f"{dims} sides, or one number",
                 fix="None for axes that are open",
             )
-        return Box(tuple(inf if s is None or s == inf else _positive("side", s) for s in side))
-    if np.ndim(side) == 0 and isinstance(side, np.ndarray):
-        side = side.item()
-    return Box(inf if side is None or side == inf else _positive("side", side))
+        return Box(tuple(_side(one) for one in side))
+    return Box(_side(side))
+
+
+def _flat(side: Any) -> Any:
+    """``side`` itself where it is a number, else a list of as many zeros as it has entries."""
+    try:
+        return [0] * len(side)
+    except TypeError:
+        return 0
+
+
+def _side(value: Any) -> float:
+    """The length of a side; infinity for an open axis."""
+    if getattr(value, "shape", None) == () and hasattr(value, "item"):
+        value = value.item()
+    is_open = value is None or (isinstance(value, float) and value == inf)
+    return inf if is_open else _positive("side", value)
 
 
 def _recorded(box: Box) -> Any:
@@ -306,11 +330,11 @@ def _recorded(box: Box) -> Any:
 def _positive(name: str, value: Any, zero: bool = False) -> float:
     if getattr(value, "shape", None) == () and hasattr(value, "item"):
         value = value.item()
-    good = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    if not good or not np.isfinite(value) or value < 0 or (value == 0 and not zero):
+    good = isinstance(value, Real) and not isinstance(value, bool)
+    if not good or not 0 <= value < 1e300 or (value == 0 and not zero):
         raise InvalidOption(
             f"{name} is one number",
-            got=repr(value),
+            got=shown_value(value),
             allowed=f"{'>=' if zero else '>'} 0",
             fix="leave side out for open space; one for each axis of a rectangle"
             if name == "side"

@@ -186,7 +186,9 @@ class Particles:
         members = options.members
         if members is None:
             members = 1 if start is None else start.members
-        thetas, restored = initial_weights(particle_layout_of(spec), start, options.seed, members)
+        thetas, restored = initial_weights(
+            particle_layout_of(spec), start, options.seed, members, options.dtype
+        )
         thetas = thetas.astype(options.dtype)
         theta = thetas if members > 1 else thetas[0]
         mixed_levels = options.mixed_levels

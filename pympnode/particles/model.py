@@ -12,14 +12,15 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ..config import whole
+from ..config import arguments, flag, least, whole
+from ..config import path as path_of
 from ..datasets.record import record, with_record
 from ..display import html_table
 from ..errors import FileDamaged, InvalidModel, InvalidOption
 from ..files import kinds, netcdf
 from ..files.kinds import check_record
-from ..files.memory import format_bytes, require_bytes
 from ..layout import weight_dtype
+from ..memory import format_bytes, guarded, need
 from ..training.gradients import gradients
 from ..training.ranges import interval, warn_outside, warn_user
 from . import schema as particle_schema
@@ -153,6 +154,8 @@ class ParticleModel:
         options.setdefault("device", self.device)
         return ParticleProgram(self.spec, self.scales, self.dt, **options)
 
+    @guarded
+    @arguments(steps=least(1), check=flag)
     def rollout(
         self,
         initial: xr.Dataset | str | os.PathLike[str],
@@ -193,7 +196,7 @@ class ParticleModel:
         sets, _, count, dims = data.position.shape
         shape = (sets, steps + 1, count, dims)
         state = 2 * 8 * sets * count * dims
-        require_bytes(
+        need(
             state * (steps + 1),
             f"a rollout of {sets} x {count:,} particles over {steps:,} steps",
             fix=f"roll out fewer steps and continue from the last; a step takes {format_bytes(state)}",
@@ -203,7 +206,7 @@ class ParticleModel:
         velocity[:, 0] = data.velocity[:, 0]
         program = self.bind()
         one = self._bytes_of_a_step(program, position[:1, 0], velocity[:1, 0], data)
-        require_bytes(
+        need(
             one,
             f"a step of {count:,} particles",
             fix="use a hierarchical model, whose edges grow with the particles",
@@ -304,6 +307,7 @@ class ParticleModel:
 
     # ---- files -------------------------------------------------------------------------------
 
+    @arguments(path=path_of)
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one netCDF file: named weights with checksums, configuration, scales."""
         netcdf.write_netcdf(netcdf.sealed(self.to_dataset()), path, checksums=True)

@@ -5,10 +5,23 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from numbers import Real
 from typing import Any
 
-from ..config import TrainConfig, whole
-from ..errors import InvalidOption, unknown_name
+from ..config import (
+    TrainConfig,
+    check_fields,
+    flag,
+    least,
+    listing,
+    mapping,
+    one_of,
+    path,
+    positive,
+    text,
+    whole,
+)
+from ..errors import InvalidOption
 from ..training.options import RunOptions
 from .metrics import HORIZONS
 from .presets import particle_preset, preset_fields
@@ -25,10 +38,21 @@ _SPEC = (
 )  # fmt: skip
 
 
+def _folder(name: str, value: Any) -> Any:
+    found = path(name, value)
+    if found.exists() and not found.is_dir():
+        raise InvalidOption(
+            f"{name} is a folder for parts, and this is a file",
+            got=repr(str(found)),
+            allowed="a folder that is there or will be made",
+            fix="give another path=, or leave it out for a dataset in memory",
+        )
+    return found
+
+
 def refuse_julia(engine: str, how: str) -> None:
     """Raise `InvalidOption` for the Julia engine, which has networks alone, and `UnknownName`."""
-    if engine not in ("auto", "torch", "julia"):
-        raise unknown_name("engine", engine, ("auto", "torch", "julia"))
+    one_of("engine", engine, ("auto", "torch", "julia"))
     if engine == "julia":
         raise InvalidOption(
             f"particles are {how}; the Julia engine has networks alone",
@@ -36,6 +60,17 @@ def refuse_julia(engine: str, how: str) -> None:
             allowed='engine="auto" or "torch"',
             fix="leave engine out",
         )
+
+
+_SIMULATION_CHECKS: dict[str, Any] = {
+    "particles": least(1),
+    "trajectories": least(1),
+    "steps": least(1),
+    "seed": least(0),
+    "dims": lambda name, value: whole(name, value, 2, 3),
+    "dt": positive,
+    "parameters": mapping,
+}
 
 
 @dataclass(frozen=True)
@@ -61,6 +96,11 @@ class ParticleSimulation:
 
     def __post_init__(self) -> None:
         refuse_julia(self.engine, "simulated by compiled steps of Python")
+        check_fields(
+            self,
+            _SIMULATION_CHECKS
+            | {"integrator": text, "substeps": least(1), "workers": least(1), "path": _folder},
+        )
 
     def as_keywords(self) -> dict[str, Any]:
         """Keywords of `simulate_particles`, which has one engine."""
@@ -102,6 +142,16 @@ class ParticleTraining(RunOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         refuse_julia(self.engine, "trained in torch")
+        texts = (
+            "model", "behaviour", "inputs", "integrator", "update", "messages", "mass_coupling",
+            "precision",
+        )  # fmt: skip
+        check_fields(
+            self,
+            _SIMULATION_CHECKS
+            | {"members": least(1), "micro_batch": least(1)}
+            | dict.fromkeys(texts, text),
+        )
         if self.integrator in ("block", "global"):  # those of `simulate_particles`
             raise InvalidOption(
                 "integrator= of train is that of a HOGN, and this is one of the simulation",
@@ -109,16 +159,8 @@ class ParticleTraining(RunOptions):
                 allowed="rk4, euler",
                 fix=f"data = simulate(system, integrator={self.integrator!r}); train(data=data)",
             )
-        for name in ("augment", "mixed_levels", "conserve_momentum", "recompute"):
-            value = getattr(self, name)
-            if value is not None and not isinstance(value, bool):
-                raise InvalidOption(
-                    f"{name} is true or false", got=f"{name}={value!r}", allowed="True, False"
-                )
-        if self.members is not None:
-            object.__setattr__(self, "members", whole("members", self.members))
-        if self.micro_batch is not None:
-            object.__setattr__(self, "micro_batch", whole("micro_batch", self.micro_batch))
+        switches = ("augment", "mixed_levels", "conserve_momentum", "recompute")
+        check_fields(self, dict.fromkeys(switches, flag))
         from .engine.kernels import kernel_named, precision_of
 
         kernel, recompute = kernel_named(self.kernel)
@@ -202,6 +244,15 @@ class ParticleEvaluation:
     """Keywords of `pympnode.evaluate` for particles: ``horizons``, steps to report errors over."""
 
     horizons: Sequence[int] = HORIZONS
+
+    def __post_init__(self) -> None:
+        given: Any = self.horizons
+        if isinstance(given, Real) or getattr(given, "shape", None) == ():
+            given = [given]  # one number
+        steps = [whole("a horizon", each) for each in listing("horizons", given)]
+        if not steps:
+            raise InvalidOption("there are no horizons", got="an empty list", allowed=">= 1")
+        object.__setattr__(self, "horizons", steps)
 
     @classmethod
     def for_simulation(cls, simulation: Mapping[str, Any]) -> ParticleEvaluation:

@@ -32,8 +32,8 @@ from ..datasets.parts import (
 from ..errors import FileDamaged, InvalidData, MissingFile, one_line
 from ..files import netcdf
 from ..files.lock import hold_folder
-from ..files.memory import format_bytes
 from ..files.writing import own_folder, remove_half_written, writing
+from ..memory import format_bytes
 from ..training.progress import Progress
 from . import schema
 from .parallel import compute_all

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..config import Preset
-from ..errors import unknown_name
+from ..config import Preset, one_of
 from .spec import MODELS
 
 PRESETS = ("fast", "paper")
@@ -43,10 +42,8 @@ def particle_preset(name: str, model: str, particles: int) -> Preset:
     antisymmetric messages where edges run both ways, and by taking out what is left of a total; a
     Hamiltonian model does so by itself, and adds up the energies of pairs. Raises UnknownName for a preset or a model.
     """
-    if name not in PRESETS:
-        raise unknown_name("preset", name, PRESETS)
-    if model not in MODELS:
-        raise unknown_name("particle model", model, MODELS)
+    one_of("preset", name, PRESETS)
+    one_of("particle model", model, MODELS)
     if name == "paper":
         return Preset(
             model={"inputs": "plain"},

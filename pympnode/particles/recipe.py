@@ -12,7 +12,7 @@ import numpy as np
 
 from ..datasets.split import rng_of, split_trajectories
 from ..errors import IntegrationFailed, InvalidData, unknown_name
-from ..files.memory import format_bytes
+from ..memory import format_bytes
 from .constants import LAWS, MASS
 from .graphs.box import Box
 from .leapfrog import integrate_leapfrog

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from ..config import path as path_of
 from ..config import positive, precision, whole
 from ..datasets.names import TIME
 from ..datasets.record import record, with_record
 from ..datasets.split import split_trajectories
 from ..errors import InvalidData, InvalidOption, unknown_name
-from ..files.memory import format_bytes, require_bytes
-from ..files.writing import path_of
 from ..graph import Graph
+from ..memory import format_bytes, need
 from ..training.progress import progress_of
 from ..version import __version__
 from . import schema
@@ -84,7 +84,7 @@ def simulate_particles(
     workers = workers or os.cpu_count() or 1
     if path is not None:
         return make_parts(recipe, given, path_of("path", path), workers, bar)
-    require_bytes(
+    need(
         recipe.bytes,
         f"a dataset of {recipe.trajectories} trajectories",
         fix='pass path="folder": written in parts and opened lazily; or dtype="float32"',
@@ -209,6 +209,12 @@ def _given(start: Any) -> Given | None:
     if isinstance(start, ParticleState):
         return Given((start,))
     if isinstance(start, xr.Dataset):
+        if TIME not in start.dims:
+            raise InvalidData(
+                "the start is no dataset of particles",
+                got=", ".join(map(str, start.data_vars)) or "no variables",
+                allowed="position and velocity (trajectory, time, particle, axis), mass",
+            )
         # Only states are taken here; the physics come from the record and the parameters.
         first = with_record(start.isel({TIME: [0]}), system="particles")
         data = schema.pack_particles(first)

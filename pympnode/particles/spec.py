@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from ..config import whole
+from ..config import flag, listing, names_of, number, one_of, positive, whole
 from ..errors import InvalidOption, unknown_name
 from .constants import SOFTENING
 
@@ -115,10 +115,10 @@ class ParticleSpec:
 
     def __post_init__(self) -> None:
         for name, allowed in _NAMES.items():
-            if getattr(self, name) not in allowed:
-                raise unknown_name(name, getattr(self, name), allowed)
-        if self.dims not in (2, 3):
-            raise InvalidOption("particles have 2 or 3 dimensions", got=self.dims)
+            one_of(name, getattr(self, name), allowed)
+        object.__setattr__(self, "dims", whole("dims", self.dims, 2, 3))
+        for name in ("charged", "conserve_momentum"):
+            object.__setattr__(self, name, flag(name, getattr(self, name)))
         for name in ("edge_width", "node_width", "global_width", "neighbours"):
             object.__setattr__(self, name, whole(name, getattr(self, name)))
         if self.levels is not None:
@@ -131,7 +131,7 @@ class ParticleSpec:
 
     def _check_scaled(self) -> None:
         """Raise InvalidOption for options that do not go with the inputs or with the family."""
-        object.__setattr__(self, "types", tuple(map(str, self.types)))
+        object.__setattr__(self, "types", tuple(names_of("types", self.types)))
         scaled = self.inputs == "scaled"
         if self.types and not scaled:
             raise InvalidOption(
@@ -307,8 +307,7 @@ class ParticleSpec:
     @classmethod
     def named(cls, name: str, **options: object) -> ParticleSpec:
         """The model of that name (`MODELS`). Raises UnknownName."""
-        if name not in MODELS:
-            raise unknown_name("particle model", name, MODELS)
+        one_of("particle model", name, MODELS)
         family, join = MODELS[name]
         return cls.from_dict({"family": family, "join": join, **options})
 
@@ -335,10 +334,11 @@ class ParticleScales:
     change: float = 1.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "lengths", tuple(float(c) for c in self.lengths))
+        lengths = tuple(number("lengths", c) for c in listing("lengths", self.lengths))
+        object.__setattr__(self, "lengths", lengths)
         for name in ("length", "near", "mass", "charge", "velocity", "change"):
-            if not getattr(self, name) > 0:
-                raise InvalidOption(f"the scale {name} must be positive", got=getattr(self, name))
+            value = positive(f"the scale {name}", getattr(self, name))
+            object.__setattr__(self, name, value)
 
     def as_dict(self) -> dict[str, object]:
         """Plain values, for files."""

@@ -212,6 +212,30 @@ class StepTask:
         results = [self.loss(theta, batch) for theta, batch in zip(thetas, batches)]
         return np.array([value for value, _ in results]), np.stack([g for _, g in results])
 
+    def worst(self, theta: NDArray, batch: Steps) -> str:
+        """Trajectory, particle, axis and time of the largest error of a step of ``batch``, in words."""
+        import torch
+
+        data, program = self.arrays[batch.dataset], self.program
+        found: list[tuple[float, str]] = []
+        for at in range(len(batch.time)):
+            one = batch.subset(slice(at, at + 1))
+            now, target = self.states(one)
+            graph = program.graph(now, extra_levels=batch.extra_levels)
+            with torch.no_grad():
+                _, velocity = program.next_state(program.weights(theta), now, graph, training=False)
+                error = (velocity - target.velocity).abs().double().cpu().numpy()
+            error = np.where(np.isfinite(error), error, np.inf)
+            particle, axis = np.unravel_index(np.argmax(error), error.shape)
+            time = data.time[one.time[0]]
+            which = f"dataset {batch.dataset}, " if len(self.arrays) > 1 else ""
+            text = (
+                f"{which}trajectory {one.trajectory[0]}, particle {particle}, "
+                f"velocity {'xyz'[axis]}, time {time:.6g}"
+            )
+            found.append((float(error[particle, axis]), text))
+        return max(found, key=lambda pair: pair[0])[1]
+
     def validate(self, theta: NDArray) -> dict[str, float]:
         """See `Task`: the loss on a fixed choice of states, the mean over datasets."""
         values = []
@@ -252,7 +276,7 @@ class StepTask:
         Validation is not counted: its batches take no more memory than an update
         (`_validation_batches`).
         """
-        from ..files.memory import available_bytes, format_bytes, require_bytes
+        from ..memory import available_bytes, format_bytes, need
 
         program = self.program
         each = min(self.micro_batch, self.batch_size)
@@ -273,7 +297,7 @@ class StepTask:
                 option = 'kernel="auto" with recompute=True'
             if program.spec.family == "deltagn" and less < 0.8 * one:
                 ways.append(f"{option} takes {format_bytes(fixed + less * states)}")
-            require_bytes(
+            need(
                 fixed + one * states,
                 f"a batch of {states} states with {counts.edges:,} edges each",
                 fix=f"{' or '.join(ways) or 'a smaller model, or fewer particles'}; one state takes "

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ..errors import InvalidData, InvalidOption
+from ..errors import InvalidData, InvalidOption, shown_value
 
 
 def nearest(times: NDArray, time: float | None) -> int:
@@ -18,11 +20,12 @@ def nearest(times: NDArray, time: float | None) -> int:
     """
     if time is None:
         return len(times) - 1
-    number = isinstance(time, int | float | np.number) and not isinstance(time, bool)
+    time = time.item() if isinstance(time, np.generic | np.ndarray) and time.ndim == 0 else time
+    number = isinstance(time, int | float) and not isinstance(time, bool)
     if not number or not times[0] - 1e-9 <= time <= times[-1] + 1e-9:
         raise InvalidOption(
             "the dataset does not reach that time",
-            got=repr(time),
+            got=shown_value(time),
             allowed=f"{times[0]:.4g} to {times[-1]:.4g}, in the unit of its times",
             fix="leave time= out for the last one",
         )
@@ -31,15 +34,29 @@ def nearest(times: NDArray, time: float | None) -> int:
 
 def position(trajectory: int, count: int) -> int:
     """The index, from 0, of a trajectory given from either end. Raises `InvalidOption`."""
-    whole = isinstance(trajectory, int | np.integer) and not isinstance(trajectory, bool)
+    whole = isinstance(trajectory, Integral) and not isinstance(trajectory, bool | np.timedelta64)
     if not whole or not -count <= trajectory < count:
         raise InvalidOption(
             "the dataset has no such trajectory",
-            got=repr(trajectory),
+            got=shown_value(trajectory),
             allowed=f"0 to {count - 1}",
             fix="trajectory= counts from 0",
         )
     return int(trajectory) % count
+
+
+def axes_of(name: str, value: Any) -> Any:
+    """Axes of matplotlib. Raises `InvalidOption` for anything else."""
+    from matplotlib.axes import Axes
+
+    if value is not None and not isinstance(value, Axes):
+        raise InvalidOption(
+            f"{name} is an Axes of matplotlib",
+            got=shown_value(value),
+            allowed="an Axes, or None for a new one",
+            fix="fig, ax = plt.subplots()",
+        )
+    return value
 
 
 def require(ds: xr.Dataset, name: str, what: str, fix: str) -> Any:
@@ -61,7 +78,12 @@ def is_particle_evaluation(ds: Any) -> bool:
 
 def shaped(axes: Any, shape: tuple[int, ...]) -> np.ndarray:
     """``axes`` as an array of that shape. Raises `InvalidOption` for another number of axes."""
-    array = np.atleast_1d(np.asarray(axes, dtype=object))
+    single = hasattr(axes, "data_vars") or not isinstance(axes, Iterable)
+    array = np.empty(1, dtype=object) if single else np.asarray(axes, dtype=object)
+    if single:
+        array[0] = axes
+    for each in array.flat:
+        axes_of("axes", each)
     if array.size != np.prod(shape):
         raise InvalidOption(
             "axes= has the wrong number of axes",

@@ -7,14 +7,19 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from ..config import (
+    arguments,
+    text,
+)
 from ..errors import InvalidData
 from . import style
-from .choosing import require
+from .choosing import axes_of, require
 
 EPOCH = "epoch"
 CURVES = (("loss", "training", style.PALETTE[1]), ("validation_loss", "validation", style.MODEL))
 
 
+@arguments(ylabel=text, ax=axes_of)
 def training_curves(history: xr.Dataset, *, ylabel: str | None = None, ax: Any = None) -> Any:
     """Training and validation loss over epochs, on a logarithmic axis, with the best epoch marked.
 

@@ -21,6 +21,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from ..config import path as path_of
 from ..errors import (
     CannotWrite,
     CheckpointDamaged,
@@ -37,7 +38,6 @@ from ..files.lock import hold_folder
 from ..files.writing import (
     make_folder,
     own_folder,
-    path_of,
     remove_half_written,
     require_space,
     writing,
@@ -62,7 +62,9 @@ class State:
     Vectors (member, size): ``theta``, the running ``mean`` of weights, and the ``best`` weights by
     validation. ``optimiser``: its named arrays (member, length). Arrays (member,): ``best_loss``,
     ``best_epoch``, ``since_best``, ``rate_factor``. ``updates``: number of updates
-    that fit into the time budget; None without one.
+    that fit into the time budget; None without one. ``retries``: how often the run went back to its
+    best weights; ``cause``: what it diverged by, in words; ``restart``: the update after which the
+    optimiser started anew.
     """
 
     theta: NDArray
@@ -78,6 +80,9 @@ class State:
     epochs: int = 0
     updates: int | None = None
     status: str = "running"
+    retries: int = 0
+    cause: str = ""
+    restart: int = 0
     history: dict[str, list[Any]] = field(default_factory=lambda: {k: [] for k in HISTORY})
     optimiser: dict[str, NDArray] = field(default_factory=dict)
 
@@ -103,7 +108,18 @@ _VECTORS = ("theta", "mean", "best")
 _MOMENTS = ("first", "second")
 _PREFIX = "optimiser_"
 _BY_MEMBER = ("best_loss", "best_epoch", "since_best", "rate_factor")
-_COUNTERS = ("count", "epoch", "seconds", "epochs", "updates", "status")
+_COUNTERS = (
+    "count",
+    "epoch",
+    "seconds",
+    "epochs",
+    "updates",
+    "status",
+    "retries",
+    "cause",
+    "restart",
+)
+_LATER = ("retries", "cause", "restart")  # which versions before 0.2 did not write
 _OF_RUN = ("seconds", "horizon", "updates")
 STATUSES = ("running", "completed", "interrupted", "diverged")
 _EPOCH = re.compile(r"epoch-(\d{6,18})\.nc")
@@ -197,7 +213,7 @@ def _check(
     optimiser: OptimiserState | None,
 ) -> None:
     """Raise ValueError where parts of a state are of a wrong kind or contradict each other."""
-    if not set(_COUNTERS) <= set(counters):
+    if not set(_COUNTERS) - set(_LATER) <= set(counters):
         raise ValueError(f"counters {', '.join(sorted(counters))}")
     if like is None:
         like = state.theta
@@ -223,7 +239,7 @@ def _check(
             raise ValueError(f"{name} of the optimiser {values.dtype} {values.shape}")
         if values.ndim != 2 or len(values) != shape[0] or values.dtype.kind != "f":
             raise ValueError(f"{name} of the optimiser {values.dtype} {values.shape}")
-    for name in ("count", "epoch", "epochs", "updates"):
+    for name in ("count", "epoch", "epochs", "updates", "retries", "restart"):
         value = getattr(state, name)
         if value is None and name == "updates":
             continue
@@ -231,6 +247,8 @@ def _check(
             raise ValueError(f"{name} {one_line(repr(value))}")
     if type(state.seconds) not in (int, float) or not 0 <= state.seconds < np.inf:
         raise ValueError(f"seconds {one_line(repr(state.seconds))}")
+    if not isinstance(state.cause, str) or state.restart > state.count:
+        raise ValueError(f"cause {one_line(repr(state.cause))}, restart {state.restart}")
     if state.status not in STATUSES:
         raise ValueError(f"status {one_line(repr(state.status))}")
     for name, rows in state.history.items():

@@ -16,13 +16,25 @@ from ..half import M, Prepared
 from ..version import __version__
 from . import progress as meters
 from .checkpoint import Run
-from .diagnosis import diagnose
+from .diagnosis import Diagnosis, diagnose
 from .race import Raced, race
 from .ranges import warn_user
 from .result import Result
-from .trainer import Trainer
+from .trainer import Outcome, Trainer
 
 logger = logging.getLogger("pympnode.training")
+
+
+_MANY = 500  # updates; after fewer a model that has not learned is no surprise
+
+
+def _warn(outcome: Outcome, found: Diagnosis) -> None:
+    """Say through `warnings`, which scripts show, what the log says: a run that diverged, or that learned
+    nothing in many updates."""
+    if outcome.status == "diverged":
+        warn_user(f"the training diverged: {outcome.reason}")
+    elif outcome.status == "completed" and found.sentences and outcome.updates >= _MANY:
+        warn_user(found.sentences[0])
 
 
 def fit(
@@ -121,6 +133,7 @@ def fit(
     if trainer.signal is not None:
         # Saved: what the sender wanted, by default the end of this process, comes now.
         signal.raise_signal(trainer.signal)
+    _warn(outcome, found)
     if outcome.status == "interrupted" and not meters.is_interactive():
         raise KeyboardInterrupt
     return result

@@ -7,12 +7,17 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..config import whole
 from ..errors import InvalidOption
 from ..half import TrainedModel
+from ..memory import need
 
 
 class WeightLayout(Protocol):
     """What a layout of either half does: named weights in one flat vector (size,)."""
+
+    @property
+    def size(self) -> int: ...
 
     def initial(self, rng: np.random.Generator) -> NDArray[np.float64]: ...
 
@@ -20,14 +25,25 @@ class WeightLayout(Protocol):
 
 
 def initial_weights(
-    layout: WeightLayout, start: TrainedModel | None, seed: int, members: int
+    layout: WeightLayout,
+    start: TrainedModel | None,
+    seed: int,
+    members: int,
+    dtype: str = "float32",
 ) -> tuple[NDArray, tuple[str, ...]]:
     """Weights (member, size): fresh, with those of ``start`` that have the same name and shape.
 
     A start that is an ensemble gives each member its own weights, a single model gives all the
     same. Also returns the names of the tensors taken. Raises `InvalidOption` for ensembles of two
-    sizes.
+    sizes, and `NotEnoughMemory` where training them in ``dtype`` does not fit.
     """
+    members = whole("members", members)
+    need(
+        int(members * layout.size * (37 + 14.3 * np.dtype(dtype).itemsize)),
+        f"{members:,} x {layout.size:,} weights with what an optimiser keeps of each",
+        fix="train fewer members=, or a model with smaller layers: hidden=, or edge_width= and "
+        "node_width= of particles",
+    )
     thetas = np.stack(
         [layout.initial(np.random.default_rng([seed, 2, member])) for member in range(members)]
     )

@@ -14,7 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InvalidOption, unknown_name
+from ..errors import InvalidOption, shown_value, unknown_name
 from ..layout import Layout
 
 OptimiserState = dict[str, NDArray]
@@ -130,6 +130,7 @@ class Soap:
         by_shape: dict[tuple[int, ...], list[str]] = {}
         for name in layout.linear_maps:
             shape = layout.shapes[name]
+            # A layer without inputs has no numbers to rotate.
             if 0 not in shape and any(1 < side <= _LARGEST for side in shape):
                 by_shape.setdefault(shape, []).append(name)
         place = layout.unpack(np.arange(layout.size))
@@ -272,7 +273,9 @@ def check_optimiser(choice: Any) -> OptimiserChoice:
         if choice not in OPTIMISERS:
             raise unknown_name("optimiser", choice, OPTIMISERS)
     elif not callable(choice):
-        raise _no_optimiser("optimiser is neither a name nor callable", repr(choice))
+        raise _no_optimiser("optimiser is neither a name nor callable", shown_value(choice))
+    elif isinstance(choice, type) and not (hasattr(choice, "start") and hasattr(choice, "update")):
+        raise _no_optimiser("optimiser is a class of other objects", shown_value(choice))
     return choice  # type: ignore[no-any-return]
 
 

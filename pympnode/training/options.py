@@ -6,7 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ..config import TrainConfig, precision, seconds, whole
+from ..config import (
+    TrainConfig,
+    check_fields,
+    device,
+    flag,
+    least,
+    positive,
+    precision,
+    seconds,
+    share,
+    text,
+)
 from ..errors import InvalidOption
 from .optimiser import OptimiserChoice, check_optimiser
 
@@ -32,6 +43,7 @@ class RunOptions:
     kernel: str = "auto"
     device: str = "auto"
     dtype: str = "float32"
+    retry_diverged: bool = False
     progress: bool = True
 
     # Whether a length that is given replaces every length of the preset in the configuration.
@@ -40,8 +52,14 @@ class RunOptions:
     OF_MODELS: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "seed", whole("seed", self.seed, 0))
-        object.__setattr__(self, "dtype", precision("dtype", self.dtype))
+        check_fields(
+            self,
+            {
+                "seed": least(0), "dtype": precision, "preset": text, "kernel": text,
+                "device": device, "progress": flag, "retry_diverged": flag, "split": share, "epochs": least(1),
+                "updates": least(1), "batch_size": least(1), "learning_rate": positive,
+            },
+        )  # fmt: skip
         if self.optimiser is not None:
             check_optimiser(self.optimiser)
 
@@ -66,4 +84,12 @@ class RunOptions:
             base = {k: v for k, v in base.items() if k not in ("epochs", "updates")}
         if "time_budget" in given:
             given["time_budget"] = seconds(given["time_budget"])
-        return TrainConfig(**{**base, **given, "preset": self.preset, "seed": self.seed})
+        return TrainConfig(
+            **{
+                **base,
+                **given,
+                "preset": self.preset,
+                "seed": self.seed,
+                "retry_diverged": self.retry_diverged,
+            }
+        )

@@ -7,6 +7,10 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import numpy as np
+
+from ..errors import InvalidOption, shown_value
+
 
 class Progress(Protocol):
     """What a long call reports while it works: updates of a training, trajectories of a dataset."""
@@ -97,8 +101,14 @@ def progress_of(
     choice: Callable[[int, int, float], object] | bool | None, unit: str = "update"
 ) -> Progress:
     """What a keyword ``progress=`` means: a function to call, True for `default`, else silence."""
-    if callable(choice):
+    if callable(choice) and not isinstance(choice, type):
         return Calls(choice)
+    if choice is not None and not isinstance(choice, bool | np.bool_):
+        raise InvalidOption(
+            "progress is True, False or a function",
+            got=shown_value(choice),
+            allowed="progress(done, all, seconds_left)",
+        )
     return default(unit) if choice else Silent()
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..config import TrainConfig
+from ..memory import need
 
 # The window of a stage without rollouts: the vector field is compared with derivatives of the data.
 MATCHING = 0
@@ -74,6 +75,11 @@ def plan(
     passes = np.array([share / count(length) for length, share in stages])
     if updates is not None:
         epochs = max(1, math.ceil(updates * float(passes.sum())))
+    need(
+        100 * epochs,
+        f"the plan of {epochs:,} epochs",
+        "ask for fewer epochs=, updates= or time_budget=",
+    )
     bounds = np.cumsum(passes / passes.sum())
     stage_of = np.searchsorted(bounds, (np.arange(epochs) + 0.5) / epochs)
     chosen = [stages[min(stage, len(stages) - 1)][0] for stage in stage_of.tolist()]

@@ -19,6 +19,7 @@ from ..config import TrainConfig
 from ..errors import InvalidData
 from .budget import Timing, validation_losses
 from .checkpoint import Run, State, history_dataset
+from .divergence import conclude, go_back, not_finite
 from .optimiser import check_state, clip, make_optimiser
 from .progress import Progress, Silent
 from .schedule import Plan, learning_rate, plan
@@ -51,11 +52,17 @@ class Outcome:
     best_epoch: NDArray[np.int64]
     updates: int
     seconds: float
+    cause: str = ""
 
     @property
     def reason(self) -> str:
         """Why the run stopped, in words."""
-        return REASONS[self.status]
+        text = REASONS[self.status]
+        if self.status == "diverged" and self.cause:
+            text = f"{self.cause}; the best weights before were kept"
+        if self.status != "interrupted" and (self.best_epoch == 0).all():
+            text = f"{text}; no epoch was better than the weights that the run started from"
+        return text
 
 
 class Trainer:
@@ -104,8 +111,15 @@ class Trainer:
             state = self._fresh(theta)
         if state.status not in ENDED:
             state.status = "running"
-            with _first_interrupt(self, saves=self.run is not None):
+            # Overflow is looked for in losses and gradients; NumPy's own warnings say no more.
+            with (
+                _first_interrupt(self, saves=self.run is not None),
+                np.errstate(all="ignore"),
+            ):
                 self._epochs(state)
+        if self.config.keep == "best":
+            with np.errstate(all="ignore"):
+                conclude(self.task, state, np.asarray(theta), self._last_batch(state))
         return Outcome(
             state.best,
             history_dataset(state.history),
@@ -114,6 +128,7 @@ class Trainer:
             state.best_epoch,
             state.count if state.epoch else self._unfinished,
             state.seconds,
+            state.cause,
         )
 
     def expected_seconds(self, theta: NDArray) -> float:
@@ -143,6 +158,13 @@ class Trainer:
         ]
         return zip(*each)
 
+    def _last_batch(self, state: State) -> Batch | None:
+        """A batch of the last epoch, of the first member."""
+        if not state.epoch:
+            return None
+        horizon = int(state.history["horizon"][-1])
+        return next(self._draw(horizon, state.epoch - 1, 1))[0]
+
     def _epochs(self, state: State) -> None:
         config = self.config
         updates = config.updates if state.updates is None else state.updates
@@ -152,6 +174,12 @@ class Trainer:
         try:
             while state.epoch < schedule.epochs and state.status == "running":
                 whole = self._epoch(state, schedule)
+                if state.status == "diverged" and self.config.retry_diverged and not state.retries:
+                    logger.warning(
+                        "%s; once more from the best weights at half the rate", state.cause
+                    )
+                    go_back(state, self.optimiser)
+                    continue
                 state.seconds = before + time.perf_counter() - began
                 if not whole:
                     break
@@ -189,26 +217,30 @@ class Trainer:
             norm = np.sqrt(np.square(gradients, dtype=np.float64).sum(axis=1))
             alive = np.isfinite(values) & np.isfinite(norm)
             if not alive.any():
-                if count == 0:
+                cause = not_finite(
+                    self.task, count, state.epoch, values, theta, batches, state.retries
+                )
+                if count == 0 and not state.retries:
                     # Nothing was learned: the "best" weights would be drawn numbers.
                     raise InvalidData(
                         "the first loss or its gradient is not finite, so that nothing can be learned",
-                        got=f"loss {values.tolist()}, norm of the gradient {norm.tolist()}",
+                        got=f"loss {values.tolist()}, norm of the gradient {norm.tolist()}; {cause}",
                         allowed="finite numbers",
                         fix='look for outliers in the data, give it in larger units, or dtype="float64"',
                     )
-                state.status = "diverged"
-                logger.warning("diverged in epoch %d: loss %s", state.epoch + 1, values)
+                state.status, state.cause = "diverged", cause
+                logger.warning("diverged at %s", cause)
                 return False
             if not alive.all():
                 # A member that overflowed stays where it is; the others go on.
                 gradients = np.where(alive[:, None], gradients, 0)
                 norm = np.where(alive, norm, 0.0)
             rate = learning_rate(config, count, schedule.updates, state.rate_factor)
+            rate = np.asarray(rate) * 0.5**state.retries
             rates = np.broadcast_to(np.asarray(rate, dtype=np.float64), len(theta))
             count += 1
             clipped = clip(gradients, norm, config.clip)
-            step = self.optimiser.update(theta, clipped, rates, numbers, count)
+            step = self.optimiser.update(theta, clipped, rates, numbers, count - state.restart)
             theta = np.where(alive[:, None], step, theta)
             if config.average:
                 decay = min(config.average, count / (count + 10))

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from ...config import one_of
 from ...errors import unknown_name
 
 if TYPE_CHECKING:
@@ -51,10 +52,9 @@ def choose(
     graphs, node attributes ``varied`` by trajectory or a ``spec`` that it cannot run; it fetches and
     starts no engine.
     """
-    if name in NAMES:
-        return name, "asked for"
+    one_of("engine", name, ("auto", *NAMES))
     if name != "auto":
-        raise unknown_name("engine", name, ("auto", *NAMES))
+        return name, "asked for"
     from .julia import installed
 
     record = installed.read()

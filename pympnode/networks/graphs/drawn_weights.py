@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...edge_values import weights_in_words
-from ...errors import InvalidOption
+from ...errors import InvalidOption, shown_value
 from ...graph import Graph
 
 _ALLOWED = "(low, high), or a function f(rng, sender, receiver) -> (edges,)"
@@ -38,7 +38,14 @@ def with_drawn_weights(graph: Graph, edge_weight: Any, graph_seed: int) -> Graph
     for index in range(graph.graphs):
         one = graph[index]
         sequence = np.random.SeedSequence(entropy=graph_seed, spawn_key=(index, 1))
-        weight = draw(np.random.default_rng(sequence), one.sender.copy(), one.receiver.copy())
+        weight: Any = draw(np.random.default_rng(sequence), one.sender.copy(), one.receiver.copy())
+        if weight is None:
+            raise InvalidOption(
+                "edge_weight returned no weights",
+                got="None",
+                allowed=f"({one.edges},) numbers",
+                fix="return the weights of the edges",
+            )
         source = (f"{one.source[0]}, {words} of seed {graph_seed}",)
         graphs.append(
             Graph(
@@ -51,17 +58,17 @@ def with_drawn_weights(graph: Graph, edge_weight: Any, graph_seed: int) -> Graph
 
 def _drawer(edge_weight: Any) -> tuple[Callable[..., Any], str]:
     """A function (rng, sender, receiver) -> weights (edges,), and its description."""
-    if callable(edge_weight):
+    if callable(edge_weight) and not isinstance(edge_weight, type):
         name = getattr(edge_weight, "__name__", type(edge_weight).__name__)
         return edge_weight, f"weights by {name}"
     try:
         low, high = (float(value) for value in edge_weight)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         low = high = np.nan
     if not (np.isfinite(low) and np.isfinite(high) and low <= high):
         raise InvalidOption(
             "edge_weight is a range of weights",
-            got=repr(edge_weight)[:80],
+            got=shown_value(edge_weight),
             allowed=_ALLOWED,
             fix="edge_weight=(0.5, 2.0); weights of your own are those of topology=graph; "
             'edge_weight="learn" is for train',

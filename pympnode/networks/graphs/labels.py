@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import InvalidData, InvalidGraph
+from ...config import listing
+from ...errors import InvalidData, InvalidGraph, shown_value
 
 
 def plain(label: Any) -> Any:
@@ -51,7 +52,16 @@ class NodeLabels:
         Raises InvalidData for a label that names two nodes and for missing labels.
         """
         values = getattr(values, "values", values) if hasattr(values, "dims") else values
-        labels = tuple(plain(value) for value in values)
+        labels = tuple(plain(value) for value in listing("nodes", values))
+        for label in labels:
+            try:
+                hash(label)
+            except TypeError as error:
+                raise InvalidData(
+                    "a label of a node is a text or a number",
+                    got=shown_value(label),
+                    allowed="a text or a number for each node",
+                ) from error
         missing = [i for i, label in enumerate(labels) if label is None or _is_nan(label)]
         if missing:
             raise InvalidData(

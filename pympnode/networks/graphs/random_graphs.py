@@ -8,6 +8,7 @@ import numpy as np
 
 from ...errors import InvalidGraph
 from ...graph import Graph
+from ...memory import need
 
 
 def _whole(name: str, value: Any, least: int, most: int, topology: str, nodes: int) -> int:
@@ -32,6 +33,15 @@ def _share(name: str, value: Any, topology: str) -> float:
     return float(value)
 
 
+def _require_edges(edges: float, each: int, nodes: int) -> None:
+    """Raise NotEnoughMemory where drawing the edges does not fit: ``each`` bytes of networkx and here."""
+    need(
+        int(edges * each + 200 * nodes),
+        f"drawing a graph of {nodes:,} nodes and about {edges:,.0f} edges",
+        fix='ask for fewer nodes=, or a topology= with fewer edges, such as ("BA", {"k": 3})',
+    )
+
+
 def _drawn(graph: Any, what: str) -> Graph:
     import networkx as nx
 
@@ -43,6 +53,7 @@ def barabasi_albert(nodes: int, *, k: int, rng: np.random.Generator) -> Graph:
     import networkx as nx
 
     k = _whole("k", k, 1, nodes - 1, "BA", nodes)
+    _require_edges(k * nodes, 700, nodes)
     return _drawn(nx.barabasi_albert_graph(nodes, k, seed=rng), f"BA({nodes}, k={k})")
 
 
@@ -60,8 +71,10 @@ def erdos_renyi(
         )
     if m is not None:
         m = _whole("m", m, 0, nodes * (nodes - 1) // 2, "ER", nodes)
+        _require_edges(m, 540, nodes)
         return _drawn(nx.gnm_random_graph(nodes, m, seed=rng), f"ER({nodes}, m={m})")
     p = _share("p", p, "ER")
+    _require_edges(p * nodes * (nodes - 1) / 2, 540, nodes)
     return _drawn(nx.gnp_random_graph(nodes, p, seed=rng), f"ER({nodes}, p={p:g})")
 
 
@@ -71,5 +84,6 @@ def watts_strogatz(nodes: int, *, k: int, beta: float = 0.5, rng: np.random.Gene
 
     k = _whole("k", k, 2, nodes - 1, "WS", nodes)
     beta = _share("beta", beta, "WS")
+    _require_edges(k // 2 * nodes, 884, nodes)
     graph = nx.watts_strogatz_graph(nodes, k, beta, seed=rng)
     return _drawn(graph, f"WS({nodes}, k={k}, beta={beta:g})")

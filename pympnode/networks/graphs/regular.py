@@ -6,18 +6,29 @@ import numpy as np
 
 from ...errors import InvalidGraph
 from ...graph import Graph
+from ...memory import need
 
 
 def complete(nodes: int) -> Graph:
     """Every pair of different nodes."""
+    _require_pairs(nodes, "complete")
     receiver, sender = np.nonzero(~np.eye(nodes, dtype=bool))
     return Graph.single(sender, receiver, nodes, source=f"complete({nodes})")
 
 
 def full(nodes: int) -> Graph:
     """Every pair and every self loop (``graph = "full"`` of the public code)."""
+    _require_pairs(nodes, "full")
     receiver, sender = np.nonzero(np.ones((nodes, nodes), dtype=bool))
     return Graph.single(sender, receiver, nodes, source=f"full({nodes})", self_loops=True)
+
+
+def _require_pairs(nodes: int, name: str) -> None:
+    need(
+        49 * nodes * nodes,
+        f"topology={name!r} of {nodes:,} nodes has {nodes * (nodes - 1):,} edges, which",
+        fix='ask for fewer nodes=, or a topology= with fewer edges, such as ("BA", {"k": 3})',
+    )
 
 
 def path(nodes: int) -> Graph:

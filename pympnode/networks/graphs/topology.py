@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ...config import arguments, flag, one_of, whole
 from ...datasets.reading import as_pandas
 from ...edge_values import (
     AS_USUAL,
@@ -20,6 +21,7 @@ from ...edge_values import (
 )
 from ...errors import InvalidGraph, InvalidOption, one_line, unknown_name
 from ...graph import Graph, in_order
+from ...memory import need
 from ...training.ranges import warn_user
 from . import random_graphs, regular
 from .instances import FIVE_GRAPH_SEEDS, PUBLISHED_SEED, published_graph
@@ -121,11 +123,19 @@ def _named(
     """The union of ``graphs`` graphs of a named topology, published ones where there are."""
     name = _canonical(topology)
     options = _options(name, user_options, nodes, family)
-    drawn = []
+    need(
+        214 * nodes,
+        f"a graph of {nodes:,} nodes",
+        fix="ask for fewer nodes=",
+    )
+    if not TOPOLOGIES[name].drawn:
+        made = TOPOLOGIES[name].make(nodes, **options)
+        _require_graphs(graphs, made)
+        return Graph.union([made] * graphs)
+    drawn: list[Graph] = []
     for index in range(graphs):
-        if not TOPOLOGIES[name].drawn:
-            drawn.append(TOPOLOGIES[name].make(nodes, **options))
-            continue
+        if len(drawn) == 1:
+            _require_graphs(graphs, drawn[0])
         graph = None
         if graphs == 1:
             graph = published_graph(family, name, nodes, options, seed)
@@ -141,14 +151,18 @@ def _named(
     return Graph.union(drawn)
 
 
+def _require_graphs(graphs: int, one: Graph) -> None:
+    """Raise NotEnoughMemory where so many graphs like ``one`` do not fit, each as itself and in the
+    union, and with the field that is bound to it."""
+    need(
+        graphs * (2300 + 64 * one.edges + 16 * one.total_nodes),
+        f"{graphs:,} graphs of {one.total_nodes:,} nodes and {one.edges:,} edges",
+        fix="ask for fewer graphs=; trajectory i lives on graph i % graphs",
+    )
+
+
 def _check_count(what: str, value: Any, least: int) -> int:
-    if getattr(value, "shape", None) == () and hasattr(value, "item"):
-        value = value.item()  # an array or a tensor of no axes
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise InvalidOption(
-            f"{what} must be a whole number", got=repr(value), allowed=f">= {least}"
-        )
-    return int(value)
+    return whole(what, value, least)
 
 
 def _is_named_pair(topology: Any) -> bool:
@@ -558,8 +572,8 @@ def resolve_edges(
 
 
 def _check_loops(self_loops: SelfLoops | None) -> None:
-    if self_loops not in (None, "error", "drop", "keep"):
-        raise unknown_name("self_loops", self_loops, ("error", "drop", "keep"))
+    if self_loops is not None:
+        one_of("self_loops", self_loops, ("error", "drop", "keep"))
 
 
 def _as_array_or_list(values: Any) -> Any:
@@ -569,6 +583,13 @@ def _as_array_or_list(values: Any) -> Any:
     return list(values) if isinstance(values, Set | Iterator) else values
 
 
+def _edge_options(name: str, value: Any) -> EdgeOptions:
+    if not isinstance(value, EdgeOptions):
+        raise InvalidOption(f"{name} is an EdgeOptions", got=one_line(value, 80))
+    return value
+
+
+@arguments(directed=flag, edge=_edge_options)
 def resolve(
     topology: Any,
     nodes: int | None = None,
@@ -640,5 +661,6 @@ def resolve(
             raise InvalidGraph(
                 "graphs= differs from the number of graphs given", got=count, allowed=graph.graphs
             )
+        _require_graphs(count, graph)
         graph = Graph.union([graph] * count)
     return graph

@@ -6,12 +6,20 @@ from typing import Any
 
 import xarray as xr
 
+from ...config import (
+    arguments,
+    label,
+    least,
+    positive,
+)
 from ...plotting import style
 from ...plotting.animation import Animation
+from ...plotting.choosing import axes_of
 from .graph_drawing import Layout, colour_values, draw_graph
 from .selection import view
 
 
+@arguments(feature=label, every=least(1), interval=positive, ax=axes_of)
 def animate(
     ds: xr.Dataset,
     *,

@@ -8,9 +8,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from ...config import (
+    arguments,
+    text,
+)
 from ...errors import InvalidOption, unknown_name
 from ...plotting import style
-from ...plotting.choosing import require
+from ...plotting.choosing import axes_of, require
 from .selection import refuse_particles
 
 TITLES = {
@@ -19,6 +23,7 @@ TITLES = {
 }
 
 
+@arguments(variable=text, ax=axes_of)
 def comparison(
     evaluations: Mapping[str, xr.Dataset], *, variable: str = "rmse_trajectory_z", ax: Any = None
 ) -> Any:

@@ -8,9 +8,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from ...config import (
+    arguments,
+    label,
+    text,
+)
 from ...errors import unknown_name
 from ...plotting import style
-from ...plotting.choosing import require
+from ...plotting.choosing import axes_of, require
 from .selection import pair, refuse_particles, values, view
 
 STYLES = {
@@ -21,6 +26,7 @@ STYLES = {
 MAX_GROUPS = 6
 
 
+@arguments(feature=text, ax=axes_of)
 def error_over_time(evaluation: xr.Dataset, *, feature: str | None = None, ax: Any = None) -> Any:
     """Root mean square error of a model and its baselines over time.
 
@@ -63,6 +69,7 @@ def error_over_time(evaluation: xr.Dataset, *, feature: str | None = None, ax: A
     return ax
 
 
+@arguments(feature=label, ax=axes_of)
 def error_by_degree(
     truth: xr.Dataset, predicted: xr.Dataset, *, feature: str | None = None, ax: Any = None
 ) -> Any:

@@ -12,8 +12,14 @@ from matplotlib.patches import FancyArrowPatch
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
-from ...errors import InvalidOption, unknown_name
+from ...config import (
+    arguments,
+    label,
+)
+from ...datasets.reading import numbers
+from ...errors import InvalidOption, shown_value, unknown_name
 from ...plotting import style
+from ...plotting.choosing import axes_of
 from .selection import View, view
 
 LAYOUTS = ("spring", "kamada_kawai", "circular", "spectral", "grid")
@@ -21,6 +27,7 @@ Layout = str | Mapping[int, Any] | NDArray | Callable[[Any], Mapping[int, Any]]
 MAX_NUMBERED = 20
 
 
+@arguments(feature=label, ax=axes_of)
 def graph_state(
     ds: xr.Dataset,
     *,
@@ -150,6 +157,10 @@ def _wraps(one: View, number: int) -> bool:
     return one.angles[number] and float(np.ptp(one.x[..., number])) > np.pi
 
 
+def _is_function(layout: Any) -> bool:
+    return callable(layout) and not isinstance(layout, type)
+
+
 def positions(one: View, layout: Layout) -> NDArray:
     """Positions of the nodes (node, 2). Raises `InvalidOption`, `UnknownName`."""
     import networkx as nx
@@ -168,10 +179,16 @@ def positions(one: View, layout: Layout) -> NDArray:
         options = {"seed": 1} if layout == "spring" else {}
         layout_of_nodes = getattr(nx, f"{layout}_layout")(graph, **options)
     else:
-        layout_of_nodes = layout(graph) if callable(layout) else layout
+        layout_of_nodes = layout(graph) if callable(layout) and _is_function(layout) else layout
     if isinstance(layout_of_nodes, Mapping):
+        if set(range(one.nodes)) - set(layout_of_nodes):
+            raise InvalidOption(
+                "layout has a position for each node",
+                got=shown_value(layout_of_nodes),
+                allowed=f"keys 0 to {one.nodes - 1}",
+            )
         layout_of_nodes = [layout_of_nodes[node] for node in range(one.nodes)]
-    xy = np.asarray(layout_of_nodes, dtype=float)
+    xy = numbers("layout", layout_of_nodes)
     if xy.shape != (one.nodes, 2):
         raise InvalidOption(
             "positions do not fit the graph", got=xy.shape, allowed=f"({one.nodes}, 2)"

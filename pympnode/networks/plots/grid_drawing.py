@@ -8,6 +8,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from ...config import (
+    arguments,
+    label,
+    listing,
+)
 from ...errors import InvalidOption
 from ...plotting import style
 from ...plotting.choosing import shaped
@@ -16,6 +21,7 @@ from .graph_drawing import colour_range, colour_values
 from .selection import view
 
 
+@arguments(times=listing, feature=label, shape=listing)
 def grid_state(
     ds: xr.Dataset,
     *,

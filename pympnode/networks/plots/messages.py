@@ -8,14 +8,18 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from ...config import (
+    arguments,
+)
 from ...datasets.names import MESSAGE, MESSAGE_COMPONENT, NODE, TIME, TRAJECTORY
 from ...plotting import style
-from ...plotting.choosing import position, require
+from ...plotting.choosing import axes_of, position, require
 from .selection import MEMBER, states
 
 MAX_LINES = len(style.PALETTE)
 
 
+@arguments(ax=axes_of)
 def message_norms(rollout: xr.Dataset, *, trajectory: int = 0, ax: Any = None) -> Any:
     """Euclidean norm of every node's message over time, for one trajectory of a rollout.
 

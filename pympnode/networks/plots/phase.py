@@ -8,11 +8,23 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from ...config import (
+    arguments,
+    listing,
+    names_of,
+    whole,
+)
 from ...errors import InvalidOption
 from ...plotting import style
+from ...plotting.choosing import axes_of
 from .selection import View, pair, view
 
 
+def _node_numbers(name: str, value: Any) -> list[int]:
+    return [whole("a node", node, 0) for node in listing(name, value)]
+
+
+@arguments(features=names_of, nodes=_node_numbers, ax=axes_of)
 def phase_portrait(
     ds: xr.Dataset,
     predicted: xr.Dataset | None = None,
@@ -71,6 +83,8 @@ def _default(one: View) -> list[str]:
 
 
 def _path(one: View, node: int, numbers: list[int]) -> list[np.ndarray]:
+    if node >= one.nodes:
+        raise InvalidOption("no such node", got=node, allowed=f"0 to {one.nodes - 1}")
     path = [one.x[:, node, number] for number in numbers]
     if len(path) == 1:
         path.append(np.gradient(path[0], one.time))

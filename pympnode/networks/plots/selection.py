@@ -23,7 +23,7 @@ from ...datasets.names import (
     UNIT,
 )
 from ...datasets.record import record
-from ...errors import InvalidData, UnknownName, unknown_name
+from ...errors import InvalidData, UnknownName, shown_value, unknown_name
 from ...plotting.choosing import is_particle_evaluation, nearest, position
 
 PREDICTED = "predicted"
@@ -67,7 +67,7 @@ class View:
             return 0
         if isinstance(name, int) and -len(self.features) <= name < len(self.features):
             return name % len(self.features)
-        if name not in self.features:
+        if not isinstance(name, str) or name not in self.features:
             raise unknown_name("feature", name, self.features)
         return self.features.index(str(name))
 
@@ -108,11 +108,14 @@ def view(ds: xr.Dataset, trajectory: int = 0) -> View:
 
 def states(ds: xr.Dataset) -> xr.DataArray:
     """The states (trajectory, time, node, feature) of a dataset, or of an evaluation's rollout."""
-    name = STATE if STATE in ds else PREDICTED
-    if name not in ds:
+    is_data = isinstance(ds, xr.Dataset)
+    name = STATE if is_data and STATE in ds else PREDICTED
+    if not is_data or name not in ds:
         raise InvalidData(
             "there are no states to draw",
-            got=", ".join(map(str, ds.data_vars)) or "no variables",
+            got=(", ".join(map(str, ds.data_vars)) or "no variables")
+            if is_data
+            else shown_value(ds, 80),
             allowed="a dataset with state(trajectory, time, node, feature)",
             fix="pass what pympnode.simulate or model.rollout returned",
         )

@@ -8,6 +8,14 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
+from ...config import (
+    arguments,
+    choice,
+    least,
+    listing,
+    names_of,
+    whole,
+)
 from ...errors import InvalidOption, unknown_name
 from ...plotting import style
 from ...plotting.choosing import shaped
@@ -16,6 +24,7 @@ from .selection import View, pair, values
 MAX_PANELS = 12
 
 
+@arguments(nodes=listing, kind=choice("auto", "lines", "map"))
 def prediction(
     truth: xr.Dataset,
     predicted: xr.Dataset,
@@ -43,6 +52,7 @@ def prediction(
     return draw(one, two, chosen, axes)
 
 
+@arguments(features=names_of, points=least(1))
 def parity(
     truth: xr.Dataset,
     predicted: xr.Dataset,
@@ -178,7 +188,11 @@ def _number_nodes(ax: Any, chosen: list[int]) -> None:
 
 
 def _nodes(one: View, nodes: Sequence[int] | None) -> list[int]:
-    chosen = list(range(one.nodes)) if nodes is None else [int(n) for n in nodes]
+    chosen = (
+        list(range(one.nodes))
+        if nodes is None
+        else [whole("a node", n, 0) for n in listing("nodes", nodes)]
+    )
     for node in chosen:
         if not 0 <= node < one.nodes:
             raise InvalidOption("no such node", got=node, allowed=f"0 to {one.nodes - 1}")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...config import one_of
 from ...errors import InvalidGraph, unknown_name
 from .labelled import RawGraph
 
@@ -128,8 +129,8 @@ def from_array(
 ) -> RawGraph:
     """An array (2, edges), (edges, 2), (edges, 3) or (n, n), or a list of pairs."""
     array = _plain(values)
-    if layout is not None and layout not in LAYOUTS:
-        raise unknown_name("layout", layout, LAYOUTS)
+    if layout is not None:
+        one_of("layout", layout, LAYOUTS)
     kind = layout or _guess_layout(array, tensor=hasattr(values, "detach"))
     if kind == "adjacency":
         _square(array.shape)
@@ -275,7 +276,7 @@ def _plain(values: Any) -> NDArray:
         values = values.detach().cpu()
     try:
         return np.asarray(values)
-    except ValueError as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise InvalidGraph(
             "the edges are no array", got=str(error)[:120], allowed="pairs, each of two nodes"
         ) from error

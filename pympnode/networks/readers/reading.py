@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
+from ...config import arguments, choice, flag, listing, path, text, whole
 from ...datasets.reading import as_pandas
 from ...edge_values import AdjacencyConvention, DuplicateEdges
 from ...errors import InvalidGraph, InvalidOption
@@ -17,6 +17,17 @@ from . import files, objects, power_grids
 from .labelled import LabelledGraph, RawGraph, assemble
 
 
+@arguments(
+    first_node=lambda name, value: whole(name, value, 0, 1),
+    directed=flag,
+    header=flag,
+    columns=listing,
+    self_loops=choice("error", "drop", "keep"),
+    duplicate_edges=choice("error", "sum", "first"),
+    adjacency_convention=choice("sender_first", "receiver_first"),
+    format=text,
+    layout=text,
+)
 def read_graph(
     source: Any,
     *,
@@ -121,7 +132,7 @@ def _raw(
 ) -> RawGraph:
     weight, directed = options.weight, options.directed
     if isinstance(source, str | os.PathLike):
-        return files.read_file(Path(source).expanduser(), format, options)
+        return files.read_file(path("source", source), format, options)
     if isinstance(source, Graph):
         raise InvalidGraph(
             "this is a Graph already", got=repr(source)[:100], fix="pass it as topology="

@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...config import arguments, flag, least, listing, mapping, names_of, positive, text
 from ...datasets.names import EDGE_ATTRIBUTE, EDGE_WEIGHT
-from ...errors import InvalidData, InvalidGraph, InvalidOption, unknown_name
+from ...datasets.reading import numbers
+from ...errors import InvalidData, InvalidGraph, InvalidOption, shown_value, unknown_name
 from ...graph import Graph
 from ...systems.base import Observable, Parameter, System, Variable
 
@@ -130,6 +132,24 @@ class UserSystem(System):
         return rate
 
 
+def _title(name: str, value: Any) -> str:
+    return value if isinstance(value, str) else text(name, value)
+
+
+@arguments(
+    name=text,
+    features=names_of,
+    units=names_of,
+    parameters=mapping,
+    node_attributes=names_of,
+    controls=listing,
+    observables=mapping,
+    vectorised=flag,
+    title=_title,
+    nodes=least(1),
+    dt=positive,
+    steps=least(1),
+)
 def own_system(
     name: str,
     field: Callable[..., Any],
@@ -186,13 +206,18 @@ def own_system(
         raise InvalidOption(
             f"features of {name} are names, each once", got=repr(features), allowed=">= 1 name"
         )
+    for what, function in (("field", field), ("inputs", inputs)):
+        if not callable(function) and not (function is None and what == "inputs"):
+            raise InvalidOption(
+                f"{what} is a function", got=shown_value(function), allowed="a function"
+            )
     units = [units] if isinstance(units, str) else units  # one name, not its letters
     feature_units = ["1"] * len(features) if units is None else list(units)
     if len(feature_units) != len(features):
         raise InvalidOption(
             "one unit per feature", got=f"{len(feature_units)} units", allowed=str(len(features))
         )
-    ranges = np.asarray(start, dtype=np.float64)
+    ranges = numbers("start", start)
     if ranges.shape not in ((2,), (len(features), 2)) or np.any(ranges[..., 0] > ranges[..., 1]):
         raise InvalidOption(
             "start is a range", got=repr(start), allowed=f"(low, high), or {len(features)} of them"
@@ -214,7 +239,9 @@ def own_system(
             Variable(feature, unit, start=(float(low), float(high)))
             for feature, unit, (low, high) in zip(features, feature_units, ranges, strict=True)
         ),
-        controls=tuple(c if isinstance(c, Variable) else Variable(c) for c in controls),
+        controls=tuple(
+            c if isinstance(c, Variable) else Variable(text("a control", c)) for c in controls
+        ),
         parameters={
             key: value if isinstance(value, Parameter) else Parameter(value, source="user")
             for key, value in (parameters or {}).items()

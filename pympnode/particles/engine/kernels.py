@@ -6,6 +6,7 @@ import warnings
 
 import torch
 
+from ...config import one_of
 from ...errors import EngineUnavailable, InvalidOption, unknown_name
 from ..spec import ParticleSpec
 from .kernel_eager import EdgeSum, eager_edge_sum
@@ -52,8 +53,8 @@ def precision_of(name: str | None, dtype: str) -> str:
     "bf16": the factors of products are rounded to bfloat16, all else is float32. Raises UnknownName,
     and InvalidOption for a precision that does not go with ``dtype``.
     """
-    if name is not None and name not in PRECISIONS:
-        raise unknown_name("precision of products", name, PRECISIONS)
+    if name is not None:
+        one_of("precision of products", name, PRECISIONS)
     if name is None or name == dtype:
         return dtype
     if (name, dtype) != ("bf16", "float32"):

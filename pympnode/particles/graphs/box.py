@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import InvalidOption
+from ...errors import InvalidOption, shown_value
 
 Array = TypeVar("Array", bound=Any)  # numpy.ndarray or torch.Tensor
 
@@ -127,9 +127,11 @@ def as_box(box: Any) -> Box:
         return Box()
     try:
         return Box(box if isinstance(box, tuple | list) else float(box))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise InvalidOption(
-            "not a box", got=repr(box), allowed="a Box, a side length, or None for open space"
+            "not a box",
+            got=shown_value(box),
+            allowed="a Box, a side length, or None for open space",
         ) from error
 
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ...errors import InvalidData, InvalidGraph, unknown_name
-from ...files.memory import available_bytes, require_bytes
 from ...graph import Graph
+from ...memory import available_bytes, need
 from .box import Box, as_box
 from .tree_input import flat_positions
 
@@ -115,7 +115,7 @@ def fully_connected(
     """
     flat, counts, _ = _particles(position, box, sizes)
     total = sum(count * (count - 1) for count in counts)
-    require_bytes(
+    need(
         32 * total,
         f"a fully connected graph with {total:,} edges",
         fix="use the hierarchy, or the nearest neighbours",

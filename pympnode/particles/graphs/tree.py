@@ -10,7 +10,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ...errors import InvalidOption, unknown_name
+from ...config import one_of, whole
+from ...errors import InvalidOption
 from . import tree_torch as build
 from .box import Box
 from .cells import Hierarchy, Level, default_levels, pick
@@ -70,25 +71,26 @@ def hierarchy(
     features. Raises UnknownName, InvalidGraph, InvalidOption, InvalidData, NotEnoughMemory (with the
     bytes).
     """
-    if kernel in _OLD_NAMES:
+    if split_above is not None:
+        split_above = whole("split_above", split_above, 1)
+    if isinstance(kernel, str) and kernel in _OLD_NAMES:
         new = _OLD_NAMES[kernel]
         warnings.warn(f"kernel={kernel!r} is now kernel={new!r}", DeprecationWarning, stacklevel=2)
         kernel = new  # type: ignore[assignment]
-    if kernel not in KERNELS:
-        raise unknown_name("kernel", kernel, KERNELS)
+    one_of("kernel", kernel, KERNELS)
     flat, counts = flat_positions(position, sizes)
     device, dims = flat.device, flat.shape[1]
     sides, periodic = box_sides(box, len(counts))
     mass = attribute(mass, flat, "mass")
     charge = attribute(charge, flat, "charge")
     velocity = attribute(velocity, flat, "velocity", like=flat)
+    if levels is not None:
+        levels = check_levels(levels, len(counts), dims)
     if levels is None:
         levels = default_levels(max(counts), dims) if split_above is None else 20
         if split_above is not None:
             levels = min(levels, deepest_level(len(counts), dims))
     check_levels(levels, len(counts), dims)
-    if split_above is not None and split_above < 1:
-        raise InvalidOption("split_above counts particles", got=split_above, allowed=">= 1")
 
     if split_above is not None and kernel == "numba":
         raise InvalidOption(

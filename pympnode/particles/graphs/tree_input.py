@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ...errors import InvalidData, InvalidGraph, InvalidOption
+from ...config import listing, positive, whole
+from ...errors import InvalidData, InvalidGraph, InvalidOption, one_line, shown_value
 from .box import Box, as_box
 from .cells import COARSEST
 
@@ -20,11 +22,18 @@ _KEY_BITS = (
 def flat_positions(position: Any, sizes: Sequence[int] | None) -> tuple[Tensor, tuple[int, ...]]:
     """Positions (particle, axis) and the particle count of each graph. Raises InvalidData."""
     if isinstance(position, list | tuple):
-        graphs = [torch.as_tensor(one) for one in position]
+        graphs = [tensor("positions", one) for one in position]
         if not graphs:
             raise InvalidData("a hierarchy of no graphs", got="[]", allowed=">= 1 position array")
-        sizes, position = [one.shape[0] for one in graphs], torch.cat(graphs)
-    position = torch.as_tensor(position)
+        sizes = [one.shape[0] if one.ndim else 0 for one in graphs]
+        if any(one.ndim != 2 or one.shape[1:] != graphs[0].shape[1:] for one in graphs):
+            raise InvalidData(
+                "positions of several graphs are (particle, axis) each",
+                got=", ".join(str(tuple(one.shape)) for one in graphs[:4]),
+                allowed="the same number of axes in all",
+            )
+        position = torch.cat(graphs)
+    position = tensor("positions", position)
     if position.ndim == 3 and sizes is None:
         sizes = [position.shape[1]] * position.shape[0]
         position = position.reshape(-1, position.shape[2])
@@ -34,7 +43,11 @@ def flat_positions(position: Any, sizes: Sequence[int] | None) -> tuple[Tensor, 
             got=f"shape {tuple(position.shape)}, {position.dtype}",
             allowed="floating point numbers, two or three axes",
         )
-    counts = (position.shape[0],) if sizes is None else tuple(int(n) for n in sizes)
+    counts = (
+        (position.shape[0],)
+        if sizes is None
+        else tuple(whole("a size", n) for n in listing("sizes", sizes))
+    )
     if sum(counts) != position.shape[0] or min(counts, default=0) < 1:
         raise InvalidData(
             "the sizes of the graphs do not add up",
@@ -42,6 +55,21 @@ def flat_positions(position: Any, sizes: Sequence[int] | None) -> tuple[Tensor, 
             allowed="one positive count per graph, together all particles",
         )
     return position, counts
+
+
+def tensor(name: str, values: Any) -> Tensor:
+    """``values`` as a tensor of real numbers. Raises InvalidData."""
+    try:
+        found = torch.as_tensor(values)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise InvalidData(
+            f"{name} are numbers",
+            got=f"{type(values).__name__}: {one_line(error)}",
+            allowed="a floating point tensor or array",
+        ) from error
+    if found.is_complex():
+        raise InvalidData(f"{name} are real numbers", got=str(found.dtype), allowed="float")
+    return found
 
 
 def attribute(value: Any, flat: Tensor, name: str, like: Tensor | None = None) -> Tensor | None:
@@ -52,9 +80,9 @@ def attribute(value: Any, flat: Tensor, name: str, like: Tensor | None = None) -
     if value is None:
         return None
     if isinstance(value, list | tuple):
-        value = torch.cat([torch.as_tensor(one) for one in value])
+        value = torch.cat([tensor(name, one).reshape(-1) for one in value] or [torch.zeros(0)])
     shape = flat.shape if like is not None else flat.shape[:1]
-    value = torch.as_tensor(value, dtype=flat.dtype, device=flat.device)
+    value = tensor(name, value).to(dtype=flat.dtype, device=flat.device)
     if value.ndim == 0:
         return value.expand(shape)
     if value.numel() != shape.numel():
@@ -68,8 +96,13 @@ def attribute(value: Any, flat: Tensor, name: str, like: Tensor | None = None) -
 
 def box_sides(box: Any, graphs: int) -> tuple[list[float] | None, bool]:
     """(side of each graph's box or None in open space, whether it is periodic). Raises InvalidOption."""
-    if isinstance(box, Tensor) or (isinstance(box, Sequence) and not isinstance(box, str)):
-        boxes = [as_box(side if isinstance(side, Box) else float(side)) for side in box]
+    if (isinstance(box, Tensor) and box.ndim) or (
+        isinstance(box, Sequence) and not isinstance(box, str)
+    ):
+        boxes = [
+            as_box(side if isinstance(side, Box) else positive("a side of the box", side))
+            for side in box
+        ]
         if len(boxes) != graphs:
             raise InvalidOption(
                 "one box per graph", got=f"{len(boxes)} boxes", allowed=f"{graphs}, or one for all"
@@ -87,12 +120,12 @@ def deepest_level(graphs: int, dims: int) -> int:
     return (_KEY_BITS - (graphs - 1).bit_length()) // dims
 
 
-def check_levels(levels: int, graphs: int, dims: int) -> None:
-    """Raise InvalidGraph for a number of levels that cannot be built."""
-    if isinstance(levels, bool) or int(levels) != levels or levels < COARSEST:
+def check_levels(levels: int, graphs: int, dims: int) -> int:
+    """``levels`` as an int. Raises InvalidGraph for a number of levels that cannot be built."""
+    if isinstance(levels, bool) or not isinstance(levels, Integral) or levels < COARSEST:
         raise InvalidGraph(
             "no cell level is left",
-            got=f"levels={levels}",
+            got=f"levels={shown_value(levels)}",
             allowed=f">= {COARSEST} (a 4 x 4 grid)",
             fix=f"pass levels={COARSEST}, or use the fully connected graph",
         )
@@ -103,6 +136,7 @@ def check_levels(levels: int, graphs: int, dims: int) -> None:
             allowed=f"at most {deepest_level(graphs, dims)}",
             fix="leave levels out: round(log4 N), or round(log8 N) in three dimensions",
         )
+    return int(levels)
 
 
 def too_dense(levels: int) -> str:

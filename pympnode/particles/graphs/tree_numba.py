@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ...errors import InvalidData
-from ...files.memory import require_bytes
+from ...memory import need
 from . import tree_kernels as kernels
 from .cells import COARSEST, Hierarchy, Level, top_tables, window_tables
 
@@ -61,7 +61,7 @@ def uniform(
         key, cells = grids[-1][2:]
 
     n_cells, n_parents = grids[0][2].shape[0], grids[min(1, len(grids) - 1)][2].shape[0]
-    require_bytes(
+    need(
         4 * n_parents * 6**dims + 16 * n_cells * (6**dims - 3**dims),
         f"a hierarchy with {n_cells:,} cells on level {levels}",
         fix="take fewer levels",
@@ -125,7 +125,7 @@ def _near_pairs(cells: tuple, count: int, even: int, levels: int) -> tuple[np.nd
     found = kernels.fill_near(*cells, *pairs)  # type: ignore[call-arg]
     if found < 0:
         total = kernels.count_near(*cells)
-        require_bytes(
+        need(
             16 * total,
             f"a hierarchy with {total:,} near pairs",
             fix=f"use more than {levels} levels, or split_above=8 (the adaptive tree)",

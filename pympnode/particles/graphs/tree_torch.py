@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ...errors import InvalidData
-from ...files.memory import require_bytes
+from ...memory import need
 from .cells import COARSEST, interleave_bits, morton, pick, top_tables, window_tables
 
 # Places per occupied cell up to which cells are looked up in a table of all places; beyond it sorted
@@ -251,7 +251,7 @@ def require_edges_fit(count: int, device: torch.device, fix: str) -> None:
 
     Two ends that are kept and five temporaries, int64: 56 bytes per edge.
     """
-    require_bytes(56 * count, f"a hierarchy with {count:,} edges", fix=fix, device=device)
+    need(56 * count, f"a hierarchy with {count:,} edges", fix=fix, device=device)
 
 
 def require_windows_fit(grids: list[Grid], dims: int, fix: str) -> None:
@@ -263,4 +263,4 @@ def require_windows_fit(grids: list[Grid], dims: int, fix: str) -> None:
     cells, parents = grids[0].key.shape[0], grids[min(1, len(grids) - 1)].key.shape[0]
     needed = 8 * (2 * parents * 6**dims + cells * (2 * (6**dims - 3**dims) + 3**dims))
     what = f"a hierarchy with {cells:,} cells on level {grids[0].level}"
-    require_bytes(needed, what, fix=fix, device=grids[0].key.device)
+    need(needed, what, fix=fix, device=grids[0].key.device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from matplotlib.patches import Rectangle
 
 from ...errors import InvalidOption
 from ...plotting import style
-from ...plotting.choosing import nearest
+from ...plotting.choosing import nearest, shaped
 from .selection import part
 
 
@@ -43,7 +44,7 @@ def hierarchy_of(
     data = part(ds, trajectory).data
     at = nearest(data.time, time)
     count = data.mass.shape[1]
-    known = isinstance(particle, int | np.integer) and not isinstance(particle, bool)
+    known = isinstance(particle, Integral) and not isinstance(particle, bool | np.timedelta64)
     if not known or not -count <= particle < count:
         raise InvalidOption(
             "there is no such particle", got=repr(particle), allowed=f"0 to {count - 1}"
@@ -127,9 +128,13 @@ def _senders_by_level(h: Any, index: int) -> list[tuple[Any, int, Any]]:
     return out
 
 
+def _count_of(axes: Any) -> int:
+    return int(np.size(axes)) if isinstance(axes, list | tuple | np.ndarray) else 1
+
+
 def _panels(axes: Any, count: int) -> list[Any]:
     if axes is not None:
-        panels = list(np.ravel(axes))
+        panels = list(shaped(axes, (_count_of(axes),)))
         if len(panels) < count:
             raise InvalidOption("too few axes", got=len(panels), allowed=f">= {count}")
         return panels

@@ -8,9 +8,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from ...config import (
+    arguments,
+    least,
+    text,
+)
 from ...errors import InvalidData, InvalidOption, unknown_name
 from ...plotting import style
-from ...plotting.choosing import require
+from ...plotting.choosing import axes_of, require
 
 LINE_STYLES = {
     "model": (style.MODEL, "-"),
@@ -28,6 +33,7 @@ LABELS = {
 }
 
 
+@arguments(variable=text, ax=axes_of)
 def particle_error_over_time(
     evaluation: xr.Dataset, *, variable: str = "rmse_state", ax: Any = None
 ) -> Any:
@@ -55,6 +61,7 @@ def particle_error_over_time(
     return ax
 
 
+@arguments(variable=text, horizon=least(1), trained=least(1), ax=axes_of)
 def error_over_particles(
     evaluations: Mapping[int, xr.Dataset],
     *,

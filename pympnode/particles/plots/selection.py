@@ -88,6 +88,19 @@ def _with_all_dims(ds: xr.Dataset) -> xr.Dataset:
     return ds
 
 
+def _listed(particles: Any) -> Any:
+    try:
+        np.asarray(particles)
+        is_array = not hasattr(particles, "data_vars")
+    except (TypeError, ValueError, RuntimeError):  # rows of unequal length
+        is_array = False
+    if not is_array:
+        raise InvalidOption(
+            "particles are numbers or a mask", got=type(particles).__name__, allowed="a list"
+        )
+    return particles
+
+
 def numbers(particles: Any, count: int) -> NDArray[np.int64]:
     """Indices of particles (selected,) from None (all), numbers, or a mask (particle,).
 
@@ -95,7 +108,7 @@ def numbers(particles: Any, count: int) -> NDArray[np.int64]:
     """
     if particles is None:
         return np.arange(count)
-    given = np.atleast_1d(particles)
+    given = np.atleast_1d(np.asarray(_listed(particles)))
     if given.dtype == bool and given.shape == (count,):
         return np.flatnonzero(given)
     if given.dtype == bool:

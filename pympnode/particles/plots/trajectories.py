@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -11,15 +12,23 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import TwoSlopeNorm
 from numpy.typing import NDArray
 
+from ...config import (
+    arguments,
+    least,
+    mapping,
+    positive,
+    text,
+)
 from ...errors import InvalidData, InvalidOption
 from ...plotting import style
 from ...plotting.animation import Animation
-from ...plotting.choosing import shaped
+from ...plotting.choosing import axes_of, shaped
 from .. import schema
 from ..graphs.box import Box
 from .selection import numbers, part
 
 
+@arguments(color=text, ax=axes_of)
 def particle_trajectories(
     ds: xr.Dataset,
     *,
@@ -85,7 +94,10 @@ def conservation(
     from ..schema import has_known_forces
 
     single = isinstance(data, xr.Dataset)  # which is a mapping too
-    if not single and not (isinstance(data, Mapping) and data):
+    several = isinstance(data, Mapping) and all(
+        isinstance(one, xr.Dataset) for one in data.values()
+    )
+    if not single and not (several and data):
         raise InvalidOption(
             "conservation is drawn for a dataset, or for several by name",
             got="an empty mapping" if isinstance(data, Mapping) else type(data).__name__,
@@ -135,6 +147,7 @@ def conservation(
     return axes
 
 
+@arguments(curves=mapping, xlabel=text, ylabel=text, ax=axes_of)
 def scaling(
     curves: Mapping[str, tuple[Any, Any]],
     *,
@@ -170,6 +183,7 @@ def scaling(
     return ax
 
 
+@arguments(color=text, trail=least(1), every=least(1), interval=positive, ax=axes_of)
 def animate_particles(
     ds: xr.Dataset,
     *,
@@ -320,7 +334,7 @@ def _frame(ax: Any, ds: xr.Dataset, data: schema.ParticleArrays) -> None:
 
 def _window(zoom: Any, data: schema.ParticleArrays) -> tuple[float, float, float]:
     count = data.mass.shape[1]
-    if isinstance(zoom, int | np.integer) and not isinstance(zoom, bool):
+    if isinstance(zoom, Integral) and not isinstance(zoom, bool | np.timedelta64):
         if not -count <= zoom < count:
             raise InvalidOption(
                 "zoom is the number of a particle", got=zoom, allowed=f"0 to {count - 1}"
