@@ -161,7 +161,8 @@ FAULTS = [
     ),
     fault(
         "8", "the older of two checkpoints is resumed", "tests/test_training.py",
-        (CHECKPOINT, "for path in reversed(self._all()):", "for path in self._all():"),
+        (CHECKPOINT, "for path in reversed(self._all()):\n            try:\n                ds = ",
+         "for path in self._all():\n            try:\n                ds = "),
     ),
     fault(
         "9", "a control comes a step late in training windows", "tests/test_controls.py",

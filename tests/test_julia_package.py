@@ -10,6 +10,7 @@ import sys
 import tomllib
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -163,16 +164,34 @@ def test_everything_python_calls_is_exported() -> None:
     assert called and called == exported
 
 
-def test_every_option_of_a_model_exists_in_julia() -> None:
+def test_every_option_of_a_model_exists_in_julia_or_is_refused() -> None:
     import dataclasses
 
+    from pympnode.networks.engines.julia.engine import JuliaEngine
     from pympnode.networks.spec import ModelSpec
 
+    pairwise = {"messages": "pairwise", "coupling": "superposed", "message": 1}
+    refused: dict[str, dict[str, Any]] = {
+        "stride": {"stride": 2},
+        "circular": {"circular": (0,)},
+        "sender_controls": {"messages": "emitted", "controls": 1, "sender_controls": True},
+        "edge_attributes": {**pairwise, "edge_attributes": 1},
+        "relative": {**pairwise, "relative": (0,)},
+        "invariant": {**pairwise, "invariant": (0,)},
+        "antisymmetric": {**pairwise, "aggregation": "sum", "antisymmetric": True},
+        "learned_edges": {"learned_edges": 1},
+    }
     text = (julia_sources() / "src" / "spec.jl").read_text(encoding="utf-8")
-    for field in dataclasses.fields(ModelSpec):
-        # The engine flattens "bodies" away and refuses big steps ("stride") and circular features.
-        if field.name not in ("bodies", "stride", "circular"):
-            assert re.search(rf"^    {field.name}::", text, re.MULTILINE), field.name
+    fields = {field.name for field in dataclasses.fields(ModelSpec)}
+    known = set(re.findall(r"^    (\w+)::", text, re.MULTILINE))
+    # The program flattens "bodies" away.
+    assert fields - known == {"bodies", *refused}
+    supports = JuliaEngine().supports
+    assert supports(ModelSpec()) is None
+    for name, options in refused.items():
+        assert supports(ModelSpec(**options)), name
+    assert "pairwise" not in text and supports(ModelSpec(messages="pairwise"))
+    assert ":max" not in text and supports(ModelSpec(aggregation="max"))
 
 
 def test_every_known_system_exists_in_julia() -> None:

@@ -186,7 +186,9 @@ def test_a_plan_begins_with_its_share_of_matching() -> None:
 
 def test_the_stage_lowers_the_loss() -> None:
     data = pympnode.simulate("kuramoto", nodes=6, topology="BA", trajectories=60, steps=30)
-    options: dict[str, Any] = dict(data=data, updates=600, progress=False)
+    options: dict[str, Any] = dict(
+        data=data, updates=600, progress=False, messages="emitted", coupling="superposed"
+    )
     without = pympnode.train(**options, matching=0)
     matched = pympnode.train(**options, matching=0.8)
     assert matched.best_loss < 0.5 * without.best_loss

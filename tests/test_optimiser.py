@@ -134,6 +134,23 @@ def test_a_side_that_is_too_large_has_no_basis_and_the_other_has(rng: np.random.
     np.testing.assert_allclose(np.abs(step.reshape(1025, 3) @ basis), 1.0, atol=1e-4)
 
 
+def test_a_weight_without_entries_changes_nothing(rng: np.random.Generator) -> None:
+    """Of invariant messages the receiver has no inputs: a weight (hidden, 0)."""
+    layout = Layout({"weight": (4, 3), "bias": (4,)})
+    empty = Layout({"of_receiver": (6, 0), "weight": (4, 3), "bias": (4,)})
+    theta = rng.normal(size=(2, layout.size))
+    rates, found = np.array([1e-3, 1e-2]), []
+    gradients = rng.normal(size=(12, *theta.shape))
+    for each in (layout, empty):
+        soap, here = Soap(each), theta
+        state = soap.start(here)
+        for count, gradient in enumerate(gradients, start=1):
+            here = soap.update(here, gradient, rates, state, count)
+        found.append(here)
+    np.testing.assert_array_equal(found[0], found[1])
+    assert np.abs(found[0] - theta).max() > 1e-3
+
+
 def test_members_are_single_runs_bit_for_bit(rng: np.random.Generator) -> None:
     theta = rng.normal(size=(3, LAYOUT.size)).astype(np.float32)
     gradients = rng.normal(size=(25, *theta.shape)).astype(np.float32)

@@ -21,6 +21,7 @@ from pympnode.errors import (
     InvalidOption,
     NotEnoughMemory,
     OutsideTrainingRange,
+    PympnodeWarning,
     UnknownName,
 )
 from pympnode.particles import model as particle_model
@@ -435,7 +436,8 @@ def test_fine_tuning_starts_from_the_weights(data) -> None:
 def test_fine_tuning_that_makes_it_worse_returns_the_start(data) -> None:
     first = pympnode.train(data=data, model="deltagn", updates=60, **TINY)
     options = dict(data=data, updates=2, learning_rate=10.0, device="cpu", progress=False)
-    worse = pympnode.finetune(first, **options)
+    with pytest.warns(PympnodeWarning, match="the training diverged"):
+        worse = pympnode.finetune(first, **options)
     assert float(worse.history.validation_loss.min()) > worse.best_loss and worse.best_epoch == 0
     np.testing.assert_array_equal(worse.model.theta, first.model.theta)
     assert worse.best_loss == pytest.approx(first.best_loss, rel=1e-6)
@@ -449,7 +451,8 @@ def test_coulomb_in_three_dimensions_is_augmented() -> None:
     assert bool(result.model.rollout(ds)["finite"].all())
     plain = pympnode.train(data=ds, levels=2, updates=1, **TINY)
     turned = pympnode.train(data=ds, augment=True, levels=2, updates=1, **TINY)
-    assert not np.array_equal(plain.model.theta, turned.model.theta)
+    # The weights that are kept may be the first ones; these losses are those of the update.
+    assert not np.array_equal(plain.history.validation_loss, turned.history.validation_loss)
 
 
 def test_the_cube_has_48_symmetries_that_keep_lengths_and_angles() -> None:

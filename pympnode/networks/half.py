@@ -174,7 +174,10 @@ class Networks:
             max_window=options.max_window,
             time_unit=data.time_unit,
         )
-        config = config.replace(curriculum=windows.curriculum)
+        share = 0.0 if start is not None else config.race
+        several = competing(options) if share else {}
+        # Without classes that compete the run is that of versions which had no such stage.
+        config = config.replace(curriculum=windows.curriculum, race=share if several else 0.0)
         scaled, starts, start_text = data.scaled, None, None
         if windows.longest is not None:
             scaled, starts, start_text = interpolate_starts(data.scaled)
@@ -195,9 +198,8 @@ class Networks:
         )
         if start is not None:
             return assemble(self, options, common)
-        if not config.race:
+        if not share:
             return assemble(self, options, common)
-        several = competing(options)
         short = assemble(self, short_class(options, len(data.edge_attributes)), common)
         if not several or not _long_enough(short):
             return short

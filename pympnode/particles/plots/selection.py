@@ -15,6 +15,7 @@ from ...datasets.names import (
     PARTICLE,
     PARTICLE_DIMS,
     POSITION,
+    SPLIT,
     TIME,
     TRAJECTORY,
     VELOCITY,
@@ -73,6 +74,8 @@ def _with_all_dims(ds: xr.Dataset) -> xr.Dataset:
         POSITION: PARTICLE_DIMS, VELOCITY: PARTICLE_DIMS, MASS: (TRAJECTORY, PARTICLE),
         CHARGE: (TRAJECTORY, PARTICLE),
     }  # fmt: skip
+    if SPLIT in ds and not ds[SPLIT].dims:
+        ds = ds.drop_vars(SPLIT)  # of one selected trajectory; no figure depends on it
     for dim in (TRAJECTORY, TIME, PARTICLE):
         lacking = [
             name for name, dims in wanted.items()
