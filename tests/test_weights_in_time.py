@@ -256,9 +256,9 @@ def test_files_selections_and_joins_keep_them(tmp_path: Path) -> None:
     joined = xr.concat([ds, ds], "trajectory", data_vars="minimal")
     assert schema.pack(joined).edge_weight.shape == (TIMES, 4)  # type: ignore[union-attr]
     own = given(switching(6, TIMES, 4))
-    several = xr.concat([own, own], "trajectory", data_vars=["state", "edge_weight"], coords="minimal",
+    twice = xr.concat([own, own], "trajectory", data_vars=["state", "edge_weight"], coords="minimal",
                         compat="override")  # fmt: skip
-    assert carried(several, 1, 7) == carried(own, 1, 1)
+    assert carried(twice, 1, 7) == carried(own, 1, 1)
     assert (
         schema.pack(own)
         .select(np.array([3, 1]))
@@ -268,6 +268,9 @@ def test_files_selections_and_joins_keep_them(tmp_path: Path) -> None:
     windows = cut_windows(ds.isel(trajectory=[0]), 2)
     assert windows.edge_weight.dims == ("trajectory", "time", "edge")
     assert carried(windows, 1, 2) == carried(ds, 5)
+    several = cut_windows(ds, 2)  # 3 windows of 6 trajectories
+    assert several.edge_weight.shape == (18, 3, 4)
+    assert all(carried(several, 1, i) == carried(ds, 2 * (i // 6) + 1) for i in range(18))
     with pytest.warns(PympnodeWarning, match="vary in time"):
         assert schema.graphs_of(ds)[0].weight is None
 

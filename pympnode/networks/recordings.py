@@ -16,16 +16,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ..config import TrainConfig
-from ..datasets.names import (
-    EDGE,
-    EDGE_WEIGHT,
-    SPLIT,
-    STATE,
-    STATE_DIMS,
-    TIME,
-    TRAJECTORY,
-    WEIGHT_DIMS,
-)
+from ..datasets.names import EDGE_WEIGHT, SPLIT, STATE, STATE_DIMS, TIME, TRAJECTORY
 from ..datasets.record import record
 from ..datasets.split import check_split
 from ..errors import InvalidOption
@@ -197,8 +188,7 @@ def cut_windows(ds: xr.Dataset, steps: int, every: int | None = None) -> xr.Data
     ]
     varying = [name for name in ds.data_vars if TRAJECTORY in ds[name].dims]
     if EDGE_WEIGHT in ds and TIME in ds[EDGE_WEIGHT].dims and EDGE_WEIGHT not in varying:
-        # Weights that vary in time are others in each window.
-        windows = [_with_weights_of_trajectories(window) for window in windows]
+        # Weights that vary in time are others in each window: `concat` adds the axis.
         varying.append(EDGE_WEIGHT)
     out = xr.concat(
         windows, TRAJECTORY, data_vars=varying, coords="minimal", compat="override", join="override"
@@ -207,12 +197,6 @@ def cut_windows(ds: xr.Dataset, steps: int, every: int | None = None) -> xr.Data
     out = out.assign_coords({TRAJECTORY: np.arange(out.sizes[TRAJECTORY])})
     repeated = np.repeat(time[starts], ds.sizes[TRAJECTORY])
     return out.assign_coords(start=(TRAJECTORY, repeated, dict(ds[TIME].attrs)))
-
-
-def _with_weights_of_trajectories(ds: xr.Dataset) -> xr.Dataset:
-    weight = ds[EDGE_WEIGHT].transpose(TIME, EDGE)
-    values = np.broadcast_to(weight.values, (ds.sizes[TRAJECTORY], *weight.shape))
-    return ds.assign({EDGE_WEIGHT: (WEIGHT_DIMS, values, weight.attrs)})
 
 
 # ---- windows to train on --------------------------------------------------------------------------
