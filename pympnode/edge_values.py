@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .errors import InvalidGraph, unknown_name
+from .errors import InvalidGraph, InvalidOption, unknown_name
 from .training.ranges import interval
 
 DuplicateEdges = Literal["error", "sum", "first"]
@@ -26,7 +26,7 @@ class EdgeOptions:
 
     weight: the attribute or column of their weights; None for none. attributes: those of their
     attributes. duplicates: what is done with edges that stand twice. convention: whether the row
-    of an adjacency sends ("sender_first", as in networkx) or receives. Raises `UnknownName`.
+    of an adjacency sends ("sender_first", as in networkx) or receives. Raises `UnknownName`, `InvalidOption`.
     """
 
     weight: str | None = WEIGHT
@@ -37,6 +37,15 @@ class EdgeOptions:
     def __post_init__(self) -> None:
         names = (self.attributes,) if isinstance(self.attributes, str) else tuple(self.attributes)
         object.__setattr__(self, "attributes", names)
+        given: Any = self.weight  # of a caller that checks no types
+        if np.ndim(given):
+            raise InvalidOption(
+                "edge_weight is the name of what the edges hold",
+                got=f"{type(given).__name__} of shape {np.shape(given)}",
+                allowed="a name, or None for no weights",
+                fix='weights that vary in time: ds["edge_weight"] = (("time", "edge"), values), in the '
+                "order of ds.sender and ds.receiver, or edge_weight= of from_arrays",
+            )
         check_duplicates(self.duplicates)
         check_convention(self.convention)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import equations
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import xarray as xr
@@ -229,6 +230,14 @@ def test_weights_keep_to_their_edges() -> None:
     graph = Graph.from_edges(PAIRS, directed=True)
     of_graph = given(weight, edges=None, topology=graph, directed=False)
     assert np.array_equal(of_graph.edge_weight, weight, equal_nan=True)
+    named = xr.DataArray(weight.T, dims=("edge", "time"))
+    assert np.array_equal(given(named).edge_weight, ds.edge_weight, equal_nan=True)
+    per = xr.DataArray(switching(6, TIMES, 4), dims=("trajectory", "time", "edge"))
+    assert np.array_equal(
+        given(per.transpose("edge", "trajectory", "time")).edge_weight,
+        given(per.values).edge_weight,
+        equal_nan=True,
+    )
     short = given(weight[:-1])  # without the last, which is of no interval
     assert all(carried(short, t) == carried(ds, t) for t in range(TIMES - 1))
     lead = given(switching(6, TIMES, 4))
@@ -296,6 +305,13 @@ def test_bad_weights_are_refused() -> None:
         schema.validate(
             ds.assign(edge_weight=ds.edge_weight.isel(time=0).expand_dims(trajectory=6))
         )
+    frame = pd.DataFrame({"node": [0, 1] * 3, "time": [0, 0, 1, 1, 2, 2], "x": np.arange(6.0)})
+    with pytest.raises(InvalidOption, match="name of what the edges hold") as refused:
+        pympnode.from_frame(frame, features=["x"], edges=[(0, 1)], edge_weight=np.ones((3, 1)))
+    ds = pympnode.from_frame(frame, features=["x"], edges=[(0, 1)])
+    ds["edge_weight"] = ("time", "edge"), np.arange(6.0).reshape(3, 2)  # as the fix says
+    assert '("time", "edge")' in str(refused.value.fix)
+    assert carried(ds, 1) == {(1, 0): 2.0, (0, 1): 3.0}
     with pytest.raises(InvalidGraph, match="stand twice"):
         given(weight, edges=[*PAIRS[:3], PAIRS[0]])
 

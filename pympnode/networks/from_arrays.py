@@ -18,8 +18,9 @@ from ..datasets.names import (
     STATE_DIMS,
     TIME,
     TRAJECTORY,
+    WEIGHT_DIMS,
 )
-from ..datasets.reading import numbers, time_grid
+from ..datasets.reading import time_grid
 from ..datasets.times import coded_dates, dates_as_numbers
 from ..edge_values import AdjacencyConvention, DuplicateEdges, EdgeOptions
 from ..errors import InvalidData, one_line
@@ -307,7 +308,9 @@ def _weights_in_time(
             allowed="one of them",
             fix="topology=graph.with_weight(None)",
         )
-    array = numbers("edge_weight", values)
+    array = named_array("edge_weight", values, WEIGHT_DIMS, optional=(TRAJECTORY,)).values
+    if hasattr(values, "dims") and array.ndim == 3 and TRAJECTORY not in values.dims:
+        array = array[0]  # the axis that a DataArray lacked
     if array.shape[-2:] == (times - 1, edges) and array.ndim in (2, 3):  # without the last, unused
         array = np.concatenate([array, array[..., -1:, :]], axis=-2)
     if array.shape not in ((times, edges), (trajectories, times, edges)):
