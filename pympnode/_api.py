@@ -83,6 +83,8 @@ def simulate(
             directions of an undirected edge; or a function ``f(rng, sender, receiver)`` of the ends
             (edges,) of the directed edges of a graph, that returns their weights (edges,). They are in
             the unit that the system gives them (most: no unit) and depend on ``graph_seed`` alone.
+            Weights that vary in time: an array (time, edge) in the order of the edges, or a function
+            ``f(rng, sender, receiver, times)`` that returns one, each held from t_i to t_(i+1).
         graphs, graph_seed: number of graphs drawn into one dataset (1), and their seed (42 takes
             the published instance where one is shipped).
         parameters: physics other than the published default, by name.

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from .config import label, names_of, one_of
-from .errors import InvalidGraph, shown_value, unknown_name
+from .errors import InvalidGraph, InvalidOption, shown_value, unknown_name
 from .training.ranges import interval
 
 DuplicateEdges = Literal["error", "sum", "first"]
@@ -27,7 +27,7 @@ class EdgeOptions:
 
     weight: the attribute or column of their weights; None for none. attributes: those of their
     attributes. duplicates: what is done with edges that stand twice. convention: whether the row
-    of an adjacency sends ("sender_first", as in networkx) or receives. Raises `UnknownName`.
+    of an adjacency sends ("sender_first", as in networkx) or receives. Raises `UnknownName`, `InvalidOption`.
     """
 
     weight: str | None = WEIGHT
@@ -36,6 +36,15 @@ class EdgeOptions:
     convention: AdjacencyConvention = "sender_first"
 
     def __post_init__(self) -> None:
+        given: Any = self.weight  # of a caller that checks no types
+        if np.ndim(given):
+            raise InvalidOption(
+                "edge_weight is the name of what the edges hold",
+                got=f"{type(given).__name__} of shape {np.shape(given)}",
+                allowed="a name, or None for no weights",
+                fix='weights that vary in time: ds["edge_weight"] = (("time", "edge"), values), in the '
+                "order of ds.sender and ds.receiver, or edge_weight= of from_arrays",
+            )
         if self.weight is not None:
             label("edge_weight", self.weight)
         names = [label("edge_attributes", n) for n in names_of("edge_attributes", self.attributes)]

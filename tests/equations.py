@@ -199,11 +199,14 @@ def rk4_step(f: Any, z: np.ndarray, h: float) -> np.ndarray:
 def rollout(
     spec: Any, w: dict, graph: Any, x0: np.ndarray, times: Any, u: Any = None, b: Any = None
 ) -> np.ndarray:
-    """States z (time, node, D); u (time, node, control) is held over the interval that it begins."""
+    """States z (time, node, D); u (time, node, control) is held over the interval that it begins.
+
+    A list of graphs has one for each interval, with the weights that are held over it."""
+    graphs = graph if isinstance(graph, list) else [graph] * (len(times) - 1)
     states = [first_state(spec, w, x0, b)]
     for t in range(len(times) - 1):
         z, h = states[-1], (times[t + 1] - times[t]) / spec.substeps
-        slope = partial(field, spec, w, graph, u=None if u is None else u[t], b=b)
+        slope = partial(field, spec, w, graphs[t], u=None if u is None else u[t], b=b)
         for _ in range(spec.substeps):
             z = rk4_step(slope, z, h)
         states.append(z)

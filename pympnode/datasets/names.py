@@ -19,6 +19,7 @@ NODE_NUMBER = "node_number"  # coordinate of nodes: the numbers by which edges c
 STATE_DIMS = (TRAJECTORY, TIME, NODE, FEATURE)
 CONTROL_DIMS = (TRAJECTORY, TIME, NODE, CONTROL_FEATURE)
 ATTRIBUTE_DIMS = (TRAJECTORY, NODE, ATTRIBUTE)
+WEIGHT_DIMS = (TRAJECTORY, TIME, EDGE)  # of weights that vary; constant ones have EDGE alone
 MESSAGE_DIMS = (TRAJECTORY, TIME, NODE, MESSAGE_COMPONENT)
 
 # Variables with a meaning in the schema; any other variable is a parameter of the system.

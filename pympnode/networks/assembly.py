@@ -68,7 +68,7 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
         options.engine,
         kernel=options.kernel,
         device=options.device,
-        weighted=any(a.graph.weight is not None for a in data.physical),
+        weighted=any(a.weighted for a in data.physical),
         varied=any(a.varied for a in data.physical),
         spec=spec,
     )

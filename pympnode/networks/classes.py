@@ -28,11 +28,7 @@ _TANH = 12  # multiply-adds that take as long as one tanh
 
 def open_choice(options: NetworkTraining) -> bool:
     """Whether ``options`` leave the class open: ``messages`` must be "auto", "pairwise" or left out."""
-    return (
-        options.model in (None, "mpnode")
-        and options.messages in (None, "auto", "pairwise")
-        and options.coupling in (None, "auto")
-    )
+    return options.model in (None, "mpnode") and options.messages in (None, "auto", "pairwise")
 
 
 def short_class(options: NetworkTraining, edge_attributes: int) -> NetworkTraining:
@@ -40,21 +36,28 @@ def short_class(options: NetworkTraining, edge_attributes: int) -> NetworkTraini
 
     ``edge_attributes`` of the data, and the options of pairwise messages, ask for those.
     """
-    pairwise = edge_attributes or options.antisymmetric or options.relative or options.invariant
-    fields = CLASSES["pairwise superposed"] if pairwise else SHORT
-    return _chosen(options, fields)
+    pairwise = options.messages == "pairwise" or edge_attributes or options.antisymmetric
+    if not (pairwise or options.relative or options.invariant):
+        return _chosen(options, SHORT)
+    # Messages that are superposed have the components of the state.
+    name = "superposed" if options.message_size is None else "mixed"
+    return _chosen(options, CLASSES[f"pairwise {name}"])
 
 
 def competing(options: NetworkTraining) -> dict[str, NetworkTraining]:
     """The options of each class that ``options`` leave open, by name; none where no class fits."""
     if not open_choice(options):
         return {}
-    aggregation = options.aggregation in (None, "auto")
-    return {
-        name: _chosen(options, fields)
-        for name, fields in CLASSES.items()
-        if _possible(options, fields) and (aggregation or "aggregation" not in fields)
-    }
+    found: dict[str, NetworkTraining] = {}
+    seen = set()
+    for name, fields in CLASSES.items():
+        fits = all(getattr(options, key) in (None, "auto", value) for key, value in fields.items())
+        chosen = _chosen(options, fields)
+        key = (chosen.messages, chosen.coupling, chosen.aggregation)
+        if fits and _possible(options, fields) and key not in seen:
+            seen.add(key)
+            found[name] = chosen
+    return found
 
 
 def _possible(options: NetworkTraining, fields: dict[str, str]) -> bool:

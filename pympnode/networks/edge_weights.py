@@ -16,6 +16,32 @@ from .schema import Arrays
 from .spec import ModelSpec
 
 
+def arrays_for_model(model: Any, arrays: Arrays, *, ignore_weights: bool = False) -> Arrays:
+    """``arrays`` with their edges as a model takes them, see `graph_for_model`; weights may vary in
+    time."""
+    if arrays.edge_weight is None:
+        graph = graph_for_model(model, arrays.graph, ignore_weights=ignore_weights)
+        return replace(arrays, graph=graph)
+    if ignore_weights:
+        graph = graph_for_model(model, arrays.graph, ignore_weights=True)
+        return replace(arrays, graph=graph, edge_weight=None)
+    check_in_time(model.spec, arrays)
+    # The checks of constant weights, with those of the first interval.
+    graph = graph_for_model(model, arrays.graph_at(0, 0))
+    return replace(arrays, graph=replace(graph, weight=None))
+
+
+def check_in_time(spec: ModelSpec, arrays: Arrays) -> None:
+    """Raise `InvalidData` where weights vary in time and a step of the model spans several intervals."""
+    if arrays.edge_weight is not None and spec.stride > 1:
+        raise InvalidData(
+            "weights of edges change at the times of the data, within the steps of this model",
+            got=f"edge_weight of shape {arrays.edge_weight.shape}, stride={spec.stride}",
+            allowed="stride=1",
+            fix="dataclasses.replace(model, spec=model.spec.replace(stride=1))",
+        )
+
+
 def graph_for_model(model: Any, graph: Graph, *, ignore_weights: bool = False) -> Graph:
     """``graph`` as a model takes it: without weights, and attributes that it does not take, where
     they are to be ignored.
@@ -104,11 +130,18 @@ def for_training(
     dataset lacks attributes that others have.
     """
     if ignore_weights:
-        return [replace(each, graph=each.graph.without_weights) for each in arrays]
+        return [
+            replace(each, graph=each.graph.without_weights, edge_weight=None) for each in arrays
+        ]
     if start is not None:
-        arrays = [replace(each, graph=on_learned_graph(start, each.graph)) for each in arrays]
+        arrays = [
+            each
+            if each.edge_weight is not None
+            else replace(each, graph=on_learned_graph(start, each.graph))
+            for each in arrays
+        ]
     with_edges = [each.graph for each in arrays if each.graph.edges]
-    weighted = [graph.weight is not None for graph in with_edges]
+    weighted = [each.weighted for each in arrays if each.graph.edges]
     if any(weighted) and not all(weighted):
         warn_user(
             f"{weighted.count(False)} of {len(weighted)} datasets have no weights of edges: they are 1"
@@ -126,8 +159,9 @@ def check_training(spec: ModelSpec, arrays: Sequence[Arrays], start: Any = None)
     Warns of attributes of edges that the messages of ``spec`` do not take.
     """
     for each in arrays:
-        if each.graph.weight is not None:
-            _refuse_whole_system(spec.family, each.graph)
+        if each.weighted:
+            check_in_time(spec, each)
+            _refuse_whole_system(spec.family, each.graph_at(0, 0))
     names = dict.fromkeys(name for each in arrays for name in each.graph.attribute_names)
     if names and not spec.edge_attributes:
         warn_user(
@@ -135,9 +169,8 @@ def check_training(spec: ModelSpec, arrays: Sequence[Arrays], start: Any = None)
             'messages="pairwise" takes them; edge_weight= of from_arrays takes one of them as weights'
         )
     if start is not None:
-        graphs = [each.graph for each in arrays]
-        weighted = [graph for graph in graphs if graph.weight is not None]
-        graph_for_model(start, (weighted or graphs)[0])
+        weighted = [each for each in arrays if each.weighted]
+        arrays_for_model(start, (weighted or list(arrays))[0])
 
 
 def _refuse_whole_system(family: str, graph: Graph) -> None:

@@ -26,6 +26,7 @@ from ..datasets.names import (
     STATE_DIMS,
     TIME,
     TRAJECTORY,
+    WEIGHT_DIMS,
 )
 from ..datasets.reading import time_grid
 from ..datasets.times import coded_dates, dates_as_numbers
@@ -60,7 +61,7 @@ def from_arrays(
     topology: Any = None,
     directed: bool = False,
     self_loops: SelfLoops = "error",
-    edge_weight: str | None = "weight",
+    edge_weight: Any = "weight",
     edge_attributes: Sequence[str] = (),
     duplicate_edges: DuplicateEdges = "error",
     adjacency_convention: AdjacencyConvention = "sender_first",
@@ -98,7 +99,10 @@ def from_arrays(
         nodes: the labels of the nodes, in the order of x; by default 0 to n - 1.
         self_loops: "error", "drop" or "keep" for edges that join a node to itself.
         edge_weight, edge_attributes: names of what edges of networkx and of frames hold; of the
-            weight, None takes none. Attributes are stored, and no model uses them yet.
+            weight, None takes none. ``edge_weight`` may also be an array (time, edge), or (trajectory,
+            time, edge), of weights that vary in time, each held from t_i to t_(i+1): in the order of
+            the pairs of ``edges``, both directions of an undirected one alike; of another topology in
+            the order of ``sender`` and ``receiver`` of the dataset.
         duplicate_edges: "error", "sum" (of weights, 1 for an edge without) or "first".
         adjacency_convention: "sender_first", row i sends to column j as in networkx, or
             "receiver_first", row i receives from column j as often in physics.
@@ -164,13 +168,27 @@ def from_arrays(
     if warning:
         warn_user(warning)
     node_labels = _labels_of(labels.get(NODE, range(size)), size)
+    in_time = None
+    if not (edge_weight is None or isinstance(edge_weight, str)):
+        in_time, edge_weight = edge_weight, "weight"
     of_edges = EdgeOptions(
         edge_weight,
         edge_attributes,
         duplicate_edges,
         adjacency_convention,
     )
-    graph = _graph(edges, topology, node_labels, directed, self_loops, of_edges)
+    pairs = len(edges) if in_time is not None and _are_pairs(edges) else None
+    graph = _graph(
+        edges if pairs is None else _numbered(edges),
+        topology,
+        node_labels,
+        directed,
+        self_loops,
+        of_edges,
+    )
+    weight = None
+    if in_time is not None:
+        graph, weight = _weights_in_time(in_time, graph, trajectories, count, pairs)
     u, control_labels = _shaped("u", u, CONTROL_DIMS, (trajectories, count, size), labels)
     varied = np.ndim(node_attribute) == 3
     b, attribute_labels = _shaped(
@@ -198,7 +216,7 @@ def from_arrays(
     if units is None and "units" in getattr(given, "attrs", {}):
         units = [str(given.attrs["units"])] * channels
     ds = schema.unpack(
-        schema.Arrays(x, times, graph, numbers_of.astype(np.int64), u, b),
+        schema.Arrays(x, times, graph, numbers_of.astype(np.int64), u, b, None, weight),
         features=_named("features", names, channels),
         units=None if units is None else _named("units", units, channels),
         controls=_names_of("controls", controls or control_labels, u),
@@ -276,6 +294,54 @@ def _graph(
             )
         topology, options["directed"] = "none", False
     return resolve(topology, nodes, **options)
+
+
+def _are_pairs(edges: Any) -> bool:
+    if isinstance(edges, np.ndarray):
+        return edges.ndim == 2 and edges.shape[1] == 2
+    pairs = isinstance(edges, list | tuple) and len(edges) > 0
+    return pairs and all(hasattr(e, "__len__") and len(e) == 2 for e in edges)
+
+
+def _numbered(pairs: Any) -> list[tuple[Any, Any, float]]:
+    """Pairs with their numbers, from 2 on, as weights, to find them in a graph."""
+    # Weights that are all 1 would be dropped as no weights: no number is 1.
+    return [(first, second, number + 2.0) for number, (first, second) in enumerate(pairs)]
+
+
+def _weights_in_time(
+    values: Any, graph: Graph, trajectories: int, times: int, pairs: int | None
+) -> tuple[Graph, NDArray[np.float64]]:
+    """The graph without weights, and ``values`` in the order of its edges, see `Arrays.edge_weight`.
+
+    pairs: how many were listed, where the weights of ``graph`` are those of `_numbered`. Raises `InvalidData`.
+    """
+    edges = graph.edges
+    number = np.arange(edges)
+    if pairs is not None:
+        number = graph.weight_or_ones.astype(np.int64) - 2
+        edges = pairs
+    elif graph.weight is not None:
+        raise InvalidData(
+            "weights are given twice",
+            got="edge_weight= and a topology with weights",
+            allowed="one of them",
+            fix="topology=graph.with_weight(None)",
+        )
+    array = named_array("edge_weight", values, WEIGHT_DIMS, optional=(TRAJECTORY,)).values
+    if hasattr(values, "dims") and array.ndim == 3 and TRAJECTORY not in values.dims:
+        array = array[0]  # the axis that a DataArray lacked
+    if array.shape[-2:] == (times - 1, edges) and array.ndim in (2, 3):  # without the last, unused
+        array = np.concatenate([array, array[..., -1:, :]], axis=-2)
+    if array.shape not in ((times, edges), (trajectories, times, edges)):
+        raise InvalidData(
+            "edge_weight does not fit the times of x and the edges",
+            got=f"shape {np.shape(values)}",
+            allowed=f"({times}, {edges}): (time, edge), or ({trajectories}, {times}, {edges}): "
+            "(trajectory, time, edge)",
+            fix="one weight for each time and edge; constant weights are a third column of edges",
+        )
+    return graph.with_weight(None), array[..., number]
 
 
 def _shaped(

@@ -79,6 +79,7 @@ class Generated:
     graph_of: int64 (trajectory,). parameters: resolved, shared by all graphs unless their dims
     say graph. attribute: (node, attribute), (trajectory, node, attribute) where the system draws some by
     trajectory, or None; ``attribute_names`` (attribute,).
+    edge_weight: weights (time, edge) that vary in time, or None.
     evaluations, steps, rejected: of the solver, over all trajectories where the system is solved in
     machine code, else over all blocks, whose trajectories share them.
     """
@@ -97,6 +98,7 @@ class Generated:
     evaluations: int
     steps: int
     rejected: int
+    edge_weight: np.ndarray | None = None
 
 
 def generate(
@@ -117,6 +119,7 @@ def generate(
     solve: Callable[..., Solution] | None = None,
     compiled: bool = True,
     progress: Callable[[int, int], None] | None = None,
+    edge_weight: Any = None,
 ) -> Generated:
     """Simulate trajectories ``first .. first + trajectories - 1`` of a system.
 
@@ -132,6 +135,9 @@ def generate(
         tolerance, controls=)`` -> Solution, without raising for failed trajectories.
     compiled: False solves shipped systems in NumPy too, the reference. Both agree to the tolerance.
     progress: called with (trajectories done, all) after each block.
+    edge_weight: weights (time, edge) of the edges of a graph without weights, or a function of the times
+        that returns them; each is held from t_i to t_(i+1), and the last is unused. The systems are
+        then solved in NumPy.
     Raises IntegrationFailed (trajectory, node, feature, time), InvalidData, InvalidOption,
     UnknownName.
     """
@@ -148,6 +154,13 @@ def generate(
     widths = system.features + len(system.controls)
     require_simulation(trajectories, _count_of(system, times, steps), nodes, widths)
     time = _time_grid(system, times, steps, dt)
+    weight = None
+    if edge_weight is not None:
+        weight = _weights_in_time(edge_weight, graph, time)
+        # A system may refuse weights by their sign.
+        for extreme in (weight[:-1].min(axis=0), weight[:-1].max(axis=0)):
+            system.check_graph(graph.with_weight(extreme))
+    bare, graph = graph, graph if weight is None else graph.with_weight(weight[0])
     system.check_graph(graph)
     resolved = system.resolve_parameters(parameters, graph)
     noise_std = _noise(noise, system)
@@ -158,7 +171,7 @@ def generate(
     # Other graphs have no trajectory.
     used = range(min(graph.graphs, first + trajectories))
     of_graphs = [system.parameters_of_graph(resolved, graph, g) for g in used]
-    in_code = compiled and solve is None
+    in_code = compiled and solve is None and weight is None
     codes = [compiled_field(system, graph[g], of_graphs[g]) if in_code else None for g in used]
     in_code = all(code is not None for code in codes)
     values = time.size * nodes * widths
@@ -214,9 +227,10 @@ def generate(
                 )  # fmt: skip
             else:
                 field = system.bind(graph[g], of_group) if drawn_parameters else fields[g]
+                field_of = None if weight is None else _held(system, bare, weight, g, of_group)
                 solution = integrate(
                     field, x0, time, controls=u_group, rtol=tolerance, atol=tolerance,
-                    check=False,
+                    check=False, field_of=field_of,
                 )  # fmt: skip
             _check(solution, group, keep)
             if not (in_code and graph.graphs == 1):
@@ -233,13 +247,52 @@ def generate(
         for states, rng in zip(x, rngs_of(seed, NOISE_STREAM, numbers), strict=True):
             states += noise_std * rng.standard_normal(x.shape[1:])
     return Generated(
-        x=x, time=time, u=u, graph=graph,
+        x=x, time=time, u=u, graph=bare,
         graph_of=(first + np.arange(trajectories)) % graph.graphs, parameters=resolved,
         attribute=system.attribute_array(resolved, graph, varied),
         attribute_names=system.attribute_names(resolved, graph, varied), seed=seed, method=solution.method,
         tolerance=tolerance, evaluations=int(counts[0]), steps=int(counts[1]),
-        rejected=int(counts[2]),
+        rejected=int(counts[2]), edge_weight=weight,
     )  # fmt: skip
+
+
+def _weights_in_time(edge_weight: Any, graph: Graph, time: np.ndarray) -> np.ndarray:
+    """Weights (time, edge), finite at all times but the last. Raises `InvalidData`."""
+    values = edge_weight(time) if callable(edge_weight) else edge_weight
+    if np.ndim(values) == 2 and len(values) == time.size - 1:
+        values = np.concatenate([values, np.asarray(values)[-1:]])
+    try:
+        weight = np.array(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        weight = np.zeros(0)
+    if weight.shape != (time.size, graph.edges):
+        raise InvalidData(
+            "weights that vary in time do not fit the times and the edges",
+            got=f"shape {np.shape(values)}",
+            allowed=f"({time.size}, {graph.edges}): (time, edge), each held from t_i to t_(i+1)",
+            fix="give them in the order of the edges of the graph, by receiver, then sender",
+        )
+    if not np.isfinite(weight[:-1]).all():
+        raise InvalidData(
+            "weights that vary in time are not finite",
+            got=f"{int((~np.isfinite(weight[:-1])).sum())} of {weight[:-1].size} are NaN or infinite",
+            allowed="finite numbers at all times but the last",
+            fix="fill them in; an edge of weight 0 carries nothing",
+        )
+    return weight
+
+
+def _held(
+    system: System, graph: Graph, weight: np.ndarray, number: int, parameters: Mapping[str, Any]
+) -> Callable[[int], Any]:
+    """The field of a system on graph ``number`` in each interval, by the number of the interval."""
+    edges = slice(int(graph.edge_offset[number]), int(graph.edge_offset[number + 1]))
+    one = graph[number]
+
+    def field_of(interval: int) -> Any:
+        return system.bind(one.with_weight(weight[interval, edges]), parameters)
+
+    return field_of
 
 
 def check_request(

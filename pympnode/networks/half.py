@@ -22,7 +22,7 @@ from .circular import with_circular
 from .classes import LONG, LONG_SECONDS, competing, cost, short_class
 from .evaluate import evaluate_model
 from .generate import check_request
-from .graphs.drawn_weights import with_drawn_weights
+from .graphs.drawn_weights import weights_in_time, with_drawn_weights
 from .graphs.topology import resolve
 from .model import Model
 from .options import NetworkEvaluation, NetworkSimulation, NetworkTraining
@@ -109,7 +109,10 @@ class Networks:
             graph_seed=options.graph_seed,
             system=system,
         )
-        graph = with_drawn_weights(graph, options.edge_weight, options.graph_seed)
+        if weights_in_time(graph, options.edge_weight, options.graph_seed) is None:
+            graph = with_drawn_weights(graph, options.edge_weight, options.graph_seed)
+        else:  # they follow from times; the system only has to take weights
+            graph = graph.with_weight(graph.weight_or_ones)
         names = ("parameters", "trajectories", "seed", "steps", "dt", "noise")
         check_request(system, graph, **{name: keywords[name] for name in names if name in keywords})
         if options.split is not None:

@@ -23,7 +23,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ..config import arguments, flag, least, listing, mapping, one_of, positive
-from ..datasets.names import NODE, SENDER, TRAJECTORY
+from ..datasets.names import EDGE_WEIGHT, NODE, SENDER, TRAJECTORY
 from ..datasets.reading import as_dataset
 from ..errors import InvalidData, InvalidOption, unknown_name
 from ..graph import Graph
@@ -349,6 +349,14 @@ class Mixed:
             labels = labels_of(initial)
             given = schema.pack(initial, missing="mask")
             x0, u = given.x[:, 0], given.u
+            if given.edge_weight is not None:
+                raise InvalidData(
+                    "the edges between coupled nodes have constant weights",
+                    got=f"edge_weight({', '.join(map(str, initial[EDGE_WEIGHT].dims))})",
+                    allowed="edge_weight(edge), or none",
+                    fix="couple(nodes, graph.with_weight(values)), and its rollout of "
+                    'ds.drop_vars("edge_weight")',
+                )
             if given.varied:
                 raise InvalidData(
                     "coupled nodes have the same attributes in all trajectories",

@@ -78,6 +78,7 @@ def integrate(
     atol: float = 1e-8,
     max_steps: int = 100_000,
     check: bool = True,
+    field_of: Callable[[int], Field] | None = None,
 ) -> Solution:
     """Solve x' = field(t, x, u) for all trajectories together, on a time grid.
 
@@ -89,6 +90,8 @@ def integrate(
     rtol, atol: a step is accepted when every single trajectory's root mean square error, in units
         of atol + rtol |x|, is at most 1. It is not averaged over trajectories, so that a single one
         is as accurate in a large block as alone.
+    field_of: the field of each interval, by its number, instead of ``field``; a step then ends at
+        every grid time too.
     check: raise IntegrationFailed when a trajectory fails; else its derivative is set to zero, the
         others continue, and `Solution.status` marks it.
     Raises InvalidData (non-finite x0, times that do not increase), InvalidOption.
@@ -124,11 +127,14 @@ def integrate(
             )
     block = _Block(field, x0, times, DOP853, rtol, atol, max_steps)
     with np.errstate(all="ignore"):  # a trial step that overflows is rejected
-        if controls is None:
+        if controls is None and field_of is None:
             block.advance(times[0], times[-1], None)
         else:
             for i in range(times.size - 1):
-                block.advance(times[i], times[i + 1], controls[:, i])
+                if field_of is not None:
+                    block.take(field_of(i))
+                held = None if controls is None else controls[:, i]
+                block.advance(times[i], times[i + 1], held)
     solution = block.solution()
     return solution.check() if check else solution
 
@@ -151,9 +157,8 @@ class _Block:
         atol: float,
         max_steps: int,
     ) -> None:
-        self.field, self.times, self.pair = field, times, pair
-        # Optional ``into(t, x, u, out)`` of a field: writes the derivative without a new array.
-        self.into = getattr(field, "into", None)
+        self.times, self.pair = times, pair
+        self.take(field)
         self.rtol, self.atol, self.max_steps = rtol, atol, max_steps
         trajectories, nodes, features = x0.shape
         self.shape = (features, nodes, trajectories)
@@ -179,6 +184,12 @@ class _Block:
         self.frozen_from = np.full(trajectories, times.size)
         self.failures: list[Failure] = []
         self.evaluations = self.steps = self.rejected = 0
+
+    def take(self, field: Field) -> None:
+        """Evaluate this field from here on."""
+        self.field = field
+        # Optional ``into(t, x, u, out)`` of a field: writes the derivative without a new array.
+        self.into = getattr(field, "into", None)
 
     # ---- one evaluation, one norm -------------------------------------------------------------
 

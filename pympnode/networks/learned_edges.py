@@ -34,6 +34,9 @@ def with_learned_edges(spec: ModelSpec, arrays: list[Arrays], members: int) -> M
     elif not spec.evaluated:
         reason = f"model={spec.family!r}, messages={spec.messages!r}"
         fix = 'give messages="pairwise" or "emitted"'
+    elif arrays[0].edge_weight is not None:
+        reason = "weights that vary in time"
+        fix = 'leave edge_weight="learn" out, or the weights: ds.drop_vars("edge_weight")'
     elif not arrays[0].graph.edges:
         reason, fix = "a graph without edges", "give the edges whose weights are to be learned"
     if reason is not None:

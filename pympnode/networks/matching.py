@@ -48,6 +48,8 @@ def refuse_spec(spec: ModelSpec, arrays: Sequence[Arrays], engine: str) -> None:
         raise Unmatched("messages that are ODE states have no derivatives in the data")
     if any(a.u is not None for a in arrays):
         raise Unmatched("held controls change at the times of the data, where derivatives jump")
+    if any(a.edge_weight is not None for a in arrays):
+        raise Unmatched("held weights of edges change at the times of the data")
     if not all(a.even for a in arrays):
         raise Unmatched("the time grid is uneven")
     if engine != "torch":

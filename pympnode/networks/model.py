@@ -25,7 +25,7 @@ from ..training.ranges import warn_outside
 from . import model_text, schema
 from .agreement import Names, agree
 from .circular import TURN, shorter_way
-from .edge_weights import graph_for_model, graph_for_program, with_attributes
+from .edge_weights import arrays_for_model, graph_for_model, graph_for_program, with_attributes
 from .emitted import emitted
 from .learned_node import LearnedNode
 from .model_file import KIND as FILE_KIND
@@ -153,6 +153,7 @@ class Model:
         ``dt`` (defaults: those of the dataset, or of the training data). ``control`` (trajectory,
         time, node, control) is held over each step. Weights of edges multiply the messages; a model
         that was trained without them refuses them unless ``ignore_weights=True`` leaves them out.
+        Weights of a dataset that vary in time are taken over its times, on its time grid.
 
         Returns a dataset of `state` and `message` (trajectory, time, node, ...; what each node sends,
         carried or emitted) with the graph that was used and ``finite(trajectory)``, False where a prediction overflowed. Warns
@@ -191,11 +192,11 @@ class Model:
             arrays = start_of_states(
                 self, initial, steps, dt, topology, graph_seed, control, node_attribute
             )
-        graph = graph_for_model(self, arrays.graph, ignore_weights=ignore_weights)
-        arrays = replace(arrays, graph=graph)
+        arrays = arrays_for_model(self, arrays, ignore_weights=ignore_weights)
         if check:
             warn_outside("the rollout", self.outside(arrays, parameters))
-        program = self.bind()
+        in_time = {} if arrays.edge_weight is None else {"edge_weight": arrays.edge_weight}
+        program = self.bind(kernel="eager" if in_time and self.engine == "torch" else "auto")
         z = self.state_scale.apply(arrays.x[:, 0])
         of_program = graph_for_program(self, arrays.graph)
         u, attribute = (
@@ -215,6 +216,7 @@ class Model:
             graph_of=arrays.graph_of,
             u=u,
             attribute=attribute,
+            **in_time,
         )
         message = result.message
         if self.spec.family == "mpnode" and self.spec.messages == "emitted":
@@ -375,7 +377,7 @@ class Model:
             None if arrays.u is None else arrays.u[:, : len(arrays.time) - 1],
             arrays.attribute,
             (self.controls, self.attributes),
-            arrays.graph.weight_or_ones,
+            arrays.held_weight,
             with_attributes(arrays.graph, self.edge_attributes, warn=False).attribute,
             self.edge_attributes,
         )

@@ -63,7 +63,10 @@ def observe(
         states = np.asarray(x[chosen], dtype=np.float64)
         for column, (name, observable) in enumerate(system.observables.items()):
             with np.errstate(all="ignore"):  # an overflowed prediction is counted elsewhere
-                values = np.asarray(observable(states, graph, of_graph))
+                if arrays.edge_weight is None:
+                    values = np.asarray(observable(states, graph, of_graph))
+                else:
+                    values = _in_time(observable, states, of_graph, arrays, chosen, number)
             if values.shape != states.shape[:2]:
                 raise InvalidData(
                     f"the observable {name!r} of {system.name} returns the wrong shape",
@@ -73,6 +76,34 @@ def observe(
                 )
             out[chosen, :, column] = values
     out[np.isnan(x).any(axis=(2, 3))] = np.nan
+    return out
+
+
+def _in_time(
+    observable: Any,
+    states: NDArray,
+    parameters: Mapping[str, Any],
+    arrays: Arrays,
+    chosen: NDArray[np.int64],
+    number: int,
+) -> NDArray:
+    """An observable (trajectory, time) of states on graph ``number``, whose weights vary in time."""
+    assert arrays.edge_weight is not None
+    together = [np.arange(len(chosen))]
+    if arrays.edge_weight.ndim == 3:  # weights of their own
+        together = [np.array([row]) for row in range(len(chosen))]
+    out = np.full(states.shape[:2], np.nan)
+    for rows in together:
+        some = {
+            name: values[rows] if np.ndim(values) == 3 else values
+            for name, values in parameters.items()
+        }
+        for time in range(states.shape[1]):
+            graph = arrays.graph_at(time, int(chosen[rows[0]]))[number]
+            values = np.asarray(observable(states[rows, time : time + 1], graph, some))
+            if values.shape != (len(rows), 1):
+                return values  # refused by the caller
+            out[rows, time] = values[:, 0]
     return out
 
 

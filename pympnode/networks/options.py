@@ -257,7 +257,7 @@ class NetworkTraining(RunOptions):
             if (names := getattr(self, name)) is not None:
                 fields[name] = numbers_of(name, names, features)
         messages = fields.get("messages") if family == "mpnode" else None
-        if messages == "emitted" and controls:
+        if messages == "emitted" and controls and self.engine != "julia":
             fields["sender_controls"] = True
         if messages == "pairwise":
             fields["edge_attributes"] = edge_attributes

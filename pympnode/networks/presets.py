@@ -60,6 +60,7 @@ PRESETS: dict[str, Preset] = {
             "curriculum": ((5, 0.4), (10, 0.3), (25, 0.15), (0, 0.15)),
         },
         finetune={"learning_rate": 5e-4, "keep_start": True, "matching": 0.0, "race": 0.0},
+        pairwise_rate=2.0,
     ),
 }
 

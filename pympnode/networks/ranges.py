@@ -115,7 +115,7 @@ class TrainingRange:
         """In words, with numbers: each way in which data lie outside.
 
         ``x`` (..., feature), ``u`` (..., control), ``attribute`` (..., attribute); ``names`` of the
-        controls and of the attributes; ``weight`` (edges,), 1 where it is None; ``edge_attribute`` (edges,
+        controls and of the attributes; ``weight`` (..., edges), 1 where it is None; ``edge_attribute`` (edges,
         attribute) and ``edge_names``. States, controls,
         attributes and weights may leave their range by a tenth of it.
         """
@@ -162,9 +162,9 @@ class TrainingRange:
 
 def _span_of_weights(arrays: Sequence[Arrays]) -> tuple[float, ...]:
     """(smallest, largest) weight, 1 for edges without; () where no graph has weights."""
-    if all(a.graph.weight is None for a in arrays):
+    if not any(a.weighted for a in arrays):
         return ()
-    weight = np.concatenate([a.graph.weight_or_ones for a in arrays])
+    weight = np.concatenate([a.held_weight.ravel() for a in arrays])
     return (float(weight.min()), float(weight.max())) if weight.size else (1.0, 1.0)
 
 

@@ -16,7 +16,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ..config import TrainConfig
-from ..datasets.names import SPLIT, STATE, STATE_DIMS, TIME, TRAJECTORY
+from ..datasets.names import EDGE_WEIGHT, SPLIT, STATE, STATE_DIMS, TIME, TRAJECTORY
 from ..datasets.record import record
 from ..datasets.split import check_split
 from ..errors import InvalidOption
@@ -187,6 +187,9 @@ def cut_windows(ds: xr.Dataset, steps: int, every: int | None = None) -> xr.Data
         for first in starts
     ]
     varying = [name for name in ds.data_vars if TRAJECTORY in ds[name].dims]
+    if EDGE_WEIGHT in ds and TIME in ds[EDGE_WEIGHT].dims and EDGE_WEIGHT not in varying:
+        # Weights that vary in time are others in each window: `concat` adds the axis.
+        varying.append(EDGE_WEIGHT)
     out = xr.concat(
         windows, TRAJECTORY, data_vars=varying, coords="minimal", compat="override", join="override"
     )

@@ -54,7 +54,8 @@ def start_of_dataset(
 
     ``steps``, ``dt``, ``control`` (trajectory, time, node, control) and ``attribute`` (node,
     attribute), or (trajectory, node, attribute), replace those of the dataset. On another time grid the controls of the dataset stay
-    constant over its own intervals. Raises `InvalidData`.
+    constant over its own intervals; weights of edges that vary in time are those of the dataset, on
+    its own time grid. Raises `InvalidData`.
     """
     if ds.sizes.get(TIME) == 1:
         # A dataset of initial states alone, where a time grid needs two times: the second one is
@@ -69,7 +70,8 @@ def start_of_dataset(
         require_rollout(model.spec, count, arrays.steps if steps is None else steps, nodes)
         time = new_times(arrays.time, steps, dt)
         u = None if arrays.u is None else held_at(arrays.u, arrays.time, time)
-        arrays = replace(arrays, time=time, u=u, mask=None)
+        weight = _weights_until(arrays, time)
+        arrays = replace(arrays, time=time, u=u, mask=None, edge_weight=weight)
     labels = labels_of(ds)
     if control is not None:
         trajectories, _, nodes, _ = arrays.x.shape
@@ -191,7 +193,7 @@ def on_graph(
     """The same trajectories on another graph."""
     graph = graph_for(topology, arrays.x.shape[2], seed, system, labels)
     graph_of = np.arange(arrays.trajectories, dtype=np.int64) % len(graph.nodes)
-    return replace(arrays, graph=graph, graph_of=graph_of)
+    return replace(arrays, graph=graph, graph_of=graph_of, edge_weight=None)
 
 
 def graph_for(
@@ -239,6 +241,27 @@ def new_times(
         return time[: length + 1]
     more = time[-1] + np.diff(time)[-1] * np.arange(1, length - len(time) + 2)
     return np.concatenate([time, more])
+
+
+def _weights_until(arrays: schema.Arrays, time: NDArray[np.float64]) -> NDArray | None:
+    """The weights of ``arrays`` that vary in time, over the first of its times, which ``time`` must
+    be. Raises `InvalidData` for other times."""
+    if arrays.edge_weight is None:
+        return None
+    count, known = len(time), arrays.time
+    if count > len(known) or not np.allclose(
+        time, known[:count], rtol=0, atol=1e-6 * float(np.diff(known).min())
+    ):
+        raise InvalidData(
+            "the weights of edges vary in time, and they are not known at the times of the rollout",
+            got=f"{count - 1} steps to time {time[-1]:.6g}, the first of {time[1] - time[0]:.6g}",
+            allowed=f"up to {len(known) - 1} steps to time {known[-1]:.6g}, the first of "
+            f"{known[1] - known[0]:.6g}",
+            fix="leave steps and dt out, or take fewer steps; for other times give a dataset that has "
+            "edge_weight(time, edge) at them (its states after the first may be NaN), or constant "
+            "weights: topology=graph.with_weight(values)",
+        )
+    return arrays.edge_weight[..., :count, :]
 
 
 def controls_for(

@@ -15,6 +15,8 @@ variable            dims                                        meaning
 ``receiver``        edge                                        node number in its graph, from 0
 ``edge_graph``      edge                                        graph number of the edge
 ``edge_weight``     edge                                        factor of what the edge carries
+ or                 time, edge                                  held from t_i to t_(i+1); last unused
+ or                 trajectory, time, edge                      those that differ by trajectory
 ``edge_attribute``  edge, edge_feature                          other constants of the edges
 ``graph``           trajectory                                  graph number of the trajectory
 ``split``           trajectory                                  "train", "validation" or "test"
@@ -69,6 +71,7 @@ from ..datasets.names import (
     TIME,
     TRAJECTORY,
     UNIT,
+    WEIGHT_DIMS,
     Missing,
     texts,
 )
@@ -99,7 +102,9 @@ class Arrays:
     number of graphs of ``node`` nodes each; ``graph_of`` (trajectory,) int64, graph numbers; ``u``
     (trajectory, time, node, control) or None; ``attribute`` (node, attribute), (trajectory, node,
     attribute) where it differs by trajectory, or None; ``mask`` of
-    the shape of x, True where a value is known, or None where all are.
+    the shape of x, True where a value is known, or None where all are. ``edge_weight`` (time, edge),
+    (trajectory, time, edge) where they differ by trajectory, or None: weights that vary in time, each
+    held from t_i to t_(i+1), in the order of the edges of ``graph``, whose own weights are then None.
     """
 
     x: NDArray
@@ -109,6 +114,7 @@ class Arrays:
     u: NDArray | None = None
     attribute: NDArray | None = None
     mask: NDArray[np.bool_] | None = None
+    edge_weight: NDArray | None = None
 
     @property
     def trajectories(self) -> int:
@@ -132,6 +138,27 @@ class Arrays:
         # Stamps far from zero, as seconds since 1970, are rounded by more than that.
         return bool(np.allclose(dt, dt[0], rtol=1e-6, atol=2.0 * rounding(self.time)))
 
+    @property
+    def weighted(self) -> bool:
+        """Whether the edges have weights, constant or varying in time."""
+        return self.graph.weight is not None or self.edge_weight is not None
+
+    @property
+    def held_weight(self) -> NDArray:
+        """All weights that are used, constant or varying in time: (..., edge); 1 where there are none."""
+        if self.edge_weight is None:
+            return self.graph.weight_or_ones
+        # The last weights are of no interval, and may be missing.
+        return self.edge_weight[..., :-1, :]
+
+    def graph_at(self, time: int, trajectory: int) -> Graph:
+        """The graphs with the weights that hold from time number ``time``; at the last time those of
+        the last interval."""
+        if self.edge_weight is None:
+            return self.graph
+        weight = self.edge_weight[trajectory] if self.edge_weight.ndim == 3 else self.edge_weight
+        return self.graph.with_weight(weight[min(time, self.steps - 1)])
+
     def select(self, index: NDArray[np.int64]) -> Arrays:
         """The trajectories of ``index``."""
         return replace(
@@ -143,6 +170,9 @@ class Arrays:
             if self.attribute is not None and self.varied
             else self.attribute,
             mask=None if self.mask is None else self.mask[index],
+            edge_weight=self.edge_weight[index]
+            if self.edge_weight is not None and self.edge_weight.ndim == 3
+            else self.edge_weight,
         )
 
 
@@ -241,6 +271,10 @@ def unpack(
     variables[EDGE_GRAPH] = (EDGE, edge_graph)
     if graph.weight is not None:
         variables[EDGE_WEIGHT] = (EDGE, graph.weight, {"long_name": "weight of the edge"})
+    elif arrays.edge_weight is not None:
+        words = "weight of the edge, held over an interval"
+        weight_dims = WEIGHT_DIMS[-arrays.edge_weight.ndim :]
+        variables[EDGE_WEIGHT] = (weight_dims, arrays.edge_weight, {"long_name": words})
     if graph.attribute is not None:
         variables[EDGE_ATTRIBUTE] = ((EDGE, EDGE_FEATURE), graph.attribute)
         coords[EDGE_FEATURE] = np.array(graph.attribute_names)
@@ -282,8 +316,11 @@ def arrays_of(ds: xr.Dataset, *, missing: Missing = "error") -> Arrays:
     attribute = None
     if NODE_ATTRIBUTE in ds:
         attribute = ds[NODE_ATTRIBUTE].transpose(*_attribute_dims(ds)).values
-    graph, graph_of = graphs_of(ds)
-    return Arrays(x, _times(ds), graph, graph_of, u, attribute, mask)
+    graph, graph_of, order = _graphs_of(ds)
+    weight = None
+    if _weights_vary(ds):
+        weight = ds[EDGE_WEIGHT].transpose(*_weight_dims(ds)).values[..., order]
+    return Arrays(x, _times(ds), graph, graph_of, u, attribute, mask, weight)
 
 
 def _attribute_dims(ds: xr.Dataset) -> tuple[str, ...]:
@@ -291,14 +328,40 @@ def _attribute_dims(ds: xr.Dataset) -> tuple[str, ...]:
     return ATTRIBUTE_DIMS if TRAJECTORY in ds[NODE_ATTRIBUTE].dims else ATTRIBUTE_DIMS[1:]
 
 
+def _weights_vary(ds: xr.Dataset) -> bool:
+    return EDGE_WEIGHT in ds and TIME in ds[EDGE_WEIGHT].dims
+
+
+def _weight_dims(ds: xr.Dataset) -> tuple[str, ...]:
+    """The dims of the weights: with those of times and of trajectories where they differ by them."""
+    if not _weights_vary(ds):
+        return WEIGHT_DIMS[-1:]
+    return WEIGHT_DIMS if TRAJECTORY in ds[EDGE_WEIGHT].dims else WEIGHT_DIMS[1:]
+
+
 def graphs_of(ds: xr.Dataset) -> tuple[Graph, NDArray[np.int64]]:
-    """The graphs of a dataset, and int64 (trajectory,), the graph number of every trajectory."""
+    """The graphs of a dataset, and int64 (trajectory,), the graph number of every trajectory.
+
+    Weights that vary in time are not those of a graph, with a warning: `pack` has them.
+    """
+    if _weights_vary(ds):
+        warn_user(
+            "the weights of these edges vary in time, and the graphs have none. "
+            "pack(ds).graph_at(time, trajectory) has those of one interval"
+        )
+    graph, graph_of, _ = _graphs_of(ds)
+    return graph, graph_of
+
+
+def _graphs_of(ds: xr.Dataset) -> tuple[Graph, NDArray[np.int64], NDArray[np.int64]]:
+    """See `graphs_of`; and int64 (edge,), the number in the dataset of each edge of the graphs."""
     nodes, trajectories = ds.sizes[NODE], ds.sizes[TRAJECTORY]
     graph_of = np.zeros(trajectories, np.int64)
     if GRAPH in ds:
         graph_of = ds[GRAPH].values.astype(np.int64)
     if SENDER not in ds:
-        return Graph.single(np.zeros(0, np.int64), np.zeros(0, np.int64), nodes), graph_of
+        none = np.zeros(0, np.int64)
+        return Graph.single(none, none, nodes), graph_of, none
     edge_graph = np.zeros(ds.sizes[EDGE], np.int64)
     if EDGE_GRAPH in ds:
         edge_graph = ds[EDGE_GRAPH].values.astype(np.int64)
@@ -307,14 +370,15 @@ def graphs_of(ds: xr.Dataset) -> tuple[Graph, NDArray[np.int64]]:
     counts += [int(numbers.max()) + 1 if numbers.size else 1 for numbers in (edge_graph, graph_of)]
     sender = ds[SENDER].values.astype(np.int64) + edge_graph * nodes
     receiver = ds[RECEIVER].values.astype(np.int64) + edge_graph * nodes
-    weight = ds[EDGE_WEIGHT].values if EDGE_WEIGHT in ds else None
+    weight = ds[EDGE_WEIGHT].values if EDGE_WEIGHT in ds and not _weights_vary(ds) else None
     attribute, names = None, ()
     if EDGE_ATTRIBUTE in ds:
         attribute = ds[EDGE_ATTRIBUTE].transpose(EDGE, EDGE_FEATURE).values
         if EDGE_FEATURE in ds.coords:
             names = tuple(texts(ds[EDGE_FEATURE].values).tolist())
     count = np.full(max(counts), nodes, dtype=np.int64)
-    return Graph(sender, receiver, count, (), weight, attribute, names), graph_of
+    graph = Graph(sender, receiver, count, (), weight, attribute, names)
+    return graph, graph_of, np.lexsort((sender, receiver))
 
 
 def _times(ds: xr.Dataset) -> NDArray[np.float64]:
@@ -419,6 +483,8 @@ def _check_concatenated(ds: xr.Dataset) -> None:
         more = {TRAJECTORY, TIME} & set(ds[name].dims) if name in ds else set()
         if name == NODE_ATTRIBUTE:
             more = more - {TRAJECTORY}
+        if name == EDGE_WEIGHT and TIME in more:
+            more = set()  # weights that vary in time
         if more:
             dim = sorted(more)[0]
             raise InvalidData(
@@ -522,9 +588,10 @@ def _check_graph(ds: xr.Dataset) -> None:
                 "nodes with their edges",
             )
     check_graph_numbers(ds)
-    for name, dims in ((EDGE_WEIGHT, (EDGE,)), (EDGE_ATTRIBUTE, (EDGE, EDGE_FEATURE))):
+    for name, dims in ((EDGE_WEIGHT, _weight_dims(ds)), (EDGE_ATTRIBUTE, (EDGE, EDGE_FEATURE))):
         if name in ds:
             _require_variable(ds, name, dims)
-            _check_finite(ds, name)
+            # What is given at the last time is of no interval.
+            _check_finite(ds.isel({TIME: slice(None, -1)}) if TIME in dims else ds, name)
     if EDGE_WEIGHT in ds or EDGE_ATTRIBUTE in ds:
         check_edges_once(ds)

@@ -17,7 +17,7 @@ from ..systems.registry import get
 from ..version import __version__
 from . import engines, schema
 from .generate import generate
-from .graphs.drawn_weights import with_drawn_weights
+from .graphs.drawn_weights import weights_in_time, with_drawn_weights
 from .graphs.topology import names_in, resolve
 
 _LABELS = np.array(["train", "validation"])
@@ -50,9 +50,14 @@ def simulate_network(
     count = nodes if nodes is not None else (system.default_nodes if named else None)
     seed, trajectories = whole("seed", seed, 0), whole("trajectories", trajectories)
     graph = resolve(topology, count, graphs=graphs, graph_seed=graph_seed, system=system)
-    graph = with_drawn_weights(graph, edge_weight, graph_seed)
-    chosen, why = engines.choose(engine, weighted=graph.weight is not None)
+    in_time = weights_in_time(graph, edge_weight, graph_seed)
+    if in_time is None:
+        graph = with_drawn_weights(graph, edge_weight, graph_seed)
+    weighted = graph.weight is not None or in_time is not None
+    chosen, why = engines.choose(engine, weighted=weighted)
     solve, solver = engines.solver_for(chosen, system)
+    if in_time is not None:
+        solve, solver = None, "the solver in Python: weights of edges vary in time"
     if initial is not None:
         initial = numbers("initial", initial)
         if initial.ndim != 3 or not len(initial):
@@ -66,6 +71,7 @@ def simulate_network(
     made = generate(
         system, graph, parameters, trajectories, None, seed, steps=steps, dt=dt, controls=control,
         initial=initial, noise=noise, tolerance=tolerance, solve=solve,
+        edge_weight=in_time,
     )  # fmt: skip
     label = None
     if split is not None:
@@ -76,7 +82,10 @@ def simulate_network(
         for name, value in made.parameters.items()
         if np.ndim(value)
     }
-    arrays = schema.Arrays(made.x, made.time, made.graph, made.graph_of, made.u, made.attribute)
+    arrays = schema.Arrays(
+        made.x, made.time, made.graph, made.graph_of, made.u, made.attribute,
+        edge_weight=made.edge_weight,
+    )  # fmt: skip
     ds = schema.unpack(
         arrays,
         features=system.feature_names,

@@ -97,6 +97,12 @@ def warn_unstable(
     """
     spec = program.spec
     step = float(np.diff(arrays.time).max())
+    if arrays.edge_weight is not None:  # the weights of the interval in which they are largest
+        size = np.abs(arrays.held_weight).sum(axis=-1)
+        trajectory, time = (
+            np.unravel_index(size.argmax(), size.shape) if size.ndim == 2 else (0, size.argmax())
+        )
+        graph = graph.with_weight(arrays.graph_at(int(time), int(trajectory)).weight)
     joined = np.bincount(graph.receiver, np.abs(graph.weight_or_ones), graph.total_nodes)
     heaviest = max((abs(w) for w in trained.weight), default=1.0) * trained.degree[1]
     slower = step <= trained.dt[1] * (1 + 1e-6) and joined.max() <= heaviest * (1 + 1e-9)

@@ -91,9 +91,14 @@ class Program(Protocol):
         graph_of: NDArray[np.int64] | None = None,
         u: NDArray | None = None,
         attribute: NDArray | None = None,
+        edge_weight: NDArray | None = None,
     ) -> Rollout:
         """Integrate from x0 (trajectory, node, feature) over ``times`` (steps + 1,), controls u
-        (trajectory, time, node, control) held over each interval."""
+        (trajectory, time, node, control) held over each interval, and so ``edge_weight`` (time, edge)
+        or (trajectory, time, edge), the weights of a ``graph`` without weights of its own.
+
+        Raises `EngineUnavailable` where the engine or its kernel takes no weights that vary in time.
+        """
 
     def field(
         self,

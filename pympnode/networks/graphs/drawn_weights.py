@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,10 @@ from ...edge_values import weights_in_words
 from ...errors import InvalidOption, shown_value
 from ...graph import Graph
 
-_ALLOWED = "(low, high), or a function f(rng, sender, receiver) -> (edges,)"
+_ALLOWED = (
+    "(low, high), a function f(rng, sender, receiver) -> (edges,), or of weights that vary in time an "
+    "array (time, edge) or a function f(rng, sender, receiver, times) -> (time, edge)"
+)
 
 
 def with_drawn_weights(graph: Graph, edge_weight: Any, graph_seed: int) -> Graph:
@@ -26,13 +30,7 @@ def with_drawn_weights(graph: Graph, edge_weight: Any, graph_seed: int) -> Graph
     """
     if edge_weight is None:
         return graph
-    if graph.weight is not None:
-        raise InvalidOption(
-            "edge_weight draws weights, and the topology has some",
-            got=weights_in_words(graph.weight),
-            allowed="a topology without weights",
-            fix="leave edge_weight out, or pass the topology without its weights",
-        )
+    _refuse_weights(graph)
     draw, words = _drawer(edge_weight)
     graphs = []
     for index in range(graph.graphs):
@@ -54,6 +52,65 @@ def with_drawn_weights(graph: Graph, edge_weight: Any, graph_seed: int) -> Graph
             )
         )  # fmt: skip
     return graphs[0] if len(graphs) == 1 else Graph.union(graphs)
+
+
+def weights_in_time(
+    graph: Graph, edge_weight: Any, graph_seed: int
+) -> Callable[[np.ndarray], np.ndarray] | None:
+    """A function of the times (time,) that returns weights (time, edge) of all edges of ``graph``.
+
+    edge_weight: an array (time, edge), or a function ``f(rng, sender, receiver, times)`` with the
+        generator and the ends as in `with_drawn_weights`, that returns those of one graph. None is
+        returned for anything else, whose weights are constant. Raises `InvalidOption` for a graph that
+        has weights.
+    """
+    if callable(edge_weight):
+        if not _takes_times(edge_weight):
+            return None
+    elif np.ndim(edge_weight) != 2:
+        return None
+    _refuse_weights(graph)
+
+    def weights(times: np.ndarray) -> np.ndarray:
+        if not callable(edge_weight):
+            return np.asarray(edge_weight)
+        found = []
+        for index in range(graph.graphs):
+            one = graph[index]
+            rng = np.random.default_rng(
+                np.random.SeedSequence(entropy=graph_seed, spawn_key=(index, 1))
+            )
+            found.append(edge_weight(rng, one.sender.copy(), one.receiver.copy(), times.copy()))
+        return found[0] if len(found) == 1 else np.concatenate(found, axis=-1)
+
+    return weights
+
+
+def _takes_times(function: Callable[..., Any]) -> bool:
+    """Whether a function takes four arguments, (rng, sender, receiver, times), and not three."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # of compiled code
+        return False
+    try:
+        signature.bind(None, None, None)
+    except TypeError:
+        try:
+            signature.bind(None, None, None, None)
+        except TypeError:
+            return False
+        return True
+    return False
+
+
+def _refuse_weights(graph: Graph) -> None:
+    if graph.weight is not None:
+        raise InvalidOption(
+            "edge_weight draws weights, and the topology has some",
+            got=weights_in_words(graph.weight),
+            allowed="a topology without weights",
+            fix="leave edge_weight out, or pass the topology without its weights",
+        )
 
 
 def _drawer(edge_weight: Any) -> tuple[Callable[..., Any], str]:

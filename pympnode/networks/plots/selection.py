@@ -10,6 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ...datasets.names import (
+    EDGE,
     EDGE_GRAPH,
     EDGE_WEIGHT,
     FEATURE,
@@ -163,19 +164,32 @@ def refuse_particles(evaluation: Any, instead: str) -> None:
 def _edges(
     ds: xr.Dataset, number: int, count: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64] | None]:
-    """Senders, receivers and weights (edge,) of the graph of trajectory ``number``."""
+    """Senders, receivers and weights (edge,) of the graph of trajectory ``number``; of weights that
+    vary in time the means over the intervals."""
     empty = np.zeros(0, dtype=np.int64)
     if SENDER not in ds or RECEIVER not in ds:
         return empty, empty, None
     sender = ds[SENDER].values.astype(np.int64)
     receiver = ds[RECEIVER].values.astype(np.int64)
-    weight = ds[EDGE_WEIGHT].values.astype(np.float64) if EDGE_WEIGHT in ds else None
+    weight = _mean_weight(ds, number) if EDGE_WEIGHT in ds else None
     if EDGE_GRAPH in ds and GRAPH in ds:
         graph_of = np.broadcast_to(ds[GRAPH].values, (count,))
         in_graph = ds[EDGE_GRAPH].values == graph_of[number]
         sender, receiver = sender[in_graph], receiver[in_graph]
         weight = None if weight is None else weight[in_graph]
     return sender, receiver, weight
+
+
+def _mean_weight(ds: xr.Dataset, number: int) -> NDArray[np.float64]:
+    """The weights (edge,) of trajectory ``number``, their means over the intervals of the times."""
+    weight = ds[EDGE_WEIGHT].astype(np.float64)
+    if TRAJECTORY in weight.dims:
+        weight = weight.isel({TRAJECTORY: number})
+    if TIME not in weight.dims or ds.sizes[TIME] < 2:
+        return weight.isel({TIME: 0}).values if TIME in weight.dims else weight.values
+    # The last weights are of no interval.
+    held = weight.isel({TIME: slice(None, -1)}).transpose(TIME, EDGE).values
+    return np.average(held, axis=0, weights=np.diff(ds[TIME].values.astype(np.float64)))
 
 
 def _angles(system: str, features: int) -> tuple[bool, ...]:

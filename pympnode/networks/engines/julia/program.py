@@ -105,8 +105,10 @@ class JuliaProgram:
         graph_of: NDArray[np.int64] | None = None,
         u: NDArray | None = None,
         attribute: NDArray | None = None,
+        edge_weight: NDArray | None = None,
     ) -> Rollout:
         """See `engines.base.Program`."""
+        _refuse_in_time(edge_weight)
         batch, nodes, features = x0.shape
         if self.spec.family == "node":
             x0 = x0.reshape(batch, 1, -1)
@@ -158,6 +160,7 @@ class JuliaProgram:
         return self._client.call(operation, program=self._in_worker[1], **arguments)
 
     def _bound(self, arrays: Arrays) -> dict[str, Any]:
+        _refuse_in_time(arrays.edge_weight)
         x = arrays.x if arrays.mask is None else np.nan_to_num(arrays.x)
         return {
             "x": np.asarray(x, self.dtype),
@@ -234,6 +237,17 @@ def _shared(attribute: NDArray | None) -> NDArray | None:
             fix='engine="torch", or model.to_engine("torch")',
         )
     return attribute
+
+
+def _refuse_in_time(edge_weight: NDArray | None) -> None:
+    """Raise `InvalidOption` for weights of edges that vary in time."""
+    if edge_weight is not None:
+        raise InvalidOption(
+            "the Julia engine takes no weights of edges yet",
+            got=f"weights that vary in time, shape {np.shape(edge_weight)}",
+            allowed='a graph without weights, or engine="torch"',
+            fix='engine="torch", or model.to_engine("torch"); ignore_weights=True leaves them out',
+        )
 
 
 def edges_of(graph: Graph) -> dict[str, NDArray[np.int64]]:

@@ -68,7 +68,8 @@ class TorchEngine:
         if dtype not in DTYPES:
             raise unknown_name("dtype", dtype, DTYPES)
         device = resolve_device(device)
-        module = choose_kernel(spec, kernel, device)
+        in_time = any(each.edge_weight is not None for each in arrays or ())
+        module = choose_kernel(spec, kernel, device, weights_in_time=in_time)
         return TorchProgram(spec, arrays, dtype=dtype, device=device, kernel=module)
 
 
@@ -93,11 +94,14 @@ def resolve_device(device: str) -> str:
     return device
 
 
-def choose_kernel(spec: ModelSpec, kernel: str, device: str) -> ModuleType:
+def choose_kernel(
+    spec: ModelSpec, kernel: str, device: str, *, weights_in_time: bool = False
+) -> ModuleType:
     """The kernel module for ``kernel`` = "auto" | "numba" | "torch" | "eager".
 
     "auto" takes the compiled one on a CPU where numba imports, the hand-written adjoint in torch
-    otherwise, and the plain one where neither runs the specification (L2S).
+    otherwise, and the plain one where neither runs the specification (L2S), or where weights of edges
+    vary in time. Raises `EngineUnavailable` for a kernel that does not run here.
     """
     if kernel != "auto" and kernel not in KERNELS:
         raise unknown_name("kernel", kernel, ("auto", *KERNELS))
@@ -113,6 +117,8 @@ def choose_kernel(spec: ModelSpec, kernel: str, device: str) -> ModuleType:
             reason = module.supports(spec) if hasattr(module, "supports") else None
         except ImportError as error:
             reason = f"it does not import: {error}"
+        if reason is None and weights_in_time and name != "eager":
+            reason = "it takes no weights of edges that vary in time"
         if reason is None and name == "numba" and device != "cpu":
             reason = "it runs on the CPU only"
         if reason is None:

@@ -27,7 +27,8 @@ def _joined(*parts: torch.Tensor | None) -> torch.Tensor:
 
 
 class _BlockEdges:
-    """The edges of one block: ends (edges,), factor (edges, 1) and attributes (attribute, edges, width)."""
+    """The edges of one block: ends (edges,), attributes (attribute, edges, width) and the factor of
+    what they carry, (edges, 1), or (edges, width) in one interval of weights that vary in time."""
 
     def __init__(
         self,
@@ -37,7 +38,8 @@ class _BlockEdges:
         attribute: torch.Tensor | None,
         largest: bool,
     ) -> None:
-        self.sender, self.receiver, self.factor = sender, receiver, factor
+        self.sender, self.receiver = sender, receiver
+        self.factor = self.constant = factor
         self.attribute, self.largest = attribute, largest
 
     @classmethod
@@ -95,10 +97,19 @@ class Field:
         ]
         # A dense product is faster than a sum over edges on the graphs that this kernel is used for.
         dense = not (spec.pairwise or spec.learned_edges or spec.aggregation == "max")
+        dense = dense and window.edge_weight is None
+        self.edge_weight = window.edge_weight
+        self.hold(0)
         self.matrices = [
             torch.as_tensor(m, dtype=like.dtype, device=like.device)
             for m in (window.columns.matrices(spec.aggregation, spec.divisor) if dense else [])
         ]
+
+    def hold(self, interval: int) -> None:
+        """Take the weights of the edges that hold in ``interval``, where they vary in time."""
+        for edges, weight in zip(self.edges, self.edge_weight or ()):
+            if len(weight):  # a window without intervals has none
+                edges.factor = edges.constant * weight[interval]
 
     def linear(self, name: str, values: torch.Tensor) -> torch.Tensor:
         bias = self.weights[f"{name}bias"]
@@ -246,6 +257,7 @@ def integrate(spec: ModelSpec, field: Field, window: Window) -> torch.Tensor:
     for step, size in enumerate(steps.size):
         start, stop = steps.first[step], steps.first[step + 1]
         u = None if window.control is None else window.control[start]
+        field.hold(start)
         dt = float(size) / spec.substeps
         for _ in range(spec.substeps):
             slopes: list[torch.Tensor] = []

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from types import ModuleType
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ....errors import InvalidModel, InvalidOption
+from ....errors import EngineUnavailable, InvalidModel, InvalidOption
 from ....graph import Graph
 from ...schema import Arrays
 from ...spec import ModelSpec
@@ -39,6 +40,9 @@ class _BoundData:
         self.attribute = None if arrays.attribute is None else tensor(arrays.attribute)
         self.dt = np.diff(arrays.time)
         self.even = arrays.even
+        # Weights of the last time are of no interval, and may be missing.
+        weight = None if arrays.edge_weight is None else np.nan_to_num(arrays.edge_weight)
+        self.edge_weight = None if weight is None else tensor(weight)
         self.graph, self.graph_of = arrays.graph, arrays.graph_of
         self._columns: dict[bytes, Columns] = {}
 
@@ -185,10 +189,23 @@ class TorchProgram:
         graph_of: NDArray[np.int64] | None = None,
         u: NDArray | None = None,
         attribute: NDArray | None = None,
+        edge_weight: NDArray | None = None,
     ) -> Rollout:
         """See `engines.base.Program`."""
         nodes, features = x0.shape[1:]
         window = self._free_window(x0, graph, np.diff(times), graph_of, u, attribute)
+        if edge_weight is not None:
+            if self.kernel != "eager":
+                raise EngineUnavailable(
+                    f"the kernel {self.kernel!r} takes no weights of edges that vary in time",
+                    got=f"edge_weight of shape {np.shape(edge_weight)}",
+                    allowed='kernel="eager"',
+                    fix='model.bind(kernel="eager")',
+                )
+            weight = self._tensor(np.nan_to_num(edge_weight[..., : window.steps, :]))
+            index, time = np.arange(len(x0))[:, None], np.arange(window.steps)[None]
+            held = _held_weights(weight, index, np.repeat(time, len(x0), 0), window.columns)
+            window = replace(window, edge_weight=held)
         states = self._kernel.rollout(self._computed, self._computed_theta(theta), window)
         values = from_columns(states, window.columns).cpu().numpy()
         channels = self._inner.channels
@@ -311,11 +328,38 @@ class TorchProgram:
         attribute = data.attribute
         if attribute is not None and attribute.dim() == 3:
             attribute = attribute[torch.as_tensor(index, device=attribute.device)]
+        held = None
+        if data.edge_weight is not None:
+            held = _held_weights(data.edge_weight, trajectory, time[:, :-1], columns)
         return Window(
             columns, target[0], target, gathered(data.u, time[:, :-1]),
             self._attribute(attribute, columns), gathered(data.mask, time),
-            data.dt[start[0] : start[0] + horizon], scale,
+            data.dt[start[0] : start[0] + horizon], scale, held,
         )  # fmt: skip
+
+
+def _held_weights(
+    weight: torch.Tensor, trajectory: NDArray, time: NDArray, columns: Columns
+) -> list[torch.Tensor]:
+    """The weights in the intervals that begin at ``time`` (batch, interval), see `Window.edge_weight`.
+
+    weight: (time, edge), or (trajectory, time, edge), of whose first axis ``trajectory`` (batch, 1)
+    are numbers.
+    """
+    assert columns.edge is not None
+    blocks, first = [], 0
+    for edges, width in zip(columns.block_edges(), columns.width.tolist()):
+        member = columns.order[first : first + width]
+        first += width
+        number = torch.as_tensor(columns.edge[edges], device=weight.device)
+        when = torch.as_tensor(time[member], device=weight.device)
+        if weight.dim() == 2:
+            chosen = weight[when][..., number]
+        else:
+            which = torch.as_tensor(trajectory[member], device=weight.device)
+            chosen = weight[which, when][..., number]
+        blocks.append(chosen.permute(1, 2, 0).contiguous())
+    return blocks
 
 
 def _gather(values: torch.Tensor, trajectory: NDArray, time: NDArray) -> torch.Tensor:

@@ -18,7 +18,9 @@ class Window:
     ``initial`` (d, S); ``target`` (T + 1, d, S), whose row 0 is not compared, or None for a rollout;
     ``control`` (T, c, S) or None; ``attribute`` (b, S) or None; ``mask`` (T + 1, d, S) of 0 and 1 in
     the dtype of the data, or None where nothing is missing; ``dt`` (T,) float64, on the host;
-    ``scale`` multiplies the summed loss.
+    ``scale`` multiplies the summed loss. ``edge_weight``: (T, edges, width) of each block, the weights
+    of its edges (in the order of the columns) in each interval and trajectory, where they vary in time;
+    None where the columns have them. The eager kernel alone takes them.
     """
 
     columns: Columns
@@ -29,6 +31,7 @@ class Window:
     mask: torch.Tensor | None
     dt: NDArray[np.float64]
     scale: float
+    edge_weight: list[torch.Tensor] | None = None
 
     @property
     def steps(self) -> int:

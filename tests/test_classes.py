@@ -1,0 +1,103 @@
+"""The classes of models that compete where neither messages nor coupling is chosen."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import pympnode
+from pympnode.networks.classes import CLASSES, competing, short_class
+from pympnode.networks.options import NetworkTraining
+
+QUICK = {"hidden": 4, "depth": 1, "progress": False, "kernel": "eager", "batch_size": 4}
+
+
+def names(**options):
+    return list(competing(NetworkTraining(**options)))
+
+
+def test_what_is_given_narrows_the_classes():
+    assert names() == list(CLASSES) == names(messages="auto", coupling="auto")
+    assert names(coupling="superposed") == ["pairwise superposed"]
+    assert names(coupling="mixed") == ["pairwise mixed", "pairwise mixed max"]
+    assert names(aggregation="sum") == ["pairwise superposed", "pairwise mixed"]
+    assert names(messages="pairwise", coupling="superposed") == ["pairwise superposed"]
+    assert names(antisymmetric=True) == ["pairwise superposed"]
+    assert names(message_size=4) == ["pairwise mixed", "pairwise mixed max"]
+    assert names(aggregation="max") == ["pairwise superposed", "pairwise mixed"]
+    for given in ({"messages": "emitted"}, {"messages": "state"}, {"model": "l2s"}):
+        assert names(**given) == []
+    # A topology that is an array is not compared.
+    assert names(topology=np.eye(3)) == list(CLASSES)
+
+
+@pytest.mark.parametrize(
+    "given, edge_attributes, messages, coupling",
+    [
+        ({}, 0, "emitted", "superposed"),
+        ({"coupling": "mixed"}, 0, "emitted", "mixed"),
+        ({"messages": "state"}, 0, "state", "superposed"),
+        ({}, 2, "pairwise", "superposed"),
+        ({"relative": "x"}, 0, "pairwise", "superposed"),
+        ({"messages": "pairwise", "message_size": 5}, 0, "pairwise", "mixed"),
+    ],
+)
+def test_the_class_of_a_short_run(given, edge_attributes, messages, coupling):
+    chosen = short_class(NetworkTraining(**given), edge_attributes)
+    assert (chosen.messages, chosen.coupling) == (messages, coupling)
+
+
+def largest(t, x, u, graph, parameters):
+    """dx_k/dt = -x_k / 2 + the largest sine of a neighbour."""
+    out = np.full_like(x, -1.0)
+    np.maximum.at(out.swapaxes(0, 1), graph.receiver, np.sin(x[:, graph.sender]).swapaxes(0, 1))
+    return -0.5 * x + out
+
+
+@pytest.fixture(scope="module")
+def data():
+    system = pympnode.own_system("largest", largest, ["x"], start=(-2.0, 2.0), nodes=5)
+    return pympnode.simulate(system, topology="complete", trajectories=16, steps=12, dt=0.1)
+
+
+def test_the_class_with_the_smallest_loss_goes_on_and_a_resumed_run_repeats_it(data, tmp_path):
+    options = {**QUICK, "data": data, "updates": 600, "seed": 1}
+    result = pympnode.train(**options, run=tmp_path / "a")
+    spec, text = result.model.spec, result.history.attrs["classes"]
+    winner = text.split(" by validation loss")[0]
+    losses = {
+        part.rsplit(" ", 1)[0]: float(part.rsplit(" ", 1)[1])
+        for part in text.split(": ")[1].split(", ")
+    }
+    assert set(losses) == set(CLASSES) and winner == min(losses, key=losses.__getitem__)
+    assert CLASSES[winner]["coupling"] == spec.coupling
+    assert ("aggregation" in CLASSES[winner]) == (spec.aggregation == "max")
+    assert result.updates == 420
+    assert result.best_loss <= losses[winner]
+    # Everything again in another folder, and from the folder that is complete.
+    again = pympnode.train(**options, run=tmp_path / "b")
+    np.testing.assert_array_equal(again.model.theta, result.model.theta)
+    kept = pympnode.train(**options, run=tmp_path / "a")
+    np.testing.assert_array_equal(kept.model.theta, result.model.theta)
+
+
+def test_a_run_that_is_interrupted_while_classes_compete_goes_on(data, tmp_path, monkeypatch):
+    from pympnode.training import trainer
+
+    options = {**QUICK, "data": data, "updates": 600, "seed": 1}
+    whole = pympnode.train(**options)
+    epochs, count = trainer.Trainer._close_epoch, 0
+
+    def closing(self, state, row):
+        nonlocal count
+        epochs(self, state, row)
+        count += 1
+        if count == 3:
+            self.interrupt()
+
+    monkeypatch.setattr(trainer.Trainer, "_close_epoch", closing)
+    with pytest.raises(KeyboardInterrupt):
+        pympnode.train(**options, run=tmp_path / "run")
+    monkeypatch.undo()
+    resumed = pympnode.train(**options, run=tmp_path / "run")
+    np.testing.assert_array_equal(resumed.model.theta, whole.model.theta)
