@@ -170,11 +170,31 @@ def test_batches_of_unlike_sizes_count_by_their_share(
 def test_as_many_updates_are_timed_as_a_budget_bears(
     monkeypatch: pytest.MonkeyPatch, price: float, least: int
 ) -> None:
+    # First calls, which compile, are outside of what is measured.
+    monkeypatch.setattr(Timing, "_compile", lambda self, theta: None)
     clock, task, outcome = priced(monkeypatch, [(1.0, price)], 1.0, validation=0.01)
     measured = len(task.made) - outcome.updates - 1
     assert measured >= least and sum(task.made[1 : measured + 1]) <= max(0.06, 8.5 * price)
     assert len(set(task.made[: measured + 1])) == measured + 1  # other batches every time
     assert clock.now < 1.1 or outcome.updates <= 1
+
+
+def test_what_is_compiled_at_the_first_call_is_outside_of_the_budget(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first update takes 30 s, all others 10 ms: a budget of 2 s has as many as without."""
+    timed = Timing._timed
+    slow = [30.0]
+
+    def compiling(self: Any, *given: Any) -> float:
+        self.task.clock.now += slow.pop() if slow else 0.0
+        return timed(self, *given)
+
+    _, _, without = priced(monkeypatch, [(1.0, 0.01)], 2.0, validation=0.01)
+    monkeypatch.setattr(Timing, "_timed", compiling)
+    _, _, compiled = priced(monkeypatch, [(1.0, 0.01)], 2.0, validation=0.01)
+    assert not slow
+    assert compiled.updates == without.updates > 100
 
 
 def test_a_budget_without_an_update_is_reported(

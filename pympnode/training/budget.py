@@ -41,6 +41,7 @@ class Timing:
     def affordable(self, theta: NDArray, budget: float) -> int:
         """Updates within a time budget: decided here, once, and stored with the run."""
         config, task = self.config, self.task
+        self._compile(theta)
         began = time.perf_counter()
         cost, each = self.costs(theta, budget)
         one = seconds_of(plan(config, task.steps, task.count, 1, 1), cost, each)
@@ -53,6 +54,19 @@ class Timing:
         spent = time.perf_counter() - began + (each if config.keep_start else 0)
         left = max(budget - spent, 0.1 * budget)
         return updates_within(config, task.steps, task.count, cost, each, left)
+
+    def _compile(self, theta: NDArray) -> None:
+        """One update of each kind of window and one validation, so that what is compiled at a first
+        call is not taken from the budget."""
+        start = time.perf_counter()
+        state = self.optimiser.start(theta)
+        for length, _ in horizons(self.config, self.task.steps):
+            _, batches = self._kinds(length, 0, len(theta))[0]
+            self._timed(theta, batches, state, 1)
+        validation_losses(self.task, theta)
+        spent = time.perf_counter() - start
+        if spent > 1:
+            logger.info("first calls took %.1f s, outside of the time budget", spent)
 
     def costs(self, theta: NDArray, budget: float | None = None) -> tuple[dict[int, float], float]:
         """Measured seconds of an update by window, and of a validation, for a run of ``budget``
