@@ -133,9 +133,13 @@ def _damping(p: Mapping[str, Any], nodes: int) -> float:
 def _craft(p: Mapping[str, Any], nodes: int) -> Craft:
     from ..compiled.flight import Craft
 
-    names = ("mass", "inertia_x", "inertia_y", "inertia_z", "arm", "torque_ratio", "max_thrust")
-    values = [float(p[name]) for name in (*names, "load_mass", "cable_length", "gravity")]
-    return Craft(*values, float(p["stiffness"]), _damping(p, nodes))
+    names = "mass inertia_x inertia_y inertia_z arm max_thrust load_mass gravity stiffness".split()
+    return Craft(
+        **{name: float(p[name]) for name in names},
+        torque=float(p["torque_ratio"]),
+        cable=float(p["cable_length"]),
+        damping=_damping(p, nodes),
+    )
 
 
 def _vector(name: str, unit: str, low: float, high: float) -> tuple[Variable, ...]:
@@ -367,7 +371,10 @@ class Quadrotors(System):
             for flag in flags:
                 counts[flag] += 1
             if not flags or given or not self.redraw:
-                of_trajectory = {"door": door, "flag": "+".join(flags) or "none"}
+                of_trajectory: dict[str, float | str] = {
+                    "door": door,
+                    "flag": "+".join(flags) or "none",
+                }
                 return SimulatedTrajectory(x, u, of_trajectory, drawn, counts)
         reasons = ", ".join(f"{flag} {count}" for flag, count in counts.items() if count)
         raise IntegrationFailed(
@@ -525,9 +532,14 @@ def fly_from(
 
     nodes, points = x0.shape[0], time.size
     craft = _craft(p, nodes)
-    circle = math.asin(p["circle_radius"] / p["cable_length"])
-    lengths = [p[name] for name in ("goal", "load_height", "duration")]
-    mission = Mission(circle, *(float(each) for each in lengths), float(start), float(door))
+    mission = Mission(
+        circle=math.asin(p["circle_radius"] / p["cable_length"]),
+        goal=float(p["goal"]),
+        height=float(p["load_height"]),
+        duration=float(p["duration"]),
+        start=float(start),
+        door=float(door),
+    )
     step = _STEP
     if craft.stiffness > 0:
         softness = 1 / craft.mass + nodes / craft.load_mass
