@@ -553,8 +553,9 @@ def fly_from(
     out["x"][0], out["load"][0] = x0[:, :13], load_of(x0)
     if controls is not None:
         out["u"][...] = controls
+    # Copies: numba would compile a second version for arrays that are not contiguous or not writable.
     fly(
-        np.ascontiguousarray(time, dtype=np.float64), np.ascontiguousarray(noise), controls is None,
+        np.array(time, dtype=np.float64), np.array(noise, order="C"), controls is None,
         step, fan_angles(nodes, p["fan_angle"]), craft, mission, *out.values(),
     )  # fmt: skip
     return out
