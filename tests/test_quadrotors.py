@@ -452,3 +452,31 @@ def test_a_system_that_simulates_itself_returns_the_right_shapes() -> None:
         pympnode.simulate(system, nodes=3, trajectories=1)
     system.value = 1.0
     assert (pympnode.simulate(system, nodes=3, trajectories=2).state == 1).all()
+
+
+def test_paths_are_drawn_with_cables_and_door(flights: xr.Dataset) -> None:
+    import matplotlib
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+    from mpl_toolkits.mplot3d.art3d import Poly3DCollection
+
+    guess = flights.assign(state=flights.state + 0.1)
+    ax = flights.pympnode.plot.quadrotor_paths(predicted=guess, trajectory=2, times=[0.0, 5.0])
+    x = flights.state.values[2]
+    named = {line.get_label(): np.array(line.get_data_3d()).T for line in ax.lines}
+    np.testing.assert_allclose(named["quadrotor 1"], x[:, 1, :3])
+    np.testing.assert_allclose(named["load"], load_of(x)[:, :3])
+    assert sum(line.get_linestyle() == "--" for line in ax.lines) == 4
+    cables = [np.array(line.get_data_3d()) for line in ax.lines if len(line.get_data_3d()[0]) == 2]
+    assert len(cables) == 6  # of three quadrotors at two times
+    lengths = [np.linalg.norm(cable[:, 1] - cable[:, 0]) for cable in cables]
+    np.testing.assert_allclose(lengths, 2.2)
+    surfaces = [each for each in ax.collections if isinstance(each, Poly3DCollection)]
+    assert len(surfaces) == 6
+    ax.figure.canvas.draw()
+    without = pympnode.plotting.quadrotor_paths(flights.drop_vars("door"))
+    assert not [each for each in without.collections if isinstance(each, Poly3DCollection)]
+    with pytest.raises(InvalidData, match="paths of quadrotors"):
+        pympnode.plotting.quadrotor_paths(pympnode.simulate("heat", trajectories=1, steps=2))
+    plt.close("all")

@@ -36,7 +36,8 @@ _DRAWS = 100
 _POSITION, _QUATERNION, _VELOCITY = slice(0, 3), slice(3, 7), slice(7, 10)
 _RATES, _CABLE, _CABLE_VELOCITY = slice(10, 13), slice(13, 16), slice(16, 19)
 # A door is two rows of these cylinders (the code's); bodies keep 1.25 radii from them.
-_CYLINDER_RADIUS, _CYLINDERS_AT, _CLEARANCE = 0.5, (-0.5, 0.0, 0.5), 1.25
+CYLINDER_RADIUS, CYLINDERS_AT, _CLEARANCE = 0.5, (-0.5, 0.0, 0.5), 1.25
+DOOR, FLAG = "door", "flag"  # variables of a dataset
 # A flight has failed to follow its plan where the load is further than this from it, in m.
 _OFF_COURSE = 0.5
 # Share of rotor thrusts at a limit above which a flight counts as saturated.
@@ -206,7 +207,7 @@ class Quadrotors(System):
         *_vector("cable_velocity", "m/s", -5.0, 5.0),
     )
     controls = tuple(Variable(f"thrust_{rotor}", "N") for rotor in range(1, 5))
-    of_trajectory = (Variable("door", "m"), Variable("flag"))
+    of_trajectory = (Variable(DOOR, "m"), Variable(FLAG))
     parameters: ClassVar[Mapping[str, Parameter]] = {
         "mass": Parameter(1.0, (), "kg", _CODE),
         "inertia_x": Parameter(0.0023, (), "kg m^2", _CODE),
@@ -570,11 +571,11 @@ def _flags(flown: Mapping[str, NDArray], p: Mapping[str, Any], door: float) -> t
     bodies = np.concatenate([x[..., :3], load[:, None, :3]], axis=1)
     radius = np.append(np.full(nodes, p["quadrotor_radius"]), p["load_radius"])
     touched = False
-    for along in _CYLINDERS_AT:
+    for along in CYLINDERS_AT:
         for side in (-1, 1):
-            axis_y = door + side * (p["door_width"] / 2 + _CYLINDER_RADIUS)
+            axis_y = door + side * (p["door_width"] / 2 + CYLINDER_RADIUS)
             away = np.hypot(bodies[..., 0] - p["goal"] / 2 - along, bodies[..., 1] - axis_y)
-            touched |= bool(np.any(away < _CYLINDER_RADIUS + _CLEARANCE * radius))
+            touched |= bool(np.any(away < CYLINDER_RADIUS + _CLEARANCE * radius))
     first, second = np.triu_indices(nodes, 1)
     apart = np.linalg.norm(x[:, first, :3] - x[:, second, :3], axis=-1)
     at_limit = (u <= 0) | (u >= p["max_thrust"])
