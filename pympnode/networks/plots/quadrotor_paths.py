@@ -49,6 +49,8 @@ def quadrotor_paths(
     if door is not None:
         _draw_door(ax, door, span[2])
     colours = style.by_order(one.nodes + 1)
+    # The magnified box is wider than the rectangle of the axes, which must not clip it nor be shrunk for it.
+    free: dict[str, Any] = {"clip_on": False, "in_layout": False}
     for flight, line in ((one, "-"), (two, "--")):
         if flight is None:
             continue
@@ -57,25 +59,24 @@ def quadrotor_paths(
         for body, colour in enumerate(["black", *colours[: one.nodes]]):
             name = "load" if body == 0 else f"quadrotor {body - 1}"
             ax.plot(
-                *bodies[:, body].T, line, color=colour, linewidth=1.2, alpha=0.8, clip_on=False,
+                *bodies[:, body].T, line, color=colour, linewidth=1.2, alpha=0.8, **free,
                 label=name if flight is one else None,
             )  # fmt: skip
     load = load_of(one.x)[..., :3]
-    # Not clipped: the magnified box is wider than the rectangle of the axes.
-    dots: dict[str, Any] = {"depthshade": False, "clip_on": False}
     for index in at:
         for node in range(one.nodes):
             cable = np.stack([load[index], one.x[index, node, :3]])
-            ax.plot(*cable.T, color="0.45", linewidth=0.8, clip_on=False)
+            ax.plot(*cable.T, color="0.45", linewidth=0.8, **free)
         places = one.x[index, :, :3]
-        ax.scatter(*places.T, color=colours[: one.nodes], s=16, **dots)
-        ax.scatter(*load[index], color="black", marker="s", s=20, **dots)
+        ax.scatter(*places.T, color=colours[: one.nodes], s=16, depthshade=False, **free)
+        ax.scatter(*load[index], color="black", marker="s", s=20, depthshade=False, **free)
     for axis, name in enumerate("xyz"):
         getattr(ax, f"set_{name}label")(style.label(name, "m"))
         getattr(ax, f"set_{name}lim")(*span[axis])
         getattr(ax, f"{name}axis").set_major_locator(MaxNLocator(8 if name == "x" else 3))
     # True proportions, larger than matplotlib draws a flat box.
-    ax.set_box_aspect([high - low for low, high in span], zoom=1.2)
+    ax.set_box_aspect([high - low for low, high in span], zoom=1.15)
+    ax.xaxis.labelpad, ax.zaxis.labelpad = 10, -2
     ax.view_init(elev=24, azim=-60)
     ax.legend(
         fontsize="small", frameon=False, loc="upper center", ncols=min(one.nodes + 1, 4),
