@@ -161,15 +161,15 @@ def generate(
     user_controls = _user_controls(controls, system, trajectories, time, nodes)
 
     of_graphs = [system.parameters_of_graph(resolved, graph, g) for g in range(graph.graphs)]
-    graph_of = (first + np.arange(trajectories)) % graph.graphs
     if system.simulates_itself:
         x, u, own, draws = _simulated_by_system(
-            system, graph, of_graphs, graph_of, time, seed, first, initial, user_controls, progress
-        )
+            system, graph, of_graphs, time, seed, range(first, first + trajectories), initial,
+            user_controls, progress,
+        )  # fmt: skip
         _add_noise(x, noise_std, seed, first)
         return Generated(
-            x=x, time=time, u=u, graph=graph, graph_of=graph_of, parameters=resolved,
-            attribute=system.attribute_array(resolved, graph),
+            x=x, time=time, u=u, graph=graph, graph_of=_graph_of(graph, first, trajectories),
+            parameters=resolved, attribute=system.attribute_array(resolved, graph),
             attribute_names=system.attribute_names(resolved, graph), seed=seed,
             method=f"of the system {system.name}", tolerance=float("nan"), evaluations=0, steps=0,
             rejected=0, of_trajectory=own, draws=draws,
@@ -246,7 +246,8 @@ def generate(
             progress(wanted.stop - first, trajectories)
     _add_noise(x, noise_std, seed, first)
     return Generated(
-        x=x, time=time, u=u, graph=graph, graph_of=graph_of, parameters=resolved,
+        x=x, time=time, u=u, graph=graph, graph_of=_graph_of(graph, first, trajectories),
+        parameters=resolved,
         attribute=system.attribute_array(resolved, graph, varied),
         attribute_names=system.attribute_names(resolved, graph, varied), seed=seed, method=solution.method,
         tolerance=tolerance, evaluations=int(counts[0]), steps=int(counts[1]),
@@ -258,16 +259,15 @@ def _simulated_by_system(
     system: System,
     graph: Graph,
     of_graphs: list[dict[str, Any]],
-    graph_of: np.ndarray,
     time: np.ndarray,
     seed: int,
-    first: int,
+    numbers: range,
     initial: np.ndarray | None,
     user_controls: np.ndarray | None,
     progress: Callable[[int, int], None] | None,
 ) -> tuple[np.ndarray, np.ndarray | None, dict[str, np.ndarray], dict[str, Any]]:
-    """States, controls, values by trajectory and draws, of `System.simulate_trajectory`."""
-    trajectories, nodes = len(graph_of), int(graph.nodes[0])
+    """States, controls, values by trajectory and draws, of `System.simulate_trajectory`, for ``numbers``."""
+    trajectories, nodes = len(numbers), int(graph.nodes[0])
     shape = (time.size, nodes, system.features)
     values = int(np.prod(shape[:2])) * (system.features + len(system.controls))
     require_bytes(
@@ -279,17 +279,16 @@ def _simulated_by_system(
     u = np.empty((trajectories, *shape[:2], len(system.controls))) if system.controls else None
     own: dict[str, list[float | str]] = {v.name: [] for v in system.of_trajectory}
     drawn, flags = 0, dict[str, int]()
-    numbers = range(first, first + trajectories)
     for i, rng in enumerate(rngs_of(seed, INITIAL_STREAM, numbers)):
-        number = int(graph_of[i])
+        number = numbers[i] % graph.graphs
         made = system.simulate_trajectory(
             rng, time, graph[number], of_graphs[number],
             initial=None if initial is None else initial[i],
             controls=None if user_controls is None else user_controls[i],
         )  # fmt: skip
-        x[i] = _simulated(made.x, shape, system, "x", first + i)
+        x[i] = _simulated(made.x, shape, system, "x", numbers[i])
         if u is not None:
-            u[i] = _simulated(made.u, u.shape[1:], system, "u", first + i)
+            u[i] = _simulated(made.u, u.shape[1:], system, "u", numbers[i])
         for name, of_name in own.items():
             of_name.append(made.of_trajectory[name])
         drawn += made.drawn
@@ -303,6 +302,11 @@ def _simulated_by_system(
         "flag_share": {name: count / drawn for name, count in flags.items()},
     }
     return x, u, {name: np.array(of_name) for name, of_name in own.items()}, draws
+
+
+def _graph_of(graph: Graph, first: int, trajectories: int) -> np.ndarray:
+    """Graph numbers (trajectory,)."""
+    return (first + np.arange(trajectories)) % graph.graphs
 
 
 def _simulated(
