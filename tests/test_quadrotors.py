@@ -117,6 +117,38 @@ def test_field_and_compiled_code_are_the_equations(nodes: int) -> None:
         np.testing.assert_allclose(derivative[:, 16:], expected[:, 16:], atol=1e-9)
 
 
+def test_off_the_constraints_both_fields_agree() -> None:
+    _, p = setting(3)
+    x, u = moving(3, p)
+    load = load_of(x)
+    x[:, 7:10] += 0.5 * x[:, 13:16]  # along the cables
+    x = with_load(x[:, :13], load)
+    np.testing.assert_allclose(tensions(x, u, p), in_code(x, u, p)[1], atol=1e-10)
+
+
+def test_the_projection_keeps_momentum_and_centre_of_mass() -> None:
+    _, p = setting(3)
+    craft = quadrotors._craft(p, 3)
+    x, load = moving(3, p)[0], load_of(moving(3, p)[0])
+    rng = np.random.default_rng(0)
+    near = x[:, :13].copy()
+    near[:, :3] += 1e-4 * rng.standard_normal((3, 3))
+    near[:, 7:10] += 1e-4 * rng.standard_normal((3, 3))
+    moved, of_load = near.copy(), load.copy()
+    memory = np.empty(3), np.empty((3, 3)), np.empty(3), np.empty(3), np.empty((3, 3))
+    flight.project(moved, of_load, craft, *memory)
+    after = with_load(moved, of_load)
+    length = np.linalg.norm(after[:, 13:16], axis=-1)
+    assert np.abs(length - 2.2).max() < 1e-8  # one step of Newton: the square of 1e-4
+    assert np.abs((after[:, 13:16] * after[:, 16:19]).sum(axis=-1)).max() < 1e-12
+    for position, of in ((slice(0, 3), slice(0, 3)), (slice(7, 10), slice(3, 6))):
+        before = near[:, position].sum(axis=0) + 0.9 * load[of]
+        np.testing.assert_allclose(
+            moved[:, position].sum(axis=0) + 0.9 * of_load[of], before, atol=1e-12
+        )
+        assert np.abs(moved[:, position] - near[:, position]).max() > 1e-5
+
+
 def test_springs_are_the_same_in_numpy_and_in_code() -> None:
     graph, p = setting(3, stiffness=1e3, damping_ratio=0.3)
     x, u = moving(3, p)
@@ -395,6 +427,18 @@ def test_graphs_are_complete_and_have_two_nodes() -> None:
             pympnode.simulate("quadrotors", nodes=4, topology=topology, trajectories=1)
     with pytest.raises(InvalidGraph, match="with weights"):
         pympnode.simulate("quadrotors", edge_weight=(0.5, 1.0), trajectories=1)
+
+
+def test_self_loops_are_all_or_none() -> None:
+    full = np.ones((3, 3))
+    looped = Graph.from_adjacency(full, self_loops=True)
+    ds = pympnode.simulate("quadrotors", topology=looped, trajectories=1, steps=3)
+    plain = pympnode.simulate("quadrotors", trajectories=1, steps=3)
+    assert ds.sizes["edge"] == 9 and np.array_equal(ds.state, plain.state)
+    full[0, 0] = full[1, 2] = 0
+    with pytest.raises(InvalidGraph, match="complete"):
+        graph = Graph.from_adjacency(full, self_loops=True)
+        pympnode.simulate("quadrotors", topology=graph, trajectories=1, steps=3)
 
 
 def test_the_load_as_a_node_is_refused() -> None:

@@ -281,12 +281,14 @@ class Quadrotors(System):
                 allowed="two or more",
                 fix="simulate('quadrotors', nodes=3)",
             )
-        complete = np.all(graph.in_degree == nodes - 1) and graph.weight is None
-        if not complete:
+        # No edge stands twice. With an edge from each node to itself a model's sum has a term of its own.
+        looped = bool(np.any(graph.sender == graph.receiver))
+        complete = bool(np.all(graph.in_degree == (nodes if looped else nodes - 1)))
+        if not complete or graph.weight is not None:
             raise InvalidGraph(
                 "all quadrotors pull at one load: their graph is complete",
                 got=f"{graph.edges} edges" + (" with weights" if graph.weight is not None else ""),
-                allowed=f"{graph.graphs * nodes * (nodes - 1)} edges without weights",
+                allowed=f"{graph.graphs * nodes * (nodes - 1)} edges without weights; also with all self loops",
                 fix="leave topology= and edge_weight= out",
             )
 
