@@ -59,6 +59,8 @@ def _system(system: Any) -> dict[str, Any]:
     def start(variable: Any) -> list[float] | str:
         if half.has_horizons and variable.name == "position":
             return "anywhere in the box"
+        if system.simulates_itself:  # starts are not uniform in ranges
+            return "drawn by the system"
         return list(variable.start)
 
     def variables(given: Any) -> list[dict[str, Any]]:

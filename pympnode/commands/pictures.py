@@ -23,6 +23,7 @@ KINDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "comparison": ("comparison", "EVALUATION ...", ()),
     "graph": ("graph_state", "DATA", ("trajectory", "feature", "time", "layout")),
     "grid": ("grid_state", "DATA", ("trajectory", "feature", "times")),
+    "quadrotors": ("quadrotor_paths", "DATA [ROLLOUT]", ("trajectory", "times")),
     "particles": ("particle_trajectories", "PARTICLES [TRUTH]", ("trajectory",)),
     "conservation": ("conservation", "PARTICLES [TRUTH]", ("trajectory",)),
     "cells": ("hierarchy_of", "PARTICLES", ("trajectory", "time", "particle")),
@@ -65,6 +66,7 @@ def plot(
       error-over-time, observables          EVALUATION
       comparison                            EVALUATION ..., each FILE or NAME=FILE
       graph, grid, animation                DATA
+      quadrotors                            DATA of quadrotors [ROLLOUT]
       particles, conservation               DATA of particles [TRUTH beside it]
       cells, particle-animation             DATA of particles
 

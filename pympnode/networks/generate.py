@@ -12,7 +12,10 @@ large ones or long recordings, and follows from nodes, features and times alone.
 integrated whole, and trajectories beyond the requested number are dropped. Rounding and step sizes of
 a trajectory therefore do not depend on that number.
 
-Either way a smaller dataset is a prefix of a larger one bit for bit, and parts can be made in any
+Systems with feedback or constraints simulate each trajectory themselves (`System.simulate_trajectory`),
+from the generator of stream 0.
+
+In all cases a smaller dataset is a prefix of a larger one bit for bit, and parts can be made in any
 order (``first=``).
 
 Split (`datasets.split`). The ``round(share * n)`` trajectories with the smallest draws of stream 3
@@ -23,7 +26,7 @@ dataset is no prefix of that of a larger one, because the share is of another nu
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -82,6 +85,9 @@ class Generated:
     edge_weight: weights (time, edge) that vary in time, or None.
     evaluations, steps, rejected: of the solver, over all trajectories where the system is solved in
     machine code, else over all blocks, whose trajectories share them.
+    of_trajectory: (trajectory,) by name of `System.of_trajectory`. draws: of a system that simulates its
+    trajectories itself, how many were drawn, the share that was drawn anew, and the share of draws with each
+    flag; the tolerance is then NaN, and the counts of the solver are 0. Else None.
     """
 
     x: np.ndarray
@@ -99,6 +105,8 @@ class Generated:
     steps: int
     rejected: int
     edge_weight: np.ndarray | None = None
+    of_trajectory: dict[str, np.ndarray] = field(default_factory=dict)
+    draws: dict[str, Any] | None = None
 
 
 def generate(
@@ -171,6 +179,25 @@ def generate(
     # Other graphs have no trajectory.
     used = range(min(graph.graphs, first + trajectories))
     of_graphs = [system.parameters_of_graph(resolved, graph, g) for g in used]
+    if system.simulates_itself:
+        if weight is not None:
+            raise InvalidOption(
+                f"{system.name} simulates its trajectories itself, on weights that are constant",
+                got="edge_weight (time, edge)",
+                allowed="no weights that vary in time",
+            )
+        x, u, own, draws = _simulated_by_system(
+            system, graph, of_graphs, time, seed, range(first, first + trajectories), initial,
+            user_controls, progress,
+        )  # fmt: skip
+        _add_noise(x, noise_std, seed, first)
+        return Generated(
+            x=x, time=time, u=u, graph=graph, graph_of=_graph_of(graph, first, trajectories),
+            parameters=resolved, attribute=system.attribute_array(resolved, graph),
+            attribute_names=system.attribute_names(resolved, graph), seed=seed,
+            method=f"of the system {system.name}", tolerance=float("nan"), evaluations=0, steps=0,
+            rejected=0, of_trajectory=own, draws=draws,
+        )  # fmt: skip
     in_code = compiled and solve is None and weight is None
     codes = [compiled_field(system, graph[g], of_graphs[g]) if in_code else None for g in used]
     in_code = all(code is not None for code in codes)
@@ -242,13 +269,10 @@ def generate(
             counts += (solution.evaluations, solution.steps, solution.rejected)
         if progress is not None:
             progress(wanted.stop - first, trajectories)
-    if np.any(noise_std > 0):
-        numbers = range(first, first + trajectories)
-        for states, rng in zip(x, rngs_of(seed, NOISE_STREAM, numbers), strict=True):
-            states += noise_std * rng.standard_normal(x.shape[1:])
+    _add_noise(x, noise_std, seed, first)
     return Generated(
-        x=x, time=time, u=u, graph=bare,
-        graph_of=(first + np.arange(trajectories)) % graph.graphs, parameters=resolved,
+        x=x, time=time, u=u, graph=bare, graph_of=_graph_of(graph, first, trajectories),
+        parameters=resolved,
         attribute=system.attribute_array(resolved, graph, varied),
         attribute_names=system.attribute_names(resolved, graph, varied), seed=seed, method=solution.method,
         tolerance=tolerance, evaluations=int(counts[0]), steps=int(counts[1]),
@@ -293,6 +317,83 @@ def _held(
         return system.bind(one.with_weight(weight[interval, edges]), parameters)
 
     return field_of
+
+
+def _simulated_by_system(
+    system: System,
+    graph: Graph,
+    of_graphs: list[dict[str, Any]],
+    time: np.ndarray,
+    seed: int,
+    numbers: range,
+    initial: np.ndarray | None,
+    user_controls: np.ndarray | None,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[np.ndarray, np.ndarray | None, dict[str, np.ndarray], dict[str, Any]]:
+    """States, controls, values by trajectory and draws, of `System.simulate_trajectory`, for ``numbers``."""
+    trajectories, nodes = len(numbers), int(graph.nodes[0])
+    shape = (time.size, nodes, system.features)
+    x = np.empty((trajectories, *shape))
+    u = np.empty((trajectories, *shape[:2], len(system.controls))) if system.controls else None
+    own: dict[str, list[float | str]] = {v.name: [] for v in system.of_trajectory}
+    drawn, flags = 0, dict[str, int]()
+    for i, rng in enumerate(rngs_of(seed, INITIAL_STREAM, numbers)):
+        number = numbers[i] % graph.graphs
+        made = system.simulate_trajectory(
+            rng, time, graph[number], of_graphs[number],
+            initial=None if initial is None else initial[i],
+            controls=None if user_controls is None else user_controls[i],
+        )  # fmt: skip
+        x[i] = _simulated(made.x, shape, system, "x", numbers[i])
+        if u is not None:
+            u[i] = _simulated(made.u, u.shape[1:], system, "u", numbers[i])
+        for name, of_name in own.items():
+            of_name.append(made.of_trajectory[name])
+        drawn += made.drawn
+        for name, count in made.flags.items():
+            flags[name] = flags.get(name, 0) + count
+        if progress is not None:
+            progress(i + 1, trajectories)
+    draws = {
+        "drawn": drawn,
+        "redrawn_share": 1 - trajectories / drawn,
+        "flag_share": {name: count / drawn for name, count in flags.items()},
+    }
+    return x, u, {name: np.array(of_name) for name, of_name in own.items()}, draws
+
+
+def _graph_of(graph: Graph, first: int, trajectories: int) -> np.ndarray:
+    """Graph numbers (trajectory,)."""
+    return (first + np.arange(trajectories)) % graph.graphs
+
+
+def _simulated(
+    values: Any, shape: tuple[int, ...], system: System, name: str, trajectory: int
+) -> np.ndarray:
+    array = np.asarray(values, dtype=np.float64)
+    if array.shape != shape:
+        raise InvalidData(
+            f"simulate_trajectory of {system.name} returns {name} of another shape",
+            got=array.shape,
+            allowed=shape,
+        )
+    if not np.all(np.isfinite(array)):
+        raise IntegrationFailed(
+            f"simulate_trajectory of {system.name} returns {name} that is not finite",
+            got=f"trajectory {trajectory}",
+            allowed="finite numbers",
+            fix="check the parameters, initial states and controls, or take fewer steps",
+        )
+    return array
+
+
+def _add_noise(x: np.ndarray, noise_std: np.ndarray, seed: int, first: int) -> None:
+    """Add measurement noise to states (trajectory, time, node, feature), in place."""
+    if not np.any(noise_std > 0):
+        return
+    numbers = range(first, first + len(x))
+    for states, rng in zip(x, rngs_of(seed, NOISE_STREAM, numbers), strict=True):
+        states += noise_std * rng.standard_normal(x.shape[1:])
 
 
 def check_request(

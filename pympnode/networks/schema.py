@@ -186,7 +186,7 @@ def parameters_of(ds: xr.Dataset, system: Any = None) -> dict[str, Any]:
     parameters are the user's own and are left out.
     """
     parameters = dict(record(ds).get("parameters", {}))
-    own = own_variables(ds, system)
+    own = {*own_variables(ds, system), *_of_trajectory(ds, system)}
     for name in ds.data_vars:
         if name not in OWN_VARIABLES and name not in own:
             parameters[str(name)] = ds[name].values
@@ -209,8 +209,17 @@ def own_variables(ds: xr.Dataset, system: Any = None) -> list[str]:
         fits = variable.dtype.kind in "biuf" and not {TIME, TRAJECTORY} & set(variable.dims)
         return fits and (name in physics or unnamed)
 
-    known = {*OWN_VARIABLES, "finite", "learned"}  # the last two are those of rollouts
+    # "finite" and "learned" are those of rollouts.
+    known = {*OWN_VARIABLES, "finite", "learned", *_of_trajectory(ds, system)}
     return [str(n) for n in ds.data_vars if n not in known and not is_parameter(n)]
+
+
+def _of_trajectory(ds: xr.Dataset, system: Any) -> set[str]:
+    """Names of the variables that simulations of the data's system have beside the schema's."""
+    system = record(ds).get("system", "") if system is None else system
+    if isinstance(system, str) and first_name(system) not in names():
+        return set()
+    return {variable.name for variable in get(system).of_trajectory}
 
 
 # ---- arrays to dataset ------------------------------------------------------------------------

@@ -9,14 +9,14 @@ import numpy as np
 import xarray as xr
 
 from ..config import whole
-from ..datasets.names import NODE
+from ..datasets.names import NODE, TRAJECTORY
 from ..datasets.reading import numbers
 from ..datasets.split import split_trajectories
 from ..errors import InvalidData
 from ..systems.registry import get
 from ..version import __version__
 from . import engines, schema
-from .generate import generate
+from .generate import Generated, generate
 from .graphs.drawn_weights import weights_in_time, with_drawn_weights
 from .graphs.topology import names_in, resolve
 
@@ -103,12 +103,21 @@ def simulate_network(
             "seed": seed,
             "noise": np.asarray(noise, np.float64).tolist(),
             "solver": made.method,
-            "tolerance": made.tolerance,
-            "evaluations": made.evaluations,
+            **_solved(made),
             "engine": chosen,
             "engine_why": f"{why}; {solver}",
             "version": __version__,
         },
     )
+    for variable in system.of_trajectory:
+        attrs = {} if variable.unit == "1" else {"units": variable.unit}
+        ds[variable.name] = (TRAJECTORY, made.of_trajectory[variable.name], attrs)
     names = names_in(topology)
     return ds if names is None else ds.assign_coords({NODE: names})
+
+
+def _solved(made: Generated) -> dict[str, Any]:
+    """What the record says of the solver, or of the draws of a system that simulates itself."""
+    if made.draws is not None:
+        return {"draws": made.draws}
+    return {"tolerance": made.tolerance, "evaluations": made.evaluations}

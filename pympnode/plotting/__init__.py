@@ -24,6 +24,7 @@ _MODULE_OF = {
     "comparison": "..networks.plots.comparisons",
     "graph_state": "..networks.plots.graph_drawing",
     "grid_state": "..networks.plots.grid_drawing",
+    "quadrotor_paths": "..networks.plots.quadrotor_paths",
     "animate": "..networks.plots.animation",
     "particle_trajectories": "..particles.plots.trajectories",
     "conservation": "..particles.plots.trajectories",

@@ -20,6 +20,7 @@ _FUNCTIONS_OF = {
         "error_by_degree",
         "animate",
     ),
+    "door": ("quadrotor_paths",),
     "message": ("message_norms",),
     "loss": ("training_curves", "error_over_time", "observables"),
     "position": ("particle_trajectories", "conservation", "animate_particles", "hierarchy_of"),

@@ -64,6 +64,22 @@ class Observable:
         return self.function(x, graph, parameters)
 
 
+@dataclass(frozen=True, eq=False)
+class SimulatedTrajectory:
+    """What `System.simulate_trajectory` returns.
+
+    x: float64 (time, node, feature). u: (time, node, control), or None without controls.
+    of_trajectory: values by the names of `System.of_trajectory`.
+    drawn: number of draws of which this is the last. flags: by name, how many of them had that flag.
+    """
+
+    x: NDArray[np.float64]
+    u: NDArray[np.float64] | None
+    of_trajectory: Mapping[str, float | str] = field(default_factory=dict)
+    drawn: int = 1
+    flags: Mapping[str, int] = field(default_factory=dict)
+
+
 def node_mean(x: np.ndarray, graph: Graph, parameters: Mapping[str, Any]) -> np.ndarray:
     """An observable: the mean of the first feature over the nodes."""
     return x[..., 0].mean(axis=-1)
@@ -76,6 +92,7 @@ class System:
     body: "node" or "particle". state, controls: variables of a node, in the order of the last axis.
     parameters: name -> `Parameter`. observables: name -> `Observable`.
     node_attributes: names of the parameters that are inputs of a model where they differ by node.
+    of_trajectory: variables of a dataset with one value per trajectory, which are no inputs of a model.
     dt, steps: default time grid. default_nodes, default_topology: default graph.
     graph_family: the system whose published graphs and topology options are used.
     """
@@ -89,6 +106,7 @@ class System:
     parameters: ClassVar[Mapping[str, Parameter]] = {}
     observables: ClassVar[Mapping[str, Observable]] = {}
     node_attributes: tuple[str, ...] = ()
+    of_trajectory: tuple[Variable, ...] = ()
     default_nodes: int = 10
     default_topology: Any = "complete"
     graph_family: str = ""
@@ -141,6 +159,30 @@ class System:
         ``graph`` a single graph; ``parameters`` as `resolve_parameters` returns them.
         """
         raise NotImplementedError(f"{type(self).__name__} has no field")
+
+    def simulate_trajectory(
+        self,
+        rng: np.random.Generator,
+        time: NDArray[np.float64],
+        graph: Graph,
+        parameters: Mapping[str, Any],
+        *,
+        initial: NDArray | None = None,
+        controls: NDArray | None = None,
+    ) -> SimulatedTrajectory:
+        """One trajectory on the times (time,), for systems that the solver of `field` cannot simulate.
+
+        A system with feedback, constraints or events defines it; `simulate` then calls it for each
+        trajectory in place of `initial`, `sample_controls` and a solver. ``rng`` depends on the seed and the
+        number of the trajectory alone. ``initial`` (node, feature) and ``controls`` (time, node, control)
+        are the user's, or None. ``graph`` a single graph; ``parameters`` as `resolve_parameters` returns them.
+        """
+        raise NotImplementedError(f"{type(self).__name__} is simulated by the solver of its field")
+
+    @property
+    def simulates_itself(self) -> bool:
+        """Whether the class defines `simulate_trajectory`."""
+        return type(self).simulate_trajectory is not System.simulate_trajectory
 
     def check_graph(self, graph: Graph) -> None:
         """Raise `InvalidGraph` for a graph that the system cannot be on; by default it takes all."""

@@ -21,6 +21,7 @@ _BUILT_IN = {
     "lorenz": "networks.systems.lorenz:Lorenz",
     "lorenz_diagonal": "networks.systems.lorenz:DiagonalLorenz",
     "pendulum": "networks.systems.pendulum:Pendulum",
+    "quadrotors": "networks.systems.quadrotors:Quadrotors",
     "rossler": "networks.systems.rossler:Rossler",
     "sis": "networks.systems.sis:SIS",
     "swing": "networks.systems.swing:Swing",

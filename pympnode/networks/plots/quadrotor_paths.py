@@ -1,0 +1,125 @@
+"""Flights of quadrotors with their load in space: paths, cables and the door."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from ...datasets.names import TRAJECTORY
+from ...datasets.record import record
+from ...errors import InvalidData
+from ...plotting import style
+from ..systems.quadrotors import CYLINDER_RADIUS, CYLINDERS_AT, DOOR, Quadrotors, load_of
+from .selection import View, pair, view
+
+
+def quadrotor_paths(
+    ds: xr.Dataset,
+    predicted: xr.Dataset | None = None,
+    *,
+    trajectory: int = 0,
+    times: Sequence[float] | None = None,
+    ax: Any = None,
+) -> Any:
+    """The paths of the quadrotors and the load of one flight in three dimensions, with cables and door.
+
+    ``predicted``: a rollout of the same flight, whose paths are dashed. ``times``: those at which quadrotors and
+    cables are drawn, by default five at equal distances of the load's way; the door is drawn where the dataset says where it is. ``ax``: axes with
+    ``projection="3d"``. Returns the axes. Raises `InvalidData`, `InvalidOption`.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    one = view(ds, trajectory)
+    if one.features != Quadrotors().feature_names:
+        raise InvalidData(
+            "paths of quadrotors are drawn from their states",
+            got=", ".join(one.features[:6]),
+            allowed="the 19 features of simulate('quadrotors')",
+            fix="pass what pympnode.simulate('quadrotors') or a model's rollout returned",
+        )
+    two = None if predicted is None else pair(ds, predicted, trajectory)[1]
+    at = _along_the_way(load_of(one.x)[:, :3]) if times is None else [one.at(t) for t in times]
+    if ax is None:
+        ax = style.new_axes(8.0, 5.0, projection="3d")
+    door, span = _door(ds, trajectory), _span(one)
+    if door is not None:
+        _draw_door(ax, door, span[2])
+    colours = style.by_order(one.nodes + 1)
+    # The magnified box is wider than the rectangle of the axes, which must not clip it nor be shrunk for it.
+    free: dict[str, Any] = {"clip_on": False, "in_layout": False}
+    for flight, line in ((one, "-"), (two, "--")):
+        if flight is None:
+            continue
+        load = load_of(flight.x)[:, None, :3]
+        bodies = np.concatenate([load, flight.x[..., :3]], axis=1)
+        for body, colour in enumerate(["black", *colours[: one.nodes]]):
+            name = "load" if body == 0 else f"quadrotor {body - 1}"
+            ax.plot(
+                *bodies[:, body].T, line, color=colour, linewidth=1.2, alpha=0.8, **free,
+                label=name if flight is one else None,
+            )  # fmt: skip
+    load = load_of(one.x)[..., :3]
+    for index in at:
+        for node in range(one.nodes):
+            cable = np.stack([load[index], one.x[index, node, :3]])
+            ax.plot(*cable.T, color="0.45", linewidth=0.8, **free)
+        places = one.x[index, :, :3]
+        ax.scatter(*places.T, color=colours[: one.nodes], s=16, depthshade=False, **free)
+        ax.scatter(*load[index], color="black", marker="s", s=20, depthshade=False, **free)
+    for axis, name in enumerate("xyz"):
+        getattr(ax, f"set_{name}label")(style.label(name, "m"))
+        getattr(ax, f"set_{name}lim")(*span[axis])
+        getattr(ax, f"{name}axis").set_major_locator(MaxNLocator(8 if name == "x" else 3))
+    # True proportions, larger than matplotlib draws a flat box.
+    ax.set_box_aspect([high - low for low, high in span], zoom=1.15)
+    ax.xaxis.labelpad, ax.zaxis.labelpad = 10, -2
+    ax.view_init(elev=24, azim=-60)
+    ax.legend(
+        fontsize="small", frameon=False, loc="upper center", ncols=min(one.nodes + 1, 4),
+    )  # fmt: skip
+    return ax
+
+
+def _along_the_way(load: NDArray) -> list[int]:
+    """Indices of five times between which a load (time, 3) moves equally far, with the first and last."""
+    moved = np.linalg.norm(np.diff(load, axis=0), axis=-1)
+    way = np.concatenate([[0.0], np.cumsum(moved)])
+    found = np.searchsorted(way, np.linspace(0, way[-1], 5))
+    found[-1] = len(load) - 1
+    return np.unique(found).tolist()
+
+
+def _span(one: View) -> list[tuple[float, float]]:
+    """Limits of the three axes: those of all bodies with a margin, the floor included."""
+    points = np.concatenate([one.x[..., :3].reshape(-1, 3), load_of(one.x)[:, :3]])
+    low, high = points.min(axis=0) - 0.3, points.max(axis=0) + 0.3
+    low[2] = min(low[2], 0.0)
+    return [(float(a), float(b)) for a, b in zip(low, high)]
+
+
+def _door(ds: xr.Dataset, trajectory: int) -> tuple[float, float, float] | None:
+    """x and y of the middle of the door and its width; None where the dataset does not say it."""
+    parameters = record(ds).get("parameters", {})
+    if DOOR not in ds or not {"goal", "door_width"} <= set(parameters):
+        return None
+    places = np.atleast_1d(ds[DOOR].values)
+    y = places[trajectory if TRAJECTORY in ds[DOOR].dims else 0]
+    return parameters["goal"] / 2, float(y), parameters["door_width"]
+
+
+def _draw_door(ax: Any, door: tuple[float, float, float], heights: tuple[float, float]) -> None:
+    """The cylinders on both sides of the door, as high as the picture."""
+    x, y, width = door
+    angle, height = np.meshgrid(np.linspace(0, 2 * np.pi, 25), np.array(heights))
+    circle: tuple[NDArray, NDArray] = (np.cos(angle), np.sin(angle))
+    for along in CYLINDERS_AT:
+        for side in (-1, 1):
+            ax.plot_surface(
+                x + along + CYLINDER_RADIUS * circle[0],
+                y + side * (width / 2 + CYLINDER_RADIUS) + CYLINDER_RADIUS * circle[1],
+                height, color="0.6", alpha=0.25, linewidth=0,
+            )  # fmt: skip
