@@ -145,7 +145,7 @@ class ParticleTraining(RunOptions):
             return DEFAULT_MODEL
         # Options that a HOGN refuses.
         deltagn = (
-            self.messages in ("directed", "antisymmetric")
+            self.messages in ("directed", "antisymmetric", "radial")
             or self.update == "direct"
             or self.conserve_momentum is not None
             or self.kernel in ("numba", "torch")

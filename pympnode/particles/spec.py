@@ -18,7 +18,7 @@ Behaviour = Literal["corrected", "published"]
 Inputs = Literal["scaled", "plain"]
 Integrator = Literal["rk4", "euler"]
 Update = Literal["direct", "leapfrog"]
-Messages = Literal["directed", "antisymmetric", "symmetric"]
+Messages = Literal["directed", "antisymmetric", "symmetric", "radial"]
 MassCoupling = Literal["input", "product", "reduced"]
 
 # The public names of models: (family, edges between particles).
@@ -76,7 +76,12 @@ class ParticleSpec:
         only terms, and momentum is conserved to rounding; in a hierarchy the node network adds the
         effect of the cells. ``"symmetric"`` (HOGN, scaled inputs; ours): the potential energy of two
         particles is the sum of the two messages between them. With all pairs V is the sum of these
-        energies; in a hierarchy the node network adds the effect of the cells.
+        energies; in a hierarchy the node network adds the effect of the cells. ``"radial"`` (DeltaGN,
+        scaled inputs, leapfrog; ours): central forces alone, a learned function of the distance along
+        the difference, the same one for pairs and for far cells, which act from their centres of mass
+        (`engine.radial`). Equivariant under rotation and reflection; with all pairs momentum is
+        conserved to rounding, otherwise with ``conserve_momentum``. It has one network (``edge_width``)
+        and no node network, and serves any number of particles.
     conserve_momentum: (DeltaGN) subtract the mean velocity change, weighted by mass, in every step.
     mass_coupling: of models with scaled inputs, where masses differ (ours). ``"input"``, the form of
         version 0.1: masses (and charges) are inputs of the networks, and an antisymmetric impulse is
@@ -172,6 +177,14 @@ class ParticleSpec:
                 allowed="deltagn, hierarchical_deltagn",
                 fix="a HOGN conserves momentum by itself; conserve_momentum=True serves all DeltaGN",
             )
+        if self.messages == "radial" and (self.family == "hogn" or self.update == "direct"):
+            raise InvalidOption(
+                "radial messages are momenta that depend on positions only",
+                got=f'{self.name}, update="{self.update}"',
+                allowed='deltagn, nearest_deltagn, hierarchical_deltagn with update="leapfrog"',
+                fix='model="deltagn" with messages="radial" has a potential already, the sum over '
+                "pairs of the integral of its function of the distance",
+            )
         if self.messages == "symmetric" and self.family != "hogn":
             raise InvalidOption(
                 "symmetric messages are energies of pairs, which a Hamiltonian network adds up",
@@ -204,6 +217,9 @@ class ParticleSpec:
         """Number of features per edge, functions of its displacement (and charges)."""
         if self.inputs == "plain":
             return self.dims
+        if self.radial:
+            pairs = self.base * (self.base + 1) // 2
+            return 1 + GEOMETRY_LENGTHS + self.base + pairs
         return (
             2 * self.dims
             + 1
@@ -222,15 +238,20 @@ class ParticleSpec:
         return self.mass_coupling != "input"
 
     @property
+    def radial(self) -> bool:
+        """Whether messages are central forces (`engine.radial`)."""
+        return self.messages == "radial"
+
+    @property
     def pairwise(self) -> bool:
         """Whether velocity changes or energies are sums over pairs, with no node network."""
-        return self.messages != "directed" and self.join == "complete"
+        return self.radial or (self.messages != "directed" and self.join == "complete")
 
     @property
     def transfers(self) -> bool:
         """Whether the model serves other numbers of particles than it was trained on: through cells,
-        or as a sum of the potentials of pairs (README, "All pairs")."""
-        return self.hierarchical or (self.pairwise and self.family == "hogn")
+        or as a sum of the potentials or of the central forces of pairs (README, "All pairs")."""
+        return self.hierarchical or self.radial or (self.pairwise and self.family == "hogn")
 
     def cell_unit(self, coarser: int) -> float:
         """Side of a cell ``coarser`` levels above the finest, in sides of a finest cell; 1 for plain

@@ -17,7 +17,7 @@ from ..graphs.connect import connection
 from ..graphs.neighbours import ParticleEdges
 from ..spec import ParticleScales, ParticleSpec, Units
 from ..weights import ParticleLayout, particle_layout_of
-from . import delta, hamiltonian, rollout
+from . import delta, hamiltonian, radial, rollout
 from .batch import ParticleBatch
 from .kernels import edge_sum_of, kernel_in_files, kernel_named, precision_of
 from .networks import Networks
@@ -123,7 +123,7 @@ class ParticleProgram:
             )
         spec, units = self.spec, self.units
         hogn = spec.family == "hogn"
-        divides = hogn or spec.messages == "antisymmetric"
+        divides = hogn or spec.messages in ("antisymmetric", "radial")
         if spec.mass_coupling == "product" and not spec.charged:
             # a_i = sum_j m_j e_ij holds without m_i; only means over cells of a Hamiltonian divide.
             divides = hogn and spec.hierarchical
@@ -292,7 +292,8 @@ class ParticleProgram:
         if self.spec.family == "hogn":
             change = hamiltonian.velocity_change(net, inputs, graph, differentiable=training)
         else:
-            change = delta.velocity_change(net, inputs, delta.raw_output(net, inputs, graph))
+            output = radial.velocity_change if self.spec.radial else delta.raw_output
+            change = delta.velocity_change(net, inputs, output(net, inputs, graph))
         return change if batch.free is None else change * batch.free[:, None]
 
     def roll(
