@@ -534,7 +534,8 @@ class Particles:
         y = np.array(taken)
         for number in (1, 2):
             y = np.tanh(linear(self.w, f"edge_{number}_", y))
-        strength = self.w["strength_weight"][0] @ y * sender[3]
+        terms = self.w["strength_weight"] @ y
+        strength = sum(terms[k] * (c.lengths[1] / s) ** k for k in range(4)) * sender[3]
         if spec.mass_coupling == "reduced":
             strength = strength * m * n / (m + n)
         if spec.mass_coupling == "product":

@@ -30,6 +30,7 @@ MODELS: dict[str, tuple[Family, Join]] = {
     "hierarchical_hogn": ("hogn", "hierarchy"),
 }
 GEOMETRY_LENGTHS = 3  # lengths c of the features c / (r + c)
+RADIAL_POWERS = 4  # terms of radial messages that fall with the power 0, 1, ... of the distance
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..layout import Layout
-from .spec import ParticleSpec
+from .spec import RADIAL_POWERS, ParticleSpec
 
 
 class ParticleLayout(Layout):
@@ -55,7 +55,7 @@ def particle_layout_of(spec: ParticleSpec) -> ParticleLayout:
 
     if spec.radial:
         network("edge", 2, spec.n_edge_features, edge)
-        shapes["strength_weight"] = (1, edge)
+        shapes["strength_weight"] = (RADIAL_POWERS, edge)
         return ParticleLayout(shapes)
     if spec.hierarchical:
         edges("up_particle", base, base, node)

@@ -2,9 +2,12 @@
 
 The momentum that body j gives to body i over a step is w_ij phi(s, u_ij) d / s, with the difference d
 from i to j (nearest image), the softened distance s = sqrt(d^2 + near^2), a product of masses or
-charges w_ij (`ParticleSpec.mass_coupling`) and phi a network with one output. phi takes functions of s
-and symmetric functions u_ij of what is known of both bodies, so that the momenta of a pair are equal
-and opposite, and rotations and reflections of all positions turn the forces and change nothing else.
+charges w_ij (`ParticleSpec.mass_coupling`) and phi = sum_k y_k (c / s)^k, k = 0 to 3, where y is a network
+and c a length of the model. A network alone would have to learn the steep rise of most forces at
+small distances before anything else, and is not small at distances beyond those of training. y takes
+functions of s and symmetric functions u_ij of what is known of both bodies, so that the momenta of a
+pair are equal and opposite, and rotations and reflections of all positions turn the forces and change
+nothing else.
 
 A cell far away acts on a particle as its number of particles times a mean particle at its centre of
 mass, by the same phi (Barnes and Hut, Nature 324, 1986): there are no weights of cells, and a model of
@@ -19,6 +22,7 @@ from torch import Tensor
 from ..graphs.cells import Hierarchy, pick
 from ..graphs.features import level_sums
 from ..graphs.neighbours import ParticleEdges
+from ..spec import RADIAL_POWERS
 from .batch import ParticleBatch
 from .delta import charges_multiply, node_base, scaled_mass, sources
 from .networks import Networks
@@ -153,11 +157,13 @@ def symmetric_features(one: Tensor, other: Tensor) -> list[Tensor]:
 
 
 def radial_strength(net: Networks, values: Tensor) -> Tensor:
-    """phi (edge, 1) of the inputs (edge, input)."""
+    """phi (edge, 1) of the inputs (edge, input), of which the first is log(s / c)."""
     w = net.weights
     x = radial_activation(linear(values, w["edge_1_weight"], w["edge_1_bias"]))
     x = radial_activation(linear(x, w["edge_2_weight"], w["edge_2_bias"]))
-    return linear(x, w["strength_weight"])
+    terms = linear(x, w["strength_weight"])
+    powers = torch.arange(RADIAL_POWERS, dtype=values.dtype, device=values.device)
+    return (terms * torch.exp(-powers * values[:, :1])).sum(1, keepdim=True)
 
 
 def radial_activation(x: Tensor) -> Tensor:
