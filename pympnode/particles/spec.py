@@ -282,13 +282,14 @@ class ParticleSpec:
         given: keywords and their values; None and False count as not given.
         """
         plain_hogn = self.family == "hogn" and not self.separable
-        usual = self.hierarchical and self.levels is None
+        usual = self.hierarchical and self.levels is None and not self.radial
         for name, used, where in (
             ("integrator", plain_hogn, 'hogn and hierarchical_hogn with inputs="plain"'),
             ("global_width", plain_hogn, 'hogn and hierarchical_hogn with inputs="plain"'),
+            ("node_width", not self.radial, 'messages other than "radial"'),
             ("neighbours", self.join == "nearest", "nearest_deltagn"),
             ("levels", self.hierarchical, "hierarchical_deltagn, hierarchical_hogn"),
-            ("mixed_levels", usual, "hierarchical_deltagn, hierarchical_hogn without levels="),
+            ("mixed_levels", usual, "hierarchical_deltagn, hierarchical_hogn without levels= and radial messages"),
         ):
             value = given.get(name)
             if value is None or value is False or used:
