@@ -29,6 +29,8 @@ from .networks import Networks
 from .products import linear
 
 Graph = ParticleEdges | Hierarchy
+# Edges that are computed at a time where no gradient is kept: layers of 32 numbers then stay in a cache.
+CHUNK = {"cpu": 8192, "cuda": 1 << 20}
 
 
 class _Bodies:
@@ -126,6 +128,17 @@ def _momentum(
     net: Networks, senders: _Bodies, s: Tensor, receivers: _Bodies, r: Tensor
 ) -> Tensor:
     """Momentum (edge, axis) of the receivers, in units of mean mass and ``scales.change``."""
+    chunk = CHUNK.get(s.device.type, CHUNK["cuda"])
+    if torch.is_grad_enabled() or len(s) <= chunk:
+        return _momentum_of_chunk(net, senders, s, receivers, r)
+    parts = zip(s.split(chunk), r.split(chunk), strict=True)
+    return torch.cat([_momentum_of_chunk(net, senders, a, receivers, b) for a, b in parts])
+
+
+def _momentum_of_chunk(
+    net: Networks, senders: _Bodies, s: Tensor, receivers: _Bodies, r: Tensor
+) -> Tensor:
+    """`_momentum` of all edges at once."""
     difference = net.box.displacement(pick(senders.position, s) - pick(receivers.position, r))
     near = net.scales.near
     distance = near * ((difference / near).square().sum(1, keepdim=True) + 1).sqrt()
