@@ -269,11 +269,19 @@ PARTICLES: dict[str, dict[str, Any]] = {
     "radial pairs": {**LEAPFROG, **RADIAL, "charged": True},
     "radial pairs, product": {**LEAPFROG, **RADIAL, "mass_coupling": "product"},
     "radial charges, product": {
-        **LEAPFROG, **RADIAL, **CELLS, "mass_coupling": "product", "charged": True,
+        **LEAPFROG,
+        **RADIAL,
+        **CELLS,
+        "mass_coupling": "product",
+        "charged": True,
     },
     "radial, 15 nearest": {"join": "nearest", **LEAPFROG, **RADIAL, "dims": 3},
     "radial cells": {
-        **CELLS, **LEAPFROG, **RADIAL, "mass_coupling": "reduced", "conserve_momentum": True,
+        **CELLS,
+        **LEAPFROG,
+        **RADIAL,
+        "mass_coupling": "reduced",
+        "conserve_momentum": True,
     },
     "Hamiltonian of pairs, published": {**HOGN, "behaviour": "published"},
     "Hamiltonian of pairs, Euler": {**HOGN, "charged": True, "integrator": "euler"},
@@ -314,7 +322,15 @@ def particles(name: str) -> SimpleNamespace:
     program = ParticleProgram(
         spec, SCALES, LENGTH_OF_STEP, dtype="float64", device="cpu", kernel="eager"
     )
-    counts = (17, 16) if spec.join == "nearest" else (30, 25) if spec.radial and spec.hierarchical else (4, 5) if spec.family == "hogn" else (6, 9)
+    counts = (
+        (17, 16)
+        if spec.join == "nearest"
+        else (30, 25)
+        if spec.radial and spec.hierarchical
+        else (4, 5)
+        if spec.family == "hogn"
+        else (6, 9)
+    )
     sets = []
     for count in counts:
         one = SimpleNamespace(

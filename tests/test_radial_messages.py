@@ -6,11 +6,15 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 
 import pympnode
 from pympnode.errors import EngineUnavailable, InvalidOption
-from pympnode.particles.graphs.box import Box
+from pympnode.particles.engine import radial
 from pympnode.particles.engine.program import ParticleProgram
+from pympnode.particles.engine.radial import far_counts, far_edges
+from pympnode.particles.graphs.box import Box
+from pympnode.particles.memory import Counts
 from pympnode.particles.model import ParticleModel
 from pympnode.particles.spec import ParticleScales, ParticleSpec
 from pympnode.particles.weights import particle_layout_of
@@ -125,6 +129,33 @@ def test_forces_through_cells_come_near_those_of_pairs(rng) -> None:
     exact, found = (change_of(p, theta, x, v, mass, None, Box()) for p in (pairs, cells))
     missed = np.sqrt(((found - exact) ** 2).mean() / (exact**2).mean())
     assert 1e-6 < missed < 0.05
+
+
+def test_edges_from_cells_are_counted_for_the_memory(rng) -> None:
+    program, _ = program_of("hierarchical_deltagn", levels=4)
+    x, v, mass, _ = states(rng, count=200)
+    tree = program.graph(program.batch(x, v, mass, None, Box(8.0)))
+    counts, home, far = Counts.of(tree, radial=True), tree.cell, []
+    for level, number in zip(tree.levels, far_counts(tree), strict=True):
+        cell, particle = far_edges(home, level.sender, level.receiver, level.size)
+        assert len(cell) == len(particle) == number
+        # Every particle has the cells that its cell has, each once.
+        pairs = set(zip(level.sender.tolist(), level.receiver.tolist()))
+        expected = {(s, k) for k, c in enumerate(home.tolist()) for s, r in pairs if r == c}
+        assert set(zip(cell.tolist(), particle.tolist())) == expected and number == len(expected)
+        far.append(number)
+        home = home if level.parent is None else level.parent[home]
+    assert counts.edges == len(tree.sender) + sum(far)
+
+
+def test_chunks_of_edges_give_the_same_forces(rng, monkeypatch) -> None:
+    program, theta = program_of()
+    x, v, mass, _ = states(rng)
+    with torch.no_grad():
+        whole = change_of(program, theta, x, v, mass, None, Box(8.0))
+        monkeypatch.setitem(radial.CHUNK, "cpu", 7)
+        parts = change_of(program, theta, x, v, mass, None, Box(8.0))
+    np.testing.assert_allclose(parts, whole, rtol=0, atol=1e-14)
 
 
 def test_a_force_at_distance_zero_is_zero_and_finite(rng) -> None:

@@ -138,8 +138,8 @@ class ParticleTraining(RunOptions):
         published forms.
         """
         if self.default_messages(conservative) == "radial":
-            cells = particles > MOST_PAIRS or self.levels is not None
-            return DEFAULT_MODEL if cells else "deltagn"
+            pairs = particles <= MOST_PAIRS and self.levels is None
+            return "deltagn" if pairs else DEFAULT_MODEL
         published = (
             self.preset == "paper" or self.inputs == "plain" or self.behaviour == "published"
         )
@@ -160,7 +160,7 @@ class ParticleTraining(RunOptions):
     def default_messages(self, conservative: bool) -> str | None:
         """The messages of a fresh model: those given, "radial" where no model was named, forces are
         those of a potential and the options go with it, and None for those of the preset."""
-        others = (
+        others = bool(
             self.model is not None
             or self.preset == "paper"
             or self.behaviour == "published"

@@ -289,7 +289,11 @@ class ParticleSpec:
             ("node_width", not self.radial, 'messages other than "radial"'),
             ("neighbours", self.join == "nearest", "nearest_deltagn"),
             ("levels", self.hierarchical, "hierarchical_deltagn, hierarchical_hogn"),
-            ("mixed_levels", usual, "hierarchical_deltagn, hierarchical_hogn without levels= and radial messages"),
+            (
+                "mixed_levels",
+                usual,
+                "hierarchical_deltagn, hierarchical_hogn without levels= and radial messages",
+            ),
         ):
             value = given.get(name)
             if value is None or value is False or used:

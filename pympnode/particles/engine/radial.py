@@ -108,9 +108,7 @@ def _far(
     return total
 
 
-def far_edges(
-    home: Tensor, sender: Tensor, receiver: Tensor, cells: int
-) -> tuple[Tensor, Tensor]:
+def far_edges(home: Tensor, sender: Tensor, receiver: Tensor, cells: int) -> tuple[Tensor, Tensor]:
     """(cell, particle) of the edges from far cells to the particles of each receiving cell.
 
     home (particle,): the cell of each particle; sender, receiver (edge,): cells, sorted by receiver.
@@ -124,9 +122,18 @@ def far_edges(
     return sender[edge], particle
 
 
-def _momentum(
-    net: Networks, senders: _Bodies, s: Tensor, receivers: _Bodies, r: Tensor
-) -> Tensor:
+def far_counts(tree: Hierarchy) -> list[int]:
+    """The number of edges from far cells to particles on each level (`far_edges`)."""
+    found, home = [], tree.cell
+    for level in tree.levels:
+        degree = torch.bincount(level.receiver, minlength=level.size)
+        found.append(int(degree[home].sum()))
+        if level.parent is not None:
+            home = pick(level.parent, home)
+    return found
+
+
+def _momentum(net: Networks, senders: _Bodies, s: Tensor, receivers: _Bodies, r: Tensor) -> Tensor:
     """Momentum (edge, axis) of the receivers, in units of mean mass and ``scales.change``."""
     chunk = CHUNK.get(s.device.type, CHUNK["cuda"])
     if torch.is_grad_enabled() or len(s) <= chunk:
