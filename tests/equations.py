@@ -446,6 +446,14 @@ class Particles:
             out = self.outputs(x, v, mass, charge, tree)
             dims = self.spec.dims
             return wrapped(side, x + out[:, :dims]), v + self.conserved(out[:, dims:], mass)
+        if self.spec.kicks > 1:
+            h = h / self.spec.kicks
+            for _ in range(self.spec.kicks):
+                x = wrapped(side, x + h / 2 * v)
+                dv = self.scales.change * self.outputs(x, v, mass, charge, tree)
+                v = v + dv / self.spec.kicks
+                x = wrapped(side, x + h / 2 * v)
+            return x, v
         middle = wrapped(side, x + h / 2 * v) if self.leapfrog else x
         if self.spec.family == "hogn":
             slope = np.array(

@@ -268,6 +268,7 @@ PARTICLES: dict[str, dict[str, Any]] = {
     "cells, leapfrog, antisymmetric": {**CELLS, **LEAPFROG, "messages": "antisymmetric"},
     "radial pairs": {**LEAPFROG, **RADIAL, "charged": True},
     "radial pairs, product": {**LEAPFROG, **RADIAL, "mass_coupling": "product"},
+    "radial pairs, three kicks": {**LEAPFROG, **RADIAL, "kicks": 3},
     "radial charges, product": {
         **LEAPFROG,
         **RADIAL,

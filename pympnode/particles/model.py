@@ -58,9 +58,10 @@ _RECORD: dict[str, kinds.Check] = {
             "charged": kinds.flag,
             "conserve_momentum": kinds.flag,
             "levels": kinds.whole(2, 60),
+            "kicks": kinds.whole(1, 1 << 10),
             "types": kinds.listing(kinds.text),
         },
-        "levels", "mass_coupling", "types",
+        "levels", "mass_coupling", "types", "kicks",
     ),
     "scales": kinds.mapping(
         {

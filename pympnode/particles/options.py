@@ -20,7 +20,7 @@ MOST_PAIRS = 100
 # Fields of ParticleSpec that are keywords of `train`.
 _SPEC = (
     "behaviour", "levels", "neighbours", "edge_width", "node_width", "global_width", "inputs",
-    "integrator", "conserve_momentum", "update", "messages", "mass_coupling",
+    "integrator", "conserve_momentum", "update", "messages", "mass_coupling", "kicks",
 )  # fmt: skip
 
 
@@ -90,6 +90,7 @@ class ParticleTraining(RunOptions):
     update: str | None = None
     messages: str | None = None
     mass_coupling: str | None = None
+    kicks: int | None = None
     augment: bool = False
     mixed_levels: bool | None = None
     micro_batch: int | None = None

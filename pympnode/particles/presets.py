@@ -25,7 +25,8 @@ def preset_fields(choice: Preset, given: Mapping[str, Any]) -> dict[str, Any]:
     if {**fields, **given}["inputs"] == "plain":
         fields.pop("update", None)
         fields.pop("messages", None)
-    if given.get("conserve_momentum") is False:
+        fields.pop("kicks", None)
+    if given.get("conserve_momentum") is False and fields.get("messages") != "radial":
         fields.pop("messages", None)
     return {**fields, **given}
 
@@ -43,7 +44,8 @@ def particle_preset(name: str, model: str, particles: int, messages: str | None 
     particles do to each other is equal and opposite, as it is in gravity and Coulomb: by
     antisymmetric messages where edges run both ways, and by taking out what is left of a total; a
     Hamiltonian model does so by itself, and adds up the energies of pairs. ``messages="radial"`` has
-    one small network, which is learned within 3,000 updates. Raises UnknownName for a preset or a model.
+    one small network, which is learned within 3,000 updates, and with all pairs four kicks in a
+    step. Raises UnknownName for a preset or a model.
     """
     if name not in PRESETS:
         raise unknown_name("preset", name, PRESETS)
@@ -80,7 +82,7 @@ def particle_preset(name: str, model: str, particles: int, messages: str | None 
         fields["messages"] = "symmetric"
     radial = messages == "radial"
     if radial:
-        fields.update(messages="radial", edge_width=32)
+        fields.update(messages="radial", edge_width=32, kicks=4 if join == "complete" else 1)
     return Preset(
         model=fields,
         run={
