@@ -165,12 +165,49 @@ def test_a_force_at_distance_zero_is_zero_and_finite(rng) -> None:
     assert np.isfinite(change_of(program, theta, x, v, mass, None, Box(8.0))).all()
 
 
+def test_kicks_in_a_step_are_leapfrog_steps_that_run_backwards(rng) -> None:
+    """Their error against many kicks falls with the square of their number."""
+    x, v, mass, _ = states(rng)
+    ends = {}
+    for kicks in (1, 2, 4, 64):
+        program, theta = program_of(kicks=kicks)
+        theta = 3 * theta  # forces that bend the paths within a step
+        batch = program.batch(x, v, mass, None, Box())
+        weights, graph = program.weights(theta), program.graph(batch)
+        there = program.next_state(weights, batch, graph, training=False)
+        back = batch.replace(position=there[0], velocity=-there[1])
+        back = program.next_state(weights, back, graph, training=False)
+        torch.testing.assert_close(back[0], batch.position, rtol=0, atol=1e-11)
+        torch.testing.assert_close(-back[1], batch.velocity, rtol=0, atol=1e-11)
+        ends[kicks] = torch.cat(there, 1)
+    error = [float((ends[kicks] - ends[64]).norm()) for kicks in (1, 2, 4)]
+    assert 3.5 < error[0] / error[1] < 4.5 and 3.5 < error[1] / error[2] < 4.5
+
+
+def test_rollouts_of_several_kicks_are_repeated_steps(rng) -> None:
+    program, theta = program_of(kicks=3)
+    x, v, mass, _ = states(rng, count=6)
+    position, velocity = (np.repeat(a[:, None], 3, 1) for a in (x, v))
+    program.roll(theta, position, velocity, mass, None, Box(8.0))
+    batch = program.batch(Box(8.0).wrap(x), v, mass, None, Box(8.0))
+    graph = program.graph(batch)
+    for time in (1, 2):
+        after = program.next_state(program.weights(theta), batch, graph, training=False)
+        batch = batch.replace(position=after[0], velocity=after[1])
+        missed = Box(8.0).displacement(position[:, time].reshape(-1, 2) - after[0].numpy())
+        np.testing.assert_allclose(missed, 0, atol=1e-12)
+        np.testing.assert_allclose(velocity[:, time].reshape(-1, 2), after[1].numpy(), atol=1e-12)
+
+
 @pytest.mark.parametrize(
     "options",
     [
         {"family": "hogn", "join": "complete"},
         {"update": "direct"},
         {"inputs": "plain", "update": "direct"},
+        {"join": "hierarchy", "kicks": 2},
+        {"join": "complete", "messages": "antisymmetric", "kicks": 2},
+        {"join": "complete", "kicks": 0},
     ],
 )
 def test_models_without_radial_messages_refuse_them(options) -> None:
