@@ -99,7 +99,9 @@ def state_bytes(
         # Differences, features, both layers and what the gradients of all these take; without a
         # gradient, layers are those of one chunk (`fixed_bytes`).
         each += item * (6 * dims + 4 * RADIAL_POWERS)
-        each += item * (2 * width + 2 * spec.n_edge_features) if training else 0
+        # Those of every kick are kept; of all pairs, one of the two edges is computed.
+        kept = item * (2 * width + 2 * spec.n_edge_features + 4 * dims) * spec.kicks
+        each += (kept // 2 if spec.join == "complete" else kept) if training else 0
         most = item * (4 * width + 4 * spec.n_edge_features) if training else 0
     elif kernel == "eager" and not recompute:
         # Both layers behind their ReLU are kept; the backward pass adds the gradients of both, and
