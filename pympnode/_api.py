@@ -173,6 +173,7 @@ def train(
     aggregation: str | None = None,
     messages: str | None = None,
     mass_coupling: str | None = None,
+    kicks: int | None = None,
     coupling: str | None = None,
     first_message: str | None = None,
     solver: str | None = None,
@@ -241,10 +242,12 @@ def train(
         ``antisymmetric``, and the names of features that enter pairwise messages (``relative``) or the
         whole model (``invariant``) as differences only: see `pympnode.ModelSpec`; the rest comes from the preset or from ``start``.
     Model of particles: ``model`` ("hogn", "deltagn", "hierarchical_deltagn",
-        "hierarchical_hogn", "nearest_deltagn"; by default "hogn" for up to 100 particles of known
-        forces, "deltagn" for up to 100 of others, "hierarchical_deltagn" for more), ``behaviour``, ``levels``, ``neighbours``,
+        "hierarchical_hogn", "nearest_deltagn"; by default "deltagn" for up to 100 particles and
+        "hierarchical_deltagn" for more, with ``messages="radial"``, central forces, where the law
+        of the forces is known), ``behaviour``, ``levels``, ``neighbours``,
         ``edge_width``, ``node_width``, ``global_width``, ``inputs``, ``integrator``,
-        ``conserve_momentum``, ``update``, ``messages``, ``mass_coupling``: see `pympnode.ParticleSpec`.
+        ``conserve_momentum``, ``update``, ``messages``, ``mass_coupling``, ``kicks``: see
+        `pympnode.ParticleSpec`.
     Run: ``batch_size`` (trajectories, or states of particles, of which ``micro_batch`` are computed
         at a time), ``learning_rate``; ``optimiser`` ("soap", the default of "fast", "adam", that
         of "paper", or a callable that makes one from the layout of the weights, see
@@ -296,6 +299,7 @@ def train(
             aggregation=aggregation,
             messages=messages,
             mass_coupling=mass_coupling,
+            kicks=kicks,
             coupling=coupling,
             first_message=first_message,
             solver=solver,

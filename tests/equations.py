@@ -449,6 +449,14 @@ class Particles:
             out = self.outputs(x, v, mass, charge, tree)
             dims = self.spec.dims
             return wrapped(side, x + out[:, :dims]), v + self.conserved(out[:, dims:], mass)
+        if self.spec.kicks > 1:
+            h = h / self.spec.kicks
+            for _ in range(self.spec.kicks):
+                x = wrapped(side, x + h / 2 * v)
+                dv = self.scales.change * self.outputs(x, v, mass, charge, tree)
+                v = v + dv / self.spec.kicks
+                x = wrapped(side, x + h / 2 * v)
+            return x, v
         middle = wrapped(side, x + h / 2 * v) if self.leapfrog else x
         if self.spec.family == "hogn":
             slope = np.array(
@@ -470,6 +478,8 @@ class Particles:
 
     def outputs(self, x: Any, v: Any, mass: Any, charge: Any, tree: Any) -> np.ndarray:
         """What DeltaGN predicts (particle, output)."""
+        if self.spec.messages == "radial":
+            return self.central_forces(x, mass, charge, tree)
         values, _, pairs = self.nodes(x, v, mass, charge, v, tree, x)
         rows = []
         for k in range(len(x)):
@@ -478,6 +488,70 @@ class Particles:
                 out = out + self.w["impulse_weight"] @ pairs[k] * (self.scales.mass / mass[k])
             rows.append(out)
         return np.array(rows)
+
+    # radial messages
+
+    def central_forces(self, x: Any, mass: Any, charge: Any, tree: Any) -> np.ndarray:
+        """Momenta received divided by masses; all bodies as (position, mass, charge, number)."""
+        heavy = self.scales.mass
+        bodies = [
+            (x[k], mass[k] / heavy, None if charge is None else charge[k] / self.scales.charge, 1)
+            for k in range(len(x))
+        ]
+        senders: list[list] = [[] for _ in bodies]
+        if tree is None:
+            for s, r in self.neighbours(x):
+                senders[r].append(bodies[s])
+        else:
+            for s, r in zip(tree.sender, tree.receiver):
+                senders[r].append(bodies[s])
+            home = list(tree.cell)
+            for level in tree.levels:
+                cells = [self.mean_body(bodies, home, c) for c in range(level.size)]
+                for k in range(len(x)):
+                    senders[k] += [
+                        cells[s] for s, r in zip(level.sender, level.receiver) if r == home[k]
+                    ]
+                if level.parent is not None:
+                    home = [level.parent[c] for c in home]
+        return np.array(
+            [
+                sum(self.central(one, other) for one in others) / other[1]
+                for others, other in zip(senders, bodies)
+            ]
+        )
+
+    @staticmethod
+    def mean_body(bodies: list, home: list, cell: int) -> tuple:
+        """The particles of a cell as their number times a mean particle at the centre of mass."""
+        members = [body for body, c in zip(bodies, home) if c == cell]
+        number, heavy = len(members), sum(m[1] for m in members)
+        centre = sum(m[1] * m[0] for m in members) / heavy
+        charge = None if members[0][2] is None else sum(m[2] for m in members) / number
+        return centre, heavy / number, charge, number
+
+    def central(self, sender: tuple, receiver: tuple) -> np.ndarray:
+        """Momentum that a sender gives to a receiver."""
+        spec, c = self.spec, self.scales
+        d = nearest_image(self.side, sender[0] - receiver[0])
+        s = np.sqrt(np.sum(d**2) + c.near**2)
+        taken = [np.log(s / c.lengths[1]), *(length / (s + length) for length in c.lengths)]
+        (m, q), (n, p) = sender[1:3], receiver[1:3]
+        if spec.mass_coupling != "product":
+            if q is None:
+                taken += [m + n, 2 * m * n]
+            else:
+                taken += [m + n, q + p, 2 * m * n, m * p + n * q, 2 * q * p]
+        y = np.array(taken)
+        for number in (1, 2):
+            y = np.tanh(linear(self.w, f"edge_{number}_", y))
+        terms = self.w["strength_weight"] @ y
+        strength = sum(terms[k] * (c.lengths[1] / s) ** k for k in range(4)) * sender[3]
+        if spec.mass_coupling == "reduced":
+            strength = strength * m * n / (m + n)
+        if spec.mass_coupling == "product":
+            strength = strength * (m * n if q is None else q * p)
+        return strength * d / s
 
     def potential(self, x: Any, v: Any, mass: Any, charge: Any, tree: Any, start: Any) -> Any:
         """V of all particles (HOGN, scaled inputs)."""

@@ -255,6 +255,7 @@ SCALED = {"inputs": "scaled"}
 LEAPFROG = {"inputs": "scaled", "update": "leapfrog"}
 CELLS = {"join": "hierarchy", "levels": 3}
 HOGN = {"family": "hogn"}
+RADIAL = {"messages": "radial"}
 PARTICLES: dict[str, dict[str, Any]] = {
     "pairs, published": {"behaviour": "published", "charged": True},
     "pairs": {"charged": True, "conserve_momentum": True},
@@ -265,6 +266,24 @@ PARTICLES: dict[str, dict[str, Any]] = {
     "cells, published": {**CELLS, "behaviour": "published", "charged": True},
     "cells, scaled": {**CELLS, **SCALED, "charged": True},
     "cells, leapfrog, antisymmetric": {**CELLS, **LEAPFROG, "messages": "antisymmetric"},
+    "radial pairs": {**LEAPFROG, **RADIAL, "charged": True},
+    "radial pairs, product": {**LEAPFROG, **RADIAL, "mass_coupling": "product"},
+    "radial pairs, three kicks": {**LEAPFROG, **RADIAL, "kicks": 3},
+    "radial charges, product": {
+        **LEAPFROG,
+        **RADIAL,
+        **CELLS,
+        "mass_coupling": "product",
+        "charged": True,
+    },
+    "radial, 15 nearest": {"join": "nearest", **LEAPFROG, **RADIAL, "dims": 3},
+    "radial cells": {
+        **CELLS,
+        **LEAPFROG,
+        **RADIAL,
+        "mass_coupling": "reduced",
+        "conserve_momentum": True,
+    },
     "Hamiltonian of pairs, published": {**HOGN, "behaviour": "published"},
     "Hamiltonian of pairs, Euler": {**HOGN, "charged": True, "integrator": "euler"},
     "potential of pairs": {**HOGN, **LEAPFROG, "charged": True},
@@ -272,12 +291,13 @@ PARTICLES: dict[str, dict[str, Any]] = {
     "Hamiltonian of cells": {**HOGN, **CELLS, "integrator": "euler", "charged": True},
     "potential of cells": {**HOGN, **CELLS, **LEAPFROG, "messages": "symmetric"},
 }
-# The kernels over edges are DeltaGN's.
+# The kernels over edges are those of DeltaGN without radial messages.
 PARTICLE_KERNELS = [
     (name, kernel)
     for name, options in PARTICLES.items()
     for kernel in ("eager", "torch", "numba")
-    if kernel == "eager" or options.get("family") != "hogn"
+    if kernel == "eager"
+    or not (options.get("family") == "hogn" or options.get("messages") == "radial")
 ]
 SIDE, LENGTH_OF_STEP = 4.0, 0.2
 SCALES = ParticleScales(
@@ -303,7 +323,15 @@ def particles(name: str) -> SimpleNamespace:
     program = ParticleProgram(
         spec, SCALES, LENGTH_OF_STEP, dtype="float64", device="cpu", kernel="eager"
     )
-    counts = (17, 16) if spec.join == "nearest" else (4, 5) if spec.family == "hogn" else (6, 9)
+    counts = (
+        (17, 16)
+        if spec.join == "nearest"
+        else (30, 25)
+        if spec.radial and spec.hierarchical
+        else (4, 5)
+        if spec.family == "hogn"
+        else (6, 9)
+    )
     sets = []
     for count in counts:
         one = SimpleNamespace(

@@ -25,17 +25,18 @@ KINDS = {
     "leapfrog": {"inputs": "scaled", "update": "leapfrog"},
     "balanced": {"inputs": "scaled", "update": "leapfrog", "messages": "antisymmetric"},
     "paired": {"inputs": "scaled", "update": "leapfrog", "messages": "symmetric"},
+    "radial": {"inputs": "scaled", "update": "leapfrog", "messages": "radial"},
 }
 ALL = [
     (name, kind)
     for name in MODELS
     for kind in KINDS
-    if not ("hogn" in name and kind in ("scaled", "balanced"))
+    if not ("hogn" in name and kind in ("scaled", "balanced", "radial"))
     and not ("deltagn" in name and kind == "paired")
     and not (name == "nearest_deltagn" and kind == "balanced")
 ]
 HOGN = ["hogn", "hierarchical_hogn"]
-LEAPFROG = [(name, kind) for name, kind in ALL if kind in ("leapfrog", "balanced", "paired")]
+LEAPFROG = [(name, kind) for name, kind in ALL if kind not in ("plain", "scaled")]
 
 
 def made(name, kind="plain", *, seed=0, levels=3, **options):
@@ -246,6 +247,7 @@ def test_momentum_is_conserved_when_asked(rng) -> None:
     ("name", "kind"),
     [
         ("deltagn", "balanced"),
+        ("deltagn", "radial"),
         *((name, kind) for name in HOGN for kind in ("leapfrog", "paired")),
     ],
 )

@@ -231,16 +231,22 @@ def test_a_first_loss_that_is_not_finite_is_an_error() -> None:
 def test_the_default_model_is_the_best_for_that_many_particles() -> None:
     def default(particles=20, known=True, coupling="input", **options):
         given = ParticleTraining(**options)
-        return given.new_spec(
+        spec = given.new_spec(
             particles=particles, dims=2, charged=False, known=known, mass_coupling=coupling
-        ).name
+        )
+        return f"radial {spec.name}" if spec.radial else spec.name
 
-    assert [default(n) for n in (2, 100, 101)] == ["hogn", "hogn", "hierarchical_deltagn"]
+    pairs, cells = "radial deltagn", "radial hierarchical_deltagn"
+    assert [default(n) for n in (2, 100, 101)] == [pairs, pairs, cells]
     assert default(known=False) == "deltagn" and default(300, known=False) == "hierarchical_deltagn"
-    assert default(known=False, coupling="product") == "hogn"
-    assert default(levels=2) == default(preset="paper") == "hierarchical_deltagn"
+    assert default(known=False, coupling="product") == pairs and default(levels=2) == cells
+    assert default(preset="paper") == default(mixed_levels=True) == "hierarchical_deltagn"
     assert default(kernel="numba") == default(update="direct") == "deltagn"
     assert default(conserve_momentum=True, recompute=True) == "deltagn"
+    assert default(conserve_momentum=False) == default(messages="antisymmetric") == "deltagn"
+    assert default(node_width=8) == "hogn" and default(messages="symmetric") == "hogn"
+    assert default(messages="radial", known=False) == pairs
+    assert default(model="deltagn") == "deltagn" and default(model="hogn") == "hogn"
     assert default(model="nearest_deltagn") == "nearest_deltagn"
 
 

@@ -100,7 +100,8 @@ MODEL = [
     _option("--aggregation", help="mean, sum or max."),
     _option(
         "--messages",
-        help="state, zero, self, emitted, pairwise; of particles directed, antisymmetric.",
+        help="state, zero, self, emitted, pairwise; of particles directed, antisymmetric, symmetric, "
+        "radial.",
     ),
     _option("--coupling", help="mixed or superposed."),
     _option("--first-message", help="zero, linear or mlp."),

@@ -171,8 +171,8 @@ class Particles:
                 scales.near / scales.length,
             )
         name = options.model or spec.name
-        choice = particle_preset(options.preset, name, most)
-        config = options.run_config(name, most, fresh=start is None)
+        choice = particle_preset(options.preset, name, most, spec.messages)
+        config = options.run_config(name, most, fresh=start is None, messages=spec.messages)
         program = ParticleProgram(
             spec,
             scales,
@@ -194,7 +194,9 @@ class Particles:
         mixed_levels = options.mixed_levels
         if mixed_levels is None:
             mixed_levels = choice.task.get("mixed_levels", False)
-        mixed_levels = mixed_levels and spec.hierarchical and spec.levels is None
+        mixed_levels = (
+            mixed_levels and spec.hierarchical and spec.levels is None and not spec.radial
+        )
         task = StepTask(
             program,
             arrays,

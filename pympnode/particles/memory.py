@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from .spec import RADIAL_POWERS
+
 if TYPE_CHECKING:
     from .engine.program import ParticleProgram
 
@@ -45,9 +47,17 @@ class Counts:
         return self.edges, self.largest, self.nodes
 
     @classmethod
-    def of(cls, graph: Any) -> Counts:
-        """The counts of a graph of one state (`ParticleEdges` or `Hierarchy`)."""
+    def of(cls, graph: Any, *, radial: bool = False) -> Counts:
+        """The counts of a graph of one state (`ParticleEdges` or `Hierarchy`).
+
+        ``radial``: as radial messages use it, whose edges from far cells end in particles.
+        """
         levels = getattr(graph, "levels", ())
+        if radial and levels:
+            from .engine.radial import far_counts
+
+            kinds = [graph.sender.shape[0], *far_counts(graph)]
+            return cls(sum(kinds), max(kinds), graph.particles + graph.cells)
         kinds = [graph.sender.shape[0], graph.particles, *(a.sender.shape[0] for a in levels)]
         return cls(graph.edges, max(kinds), graph.particles + getattr(graph, "cells", 0))
 
@@ -55,6 +65,10 @@ class Counts:
 def fixed_bytes(program: ParticleProgram) -> int:
     """Bytes that do not grow with the number of states."""
     chunk = _CHUNK.get(program.device.type, _CHUNK["cuda"])
+    if program.spec.radial:
+        from .engine.radial import CHUNK
+
+        chunk = CHUNK.get(program.device.type, CHUNK["cuda"])
     return _LIBRARIES + _BUFFERS * chunk * program.spec.edge_width * program.dtype.itemsize
 
 
@@ -81,6 +95,14 @@ def state_bytes(
         layers = _HAMILTONIAN + _STAGE * (stages - 1) if training else _HAMILTONIAN // 2
         each += item * (layers * width + 12 * spec.n_edge_features)
         node *= 2 + stages
+    elif spec.radial:
+        # Differences, features, both layers and what the gradients of all these take; without a
+        # gradient, layers are those of one chunk (`fixed_bytes`).
+        each += item * (6 * dims + 4 * RADIAL_POWERS)
+        # Those of every kick are kept; of all pairs, one of the two edges is computed.
+        kept = item * (2 * width + 2 * spec.n_edge_features + 4 * dims) * spec.kicks
+        each += (kept // 2 if spec.join == "complete" else kept) if training else 0
+        most = item * (4 * width + 4 * spec.n_edge_features) if training else 0
     elif kernel == "eager" and not recompute:
         # Both layers behind their ReLU are kept; the backward pass adds the gradients of both, and
         # the copies that its products make.

@@ -59,9 +59,10 @@ _RECORD: dict[str, kinds.Check] = {
             "charged": kinds.flag,
             "conserve_momentum": kinds.flag,
             "levels": kinds.whole(2, 60),
+            "kicks": kinds.whole(1, 1 << 10),
             "types": kinds.listing(kinds.text),
         },
-        "levels", "mass_coupling", "types",
+        "levels", "mass_coupling", "types", "kicks",
     ),
     "scales": kinds.mapping(
         {
@@ -261,7 +262,8 @@ class ParticleModel:
         charge = None if data.charge is None else data.charge[:1]
         kinds = None if data.type is None else data.type[:1]
         batch = program.batch(position, velocity, data.mass[:1], charge, data.box, kinds=kinds)
-        return state_bytes(program, Counts.of(program.graph(batch)), training=False)
+        counts = Counts.of(program.graph(batch), radial=program.spec.radial)
+        return state_bytes(program, counts, training=False)
 
     def _check_step(self, time: NDArray[np.float64]) -> None:
         steps = np.diff(time)

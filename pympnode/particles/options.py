@@ -28,13 +28,12 @@ from .presets import particle_preset, preset_fields
 from .spec import ParticleSpec
 
 DEFAULT_MODEL = "hierarchical_deltagn"
-# Up to that many particles a model of all pairs is the best one (README, "All pairs"); its updates cost
-# a few times as much as those of a hierarchy at 100 particles.
+# Up to that many particles a model of all pairs is the best one (README, "All pairs").
 MOST_PAIRS = 100
 # Fields of ParticleSpec that are keywords of `train`.
 _SPEC = (
     "behaviour", "levels", "neighbours", "edge_width", "node_width", "global_width", "inputs",
-    "integrator", "conserve_momentum", "update", "messages", "mass_coupling",
+    "integrator", "conserve_momentum", "update", "messages", "mass_coupling", "kicks",
 )  # fmt: skip
 
 
@@ -131,6 +130,7 @@ class ParticleTraining(RunOptions):
     update: str | None = None
     messages: str | None = None
     mass_coupling: str | None = None
+    kicks: int | None = None
     augment: bool = False
     mixed_levels: bool | None = None
     micro_batch: int | None = None
@@ -176,9 +176,13 @@ class ParticleTraining(RunOptions):
     def default_model(self, particles: int, conservative: bool) -> str:
         """The best model for that many particles that has the given options.
 
-        All pairs for up to `MOST_PAIRS`: HOGN where forces are those of a potential, DeltaGN for
-        unknown ones. The hierarchical DeltaGN beyond, and for the published forms.
+        All pairs for up to `MOST_PAIRS`: DeltaGN, or HOGN where forces are those of a potential and
+        the options do not go with radial messages. The hierarchical DeltaGN beyond, and for the
+        published forms.
         """
+        if self.default_messages(conservative) == "radial":
+            pairs = particles <= MOST_PAIRS and self.levels is None
+            return "deltagn" if pairs else DEFAULT_MODEL
         published = (
             self.preset == "paper" or self.inputs == "plain" or self.behaviour == "published"
         )
@@ -187,7 +191,7 @@ class ParticleTraining(RunOptions):
             return DEFAULT_MODEL
         # Options that a HOGN refuses.
         deltagn = (
-            self.messages in ("directed", "antisymmetric")
+            self.messages in ("directed", "antisymmetric", "radial")
             or self.update == "direct"
             or self.conserve_momentum is not None
             or self.kernel in ("numba", "torch")
@@ -195,6 +199,26 @@ class ParticleTraining(RunOptions):
             or self.precision == "bf16"
         )
         return "hogn" if conservative and not deltagn else "deltagn"
+
+    def default_messages(self, conservative: bool) -> str | None:
+        """The messages of a fresh model: those given, "radial" where no model was named, forces are
+        those of a potential and the options go with it, and None for those of the preset."""
+        others = bool(
+            self.model is not None
+            or self.preset == "paper"
+            or self.behaviour == "published"
+            or self.inputs == "plain"
+            or self.update == "direct"
+            or self.conserve_momentum is False
+            or self.kernel in ("numba", "torch")
+            or self.recompute
+            or self.precision == "bf16"
+            or self.mixed_levels
+            or self.node_width is not None
+        )
+        if self.messages is not None or others or not conservative:
+            return self.messages
+        return "radial"
 
     def new_spec(
         self,
@@ -210,7 +234,7 @@ class ParticleTraining(RunOptions):
         models with scaled inputs; ``known``: whether the law of the forces is known."""
         conservative = known or mass_coupling == "product"
         name = self.model or self.default_model(particles, conservative)
-        choice = particle_preset(self.preset, name, particles)
+        choice = particle_preset(self.preset, name, particles, self.default_messages(conservative))
         chosen = preset_fields(choice, self.spec_fields())
         if chosen["inputs"] == "scaled":
             chosen.setdefault("mass_coupling", mass_coupling)
@@ -222,9 +246,11 @@ class ParticleTraining(RunOptions):
             types=tuple(types),
         )
 
-    def run_config(self, name: str, particles: int, fresh: bool) -> TrainConfig:
+    def run_config(
+        self, name: str, particles: int, fresh: bool, messages: str | None = None
+    ) -> TrainConfig:
         """The configuration of a run of the model ``name``, from fresh or from given weights."""
-        choice = particle_preset(self.preset, name, particles)
+        choice = particle_preset(self.preset, name, particles, messages)
         return self.config(choice.run_fields(fresh, self.optimiser))
 
     def refuse_unused(self, spec: ParticleSpec) -> None:
@@ -236,7 +262,7 @@ class ParticleTraining(RunOptions):
         particles = data.particles or 100
         spec = self.new_spec(particles=particles, dims=data.dims, charged=system == "coulomb")
         self.refuse_unused(spec)
-        return self.run_config(spec.name, particles, fresh=True)
+        return self.run_config(spec.name, particles, fresh=True, messages=spec.messages)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ Behaviour = Literal["corrected", "published"]
 Inputs = Literal["scaled", "plain"]
 Integrator = Literal["rk4", "euler"]
 Update = Literal["direct", "leapfrog"]
-Messages = Literal["directed", "antisymmetric", "symmetric"]
+Messages = Literal["directed", "antisymmetric", "symmetric", "radial"]
 MassCoupling = Literal["input", "product", "reduced"]
 
 # The public names of models: (family, edges between particles).
@@ -30,6 +30,7 @@ MODELS: dict[str, tuple[Family, Join]] = {
     "hierarchical_hogn": ("hogn", "hierarchy"),
 }
 GEOMETRY_LENGTHS = 3  # lengths c of the features c / (r + c)
+RADIAL_POWERS = 4  # terms of radial messages that fall with the power 0, 1, ... of the distance
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,12 @@ class ParticleSpec:
         only terms, and momentum is conserved to rounding; in a hierarchy the node network adds the
         effect of the cells. ``"symmetric"`` (HOGN, scaled inputs; ours): the potential energy of two
         particles is the sum of the two messages between them. With all pairs V is the sum of these
-        energies; in a hierarchy the node network adds the effect of the cells.
+        energies; in a hierarchy the node network adds the effect of the cells. ``"radial"`` (DeltaGN,
+        scaled inputs, leapfrog; ours): central forces alone, a learned function of the distance along
+        the difference, the same one for pairs and for far cells, which act from their centres of mass
+        (`engine.radial`). Equivariant under rotation and reflection; with all pairs momentum is
+        conserved to rounding, otherwise with ``conserve_momentum``. It has one network (``edge_width``)
+        and no node network, and serves any number of particles.
     conserve_momentum: (DeltaGN) subtract the mean velocity change, weighted by mass, in every step.
     mass_coupling: of models with scaled inputs, where masses differ (ours). ``"input"``, the form of
         version 0.1: masses (and charges) are inputs of the networks, and an antisymmetric impulse is
@@ -88,6 +94,9 @@ class ParticleSpec:
         a_i = sum_j m_j / (m_i + m_j) e_ij, with masses and charges as inputs. Messages up to cells are
         means weighted by mass, and messages between cells are multiplied by the sending cell's mass.
 
+    kicks: of radial messages of all pairs: leapfrog steps of equal length within a time step (ours).
+        Twice as many cost twice as much, and have a quarter of the error that one leapfrog step makes
+        where particles come close, whatever its forces are.
     types: labels of the kinds of particles, of which networks with scaled inputs take the one that a
         particle is of (one-hot; a cell takes the shares of its particles).
 
@@ -112,6 +121,7 @@ class ParticleSpec:
     messages: Messages = "directed"
     mass_coupling: MassCoupling = "input"
     types: tuple[str, ...] = ()
+    kicks: int = 1
 
     def __post_init__(self) -> None:
         for name, allowed in _NAMES.items():
@@ -172,6 +182,22 @@ class ParticleSpec:
                 allowed="deltagn, hierarchical_deltagn",
                 fix="a HOGN conserves momentum by itself; conserve_momentum=True serves all DeltaGN",
             )
+        if self.messages == "radial" and (self.family == "hogn" or self.update == "direct"):
+            raise InvalidOption(
+                "radial messages are momenta that depend on positions only",
+                got=f'{self.name}, update="{self.update}"',
+                allowed='deltagn, nearest_deltagn, hierarchical_deltagn with update="leapfrog"',
+                fix='model="deltagn" with messages="radial" has a potential already, the sum over '
+                "pairs of the integral of its function of the distance",
+            )
+        object.__setattr__(self, "kicks", whole("kicks", self.kicks))
+        if self.kicks > 1 and not (self.radial and self.join == "complete"):
+            raise InvalidOption(
+                "several leapfrog steps within a time step are those of radial messages of all pairs",
+                got=f'kicks={self.kicks} for {self.name}, messages="{self.messages}"',
+                allowed='deltagn with messages="radial"',
+                fix="leave kicks out",
+            )
         if self.messages == "symmetric" and self.family != "hogn":
             raise InvalidOption(
                 "symmetric messages are energies of pairs, which a Hamiltonian network adds up",
@@ -204,6 +230,9 @@ class ParticleSpec:
         """Number of features per edge, functions of its displacement (and charges)."""
         if self.inputs == "plain":
             return self.dims
+        if self.radial:
+            pairs = self.base * (self.base + 1) // 2
+            return 1 + GEOMETRY_LENGTHS + self.base + pairs
         return (
             2 * self.dims
             + 1
@@ -222,15 +251,20 @@ class ParticleSpec:
         return self.mass_coupling != "input"
 
     @property
+    def radial(self) -> bool:
+        """Whether messages are central forces (`engine.radial`)."""
+        return self.messages == "radial"
+
+    @property
     def pairwise(self) -> bool:
         """Whether velocity changes or energies are sums over pairs, with no node network."""
-        return self.messages != "directed" and self.join == "complete"
+        return self.radial or (self.messages != "directed" and self.join == "complete")
 
     @property
     def transfers(self) -> bool:
         """Whether the model serves other numbers of particles than it was trained on: through cells,
-        or as a sum of the potentials of pairs (README, "All pairs")."""
-        return self.hierarchical or (self.pairwise and self.family == "hogn")
+        or as a sum of the potentials or of the central forces of pairs (README, "All pairs")."""
+        return self.hierarchical or self.radial or (self.pairwise and self.family == "hogn")
 
     def cell_unit(self, coarser: int) -> float:
         """Side of a cell ``coarser`` levels above the finest, in sides of a finest cell; 1 for plain
@@ -260,13 +294,18 @@ class ParticleSpec:
         given: keywords and their values; None and False count as not given.
         """
         plain_hogn = self.family == "hogn" and not self.separable
-        usual = self.hierarchical and self.levels is None
+        usual = self.hierarchical and self.levels is None and not self.radial
         for name, used, where in (
             ("integrator", plain_hogn, 'hogn and hierarchical_hogn with inputs="plain"'),
             ("global_width", plain_hogn, 'hogn and hierarchical_hogn with inputs="plain"'),
+            ("node_width", not self.radial, 'messages other than "radial"'),
             ("neighbours", self.join == "nearest", "nearest_deltagn"),
             ("levels", self.hierarchical, "hierarchical_deltagn, hierarchical_hogn"),
-            ("mixed_levels", usual, "hierarchical_deltagn, hierarchical_hogn without levels="),
+            (
+                "mixed_levels",
+                usual,
+                "hierarchical_deltagn, hierarchical_hogn without levels= and radial messages",
+            ),
         ):
             value = given.get(name)
             if value is None or value is False or used:
@@ -289,6 +328,8 @@ class ParticleSpec:
         if not self.weighted:
             # Files and run folders of version 0.1 lack the field, and stay what they were.
             del values["mass_coupling"]
+        if self.kicks == 1:
+            del values["kicks"]
         if self.types:
             values["types"] = list(self.types)
         else:

@@ -320,7 +320,7 @@ class StepTask:
                 state, _ = self.states(steps.subset(slice(at, at + 1)))
                 for extra_levels in range(1 + int(self.mixed_levels)):
                     graph = program.graph(state, extra_levels=extra_levels)
-                    most = most.union(Counts.of(graph))
+                    most = most.union(Counts.of(graph, radial=program.spec.radial))
             found.append(most)
         return found
 

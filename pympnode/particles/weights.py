@@ -3,7 +3,8 @@
 Weights are (outputs, inputs). The input columns of a first edge layer are: sender's values, receiver's
 values, edge features, (length of the step); of a first node layer: node values, summed messages,
 (length of the step). "impulse" maps antisymmetric messages to momentum, "energy" symmetric ones to
-potential energy; models in which only pairs act have no node and output layers.
+potential energy; models in which only pairs act have no node and output layers. "strength" maps the
+layers of a radial model, which take edge features alone, to momentum along the difference.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..layout import Layout
-from .spec import ParticleSpec
+from .spec import RADIAL_POWERS, ParticleSpec
 
 
 class ParticleLayout(Layout):
@@ -52,6 +53,10 @@ def particle_layout_of(spec: ParticleSpec) -> ParticleLayout:
     def edges(name: str, sender: int, receiver: int, width: int) -> None:
         network(name, 2, sender + receiver + spec.n_edge_features + step, width)
 
+    if spec.radial:
+        network("edge", 2, spec.n_edge_features, edge)
+        shapes["strength_weight"] = (RADIAL_POWERS, edge)
+        return ParticleLayout(shapes)
     if spec.hierarchical:
         edges("up_particle", base, base, node)
         edges("up_cell", cell, base, node)

@@ -34,6 +34,12 @@ class FreeFlight(ParticleProgram):
         """Zero (particle, axis)."""
         return torch.zeros_like(batch.velocity)
 
+    def changes(
+        self, weights: dict[str, Tensor], batch: ParticleBatch, graph: Any, *, training: bool
+    ) -> tuple[Tensor, None]:
+        """No change (particle, axis), and no further motion."""
+        return torch.zeros_like(batch.velocity), None
+
     def next_state(
         self, weights: dict[str, Tensor], batch: ParticleBatch, graph: Any, *, training: bool
     ) -> tuple[Tensor, Tensor]:

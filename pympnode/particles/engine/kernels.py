@@ -79,26 +79,26 @@ def edge_sum_of(
 
     "eager": plain torch, any model. "torch": chunks of edges in torch; DeltaGN on any device.
     "numba": the same, compiled; DeltaGN on a CPU. "auto": numba on a CPU, torch elsewhere, eager for
-    HOGN. ``recompute``: the backward pass computes the layers of edges again instead of keeping them,
+    HOGN and radial messages. ``recompute``: the backward pass computes the layers of edges again instead of keeping them,
     which takes less memory; torch and numba only. ``bf16``: products in bfloat16, likewise. Raises
     UnknownName, EngineUnavailable.
     """
     if kernel not in KERNELS:
         raise unknown_name("kernel of particles", kernel, KERNELS)
-    deltagn = spec.family == "deltagn"
+    deltagn = spec.family == "deltagn" and not spec.radial
     if kernel == "auto":
         kernel = ("numba" if device.type == "cpu" else "torch") if deltagn else "eager"
     if bf16 and (kernel == "eager" or not deltagn):
         raise EngineUnavailable(
             "products in bfloat16 are those of DeltaGN's kernels",
-            got=f'precision="bf16" for {spec.family} with kernel={kernel!r}',
+            got=f'precision="bf16" for {_what(spec)} with kernel={kernel!r}',
             allowed="a DeltaGN with another kernel than eager",
             fix="leave precision= out",
         )
     if recompute and kernel == "eager":
         raise EngineUnavailable(
             "the eager kernel keeps what its gradient needs",
-            got=f'recompute=True for {spec.family} with kernel="eager"',
+            got=f'recompute=True for {_what(spec)} with kernel="eager"',
             allowed='DeltaGN with kernel="torch" or "numba"',
             fix="leave recompute= out",
         )
@@ -107,8 +107,8 @@ def edge_sum_of(
     if not deltagn or (kernel == "numba" and device.type != "cpu"):
         raise EngineUnavailable(
             f"the kernel {kernel!r} cannot run this model here",
-            got=f"{spec.family} on {device}",
-            allowed='DeltaGN ("numba": on a CPU); kernel="eager" runs all',
+            got=f"{_what(spec)} on {device}",
+            allowed='DeltaGN without radial messages ("numba": on a CPU); kernel="eager" runs all',
             fix='leave kernel="auto"',
         )
     if kernel == "numba":
@@ -118,3 +118,8 @@ def edge_sum_of(
     from .kernel_torch import TorchEdgeSum
 
     return "torch", TorchEdgeSum(recompute=recompute, bf16=bf16)
+
+
+def _what(spec: ParticleSpec) -> str:
+    """The family of a model, and its messages where they decide which kernels it has."""
+    return f"{spec.family} with radial messages" if spec.radial else spec.family

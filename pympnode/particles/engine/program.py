@@ -17,7 +17,7 @@ from ..graphs.connect import connection
 from ..graphs.neighbours import ParticleEdges
 from ..spec import ParticleScales, ParticleSpec, Units
 from ..weights import ParticleLayout, particle_layout_of
-from . import delta, hamiltonian, rollout
+from . import delta, hamiltonian, radial, rollout
 from .batch import ParticleBatch
 from .kernels import edge_sum_of, kernel_in_files, kernel_named, precision_of
 from .networks import Networks
@@ -123,7 +123,7 @@ class ParticleProgram:
             )
         spec, units = self.spec, self.units
         hogn = spec.family == "hogn"
-        divides = hogn or spec.messages == "antisymmetric"
+        divides = hogn or spec.messages in ("antisymmetric", "radial")
         if spec.mass_coupling == "product" and not spec.charged:
             # a_i = sum_j m_j e_ij holds without m_i; only means over cells of a Hamiltonian divide.
             divides = hogn and spec.hierarchical
@@ -276,8 +276,9 @@ class ParticleProgram:
             fixed = (batch.free == 0)[:, None]
             return torch.where(fixed, batch.position, x), torch.where(fixed, batch.velocity, v)
         if self.spec.inputs == "scaled":
-            change = self.velocity_change(weights, batch, graph, training=training)
+            change, further = self.changes(weights, batch, graph, training=training)
             moved = batch.position + (batch.velocity + 0.5 * change) * self.step_length
+            moved = moved if further is None else moved + further
             return batch.box.wrap(moved), batch.velocity + change
         if self.spec.family == "hogn":
             x, v, _ = hamiltonian.next_state(net, batch, graph, differentiable=training)
@@ -288,11 +289,39 @@ class ParticleProgram:
         self, weights: dict[str, Tensor], batch: ParticleBatch, graph: Graph, *, training: bool
     ) -> Tensor:
         """Velocity change (particle, axis) over one step, of models with scaled inputs."""
+        return self.changes(weights, batch, graph, training=training)[0]
+
+    def changes(
+        self, weights: dict[str, Tensor], batch: ParticleBatch, graph: Graph, *, training: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """Velocity change (particle, axis) over one step, and how much farther positions move than
+        at the mean of both velocities: None for 0, which it is for one kick in a step."""
+        if self.spec.kicks == 1:
+            return self._change(weights, batch, graph, training=training), None
+        net, kicks = self.networks(weights, batch.box), self.spec.kicks
+        short = self.step_length / kicks
+        change = torch.zeros_like(batch.velocity)
+        moved = torch.zeros_like(change)  # beyond free flight
+        for number in range(kicks):
+            moved = moved + 0.5 * short * change
+            flown = (number + 0.5) * short * batch.velocity
+            here = batch.replace(position=batch.box.wrap(batch.position + flown + moved))
+            kick = delta.velocity_change(net, here, radial.velocity_change(net, here, graph))
+            kick = kick if batch.free is None else kick * batch.free[:, None]
+            change = change + kick / kicks
+            moved = moved + 0.5 * short * change
+        return change, moved - 0.5 * self.step_length * change
+
+    def _change(
+        self, weights: dict[str, Tensor], batch: ParticleBatch, graph: Graph, *, training: bool
+    ) -> Tensor:
+        """Velocity change (particle, axis) of a step that evaluates forces once."""
         net, inputs = self.networks(weights, batch.box), self.network_inputs(batch)
         if self.spec.family == "hogn":
             change = hamiltonian.velocity_change(net, inputs, graph, differentiable=training)
         else:
-            change = delta.velocity_change(net, inputs, delta.raw_output(net, inputs, graph))
+            output = radial.velocity_change if self.spec.radial else delta.raw_output
+            change = delta.velocity_change(net, inputs, output(net, inputs, graph))
         return change if batch.free is None else change * batch.free[:, None]
 
     def roll(
@@ -360,10 +389,13 @@ class ParticleProgram:
                 graph, sizes = self.graph(now, averaged_charge=averaged), batch.sizes
             done += 1
             if spec.inputs == "scaled":
-                change = self.velocity_change(weights, now, graph, training=False)
+                change, further = self.changes(weights, now, graph, training=False)
                 # Added in float64: the changes are small against the velocities.
                 later_v = v + change.double().view_as(v)
-                return now.box.wrap(x + 0.5 * self.step_length * (v + later_v)), later_v
+                later_x = x + 0.5 * self.step_length * (v + later_v)
+                if further is not None:
+                    later_x = later_x + further.double().view_as(x)
+                return now.box.wrap(later_x), later_v
             later_x, later_v = self.next_state(weights, now, graph, training=False)
             later_x, later_v = later_x.double().view_as(x), later_v.double().view_as(v)
             if now.free is not None:

@@ -1,0 +1,208 @@
+"""Radial messages: central forces between pairs, a learned function of the distance along the difference.
+
+The momentum that body j gives to body i over a step is w_ij phi(s, u_ij) d / s, with the difference d
+from i to j (nearest image), the softened distance s = sqrt(d^2 + near^2), a product of masses or
+charges w_ij (`ParticleSpec.mass_coupling`) and phi = sum_k y_k (c / s)^k, k = 0 to 3, where y is a network
+and c a length of the model. A network alone would have to learn the steep rise of most forces at
+small distances before anything else, and is not small at distances beyond those of training. y takes
+functions of s and symmetric functions u_ij of what is known of both bodies, so that the momenta of a
+pair are equal and opposite, and rotations and reflections of all positions turn the forces and change
+nothing else.
+
+A cell far away acts on a particle as its number of particles times a mean particle at its centre of
+mass, by the same phi (Barnes and Hut, Nature 324, 1986): there are no weights of cells, and a model of
+pairs is one of cells too.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..graphs.cells import Hierarchy, pick
+from ..graphs.features import level_sums
+from ..graphs.neighbours import ParticleEdges
+from ..spec import RADIAL_POWERS
+from .batch import ParticleBatch
+from .delta import charges_multiply, node_base, scaled_mass, sources
+from .networks import Networks
+from .products import linear
+
+Graph = ParticleEdges | Hierarchy
+# Edges that are computed at a time where no gradient is kept: layers of 32 numbers then stay in a cache.
+CHUNK = {"cpu": 8192, "cuda": 1 << 20}
+
+
+class _Bodies:
+    """Particles, or the mean particles of cells: position (body, axis), base (body, base) and mass
+    (body,) in units of the model, source (body,) or None, count (body,) of particles or None for 1."""
+
+    def __init__(
+        self,
+        net: Networks,
+        position: Tensor,
+        mass: Tensor,
+        charge: Tensor | None,
+        kind: Tensor | None,
+        count: Tensor | None = None,
+    ) -> None:
+        self.position, self.count = position, count
+        # Radial messages depend on positions only: the third argument gives base its length and type.
+        self.base = node_base(net, mass, charge, position, kind=kind)
+        self.mass = scaled_mass(net, mass)
+        self.source = sources(net, mass, charge)
+
+
+def velocity_change(net: Networks, batch: ParticleBatch, graph: Graph) -> Tensor:
+    """The output of a radial model (particle, axis), in units of ``scales.change`` and in the order of
+    the batch: momenta received divided by masses."""
+    if isinstance(graph, ParticleEdges):
+        bodies = _Bodies(net, batch.position, batch.mass, batch.charge, batch.kind)
+        total = torch.zeros_like(batch.position)
+        return _near(net, bodies, graph.sender, graph.receiver, total) / bodies.mass[:, None]
+    order = graph.order
+    charge = None if batch.charge is None else pick(batch.charge, order)
+    kind = None if batch.kind is None else pick(batch.kind, order)
+    bodies = _Bodies(net, pick(batch.position, order), pick(batch.mass, order), charge, kind)
+    total = torch.zeros_like(bodies.position)
+    total = _near(net, bodies, graph.sender, graph.receiver, total)
+    total = _far(net, bodies, graph, kind, total)
+    return graph.given_order(total / bodies.mass[:, None])
+
+
+def _near(
+    net: Networks, bodies: _Bodies, sender: Tensor, receiver: Tensor, total: Tensor
+) -> Tensor:
+    """``total`` plus the momenta along edges between particles."""
+    both_ways = net.spec.join != "nearest"
+    if both_ways:
+        # Every pair has an edge each way, and the two momenta are equal and opposite.
+        once = torch.nonzero(sender < receiver)[:, 0]
+        sender, receiver = sender[once], receiver[once]
+    momentum = _momentum(net, bodies, sender, bodies, receiver)
+    total = total.index_add(0, receiver, momentum)
+    return total.index_add(0, sender, momentum, alpha=-1) if both_ways else total
+
+
+def _far(
+    net: Networks, bodies: _Bodies, tree: Hierarchy, kind: Tensor | None, total: Tensor
+) -> Tensor:
+    """``total`` plus the momenta that the far cells of each level give to particles."""
+    number = level_sums(tree, torch.ones_like(bodies.mass))
+    kinds = [None] * len(number) if kind is None else level_sums(tree, kind)
+    home = tree.cell
+    for level, count, of_kind in zip(tree.levels, number, kinds):
+        assert level.mass is not None and level.position is not None
+        cells = _Bodies(
+            net,
+            level.position,
+            level.mass / count,
+            None if level.charge is None else level.charge / count,
+            None if of_kind is None else of_kind / count[:, None],
+            count,
+        )
+        sender, receiver = far_edges(home, level.sender, level.receiver, level.size)
+        total = total.index_add(0, receiver, _momentum(net, cells, sender, bodies, receiver))
+        if level.parent is not None:
+            home = pick(level.parent, home)
+    return total
+
+
+def far_edges(home: Tensor, sender: Tensor, receiver: Tensor, cells: int) -> tuple[Tensor, Tensor]:
+    """(cell, particle) of the edges from far cells to the particles of each receiving cell.
+
+    home (particle,): the cell of each particle; sender, receiver (edge,): cells, sorted by receiver.
+    """
+    degree = torch.bincount(receiver, minlength=cells)
+    first = torch.cumsum(degree, 0) - degree
+    each = degree[home]
+    particle = torch.repeat_interleave(torch.arange(len(home), device=home.device), each)
+    before = torch.cumsum(each, 0) - each
+    edge = torch.arange(len(particle), device=home.device) + (first[home] - before)[particle]
+    return sender[edge], particle
+
+
+def far_counts(tree: Hierarchy) -> list[int]:
+    """The number of edges from far cells to particles on each level (`far_edges`)."""
+    found, home = [], tree.cell
+    for level in tree.levels:
+        degree = torch.bincount(level.receiver, minlength=level.size)
+        found.append(int(degree[home].sum()))
+        if level.parent is not None:
+            home = pick(level.parent, home)
+    return found
+
+
+def _momentum(net: Networks, senders: _Bodies, s: Tensor, receivers: _Bodies, r: Tensor) -> Tensor:
+    """Momentum (edge, axis) of the receivers, in units of mean mass and ``scales.change``."""
+    chunk = CHUNK.get(s.device.type, CHUNK["cuda"])
+    if torch.is_grad_enabled() or len(s) <= chunk:
+        return _momentum_of_chunk(net, senders, s, receivers, r)
+    parts = zip(s.split(chunk), r.split(chunk), strict=True)
+    return torch.cat([_momentum_of_chunk(net, senders, a, receivers, b) for a, b in parts])
+
+
+def _momentum_of_chunk(
+    net: Networks, senders: _Bodies, s: Tensor, receivers: _Bodies, r: Tensor
+) -> Tensor:
+    """`_momentum` of all edges at once."""
+    difference = net.box.displacement(pick(senders.position, s) - pick(receivers.position, r))
+    near = net.scales.near
+    distance = near * ((difference / near).square().sum(1, keepdim=True) + 1).sqrt()
+    values = [radial_features(net, distance)]
+    if net.spec.base:
+        values += symmetric_features(pick(senders.base, s), pick(receivers.base, r))
+    strength = radial_strength(net, torch.cat(values, 1))
+    weight = _weight(net, senders, s, receivers, r)
+    if weight is not None:
+        strength = strength * weight[:, None]
+    return strength / distance * difference
+
+
+def radial_features(net: Networks, distance: Tensor) -> Tensor:
+    """Functions (edge, feature) of softened distances (edge, 1): log, and bounded ones."""
+    scales = net.scales
+    fading = [c / (distance + c) for c in scales.lengths]
+    return torch.cat([torch.log(distance / scales.lengths[1]), *fading], 1)
+
+
+def symmetric_features(one: Tensor, other: Tensor) -> list[Tensor]:
+    """Functions of what is known of both ends (edge, base) that do not change when they trade places:
+    sums, and the symmetric products of each two."""
+    found = [one + other]
+    for i in range(one.shape[1]):
+        for j in range(i + 1):
+            found.append((one[:, i] * other[:, j] + one[:, j] * other[:, i])[:, None])
+    return found
+
+
+def radial_strength(net: Networks, values: Tensor) -> Tensor:
+    """phi (edge, 1) of the inputs (edge, input), of which the first is log(s / c)."""
+    w = net.weights
+    x = radial_activation(linear(values, w["edge_1_weight"], w["edge_1_bias"]))
+    x = radial_activation(linear(x, w["edge_2_weight"], w["edge_2_bias"]))
+    terms = linear(x, w["strength_weight"])
+    powers = torch.arange(RADIAL_POWERS, dtype=values.dtype, device=values.device)
+    return (terms * torch.exp(-powers * values[:, :1])).sum(1, keepdim=True)
+
+
+def radial_activation(x: Tensor) -> Tensor:
+    """tanh: forces are smooth functions of the distance, and stay bounded beyond the largest one."""
+    return torch.tanh(x)
+
+
+def _weight(
+    net: Networks, senders: _Bodies, s: Tensor, receivers: _Bodies, r: Tensor
+) -> Tensor | None:
+    """What multiplies phi (edge,): a product or reduced mass (`ParticleSpec.mass_coupling`), and the
+    number of particles of a cell."""
+    weight = None
+    if net.spec.weighted:
+        assert senders.source is not None and receivers.source is not None
+        sent, received = pick(senders.source, s), pick(receivers.source, r)
+        reduced = net.spec.mass_coupling == "reduced" and not charges_multiply(net)
+        weight = sent * (received / (sent + received)) if reduced else sent * received
+    if senders.count is not None:
+        count = pick(senders.count, s)
+        weight = count if weight is None else weight * count
+    return weight

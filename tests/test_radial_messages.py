@@ -1,0 +1,240 @@
+"""Radial messages: symmetries, momentum, one function for pairs and cells, kernels, training, files."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+import pympnode
+from pympnode.errors import EngineUnavailable, InvalidOption
+from pympnode.particles.engine import radial
+from pympnode.particles.engine.program import ParticleProgram
+from pympnode.particles.engine.radial import far_counts, far_edges
+from pympnode.particles.graphs.box import Box
+from pympnode.particles.memory import Counts
+from pympnode.particles.model import ParticleModel
+from pympnode.particles.spec import ParticleScales, ParticleSpec
+from pympnode.particles.weights import particle_layout_of
+
+RADIAL = {"inputs": "scaled", "update": "leapfrog", "messages": "radial"}
+SCALES = ParticleScales(length=2.0, near=0.3, mass=1.2, charge=0.8, velocity=0.6, change=0.05)
+COUPLINGS = [("input", False), ("input", True), ("product", False), ("product", True)]
+COUPLINGS += [("reduced", False), ("reduced", True)]
+
+
+def program_of(name="deltagn", *, dims=2, seed=0, **options):
+    spec = ParticleSpec.named(name, **RADIAL, dims=dims, edge_width=11, **options)
+    theta = particle_layout_of(spec).initial(np.random.default_rng(seed))
+    return ParticleProgram(spec, SCALES, 0.01, dtype="float64", device="cpu"), theta
+
+
+def states(rng, dims=2, count=30, charged=False):
+    x = rng.uniform(-4, 4, (2, count, dims))
+    v = rng.uniform(-1, 1, (2, count, dims))
+    mass = rng.uniform(0.3, 3.0, (2, count))
+    return x, v, mass, rng.uniform(-1, 1, (2, count)) if charged else None
+
+
+def change_of(program, theta, x, v, mass, charge, box):
+    """Velocity change (set, particle, axis) over one step."""
+    batch = program.batch(x, v, mass, charge, box)
+    graph = program.graph(batch)
+    change = program.velocity_change(program.weights(theta), batch, graph, training=False)
+    return change.numpy().reshape(x.shape)
+
+
+def orthogonal(rng, dims, reflected):
+    """A random rotation, or one with a reflection."""
+    q, _ = np.linalg.qr(rng.standard_normal((dims, dims)))
+    if (np.linalg.det(q) < 0) != reflected:
+        q[:, 0] = -q[:, 0]
+    return q
+
+
+@pytest.mark.parametrize("reflected", [False, True])
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize(("coupling", "charged"), COUPLINGS)
+@pytest.mark.parametrize("name", ["deltagn", "nearest_deltagn"])
+def test_rotations_and_reflections_turn_the_forces(
+    rng, name, coupling, charged, dims, reflected
+) -> None:
+    program, theta = program_of(name, dims=dims, mass_coupling=coupling, charged=charged)
+    x, v, mass, charge = states(rng, dims, charged=charged)
+    q = orthogonal(rng, dims, reflected)
+    before = change_of(program, theta, x, v, mass, charge, Box())
+    after = change_of(program, theta, x @ q.T, v @ q.T, mass, charge, Box())
+    assert np.abs(before).max() > 1e-4
+    np.testing.assert_allclose(after, before @ q.T, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("reflected", [False, True])
+def test_symmetries_of_the_cells_turn_the_forces_through_cells(rng, reflected) -> None:
+    """Cells are those of a square: other turns change which pairs are far, not the forces of pairs."""
+    program, theta = program_of("hierarchical_deltagn", levels=4, conserve_momentum=True)
+    x, v, mass, _ = states(rng, count=80)
+    q = np.array([[0.0, -1.0], [1.0, 0.0]]) @ np.diag([-1.0 if reflected else 1.0, 1.0])
+    before = change_of(program, theta, x, v, mass, None, Box(8.0))
+    after = change_of(program, theta, x @ q.T, v @ q.T, mass, None, Box(8.0))
+    np.testing.assert_allclose(after, before @ q.T, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize(("coupling", "charged"), COUPLINGS)
+@pytest.mark.parametrize(
+    ("name", "conserve"),
+    [("deltagn", False), ("nearest_deltagn", True), ("hierarchical_deltagn", True)],
+)
+def test_momentum_is_conserved(rng, name, conserve, coupling, charged) -> None:
+    """By pairs alone with all pairs; elsewhere by taking out the mean."""
+    options = {"mass_coupling": coupling, "charged": charged, "conserve_momentum": conserve}
+    program, theta = program_of(name, **options)
+    x, v, mass, charge = states(rng, charged=charged)
+    change = change_of(program, theta, x, v, mass, charge, Box(8.0))
+    assert np.abs(change).max() > 1e-4
+    # Up to 30 x 29 momenta of order 1 are rounded once each and cancel.
+    np.testing.assert_allclose((mass[..., None] * change).sum(1), 0, atol=1e-12)
+
+
+def test_angular_momentum_of_pairs_is_conserved_in_open_space(rng) -> None:
+    program, theta = program_of()
+    x, v, mass, _ = states(rng)
+    batch = program.batch(x, v, mass, None, Box())
+    middle = program.network_inputs(batch).position.numpy().reshape(x.shape)
+    dp = mass[..., None] * change_of(program, theta, x, v, mass, None, Box())
+    torque = middle[..., 0] * dp[..., 1] - middle[..., 1] * dp[..., 0]
+    np.testing.assert_allclose(torque.sum(1), 0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("coupling", "charged"), COUPLINGS)
+def test_cells_of_one_particle_are_the_pairs(rng, coupling, charged) -> None:
+    """With at most one particle in a finest cell and no coarser edges, cells change nothing."""
+    options = {"mass_coupling": coupling, "charged": charged}
+    pairs, theta = program_of(**options)
+    cells, _ = program_of("hierarchical_deltagn", levels=2, **options)
+    assert particle_layout_of(pairs.spec) == particle_layout_of(cells.spec)
+    x, v, mass, charge = states(rng, count=16, charged=charged)
+    grid = np.stack(np.meshgrid(*[np.arange(4) * 2.0 - 3.0] * 2), -1).reshape(-1, 2)
+    x, v = grid + 0.1 * x, 0.1 * v
+    same = [change_of(p, theta, x, v, mass, charge, Box(8.0)) for p in (pairs, cells)]
+    np.testing.assert_allclose(*same, rtol=0, atol=1e-13)
+
+
+def test_forces_through_cells_come_near_those_of_pairs(rng) -> None:
+    """Cells of 2.5 particles on three levels: only the place that far forces come from differs."""
+    pairs, theta = program_of(mass_coupling="product")
+    cells, _ = program_of("hierarchical_deltagn", levels=4, mass_coupling="product")
+    x, v, mass, _ = states(rng, count=640)
+    exact, found = (change_of(p, theta, x, v, mass, None, Box()) for p in (pairs, cells))
+    missed = np.sqrt(((found - exact) ** 2).mean() / (exact**2).mean())
+    assert 1e-6 < missed < 0.05
+
+
+def test_edges_from_cells_are_counted_for_the_memory(rng) -> None:
+    program, _ = program_of("hierarchical_deltagn", levels=4)
+    x, v, mass, _ = states(rng, count=200)
+    tree = program.graph(program.batch(x, v, mass, None, Box(8.0)))
+    counts, home, far = Counts.of(tree, radial=True), tree.cell, []
+    for level, number in zip(tree.levels, far_counts(tree), strict=True):
+        cell, particle = far_edges(home, level.sender, level.receiver, level.size)
+        assert len(cell) == len(particle) == number
+        # Every particle has the cells that its cell has, each once.
+        pairs = set(zip(level.sender.tolist(), level.receiver.tolist()))
+        expected = {(s, k) for k, c in enumerate(home.tolist()) for s, r in pairs if r == c}
+        assert set(zip(cell.tolist(), particle.tolist())) == expected and number == len(expected)
+        far.append(number)
+        home = home if level.parent is None else level.parent[home]
+    assert counts.edges == len(tree.sender) + sum(far)
+
+
+def test_chunks_of_edges_give_the_same_forces(rng, monkeypatch) -> None:
+    program, theta = program_of()
+    x, v, mass, _ = states(rng)
+    with torch.no_grad():
+        whole = change_of(program, theta, x, v, mass, None, Box(8.0))
+        monkeypatch.setitem(radial.CHUNK, "cpu", 7)
+        parts = change_of(program, theta, x, v, mass, None, Box(8.0))
+    np.testing.assert_allclose(parts, whole, rtol=0, atol=1e-14)
+
+
+def test_a_force_at_distance_zero_is_zero_and_finite(rng) -> None:
+    program, theta = program_of()
+    x, v, mass, _ = states(rng, count=3)
+    x[:, 1], v[:, 1] = x[:, 0], v[:, 0]
+    assert np.isfinite(change_of(program, theta, x, v, mass, None, Box(8.0))).all()
+
+
+def test_kicks_in_a_step_are_leapfrog_steps_that_run_backwards(rng) -> None:
+    """Their error against many kicks falls with the square of their number."""
+    x, v, mass, _ = states(rng)
+    ends = {}
+    for kicks in (1, 2, 4, 64):
+        program, theta = program_of(kicks=kicks)
+        theta = 3 * theta  # forces that bend the paths within a step
+        batch = program.batch(x, v, mass, None, Box())
+        weights, graph = program.weights(theta), program.graph(batch)
+        there = program.next_state(weights, batch, graph, training=False)
+        back = batch.replace(position=there[0], velocity=-there[1])
+        back = program.next_state(weights, back, graph, training=False)
+        torch.testing.assert_close(back[0], batch.position, rtol=0, atol=1e-11)
+        torch.testing.assert_close(-back[1], batch.velocity, rtol=0, atol=1e-11)
+        ends[kicks] = torch.cat(there, 1)
+    error = [float((ends[kicks] - ends[64]).norm()) for kicks in (1, 2, 4)]
+    assert 3.5 < error[0] / error[1] < 4.5 and 3.5 < error[1] / error[2] < 4.5
+
+
+def test_rollouts_of_several_kicks_are_repeated_steps(rng) -> None:
+    program, theta = program_of(kicks=3)
+    x, v, mass, _ = states(rng, count=6)
+    position, velocity = (np.repeat(a[:, None], 3, 1) for a in (x, v))
+    program.roll(theta, position, velocity, mass, None, Box(8.0))
+    batch = program.batch(Box(8.0).wrap(x), v, mass, None, Box(8.0))
+    graph = program.graph(batch)
+    for time in (1, 2):
+        after = program.next_state(program.weights(theta), batch, graph, training=False)
+        batch = batch.replace(position=after[0], velocity=after[1])
+        missed = Box(8.0).displacement(position[:, time].reshape(-1, 2) - after[0].numpy())
+        np.testing.assert_allclose(missed, 0, atol=1e-12)
+        np.testing.assert_allclose(velocity[:, time].reshape(-1, 2), after[1].numpy(), atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"family": "hogn", "join": "complete"},
+        {"update": "direct"},
+        {"inputs": "plain", "update": "direct"},
+        {"join": "hierarchy", "kicks": 2},
+        {"join": "complete", "messages": "antisymmetric", "kicks": 2},
+        {"join": "complete", "kicks": 0},
+    ],
+)
+def test_models_without_radial_messages_refuse_them(options) -> None:
+    with pytest.raises(InvalidOption):
+        ParticleSpec(**{**RADIAL, **options})
+
+
+@pytest.mark.parametrize("options", [{"kernel": "numba"}, {"kernel": "torch"}, {"recompute": True}])
+def test_kernels_of_other_messages_refuse_with_the_reason(options) -> None:
+    spec = ParticleSpec.named("deltagn", **RADIAL)
+    with pytest.raises(EngineUnavailable, match="radial messages"):
+        ParticleProgram(spec, SCALES, 0.01, device="cpu", **options)
+    assert ParticleProgram(spec, SCALES, 0.01, device="cpu").kernel == "eager"
+
+
+def test_training_finds_the_law_and_the_file_keeps_it(tmp_path) -> None:
+    ds = pympnode.simulate("gravity", particles=8, trajectories=12, steps=40, seed=3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        result = pympnode.train(
+            data=ds, messages="radial", updates=150, progress=False, device="cpu"
+        )
+        assert result.model.spec.name == "deltagn"
+        assert result.best_loss < 0.01  # free flight has 1
+        result.model.save(tmp_path / "model.nc")
+        again = pympnode.load(tmp_path / "model.nc")
+        assert isinstance(again, ParticleModel) and again.spec == result.model.spec
+        first = result.model.rollout(ds, steps=5, check=False)
+        second = again.rollout(ds, steps=5, check=False)
+    np.testing.assert_array_equal(first.position.values, second.position.values)
