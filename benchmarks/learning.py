@@ -148,7 +148,6 @@ def main() -> None:
                 say(
                     f"| {name} | {seed} | {preset} | {result.updates} | {seconds:.1f} | "
                     f"{result.best_loss:.3g} | {error:.3g} | {to} |",
-                    flush=True,
                 )
             found = (adam.best_loss / fast.best_loss, adam_rmse / rmse, share)
             gains.setdefault(name, []).append(found)
