@@ -212,11 +212,15 @@ def whole(name: str, value: Any, least: int = 1, most: int = 2**63 - 1) -> int:
         or not isinstance(value, Integral)
         or not least <= int(value) <= most
     ):
+        allowed = f"{least}, {least + 1}, ..."
+        if most == least + 1:
+            allowed = f"{least} or {most}"
+        elif isinstance(value, Integral) and int(value) > most:
+            allowed += f", {most}"
         raise InvalidOption(
             f"{name} must be a whole number of at least {least}",
             got=shown_value(value),
-            allowed=f"{least}, {least + 1}, ..."
-            + (f", {most}" if isinstance(value, Integral) and int(value) > most else ""),
+            allowed=allowed,
             fix=f"give {name}={least} or more",
         )
     return int(value)

@@ -119,8 +119,8 @@ FAULTS = [
     ),
     fault(
         "5a", "no periodic wrap in particle rollouts, scaled inputs", PARTICLES,
-        (PARTICLE_PROGRAM, "now.box.wrap(x + 0.5 * self.step_length * (v + later_v))",
-         "x + 0.5 * self.step_length * (v + later_v)"),
+        (PARTICLE_PROGRAM, "return now.box.wrap(later_x), later_v\n            later_x, later_v",
+         "return later_x, later_v\n            later_x, later_v"),
     ),
     fault(
         "5a plain", "the same, plain inputs", PARTICLES,

@@ -121,11 +121,11 @@ def test_a_wrong_value_is_refused_before_anything_runs(parts: dict, tmp_path: Pa
         ({"train": {"dtype": "float16"}}, "unknown dtype"),
         ({"train": {"precision": "bf17"}}, "unknown precision"),
         ({"train": {"micro_batch": 0}}, "micro_batch must be a whole number"),
-        ({"train": {"augment": "yes"}}, "augment is true or false"),
+        ({"train": {"augment": "yes"}}, "augment is True or False"),
         ({"train": {"updates": 0}}, "updates must be a whole number"),
         ({"train": {"updates": 2, "epochs": 2}}, "one length"),
         ({"train": {"time_budget": "soon"}}, "time_budget is not a length"),
-        ({"train": {"model": ["deltagn"]}}, "value of the wrong kind"),
+        ({"train": {"model": ["deltagn"]}}, "model is a text"),
         (
             {"grid": {"train": {"levels": [2, "two"]}}},
             "row 'levels two' .*levels must be a whole number",

@@ -143,7 +143,7 @@ def test_lacking_attributes_are_refused():
         ({"messages": "pairwise", "relative": "z"}, UnknownName),
         ({"messages": "pairwise", "antisymmetric": True, "coupling": "mixed"}, InvalidOption),
         ({"messages": "pairwise", "antisymmetric": True, "aggregation": "max"}, InvalidOption),
-        ({"messages": "pairwise", "message_size": 5}, InvalidOption),
+        ({"messages": "pairwise", "coupling": "superposed", "message_size": 5}, InvalidOption),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(options, error):

@@ -14,7 +14,13 @@ import xarray as xr
 
 import pympnode
 from pympnode.datasets.times import coded_dates, even_times, merged_times, rounding
-from pympnode.errors import InvalidData, InvalidOption, OutsideTrainingRange, PympnodeWarning
+from pympnode.errors import (
+    InvalidData,
+    InvalidOption,
+    OutsideTrainingRange,
+    PympnodeWarning,
+    UnknownName,
+)
 from pympnode.networks import schema
 from pympnode.networks.missing import interpolated, with_first_state
 from pympnode.networks.normalise import natural_time
@@ -268,7 +274,7 @@ def test_rows_at_times_of_their_own_are_refused_or_resampled() -> None:
         assert np.nanmax(np.abs(ds.state.values[..., 0] - truth)) < error
     with pytest.raises(InvalidOption):
         pympnode.from_frame(table, resample="linear", **options)  # type: ignore[arg-type]
-    with pytest.raises(InvalidOption):
+    with pytest.raises(UnknownName, match="cubic"):
         pympnode.from_frame(table, dt=0.1, resample="cubic", **options)  # type: ignore[arg-type]
     few = stamps(runs=1, rows=20)
     with pytest.warns(PympnodeWarning, match="few times in common"):

@@ -17,6 +17,7 @@ from pympnode.config import TrainConfig
 from pympnode.layout import Layout
 from pympnode.networks import schema
 from pympnode.networks.task import TrajectoryTask
+from pympnode.training.diagnosis import Reference
 from pympnode.training.optimiser import Adam, clip
 from pympnode.training.trainer import Trainer
 
@@ -45,6 +46,9 @@ class Quadratic:
             # Sizes of several orders, so that some gradients are clipped and some are not.
             mine.append(self.spread * rng.standard_normal(self.size) * 10 ** rng.uniform(-2, 1))
             yield mine[-1]
+
+    def reference(self) -> Reference:
+        return Reference({"persistence": 10.0})
 
     def kinds(self, horizon: int, rng: np.random.Generator) -> list[tuple[float, Any]]:
         return [(1.0, next(self.batches(horizon, rng)))]

@@ -12,7 +12,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from .options import NetworkTraining
+import numpy as np
+
+from .options import NetworkTraining, left_open
 from .spec import ModelSpec
 
 CLASSES: dict[str, dict[str, str]] = {
@@ -28,7 +30,11 @@ _TANH = 12  # multiply-adds that take as long as one tanh
 
 def open_choice(options: NetworkTraining) -> bool:
     """Whether ``options`` leave the class open: ``messages`` must be "auto", "pairwise" or left out."""
-    return options.model in (None, "mpnode") and options.messages in (None, "auto", "pairwise")
+    return _fits(options.model, "mpnode") and _fits(options.messages, "pairwise")
+
+
+def _fits(given: Any, value: str) -> bool:
+    return left_open(given) or (isinstance(given, str) and given == value)
 
 
 def short_class(options: NetworkTraining, edge_attributes: int) -> NetworkTraining:
@@ -36,8 +42,10 @@ def short_class(options: NetworkTraining, edge_attributes: int) -> NetworkTraini
 
     ``edge_attributes`` of the data, and the options of pairwise messages, ask for those.
     """
-    pairwise = options.messages == "pairwise" or edge_attributes or options.antisymmetric
-    if not (pairwise or options.relative or options.invariant):
+    given = (options.relative, options.invariant)
+    pairwise = not left_open(options.messages) and _fits(options.messages, "pairwise")
+    pairwise |= bool(edge_attributes) or _antisymmetric(options)
+    if not pairwise and all(names is None for names in given):
         return _chosen(options, SHORT)
     # Messages that are superposed have the components of the state.
     name = "superposed" if options.message_size is None else "mixed"
@@ -51,9 +59,9 @@ def competing(options: NetworkTraining) -> dict[str, NetworkTraining]:
     found: dict[str, NetworkTraining] = {}
     seen = set()
     for name, fields in CLASSES.items():
-        fits = all(getattr(options, key) in (None, "auto", value) for key, value in fields.items())
+        fits = all(_fits(getattr(options, key), value) for key, value in fields.items())
         chosen = _chosen(options, fields)
-        key = (chosen.messages, chosen.coupling, chosen.aggregation)
+        key = repr((chosen.messages, chosen.coupling, chosen.aggregation))
         if fits and _possible(options, fields) and key not in seen:
             seen.add(key)
             found[name] = chosen
@@ -66,13 +74,18 @@ def _possible(options: NetworkTraining, fields: dict[str, str]) -> bool:
         return False
     if fields["coupling"] == "superposed":
         return options.message_size is None
-    return not options.antisymmetric
+    return not _antisymmetric(options)
+
+
+def _antisymmetric(options: NetworkTraining) -> bool:
+    # Values of other kinds are refused where the specification is made.
+    return isinstance(options.antisymmetric, bool | np.bool_) and bool(options.antisymmetric)
 
 
 def _chosen(options: NetworkTraining, fields: dict[str, str]) -> NetworkTraining:
     """``options`` with the fields of a class where they leave them open."""
     open_fields: dict[str, Any] = {
-        name: value for name, value in fields.items() if getattr(options, name) in (None, "auto")
+        name: value for name, value in fields.items() if left_open(getattr(options, name))
     }
     return replace(options, **open_fields)
 

@@ -195,7 +195,7 @@ class NetworkTraining(RunOptions):
         return {
             field: value
             for keyword, field in _SPEC_FIELDS.items()
-            if (value := getattr(self, keyword)) not in (None, "auto")
+            if not left_open(value := getattr(self, keyword))
         }
 
     def run_config(self, fresh: bool) -> TrainConfig:
@@ -273,6 +273,12 @@ class NetworkTraining(RunOptions):
             features=tuple(names),
         )  # fmt: skip
         return self.run_config(fresh=True)
+
+
+def left_open(value: Any) -> bool:
+    """Whether a keyword leaves a choice open: it is None or "auto"."""
+    # Only text is compared: an array or a series is "equal" to anything.
+    return value is None or (isinstance(value, str) and value == "auto")
 
 
 def numbers_of(
