@@ -94,8 +94,10 @@ def _windows(ax: Any, history: xr.Dataset, epochs: np.ndarray) -> None:
         at = epochs[first] if first == 0 else 0.5 * (epochs[first - 1] + epochs[first])
         if first:
             ax.axvline(at, color="0.6", linewidth=0.8, linestyle=":")
+        # Window 0 is gradient matching, which compares derivatives without rollouts.
+        window = int(horizon[first])
         ax.text(
-            at, 1.0, f" {int(horizon[first])}", transform=top, fontsize="x-small", color="0.4",
+            at, 1.0, f" {window or 'derivatives'}", transform=top, fontsize="x-small", color="0.4",
             va="bottom",
         )  # fmt: skip
     title = "intervals in a training window:"
