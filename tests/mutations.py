@@ -4,6 +4,7 @@
     python tests/mutations.py 4 7a             some of them, by name
     python tests/mutations.py --tests tests/test_trusted_networks.py 3 13
     python tests/mutations.py --check          only whether every text is still in the source
+    python tests/mutations.py --table          the table of docs/explanation/faults.md
     pytest -m slow tests/test_mutations.py     all faults, as tests (some minutes)
 
 Each row of `FAULTS` has a name, what the fault does, the test files that must fail, and its edits:
@@ -260,6 +261,16 @@ FAULTS = [
 ]  # fmt: skip
 
 
+def table(faults: list[Fault]) -> str:
+    """The faults in Markdown: name, what it does, where, and the test files that must fail."""
+    lines = ["| | fault | in | caught by |", "|---|---|---|---|"]
+    for each in faults:
+        files = ", ".join(dict.fromkeys(f"`{file}`" for file, *_ in each.edits))
+        tests = ", ".join(f"`{Path(file).name}`" for file in each.tests)
+        lines.append(f"| {each.name} | {each.what} | {files} | {tests} |")
+    return "\n".join(lines)
+
+
 def misfits(faults: list[Fault]) -> list[str]:
     """What of the table no longer fits the source."""
     found = []
@@ -329,11 +340,15 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help="faults by name; all by default")
     parser.add_argument("--tests", nargs="+", help="run these files instead of those of the rows")
     parser.add_argument("--check", action="store_true", help="only compare the table to the source")
+    parser.add_argument("--table", action="store_true", help="print the faults as Markdown")
     given = parser.parse_intermixed_args()
     known = {each.name: each for each in FAULTS}
     if unknown := [name for name in given.names if name not in known]:
         parser.error(f"no such fault: {', '.join(unknown)} (there are {', '.join(known)})")
     chosen = [known[name] for name in given.names] or FAULTS
+    if given.table:
+        print(table(chosen))
+        return 0
     if wrong := misfits(chosen):
         print("\n".join(wrong))
         return 1

@@ -6,12 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from mutations import FAULTS, Fault, copy, files_of, misfits, put_in, run
+from mutations import FAULTS, Fault, copy, files_of, misfits, put_in, run, table
 
 
 def test_the_table_fits_the_source() -> None:
     assert misfits(FAULTS) == []
     assert len({each.name for each in FAULTS}) == len(FAULTS)
+
+
+def test_the_documented_table_is_that_of_the_faults() -> None:
+    page = Path(__file__).parent.parent / "docs" / "explanation" / "faults.md"
+    assert table(FAULTS) in page.read_text(encoding="utf-8")
 
 
 def test_a_row_that_does_not_fit_is_found() -> None:

@@ -72,7 +72,7 @@ _VALUES = 10  # values of training data for each parameter; with fewer a run is 
 
 
 def sized_updates(parameters: int, values: int, *, pairwise: bool = False) -> int:
-    """Updates of a run whose length nobody gave: with the root of the number of parameters, 2000 to
+    """Updates of a run whose length is not given: with the root of the number of parameters, 2000 to
     20,000, half of it where there are fewer than 10 training values a parameter, and half of it for
     pairwise messages, whose updates take several times as long and gain more.
 
