@@ -74,6 +74,7 @@ def test_the_class_with_the_smallest_loss_goes_on_and_a_resumed_run_repeats_it(d
     assert ("aggregation" in CLASSES[winner]) == (spec.aggregation == "max")
     assert result.updates == 420
     assert result.best_loss <= losses[winner]
+    assert text in repr(result)
     # Everything again in another folder, and from the folder that is complete.
     again = pympnode.train(**options, run=tmp_path / "b")
     np.testing.assert_array_equal(again.model.theta, result.model.theta)

@@ -145,7 +145,7 @@ class Result(Generic[M]):
             lines["compare"] = f"{', '.join(losses)}; noise floor {noise}"
         for number, sentence in enumerate(self.diagnosis, start=1):
             lines["diagnosis" + (f" {number}" if number > 1 else "")] = sentence
-        for name in ("split", "windows", "starts"):
+        for name in ("classes", "split", "windows", "starts"):
             if name in self.history.attrs:
                 lines[name] = str(self.history.attrs[name])
         return lines
