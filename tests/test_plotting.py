@@ -215,6 +215,15 @@ def test_training_curves(result: pympnode.Result) -> None:
     assert best[0].endswith(f"in epoch {result.best_epoch}")
 
 
+def test_training_curves_name_the_stage_without_rollouts(result: pympnode.Result) -> None:
+    horizon = result.history.horizon.values.copy()
+    horizon[: len(horizon) // 2], horizon[len(horizon) // 2 :] = 0, 5
+    history = result.history.assign(horizon=("epoch", horizon))
+    assert len(set(horizon)) == 2
+    labels = [text.get_text().strip() for text in plotting.training_curves(history).texts]
+    assert "derivatives" in labels and "5" in labels and "0" not in labels
+
+
 def test_training_curves_of_members(result: pympnode.Result) -> None:
     one = result.history
     if "member" in one.dims:
