@@ -385,7 +385,8 @@ class Quadrotors(System):
             got=reasons,
             allowed="flights without slack cables and touched doors that follow their plan",
             fix="longer cables for more quadrotors (with circle_radius in proportion and a higher ceiling), a "
-            "longer duration, or keep flights with flags, by the option redraw of the class Quadrotors",
+            "longer duration, or keep flights with flags: simulate("
+            "pympnode.networks.systems.quadrotors.Quadrotors(redraw=False))",
         )
 
 
