@@ -102,3 +102,22 @@ def test_a_run_that_is_interrupted_while_classes_compete_goes_on(data, tmp_path,
     monkeypatch.undo()
     resumed = pympnode.train(**options, run=tmp_path / "run")
     np.testing.assert_array_equal(resumed.model.theta, whole.model.theta)
+
+
+def test_a_class_that_cannot_start_loses(data, monkeypatch):
+    from pympnode.errors import InvalidData
+    from pympnode.training import race, trainer
+
+    fit = trainer.Trainer.fit
+
+    def failing(self, theta):
+        if "mixed" in self.title and self.title.startswith("comparing"):
+            raise InvalidData("the first loss is not finite", got="inf", allowed="finite")
+        return fit(self, theta)
+
+    monkeypatch.setattr(race.Trainer, "fit", failing)
+    result = pympnode.train(**QUICK, data=data, updates=600)
+    assert result.history.attrs["classes"].startswith("pairwise superposed by")
+    assert "pairwise mixed max inf" in result.history.attrs["classes"]
+    with pytest.raises(InvalidData, match="not finite"):
+        pympnode.train(**QUICK, data=data, updates=600, coupling="mixed")

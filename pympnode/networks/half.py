@@ -199,13 +199,16 @@ class Networks:
             windows.longest,
             texts,
         )
-        if start is not None:
-            return assemble(self, options, common)
         if not share:
             return assemble(self, options, common)
-        short = assemble(self, short_class(options, len(data.edge_attributes)), common)
-        if not several or not _long_enough(short):
-            return short
+        short = short_class(options, len(data.edge_attributes))
+        if not several or _too_short(options, config):
+            return assemble(self, short, common)
+        if config.updates is None and config.time_budget is None and not options.sized:
+            # Passes over the data are counted by a task.
+            prepared = assemble(self, short, common)
+            if updates_of(prepared) < LONG:
+                return prepared
         candidates = [
             Candidate(
                 name,
@@ -220,10 +223,11 @@ class Networks:
         return replace(prepared, candidates=tuple(candidates))
 
 
-def _long_enough(prepared: Prepared[Model]) -> bool:
-    """Whether the classes of models compete in a run of that length."""
-    budget = prepared.config.time_budget
-    return budget >= LONG_SECONDS if budget is not None else updates_of(prepared) >= LONG
+def _too_short(options: NetworkTraining, config: TrainConfig) -> bool:
+    """Whether a length that is given, in updates or seconds, is too short for a competition."""
+    if config.time_budget is not None:
+        return config.time_budget < LONG_SECONDS
+    return not options.sized and config.updates is not None and config.updates < LONG
 
 
 NETWORKS = Networks()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic
 
 import numpy as np
 
+from ..errors import InvalidData
 from ..half import Candidate, M, Prepared
 from .checkpoint import Run
 from .progress import Progress
@@ -41,15 +42,16 @@ def race(
     The share is divided so that each candidate gets the same time: by the stored ratios of the costs
     of an update, not by a clock, so that a resumed run repeats it. Each has its own folder in
     ``run.folder / "race"``. The smallest validation loss wins (of an ensemble: the median of the
-    members); candidates that diverge lose. Raises what training of the first candidate raises where
-    none can start.
+    members); candidates that diverge or cannot start lose. Raises `InvalidData` where none can start.
     """
     candidates = prepared.candidates
     shares = _shares(prepared)
     losses: dict[str, float] = {}
     best: tuple[float, Prepared[M], Outcome] | None = None
-    for candidate in candidates:
-        one = candidate.make()
+    refused: InvalidData | None = None
+    for number, candidate in enumerate(candidates):
+        # The first is made already; data are bound once for each.
+        one = replace(prepared, candidates=()) if number == 0 else candidate.make()
         config = shares(candidate, one.config)
         folder = None
         if run is not None:
@@ -60,6 +62,10 @@ def race(
                 outcome = Trainer(
                     one.task, config, folder, progress, title=f"{title}: {candidate.name}"
                 ).fit(one.theta)
+        except InvalidData as error:  # the first loss of this class is not finite
+            refused = error
+            losses[candidate.name] = float("inf")
+            continue
         finally:
             if folder is not None:
                 folder.close()
@@ -68,7 +74,9 @@ def race(
         losses[candidate.name] = float(np.median(outcome.best_loss))
         if best is None or losses[candidate.name] < best[0]:
             best = (losses[candidate.name], one, outcome)
-    assert best is not None
+    if best is None:
+        assert refused is not None
+        raise refused
     _, winner, outcome = best
     order = sorted(losses, key=losses.__getitem__)
     text = ", ".join(f"{name} {losses[name]:.3g}" for name in order)
