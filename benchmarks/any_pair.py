@@ -192,7 +192,7 @@ def main() -> None:
         for row in compare(key, seed, options.trajectories, options.updates)
     ]
     header = (
-        f"General couplings at equal CPU time, {options.seeds} seed{"s" * (options.seeds > 1)}, one thread, "
+        f"General couplings at equal CPU time, {options.seeds} seed{'s' * (options.seeds > 1)}, one thread, "
         f"{platform.machine()}, pympnode {pympnode.__version__}; geometric means over seeds.\n\n"
     )
     out = options.results / "any_pair"
