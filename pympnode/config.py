@@ -43,7 +43,8 @@ class TrainConfig:
     z units, of noise added once to the training part. With ``keep_start`` the weights that a run
     starts from count as its best until better ones come. ``keep="last"`` returns the last weights
     instead of the best by validation. ``retry_diverged``: a run that diverges goes back to its best
-    weights once, at half the rate.
+    weights once, at half the rate. ``race``: the share of the updates in which classes of models compete
+    before the run itself (networks, see `pympnode.training.race`).
     """
 
     preset: str = "fast"

@@ -18,7 +18,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic as _intrinsic
 
-# Called without the typing context, which type checkers do not know of.
+# numba passes the typing context itself; type checkers expect it from the caller.
 intrinsic: Any = _intrinsic
 
 LANES = 8
