@@ -152,6 +152,10 @@ _RECORD: dict[str, kinds.Check] = {
             ),
             "divisor": kinds.positive,
             **dict.fromkeys(("circular", "relative", "invariant"), kinds.listing(_WHOLE)),
+            "node_types": kinds.listing(kinds.text),
+            **dict.fromkeys(
+                ("type_channels", "type_controls", "type_attributes"), kinds.listing(_WHOLE)
+            ),
             **dict.fromkeys(("edge_attributes", "learned_edges"), _WHOLE),
             **dict.fromkeys(("sender_controls", "antisymmetric"), kinds.flag),
         },
