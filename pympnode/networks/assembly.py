@@ -169,6 +169,7 @@ def _training_values(arrays: list[Arrays], train: NDArray[np.int64]) -> int:
         rows = train[(train >= first) & (train < first + each.trajectories)] - first
         first += each.trajectories
         known = each.x[rows].size if each.mask is None else int(each.mask[rows].sum())
+        known -= int((~each.real).sum()) * len(rows) * each.x.shape[1]  # features that nodes lack
         total += known
     return total
 

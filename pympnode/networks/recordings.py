@@ -358,6 +358,8 @@ def _intervals(length: float, step: float, steps: int) -> int:
 
 def _memory(arrays: Arrays) -> int:
     x = arrays.x
-    if arrays.mask is not None:
+    if arrays.types is not None:
+        x = arrays.known.reshape(*x.shape[:2], 1, -1)[..., arrays.real.ravel()]
+    elif arrays.mask is not None:
         x = np.where(arrays.mask, x, np.nan)
     return memory(x, LONG)

@@ -209,7 +209,7 @@ class ModelSpec:
                 )
         if not names:
             return
-        wrong = [name for name in names if not _TYPE_NAME.fullmatch(name)]
+        wrong = [name for name in names if not TYPE_NAME.fullmatch(name)]
         if wrong or len(names) < 2 or len(set(names)) < len(names):
             raise InvalidOption(
                 "types of nodes have different names of letters, digits and _",
@@ -344,7 +344,7 @@ LATER = (
 )
 
 # Prefixes of weights, and so part of names of variables in files.
-_TYPE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+TYPE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 _NAMES: dict[str, tuple[str, ...]] = {
     "family": get_args(Family),
