@@ -75,6 +75,22 @@ class ModelSpec:
 
     ``circular`` numbers the channels that are angles in radians: their sine and cosine are the inputs
     in place of x wherever x is one above, and the loss is of the shorter way around the circle.
+
+    ``node_types`` names types of nodes, two or more, of which a graph has the number of each node
+    (`Graph.node_type`). Type t has d_t = ``type_channels[t]`` of the ``channels`` of x, the first ones,
+    and so ``type_controls[t]`` and ``type_attributes[t]``; the largest are ``channels``, ``controls`` and
+    ``attributes``. Channels beyond d_t have no weights, and a slope of exactly 0. Every type has its
+    own networks, and all have messages of the same p components. With r the type of the receiver k and
+    s that of the sender j:
+
+    dz_k/dt = MLP_r([x_k; u_k; b_k; a_k]), and superposed F_r + G_r a_k with [F_r, G_r] =
+    MLP_r([x_k; u_k; b_k]);
+    emitted: g_s([x_j; u_j; b_j]); state messages: m_k is integrated and m_k(0) made by networks of r;
+    pairwise: e = W3_r tanh(W2_r tanh(R_r [x_k; b_k] + S_s [x_j; u_j; b_j] + C_r c_jk + b1_r) + b2_r) + b3_r.
+
+    Superposed pairwise messages have d_r components and add to those of the receiver. All that the
+    sender's type decides is S_s; a node of another type that sends the same hidden numbers S_s [...]
+    has the same effect.
     """
 
     family: Family = "mpnode"
@@ -232,6 +248,23 @@ class ModelSpec:
                     fix=f"leave {name} out",
                 )
 
+    def of_type(self, number: int) -> ModelSpec:
+        """The specification of nodes of one type, as a model of nodes of one type with its sizes."""
+        channels = self.type_channels[number]
+        added = self.pairwise and self.coupling == "superposed"
+        return self.replace(
+            channels=channels,
+            controls=self.type_controls[number],
+            attributes=self.type_attributes[number],
+            message=channels if added else self.message,
+            **_NO_TYPES,
+        )
+
+    @property
+    def of_one_type(self) -> ModelSpec:
+        """The specification with the same sizes whose nodes all have one type."""
+        return self.replace(**_NO_TYPES) if self.node_types else self
+
     @property
     def evaluated(self) -> bool:
         """Whether messages are evaluated at every stage, not ODE states of a node."""
@@ -342,6 +375,10 @@ LATER = (
     "type_controls",
     "type_attributes",
 )
+
+_NO_TYPES: dict[str, tuple[()]] = {
+    name: () for name in ("node_types", "type_channels", "type_controls", "type_attributes")
+}
 
 # Prefixes of weights, and so part of names of variables in files.
 TYPE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")

@@ -1,0 +1,279 @@
+"""Nodes of several types in all kernels, against the equations of `ModelSpec` written as loops.
+
+Nothing of the loops uses a kernel, `Columns` or torch; they take complex numbers, so that derivatives
+are imaginary parts.
+"""
+
+from __future__ import annotations
+
+import equations
+import numpy as np
+import pytest
+
+from pympnode.graph import Graph
+from pympnode.networks import engines
+from pympnode.networks.engines.base import Batch
+from pympnode.networks.schema import Arrays
+from pympnode.networks.spec import ModelSpec
+from pympnode.networks.weights import layout_of
+
+KERNELS = ("eager", "torch", "numba")
+TYPES = dict(
+    node_types=("load", "generator", "bus"),
+    type_channels=(2, 3, 1),
+    type_controls=(1, 0, 2),
+    type_attributes=(0, 1, 2),
+)
+PLAIN = dict(channels=3, controls=2, attributes=2, message=2, hidden=5)
+OPTIONS: dict[str, dict] = {
+    "state": {},
+    "state superposed, first": {"coupling": "superposed", "first_message": "mlp"},
+    "first linear, sum": {"first_message": "linear", "aggregation": "sum", "divisor": 2.5},
+    "self": {"messages": "self", "depth": 1},
+    "zero": {"messages": "zero", "coupling": "superposed"},
+    "emitted": {"messages": "emitted"},
+    "emitted superposed": {"messages": "emitted", "coupling": "superposed", "depth": 3},
+    "emitted controls": {"messages": "emitted", "sender_controls": True},
+    "emitted max": {"messages": "emitted", "aggregation": "max"},
+    "pairwise": {"messages": "pairwise", "edge_attributes": 1},
+    "pairwise superposed": {"messages": "pairwise", "coupling": "superposed", "message": 3},
+    "pairwise max": {"messages": "pairwise", "aggregation": "max", "edge_attributes": 2},
+    "substeps": {"messages": "emitted", "substeps": 2},
+    "stride": {"controls": 0, "type_controls": (0, 0, 0), "stride": 2, "messages": "emitted"},
+}
+
+
+def spec_of(name: str) -> ModelSpec:
+    return ModelSpec(**{**PLAIN, **TYPES, **OPTIONS[name]})
+
+
+def typed_graph(rng: np.random.Generator, counts: list[tuple[int, ...]], attributes: int) -> Graph:
+    """Graphs of as many nodes of each type as ``counts`` says; some nodes are isolated."""
+    graphs = []
+    for each in counts:
+        nodes = sum(each)
+        chosen = rng.random((nodes, nodes)) < 3.0 / nodes
+        np.fill_diagonal(chosen, False)
+        sender, receiver = np.nonzero(chosen)
+        types = np.repeat(np.arange(len(each)), each)
+        graphs.append(
+            Graph.single(
+                sender, receiver, nodes, weight=rng.uniform(-1, 1, len(sender)),
+                attribute=rng.standard_normal((len(sender), attributes)) if attributes else None,
+            ).with_types(types)
+        )  # fmt: skip
+    return Graph.union(graphs)
+
+
+def padded(values: np.ndarray, types: np.ndarray, widths: tuple[int, ...]) -> np.ndarray:
+    """``values`` (..., node, component) with 0 where a type of nodes has no such component."""
+    has = np.arange(values.shape[-1]) < np.asarray(widths)[types][:, None]
+    return np.where(has, values, 0.0)
+
+
+def arrays_of(
+    spec: ModelSpec, rng: np.random.Generator, counts: list[tuple[int, ...]], graph_of: list[int],
+    steps: int = 3,
+) -> Arrays:  # fmt: skip
+    """Random trajectories on random graphs, padded as data are; absent nodes are NaN."""
+    graph = typed_graph(rng, counts, spec.edge_attributes)
+    most, trajectories = int(graph.nodes.max()), len(graph_of)
+    x = np.full((trajectories, steps + 1, most, spec.channels), np.nan)
+    u = np.full((trajectories, steps + 1, most, spec.controls), np.nan)
+    b = np.zeros((trajectories, most, spec.attributes))
+    for number, of in enumerate(graph_of):
+        types = graph[of].node_type
+        nodes = len(types)
+        x[number, :, :nodes] = padded(
+            rng.standard_normal((steps + 1, nodes, spec.channels)), types, spec.type_channels
+        )
+        u[number, :, :nodes] = padded(
+            rng.standard_normal((steps + 1, nodes, spec.controls)), types, spec.type_controls
+        )
+        b[number, :nodes] = padded(
+            rng.standard_normal((nodes, spec.attributes)), types, spec.type_attributes
+        )
+    return Arrays(
+        x, np.linspace(0.0, 0.08 * steps, steps + 1), graph, np.array(graph_of),
+        u if spec.controls else None, b if spec.attributes else None, None,
+    )  # fmt: skip
+
+
+def theta_of(spec: ModelSpec, rng: np.random.Generator) -> np.ndarray:
+    layout = layout_of(spec)
+    return layout.initial(rng) + 0.1 * rng.standard_normal(layout.size)
+
+
+# ---- the equations as loops ----------------------------------------------------------------------
+
+
+class Loops:
+    """The equations of one model on one graph, all of it loops over nodes and edges."""
+
+    def __init__(self, spec: ModelSpec, theta: np.ndarray, graph: Graph) -> None:
+        self.spec, self.graph = spec, graph
+        self.weights = layout_of(spec).unpack(theta)
+        self.types = graph.node_type.tolist()
+
+    def sizes(self, k: int) -> tuple[str, int, int, int]:
+        t, spec = self.types[k], self.spec
+        return (
+            f"{spec.node_types[t]}/", spec.type_channels[t], spec.type_controls[t],
+            spec.type_attributes[t],
+        )  # fmt: skip
+
+    def own(self, k: int, x, u, b) -> np.ndarray:
+        """[x; u; b] of node k, of what its type has."""
+        _, d, c, a = self.sizes(k)
+        parts = [x[k, :d]] + ([] if u is None else [u[k, :c]]) + ([] if b is None else [b[k, :a]])
+        return np.concatenate(parts)
+
+    def linear(self, name: str, values: np.ndarray) -> np.ndarray:
+        return equations.linear(self.weights, name, values)
+
+    def message(self, e: int, x, u, b) -> np.ndarray:
+        """e of the edge number e."""
+        j, k = self.graph.sender[e], self.graph.receiver[e]
+        name, *_ = self.sizes(k)
+        of_sender = self.weights[f"{self.sizes(j)[0]}pair_sender_weight"]
+        inputs = [self.own(k, x, None, b)]
+        if self.spec.edge_attributes:
+            inputs.append(self.graph.attribute[e])
+        first = self.linear(f"{name}pair_layer_1_", np.concatenate(inputs))
+        hidden = np.tanh(first + of_sender @ self.own(j, x, u, b))
+        hidden = np.tanh(self.linear(f"{name}pair_layer_2_", hidden))
+        short = self.linear(f"{name}pair_layer_3_", hidden)
+        out = np.zeros(self.spec.message, dtype=short.dtype)
+        out[: len(short)] = short
+        return out
+
+    def field(self, z, u, b) -> np.ndarray:
+        spec, nodes = self.spec, len(z)
+        x, m = z[:, : spec.channels], z[:, spec.channels :]
+        if spec.messages == "state":
+            a = equations.aggregate(spec, self.graph, list(m))
+        elif spec.messages == "self":
+            a = list(m)
+        elif spec.messages == "zero":
+            a = [np.zeros(spec.message)] * nodes
+        elif spec.messages == "emitted":
+            sent = []
+            for j in range(nodes):
+                name, *_ = self.sizes(j)
+                inputs = self.own(j, x, u if spec.sender_controls else None, b)
+                hidden = np.tanh(self.linear(f"{name}emit_layer_1_", inputs))
+                sent.append(self.linear(f"{name}emit_layer_2_", hidden))
+            a = equations.aggregate(spec, self.graph, sent)
+        else:
+            sent = [self.message(e, x, u, b) for e in range(len(self.graph.sender))]
+            a = equations.received(spec, self.graph, sent, nodes)
+        out = np.zeros_like(z)
+        for k in range(nodes):
+            name, d, *_ = self.sizes(k)
+            values = self.own(k, x, u, b)
+            if spec.coupling == "mixed":
+                values = np.concatenate([values, a[k]])
+            for number in range(1, spec.depth + 1):
+                values = np.tanh(self.linear(f"{name}layer_{number}_", values))
+            values = self.linear(f"{name}layer_{spec.depth + 1}_", values)
+            states = d + spec.carried
+            slope = values[:states]
+            if spec.coupling == "superposed" and spec.messages == "pairwise":
+                slope = slope + a[k][:d]
+            elif spec.coupling == "superposed":
+                gain = values[states:].reshape(states, spec.message)
+                slope = slope + gain @ a[k]
+            out[k, :d] = slope[:d]
+            out[k, spec.channels :] = slope[d:]
+        return out
+
+    def start(self, x, b) -> np.ndarray:
+        spec = self.spec
+        z = np.zeros((len(x), spec.states), dtype=np.result_type(x, *self.weights.values()))
+        z[:, : spec.channels] = x
+        for k in range(len(x)):
+            name, *_ = self.sizes(k)
+            if spec.carried and spec.first_message == "linear":
+                z[k, spec.channels :] = self.linear(f"{name}first_", self.own(k, x, None, b))
+            elif spec.carried and spec.first_message == "mlp":
+                hidden = np.tanh(self.linear(f"{name}first_layer_1_", self.own(k, x, None, b)))
+                z[k, spec.channels :] = self.linear(f"{name}first_layer_2_", hidden)
+        return z
+
+    def rollout(self, x, times, u, b) -> np.ndarray:
+        states = [self.start(x, b)]
+        for t in range(len(times) - 1):
+            z, h = states[-1], (times[t + 1] - times[t]) / self.spec.substeps
+            held = None if u is None else u[t]
+            for _ in range(self.spec.substeps):
+                z = equations.rk4_step(lambda y, held=held: self.field(y, held, b), z, h)
+            states.append(z)
+        return np.array(states)
+
+
+def loop_rollouts(spec: ModelSpec, theta: np.ndarray, data: Arrays) -> list[np.ndarray]:
+    """States (time, node, D) of each trajectory."""
+    found = []
+    for number, of in enumerate(data.graph_of):
+        graph = data.graph[int(of)]
+        n = graph.total_nodes
+        found.append(
+            Loops(spec, theta, graph).rollout(
+                data.x[number, 0, :n], data.time,
+                None if data.u is None else data.u[number, :, :n],
+                None if data.attribute is None else data.attribute[number, :n],
+            )
+        )  # fmt: skip
+    return found
+
+
+def loop_loss(spec: ModelSpec, theta: np.ndarray, data: Arrays):
+    """Huber loss: sum over features and times 1.., mean over nodes and trajectories."""
+    total, columns = 0.0, 0
+    for number, states in enumerate(loop_rollouts(spec, theta, data)):
+        n = states.shape[1]
+        error = (states[1:, :, : spec.channels] - data.x[number, 1:, :n]).ravel()
+        size = np.where(error.real >= 0, error, -error)
+        total = total + np.where(size.real <= 1, size * size / 2, size - 0.5).sum()
+        columns += n
+    return total / columns
+
+
+COUNTS = [(3, 2, 1), (1, 2, 3), (4, 0, 2)]
+
+
+def bound(spec: ModelSpec, data: Arrays | None, kernel: str):
+    arrays = None if data is None else [data]
+    return engines.engine("torch").bind(spec, arrays, dtype="float64", kernel=kernel, device="cpu")
+
+
+def whole(data: Arrays) -> Batch:
+    return Batch(np.arange(data.trajectories), np.zeros(data.trajectories, np.int64), data.steps)
+
+
+def rolled(program, theta: np.ndarray, data: Arrays):
+    return program.rollout(
+        theta, data.x[:, 0], data.graph, data.time, graph_of=data.graph_of, u=data.u,
+        attribute=data.attribute,
+    )  # fmt: skip
+
+
+# ---- tests ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("name", [name for name in OPTIONS if name != "stride"])
+def test_rollout_follows_the_equations(name: str, kernel: str) -> None:
+    spec, rng = spec_of(name), np.random.default_rng(5)
+    data = arrays_of(spec, rng, COUNTS, [0, 1, 2, 1, 0])
+    theta = theta_of(spec, rng)
+    found = rolled(bound(spec, None, kernel), theta, data)
+    for number, states in enumerate(loop_rollouts(spec, theta, data)):
+        n = states.shape[1]
+        np.testing.assert_allclose(
+            found.state[number, :, :n], states[..., : spec.channels], rtol=0, atol=1e-12
+        )
+        np.testing.assert_allclose(
+            found.message[number, :, :n], states[..., spec.channels :], rtol=0, atol=1e-12
+        )
+        assert np.isnan(found.state[number, :, n:]).all()
