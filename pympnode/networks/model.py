@@ -539,12 +539,17 @@ class Model:
         out = np.zeros((*z.shape[:-1], self.spec.message))
         for number, name in enumerate(self.types.names):
             here = np.flatnonzero(node_type == number)
+            of_type = {
+                tensor.removeprefix(f"{name}/"): value
+                for tensor, value in self.weights.items()
+                if tensor.startswith(f"{name}/")
+            }
             widths = (
                 getattr(self.types, n)[number] for n in ("channels", "controls", "attributes")
             )
             channels, controls, attributes = widths
             out[:, :, here] = emitted(
-                weights_of_type(self.weights, name),
+                of_type,
                 z[:, :, here, :channels],
                 None
                 if attribute is None or not attributes

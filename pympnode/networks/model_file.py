@@ -32,6 +32,7 @@ def dataset_of(model: Any) -> xr.Dataset:
     variables: dict[str, Any] = {}
     ensemble = ("member",) if model.theta.ndim == 2 else ()
     for name, value in model.weights.items():
+        name = _in_file(name)
         dims = (f"{name}_out", f"{name}_in")[: value.ndim - len(ensemble)]
         variables[name] = ((*ensemble, *dims), value)
     for name, scale in _scales(model).items():
@@ -81,7 +82,7 @@ def fields_of(ds: xr.Dataset, source: str) -> dict[str, Any]:
         spec = ModelSpec.from_dict(facts["spec"])
         check_record(facts, _sizes(spec), source)
         layout = layout_of(spec)
-        weights = {name: ds[name].values for name in layout.shapes}
+        weights = {name: ds[_in_file(name)].values for name in layout.shapes}
         dtype = weight_dtype(weights)
         if "member" in ds.sizes:
             theta = np.stack(
@@ -213,6 +214,11 @@ def _sizes(spec: ModelSpec) -> dict[str, kinds.Check]:
         ),
         "trained": kinds.mapping(ranges),
     }
+
+
+def _in_file(tensor: str) -> str:
+    """The variable of a tensor: names of netCDF hold no "/", which stands behind the type of nodes."""
+    return tensor.replace("/", ".")
 
 
 def _scales(model: Any) -> dict[str, Normalisation | NormalisationByType | None]:

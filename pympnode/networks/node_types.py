@@ -384,7 +384,7 @@ def by_type_or_refuse(what: str, values: Any, names: Sequence[str]) -> dict[str,
     """``values`` by type, {} for None. Raises `InvalidData` for what is no mapping of types."""
     if values is None:
         return {}
-    if not isinstance(values, Mapping) or isinstance(values, xr.Dataset):
+    if isinstance(values, xr.Dataset) or not isinstance(values, Mapping):
         shape = np.shape(values) if not isinstance(values, Mapping) else ""
         raise InvalidData(
             f"{what} of nodes of several types is given by type",

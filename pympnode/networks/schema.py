@@ -441,15 +441,18 @@ def _unpack_types(
 # ---- dataset to arrays ------------------------------------------------------------------------
 
 
-def pack(ds: xr.Dataset, *, missing: Missing = "error") -> Arrays:
-    """The arrays of a network dataset, checked; raises what `validate` raises.
+def pack(
+    ds: xr.Dataset, *, missing: Missing = "error", types: NodeTypes | None = None
+) -> Arrays:
+    """The arrays of a network dataset, checked; raises what `validate` raises. ``types`` of a model,
+    see `arrays_of`.
 
     >>> from pympnode import simulate
     >>> pack(simulate("heat", nodes=4, trajectories=2, steps=3)).x.shape
     (2, 4, 4, 1)
     """
     validate(ds, missing=missing)
-    return arrays_of(ds, missing=missing)
+    return arrays_of(ds, missing=missing, types=types)
 
 
 def arrays_of(

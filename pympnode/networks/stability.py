@@ -113,7 +113,9 @@ def warn_unstable(
     for i in np.unique(np.linspace(0, len(z) - 1, _STATES).astype(int)):
         one = slice(i, i + 1)
         seen = attribute if attribute is None or attribute.ndim == 2 else attribute[one]
-        start = np.concatenate([z[one], program.initial_message(theta, z[one], seen)], axis=-1)
+        of_types = {"node_type": arrays.node_type} if spec.node_types else {}
+        first = program.initial_message(theta, z[one], seen, **of_types)
+        start = np.concatenate([z[one], first], axis=-1)
         held = None if u is None else u[one, 0]
         of = arrays.graph_of[one]
         rates.append(
