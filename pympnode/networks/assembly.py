@@ -187,7 +187,7 @@ def spec_of(data: Data, options: NetworkTraining, start: Model | None = None) ->
                 )
         return start.spec.replace(**options.spec_fields())
     arrays = data.physical[0]
-    return options.new_spec(
+    spec = options.new_spec(
         np.concatenate([a.graph.in_degree for a in data.physical]),
         channels=arrays.x.shape[-1],
         controls=0 if arrays.u is None else arrays.u.shape[-1],
@@ -197,6 +197,7 @@ def spec_of(data: Data, options: NetworkTraining, start: Model | None = None) ->
         edge_attributes=len(data.edge_attributes),
         features=data.features,
     )
+    return spec.replace(node_types=data.node_types, type_channels=data.type_channels, type_controls=data.type_controls, type_attributes=data.type_attributes)
 
 
 def untrained(data: Data, spec: ModelSpec, dtype: str, engine: str, device: str) -> Model:

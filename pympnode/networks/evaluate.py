@@ -119,11 +119,9 @@ def _mean(state: NDArray) -> NDArray:
 def _states(rollout: xr.Dataset, arrays: schema.Arrays) -> NDArray:
     """The states (member, trajectory, time, node, feature) of a rollout; 0 where nodes do not have a
     feature."""
-    several = "member" in rollout.dims
-    members = [rollout.isel(member=i) for i in range(rollout.sizes["member"])]
-    out = [
-        schema.arrays_of(each, types=arrays.types).x for each in (members if several else [rollout])
-    ]
+    count = rollout.sizes.get("member")
+    each = [rollout] if count is None else [rollout.isel(member=i) for i in range(count)]
+    out = [schema.arrays_of(one, types=arrays.types).x for one in each]
     return np.stack(out)
 
 
