@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .networks.hybrid import couple
     from .networks.model import Model
     from .networks.readers.reading import read_graph
+    from .networks.node_types import nodes_of_type
     from .networks.spec import ModelSpec
     from .networks.subgraph import subgraph
     from .networks.systems.user import own_system
@@ -53,6 +54,7 @@ _lazy_getattr, _lazy_dir, __all__ = _lazy.attach(
         "networks.hybrid": ["couple"],
         "networks.model": ["Model"],
         "networks.readers.reading": ["read_graph"],
+        "networks.node_types": ["nodes_of_type"],
         "networks.spec": ["ModelSpec"],
         "networks.subgraph": ["subgraph"],
         "networks.systems.user": ["own_system"],

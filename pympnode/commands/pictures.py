@@ -18,6 +18,7 @@ KINDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "message-norms": ("message_norms", "ROLLOUT", ("trajectory",)),
     "training-curves": ("training_curves", "RUN or HISTORY", ()),
     "error-over-time": ("error_over_time", "EVALUATION", ("feature",)),
+    "error-by-type": ("error_by_type", "EVALUATION", ()),
     "observables": ("observables", "EVALUATION", ("trajectory",)),
     "error-by-degree": ("error_by_degree", "DATA ROLLOUT", ("feature",)),
     "comparison": ("comparison", "EVALUATION ...", ()),
@@ -63,7 +64,8 @@ def plot(
       phase-portrait                        DATA [ROLLOUT]
       message-norms                         ROLLOUT
       training-curves                       RUN or HISTORY
-      error-over-time, observables          EVALUATION
+      error-over-time, error-by-type,
+      observables                           EVALUATION
       comparison                            EVALUATION ..., each FILE or NAME=FILE
       graph, grid, animation                DATA
       quadrotors                            DATA of quadrotors [ROLLOUT]

@@ -113,8 +113,8 @@ def rollout(context: click.Context, as_json: bool, **_: Any) -> None:
     if as_json:
         print_json({"out": out, "sizes": dict(ds.sizes), "not_finite": nonfinite})
     else:
-        body = "node" if "node" in ds.sizes else "particle"
-        sizes = ", ".join(f"{name} {ds.sizes[name]}" for name in ("trajectory", "time", body))
+        bodies = [n for n in ds.sizes if n in ("node", "particle") or str(n).startswith("node_")]
+        sizes = ", ".join(f"{name} {ds.sizes[name]}" for name in ("trajectory", "time", *bodies))
         click.echo(
             f"{out}: {sizes}" + (f"; {nonfinite} trajectories overflowed" if nonfinite else "")
         )
@@ -133,6 +133,9 @@ def _facts(scores: Any) -> dict[str, dict[str, Any]]:
             "loss": float(one["loss"]),
             "not_finite": int(one["not_finite"]),
         }
+        if "rmse_z_type" in one:
+            of_types = zip(one["node_type"].values, one["rmse_z_type"].values)
+            found[name]["rmse_z_type"] = {str(each): float(error) for each, error in of_types}
         if "observable_rmse" in one:
             errors = zip(one["observable"].values, one["observable_rmse"].values)
             found[name]["observable_rmse"] = {str(each): float(error) for each, error in errors}
@@ -142,10 +145,15 @@ def _facts(scores: Any) -> dict[str, dict[str, Any]]:
 def _rows(facts: dict[str, dict[str, Any]], scores: Any) -> tuple[Any, Any]:
     """Head and rows of the printed table for networks."""
     features = [str(f) for f in scores["feature"].values]
-    head = ("predictor", "rmse (z)", *(f"rmse {f}" for f in features), "valid time", "loss")
+    types = [str(t) for t in scores["node_type"].values] if "node_type" in scores else []
+    head = (
+        "predictor", "rmse (z)", *(f"rmse (z) {t}" for t in types), *(f"rmse {f}" for f in features),
+        "valid time", "loss",
+    )  # fmt: skip
     rows = []
     for name, row in facts.items():
-        numbers = [row["rmse_z"], *row["rmse"].values(), row["valid_time"], row["loss"]]
+        of_types = row.get("rmse_z_type", {}).values()
+        numbers = [row["rmse_z"], *of_types, *row["rmse"].values(), row["valid_time"], row["loss"]]
         rows.append((name, *(f"{number:.4g}" for number in numbers)))
     return head, rows
 

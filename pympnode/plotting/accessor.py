@@ -23,6 +23,7 @@ _FUNCTIONS_OF = {
     "door": ("quadrotor_paths",),
     "message": ("message_norms",),
     "loss": ("training_curves", "error_over_time", "observables"),
+    "rmse_z_type": ("error_by_type",),
     "position": ("particle_trajectories", "conservation", "animate_particles", "hierarchy_of"),
 }
 
