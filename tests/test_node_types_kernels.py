@@ -6,10 +6,13 @@ are imaginary parts.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import equations
 import numpy as np
 import pytest
 
+from pympnode.errors import InvalidGraph, InvalidModel, InvalidOption
 from pympnode.graph import Graph
 from pympnode.networks import engines
 from pympnode.networks.engines.base import Batch
@@ -277,3 +280,203 @@ def test_rollout_follows_the_equations(name: str, kernel: str) -> None:
             found.message[number, :, :n], states[..., spec.channels :], rtol=0, atol=1e-12
         )
         assert np.isnan(found.state[number, :, n:]).all()
+
+
+@pytest.mark.parametrize("name", list(OPTIONS))
+def test_gradient_of_the_eager_kernel_is_the_derivative_of_the_loops(name: str) -> None:
+    spec, rng = spec_of(name), np.random.default_rng(6)
+    if spec.stride > 1:
+        pytest.skip("the loops have no continuous extension; the kernels are compared below")
+    data = arrays_of(spec, rng, COUNTS[:2], [0, 1], steps=2)
+    theta = theta_of(spec, rng)
+    value, gradient = bound(spec, data, "eager").loss_and_gradient(theta, whole(data))
+    np.testing.assert_allclose(value, loop_loss(spec, theta, data), rtol=1e-12)
+    for _ in range(3):
+        direction = rng.standard_normal(theta.size)
+        exact = loop_loss(spec, theta + 1e-30j * direction, data).imag / 1e-30
+        np.testing.assert_allclose(gradient @ direction, exact, rtol=1e-10)
+
+
+@pytest.mark.parametrize("kernel", ["torch", "numba"])
+@pytest.mark.parametrize("name", list(OPTIONS))
+def test_kernels_agree(name: str, kernel: str) -> None:
+    spec, rng = spec_of(name), np.random.default_rng(7)
+    data = arrays_of(spec, rng, COUNTS, [0, 1, 2, 1, 0, 0, 2], steps=4)
+    theta = theta_of(spec, rng)
+    eager, program = bound(spec, data, "eager"), bound(spec, data, kernel)
+    wanted, gradient = eager.loss_and_gradient(theta, whole(data))
+    found, of_kernel = program.loss_and_gradient(theta, whole(data))
+    np.testing.assert_allclose(found, wanted, rtol=1e-12)
+    np.testing.assert_allclose(of_kernel, gradient, rtol=0, atol=1e-13)
+    assert np.abs(gradient).max() > 1e-3
+    np.testing.assert_allclose(program.loss(theta, whole(data)), wanted, rtol=1e-12)
+    members = program.loss_and_gradient_members(
+        np.stack([theta, 0.5 * theta]), [whole(data), whole(data)]
+    )
+    np.testing.assert_array_equal(members[0][1], of_kernel)
+    bars = np.nan_to_num(rng.standard_normal(data.x.shape))
+    states, gradient = eager.rollout_vjp(theta, whole(data), bars)
+    found_states, of_kernel = program.rollout_vjp(theta, whole(data), bars)
+    np.testing.assert_allclose(found_states, states, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(of_kernel, gradient, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("name", ["state", "emitted superposed", "pairwise superposed", "pairwise"])
+def test_channels_that_a_type_does_not_have_stay_zero(name: str, kernel: str) -> None:
+    """To the bit, and whatever stands in them at the start does not matter to the others."""
+    spec, rng = spec_of(name), np.random.default_rng(8)
+    data = arrays_of(spec, rng, [(3, 2, 4)], [0, 0, 0])
+    program, theta = bound(spec, None, kernel), theta_of(spec, rng)
+    found = rolled(program, theta, data).state
+    has = np.arange(3) < np.asarray(spec.type_channels)[data.graph.node_type][:, None]
+    assert not found[..., ~has].any() and found[..., has].all()
+    field = program.field(
+        theta, rng.standard_normal((3, 9, spec.states)), data.graph, u=data.u[:, 0],
+        attribute=data.attribute,
+    )  # fmt: skip
+    assert not field[..., :3][:, ~has].any()
+    x = np.where(has, data.x, rng.standard_normal(data.x.shape))
+    other = rolled(program, theta, replace(data, x=x)).state
+    np.testing.assert_array_equal(other[..., has], found[..., has])
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("name", ["state superposed, first", "emitted", "pairwise"])
+def test_types_with_equal_weights_are_one_type(name: str, kernel: str) -> None:
+    widths = {f"type_{n}": (PLAIN[n],) * 3 for n in ("channels", "controls", "attributes")}
+    spec, rng = spec_of(name).replace(**widths), np.random.default_rng(9)
+    data = arrays_of(spec, rng, COUNTS, [0, 1, 2, 0])
+    one = spec.of_one_type
+    theta = theta_of(one, rng)
+    weights = layout_of(one).unpack(theta)
+    copied = {}
+    at = one.receiver_inputs
+    for name_of_type in spec.node_types:
+        for tensor, values in weights.items():
+            if tensor == "pair_layer_1_weight":
+                sender = slice(at, at + one.sender_inputs)
+                copied[f"{name_of_type}/pair_sender_weight"] = values[:, sender]
+                values = np.delete(values, np.r_[sender], axis=1)
+            copied[f"{name_of_type}/{tensor}"] = values
+    typed = layout_of(spec).pack(copied)
+    plain = replace(data, graph=data.graph.with_types(None))
+    found = bound(spec, data, kernel).loss_and_gradient(typed, whole(data))
+    wanted = bound(one, plain, kernel).loss_and_gradient(theta, whole(plain))
+    np.testing.assert_allclose(found[0], wanted[0], rtol=1e-12)
+    # The gradients of the types add up to that of the one network.
+    parts = layout_of(spec).unpack(found[1])
+    of_one = layout_of(one).unpack(wanted[1])
+    for tensor, values in of_one.items():
+        if tensor != "pair_layer_1_weight":
+            total = sum(parts[f"{each}/{tensor}"] for each in spec.node_types)
+            np.testing.assert_allclose(total, values, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("name", ["state", "emitted max", "pairwise superposed"])
+def test_nodes_of_a_type_can_be_renumbered(name: str, kernel: str) -> None:
+    spec, rng = spec_of(name), np.random.default_rng(10)
+    data = arrays_of(spec, rng, [(3, 4, 2)], [0, 0])
+    theta, program = theta_of(spec, rng), bound(spec, None, kernel)
+    new = np.concatenate([rng.permutation(3), 3 + rng.permutation(4), 7 + rng.permutation(2)])
+    old = np.argsort(new)
+    moved = Arrays(
+        data.x[:, :, old], data.time, data.graph.renumbered(new), data.graph_of,
+        data.u[:, :, old], data.attribute[:, old], None,
+    )  # fmt: skip
+    found, wanted = rolled(program, theta, moved).state, rolled(program, theta, data).state
+    np.testing.assert_allclose(found, wanted[:, :, old], rtol=0, atol=1e-12)
+    assert np.abs(wanted - wanted[:, :, old]).max() > 1e-3
+    with pytest.raises(InvalidGraph, match="type after type"):
+        data.graph.renumbered(np.roll(np.arange(9), 1))
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_a_graph_of_another_size(kernel: str) -> None:
+    """Tiles with several graphs, and graphs in several tiles, compute what each graph alone does."""
+    spec, rng = spec_of("pairwise superposed"), np.random.default_rng(11)
+    counts = [(40, 30, 33), (2, 1, 1), (7, 9, 0), (0, 0, 5), (1, 1, 1)]
+    of = [0] * 12 + [1, 2, 3, 4] * 9
+    data = arrays_of(spec, rng, counts, of, steps=2)
+    theta = theta_of(spec, rng)
+    program = bound(spec, data, kernel)
+    value, gradient = program.loss_and_gradient(theta, whole(data))
+    states = rolled(program, theta, data).state
+    total, summed, columns = 0.0, np.zeros(theta.size), 0
+    for number, each in enumerate(of):
+        graph = data.graph[each]
+        n = graph.total_nodes
+        alone = Arrays(
+            data.x[number : number + 1, :, :n], data.time, graph, np.zeros(1, np.int64),
+            data.u[number : number + 1, :, :n], data.attribute[number : number + 1, :n], None,
+        )  # fmt: skip
+        one = bound(spec, alone, kernel)
+        found = rolled(one, theta, alone).state
+        np.testing.assert_allclose(states[number, :, :n], found[0], rtol=0, atol=1e-12)
+        loss, part = one.loss_and_gradient(theta, whole(alone))
+        total, summed, columns = total + n * loss, summed + n * part, columns + n
+    np.testing.assert_allclose(value, total / columns, rtol=1e-12)
+    np.testing.assert_allclose(gradient, summed / columns, rtol=0, atol=1e-12)
+
+
+def test_first_message_depends_on_the_type() -> None:
+    spec, rng = spec_of("state superposed, first"), np.random.default_rng(12)
+    data = arrays_of(spec, rng, [(3, 2, 1)], [0])
+    theta, program = theta_of(spec, rng), bound(spec, None, "eager")
+    types = data.graph.node_type
+    found = program.initial_message(theta, data.x[:, 0], data.attribute, types)
+    wanted = Loops(spec, theta, data.graph).start(data.x[0, 0], data.attribute[0])
+    np.testing.assert_allclose(found[0], wanted[:, spec.channels :], rtol=0, atol=1e-12)
+    with pytest.raises(InvalidModel, match="type of a node"):
+        program.initial_message(theta, data.x[:, 0], data.attribute)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"type_channels": (2, 2, 1)},
+        {"type_controls": (1, 2)},
+        {"node_types": ("load", "load", "bus")},
+        {"node_types": ("a/b", "c", "d")},
+        {"circular": (0,)},
+        {"family": "l2s"},
+        {"learned_edges": 3},
+        {"messages": "pairwise", "relative": (0,)},
+    ],
+)
+def test_specifications_that_do_not_fit_types_are_refused(wrong: dict) -> None:
+    with pytest.raises(InvalidOption):
+        spec_of("state").replace(**wrong)
+
+
+def test_the_specification_of_a_file() -> None:
+    spec = spec_of("pairwise")
+    assert ModelSpec.from_dict(spec.as_dict()) == spec
+    shapes = layout_of(spec).shapes
+    assert shapes["load/pair_sender_weight"] == (5, 2 + 1 + 0)
+    assert shapes["generator/pair_layer_1_weight"] == (5, 3 + 1 + 1)
+    assert shapes["bus/layer_3_weight"] == (1, 5)
+
+
+def test_other_types_than_those_of_the_model_are_refused() -> None:
+    spec, rng = spec_of("state"), np.random.default_rng(13)
+    data = arrays_of(spec, rng, [(1, 1, 1)], [0])
+    graph = data.graph.with_types([0, 1, 3])
+    with pytest.raises(InvalidGraph, match="types of nodes that the model does not have"):
+        rolled(bound(spec, None, "eager"), theta_of(spec, rng), replace(data, graph=graph))
+
+
+def test_types_of_a_union_and_of_its_graphs() -> None:
+    graph = typed_graph(np.random.default_rng(14), [(2, 1), (0, 3)], 0)
+    assert graph.node_type.tolist() == [0, 0, 1, 1, 1, 1]
+    assert graph[1].node_type.tolist() == [1, 1, 1]
+    other = Graph.union([graph[0], Graph.single([0], [1], 2)])
+    assert other.node_type.tolist() == [0, 0, 1, 0, 0]
+    assert graph.reversed().node_type.tolist() == graph.node_type.tolist()
+    assert graph.select_edges(np.zeros(0, int)).node_type.tolist() == graph.node_type.tolist()
+    assert not graph.same(graph.with_types(None))
+    assert graph.with_types(np.zeros(6, int)).same(graph.with_types(None))
+    for wrong in ([0, 1, 0, 0, 0, 0], [0, 0, 1], [-1, 0, 0, 0, 0, 0], [0.0] * 6):
+        with pytest.raises(InvalidGraph):
+            graph.with_types(wrong)
