@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from .networks.from_frame import from_frame
     from .networks.hybrid import couple
     from .networks.model import Model
-    from .networks.readers.reading import read_graph
     from .networks.node_types import nodes_of_type
+    from .networks.readers.reading import read_graph
     from .networks.spec import ModelSpec
     from .networks.subgraph import subgraph
     from .networks.systems.user import own_system

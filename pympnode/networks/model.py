@@ -30,7 +30,7 @@ from .emitted import emitted
 from .learned_node import LearnedNode
 from .model_file import KIND as FILE_KIND
 from .model_file import dataset_of, fields_of
-from .node_types import NodeTypes, by_type, cut, plain_names, types_of, with_shared_state
+from .node_types import NodeTypes, cut, plain_names, with_shared_state
 from .normalise import Normalisation, NormalisationByType
 from .ranges import TrainingRange, components
 from .rollout_start import (

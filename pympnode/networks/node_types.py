@@ -9,6 +9,7 @@ the type of each node.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from ..datasets.names import ATTRIBUTE as ATTRIBUTE_DIM
 from ..datasets.names import (
     CONTROL,
     CONTROL_FEATURE,
@@ -35,7 +37,6 @@ from ..datasets.names import (
     TYPE_DIMS,
     texts,
 )
-from ..datasets.names import ATTRIBUTE as ATTRIBUTE_DIM
 from ..datasets.names import FEATURE as FEATURE_DIM
 from ..datasets.record import record, with_record
 from ..errors import InvalidData, PympnodeError, unknown_name
@@ -87,7 +88,7 @@ class NodeTypes:
 def cut(values: Sequence[T], widths: Sequence[int]) -> list[tuple[T, ...]]:
     """One list for all types as one for each type."""
     ends = np.cumsum([0, *widths]).tolist()
-    return [tuple(values[a:b]) for a, b in zip(ends[:-1], ends[1:])]
+    return [tuple(values[a:b]) for a, b in itertools.pairwise(ends)]
 
 
 def plain_names(name: str, qualified: Sequence[str]) -> tuple[str, ...]:
@@ -221,9 +222,9 @@ def part(ds: xr.Dataset, name: str) -> xr.Dataset:
     """The nodes of one type as a dataset of one type, without edges: ``state_load`` is ``state``."""
     dims = {f"{dim}_{name}": dim for dim in TYPE_DIMS}
     chosen = [
-        n for n, v in ds.variables.items() if set(v.dims) & dims.keys() or n in ds.coords and not (
+        n for n, v in ds.variables.items() if set(v.dims) & dims.keys() or (n in ds.coords and not (
             set(v.dims) - {TRAJECTORY, "time"}
-        )
+        ))
     ]  # fmt: skip
     one = ds[chosen]
     names = {f"{of}_{name}": of for of in OF_TYPES}

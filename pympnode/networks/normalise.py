@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -140,7 +141,7 @@ class NormalisationByType:
         """The normalisation of lists for all types; ``widths``: components of each type."""
         ends = np.cumsum([0, *widths])
         return cls(
-            tuple(Normalisation(mean[a:b], scale[a:b]) for a, b in zip(ends[:-1], ends[1:]))
+            tuple(Normalisation(mean[a:b], scale[a:b]) for a, b in itertools.pairwise(ends))
         )
 
     def apply(self, x: np.ndarray, node_type: np.ndarray | None = None) -> np.ndarray:

@@ -26,7 +26,6 @@ from .normalise import Normalisation, NormalisationByType, natural_time
 from .outliers import outliers_in_words
 from .schema import Arrays
 
-
 Scale = Normalisation | NormalisationByType
 
 

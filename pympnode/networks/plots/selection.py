@@ -26,8 +26,8 @@ from ...datasets.names import (
 )
 from ...datasets.record import record
 from ...errors import InvalidData, UnknownName, shown_value, unknown_name
-from ..node_types import types_of
 from ...plotting.choosing import is_particle_evaluation, nearest, position
+from ..node_types import types_of
 
 MEMBER = "member"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -119,7 +120,7 @@ def _of_types(
     wanted = range(first[-1]) if nodes is None else [
         whole("a node", n, 0, first[-1] - 1) for n in listing("nodes", nodes)
     ]  # fmt: skip
-    chosen = [[n - a for n in wanted if a <= n < b] for a, b in zip(first[:-1], first[1:])]
+    chosen = [[n - a for n in wanted if a <= n < b] for a, b in itertools.pairwise(first)]
     if not any(chosen):
         raise InvalidOption("no nodes to draw", got="nodes=[]", allowed="at least one")
     if kind == "auto":
