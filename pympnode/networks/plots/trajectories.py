@@ -130,7 +130,9 @@ def _of_types(
     new_figure = axes is None
     if new_figure:
         width = 11.5 if kind == "map" else max(5.0, min(1.9 * columns + 0.6, 16.0))
-        axes = style.new_grid(sum(rows), columns, width, 1.7 * sum(rows) + 0.8, sharex=True)
+        axes = style.new_grid(
+            sum(rows), columns, width, 1.7 * sum(rows) + 0.8, sharex=True, sharey="row"
+        )
     axes = shaped(axes, (sum(rows), columns))
     at = 0
     for name, (one, two), some, height, offset in zip(names, pairs, chosen, rows, first):
@@ -138,16 +140,13 @@ def _of_types(
             continue
         block, at = axes[at : at + height], at + height
         if kind == "map":
-            _maps(one, two, some, block)
+            _maps(one, two, some, block, offset)
             block[0, 0].set_title(f"{name}: true", fontsize="medium")
             continue
         titles = [f"{name} {offset + node}" for node in some]
         _lines(one, two, some, block[:, : len(some)], titles, legend=False)
         for ax in block[:, len(some) :].ravel():
             ax.set_visible(False)
-        for ax in block[-1, : len(some)]:  # panels below may be fewer
-            if at < sum(rows):
-                ax.set_xlabel("")
     if kind == "lines":
         handles, labels = axes[0, 0].get_legend_handles_labels()
         if new_figure:
@@ -221,7 +220,7 @@ def _wrapped(columns: int) -> np.ndarray:
     return flat[None, :columns]
 
 
-def _maps(one: View, two: View, chosen: list[int], axes: Any) -> np.ndarray:
+def _maps(one: View, two: View, chosen: list[int], axes: Any, first: int = 0) -> np.ndarray:
     rows = len(one.features)
     if axes is None:
         axes = style.new_grid(rows, 3, 11.5, 2.7 * rows + 0.5, sharex=True, sharey=True)
@@ -252,18 +251,18 @@ def _maps(one: View, two: View, chosen: list[int], axes: Any) -> np.ndarray:
             )
             if row == 0:
                 ax.set_title(title, fontsize="medium")
-            if row == rows - 1:
+            if _outermost(ax, "is_last_row", row == rows - 1):
                 ax.set_xlabel(style.label("time", one.time_unit))
-        _number_nodes(axes[row, 0], chosen)
+        _number_nodes(axes[row, 0], chosen, first)
         figure = axes[row, 0].figure
         figure.colorbar(images[1], ax=list(axes[row, :2])).set_label(style.label(name, unit))
         figure.colorbar(images[2], ax=axes[row, 2]).set_label(style.label(f"error of {name}", unit))
     return axes
 
 
-def _number_nodes(ax: Any, chosen: list[int]) -> None:
+def _number_nodes(ax: Any, chosen: list[int], first: int) -> None:
     every = max(1, len(chosen) // 8)
-    ax.set_yticks(range(0, len(chosen), every), [str(n) for n in chosen[::every]])
+    ax.set_yticks(range(0, len(chosen), every), [str(first + n) for n in chosen[::every]])
     ax.set_ylabel("node")
 
 
