@@ -15,7 +15,9 @@ STATE, CONTROL, MESSAGE, NODE_ATTRIBUTE = "state", "control", "message", "node_a
 SENDER, RECEIVER, EDGE_GRAPH, GRAPH, SPLIT = "sender", "receiver", "edge_graph", "graph", "split"
 EDGE_WEIGHT, EDGE_ATTRIBUTE, EDGE_FEATURE = "edge_weight", "edge_attribute", "edge_feature"
 NODE_NUMBER = "node_number"  # coordinate of nodes: the numbers by which edges call them
-NODE_TYPE = "node_type"  # of nodes of several types with the same features: the name of each node's type
+NODE_TYPE = (
+    "node_type"  # of nodes of several types with the same features: the name of each node's type
+)
 PREDICTED = "predicted"  # states that a model predicted, in evaluations
 
 STATE_DIMS = (TRAJECTORY, TIME, NODE, FEATURE)

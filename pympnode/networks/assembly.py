@@ -197,7 +197,12 @@ def spec_of(data: Data, options: NetworkTraining, start: Model | None = None) ->
         edge_attributes=len(data.edge_attributes),
         features=data.features,
     )
-    return spec.replace(node_types=data.node_types, type_channels=data.type_channels, type_controls=data.type_controls, type_attributes=data.type_attributes)
+    return spec.replace(
+        node_types=data.node_types,
+        type_channels=data.type_channels,
+        type_controls=data.type_controls,
+        type_attributes=data.type_attributes,
+    )
 
 
 def untrained(data: Data, spec: ModelSpec, dtype: str, engine: str, device: str) -> Model:

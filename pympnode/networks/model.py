@@ -168,12 +168,7 @@ class Model:
     @arguments(steps=least(1), dt=positive, graph_seed=least(0), ignore_weights=flag, check=flag)
     def rollout(
         self,
-        initial: xr.Dataset
-        | xr.DataArray
-        | NDArray
-        | Mapping[str, Any]
-        | str
-        | os.PathLike[str],
+        initial: xr.Dataset | xr.DataArray | NDArray | Mapping[str, Any] | str | os.PathLike[str],
         *,
         steps: int | None = None,
         dt: float | None = None,
@@ -297,7 +292,9 @@ class Model:
             ds = ds.assign_coords({PERIOD: (FEATURE, list(self.periods))})
         ds["finite"] = (TRAJECTORY, result.finite, {"long_name": "no value overflowed"})
         if shares_state:
-            return with_shared_state(ds.assign_coords(kept_coords(initial, ds, steps is None and dt is None)))
+            return with_shared_state(
+                ds.assign_coords(kept_coords(initial, ds, steps is None and dt is None))
+            )
         return ds.assign_coords(kept_coords(initial, ds, steps is None and dt is None))
 
     def vector_field(
@@ -551,9 +548,7 @@ class Model:
             out[:, :, here] = emitted(
                 of_type,
                 z[:, :, here, :channels],
-                None
-                if attribute is None or not attributes
-                else attribute[..., here, :attributes],
+                None if attribute is None or not attributes else attribute[..., here, :attributes],
                 (),
                 None if control is None or not controls else control[:, :, here, :controls],
             )
@@ -595,7 +590,6 @@ class Model:
                 allowed=self.spec.bodies,
                 fix='use model="mpnode", which transfers to other sizes',
             )
-
 
     def _check_types(self, arrays: schema.Arrays) -> None:
         if arrays.types == self.types:

@@ -135,14 +135,10 @@ class NormalisationByType:
         return sum(one.features for one in self.types)
 
     @classmethod
-    def of(
-        cls, mean: np.ndarray, scale: np.ndarray, widths: Sequence[int]
-    ) -> NormalisationByType:
+    def of(cls, mean: np.ndarray, scale: np.ndarray, widths: Sequence[int]) -> NormalisationByType:
         """The normalisation of lists for all types; ``widths``: components of each type."""
         ends = np.cumsum([0, *widths])
-        return cls(
-            tuple(Normalisation(mean[a:b], scale[a:b]) for a, b in itertools.pairwise(ends))
-        )
+        return cls(tuple(Normalisation(mean[a:b], scale[a:b]) for a, b in itertools.pairwise(ends)))
 
     def apply(self, x: np.ndarray, node_type: np.ndarray | None = None) -> np.ndarray:
         """z (..., node, feature) of x, float32 where x is, float64 otherwise."""

@@ -130,6 +130,7 @@ def prepare(
                 (
                     tell_jumps(one, arrays_of_type[number].x, of_type.periods or periods)
                     for one, (arrays_of_type, of_type) in zip(_parts(ds, types), each_type)
+                    if one is not None
                 ),
             )
         )
@@ -183,7 +184,9 @@ def prepare(
                 x=x.astype(dtype),
                 time=arrays.time / time_scale,
                 graph=with_scaled_attribute(arrays.graph, of_edges),
-                u=None if arrays.u is None or control is None else control.apply(arrays.u, arrays.node_type),
+                u=None
+                if arrays.u is None or control is None
+                else control.apply(arrays.u, arrays.node_type),
                 attribute=None
                 if arrays.attribute is None or attribute is None
                 else attribute.apply(arrays.attribute, arrays.node_type),
@@ -258,9 +261,7 @@ def _names_of(datasets: Sequence[xr.Dataset], types: NodeTypes | None) -> Names:
     return Names.of_types({name: found[name] for name in types.names})
 
 
-def _each_type(
-    arrays: Sequence[Arrays], names: Names
-) -> list[tuple[list[Arrays], Names]]:
+def _each_type(arrays: Sequence[Arrays], names: Names) -> list[tuple[list[Arrays], Names]]:
     """Arrays of the nodes of each type, and its names; of one type what is given.
 
     Of datasets without nodes of a type there are arrays without nodes.
@@ -274,12 +275,12 @@ def _each_type(
     ]
 
 
-def _parts(ds: xr.Dataset, types: NodeTypes | None) -> list[xr.Dataset]:
-    """The dataset of each type; an empty one where there are no nodes of it."""
+def _parts(ds: xr.Dataset, types: NodeTypes | None) -> list[xr.Dataset | None]:
+    """The dataset of each type; None where there are no nodes of it."""
     if types is None:
         return [ds]
     own = types_of(ds)
-    return [part(ds, name) if name in own else xr.Dataset() for name in types.names]
+    return [part(ds, name) if name in own else None for name in types.names]
 
 
 def _by_type(scales: list[Normalisation]) -> Scale:

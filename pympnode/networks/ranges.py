@@ -68,7 +68,9 @@ class TrainingRange:
             dict(parameter_spans or {}),
             # The last control of a trajectory is never used.
             _of_types(_pairs([a.u[:, :-1] for a in some if a.u is not None]) for some in each_type),
-            _of_types(_pairs([a.attribute for a in some if a.attribute is not None]) for some in each_type),
+            _of_types(
+                _pairs([a.attribute for a in some if a.attribute is not None]) for some in each_type
+            ),
             _span_of_weights(arrays),
             _pairs([a.graph.attribute for a in arrays if a.graph.attribute is not None]),
             _nodes_of_types(arrays),

@@ -184,9 +184,7 @@ class Arrays:
         graphs = []
         for graph in (self.graph[i] for i in range(self.graph.graphs)):
             inside = np.isin(graph.sender, here) & np.isin(graph.receiver, here)
-            ends = (
-                np.searchsorted(here, each[inside]) for each in (graph.sender, graph.receiver)
-            )
+            ends = (np.searchsorted(here, each[inside]) for each in (graph.sender, graph.receiver))
             # A graph has one node at least; those of a type without any have no values.
             graphs.append(Graph(*ends, np.array([max(len(here), 1)])))
         mask = None if self.mask is None else self.mask[:, :, here, :channels]
@@ -441,9 +439,7 @@ def _unpack_types(
 # ---- dataset to arrays ------------------------------------------------------------------------
 
 
-def pack(
-    ds: xr.Dataset, *, missing: Missing = "error", types: NodeTypes | None = None
-) -> Arrays:
+def pack(ds: xr.Dataset, *, missing: Missing = "error", types: NodeTypes | None = None) -> Arrays:
     """The arrays of a network dataset, checked; raises what `validate` raises. ``types`` of a model,
     see `arrays_of`.
 
@@ -618,7 +614,9 @@ def _graphs_of(
         edge_graph = ds[EDGE_GRAPH].values.astype(np.int64)
     # A last graph without edges and trajectories is known from the record alone.
     numbers_of = [int(record(ds).get("graphs", 1))]
-    numbers_of += [int(numbers.max()) + 1 if numbers.size else 1 for numbers in (edge_graph, graph_of)]
+    numbers_of += [
+        int(numbers.max()) + 1 if numbers.size else 1 for numbers in (edge_graph, graph_of)
+    ]
     sender = ds[SENDER].values.astype(np.int64) + edge_graph * nodes
     receiver = ds[RECEIVER].values.astype(np.int64) + edge_graph * nodes
     weight = ds[EDGE_WEIGHT].values if EDGE_WEIGHT in ds and not _weights_vary(ds) else None
@@ -720,7 +718,11 @@ def _require_variable(ds: xr.Dataset, name: str, dims: tuple[str, ...]) -> None:
             f"the dataset has no variable {name!r}",
             got=", ".join(map(str, ds.data_vars)) or "no variables",
             allowed=f"{name}({', '.join(dims)})"
-            + (", or state_TYPE(trajectory, time, node_TYPE, feature_TYPE)" if name == STATE else ""),
+            + (
+                ", or state_TYPE(trajectory, time, node_TYPE, feature_TYPE)"
+                if name == STATE
+                else ""
+            ),
             fix=f'rename yours: ds.rename({{"...": {name!r}}}), or use pympnode.from_arrays',
         )
     if set(ds[name].dims) != set(dims):

@@ -51,4 +51,11 @@ class Plots:
 
     def __repr__(self) -> str:
         names = [n for variable, of in _FUNCTIONS_OF.items() if variable in self._ds for n in of]
+        # Of nodes of several types, each with variables of its own.
+        names += [
+            of_types
+            for variable, of_types in (("state", "prediction"), ("message", "message_norms"))
+            if variable not in self._ds
+            and any(str(n).startswith(f"{variable}_") for n in self._ds.data_vars)
+        ]
         return "plots: " + ", ".join(names)

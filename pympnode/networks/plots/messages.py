@@ -34,7 +34,9 @@ def message_norms(rollout: xr.Dataset, *, trajectory: int = 0, ax: Any = None) -
         # One message space, in the order in which the edges number the nodes.
         each = [nodes_of_type(rollout, name) for name in types]
         if all(MESSAGE in one for one in each):
-            message = xr.concat([one[MESSAGE].drop_vars(NODE_COORDS, errors="ignore") for one in each], NODE)
+            message = xr.concat(
+                [one[MESSAGE].drop_vars(NODE_COORDS, errors="ignore") for one in each], NODE
+            )
             rollout = each[0].drop_dims(NODE).assign({MESSAGE: message})
     count = rollout.sizes[TRAJECTORY] if types else states(rollout).sizes[TRAJECTORY]
     number = position(trajectory, count)
