@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
@@ -213,6 +214,36 @@ def test_labels_of_nodes_name_edges() -> None:
     )
     assert ds.node_tank.values.tolist() == ["north", "south"]
     assert sorted(zip(ds.sender.values.tolist(), ds.receiver.values.tolist())) == [(0, 2), (2, 1)]
+
+
+def test_a_table_has_a_column_of_types() -> None:
+    """Nodes are sorted by type with their edges; a type lacks features that it has no value of."""
+    rows = [
+        dict(time=t, node=n, kind=kind, level=v + t, flow=np.nan if kind == "tank" else v * t)
+        for t in (0.0, 0.5, 1.0)
+        for n, kind, v in (("p", "pump", 1.0), ("t", "tank", 2.0), ("q", "pump", 3.0))
+    ]
+    ds = pympnode.from_frame(
+        pd.DataFrame(rows),
+        features=["level", "flow"],
+        units=["m", "m/s"],
+        node_type="kind",
+        edges=[("p", "t"), ("t", "q")],
+        directed=True,
+    )
+    assert ds.feature_tank.values.tolist() == ["level"] and ds.unit_tank.values.tolist() == ["m"]
+    assert ds.node_pump.values.tolist() == ["p", "q"]
+    np.testing.assert_array_equal(ds.state_pump.values[0, :, 1, 1], [0.0, 1.5, 3.0])
+    np.testing.assert_array_equal(ds.state_tank.values[0, :, 0, 0], [2.0, 2.5, 3.0])
+    ends = sorted(zip(ds.sender.values.tolist(), ds.receiver.values.tolist()))
+    assert ends == [(0, 2), (2, 1)]
+    with pytest.raises(InvalidData, match="two or more"):
+        pympnode.from_frame(
+            pd.DataFrame(rows).assign(kind="tank"),
+            features="level",
+            node_type="kind",
+            topology="ring",
+        )
 
 
 def _refused() -> dict[str, tuple[Any, str]]:
