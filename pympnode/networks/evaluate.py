@@ -50,6 +50,7 @@ from .circular import shorter_way
 from .model import Model
 from .node_types import by_type, types_of
 from .observables import known_system, observable_errors
+from .system_types import arrays_of_system, states_of_system
 
 
 def evaluate_model(
@@ -76,7 +77,7 @@ def evaluate_model(
     parameters = schema.parameters_of(ds, true)
     attributes = Names.of(ds).attributes
     uncoupled = None
-    if true is not None:
+    if true is not None and arrays.types is None:
         uncoupled = baselines.uncoupled(arrays, true, parameters, attributes)
     if uncoupled is not None:
         predictions["uncoupled"] = uncoupled
@@ -87,8 +88,12 @@ def evaluate_model(
     ]
     out = xr.concat(scores, dim=xr.Variable("predictor", list(predictions)))
     observables = None
-    if true is not None:
+    if true is not None and arrays.types is None:
         observables = observable_errors(true, arrays, predictions, parameters, attributes)
+    elif true is not None:
+        of_system = {name: states_of_system(true, arrays, x) for name, x in predictions.items()}
+        plain = arrays_of_system(true, arrays)
+        observables = observable_errors(true, plain, of_system, parameters)
     if observables is not None:
         out = out.merge(observables)
     for suffix in [f"_{name}" for name in types_of(rollout)] or [""]:

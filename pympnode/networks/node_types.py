@@ -19,6 +19,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from ..config import arguments, text
 from ..datasets.names import ATTRIBUTE as ATTRIBUTE_DIM
 from ..datasets.names import (
     CONTROL,
@@ -322,6 +323,7 @@ def refuse_types(ds: xr.Dataset, what: str) -> None:
         )
 
 
+@arguments(name=text)
 def nodes_of_type(ds: xr.Dataset, name: str) -> xr.Dataset:
     """The nodes of one type as a dataset of one type, with the edges among them.
 
@@ -338,7 +340,14 @@ def nodes_of_type(ds: xr.Dataset, name: str) -> xr.Dataset:
     >>> pumps.state.shape, pumps.sender.values.tolist(), pumps.receiver.values.tolist()
     ((4, 6, 3, 2), [1, 0, 2, 1], [0, 1, 1, 2])
     """
-    predicted = isinstance(ds, xr.Dataset) and not types_of(ds)
+    if not isinstance(ds, xr.Dataset):
+        raise InvalidData(
+            "nodes of a type are those of a dataset",
+            got=type(ds).__name__,
+            allowed="an xarray.Dataset",
+            fix="build one with pympnode.from_arrays",
+        )
+    predicted = not types_of(ds)
     names = types_of(ds, PREDICTED) if predicted else types_of(ds)
     if not names:
         raise InvalidData(
@@ -355,6 +364,8 @@ def nodes_of_type(ds: xr.Dataset, name: str) -> xr.Dataset:
     counts = counts_of(ds)
     first = sum(counts[each] for each in names[: names.index(name)])
     rest, one = shared(ds), part(ds, name)
+    # Errors of an evaluation are of the features of all types.
+    rest = rest.drop_dims([dim for dim in TYPE_DIMS if dim in rest.dims])
     if SENDER in rest and RECEIVER in rest:
         ends = np.stack([rest[SENDER].values, rest[RECEIVER].values]) - first
         inside = ((ends >= 0) & (ends < counts[name])).all(axis=0)
@@ -386,7 +397,7 @@ def by_type_or_refuse(what: str, values: Any, names: Sequence[str]) -> dict[str,
     if values is None:
         return {}
     if isinstance(values, xr.Dataset) or not isinstance(values, Mapping):
-        shape = np.shape(values) if not isinstance(values, Mapping) else ""
+        shape = getattr(values, "shape", "")
         raise InvalidData(
             f"{what} of nodes of several types is given by type",
             got=f"{type(values).__name__} {shape}".strip(),
