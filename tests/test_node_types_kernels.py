@@ -16,6 +16,7 @@ from pympnode.errors import InvalidGraph, InvalidModel, InvalidOption
 from pympnode.graph import Graph
 from pympnode.networks import engines
 from pympnode.networks.engines.base import Batch
+from pympnode.networks.matching import Matching, pairs
 from pympnode.networks.schema import Arrays
 from pympnode.networks.spec import ModelSpec
 from pympnode.networks.weights import layout_of
@@ -418,6 +419,62 @@ def test_a_graph_of_another_size(kernel: str) -> None:
         total, summed, columns = total + n * loss, summed + n * part, columns + n
     np.testing.assert_allclose(value, total / columns, rtol=1e-12)
     np.testing.assert_allclose(gradient, summed / columns, rtol=0, atol=1e-12)
+
+
+def waves(noise: float = 0.0) -> tuple[Arrays, np.ndarray]:
+    """Sines of four nodes of two types, the second with one channel less, and their derivatives."""
+    rng = np.random.default_rng(15)
+    time = np.linspace(0.0, 3.0, 61)
+    phase, speed = rng.uniform(0, 6, (6, 1, 4, 2)), rng.uniform(1, 3, (6, 1, 4, 2))
+    angle = phase + speed * time[:, None, None]
+    x = np.sin(angle) + noise * rng.standard_normal(angle.shape)
+    types = np.array([0, 1, 1, 1])
+    graph = Graph.single([0, 1, 2, 3], [1, 2, 3, 0], 4).with_types(types)
+    x = padded(x, types, (2, 1))
+    data = Arrays(x, time, graph, np.zeros(6, np.int64), None, None, None)
+    return data, padded(speed * np.cos(angle), types, (2, 1))
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_gradient_matching_of_types(kernel: str) -> None:
+    """tau is of the channels that there are; the loss is that of the field, written out."""
+    data, exact = waves()
+    spec = ModelSpec(
+        channels=2, messages="pairwise", coupling="superposed", message=2, hidden=4,
+        node_types=("a", "b"), type_channels=(2, 1), type_controls=(0, 0), type_attributes=(0, 0),
+    )  # fmt: skip
+
+    def bind(spec: ModelSpec, arrays: list[Arrays]):
+        return engines.engine("torch").bind(
+            spec, arrays, dtype="float64", kernel=kernel, device="cpu"
+        )
+
+    matching = Matching(bind, spec, [data], np.arange(6), 4, "torch")
+    tau = matching.arrays[0].time[1]
+    has = np.arange(2) < np.array([2, 1, 1, 1])[:, None]
+    assert tau == pytest.approx(1 / np.sqrt(np.mean(exact[..., has] ** 2)), rel=1e-3)
+    theta = theta_of(spec, np.random.default_rng(16))
+    batch = next(matching.batches(1, np.random.default_rng(17)))
+    total = 0.0
+    for trajectory, start in zip(batch.trajectory, batch.start):
+        at = start // 2
+        state = data.x[trajectory, at]
+        slope = Loops(spec, theta, data.graph).field(state, None, None)
+        error = np.abs(tau * (slope - exact[trajectory, at]))
+        total += np.where(error <= 1, error**2 / 2, error - 0.5)[has].sum()
+    found = matching.program.loss(theta, batch)
+    assert found == pytest.approx(total / (4 * len(batch.trajectory)), rel=1e-4)
+
+
+def test_noise_of_types_is_judged_by_the_channels_there_are() -> None:
+    data, _ = waves(noise=0.02)
+    typed = pairs([data], np.arange(6), type_channels=(2, 1))[2]
+    ignored = pairs([data], np.arange(6))[2]
+    one = replace(data, x=data.x[:, :, :1], graph=Graph.single([], [], 1))
+    alone = pairs([one], np.arange(6))[2]
+    error = [float(text.split("about ")[1].split(" ")[0]) for text in (typed, alone, ignored)]
+    assert error[0] == pytest.approx(error[1], rel=0.5)
+    assert typed != ignored
 
 
 def test_first_message_depends_on_the_type() -> None:
