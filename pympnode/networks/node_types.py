@@ -364,8 +364,8 @@ def nodes_of_type(ds: xr.Dataset, name: str) -> xr.Dataset:
     counts = counts_of(ds)
     first = sum(counts[each] for each in names[: names.index(name)])
     rest, one = shared(ds), part(ds, name)
-    # Errors of an evaluation are of the features of all types.
-    rest = rest.drop_dims([dim for dim in TYPE_DIMS if dim in rest.dims])
+    # Errors of an evaluation are of all types.
+    rest = rest.drop_dims([dim for dim in (*TYPE_DIMS, "predictor") if dim in rest.dims])
     if SENDER in rest and RECEIVER in rest:
         ends = np.stack([rest[SENDER].values, rest[RECEIVER].values]) - first
         inside = ((ends >= 0) & (ends < counts[name])).all(axis=0)
