@@ -500,5 +500,5 @@ def _named(what: str, names: Any, count: int) -> list[str]:
     return names
 
 
-def _names_of(what: str, names: Sequence[str] | None, values: NDArray | None) -> list[str] | None:
+def _names_of(what: str, names: Any, values: NDArray | None) -> list[str] | None:
     return None if names is None or values is None else _named(what, names, values.shape[-1])

@@ -261,7 +261,7 @@ def _with_inputs_by_type(
                             allowed=wanted[name],
                         )
             out[..., here, : wanted[name]] = read
-        arrays = replace(arrays, **{"u" if what == "control" else "attribute": out})
+        arrays = replace(arrays, u=out) if what == "control" else replace(arrays, attribute=out)
     return arrays
 
 

@@ -184,9 +184,11 @@ class Arrays:
         graphs = []
         for graph in (self.graph[i] for i in range(self.graph.graphs)):
             inside = np.isin(graph.sender, here) & np.isin(graph.receiver, here)
-            ends = (np.searchsorted(here, each[inside]) for each in (graph.sender, graph.receiver))
+            sender, receiver = (
+                np.searchsorted(here, each[inside]) for each in (graph.sender, graph.receiver)
+            )
             # A graph has one node at least; those of a type without any have no values.
-            graphs.append(Graph(*ends, np.array([max(len(here), 1)])))
+            graphs.append(Graph(sender, receiver, np.array([max(len(here), 1)])))
         mask = None if self.mask is None else self.mask[:, :, here, :channels]
         return Arrays(
             self.x[:, :, here, :channels], self.time, Graph.union(graphs), self.graph_of, u, attribute,
