@@ -719,12 +719,7 @@ def _require_variable(ds: xr.Dataset, name: str, dims: tuple[str, ...]) -> None:
         raise InvalidData(
             f"the dataset has no variable {name!r}",
             got=", ".join(map(str, ds.data_vars)) or "no variables",
-            allowed=f"{name}({', '.join(dims)})"
-            + (
-                ", or state_TYPE(trajectory, time, node_TYPE, feature_TYPE)"
-                if name == STATE
-                else ""
-            ),
+            allowed=f"{name}({', '.join(dims)})",
             fix=f'rename yours: ds.rename({{"...": {name!r}}}), or use pympnode.from_arrays',
         )
     if set(ds[name].dims) != set(dims):
