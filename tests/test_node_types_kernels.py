@@ -516,6 +516,12 @@ def test_the_specification_of_a_file() -> None:
     assert shapes["bus/layer_3_weight"] == (1, 5)
 
 
+def test_the_julia_engine_refuses_types_in_words() -> None:
+    reason = engines.engine("julia").supports(spec_of("state"))
+    assert reason is not None and "several types of nodes" in reason
+    assert engines.engine("julia").supports(spec_of("state").of_one_type) is None
+
+
 def test_other_types_than_those_of_the_model_are_refused() -> None:
     spec, rng = spec_of("state"), np.random.default_rng(13)
     data = arrays_of(spec, rng, [(1, 1, 1)], [0])

@@ -88,9 +88,8 @@ class ModelSpec:
     emitted: g_s([x_j; u_j; b_j]); state messages: m_k is integrated and m_k(0) made by networks of r;
     pairwise: e = W3_r tanh(W2_r tanh(R_r [x_k; b_k] + S_s [x_j; u_j; b_j] + C_r c_jk + b1_r) + b2_r) + b3_r.
 
-    Superposed pairwise messages have d_r components and add to those of the receiver. All that the
-    sender's type decides is S_s; a node of another type that sends the same hidden numbers S_s [...]
-    has the same effect.
+    Superposed pairwise messages have d_r components, which add to the slope of the d_r channels of the
+    receiver. The type of the sender decides S_s alone.
     """
 
     family: Family = "mpnode"

@@ -36,10 +36,11 @@ def aggregate(shape, memory, received, sent, links, groups, first, last):  # typ
             width = groups[group, WIDTH]
             base = component * shape.stride + groups[group, COLUMN]
             source = component * shape.stride + groups[group, SOURCE]
+            step, row = groups[group, STRIDE], groups[group, ROW]
             for node in range(groups[group, NODES]):
                 neighbour_sum(
-                    memory, received + base + node * width, sent + source, groups[group, STRIDE],
-                    width, links.pointer, groups[group, ROW] + node, links.sender, links.weight,
+                    memory, received + base + node * width, sent + source, step, width,
+                    links.pointer, row + node, links.sender, links.weight,
                 )  # fmt: skip
 
 

@@ -183,7 +183,7 @@ def bar_of_type(shape, memory, offsets, y_bar, rows, start, stop):  # type: igno
     noinline()
     count = stop - start
     padded = (count + shape.panel - 1) // shape.panel * shape.panel
-    if shape.types == 1 or count == padded:
+    if count == padded:
         return y_bar + start
     for row in range(rows):
         to = offsets.type_bar + row * shape.stride
@@ -215,9 +215,10 @@ def backward_types(
         start, stop = segments[tile, kind], segments[tile, kind + 1]
         panels = (stop - start + shape.panel - 1) // shape.panel
         first = kind * of_type + lowest
-        bar = bar_of_type(
-            shape, memory, offsets, y_bar, layers[first + count - 1, ROWS], start, stop
-        )
+        bar = y_bar + start
+        if shape.types > 1:
+            rows = layers[first + count - 1, ROWS]
+            bar = bar_of_type(shape, memory, offsets, y_bar, rows, start, stop)
         backward(
             shape, layers, memory, offsets, first, count, x + start, shape.panel, shape.stride,
             hidden, layer_step, bar, x_bar + start, panels,

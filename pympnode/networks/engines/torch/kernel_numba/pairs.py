@@ -342,7 +342,9 @@ def linear_back(shape, layers, memory, offsets, number, biased, x, y_bar, x_bar,
         layer = layers[kind * of_type + number]
         start, stop = segments[tile, kind], segments[tile, kind + 1]
         panels = (stop - start + shape.panel - 1) // shape.panel
-        bar = bar_of_type(shape, memory, offsets, y_bar, layer[ROWS], start, stop)
+        bar = y_bar + start
+        if shape.types > 1:
+            bar = bar_of_type(shape, memory, offsets, y_bar, layer[ROWS], start, stop)
         if biased:
             panel_sums(memory, layer[BIAS], bar, shape.stride, shape.panel, layer[ROWS], panels)
         for panel in range(panels):
