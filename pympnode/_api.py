@@ -73,8 +73,9 @@ def simulate(
     Main arguments:
         system: a name (`pympnode.systems.names()`) or a `System` of your own.
         nodes, topology: of networks: the number of nodes, and which are coupled: "BA",
-            ("BA", {"k": 3}), a networkx graph, an edge list, an adjacency; defaults of the system.
-            Weights of edges multiply the couplings.
+            ("BA", {"k": 3}), a networkx graph, an edge list, an adjacency (row sends to column:
+            entry [i, j] is the edge i -> j); defaults of the system. Weights of edges multiply the
+            couplings.
         particles: of particles: how many, 100 by default.
         trajectories, steps, dt: number of trajectories (1000), and of time steps of length ``dt``.
         seed: initial states, controls, noise and split. Trajectory i depends on (seed, i) alone.
@@ -223,7 +224,7 @@ def train(
             `simulate`. Particles default to 20,000 / particles trajectories, 20 to 1000.
         data: given data instead: a dataset, several of them (sizes may differ), or the path of one.
             Keywords that say how to simulate are then refused, and so is a system other than that
-            of the data.
+            of the data. A dataset may also come first: ``train(ds)``.
             One trajectory alone is split in time: the first 70 % (``split``) train.
         preset: "fast" (default), the best measured, or "paper", the published configuration.
         epochs, updates or time_budget: how long; a budget is seconds or "10m".
@@ -272,6 +273,10 @@ def train(
     >>> result.status, result.model.trained.nodes
     ('completed', (4, 4))
     """
+    if _holds_datasets(system):  # train(ds)
+        if data is not None:
+            half_of_system(system)  # refuses what is no system
+        system, data = None, system
     given = given_keywords(
         dict(
             nodes=nodes,
@@ -432,6 +437,12 @@ def load(path: str | os.PathLike[str]) -> TrainedModel:
     model.
     """
     return load_model(path)
+
+
+def _holds_datasets(value: Any) -> bool:
+    """Whether ``value`` is a dataset, or a list of them."""
+    several = value if isinstance(value, list | tuple) else [value]
+    return bool(several) and all(isinstance(one, xr.Dataset) for one in several)
 
 
 def _system_of_start(start: TrainedModel) -> str:

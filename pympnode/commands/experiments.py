@@ -102,7 +102,7 @@ def show_command(
 
 
 @experiment.command("run")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda.")
+@click.option("--device", type=o.DEVICE, default="auto", show_default=True, help="auto, cpu, cuda.")
 @click.option("--retry", is_flag=True, help="Run failed cells again.")
 @o.with_options(NAME, LENGTH, OUT, o.JSON)
 def run_command(

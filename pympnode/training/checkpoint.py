@@ -332,7 +332,8 @@ class Run:
                     f"the run folder {str(self.folder)!r} belongs to another call",
                     got="; ".join(changed[:5]),
                     allowed="the same call, which continues where it stopped",
-                    fix="name another folder with run=, or repeat the call that made this one",
+                    fix="name another folder with run=, or repeat the call that made this one; to train "
+                    f"longer from its weights: pympnode.finetune({str(self.folder)!r}, run=...)",
                 )
             self._is_described = True
             return
