@@ -9,6 +9,7 @@ from typing import Any
 import xarray as xr
 
 from .config import path as path_of
+from .config import whole
 from .datasets.names import Missing
 from .errors import InvalidOption
 from .half import TrainedModel
@@ -215,6 +216,7 @@ def train(
     dtype: str = "float32",
     precision: str | None = None,
     run: str | os.PathLike[str] | None = None,
+    extend: int | None = None,
     progress: bool = True,
 ) -> Result[Any]:
     """Train a simulator of a networked system or of particles.
@@ -238,6 +240,9 @@ def train(
             are ODE states, for controls, uneven time grids, and data too noisy or too coarse.
         start: a model, a `Result` or a path to train on from (see `finetune`).
         run: a folder for checkpoints and results; the same call continues where it stopped.
+        extend: the same call with ``extend=40`` adds 40 epochs to the finished run in the folder, from
+            its last weights and the state of its optimiser, with the longest windows. A cosine
+            schedule begins anew over these epochs at half its rate; other schedules go on.
     Model of networks: ``model`` ("mpnode", "l2s", "node"), ``message_size``, ``hidden``, ``depth``,
         ``aggregation``, ``messages``, ``coupling``, ``first_message``, ``solver``, ``substeps``,
         ``antisymmetric``, and the names of features that enter pairwise messages (``relative``) or the
@@ -346,6 +351,14 @@ def train(
             progress=progress,
         )
     )
+    extend = 0 if extend is None else whole("extend", extend)
+    if extend and run is None:
+        raise InvalidOption(
+            "extend adds epochs to the run in a folder",
+            got=f"extend={extend} without run=",
+            allowed="the call that made the run, with run= and extend=",
+            fix="name the folder with run=, or train longer with epochs=",
+        )
     if run is not None:
         run = path_of("run", run)
     if run is not None and run.is_file():
@@ -380,7 +393,7 @@ def train(
     options = half.Training(**given)
     with gradients():
         prepared = half.prepare(system, datasets, options, start_model)
-        return fit(prepared, run=run, progress=options.progress)
+        return fit(prepared, run=run, progress=options.progress, extend=extend)
 
 
 def finetune(start: StartModel, system: Any = None, **options: Any) -> Result[Any]:
