@@ -50,6 +50,7 @@ html_math_renderer = "mathml"
 html_theme = "furo"
 html_title = f"pympnode {version}"
 html_static_path = ["_static"]
+html_favicon = "_static/favicon.svg"
 html_css_files = ["pympnode.css"]
 html_copy_source = False
 
