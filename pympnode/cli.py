@@ -96,7 +96,7 @@ def status_of(arguments: list[str] | None = None) -> int:
             code = cli.main(arguments, prog_name="pympnode", standalone_mode=False)
         except click.ClickException as error:
             if isinstance(error, click.NoSuchOption):
-                _suggest_alias(error)
+                error = _with_alias(error)
             _show_click_error(error, as_json)
             return error.exit_code
         except (click.Abort, KeyboardInterrupt):
@@ -135,14 +135,17 @@ def _show_click_error(error: click.ClickException, as_json: bool) -> None:
     click.echo(json.dumps({"error": facts}, indent=2), err=True)
 
 
-def _suggest_alias(error: click.NoSuchOption) -> None:
-    """Name the option that other libraries call like the one that does not exist."""
+def _with_alias(error: click.NoSuchOption) -> click.NoSuchOption:
+    """The error, with the option that other libraries call like the one that does not exist."""
     if error.ctx is None:
-        return
+        return error
     options = {o.lstrip("-").replace("-", "_"): o for p in error.ctx.command.params for o in p.opts}
     known = alias(error.option_name.lstrip("-"), options)
-    if known is not None:
-        error.possibilities = [options[known]]
+    if known is None:
+        return error
+    # click itself shows possibilities that are spelled alike only.
+    text = f"No such option {error.option_name!r}. Did you mean {options[known]!r}?"
+    return click.NoSuchOption(error.option_name, text, ctx=error.ctx)
 
 
 def _show_warning(

@@ -218,7 +218,7 @@ def known_keywords(function: Callable[P, R]) -> Callable[P, R]:
                 continue
             if name in simulated:
                 raise _belongs_to_simulate(name, keywords[name], names)
-            system = args[0] if args else keywords.get("system")
+            system: Any = args[0] if args else keywords.get("system")
             if name in _parameters_of(system):
                 raise InvalidOption(
                     f"{name} is a parameter of the system {get(system).name!r}",
