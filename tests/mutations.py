@@ -261,19 +261,19 @@ FAULTS = [
          "self.field(t, x, u, graph, parameters)"),
     ),
     fault(
-        "26", "types of nodes in another order: edges keep the old numbers", TYPES,
+        "27a", "types of nodes in another order: edges keep the old numbers", TYPES,
         (NODE_TYPES, "anew[rest[end].values]", "rest[end].values"),
     ),
     fault(
-        "26b", "features that nodes do not have count as predicted without error", TYPES,
+        "27b", "features that nodes do not have count as predicted without error", TYPES,
         (EVALUATE, "known = known & arrays.real", "known = known | arrays.real"),
     ),
     fault(
-        "26c", "training noise in features that nodes do not have", TYPES,
+        "27c", "training noise in features that nodes do not have", TYPES,
         (PREPARE, "noise if types is None else noise * arrays.real", "noise"),
     ),
     fault(
-        "26d", "the nodes of one type: edges of other nodes", TYPES,
+        "27d", "the nodes of one type: edges of other nodes", TYPES,
         (NODE_TYPES, "rest[RECEIVER].values]) - first", "rest[RECEIVER].values])"),
     ),
 ]  # fmt: skip

@@ -681,10 +681,12 @@ def test_the_command_line_takes_types(
         assert status_of(list(words)) == 0
         return capsys.readouterr().out
 
-    model, ds, out = (str(tmp_path / n) for n in ("model.nc", "ds.nc", "out.nc"))
-    assert "rmse (z) lorenz" in run("evaluate", model, ds, "--out", out)
+    model, ds, scores, out = (
+        str(tmp_path / n) for n in ("model.nc", "ds.nc", "scores.nc", "out.nc")
+    )
+    assert "rmse (z) lorenz" in run("evaluate", model, ds, "--out", scores)
     assert "rmse_z_type" in run("evaluate", model, ds, "--json")
-    run("plot", "error-by-type", out, "--out", str(tmp_path / "e.png"))
+    run("plot", "error-by-type", scores, "--out", str(tmp_path / "e.png"))
     assert "node_lorenz 2" in run("rollout", model, ds, "--out", out)
     schema.validate(xr.open_dataset(out))
     run("plot", "prediction", ds, out, "--out", str(tmp_path / "p.png"))
