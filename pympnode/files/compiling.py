@@ -53,7 +53,8 @@ def _stamped(compiled: Any, function: Callable[..., Any]) -> Any:
     if stamp is None:  # NUMBA_DISABLE_JIT=1, or no cache
         return compiled
     try:
-        file._source_stamp = (stamp, sources_stamp(Path(function.__code__.co_filename).parent))
+        folders = Path(function.__code__.co_filename).parent, Path(__file__).parent
+        file._source_stamp = (stamp, *map(sources_stamp, folders))
     except (AttributeError, OSError):  # a cache that allows no change, or sources in an archive
         pass
     return compiled
