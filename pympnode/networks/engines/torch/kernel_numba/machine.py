@@ -11,6 +11,7 @@ import llvmlite.binding as llvm
 import numpy as np
 from numba import config, types
 from numba.core import cgutils
+from numba.core.imputils import impl_ret_borrowed
 from numba.core.typing.templates import AttributeTemplate
 from numba.extending import infer_getattr, intrinsic, lower_getattr_generic, models, register_model
 
@@ -65,7 +66,9 @@ class _ReferenceAttribute(AttributeTemplate):
 
 @lower_getattr_generic(Reference)
 def _load_field(context, builder, kind, value, name):  # type: ignore
-    return builder.load(cgutils.gep_inbounds(builder, value, 0, kind.held.fields.index(name)))
+    number = kind.held.fields.index(name)
+    field = builder.load(cgutils.gep_inbounds(builder, value, 0, number))
+    return impl_ret_borrowed(context, builder, kind.held.types[number], field)
 
 
 @intrinsic
