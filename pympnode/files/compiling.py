@@ -27,8 +27,13 @@ from numba import config
 _log = logging.getLogger("pympnode")
 
 
-def njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """A decorator: ``numba.njit(cache=True, **options)`` that runs where no cache can be written."""
+def njit(*, cached: bool = True, **options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """A decorator: ``numba.njit(cache=True, **options)`` that runs where no cache can be written.
+
+    ``cached=False`` is for functions whose code is kept with that of their callers.
+    """
+    if not cached:
+        return numba.njit(**options)
 
     def decorate(function: Callable[..., Any]) -> Any:
         try:

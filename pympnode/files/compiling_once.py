@@ -3,8 +3,9 @@
 numba optimises each function by itself and once more inside every function that calls it, translates
 each to machine code each time, and gives each a wrapper that converts Python's arguments. For a program
 of thirty functions that call one another six deep, all but the outermost result is thrown away; it is
-three quarters of the time to compile. Here a part is lowered to LLVM code and left; the whole links each part once, and that
-is optimised and translated. Only the whole can be called from Python, and it alone is kept on disk.
+most of the time to compile. Here a part is lowered to LLVM code and left; the whole links each part
+once, and that is optimised and translated. Only the whole can be called from Python, and it alone is
+kept on disk.
 
 Parts neither create nor keep arrays: reference counting is off. Where a numba has other internals than
 0.60 to 0.68, all functions are compiled as `compiling.njit` does it, with the same result.
@@ -16,8 +17,6 @@ import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
-
-import numba
 
 from .compiling import njit
 
@@ -38,7 +37,7 @@ def part(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     """A decorator for a function that only parts and wholes call. ``options``: those of ``numba.njit``."""
     if not SUPPORTED:
         return njit(**options)
-    return numba.njit(pipeline_class=_PartCompiler, _nrt=False, **options)
+    return njit(cached=False, pipeline_class=_PartCompiler, _nrt=False, **options)
 
 
 def whole(**options: Any) -> Callable[[Callable[..., Any]], Any]:

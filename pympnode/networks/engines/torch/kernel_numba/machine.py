@@ -76,7 +76,7 @@ def reference(typingctx, held):  # type: ignore
     """A pointer to the named tuple ``held``, valid until the caller returns; None for None.
 
     Its fields are read as those of the tuple. A tuple itself goes into every call as all numbers of
-    all its arrays, three hundred arguments: that took half of the time to compile.
+    all its arrays, three hundred arguments, which takes long to compile.
     """
     if isinstance(held, types.NoneType):
         return held(held), lambda context, builder, signature, arguments: arguments[0]
