@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -77,4 +78,5 @@ class Order:
         if self.forth is None:
             return window
         names = ("initial", "target", "control", "attribute", "mask")
-        return replace(window, **{name: self.apply(getattr(window, name)) for name in names})
+        moved: dict[str, Any] = {name: self.apply(getattr(window, name)) for name in names}
+        return replace(window, **moved)
