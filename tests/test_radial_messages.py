@@ -11,7 +11,7 @@ import torch
 import pympnode
 from pympnode.errors import EngineUnavailable, InvalidOption
 from pympnode.particles.engine import radial
-from pympnode.particles.engine.program import ParticleProgram
+from pympnode.particles.engine.program import ParticleProgram, Target
 from pympnode.particles.engine.radial import far_counts, far_edges
 from pympnode.particles.graphs.box import Box
 from pympnode.particles.memory import Counts
@@ -25,10 +25,10 @@ COUPLINGS = [("input", False), ("input", True), ("product", False), ("product", 
 COUPLINGS += [("reduced", False), ("reduced", True)]
 
 
-def program_of(name="deltagn", *, dims=2, seed=0, **options):
+def program_of(name="deltagn", *, dims=2, seed=0, kernel="auto", **options):
     spec = ParticleSpec.named(name, **RADIAL, dims=dims, edge_width=11, **options)
     theta = particle_layout_of(spec).initial(np.random.default_rng(seed))
-    return ParticleProgram(spec, SCALES, 0.01, dtype="float64", device="cpu"), theta
+    return ParticleProgram(spec, SCALES, 0.01, dtype="float64", device="cpu", kernel=kernel), theta
 
 
 def states(rng, dims=2, count=30, charged=False):
@@ -149,7 +149,7 @@ def test_edges_from_cells_are_counted_for_the_memory(rng) -> None:
 
 
 def test_chunks_of_edges_give_the_same_forces(rng, monkeypatch) -> None:
-    program, theta = program_of()
+    program, theta = program_of(kernel="eager")
     x, v, mass, _ = states(rng)
     with torch.no_grad():
         whole = change_of(program, theta, x, v, mass, None, Box(8.0))
@@ -215,12 +215,88 @@ def test_models_without_radial_messages_refuse_them(options) -> None:
         ParticleSpec(**{**RADIAL, **options})
 
 
-@pytest.mark.parametrize("options", [{"kernel": "numba"}, {"kernel": "torch"}, {"recompute": True}])
+@pytest.mark.parametrize("options", [{"kernel": "torch"}, {"recompute": True}])
 def test_kernels_of_other_messages_refuse_with_the_reason(options) -> None:
     spec = ParticleSpec.named("deltagn", **RADIAL)
     with pytest.raises(EngineUnavailable, match="radial messages"):
         ParticleProgram(spec, SCALES, 0.01, device="cpu", **options)
-    assert ParticleProgram(spec, SCALES, 0.01, device="cpu").kernel == "eager"
+    assert ParticleProgram(spec, SCALES, 0.01, device="cpu").kernel == "numba"
+    two_products = {"kernel": "numba", "recompute": True}
+    with pytest.raises(EngineUnavailable):
+        ParticleProgram(spec, SCALES, 0.01, device="cpu", **two_products)
+
+
+@pytest.mark.parametrize("side", [np.inf, 8.0])
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize(("coupling", "charged"), COUPLINGS)
+@pytest.mark.parametrize(
+    ("name", "kicks"),
+    [("deltagn", 1), ("deltagn", 3), ("nearest_deltagn", 1), ("hierarchical_deltagn", 1)],
+)
+def test_tables_give_the_loss_and_gradient_of_the_network(
+    rng, name, kicks, coupling, charged, dims, side
+) -> None:
+    x, v, mass, charge = states(rng, dims, charged=charged)
+    mass = np.where(mass < 1.5, 0.7, 1.6)  # two kinds of bodies
+    charge = None if charge is None else np.where(mass < 1, 0.9, -0.9)
+    found = {}
+    for kernel in ("eager", "numba"):
+        options = {"kicks": kicks, "mass_coupling": coupling, "charged": charged}
+        spec = ParticleSpec.named(name, **RADIAL, dims=dims, edge_width=11, **options)
+        theta = 3 * particle_layout_of(spec).initial(np.random.default_rng(1))
+        program = ParticleProgram(spec, SCALES, 0.01, dtype="float64", kernel=kernel, device="cpu")
+        batch = program.batch(x, v, mass, charge, Box(side))
+        target = Target(batch.position, 1.01 * batch.velocity)
+        value, gradient = program.loss_and_gradient(theta, batch, target)
+        after = program.next_state(
+            program.weights(theta), batch, program.graph(batch), training=False
+        )
+        found[kernel] = np.concatenate([[value], gradient]), torch.cat(after, 1).numpy()
+        assert (program.networks(program.weights(theta), batch.box).tables is None) == (
+            kernel == "eager"
+        )
+    (exact, states_exact), (table, states_table) = found["eager"], found["numba"]
+    np.testing.assert_allclose(table, exact, rtol=0, atol=1e-10 * np.abs(exact).max())
+    np.testing.assert_allclose(states_table, states_exact, rtol=0, atol=1e-10)
+
+
+def test_the_gradient_of_tables_to_positions_and_velocities(rng) -> None:
+    """Against finite differences, through every kick of a step."""
+    program, theta = program_of(kicks=2, mass_coupling="product")
+    x, v, mass, _ = states(rng, count=5)
+    weights = program.weights(3 * theta)
+
+    def changes(position, velocity):
+        batch = program.batch(x, v, mass, None, Box(8.0))
+        batch = batch.replace(position=position, velocity=velocity)
+        return program.changes(weights, batch, program.graph(batch), training=True)
+
+    ends = [torch.tensor(a.reshape(-1, 2), requires_grad=True) for a in (x, v)]
+    assert torch.autograd.gradcheck(changes, ends)
+
+
+def test_positions_that_are_not_finite_give_nan_and_no_other_memory(rng) -> None:
+    for name in ("deltagn", "nearest_deltagn"):
+        program, theta = program_of(name, mass_coupling="product")
+        x, v, mass, _ = states(rng, count=6)
+        batch = program.batch(x, v, mass, None, Box(8.0))
+        graph, weights = program.graph(batch), program.weights(theta)
+        for bad in (np.nan, np.inf, 1e200):
+            v[0, 0] = bad
+            there = program.batch(x, v, mass, None, Box(8.0))
+            change = program.changes(weights, there, graph, training=False)[0].reshape(x.shape)
+            assert not torch.isfinite(change[0, 0]).any() or bad == 1e200
+            assert torch.isfinite(change[1]).all()
+
+
+def test_a_rollout_computes_its_table_once(rng, monkeypatch) -> None:
+    program, theta = program_of(mass_coupling="product")
+    calls, force = [], radial.radial_force
+    monkeypatch.setattr(radial, "radial_force", lambda *a: calls.append(1) or force(*a))
+    x, v, mass, _ = states(rng, count=6)
+    position, velocity = (np.repeat(a[:, None], 5, 1) for a in (x, v))
+    program.roll(theta, position, velocity, mass, None, Box(8.0))
+    assert len(calls) == 1
 
 
 def test_training_finds_the_law_and_the_file_keeps_it(tmp_path) -> None:

@@ -95,6 +95,8 @@ def state_bytes(
         layers = _HAMILTONIAN + _STAGE * (stages - 1) if training else _HAMILTONIAN // 2
         each += item * (layers * width + 12 * spec.n_edge_features)
         node *= 2 + stages
+    elif spec.radial and kernel == "numba" and not spec.base:
+        each = 48  # both ends and the sorting of a graph: edges read a table
     elif spec.radial:
         # Differences, features, both layers and what the gradients of all these take; without a
         # gradient, layers are those of one chunk (`fixed_bytes`).

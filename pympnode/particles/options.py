@@ -237,7 +237,9 @@ class ParticleTraining(RunOptions):
         choice = particle_preset(self.preset, name, particles, self.default_messages(conservative))
         chosen = preset_fields(choice, self.spec_fields())
         if chosen["inputs"] == "scaled":
-            chosen.setdefault("mass_coupling", mass_coupling)
+            # A known law is the product of masses or charges times a function of the distance.
+            product = known and chosen.get("messages") == "radial"
+            chosen.setdefault("mass_coupling", "product" if product else mass_coupling)
         return ParticleSpec.named(
             name,
             **chosen,

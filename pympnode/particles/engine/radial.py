@@ -70,18 +70,34 @@ def velocity_change(net: Networks, batch: ParticleBatch, graph: Graph) -> Tensor
     return graph.given_order(total / bodies.mass[:, None])
 
 
+def whole_step(net: Networks, batch: ParticleBatch, graph: Graph) -> tuple[Tensor, Tensor] | None:
+    """Changes (particle, axis) of velocities, and of positions beyond free flight, over a step of all
+    pairs by compiled loops; None where these cannot."""
+    if net.tables is None or net.spec.join != "complete" or net.spec.conserve_momentum:
+        return None
+    from . import radial_table as tables
+
+    assert isinstance(graph, ParticleEdges)
+    bodies = _Bodies(net, batch.position, batch.mass, batch.charge, batch.kind)
+    kinds = tables.kinds_of(bodies.base, bodies.base)
+    later = batch.position + net.step * batch.velocity
+    octaves = tables.octaves_of(net, batch.position, later)
+    if kinds is None or octaves is None:
+        return None
+    table = tables.table_of(net, kinds.rows, octaves, radial_force)
+    unit = net.scales.change / bodies.mass
+    unit = unit if batch.free is None else unit * batch.free
+    return tables.leapfrog(
+        net, table, kinds, batch.position, batch.velocity, bodies.source, unit, batch.sizes, _mode(net)
+    )  # fmt: skip
+
+
 def _near(
     net: Networks, bodies: _Bodies, sender: Tensor, receiver: Tensor, total: Tensor
 ) -> Tensor:
     """``total`` plus the momenta along edges between particles."""
     both_ways = net.spec.join != "nearest"
-    if both_ways:
-        # Every pair has an edge each way, and the two momenta are equal and opposite.
-        once = torch.nonzero(sender < receiver)[:, 0]
-        sender, receiver = sender[once], receiver[once]
-    momentum = _momentum(net, bodies, sender, bodies, receiver)
-    total = total.index_add(0, receiver, momentum)
-    return total.index_add(0, sender, momentum, alpha=-1) if both_ways else total
+    return _add_momenta(net, bodies, sender, bodies, receiver, total, both_ways)
 
 
 def _far(
@@ -102,7 +118,7 @@ def _far(
             count,
         )
         sender, receiver = far_edges(home, level.sender, level.receiver, level.size)
-        total = total.index_add(0, receiver, _momentum(net, cells, sender, bodies, receiver))
+        total = _add_momenta(net, cells, sender, bodies, receiver, total, False)
         if level.parent is not None:
             home = pick(level.parent, home)
     return total
@@ -133,6 +149,35 @@ def far_counts(tree: Hierarchy) -> list[int]:
     return found
 
 
+def _add_momenta(
+    net: Networks,
+    senders: _Bodies,
+    s: Tensor,
+    receivers: _Bodies,
+    r: Tensor,
+    total: Tensor,
+    both_ways: bool,
+) -> Tensor:
+    """``total`` plus the momenta along edges. ``both_ways``: every pair has an edge each way, and
+    the two momenta are equal and opposite."""
+    if net.tables is not None:
+        from . import radial_table as tables
+
+        kinds = tables.kinds_of(senders.base, receivers.base)
+        octaves = tables.octaves_of(net, senders.position, receivers.position)
+        if kinds is not None and octaves is not None:
+            table = tables.table_of(net, kinds.rows, octaves, radial_force)
+            ends = (tables.Bodies(a.position, a.source, a.count) for a in (senders, receivers))
+            found = tables.add_momenta(net, table, kinds, *ends, (s, r), _mode(net), both_ways)
+            return total + found
+    if both_ways:
+        once = torch.nonzero(s < r)[:, 0]
+        s, r = s[once], r[once]
+    momentum = _momentum(net, senders, s, receivers, r)
+    total = total.index_add(0, r, momentum)
+    return total.index_add(0, s, momentum, alpha=-1) if both_ways else total
+
+
 def _momentum(net: Networks, senders: _Bodies, s: Tensor, receivers: _Bodies, r: Tensor) -> Tensor:
     """Momentum (edge, axis) of the receivers, in units of mean mass and ``scales.change``."""
     chunk = CHUNK.get(s.device.type, CHUNK["cuda"])
@@ -149,14 +194,19 @@ def _momentum_of_chunk(
     difference = net.box.displacement(pick(senders.position, s) - pick(receivers.position, r))
     near = net.scales.near
     distance = near * ((difference / near).square().sum(1, keepdim=True) + 1).sqrt()
-    values = [radial_features(net, distance)]
-    if net.spec.base:
-        values += symmetric_features(pick(senders.base, s), pick(receivers.base, r))
-    strength = radial_strength(net, torch.cat(values, 1))
+    force = radial_force(net, distance, pick(senders.base, s), pick(receivers.base, r))
     weight = _weight(net, senders, s, receivers, r)
     if weight is not None:
-        strength = strength * weight[:, None]
-    return strength / distance * difference
+        force = force * weight[:, None]
+    return force * difference
+
+
+def radial_force(net: Networks, distance: Tensor, one: Tensor, other: Tensor) -> Tensor:
+    """phi / s (edge, 1) at softened distances s (edge, 1) of bodies with base inputs (edge, base)."""
+    values = [radial_features(net, distance)]
+    if net.spec.base:
+        values += symmetric_features(one, other)
+    return radial_strength(net, torch.cat(values, 1)) / distance
 
 
 def radial_features(net: Networks, distance: Tensor) -> Tensor:
@@ -200,9 +250,18 @@ def _weight(
     if net.spec.weighted:
         assert senders.source is not None and receivers.source is not None
         sent, received = pick(senders.source, s), pick(receivers.source, r)
-        reduced = net.spec.mass_coupling == "reduced" and not charges_multiply(net)
-        weight = sent * (received / (sent + received)) if reduced else sent * received
+        weight = sent * (received / (sent + received)) if _reduces(net) else sent * received
     if senders.count is not None:
         count = pick(senders.count, s)
         weight = count if weight is None else weight * count
     return weight
+
+
+def _reduces(net: Networks) -> bool:
+    """Whether forces are multiplied by the reduced mass of a pair, and not by a product."""
+    return net.spec.mass_coupling == "reduced" and not charges_multiply(net)
+
+
+def _mode(net: Networks) -> int:
+    """The number of what multiplies forces (`radial_loops`)."""
+    return 1 + _reduces(net) if net.spec.weighted else 0
