@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 
 import numpy as np
@@ -12,7 +13,7 @@ import pympnode
 from pympnode.errors import EngineUnavailable, InvalidOption
 from pympnode.particles.engine import radial
 from pympnode.particles.engine.program import ParticleProgram, Target
-from pympnode.particles.engine.radial import far_counts, far_edges
+from pympnode.particles.engine.radial import far_counts, far_edges, snapped_reach
 from pympnode.particles.graphs.box import Box
 from pympnode.particles.memory import Counts
 from pympnode.particles.model import ParticleModel
@@ -289,8 +290,43 @@ def test_positions_that_are_not_finite_give_nan_and_no_other_memory(rng) -> None
             assert torch.isfinite(change[1]).all()
 
 
+@pytest.mark.parametrize("kernel", ["eager", "numba"])
+def test_forces_beyond_the_reach_go_on_as_a_power_of_the_distance(rng, kernel) -> None:
+    """A law of 1 / s^2 within the reach and anything beyond it is one of 1 / s^2 everywhere."""
+    scales = dataclasses.replace(SCALES, reach=3.0)
+    spec = ParticleSpec.named("deltagn", **RADIAL, edge_width=4, mass_coupling="product")
+    layout = particle_layout_of(spec)
+    program = ParticleProgram(spec, scales, 0.01, dtype="float64", kernel=kernel, device="cpu")
+    weights = {name: np.zeros(shape) for name, shape in layout.shapes.items()}
+    weights["edge_2_bias"][0] = 100.0  # one tanh is 1 at every distance, another from 8 on
+    weights["edge_1_weight"][1, 0], weights["edge_1_bias"][1] = 40.0, -60.0
+    weights["edge_2_weight"][1, 1], weights["edge_2_bias"][1] = 20.0, 20.0
+    weights["strength_weight"][2, 0], weights["strength_weight"][0, 1] = 1.0, 5.0
+    theta = layout.pack(weights, dtype="float64")
+    x = np.zeros((1, 2, 2))
+    found = []
+    for distance in (2.0, 8.0, 32.0):
+        x[0, 1, 0] = distance
+        batch = program.batch(x, np.zeros_like(x), np.ones((1, 2)), None, Box())
+        graph = program.graph(batch)
+        kick = program.velocity_change(program.weights(theta), batch, graph, training=False)
+        soft = (distance**2 + scales.near**2) ** 0.5
+        found.append(float(kick[0, 0]) * soft**3 / distance)
+    np.testing.assert_allclose(found, found[0], rtol=1e-6)
+
+
+def test_the_reach_is_the_largest_distance_of_training_and_older_files_lack_it() -> None:
+    ds = pympnode.simulate("gravity", particles=6, trajectories=4, steps=5, seed=0)
+    model = pympnode.train(data=ds, updates=2, progress=False, device="cpu").model
+    side = (12.0 * 6) ** 0.5
+    np.testing.assert_allclose(model.scales.reach, side / 2**0.5, rtol=1e-6)
+    assert "reach" not in dataclasses.replace(model.scales, reach=None).as_dict()
+    assert snapped_reach(model.scales) >= model.scales.reach
+    assert snapped_reach(model.scales) < 1.07 * model.scales.reach
+
+
 def test_a_rollout_computes_its_table_once(rng, monkeypatch) -> None:
-    program, theta = program_of(mass_coupling="product")
+    program, theta = program_of(mass_coupling="product", kicks=2)
     calls, force = [], radial.radial_force
     monkeypatch.setattr(radial, "radial_force", lambda *a: calls.append(1) or force(*a))
     x, v, mass, _ = states(rng, count=6)

@@ -9,6 +9,9 @@ functions of s and symmetric functions u_ij of what is known of both bodies, so 
 pair are equal and opposite, and rotations and reflections of all positions turn the forces and change
 nothing else.
 
+Beyond the distances of training (`ParticleScales.reach`) phi goes on as the power of the distance that it
+falls with before: a network is any number there, and larger boxes have most of their pairs there.
+
 A cell far away acts on a particle as its number of particles times a mean particle at its centre of
 mass, by the same phi (Barnes and Hut, Nature 324, 1986): there are no weights of cells, and a model of
 pairs is one of cells too.
@@ -16,19 +19,23 @@ pairs is one of cells too.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from ..graphs.cells import Hierarchy, pick
 from ..graphs.features import level_sums
 from ..graphs.neighbours import ParticleEdges
-from ..spec import RADIAL_POWERS
+from ..spec import RADIAL_POWERS, RADIAL_SPLIT, ParticleScales
 from .batch import ParticleBatch
 from .delta import charges_multiply, node_base, scaled_mass, sources
 from .networks import Networks
 from .products import linear
 
 Graph = ParticleEdges | Hierarchy
+# Shares of the reach of training between which phi gives the power law that continues it.
+CONTINUED_FROM = (0.35, 0.45, 0.6, 0.75, 0.9)
 # Edges that are computed at a time where no gradient is kept: layers of 32 numbers then stay in a cache.
 CHUNK = {"cpu": 8192, "cuda": 1 << 20}
 
@@ -203,10 +210,48 @@ def _momentum_of_chunk(
 
 def radial_force(net: Networks, distance: Tensor, one: Tensor, other: Tensor) -> Tensor:
     """phi / s (edge, 1) at softened distances s (edge, 1) of bodies with base inputs (edge, base)."""
+    if net.scales.reach is None:
+        return _strength_at(net, distance, one, other) / distance
+    reach = snapped_reach(net.scales)
+    beyond = distance[:, 0] > reach
+    if not bool(beyond.any()):
+        return _strength_at(net, distance, one, other) / distance
+    inside = _strength_at(net, distance.clamp_max(reach), one, other)
+    far = torch.nonzero(beyond)[:, 0]
+    falls = _exponent(net, reach, one[far], other[far])
+    fading = (reach / distance[far]) ** falls
+    return inside * torch.ones_like(inside).index_copy(0, far, fading) / distance
+
+
+def snapped_reach(scales: ParticleScales) -> float:
+    """The softened distance from which forces are continued: ``scales.reach`` or up to 6 % more, so
+    that a cell of the tables (`radial_table`) ends there."""
+    assert scales.reach is not None
+    mantissa, exponent = math.frexp(1 + (scales.reach / scales.near) ** 2)
+    cell = 2.0 ** -(RADIAL_SPLIT + 1)
+    return scales.near * math.sqrt(math.ldexp(math.ceil(mantissa / cell) * cell, exponent))
+
+
+def _exponent(net: Networks, reach: float, one: Tensor, other: Tensor) -> Tensor:
+    """The power (edge, 1) of the distance with which phi falls up to ``reach``, between 0 and 4: a line
+    through logarithms; 4 where phi changes its sign."""
+    shares = torch.tensor(CONTINUED_FROM, dtype=one.dtype, device=one.device)
+    distance = (reach * shares).repeat(len(one))[:, None]
+    ends = (x.repeat_interleave(len(shares), 0) for x in (one, other))
+    phi = _strength_at(net, distance, *ends).view(len(one), -1)
+    same = (phi.sign() == phi[:, :1].sign()).all(1, keepdim=True)
+    x = torch.log(shares) - torch.log(shares).mean()
+    y = torch.log(phi.abs().clamp_min(1e-30))
+    slope = (y * x).sum(1, keepdim=True) / x.square().sum()
+    return torch.where(same, (-slope).clamp(0, 4), 4.0)
+
+
+def _strength_at(net: Networks, distance: Tensor, one: Tensor, other: Tensor) -> Tensor:
+    """phi (edge, 1) at softened distances (edge, 1), by the network."""
     values = [radial_features(net, distance)]
     if net.spec.base:
         values += symmetric_features(one, other)
-    return radial_strength(net, torch.cat(values, 1)) / distance
+    return radial_strength(net, torch.cat(values, 1))
 
 
 def radial_features(net: Networks, distance: Tensor) -> Tensor:

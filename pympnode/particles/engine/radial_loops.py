@@ -13,8 +13,8 @@ from __future__ import annotations
 import numpy as np
 
 from ...files.compiling import njit
+from ..spec import RADIAL_SPLIT as SPLIT
 
-SPLIT = 3  # bits of the mantissa of u that are of the number of its cell: 8 cells in an octave
 POWERS = 8  # coefficients of a polynomial
 _SHIFT = np.int64(52 - SPLIT)
 _MASK = np.int64((1 << (52 - SPLIT)) - 1)

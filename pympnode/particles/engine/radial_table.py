@@ -22,6 +22,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..spec import RADIAL_SPLIT
+
 MOST_KINDS = 3  # of bodies: six tables
 LEAST_OCTAVES = 8
 MOST_OCTAVES = 120  # of u; positions beyond are those of a rollout that diverges
@@ -86,10 +88,10 @@ def octaves_of(net: Any, *positions: Tensor) -> int | None:
 @lru_cache(maxsize=64)
 def _nodes(octaves: int) -> tuple[Tensor, Tensor]:
     """(u (cell, node), the matrix from values at nodes to coefficients (power, node))."""
-    from .radial_loops import POWERS, SPLIT
+    from .radial_loops import POWERS
 
     x = np.cos((2 * np.arange(POWERS) + 1) * np.pi / (2 * POWERS))
-    cells = 1 << SPLIT
+    cells = 1 << RADIAL_SPLIT
     mantissa = 1 + (np.arange(cells)[:, None] + (x + 1) / 2) / cells
     u = (2.0 ** np.arange(octaves)[:, None, None] * mantissa).reshape(-1, POWERS)
     return torch.from_numpy(u), torch.from_numpy(np.linalg.inv(np.vander(x, increasing=True)))
