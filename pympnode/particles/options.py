@@ -30,6 +30,8 @@ from .spec import ParticleSpec
 DEFAULT_MODEL = "hierarchical_deltagn"
 # Up to that many particles a model of all pairs is the best one (README, "All pairs").
 MOST_PAIRS = 100
+# With radial messages: their error through cells is that of forces from centres of mass (README).
+MOST_RADIAL_PAIRS = 1000
 # Fields of ParticleSpec that are keywords of `train`.
 _SPEC = (
     "behaviour", "levels", "neighbours", "edge_width", "node_width", "global_width", "inputs",
@@ -176,12 +178,12 @@ class ParticleTraining(RunOptions):
     def default_model(self, particles: int, conservative: bool) -> str:
         """The best model for that many particles that has the given options.
 
-        All pairs for up to `MOST_PAIRS`: DeltaGN, or HOGN where forces are those of a potential and
-        the options do not go with radial messages. The hierarchical DeltaGN beyond, and for the
-        published forms.
+        All pairs for up to `MOST_RADIAL_PAIRS` with radial messages and `MOST_PAIRS` without:
+        DeltaGN, or HOGN where forces are those of a potential and the options do not go with radial
+        messages. The hierarchical DeltaGN beyond, and for the published forms.
         """
         if self.default_messages(conservative) == "radial":
-            pairs = particles <= MOST_PAIRS and self.levels is None
+            pairs = particles <= MOST_RADIAL_PAIRS and self.levels is None
             return "deltagn" if pairs else DEFAULT_MODEL
         published = (
             self.preset == "paper" or self.inputs == "plain" or self.behaviour == "published"
@@ -210,7 +212,7 @@ class ParticleTraining(RunOptions):
             or self.inputs == "plain"
             or self.update == "direct"
             or self.conserve_momentum is False
-            or self.kernel in ("numba", "torch")
+            or self.kernel == "torch"
             or self.recompute
             or self.precision == "bf16"
             or self.mixed_levels
