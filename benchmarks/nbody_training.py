@@ -24,6 +24,7 @@ import math
 import platform
 import statistics
 import time
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -104,11 +105,16 @@ def elsewhere(model, system: str, counts) -> dict[str, dict]:
     """The same model at other particle counts: (particles, steps, trajectories) of each."""
     out = {}
     for particles, steps, trajectories in counts:
-        test = pympnode.simulate(
-            system, particles=particles, trajectories=trajectories, steps=steps, seed=4321
-        )
+        test = _other_size(system, particles, trajectories, steps)
         out[str(particles)] = numbers(evaluate_particles(model, test))
     return out
+
+
+@cache
+def _other_size(system: str, particles: int, trajectories: int, steps: int):
+    return pympnode.simulate(
+        system, particles=particles, trajectories=trajectories, steps=steps, seed=4321
+    )
 
 
 def key(row: dict) -> tuple:
