@@ -130,9 +130,7 @@ def table(steps: list[dict], forms: list[dict]) -> str:
         "|---|---|---|---|---|",
     ]
     for count, model in dict.fromkeys((row["particles"], row["model"]) for row in steps):
-        found = {
-            r["kernel"]: r for r in steps if (r["particles"], r["model"]) == (count, model)
-        }
+        found = {r["kernel"]: r for r in steps if (r["particles"], r["model"]) == (count, model)}
         batch = found["numba"]["batch"]
         times = [
             f"{found[k]['step']:.2f}, {found[k]['forward']:.2f}" if k in found else ""

@@ -205,9 +205,7 @@ def main() -> None:
                     trained, cpu = result, given.budget
                 else:
                     options = {"model": model, **VARIANTS[variant], **timed}
-                    result, cpu = train_for(
-                        data, given.budget, **options, seed=seed, device="cpu"
-                    )
+                    result, cpu = train_for(data, given.budget, **options, seed=seed, device="cpu")
                     trained = result.model
                 found = numbers(evaluate_particles(trained, test))
                 about = {"seed": seed, "budget": given.budget}

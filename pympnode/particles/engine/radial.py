@@ -12,9 +12,10 @@ nothing else.
 Beyond the distances of training (`ParticleScales.reach`) phi goes on as the power of the distance that it
 falls with before: a network is any number there, and larger boxes have most of their pairs there.
 
-A cell far away acts on a particle as its number of particles times a mean particle at its centre of
-mass, by the same phi (Barnes and Hut, Nature 324, 1986): there are no weights of cells, and a model of
-pairs is one of cells too.
+A cell far away acts on a particle by the same phi (Barnes and Hut, Nature 324, 1986), from two points
+for each axis that have the mean position and the covariance of its particles: the force of the cell
+to second order in its size. Where charges multiply, its positive and its negative charges have points of
+their own. There are no weights of cells, and a model of pairs is one of cells too.
 """
 
 from __future__ import annotations
@@ -113,22 +114,70 @@ def _far(
     """``total`` plus the momenta that the far cells of each level give to particles."""
     number = level_sums(tree, torch.ones_like(bodies.mass))
     kinds = [None] * len(number) if kind is None else level_sums(tree, kind)
+    # What a cell acts with: its mass, or its positive and its negative charges, each from their centre.
+    signed = net.spec.weighted and charges_multiply(net)
+    parts = [bodies.mass]
+    if signed:
+        assert bodies.source is not None
+        parts = [bodies.source.clamp_min(0), (-bodies.source).clamp_min(0)]
+    moments = [cell_moments(tree, part, bodies.position) for part in parts]
     home = tree.cell
-    for level, count, of_kind in zip(tree.levels, number, kinds):
-        assert level.mass is not None and level.position is not None
-        cells = _Bodies(
-            net,
-            level.position,
-            level.mass / count,
-            None if level.charge is None else level.charge / count,
-            None if of_kind is None else of_kind / count[:, None],
-            count,
-        )
+    for level, count, of_kind, *of_parts in zip(tree.levels, number, kinds, *moments):
+        assert level.mass is not None
         sender, receiver = far_edges(home, level.sender, level.receiver, level.size)
-        total = _add_momenta(net, cells, sender, bodies, receiver, total, False)
+        for sign, (weight, place, spread) in zip((1, -1), of_parts):
+            charge = None if level.charge is None else level.charge / count
+            if signed:
+                charge = sign * net.scales.charge * weight / count
+            points = moment_points(place, spread)
+            each = len(points)
+            cells = _Bodies(
+                net,
+                points.flatten(0, 1),
+                (level.mass / count).repeat(each),
+                None if charge is None else charge.repeat(each),
+                None if of_kind is None else (of_kind / count[:, None]).repeat(each, 1),
+                count.repeat(each) / each,
+            )
+            total = _add_momenta(net, cells, sender, bodies, receiver, total, False, each)
         if level.parent is not None:
             home = pick(level.parent, home)
     return total
+
+
+def cell_moments(
+    tree: Hierarchy, weight: Tensor, position: Tensor
+) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """(sum (cell,), mean position (cell, axis), covariance (cell, axis, axis)) of the particles of each
+    cell of each level, by weights (particle,) that are not negative; in float64 but the first two.
+
+    Positions and weights are in cell order. A cell without weight has the moments of weights of 1.
+    """
+    with torch.no_grad():
+        x = position.detach().double()
+        square = (x[:, :, None] * x[:, None, :]).flatten(1)
+        columns = torch.cat([torch.ones_like(x[:, :1]), x, square], 1)
+        plain = level_sums(tree, columns)
+        weighted = level_sums(tree, weight.detach().double()[:, None] * columns)
+        found = []
+        for some, all_ in zip(weighted, plain):
+            used = torch.where(some[:, :1] > 0, some, all_)
+            used = used / used[:, :1]
+            dims = x.shape[1]
+            mean = used[:, 1 : 1 + dims]
+            spread = used[:, 1 + dims :].view(-1, dims, dims) - mean[:, :, None] * mean[:, None, :]
+            found.append((some[:, 0].to(weight.dtype), mean.to(position.dtype), spread))
+        return found
+
+
+def moment_points(mean: Tensor, covariance: Tensor) -> Tensor:
+    """Points (point, cell, axis), two for each axis, of the given mean (cell, axis) and covariance
+    (cell, axis, axis): at the root of its eigenvalues times the number of axes, along its axes."""
+    values, vectors = torch.linalg.eigh(covariance)
+    dims = mean.shape[1]
+    away = (dims * values.clamp_min(0)).sqrt()[:, None, :] * vectors
+    away = away.permute(2, 0, 1).to(mean.dtype)
+    return torch.cat([mean + away, mean - away])
 
 
 def far_edges(home: Tensor, sender: Tensor, receiver: Tensor, cells: int) -> tuple[Tensor, Tensor]:
@@ -164,9 +213,11 @@ def _add_momenta(
     r: Tensor,
     total: Tensor,
     both_ways: bool,
+    points: int = 1,
 ) -> Tensor:
     """``total`` plus the momenta along edges. ``both_ways``: every pair has an edge each way, and
-    the two momenta are equal and opposite."""
+    the two momenta are equal and opposite. ``points`` stand for each sender, the first ones of all
+    senders before the second ones."""
     if net.tables is not None:
         from . import radial_table as tables
 
@@ -175,13 +226,17 @@ def _add_momenta(
         if kinds is not None and octaves is not None:
             table = tables.table_of(net, kinds.rows, octaves, radial_force)
             ends = (tables.Bodies(a.position, a.source, a.count) for a in (senders, receivers))
-            found = tables.add_momenta(net, table, kinds, *ends, (s, r), _mode(net), both_ways)
+            found = tables.add_momenta(
+                net, table, kinds, *ends, (s, r), _mode(net), both_ways, points
+            )
             return total + found
     if both_ways:
         once = torch.nonzero(s < r)[:, 0]
         s, r = s[once], r[once]
-    momentum = _momentum(net, senders, s, receivers, r)
-    total = total.index_add(0, r, momentum)
+    size = len(senders.position) // points
+    for point in range(points):
+        momentum = _momentum(net, senders, s + point * size, receivers, r)
+        total = total.index_add(0, r, momentum)
     return total.index_add(0, s, momentum, alpha=-1) if both_ways else total
 
 

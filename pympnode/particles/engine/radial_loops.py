@@ -214,79 +214,110 @@ def step_gradients(
 @_compile
 def add_momenta(
     x_s, x_r, sender, receiver, side, near, table, pair, kind_s, kind_r,
-    mode, source_s, source_r, count, both_ways, total,
+    mode, source_s, source_r, count, both_ways, points, total,
 ):  # fmt: skip
     """total[receiver] += momentum along edges, and at the sender the opposite where ``both_ways``:
     an edge in one direction stands for both then, and those whose sender is not before their
     receiver are left out.
 
-    x_s, x_r (node, axis): positions of senders and receivers, float64; kind_s, kind_r, source_s,
-    source_r, count (node,), or empty.
+    x_s, x_r (node, axis): positions of senders and receivers, float64; of ``points`` that stand for a
+    sender, the first ones of all senders come first. kind_s, kind_r, source_s, source_r, count
+    (node,), or empty.
     """
-    dims, cells, inverse, turns = x_s.shape[1], table.shape[1], 1.0 / near, 1.0 / side
-    d = np.empty(dims)
+    three, cells, several = x_r.shape[1] == 3, table.shape[1], len(kind_s) > 0
+    inverse, z, number, weight = 1.0 / near, 0.0, 0, 1.0
+    turns, size = 1.0 / side, len(x_s) // points
     for e in range(len(sender)):
         a, b = sender[e], receiver[e]
         if both_ways and a >= b:
             continue
-        u = 1.0
-        for k in range(dims):
-            d[k] = _nearest(x_s[a, k] - x_r[b, k], side[k], turns[k])
-            u += (d[k] * inverse) ** 2
-        force = np.nan
-        cell, t = _cell(u)
-        if 0 <= cell < cells:
-            force = _value(table, pair[kind_s[a], kind_r[b]] if len(kind_s) else 0, cell, t)
+        if several:
+            number = pair[kind_s[a], kind_r[b]]
         if mode:
-            force *= _weight(mode, source_s[a], source_r[b])
+            weight = _weight(mode, source_s[a], source_r[b])
+        fx, fy, fz = 0.0, 0.0, 0.0
+        for i in range(a, len(x_s), size):
+            dx = _nearest(x_s[i, 0] - x_r[b, 0], side[0], turns[0])
+            dy = _nearest(x_s[i, 1] - x_r[b, 1], side[1], turns[1])
+            u = 1.0 + (dx * inverse) ** 2 + (dy * inverse) ** 2
+            if three:
+                z = _nearest(x_s[i, 2] - x_r[b, 2], side[2], turns[2])
+                u += (z * inverse) ** 2
+            cell, t = _cell(u)
+            force = np.nan
+            if 0 <= cell < cells:
+                force = _value(table, number, cell, t)
+            fx += force * dx
+            fy += force * dy
+            fz += force * z
         if len(count):
-            force *= count[a]
-        for k in range(dims):
-            total[b, k] += force * d[k]
-            if both_ways:
-                total[a, k] -= force * d[k]
+            weight *= count[a]
+        total[b, 0] += weight * fx
+        total[b, 1] += weight * fy
+        if three:
+            total[b, 2] += weight * fz
+        if both_ways:
+            total[a, 0] -= weight * fx
+            total[a, 1] -= weight * fy
+            if three:
+                total[a, 2] -= weight * fz
+        weight = 1.0
 
 
 @_compile
 def add_gradients(
     grad, x_s, x_r, sender, receiver, side, near, table, pair, kind_s, kind_r,
-    mode, source_s, source_r, count, both_ways, grad_table, grad_s, grad_r,
+    mode, source_s, source_r, count, both_ways, points, grad_table, grad_s, grad_r,
 ):  # fmt: skip
     """The adjoint of `add_momenta`: grad (receiver, axis) is that of ``total``.
 
     grad_table (pair, cell, power); grad_s, grad_r (node, axis), or empty where none is needed.
     """
-    dims, cells, inverse, turns = x_s.shape[1], table.shape[1], 1.0 / near, 1.0 / side
-    d, g = np.empty(dims), np.empty(dims)
+    three, cells, several = x_r.shape[1] == 3, table.shape[1], len(kind_s) > 0
+    inverse, z, gz, number, weight = 1.0 / near, 0.0, 0.0, 0, 1.0
+    turns, size, moving = 1.0 / side, len(x_s) // points, len(grad_r) > 0
     for e in range(len(sender)):
         a, b = sender[e], receiver[e]
         if both_ways and a >= b:
             continue
-        u, along = 1.0, 0.0
-        for k in range(dims):
-            d[k] = _nearest(x_s[a, k] - x_r[b, k], side[k], turns[k])
-            u += (d[k] * inverse) ** 2
-            g[k] = grad[b, k]
-            if both_ways:
-                g[k] -= grad[a, k]
-            along += g[k] * d[k]
-        cell, t = _cell(u)
-        if not 0 <= cell < cells:
-            grad_table[0, 0, 0] = np.nan
-            continue
-        number = pair[kind_s[a], kind_r[b]] if len(kind_s) else 0
+        if several:
+            number = pair[kind_s[a], kind_r[b]]
         weight = _weight(mode, source_s[a], source_r[b]) if mode else 1.0
         if len(count):
             weight *= count[a]
-        each = weight * along
-        for q in range(POWERS):
-            grad_table[number, cell, q] += each
-            each *= t
-        if len(grad_s) == 0:
-            continue
-        force = weight * _value(table, number, cell, t)
-        each = weight * along * _derivative(table, number, cell, t)
-        each *= 2.0 * _slope(u) * inverse * inverse
-        for k in range(dims):
-            grad_s[a, k] += force * g[k] + each * d[k]
-            grad_r[b, k] -= force * g[k] + each * d[k]
+        gx, gy = grad[b, 0], grad[b, 1]
+        if three:
+            gz = grad[b, 2]
+        if both_ways:
+            gx, gy = gx - grad[a, 0], gy - grad[a, 1]
+            if three:
+                gz -= grad[a, 2]
+        for i in range(a, len(x_s), size):
+            dx = _nearest(x_s[i, 0] - x_r[b, 0], side[0], turns[0])
+            dy = _nearest(x_s[i, 1] - x_r[b, 1], side[1], turns[1])
+            u = 1.0 + (dx * inverse) ** 2 + (dy * inverse) ** 2
+            if three:
+                z = _nearest(x_s[i, 2] - x_r[b, 2], side[2], turns[2])
+                u += (z * inverse) ** 2
+            along = weight * (gx * dx + gy * dy + gz * z)
+            cell, t = _cell(u)
+            if not 0 <= cell < cells:
+                grad_table[0, 0, 0] = np.nan
+                continue
+            each = along
+            for q in range(POWERS):
+                grad_table[number, cell, q] += each
+                each *= t
+            if not moving:
+                continue
+            force = weight * _value(table, number, cell, t)
+            each = along * _derivative(table, number, cell, t)
+            each *= 2.0 * _slope(u) * inverse * inverse
+            hx, hy, hz = force * gx + each * dx, force * gy + each * dy, force * gz + each * z
+            grad_s[i, 0] += hx
+            grad_s[i, 1] += hy
+            grad_r[b, 0] -= hx
+            grad_r[b, 1] -= hy
+            if three:
+                grad_s[i, 2] += hz
+                grad_r[b, 2] -= hz

@@ -131,15 +131,19 @@ def add_momenta(
     edges: tuple[Tensor, Tensor],
     mode: int,
     both_ways: bool,
+    points: int = 1,
 ) -> Tensor:
-    """Momenta (receiver, axis) that bodies receive along edges (sender, receiver), summed."""
+    """Momenta (receiver, axis) that bodies receive along edges (sender, receiver), summed.
+
+    ``points``: how many stand for each sender, see `radial_loops.add_momenta`.
+    """
     sides = np.asarray(net.box.sides(receivers.position.shape[1]), np.float64)
     sources = tuple(
         _EMPTY if one.source is None else one.source.double().numpy()
         for one in (senders, receivers)
     )
     count = _EMPTY if senders.count is None else senders.count.double().numpy()
-    fixed = (kinds.pair, kinds.sender, kinds.receiver, mode, *sources, count, both_ways)
+    fixed = (kinds.pair, kinds.sender, kinds.receiver, mode, *sources, count, both_ways, points)
     ends = tuple(end.numpy() for end in edges)
     return _Momenta.apply(
         senders.position, receivers.position, table, (*ends, sides, float(net.scales.near)), fixed
