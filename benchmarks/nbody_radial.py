@@ -156,7 +156,7 @@ def main() -> None:
     torch.set_num_threads(1)
     steps = step_rows(given.particles, given.repeats)
     forms = form_rows(
-        given.particles, given.seeds, given.budget, 4 if given.smoke else 60, 20 if given.smoke else 100
+        given.particles, given.seeds, given.budget, 4 if given.smoke else 40, 20 if given.smoke else 50
     )  # fmt: skip
     text = table(steps, forms)
     facts = {"python": platform.python_version(), "torch": torch.__version__}

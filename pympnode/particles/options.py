@@ -30,7 +30,7 @@ from .spec import ParticleSpec
 DEFAULT_MODEL = "hierarchical_deltagn"
 # Up to that many particles a model of all pairs is the best one (README, "All pairs").
 MOST_PAIRS = 100
-# With radial messages: their error through cells is that of forces from centres of mass (README).
+# With radial messages, whose error through cells is that of the far cells (benchmarks/nbody_radial.py).
 MOST_RADIAL_PAIRS = 1000
 # Fields of ParticleSpec that are keywords of `train`.
 _SPEC = (

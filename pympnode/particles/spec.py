@@ -81,7 +81,7 @@ class ParticleSpec:
         particles is the sum of the two messages between them. With all pairs V is the sum of these
         energies; in a hierarchy the node network adds the effect of the cells. ``"radial"`` (DeltaGN,
         scaled inputs, leapfrog; ours): central forces alone, a learned function of the distance along
-        the difference, the same one for pairs and for far cells, which act from their centres of mass
+        the difference, the same one for pairs and for far cells, which act from a few points each
         (`engine.radial`). Equivariant under rotation and reflection; with all pairs momentum is
         conserved to rounding, otherwise with ``conserve_momentum``. It has one network (``edge_width``)
         and no node network, and serves any number of particles.

@@ -213,7 +213,9 @@ class ParticleProgram:
             if spec.join == "complete":
                 # The edges of all pairs depend on the sizes of the sets alone.
                 if self._pairs is None or self._pairs.sizes != batch.sizes:
-                    self._pairs = connection("complete")(position, batch.box, sizes=batch.sizes)
+                    pairs = connection("complete")(position, batch.box, sizes=batch.sizes)
+                    assert isinstance(pairs, ParticleEdges)
+                    self._pairs = pairs
                 return self._pairs
             if spec.join == "nearest":
                 near = min(spec.neighbours, min(batch.sizes) - 1)

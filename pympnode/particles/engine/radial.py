@@ -120,7 +120,7 @@ def _far(
     if signed:
         assert bodies.source is not None
         parts = [bodies.source.clamp_min(0), (-bodies.source).clamp_min(0)]
-    moments = [cell_moments(tree, part, bodies.position) for part in parts]
+    moments = [cell_moments(tree, part, tree.position) for part in parts]
     home = tree.cell
     for level, count, of_kind, *of_parts in zip(tree.levels, number, kinds, *moments):
         assert level.mass is not None
@@ -225,9 +225,9 @@ def _add_momenta(
         octaves = tables.octaves_of(net, senders.position, receivers.position)
         if kinds is not None and octaves is not None:
             table = tables.table_of(net, kinds.rows, octaves, radial_force)
-            ends = (tables.Bodies(a.position, a.source, a.count) for a in (senders, receivers))
+            start, end = (tables.Ends(a.position, a.source, a.count) for a in (senders, receivers))
             found = tables.add_momenta(
-                net, table, kinds, *ends, (s, r), _mode(net), both_ways, points
+                net, table, kinds, start, end, (s, r), _mode(net), both_ways, points
             )
             return total + found
     if both_ways:

@@ -114,20 +114,21 @@ def table_of(net: Any, rows: Tensor, octaves: int, force: Callable[..., Tensor])
     return net.tables[key]
 
 
-class Bodies(NamedTuple):
-    """Arrays of one end of edges: source (node,) or None, count (node,) or None."""
+class Ends(NamedTuple):
+    """One end of edges: position (node, axis), source (node,) or None, number of particles that each
+    node stands for (node,) or None for 1."""
 
     position: Tensor
     source: Tensor | None
-    count: Tensor | None
+    number: Tensor | None
 
 
 def add_momenta(
     net: Any,
     table: Tensor,
     kinds: Kinds,
-    senders: Bodies,
-    receivers: Bodies,
+    senders: Ends,
+    receivers: Ends,
     edges: tuple[Tensor, Tensor],
     mode: int,
     both_ways: bool,
@@ -142,7 +143,7 @@ def add_momenta(
         _EMPTY if one.source is None else one.source.double().numpy()
         for one in (senders, receivers)
     )
-    count = _EMPTY if senders.count is None else senders.count.double().numpy()
+    count = _EMPTY if senders.number is None else senders.number.double().numpy()
     fixed = (kinds.pair, kinds.sender, kinds.receiver, mode, *sources, count, both_ways, points)
     ends = tuple(end.numpy() for end in edges)
     return _Momenta.apply(
