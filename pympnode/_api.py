@@ -253,8 +253,8 @@ def train(
         whole model (``invariant``) as differences only: see `pympnode.ModelSpec`; the rest comes from the preset or from ``start``.
     Model of particles: ``model`` ("hogn", "deltagn", "hierarchical_deltagn",
         "hierarchical_hogn", "nearest_deltagn"; by default "deltagn" for up to 100 particles and
-        "hierarchical_deltagn" for more, with ``messages="radial"``, central forces, where the law
-        of the forces is known), ``behaviour``, ``levels``, ``neighbours``,
+        "hierarchical_deltagn" for more; where the law of the forces is known both have
+        ``messages="radial"``, central forces, and "deltagn" serves up to 1,000), ``behaviour``, ``levels``, ``neighbours``,
         ``edge_width``, ``node_width``, ``global_width``, ``inputs``, ``integrator``,
         ``conserve_momentum``, ``update``, ``messages``, ``mass_coupling``, ``kicks``: see
         `pympnode.ParticleSpec`.
