@@ -41,7 +41,7 @@ class Common:
     """What all classes of models that compete for the same data share.
 
     ``scaled``, ``starts`` and ``longest`` are those of `TrajectoryTask`; ``texts`` what was done with
-    the data, in words, by name.
+    the data, in words, by name. ``scores``: of all pairs of nodes, where the graph was learned.
     """
 
     datasets: list[xr.Dataset]
@@ -54,6 +54,7 @@ class Common:
     starts: list[NDArray[np.bool_]] | None
     longest: int | None
     texts: dict[str, str | None]
+    scores: xr.DataArray | None = None
 
 
 def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[Model]:
@@ -152,7 +153,7 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
         simulation=simulation,
         held_out=None if simulation else held_out_of(datasets, labels),
         about={"graph_seed": simulation.get("graph_seed")},
-        finished=lambda trained: with_found_weights(trained, data.physical[0].graph),
+        finished=lambda trained: with_found_weights(trained, data.physical[0].graph, common.scores),
         history_attributes={name: text for name, text in texts.items() if text is not None},
     )
 

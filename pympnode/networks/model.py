@@ -42,6 +42,7 @@ from .rollout_start import (
 )
 from .spec import ModelSpec
 from .stability import warn_unstable
+from .unknown_graph import on_found_graph
 from .weights import layout_of
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ class Model:
     ``control_scale``, ``attribute_scale``, ``edge_attribute_scale`` the z-scores between physical units and the network;
     ``time_scale`` the unit of time in which the field was learned, in the time unit of the data
     (1 for files of version 0.1); ``graph`` the training graphs with the weights that were learned, or
-    None; ``features``, ``units`` of the state; ``system`` the name of the system it was trained on, or ""
+    None; ``edge_scores`` (receiver, sender) of all pairs of nodes before the weakest were left out, where
+    the graph was learned, or None; ``features``, ``units`` of the state; ``system`` the name of the system it was trained on, or ""
     for given data; ``trained`` what it has seen; ``about`` provenance for the files.
     """
 
@@ -74,6 +76,7 @@ class Model:
     attributes: tuple[str, ...] = ()
     edge_attributes: tuple[str, ...] = ()
     graph: Graph | None = None
+    edge_scores: xr.DataArray | None = None
     system: str = ""
     engine: str = "torch"
     device: str = "auto"
@@ -163,6 +166,8 @@ class Model:
         initial = as_dataset(initial)
         if isinstance(initial, xr.Dataset):
             initial = agree(initial, self.names)
+            if topology is None:
+                initial = on_found_graph(self, initial)
         if self.members > 1:
             options = dict(
                 steps=steps,
@@ -189,6 +194,8 @@ class Model:
                 labels = labels_of(initial)
                 arrays = on_graph(arrays, topology, graph_seed, self.system, labels)
         else:
+            if topology is None and self.graph is not None and self.graph.graphs == 1:
+                topology = self.graph
             arrays = start_of_states(
                 self, initial, steps, dt, topology, graph_seed, control, node_attribute
             )

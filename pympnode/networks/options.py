@@ -127,7 +127,10 @@ class NetworkTraining(RunOptions):
     matching: float | None = None
 
     REPLACES_LENGTH: ClassVar[bool] = False
-    OF_MODELS: ClassVar[Mapping[str, tuple[str, ...]]] = {"edge_weight": ("learn",)}
+    OF_MODELS: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "edge_weight": ("learn",),
+        "topology": ("learn",),
+    }
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -172,11 +175,16 @@ class NetworkTraining(RunOptions):
         """Whether a weight for each given edge is learned."""
         return isinstance(self.edge_weight, str) and self.edge_weight == "learn"
 
+    @property
+    def learns_graph(self) -> bool:
+        """Whether the graph is learned, and one that the data have is not used."""
+        return isinstance(self.topology, str) and self.topology == "learn"
+
     def simulation(self) -> NetworkSimulation:
         """The keywords that say how to simulate the training data."""
         return NetworkSimulation(
             nodes=self.nodes,
-            topology=self.topology,
+            topology=None if self.learns_graph else self.topology,
             edge_weight=None if self.learns_weights else self.edge_weight,
             graphs=self.graphs,
             graph_seed=self.graph_seed,
