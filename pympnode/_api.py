@@ -259,7 +259,10 @@ def train(
         ``dtype`` ("float32", "float64"), ``precision`` ("bf16": products over edges of particles);
         ``missing="mask"`` takes NaN in `state` as missing; ``ignore_weights=True`` leaves out the weights and
         attributes of edges: otherwise weights multiply messages, and pairwise messages take attributes;
-        ``edge_weight="learn"`` learns a positive weight for each given edge, kept in ``model.graph``; ``circular`` names the features that are
+        ``edge_weight="learn"`` learns a positive weight for each given edge, kept in ``model.graph``;
+        ``topology="learn"`` learns the graph, with weights that are not negative, whatever graph the data
+        have: ``model.graph`` holds the edges that were kept, ``model.edge_scores`` (receiver, sender) all
+        pairs, see `pympnode.networks.unknown_graph`; ``circular`` names the features that are
         positions on a circle (see `from_arrays`); ``normalisation`` "keep" or "refit" when
         there is a start; ``augment`` (rotated and reflected particles), ``mixed_levels`` (one level
         of cells more in every second update).

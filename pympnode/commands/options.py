@@ -44,7 +44,7 @@ def _systems() -> Iterable[str]:
 def _topologies() -> Iterable[str]:
     from ..networks.graphs.topology import TOPOLOGIES
 
-    return TOPOLOGIES
+    return (*TOPOLOGIES, "learn")
 
 
 FILE = click.Path(path_type=str)
@@ -64,7 +64,7 @@ DATA = [
     _option(
         "--topology",
         type=Name("topology", _topologies),
-        help="BA, ER, WS, ring, ... or a file of edges.",
+        help="BA, ER, WS, ring, ... or a file of edges; learn: train learns the graph.",
     ),
     _option(
         "--edge-weight",
