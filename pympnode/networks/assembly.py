@@ -24,6 +24,7 @@ from .engines.base import Program
 from .learned_edges import with_found_weights, with_learned_edges
 from .matching import Matching, Unmatched
 from .model import Model
+from .node_codes import CODED_GRAPH, graph_checksum, with_coded_nodes
 from .options import NetworkTraining
 from .prepare import Prepared as Data
 from .presets import preset, sized_updates
@@ -63,6 +64,8 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
     members, simulation, scaled = common.members, common.simulation, common.scaled
     starts, texts = common.starts, dict(common.texts)
     spec = spec_of(data, options, start)
+    if spec.codes:
+        spec = with_coded_nodes(spec, data.physical)
     if options.learns_weights:
         spec = with_learned_edges(spec, data.physical, members)
     chosen, reason = engines.choose(
@@ -152,7 +155,10 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
         deviations_from_paper=preset(options.preset).deviations if start is None else (),
         simulation=simulation,
         held_out=None if simulation else held_out_of(datasets, labels),
-        about={"graph_seed": simulation.get("graph_seed")},
+        about={
+            "graph_seed": simulation.get("graph_seed"),
+            **({CODED_GRAPH: graph_checksum(data.physical[0].graph)} if spec.codes else {}),
+        },
         finished=lambda trained: with_found_weights(trained, data.physical[0].graph, common.scores),
         history_attributes={name: text for name, text in texts.items() if text is not None},
     )

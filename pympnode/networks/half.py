@@ -52,6 +52,7 @@ class Networks:
         "graph_seed",
         "control",
         "node_attribute",
+        "node_code",
         "ignore_weights",
     )
     example = "nodes=, topology=, ... (see the docstring)"

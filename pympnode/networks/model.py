@@ -30,6 +30,7 @@ from .emitted import emitted
 from .learned_node import LearnedNode
 from .model_file import KIND as FILE_KIND
 from .model_file import dataset_of, fields_of
+from .node_codes import codes_array, infer_codes, with_codes
 from .normalise import Normalisation
 from .ranges import TrainingRange
 from .rollout_start import (
@@ -142,6 +143,7 @@ class Model:
         graph_seed: int = 42,
         control: NDArray | None = None,
         node_attribute: NDArray | None = None,
+        node_code: Any = None,
         ignore_weights: bool = False,
         check: bool = True,
     ) -> xr.Dataset:
@@ -157,6 +159,9 @@ class Model:
         time, node, control) is held over each step. Weights of edges multiply the messages; a model
         that was trained without them refuses them unless ``ignore_weights=True`` leaves them out.
         Weights of a dataset that vary in time are taken over its times, on its time grid.
+
+        ``node_code`` (node, code), or (trajectory, node, code): of a model with codes, those of `infer`;
+        by default the trained ones, on the graph that it was trained on.
 
         Returns a dataset of `state` and `message` (trajectory, time, node, ...; what each node sends,
         carried or emitted) with the graph that was used and ``finite(trajectory)``, False where a prediction overflowed. Warns
@@ -176,6 +181,7 @@ class Model:
                 graph_seed=graph_seed,
                 control=control,
                 node_attribute=node_attribute,
+                node_code=node_code,
                 ignore_weights=ignore_weights,
             )
             each = [
@@ -210,6 +216,7 @@ class Model:
             self._scaled(self.control_scale, arrays.u),
             self._scaled(self.attribute_scale, arrays.attribute),
         )
+        attribute = with_codes(self, arrays, attribute, node_code)
         if check:
             warn_unstable(
                 program, self.theta, self.trained, self.time_scale, arrays, z, u, attribute,
@@ -227,9 +234,8 @@ class Model:
         )
         message = result.message
         if self.spec.family == "mpnode" and self.spec.messages == "emitted":
-            seen = self._scaled(self.attribute_scale, arrays.attribute)
             u = self._scaled(self.control_scale, arrays.u) if self.spec.sender_controls else None
-            message = emitted(self.weights, result.state, seen, self.spec.circular, u)
+            message = emitted(self.weights, result.state, attribute, self.spec.circular, u)
             message = message.astype(result.state.dtype)
         state = self.state_scale.undo(result.state)
         # A start is known; that it returns bit for bit matters to whoever compares or continues.
@@ -255,6 +261,28 @@ class Model:
             ds = ds.assign_coords({PERIOD: (FEATURE, list(self.periods))})
         ds["finite"] = (TRAJECTORY, result.finite, {"long_name": "no value overflowed"})
         return ds.assign_coords(kept_coords(initial, ds, steps is None and dt is None))
+
+    @property
+    def node_code(self) -> xr.DataArray | None:
+        """The learned codes (node, code) of the nodes of the training graphs, None without any; of an
+        ensemble (member, node, code)."""
+        return None if not self.spec.codes else codes_array(self.weights["node_code"])
+
+    @guarded
+    def infer(
+        self, prefix: Any, *, updates: int = 300, learning_rate: float = 0.05
+    ) -> xr.DataArray:
+        """Codes (node, code) of nodes that were not trained on, from a short recording of them.
+
+        ``prefix``: a dataset of all nodes on their graph, of any number of trajectories, also one.
+        The codes alone are fitted, by ``updates`` of Adam on rollouts of at most 25 time steps, from the
+        mean of the trained codes; all other weights stay. The attribute ``loss`` of the result is the
+        mean loss of the last codes. Give them to ``rollout(node_code=)``.
+
+        Raises `InvalidModel` for a model without codes and for ensembles, `InvalidData` for data that
+        the model does not fit.
+        """
+        return infer_codes(self, prefix, updates, learning_rate)
 
     def vector_field(
         self,

@@ -168,7 +168,8 @@ _RECORD: dict[str, kinds.Check] = {
             ),
             "divisor": kinds.positive,
             **dict.fromkeys(("circular", "relative", "invariant"), kinds.listing(_WHOLE)),
-            **dict.fromkeys(("edge_attributes", "learned_edges"), _WHOLE),
+            **dict.fromkeys(("edge_attributes", "learned_edges", "codes", "coded_nodes"), _WHOLE
+            ),
             **dict.fromkeys(("sender_controls", "antisymmetric"), kinds.flag),
         },
         *LATER,

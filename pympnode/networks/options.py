@@ -44,6 +44,7 @@ _SPEC_FIELDS = {
     "solver": "solver",
     "substeps": "substeps",
     "antisymmetric": "antisymmetric",
+    "node_codes": "codes",
 }
 
 
@@ -125,6 +126,7 @@ class NetworkTraining(RunOptions):
     invariant: str | Sequence[str] | None = None
     antisymmetric: bool | None = None
     matching: float | None = None
+    node_codes: int | None = None
 
     REPLACES_LENGTH: ClassVar[bool] = False
     OF_MODELS: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -139,6 +141,7 @@ class NetworkTraining(RunOptions):
             _SIMULATION_CHECKS
             | {
                 "members": least(1),
+                "node_codes": least(1),
                 **dict.fromkeys(
                     ("model", "aggregation", "messages", "coupling", "first_message", "solver"),
                     text,

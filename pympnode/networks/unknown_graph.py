@@ -145,6 +145,13 @@ def find_graph(
             allowed="one dataset",
             fix="join them: xr.concat([a, b], 'trajectory')",
         )
+    if options.node_codes:
+        raise InvalidOption(
+            "codes of nodes and a graph are not learned together",
+            got=f"node_codes={options.node_codes} without a graph",
+            allowed="one of them",
+            fix="learn the graph first, then train on data with topology=model.graph and node_codes=",
+        )
     ds, nodes = datasets[0], datasets[0].sizes.get(NODE, 0)
     if nodes < 2:
         raise InvalidData(

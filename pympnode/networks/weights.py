@@ -52,4 +52,8 @@ def layout_of(spec: ModelSpec) -> Layout:
         linear("pair_layer_3_", spec.message, spec.hidden)
     if spec.learned_edges:
         shapes["edge_log_weight"] = (spec.learned_edges,)
-    return Layout(shapes)
+    if not spec.codes:
+        return Layout(shapes)
+    # The last one: what comes before is the vector of the model with given codes.
+    shapes["node_code"] = (spec.coded_nodes, spec.codes)
+    return Layout(shapes, frozenset({"node_code"}))

@@ -232,6 +232,7 @@ class Sweep:
         self.loss = torch.zeros((), dtype=torch.float64, device=like.device)
         self.network = Network(spec, theta.to(like.dtype))
         self.field.use(self.network, window.columns)
+        self.field.attribute_bar = window.attribute_bar if backward else None
         if spec.attributes:
             start = spec.channels + spec.controls
             assert window.attribute is not None
