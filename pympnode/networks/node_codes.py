@@ -28,11 +28,13 @@ from .engines.base import Batch
 from .named_arrays import named_array
 from .schema import Arrays
 from .spec import ModelSpec
-from .weights import layout_of
+from .weights import CODE_UNIT, layout_of
 
 CODED_GRAPH = "coded_graph"  # of the record of a model: checksum of the graph of its codes
 _LONGEST = 25  # intervals of a window that codes are inferred from
 _WINDOWS = 64  # at most, in an update
+# Of the first loss: the weight of the mean square of codes in units of the spread of the trained ones.
+_PRIOR = 0.003
 
 
 def graph_checksum(graph: Graph) -> str:
@@ -97,6 +99,7 @@ def with_codes(
                 allowed=f"({nodes}, {spec.codes}): (node, code), or with the trajectories first",
                 fix="node_code=model.infer(prefix)",
             )
+    codes = CODE_UNIT * codes
     if attribute is None:
         return codes
     wide = (trajectories, nodes)
@@ -132,21 +135,26 @@ def infer_codes(model: Any, prefix: Any, updates: int, learning_rate: float) -> 
     spec = model.spec.replace(coded_nodes=arrays.graph.total_nodes)
     layout = layout_of(spec)
     first = layout.offsets["node_code"]
-    trained = model.weights["node_code"].mean(axis=0)
-    codes = np.tile(trained, (spec.coded_nodes, 1)).ravel()[None].astype(np.float64)
-    theta = np.concatenate([model.theta[: layout_of(model.spec).offsets["node_code"]], codes[0]])
+    trained = model.weights["node_code"].astype(np.float64)
+    mean, factor = trained.mean(axis=0), _spread(trained)
+    theta = np.concatenate([model.theta[:first], np.tile(mean, spec.coded_nodes)])
     program = replace(model, spec=spec, theta=theta.astype(model.theta.dtype)).bind([scaled])
     batch = _windows(scaled)
-    optimiser, value = Adam(), np.nan
-    state = optimiser.start(codes)
+    # In units of the spread of the trained codes: what these did not need, new ones do not use.
+    units = np.zeros((1, spec.coded_nodes * spec.codes))
+    optimiser, value, prior = Adam(), np.nan, 0.0
+    state = optimiser.start(units)
     for count in range(1, updates + 1):
-        theta[first:] = codes[0]
+        codes = mean + units.reshape(-1, spec.codes) @ factor.T
+        theta[first:] = codes.ravel()
         value, gradient = program.loss_and_gradient(theta.astype(model.theta.dtype), batch)
+        if count == 1:
+            prior = _PRIOR * value / units.size
+        slope = gradient[first:].astype(np.float64).reshape(codes.shape) @ factor
+        slope = slope.reshape(1, -1) + prior * units
         # A falling rate, so that the last codes do not swing about the best ones.
         rate = np.array([learning_rate * (1 - (count - 1) / updates)])
-        codes = optimiser.update(
-            codes, gradient[None, first:].astype(np.float64), rate, state, count
-        )
+        units = optimiser.update(units, slope, rate, state, count)
     if not np.isfinite(codes).all():
         raise InvalidData(
             "the codes are not finite: the rollouts of the prefix overflow",
@@ -154,8 +162,16 @@ def infer_codes(model: Any, prefix: Any, updates: int, learning_rate: float) -> 
             allowed="data inside the range that the model was trained on",
             fix="give a shorter prefix, or a smaller learning_rate",
         )
-    out = codes_array(codes[0].reshape(-1, spec.codes))
+    out = codes_array(codes)
     return out.assign_attrs(loss=float(value))
+
+
+def _spread(codes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A factor L of the covariance L L' of codes (node, code)."""
+    away = codes - codes.mean(axis=0)
+    covariance = away.T @ away / len(codes)
+    values, vectors = np.linalg.eigh(covariance)
+    return vectors * np.sqrt(np.maximum(values, 1e-12 + 1e-6 * values.max()))
 
 
 def _windows(arrays: Arrays) -> Batch:

@@ -10,6 +10,11 @@ from ..layout import Layout
 from .spec import ModelSpec
 
 
+# Of a code as an attribute: codes start at zero and would take long to reach the size of attributes at
+# the rate of the other weights.
+CODE_UNIT = 4.0
+
+
 def layout_of(spec: ModelSpec) -> Layout:
     """The layout of a model of ``spec``."""
     shapes: dict[str, tuple[int, ...]] = {}

@@ -14,7 +14,7 @@ from ....errors import EngineUnavailable, InvalidModel, InvalidOption
 from ....graph import Graph
 from ...schema import Arrays
 from ...spec import ModelSpec
-from ...weights import layout_of
+from ...weights import CODE_UNIT, layout_of
 from ..base import Batch, Rollout
 from ..columns import Columns
 from ..whole_system import single_node, stack_attribute, stack_nodes, stack_spec
@@ -110,7 +110,7 @@ class TorchProgram:
         of_nodes = from_columns(bar, window.columns)[:, 0].cpu().numpy()
         codes = np.zeros((self.spec.coded_nodes // of_nodes.shape[1], *of_nodes.shape[1:]))
         np.add.at(codes, member, of_nodes)
-        return np.concatenate([gradient, codes.ravel().astype(gradient.dtype)])
+        return np.concatenate([gradient, (CODE_UNIT * codes).ravel().astype(gradient.dtype)])
 
     def loss_and_gradient(self, theta: NDArray, batch: Batch) -> tuple[float, NDArray]:
         """See `engines.base.Program`. Datasets of different size add up, weighted by columns."""
@@ -333,6 +333,7 @@ class TorchProgram:
                 fix="give codes as the last columns of node_attribute, or model.rollout(node_code=)",
             )
         codes = self.layout.unpack(theta)["node_code"].reshape(-1, nodes, spec.codes)[of]
+        codes = CODE_UNIT * codes
         if attribute is None:
             return codes
         given = np.broadcast_to(attribute, (batch, nodes, width))
@@ -366,7 +367,7 @@ class TorchProgram:
     def _coded(self, window: Window, theta: NDArray, graph_of: NDArray, gradient: bool) -> Window:
         """A window whose last attributes are the learned codes."""
         nodes = int(window.columns.nodes[0])
-        codes = self.layout.unpack(np.asarray(theta))["node_code"]
+        codes = CODE_UNIT * self.layout.unpack(np.asarray(theta))["node_code"]
         of_nodes = self._tensor(codes.reshape(-1, nodes, self.spec.codes)[graph_of])
         attribute = to_columns(of_nodes, window.columns)
         if window.attribute is not None:
