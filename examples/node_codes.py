@@ -87,7 +87,9 @@ def main() -> None:
     for node, color in zip(range(3), ("C0", "C1", "C2")):
         axes[1].plot(time, truth[0, :, node, 0], color=color, lw=3, alpha=0.4)
         axes[1].plot(time, rollout.state.values[0, :, node, 0], "--", color=color)
-    axes[1].set(xlabel="time", ylabel="phase (rad)", title="new network: truth, and rollout (dashed)")
+    axes[1].set(
+        xlabel="time", ylabel="phase (rad)", title="new network: truth, and rollout (dashed)"
+    )
     options.images.mkdir(parents=True, exist_ok=True)
     figure.savefig(options.images / "node_codes.png", dpi=90)
 

@@ -45,7 +45,7 @@ def targets():
 @pytest.fixture(scope="module")
 def model(targets):
     ds = relaxing(TRAINED, targets[0], 30, 1)
-    return pympnode.train(data=ds, node_codes=2, updates=250, progress=False).model
+    return pympnode.train(data=ds, node_codes=2, updates=400, progress=False).model
 
 
 def fit(codes, values):
@@ -98,7 +98,7 @@ def test_codes_stand_for_what_was_not_measured(model, targets):
 
 
 def test_codes_of_other_nodes_are_inferred(model, targets):
-    prefix, test = relaxing(OTHER, targets[1], 2, 7), relaxing(OTHER, targets[1], 20, 8)
+    prefix, test = relaxing(OTHER, targets[1], 4, 7), relaxing(OTHER, targets[1], 20, 8)
     codes = model.infer(prefix)
     assert codes.dims == ("node", "code") and np.isfinite(codes.loss)
     coefficients, _ = fit(model.node_code.values, targets[0])

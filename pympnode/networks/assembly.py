@@ -32,7 +32,7 @@ from .ranges import TrainingRange
 from .schema import Arrays
 from .spec import ModelSpec
 from .task import TrajectoryTask
-from .weights import layout_of
+from .weights import layout_of, without_codes_in_messages
 
 logger = logging.getLogger("pympnode.networks")
 
@@ -78,6 +78,8 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
     )
     check_training(spec, data.physical, start)
     thetas, restored = initial_weights(layout_of(spec), start, options.seed, members, options.dtype)
+    if spec.codes:
+        thetas = thetas * without_codes_in_messages(spec)
     thetas = thetas.astype(options.dtype)
     model = replace(untrained(data, spec, options.dtype, chosen, options.device), theta=thetas)
     if start is not None and start.trained.weight and not model.trained.weight:

@@ -65,7 +65,7 @@ class ModelSpec:
     training graphs.
 
     ``codes`` numbers for each of the ``coded_nodes`` nodes of the training graphs are learned with the
-    rest, and are attributes of the node besides b_k.
+    rest. They enter the MLP as attributes of the node besides b_k, and no message.
 
     ``family="l2s"``: code = tanh(E [x; u; b]); ``depth`` times h <- h + tanh(U sum_j tanh(M h_j));
     dx = D (h + code). ``family="node"``: one neural ODE for all ``bodies`` nodes at once.

@@ -14,7 +14,7 @@ from ....errors import EngineUnavailable, InvalidModel, InvalidOption
 from ....graph import Graph
 from ...schema import Arrays
 from ...spec import ModelSpec
-from ...weights import CODE_UNIT, layout_of
+from ...weights import CODE_UNIT, layout_of, without_codes_in_messages
 from ..base import Batch, Rollout
 from ..columns import Columns
 from ..whole_system import single_node, stack_attribute, stack_nodes, stack_spec
@@ -81,6 +81,7 @@ class TorchProgram:
         self._dtype = DTYPES[dtype]
         # One neural ODE for all nodes is the family without messages on a single, larger node.
         self._inner = stack_spec(spec.with_given_codes if spec.codes else spec)
+        self._used = without_codes_in_messages(spec).astype(dtype) if spec.codes else None
         self._given = self.layout.offsets.get("node_code", self.layout.size)
         # The faster kernels compute the plain form; the eager one computes the model as it is.
         self._plain = None if self.kernel == "eager" else PlainForm.of(self._inner)
@@ -94,9 +95,13 @@ class TorchProgram:
         """A parameter vector on the device."""
         return torch.as_tensor(np.ascontiguousarray(values), device=self.device).to(self._dtype)
 
+    def _given_weights(self, values: NDArray) -> NDArray:
+        """The weights without the codes, and without those of codes in messages."""
+        return values if self._used is None else (self._used * values)[: self._given]
+
     def _computed_theta(self, values: NDArray) -> torch.Tensor:
         """The weights that the kernel takes."""
-        values = values[: self._given]
+        values = self._given_weights(values)
         return self.theta(values if self._plain is None else self._plain.expand(values))
 
     def _gradient(self, computed: torch.Tensor, window: Window, member: NDArray) -> NDArray:
@@ -104,6 +109,8 @@ class TorchProgram:
         codes from that of the attributes of ``window``. ``member``: graphs of its trajectories."""
         gradient = computed.cpu().numpy()
         gradient = gradient if self._plain is None else self._plain.fold(gradient)
+        if self._used is not None:
+            gradient = gradient * self._used[: self._given]
         if window.attribute_bar is None:
             return gradient
         bar = window.attribute_bar[self.spec.attributes :].unsqueeze(0)
@@ -196,7 +203,7 @@ class TorchProgram:
         # m(0) depends on no other node, so that the graph is one without edges.
         graph = Graph.single(np.zeros(0, np.int64), np.zeros(0, np.int64), x.shape[1])
         window = self._free_window(x, graph, np.zeros(0), None, None, attribute)
-        message = eager.initial_message(self._inner, self.theta(theta[: self._given]), window)
+        message = eager.initial_message(self._inner, self.theta(self._given_weights(theta)), window)
         return from_columns(message.unsqueeze(0), window.columns)[:, 0].cpu().numpy()
 
     def rollout(
@@ -257,7 +264,7 @@ class TorchProgram:
         )
         flat = z.reshape(z.shape[0], 1, -1) if self.spec.family == "node" else z
         columns = to_columns(self._tensor(flat), window.columns)
-        vector = self.theta(theta[: self._given])
+        vector = self.theta(self._given_weights(theta))
         slope = eager.evaluate_field(self._inner, vector, window, columns)
         return from_columns(slope.unsqueeze(0), window.columns)[:, 0].cpu().numpy().reshape(z.shape)
 
