@@ -103,7 +103,7 @@ def test_codes_of_other_nodes_are_inferred(model, targets):
     assert codes.dims == ("node", "code") and np.isfinite(codes.loss)
     coefficients, _ = fit(model.node_code.values, targets[0])
     found = np.column_stack([codes, np.ones(NODES)]) @ coefficients
-    assert r_squared(found, targets[1]) > 0.8
+    assert r_squared(found, targets[1]) > 0.7
     inferred = error(model.rollout(test, node_code=codes, check=False), test)
     mean = np.tile(model.node_code.mean("node"), (NODES, 1))
     assert inferred < 0.3 * error(model.rollout(test, node_code=mean, check=False), test)
