@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -17,6 +18,7 @@ from ..version import __version__
 from . import progress as meters
 from .checkpoint import Run
 from .diagnosis import Diagnosis, diagnose
+from .processes import SharedRun, current
 from .race import Raced, race
 from .ranges import warn_user
 from .result import Result
@@ -38,18 +40,31 @@ def _warn(outcome: Outcome, found: Diagnosis) -> None:
 
 
 def fit(
-    prepared: Prepared[M], *, run: str | os.PathLike[str] | None = None, progress: bool = True
+    prepared: Prepared[M],
+    *,
+    run: str | os.PathLike[str] | None = None,
+    progress: bool = True,
+    extend: int = 0,
 ) -> Result[M]:
     """Train ``prepared.model`` and return it in a `Result`.
 
     ``run``: a folder for checkpoints, the model and the history; the same call continues there.
-    ``progress``: a bar in a terminal or a notebook. Raises `RunLocked`, `InvalidOption` for the
+    ``extend``: epochs added to the run of the folder. ``progress``: a bar in a terminal or a notebook. Raises `RunLocked`, `InvalidOption` for the
     folder of another call, `NotEnoughDisk` and `CannotWrite` before the first update, and
     KeyboardInterrupt after Ctrl-C in a script.
     """
     config, model, theta = prepared.config, prepared.model, prepared.theta
-    folder = None if run is None else Run(run, prepared.fingerprint)
-    meter = meters.default() if progress else meters.Silent()
+    group = current()
+    folder: Run | SharedRun | None = None
+    if group is not None:
+        group.require_same(_compared(prepared, run))
+    if run is not None and group is not None:
+        folder = SharedRun.open(run, prepared.fingerprint, group)
+    elif run is not None:
+        folder = Run(run, prepared.fingerprint)
+    # Of several processes one reports.
+    reports = group is None or group.rank == 0
+    meter = meters.default() if progress and reports else meters.Silent()
     try:
         if prepared.task.validates_on_training:
             warn_user(
@@ -60,7 +75,8 @@ def fit(
         raced = race(prepared, folder, meter) if prepared.candidates else Raced(prepared)
         prepared = raced.prepared
         config, model, theta = prepared.config, prepared.model, prepared.theta
-        trainer = Trainer(prepared.task, config, folder, meter, title=model.system or "training")
+        title = model.system or "training"
+        trainer = Trainer(prepared.task, config, folder, meter, title=title, extend=extend)
         with prepared.threads():
             if config.preset == "paper":
                 expected = format_duration(trainer.expected_seconds(theta))
@@ -94,6 +110,8 @@ def fit(
             "seed": config.seed,
             **prepared.about,
         }
+        if outcome.added:
+            about["extended_epochs"] = outcome.added
         best = int(np.argmin(outcome.best_loss))
         trained = prepared.finished(
             replace(
@@ -125,8 +143,9 @@ def fit(
             noise_floor=reference.noise,
             half=prepared.half,
         )
-        if folder is not None:
-            result = _saved(result, folder)
+        written = folder.written if isinstance(folder, SharedRun) else folder
+        if written is not None:
+            result = _saved(result, written)
     finally:
         if folder is not None:
             folder.close()
@@ -137,6 +156,18 @@ def fit(
     if outcome.status == "interrupted" and not meters.is_interactive():
         raise KeyboardInterrupt
     return result
+
+
+def _compared(prepared: Prepared[M], run: str | os.PathLike[str] | None) -> dict[str, str]:
+    """What all processes of a run must agree on."""
+    facts = dict(prepared.fingerprint)
+    data = facts.pop("data", {})
+    return {
+        "the version of pympnode": __version__,
+        "the data": json.dumps(data, sort_keys=True, default=str),
+        "the model and its options": json.dumps(facts, sort_keys=True, default=str),
+        "whether there is a run folder": str(run is None),
+    }
 
 
 def _saved(result: Result[M], run: Run) -> Result[M]:

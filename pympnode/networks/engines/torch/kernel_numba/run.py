@@ -316,7 +316,7 @@ class _Run:
         edges = memory[self.offsets.edge_bar : self.offsets.edge_bar + self.shape.learned]
         edges[:] = 0
         with _first_call("gradient", self.dtype):
-            value = sweep.train_tiles(
+            value = sweep.run_tiles(
                 self.shape, self.layers, memory, self.offsets, self.data, self.links,
                 self.links_back, self.pairs, self.tiles, numbers, self.weights[:0] if out is None else out,
             )  # fmt: skip
@@ -330,10 +330,9 @@ class _Run:
         sweep = _modules()[3]
         block, memory = self._memory()
         with _first_call("rollout", self.dtype):
-            value = sweep.rollout_tiles(
-                self.shape, self.layers, memory, self.offsets, self.data, self.links, self.pairs,
-                self.tiles,
-                numbers, out,
+            value = sweep.run_tiles(
+                self.shape, self.layers, memory, self.offsets, self.data, self.links,
+                self.links_back, self.pairs, self.tiles, numbers, out,
             )  # fmt: skip
         _pool().release(block)
         return float(value)
