@@ -15,7 +15,7 @@ from .spec import ModelSpec
 _RIDGE = 1e-9  # of the mean diagonal of normal equations, where senders cannot be told apart
 _CUTS = 60  # graphs that are compared
 _TOLERANCE = 0.02  # share by which the error of a sparser graph may be larger
-_SMALL = 1e-3  # of the largest weight: never an edge
+_SMALL = 0.02  # of the largest weight: never an edge
 _GAP_FROM, _GAP_TO = 0.02, 0.9  # weights, of the largest one, between which a gap is looked for
 
 
