@@ -154,7 +154,7 @@ def find_graph(
             allowed="one of them",
             fix="learn the graph first, then train on data with topology=model.graph and node_codes=",
         )
-    refuse_types(datasets[0], "a graph that is learned")
+    refuse_types(datasets[0], "nodes whose graph is learned")
     ds, nodes = datasets[0], datasets[0].sizes.get(NODE, 0)
     if nodes < 2:
         raise InvalidData(
