@@ -40,6 +40,8 @@ def dataset_of(model: Any) -> xr.Dataset:
             variables[f"{name}_scale"] = (f"{name}_component", scale.scale)
     if model.graph is not None:
         edges = model.graph
+        if edges.delay is not None:
+            variables["learned_delay"] = ("learned_edge", edges.delay)
         for name, values in zip(
             _EDGES, (edges.sender, edges.receiver, edges.nodes, edges.weight_or_ones)
         ):
@@ -110,7 +112,8 @@ def fields_of(ds: xr.Dataset, source: str) -> dict[str, Any]:
         graph = None
         if "learned_sender" in ds:
             sender, receiver, nodes, weight = (ds[name].values for name in _EDGES)
-            graph = Graph(sender, receiver, nodes, weight=weight)
+            delay = ds["learned_delay"].values if "learned_delay" in ds else None
+            graph = Graph(sender, receiver, nodes, weight=weight, delay=delay)
         return dict(
             spec=spec,
             graph=graph,
@@ -152,7 +155,10 @@ _RECORD: dict[str, kinds.Check] = {
             ),
             "divisor": kinds.positive,
             **dict.fromkeys(("circular", "relative", "invariant"), kinds.listing(_WHOLE)),
-            **dict.fromkeys(("edge_attributes", "learned_edges"), _WHOLE),
+            **dict.fromkeys(
+                ("edge_attributes", "learned_edges", "learned_delays", "longest_delay"), _WHOLE
+            ),
+            "delay": kinds.real,
             **dict.fromkeys(("sender_controls", "antisymmetric"), kinds.flag),
         },
         *LATER,
@@ -181,9 +187,11 @@ _RECORD: dict[str, kinds.Check] = {
             "control": kinds.listing(_SPAN),
             "attribute": kinds.listing(_SPAN),
             "weight": kinds.either(kinds.listing(kinds.real, 0), _SPAN),
+            "delay": kinds.either(kinds.listing(kinds.real, 0), _SPAN),
             "edge_attribute": kinds.listing(_SPAN),
         },
         "graphs", "parameter_spans", "control", "attribute", "weight", "edge_attribute",
+        "delay",
     ),
     "about": kinds.named(kinds.anything),
 }  # fmt: skip

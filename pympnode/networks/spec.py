@@ -6,6 +6,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+import numpy as np
+
 from ..config import flag, listing, number, one_of, whole
 from ..errors import InvalidOption, unknown_name
 
@@ -72,6 +74,11 @@ class ModelSpec:
     continuous extension of order 3: cheaper, for smooth systems without controls only (it is wrong
     by 4e-2 for a Lorenz system at the published step).
 
+    ``delay``: the message over an edge j -> k at time s is computed from x_j at s - delay, in the unit of
+    time of the model (`Model.time_scale`); emitted and pairwise messages only. Delays of a graph's edges
+    replace it. ``learned_delays``: delays that are among the weights while a model trains, 1 for all
+    edges or one for each, from one step to ``longest_delay`` steps.
+
     ``circular`` numbers the channels that are angles in radians: their sine and cosine are the inputs
     in place of x wherever x is one above, and the loss is of the shorter way around the circle.
     """
@@ -99,6 +106,9 @@ class ModelSpec:
     invariant: tuple[int, ...] = ()
     antisymmetric: bool = False
     learned_edges: int = 0
+    delay: float = 0.0
+    learned_delays: int = 0
+    longest_delay: int = 0
 
     def __post_init__(self) -> None:
         for name, allowed in _NAMES.items():
@@ -107,7 +117,10 @@ class ModelSpec:
             object.__setattr__(self, name, whole(name, getattr(self, name)))
         # Each layer has an entry in the layout, which is made before its memory is known.
         object.__setattr__(self, "depth", whole("depth", self.depth, 1, 10_000))
-        for name in ("controls", "attributes", "message", "edge_attributes", "learned_edges"):
+        for name in (
+            "controls", "attributes", "message", "edge_attributes", "learned_edges", "learned_delays",
+            "longest_delay",
+        ):  # fmt: skip
             object.__setattr__(self, name, whole(name, getattr(self, name), 0))
         for name in ("sender_controls", "antisymmetric"):
             object.__setattr__(self, name, flag(name, getattr(self, name)))
@@ -121,7 +134,9 @@ class ModelSpec:
                     fix=f'{name}=("phase",) of train names features',
                 )
         object.__setattr__(self, "divisor", number("divisor", self.divisor))
+        object.__setattr__(self, "delay", number("delay", self.delay))
         self._check_pairwise()
+        self._check_delays()
         if not (self.divisor > 0):
             raise InvalidOption(
                 "the divisor of a summed message must be positive",
@@ -181,6 +196,44 @@ class ModelSpec:
                 allowed='coupling="superposed", aggregation="sum"',
                 fix="leave both out, or antisymmetric",
             )
+
+    def _check_delays(self) -> None:
+        if self.delay < 0 or not np.isfinite(self.delay):
+            raise InvalidOption(
+                "a delay is a time from sender to receiver",
+                got=f"delay={self.delay:g}",
+                allowed=">= 0",
+                fix="leave delay out for messages without delay",
+            )
+        if self.learned_delays and self.longest_delay < 2:
+            raise InvalidOption(
+                "delays are learned between one step and the longest delay",
+                got=f"longest_delay={self.longest_delay}",
+                allowed=">= 2 steps",
+                fix="give longer trajectories",
+            )
+        if self.delay or self.learned_delays:
+            reason = self.refuses_delays
+            if reason is not None:
+                raise InvalidOption(
+                    "this model takes no delays",
+                    got=reason,
+                    allowed='messages="emitted" or "pairwise", stride=1, not antisymmetric',
+                    fix="leave delay out, or this option",
+                )
+
+    @property
+    def refuses_delays(self) -> str | None:
+        """None, or why messages of this model cannot be delayed."""
+        if not self.evaluated:
+            return f"model={self.family!r}, messages={self.messages!r}: no messages of the senders' states"
+        if self.antisymmetric:
+            return "antisymmetric=True: both ends of an edge are taken at different times"
+        if self.stride > 1:
+            return f"stride={self.stride}: the past is known at the ends of steps"
+        if self.controls and (self.pairwise or self.sender_controls):
+            return f"messages={self.messages!r} with controls of the sender, which are not delayed"
+        return None
 
     @property
     def evaluated(self) -> bool:
@@ -287,6 +340,9 @@ LATER = (
     "invariant",
     "antisymmetric",
     "learned_edges",
+    "delay",
+    "learned_delays",
+    "longest_delay",
 )
 
 _NAMES: dict[str, tuple[str, ...]] = {

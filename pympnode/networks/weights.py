@@ -52,4 +52,6 @@ def layout_of(spec: ModelSpec) -> Layout:
         linear("pair_layer_3_", spec.message, spec.hidden)
     if spec.learned_edges:
         shapes["edge_log_weight"] = (spec.learned_edges,)
+    if spec.learned_delays:
+        shapes["delay_logit"] = (spec.learned_delays,)
     return Layout(shapes)

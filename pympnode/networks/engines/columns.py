@@ -29,7 +29,7 @@ class Columns:
     after block. ``first_row`` (blocks + 1,): rows of ``pointer``/``degree`` that belong to a block
     (one row per node). ``pointer`` (rows + 1,): edges of a row in ``sender``.
     ``sender`` (edges,): sending node, numbered within its graph. ``degree`` (rows,). ``weight``
-    (edges,) and ``attribute`` (edges, attribute) of the graph's edges, or None. ``edge`` (edges,):
+    (edges,), ``attribute`` (edges, attribute) and ``delay`` (edges,) of the graph's edges, or None. ``edge`` (edges,):
     number of each edge in the graph that the columns were arranged from.
     """
 
@@ -43,6 +43,7 @@ class Columns:
     weight: NDArray[np.float64] | None = None
     attribute: NDArray[np.float64] | None = None
     edge: Ints | None = None
+    delay: NDArray[np.float64] | None = None
 
     @classmethod
     def arrange(cls, graph: Graph, graph_of: Ints) -> Columns:
@@ -68,10 +69,12 @@ class Columns:
         edge = np.concatenate(edges)
         weight = None if graph.weight is None else graph.weight[edge]
         attribute = None if graph.attribute is None else graph.attribute[edge]
+        delay = None if graph.delay is None else graph.delay[edge]
         width = width.astype(np.int64)
         return cls(
-            nodes, width, offset[:-1], order, first_row, pointer, sender, weight, attribute, edge
-        )
+            nodes, width, offset[:-1], order, first_row, pointer, sender, weight, attribute, edge,
+            delay,
+        )  # fmt: skip
 
     @cached_property
     def total(self) -> int:

@@ -49,6 +49,7 @@ class JuliaEngine:
             'messages="pairwise"': spec.pairwise,
             'aggregation="max"': spec.aggregation == "max",
             "learned weights of edges": bool(spec.learned_edges),
+            "delays": bool(spec.delay or spec.learned_delays),
             "emitted messages with the sender's controls": spec.sender_controls,
         }
         for what, wanted in newer.items():

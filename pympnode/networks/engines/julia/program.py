@@ -106,6 +106,7 @@ class JuliaProgram:
         u: NDArray | None = None,
         attribute: NDArray | None = None,
         edge_weight: NDArray | None = None,
+        history: NDArray | None = None,
     ) -> Rollout:
         """See `engines.base.Program`."""
         _refuse_in_time(edge_weight)

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..columns import Columns
+from ..delays import Delays
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +21,9 @@ class Window:
     the dtype of the data, or None where nothing is missing; ``dt`` (T,) float64, on the host;
     ``scale`` multiplies the summed loss. ``edge_weight``: (T, edges, width) of each block, the weights
     of its edges (in the order of the columns) in each interval and trajectory, where they vary in time;
-    None where the columns have them. The eager kernel alone takes them.
+    None where the columns have them. ``delays``: None, or the delays of the edges, with ``history``
+    (time, d, S), the states at the grid times before the first, and ``history_slopes`` of the same shape,
+    their time derivatives.
     """
 
     columns: Columns
@@ -32,6 +35,9 @@ class Window:
     dt: NDArray[np.float64]
     scale: float
     edge_weight: list[torch.Tensor] | None = None
+    delays: Delays | None = None
+    history: torch.Tensor | None = None
+    history_slopes: torch.Tensor | None = None
 
     @property
     def steps(self) -> int:
