@@ -45,6 +45,7 @@ def simulate(
     nodes: int | None = None,
     topology: Any = None,
     edge_weight: Any = None,
+    delay: Any = None,
     graphs: int | None = None,
     graph_seed: int | None = None,
     control: Any = None,
@@ -85,6 +86,10 @@ def simulate(
             the unit that the system gives them (most: no unit) and depend on ``graph_seed`` alone.
             Weights that vary in time: an array (time, edge) in the order of the edges, or a function
             ``f(rng, sender, receiver, times)`` that returns one, each held from t_i to t_(i+1).
+        delay: the time that the coupling takes from a sender to a receiver (``kuramoto``): one number,
+            (low, high) drawn uniformly as weights are, or a function ``f(rng, sender, receiver)``; 0, or
+            at least one step ``dt`` (smaller draws are rounded to 0 or to one step). Before time 0 the
+            nodes move without coupling. Solved by fixed steps, without ``tolerance``.
         graphs, graph_seed: number of graphs drawn into one dataset (1), and their seed (42 takes
             the published instance where one is shipped).
         parameters: physics other than the published default, by name.
@@ -115,6 +120,7 @@ def simulate(
             nodes=nodes,
             topology=topology,
             edge_weight=edge_weight,
+            delay=delay,
             graphs=graphs,
             graph_seed=graph_seed,
             control=control,
@@ -151,6 +157,7 @@ def train(
     nodes: int | None = None,
     topology: Any = None,
     edge_weight: Any = None,
+    delay: Any = None,
     graphs: int | None = None,
     graph_seed: int | None = None,
     noise: float | None = None,
@@ -195,6 +202,7 @@ def train(
     relative: str | Sequence[str] | None = None,
     invariant: str | Sequence[str] | None = None,
     antisymmetric: bool | None = None,
+    delay_start: float | None = None,
     start: StartModel | None = None,
     normalisation: str | None = None,
     preset: str = "fast",
@@ -259,7 +267,11 @@ def train(
         ``dtype`` ("float32", "float64"), ``precision`` ("bf16": products over edges of particles);
         ``missing="mask"`` takes NaN in `state` as missing; ``ignore_weights=True`` leaves out the weights and
         attributes of edges: otherwise weights multiply messages, and pairwise messages take attributes;
-        ``edge_weight="learn"`` learns a positive weight for each given edge, kept in ``model.graph``; ``circular`` names the features that are
+        ``edge_weight="learn"`` learns a positive weight for each given edge, kept in ``model.graph``;
+        ``delay``: messages are computed from the senders' states that long ago, in the unit of time of
+        the data (data with ``edge_delay`` bring their own); ``delay="learn"`` learns one for all edges,
+        ``"learn per edge"`` one for each, between one step and half of a trajectory, 40 steps at most,
+        from ``delay_start`` on (3 steps); ``circular`` names the features that are
         positions on a circle (see `from_arrays`); ``normalisation`` "keep" or "refit" when
         there is a start; ``augment`` (rotated and reflected particles), ``mixed_levels`` (one level
         of cells more in every second update).
@@ -277,6 +289,7 @@ def train(
             nodes=nodes,
             topology=topology,
             edge_weight=edge_weight,
+            delay=delay,
             graphs=graphs,
             graph_seed=graph_seed,
             noise=noise,
@@ -321,6 +334,7 @@ def train(
             relative=relative,
             invariant=invariant,
             antisymmetric=antisymmetric,
+            delay_start=delay_start,
             normalisation=normalisation,
             preset=preset,
             epochs=epochs,

@@ -94,8 +94,8 @@ def checked_weight(weight: Any, edges: int) -> np.ndarray:
 def checked_delay(delay: Any, edges: int) -> np.ndarray:
     """``delay`` as float64 (edges,), at least 0. Raises `InvalidGraph`."""
     array = _numbers(delay, "a delay of an edge is not a number")
-    if array.shape == () and edges:
-        array = np.full(edges, float(array))
+    if np.ndim(delay) == 0:
+        array = np.full(edges, float(array[0]))
     if array.shape != (edges,):
         raise InvalidGraph(
             "delays do not fit the edges",

@@ -73,6 +73,7 @@ DATA = [
         metavar="LOW HIGH",
         help="Range of weights drawn for the edges.",
     ),
+    _option("--delay", help="Time from sender to receiver: a number; of train also learn."),
     _option("--topology-option", multiple=True, metavar="NAME=VALUE", help="Such as k=3."),
     _option("--graphs", type=int, help="Graphs drawn into one dataset."),
     _option("--graph-seed", type=int, help="Seed of the graphs; 42 takes published ones."),

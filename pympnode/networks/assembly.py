@@ -21,7 +21,13 @@ from ..training.ranges import warn_outside
 from . import engines
 from .edge_weights import check_training
 from .engines.base import Program
-from .learned_edges import with_found_weights, with_learned_edges
+from .learned_edges import (
+    delay_logit,
+    with_delays,
+    with_found_delays,
+    with_found_weights,
+    with_learned_edges,
+)
 from .matching import Matching, Unmatched
 from .model import Model
 from .options import NetworkTraining
@@ -62,19 +68,27 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
     members, simulation, scaled = common.members, common.simulation, common.scaled
     starts, texts = common.starts, dict(common.texts)
     spec = spec_of(data, options, start)
+    if options.learns_delay or not simulation:
+        # Simulated data bring the delays of the keyword with their edges.
+        spec = with_delays(spec, options, data.physical, data.time_scale, members)
     if options.learns_weights:
         spec = with_learned_edges(spec, data.physical, members)
     chosen, reason = engines.choose(
         options.engine,
         kernel=options.kernel,
         device=options.device,
-        weighted=any(a.weighted for a in data.physical),
+        weighted=any(a.weighted or a.graph.delay is not None for a in data.physical),
         varied=any(a.varied for a in data.physical),
         spec=spec,
     )
     check_training(spec, data.physical, start)
     thetas, restored = initial_weights(layout_of(spec), start, options.seed, members, options.dtype)
     thetas = thetas.astype(options.dtype)
+    dt = float(data.physical[0].time[1] - data.physical[0].time[0])
+    if spec.learned_delays and "delay_logit" not in restored:
+        for theta in thetas:
+            logits = layout_of(spec).unpack(theta)["delay_logit"]
+            logits[...] = delay_logit(spec, options.delay_start, dt)
     model = replace(untrained(data, spec, options.dtype, chosen, options.device), theta=thetas)
     if start is not None and start.trained.weight and not model.trained.weight:
         # A model that takes weights goes on to take them.
@@ -141,7 +155,8 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
             config,
             model,
             data_fingerprint(datasets, options.split, options.seed)
-            | ({"ignore_weights": True} if options.ignore_weights else {}),
+            | ({"ignore_weights": True} if options.ignore_weights else {})
+            | ({"delay_start": options.delay_start} if options.delay_start else {}),
             program,
             start,
             options.normalisation,
@@ -152,7 +167,9 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
         simulation=simulation,
         held_out=None if simulation else held_out_of(datasets, labels),
         about={"graph_seed": simulation.get("graph_seed")},
-        finished=lambda trained: with_found_weights(trained, data.physical[0].graph),
+        finished=lambda trained: with_found_delays(
+            with_found_weights(trained, data.physical[0].graph), data.physical[0].graph, dt
+        ),
         history_attributes={name: text for name, text in texts.items() if text is not None},
     )
 
@@ -195,12 +212,15 @@ def spec_of(data: Data, options: NetworkTraining, start: Model | None = None) ->
         circular=tuple(int(number) for number in np.flatnonzero(data.periods)),
         edge_attributes=len(data.edge_attributes),
         features=data.features,
+        delayed=options.delay is not None or any(a.graph.delay is not None for a in data.physical),
     )
 
 
 def untrained(data: Data, spec: ModelSpec, dtype: str, engine: str, device: str) -> Model:
     """A `Model` with the facts of the data, and weights of zero."""
     trained = TrainingRange.of(data.physical, data.parameters, data.graphs, data.parameter_spans)
+    if spec.delay:
+        trained = replace(trained, delay=(spec.delay * data.time_scale,) * 2)
     return Model(
         spec=spec,
         theta=np.zeros(layout_of(spec).size, dtype=dtype),

@@ -25,7 +25,8 @@ variable                    dims                              unit
 ==========================  ================================  ====================================
 
 Root mean squares are over times 1.. (the initial state is given), trajectories and nodes; missing
-values are left out. Errors of circular features are of the shorter way around. The error of a trajectory that overflows is infinite. Observables (order
+values are left out. With delayed messages the first times of the data are their past, and all is counted from the
+last of these. Errors of circular features are of the shorter way around. The error of a trajectory that overflows is infinite. Observables (order
 parameter, energy, ...) are included where the system of the data is known and has observables.
 """
 
@@ -60,6 +61,13 @@ def evaluate_model(
     arrays = schema.pack(ds, missing="mask")
     model.check(arrays)
     rollout = model.rollout(ds, ignore_weights=ignore_weights)
+    begin = 0
+    if "predicted_from" in rollout[STATE].attrs:
+        # The first times were given as the past of delayed messages: errors are of what comes after.
+        begin = int((arrays.time < rollout[STATE].attrs["predicted_from"]).sum()) - 1
+        later = slice(begin, None)
+        rollout, ds = rollout.isel({TIME: later}), ds.isel({TIME: later})
+        arrays = schema.pack(ds, missing="mask")
     state = rollout[STATE]
     if model.members > 1:
         state = state.mean("member")
@@ -90,6 +98,8 @@ def evaluate_model(
         out = out.merge(observables)
     out["predicted"] = rollout[STATE]
     out["predicted"].attrs["long_name"] = "predicted state"
+    if begin:
+        out.attrs["scored_from"] = float(arrays.time[1])
     out = out.assign_coords(
         {n: c for n, c in rollout.coords.items() if set(c.dims) <= set(out.dims)}
     )

@@ -43,6 +43,13 @@ class LearnedNode:
                 allowed="one",
                 fix="take one of them: model.member(0)",
             )
+        if model.delayed:
+            raise InvalidModel(
+                "nodes of models with delays cannot be coupled: the past of the others is not kept",
+                got="a model with delays",
+                allowed="a model without delays",
+                fix="model.rollout predicts a graph of such nodes alone",
+            )
         if model.spec.family == "node":
             raise InvalidModel(
                 "a neural ODE of the whole system has no nodes to take out",

@@ -19,7 +19,7 @@ from . import schema
 from .agreement import Names, agree
 from .attributes import tell_attributes
 from .circular import TURN, tell_jumps, unwrapped
-from .edge_weights import for_training, with_scaled_attribute
+from .edge_weights import for_training, with_scaled_attribute, with_scaled_delay
 from .missing import interpolated
 from .normalise import Normalisation, natural_time
 from .outliers import outliers_in_words
@@ -142,7 +142,9 @@ def prepare(
                 arrays,
                 x=x.astype(dtype),
                 time=arrays.time / time_scale,
-                graph=with_scaled_attribute(arrays.graph, of_edges),
+                graph=with_scaled_delay(
+                    with_scaled_attribute(arrays.graph, of_edges), time_scale
+                ),
                 u=None if arrays.u is None or control is None else control.apply(arrays.u),
                 attribute=None
                 if arrays.attribute is None or attribute is None
