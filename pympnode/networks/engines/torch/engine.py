@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ....errors import EngineUnavailable, unknown_name
 from ....graph import Graph
 from ...spec import ModelSpec
-from .kernels import KERNELS
+from .kernels import KERNELS, refuses_past
 
 if TYPE_CHECKING:
     from ...schema import Arrays
@@ -109,8 +109,8 @@ def choose_kernel(
     """The kernel module for ``kernel`` = "auto" | "numba" | "torch" | "eager".
 
     "auto" takes the compiled one on a CPU where numba imports, the hand-written adjoint in torch
-    otherwise, and the plain one where neither runs the specification (L2S), weights of edges that vary
-    in time, or delays. Raises `EngineUnavailable` for a kernel that does not run here.
+    otherwise, and the plain one where neither runs the specification (L2S). The one in torch takes no
+    weights of edges that vary in time and no delays. Raises `EngineUnavailable` for a kernel that does not run here.
     """
     if kernel != "auto" and kernel not in KERNELS:
         raise unknown_name("kernel", kernel, ("auto", *KERNELS))
@@ -126,10 +126,10 @@ def choose_kernel(
             reason = module.supports(spec) if hasattr(module, "supports") else None
         except ImportError as error:
             reason = f"it does not import: {error}"
-        if reason is None and weights_in_time and name != "eager":
-            reason = "it takes no weights of edges that vary in time"
-        if reason is None and delayed and name != "eager":
-            reason = "it takes no delays"
+        if reason is None:
+            reason = refuses_past(
+                module, spec, weights_in_time=weights_in_time, delayed=delayed
+            )
         if reason is None and name == "numba" and device != "cpu":
             reason = "it runs on the CPU only"
         if reason is None:

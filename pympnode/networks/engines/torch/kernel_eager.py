@@ -17,7 +17,7 @@ from ...spec import ModelSpec
 from ...weights import layout_of
 from ..columns import Columns
 from ..tableaux import TABLEAUX, Steps
-from .window import Window
+from .window import Window, held_factors
 
 Weights = dict[str, torch.Tensor]
 
@@ -40,7 +40,8 @@ class _BlockEdges:
         largest: bool,
     ) -> None:
         self.sender, self.receiver = sender, receiver
-        self.factor = self.constant = factor
+        self.factor = factor
+        self.off: torch.Tensor | None = None  # where weights that vary in time are 0
         self.attribute, self.largest = attribute, largest
 
     @classmethod
@@ -79,6 +80,11 @@ class _BlockEdges:
         if not self.largest:
             return total.index_add(1, self.receiver, weighted)
         index = self.receiver.view(1, -1, 1).expand_as(weighted)
+        if self.off is not None:
+            # An edge that is off does not compete; where all are off nothing is received.
+            weighted = weighted.masked_fill(self.off, -math.inf)
+            largest = total.scatter_reduce(1, index, weighted, "amax", include_self=False)
+            return largest.masked_fill(largest == -math.inf, 0.0)
         # A node without edges keeps zero; the zeros that are there for the others do not compete.
         return total.scatter_reduce(1, index, weighted, "amax", include_self=False)
 
@@ -162,7 +168,9 @@ class Field:
         dense = not (spec.pairwise or spec.learned_edges or spec.aggregation == "max")
         dense = dense and window.edge_weight is None and window.delays is None
         self.delays: Any = window.delays
-        self.edge_weight = window.edge_weight
+        self.edge_weight = None
+        if window.edge_weight is not None:
+            self.edge_weight = held_factors(window, spec.aggregation, spec.divisor)
         self.hold(0)
         self.matrices = [
             torch.as_tensor(m, dtype=like.dtype, device=like.device)
@@ -170,10 +178,11 @@ class Field:
         ]
 
     def hold(self, interval: int) -> None:
-        """Take the weights of the edges that hold in ``interval``, where they vary in time."""
+        """Take the factors of the edges that hold in ``interval``, where they vary in time."""
         for edges, weight in zip(self.edges, self.edge_weight or ()):
             if len(weight):  # a window without intervals has none
-                edges.factor = edges.constant * weight[interval]
+                edges.factor = weight[interval]
+                edges.off = edges.factor == 0
 
     def linear(self, name: str, values: torch.Tensor) -> torch.Tensor:
         bias = self.weights[f"{name}bias"]

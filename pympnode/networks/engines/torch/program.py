@@ -20,7 +20,7 @@ from ..columns import Columns
 from ..delays import Delays, prefix_for, slopes_of, stencil
 from ..whole_system import single_node, stack_attribute, stack_nodes, stack_spec
 from . import kernel_eager as eager
-from .kernels import name_of
+from .kernels import name_of, refuses_past
 from .plain import PlainForm
 from .window import Window, from_columns, to_columns
 
@@ -216,14 +216,18 @@ class TorchProgram:
         nodes, features = x0.shape[1:]
         window = self._free_window(x0, graph, np.diff(times), graph_of, u, attribute)
         window = self._with_history(window, x0, history)
+        reason = refuses_past(
+            self._kernel, self._computed, weights_in_time=edge_weight is not None,
+            delayed=window.delays is not None,
+        )  # fmt: skip
+        if reason is not None:
+            raise EngineUnavailable(
+                f"the kernel {self.kernel!r} cannot run this rollout",
+                got=reason,
+                allowed='kernel="eager"',
+                fix='model.bind(kernel="eager")',
+            )
         if edge_weight is not None:
-            if self.kernel != "eager":
-                raise EngineUnavailable(
-                    f"the kernel {self.kernel!r} takes no weights of edges that vary in time",
-                    got=f"edge_weight of shape {np.shape(edge_weight)}",
-                    allowed='kernel="eager"',
-                    fix='model.bind(kernel="eager")',
-                )
             weight = self._tensor(np.nan_to_num(edge_weight[..., : window.steps, :]))
             index, time = np.arange(len(x0))[:, None], np.arange(window.steps)[None]
             held = _held_weights(weight, index, np.repeat(time, len(x0), 0), window.columns)

@@ -45,6 +45,29 @@ class Window:
         return len(self.dt)
 
 
+def held_factors(window: Window, aggregation: str, divisor: float) -> list[torch.Tensor]:
+    """Factors (T, edges, width) of what the edges of each block carry, of weights that vary in time.
+
+    An edge of weight 0 is off: the mean is over the edges that are on.
+    """
+    columns = window.columns
+    constant = columns.edge_weight(aggregation, divisor)
+    out = []
+    assert window.edge_weight is not None
+    for (nodes, width, _, _), edges, weight in zip(
+        columns.blocks(), columns.block_edges(), window.edge_weight
+    ):
+        if aggregation != "mean":
+            factor = torch.as_tensor(constant[edges], dtype=weight.dtype, device=weight.device)
+            out.append(weight * factor[:, None])
+            continue
+        receiver = torch.as_tensor(columns.receiver[edges], device=weight.device)
+        count = weight.new_zeros(len(weight), nodes, width)
+        count.index_add_(1, receiver, (weight != 0).to(weight.dtype))
+        out.append(weight / count.clamp(min=1.0)[:, receiver])
+    return out
+
+
 def to_columns(values: torch.Tensor, columns: Columns) -> torch.Tensor:
     """(trajectory, node, feature) or (trajectory, time, node, feature) to (..., feature, column)."""
     timed = values.dim() == 4

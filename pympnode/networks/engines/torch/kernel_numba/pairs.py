@@ -22,6 +22,7 @@ from .layers import (
     forward,
 )
 from .machine import compiled, exact, noinline
+from .past import scale_lanes
 from .plan import (
     BLOCK_COLUMN,
     BLOCK_NODES,
@@ -149,11 +150,27 @@ def from_blocks(shape, memory, rows, blocks, count, pairs, first, last, columns)
 
 
 @compiled
-def ends(shape, layers, memory, offsets, inputs, panels, pairs, first, last):  # type: ignore
+def ends(
+    shape, layers, memory, offsets, slot, inputs, panels, pairs, past, tile, first, last
+):  # type: ignore
     """The first layer's products with what a node brings as receiver and as sender, in blocks."""
     noinline()
     zero = shape.zero
-    for end in range(2):
+    of_nodes = 2
+    if past is not None:
+        of_nodes -= past.delayed
+        if past.delayed:
+            late = past.shape
+            forward(
+                late, layers, memory, shape.depth + 2, zero + 1,
+                offsets.emitter_inputs + slot * late.emitter_input_rows, late.panel, late.stride,
+                zero, zero, offsets.pair_rows, (past.columns[tile] + late.panel - 1) // late.panel,
+            )  # fmt: skip
+            to_blocks(
+                late, memory, offsets.pair_second, offsets.pair_rows, shape.hidden, past.pairs,
+                first, last,
+            )  # fmt: skip
+    for end in range(of_nodes):
         forward(
             shape, layers, memory, shape.depth + 1 + end, zero + 1, inputs, shape.panel,
             shape.stride, zero, zero, offsets.pair_rows, panels,
@@ -201,12 +218,14 @@ def largest_back(shape, memory, message_bar, received_bar, winner, pairs, first,
 
 @compiled
 def pair_messages(
-    shape, layers, memory, offsets, slot, inputs, columns, pairs, tile, group, groups
+    shape, layers, memory, offsets, slot, inputs, columns, pairs, past, tile, group, groups, interval
 ):  # type: ignore
     """Rows offsets.sent: what each node receives of the messages of pairs."""
     noinline()
     panels = (columns + shape.panel - 1) // shape.panel
-    ends(shape, layers, memory, offsets, inputs, panels, pairs, group, groups)
+    ends(
+        shape, layers, memory, offsets, slot, inputs, panels, pairs, past, tile, group, groups
+    )
     zero = shape.zero
     h2 = offsets.pair_hidden_2
     layer = layers[shape.depth + 1 + OUTPUT]
@@ -220,6 +239,12 @@ def pair_messages(
     for panel in range(pairs.tiles[tile], pairs.tiles[tile + 1]):
         first, last = pairs.panels[panel], pairs.panels[panel + 1]
         pair_panel(shape, layers, memory, offsets, pairs, panel, zero)
+        if past is not None:
+            if past.in_time:
+                rows = shape.hidden + 1
+                scale_lanes(
+                    shape, memory, offsets, h2, rows, past, pairs, first, last, interval
+                )
         if shape.largest:
             message = offsets.pair_message
             product(
@@ -272,7 +297,9 @@ def scatter_runs(memory, to, source, rows, pairs, first, last, end):  # type: ig
 
 
 @compiled
-def panel_back(shape, layers, memory, offsets, slot, received_bar, pairs, panel, at):  # type: ignore
+def panel_back(
+    shape, layers, memory, offsets, slot, received_bar, pairs, past, panel, at, interval
+):  # type: ignore
     """Adjoint of one panel: from what nodes receive to the rows of both ends."""
     noinline()
     zero = shape.zero
@@ -303,6 +330,10 @@ def panel_back(shape, layers, memory, offsets, slot, received_bar, pairs, panel,
             )  # fmt: skip
         if filled < shape.panel:
             clear_lanes(shape, memory, bar_2, shape.hidden + 1, filled)
+    if past is not None:
+        if past.in_time:
+            rows = shape.hidden + 1
+            scale_lanes(shape, memory, offsets, bar_2, rows, past, pairs, first, last, interval)
     if shape.learned:
         lane_products(memory, bar_1, bar_2, h2, shape.hidden + 1)
         add_runs(memory, offsets.edge_bar, bar_1, pairs, first, last)
@@ -348,19 +379,31 @@ def pair_back(
     state_bar,
     columns,
     pairs,
+    past,
     tile,
     group,
     groups,
+    interval,
 ):  # type: ignore
-    """Adjoint of `pair_messages`: adds to rows ``state_bar`` and to the gradient sums."""
+    """Adjoint of `pair_messages`: adds to rows ``state_bar`` and to the gradient sums.
+
+    The cotangents of delayed senders are left in rows offsets.emitter_inputs_bar.
+    """
     noinline()
     panels = (columns + shape.panel - 1) // shape.panel
     stride = shape.stride
     number = shape.depth + 1
     inputs = offsets.inputs + slot * shape.input_rows
-    ends(shape, layers, memory, offsets, inputs, panels, pairs, group, groups)
+    ends(
+        shape, layers, memory, offsets, slot, inputs, panels, pairs, past, tile, group, groups
+    )
     clear(memory, offsets.pair_first_bar, shape.block_numbers)
     clear(memory, offsets.pair_second_bar, shape.block_numbers)
+    of_nodes = 2
+    if past is not None:
+        of_nodes -= past.delayed
+        if past.delayed:
+            clear(memory, offsets.pair_second_bar, past.shape.block_numbers)
     if not shape.largest:
         linear_back(
             shape, layers, memory, number + OUTPUT, offsets.pair_sum + slot * shape.pair_rows,
@@ -374,7 +417,10 @@ def pair_back(
     while start < stop:
         count = min(shape.chunk, stop - start)
         for at in range(count):
-            panel_back(shape, layers, memory, offsets, slot, received_bar, pairs, start + at, at)
+            panel_back(
+                shape, layers, memory, offsets, slot, received_bar, pairs, past, start + at, at,
+                interval,
+            )  # fmt: skip
         # Tiles of weight gradients stay in registers for several panels.
         outer(
             memory, layers[number + HIDDEN, TILE], offsets.pair_bar_2, shape.panel,
@@ -400,7 +446,7 @@ def pair_back(
             )  # fmt: skip
         start += count
     one = memory[offsets.one : offsets.one + 1]
-    for end in range(2):
+    for end in range(of_nodes):
         bars = offsets.pair_first_bar
         if end == 1:
             bars = offsets.pair_second_bar
@@ -416,3 +462,18 @@ def pair_back(
         for row in range(shape.channels):
             inputs_bar = offsets.emitter_inputs_bar + row * stride
             add_scaled(memory, state_bar + row * stride, inputs_bar, one, columns)
+    # Last, since these rows of bars are read by the caller.
+    if past is not None:
+        if past.delayed:
+            late = past.shape
+            late_columns = past.columns[tile]
+            rows = offsets.pair_rows
+            from_blocks(
+                late, memory, rows, offsets.pair_second_bar, shape.hidden, past.pairs, group, groups,
+                late_columns,
+            )  # fmt: skip
+            linear_back(
+                late, layers, memory, number + 1,
+                offsets.emitter_inputs + slot * late.emitter_input_rows, rows,
+                offsets.emitter_inputs_bar, (late_columns + late.panel - 1) // late.panel,
+            )  # fmt: skip

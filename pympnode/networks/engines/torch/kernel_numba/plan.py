@@ -28,6 +28,68 @@ RUN_FIELDS = 10
 BLOCK_NODES, BLOCK_WIDTH, BLOCK_COLUMN, BLOCK_START, BLOCK_STEP = range(5)
 
 
+# Columns of the table of groups of delayed senders.
+SENDERS, SENDER_COLUMN, SENDER_ROW, WEIGHT_BASE = range(4)
+
+
+@dataclass(frozen=True, eq=False)
+class Senders:
+    """What the tiles need of delayed senders, or of weights that vary in time.
+
+    A column of a sender is its evaluation, a node and a delay (`delays.Evaluations`), as a column of a
+    node is a node; without delays they are the same. ``groups`` (groups, 4): evaluations, first column
+    in the tile, first row of ``node`` and ``delay``, and where the weights of the group's edges begin:
+    that of edge e and trajectory c of an interval lies at base + e * width in the batch + c.
+    ``columns`` (tiles,). ``node``, ``delay`` (rows,). ``of_edge`` (edges,): evaluation of each edge.
+    ``back_pointer`` (rows + 1,), ``back_node``, ``back_number``: the receivers of each, and the edges.
+    ``edge_columns``: weights of one interval.
+    """
+
+    groups: Ints
+    columns: Ints
+    node: Ints
+    delay: Ints
+    of_edge: Ints
+    back_pointer: Ints
+    back_node: Ints
+    back_number: Ints
+    edge_columns: int
+
+
+def senders_of(columns: Columns, groups: Ints, tiles: int, evaluations: Any) -> Senders:
+    """See `Senders`; ``evaluations`` of `Delays`, or None without delays."""
+    if evaluations is None:
+        node = np.concatenate([np.arange(n, dtype=np.int64) for n in columns.nodes])
+        delay = np.zeros(len(node), np.int64)
+        of_edge, first = columns.sender, columns.first_row
+    else:
+        node, delay = evaluations.sender, evaluations.delay
+        of_edge, first = evaluations.of_edge, evaluations.first
+    block_of = {int(row): block for block, row in enumerate(columns.first_row[:-1])}
+    counts = [edges.stop - edges.start for edges in columns.block_edges()]
+    begin = np.concatenate([[0], np.cumsum(np.array(counts) * columns.width)]).astype(np.int64)
+    table, of_tile, column, tile = [], np.zeros(tiles, np.int64), 0, 0
+    for _, width, _, row, batch_column, batch_width, at in groups:
+        column, tile = (0, at) if at != tile else (column, tile)
+        block = block_of[int(row)]
+        base = begin[block] - columns.pointer[row] * batch_width
+        base += batch_column - columns.offset[block]
+        count = first[block + 1] - first[block]
+        table.append([count, column, first[block], base])
+        column += count * width
+        of_tile[tile] = column
+    row_of = of_edge + np.concatenate(
+        [np.full(count, first[block]) for block, count in enumerate(counts)]
+    ).astype(np.int64)
+    order = np.argsort(row_of, kind="stable").astype(np.int64)
+    pointer = np.concatenate([[0], np.cumsum(np.bincount(row_of, minlength=len(node)))])
+    return Senders(
+        np.array(table, np.int64).reshape(-1, 4), of_tile, node.astype(np.int64),
+        delay.astype(np.int64), of_edge.astype(np.int64), pointer.astype(np.int64),
+        columns.receiver[order].astype(np.int64), order, int(begin[-1]),
+    )  # fmt: skip
+
+
 @dataclass(frozen=True, eq=False)
 class Runs:
     """Edge columns of the tiles, for messages of pairs: evaluation * width + trajectory.
@@ -51,6 +113,10 @@ class Runs:
     panels: Ints
     tiles: Ints
     sides: int
+    # Blocks of delayed senders, their numbers, and where the weight of each run's first lane lies.
+    sender_blocks: Ints
+    sender_numbers: int
+    weight: Ints
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +145,8 @@ class Plan:
     back_number: Ints
     back_position: Ints
     runs: Runs | None
+    senders: Senders | None = None
+    evaluations: Any = None
 
 
 def cut(columns: Columns, size: int, lanes: int, n_threads: int) -> tuple[Ints, Ints, Ints]:
@@ -123,20 +191,28 @@ def block_step(width: int, lanes: int) -> int:
     return short if width <= short else -(-width // lanes) * lanes
 
 
-def runs_of(columns: Columns, groups: Ints, lanes: int, sides: int, rows: int) -> Runs:
+def runs_of(
+    columns: Columns,
+    groups: Ints,
+    lanes: int,
+    sides: int,
+    rows: int,
+    senders: Senders | None = None,
+) -> Runs:
     """The runs of the tiles that `cut` has made, in panels of two vectors of edge columns.
 
-    ``rows``: those of a node's block.
+    ``rows``: those of a node's block. ``senders``: of messages that are delayed or whose weights vary.
     """
+    sender_blocks, sender_block, most_sender, weights = [], 0, 0, [np.empty(0, np.int64)]
     panel = 2 * lanes
     blocks, block, most = [], 0, 0
     table, tile_first, panel_of = [np.empty((0, RUN_FIELDS), np.int64)], [0], []
     tile, position, n_panels = 0, 0, 0
-    for nodes, width, column, row, _, _, of_tile in groups:
+    for number_of_group, (nodes, width, column, row, _, batch_width, of_tile) in enumerate(groups):
         if of_tile != tile:
             n_panels += -(-position // panel)
             tile_first.append(n_panels)
-            tile, position, block = of_tile, 0, 0
+            tile, position, block, sender_block = of_tile, 0, 0, 0
         step = block_step(width, lanes)
         blocks.append([nodes, width, column, block, step])
         first, last = columns.pointer[row], columns.pointer[row + nodes]
@@ -153,6 +229,15 @@ def runs_of(columns: Columns, groups: Ints, lanes: int, sides: int, rows: int) -
         count = np.minimum(start[of] + width, (begin // panel + 1) * panel) - begin
         within = begin - start[of]
         nodes_at = [block + within + end[of] * (rows * step) for end in ends]
+        if senders is not None:
+            count_of, sender_column, _, base = senders.groups[number_of_group]
+            sender_blocks.append([count_of, width, sender_column, sender_block, step])
+            if sides == 1:
+                second = senders.of_edge[edge[of]]
+                nodes_at[1] = sender_block + within + second * (rows * step)
+            sender_block += count_of * rows * step
+            most_sender = max(most_sender, sender_block)
+            weights.append(base + edge[of] * batch_width + within)
         block += nodes * rows * step
         most = max(most, block)
         of_edge = (edge * sides + side, edge, number, np.full(len(edge), step))
@@ -173,6 +258,9 @@ def runs_of(columns: Columns, groups: Ints, lanes: int, sides: int, rows: int) -
         np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         np.array(tile_first, dtype=np.int64),
         sides,
+        np.array(sender_blocks, dtype=np.int64).reshape(-1, 5),
+        int(most_sender),
+        np.concatenate(weights).astype(np.int64),
     )
 
 
@@ -190,13 +278,18 @@ def plan_of(
     n_threads: int,
     sides: int = 0,
     rows: int = 0,
+    in_time: bool = False,
+    evaluations: Any = None,
 ) -> Plan:
     """The plan of a batch; cached for as long as ``columns`` exists.
 
     ``sides``: evaluations of a message of pairs for each edge, 0 without such messages. ``rows``: see `runs_of`.
+    ``in_time``: weights vary in time. ``evaluations``: those of delayed senders, or None.
     """
     plans = _plans.setdefault(columns, {})
     key = (aggregation, divisor, np.dtype(dtype).char, size, lanes, n_threads, sides, rows)
+    if in_time or evaluations is not None:
+        key = (*key, id(evaluations))  # which the plan keeps
     if key not in plans:
         groups, first, n_columns = cut(columns, size, lanes, n_threads)
         weight = columns.edge_weight(aggregation, divisor)
@@ -208,11 +301,14 @@ def plan_of(
         n_sent = np.bincount(columns.sender + base, minlength=len(columns.degree))
         number = np.arange(len(columns.sender), dtype=np.int64)
         position = number - columns.pointer[receiver]
-        runs = runs_of(columns, groups, lanes, sides, rows) if sides else None
+        senders = None
+        if in_time or evaluations is not None:
+            senders = senders_of(columns, groups, len(n_columns), evaluations)
+        runs = runs_of(columns, groups, lanes, sides, rows, senders) if sides else None
         plans[key] = Plan(
             groups, first, n_columns, columns.pointer, columns.sender, weight.astype(dtype),
             np.concatenate([[0], np.cumsum(n_sent)]).astype(np.int64),
             (receiver - base)[order].astype(np.int64), weight[order].astype(dtype),
-            number, position, order.astype(np.int64), position[order], runs,
+            number, position, order.astype(np.int64), position[order], runs, senders, evaluations,
         )  # fmt: skip
     return plans[key]

@@ -122,6 +122,8 @@ def packing(spec: ModelSpec, panel: int) -> Packing:
     target = target[:-1]
     if spec.learned_edges:
         target[index["edge_log_weight"]] = tile + bias_row
+    if spec.learned_delays:
+        target[index["delay_logit"]] = tile + bias_row
     biases = target < 0
     target[biases] = tile + (-1 - target[biases])
     table = np.array(layers, dtype=np.int64)
