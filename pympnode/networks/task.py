@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..errors import InvalidData
 from ..training.diagnosis import Reference
+from ..training.group import ALONE, Group, share
 from ..training.schedule import MATCHING
 from .engines.base import Batch, Program
 from .matching import Matching, PairBatch
@@ -194,7 +196,18 @@ class TrajectoryTask:
         assert self.matching is not None, "a plan with this stage needs the data of it"
         return self.matching
 
-    def validate(self, theta: NDArray) -> dict[str, float]:
+    def part(self, batch: Batch, rank: int, size: int) -> tuple[Batch | None, float]:
+        """See `Task`: some of the windows; their weight is their share of the nodes."""
+        chosen = share(len(batch.trajectory), rank, size)
+        trajectory = batch.trajectory[chosen]
+        if not len(trajectory):
+            return None, 0.0
+        part = replace(batch, trajectory=trajectory, start=batch.start[chosen])
+        held = self._pairs().arrays if isinstance(batch, PairBatch) else self.arrays
+        nodes = _nodes_of(held)[batch.trajectory]
+        return part, float(nodes[chosen].sum() / nodes.sum())
+
+    def validate(self, theta: NDArray, group: Group = ALONE) -> dict[str, float]:
         """The loss over the whole horizon of the validation trajectories, or over windows of them
         where the task has a longest window.
 
@@ -202,9 +215,11 @@ class TrajectoryTask:
         """
         total, weight = 0.0, 0
         for batch in self.validation_batches:
-            total += self.program.loss(theta, batch) * len(batch.trajectory)
+            part, share_of_batch = self.part(batch, group.rank, group.size)
+            if part is not None:
+                total += self.program.loss(theta, part) * share_of_batch * len(batch.trajectory)
             weight += len(batch.trajectory)
-        return {"validation_loss": total / weight}
+        return {"validation_loss": float(group.sum(np.array([total]))[0]) / weight}
 
     def worst(self, theta: NDArray, batch: Batch) -> str:
         """Trajectory, node, feature and time of the largest error of a rollout of ``batch``, in words;
@@ -328,6 +343,11 @@ class TrajectoryTask:
 def _prefix(program: Program, arrays: Arrays) -> int:
     of_graph = getattr(program, "prefix", None)  # programs of tests and of Julia have none
     return 0 if of_graph is None else of_graph(arrays.graph, float(np.diff(arrays.time)[0]))
+
+
+def _nodes_of(arrays: Sequence[Arrays]) -> NDArray[np.int64]:
+    """Number of nodes of each trajectory of all ``arrays``."""
+    return np.concatenate([np.asarray(a.graph.nodes)[a.graph_of] for a in arrays])
 
 
 def _or_first(starts: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -12,6 +12,7 @@ import numpy as np
 from ..errors import InvalidData
 from ..half import Candidate, M, Prepared
 from .checkpoint import Run
+from .processes import SharedRun
 from .progress import Progress
 from .schedule import updates_of
 from .trainer import Outcome, Trainer
@@ -35,7 +36,10 @@ class Raced(Generic[M]):
 
 
 def race(
-    prepared: Prepared[M], run: Run | None, progress: Progress, title: str = "comparing classes"
+    prepared: Prepared[M],
+    run: Run | SharedRun | None,
+    progress: Progress,
+    title: str = "comparing classes",
 ) -> Raced[M]:
     """Train each of ``prepared.candidates`` for its part of a share ``config.race`` of the run.
 
@@ -56,7 +60,7 @@ def race(
         folder = None
         if run is not None:
             call = {**one.fingerprint, "race": {"class": candidate.name}}
-            folder = Run(run.folder / "race" / candidate.name.replace(" ", "-"), call)
+            folder = run.within("race/" + candidate.name.replace(" ", "-"), call)
         try:
             with one.threads():
                 outcome = Trainer(
