@@ -133,6 +133,8 @@ def integrate_delayed(
         states[at - 1] = _rk4(alone, states[at], -h)
     for at in range(past):
         slopes[at] = alone(states[at])
+    # The slope jumps where the coupling sets in: the interval before has its own.
+    before = alone(states[past])
     delayed = [_lags(lag, fraction) for fraction in (0.0, 0.5, 1.0)]
     evaluations = 0
     for step in range(count):
@@ -140,7 +142,9 @@ def integrate_delayed(
         u = None if controls is None else controls[:, step // substeps]
 
         def field(x: NDArray, place: int, at: int = at, u: NDArray | None = u) -> NDArray:
-            seen = _seen(states, slopes, at, x, graph.sender, lag, delayed[place], h)
+            seen = _seen(
+                states, slopes, at, x, graph.sender, lag, delayed[place], h, past, before
+            )
             time = float(times[0]) + (at - past + 0.5 * place) * h
             return system.delayed_field(time, x, seen, u, graph, parameters)
 
@@ -178,14 +182,21 @@ def _seen(
     lag: NDArray[np.float64],
     delayed: tuple[NDArray[np.int64], NDArray[np.float64]],
     h: float,
+    start: int,
+    before: NDArray,
 ) -> NDArray:
-    """The states (trajectory, edge, feature) of the senders that the receivers see."""
+    """The states (trajectory, edge, feature) of the senders that the receivers see.
+
+    ``before``: slopes (trajectory, node, feature) at number ``start``, from before it.
+    """
     interval, weights = delayed
     left = at + np.where(lag > 0, interval, -1)
     w = weights[:, :, None, None] * np.array([1.0, h, 1.0, h])[None, :, None, None]
     # At the right end the weights of slopes are 0, and the slope of this step is not known yet.
     right = np.minimum(left + 1, at)
     last = np.where((w[:, 3] == 0.0), 0.0, slopes[right, :, sender])
+    ends = right == start
+    last[ends] = np.moveaxis(before[:, sender[ends]], 1, 0)
     seen = w[:, 0] * states[left, :, sender] + w[:, 1] * slopes[left, :, sender]
     seen += w[:, 2] * states[right, :, sender] + w[:, 3] * last
     seen = np.where((lag > 0)[:, None, None], seen, np.moveaxis(now[:, sender], 1, 0))

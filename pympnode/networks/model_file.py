@@ -113,6 +113,8 @@ def fields_of(ds: xr.Dataset, source: str) -> dict[str, Any]:
         if "learned_sender" in ds:
             sender, receiver, nodes, weight = (ds[name].values for name in _EDGES)
             delay = ds["learned_delay"].values if "learned_delay" in ds else None
+            if not facts["trained"].get("weight"):
+                weight = None  # of learned delays alone
             graph = Graph(sender, receiver, nodes, weight=weight, delay=delay)
         return dict(
             spec=spec,
