@@ -26,6 +26,10 @@ Floats = NDArray[np.float64]
 LEAST_PREFIX = 4
 """Intervals of the past before a start, at least: differences of order 4 take five states."""
 
+RATE = 4.0
+"""How much faster a learned delay moves than its weight: an optimiser moves all weights alike, and those
+of layers by less."""
+
 WHOLE = 1e-6
 """Delays within this of a whole number of steps are that number: grids are stored with rounding."""
 
@@ -165,10 +169,10 @@ class Evaluations:
 
 def learned_steps(logit: NDArray, longest: int) -> NDArray:
     """Delays in steps of weights (delays,): from 1 to ``longest``, both approached and never passed."""
-    return 1.0 + (longest - 1.0) / (1.0 + np.exp(-logit))
+    return 1.0 + (longest - 1.0) / (1.0 + np.exp(-RATE * logit))
 
 
 def logit_of(steps: float, longest: int) -> float:
     """The inverse of `learned_steps`."""
     share = (steps - 1.0) / (longest - 1.0)
-    return float(np.log(share / (1.0 - share)))
+    return float(np.log(share / (1.0 - share))) / RATE

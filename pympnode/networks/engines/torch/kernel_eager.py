@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ...spec import ModelSpec
 from ...weights import layout_of
 from ..columns import Columns
+from ..delays import RATE
 from ..tableaux import TABLEAUX, Steps
 from .window import Window, held_factors
 
@@ -105,7 +106,7 @@ class _Past:
         if delays.longest:
             logit = weights["delay_logit"]
             self.delays = delays.learned(logit.detach().cpu().numpy())
-            self.steps = list(1.0 + (delays.longest - 1.0) * torch.sigmoid(logit))
+            self.steps = list(1.0 + (delays.longest - 1.0) * torch.sigmoid(RATE * logit))
         tableau = TABLEAUX[spec.solver]
         self.interval, self.place = self.delays.places(tableau, spec.substeps)
         self.fraction = np.round(tableau.c, 12)

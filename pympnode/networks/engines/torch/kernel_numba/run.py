@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from .....errors import EngineUnavailable
 from ....spec import ModelSpec
 from ....weights import layout_of
-from ...delays import hermite, hermite_slope
+from ...delays import RATE, hermite, hermite_slope
 from ...tableaux import TABLEAUX, Steps
 from ..window import Window, held_factors
 
@@ -424,8 +424,8 @@ class _Run:
             np.add.at(edges, self.window.columns.edge, sums[self.packing.sums : end])
         if self.logit is not None:
             longest = self.window.delays.longest
-            share = 1.0 / (1.0 + np.exp(-self.logit))
-            slope = (longest - 1.0) * share * (1.0 - share)
+            share = 1.0 / (1.0 + np.exp(-RATE * self.logit))
+            slope = RATE * (longest - 1.0) * share * (1.0 - share)
             delays = layout_of(self.spec).unpack(gradient)["delay_logit"]
             delays[...] = sums[len(sums) - len(self.logit) :] * slope
         return value, torch.from_numpy(gradient).to(self.theta.dtype)
