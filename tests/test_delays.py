@@ -145,7 +145,9 @@ def test_order_of_convergence(kernel: str, remainder: float) -> None:
         dt = 1.0 / (steps + remainder)
         times = dt * np.arange(int(6 / dt))
         history = exact(dt * np.arange(-steps - 1, 0))[None, :, None, None]
-        rollout = program.rollout(layout.pack(weights), np.ones((1, 1, 1)), loop, times, history=history)
+        rollout = program.rollout(
+            layout.pack(weights), np.ones((1, 1, 1)), loop, times, history=history
+        )
         errors.append(np.abs(rollout.state[0, :, 0, 0] - exact(times)).max())
     order = np.log2(np.array(errors[:-1]) / errors[1:])
     assert (order >= 3.5).all(), (errors, order)
@@ -186,7 +188,9 @@ def test_kernels_agree(name: str) -> None:
         found, slope = compiled.loss_and_gradient(spec, theta, window, store=store)
         np.testing.assert_allclose(found, value, rtol=1e-12)
         np.testing.assert_allclose(slope, gradient, rtol=1e-10, atol=1e-13)
-    np.testing.assert_allclose(compiled.rollout(spec, theta, window), states, rtol=1e-11, atol=1e-12)
+    np.testing.assert_allclose(
+        compiled.rollout(spec, theta, window), states, rtol=1e-11, atol=1e-12
+    )
     np.testing.assert_allclose(compiled.loss(spec, theta, window), value, rtol=1e-12)
     bar = torch.as_tensor(np.random.default_rng(1).normal(size=states[:, :2].shape))
     _, one = eager.rollout_vjp(spec, theta, window, bar)
@@ -302,7 +306,7 @@ def test_bad_delays_are_refused() -> None:
 )
 def test_models_that_take_none_refuse_in_words(options: Any) -> None:
     for data, more in ((given(), {"delay": 0.3}), (given(0.3), {})):
-        with pytest.raises((InvalidOption, InvalidData), match="takes no|takes none") as caught:
+        with pytest.raises((InvalidOption, InvalidData), match=r"takes no|takes none") as caught:
             pympnode.train(data=data, epochs=1, progress=False, **more, **options)
         assert "pairwise" in str(caught.value.allowed)
 
@@ -426,7 +430,9 @@ def test_rollouts_of_datasets_take_their_first_times_as_history(trained: Any, da
     )
     still = x[:, 9:] - x[:, 8:9]
     np.testing.assert_allclose(
-        scores.rmse.sel(predictor="persistence"), np.sqrt((still**2).mean(axis=(0, 1, 2))), rtol=1e-6
+        scores.rmse.sel(predictor="persistence"),
+        np.sqrt((still**2).mean(axis=(0, 1, 2))),
+        rtol=1e-6,
     )
 
 
@@ -502,7 +508,10 @@ def test_delays_from_0_to_20_steps_matter() -> None:
     data = pympnode.simulate(**KURAMOTO, delay=(0.0, 1.0), trajectories=60, seed=1)
     test = pympnode.simulate(**KURAMOTO, delay=(0.0, 1.0), trajectories=20, seed=2)
     errors = []
-    for ds, held_out in ((data, test), (data.drop_vars("edge_delay"), test.drop_vars("edge_delay"))):
+    for ds, held_out in (
+        (data, test),
+        (data.drop_vars("edge_delay"), test.drop_vars("edge_delay")),
+    ):
         with pytest.warns(PympnodeWarning):
             result = pympnode.train(
                 data=ds, messages="emitted", updates=1200, progress=False, matching=0

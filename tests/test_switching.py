@@ -178,14 +178,18 @@ def test_kernels_agree(name: str, delayed: bool) -> None:
         found, slope = compiled.loss_and_gradient(spec, theta, window, store=store)
         np.testing.assert_allclose(found, value, rtol=1e-12)
         np.testing.assert_allclose(slope, gradient, rtol=1e-10, atol=1e-13)
-    np.testing.assert_allclose(compiled.rollout(spec, theta, window), states, rtol=1e-11, atol=1e-12)
+    np.testing.assert_allclose(
+        compiled.rollout(spec, theta, window), states, rtol=1e-11, atol=1e-12
+    )
     layout = layout_of(spec)
     for index in rng.choice(layout.size, 5, replace=False).tolist():
         moved = [theta.clone(), theta.clone()]
         moved[0][index] += 1e-5
         moved[1][index] -= 1e-5
         high, low = (compiled.loss(spec, each, window) for each in moved)
-        np.testing.assert_allclose(float(gradient[index]), (high - low) / 2e-5, rtol=1e-6, atol=1e-8)
+        np.testing.assert_allclose(
+            float(gradient[index]), (high - low) / 2e-5, rtol=1e-6, atol=1e-8
+        )
 
 
 def test_training_with_switched_edges() -> None:

@@ -35,6 +35,20 @@ class Name(click.ParamType):
         return [CompletionItem(name) for name in self.names() if name.startswith(incomplete)]
 
 
+class NumberOrName(click.ParamType):
+    """A number, or a text that stands for one."""
+
+    name = "number"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float | str:
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            return str(value)
+
+
 def _systems() -> Iterable[str]:
     from ..systems.registry import names
 
@@ -73,7 +87,11 @@ DATA = [
         metavar="LOW HIGH",
         help="Range of weights drawn for the edges.",
     ),
-    _option("--delay", help="Time from sender to receiver: a number; of train also learn."),
+    _option(
+        "--delay",
+        type=NumberOrName(),
+        help="Time from sender to receiver: a number; of train also learn.",
+    ),
     _option("--topology-option", multiple=True, metavar="NAME=VALUE", help="Such as k=3."),
     _option("--graphs", type=int, help="Graphs drawn into one dataset."),
     _option("--graph-seed", type=int, help="Seed of the graphs; 42 takes published ones."),

@@ -13,7 +13,9 @@ from ..errors import InvalidOption, shown_value
 
 def checked_delay(name: str, value: Any) -> float:
     """One delay for all edges, a number of at least 0. Raises `InvalidOption`."""
-    number = as_float(value) if np.ndim(value) == 0 and not isinstance(value, bool | str) else math.nan
+    number = (
+        as_float(value) if np.ndim(value) == 0 and not isinstance(value, bool | str) else math.nan
+    )
     if not (math.isfinite(number) and number >= 0):
         raise InvalidOption(
             f"{name} is a time from sender to receiver",

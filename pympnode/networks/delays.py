@@ -57,7 +57,9 @@ def with_drawn_delays(graph: Graph, delay: Any, graph_seed: int, dt: float) -> G
             drawn.append(np.asarray(delay(rng, one.sender.copy(), one.receiver.copy())))
             continue
         low, high = _range(delay)
-        ends = np.stack([np.minimum(one.sender, one.receiver), np.maximum(one.sender, one.receiver)])
+        ends = np.stack(
+            [np.minimum(one.sender, one.receiver), np.maximum(one.sender, one.receiver)]
+        )
         pairs, pair = np.unique(ends, axis=1, return_inverse=True)
         values = rng.uniform(low, high, pairs.shape[1])[pair.ravel()]
         drawn.append(np.where(values < dt, np.round(values / dt) * dt, values))
@@ -81,6 +83,8 @@ def _range(delay: Any) -> tuple[float, float]:
 
 def require_delayed(system: System, graph: Graph, dt: float) -> None:
     """Raise `InvalidOption` where a system cannot be simulated with the delays of ``graph``."""
+    if not graph.delay_or_zeros.any():
+        return
     if type(system).delayed_field is System.delayed_field:
         raise InvalidOption(
             f"{system.name} is simulated without delays",
@@ -114,7 +118,7 @@ def integrate_delayed(
     """
     h = float(times[1] - times[0]) / substeps
     lag = in_steps(graph.delay_or_zeros, h)
-    past = int(math.ceil(lag.max(initial=0.0))) + 1
+    past = math.ceil(lag.max(initial=0.0)) + 1
     count = substeps * (len(times) - 1)
     need(
         16 * (past + count + 1) * x0.size,
@@ -142,9 +146,7 @@ def integrate_delayed(
         u = None if controls is None else controls[:, step // substeps]
 
         def field(x: NDArray, place: int, at: int = at, u: NDArray | None = u) -> NDArray:
-            seen = _seen(
-                states, slopes, at, x, graph.sender, lag, delayed[place], h, past, before
-            )
+            seen = _seen(states, slopes, at, x, graph.sender, lag, delayed[place], h, past, before)
             time = float(times[0]) + (at - past + 0.5 * place) * h
             return system.delayed_field(time, x, seen, u, graph, parameters)
 
@@ -167,7 +169,9 @@ def integrate_delayed(
     )  # fmt: skip
 
 
-def _lags(lag: NDArray[np.float64], fraction: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def _lags(
+    lag: NDArray[np.float64], fraction: float
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     at = fraction - lag
     interval = np.ceil(at).astype(np.int64) - 1
     return interval, hermite(at - interval)

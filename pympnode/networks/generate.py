@@ -257,9 +257,7 @@ def generate(
             stored = slice(keep[0] - first, keep[-1] - first + 1, graph.graphs)
             code = codes[g]
             if delayed:
-                solution = integrate_delayed(
-                    system, graph[g], of_group, x0, time, controls=u_group
-                )
+                solution = integrate_delayed(system, graph[g], of_group, x0, time, controls=u_group)
             elif solve is not None:
                 solution = solve(x0, graph[g], of_group, time, tolerance, controls=u_group)
             elif in_code and code is not None:

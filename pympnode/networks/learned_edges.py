@@ -166,7 +166,10 @@ def with_found_delays(model: Any, graph: Graph, dt: float) -> Any:
     learned = model.graph
     if several:
         learned = replace(
-            graph if learned is None else learned, delay=steps * dt, attribute=None, attribute_names=()
+            graph if learned is None else learned,
+            delay=steps * dt,
+            attribute=None,
+            attribute_names=(),
         )
     return replace(
         model,

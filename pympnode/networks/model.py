@@ -25,9 +25,9 @@ from ..training.ranges import interval, warn_outside
 from . import model_text, schema
 from .agreement import Names, agree
 from .circular import TURN, shorter_way
+from .edge_checks import check_delays
 from .edge_weights import arrays_for_model, graph_for_model, graph_for_program, with_attributes
 from .emitted import emitted
-from .edge_checks import check_delays
 from .engines.delays import in_steps, prefix_of
 from .learned_edges import on_learned_graph
 from .learned_node import LearnedNode

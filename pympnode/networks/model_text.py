@@ -58,10 +58,16 @@ def _inputs(model: Any) -> dict[str, str]:
                 f"{name} {interval(*pair)}" for name, pair in zip(names, pairs)
             )
     if trained.weight:
-        learned = "" if model.graph is None or model.graph.weight is None else ", learned (model.graph)"
+        learned = (
+            "" if model.graph is None or model.graph.weight is None else ", learned (model.graph)"
+        )
         found["weights"] = f"of edges {interval(*trained.weight)}{learned}"
     if trained.delay:
-        learned = ", learned (model.graph)" if model.graph is not None and model.graph.delay is not None else ""
+        learned = (
+            ", learned (model.graph)"
+            if model.graph is not None and model.graph.delay is not None
+            else ""
+        )
         found["delays"] = f"of edges {interval(*trained.delay)}{learned}"
     if model.edge_attributes:
         found["edges"] = ", ".join(model.edge_attributes)

@@ -142,9 +142,7 @@ def prepare(
                 arrays,
                 x=x.astype(dtype),
                 time=arrays.time / time_scale,
-                graph=with_scaled_delay(
-                    with_scaled_attribute(arrays.graph, of_edges), time_scale
-                ),
+                graph=with_scaled_delay(with_scaled_attribute(arrays.graph, of_edges), time_scale),
                 u=None if arrays.u is None or control is None else control.apply(arrays.u),
                 attribute=None
                 if arrays.attribute is None or attribute is None

@@ -80,12 +80,12 @@ from ..datasets.names import (
 from ..datasets.record import record, with_record
 from ..datasets.split import check_split
 from ..datasets.times import even_times, repeated, rounding
+from ..edge_values import checked_delay
 from ..errors import InvalidData, one_line
 from ..files import kinds
 from ..graph import Graph
 from ..systems.registry import first_name, get, names
 from ..training.ranges import warn_user
-from ..edge_values import checked_delay
 from .edge_checks import (
     check_delays,
     check_edges_once,
@@ -496,7 +496,15 @@ def _require_variable(ds: xr.Dataset, name: str, dims: tuple[str, ...]) -> None:
 
 def _check_concatenated(ds: xr.Dataset) -> None:
     """`xr.concat` repeats the graph along the new axis unless it is told not to."""
-    constant = (SENDER, RECEIVER, EDGE_GRAPH, NODE_ATTRIBUTE, EDGE_WEIGHT, EDGE_ATTRIBUTE, EDGE_DELAY)
+    constant = (
+        SENDER,
+        RECEIVER,
+        EDGE_GRAPH,
+        NODE_ATTRIBUTE,
+        EDGE_WEIGHT,
+        EDGE_ATTRIBUTE,
+        EDGE_DELAY,
+    )
     for name in constant:
         more = {TRAJECTORY, TIME} & set(ds[name].dims) if name in ds else set()
         if name == NODE_ATTRIBUTE:

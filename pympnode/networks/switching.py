@@ -40,7 +40,9 @@ def switched(
         sender, receiver = (number[_plain(name)] for name in pair)
         # Of several graphs all that have the edge.
         offset = graph.node_offset[graph.edge_graph]
-        edge = np.flatnonzero((graph.sender - offset == sender) & (graph.receiver - offset == receiver))
+        edge = np.flatnonzero(
+            (graph.sender - offset == sender) & (graph.receiver - offset == receiver)
+        )
         if not edge.size:
             raise InvalidData(
                 "edge_intervals names an edge that the graph does not have",
@@ -65,7 +67,9 @@ def _held(pair: Any, spans: Any, times: NDArray[np.float64]) -> NDArray[np.float
         raise _no_intervals(spans) from error
     slack = _ROUNDING * float(np.diff(times).min())
     for start, stop in ends:
-        at = [int(np.argmin(np.abs(times - end))) if np.isfinite(end) else -1 for end in (start, stop)]
+        at = [
+            int(np.argmin(np.abs(times - end))) if np.isfinite(end) else -1 for end in (start, stop)
+        ]
         for end, place in zip((start, stop), at):
             if place < 0 or abs(times[place] - end) > slack:
                 inside = times[0] - slack <= end <= times[-1] + slack

@@ -127,9 +127,7 @@ def choose_kernel(
         except ImportError as error:
             reason = f"it does not import: {error}"
         if reason is None:
-            reason = refuses_past(
-                module, spec, weights_in_time=weights_in_time, delayed=delayed
-            )
+            reason = refuses_past(module, spec, weights_in_time=weights_in_time, delayed=delayed)
         if reason is None and name == "numba" and device != "cpu":
             reason = "it runs on the CPU only"
         if reason is None:

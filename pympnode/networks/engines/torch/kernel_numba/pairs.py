@@ -150,9 +150,7 @@ def from_blocks(shape, memory, rows, blocks, count, pairs, first, last, columns)
 
 
 @compiled
-def ends(
-    shape, layers, memory, offsets, slot, inputs, panels, pairs, past, tile, first, last
-):  # type: ignore
+def ends(shape, layers, memory, offsets, slot, inputs, panels, pairs, past, tile, first, last):  # type: ignore
     """The first layer's products with what a node brings as receiver and as sender, in blocks."""
     noinline()
     zero = shape.zero
@@ -218,14 +216,24 @@ def largest_back(shape, memory, message_bar, received_bar, winner, pairs, first,
 
 @compiled
 def pair_messages(
-    shape, layers, memory, offsets, slot, inputs, columns, pairs, past, tile, group, groups, interval
+    shape,
+    layers,
+    memory,
+    offsets,
+    slot,
+    inputs,
+    columns,
+    pairs,
+    past,
+    tile,
+    group,
+    groups,
+    interval,
 ):  # type: ignore
     """Rows offsets.sent: what each node receives of the messages of pairs."""
     noinline()
     panels = (columns + shape.panel - 1) // shape.panel
-    ends(
-        shape, layers, memory, offsets, slot, inputs, panels, pairs, past, tile, group, groups
-    )
+    ends(shape, layers, memory, offsets, slot, inputs, panels, pairs, past, tile, group, groups)
     zero = shape.zero
     h2 = offsets.pair_hidden_2
     layer = layers[shape.depth + 1 + OUTPUT]
@@ -242,9 +250,7 @@ def pair_messages(
         if past is not None:
             if past.in_time:
                 rows = shape.hidden + 1
-                scale_lanes(
-                    shape, memory, offsets, h2, rows, past, pairs, first, last, interval
-                )
+                scale_lanes(shape, memory, offsets, h2, rows, past, pairs, first, last, interval)
         if shape.largest:
             message = offsets.pair_message
             product(
@@ -394,9 +400,7 @@ def pair_back(
     stride = shape.stride
     number = shape.depth + 1
     inputs = offsets.inputs + slot * shape.input_rows
-    ends(
-        shape, layers, memory, offsets, slot, inputs, panels, pairs, past, tile, group, groups
-    )
+    ends(shape, layers, memory, offsets, slot, inputs, panels, pairs, past, tile, group, groups)
     clear(memory, offsets.pair_first_bar, shape.block_numbers)
     clear(memory, offsets.pair_second_bar, shape.block_numbers)
     of_nodes = 2

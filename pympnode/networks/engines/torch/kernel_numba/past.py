@@ -46,9 +46,7 @@ def blend(memory, to, left, left_slope, rows, weights, start, count):  # type: i
 
 
 @compiled
-def gather_past(
-    shape, memory, offsets, past, inputs, start, stage, columns, groups, first, last
-):  # type: ignore
+def gather_past(shape, memory, offsets, past, inputs, start, stage, columns, groups, first, last):  # type: ignore
     """Rows ``inputs`` of the columns of senders: their delayed states and their attributes."""
     noinline()
     late = past.shape
@@ -92,9 +90,7 @@ def weighted_total(memory, bar, values, weights, entry, count):  # type: ignore
 
 
 @compiled
-def scatter_past(
-    shape, memory, offsets, past, bars, state_bar, start, stage, groups, first, last
-):  # type: ignore
+def scatter_past(shape, memory, offsets, past, bars, state_bar, start, stage, groups, first, last):  # type: ignore
     """Adjoint of `gather_past`: rows ``bars`` are added to the cotangents of past states and slopes, to
     ``state_bar`` where there is no delay, and to those of the delays where they are learned."""
     noinline()
@@ -156,9 +152,7 @@ def add_weighted(memory, to, source, weight, start, count):  # type: ignore
 
 
 @compiled
-def receive(
-    shape, memory, past, received, sent, links, groups, first, last, interval
-):  # type: ignore
+def receive(shape, memory, past, received, sent, links, groups, first, last, interval):  # type: ignore
     """`field.aggregate` of the columns of senders, with weights that may vary in time."""
     noinline()
     for component in range(shape.message):
@@ -184,9 +178,7 @@ def receive(
 
 
 @compiled
-def receive_back(
-    shape, memory, past, sent_bar, received_bar, links, groups, first, last, interval
-):  # type: ignore
+def receive_back(shape, memory, past, sent_bar, received_bar, links, groups, first, last, interval):  # type: ignore
     """Adjoint of `receive`; ``links`` are the reversed ones."""
     noinline()
     for component in range(shape.message):

@@ -263,8 +263,7 @@ def offsets_of(
         "hidden_bar": backward * max(shape.depth * shape.block, sender.block),
         "inputs_bar": backward * shape.input_rows,
         "received_bar": backward * shape.superposed * shape.message_rows,
-        "emitter_inputs_bar": backward
-        * max(shape.emitter_input_rows, sender.emitter_input_rows),
+        "emitter_inputs_bar": backward * max(shape.emitter_input_rows, sender.emitter_input_rows),
         "loss_gradient": shape.inside * shape.state_rows,
         "inside_bar": shape.inside * (shape.stages + 1) * shape.state_rows,
         "delay_bar": backward * delays,

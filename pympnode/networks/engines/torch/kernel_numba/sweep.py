@@ -426,9 +426,7 @@ def train_tiles(
 
 
 @exact
-def rollout_tiles(
-    shape, layers, memory, offsets, data, links, pairs, past, tiles, numbers, out
-):  # type: ignore
+def rollout_tiles(shape, layers, memory, offsets, data, links, pairs, past, tiles, numbers, out):  # type: ignore
     """Loss of the tiles if there is a target; states to ``out`` (times, D, S) unless empty."""
     loss = 0.0
     steps = len(data.step)
