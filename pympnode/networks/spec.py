@@ -48,7 +48,8 @@ class ModelSpec:
     The weight w_jk of an edge multiplies its message, of every kind. ``aggregation="sum"`` divides the
     sum of w m by ``divisor``, one constant that is stored with the model (the mean degree of the
     training graphs), never by the degree of the graph at hand; ``"mean"`` divides by the number of
-    edges that come in, never by the sum of the weights; ``"max"`` is the largest w m of each
+    edges that come in (of weights that vary in time: that are on, their weight not 0), never by the sum
+    of the weights; ``"max"`` is the largest w m of each
     component. A node without neighbours receives zero.
 
     e has two tanh layers of width ``hidden`` and a linear output. Two options hold symmetries exactly.

@@ -26,7 +26,7 @@ Floats = NDArray[np.float64]
 LEAST_PREFIX = 4
 """Intervals of the past before a start, at least: differences of order 4 take five states."""
 
-RATE = 4.0
+RATE = 10.0
 """How much faster a learned delay moves than its weight: an optimiser moves all weights alike, and those
 of layers by less."""
 

@@ -252,7 +252,14 @@ def _refuse_in_time(edge_weight: NDArray | None) -> None:
 
 
 def edges_of(graph: Graph) -> dict[str, NDArray[np.int64]]:
-    """The edges of a graph as arrays, for the protocol. Raises `InvalidOption` for weighted edges."""
+    """The edges of a graph as arrays, for the protocol. Raises `InvalidOption` for edges with weights or delays."""
+    if graph.delay is not None and graph.delay.any():
+        raise InvalidOption(
+            "the Julia engine takes no delays",
+            got=f"delays up to {graph.delay.max():g}",
+            allowed='a graph without delays, or engine="torch"',
+            fix='engine="torch", or model.to_engine("torch")',
+        )
     if graph.weight is not None:
         raise InvalidOption(
             "the Julia engine takes no weights of edges yet",
