@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .datasets.stores import read_jld2
     from .errors import PympnodeError, PympnodeWarning
     from .graph import Graph
+    from .halves import open_dataset
     from .networks.from_arrays import from_arrays
     from .networks.from_frame import from_frame
     from .networks.hybrid import couple
@@ -48,6 +49,7 @@ _lazy_getattr, _lazy_dir, __all__ = _lazy.attach(
         "datasets.stores": ["read_jld2"],
         "errors": ["PympnodeError", "PympnodeWarning"],
         "graph": ["Graph"],
+        "halves": ["open_dataset"],
         "networks.from_arrays": ["from_arrays"],
         "networks.from_frame": ["from_frame"],
         "networks.hybrid": ["couple"],

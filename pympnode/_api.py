@@ -9,6 +9,7 @@ from typing import Any
 import xarray as xr
 
 from .config import path as path_of
+from .config import whole
 from .datasets.names import Missing
 from .errors import InvalidOption
 from .half import TrainedModel
@@ -68,14 +69,16 @@ def simulate(
     path: str | os.PathLike[str] | None = None,
     workers: int | None = None,
     progress: Any = None,
+    client: Any = None,
 ) -> xr.Dataset:
     """Simulate a system from random initial states.
 
     Main arguments:
         system: a name (`pympnode.systems.names()`) or a `System` of your own.
         nodes, topology: of networks: the number of nodes, and which are coupled: "BA",
-            ("BA", {"k": 3}), a networkx graph, an edge list, an adjacency; defaults of the system.
-            Weights of edges multiply the couplings.
+            ("BA", {"k": 3}), a networkx graph, an edge list, an adjacency (row sends to column:
+            entry [i, j] is the edge i -> j); defaults of the system. Weights of edges multiply the
+            couplings.
         particles: of particles: how many, 100 by default.
         trajectories, steps, dt: number of trajectories (1000), and of time steps of length ``dt``.
         seed: initial states, controls, noise and split. Trajectory i depends on (seed, i) alone.
@@ -104,6 +107,8 @@ def simulate(
         engine: "auto", "torch" or "julia", which integrates networks.
         dims, start, integrator, substeps, dtype, path, workers, progress: of particles; see
             `pympnode.particles.simulate.simulate_particles`.
+        client: a `distributed.Client`: blocks of trajectories are tasks of a Dask cluster; the
+            numbers are the same.
     Returns: an `xarray.Dataset`, float64: `state` (trajectory, time, node, feature), each feature in
         the unit that the coordinate ``unit`` names; of particles `position` and `velocity`
         (trajectory, time, particle, axis). See `pympnode.networks.schema`, `particles.schema`.
@@ -142,6 +147,7 @@ def simulate(
             path=path,
             workers=workers,
             progress=progress,
+            client=client,
         )
     )
     refuse_other_half(given, half, half.Simulation, other(half).Simulation)
@@ -222,6 +228,7 @@ def train(
     dtype: str = "float32",
     precision: str | None = None,
     run: str | os.PathLike[str] | None = None,
+    extend: int | None = None,
     progress: bool = True,
 ) -> Result[Any]:
     """Train a simulator of a networked system or of particles.
@@ -231,7 +238,7 @@ def train(
             `simulate`. Particles default to 20,000 / particles trajectories, 20 to 1000.
         data: given data instead: a dataset, several of them (sizes may differ), or the path of one.
             Keywords that say how to simulate are then refused, and so is a system other than that
-            of the data.
+            of the data. A dataset may also come first: ``train(ds)``.
             One trajectory alone is split in time: the first 70 % (``split``) train.
         preset: "fast" (default), the best measured, or "paper", the published configuration.
         epochs, updates or time_budget: how long; a budget is seconds or "10m".
@@ -245,6 +252,9 @@ def train(
             are ODE states, for controls, uneven time grids, and data too noisy or too coarse.
         start: a model, a `Result` or a path to train on from (see `finetune`).
         run: a folder for checkpoints and results; the same call continues where it stopped.
+        extend: the same call with ``extend=40`` adds 40 epochs to the finished run in the folder, from
+            its last weights and the state of its optimiser, with the longest windows. A cosine
+            schedule begins anew over these epochs at half its rate; other schedules go on.
     Model of networks: ``model`` ("mpnode", "l2s", "node"), ``message_size``, ``hidden``, ``depth``,
         ``aggregation``, ``messages``, ``coupling``, ``first_message``, ``solver``, ``substeps``,
         ``antisymmetric``, and the names of features that enter pairwise messages (``relative``) or the
@@ -284,6 +294,10 @@ def train(
     >>> result.status, result.model.trained.nodes
     ('completed', (4, 4))
     """
+    if _holds_datasets(system):  # train(ds)
+        if data is not None:
+            half_of_system(system)  # refuses what is no system
+        system, data = None, system
     given = given_keywords(
         dict(
             nodes=nodes,
@@ -355,6 +369,14 @@ def train(
             progress=progress,
         )
     )
+    extend = 0 if extend is None else whole("extend", extend)
+    if extend and run is None:
+        raise InvalidOption(
+            "extend adds epochs to the run in a folder",
+            got=f"extend={extend} without run=",
+            allowed="the call that made the run, with run= and extend=",
+            fix="name the folder with run=, or train longer with epochs=",
+        )
     if run is not None:
         run = path_of("run", run)
     if run is not None and run.is_file():
@@ -389,7 +411,7 @@ def train(
     options = half.Training(**given)
     with gradients():
         prepared = half.prepare(system, datasets, options, start_model)
-        return fit(prepared, run=run, progress=options.progress)
+        return fit(prepared, run=run, progress=options.progress, extend=extend)
 
 
 def finetune(start: StartModel, system: Any = None, **options: Any) -> Result[Any]:
@@ -446,6 +468,12 @@ def load(path: str | os.PathLike[str]) -> TrainedModel:
     model.
     """
     return load_model(path)
+
+
+def _holds_datasets(value: Any) -> bool:
+    """Whether ``value`` is a dataset, or a list of them."""
+    several = value if isinstance(value, list | tuple) else [value]
+    return bool(several) and all(isinstance(one, xr.Dataset) for one in several)
 
 
 def _system_of_start(start: TrainedModel) -> str:

@@ -325,7 +325,7 @@ class Graph:
     ) -> Graph:
         """One graph from a square matrix, dense or SciPy sparse; an edge where an entry is not 0.
 
-        The row sends to the column, as in networkx; with ``adjacency_convention="receiver_first"``
+        The row sends to the column, as in networkx: entry [i, j] is the edge i -> j; with ``adjacency_convention="receiver_first"``
         the column sends to the row. Entries are weights, unless all are 0 and 1 or ``weighted=False``;
         entries of a sparse matrix that stand twice add up, as SciPy has it. Raises `InvalidGraph`,
         also for entries that are not finite or not real, and `UnknownName`.

@@ -9,20 +9,25 @@ import click
 from . import options as o
 from .output import print_json, table
 
-WHERE = [click.option("--out", type=o.FILE, help="netCDF file to write.")]
+WHERE = [
+    click.option("--out", type=o.FILE, help="netCDF file to write."), *o.PARENTS, *o.FORCE,
+]  # fmt: skip
 
 
 @click.command()
 @click.argument("model", type=o.FILE)
 @click.argument("data", type=o.FILE, required=False)
 @click.option("--system", type=str, help="Simulate a test set of this system instead of DATA.")
-@click.option("--threshold", type=float, help="Error (z units) that ends the valid time; 0.4.")
+@click.option(
+    "--threshold", type=float, show_default="0.4", help="Error (z units) that ends the valid time."
+)
 @click.option(
     "--horizon",
     "horizons",
     type=int,
     multiple=True,
-    help="Steps at which errors of particles are taken; may be repeated. 20 and 200.",
+    show_default="20 and 200",
+    help="Steps at which errors of particles are taken; may be repeated.",
 )
 @click.option("--ignore-weights", is_flag=True, help="Leave out the weights of edges.")
 @o.with_options(o.DATA, o.PARTICLES, WHERE, o.SET, o.CONFIG, o.JSON)
@@ -37,6 +42,7 @@ def evaluate(context: click.Context, as_json: bool, **_: Any) -> None:
       pympnode evaluate runs/gravity --system gravity --particles 1000 --trajectories 10 --json
     """
     given = o.gather(context)
+    o.check_target(context)
     from .. import _api, halves
     from ..datasets.reading import as_dataset
 
@@ -74,8 +80,8 @@ def evaluate(context: click.Context, as_json: bool, **_: Any) -> None:
 @click.command()
 @click.argument("model", type=o.FILE)
 @click.argument("data", type=o.FILE)
-@click.option("--steps", type=int, help="Time steps; those of DATA by default.")
-@click.option("--dt", type=float, help="Length of a time step; that of DATA by default.")
+@click.option("--steps", type=int, show_default="of DATA", help="Time steps.")
+@click.option("--dt", type=float, show_default="of DATA", help="Length of a time step.")
 @click.option("--topology", help="Another graph than that of DATA: BA, ..., or a file of edges.")
 @click.option("--topology-option", multiple=True, metavar="NAME=VALUE", help="Such as k=3.")
 @click.option("--graph-seed", type=int, help="Seed of that graph.")
@@ -93,6 +99,7 @@ def rollout(context: click.Context, as_json: bool, **_: Any) -> None:
     out = given.pop("out", None)
     if out is None:
         raise click.UsageError("say where the prediction goes: --out FILE.nc")
+    o.check_target(context)
     from .. import _api, halves
     from ..datasets.reading import as_dataset
     from ..files import netcdf

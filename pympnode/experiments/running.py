@@ -17,12 +17,14 @@ from .. import _api
 from ..errors import CannotWrite, NotEnoughDisk, PympnodeError, RunLocked, unknown_name
 from ..files.lock import hold_folder
 from ..files.writing import own_folder, remove_half_written
+from ..tasks import check_client
 from ..version import __version__
 from .budget import Budget
 from .catalogue import experiment as experiment_of
 from .cells import Cell, Training, cells, check_seeds, of_other_settings, read, total, write
 from .datasets import Datasets
 from .folders import folder_of, refuse_other, write_call
+from .on_cluster import run_cells
 from .scoring import range_warnings, scored
 
 logger = logging.getLogger("pympnode.experiments")
@@ -43,6 +45,7 @@ def run(
     retry: bool = False,
     progress: bool = True,
     report: Report | None = None,
+    client: Any = None,
 ) -> xr.Dataset:
     """Train and evaluate the cells of an experiment that are not finished yet.
 
@@ -58,6 +61,8 @@ def run(
         device: "auto", "cpu" or "cuda".
         retry: run failed cells again.
         progress: show a bar for each run. report: called with each line of the log of the cells.
+        client: a `distributed.Client`: datasets, runs and cells are tasks of its workers, which see
+            ``out`` under the same path. Budgets in seconds are those of a worker.
     Returns: the rows as an `xarray.Dataset`, see `pympnode.experiments.results`; results.md,
         results.nc and results.json are written to ``out`` with the same numbers.
     Raises: `UnknownName`, `InvalidOption`, `MissingFile`, `EngineUnavailable` (a device that is not
@@ -70,6 +75,8 @@ def run(
 
     check_seeds(seeds)
     check_device(device)
+    if client is not None:
+        check_client("client", client)
     found = experiment_of(name, settings)
     length = Budget.of(budget)
     folder = folder_of(found, out)
@@ -88,7 +95,7 @@ def run(
         if other:
             log(f"{other} finished cells of other settings lie in {folder} and are left alone")
         try:
-            _run_cells(todo, folder, length, device, retry, progress, log)
+            _run_cells(todo, folder, length, device, retry, progress, log, client)
         except BaseException:  # also after Ctrl-C: the table has the finished cells
             with suppress(PympnodeError):  # a full disk is told of once
                 write_results(found, length, seeds, folder)
@@ -104,18 +111,35 @@ def _run_cells(
     retry: bool,
     progress: bool,
     log: Report,
+    client: Any = None,
 ) -> None:
     datasets = Datasets(folder / "data")
+    for_workers: list[Cell] = []
     for number, cell in enumerate(todo, start=1):
         at = f"{number}/{len(todo)} {cell.row}, seed {cell.seed}"
         before = read(cell, folder)
         if before is not None and not (retry and before["status"] == "failed"):
             log(f"{at}: {before['status']} before" + _again(before))
             continue
+        if client is not None:
+            for_workers.append(cell)
+            continue
         log(f"{at}: {length.in_words()}")
         numbers = _finished(cell, folder, datasets, device, progress)
         write(cell, folder, numbers)
         log(f"{at}: {numbers['status']}" + _why(numbers))
+    if for_workers:
+        done = 0
+
+        def on_done(cell: Cell, numbers: dict[str, Any]) -> None:
+            nonlocal done
+            done += 1
+            write(cell, folder, numbers)
+            at = f"{done}/{len(for_workers)} {cell.row}, seed {cell.seed}"
+            log(f"{at}: {numbers['status']}" + _why(numbers))
+
+        log(f"{len(for_workers)} cells on {len(client.nthreads())} workers")
+        run_cells(client, task, for_workers, folder.absolute(), device, on_done)
 
 
 def _finished(
@@ -173,6 +197,22 @@ def _trained(
     if result.status == "interrupted":  # a notebook: training returns instead of raising
         raise KeyboardInterrupt
     return result
+
+
+def task(folder: str, device: str, kind: str, what: Any, seed: int = 0) -> dict[str, Any] | None:
+    """A task of `on_cluster.run_cells`: a dataset ("data", its keywords), a run ("training"), or the
+    numbers of a "cell"."""
+    out = Path(folder)
+    datasets = Datasets(out / "data")
+    if kind == "cell":
+        return _finished(what, out, datasets, device, False)
+    # The cell itself meets the error again, and keeps it in its row.
+    with suppress(PympnodeError):
+        if kind == "data":
+            datasets.get(what)
+        else:
+            _trained(what, seed, out, datasets, device, False)
+    return None
 
 
 def _why(numbers: Mapping[str, Any]) -> str:

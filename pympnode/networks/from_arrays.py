@@ -92,8 +92,8 @@ def from_arrays(
             s, ms, us or ns, whichever fits the step; the unit is stored, and the first date as the
             attribute ``origin`` of the times.
         edges, topology: pairs of nodes (edges, 2), undirected unless ``directed``; or a topology
-            name, a graph, an adjacency (row sends to column), or a list of graphs (``graph_of``
-            (trajectory,) are then the graph numbers of the trajectories; by default they take
+            name, a graph, an adjacency (row sends to column: entry [i, j] is the edge i -> j; see
+            ``adjacency_convention``), or a list of graphs (``graph_of`` (trajectory,) are then the graph numbers of the trajectories; by default they take
             turns). Nodes of a networkx graph, of pairs or of a labelled matrix are called by their
             numbers, or by the labels of ``nodes``. Weights are the entries of an adjacency, a third
             column of edges, the column or the attribute ``edge_weight`` of a frame or of networkx;

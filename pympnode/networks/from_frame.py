@@ -82,7 +82,8 @@ def from_frame(
             (a list, or a frame whose columns are called sender and receiver, source and target,
             from and to, or else its first two), and so are those of a networkx graph. A square
             frame or DataArray is aligned by its labels; the rows of a matrix without labels are in
-            the order of the nodes.
+            the order of the nodes. In both the row sends to the column: entry [i, j] is the edge
+            i -> j.
     Other arguments:
         nodes: the labels of the nodes in their order. By default the order of the categories of a
             categorical column, of size for numbers, and that of the rows for text.

@@ -25,6 +25,7 @@ from ..config import (
 from ..datasets.names import Missing
 from ..errors import InvalidOption, shown_value, unknown_name
 from ..systems.registry import get
+from ..tasks import check_client
 from ..training.options import LENGTHS, RunOptions
 from .circular import Circular
 from .engines import NAMES, TORCH_KERNELS
@@ -62,6 +63,18 @@ _SIMULATION_CHECKS: dict[str, Any] = {
 }
 
 
+def _coupling(name: str, value: Any) -> str:
+    """How messages enter the equation. Raises `InvalidOption`, also for a strength of a system."""
+    if isinstance(value, Real) and not isinstance(value, bool):
+        raise InvalidOption(
+            "coupling of train says how messages enter the equation of the receiver",
+            got=f"coupling={shown_value(value, 80)}",
+            allowed='"mixed", "superposed"',
+            fix=f'for the parameter of the system: parameters={{"coupling": {shown_value(value, 80)}}}',
+        )
+    return text(name, value)
+
+
 @dataclass(frozen=True)
 class NetworkSimulation:
     """Keywords of `pympnode.simulate` for networks; see there."""
@@ -83,9 +96,10 @@ class NetworkSimulation:
     initial: Any = None
     tolerance: float = 1e-8
     engine: str = "auto"
+    client: Any = None
 
     def __post_init__(self) -> None:
-        check_fields(self, _SIMULATION_CHECKS | {"tolerance": positive})
+        check_fields(self, _SIMULATION_CHECKS | {"tolerance": positive, "client": check_client})
 
     def as_keywords(self) -> dict[str, Any]:
         """The fields by name; arrays and graphs as they are."""
@@ -143,9 +157,10 @@ class NetworkTraining(RunOptions):
             | {
                 "members": least(1),
                 **dict.fromkeys(
-                    ("model", "aggregation", "messages", "coupling", "first_message", "solver"),
+                    ("model", "aggregation", "messages", "first_message", "solver"),
                     text,
                 ),
+                "coupling": _coupling,
                 "ignore_weights": flag,
                 "antisymmetric": flag,
                 "relative": names_of,

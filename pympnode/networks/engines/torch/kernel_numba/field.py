@@ -9,7 +9,7 @@ compilation short. ``layers`` is the table of `weights.Packing`; ``links`` the s
 from __future__ import annotations
 
 from .layers import add_product, add_scaled, backward, clear, clear_padding, copy, forward
-from .machine import compiled, exact, noinline
+from .machine import compiled, exact, noinline, reference
 from .pairs import pair_back, pair_messages
 from .past import gather_past, receive, receive_back, scatter_past
 from .plan import COLUMN, NODES, ROW, WIDTH
@@ -164,7 +164,7 @@ def field(
     if past is not None:
         delayed = past.delayed
         if past.delayed:
-            late = past.shape
+            late = reference(past.shape)
             late_columns = past.columns[tile]
             late_panels = (late_columns + late.panel - 1) // late.panel
             late_inputs = offsets.emitter_inputs + slot * late.emitter_input_rows
@@ -311,7 +311,7 @@ def field_back(
     if past is not None:
         delayed = past.delayed
         if past.delayed and shape.messages == EMITTED:
-            late = past.shape
+            late = reference(past.shape)
             late_columns = past.columns[tile]
             clear_padding(late, memory, offsets.sent_bar, shape.message, late_columns)
             number = len(layers) - 2

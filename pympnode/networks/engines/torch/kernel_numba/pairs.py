@@ -21,7 +21,7 @@ from .layers import (
     clear_padding,
     forward,
 )
-from .machine import compiled, exact, noinline
+from .machine import compiled, exact, noinline, reference
 from .past import scale_lanes
 from .plan import (
     BLOCK_COLUMN,
@@ -158,14 +158,14 @@ def ends(shape, layers, memory, offsets, slot, inputs, panels, pairs, past, tile
     if past is not None:
         of_nodes -= past.delayed
         if past.delayed:
-            late = past.shape
+            late = reference(past.shape)
             forward(
                 late, layers, memory, shape.depth + 2, zero + 1,
                 offsets.emitter_inputs + slot * late.emitter_input_rows, late.panel, late.stride,
                 zero, zero, offsets.pair_rows, (past.columns[tile] + late.panel - 1) // late.panel,
             )  # fmt: skip
             to_blocks(
-                late, memory, offsets.pair_second, offsets.pair_rows, shape.hidden, past.pairs,
+                late, memory, offsets.pair_second, offsets.pair_rows, shape.hidden, reference(past.pairs),
                 first, last,
             )  # fmt: skip
     for end in range(of_nodes):
@@ -469,11 +469,11 @@ def pair_back(
     # Last, since these rows of bars are read by the caller.
     if past is not None:
         if past.delayed:
-            late = past.shape
+            late = reference(past.shape)
             late_columns = past.columns[tile]
             rows = offsets.pair_rows
             from_blocks(
-                late, memory, rows, offsets.pair_second_bar, shape.hidden, past.pairs, group, groups,
+                late, memory, rows, offsets.pair_second_bar, shape.hidden, reference(past.pairs), group, groups,
                 late_columns,
             )  # fmt: skip
             linear_back(

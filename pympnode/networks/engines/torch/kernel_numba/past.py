@@ -8,7 +8,7 @@ adjoint adds to the cotangents of both, which `sweep.step_back` takes up when it
 from __future__ import annotations
 
 from .layers import add_scaled, clear, clear_padding, copy
-from .machine import compiled, exact, noinline
+from .machine import compiled, exact, noinline, reference
 from .plan import (
     BATCH_WIDTH,
     COLUMN,
@@ -49,7 +49,7 @@ def blend(memory, to, left, left_slope, rows, weights, start, count):  # type: i
 def gather_past(shape, memory, offsets, past, inputs, start, stage, columns, groups, first, last):  # type: ignore
     """Rows ``inputs`` of the columns of senders: their delayed states and their attributes."""
     noinline()
-    late = past.shape
+    late = reference(past.shape)
     slopes = offsets.past_slopes + start - offsets.states
     for group in range(first, last):
         width, column = groups[group, WIDTH], groups[group, COLUMN]
@@ -94,7 +94,7 @@ def scatter_past(shape, memory, offsets, past, bars, state_bar, start, stage, gr
     """Adjoint of `gather_past`: rows ``bars`` are added to the cotangents of past states and slopes, to
     ``state_bar`` where there is no delay, and to those of the delays where they are learned."""
     noinline()
-    late = past.shape
+    late = reference(past.shape)
     one = memory[offsets.one : offsets.one + 1]
     shift = start - offsets.states
     time = shift // shape.state_rows

@@ -388,7 +388,7 @@ class _Run:
         delays = memory[self.offsets.delay_bar : self.offsets.delay_bar + count]
         delays[:] = 0
         with _first_call("gradient", self.dtype):
-            value = sweep.train_tiles(
+            value = sweep.run_tiles(
                 self.shape, self.layers, memory, self.offsets, self.data, self.links,
                 self.links_back, self.pairs, self.past, self.tiles, numbers, self.weights[:0] if out is None else out,
             )  # fmt: skip
@@ -402,9 +402,9 @@ class _Run:
         sweep = _modules()[3]
         block, memory = self._memory()
         with _first_call("rollout", self.dtype):
-            value = sweep.rollout_tiles(
-                self.shape, self.layers, memory, self.offsets, self.data, self.links, self.pairs,
-                self.past, self.tiles, numbers, out,
+            value = sweep.run_tiles(
+                self.shape, self.layers, memory, self.offsets, self.data, self.links,
+                self.links_back, self.pairs, self.past, self.tiles, numbers, out,
             )  # fmt: skip
         _pool().release(block)
         return float(value)

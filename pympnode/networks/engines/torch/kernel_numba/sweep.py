@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from .field import copy_emitter_inputs, field, field_back
 from .layers import add_scaled, backward, clear, clear_padding, copy, forward
-from .machine import compiled, exact, noinline
+from .machine import compiled, entry, exact, noinline, reference
 from .plan import BATCH_COLUMN, BATCH_WIDTH, COLUMN, NODES, WIDTH
 
 
@@ -379,6 +379,7 @@ def train_tiles(
 
     The channels at all times are written to ``out`` (times, d, S) unless it is empty.
     """
+    noinline()
     loss = 0.0
     steps = len(data.step)
     rows = shape.state_rows
@@ -428,6 +429,7 @@ def train_tiles(
 @exact
 def rollout_tiles(shape, layers, memory, offsets, data, links, pairs, past, tiles, numbers, out):  # type: ignore
     """Loss of the tiles if there is a target; states to ``out`` (times, D, S) unless empty."""
+    noinline()
     loss = 0.0
     steps = len(data.step)
     kept = shape.zero
@@ -460,3 +462,31 @@ def rollout_tiles(shape, layers, memory, offsets, data, links, pairs, past, tile
             if kept == 0:
                 copy(memory, offsets.states, memory, state, shape.states * shape.stride)
     return loss
+
+
+@entry
+def run_tiles(
+    shape, layers, memory, offsets, data, links, links_back, pairs, past, tiles, numbers, out
+):  # type: ignore
+    """`train_tiles` where there is a gradient (`space.Shape.backward`), else `rollout_tiles`."""
+    sizes, starts, window = reference(shape), reference(offsets), reference(data)
+    edges, reversed_edges = reference(links), reference(links_back)
+    columns, groups, delayed = reference(pairs), reference(tiles), reference(past)
+    if shape.backward:
+        return train_tiles(
+            sizes,
+            layers,
+            memory,
+            starts,
+            window,
+            edges,
+            reversed_edges,
+            columns,
+            delayed,
+            groups,
+            numbers,
+            out,
+        )
+    return rollout_tiles(
+        sizes, layers, memory, starts, window, edges, columns, delayed, groups, numbers, out
+    )
