@@ -525,7 +525,7 @@ def test_delays_from_0_to_20_steps_matter() -> None:
     errors = []
     for ds, held in ((data, graph), (data.drop_vars("edge_delay"), graph.with_delay(None))):
         with pytest.warns(PympnodeWarning):
-            result = pympnode.train(data=ds, updates=300, **SHORT)
+            result = pympnode.train(data=ds, updates=1500, **SHORT)
         predicted = result.model.rollout(
             x[:, 20], history=x[:, :20], topology=held, dt=0.05, steps=20, check=False,
             node_attribute=test.node_attribute.values,
@@ -540,6 +540,6 @@ def test_one_delay_is_found_within_half_a_step() -> None:
     data = pympnode.simulate(**SLOWER, delay=0.4, trajectories=40, seed=1)
     with pytest.warns(PympnodeWarning):
         result = pympnode.train(
-            data=data.drop_vars("edge_delay"), delay="learn", updates=400, **SHORT
+            data=data.drop_vars("edge_delay"), delay="learn", updates=1500, **SHORT
         )
     assert abs(result.model.delay - 0.4) < 0.5 * 0.05, result.model.delay
