@@ -36,6 +36,20 @@ class Name(click.ParamType):
         return [CompletionItem(name) for name in self.names() if name.startswith(incomplete)]
 
 
+class NumberOrName(click.ParamType):
+    """A number, or a text that stands for one."""
+
+    name = "number"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float | str:
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            return str(value)
+
+
 def _systems() -> Iterable[str]:
     from ..systems.registry import names
 
@@ -100,6 +114,11 @@ DATA = [
         type=float,
         metavar="LOW HIGH",
         help="Range of weights drawn for the edges.",
+    ),
+    _option(
+        "--delay",
+        type=NumberOrName(),
+        help="Time from sender to receiver: a number; of train also learn.",
     ),
     _option("--topology-option", multiple=True, metavar="NAME=VALUE", help="Such as k=3."),
     _option("--graphs", type=int, show_default="1", help="Graphs drawn into one dataset."),

@@ -14,6 +14,7 @@ MESSAGE_COMPONENT, UNIT, PERIOD = "message_component", "unit", "period"
 STATE, CONTROL, MESSAGE, NODE_ATTRIBUTE = "state", "control", "message", "node_attribute"
 SENDER, RECEIVER, EDGE_GRAPH, GRAPH, SPLIT = "sender", "receiver", "edge_graph", "graph", "split"
 EDGE_WEIGHT, EDGE_ATTRIBUTE, EDGE_FEATURE = "edge_weight", "edge_attribute", "edge_feature"
+EDGE_DELAY = "edge_delay"
 NODE_NUMBER = "node_number"  # coordinate of nodes: the numbers by which edges call them
 NODE_TYPE = (
     "node_type"  # of nodes of several types with the same features: the name of each node's type
@@ -39,6 +40,7 @@ OWN_VARIABLES = frozenset(
         EDGE_GRAPH,
         EDGE_WEIGHT,
         EDGE_ATTRIBUTE,
+        EDGE_DELAY,
         GRAPH,
         SPLIT,
     }

@@ -23,6 +23,7 @@ from ..training.schedule import updates_of
 from .assembly import Common, assemble, mean_degree, spec_of
 from .circular import with_circular
 from .classes import LONG, LONG_SECONDS, competing, cost, short_class
+from .delays import require_delayed, with_drawn_delays
 from .evaluate import evaluate_model
 from .generate import check_request
 from .graphs.drawn_weights import weights_in_time, with_drawn_weights
@@ -119,6 +120,10 @@ class Networks:
             graph = with_drawn_weights(graph, options.edge_weight, options.graph_seed)
         else:  # they follow from times; the system only has to take weights
             graph = graph.with_weight(graph.weight_or_ones)
+        step = system.dt if options.dt is None else options.dt
+        graph = with_drawn_delays(graph, options.delay, options.graph_seed, step)
+        if graph.delay is not None:
+            require_delayed(system, graph, step)
         names = ("parameters", "trajectories", "seed", "steps", "dt", "noise")
         check_request(system, graph, **{name: keywords[name] for name in names if name in keywords})
         if options.split is not None:

@@ -44,6 +44,8 @@ class Unmatched(Exception):
 
 def refuse_spec(spec: ModelSpec, arrays: Sequence[Arrays], engine: str) -> None:
     """Raise `Unmatched` for a model or data that gradient matching is not made for."""
+    if spec.delay or spec.learned_delays or any(a.graph.delay is not None for a in arrays):
+        raise Unmatched("messages with delays take the past, which pairs of states do not hold")
     if spec.carried:
         raise Unmatched("messages that are ODE states have no derivatives in the data")
     if any(a.u is not None for a in arrays):

@@ -14,19 +14,22 @@ from numpy.typing import NDArray
 
 from ..config import arguments, flag, least, one_of, positive, whole
 from ..config import path as path_of
-from ..datasets.names import FEATURE, MESSAGE, PERIOD, STATE, TRAJECTORY
+from ..datasets.names import FEATURE, MESSAGE, PERIOD, STATE, TIME, TRAJECTORY
 from ..datasets.reading import as_dataset, numbers
 from ..display import html_table
 from ..errors import InvalidData, InvalidModel
 from ..files import netcdf
 from ..graph import Graph
 from ..memory import guarded
-from ..training.ranges import warn_outside
+from ..training.ranges import interval, warn_outside
 from . import model_text, schema
 from .agreement import Names, agree
 from .circular import TURN, shorter_way
+from .edge_checks import check_delays
 from .edge_weights import arrays_for_model, graph_for_model, graph_for_program, with_attributes
 from .emitted import emitted
+from .engines.delays import in_steps, prefix_of
+from .learned_edges import on_learned_graph
 from .learned_node import LearnedNode
 from .model_file import KIND as FILE_KIND
 from .model_file import dataset_of, fields_of
@@ -36,9 +39,11 @@ from .normalise import Normalisation, NormalisationByType
 from .ranges import TrainingRange, components
 from .rollout_start import (
     graph_for,
+    history_for,
     kept_coords,
     labels_of,
     on_graph,
+    past_of_dataset,
     start_of_dataset,
     start_of_states,
 )
@@ -182,6 +187,7 @@ class Model:
         node_attribute: NDArray | Mapping[str, Any] | None = None,
         node_code: Any = None,
         ignore_weights: bool = False,
+        history: Any = None,
         check: bool = True,
     ) -> xr.Dataset:
         """Predict from initial states.
@@ -202,6 +208,12 @@ class Model:
 
         ``node_code`` (node, code), or (trajectory, node, code): of a model with codes, those of `infer`;
         by default the trained ones, on the graph that it was trained on.
+
+        ``history``: where messages are delayed, states (trajectory, time, node, feature) at the steps
+        before the start, the last one step before it, at least as many as the longest delay has steps,
+        and 4. Without it the first times of a dataset are the history: they are returned as they are,
+        ``steps`` count from the last of them, and ``state.attrs["predicted_from"]`` is the first
+        predicted time.
 
         Returns a dataset of `state` and `message` (trajectory, time, node, ...; what each node sends,
         carried or emitted) with the graph that was used and ``finite(trajectory)``, False where a prediction overflowed. Warns
@@ -225,6 +237,7 @@ class Model:
                 node_attribute=node_attribute,
                 node_code=node_code,
                 ignore_weights=ignore_weights,
+                history=history,
             )
             each = [
                 self.member(i).rollout(initial, **options, check=check and i == 0)  # type: ignore[arg-type]
@@ -236,13 +249,24 @@ class Model:
             dim = xr.Variable("member", np.arange(self.members))
             together = xr.concat([e[own] for e in each], dim=dim)
             return each[0].drop_vars(own).merge(together, combine_attrs="override")
-        parameters = None
+        parameters, labels = None, None
+        known: NDArray | None = None
         if isinstance(initial, xr.Dataset):
-            arrays = start_of_dataset(self, initial, steps, dt, control, node_attribute)
+            labels = labels_of(initial)
+
+            def of_dataset(steps: int | None) -> schema.Arrays:
+                start = start_of_dataset(self, initial, steps, dt, control, node_attribute)
+                if topology is None:
+                    return start
+                return on_graph(start, topology, graph_seed, self.system, labels)
+
+            arrays = of_dataset(steps)
             parameters = schema.parameters_of(initial)
-            if topology is not None:
-                labels = labels_of(initial)
-                arrays = on_graph(arrays, topology, graph_seed, self.system, labels)
+            prefix = 0 if history is not None else self.prefix(arrays.graph, arrays.time)
+            if prefix:
+                step = float(arrays.time[1] - arrays.time[0])
+                known = past_of_dataset(initial, step, prefix)
+                arrays = of_dataset(initial.sizes[TIME] - 1 if steps is None else steps + prefix)
         else:
             if topology is None and self.graph is not None and self.graph.graphs == 1:
                 topology = self.graph
@@ -253,16 +277,38 @@ class Model:
         if check:
             warn_outside("the rollout", self.outside(arrays, parameters))
         in_time = {} if arrays.edge_weight is None else {"edge_weight": arrays.edge_weight}
-        program = self.bind(kernel="eager" if in_time and self.engine == "torch" else "auto")
         node_type = arrays.node_type
-        z = self.state_scale.apply(arrays.x[:, 0], node_type)
+        prefix = self.prefix(arrays.graph, arrays.time)
+        if known is None and prefix:
+            given = history_for(history, arrays.x, prefix, labels)
+            if given is None:
+                raise InvalidData(
+                    "messages are delayed, and the states before the start are not known",
+                    got="initial states alone",
+                    allowed=f"history= of at least {prefix} states before them, one step apart",
+                    fix="give history=, or a dataset, whose first times are the history",
+                )
+            past, first, begin = given, arrays.x[:, 0], 0
+        elif known is not None:
+            past, first, begin = known[:, :-1], known[:, -1], known.shape[1] - 1
+        else:
+            past, first, begin = None, arrays.x[:, 0], 0
+        if past is not None:
+            in_time["history"] = self.state_scale.apply(past)
+        if "edge_weight" in in_time:
+            in_time["edge_weight"] = in_time["edge_weight"][..., begin:, :]
+        delayed = past is not None and self.engine == "torch"
+        program = self.bind(kernel=self._rollout_kernel(arrays, delayed))
+        z = self.state_scale.apply(first, node_type)
         of_program = graph_for_program(self, arrays.graph)
         u, attribute = (
             self._scaled(self.control_scale, arrays.u, node_type),
             self._scaled(self.attribute_scale, arrays.attribute, node_type),
         )
         attribute = with_codes(self, arrays, attribute, node_code)
-        if check:
+        if begin and u is not None:
+            u = u[:, begin:]
+        if check and past is None:
             substeps = stable_substeps(
                 program, self.theta, self.trained, self.time_scale, arrays, z, u, attribute,
                 of_program,
@@ -274,12 +320,16 @@ class Model:
             self.theta,
             z,
             of_program,
-            arrays.time / self.time_scale,
+            arrays.time[begin:] / self.time_scale,
             graph_of=arrays.graph_of,
             u=u,
             attribute=attribute,
             **in_time,
         )
+        if begin:
+            states = np.concatenate([in_time["history"], result.state], axis=1)
+            lacking = np.zeros((*states.shape[:3], result.message.shape[-1]))
+            result = replace(result, state=states.astype(result.state.dtype), message=lacking)
         message = result.message
         if self.spec.family == "mpnode" and self.spec.messages == "emitted":
             sent = u if self.spec.sender_controls else None
@@ -287,7 +337,7 @@ class Model:
             message = message.astype(result.state.dtype)
         state = self.state_scale.undo(result.state, node_type)
         # A start is known; that it returns bit for bit matters to whoever compares or continues.
-        state[:, 0] = arrays.x[:, 0]
+        state[:, : begin + 1] = arrays.x[:, :1] if known is None else known
         predicted = replace(arrays, x=state.astype(self.theta.dtype), mask=None)
         ds = schema.unpack(
             predicted,
@@ -305,6 +355,8 @@ class Model:
                 "topology": list(arrays.graph.source),
             },
         )
+        if begin:
+            ds[STATE].attrs["predicted_from"] = float(arrays.time[begin + 1])
         if self.spec.circular:
             ds = ds.assign_coords({PERIOD: (FEATURE, list(self.periods))})
         ds["finite"] = (TRAJECTORY, result.finite, {"long_name": "no value overflowed"})
@@ -336,6 +388,48 @@ class Model:
         """
         return infer_codes(self, prefix, updates, learning_rate)
 
+    @property
+    def delay(self) -> float | None:
+        """The one delay of all edges, in the unit of time of the data, or None where the edges of a graph
+        have their own or there is none."""
+        return self.spec.delay * self.time_scale if self.spec.delay else None
+
+    def prefix(self, graph: Graph, time: NDArray[np.float64]) -> int:
+        """Steps of the past that a rollout on ``graph`` over the times ``time`` takes; 0 without delays.
+
+        The longest delay, rounded up, and at least 4.
+        """
+        if not self.delayed or len(time) < 2:
+            return 0
+        # A graph whose delays were learned has them here already.
+        graph = on_learned_graph(self, graph) if self.graph is not None else graph
+        delay = np.array([self.spec.delay * self.time_scale])
+        delay = delay if graph.delay is None else graph.delay
+        if not graph.edges or not delay.any():
+            return 0
+        step = float(time[1] - time[0])
+        check_delays(delay, time, bool(np.allclose(np.diff(time), step, rtol=1e-6)))
+        return prefix_of(in_steps(delay, step))
+
+    @property
+    def delayed(self) -> bool:
+        """Whether the model was trained with delays."""
+        return bool(self.spec.delay or self.spec.learned_delays or self.trained.delay)
+
+    def _rollout_kernel(self, arrays: schema.Arrays, delayed: bool) -> str:
+        if self.engine != "torch":
+            return "auto"
+        from .engines.torch.engine import choose_kernel, resolve_device
+        from .engines.torch.kernels import name_of
+
+        if arrays.edge_weight is None and not delayed:
+            return "auto"
+        device = resolve_device(self.device or "auto")
+        in_time = arrays.edge_weight is not None
+        return name_of(
+            choose_kernel(self.spec, "auto", device, weights_in_time=in_time, delayed=delayed)
+        )
+
     def vector_field(
         self,
         x: NDArray,
@@ -357,6 +451,13 @@ class Model:
                 got=f"a model of the types {', '.join(self.types.names)}",
                 allowed="a model of nodes of one type",
                 fix="roll out one short step: model.rollout(ds, steps=1, dt=...)",
+            )
+        if self.delayed:
+            raise InvalidModel(
+                "a model with delays has no vector field of the present state alone",
+                got=f"delays {interval(*self.trained.delay)}",
+                allowed="rollout, with the states before the start",
+                fix="model.rollout(initial, history=states)",
             )
         x = _floats("x", x)
         if x.ndim != 3 or 0 in x.shape:
@@ -483,6 +584,7 @@ class Model:
             arrays.held_weight,
             self._of_edges(arrays.graph),
             self.edge_attributes,
+            delay=arrays.graph.delay,
         )
 
     def _outside_by_type(

@@ -42,6 +42,8 @@ def dataset_of(model: Any) -> xr.Dataset:
             variables[f"{name}_scale"] = (f"{name}_component", scale.scale)
     if model.graph is not None:
         edges = model.graph
+        if edges.delay is not None:
+            variables["learned_delay"] = ("learned_edge", edges.delay)
         for name, values in zip(
             _EDGES, (edges.sender, edges.receiver, edges.nodes, edges.weight_or_ones)
         ):
@@ -119,7 +121,10 @@ def fields_of(ds: xr.Dataset, source: str) -> dict[str, Any]:
         graph = None
         if "learned_sender" in ds:
             sender, receiver, nodes, weight = (ds[name].values for name in _EDGES)
-            graph = Graph(sender, receiver, nodes, weight=weight)
+            delay = ds["learned_delay"].values if "learned_delay" in ds else None
+            graph = Graph(sender, receiver, nodes, weight=weight, delay=delay)
+            if delay is not None and not facts["trained"].get("weight") and (weight == 1).all():
+                graph = graph.with_weight(None)  # of learned delays alone
         scores = None
         if "edge_scores" in ds:
             scores = xr.DataArray(
@@ -176,6 +181,8 @@ _RECORD: dict[str, kinds.Check] = {
                 ("type_channels", "type_controls", "type_attributes"), kinds.listing(_WHOLE)
             ),
             **dict.fromkeys(("edge_attributes", "learned_edges", "codes", "coded_nodes"), _WHOLE),
+            **dict.fromkeys(("learned_delays", "longest_delay"), _WHOLE),
+            "delay": kinds.real,
             **dict.fromkeys(("sender_controls", "antisymmetric"), kinds.flag),
         },
         *LATER,
@@ -205,10 +212,11 @@ _RECORD: dict[str, kinds.Check] = {
             "attribute": kinds.listing(_SPAN),
             "type_nodes": kinds.listing(kinds.pair(_WHOLE)),
             "weight": kinds.either(kinds.listing(kinds.real, 0), _SPAN),
+            "delay": kinds.either(kinds.listing(kinds.real, 0), _SPAN),
             "edge_attribute": kinds.listing(_SPAN),
         },
         "graphs", "parameter_spans", "control", "attribute", "weight", "edge_attribute",
-        "type_nodes",
+        "type_nodes", "delay",
     ),
     "about": kinds.named(kinds.anything),
 }  # fmt: skip

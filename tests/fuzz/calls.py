@@ -141,6 +141,22 @@ CALLS: dict[str, Callable[[], tuple[Callable[..., Any], dict[str, Any]]]] = {
         pympnode.train,
         dict(data=network_data(), node_codes=2, **_RUN),
     ),
+    "simulate delays": lambda: (
+        pympnode.simulate,
+        dict(system="kuramoto", nodes=3, topology="ring", trajectories=2, steps=2, delay=0.1),
+    ),
+    "train delays": lambda: (
+        pympnode.train,
+        dict(
+            data=smooth_data(),
+            messages="emitted",
+            delay="learn",
+            delay_start=0.2,
+            updates=2,
+            kernel="eager",
+            progress=False,
+        ),
+    ),
     "train by derivatives": lambda: (
         pympnode.train,
         dict(
