@@ -60,6 +60,8 @@ class RolloutModel(Protocol):
     def system(self) -> str: ...
     @property
     def trained(self) -> TrainingRange: ...
+    @property
+    def delayed(self) -> bool: ...
     def check(self, arrays: schema.Arrays, features: tuple[str, ...] | None = None) -> None: ...
 
 
@@ -88,7 +90,13 @@ def start_of_dataset(
     arrays = schema.pack(ds, missing="mask", types=model.types)
     if steps is not None or dt is not None:
         count, _, nodes, _ = arrays.x.shape
-        require_rollout(model.spec, count, arrays.steps if steps is None else steps, nodes)
+        require_rollout(
+            model.spec,
+            count,
+            arrays.steps if steps is None else steps,
+            nodes,
+            delayed=model.delayed,
+        )
         time = new_times(arrays.time, steps, dt)
         u = None if arrays.u is None else held_at(arrays.u, arrays.time, time)
         weight = _weights_until(arrays, time)
@@ -141,7 +149,10 @@ def start_of_states(
     if not np.isfinite(x).all():
         raise InvalidData("initial states must be finite", got="NaN or infinity")
     step = model.trained.dt[1] if dt is None else dt
-    require_rollout(model.spec, len(x), model.trained.steps if steps is None else steps, x.shape[1])
+    require_rollout(
+        model.spec, len(x), model.trained.steps if steps is None else steps, x.shape[1],
+        delayed=model.delayed,
+    )  # fmt: skip
     time = new_times(np.zeros(1), model.trained.steps if steps is None else steps, step)
     labels = read.labels.get(NODE)
     graph = graph_for(topology, x.shape[1], graph_seed, model.system, labels)
