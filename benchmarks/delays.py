@@ -1,11 +1,11 @@
-"""Messages with delays: the error against the delay that a model assumes, and what a step costs.
+"""Messages with delays: the error against the delay that a model assumes.
 
     python benchmarks/delays.py
 
 Kuramoto oscillators on a ring, with frequencies of their own and one delay of eight time steps; models
-that assume other delays, or learn one, are trained alike and scored on other trajectories. Then the CPU
-time of a training step (loss and gradient, float32, one thread): medians over rounds in which every arm
-runs once. Writes results/delays.json, results/delays.md and docs/images/delays.png.
+that assume other delays, or learn one, are trained alike and scored on other trajectories. Writes
+results/delays.json, results/delays.md and docs/images/delays.png. What a training step costs is in
+heterogeneous.py.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUM
 
 import argparse
 import json
-import statistics
-import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -29,11 +27,7 @@ import torch
 from smoke import parse
 
 import pympnode
-from pympnode.networks import engines, schema
-from pympnode.networks.engines.base import Batch
-from pympnode.networks.graphs.topology import resolve
-from pympnode.networks.spec import ModelSpec
-from pympnode.networks.weights import layout_of
+from pympnode.networks import schema
 
 _HERE = Path(__file__).parent
 DT, TRUE = 0.05, 8
@@ -64,40 +58,6 @@ def error_of(assumed: int | str, updates: int, trajectories: int) -> tuple[float
     return float(np.sqrt((error**2).mean())), float(model.delay or 0.0)
 
 
-def step_times(messages: str, rounds: int) -> dict[str, float]:
-    """Milliseconds of a training step on windows of 10 intervals, by arm."""
-    graph = resolve("BA", 10, graph_seed=42)
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((32, 40, 10, 3)).astype(np.float32)
-    spec = ModelSpec(
-        channels=3, message=6 if messages == "emitted" else 3, messages=messages,  # type: ignore[arg-type]
-        coupling="superposed", aggregation="sum", divisor=2.0,
-    )  # fmt: skip
-    on = (rng.random((40, graph.edges)) < 0.7).astype(np.float64)
-    arms = {
-        "no delay": (graph, None),
-        "one delay": (graph.with_delay(4 * DT), None),
-        "a delay for each edge": (graph.with_delay(rng.uniform(DT, 20 * DT, graph.edges)), None),
-        "edges that switch": (graph, on),
-    }
-    theta = layout_of(spec).initial(rng).astype(np.float32)
-    batch = Batch(np.arange(32), np.full(32, 20), 10)
-    steps = {}
-    for name, (each, weight) in arms.items():
-        arrays = schema.Arrays(
-            x, DT * np.arange(40), each, np.zeros(32, np.int64), edge_weight=weight
-        )
-        steps[name] = engines.engine("torch").bind(spec, [arrays], device="cpu", kernel="numba")
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    for number in range(rounds + 1):
-        for name, program in steps.items():
-            start = time.process_time()
-            program.loss_and_gradient(theta, batch)
-            if number:  # the first call compiles
-                times[name].append(1e3 * (time.process_time() - start))
-    return {name: statistics.median(values) for name, values in times.items()}
-
-
 def draw(errors: dict[str, float], learned: float, path: Path) -> None:
     """The picture of the how-to."""
     import matplotlib
@@ -118,16 +78,12 @@ def draw(errors: dict[str, float], learned: float, path: Path) -> None:
 
 
 def main() -> None:
-    """Measure both tables."""
+    """Measure the table and draw it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--assumed", type=int, nargs="+", default=[0, 2, 4, 6, 7, 8, 9, 10, 12, 16])
     parser.add_argument("--updates", type=int, default=1500)
     parser.add_argument("--trajectories", type=int, default=60)
-    parser.add_argument("--rounds", type=int, default=60)
-    parser.add_argument("--kernels", nargs="+", default=["emitted", "pairwise"])
-    options = parse(
-        parser, assumed=[0, 8], updates=2, trajectories=4, rounds=1, kernels=["emitted"]
-    )
+    options = parse(parser, assumed=[0, 8], updates=2, trajectories=4)
     torch.set_num_threads(1)
     lines = ["| delay of the model (steps) | error (rad) |", "| --- | --- |"]
     print("\n".join(lines))
@@ -140,17 +96,9 @@ def main() -> None:
         text = str(assumed) if assumed != "learn" else f"{found / DT:.2f}, learned"
         lines.append(f"| {text} | {errors[str(assumed)]:.4g} |")
         print(lines[-1], flush=True)
-    table = ["| messages | arm | ms | ratio |", "| --- | --- | --- | --- |"]
-    print("\n".join(["", *table]))
-    measured = {}
-    for messages in options.kernels:
-        times = measured[messages] = step_times(messages, options.rounds)
-        for arm, value in times.items():
-            table.append(f"| {messages} | {arm} | {value:.3f} | {value / times['no delay']:.2f} |")
-            print(table[-1], flush=True)
-    record = {"dt": DT, "true": TRUE, "errors": errors, "learned": learned, "steps": measured}
+    record = {"dt": DT, "true": TRUE, "errors": errors, "learned": learned}
     (options.results / "delays.json").write_text(json.dumps(record, indent=1) + "\n")
-    (options.results / "delays.md").write_text("\n".join([*lines, "", *table]) + "\n")
+    (options.results / "delays.md").write_text("\n".join(lines) + "\n")
     images = options.results if options.smoke else _HERE.parent / "docs" / "images"
     draw(errors, learned, images / "delays.png")
 
