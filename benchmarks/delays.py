@@ -80,9 +80,9 @@ def draw(errors: dict[str, float], learned: float, path: Path) -> None:
 def main() -> None:
     """Measure the table and draw it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--assumed", type=int, nargs="+", default=[0, 2, 4, 6, 7, 8, 9, 10, 12, 16])
-    parser.add_argument("--updates", type=int, default=1500)
-    parser.add_argument("--trajectories", type=int, default=60)
+    parser.add_argument("--assumed", type=int, nargs="+", default=[0, 4, 6, 8, 10, 12, 16])
+    parser.add_argument("--updates", type=int, default=800)
+    parser.add_argument("--trajectories", type=int, default=40)
     options = parse(parser, assumed=[0, 8], updates=2, trajectories=4)
     torch.set_num_threads(1)
     lines = ["| delay of the model (steps) | error (rad) |", "| --- | --- |"]

@@ -274,6 +274,49 @@ def test_datasets_keep_delays(tmp_path: Path) -> None:
     assert few.edge_delay.values.tolist() == [0.3, 0.3]
 
 
+def test_tables_have_delays_in_a_column_of_their_edges() -> None:
+    import networkx as nx
+    import pandas as pd
+
+    rows = [(0.1 * t, name, np.sin(t + n)) for t in range(6) for n, name in enumerate("abc")]
+    frame = pd.DataFrame(rows, columns=["time", "node", "x"])
+    edges = pd.DataFrame(
+        {"sender": ["a", "b"], "receiver": ["b", "c"], "length": [1.0, 2.0], "lag": [0.1, 0.3]}
+    )
+
+    def delays(**options: Any) -> dict[tuple[int, int], float]:
+        ds = pympnode.from_frame(frame, features="x", **options)
+        return dict(zip(zip(ds.sender.values.tolist(), ds.receiver.values.tolist()), ds.edge_delay.values.tolist()))  # fmt: skip
+
+    expected = {(0, 1): 0.1, (1, 2): 0.3}
+    assert (
+        delays(edges=edges[::-1], edge_delay="lag", edge_weight="length", directed=True) == expected
+    )
+    both = expected | {(k, j): d for (j, k), d in expected.items()}
+    assert delays(edges=edges[["sender", "receiver", "lag"]], edge_delay="lag") == both
+    ds = pympnode.from_frame(
+        frame,
+        features="x",
+        edges=edges,
+        edge_delay="lag",
+        edge_attributes=["length"],
+        directed=True,
+    )
+    assert ds.edge_feature.values.tolist() == ["length"]
+    assert ds.edge_attribute.values[:, 0].tolist() == [1.0, 2.0]
+    graph = nx.DiGraph([("c", "a", {"lag": 0.2})])
+    graph.add_node("b")
+    assert delays(topology=graph, edge_delay="lag") == {(2, 0): 0.2}
+    assert delays(edges=[("a", "b")], directed=True, edge_delay=0.2) == {(0, 1): 0.2}
+    for wrong in (
+        dict(edges=edges, edge_delay="nope"),
+        dict(topology="ring", edge_delay="lag"),
+        dict(edges=edges.assign(lag=-1.0), edge_delay="lag"),
+    ):
+        with pytest.raises((InvalidOption, InvalidGraph)):
+            pympnode.from_frame(frame, features="x", **wrong)
+
+
 def test_bad_delays_are_refused() -> None:
     for wrong, error in (
         (-0.1, InvalidGraph),
@@ -302,13 +345,28 @@ def test_bad_delays_are_refused() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [dict(messages="state"), dict(model="l2s"), dict(messages="pairwise", antisymmetric=True)],
+    [
+        dict(messages="state"),
+        dict(model="l2s"),
+        dict(messages="pairwise", antisymmetric=True),
+        dict(messages="emitted", node_codes=2),
+    ],
 )
 def test_models_that_take_none_refuse_in_words(options: Any) -> None:
     for data, more in ((given(), {"delay": 0.3}), (given(0.3), {})):
         with pytest.raises((InvalidOption, InvalidData), match=r"takes no|takes none") as caught:
             pympnode.train(data=data, epochs=1, progress=False, **more, **options)
         assert "pairwise" in str(caught.value.allowed)
+
+
+def test_several_types_of_nodes_take_no_delays() -> None:
+    types = dict(
+        node_types=("a", "b"), type_channels=(1, 1), type_controls=(0, 0), type_attributes=(0, 0)
+    )
+    for delay in (dict(delay=0.2), dict(learned_delays=1, longest_delay=5)):
+        with pytest.raises(InvalidOption, match="models with several types of nodes have no"):
+            ModelSpec(messages="emitted", **types, **delay)  # type: ignore[arg-type]
+    assert "several types" in str(ModelSpec(messages="emitted", **types).refuses_delays)  # type: ignore[arg-type]
 
 
 def test_files_of_specifications() -> None:

@@ -247,6 +247,13 @@ TRAINING = [
     ),
     _option("--antisymmetric", is_flag=True, help="Pairwise messages of opposite sign."),
     _option(
+        "--delay-start",
+        type=float,
+        show_default="3 time steps",
+        help="Time at which learned delays begin.",
+    ),
+    _option("--node-codes", type=int, help="Numbers that are learned for each node."),
+    _option(
         "--normalisation",
         type=choice("keep", "refit"),
         show_default="keep",
