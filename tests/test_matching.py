@@ -235,10 +235,11 @@ def test_a_default_that_cannot_be_done_is_left_out_and_noted() -> None:
 
 
 def test_a_run_is_sized_by_model_and_data() -> None:
-    assert sized_updates(2000, 1_000_000) == 4000
-    assert sized_updates(8000, 1_000_000) == 8000
-    assert sized_updates(8000, 10_000) == 4000
-    assert sized_updates(10, 10_000) == 2000 and sized_updates(10**8, 10**9) == 20_000
+    assert sized_updates(2000, 1_000_000) == 6000
+    assert sized_updates(8000, 1_000_000) == 12_000
+    assert sized_updates(8000, 10_000) == 6000
+    assert sized_updates(10, 10_000) == 3000 and sized_updates(10**8, 10**9) == 30_000
+    assert sized_updates(2000, 1_000_000, pairwise=True) == 2000
 
 
 def test_lengths_that_are_given_are_kept() -> None:
