@@ -95,14 +95,13 @@ def _as_it_is(model: Any) -> Any:
 class Candidate(Generic[M]):
     """A class of models: its name, the cost of an update in any unit, and what makes it ready.
 
-    ``handicap``: the factor of its loss where classes are compared; above 1 for one that learns fast
-    and ends worse than its loss after a short run suggests.
+    ``rate``: the factor of its learning rate in the comparison, whose runs are short.
     """
 
     name: str
     cost: float
     make: Callable[[], Prepared[M]]
-    handicap: float = 1.0
+    rate: float = 2.0
 
 
 @dataclass(frozen=True, eq=False)

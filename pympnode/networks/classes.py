@@ -27,8 +27,6 @@ CLASSES: dict[str, dict[str, str]] = {
 SHORT = CLASSES["emitted superposed"]
 UNMATCHED = {"emitted superposed"}
 """Classes that compete only where there is no stage of gradient matching."""
-HANDICAP = {"emitted superposed": 2.0}
-"""Factors of losses in the comparison, see `half.Candidate`."""
 LONG, LONG_SECONDS = SHORT_RUN, 20.0
 """Updates, or seconds of a time budget, from which on the classes compete."""
 _TANH = 12  # multiply-adds that take as long as one tanh

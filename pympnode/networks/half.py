@@ -19,7 +19,7 @@ from ..systems.registry import first_name
 from ..training.schedule import updates_of
 from .assembly import Common, assemble, mean_degree, spec_of
 from .circular import with_circular
-from .classes import HANDICAP, LONG, LONG_SECONDS, UNMATCHED, competing, cost, short_class
+from .classes import LONG, LONG_SECONDS, UNMATCHED, competing, cost, short_class
 from .evaluate import evaluate_model
 from .generate import check_request
 from .graphs.drawn_weights import weights_in_time, with_drawn_weights
@@ -214,7 +214,7 @@ class Networks:
                 name,
                 cost(spec_of(data, chosen), mean_degree(data)),
                 partial(assemble, self, chosen, common),
-                HANDICAP.get(name, 1.0),
+                2.0 if chosen.messages == "pairwise" else 4.0,
             )
             for name, chosen in several.items()
         ]

@@ -17,7 +17,6 @@ from .trainer import Outcome, Trainer
 
 logger = logging.getLogger("pympnode.training")
 
-_RATE = 2.0  # of the learning rate of the run itself: in few updates a higher one learns more
 _FIRST = 1 / 3  # of what a class may take of the race: its first round
 _LEAST_UPDATES, _LEAST_SECONDS = 50, 1.5  # of a first round, as far as the race allows
 _BEHIND = 3.0  # a class whose loss is that many times the best one's has no second round
@@ -50,11 +49,6 @@ class _Runner(Generic[M]):
         self.loss = float("inf")
         self.seconds, self.updates = 0.0, 0
 
-    @property
-    def weighed(self) -> float:
-        """The loss by which candidates are compared."""
-        return self.loss * self.candidate.handicap
-
     def train(
         self, length: dict[str, Any], number: int, run: Run | None, progress: Progress, title: str
     ) -> None:
@@ -63,7 +57,7 @@ class _Runner(Generic[M]):
         config = one.config.replace(
             **length,
             standstill=0.0,
-            learning_rate=_RATE * one.config.learning_rate,
+            learning_rate=self.candidate.rate * one.config.learning_rate,
             keep_start=number > 1,
         )
         folder = None
@@ -97,9 +91,9 @@ def race(
     of an update, not by a clock, so that a resumed run repeats it. The first round is a third. Where a
     candidate is then far ahead of others (`_BEHIND`), and of the baselines, those others stop; where
     one is left there is no second round, and what it would have taken is left to the run. Each round
-    has its own folder in ``run.folder / "race"``. The smallest validation loss times
-    `Candidate.handicap` wins (losses of an ensemble: the median of the members); candidates that
-    diverge or cannot start lose. Raises `InvalidData` where none can start.
+    has its own folder in ``run.folder / "race"``. The smallest validation loss wins (of an ensemble: the
+    median of the members), or where none is well below the baselines (`_LEARNED`) the cheapest update;
+    candidates that diverge or cannot start lose. Raises `InvalidData` where none can start.
     """
     candidates, config = prepared.candidates, prepared.config
     first, second = _rounds(prepared)
@@ -128,11 +122,11 @@ def race(
     if not left:
         assert refused is not None
         raise refused
-    best = min(left, key=lambda runner: runner.weighed)
-    if best.weighed > enough:
-        # No model has learned much: none has shown that it ends better than its loss says.
-        best = min(left, key=lambda runner: runner.loss)
-    order = sorted(runners, key=lambda runner: (runner is not best, runner.loss))
+    best = min(left, key=lambda runner: runner.loss)
+    if best.loss > enough:
+        # None has learned much: these data take many updates.
+        best = min(left, key=lambda runner: runner.candidate.cost)
+    order = sorted(runners, key=lambda runner: runner.loss)
     text = ", ".join(f"{runner.candidate.name} {runner.loss:.3g}" for runner in order)
     logger.info("class of the model: %s (validation losses: %s)", best.candidate.name, text)
     winner, rest = best.prepared, 1 - share
@@ -143,7 +137,8 @@ def race(
         changes["updates"] = max(1, round(rest * updates_of(winner)))
     winner = replace(winner, config=winner.config.replace(**changes))
     seconds, updates = _spent(runners)
-    about = {"classes": f"{best.candidate.name} by validation loss: {text}"}
+    why = "by validation loss" if best is order[0] else "by the cost of an update, losses"
+    about = {"classes": f"{best.candidate.name} {why}: {text}"}
     counted = {"race_updates": updates, "race_seconds": seconds}
     winner = replace(
         winner,
@@ -162,10 +157,10 @@ def _still_in(runners: list[_Runner[M]], enough: float) -> list[_Runner[M]]:
     """Those whose loss is finite and not far behind the best one's; all of them as long as that is
     above ``enough``."""
     left = [runner for runner in runners if np.isfinite(runner.loss)]
-    best = min((runner.weighed for runner in left), default=0.0)
+    best = min((runner.loss for runner in left), default=0.0)
     if best > enough:
         return left
-    return [runner for runner in left if runner.weighed == best or runner.loss <= _BEHIND * best]
+    return [runner for runner in left if runner.loss <= _BEHIND * best]
 
 
 def _yardstick(prepared: Prepared[M]) -> float:
