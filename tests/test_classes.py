@@ -93,6 +93,59 @@ def test_the_class_with_the_smallest_loss_goes_on_and_a_resumed_run_repeats_it(d
     np.testing.assert_array_equal(kept.model.theta, result.model.theta)
 
 
+def titles_of(monkeypatch):
+    """Titles and updates of all runs that follow."""
+    from pympnode.training import race
+
+    fit, seen = race.Trainer.fit, []
+
+    def noting(self, theta):
+        seen.append((self.title.removeprefix("comparing classes: "), self.config.updates))
+        return fit(self, theta)
+
+    monkeypatch.setattr(race.Trainer, "fit", noting)
+    return seen
+
+
+def test_a_class_that_is_far_behind_has_no_second_round(data, monkeypatch):
+    from pympnode.training import race
+
+    seen = titles_of(monkeypatch)
+    monkeypatch.setattr(race, "_LEAST_UPDATES", 10)
+    # A best class that is behind itself leaves only that one.
+    monkeypatch.setattr(race, "_LEARNED", 1e9)
+    monkeypatch.setattr(race, "_BEHIND", 1.0)
+    result = pympnode.train(**QUICK, data=data, updates=600, seed=1)
+    assert len(seen) == 4  # a round of each, and the run
+    # What the second rounds would have taken is left to the run.
+    assert result.updates == seen[-1][1] == 600 - 3 * 20
+    seen.clear()
+    monkeypatch.setattr(race, "_LEARNED", 0.0)
+    result = pympnode.train(**QUICK, data=data, updates=600, seed=1)
+    names = [title for title, _ in seen]
+    assert names[:3] == names[3:6] and len(names) == 7
+    assert result.updates == 420
+    # No class has learned anything by that measure: the cheapest update goes on.
+    assert "by the cost of an update" in result.history.attrs["classes"]
+
+
+def test_emitted_messages_compete_where_the_data_have_no_derivatives(data):
+    result = pympnode.train(**QUICK, data=data.isel(time=slice(0, None, 3)), updates=600)
+    assert "emitted superposed" in result.history.attrs["classes"]
+    assert result.history.attrs["matching"].startswith("none")
+
+
+def test_a_short_run_has_a_higher_rate(data):
+    def rate(**options):
+        history = pympnode.train(**QUICK, data=data, **options).history
+        return float(history.learning_rate.max())
+
+    assert rate(updates=40) > 0.018
+    assert rate(updates=40, learning_rate=5e-3) <= 5e-3
+    assert rate(updates=40, optimiser="adam") <= 5e-3
+    assert rate(epochs=2) <= 5e-3
+
+
 def test_a_run_that_is_interrupted_while_classes_compete_goes_on(data, tmp_path, monkeypatch):
     from pympnode.training import trainer
 
