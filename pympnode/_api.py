@@ -67,6 +67,7 @@ def simulate(
     path: str | os.PathLike[str] | None = None,
     workers: int | None = None,
     progress: Any = None,
+    client: Any = None,
 ) -> xr.Dataset:
     """Simulate a system from random initial states.
 
@@ -99,6 +100,8 @@ def simulate(
         engine: "auto", "torch" or "julia", which integrates networks.
         dims, start, integrator, substeps, dtype, path, workers, progress: of particles; see
             `pympnode.particles.simulate.simulate_particles`.
+        client: a `distributed.Client`: blocks of trajectories are tasks of a Dask cluster; the
+            numbers are the same.
     Returns: an `xarray.Dataset`, float64: `state` (trajectory, time, node, feature), each feature in
         the unit that the coordinate ``unit`` names; of particles `position` and `velocity`
         (trajectory, time, particle, axis). See `pympnode.networks.schema`, `particles.schema`.
@@ -136,6 +139,7 @@ def simulate(
             path=path,
             workers=workers,
             progress=progress,
+            client=client,
         )
     )
     refuse_other_half(given, half, half.Simulation, other(half).Simulation)

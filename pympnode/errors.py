@@ -109,6 +109,10 @@ class JuliaRuntimeError(PympnodeError, RuntimeError):
         self.log = log
 
 
+class ProcessLost(PympnodeError, RuntimeError):
+    """A run of several processes that cannot go on: one ended, does not answer, or failed."""
+
+
 class IntegrationFailed(PympnodeError, RuntimeError):
     """A solve that met non-finite values or ran out of steps."""
 

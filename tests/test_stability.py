@@ -9,8 +9,15 @@ import numpy as np
 import pytest
 
 import pympnode
+from pympnode.errors import OutsideTrainingRange
+from pympnode.networks import schema
 from pympnode.networks.graphs.topology import resolve
-from pympnode.networks.stability import fastest_rate, rate_of_system
+from pympnode.networks.stability import (
+    fastest_rate,
+    rate_of_data,
+    rate_of_system,
+    substeps_for,
+)
 from pympnode.systems.registry import get
 
 
@@ -43,30 +50,62 @@ def test_the_rate_of_diffusion_is_that_of_the_laplacian() -> None:
     assert rate_of_system(heat, graph, parameters, x) == pytest.approx(wanted, rel=0.02)
 
 
-def test_rollouts_with_long_steps_warn_with_the_number_and_a_fix() -> None:
-    run = pympnode.train(
-        "heat", topology="ring", nodes=6, trajectories=12, steps=10, updates=150, hidden=8,
-        progress=False, device="cpu", engine="torch",
+def heat(**options):
+    return pympnode.train(
+        "heat", topology="ring", nodes=6, trajectories=12, steps=10, hidden=8,
+        progress=False, device="cpu", engine="torch", **options,
     )  # fmt: skip
-    model = run.model
+
+
+def test_rollouts_with_long_steps_take_substeps_and_say_so() -> None:
+    model = heat(updates=150).model
     start = np.random.default_rng(0).uniform(0, 50, (6, 1))
 
-    def unstable(model, **options) -> list[str]:
+    def rolled(model, **options):
         with warnings.catch_warnings(record=True) as found:
             warnings.simplefilter("always")
-            model.rollout(start, steps=2, topology="ring", **options)
-        return [str(each.message) for each in found if "unstable" in str(each.message)]
+            ds = model.rollout(start, steps=2, topology="ring", **options)
+        return ds, [str(each.message) for each in found if "rk4 is stable" in str(each.message)]
 
     # The Laplacian of a ring has eigenvalues up to 4, the diffusivity is 1 / 2: h times rate is 8.
-    (text,) = unstable(model, dt=4.0)
-    assert "substeps=" in text and float(text.split(", is ")[1].split()[0]) == pytest.approx(
-        8, rel=0.5
-    )
+    ds, (text,) = rolled(model, dt=4.0)
+    assert float(text.split(", is ")[1].split()[0]) == pytest.approx(8, rel=0.5)
     substeps = int(text.split("substeps=")[1].split(",")[0].rstrip(")"))
     stable = dataclasses.replace(model, spec=model.spec.replace(substeps=substeps, stride=1))
-    assert not unstable(stable, dt=4.0)
-    assert (
-        not unstable(model, dt=0.5)
-        and not unstable(model)
-        and not unstable(model, dt=4.0, check=False)
-    )
+    same, quiet = rolled(stable, dt=4.0)
+    assert not quiet and substeps > 1
+    assert np.array_equal(ds.state, same.state)
+    # As it is, the step is another one.
+    plain, quiet = rolled(model, dt=4.0, check=False)
+    assert not quiet and not np.allclose(plain.state, ds.state)
+    assert not rolled(model, dt=0.5)[1] and not rolled(model)[1]
+    # A field this stiff is not for rk4.
+    _, (text,) = rolled(model, dt=4000.0)
+    assert "likely to be unstable" in text
+
+
+def test_training_takes_the_substeps_that_the_system_of_the_data_needs() -> None:
+    # A constant 8 of h times rate, as above: four steps of 2.
+    options = dict(dt=4.0, updates=2)
+    result = heat(**options)
+    assert result.model.spec.substeps == 4
+    found = result.history.attrs["substeps"].split("fastest rate of heat is ")[1].split(",")[0]
+    assert float(found) == pytest.approx(8, rel=0.05)
+    assert heat(**options, substeps=1).model.spec.substeps == 1
+    short = heat(updates=2)
+    assert short.model.spec.substeps == 1 and "substeps" not in short.history.attrs
+    # Going on from a model keeps its steps.
+    ds = pympnode.simulate("heat", topology="ring", nodes=6, trajectories=12, steps=10, dt=4.0)
+    with pytest.warns(OutsideTrainingRange, match="time step"):
+        again = pympnode.finetune(short.model, data=ds, updates=1, progress=False)
+    assert again.model.spec.substeps == 1
+
+
+def test_the_rate_of_data_is_that_of_the_graph_with_the_heaviest_node() -> None:
+    light = pympnode.simulate("heat", topology="ring", nodes=6, trajectories=2, steps=2)
+    heavy = light.assign(edge_weight=("edge", np.full(light.sizes["edge"], -3.0)))
+    true = get("heat")
+    rate = rate_of_data(true, schema.pack(light), schema.parameters_of(light), ())
+    assert rate == pytest.approx(2.0, rel=0.02)
+    assert rate_of_data(true, schema.pack(heavy), {}, ()) == pytest.approx(6.0, rel=0.05)
+    assert (substeps_for(2.7), substeps_for(2.71), substeps_for(np.nan)) == (1, 2, 1)

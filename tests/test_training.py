@@ -314,7 +314,7 @@ def test_a_second_ctrl_c_raises() -> None:
     interrupt = trainer._first_interrupt(trainer.Trainer.__new__(trainer.Trainer))
     with interrupt:
         os.kill(os.getpid(), signal.SIGINT)
-        assert interrupt.trainer._stop
+        assert interrupt.trainer._asked
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(1)

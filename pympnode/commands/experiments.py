@@ -104,10 +104,12 @@ def show_command(
 @experiment.command("run")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda.")
 @click.option("--retry", is_flag=True, help="Run failed cells again.")
+@click.option("--scheduler", metavar="ADDRESS", help="A Dask scheduler; its workers run the cells.")
+@click.option("--workers", type=click.IntRange(1), help="Dask workers, started here for the run.")
 @o.with_options(NAME, LENGTH, OUT, o.JSON)
 def run_command(
     name: str, budget: str, seeds: int, settings: tuple[str, ...], out: str | None,
-    device: str, retry: bool, as_json: bool,
+    device: str, retry: bool, scheduler: str | None, workers: int | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Train and evaluate the rows of NAME; the same command continues where it stopped.
 
@@ -118,15 +120,18 @@ def run_command(
     Example:
       pympnode experiment run nbody_levels --budget 20m --seeds 3
       pympnode experiment run nbody_gravity --budget 24h --set train.preset=paper --device cuda
+      pympnode experiment run nbody_levels --budget "500 updates" --workers 4
     """
     from .. import experiments
+    from ..tasks import client_of
 
     try:
-        ds = experiments.run(
-            name, budget=budget, seeds=seeds, out=out, settings=o.pairs(settings, "set"),
-            device=device, retry=retry, progress=not as_json and sys.stderr.isatty(),
-            report=lambda line: click.echo(line, err=True),
-        )  # fmt: skip
+        with client_of(scheduler, workers) as client:
+            ds = experiments.run(
+                name, budget=budget, seeds=seeds, out=out, settings=o.pairs(settings, "set"),
+                device=device, retry=retry, progress=not as_json and sys.stderr.isatty(),
+                report=lambda line: click.echo(line, err=True), client=client,
+            )  # fmt: skip
     except KeyboardInterrupt:
         click.echo("interrupted; the same command continues", err=True)
         raise

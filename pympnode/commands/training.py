@@ -72,6 +72,10 @@ def _train(context: click.Context, as_json: bool) -> None:
         if run is not None:
             click.echo(f"interrupted; the same command continues the run in {run}", err=True)
         raise
+    from ..training.processes import is_first
+
+    if not is_first():  # of the processes of torchrun one writes
+        return
     if out is not None:
         result.model.save(out)
     facts = {

@@ -17,6 +17,7 @@ from .. import _api
 from ..errors import CannotWrite, NotEnoughDisk, PympnodeError, RunLocked, unknown_name
 from ..files.lock import hold_folder
 from ..files.writing import own_folder, remove_half_written
+from ..tasks import check_client
 from ..version import __version__
 from .budget import Budget
 from .catalogue import experiment as experiment_of
@@ -43,6 +44,7 @@ def run(
     retry: bool = False,
     progress: bool = True,
     report: Report | None = None,
+    client: Any = None,
 ) -> xr.Dataset:
     """Train and evaluate the cells of an experiment that are not finished yet.
 
@@ -58,6 +60,8 @@ def run(
         device: "auto", "cpu" or "cuda".
         retry: run failed cells again.
         progress: show a bar for each run. report: called with each line of the log of the cells.
+        client: a `distributed.Client`: datasets, runs and cells are tasks of its workers, which see
+            ``out`` under the same path. Budgets in seconds are those of a worker.
     Returns: the rows as an `xarray.Dataset`, see `pympnode.experiments.results`; results.md,
         results.nc and results.json are written to ``out`` with the same numbers.
     Raises: `UnknownName`, `InvalidOption`, `MissingFile`, `EngineUnavailable` (a device that is not
@@ -70,6 +74,8 @@ def run(
 
     check_seeds(seeds)
     check_device(device)
+    if client is not None:
+        check_client("client", client)
     found = experiment_of(name, settings)
     length = Budget.of(budget)
     folder = folder_of(found, out)
@@ -88,7 +94,7 @@ def run(
         if other:
             log(f"{other} finished cells of other settings lie in {folder} and are left alone")
         try:
-            _run_cells(todo, folder, length, device, retry, progress, log)
+            _run_cells(todo, folder, length, device, retry, progress, log, client)
         except BaseException:  # also after Ctrl-C: the table has the finished cells
             with suppress(PympnodeError):  # a full disk is told of once
                 write_results(found, length, seeds, folder)
@@ -104,28 +110,47 @@ def _run_cells(
     retry: bool,
     progress: bool,
     log: Report,
+    client: Any = None,
 ) -> None:
     datasets = Datasets(folder / "data")
+    for_workers: list[Cell] = []
     for number, cell in enumerate(todo, start=1):
         at = f"{number}/{len(todo)} {cell.row}, seed {cell.seed}"
         before = read(cell, folder)
         if before is not None and not (retry and before["status"] == "failed"):
             log(f"{at}: {before['status']} before" + _again(before))
             continue
+        if client is not None:
+            for_workers.append(cell)
+            continue
         log(f"{at}: {length.in_words()}")
-        numbers = _finished(cell, folder, datasets, device, progress)
+        numbers = finished(cell, folder, datasets, device, progress)
         write(cell, folder, numbers)
         log(f"{at}: {numbers['status']}" + _why(numbers))
+    if for_workers:
+        from .on_cluster import run_cells
+
+        done = 0
+
+        def on_done(cell: Cell, numbers: dict[str, Any]) -> None:
+            nonlocal done
+            done += 1
+            write(cell, folder, numbers)
+            at = f"{done}/{len(for_workers)} {cell.row}, seed {cell.seed}"
+            log(f"{at}: {numbers['status']}" + _why(numbers))
+
+        log(f"{len(for_workers)} cells on {len(client.nthreads())} workers")
+        run_cells(client, for_workers, folder.absolute(), device, on_done)
 
 
-def _finished(
+def finished(
     cell: Cell, out: Path, datasets: Datasets, device: str, progress: bool
 ) -> dict[str, Any]:
     """The numbers of a cell after training and evaluation, or the reason why there are none."""
     try:
         with range_warnings() as warned:
             for training in cell.trainings:
-                result = _trained(training, cell.seed, out, datasets, device, progress)
+                result = trained(training, cell.seed, out, datasets, device, progress)
         found = scored(result.model, cell.tests, datasets, cell.horizons)
         if warned:
             found["outside"]["training"] = list(dict.fromkeys(warned))
@@ -157,7 +182,7 @@ def _finished(
     }
 
 
-def _trained(
+def trained(
     training: Training, seed: int, out: Path, datasets: Datasets, device: str, progress: bool
 ) -> Any:
     """The result of a run: read from its folder if it has ended, else trained or continued."""

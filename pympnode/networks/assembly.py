@@ -30,6 +30,7 @@ from .presets import preset, sized_updates
 from .ranges import TrainingRange
 from .schema import Arrays
 from .spec import ModelSpec
+from .stability import substeps_of_data
 from .task import TrajectoryTask
 from .weights import layout_of
 
@@ -62,6 +63,12 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
     members, simulation, scaled = common.members, common.simulation, common.scaled
     starts, texts = common.starts, dict(common.texts)
     spec = spec_of(data, options, start)
+    if start is None and options.substeps is None and spec.solver == "rk4" and data.system:
+        substeps, texts["substeps"] = substeps_of_data(
+            data.system, datasets, data.physical, data.attributes
+        )
+        if substeps > 1:
+            spec = spec.replace(substeps=substeps, stride=1)
     if options.learns_weights:
         spec = with_learned_edges(spec, data.physical, members)
     chosen, reason = engines.choose(

@@ -139,7 +139,7 @@ class Networks:
         simulation: dict[str, Any] = {}
         if datasets is None:
             keywords = options.simulation().as_keywords()
-            del keywords["initial"]  # not a keyword of train
+            del keywords["initial"], keywords["client"]  # not keywords of train
             simulation = {"system": system, **keywords}
             datasets = [simulate_network(**simulation)]
         elif isinstance(system, str):

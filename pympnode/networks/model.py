@@ -41,7 +41,7 @@ from .rollout_start import (
     start_of_states,
 )
 from .spec import ModelSpec
-from .stability import warn_unstable
+from .stability import stable_substeps
 from .weights import layout_of
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ class Model:
         Returns a dataset of `state` and `message` (trajectory, time, node, ...; what each node sends,
         carried or emitted) with the graph that was used and ``finite(trajectory)``, False where a prediction overflowed. Warns
         `OutsideTrainingRange` with the numbers, and `PympnodeWarning` where the steps are too long for
-        rk4 on this graph (see `stability`), unless ``check=False``. Raises `InvalidData`.
+        rk4 on this graph and are split (see `stability`), unless ``check=False``. Raises `InvalidData`.
         """
         initial = as_dataset(initial)
         if isinstance(initial, xr.Dataset):
@@ -204,10 +204,13 @@ class Model:
             self._scaled(self.attribute_scale, arrays.attribute),
         )
         if check:
-            warn_unstable(
+            substeps = stable_substeps(
                 program, self.theta, self.trained, self.time_scale, arrays, z, u, attribute,
                 of_program,
             )  # fmt: skip
+            if substeps != self.spec.substeps:
+                finer = replace(self, spec=self.spec.replace(substeps=substeps, stride=1))
+                program = finer.bind(kernel=program.kernel if self.engine == "torch" else "auto")
         result = program.rollout(
             self.theta,
             z,

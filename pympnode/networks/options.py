@@ -25,6 +25,7 @@ from ..config import (
 from ..datasets.names import Missing
 from ..errors import InvalidOption, shown_value, unknown_name
 from ..systems.registry import get
+from ..tasks import check_client
 from ..training.options import LENGTHS, RunOptions
 from .circular import Circular
 from .engines import NAMES, TORCH_KERNELS
@@ -80,9 +81,10 @@ class NetworkSimulation:
     initial: Any = None
     tolerance: float = 1e-8
     engine: str = "auto"
+    client: Any = None
 
     def __post_init__(self) -> None:
-        check_fields(self, _SIMULATION_CHECKS | {"tolerance": positive})
+        check_fields(self, _SIMULATION_CHECKS | {"tolerance": positive, "client": check_client})
 
     def as_keywords(self) -> dict[str, Any]:
         """The fields by name; arrays and graphs as they are."""

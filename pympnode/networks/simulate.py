@@ -17,6 +17,7 @@ from ..systems.registry import get
 from ..version import __version__
 from . import engines, schema
 from .generate import Generated, generate
+from .generate_tasks import generate_over
 from .graphs.drawn_weights import weights_in_time, with_drawn_weights
 from .graphs.topology import names_in, resolve
 
@@ -42,6 +43,7 @@ def simulate_network(
     initial: Any = None,
     tolerance: float,
     engine: str,
+    client: Any = None,
 ) -> xr.Dataset:
     """See `pympnode.simulate`."""
     system = get(system)
@@ -68,11 +70,14 @@ def simulate_network(
                 fix="one trajectory is initial[None]",
             )
         trajectories = len(initial)
-    made = generate(
-        system, graph, parameters, trajectories, None, seed, steps=steps, dt=dt, controls=control,
-        initial=initial, noise=noise, tolerance=tolerance, solve=solve,
-        edge_weight=in_time,
+    words: dict[str, Any] = dict(
+        steps=steps, dt=dt, controls=control, initial=initial, noise=noise, tolerance=tolerance,
+        solve=solve, edge_weight=in_time,
     )  # fmt: skip
+    if client is None:
+        made = generate(system, graph, parameters, trajectories, None, seed, **words)
+    else:
+        made = generate_over(client, system, graph, parameters, trajectories, seed, **words)
     label = None
     if split is not None:
         label = _LABELS[split_trajectories(trajectories, split, seed)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..errors import InvalidData
 from ..training.diagnosis import Reference
+from ..training.group import ALONE, Group, share
 from ..training.schedule import MATCHING
 from .engines.base import Batch, Program
 from .matching import Matching, PairBatch
@@ -181,7 +183,18 @@ class TrajectoryTask:
         assert self.matching is not None, "a plan with this stage needs the data of it"
         return self.matching
 
-    def validate(self, theta: NDArray) -> dict[str, float]:
+    def part(self, batch: Batch, rank: int, size: int) -> tuple[Batch | None, float]:
+        """See `Task`: some of the windows; their weight is their share of the nodes."""
+        chosen = share(len(batch.trajectory), rank, size)
+        trajectory = batch.trajectory[chosen]
+        if not len(trajectory):
+            return None, 0.0
+        part = replace(batch, trajectory=trajectory, start=batch.start[chosen])
+        held = self._pairs().arrays if isinstance(batch, PairBatch) else self.arrays
+        nodes = _nodes_of(held)[batch.trajectory]
+        return part, float(nodes[chosen].sum() / nodes.sum())
+
+    def validate(self, theta: NDArray, group: Group = ALONE) -> dict[str, float]:
         """The loss over the whole horizon of the validation trajectories, or over windows of them
         where the task has a longest window.
 
@@ -189,9 +202,11 @@ class TrajectoryTask:
         """
         total, weight = 0.0, 0
         for batch in self.validation_batches:
-            total += self.program.loss(theta, batch) * len(batch.trajectory)
+            part, share_of_batch = self.part(batch, group.rank, group.size)
+            if part is not None:
+                total += self.program.loss(theta, part) * share_of_batch * len(batch.trajectory)
             weight += len(batch.trajectory)
-        return {"validation_loss": total / weight}
+        return {"validation_loss": float(group.sum(np.array([total]))[0]) / weight}
 
     def worst(self, theta: NDArray, batch: Batch) -> str:
         """Trajectory, node, feature and time of the largest error of a rollout of ``batch``, in words;
@@ -299,6 +314,11 @@ class TrajectoryTask:
             known_starts = _or_first(np.flatnonzero(self._starts[index][: latest[row] + 1]))
             start[row] = known_starts[int(share[row] * len(known_starts))]
         return start
+
+
+def _nodes_of(arrays: Sequence[Arrays]) -> NDArray[np.int64]:
+    """Number of nodes of each trajectory of all ``arrays``."""
+    return np.concatenate([np.asarray(a.graph.nodes)[a.graph_of] for a in arrays])
 
 
 def _or_first(starts: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -22,6 +22,7 @@ from ..config import (
     whole,
 )
 from ..errors import InvalidOption
+from ..tasks import check_client
 from ..training.options import RunOptions
 from .metrics import HORIZONS
 from .presets import particle_preset, preset_fields
@@ -91,6 +92,7 @@ class ParticleSimulation:
     path: str | os.PathLike[str] | None = None
     workers: int | None = None
     progress: Any = None
+    client: Any = None
     engine: str = "auto"
 
     def __post_init__(self) -> None:
@@ -98,7 +100,8 @@ class ParticleSimulation:
         check_fields(
             self,
             _SIMULATION_CHECKS
-            | {"integrator": text, "substeps": least(1), "workers": least(1), "path": _folder},
+            | {"integrator": text, "substeps": least(1), "workers": least(1), "path": _folder}
+            | {"client": check_client},
         )
 
     def as_keywords(self) -> dict[str, Any]:

@@ -1,12 +1,19 @@
-"""Trajectories of a recipe computed side by side in threads."""
+"""Trajectories of a recipe computed side by side, in threads or on a Dask cluster."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import Any
 
-Compute = Callable[[int, Callable[[int], None]], None]
+import numpy as np
+
+from ..tasks import run_tasks
+from .recipe import Given, Recipe, trajectory
+
+Arrays = dict[str, np.ndarray]
+Store = Callable[[int, Arrays], None]
 
 
 class _Stopped(Exception):
@@ -14,16 +21,30 @@ class _Stopped(Exception):
 
 
 def compute_all(
-    compute: Compute, jobs: Sequence[int], workers: int, on_done: Callable[[int], None]
+    recipe: Recipe,
+    given: Given | None,
+    jobs: Sequence[int],
+    workers: int,
+    store: Store,
+    on_done: Callable[[int], None],
+    client: Any = None,
 ) -> None:
-    """Call ``compute(number, on_step)`` for each of the ``jobs``, ``workers`` of them at a time.
+    """Compute the trajectories with the numbers ``jobs``, and call ``store(number, arrays)`` for each.
 
-    Threads are enough, and cost no start-up: the compiled steps release the interpreter lock
-    (``nogil``). ``compute`` calls ``on_step`` after each step of its trajectory. ``on_done(number)``
-    is called in this thread, in the order in which trajectories finish. Raises what ``compute``
-    or ``on_done`` raised first.
+    ``workers`` threads at a time: they are enough, and cost no start-up, since the compiled steps
+    release the interpreter lock (``nogil``). With a ``client`` of Dask they are its tasks, and stored
+    in this thread. ``on_done(number)`` is called in this thread, in the order in which trajectories
+    finish. Raises what failed first.
     """
     if not jobs:
+        return
+    if client is not None:
+
+        def stored(position: int, arrays: Arrays) -> None:
+            store(jobs[position], arrays)
+            on_done(jobs[position])
+
+        run_tasks(client, trajectory, [(recipe, given, number) for number in jobs], stored)
         return
     stop = threading.Event()
 
@@ -31,9 +52,12 @@ def compute_all(
         if stop.is_set():
             raise _Stopped
 
+    def compute(number: int) -> None:
+        store(number, trajectory(recipe, given, number, on_step))
+
     with ThreadPoolExecutor(min(workers, len(jobs))) as pool:
         try:
-            number = {pool.submit(compute, i, on_step): i for i in jobs}
+            number = {pool.submit(compute, i): i for i in jobs}
             for future in as_completed(number):
                 future.result()
                 on_done(number[future])

@@ -10,9 +10,9 @@ import io
 import json
 import logging
 import zipfile
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -37,7 +37,7 @@ from ..memory import format_bytes
 from ..training.progress import Progress
 from . import schema
 from .parallel import compute_all
-from .recipe import Given, Recipe, trajectory
+from .recipe import Given, Recipe
 
 log = logging.getLogger("pympnode.data")
 BUILDING, LOCK = "building", ".lock"
@@ -45,7 +45,12 @@ _GIVEN = "start.npz"
 
 
 def make_parts(
-    recipe: Recipe, given: Given | None, folder: Path, workers: int, progress: Progress
+    recipe: Recipe,
+    given: Given | None,
+    folder: Path,
+    workers: int,
+    progress: Progress,
+    client: Any = None,
 ) -> xr.Dataset:
     """Make or continue the dataset of a recipe in a folder; returns it, opened lazily.
 
@@ -53,11 +58,16 @@ def make_parts(
     to it, NotEnoughDisk before the first byte, CannotWrite.
     """
     with writing(folder / INDEX):
-        return _make_parts(recipe, given, folder, workers, progress)
+        return _make_parts(recipe, given, folder, workers, progress, client)
 
 
 def _make_parts(
-    recipe: Recipe, given: Given | None, folder: Path, workers: int, progress: Progress
+    recipe: Recipe,
+    given: Given | None,
+    folder: Path,
+    workers: int,
+    progress: Progress,
+    client: Any,
 ) -> xr.Dataset:
     found = _matching_index(recipe, given, folder)
     index = _without_damaged(found, folder)
@@ -83,7 +93,7 @@ def _make_parts(
                 if given is not None:
                     netcdf.write_bytes(folder / _GIVEN, _as_npz(given.arrays()))
                 write_index(folder, index)
-            _fill(recipe, given, index, folder, workers, progress)
+            _fill(recipe, given, index, folder, workers, progress, client)
     return open_parts(folder)
 
 
@@ -180,6 +190,7 @@ def _fill(
     folder: Path,
     workers: int,
     progress: Progress,
+    client: Any,
 ) -> None:
     """Compute the trajectories that are missing, and make parts of them as they are complete."""
     building = own_folder(folder / BUILDING)
@@ -196,8 +207,7 @@ def _fill(
     jobs = [i for part in parts for i in sorted(waiting[part])]
     made = index.trajectories - len(jobs)
 
-    def compute(i: int, on_step: Callable[[int], None]) -> None:
-        arrays = trajectory(recipe, given, i, on_step)
+    def store(i: int, arrays: dict[str, np.ndarray]) -> None:
         netcdf.write_bytes(_single(building, i), _as_npz(arrays))
 
     def on_done(i: int) -> None:
@@ -213,7 +223,7 @@ def _fill(
             index = _finish(recipe, index, folder, part)
     progress.start(index.trajectories, made, recipe.title)
     try:
-        compute_all(compute, jobs, workers, on_done)
+        compute_all(recipe, given, jobs, workers, store, on_done, client)
     finally:
         progress.stop()
     if index.complete and not any(building.iterdir()):

@@ -25,7 +25,7 @@ from . import schema
 from .leapfrog import INTEGRATORS
 from .parallel import compute_all
 from .pool import make_parts
-from .recipe import Given, Recipe, system_of, trajectory
+from .recipe import Given, Recipe, system_of
 from .systems.base import ParticleState, ParticleSystem
 from .systems.starts import STARTS
 
@@ -52,6 +52,7 @@ def simulate_particles(
     path: str | os.PathLike[str] | None = None,
     workers: int | None = None,
     progress: Callable[[int, int, float], object] | bool | None = None,
+    client: Any = None,
 ) -> xr.Dataset:
     """Simulate particles: position and velocity (trajectory, time, particle, axis), mass, charge.
 
@@ -71,6 +72,7 @@ def simulate_particles(
         is then read from disk where it is indexed.
     workers: threads; one per core by default. The numbers do not depend on it.
     progress: called with (trajectories done, all, seconds left); True for a bar.
+    client: a `distributed.Client`: trajectories are tasks of its workers in place of threads.
     Raises InvalidData, InvalidOption, UnknownName, IntegrationFailed, RunLocked, NotEnoughMemory
     and NotEnoughDisk, the last two before anything is allocated or written.
     """
@@ -83,7 +85,7 @@ def simulate_particles(
     bar = progress_of(progress, "trajectory")
     workers = workers or os.cpu_count() or 1
     if path is not None:
-        return make_parts(recipe, given, path_of("path", path), workers, bar)
+        return make_parts(recipe, given, path_of("path", path), workers, bar, client)
     need(
         recipe.bytes,
         f"a dataset of {recipe.trajectories} trajectories",
@@ -92,8 +94,8 @@ def simulate_particles(
     log.info("simulating %s of %s", format_bytes(recipe.bytes), recipe.system)
     arrays, made = recipe.empty(recipe.trajectories), 0
 
-    def compute(i: int, on_step: Callable[[int], None]) -> None:
-        for name, values in trajectory(recipe, given, i, on_step).items():
+    def store(i: int, found: dict[str, np.ndarray]) -> None:
+        for name, values in found.items():
             arrays[name][i] = values
 
     def on_done(i: int) -> None:
@@ -103,7 +105,7 @@ def simulate_particles(
 
     bar.start(recipe.trajectories, 0, recipe.title)
     try:
-        compute_all(compute, range(recipe.trajectories), workers, on_done)
+        compute_all(recipe, given, range(recipe.trajectories), workers, store, on_done, client)
     finally:
         bar.stop()
     return schema.unpack_particles(

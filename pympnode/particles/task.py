@@ -16,6 +16,7 @@ from ..config import whole
 from ..errors import InvalidData
 from ..layout import Layout
 from ..training.diagnosis import Reference
+from ..training.group import ALONE, Group, share
 from .bodies import body_spreads
 from .constants import SOFTENING, SPACING2
 from .memory import Counts, fixed_bytes, state_bytes
@@ -236,17 +237,25 @@ class StepTask:
             found.append((float(error[particle, axis]), text))
         return max(found, key=lambda pair: pair[0])[1]
 
-    def validate(self, theta: NDArray) -> dict[str, float]:
+    def part(self, batch: Steps, rank: int, size: int) -> tuple[Steps | None, float]:
+        """See `Task`: some of the states."""
+        states = len(batch.time)
+        chosen = share(states, rank, size)
+        length = chosen.stop - chosen.start
+        return (batch.subset(chosen), length / states) if length else (None, 0.0)
+
+    def validate(self, theta: NDArray, group: Group = ALONE) -> dict[str, float]:
         """See `Task`: the loss on a fixed choice of states, the mean over datasets."""
         values = []
         for steps in self._validated:
             total = 0.0
             size = self._validation_batches[steps.dataset]
-            for at in range(0, len(steps.time), size):
-                batch = steps.subset(slice(at, at + size))
+            mine = share(len(steps.time), group.rank, group.size)
+            for at in range(mine.start, mine.stop, size):
+                batch = steps.subset(slice(at, min(at + size, mine.stop)))
                 total += self.program.loss(theta, *self.states(batch)) * len(batch.time)
             values.append(total / len(steps.time))
-        return {"validation_loss": float(np.mean(values))}
+        return {"validation_loss": float(np.mean(group.sum(np.array(values))))}
 
     @property
     def validates_on_training(self) -> bool:

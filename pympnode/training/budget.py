@@ -30,19 +30,27 @@ class Timing:
     """Times updates and validations of a task, to turn a time budget into a number of updates.
 
     It is decided once, before the first update, and stored with the run, so that a resumed run
-    makes the same updates.
+    makes the same updates. ``clock`` returns seconds; several processes share one, so that they
+    decide alike.
     """
 
-    def __init__(self, task: Task, config: TrainConfig, optimiser: Optimiser) -> None:
+    def __init__(
+        self,
+        task: Task,
+        config: TrainConfig,
+        optimiser: Optimiser,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self.task = task
         self.config = config
         self.optimiser = optimiser
+        self.clock = clock
 
     def affordable(self, theta: NDArray, budget: float) -> int:
         """Updates within a time budget: decided here, once, and stored with the run."""
         config, task = self.config, self.task
         self._compile(theta)
-        began = time.perf_counter()
+        began = self.clock()
         cost, each = self.costs(theta, budget)
         one = seconds_of(plan(config, task.steps, task.count, 1, 1), cost, each)
         if one > budget:
@@ -51,20 +59,20 @@ class Timing:
                 "(%.3g s): one update is made",
                 budget, one - each, each,
             )  # fmt: skip
-        spent = time.perf_counter() - began + (each if config.keep_start else 0)
+        spent = self.clock() - began + (each if config.keep_start else 0)
         left = max(budget - spent, 0.1 * budget)
         return updates_within(config, task.steps, task.count, cost, each, left)
 
     def _compile(self, theta: NDArray) -> None:
         """One update of each kind of window and one validation, so that what is compiled at a first
         call is not taken from the budget."""
-        start = time.perf_counter()
+        start = self.clock()
         state = self.optimiser.start(theta)
         for length, _ in horizons(self.config, self.task.steps):
             _, batches = self._kinds(length, 0, len(theta))[0]
             self._timed(theta, batches, state, 1)
         validation_losses(self.task, theta)
-        spent = time.perf_counter() - start
+        spent = self.clock() - start
         if spent > 1:
             logger.info("first calls took %.1f s, outside of the time budget", spent)
 
@@ -73,12 +81,12 @@ class Timing:
         seconds or as quickly as can be."""
         windows = [length for length, _ in horizons(self.config, self.task.steps)]
         cost = {length: self._cost(theta, length, budget, len(windows)) for length in windows}
-        start = time.perf_counter()
+        start = self.clock()
         validation_losses(self.task, theta)
-        if budget is None or time.perf_counter() - start < _MEASURED * budget:
-            start = time.perf_counter()  # the first one warmed up
+        if budget is None or self.clock() - start < _MEASURED * budget:
+            start = self.clock()  # the first one warmed up
             validation_losses(self.task, theta)
-        return cost, time.perf_counter() - start
+        return cost, self.clock() - start
 
     def _cost(self, theta: NDArray, horizon: int, budget: float | None, windows: int) -> float:
         """Mean seconds of an update, over kinds of batches by their share in an epoch.
@@ -112,12 +120,12 @@ class Timing:
         self, theta: NDArray, batches: tuple[Batch, ...], state: OptimiserState, count: int
     ) -> float:
         """Seconds of an update that is thrown away."""
-        start = time.perf_counter()
+        start = self.clock()
         _, gradients = self.task.losses(theta, batches)
         norm = np.sqrt(np.square(gradients, dtype=np.float64).sum(axis=1))
         clipped = clip(gradients, norm, self.config.clip)
         self.optimiser.update(theta, clipped, np.zeros(len(theta)), state, count)
-        return time.perf_counter() - start
+        return self.clock() - start
 
     def _kinds(
         self, horizon: int, number: int, members: int

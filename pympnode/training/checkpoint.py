@@ -358,6 +358,10 @@ class Run:
                     fix="name another folder with run=, restore config.toml, or remove checkpoints/",
                 )
 
+    def within(self, name: str, config: dict[str, Any]) -> Run:
+        """The run folder of a part of this run, for a call of its own."""
+        return Run(self.folder / name, config)
+
     @property
     def checkpoints(self) -> Path:
         """Folder of the checkpoints."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -17,6 +18,7 @@ from ..version import __version__
 from . import progress as meters
 from .checkpoint import Run
 from .diagnosis import Diagnosis, diagnose
+from .processes import SharedRun, current
 from .race import Raced, race
 from .ranges import warn_user
 from .result import Result
@@ -48,8 +50,17 @@ def fit(
     KeyboardInterrupt after Ctrl-C in a script.
     """
     config, model, theta = prepared.config, prepared.model, prepared.theta
-    folder = None if run is None else Run(run, prepared.fingerprint)
-    meter = meters.default() if progress else meters.Silent()
+    group = current()
+    folder: Run | SharedRun | None = None
+    if group is not None:
+        group.require_same(_compared(prepared, run))
+    if run is not None and group is not None:
+        folder = SharedRun.open(run, prepared.fingerprint, group)
+    elif run is not None:
+        folder = Run(run, prepared.fingerprint)
+    # Of several processes one reports.
+    reports = group is None or group.rank == 0
+    meter = meters.default() if progress and reports else meters.Silent()
     try:
         if prepared.task.validates_on_training:
             warn_user(
@@ -125,8 +136,9 @@ def fit(
             noise_floor=reference.noise,
             half=prepared.half,
         )
-        if folder is not None:
-            result = _saved(result, folder)
+        written = folder.written if isinstance(folder, SharedRun) else folder
+        if written is not None:
+            result = _saved(result, written)
     finally:
         if folder is not None:
             folder.close()
@@ -137,6 +149,18 @@ def fit(
     if outcome.status == "interrupted" and not meters.is_interactive():
         raise KeyboardInterrupt
     return result
+
+
+def _compared(prepared: Prepared[M], run: str | os.PathLike[str] | None) -> dict[str, str]:
+    """What all processes of a run must agree on."""
+    facts = dict(prepared.fingerprint)
+    data = facts.pop("data", {})
+    return {
+        "the version of pympnode": __version__,
+        "the data": json.dumps(data, sort_keys=True, default=str),
+        "the model and its options": json.dumps(facts, sort_keys=True, default=str),
+        "whether there is a run folder": str(run is None),
+    }
 
 
 def _saved(result: Result[M], run: Run) -> Result[M]:

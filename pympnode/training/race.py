@@ -11,6 +11,7 @@ import numpy as np
 from ..errors import InvalidData
 from ..half import Candidate, M, Prepared
 from .checkpoint import Run
+from .processes import SharedRun
 from .progress import Progress
 from .schedule import updates_of
 from .trainer import Outcome, Trainer
@@ -50,7 +51,12 @@ class _Runner(Generic[M]):
         self.seconds, self.updates = 0.0, 0
 
     def train(
-        self, length: dict[str, Any], number: int, run: Run | None, progress: Progress, title: str
+        self,
+        length: dict[str, Any],
+        number: int,
+        run: Run | SharedRun | None,
+        progress: Progress,
+        title: str,
     ) -> None:
         """Round ``number`` of ``length``. Raises `InvalidData` where the candidate cannot start."""
         one, name = self.prepared, self.candidate.name
@@ -64,7 +70,7 @@ class _Runner(Generic[M]):
         if run is not None:
             about: dict[str, Any] = {"class": name} | ({"round": number} if number > 1 else {})
             place = name.replace(" ", "-") + (f"-{number}" if number > 1 else "")
-            folder = Run(run.folder / "race" / place, {**one.fingerprint, "race": about})
+            folder = run.within(f"race/{place}", {**one.fingerprint, "race": about})
         try:
             with one.threads():
                 outcome = Trainer(one.task, config, folder, progress, title=f"{title}: {name}").fit(
@@ -82,7 +88,10 @@ class _Runner(Generic[M]):
 
 
 def race(
-    prepared: Prepared[M], run: Run | None, progress: Progress, title: str = "comparing classes"
+    prepared: Prepared[M],
+    run: Run | SharedRun | None,
+    progress: Progress,
+    title: str = "comparing classes",
 ) -> Raced[M]:
     """Train each of ``prepared.candidates`` for its part of a share ``config.race`` of the run, in two
     rounds.

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..layout import Layout
 from .diagnosis import Reference
+from .group import ALONE, Group
 
 # Windows of trajectories, or states of particles: the type depends on the task.
 Batch = Any
@@ -51,5 +52,13 @@ class Task(Protocol):
     def reference(self) -> Reference:
         """Baselines and the noise floor of the validation data, in the loss of `validate`."""
 
-    def validate(self, theta: NDArray) -> dict[str, float]:
-        """Scores by name, among them ``validation_loss``: lower is better."""
+    def part(self, batch: Batch, rank: int, size: int) -> tuple[Batch | None, float]:
+        """The part of a batch that process ``rank`` of ``size`` computes, and its weight in the batch.
+
+        The weighted sum of the losses of all parts is the loss of the batch. None, with a weight of 0,
+        where a batch has fewer members than there are processes.
+        """
+
+    def validate(self, theta: NDArray, group: Group = ALONE) -> dict[str, float]:
+        """Scores by name, among them ``validation_loss``: lower is better. The processes of ``group``
+        compute a part each, and all get the scores."""

@@ -6,7 +6,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -21,6 +21,7 @@ from .budget import Timing, validation_losses
 from .checkpoint import Run, State, history_dataset
 from .divergence import conclude, go_back, not_finite
 from .optimiser import check_state, clip, make_optimiser
+from .processes import SharedOptimiser, SharedRun, SharedTask, current
 from .progress import Progress, Silent
 from .schedule import Plan, learning_rate, plan
 from .task import Batch, Task
@@ -81,22 +82,28 @@ class Trainer:
         self,
         task: Task,
         config: TrainConfig,
-        run: Run | None = None,
+        run: Run | SharedRun | None = None,
         progress: Progress | None = None,
         *,
         title: str = "train",
         checkpoint_seconds: float = 10.0,
     ) -> None:
+        self.group = current()
+        self.optimiser = make_optimiser(config.optimiser, task.layout)
+        clock: Callable[[], float] = time.perf_counter
+        if self.group is not None:
+            task = SharedTask(task, self.group, lambda: self._asked)
+            self.optimiser = SharedOptimiser(self.optimiser, self.group)
+            clock = self.group.clock
         self.task = task
         self.config = config
         self.run = run
         self.progress = progress or Silent()
         self.title = title
         self.checkpoint_seconds = checkpoint_seconds
-        self.optimiser = make_optimiser(config.optimiser, task.layout)
-        self.timing = Timing(task, config, self.optimiser)
+        self.timing = Timing(task, config, self.optimiser, clock)
         self.signal: int | None = None
-        self._stop = False
+        self._asked = False
         self._unfinished = 0  # updates of a first epoch that was broken off
 
     def fit(self, theta: NDArray) -> Outcome:
@@ -248,7 +255,7 @@ class Trainer:
             losses.append(values)
             norms.append(norm)
             self._tell(state, count, values)
-            if self._stop:
+            if self._stop():
                 state.status = "interrupted"
                 if state.epoch == 0 and (state.best_epoch < 0).all():
                     # Nothing was validated yet: what was learned so far beats the start.
@@ -310,7 +317,11 @@ class Trainer:
 
     def interrupt(self) -> None:
         """Ask the loop to end after the update at hand."""
-        self._stop = True
+        self._asked = True
+
+    def _stop(self) -> bool:
+        """Whether the loop was asked to end; in several processes, any of them, before this update."""
+        return self.task.stop if isinstance(self.task, SharedTask) else self._asked
 
 
 class _first_interrupt:

@@ -1,0 +1,71 @@
+"""Cells of an experiment as tasks of a Dask cluster, whose workers share the experiment's folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ..errors import PympnodeError
+from ..tasks import run_tasks
+from .cells import Cell, Training, fingerprint
+from .datasets import Datasets
+from .running import finished, trained
+
+OnDone = Callable[[Cell, dict[str, Any]], None]
+
+
+def run_cells(client: Any, cells: list[Cell], folder: Path, device: str, on_done: OnDone) -> None:
+    """Compute the numbers of ``cells`` on the workers, and call ``on_done(cell, numbers)`` here.
+
+    A dataset and a training that several cells share are one task each; a cell waits for those it
+    needs. A task whose worker died is done again, and goes on from its last checkpoint.
+    Raises what `tasks.run_tasks` raises.
+    """
+    arguments: list[tuple[Any, ...]] = []
+    after: list[list[int]] = []
+    known: dict[str, int] = {}
+
+    def task(key: str, given: tuple[Any, ...], before: list[int]) -> int:
+        if key not in known:
+            known[key] = len(arguments)
+            arguments.append((str(folder), device, *given))
+            after.append(before)
+        return known[key]
+
+    def data(keywords: Mapping[str, Any]) -> int:
+        plain = dict(keywords)
+        return task(f"data {fingerprint(plain)}", ("data", plain), [])
+
+    def training(one: Training, seed: int) -> int:
+        before = [data(one.data)]
+        if one.start is not None:
+            before.append(training(one.start, seed))
+        return task(f"run {one.folder(folder, seed)}", ("training", one, seed), before)
+
+    of_cell: dict[int, Cell] = {}
+    for cell in cells:
+        before = [training(one, cell.seed) for one in cell.trainings]
+        before += [data(test) for test in cell.tests.values()]
+        of_cell[task(f"cell {cell.path(folder)}", ("cell", cell), before)] = cell
+
+    def ended(number: int, numbers: Any) -> None:
+        if number in of_cell:
+            on_done(of_cell[number], numbers)
+
+    run_tasks(client, _task, arguments, ended, after)
+
+
+def _task(folder: str, device: str, kind: str, what: Any, seed: int = 0) -> dict[str, Any] | None:
+    out = Path(folder)
+    datasets = Datasets(out / "data")
+    if kind == "cell":
+        return finished(what, out, datasets, device, False)
+    # The cell itself meets the error again, and keeps it in its row.
+    with suppress(PympnodeError):
+        if kind == "data":
+            datasets.get(what)
+        else:
+            trained(what, seed, out, datasets, device, False)
+    return None

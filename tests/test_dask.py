@@ -1,0 +1,133 @@
+"""Data as tasks of a Dask cluster: the same bits as in one process, also when a worker dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import xarray as xr
+from click.testing import CliRunner
+from experiment_cases import NETWORK, QUICK, written
+
+import pympnode
+from pympnode import experiments
+from pympnode.cli import cli
+from pympnode.errors import EngineUnavailable, InvalidOption, PympnodeError
+from pympnode.networks.generate_tasks import generate_over
+from pympnode.tasks import check_client, client_of, run_tasks
+
+pytest.importorskip("distributed")
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Any]:
+    with client_of(workers=2) as found:
+        yield found
+
+
+CALLS: list[tuple[str, dict[str, Any]]] = [
+    ("kuramoto", dict(topology="BA", nodes=6, trajectories=150, steps=6, noise=0.1)),
+    ("lorenz", dict(topology="ER", nodes=3, trajectories=130, steps=5, graphs=3)),
+    ("quadrotors", dict(trajectories=70, steps=10)),
+    ("gravity", dict(particles=4, trajectories=5, steps=4)),
+]
+
+
+@pytest.mark.parametrize(("system", "keywords"), CALLS, ids=[name for name, _ in CALLS])
+def test_data_are_those_of_one_process(client: Any, system: str, keywords: dict[str, Any]) -> None:
+    alone = pympnode.simulate(system, **keywords)
+    xr.testing.assert_identical(pympnode.simulate(system, **keywords, client=client), alone)
+
+
+def test_parts_on_disk_and_a_worker_that_dies(
+    client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keywords: dict[str, Any] = dict(particles=4, trajectories=70, steps=4)
+    alone = pympnode.simulate("gravity", **keywords, path=tmp_path / "alone").load()
+    killed = []
+
+    def kills(done: int, total: int, left: float) -> None:
+        if done == 5 and not killed:
+            killed.append(next(iter(client.run(os.getpid).values())))
+            os.kill(killed[0], signal.SIGKILL)
+
+    made = pympnode.simulate(
+        "gravity", **keywords, path=tmp_path / "cluster", client=client, progress=kills
+    )
+    assert killed
+    xr.testing.assert_identical(made.load(), alone)
+
+
+def _fails(number: int) -> int:
+    if number == 2:
+        raise InvalidOption("number two", got=2, allowed="another", fix="leave it out")
+    return number
+
+
+def test_an_error_of_a_task_is_raised_with_its_parts(client: Any) -> None:
+    with pytest.raises(PympnodeError, match="number two"):
+        run_tasks(client, _fails, [(n,) for n in range(4)], lambda number, result: None)
+
+
+def _appended(path: str, number: int) -> None:
+    with open(path, "a") as file:
+        file.write(f"{number}\n")
+
+
+def test_tasks_wait_for_those_before(client: Any, tmp_path: Path) -> None:
+    path = str(tmp_path / "order")
+    after = [[], [0], [1], [0, 2]]
+    run_tasks(client, _appended, [(path, n) for n in range(4)], lambda n, r: None, after)
+    assert Path(path).read_text().split() == ["0", "1", "2", "3"]
+
+
+def test_what_is_no_client_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InvalidOption, match="no client of a Dask cluster"):
+        pympnode.simulate("kuramoto", client="tcp://127.0.0.1:8786")
+    with pytest.raises(InvalidOption, match="no client of a Dask cluster"):
+        check_client("client", object())
+    with pytest.raises(InvalidOption, match="workers of its own"):
+        client_of("tcp://127.0.0.1:1", workers=2)
+
+
+def test_another_version_on_the_workers_is_refused(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pympnode.tasks.__version__", "0.0.1")
+    with pytest.raises(EngineUnavailable, match="another version"):
+        run_tasks(client, _fails, [(0,)], lambda number, result: None)
+
+
+def test_a_solver_of_another_engine_is_refused(client: Any) -> None:
+    graph = pympnode.Graph.single([0], [1], 2)
+    with pytest.raises(InvalidOption, match="embedded engine"):
+        generate_over(client, "kuramoto", graph, None, 2, 0, solve=lambda *given: None)
+
+
+def test_cells_of_an_experiment_are_those_of_one_process(client: Any, tmp_path: Path) -> None:
+    path = written(tmp_path, NETWORK)
+    words: dict[str, Any] = {**QUICK, "budget": "4 updates", "seeds": 2}
+    alone = experiments.run(path, out=tmp_path / "alone", **words)
+    made = experiments.run(path, out=tmp_path / "cluster", client=client, **words)
+    assert (made["status"] == "completed").all()
+    timed = [name for name in alone.data_vars if "seconds" in str(name) or "_ms" in str(name)]
+    assert len(timed) < len(alone.data_vars)
+    xr.testing.assert_identical(made.drop_vars(timed), alone.drop_vars(timed))
+    lines: list[str] = []
+    again = experiments.run(
+        path, out=tmp_path / "cluster", client=client, report=lines.append, **words
+    )
+    xr.testing.assert_identical(again, made)
+    assert sum("completed before" in line for line in lines) == made["status"].size
+
+
+def test_a_scheduler_that_does_not_answer_is_an_error(tmp_path: Path) -> None:
+    path = written(tmp_path, NETWORK)
+    words = ["experiment", "run", str(path), "--out", str(tmp_path / "out")]
+    ended = CliRunner().invoke(cli, [*words, "--scheduler", "tcp://127.0.0.1:1"])
+    assert ended.exit_code == 1 and "no Dask scheduler answers" in str(ended.exception)

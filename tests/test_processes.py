@@ -1,0 +1,253 @@
+"""Training in several processes: the same numbers as in one, whoever stops, dies or differs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import pympnode
+from pympnode.errors import InvalidOption
+from pympnode.networks.half import NETWORKS
+from pympnode.networks.options import NetworkTraining
+from pympnode.training.group import share
+from pympnode.training.processes import current
+
+ROOT = Path(pympnode.__file__).parents[1]
+
+# 21 trajectories, of which 17 train in batches of 5: no batch is divided evenly, the last has 2.
+SMALL = dict(
+    topology="BA", nodes=6, trajectories=21, steps=12, batch_size=5, dtype="float64",
+    progress=False, kernel="torch", device="cpu", hidden=8,
+)  # fmt: skip
+
+SCRIPT = """
+import json, os, sys
+import numpy as np
+import pympnode
+
+calls, out = json.loads(sys.argv[1]), sys.argv[2]
+rank = int(os.environ.get("RANK", 0))
+for number, (system, keywords) in enumerate(calls):
+    result = pympnode.train(system, **keywords)
+    np.savez(
+        f"{out}/{number}-{rank}.npz", theta=result.model.theta, best=result.best_loss,
+        updates=result.updates, history=result.history.validation_loss.values,
+    )
+"""
+
+
+def processes(size: int, script: str, *arguments: str, **environment: str) -> list[Any]:
+    """The script in processes that meet; each with its exit code and output."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    started = []
+    for rank in range(size):
+        env = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "OMP_NUM_THREADS": "1",
+            "RANK": str(rank),
+            "WORLD_SIZE": str(size),
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+            **environment,
+        }
+        if size == 1:
+            for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+                del env[name]
+        started.append(
+            subprocess.Popen(
+                [sys.executable, "-c", script, *arguments],
+                env=env,
+                text=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            )
+        )
+    out = [process.communicate(timeout=300)[0] for process in started]
+    return [(process.returncode, text) for process, text in zip(started, out)]
+
+
+def trained(size: int, folder: Path, calls: list[Any]) -> list[list[Any]]:
+    """What each process of a group found, by call."""
+    folder.mkdir(exist_ok=True)
+    for code, text in processes(size, SCRIPT, json.dumps(calls), str(folder)):
+        assert code == 0, text
+    return [
+        [np.load(folder / f"{number}-{rank}.npz") for rank in range(size)]
+        for number in range(len(calls))
+    ]
+
+
+GRAVITY = dict(
+    particles=5, trajectories=4, steps=8, model="deltagn", updates=12, batch_size=5, dtype="float64",
+    optimiser="adam", progress=False, device="cpu", edge_width=8, node_width=8,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    calls = {
+        "adam": ("kuramoto", {**SMALL, "updates": 200, "optimiser": "adam", "messages": "emitted"}),
+        "members": ("kuramoto", {**SMALL, "updates": 20, "optimiser": "adam", "members": 3}),
+        "one step": ("kuramoto", {**SMALL, "updates": 1, "optimiser": "adam", "matching": 0.0}),
+        "soap": ("kuramoto", {**SMALL, "updates": 60, "optimiser": "soap"}),
+        "budget": ("kuramoto", {**SMALL, "time_budget": 0.5, "trajectories": 40}),
+        "particles": ("gravity", GRAVITY),
+    }
+    folder = tmp_path_factory.mktemp("processes")
+    found = {
+        size: dict(zip(calls, trained(size, folder / str(size), list(calls.values()))))
+        for size in (1, 2)
+    }
+    return {name: (found[1][name][0], found[2][name]) for name in calls}
+
+
+@pytest.mark.parametrize("name", ["adam", "members", "one step", "soap", "budget", "particles"])
+def test_all_processes_have_the_same_weights(compared: dict[str, Any], name: str) -> None:
+    _, (first, second) = compared[name]
+    for key in ("theta", "best", "updates", "history"):
+        assert np.array_equal(first[key], second[key]), key
+
+
+@pytest.mark.parametrize(
+    ("name", "tolerance"),
+    [("adam", 1e-6), ("members", 1e-9), ("one step", 1e-12), ("particles", 1e-9)],
+)
+def test_two_processes_learn_what_one_learns(
+    compared: dict[str, Any], name: str, tolerance: float
+) -> None:
+    # Adam's first step is the sign of the gradient: the same only where the gradient is.
+    one, (two, _) = compared[name]
+    np.testing.assert_allclose(two["theta"], one["theta"], rtol=0, atol=tolerance)
+    np.testing.assert_allclose(two["history"], one["history"], rtol=1e-6)
+
+
+def test_soap_ends_with_the_same_loss(compared: dict[str, Any]) -> None:
+    one, (two, _) = compared["soap"]
+    assert float(two["best"]) == pytest.approx(float(one["best"]), rel=0.05)
+
+
+def test_the_parts_of_a_batch_are_all_of_it() -> None:
+    for length in (1, 2, 7, 8):
+        for size in (1, 2, 3, 8):
+            parts = [np.arange(length)[share(length, rank, size)] for rank in range(size)]
+            assert np.array_equal(np.concatenate(parts), np.arange(length))
+            assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_the_parts_of_a_batch_of_graphs_of_several_sizes() -> None:
+    """Sums over parts are those over the batch where nodes differ by trajectory."""
+    data = [
+        pympnode.simulate("kuramoto", nodes=n, trajectories=6, steps=8, topology="ring")
+        for n in (4, 9)
+    ]
+    options = NetworkTraining(
+        dtype="float64", updates=1, matching=0.0, messages="emitted", hidden=8, device="cpu",
+        kernel="torch",
+    )  # fmt: skip
+    prepared = NETWORKS.prepare("kuramoto", data, options, None)
+    task, theta = prepared.task, prepared.theta[0]
+    batch = next(task.batches(4, np.random.default_rng(0)))
+    value, gradient = task.loss(theta, batch)
+    total, summed = 0.0, np.zeros_like(gradient)
+    for rank in range(3):
+        part, weight = task.part(batch, rank, 3)
+        one, of_part = task.loss(theta, part)
+        total, summed = total + weight * one, summed + weight * of_part
+    assert total == pytest.approx(value, rel=1e-12)
+    np.testing.assert_allclose(summed, gradient, rtol=1e-10, atol=1e-14)
+
+
+DIES = """
+import os, signal, sys
+import pympnode
+from pympnode.training.trainer import Trainer
+
+record = Trainer._record
+def dies(self, state):
+    record(self, state)
+    if state.epoch == int(os.environ["AT"]) and os.environ.get("RANK", "one") == os.environ.get("DIES"):
+        os.kill(os.getpid(), signal.Signals[os.environ["BY"]])
+Trainer._record = dies
+Trainer.__init__.__kwdefaults__["checkpoint_seconds"] = 0.0
+result = pympnode.train(
+    "kuramoto", topology="ring", nodes=5, trajectories=20, steps=10, epochs=8, hidden=8,
+    dtype="float64", optimiser="adam", preset="paper", progress=False, kernel="torch", device="cpu",
+    run=sys.argv[1],
+)
+print("status", result.status, result.updates, repr(result.best_loss))
+"""
+
+
+def ended(found: list[Any]) -> float:
+    """The loss that all processes of a run ended with after its 8 updates."""
+    for code, text in found:
+        assert code == 0 and "status completed 8" in text, text
+    assert len({text for _, text in found}) == 1
+    return float(found[0][1].split()[-1])
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> float:
+    """The loss of the run in one process that nothing stops."""
+    return ended(processes(1, DIES, str(tmp_path_factory.mktemp("whole")), AT="0"))
+
+
+def test_a_killed_process_is_named_and_its_last_checkpoint_is_whole(
+    tmp_path: Path, whole: float
+) -> None:
+    run = str(tmp_path / "run")
+    first, second = processes(2, DIES, run, DIES="1", AT="3", BY="SIGKILL")
+    assert second[0] == -signal.SIGKILL
+    assert first[0] == 1 and "ProcessLost" in first[1] and "does not answer: rank 1" in first[1]
+    assert ended(processes(1, DIES, run, AT="0")) == pytest.approx(whole, rel=1e-9)
+
+
+def test_two_processes_go_on_as_one_and_as_two_again(tmp_path: Path, whole: float) -> None:
+    """An interrupt of one process stops all at the same update."""
+    run = str(tmp_path / "run")
+    stopped = processes(2, DIES, run, DIES="1", AT="3", BY="SIGINT")
+    stopped += processes(1, DIES, run, DIES="one", AT="5", BY="SIGINT")
+    assert [code for code, _ in stopped] == [-signal.SIGINT] * 3
+    assert all("KeyboardInterrupt" in text for _, text in stopped)
+    assert ended(processes(2, DIES, run, AT="0")) == pytest.approx(whole, rel=1e-9)
+
+
+def test_processes_with_other_data_are_refused_with_their_ranks(tmp_path: Path) -> None:
+    differs = SCRIPT.replace(
+        "in enumerate(calls):", "in enumerate(calls):\n    keywords['seed'] = rank"
+    )
+    for code, text in processes(2, differs, json.dumps([("kuramoto", SMALL)]), str(tmp_path)):
+        assert code == 1 and "ranks [1] differ from rank 0" in text, text
+
+
+def test_an_error_of_the_first_process_is_that_of_all(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    call = ("kuramoto", {**SMALL, "updates": 2, "run": str(tmp_path / "file")})
+    first, second = processes(2, SCRIPT, json.dumps([call]), str(tmp_path))
+    assert first[0] == second[0] == 1
+    assert first[1].splitlines()[-1] == second[1].splitlines()[-1]
+    kind = [line for line in second[1].splitlines() if line.startswith("pympnode.errors.")]
+    assert kind == [line for line in first[1].splitlines() if line.startswith("pympnode.errors.")]
+
+
+def test_an_incomplete_environment_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert current() is None
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InvalidOption, match="how they meet") as caught:
+        current()
+    assert "MASTER_ADDR" in str(caught.value.got)
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert current() is None
