@@ -114,11 +114,11 @@ def earlier(ds: xr.Dataset, test: xr.Dataset, folder: Path, **options: Any) -> d
         paths = [str(Path(place) / name) for name in ("train.nc", "test.nc")]
         for each, path in zip((ds, test), paths):
             each.to_netcdf(path)
-        script = str(Path(__file__).with_name("earlier.py"))
+        paths_of_imports = [str(folder.resolve()), str(Path(__file__).resolve().parent)]
         out = subprocess.run(
-            [sys.executable, script, *paths, json.dumps(options)],
-            env={**os.environ, "PYTHONPATH": str(folder.resolve())},
-            capture_output=True, text=True, check=True,
+            [sys.executable, "-c", "import earlier; earlier.main()", *paths, json.dumps(options)],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths_of_imports)},
+            cwd=place, capture_output=True, text=True, check=True,
         )  # fmt: skip
     return dict(json.loads(out.stdout.splitlines()[-1]))
 

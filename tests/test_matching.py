@@ -264,3 +264,16 @@ def test_a_run_ends_where_validation_stands_still() -> None:
 
     assert updates() == (100, "completed")
     assert updates(standstill=0.3) == (31, "completed")
+
+
+def test_few_whole_states_are_no_stage_of_a_run_unless_it_is_asked_for():
+    ds = pympnode.simulate("kuramoto", nodes=6, topology="ring", trajectories=10, seed=2)
+    known = np.random.default_rng(0).random(ds.state.shape) > 0.3
+    known[:, 0] = True  # of the other times hardly any is known whole
+    gaps = ds.assign(state=ds.state.where(known))
+    run = {"data": gaps, "missing": "mask", "updates": 20, "progress": False, "kernel": "eager"}
+    result = pympnode.train(**run)
+    assert "training states are known whole" in result.history.attrs["matching"]
+    assert 0 not in result.history.horizon
+    asked = pympnode.train(**run, matching=0.5)
+    assert 0 in asked.history.horizon
