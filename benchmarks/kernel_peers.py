@@ -165,12 +165,16 @@ def bound(spec: ModelSpec, window: Window) -> dict[str, Callable[[], Any]]:
 def _products(spec: ModelSpec, window: Window, columns: int) -> Callable[[], Any]:
     from scipy.linalg.blas import sgemm
 
-    from pympnode.networks.engines.torch.kernel_numba.machine import compiled
+    from pympnode.networks.engines.torch.kernel_numba.machine import compiled, entry
     from pympnode.networks.engines.torch.kernel_numba.tanh import tanh_in_place
 
     @compiled
-    def tanh(values):  # type: ignore
+    def tanh_part(values):  # type: ignore
         tanh_in_place(values, 0, len(values))
+
+    @entry
+    def tanh(values):  # type: ignore
+        tanh_part(values)
 
     rng = np.random.default_rng(0)
     count = window.steps * 4 * (window.columns.total // columns)

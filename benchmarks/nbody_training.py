@@ -24,12 +24,17 @@ import math
 import platform
 import statistics
 import time
+from functools import cache
 from pathlib import Path
 
+import numpy as np
 import torch
+from peers import RadialRival
 from smoke import parse
 
 import pympnode
+from pympnode.datasets.record import record
+from pympnode.particles.evaluate import evaluate_particles
 
 CASES = {
     "n20": ("gravity", 20, "deltagn", 200),
@@ -40,6 +45,7 @@ CASES = {
     "hogn100": ("gravity", 100, "hierarchical_hogn", 120),
 }
 TRIVIAL = ("free_flight", "constant_acceleration")
+RIVAL = "equivariant network in plain torch"  # `peers.RadialRival`, gravity alone
 VARIANTS = {
     "fast": {"preset": "fast"},
     "fast, directed messages": {"preset": "fast", "messages": "directed"},
@@ -49,6 +55,7 @@ VARIANTS = {
     "radial": {"model": "deltagn", "messages": "radial"},
     "radial, cells": {"model": "hierarchical_deltagn", "messages": "radial"},
     "HOGN of pairs": {"model": "hogn"},
+    RIVAL: None,
 }
 
 
@@ -72,6 +79,16 @@ def train_for(data, budget: float, timed: int = 200, **options):
     return result, time.process_time() - begin
 
 
+def rival_for(data, budget: float, seed: int):
+    """A `RadialRival` trained for ``budget`` CPU seconds on the training part of some data."""
+    part = data.isel(trajectory=np.flatnonzero(data.split.values == "train"))
+    particles = data.sizes["particle"]
+    return RadialRival(
+        part.position.values, part.velocity.values, record(data)["parameters"]["side"],
+        float(data.time[1] - data.time[0]), budget, seed=seed, batch=max(1, min(8, 400 // particles)),
+    )  # fmt: skip
+
+
 def numbers(errors) -> dict[str, dict[str, float]]:
     names = ("rmse_published", "energy_error", "energy_error_per_particle", "momentum_error")
     return {
@@ -84,15 +101,20 @@ def numbers(errors) -> dict[str, dict[str, float]]:
     }
 
 
-def elsewhere(model, counts) -> dict[str, dict]:
+def elsewhere(model, system: str, counts) -> dict[str, dict]:
     """The same model at other particle counts: (particles, steps, trajectories) of each."""
     out = {}
     for particles, steps, trajectories in counts:
-        test = pympnode.simulate(
-            model.system, particles=particles, trajectories=trajectories, steps=steps, seed=4321
-        )
-        out[str(particles)] = numbers(pympnode.evaluate(model, test))
+        test = _other_size(system, particles, trajectories, steps)
+        out[str(particles)] = numbers(evaluate_particles(model, test))
     return out
+
+
+@cache
+def _other_size(system: str, particles: int, trajectories: int, steps: int):
+    return pympnode.simulate(
+        system, particles=particles, trajectories=trajectories, steps=steps, seed=4321
+    )
 
 
 def key(row: dict) -> tuple:
@@ -162,7 +184,7 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", default=usual, choices=list(CASES))
     parser.add_argument("--timed", type=int, default=200)
     parser.add_argument("--variants", nargs="+", default=["fast", "paper"], choices=list(VARIANTS))
-    given = parse(parser, budget=0.2, cases=["n100"], variants=["fast", "radial"])
+    given = parse(parser, budget=0.2, cases=["n100"], variants=["fast", "radial", RIVAL])
     torch.set_num_threads(1)
     counts = ((20, 200, 10), (1000, 20, 2))
     sizes, timed = {}, {"timed": given.timed}
@@ -178,21 +200,20 @@ def main() -> None:
         test = pympnode.simulate(system, particles=particles, **size, seed=1234)
         for seed in given.seeds:
             for variant in given.variants:
-                result, cpu = train_for(
-                    data,
-                    given.budget,
-                    **{"model": model, **VARIANTS[variant]},
-                    **timed,
-                    seed=seed,
-                    device="cpu",
-                )
-                found = numbers(pympnode.evaluate(result, test))
+                if variant == RIVAL:
+                    result = rival_for(data, given.budget, seed)
+                    trained, cpu = result, given.budget
+                else:
+                    options = {"model": model, **VARIANTS[variant], **timed}
+                    result, cpu = train_for(data, given.budget, **options, seed=seed, device="cpu")
+                    trained = result.model
+                found = numbers(evaluate_particles(trained, test))
                 about = {"seed": seed, "budget": given.budget}
                 row = {"case": case, "what": variant, "errors": found["model"], **about}
                 rows = [{**row, "cpu": round(cpu), "updates": result.updates}]
                 rows += [{"case": case, "what": w, "errors": found[w]} for w in TRIVIAL]
                 if variant != "paper" and particles == 100 and system == "gravity":
-                    for count, errors in elsewhere(result.model, counts).items():
+                    for count, errors in elsewhere(trained, system, counts).items():
                         at = f"{case} at {count}"
                         rows.append(
                             {"case": at, "what": variant, "errors": errors["model"], **about}

@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from .datasets.stores import read_jld2
     from .errors import PympnodeError, PympnodeWarning
     from .graph import Graph
+    from .halves import open_dataset
     from .networks.from_arrays import from_arrays
     from .networks.from_frame import from_frame
     from .networks.hybrid import couple
     from .networks.model import Model
+    from .networks.node_types import nodes_of_type
     from .networks.readers.reading import read_graph
     from .networks.spec import ModelSpec
     from .networks.subgraph import subgraph
@@ -48,11 +50,13 @@ _lazy_getattr, _lazy_dir, __all__ = _lazy.attach(
         "datasets.stores": ["read_jld2"],
         "errors": ["PympnodeError", "PympnodeWarning"],
         "graph": ["Graph"],
+        "halves": ["open_dataset"],
         "networks.from_arrays": ["from_arrays"],
         "networks.from_frame": ["from_frame"],
         "networks.hybrid": ["couple"],
         "networks.model": ["Model"],
         "networks.readers.reading": ["read_graph"],
+        "networks.node_types": ["nodes_of_type"],
         "networks.spec": ["ModelSpec"],
         "networks.subgraph": ["subgraph"],
         "networks.systems.user": ["own_system"],

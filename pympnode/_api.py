@@ -9,6 +9,7 @@ from typing import Any
 import xarray as xr
 
 from .config import path as path_of
+from .config import whole
 from .datasets.names import Missing
 from .errors import InvalidOption
 from .half import TrainedModel
@@ -74,8 +75,9 @@ def simulate(
     Main arguments:
         system: a name (`pympnode.systems.names()`) or a `System` of your own.
         nodes, topology: of networks: the number of nodes, and which are coupled: "BA",
-            ("BA", {"k": 3}), a networkx graph, an edge list, an adjacency; defaults of the system.
-            Weights of edges multiply the couplings.
+            ("BA", {"k": 3}), a networkx graph, an edge list, an adjacency (row sends to column:
+            entry [i, j] is the edge i -> j); defaults of the system. Weights of edges multiply the
+            couplings.
         particles: of particles: how many, 100 by default.
         trajectories, steps, dt: number of trajectories (1000), and of time steps of length ``dt``.
         seed: initial states, controls, noise and split. Trajectory i depends on (seed, i) alone.
@@ -218,6 +220,7 @@ def train(
     dtype: str = "float32",
     precision: str | None = None,
     run: str | os.PathLike[str] | None = None,
+    extend: int | None = None,
     progress: bool = True,
 ) -> Result[Any]:
     """Train a simulator of a networked system or of particles.
@@ -227,7 +230,7 @@ def train(
             `simulate`. Particles default to 20,000 / particles trajectories, 20 to 1000.
         data: given data instead: a dataset, several of them (sizes may differ), or the path of one.
             Keywords that say how to simulate are then refused, and so is a system other than that
-            of the data.
+            of the data. A dataset may also come first: ``train(ds)``.
             One trajectory alone is split in time: the first 70 % (``split``) train.
         preset: "fast" (default), the best measured, or "paper", the published configuration.
         epochs, updates or time_budget: how long; a budget is seconds or "10m".
@@ -241,14 +244,17 @@ def train(
             are ODE states, for controls, uneven time grids, and data too noisy or too coarse.
         start: a model, a `Result` or a path to train on from (see `finetune`).
         run: a folder for checkpoints and results; the same call continues where it stopped.
+        extend: the same call with ``extend=40`` adds 40 epochs to the finished run in the folder, from
+            its last weights and the state of its optimiser, with the longest windows. A cosine
+            schedule begins anew over these epochs at half its rate; other schedules go on.
     Model of networks: ``model`` ("mpnode", "l2s", "node"), ``message_size``, ``hidden``, ``depth``,
         ``aggregation``, ``messages``, ``coupling``, ``first_message``, ``solver``, ``substeps``,
         ``antisymmetric``, and the names of features that enter pairwise messages (``relative``) or the
         whole model (``invariant``) as differences only: see `pympnode.ModelSpec`; the rest comes from the preset or from ``start``.
     Model of particles: ``model`` ("hogn", "deltagn", "hierarchical_deltagn",
         "hierarchical_hogn", "nearest_deltagn"; by default "deltagn" for up to 100 particles and
-        "hierarchical_deltagn" for more, with ``messages="radial"``, central forces, where the law
-        of the forces is known), ``behaviour``, ``levels``, ``neighbours``,
+        "hierarchical_deltagn" for more; where the law of the forces is known both have
+        ``messages="radial"``, central forces, and "deltagn" serves up to 1,000), ``behaviour``, ``levels``, ``neighbours``,
         ``edge_width``, ``node_width``, ``global_width``, ``inputs``, ``integrator``,
         ``conserve_momentum``, ``update``, ``messages``, ``mass_coupling``, ``kicks``: see
         `pympnode.ParticleSpec`.
@@ -276,6 +282,10 @@ def train(
     >>> result.status, result.model.trained.nodes
     ('completed', (4, 4))
     """
+    if _holds_datasets(system):  # train(ds)
+        if data is not None:
+            half_of_system(system)  # refuses what is no system
+        system, data = None, system
     given = given_keywords(
         dict(
             nodes=nodes,
@@ -345,6 +355,14 @@ def train(
             progress=progress,
         )
     )
+    extend = 0 if extend is None else whole("extend", extend)
+    if extend and run is None:
+        raise InvalidOption(
+            "extend adds epochs to the run in a folder",
+            got=f"extend={extend} without run=",
+            allowed="the call that made the run, with run= and extend=",
+            fix="name the folder with run=, or train longer with epochs=",
+        )
     if run is not None:
         run = path_of("run", run)
     if run is not None and run.is_file():
@@ -379,7 +397,7 @@ def train(
     options = half.Training(**given)
     with gradients():
         prepared = half.prepare(system, datasets, options, start_model)
-        return fit(prepared, run=run, progress=options.progress)
+        return fit(prepared, run=run, progress=options.progress, extend=extend)
 
 
 def finetune(start: StartModel, system: Any = None, **options: Any) -> Result[Any]:
@@ -436,6 +454,12 @@ def load(path: str | os.PathLike[str]) -> TrainedModel:
     model.
     """
     return load_model(path)
+
+
+def _holds_datasets(value: Any) -> bool:
+    """Whether ``value`` is a dataset, or a list of them."""
+    several = value if isinstance(value, list | tuple) else [value]
+    return bool(several) and all(isinstance(one, xr.Dataset) for one in several)
 
 
 def _system_of_start(start: TrainedModel) -> str:

@@ -1,19 +1,21 @@
 """The command line: `pympnode COMMAND ...`.
 
-Exit status: 0 success; 1 an error of the data, the options or the files, printed on stderr as got,
-allowed and fix; 2 an invalid command line; 130 after Ctrl-C, after which ``--run`` can be continued.
+Exit status: 0 success, also where the reader of a pipe has ended (`| head`); 1 an error of the data,
+the options or the files, printed on stderr as got, allowed and fix; 2 an invalid command line; 130
+after Ctrl-C, after which ``--run`` can be continued. With ``--json`` an error is JSON on stderr.
 """
 
 from __future__ import annotations
 
 import importlib
+import json
 import sys
 import warnings
 from typing import Any
 
 import click
 
-from .errors import PympnodeError, PympnodeWarning
+from .errors import PympnodeError, PympnodeWarning, alias
 from .version import __version__
 
 # Command -> its function and its line in the list; printing the list imports no command.
@@ -87,22 +89,63 @@ def main(arguments: list[str] | None = None) -> None:
 
 def status_of(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status that `main` ends with."""
+    as_json = "--json" in (sys.argv[1:] if arguments is None else arguments)
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning  # type: ignore[assignment]
         try:
             code = cli.main(arguments, prog_name="pympnode", standalone_mode=False)
         except click.ClickException as error:
-            error.show()
+            if isinstance(error, click.NoSuchOption):
+                error = _with_alias(error)
+            _show_click_error(error, as_json)
             return error.exit_code
         except (click.Abort, KeyboardInterrupt):
             return 130
         except PympnodeError as error:
-            click.echo(f"error: {error}", err=True)
+            _show_error(error, as_json)
             return 1
         except OSError as error:
-            click.echo(f"error: {error}", err=True)
+            _show_error(error, as_json)
             return 1
+        except SystemExit:
+            # click puts this wrapper, whose name is no longer public, around stdout and ends with
+            # status 1 where the reader of the pipe has ended.
+            if "PacifyFlushWrapper" in type(sys.stdout).__name__:
+                return 0
+            raise
     return code if isinstance(code, int) else 0
+
+
+def _show_error(error: Exception, as_json: bool) -> None:
+    if not as_json:
+        click.echo(f"error: {error}", err=True)
+        return
+    facts = {"kind": type(error).__name__, "message": getattr(error, "message", str(error))}
+    for name in ("got", "allowed", "fix"):
+        if (value := getattr(error, name, None)) is not None:
+            facts[name] = str(value)
+    click.echo(json.dumps({"error": facts}, indent=2), err=True)
+
+
+def _show_click_error(error: click.ClickException, as_json: bool) -> None:
+    if not as_json:
+        error.show()
+        return
+    facts = {"kind": type(error).__name__, "message": error.format_message()}
+    click.echo(json.dumps({"error": facts}, indent=2), err=True)
+
+
+def _with_alias(error: click.NoSuchOption) -> click.NoSuchOption:
+    """The error, with the option that other libraries call like the one that does not exist."""
+    if error.ctx is None:
+        return error
+    options = {o.lstrip("-").replace("-", "_"): o for p in error.ctx.command.params for o in p.opts}
+    known = alias(error.option_name.lstrip("-"), options)
+    if known is None:
+        return error
+    # click itself shows possibilities that are spelled alike only.
+    text = f"No such option {error.option_name!r}. Did you mean {options[known]!r}?"
+    return click.NoSuchOption(error.option_name, text, ctx=error.ctx)
 
 
 def _show_warning(

@@ -165,15 +165,61 @@ class RunNotSaved(PympnodeWarning):
     """A run folder was removed or cannot be written any more; the training goes on in memory."""
 
 
+# Names that other libraries use -> ours, the first of which that is allowed is suggested.
+ALIASES: dict[str, tuple[str, ...]] = {
+    "adj": ("topology",), "adjacency": ("topology",), "behavior": ("behaviour",),
+    "aggr": ("aggregation",), "batch": ("batch_size",), "batchsize": ("batch_size",),
+    "bs": ("batch_size",), "budget": ("time_budget",), "checkpoint": ("run",),
+    "checkpoint_dir": ("run",),
+    "dataset": ("data",), "delta_t": ("dt",), "ds": ("data",), "edge_index": ("edges", "topology"),
+    "edges": ("topology",), "ensemble": ("members",), "ensemble_size": ("members",),
+    "epoch": ("epochs",), "gpu": ("cuda",), "graph": ("topology",),
+    "h": ("dt",), "hidden_channels": ("hidden", "edge_width"), "hidden_dim": ("hidden", "edge_width"),
+    "hidden_size": ("hidden", "edge_width"), "hidden_width": ("hidden", "edge_width"),
+    "iterations": ("updates",), "k": ("neighbours",), "layers": ("depth",),
+    "logdir": ("run",), "lr": ("learning_rate",), "max_epochs": ("epochs",),
+    "max_steps": ("updates", "steps"), "max_time": ("time_budget",), "message_dim": ("message_size",),
+    "method": ("solver", "integrator"), "n": ("nodes", "particles"), "n_bodies": ("particles",),
+    "n_epochs": ("epochs",), "n_graphs": ("graphs",),
+    "n_layers": ("depth",), "n_members": ("members",), "n_nodes": ("nodes",),
+    "n_particles": ("particles",), "n_steps": ("steps",), "n_trajectories": ("trajectories",),
+    "neighbors": ("neighbours",), "normalization": ("normalisation",), "num_epochs": ("epochs",),
+    "num_layers": ("depth",), "num_nodes": ("nodes",), "num_particles": ("particles",),
+    "num_steps": ("steps",), "num_trajectories": ("trajectories",), "ode_solver": ("solver",),
+    "optim": ("optimiser",), "optimizer": ("optimiser",), "output_dir": ("run",),
+    "params": ("parameters",), "random_seed": ("seed",), "random_state": ("seed",),
+    "resume": ("run",), "rng": ("seed",), "save_dir": ("run",), "step_size": ("dt",),
+    "time_step": ("dt",), "timestep": ("dt",), "training_data": ("data",), "verbose": ("progress",),
+    "width": ("hidden", "edge_width"),
+}  # fmt: skip
+
+
+def alias(got: object, allowed: Iterable[str]) -> str | None:
+    """The allowed name of what other libraries call ``got``; None where there is none.
+
+    >>> alias("lr", ["learning_rate", "seed"]), alias("n-epochs", ["epochs"]), alias("x", ["y"])
+    ('learning_rate', 'epochs', None)
+    """
+    if not isinstance(got, str):
+        return None
+    names = set(allowed)
+    return next((n for n in ALIASES.get(got.lower().replace("-", "_"), ()) if n in names), None)
+
+
 def unknown_name(
     kind: str, got: object, allowed: Iterable[str], fix: str | None = None
 ) -> UnknownName:
     """The error for ``got`` not among the ``allowed`` names of a ``kind``, closest name first."""
     names = [str(name) for name in allowed]
-    close = difflib.get_close_matches(
-        str(got) if isinstance(got, str) else shown_value(got), names, n=1, cutoff=0.5
+    known = alias(got, names)
+    close = (
+        [known]
+        if known
+        else difflib.get_close_matches(
+            str(got) if isinstance(got, str) else shown_value(got), names, n=1, cutoff=0.5
+        )
     )
     if fix is None:
-        fix = f"did you mean {close[0]!r}?" if close else f"use one of the allowed names of {kind}"
+        fix = f"did you mean {close[0]!r}?" if close else "use one of the allowed names"
     shown = shown_value(got)
     return UnknownName(f"unknown {kind} {shown}", got=shown, allowed=", ".join(names), fix=fix)

@@ -71,6 +71,31 @@ def in_order(names: Iterable[Any]) -> list[Any]:
     return names
 
 
+def _checked_types(values: Any, offset: np.ndarray) -> np.ndarray:
+    """Types of nodes, int64 (total_nodes,); ``offset``: first node of each graph, and their number.
+    Raises `InvalidGraph`."""
+    types = _indices(values, "node_type")
+    total = int(offset[-1])
+    if types.shape != (total,) or types.min() < 0:
+        raise InvalidGraph(
+            "every node has the number of its type",
+            got=f"{types.size} numbers from {types.min() if types.size else 'none'}",
+            allowed=f"{total} numbers, from 0",
+            fix="number the types from 0, and give one number per node of the union",
+        )
+    falls = np.diff(types) < 0
+    falls[offset[1:-1] - 1] = False  # from the last node of a graph to the first of the next
+    if falls.any():
+        node = int(np.flatnonzero(falls)[0])
+        raise InvalidGraph(
+            "nodes are numbered type after type",
+            got=f"node {node} of type {types[node]} before node {node + 1} of type {types[node + 1]}",
+            allowed="types that do not decrease within a graph",
+            fix="renumber the nodes by np.argsort(node_type, kind='stable')",
+        )
+    return types
+
+
 def _same_or_none(one: np.ndarray | None, other: np.ndarray | None) -> bool:
     if one is None or other is None:
         return one is other
@@ -90,9 +115,12 @@ class Graph:
         weight of the edge that it passes. None is a weight of 1 for every edge.
     attribute: float64 (edges, attribute) or None, other numbers of the edges, and ``attribute_names``
         (attribute,), by default a0, a1, ...
+    node_type: int64 (total_nodes,) or None, the number of the type of each node, which does not
+        decrease within a graph: nodes are numbered type after type. None is type 0 for every node.
     Raises InvalidGraph for node numbers out of range, edges between two graphs, weights or attributes
-    that are not finite or of another number, and for weighted edges that stand twice. Self loops are
-    allowed (``topology="full"`` has them); `Graph.single` refuses them unless ``self_loops``.
+    that are not finite or of another number, types out of order, and for weighted edges that stand
+    twice. Self loops are allowed (``topology="full"`` has them); `Graph.single` refuses them unless
+    ``self_loops``.
     """
 
     sender: np.ndarray
@@ -102,6 +130,7 @@ class Graph:
     weight: np.ndarray | None = None
     attribute: np.ndarray | None = None
     attribute_names: tuple[str, ...] = ()
+    node_type: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         nodes = _indices(np.atleast_1d(self.nodes), "nodes")
@@ -145,6 +174,7 @@ class Graph:
             key = np.unique(key)
             receiver, sender = np.divmod(key, total)
         offset = np.concatenate([[0], np.cumsum(nodes)])
+        node_type = None if self.node_type is None else _checked_types(self.node_type, offset)
         if nodes.size > 1 and sender.size:
             graph_of_edge = np.searchsorted(offset, receiver, side="right")
             if np.any(graph_of_edge != np.searchsorted(offset, sender, side="right")):
@@ -165,6 +195,7 @@ class Graph:
             ("weight", weight),
             ("attribute", attribute),
             ("attribute_names", names if attribute is not None else ()),
+            ("node_type", node_type),
         ):
             object.__setattr__(self, name, value)
 
@@ -310,7 +341,7 @@ class Graph:
     ) -> Graph:
         """One graph from a square matrix, dense or SciPy sparse; an edge where an entry is not 0.
 
-        The row sends to the column, as in networkx; with ``adjacency_convention="receiver_first"``
+        The row sends to the column, as in networkx: entry [i, j] is the edge i -> j; with ``adjacency_convention="receiver_first"``
         the column sends to the row. Entries are weights, unless all are 0 and 1 or ``weighted=False``;
         entries of a sparse matrix that stand twice add up, as SciPy has it. Raises `InvalidGraph`,
         also for entries that are not finite or not real, and `UnknownName`.
@@ -416,7 +447,8 @@ class Graph:
     def union(cls, graphs: Iterable[Graph]) -> Graph:
         """The disjoint union, in the order given; each of ``graphs`` may be a union.
 
-        A graph without weights in a union with weights has weights of 1. Raises `InvalidGraph`, also
+        A graph without weights in a union with weights has weights of 1, one without types of nodes
+        has type 0. Raises `InvalidGraph`, also
         where the attributes of edges differ in number or names.
         """
         graphs = list(graphs)
@@ -441,6 +473,9 @@ class Graph:
             attribute = np.concatenate(
                 [graph.attribute for graph in with_edges if graph.attribute is not None]
             )
+        node_type = None
+        if any(graph.node_type is not None for graph in graphs):
+            node_type = np.concatenate([graph.type_or_zeros for graph in graphs])
         return cls(
             np.concatenate([graph.sender + s for graph, s in zip(graphs, shift, strict=False)]),
             np.concatenate([graph.receiver + s for graph, s in zip(graphs, shift, strict=False)]),
@@ -449,6 +484,7 @@ class Graph:
             weight,
             attribute,
             names,
+            node_type,
         )
 
     # ---- other graphs of the same edges ---------------------------------------------------------
@@ -457,6 +493,15 @@ class Graph:
     def weight_or_ones(self) -> np.ndarray:
         """float64 (edges,): the weights, 1 where the graph has none."""
         return np.ones(self.edges) if self.weight is None else self.weight
+
+    @property
+    def type_or_zeros(self) -> np.ndarray:
+        """int64 (total_nodes,): the types of the nodes, 0 where the graph has none."""
+        return np.zeros(self.total_nodes, np.int64) if self.node_type is None else self.node_type
+
+    def with_types(self, node_type: Any) -> Graph:
+        """The same graph with ``node_type`` (total_nodes,); None for none. Raises `InvalidGraph`."""
+        return replace(self, node_type=node_type)
 
     @cached_property
     def without_weights(self) -> Graph:
@@ -481,7 +526,8 @@ class Graph:
     def renumbered(self, numbers: Any, nodes: int | None = None) -> Graph:
         """One graph whose node i becomes node ``numbers[i]``, of ``nodes`` in all.
 
-        Edges keep their weights and attributes. Raises `InvalidGraph`.
+        Edges keep their weights and attributes, nodes their types. Raises `InvalidGraph`, also where
+        the types of the nodes would not stand in order.
         """
         numbers = _indices(numbers, "numbers")
         count = self.total_nodes if nodes is None else nodes
@@ -495,11 +541,23 @@ class Graph:
                 got=f"{len(set(numbers.tolist()))} numbers, {self.graphs} graphs",
                 allowed=f"{self.total_nodes} different numbers",
             )
+        node_type = None
+        if self.node_type is not None:
+            if count != self.total_nodes or (numbers.min() < 0 or numbers.max() >= count):
+                raise InvalidGraph(
+                    "nodes that are added have no type",
+                    got=f"{count} nodes, of which {self.total_nodes} have a type",
+                    allowed=f"{self.total_nodes} nodes, numbered from 0",
+                    fix="add the nodes with their types to the graph first",
+                )
+            node_type = np.empty(count, np.int64)
+            node_type[numbers] = self.node_type
         return replace(
             self,
             sender=numbers[self.sender],
             receiver=numbers[self.receiver],
             nodes=np.array([count], dtype=np.int64),
+            node_type=node_type,
         )
 
     # ---- counts and offsets -------------------------------------------------------------------
@@ -585,6 +643,9 @@ class Graph:
                     None if self.weight is None else self.weight[edges],
                     None if self.attribute is None else self.attribute[edges],
                     self.attribute_names,
+                    None
+                    if self.node_type is None
+                    else self.node_type[shift : self.node_offset[i + 1]],
                 )
             )
         return tuple(graphs)
@@ -596,9 +657,10 @@ class Graph:
         return replace(self.select_edges(np.zeros(0, dtype=np.int64)), source=source)
 
     def same(self, other: Graph) -> bool:
-        """Whether ``other`` has the same nodes, edges, weights and attributes; sources may differ.
+        """Whether ``other`` has the same nodes, edges, weights, attributes and types of nodes; sources
+        may differ.
 
-        No weights are the same as weights of 1.
+        No weights are the same as weights of 1, and no types the same as type 0.
         """
         return (
             np.array_equal(self.nodes, other.nodes)
@@ -606,6 +668,7 @@ class Graph:
             and np.array_equal(self.receiver, other.receiver)
             and np.array_equal(self.weight_or_ones, other.weight_or_ones)
             and _same_or_none(self.attribute, other.attribute)
+            and np.array_equal(self.type_or_zeros, other.type_or_zeros)
         )
 
     def adjacency(self) -> np.ndarray:
@@ -618,13 +681,16 @@ class Graph:
 
     def to_networkx(self, index: int = 0) -> networkx.Graph | networkx.DiGraph:
         """Graph ``index`` as a networkx graph, directed unless every edge has its reverse with the
-        same weight and attributes, which are attributes of its edges."""
+        same weight and attributes, which are attributes of its edges. Types of nodes are their
+        attribute "node_type"."""
         import networkx as nx
 
         graph = self[index]
         both_ways = graph.same(graph.reversed())
         out = nx.Graph() if both_ways else nx.DiGraph()
         out.add_nodes_from(range(graph.total_nodes))
+        if graph.node_type is not None:
+            nx.set_node_attributes(out, dict(enumerate(graph.node_type.tolist())), "node_type")
         out.add_edges_from(zip(graph.sender.tolist(), graph.receiver.tolist(), strict=True))
         for e, ends in enumerate(zip(graph.sender.tolist(), graph.receiver.tolist(), strict=True)):
             if graph.weight is not None:
@@ -691,6 +757,8 @@ class Graph:
         held = "" if self.weight is None else f", {weights_in_words(self.weight)}"
         if self.attribute is not None:
             held += f", attributes {', '.join(self.attribute_names)}"
+        if self.node_type is not None:
+            held += f", {np.unique(self.node_type).size} types of nodes"
         return (
             f"Graph({many}, {each} nodes, {self.edges} directed edges, "
             f"mean degree {self.mean_degree:.3g}{held}: {self.provenance})"

@@ -13,7 +13,14 @@ import xarray as xr
 from .config import path as path_of
 from .datasets.reading import as_dataset
 from .datasets.record import record
-from .errors import FileDamaged, InvalidData, InvalidOption, unknown_name
+from .errors import (
+    FileDamaged,
+    InvalidData,
+    InvalidOption,
+    PympnodeError,
+    shown_value,
+    unknown_name,
+)
 from .files import netcdf
 from .half import Half, TrainedModel
 from .networks.half import NETWORKS
@@ -120,6 +127,21 @@ def one_dataset(data: Any) -> xr.Dataset:
     return ds
 
 
+def open_dataset(path: str | os.PathLike[str]) -> xr.Dataset:
+    """The dataset at a path: a netCDF file, a Zarr store, or a folder of parts of particles.
+
+    Reads what `pympnode.train` and `pympnode.evaluate` take as a path. Raises `MissingFile`,
+    `FileDamaged`, and `InvalidOption` for what is no path.
+
+    >>> import pympnode
+    >>> ds = pympnode.simulate("heat", nodes=4, trajectories=2, steps=3)
+    >>> ds.to_netcdf("heat.nc")
+    >>> pympnode.open_dataset("heat.nc").state.dims
+    ('trajectory', 'time', 'node', 'feature')
+    """
+    return one_dataset(path_of("path", path))
+
+
 def several_datasets(data: Any) -> list[xr.Dataset] | None:
     """The datasets in ``data=`` of `train`, one or several, or paths of such; None for None."""
     if data is None:
@@ -196,10 +218,26 @@ def known_keywords(function: Callable[P, R]) -> Callable[P, R]:
                 continue
             if name in simulated:
                 raise _belongs_to_simulate(name, keywords[name], names)
+            system: Any = args[0] if args else keywords.get("system")
+            if name in _parameters_of(system):
+                raise InvalidOption(
+                    f"{name} is a parameter of the system {get(system).name!r}",
+                    got=f"{name}={shown_value(keywords[name], 80)}",
+                    allowed="parameters= by name: " + ", ".join(_parameters_of(system)),
+                    fix=f"parameters={{{name!r}: {shown_value(keywords[name], 80)}}}",
+                )
             raise unknown_name(f"option of {function.__name__}", name, names)
         return function(*args, **keywords)
 
     return checked
+
+
+def _parameters_of(system: Any) -> tuple[str, ...]:
+    """Names of the physical parameters of a system; none for what is no system."""
+    try:
+        return tuple(get(system).parameters)
+    except PympnodeError:
+        return ()
 
 
 def simulation_keywords(half: Half) -> tuple[str, ...]:

@@ -62,6 +62,8 @@ PROGRAM = "pympnode/networks/engines/torch/program.py"
 SPLIT = "pympnode/datasets/split.py"
 TRAINER = "pympnode/training/trainer.py"
 
+NODE_TYPES = "pympnode/networks/node_types.py"
+TYPES = "tests/test_node_types.py"
 NUMBERS = "tests/test_trusted_numbers.py"
 NETWORKS = "tests/test_trusted_networks.py"
 PARTICLES = "tests/test_trusted_particles.py"
@@ -257,6 +259,22 @@ FAULTS = [
         "25", "the uncoupled baseline keeps its coupling", "tests/test_systems.py",
         (BASE_SYSTEM, "self.field(t, x, u, graph.without_edges, parameters)",
          "self.field(t, x, u, graph, parameters)"),
+    ),
+    fault(
+        "27a", "types of nodes in another order: edges keep the old numbers", TYPES,
+        (NODE_TYPES, "anew[rest[end].values]", "rest[end].values"),
+    ),
+    fault(
+        "27b", "features that nodes do not have count as predicted without error", TYPES,
+        (EVALUATE, "known = known & arrays.real", "known = known | arrays.real"),
+    ),
+    fault(
+        "27c", "training noise in features that nodes do not have", TYPES,
+        (PREPARE, "noise if types is None else noise * arrays.real", "noise"),
+    ),
+    fault(
+        "27d", "the nodes of one type: edges of other nodes", TYPES,
+        (NODE_TYPES, "rest[RECEIVER].values]) - first", "rest[RECEIVER].values])"),
     ),
 ]  # fmt: skip
 

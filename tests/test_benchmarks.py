@@ -25,6 +25,7 @@ SLOW = {
     "kernel",
     "nbody_hierarchy",
     "nbody_networks",
+    "nbody_radial",
     "nbody_simulator",
     "nbody_training",
 }

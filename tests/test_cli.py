@@ -149,7 +149,7 @@ def test_edges_of_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     found = set(zip(ds.sender.values.tolist(), ds.receiver.values.tolist()))
     assert found == {(0, 1), (1, 0), (1, 2), (2, 1)}
     pairs.write_text("0 1\none two\n")
-    assert status_of(made) == 1
+    assert status_of([*made, "--force"]) == 1
     assert "line 2" in capsys.readouterr().err
 
 
@@ -278,7 +278,7 @@ def test_plot_writes_a_picture(work: Path, tmp_path: Path, kind: str, files: lis
         f"first={work / f.removeprefix('first=')}" if f.startswith("first=") else str(work / f)
         for f in files
     ]
-    assert status_of(["plot", kind, *at, "--out", str(out), "--dpi", "40"]) == 0
+    assert status_of(["plot", kind, *at, "--out", str(out), "--dpi", "40", "--parents"]) == 0
     picture = imread(out)
     assert picture.shape[0] > 60
     assert len(np.unique(picture.reshape(-1, picture.shape[-1]), axis=0)) > 5

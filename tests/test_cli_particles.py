@@ -79,7 +79,7 @@ def test_rollout_prints_the_file_and_its_sizes(
     assert status_of([*given, "--steps", "6"]) == 0
     assert "trajectory 4, time 7, particle 8" in capsys.readouterr().out
     for words, flag in ((["--dt", "0.02"], "--dt"), (["--topology", "ring"], "--topology")):
-        assert status_of([*given, *words]) == 2
+        assert status_of([*given, *words, "--force"]) == 2
         told = capsys.readouterr().err
         assert f"{flag} has no effect on a model of particles" in told and "0.01" in told
 
@@ -90,7 +90,7 @@ def test_rollout_prints_the_file_and_its_sizes(
 def test_every_option_is_a_keyword_and_every_keyword_can_be_said() -> None:
     """--set takes the keywords that have no option, checked by the functions."""
     own = {"system_option", "topology_option", "parameter", "setting", "out", "config",
-           "save_config", "as_json"}  # fmt: skip
+           "save_config", "as_json", "parents", "force"}  # fmt: skip
     for name, functions in (
         ("simulate", (pympnode.simulate, simulate_particles)),
         ("train", (pympnode.train,)),

@@ -30,7 +30,7 @@ from docs_pages import (
 import pympnode
 from pympnode._moved import MOVED
 
-TOOLS = ("sphinx", "furo", "myst_parser")
+TOOLS = ("sphinx", "furo", "myst_parser", "sphinx_copybutton", "sphinx_design")
 MODULES = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
     for path in (ROOT / "pympnode").rglob("*.py")

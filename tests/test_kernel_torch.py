@@ -23,6 +23,7 @@ from pympnode.networks.engines.columns import Columns
 from pympnode.networks.engines.torch import kernel_eager as eager
 from pympnode.networks.engines.torch.kernel_torch import edges, neighbours
 from pympnode.networks.engines.torch.kernel_torch import run as adjoint
+from pympnode.networks.engines.torch.kernel_torch.kinds import Kinds
 from pympnode.networks.engines.torch.kernel_torch.pairs import PairMessages
 from pympnode.networks.spec import ModelSpec
 
@@ -196,8 +197,9 @@ def test_memory_does_not_grow_with_the_edges(rng: np.random.Generator) -> None:
     like, held = torch.empty(0), []
     for degree in (5.0, 50.0):
         graph = with_edge_data(random_graph(rng, [200], degree), 1, rng, weighted=False)
-        of = edges.edges_of(Columns.arrange(graph, np.zeros(8, np.int64)), spec, like)
-        made = PairMessages(spec, of, like)
+        columns = Columns.arrange(graph, np.zeros(8, np.int64))
+        of = edges.edges_of(columns, spec, like)
+        made = PairMessages(spec, of, Kinds(spec, (0, columns.total)), like)
         tensors = [t for t in vars(made).values() if isinstance(t, torch.Tensor)]
         tensors.append(made.buffers[of.chunk_size].wide[0])  # a view of the memory of all three
         held.append(sum(t.untyped_storage().nbytes() for t in tensors))

@@ -21,6 +21,7 @@ from pympnode.graph import Graph
 from pympnode.networks.compiled import flight
 from pympnode.networks.generate import generate
 from pympnode.networks.graphs.topology import resolve
+from pympnode.networks.schema import pack
 from pympnode.networks.systems import quadrotors
 from pympnode.networks.systems.quadrotors import Quadrotors, fly_from, load_of, tensions, with_load
 from pympnode.systems.base import System, Variable
@@ -441,12 +442,50 @@ def test_self_loops_are_all_or_none() -> None:
         pympnode.simulate("quadrotors", topology=graph, trajectories=1, steps=3)
 
 
-def test_the_load_as_a_node_is_refused() -> None:
-    with pytest.raises(InvalidOption, match="cannot be a node yet") as caught:
-        Quadrotors(load="node")
-    assert "load='features'" in str(caught.value)
+def test_the_load_as_a_node_is_the_same_flight() -> None:
+    system = Quadrotors(load="node")
+    plain = pympnode.simulate("quadrotors", trajectories=2, steps=20, seed=3)
+    ds = pympnode.simulate(system, trajectories=2, steps=20, seed=3)
+    np.testing.assert_array_equal(ds.state_quadrotor, plain.state[..., :13])
+    np.testing.assert_array_equal(ds.state_load.values[:, :, 0], load_of(plain.state.values))
+    np.testing.assert_array_equal(ds.control_quadrotor, plain.control)
+    assert ds.feature_load.values.tolist()[::3] == ["position_x", "velocity_x"]
+    assert ds.unit_load.values.tolist() == ["m"] * 3 + ["m/s"] * 3
+    arrays = pack(ds)
+    np.testing.assert_array_equal(arrays.node_type, [0, 0, 0, 1])
+    np.testing.assert_array_equal(arrays.graph.adjacency(), 1 - np.eye(4))
+    back = system.join_types({n: ds[f"state_{n}"].values for n in system.node_types})
+    np.testing.assert_allclose(back, plain.state, atol=1e-12)
+    noisy = pympnode.simulate(system, trajectories=2, steps=20, seed=3, noise=0.1)
+    for name in system.node_types:
+        added = (noisy[f"state_{name}"] - ds[f"state_{name}"]).values
+        assert 0.07 < added.std() < 0.13
+    with pytest.raises(InvalidOption, match="one number"):
+        pympnode.simulate(system, trajectories=1, steps=2, noise=[0.1] * 19)
     with pytest.raises(UnknownName, match="feature"):
         Quadrotors(load="feature")
+
+
+def test_a_model_of_quadrotors_and_load_has_their_observables() -> None:
+    """`evaluate` compares the load, whose type is another, as it does with the load in the state."""
+    system = Quadrotors(load="node")
+    ds = pympnode.simulate(system, trajectories=4, steps=12, seed=3)
+    options = dict(updates=2, messages="emitted", hidden=8, kernel="torch", progress=False)
+    model = pympnode.train(data=ds, **options).model
+    errors = pympnode.evaluate(model, ds)
+    for axis, name in enumerate(("load_x", "load_y", "load_z")):
+        true = ds.state_load.values[:, :, 0, axis]
+        np.testing.assert_allclose(errors.observable_true.sel(observable=name), true, atol=1e-12)
+        found = errors.predicted_load.values[:, :, 0, axis]
+        np.testing.assert_allclose(
+            errors.observable_predicted.sel(observable=name), found, atol=1e-4
+        )
+        rmse = errors.rmse.sel(predictor="model", feature=f"load.position_{'xyz'[axis]}")
+        seen = errors.observable_rmse.sel(predictor="model", observable=name)
+        np.testing.assert_allclose(seen, rmse, rtol=1e-3)
+    pytest.importorskip("matplotlib").use("Agg")
+    ax = pympnode.plotting.quadrotor_paths(ds, errors)
+    np.testing.assert_allclose(ax.lines[0].get_data_3d()[0], ds.state_load.values[0, :, 0, 0])
 
 
 def test_starts_that_contradict_themselves_are_refused(flights: xr.Dataset) -> None:

@@ -234,14 +234,16 @@ def test_the_default_model_is_the_best_for_that_many_particles() -> None:
         spec = given.new_spec(
             particles=particles, dims=2, charged=False, known=known, mass_coupling=coupling
         )
+        assert spec.mass_coupling == ("product" if known and spec.radial else coupling)
         return f"radial {spec.name}" if spec.radial else spec.name
 
     pairs, cells = "radial deltagn", "radial hierarchical_deltagn"
-    assert [default(n) for n in (2, 100, 101)] == [pairs, pairs, cells]
+    assert [default(n) for n in (2, 1000, 1001)] == [pairs, pairs, cells]
     assert default(known=False) == "deltagn" and default(300, known=False) == "hierarchical_deltagn"
     assert default(known=False, coupling="product") == pairs and default(levels=2) == cells
     assert default(preset="paper") == default(mixed_levels=True) == "hierarchical_deltagn"
-    assert default(kernel="numba") == default(update="direct") == "deltagn"
+    assert default(kernel="torch") == default(update="direct") == "deltagn"
+    assert default(kernel="numba") == pairs and default(kernel="numba", known=False) == "deltagn"
     assert default(conserve_momentum=True, recompute=True) == "deltagn"
     assert default(conserve_momentum=False) == default(messages="antisymmetric") == "deltagn"
     assert default(node_width=8) == "hogn" and default(messages="symmetric") == "hogn"

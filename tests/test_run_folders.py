@@ -58,7 +58,8 @@ def test_the_start_of_a_command_is_a_run_folder_too(
     words = ["--data", str(folder / f"{system}.nc"), "--out", str(tmp_path / "m.nc")]
     length = ["--updates", "1"] if system == "gravity" else ["--epochs", "1", "--kernel", "eager"]
     assert status_of(["finetune", str(folder / system), *words, *length]) == 0
-    assert status_of(["train", "--start", str(folder / system), *words, *length]) == 0
+    again = ["train", "--start", str(folder / system), *words, *length, "--force"]
+    assert status_of(again) == 0
 
 
 def test_other_folders_are_distinguished_from_broken_files(folder: Path, tmp_path: Path) -> None:

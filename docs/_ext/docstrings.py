@@ -3,13 +3,16 @@
 It converts three forms: a heading line ("Main arguments:") above an indented block; a paragraph that
 begins with "Returns:" or "Raises:"; and entries "name, name: description", several of which may share
 a line and whose continuation lines may be indented. Tables and examples stay unchanged. The character
-| is escaped, so that |x| is an absolute value. `name` links to the documented object of that name.
+| is escaped, so that |x| is an absolute value. `name` links to the documented object of that name. The
+names of arguments get the types of the signature, which itself is shown without them.
 """
 
 from __future__ import annotations
 
+import inspect
 import re
 import textwrap
+from collections.abc import Mapping
 from typing import Any
 
 from sphinx.util.nodes import make_refnode
@@ -20,11 +23,12 @@ _NAMES = r"(?:`{0,2}[a-z_]\w*`{0,2})(?:(?:, | or | and )(?:`{0,2}[a-z_]\w*`{0,2}
 _ENTRY = re.compile(rf"^({_NAMES}): +(\S.*)$")
 _NEXT = re.compile(rf"(?<=\.) (?=(?:{_NAMES}): |(?:Raises|Returns|Warns) )")
 _RULE = re.compile(r"^=[= ]+$")
-_BAR = re.compile(r"(?<!\\)\|(?=(?:[^`]*`[^`]*`)*[^`]*$)")  # not inside `code`
+# A bar, or code that may hold bars.
+_BAR = re.compile(r"(``.*?``|`[^`]*`)|(?<!\\)\|")
 
 
-def rewrite(lines: list[str]) -> list[str]:
-    """The lines of a dedented docstring as reStructuredText."""
+def rewrite(lines: list[str], types: Mapping[str, str] = {}) -> list[str]:
+    """The lines of a dedented docstring as reStructuredText. ``types``: of arguments, by name."""
     out: list[str] = []
     unchanged: set[str] = set()  # lines of tables and examples
     at = 0
@@ -33,7 +37,7 @@ def rewrite(lines: list[str]) -> list[str]:
         if heading := _HEADING.match(line):
             block = _below(lines, at + 1)
             if block:
-                out += ["", f"**{heading[1]}**", "", *rewrite(_dedent(block)), ""]
+                out += ["", f"**{heading[1]}**", "", *rewrite(_dedent(block), types), ""]
                 at += 1 + len(block)
                 continue
         elif _RULE.match(line) or line.startswith((">>>", "..")):
@@ -50,23 +54,49 @@ def rewrite(lines: list[str]) -> list[str]:
             out += ["", f"**{note[1]}:** {note[2]}", *rest, ""]
         elif after_blank and _ENTRY.match(line):
             rest, at = _rest(lines, at + 1)
-            out += _entries(" ".join([line, *rest]))
+            out += _entries(" ".join([line, *rest]), types)
         else:
             out.append(line)
             at += 1
-    return [line if line in unchanged else _BAR.sub(r"\|", line) for line in out]
+    return [line if line in unchanged else _BAR.sub(lambda m: m[1] or r"\|", line) for line in out]
 
 
-def _entries(text: str) -> list[str]:
+def _entries(text: str, types: Mapping[str, str]) -> list[str]:
     """Entries "name: description" of one paragraph as a list; "Raises ..." ends the list."""
     out: list[str] = []
     for piece in _NEXT.split(text):
         entry = _ENTRY.match(piece)
         if entry:
-            out += ["", f"* **{entry[1].replace('`', '')}**: {entry[2]}"]
+            out += ["", f"* {_named(entry[1].replace('`', ''), types)}: {entry[2]}"]
         else:
             out += ["", piece]
     return [*out, ""]
+
+
+def _named(names: str, types: Mapping[str, str]) -> str:
+    """Names of arguments in bold, each with its type."""
+    if not any(name in types for name in re.findall(r"\w+", names)):
+        return f"**{names}**"
+    return re.sub(
+        r"\b(?!(?:or|and)\b)[a-z_]\w*",
+        lambda m: f"**{m[0]}**" + (f" (``{types[m[0]]}``)" if m[0] in types else ""),
+        names,
+    )
+
+
+def types_of(what: str, obj: Any) -> dict[str, str]:
+    """The annotations of the arguments of a function, as written in its source."""
+    if what not in ("function", "method") or not callable(obj):
+        return {}
+    try:
+        parameters = inspect.signature(obj).parameters.values()
+    except (TypeError, ValueError):
+        return {}
+    return {
+        p.name: p.annotation.replace("NDArray[np.float64]", "NDArray")
+        for p in parameters
+        if isinstance(p.annotation, str) and p.annotation != "Any"
+    }
 
 
 def _below(lines: list[str], at: int) -> list[str]:
@@ -99,7 +129,7 @@ def _dedent(block: list[str]) -> list[str]:
 
 
 def _process(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    lines[:] = rewrite(list(lines))
+    lines[:] = rewrite(list(lines), types_of(what, obj))
 
 
 # ---- signatures -------------------------------------------------------------------------------

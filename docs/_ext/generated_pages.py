@@ -1,5 +1,5 @@
 """Sphinx extension: writes pages from the notebooks in examples/, the tables in benchmarks/results/ and
-the --help texts of the command line.
+the --help texts of the command line, and a gallery of notebooks and pages with pictures.
 
 The pages go to docs/_generated/ when a build starts. Notebooks are not executed: the pages show their
 stored outputs.
@@ -19,6 +19,37 @@ import click
 ROOT = Path(__file__).resolve().parent.parent.parent
 OUT = Path(__file__).resolve().parent.parent / "_generated"
 MAX_LINES = 40  # of a text output
+
+# Pages of tables: name -> (title, files of benchmarks/results without .md). A file that no page names
+# is on the page "other".
+TOPICS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "learning": (
+        "Learning networks: presets, classes, transfer",
+        ("learning", "any_pair", "presets", "finetune", "ensemble", "long_recording", "power_grid"),
+    ),
+    "kernels": (
+        "Speed of networks: kernels, simulation, Julia",
+        ("kernel", "pairwise", "scaling", "data_generation", "julia"),
+    ),
+    "particles": (
+        "Particles: simulation, graphs, training",
+        ("nbody_simulator", "nbody_hierarchy", "nbody_networks", "nbody_training"),
+    ),
+    "published": ("Published tables, repeated in short runs", ("experiments/*",)),
+    "other": ("Other measurements", ()),
+}
+
+# Pages with a picture: picture -> (page, title, what it shows).
+SHOWN = {
+    "kuramoto.png": ("tutorial", "A first model", "Ten oscillators, learned and predicted"),
+    "power_grid.png": ("power_grids", "Power grids", "The swing of one grid, learned for others"),
+    "county_forecast.png": (
+        "howto/real_data", "Your first real dataset", "Cases by county, from tables to a forecast",
+    ),
+    "quadrotors.png": ("howto/quadrotors", "Quadrotors", "Four quadrotors that carry a load"),
+    "nbody_rollout.png": ("howto/particles", "Particles", "A hundred particles, 100 steps ahead"),
+    "pair_messages.png": ("howto/messages", "Messages", "What a learned message depends on"),
+}  # fmt: skip
 
 
 def notebook_page(path: Path, out: Path) -> str:
@@ -55,17 +86,8 @@ def write_pages() -> None:
     wanted: dict[str, str] = {}
     for path in sorted((ROOT / "examples").glob("*.ipynb")):
         wanted[f"{path.stem}.md"] = notebook_page(path, OUT)
-    listed = "\n".join(f"/_generated/{name[:-3]}" for name in wanted)
-    text = "# Notebooks\n\n"
-    if wanted:
-        text += (
-            "The notebooks in `examples/` with the outputs of their last run.\n\n"
-            f"```{{toctree}}\n:maxdepth: 1\n\n{listed}\n```\n"
-        )
-    else:
-        text += "This checkout has no notebooks; the scripts in `examples/` need none.\n"
-    wanted["notebooks.md"] = text
-    wanted["figures.md"] = figures_page()
+    wanted["notebooks.md"] = gallery_page(list(wanted))
+    wanted |= figures_pages()
     wanted["command_line.md"] = command_line_page()
     for old in OUT.glob("*.md"):
         if old.name not in wanted:
@@ -82,23 +104,88 @@ def _put(path: Path, data: bytes) -> None:
         os.replace(beside, path)
 
 
-def figures_page() -> str:
-    """All tables of benchmarks/results/ on one page."""
-    parts = [
-        "# Benchmark results\n\nThe tables in `benchmarks/results/`, as the scripts in `benchmarks/` wrote "
-        "them. The path below each table names the file; the script of the same name repeats it."
-    ]
+def gallery_page(notebooks: list[str]) -> str:
+    """Cards with a picture: of each notebook its first one, and of the pages in `SHOWN`."""
+    text = "# Gallery\n\n"
+    if notebooks:
+        text += (
+            "## Notebooks\n\nThe notebooks in `examples/` with the outputs of their last run.\n\n"
+            + grid([notebook_card(name) for name in notebooks])
+        )
+        listed = "\n".join(f"/_generated/{name[:-3]}" for name in notebooks)
+        text += f"\n```{{toctree}}\n:hidden:\n:maxdepth: 1\n\n{listed}\n```\n"
+    else:
+        text += "This checkout has no notebooks; the scripts in `examples/` need none.\n"
+    text += "\n## Pages with pictures\n\n"
+    return text + grid(
+        [
+            card(f"../{page}", title, about, f"../images/{picture}")
+            for picture, (page, title, about) in SHOWN.items()
+        ]
+    )
+
+
+def notebook_card(name: str) -> str:
+    """The card of a notebook: its title, and its first picture if it has one."""
+    path = ROOT / "examples" / f"{name[:-3]}.ipynb"
+    text = notebook_page(path, OUT)
+    title = re.search(r"^# (.+)$", text, re.MULTILINE)
+    picture = re.search(r"!\[output of the cell above\]\((\S+)\)", text)
+    return card(name[:-3], title[1] if title else name, "", picture[1] if picture else None)
+
+
+def card(page: str, title: str, about: str, picture: str | None) -> str:
+    """A card of sphinx-design that links to a page."""
+    options = [f":link: {page}", ":link-type: doc"]
+    if picture:
+        options += [f":img-top: {picture}", f":img-alt: {title}"]
+    return f":::{{grid-item-card}} {title}\n" + "\n".join(options) + f"\n\n{about}\n:::\n"
+
+
+def grid(cards: list[str]) -> str:
+    """Cards in three columns, in one on a telephone."""
+    return "::::{grid} 1 2 3 3\n:gutter: 3\n\n" + "\n".join(cards) + "::::\n"
+
+
+def figures_pages() -> dict[str, str]:
+    """The tables of benchmarks/results/, one page a topic, and a page that lists these."""
     results = ROOT / "benchmarks" / "results"
-    for path in (*sorted(results.glob("*.md")), *sorted(results.glob("experiments/*.md"))):
-        text = path.read_text(encoding="utf-8").strip()
-        if not text.startswith("#"):
-            text = f"# {path.stem.replace('_', ' ')}\n\n{text}"
-        # A page has one title, so the titles of the tables go one level down.
-        parts.append(re.sub(r"^(#+) ", r"#\1 ", text, flags=re.MULTILINE))
-        for picture in re.findall(r"!\[[^\]]*\]\(([\w.]+)\)", text):
-            _put(OUT / picture, (path.parent / picture).read_bytes())
-        parts.append(f"(`{path.relative_to(ROOT).as_posix()}`)")
-    return "\n\n".join(parts) + "\n"
+    left = [*sorted(results.glob("*.md")), *sorted(results.glob("experiments/*.md"))]
+    pages: dict[str, str] = {}
+    for topic, (title, names) in TOPICS.items():
+        paths = [p for name in names for p in sorted(results.glob(f"{name}.md"))]
+        left = [path for path in left if path not in paths]
+        if topic == "other":
+            paths = left
+        if paths:
+            pages[f"figures_{topic}.md"] = (
+                "\n\n".join(
+                    [
+                        f"# {title}\n\nThe path below each table names its file; the script of that name "
+                        "in `benchmarks/` repeats it.",
+                        *(figure_text(path) for path in paths),
+                    ]
+                )
+                + "\n"
+            )
+    listed = "\n".join(f"/_generated/{name[:-3]}" for name in pages)
+    pages["figures.md"] = (
+        "# Benchmark results\n\nThe tables in `benchmarks/results/`, as the scripts in `benchmarks/` "
+        f"wrote them.\n\n```{{toctree}}\n:maxdepth: 2\n\n{listed}\n```\n"
+    )
+    return pages
+
+
+def figure_text(path: Path) -> str:
+    """A table of benchmarks/results/ as a section, with the path of its file."""
+    text = path.read_text(encoding="utf-8").strip()
+    if not text.startswith("#"):
+        text = f"# {path.stem.replace('_', ' ').capitalize()}\n\n{text}"
+    for picture in re.findall(r"!\[[^\]]*\]\(([\w.]+)\)", text):
+        _put(OUT / picture, (path.parent / picture).read_bytes())
+    # A page has one title, so the titles of the tables go one level down.
+    text = re.sub(r"^(#+) ", r"#\1 ", text, flags=re.MULTILINE)
+    return f"{text}\n\n(`{path.relative_to(ROOT).as_posix()}`)"
 
 
 def command_line_page() -> str:

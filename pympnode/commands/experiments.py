@@ -102,7 +102,7 @@ def show_command(
 
 
 @experiment.command("run")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda.")
+@click.option("--device", type=o.DEVICE, default="auto", show_default=True, help="auto, cpu, cuda.")
 @click.option("--retry", is_flag=True, help="Run failed cells again.")
 @click.option("--scheduler", metavar="ADDRESS", help="A Dask scheduler; its workers run the cells.")
 @click.option("--workers", type=click.IntRange(1), help="Dask workers, started here for the run.")

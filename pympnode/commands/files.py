@@ -44,7 +44,8 @@ def _guess(ds: Any) -> str:
         return "checkpoint"
     if "validation_loss" in ds:
         return "history"
-    return "dataset" if "state" in ds or "position" in ds else "netCDF file of another kind"
+    states = any(str(n) == "state" or str(n).startswith("state_") for n in ds.data_vars)
+    return "dataset" if states or "position" in ds else "netCDF file of another kind"
 
 
 def _folder(folder: Path) -> dict[str, Any]:

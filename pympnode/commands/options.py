@@ -7,6 +7,7 @@ Options have the keyword names of `pympnode.train` and `pympnode.simulate`. The 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from ..errors import FileDamaged, InvalidOption, MissingFile, unknown_name
 
 Command = Callable[..., Any]
 TABLES = {"topology_option": "topology_options", "parameter": "parameters", "setting": "settings"}
-NOT_STORED = frozenset({"config", "save_config", "as_json", "quiet"})
+NOT_STORED = frozenset({"config", "save_config", "as_json", "quiet", "parents", "force"})
 
 
 class Name(click.ParamType):
@@ -50,6 +51,32 @@ def _topologies() -> Iterable[str]:
 FILE = click.Path(path_type=str)
 _option = click.option
 
+# The names that options are restricted to. `tests/test_entry_points.py` compares them with the
+# modules that define them, which import too much for a help text.
+NETWORK_MODELS = ("mpnode", "l2s", "node")
+PARTICLE_MODELS = (
+    "hogn", "deltagn", "hierarchical_deltagn", "hierarchical_hogn", "nearest_deltagn",
+)  # fmt: skip
+NETWORK_MESSAGES = ("state", "zero", "self", "emitted", "pairwise")
+PARTICLE_MESSAGES = ("directed", "antisymmetric", "symmetric", "radial")
+PRESETS = ("fast", "paper")
+AGGREGATIONS = ("mean", "sum", "max")
+COUPLINGS = ("mixed", "superposed")
+FIRST_MESSAGES = ("zero", "linear", "mlp")
+SOLVERS = ("rk4", "tsit5", "euler")
+OPTIMISERS = ("soap", "adam")
+ENGINES = ("auto", "torch", "julia")
+KERNELS = ("auto", "numba", "torch", "eager")
+DTYPES = ("float32", "float64")
+# Not a closed set: "cuda:1" is a device too.
+DEVICE = Name("device", lambda: ("auto", "cpu", "cuda"))
+
+
+def choice(*names: str) -> click.Choice:
+    """One of a closed set of names, which help shows and shells complete."""
+    return click.Choice(names)
+
+
 SYSTEM = [
     click.argument("system", required=False, type=Name("system", _systems)),
     _option(
@@ -60,10 +87,11 @@ SYSTEM = [
     ),
 ]
 DATA = [
-    _option("--nodes", type=int, help="Number of nodes."),
+    _option("--nodes", type=int, show_default="of the system", help="Number of nodes."),
     _option(
         "--topology",
         type=Name("topology", _topologies),
+        show_default="of the system",
         help="BA, ER, WS, ring, ... or a file of edges.",
     ),
     _option(
@@ -74,39 +102,88 @@ DATA = [
         help="Range of weights drawn for the edges.",
     ),
     _option("--topology-option", multiple=True, metavar="NAME=VALUE", help="Such as k=3."),
-    _option("--graphs", type=int, help="Graphs drawn into one dataset."),
-    _option("--graph-seed", type=int, help="Seed of the graphs; 42 takes published ones."),
+    _option("--graphs", type=int, show_default="1", help="Graphs drawn into one dataset."),
+    _option(
+        "--graph-seed",
+        type=int,
+        show_default="42",
+        help="Seed of the graphs; 42 takes published ones.",
+    ),
     _option("--parameter", multiple=True, metavar="NAME=VALUE", help="Physics, such as decay=0.5."),
-    _option("--trajectories", type=int, help="Number of trajectories."),
-    _option("--steps", type=int, help="Time steps."),
-    _option("--dt", type=float, help="Length of a time step."),
-    _option("--seed", type=int, help="Initial states, controls, noise and split."),
-    _option("--noise", type=float, help="Std of the measurement noise."),
-    _option("--split", type=float, help="Share of the trajectories that train."),
+    _option(
+        "--trajectories",
+        type=int,
+        show_default="1000; fewer of particles",
+        help="Number of trajectories.",
+    ),
+    _option("--steps", type=int, show_default="of the system", help="Time steps."),
+    _option("--dt", type=float, show_default="of the system", help="Length of a time step."),
+    _option(
+        "--seed", type=int, show_default="0", help="Initial states, controls, noise and split."
+    ),
+    _option("--noise", type=float, show_default="0", help="Std of the measurement noise."),
+    _option(
+        "--split", type=float, show_default="0.7", help="Share of the trajectories that train."
+    ),
 ]
 PARTICLES = [
-    _option("--particles", type=int, help="Number of particles (gravity, coulomb)."),
-    _option("--dims", type=int, help="2 or 3 dimensions (gravity, coulomb)."),
+    _option(
+        "--particles", type=int, show_default="100", help="Number of particles (gravity, coulomb)."
+    ),
+    _option("--dims", type=int, show_default="2", help="2 or 3 dimensions (gravity, coulomb)."),
 ]
 SET = [
     _option("--set", "setting", multiple=True, metavar="NAME=VALUE",
             help="Any other keyword of the function, such as precision=bf16; may be repeated."),
 ]  # fmt: skip
 MODEL = [
-    _option("--model", help="mpnode, l2s, node; hierarchical_deltagn, ... of particles."),
+    _option(
+        "--model",
+        type=choice(*NETWORK_MODELS, *PARTICLE_MODELS),
+        metavar="NAME",
+        show_default="by the system and the number of particles",
+        help=f"{', '.join(NETWORK_MODELS)}; of particles {', '.join(PARTICLE_MODELS)}.",
+    ),
     _option("--message-size", type=int, help="Components of a message."),
     _option("--hidden", type=int, help="Width of the hidden layers."),
     _option("--depth", type=int, help="Number of hidden layers."),
-    _option("--aggregation", help="mean, sum or max."),
+    _option(
+        "--aggregation",
+        type=choice(*AGGREGATIONS),
+        show_default="of the preset",
+        help="How a node combines the messages that it receives.",
+    ),
     _option(
         "--messages",
-        help="state, zero, self, emitted, pairwise; of particles directed, antisymmetric, symmetric, "
-        "radial.",
+        type=choice(*NETWORK_MESSAGES, *PARTICLE_MESSAGES),
+        metavar="NAME",
+        show_default="of the preset",
+        help=f"{', '.join(NETWORK_MESSAGES)}; of particles {', '.join(PARTICLE_MESSAGES)}.",
     ),
-    _option("--coupling", help="mixed or superposed."),
-    _option("--first-message", help="zero, linear or mlp."),
-    _option("--solver", help="rk4 or tsit5."),
-    _option("--substeps", type=int, help="Solver steps in a time step."),
+    _option(
+        "--coupling",
+        type=choice(*COUPLINGS),
+        show_default="of the preset",
+        help="How messages enter the equation of the receiver.",
+    ),
+    _option(
+        "--first-message",
+        type=choice(*FIRST_MESSAGES),
+        show_default="of the preset",
+        help="Messages at the first time, of messages that are states.",
+    ),
+    _option(
+        "--solver",
+        type=choice(*SOLVERS),
+        show_default="rk4",
+        help="Solver of the learned equation.",
+    ),
+    _option(
+        "--substeps",
+        type=int,
+        show_default="as many as are stable",
+        help="Solver steps in a time step.",
+    ),
 ]
 PARTICLE_MODEL = [
     _option("--levels", type=int, help="Levels of cells of particles; round(log4 N)."),
@@ -117,7 +194,12 @@ PARTICLE_MODEL = [
 ]
 TRAINING = [
     _option("--data", type=FILE, multiple=True, help="Given data; may be repeated."),
-    _option("--missing", type=click.Choice(["error", "mask"]), help="What NaN in the data means."),
+    _option(
+        "--missing",
+        type=choice("error", "mask"),
+        show_default="error",
+        help="What NaN in the data means.",
+    ),
     _option("--ignore-weights", is_flag=True, help="Leave out the weights of edges."),
     _option("--window", type=float, help="Length of all windows of training, in units of time."),
     _option("--max-window", type=float, help="Length of the longest windows of training."),
@@ -145,27 +227,57 @@ TRAINING = [
         help="A feature of which the whole model takes differences only; may be repeated.",
     ),
     _option("--antisymmetric", is_flag=True, help="Pairwise messages of opposite sign."),
-    _option("--normalisation", type=click.Choice(["keep", "refit"]), help="With a start model."),
-    _option("--preset", help="fast (default) or paper."),
+    _option(
+        "--normalisation",
+        type=choice("keep", "refit"),
+        show_default="keep",
+        help="With a start model.",
+    ),
+    _option(
+        "--preset",
+        type=choice(*PRESETS),
+        show_default="fast",
+        help="The best that was measured, or the published configuration.",
+    ),
     _option("--epochs", type=int, help="Length of the run in epochs, or"),
     _option("--updates", type=int, help="in updates, or"),
     _option("--time-budget", help="in time: 600 or 10m."),
     _option("--members", type=int, help="Train an ensemble of that many."),
     _option("--batch-size", type=int, help="Trajectories, or states of particles, in an update."),
-    _option("--optimiser", help="soap or adam; by default that of the preset."),
+    _option(
+        "--optimiser",
+        type=choice(*OPTIMISERS),
+        show_default="soap; adam of the preset paper",
+        help="The rule that updates the weights.",
+    ),
     _option("--learning-rate", type=float, help="Highest learning rate."),
     _option(
         "--retry-diverged",
         is_flag=True,
         help="A run that diverges goes back once, at half the rate.",
     ),
-    _option("--engine", help="auto, torch or julia."),
-    _option("--kernel", help="auto, numba, torch or eager."),
-    _option("--device", help="auto, cpu, cuda."),
-    _option("--dtype", help="float32 or float64."),
+    _option("--engine", type=choice(*ENGINES), show_default="auto", help="What computes."),
+    _option(
+        "--kernel",
+        type=choice(*KERNELS),
+        show_default="auto",
+        help="The implementation of the engine torch.",
+    ),
+    _option("--device", type=DEVICE, show_default="auto", help="auto, cpu, cuda, cuda:1, ..."),
+    _option("--dtype", type=choice(*DTYPES), show_default="float32", help="Precision of training."),
+    _option(
+        "--progress",
+        "progress",
+        type=choice("auto", "on", "off"),
+        show_default="auto",
+        help="The bar on stderr; auto draws it in a terminal.",
+    ),
     _option("--run", type=FILE, help="Folder to keep the run in; the same call continues it."),
+    _option("--extend", type=int, help="Epochs to add to the finished run in --run."),
     _option("--out", type=FILE, help="File for the trained model."),
 ]
+PARENTS = [_option("--parents", is_flag=True, help="Make the folder of --out where it is missing.")]
+FORCE = [_option("--force", is_flag=True, help="Replace the file of --out where there is one.")]
 CONFIG = [
     _option("--config", type=FILE, help="Options from a TOML file; those given here go first."),
     _option("--save-config", type=FILE, help="Write the options of this call as TOML."),
@@ -231,9 +343,51 @@ def data_keywords(options: Mapping[str, Any]) -> dict[str, Any]:
         raise click.UsageError("--topology-option needs --topology, such as --topology BA")
     if isinstance(topology, str) and Path(topology).is_file():
         words["topology"] = edges(topology)
+    elif isinstance(topology, str) and (set(topology) & set("./\\~")):
+        raise MissingFile(
+            f"there is no file of edges {topology!r}",
+            got=f"--topology {topology}",
+            allowed="a file with two node numbers a line, or one of " + ", ".join(_topologies()),
+            fix="check the path",
+        )
     elif extra:
         words["topology"] = (topology, extra)
     return words
+
+
+def check_target(context: click.Context, *, replaces: bool = False) -> None:
+    """Look at ``--out`` before anything is computed.
+
+    A missing folder is made with ``--parents``, or after a question in a terminal; a file that is
+    there is replaced with ``--force``, after a question, or where a command ``replaces`` its file.
+    Raises `MissingFile`, `InvalidOption`.
+    """
+    out = context.params.get("out")
+    if out is None:
+        return
+    path = path_of("out", out)
+    folder = path.parent
+    if not folder.exists() and not context.params.get("parents"):
+        if not _confirmed(f"there is no folder {str(folder)!r}; make it?"):
+            raise MissingFile(
+                f"the folder of --out is not there: {str(folder)!r}",
+                got=f"--out {out}",
+                allowed="a file in a folder that is there",
+                fix="give --parents to make it, or check the path",
+            )
+    if path.is_file() and not replaces and not context.params.get("force"):
+        if not _confirmed(f"there is a file {out!r}; replace it?"):
+            raise InvalidOption(
+                f"the file of --out is there already: {out!r}",
+                got=f"--out {out}",
+                allowed="a file that is not there yet",
+                fix="give --force to replace it, or another name",
+            )
+
+
+def _confirmed(question: str) -> bool:
+    """The answer of a person at a terminal; no where there is none."""
+    return sys.stdin.isatty() and sys.stderr.isatty() and click.confirm(question, err=True)
 
 
 def edges(path: str) -> list[tuple[int, int]]:

@@ -7,8 +7,11 @@ from typing import Any
 
 import click
 
+from ..errors import EngineUnavailable, InvalidOption
 from . import options as o
 from .output import print_json
+
+LAYOUTS = ("spring", "kamada_kawai", "circular", "spectral", "grid")
 
 # Kind -> (function, files it takes, its options).
 KINDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
@@ -18,6 +21,7 @@ KINDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "message-norms": ("message_norms", "ROLLOUT", ("trajectory",)),
     "training-curves": ("training_curves", "RUN or HISTORY", ()),
     "error-over-time": ("error_over_time", "EVALUATION", ("feature",)),
+    "error-by-type": ("error_by_type", "EVALUATION", ()),
     "observables": ("observables", "EVALUATION", ("trajectory",)),
     "error-by-degree": ("error_by_degree", "DATA ROLLOUT", ("feature",)),
     "comparison": ("comparison", "EVALUATION ...", ()),
@@ -32,18 +36,38 @@ KINDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
 }
 
 
+class Kind(click.Choice):
+    """A kind of picture, also by the name of the function that draws it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        found = str(value).replace("_", "-")
+        by_function = {function.replace("_", "-"): kind for kind, (function, *_) in KINDS.items()}
+        return super().convert(
+            found if found in KINDS else by_function.get(found, found), param, ctx
+        )
+
+
 @click.command()
-@click.argument("kind", type=click.Choice(list(KINDS)))
+@click.argument("kind", type=Kind(list(KINDS)), metavar="KIND")
 @click.argument("files", nargs=-1, required=True, type=o.FILE)
 @click.option("--trajectory", type=int, help="Trajectory to draw, from 0.")
 @click.option("--feature", multiple=True, help="Feature to draw; may be repeated.")
 @click.option("--time", multiple=True, type=float, help="Time to draw; may be repeated.")
 @click.option("--particle", type=int, help="Particle whose cells are drawn, from 0.")
-@click.option("--layout", help="spring, kamada_kawai, circular, spectral or grid.")
+@click.option(
+    "--layout", type=o.choice(*LAYOUTS), show_default="spring", help="Where nodes are drawn."
+)
 @click.option("--dpi", type=int, default=150, show_default=True, help="Pixels an inch.")
-@click.option("--out", type=o.FILE, help="Picture to write: .png, .pdf, .svg; .gif to animate.")
-@o.with_options(o.JSON)
+@click.option(
+    "--out",
+    type=o.FILE,
+    help="Picture to write: .png, .pdf, .svg; .gif, .html, .mp4 (with ffmpeg) to animate. "
+    "One that is there is replaced.",
+)
+@o.with_options(o.PARENTS, o.JSON)
+@click.pass_context
 def plot(
+    context: click.Context,
     kind: str,
     files: tuple[str, ...],
     trajectory: int | None,
@@ -53,6 +77,7 @@ def plot(
     layout: str | None,
     dpi: int,
     out: str | None,
+    parents: bool,
     as_json: bool,
 ) -> None:
     """Draw a picture of KIND from FILES and write it.
@@ -63,7 +88,8 @@ def plot(
       phase-portrait                        DATA [ROLLOUT]
       message-norms                         ROLLOUT
       training-curves                       RUN or HISTORY
-      error-over-time, observables          EVALUATION
+      error-over-time, error-by-type,
+      observables                           EVALUATION
       comparison                            EVALUATION ..., each FILE or NAME=FILE
       graph, grid, animation                DATA
       quadrotors                            DATA of quadrotors [ROLLOUT]
@@ -78,6 +104,7 @@ def plot(
     """
     if out is None:
         raise click.UsageError("say where the picture goes: --out PICTURE.png")
+    o.check_target(context, replaces=True)
     function, wanted, takes = KINDS[kind]
     given: dict[str, Any] = {"trajectory": trajectory, "particle": particle, "layout": layout}
     if "features" in takes:
@@ -99,6 +126,8 @@ def plot(
     import matplotlib
 
     matplotlib.use("agg")
+    if function.startswith("animate"):
+        _writer(Path(out))  # before anything is drawn
     from .. import plotting
     from ..halves import half_of_evaluation
 
@@ -150,10 +179,10 @@ def _save(drawn: Any, out: Path, dpi: int) -> None:
 
 def _draw_to(drawn: Any, out: Path, dpi: int) -> None:
     if hasattr(drawn, "to_jshtml"):
-        if out.suffix == ".html":
+        if _writer(out) == "html":
             out.write_text(drawn.to_jshtml(), encoding="utf-8")
         else:
-            drawn.save(out, dpi=min(dpi, 100), writer="pillow")
+            drawn.save(out, dpi=min(dpi, 100), writer=_writer(out))
         return
     import numpy as np
 
@@ -162,3 +191,36 @@ def _draw_to(drawn: Any, out: Path, dpi: int) -> None:
         figure.savefig(out, dpi=dpi)
     except ValueError as error:
         raise click.UsageError(f"cannot write {out.name!r}: {error}") from error
+
+
+# Ending of an animation -> the writer of matplotlib that makes it.
+WRITERS = {".gif": "pillow", ".png": "pillow", ".webp": "pillow"} | dict.fromkeys(
+    (".mp4", ".webm", ".mkv", ".mov", ".avi"), "ffmpeg"
+)
+
+
+def _writer(out: Path) -> str:
+    """The writer of an animation. Raises `InvalidOption` for an ending that none writes, and
+    `EngineUnavailable` where the writer is not installed."""
+    from matplotlib.animation import writers
+
+    if out.suffix.lower() == ".html":
+        return "html"
+    name = WRITERS.get(out.suffix.lower())
+    if name is None:
+        raise InvalidOption(
+            f"an animation cannot be written as {out.suffix or 'a file without an ending'}",
+            got=f"--out {out}",
+            allowed=", ".join((".html", *WRITERS)),
+            fix="--out animation.gif",
+        )
+    if not writers.is_available(name):
+        raise EngineUnavailable(
+            f"{out.suffix} needs the program {name}, which is not installed",
+            got=f"--out {out}",
+            allowed=", ".join(
+                (".html", *(e for e, w in WRITERS.items() if writers.is_available(w)))
+            ),
+            fix=f"install {name}, or --out {out.with_suffix('.gif').name}",
+        )
+    return name

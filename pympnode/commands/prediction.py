@@ -9,20 +9,25 @@ import click
 from . import options as o
 from .output import print_json, table
 
-WHERE = [click.option("--out", type=o.FILE, help="netCDF file to write.")]
+WHERE = [
+    click.option("--out", type=o.FILE, help="netCDF file to write."), *o.PARENTS, *o.FORCE,
+]  # fmt: skip
 
 
 @click.command()
 @click.argument("model", type=o.FILE)
 @click.argument("data", type=o.FILE, required=False)
 @click.option("--system", type=str, help="Simulate a test set of this system instead of DATA.")
-@click.option("--threshold", type=float, help="Error (z units) that ends the valid time; 0.4.")
+@click.option(
+    "--threshold", type=float, show_default="0.4", help="Error (z units) that ends the valid time."
+)
 @click.option(
     "--horizon",
     "horizons",
     type=int,
     multiple=True,
-    help="Steps at which errors of particles are taken; may be repeated. 20 and 200.",
+    show_default="20 and 200",
+    help="Steps at which errors of particles are taken; may be repeated.",
 )
 @click.option("--ignore-weights", is_flag=True, help="Leave out the weights of edges.")
 @o.with_options(o.DATA, o.PARTICLES, WHERE, o.SET, o.CONFIG, o.JSON)
@@ -37,6 +42,7 @@ def evaluate(context: click.Context, as_json: bool, **_: Any) -> None:
       pympnode evaluate runs/gravity --system gravity --particles 1000 --trajectories 10 --json
     """
     given = o.gather(context)
+    o.check_target(context)
     from .. import _api, halves
     from ..datasets.reading import as_dataset
 
@@ -74,8 +80,8 @@ def evaluate(context: click.Context, as_json: bool, **_: Any) -> None:
 @click.command()
 @click.argument("model", type=o.FILE)
 @click.argument("data", type=o.FILE)
-@click.option("--steps", type=int, help="Time steps; those of DATA by default.")
-@click.option("--dt", type=float, help="Length of a time step; that of DATA by default.")
+@click.option("--steps", type=int, show_default="of DATA", help="Time steps.")
+@click.option("--dt", type=float, show_default="of DATA", help="Length of a time step.")
 @click.option("--topology", help="Another graph than that of DATA: BA, ..., or a file of edges.")
 @click.option("--topology-option", multiple=True, metavar="NAME=VALUE", help="Such as k=3.")
 @click.option("--graph-seed", type=int, help="Seed of that graph.")
@@ -93,6 +99,7 @@ def rollout(context: click.Context, as_json: bool, **_: Any) -> None:
     out = given.pop("out", None)
     if out is None:
         raise click.UsageError("say where the prediction goes: --out FILE.nc")
+    o.check_target(context)
     from .. import _api, halves
     from ..datasets.reading import as_dataset
     from ..files import netcdf
@@ -113,8 +120,8 @@ def rollout(context: click.Context, as_json: bool, **_: Any) -> None:
     if as_json:
         print_json({"out": out, "sizes": dict(ds.sizes), "not_finite": nonfinite})
     else:
-        body = "node" if "node" in ds.sizes else "particle"
-        sizes = ", ".join(f"{name} {ds.sizes[name]}" for name in ("trajectory", "time", body))
+        bodies = [n for n in ds.sizes if n in ("node", "particle") or str(n).startswith("node_")]
+        sizes = ", ".join(f"{name} {ds.sizes[name]}" for name in ("trajectory", "time", *bodies))
         click.echo(
             f"{out}: {sizes}" + (f"; {nonfinite} trajectories overflowed" if nonfinite else "")
         )
@@ -133,6 +140,9 @@ def _facts(scores: Any) -> dict[str, dict[str, Any]]:
             "loss": float(one["loss"]),
             "not_finite": int(one["not_finite"]),
         }
+        if "rmse_z_type" in one:
+            of_types = zip(one["node_type"].values, one["rmse_z_type"].values)
+            found[name]["rmse_z_type"] = {str(each): float(error) for each, error in of_types}
         if "observable_rmse" in one:
             errors = zip(one["observable"].values, one["observable_rmse"].values)
             found[name]["observable_rmse"] = {str(each): float(error) for each, error in errors}
@@ -142,10 +152,15 @@ def _facts(scores: Any) -> dict[str, dict[str, Any]]:
 def _rows(facts: dict[str, dict[str, Any]], scores: Any) -> tuple[Any, Any]:
     """Head and rows of the printed table for networks."""
     features = [str(f) for f in scores["feature"].values]
-    head = ("predictor", "rmse (z)", *(f"rmse {f}" for f in features), "valid time", "loss")
+    types = [str(t) for t in scores["node_type"].values] if "node_type" in scores else []
+    head = (
+        "predictor", "rmse (z)", *(f"rmse (z) {t}" for t in types), *(f"rmse {f}" for f in features),
+        "valid time", "loss",
+    )  # fmt: skip
     rows = []
     for name, row in facts.items():
-        numbers = [row["rmse_z"], *row["rmse"].values(), row["valid_time"], row["loss"]]
+        of_types = row.get("rmse_z_type", {}).values()
+        numbers = [row["rmse_z"], *of_types, *row["rmse"].values(), row["valid_time"], row["loss"]]
         rows.append((name, *(f"{number:.4g}" for number in numbers)))
     return head, rows
 

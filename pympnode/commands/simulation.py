@@ -12,20 +12,26 @@ from .output import print_json
 
 PARTICLES = [
     *o.PARTICLES,
-    click.option("--start", type=o.FILE, help="random, plummer, or a dataset of particles."),
-    click.option("--integrator", help="block (default) or global (gravity, coulomb)."),
-    click.option("--dtype", help="float64 or float32, as particles are stored."),
+    click.option("--start", type=o.FILE, show_default="random", help="random, plummer, or a dataset of particles."),
+    click.option("--integrator", type=o.choice("block", "global"), show_default="block",
+                 help="Time steps of gravity and coulomb: of each particle, or one for all."),
+    click.option("--dtype", type=o.choice(*o.DTYPES), show_default="float64",
+                 help="As particles are stored."),
     click.option("--path", type=o.FILE, help="Folder for parts of particles, instead of --out."),
-]
+]  # fmt: skip
 SOLVING = [
-    click.option("--tolerance", type=float, help="Of the adaptive integrator; 1e-8 by default."),
-    click.option("--engine", help="auto, torch or julia."),
+    click.option(
+        "--tolerance", type=float, show_default="1e-8", help="Of the adaptive integrator."
+    ),
+    click.option(
+        "--engine", type=o.choice(*o.ENGINES), show_default="auto", help="What integrates."
+    ),
     click.option("--out", type=o.FILE, help="netCDF file to write."),
 ]
 
 
 @click.command()
-@o.with_options(o.SYSTEM, o.DATA, PARTICLES, SOLVING, o.SET, o.CONFIG, o.JSON)
+@o.with_options(o.SYSTEM, o.DATA, PARTICLES, SOLVING, o.PARENTS, o.FORCE, o.SET, o.CONFIG, o.JSON)
 @click.pass_context
 def simulate(context: click.Context, as_json: bool, **_: Any) -> None:
     """Simulate a SYSTEM from random initial states and write a dataset.
@@ -44,6 +50,7 @@ def simulate(context: click.Context, as_json: bool, **_: Any) -> None:
         )
     if "system" not in given:
         raise click.UsageError("name a system: pympnode simulate kuramoto (see pympnode systems)")
+    o.check_target(context)
     from .. import _api
     from ..datasets.reading import as_dataset
     from ..files import netcdf

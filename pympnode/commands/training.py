@@ -17,7 +17,7 @@ START = [click.option("--start", type=o.FILE, help="A model to continue from (se
 
 
 @click.command()
-@o.with_options(OPTIONS, START, o.CONFIG, o.JSON)
+@o.with_options(OPTIONS, o.PARENTS, o.FORCE, START, o.CONFIG, o.JSON)
 @click.pass_context
 def train(context: click.Context, as_json: bool, **_: Any) -> None:
     """Train a simulator of SYSTEM, or of given --data.
@@ -36,7 +36,7 @@ def train(context: click.Context, as_json: bool, **_: Any) -> None:
 
 @click.command()
 @click.argument("start", type=o.FILE)
-@o.with_options(OPTIONS, o.CONFIG, o.JSON)
+@o.with_options(OPTIONS, o.PARENTS, o.FORCE, o.CONFIG, o.JSON)
 @click.pass_context
 def finetune(context: click.Context, as_json: bool, **_: Any) -> None:
     """Train on from the model START, on its own system by default.
@@ -55,6 +55,9 @@ def _train(context: click.Context, as_json: bool) -> None:
     run = given.get("run")
     if out is None and run is None:
         raise click.UsageError("say where the model goes: --run DIR, or --out MODEL.nc")
+    # The same call continues a run, and ends by writing the same file.
+    o.check_target(context, replaces=run is not None)
+    progress = given.pop("progress", "auto")
     words = o.data_keywords(given)
     files = list(words.pop("data", ()))
     start = words.pop("start", None)
@@ -65,7 +68,9 @@ def _train(context: click.Context, as_json: bool) -> None:
 
     if files:
         words["data"] = [as_dataset(path) for path in files]
-    words["progress"] = not as_json and sys.stderr.isatty()
+    words["progress"] = progress == "on" or (
+        progress == "auto" and not as_json and sys.stderr.isatty()
+    )
     try:
         result = _api.finetune(start, **words) if start else _api.train(**words)
     except KeyboardInterrupt:

@@ -15,6 +15,10 @@ STATE, CONTROL, MESSAGE, NODE_ATTRIBUTE = "state", "control", "message", "node_a
 SENDER, RECEIVER, EDGE_GRAPH, GRAPH, SPLIT = "sender", "receiver", "edge_graph", "graph", "split"
 EDGE_WEIGHT, EDGE_ATTRIBUTE, EDGE_FEATURE = "edge_weight", "edge_attribute", "edge_feature"
 NODE_NUMBER = "node_number"  # coordinate of nodes: the numbers by which edges call them
+NODE_TYPE = (
+    "node_type"  # of nodes of several types with the same features: the name of each node's type
+)
+PREDICTED = "predicted"  # states that a model predicted, in evaluations
 
 STATE_DIMS = (TRAJECTORY, TIME, NODE, FEATURE)
 CONTROL_DIMS = (TRAJECTORY, TIME, NODE, CONTROL_FEATURE)
@@ -29,6 +33,7 @@ OWN_VARIABLES = frozenset(
         CONTROL,
         MESSAGE,
         NODE_ATTRIBUTE,
+        NODE_TYPE,
         SENDER,
         RECEIVER,
         EDGE_GRAPH,
@@ -38,6 +43,13 @@ OWN_VARIABLES = frozenset(
         SPLIT,
     }
 )
+
+# Dims, variables and coordinates that nodes of several types have of their own: "state" of the type
+# "load" is "state_load", over "node_load" and "feature_load".
+TYPE_DIMS = (NODE, FEATURE, CONTROL_FEATURE, ATTRIBUTE)
+OF_TYPES = (
+    *TYPE_DIMS, UNIT, PERIOD, NODE_NUMBER, STATE, CONTROL, MESSAGE, NODE_ATTRIBUTE, PREDICTED
+)  # fmt: skip
 
 # Dimensions and variables of particles
 PARTICLE, AXIS = "particle", "axis"

@@ -20,6 +20,7 @@ _KINDS = {
     "parameters": kinds.named(kinds.anything),
     "parameter_arrays": kinds.listing(kinds.text),
     "graphs": kinds.whole(0),
+    "node_types": kinds.listing(kinds.text),
     "topology": kinds.either(kinds.text, kinds.listing(kinds.text)),
 }
 

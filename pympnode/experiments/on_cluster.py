@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ..errors import PympnodeError
 from ..tasks import run_tasks
 from .cells import Cell, Training, fingerprint
-from .datasets import Datasets
-from .running import finished, trained
 
 OnDone = Callable[[Cell, dict[str, Any]], None]
 
 
-def run_cells(client: Any, cells: list[Cell], folder: Path, device: str, on_done: OnDone) -> None:
+def run_cells(
+    client: Any,
+    call: Callable[..., Any],
+    cells: list[Cell],
+    folder: Path,
+    device: str,
+    on_done: OnDone,
+) -> None:
     """Compute the numbers of ``cells`` on the workers, and call ``on_done(cell, numbers)`` here.
+
+    ``call(folder, device, kind, what, seed)`` is the work of a task, see `running.task`.
 
     A dataset and a training that several cells share are one task each; a cell waits for those it
     needs. A task whose worker died is done again, and goes on from its last checkpoint.
@@ -54,18 +59,4 @@ def run_cells(client: Any, cells: list[Cell], folder: Path, device: str, on_done
         if number in of_cell:
             on_done(of_cell[number], numbers)
 
-    run_tasks(client, _task, arguments, ended, after)
-
-
-def _task(folder: str, device: str, kind: str, what: Any, seed: int = 0) -> dict[str, Any] | None:
-    out = Path(folder)
-    datasets = Datasets(out / "data")
-    if kind == "cell":
-        return finished(what, out, datasets, device, False)
-    # The cell itself meets the error again, and keeps it in its row.
-    with suppress(PympnodeError):
-        if kind == "data":
-            datasets.get(what)
-        else:
-            trained(what, seed, out, datasets, device, False)
-    return None
+    run_tasks(client, call, arguments, ended, after)

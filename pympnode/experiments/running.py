@@ -24,6 +24,7 @@ from .catalogue import experiment as experiment_of
 from .cells import Cell, Training, cells, check_seeds, of_other_settings, read, total, write
 from .datasets import Datasets
 from .folders import folder_of, refuse_other, write_call
+from .on_cluster import run_cells
 from .scoring import range_warnings, scored
 
 logger = logging.getLogger("pympnode.experiments")
@@ -124,12 +125,10 @@ def _run_cells(
             for_workers.append(cell)
             continue
         log(f"{at}: {length.in_words()}")
-        numbers = finished(cell, folder, datasets, device, progress)
+        numbers = _finished(cell, folder, datasets, device, progress)
         write(cell, folder, numbers)
         log(f"{at}: {numbers['status']}" + _why(numbers))
     if for_workers:
-        from .on_cluster import run_cells
-
         done = 0
 
         def on_done(cell: Cell, numbers: dict[str, Any]) -> None:
@@ -140,17 +139,17 @@ def _run_cells(
             log(f"{at}: {numbers['status']}" + _why(numbers))
 
         log(f"{len(for_workers)} cells on {len(client.nthreads())} workers")
-        run_cells(client, for_workers, folder.absolute(), device, on_done)
+        run_cells(client, task, for_workers, folder.absolute(), device, on_done)
 
 
-def finished(
+def _finished(
     cell: Cell, out: Path, datasets: Datasets, device: str, progress: bool
 ) -> dict[str, Any]:
     """The numbers of a cell after training and evaluation, or the reason why there are none."""
     try:
         with range_warnings() as warned:
             for training in cell.trainings:
-                result = trained(training, cell.seed, out, datasets, device, progress)
+                result = _trained(training, cell.seed, out, datasets, device, progress)
         found = scored(result.model, cell.tests, datasets, cell.horizons)
         if warned:
             found["outside"]["training"] = list(dict.fromkeys(warned))
@@ -182,7 +181,7 @@ def finished(
     }
 
 
-def trained(
+def _trained(
     training: Training, seed: int, out: Path, datasets: Datasets, device: str, progress: bool
 ) -> Any:
     """The result of a run: read from its folder if it has ended, else trained or continued."""
@@ -198,6 +197,22 @@ def trained(
     if result.status == "interrupted":  # a notebook: training returns instead of raising
         raise KeyboardInterrupt
     return result
+
+
+def task(folder: str, device: str, kind: str, what: Any, seed: int = 0) -> dict[str, Any] | None:
+    """A task of `on_cluster.run_cells`: a dataset ("data", its keywords), a run ("training"), or the
+    numbers of a "cell"."""
+    out = Path(folder)
+    datasets = Datasets(out / "data")
+    if kind == "cell":
+        return _finished(what, out, datasets, device, False)
+    # The cell itself meets the error again, and keeps it in its row.
+    with suppress(PympnodeError):
+        if kind == "data":
+            datasets.get(what)
+        else:
+            _trained(what, seed, out, datasets, device, False)
+    return None
 
 
 def _why(numbers: Mapping[str, Any]) -> str:

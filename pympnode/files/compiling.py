@@ -27,8 +27,13 @@ from numba import config
 _log = logging.getLogger("pympnode")
 
 
-def njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """A decorator: ``numba.njit(cache=True, **options)`` that runs where no cache can be written."""
+def njit(*, cached: bool = True, **options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """A decorator: ``numba.njit(cache=True, **options)`` that runs where no cache can be written.
+
+    ``cached=False`` is for functions whose code is kept with that of their callers.
+    """
+    if not cached:
+        return numba.njit(**options)
 
     def decorate(function: Callable[..., Any]) -> Any:
         try:
@@ -53,7 +58,8 @@ def _stamped(compiled: Any, function: Callable[..., Any]) -> Any:
     if stamp is None:  # NUMBA_DISABLE_JIT=1, or no cache
         return compiled
     try:
-        file._source_stamp = (stamp, sources_stamp(Path(function.__code__.co_filename).parent))
+        folders = Path(function.__code__.co_filename).parent, Path(__file__).parent
+        file._source_stamp = (stamp, *map(sources_stamp, folders))
     except (AttributeError, OSError):  # a cache that allows no change, or sources in an archive
         pass
     return compiled

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,7 @@ from ..datasets.names import (
 from ..errors import InvalidData
 from ..training.ranges import warn_user
 from .name_checks import check_names_of_axes
+from .node_types import by_type, in_order, naming, part, shared, together, types_of
 
 _WORDS = {FEATURE: "features", CONTROL_FEATURE: "inputs", ATTRIBUTE: "node attributes"}
 _UNSTATED = frozenset({"", "1", "None", "nan"})
@@ -61,6 +62,8 @@ class Names:
     """Names and units: ``units`` of the features, ``time_unit`` of the times; "1" where not given.
 
     ``periods`` of the features that are positions on a circle, in their units, 0 for the others.
+    ``by_type``: names of nodes of several types, (type, `Names`) each; the lists of names are then those
+    of all types, "type.name".
     """
 
     features: tuple[str, ...]
@@ -69,10 +72,29 @@ class Names:
     attributes: tuple[str, ...] = ()
     time_unit: str = "1"
     periods: tuple[float, ...] = ()
+    by_type: tuple[tuple[str, Names], ...] = ()
+
+    @classmethod
+    def of_types(cls, by_type: Mapping[str, Names]) -> Names:
+        """Those of nodes of several types."""
+        lists = {
+            name: tuple(f"{t}.{each}" for t, one in by_type.items() for each in getattr(one, name))
+            for name in ("features", "controls", "attributes")
+        }
+        units = tuple(unit for one in by_type.values() for unit in one.units)
+        periods = tuple(period for one in by_type.values() for period in one.periods)
+        time_unit = next(iter(by_type.values())).time_unit
+        return cls(
+            lists["features"], units, lists["controls"], lists["attributes"], time_unit, periods,
+            tuple(by_type.items()),
+        )  # fmt: skip
 
     @classmethod
     def of(cls, ds: xr.Dataset) -> Names:
         """Those of a dataset."""
+        if types_of(ds):
+            ds = by_type(ds)
+            return cls.of_types({name: cls.of(part(ds, name)) for name in types_of(ds)})
         features = labels(ds, FEATURE) or _default("x", ds.sizes[FEATURE])
         return cls(
             features,
@@ -119,6 +141,8 @@ def agree(
     elsewhere. Warns `PympnodeWarning` where default names (x0, x1, ...) stand for given
     ones, and with ``reordering`` where names stand in another order. Raises `InvalidData`.
     """
+    if wanted.by_type:
+        return _agree_by_type(ds, wanted, whose, reordering)
     if STATE not in ds or FEATURE not in ds.dims:
         return ds
     check_names_of_axes(ds)
@@ -134,6 +158,21 @@ def agree(
     if ds.sizes[FEATURE] == len(wanted.units):
         ds = _in_units(ds, wanted, whose)
     return _in_time_unit(ds, wanted.time_unit, whose)
+
+
+def _agree_by_type(ds: xr.Dataset, wanted: Names, whose: str, reordering: bool) -> xr.Dataset:
+    """See `agree`: types stand in the order of ``wanted`` too. Types that are not among them stay as
+    they are: they are refused elsewhere."""
+    names, ds = dict(wanted.by_type), by_type(ds)
+    own = types_of(ds)
+    if not own or not set(own) <= names.keys():
+        return ds
+    ds = in_order(ds, [*names])
+    parts = {}
+    for name in types_of(ds):
+        with naming(name):
+            parts[name] = agree(part(ds, name), names[name], whose, reordering=reordering)
+    return together(shared(ds), parts)
 
 
 def same_unit(a: str, b: str) -> bool:

@@ -180,6 +180,7 @@ def _training_values(arrays: list[Arrays], train: NDArray[np.int64]) -> int:
         rows = train[(train >= first) & (train < first + each.trajectories)] - first
         first += each.trajectories
         known = each.x[rows].size if each.mask is None else int(each.mask[rows].sum())
+        known -= int((~each.real).sum()) * len(rows) * each.x.shape[1]  # features that nodes lack
         total += known
     return total
 
@@ -197,7 +198,7 @@ def spec_of(data: Data, options: NetworkTraining, start: Model | None = None) ->
                 )
         return start.spec.replace(**options.spec_fields())
     arrays = data.physical[0]
-    return options.new_spec(
+    spec = options.new_spec(
         np.concatenate([a.graph.in_degree for a in data.physical]),
         channels=arrays.x.shape[-1],
         controls=0 if arrays.u is None else arrays.u.shape[-1],
@@ -206,6 +207,12 @@ def spec_of(data: Data, options: NetworkTraining, start: Model | None = None) ->
         circular=tuple(int(number) for number in np.flatnonzero(data.periods)),
         edge_attributes=len(data.edge_attributes),
         features=data.features,
+    )
+    return spec.replace(
+        node_types=data.node_types,
+        type_channels=data.type_channels,
+        type_controls=data.type_controls,
+        type_attributes=data.type_attributes,
     )
 
 

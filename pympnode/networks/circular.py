@@ -19,6 +19,7 @@ from ..config import names_of
 from ..datasets.names import FEATURE, PERIOD, STATE, STATE_DIMS
 from ..errors import InvalidOption, unknown_name
 from .agreement import labels, same_unit, units_of
+from .node_types import refuse_types
 
 TURN = 2.0 * np.pi
 _PERIODS = {"rad": TURN, "deg": 360.0, "turn": 1.0, "turns": 1.0, "cycle": 1.0, "cycles": 1.0}
@@ -34,6 +35,7 @@ def with_circular(ds: xr.Dataset, circular: Circular) -> xr.Dataset:
     """
     if circular is None:
         return ds
+    refuse_types(ds, "the nodes of data with circular features")
     if not isinstance(circular, Mapping):
         circular = names_of("circular", circular)
     names = labels(ds, FEATURE)

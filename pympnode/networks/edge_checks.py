@@ -17,6 +17,7 @@ from ..datasets.names import (
 )
 from ..datasets.record import record
 from ..errors import InvalidData
+from .node_types import count_nodes, node_values, types_of
 
 _MOST_EMPTY_GRAPHS = 1_000_000
 
@@ -40,10 +41,15 @@ def check_whole(ds: xr.Dataset, name: str, dim: str) -> None:
 
 def check_node_order(ds: xr.Dataset) -> None:
     """Raise InvalidData where nodes were selected or sorted, but edges kept the old numbers."""
-    nodes = ds.sizes[NODE]
+    nodes = count_nodes(ds)
     if not ds.sizes[EDGE]:
         return
-    if NODE_NUMBER in ds.variables:
+    of_types = node_values(ds, NODE_NUMBER) if types_of(ds) else None
+    if of_types is not None:
+        number, in_order = of_types, np.array_equal(of_types, np.arange(nodes))
+    elif NODE not in ds.dims:
+        return
+    elif NODE_NUMBER in ds.variables:
         number = ds[NODE_NUMBER].values
         in_order = ds[NODE_NUMBER].dims == (NODE,) and np.array_equal(number, np.arange(nodes))
     else:

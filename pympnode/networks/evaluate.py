@@ -17,6 +17,9 @@ variable                    dims                              unit
                                                               trajectories
 ``not_finite``              predictor                         trajectories that overflowed
 ``predicted``               trajectory, time, node, feature   the model's rollout, physical units
+``rmse_z_type``             predictor, node_type              z; of nodes of several types, errors of
+                                                              each
+``rmse_time_z_type``        predictor, time, node_type        z
 ``observable_rmse``         predictor, observable             the observable's own (coordinate
                                                               ``observable_unit``)
 ``observable_rmse_time``    predictor, time, observable       the observable's own
@@ -25,25 +28,29 @@ variable                    dims                              unit
 ==========================  ================================  ====================================
 
 Root mean squares are over times 1.. (the initial state is given), trajectories and nodes; missing
-values are left out. Errors of circular features are of the shorter way around. The error of a trajectory that overflows is infinite. Observables (order
+values are left out. Of nodes of several types ``feature`` has those of all types, "type.name", and the
+states are ``predicted_TYPE``. Errors of circular features are of the shorter way around. The error of a trajectory that overflows is infinite. Observables (order
 parameter, energy, ...) are included where the system of the data is known and has observables.
 """
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ..datasets.names import FEATURE, STATE, STATE_DIMS, TIME, TRAJECTORY
+from ..datasets.names import FEATURE, NODE_TYPE, PREDICTED, STATE, TIME, TRAJECTORY, UNIT
 from ..datasets.record import record, with_record
 from . import baselines, schema
 from .agreement import Names, agree
 from .circular import shorter_way
 from .model import Model
+from .node_types import by_type, types_of
 from .observables import known_system, observable_errors
+from .system_types import arrays_of_system, states_of_system
 
 
 def evaluate_model(
@@ -57,14 +64,12 @@ def evaluate_model(
     """See `pympnode.evaluate`; ``threshold`` of the valid time in z units."""
     schema.validate(ds, missing="mask")
     ds = agree(ds, model.names)
-    arrays = schema.pack(ds, missing="mask")
+    arrays = schema.pack(ds, missing="mask", types=model.types)
     model.check(arrays)
-    rollout = model.rollout(ds, ignore_weights=ignore_weights)
-    state = rollout[STATE]
-    if model.members > 1:
-        state = state.mean("member")
+    rollout = by_type(model.rollout(ds, ignore_weights=ignore_weights))
+    state = _states(rollout, arrays)
     predictions = {
-        "model": state.transpose(*STATE_DIMS).values,
+        "model": _mean(state),
         "persistence": baselines.persistence(arrays),
     }
     facts = record(ds)
@@ -72,24 +77,28 @@ def evaluate_model(
     parameters = schema.parameters_of(ds, true)
     attributes = Names.of(ds).attributes
     uncoupled = None
-    if true is not None:
+    if true is not None and arrays.types is None:
         uncoupled = baselines.uncoupled(arrays, true, parameters, attributes)
     if uncoupled is not None:
         predictions["uncoupled"] = uncoupled
     if model.members > 1:
-        each = rollout[STATE].transpose("member", *STATE_DIMS).values
-        predictions |= {f"member {number}": member for number, member in enumerate(each)}
+        predictions |= {f"member {number}": member for number, member in enumerate(state)}
     scores = [
         _scores(model, arrays, predicted, threshold, ds) for predicted in predictions.values()
     ]
     out = xr.concat(scores, dim=xr.Variable("predictor", list(predictions)))
     observables = None
-    if true is not None:
+    if true is not None and arrays.types is None:
         observables = observable_errors(true, arrays, predictions, parameters, attributes)
+    elif true is not None:
+        of_system = {name: states_of_system(true, arrays, x) for name, x in predictions.items()}
+        plain = arrays_of_system(true, arrays)
+        observables = observable_errors(true, plain, of_system, parameters)
     if observables is not None:
         out = out.merge(observables)
-    out["predicted"] = rollout[STATE]
-    out["predicted"].attrs["long_name"] = "predicted state"
+    for suffix in [f"_{name}" for name in types_of(rollout)] or [""]:
+        out[f"{PREDICTED}{suffix}"] = rollout[f"{STATE}{suffix}"]
+        out[f"{PREDICTED}{suffix}"].attrs["long_name"] = "predicted state"
     out = out.assign_coords(
         {n: c for n, c in rollout.coords.items() if set(c.dims) <= set(out.dims)}
     )
@@ -103,18 +112,41 @@ def evaluate_model(
     )
 
 
+def _mean(state: NDArray) -> NDArray:
+    """The mean over the members that are finite."""
+    if len(state) == 1:
+        return state[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # where all members overflowed
+        return np.nanmean(state, axis=0)
+
+
+def _states(rollout: xr.Dataset, arrays: schema.Arrays) -> NDArray:
+    """The states (member, trajectory, time, node, feature) of a rollout; 0 where nodes do not have a
+    feature."""
+    count = rollout.sizes.get("member")
+    each = [rollout] if count is None else [rollout.isel(member=i) for i in range(count)]
+    out = [schema.arrays_of(one, types=arrays.types).x for one in each]
+    return np.stack(out)
+
+
 def _scores(
     model: Model, arrays: schema.Arrays, predicted: NDArray, threshold: float, ds: xr.Dataset
 ) -> xr.Dataset:
     """The variables of one predictor; ``predicted`` (trajectory, time, node, feature)."""
     known = np.ones(arrays.x.shape, bool) if arrays.mask is None else arrays.mask
+    if arrays.types is not None:
+        known = known & arrays.real
     truth = np.where(known, arrays.x, 0.0)[:, 1:]
     values = np.where(known, predicted, 0.0)[:, 1:].astype(np.float64)
     known = known[:, 1:]
     overflow = ~np.isfinite(values).all(axis=(1, 2, 3))
     # Infinite, not NaN: an overflow must not drop out of the mean.
-    error = np.where(np.isfinite(values), shorter_way(values - truth, model.periods), np.inf)
-    z = error / model.state_scale.scale
+    difference = values - truth
+    if arrays.types is None:
+        difference = shorter_way(difference, model.periods)
+    error = np.where(np.isfinite(values), difference, np.inf)
+    z = error / model.state_scale.scale_of(arrays.node_type)
     with np.errstate(invalid="ignore", over="ignore"):
         square = np.square(error)
         square_z = np.square(z)
@@ -123,10 +155,10 @@ def _scores(
         count = arrays.x.shape[0] * arrays.x.shape[2]
         rms_tz = _root_mean(square_z, known, (0, 2, 3))
         by_trajectory = _root_mean(square_z, known, (2, 3))
-        per_time = _root_mean(square, known, (0, 2))
+        per_time = _by_feature(arrays, square, known, (0, 2))
         zero = np.zeros((1, per_time.shape[1]))
         variables = {
-            "rmse": (FEATURE, _root_mean(square, known, (0, 1, 2))),
+            "rmse": (FEATURE, _by_feature(arrays, square, known, (0, 1, 2))),
             "rmse_z": ((), _root_mean(square_z, known, (0, 1, 2, 3))),
             "rmse_time": ((TIME, FEATURE), np.concatenate([zero, per_time])),
             "rmse_time_z": (TIME, np.concatenate([[0.0], rms_tz])),
@@ -138,7 +170,17 @@ def _scores(
             "loss": ((), float(np.where(known, huber, 0.0).sum() / count)),
             "not_finite": ((), int(overflow.sum())),
         }
+        if arrays.types is not None:
+            variables |= _of_types(arrays, arrays.types.names, square_z, known)
     out = xr.Dataset(variables, coords={TIME: ds[TIME]})
+    if arrays.types is not None:
+        out = out.assign_coords(
+            {
+                FEATURE: list(model.features),
+                UNIT: (FEATURE, list(model.units)),
+                NODE_TYPE: list(arrays.types.names),
+            }
+        )
     unit = str(ds[TIME].attrs.get("units", "1"))
     units = {"rmse_z": "z", "rmse_time_z": "z", "rmse_trajectory_z": "z", "valid_time": unit}
     names = {
@@ -152,12 +194,43 @@ def _scores(
         "not_finite": "trajectories that overflowed",
     }
     for name, title in names.items():
+        if f"{name}_type" in out:
+            out[f"{name}_type"].attrs |= {"long_name": title, "units": "z"}
         out[name].attrs["long_name"] = title
         if name in units:
             out[name].attrs["units"] = units[name]
         elif name.startswith("rmse") and len(set(model.units)) == 1:
             out[name].attrs["units"] = model.units[0]
     return out
+
+
+def _by_feature(
+    arrays: schema.Arrays, square: NDArray, known: NDArray[np.bool_], axes: tuple[int, ...]
+) -> NDArray[np.float64]:
+    """`_root_mean` of each feature; of several types those of one type after the other."""
+    if arrays.types is None or arrays.node_type is None:
+        return _root_mean(square, known, axes)
+    found = []
+    for number, width in enumerate(arrays.types.channels):
+        here = np.flatnonzero(arrays.node_type == number)
+        found.append(_root_mean(square[:, :, here, :width], known[:, :, here, :width], axes))
+    return np.concatenate(found, axis=-1)
+
+
+def _of_types(
+    arrays: schema.Arrays, names: tuple[str, ...], square: NDArray, known: NDArray[np.bool_]
+) -> dict[str, tuple[tuple[str, ...], NDArray]]:
+    """Errors of each type in z units, over all times and by time."""
+    total, by_time = [], []
+    for number in range(len(names)):
+        here = np.flatnonzero(arrays.node_type == number)
+        one, seen = square[:, :, here], known[:, :, here]
+        total.append(_root_mean(one, seen, (0, 1, 2, 3)))
+        by_time.append(np.concatenate([[0.0], _root_mean(one, seen, (0, 2, 3))]))
+    return {
+        "rmse_z_type": ((NODE_TYPE,), np.array(total)),
+        "rmse_time_z_type": ((TIME, NODE_TYPE), np.stack(by_time, axis=-1)),
+    }
 
 
 def _root_mean(

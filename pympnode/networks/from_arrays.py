@@ -22,6 +22,7 @@ from ..datasets.names import (
     CONTROL_DIMS,
     FEATURE,
     NODE,
+    NODE_NUMBER,
     POSITION,
     STATE_DIMS,
     TIME,
@@ -41,14 +42,22 @@ from .exchanged import refuse_exchanged, suspect_exchanged
 from .graphs.labels import NodeLabels, as_coords
 from .graphs.topology import SelfLoops, resolve, resolve_edges
 from .named_arrays import NamedArray, carried_coords, named_array
+from .node_types import by_type_or_refuse, naming, together
+
+
+def names_or_types(name: str, value: Any) -> Any:
+    """A list of names, or for nodes of several types a mapping of types to such lists."""
+    if isinstance(value, Mapping):
+        return {of_type: names_of(name, each) for of_type, each in value.items()}
+    return names_of(name, value)
 
 
 @arguments(
     directed=flag,
-    features=names_of,
-    units=names_of,
-    controls=names_of,
-    attributes=names_of,
+    features=names_or_types,
+    units=names_or_types,
+    controls=names_or_types,
+    attributes=names_or_types,
     split=names_of,
     time_unit=text,
 )
@@ -68,10 +77,10 @@ def from_arrays(
     nodes: Sequence[Any] | None = None,
     u: Any = None,
     node_attribute: Any = None,
-    features: Sequence[str] | None = None,
-    units: Sequence[str] | None = None,
-    controls: Sequence[str] | None = None,
-    attributes: Sequence[str] | None = None,
+    features: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
+    units: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
+    controls: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
+    attributes: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
     time_unit: str = "1",
     split: Sequence[str] | None = None,
     graph_of: Any = None,
@@ -83,14 +92,17 @@ def from_arrays(
         x: (trajectory, time, node, feature), or (time, node, feature) for one trajectory. NaN is
             kept: train with ``missing="mask"``; the first state of a trajectory must be known.
             Masked entries of a masked array are NaN. An `xarray.DataArray` with these dims may have
-            them in any order; its labels, times and unit are taken.
+            them in any order; its labels, times and unit are taken. Nodes of several types, as
+            generators and loads, are a mapping of types to such arrays of the same trajectories and times:
+            ``{"generator": a, "load": b}``. ``u``, ``node_attribute`` and the names are then
+            mappings too, and nodes are numbered type after type.
         dt, time: the step of an even time grid, or the times (time,), which may be uneven. Dates are
             counted from the first one, in ``time_unit``, or where that is not given in days, h, min,
             s, ms, us or ns, whichever fits the step; the unit is stored, and the first date as the
             attribute ``origin`` of the times.
         edges, topology: pairs of nodes (edges, 2), undirected unless ``directed``; or a topology
-            name, a graph, an adjacency (row sends to column), or a list of graphs (``graph_of``
-            (trajectory,) are then the graph numbers of the trajectories; by default they take
+            name, a graph, an adjacency (row sends to column: entry [i, j] is the edge i -> j; see
+            ``adjacency_convention``), or a list of graphs (``graph_of`` (trajectory,) are then the graph numbers of the trajectories; by default they take
             turns). Nodes of a networkx graph, of pairs or of a labelled matrix are called by their
             numbers, or by the labels of ``nodes``. Weights are the entries of an adjacency, a third
             column of edges, the column or the attribute ``edge_weight`` of a frame or of networkx;
@@ -123,6 +135,30 @@ def from_arrays(
     >>> from_arrays(np.zeros((5, 21, 3, 1)), dt=0.1, edges=[(0, 1), (1, 2)]).receiver.values
     array([0, 1, 1, 2])
     """
+    if isinstance(x, Mapping) and not isinstance(x, xr.Dataset):
+        return _of_types(
+            x,
+            dict(u=u, node_attribute=node_attribute, features=features, units=units,
+                 controls=controls, attributes=attributes),
+            dict(dt=dt, time=time, time_unit=time_unit),
+            dict(edges=edges, topology=topology, directed=directed, self_loops=self_loops,
+                 edge_weight=edge_weight, edge_attributes=edge_attributes,
+                 duplicate_edges=duplicate_edges, adjacency_convention=adjacency_convention,
+                 split=split, graph_of=graph_of),
+            nodes,
+            circular,
+        )  # fmt: skip
+    for name, value in (
+        ("u", u), ("node_attribute", node_attribute), ("features", features), ("units", units),
+        ("controls", controls), ("attributes", attributes),
+    ):  # fmt: skip
+        if isinstance(value, Mapping) and not isinstance(value, xr.Dataset):
+            raise InvalidData(
+                f"{name} is given by type of nodes, and x is one array",
+                got=f"{name} of {', '.join(map(str, value))}",
+                allowed="an array, or x by type too",
+                fix="x={'generator': a, 'load': b}",
+            )
     if isinstance(x, xr.Dataset):
         particles = POSITION in x
         raise InvalidData(
@@ -233,6 +269,80 @@ def from_arrays(
     )
     ds = ds.assign_coords(carried_coords(given, ds))
     return schema.validate(ds, missing="mask")
+
+
+def _of_types(
+    x: Mapping[str, Any],
+    of_nodes: Mapping[str, Any],
+    times: Mapping[str, Any],
+    of_edges: Mapping[str, Any],
+    nodes: Any,
+    circular: Circular,
+) -> xr.Dataset:
+    """See `from_arrays`: the dataset of nodes of several types."""
+    names = [str(name) for name in x]
+    if len(names) < 2:
+        raise InvalidData(
+            "several types of nodes are two or more",
+            got=", ".join(names) or "an empty mapping",
+            allowed='{"generator": a, "load": b}',
+            fix="give the array itself where all nodes have one type",
+        )
+    if circular is not None:
+        raise InvalidData(
+            "circular features need nodes of one type",
+            got=f"circular={circular!r} with the types {', '.join(names)}",
+            allowed="circular=None",
+            fix="leave it out, and give the angles continuous in time: np.unwrap(x, axis=1)",
+        )
+    given = {what: by_type_or_refuse(what, values, names) for what, values in of_nodes.items()}
+    parts: dict[str, xr.Dataset] = {}
+    for name, values in x.items():
+        mine = {what: values_of[name] for what, values_of in given.items() if name in values_of}
+        with naming(name):
+            parts[name] = from_arrays(values, topology="none", **times, **mine)
+    first = parts[names[0]]
+    for name, one in parts.items():
+        if one.sizes[TRAJECTORY] != first.sizes[TRAJECTORY] or not np.array_equal(
+            one[TIME].values, first[TIME].values
+        ):
+            raise InvalidData(
+                f"nodes of type {name!r} have other trajectories or times than those of {names[0]!r}",
+                got=f"{one.sizes[TRAJECTORY]} trajectories of {one.sizes[TIME]} times",
+                allowed=f"{first.sizes[TRAJECTORY]} trajectories of {first.sizes[TIME]} times",
+                fix="give x (trajectory, time, node, feature) of every type at the same times",
+            )
+    counts = [one.sizes[NODE] for one in parts.values()]
+    size = sum(counts)
+    if isinstance(nodes, Mapping):
+        by_names = by_type_or_refuse("nodes", nodes, names)
+        nodes = [label for name in names for label in by_names.get(name, ())]
+    labels = nodes if nodes is not None else _labels_of_parts(parts)
+    labels = list(_labels_of(range(size) if labels is None else labels, size).values)
+    # All nodes without features, for the edges and what belongs to trajectories.
+    nothing = np.zeros((first.sizes[TRAJECTORY], first.sizes[TIME], size, 1))
+    rest = from_arrays(nothing, time=first[TIME].values, nodes=labels, **of_edges)
+    rest = rest.drop_vars([n for n, v in rest.variables.items() if {NODE, FEATURE} & set(v.dims)])
+    rest = rest.assign_coords({n: first[n] for n in (TIME, TRAJECTORY) if n in first.coords})
+    coords, at = as_coords(labels), 0
+    for name, count in zip(names, counts, strict=True):
+        here, at = np.arange(at, at + count), at + count
+        parts[name] = parts[name].assign_coords(
+            {
+                NODE: [coords[i] for i in here],
+                NODE_NUMBER: (NODE, here, {"long_name": "number of the node in the edges"}),
+            }
+        )
+    return schema.validate(together(rest, parts), missing="mask")
+
+
+def _labels_of_parts(parts: Mapping[str, xr.Dataset]) -> list[Any] | None:
+    """Labels of the nodes of all types, where each has labels of its own that are no numbers from 0."""
+    own = [one[NODE].values.tolist() for one in parts.values()]
+    if all(each == list(range(len(each))) for each in own):
+        return None
+    labels = [label for each in own for label in each]
+    return labels if len(set(labels)) == len(labels) else None
 
 
 # ---- checks of the arguments ------------------------------------------------------------------
@@ -390,5 +500,5 @@ def _named(what: str, names: Any, count: int) -> list[str]:
     return names
 
 
-def _names_of(what: str, names: Sequence[str] | None, values: NDArray | None) -> list[str] | None:
+def _names_of(what: str, names: Any, values: NDArray | None) -> list[str] | None:
     return None if names is None or values is None else _named(what, names, values.shape[-1])

@@ -19,8 +19,9 @@ from ..config import (
     positive,
     text,
 )
-from ..datasets.names import NODE, TIME, TRAJECTORY
+from ..datasets.names import FEATURE, NODE, NODE_TYPE, STATE, TIME, TRAJECTORY
 from ..datasets.reading import as_pandas, numbers
+from ..datasets.record import with_record
 from ..datasets.times import dates_as_numbers, merged_times, rounding
 from ..edge_values import AdjacencyConvention, DuplicateEdges, EdgeOptions
 from ..errors import InvalidData, InvalidOption
@@ -30,7 +31,10 @@ from .circular import Circular
 from .from_arrays import from_arrays
 from .graphs.labels import NodeLabels, plain, shown
 from .graphs.topology import SelfLoops, resolve, resolve_edges
+from .node_types import by_type, part, shared, together
 from .resampling import Resample, check_common_times, even_grid, resample_rows
+from .schema import validate
+from .subgraph import subgraph
 
 
 @arguments(
@@ -38,6 +42,7 @@ from .resampling import Resample, check_common_times, even_grid, resample_rows
     node=label,
     trajectory=label,
     split=label,
+    node_type=label,
     nodes=listing,
     directed=flag,
     relative_time=flag,
@@ -70,6 +75,7 @@ def from_frame(
     split: str | None = None,
     resample: Resample | None = None,
     circular: Circular = None,
+    node_type: str | None = None,
 ) -> xr.Dataset:
     """A dataset of a pandas table in long form: one row for each trajectory, time and node.
 
@@ -82,7 +88,8 @@ def from_frame(
             (a list, or a frame whose columns are called sender and receiver, source and target,
             from and to, or else its first two), and so are those of a networkx graph. A square
             frame or DataArray is aligned by its labels; the rows of a matrix without labels are in
-            the order of the nodes.
+            the order of the nodes. In both the row sends to the column: entry [i, j] is the edge
+            i -> j.
     Other arguments:
         nodes: the labels of the nodes in their order. By default the order of the categories of a
             categorical column, of size for numbers, and that of the rows for text.
@@ -97,6 +104,9 @@ def from_frame(
             each node by itself; not across gaps of more than five steps.
         split: the column of "train", "validation" or "test".
         circular: features that are positions on a circle, as in `from_arrays`.
+        node_type: the column of the type of each node, "generator" or "load", where nodes have several.
+            Features without any value at the nodes of a type are no features of that type. The types
+            are in the order of the nodes.
     Returns: a dataset whose node and trajectory coordinates are the labels of the table.
     Raises: `InvalidData`, `InvalidGraph`.
 
@@ -130,7 +140,7 @@ def from_frame(
     if any(name in table.index.names for name in (time, node, trajectory) if name is not None):
         table = table.reset_index()
     wanted = [time, node, *features, *controls, *attributes]
-    wanted += [name for name in (trajectory, split) if name is not None]
+    wanted += [name for name in (trajectory, split, node_type) if name is not None]
     lacking = [name for name in wanted if name not in table.columns]
     if lacking:
         raise InvalidData(
@@ -261,7 +271,40 @@ def from_frame(
     )
     if origin and not relative_time:
         ds = ds.assign_coords({TIME: ds[TIME].assign_attrs(origin=origin)})
-    return ds.assign_coords({NODE: node_labels, TRAJECTORY: trajectories})
+    ds = ds.assign_coords({NODE: node_labels, TRAJECTORY: trajectories})
+    if node_type is None:
+        return ds
+    if circular is not None:
+        raise InvalidOption(
+            "circular features need nodes of one type",
+            got=f"circular={circular!r}, node_type={node_type!r}",
+            allowed="one of them",
+            fix="leave circular out, and give the angles continuous in time",
+        )
+    of_node = _constant(table, [node_type], at_node, node_labels)[:, 0]
+    return _by_type(ds, [str(one) for one in of_node])
+
+
+def _by_type(ds: xr.Dataset, of_node: Sequence[str]) -> xr.Dataset:
+    """``ds`` with variables for each type of nodes; ``of_node`` (node,) the types."""
+    names = list(dict.fromkeys(of_node))
+    if len(names) < 2:
+        raise InvalidData(
+            "several types of nodes are two or more",
+            got=", ".join(names),
+            allowed="a column with two types at least",
+            fix="leave node_type out",
+        )
+    ds[NODE_TYPE] = (NODE, list(of_node))
+    order = np.argsort([names.index(one) for one in of_node], kind="stable")
+    ds = subgraph(with_record(ds, node_types=names), [plain(v) for v in ds[NODE].values[order]])
+    typed = by_type(ds)
+    parts = {}
+    for name in names:
+        one = part(typed, name)
+        known = np.isfinite(one[STATE].transpose(..., FEATURE).values).any(axis=(0, 1, 2))
+        parts[name] = one.isel({FEATURE: np.flatnonzero(known)})
+    return validate(together(shared(typed), parts), missing="mask")
 
 
 def columns_of(name: str, columns: Any) -> list[Any]:

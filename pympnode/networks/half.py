@@ -25,6 +25,7 @@ from .generate import check_request
 from .graphs.drawn_weights import weights_in_time, with_drawn_weights
 from .graphs.topology import resolve
 from .model import Model
+from .node_types import types_of
 from .options import NetworkEvaluation, NetworkSimulation, NetworkTraining
 from .prepare import Scales, prepare
 from .recordings import choose_windows, interpolate_starts, split_recordings
@@ -57,7 +58,7 @@ class Networks:
 
     def owns(self, ds: xr.Dataset) -> bool:
         """See `half.Half`."""
-        return STATE in ds
+        return STATE in ds or bool(types_of(ds))
 
     def system_of(self, ds: xr.Dataset) -> str:
         """See `half.Half`."""

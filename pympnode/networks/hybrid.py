@@ -39,6 +39,7 @@ from .integrate import integrate
 from .learned_field import LearnedField, Rates, rk4
 from .learned_node import LearnedNode
 from .model import Model
+from .node_types import refuse_types
 from .rollout_start import (
     controls_for,
     held_at,
@@ -214,6 +215,7 @@ class Mixed:
         one_of("solver", solver, ("adaptive", "rk4"))
         tolerance = positive("tolerance", tolerance)
         if isinstance(initial, xr.Dataset):
+            refuse_types(initial, "the nodes of a coupled graph")
             initial = agree(initial, self._names, "the nodes")
         arrays = self._start(initial, steps, dt, control)
         learned = self._learned_fields()

@@ -13,6 +13,7 @@ from .edge_weights import graph_for_program
 from .emitted import emitted
 from .engines import engine
 from .model import Model
+from .ranges import components
 from .schema import Arrays
 
 Rates = Callable[[float, NDArray, "NDArray | None"], NDArray]
@@ -92,9 +93,10 @@ class LearnedField:
         none = np.zeros(0)
         u, b = arrays.u, self._physical
         return self.model.trained.outside(
-            self.model.features, arrays.x[:, 0, self.nodes], none,
+            self.model.features, components(arrays.x[:, 0, self.nodes]), none,
             self.graph.in_degree[self.nodes], np.diff(arrays.time) if fixed_step else none, None,
-            None if u is None else u[:, :-1, self.nodes], None if b is None else b[self.nodes],
+            () if u is None else components(u[:, :-1, self.nodes]),
+            () if b is None else components(b[self.nodes]),
             (self.model.controls, self.model.attributes),
             self.graph.weight_or_ones[np.isin(self.graph.receiver, self.nodes)],
         )  # fmt: skip

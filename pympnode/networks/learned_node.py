@@ -43,6 +43,14 @@ class LearnedNode:
                 allowed="one",
                 fix="take one of them: model.member(0)",
             )
+        if model.spec.node_types:
+            raise InvalidModel(
+                "nodes of a coupled graph have one type, and the model has several",
+                got=", ".join(model.spec.node_types),
+                allowed="a model of nodes of one type",
+                fix="train a model on the nodes of one type: pympnode.nodes_of_type(ds, "
+                f"{model.spec.node_types[0]!r})",
+            )
         if model.spec.family == "node":
             raise InvalidModel(
                 "a neural ODE of the whole system has no nodes to take out",

@@ -99,13 +99,15 @@ def pairs(
     train: NDArray[np.int64],
     circular: tuple[int, ...] = (),
     coarsest: float = _LARGEST_ERROR,
+    type_channels: tuple[int, ...] = (),
 ) -> tuple[list[Arrays], list[NDArray[np.bool_]], str]:
     """Arrays of the states x(t) at even numbers of a time grid, each followed by x(t) + tau dx/dt;
     where (trajectory, time) a derivative of any value is known; and what was done, in words.
 
     tau, one for all, is 1 / the root mean square of the derivatives, so that the loss is in their
     units. Raises `Unmatched` where the noise is too large, or the sampling too coarse, for
-    derivatives; ``coarsest``: the largest error of derivatives of data without noise.
+    derivatives; ``coarsest``: the largest error of derivatives of data without noise. ``type_channels``
+    as in `ModelSpec`: zeros of channels that nodes do not have are no data to judge by.
     """
     sizes = [a.x.size for a in arrays]
     # Of all data states and derivatives, of one dataset the temporaries and the pairs, all in float64.
@@ -115,10 +117,12 @@ def pairs(
         fix="give matching=0, or fewer trajectories",
     )
     states = [_known(a) for a in arrays]
-    half, degree, errors = _best_filter(_samples(arrays, states, train), circular, coarsest)
+    real = [_real(a, type_channels) for a in arrays]
+    samples = _samples(arrays, states, real, train)
+    half, degree, errors = _best_filter(samples, circular, coarsest)
     value, slope = filters(half, degree)
     slopes = [_local(x, slope / _step(a), circular) for x, a in zip(states, arrays)]
-    usual = _root_mean_square(slopes)
+    usual = _root_mean_square([dx[..., here] for dx, here in zip(slopes, real)])
     if not usual > 0:
         raise Unmatched("the data do not change, or hold no times in a row")
     tau, out = 1 / usual, []
@@ -156,18 +160,23 @@ def pairs(
 
 
 def _samples(
-    arrays: Sequence[Arrays], states: Sequence[NDArray], train: NDArray[np.int64]
+    arrays: Sequence[Arrays],
+    states: Sequence[NDArray],
+    real: Sequence[NDArray[np.bool_]],
+    train: NDArray[np.int64],
 ) -> list[NDArray]:
-    """Some training states (trajectory, time, node, feature) of each dataset, over equal times."""
+    """Some training states (trajectory, time, node, feature) of each dataset, over equal times; NaN
+    where they are not ``real`` (node, feature)."""
     times = min(_TIMES, *(x.shape[1] for x in states))
     first, found = 0, []
-    for each, x in zip(arrays, states):
+    for each, x, here in zip(arrays, states, real):
         rows = train[(train >= first) & (train < first + each.trajectories)] - first
         first += each.trajectories
         if len(rows):
             most = max(1, _VALUES // (times * x.shape[2] * x.shape[3]))
             some = np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int)
-            found.append(x[rows[some], :times])
+            chosen = x[rows[some], :times]
+            found.append(chosen if here.all() else np.where(here, chosen, np.nan))
     return found
 
 
@@ -249,6 +258,15 @@ def _root_mean_square(values: Sequence[NDArray]) -> float:
     return math.sqrt(square / max(1, sum(int(np.isfinite(v).sum()) for v in values)))
 
 
+def _real(arrays: Arrays, type_channels: tuple[int, ...]) -> NDArray[np.bool_]:
+    """(node, feature): the channels that nodes have. All graphs have the same nodes of each type."""
+    nodes, channels = arrays.x.shape[2:]
+    if not type_channels:
+        return np.ones((nodes, channels), bool)
+    widths = np.array(type_channels)[arrays.graph[0].type_or_zeros]
+    return np.arange(channels) < widths[:, None]
+
+
 def _known(arrays: Arrays) -> NDArray[np.float64]:
     x = arrays.x.astype(np.float64)
     return x if arrays.mask is None else np.where(arrays.mask, x, np.nan)
@@ -279,7 +297,7 @@ class Matching:
     ) -> None:
         refuse_spec(spec, arrays, engine)
         coarsest = _LARGEST_ERROR if asked else _COARSE
-        made, usable, self.text = pairs(arrays, train, spec.circular, coarsest)
+        made, usable, self.text = pairs(arrays, train, spec.circular, coarsest, spec.type_channels)
         self.arrays = made
         self.program = bind(spec.replace(solver="euler", substeps=1, stride=1), made)
         places, first = [], 0

@@ -82,11 +82,13 @@ def window_bytes(
         return int(_LIBRARIES + slots + field + data + times * spec.states)
     most = _STORED_PAIRS if spec.pairwise else _STORED["numba"]
     size = _TILE
-    tile = min(columns, _tile_columns(nodes, size)) * itemsize
+    # Each type of nodes has panels of its own, of which the last is partly empty.
+    spare = _PANEL * (max(1, len(spec.node_types)) - 1)
+    tile = (min(columns, _tile_columns(nodes, size)) + spare) * itemsize
     stored = stages * rows * tile
     if stored > most:  # stages of one step, and the states at all times
         size = 2 * _TILE
-        tile = min(columns, _tile_columns(nodes, size)) * itemsize
+        tile = (min(columns, _tile_columns(nodes, size)) + spare) * itemsize
         stored = stages // max(steps, 1) * rows * tile
     states = (steps + 1) * spec.states * tile
     pairs = tables = 0
@@ -143,6 +145,8 @@ def _autograd_rows_of_edges(spec: ModelSpec) -> int:
         rows = spec.receiver_inputs + spec.sender_inputs + spec.pair_inputs + 2 * spec.hidden
         rows += 2 * len({*spec.relative} & {*spec.circular})
         rows *= 2 if spec.antisymmetric else 1
+        if spec.node_types:  # both ends are added before the layers of the receiver's type
+            rows += spec.hidden
     if spec.learned_edges:
         rows += spec.message
     if spec.aggregation == "max":

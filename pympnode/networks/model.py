@@ -30,8 +30,9 @@ from .emitted import emitted
 from .learned_node import LearnedNode
 from .model_file import KIND as FILE_KIND
 from .model_file import dataset_of, fields_of
-from .normalise import Normalisation
-from .ranges import TrainingRange
+from .node_types import NodeTypes, cut, plain_names, with_shared_state
+from .normalise import Normalisation, NormalisationByType
+from .ranges import TrainingRange, components
 from .rollout_start import (
     graph_for,
     kept_coords,
@@ -58,17 +59,18 @@ class Model:
     ``time_scale`` the unit of time in which the field was learned, in the time unit of the data
     (1 for files of version 0.1); ``graph`` the training graphs with the weights that were learned, or
     None; ``features``, ``units`` of the state; ``system`` the name of the system it was trained on, or ""
-    for given data; ``trained`` what it has seen; ``about`` provenance for the files.
+    for given data; ``trained`` what it has seen; ``about`` provenance for the files. Of nodes of several
+    types (``spec.node_types``) names, units and scales are those of all types in one list, "type.name".
     """
 
     spec: ModelSpec
     theta: NDArray
-    state_scale: Normalisation
+    state_scale: Normalisation | NormalisationByType
     features: tuple[str, ...]
     units: tuple[str, ...]
     trained: TrainingRange
-    control_scale: Normalisation | None = None
-    attribute_scale: Normalisation | None = None
+    control_scale: Normalisation | NormalisationByType | None = None
+    attribute_scale: Normalisation | NormalisationByType | None = None
     edge_attribute_scale: Normalisation | None = None
     controls: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
@@ -86,6 +88,8 @@ class Model:
     @property
     def names(self) -> Names:
         """Names and units of features, inputs, node attributes and time."""
+        if self.types is not None:
+            return self._names_by_type(self.types)
         return Names(
             self.features,
             self.units,
@@ -93,6 +97,39 @@ class Model:
             self.attributes,
             self.time_unit,
             self.periods,
+        )
+
+    def _names_by_type(self, types: NodeTypes) -> Names:
+        lists = zip(
+            types.names,
+            cut(self.features, types.channels),
+            cut(self.units, types.channels),
+            cut(self.controls, types.controls),
+            cut(self.attributes, types.attributes),
+            strict=True,
+        )
+        return Names.of_types(
+            {
+                name: Names(
+                    plain_names(name, features),
+                    units,
+                    plain_names(name, controls),
+                    plain_names(name, attributes),
+                    self.time_unit,
+                    (0.0,) * len(features),
+                )
+                for name, features, units, controls, attributes in lists
+            }
+        )
+
+    @property
+    def types(self) -> NodeTypes | None:
+        """The types of the nodes; None where all have one type."""
+        spec = self.spec
+        if not spec.node_types:
+            return None
+        return NodeTypes(
+            spec.node_types, spec.type_channels, spec.type_controls, spec.type_attributes
         )
 
     @property
@@ -131,14 +168,14 @@ class Model:
     @arguments(steps=least(1), dt=positive, graph_seed=least(0), ignore_weights=flag, check=flag)
     def rollout(
         self,
-        initial: xr.Dataset | xr.DataArray | NDArray | str | os.PathLike[str],
+        initial: xr.Dataset | xr.DataArray | NDArray | Mapping[str, Any] | str | os.PathLike[str],
         *,
         steps: int | None = None,
         dt: float | None = None,
         topology: Any = None,
         graph_seed: int = 42,
-        control: NDArray | None = None,
-        node_attribute: NDArray | None = None,
+        control: NDArray | Mapping[str, Any] | None = None,
+        node_attribute: NDArray | Mapping[str, Any] | None = None,
         ignore_weights: bool = False,
         check: bool = True,
     ) -> xr.Dataset:
@@ -154,6 +191,9 @@ class Model:
         time, node, control) is held over each step. Weights of edges multiply the messages; a model
         that was trained without them refuses them unless ``ignore_weights=True`` leaves them out.
         Weights of a dataset that vary in time are taken over its times, on its time grid.
+        Of nodes of several types, initial states without a dataset, ``control`` and ``node_attribute`` are
+        given by type, ``{"load": states}``; nodes are numbered type after type, in the order of the
+        model's types, of which some may have no nodes.
 
         Returns a dataset of `state` and `message` (trajectory, time, node, ...; what each node sends,
         carried or emitted) with the graph that was used and ``finite(trajectory)``, False where a prediction overflowed. Warns
@@ -161,7 +201,9 @@ class Model:
         rk4 on this graph and are split (see `stability`), unless ``check=False``. Raises `InvalidData`.
         """
         initial = as_dataset(initial)
+        shares_state = False
         if isinstance(initial, xr.Dataset):
+            shares_state = STATE in initial and self.types is not None
             initial = agree(initial, self.names)
         if self.members > 1:
             options = dict(
@@ -177,7 +219,9 @@ class Model:
                 self.member(i).rollout(initial, **options, check=check and i == 0)  # type: ignore[arg-type]
                 for i in range(self.members)
             ]
-            own = [n for n in (STATE, MESSAGE, "finite") if n in each[0]]
+            own = [STATE, MESSAGE, "finite"]
+            own += [f"{n}_{name}" for n in (STATE, MESSAGE) for name in self.spec.node_types]
+            own = [n for n in own if n in each[0]]
             dim = xr.Variable("member", np.arange(self.members))
             together = xr.concat([e[own] for e in each], dim=dim)
             return each[0].drop_vars(own).merge(together, combine_attrs="override")
@@ -197,11 +241,12 @@ class Model:
             warn_outside("the rollout", self.outside(arrays, parameters))
         in_time = {} if arrays.edge_weight is None else {"edge_weight": arrays.edge_weight}
         program = self.bind(kernel="eager" if in_time and self.engine == "torch" else "auto")
-        z = self.state_scale.apply(arrays.x[:, 0])
+        node_type = arrays.node_type
+        z = self.state_scale.apply(arrays.x[:, 0], node_type)
         of_program = graph_for_program(self, arrays.graph)
         u, attribute = (
-            self._scaled(self.control_scale, arrays.u),
-            self._scaled(self.attribute_scale, arrays.attribute),
+            self._scaled(self.control_scale, arrays.u, node_type),
+            self._scaled(self.attribute_scale, arrays.attribute, node_type),
         )
         if check:
             substeps = stable_substeps(
@@ -223,11 +268,10 @@ class Model:
         )
         message = result.message
         if self.spec.family == "mpnode" and self.spec.messages == "emitted":
-            seen = self._scaled(self.attribute_scale, arrays.attribute)
-            u = self._scaled(self.control_scale, arrays.u) if self.spec.sender_controls else None
-            message = emitted(self.weights, result.state, seen, self.spec.circular, u)
+            sent = u if self.spec.sender_controls else None
+            message = self._emitted(result.state, attribute, sent, node_type)
             message = message.astype(result.state.dtype)
-        state = self.state_scale.undo(result.state)
+        state = self.state_scale.undo(result.state, node_type)
         # A start is known; that it returns bit for bit matters to whoever compares or continues.
         state[:, 0] = arrays.x[:, 0]
         predicted = replace(arrays, x=state.astype(self.theta.dtype), mask=None)
@@ -250,6 +294,10 @@ class Model:
         if self.spec.circular:
             ds = ds.assign_coords({PERIOD: (FEATURE, list(self.periods))})
         ds["finite"] = (TRAJECTORY, result.finite, {"long_name": "no value overflowed"})
+        if shares_state:
+            return with_shared_state(
+                ds.assign_coords(kept_coords(initial, ds, steps is None and dt is None))
+            )
         return ds.assign_coords(kept_coords(initial, ds, steps is None and dt is None))
 
     def vector_field(
@@ -267,6 +315,13 @@ class Model:
         default, where messages are ODE states; ``u`` (trajectory, node, control) physical;
         ``graph`` whatever names or is a graph (not needed for one node). Raises `InvalidData`.
         """
+        if self.types is not None:
+            raise InvalidModel(
+                "the vector field of nodes of several types is not computed from arrays",
+                got=f"a model of the types {', '.join(self.types.names)}",
+                allowed="a model of nodes of one type",
+                fix="roll out one short step: model.rollout(ds, steps=1, dt=...)",
+            )
         x = _floats("x", x)
         if x.ndim != 3 or 0 in x.shape:
             raise InvalidData(
@@ -320,6 +375,13 @@ class Model:
         x is in physical units, ``node_attribute`` (node, attribute) too; messages have none. With
         messages that are emitted, not carried, m has no components.
         """
+        if self.types is not None:
+            raise InvalidModel(
+                "initial messages of nodes of several types are not computed from arrays",
+                got=f"a model of the types {', '.join(self.types.names)}",
+                allowed="a model of nodes of one type",
+                fix="model.rollout(ds, steps=1) has the messages of each type at the first time",
+            )
         x = _floats("x", x)
         if node_attribute is not None:
             node_attribute = numbers("node_attribute", node_attribute)
@@ -368,22 +430,50 @@ class Model:
 
         ``arrays`` in physical units, ``parameters`` by name; an empty list when all lies inside.
         """
+        if arrays.types is not None:
+            return self._outside_by_type(arrays, arrays.types, parameters)
         middle = 0.5 * (np.asarray(self.trained.low) + np.asarray(self.trained.high))
         return self.trained.outside(
             self.features,
             # No angle lies outside: the nearest one that differs by whole turns is compared.
-            middle + shorter_way(arrays.x[:, 0] - middle, self.periods),
+            components(middle + shorter_way(arrays.x[:, 0] - middle, self.periods)),
             np.asarray(arrays.graph.nodes),
             np.asarray(arrays.graph.in_degree),
             np.diff(arrays.time),
             parameters,
-            None if arrays.u is None else arrays.u[:, : len(arrays.time) - 1],
-            arrays.attribute,
+            () if arrays.u is None else components(arrays.u[:, : len(arrays.time) - 1]),
+            () if arrays.attribute is None else components(arrays.attribute),
             (self.controls, self.attributes),
             arrays.held_weight,
-            with_attributes(arrays.graph, self.edge_attributes, warn=False).attribute,
+            self._of_edges(arrays.graph),
             self.edge_attributes,
         )
+
+    def _outside_by_type(
+        self, arrays: schema.Arrays, types: NodeTypes, parameters: Mapping[str, Any] | None
+    ) -> list[str]:
+        each = arrays.of_each_type()
+        steps = len(arrays.time) - 1
+        return self.trained.outside(
+            self.features,
+            [v for a in each for v in components(a.x[:, 0])],
+            np.asarray(arrays.graph.nodes),
+            np.asarray(arrays.graph.in_degree),
+            np.diff(arrays.time),
+            parameters,
+            [v for a in each if a.u is not None for v in components(a.u[:, :steps])],
+            [v for a in each if a.attribute is not None for v in components(a.attribute)],
+            (self.controls, self.attributes),
+            arrays.held_weight,
+            self._of_edges(arrays.graph),
+            self.edge_attributes,
+            {name: a.x.shape[2] for name, a in zip(types.names, each, strict=True)},
+        )
+
+    def _of_edges(self, graph: Graph) -> list[NDArray]:
+        """The values of each attribute of edges that the model takes."""
+        attribute = with_attributes(graph, self.edge_attributes, warn=False).attribute
+        return [] if attribute is None else components(attribute)
 
     # ---- keeping it ---------------------------------------------------------------------------
 
@@ -428,11 +518,54 @@ class Model:
         """A graph as the program takes it."""
         return graph_for_program(self, graph_for_model(self, graph))
 
-    def _scaled(self, scale: Normalisation | None, values: NDArray | None) -> NDArray | None:
-        return None if values is None or scale is None else scale.apply(values)
+    def _scaled(
+        self,
+        scale: Normalisation | NormalisationByType | None,
+        values: NDArray | None,
+        node_type: NDArray | None = None,
+    ) -> NDArray | None:
+        return None if values is None or scale is None else scale.apply(values, node_type)
+
+    def _emitted(
+        self,
+        z: NDArray,
+        attribute: NDArray | None,
+        control: NDArray | None,
+        node_type: NDArray | None,
+    ) -> NDArray:
+        """The emitted messages (trajectory, time, node, message) of states z; all in z units."""
+        if self.types is None:
+            return emitted(self.weights, z, attribute, self.spec.circular, control)
+        out = np.zeros((*z.shape[:-1], self.spec.message))
+        for number, name in enumerate(self.types.names):
+            here = np.flatnonzero(node_type == number)
+            of_type = {
+                tensor.removeprefix(f"{name}/"): value
+                for tensor, value in self.weights.items()
+                if tensor.startswith(f"{name}/")
+            }
+            widths = (
+                getattr(self.types, n)[number] for n in ("channels", "controls", "attributes")
+            )
+            channels, controls, attributes = widths
+            out[:, :, here] = emitted(
+                of_type,
+                z[:, :, here, :channels],
+                None if attribute is None or not attributes else attribute[..., here, :attributes],
+                (),
+                None if control is None or not controls else control[:, :, here, :controls],
+            )
+        return out
 
     def check(self, arrays: schema.Arrays, features: tuple[str, ...] | None = None) -> None:
-        """Raise `InvalidData` unless the data have the features and inputs of this model."""
+        """Raise `InvalidData` unless the data have the features and inputs of this model.
+
+        Data of nodes of several types are compared with the model's where their arrays are made
+        (`networks.schema.arrays_of`).
+        """
+        if arrays.types is not None or self.types is not None:
+            self._check_types(arrays)
+            return
         channels = arrays.x.shape[-1]
         if channels != len(self.features):
             raise InvalidData(
@@ -460,6 +593,21 @@ class Model:
                 allowed=self.spec.bodies,
                 fix='use model="mpnode", which transfers to other sizes',
             )
+
+    def _check_types(self, arrays: schema.Arrays) -> None:
+        if arrays.types == self.types:
+            return
+        got, wanted = (
+            "one type" if t is None else ", ".join(t.names) for t in (arrays.types, self.types)
+        )
+        raise InvalidData(
+            "the nodes of the data have other types than those of the model",
+            got=got,
+            allowed=wanted,
+            fix="pympnode.nodes_of_type(ds, name) takes the nodes of one type"
+            if self.types is None
+            else "give state_TYPE(trajectory, time, node_TYPE, feature_TYPE), or node_type(node)",
+        )
 
 
 def _floats(name: str, values: Any) -> NDArray:

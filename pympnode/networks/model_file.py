@@ -14,7 +14,7 @@ from ..files import kinds, netcdf
 from ..files.kinds import check_record
 from ..graph import Graph
 from ..layout import weight_dtype
-from .normalise import Normalisation
+from .normalise import Normalisation, NormalisationByType
 from .ranges import TrainingRange
 from .spec import LATER, ModelSpec
 from .weights import layout_of
@@ -32,6 +32,7 @@ def dataset_of(model: Any) -> xr.Dataset:
     variables: dict[str, Any] = {}
     ensemble = ("member",) if model.theta.ndim == 2 else ()
     for name, value in model.weights.items():
+        name = _in_file(name)
         dims = (f"{name}_out", f"{name}_in")[: value.ndim - len(ensemble)]
         variables[name] = ((*ensemble, *dims), value)
     for name, scale in _scales(model).items():
@@ -81,7 +82,7 @@ def fields_of(ds: xr.Dataset, source: str) -> dict[str, Any]:
         spec = ModelSpec.from_dict(facts["spec"])
         check_record(facts, _sizes(spec), source)
         layout = layout_of(spec)
-        weights = {name: ds[name].values for name in layout.shapes}
+        weights = {name: ds[_in_file(name)].values for name in layout.shapes}
         dtype = weight_dtype(weights)
         if "member" in ds.sizes:
             theta = np.stack(
@@ -92,21 +93,23 @@ def fields_of(ds: xr.Dataset, source: str) -> dict[str, Any]:
             )
         else:
             theta = layout.pack(weights, dtype=dtype)
-        scales = {
+        scales: dict[str, Any] = {
             name: Normalisation(ds[f"{name}_mean"].values, ds[f"{name}_scale"].values)
             if f"{name}_mean" in ds
             else None
             for name in ("state", "control", "attribute", "edge_attribute")
         }
-        for name, width in (
-            ("state", spec.channels),
-            ("control", spec.controls),
-            ("attribute", spec.attributes),
-            ("edge_attribute", spec.edge_attributes),
+        for name, widths in (
+            ("state", spec.type_channels or (spec.channels,)),
+            ("control", spec.type_controls or (spec.controls,)),
+            ("attribute", spec.type_attributes or (spec.attributes,)),
+            ("edge_attribute", (spec.edge_attributes,)),
         ):
-            scale = scales[name]
+            scale, width = scales[name], sum(widths)
             if (0 if scale is None else scale.features) != width:
                 raise KeyError(f"{name}_mean and {name}_scale of {width} components")
+            if scale is not None and len(widths) > 1:
+                scales[name] = NormalisationByType.of(scale.mean, scale.scale, widths)
         graph = None
         if "learned_sender" in ds:
             sender, receiver, nodes, weight = (ds[name].values for name in _EDGES)
@@ -152,6 +155,10 @@ _RECORD: dict[str, kinds.Check] = {
             ),
             "divisor": kinds.positive,
             **dict.fromkeys(("circular", "relative", "invariant"), kinds.listing(_WHOLE)),
+            "node_types": kinds.listing(kinds.text),
+            **dict.fromkeys(
+                ("type_channels", "type_controls", "type_attributes"), kinds.listing(_WHOLE)
+            ),
             **dict.fromkeys(("edge_attributes", "learned_edges"), _WHOLE),
             **dict.fromkeys(("sender_controls", "antisymmetric"), kinds.flag),
         },
@@ -180,10 +187,12 @@ _RECORD: dict[str, kinds.Check] = {
             "parameter_spans": kinds.named(kinds.anything),
             "control": kinds.listing(_SPAN),
             "attribute": kinds.listing(_SPAN),
+            "type_nodes": kinds.listing(kinds.pair(_WHOLE)),
             "weight": kinds.either(kinds.listing(kinds.real, 0), _SPAN),
             "edge_attribute": kinds.listing(_SPAN),
         },
         "graphs", "parameter_spans", "control", "attribute", "weight", "edge_attribute",
+        "type_nodes",
     ),
     "about": kinds.named(kinds.anything),
 }  # fmt: skip
@@ -191,12 +200,13 @@ _RECORD: dict[str, kinds.Check] = {
 
 def _sizes(spec: ModelSpec) -> dict[str, kinds.Check]:
     """Lists of the record that have an entry for each component of the specification."""
-    ranges = {name: kinds.listing(kinds.anything, spec.channels) for name in ("low", "high")}
+    channels = sum(spec.type_channels) or spec.channels
+    ranges = {name: kinds.listing(kinds.anything, channels) for name in ("low", "high")}
     return {
-        "features": kinds.listing(kinds.text, spec.channels),
-        "units": kinds.listing(kinds.text, spec.channels),
-        "controls": kinds.listing(kinds.text, spec.controls),
-        "attributes": kinds.listing(kinds.text, spec.attributes),
+        "features": kinds.listing(kinds.text, channels),
+        "units": kinds.listing(kinds.text, channels),
+        "controls": kinds.listing(kinds.text, sum(spec.type_controls) or spec.controls),
+        "attributes": kinds.listing(kinds.text, sum(spec.type_attributes) or spec.attributes),
         **(
             {"edge_attributes": kinds.listing(kinds.text, spec.edge_attributes)}
             if spec.edge_attributes
@@ -206,7 +216,12 @@ def _sizes(spec: ModelSpec) -> dict[str, kinds.Check]:
     }
 
 
-def _scales(model: Any) -> dict[str, Normalisation | None]:
+def _in_file(tensor: str) -> str:
+    """The variable of a tensor: names of netCDF hold no "/", which stands behind the type of nodes."""
+    return tensor.replace("/", ".")
+
+
+def _scales(model: Any) -> dict[str, Normalisation | NormalisationByType | None]:
     return {
         "state": model.state_scale,
         "control": model.control_scale,

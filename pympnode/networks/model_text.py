@@ -19,6 +19,10 @@ def summary(model: Any) -> str:
         parts.append(f"{spec.message} {spec.messages} message components, {spec.coupling} coupling")
         words = f"sum / {spec.divisor:.4g}" if spec.aggregation == "sum" else spec.aggregation
         parts.append(f"{words} over neighbours")
+    if spec.node_types:
+        of_types = zip(spec.node_types, spec.type_channels, strict=True)
+        each = [f"{name} ({width} feature{'s' * (width > 1)})" for name, width in of_types]
+        parts.append(f"nodes of the types {', '.join(each)}")
     parts.append(f"{spec.solver} x {spec.substeps}")
     return ", ".join(parts)
 
@@ -57,6 +61,11 @@ def _inputs(model: Any) -> dict[str, str]:
             found[label] = ", ".join(
                 f"{name} {interval(*pair)}" for name, pair in zip(names, pairs)
             )
+    if trained.type_nodes:
+        found["types"] = ", ".join(
+            f"{interval(*pair)} {name}"
+            for name, pair in zip(model.spec.node_types, trained.type_nodes)
+        )
     if trained.weight:
         learned = "" if model.graph is None else ", learned (model.graph)"
         found["weights"] = f"of edges {interval(*trained.weight)}{learned}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -79,15 +80,20 @@ class Normalisation:
         """Number of features."""
         return int(self.mean.size)
 
-    def apply(self, x: np.ndarray) -> np.ndarray:
-        """z (..., feature) of x, float32 where x is, float64 otherwise."""
+    def apply(self, x: np.ndarray, node_type: np.ndarray | None = None) -> np.ndarray:
+        """z (..., feature) of x, float32 where x is, float64 otherwise; ``node_type`` is that of
+        `NormalisationByType`, and not used here."""
         self._check(x)
         return _like(x, (np.asarray(x, dtype=np.float64) - self.mean) / self.scale)
 
-    def undo(self, z: np.ndarray) -> np.ndarray:
+    def undo(self, z: np.ndarray, node_type: np.ndarray | None = None) -> np.ndarray:
         """x (..., feature) of z, float32 where z is, float64 otherwise."""
         self._check(z)
         return _like(z, np.asarray(z, dtype=np.float64) * self.scale + self.mean)
+
+    def scale_of(self, node_type: np.ndarray | None = None) -> np.ndarray:
+        """The scale of each value of x: (feature,), or (node, feature) of nodes of several types."""
+        return self.scale
 
     def same(self, other: Normalisation) -> bool:
         """Whether ``other`` has the same mean and scale."""
@@ -100,6 +106,78 @@ class Normalisation:
                 got=np.shape(values),
                 allowed=f"(..., {self.features})",
             )
+
+
+@dataclass(frozen=True, eq=False)
+class NormalisationByType:
+    """A `Normalisation` for each type of nodes.
+
+    x and z are (..., node, feature) with 0 where a node does not have the feature, which is 0 in the
+    other too; ``node_type`` int64 (node,) the types of the nodes. ``mean`` and ``scale`` (component,)
+    are those of all types in one list.
+    """
+
+    types: tuple[Normalisation, ...]
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Means of all types."""
+        return np.concatenate([one.mean for one in self.types])
+
+    @property
+    def scale(self) -> np.ndarray:
+        """Scales of all types."""
+        return np.concatenate([one.scale for one in self.types])
+
+    @property
+    def features(self) -> int:
+        """Number of components of all types."""
+        return sum(one.features for one in self.types)
+
+    @classmethod
+    def of(cls, mean: np.ndarray, scale: np.ndarray, widths: Sequence[int]) -> NormalisationByType:
+        """The normalisation of lists for all types; ``widths``: components of each type."""
+        ends = np.cumsum([0, *widths])
+        return cls(tuple(Normalisation(mean[a:b], scale[a:b]) for a, b in itertools.pairwise(ends)))
+
+    def apply(self, x: np.ndarray, node_type: np.ndarray | None = None) -> np.ndarray:
+        """z (..., node, feature) of x, float32 where x is, float64 otherwise."""
+        mean, scale = self._of_nodes(x, node_type)
+        return _like(x, (np.asarray(x, dtype=np.float64) - mean) / scale)
+
+    def undo(self, z: np.ndarray, node_type: np.ndarray | None = None) -> np.ndarray:
+        """x (..., node, feature) of z, float32 where z is, float64 otherwise."""
+        mean, scale = self._of_nodes(z, node_type)
+        return _like(z, np.asarray(z, dtype=np.float64) * scale + mean)
+
+    def scale_of(self, node_type: np.ndarray | None = None) -> np.ndarray:
+        """The scales (node, feature), 1 where a node does not have the feature."""
+        return self._tables()[1][node_type]
+
+    def same(self, other: Normalisation | NormalisationByType) -> bool:
+        """Whether ``other`` has the same means and scales."""
+        return np.array_equal(self.mean, other.mean) and np.array_equal(self.scale, other.scale)
+
+    def _tables(self) -> tuple[np.ndarray, np.ndarray]:
+        """Means and scales (type, feature)."""
+        width = max(one.features for one in self.types)
+        mean, scale = np.zeros((len(self.types), width)), np.ones((len(self.types), width))
+        for number, one in enumerate(self.types):
+            mean[number, : one.features], scale[number, : one.features] = one.mean, one.scale
+        return mean, scale
+
+    def _of_nodes(
+        self, values: np.ndarray, node_type: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        mean, scale = self._tables()
+        shape = np.shape(values)
+        if node_type is None or shape[-2:] != (len(node_type), mean.shape[1]):
+            raise InvalidData(
+                "the data do not fit a normalisation by type of nodes",
+                got=f"{shape}, types of {'no' if node_type is None else len(node_type)} nodes",
+                allowed=f"(..., node, {mean.shape[1]}) and the type of each node",
+            )
+        return mean[node_type], scale[node_type]
 
 
 def natural_time(x: Sequence[np.ndarray], time: Sequence[np.ndarray]) -> float:

@@ -31,6 +31,8 @@ def known_system(system: Any, name: str, arrays: Arrays) -> System | None:
     if system is None and name not in names():
         return None
     true = get(name if system is None else system)
+    if arrays.types is not None:
+        return true.of_types(arrays.types.names)
     controls = 0 if arrays.u is None else arrays.u.shape[-1]
     fits = true.features == arrays.x.shape[-1] and len(true.controls) == controls
     return true if fits else None

@@ -61,6 +61,18 @@ _SIMULATION_CHECKS: dict[str, Any] = {
 }
 
 
+def _coupling(name: str, value: Any) -> str:
+    """How messages enter the equation. Raises `InvalidOption`, also for a strength of a system."""
+    if isinstance(value, Real) and not isinstance(value, bool):
+        raise InvalidOption(
+            "coupling of train says how messages enter the equation of the receiver",
+            got=f"coupling={shown_value(value, 80)}",
+            allowed='"mixed", "superposed"',
+            fix=f'for the parameter of the system: parameters={{"coupling": {shown_value(value, 80)}}}',
+        )
+    return text(name, value)
+
+
 @dataclass(frozen=True)
 class NetworkSimulation:
     """Keywords of `pympnode.simulate` for networks; see there."""
@@ -139,9 +151,10 @@ class NetworkTraining(RunOptions):
             | {
                 "members": least(1),
                 **dict.fromkeys(
-                    ("model", "aggregation", "messages", "coupling", "first_message", "solver"),
+                    ("model", "aggregation", "messages", "first_message", "solver"),
                     text,
                 ),
+                "coupling": _coupling,
                 "ignore_weights": flag,
                 "antisymmetric": flag,
                 "relative": names_of,

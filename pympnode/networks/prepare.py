@@ -21,17 +21,20 @@ from .attributes import tell_attributes
 from .circular import TURN, tell_jumps, unwrapped
 from .edge_weights import for_training, with_scaled_attribute
 from .missing import interpolated
-from .normalise import Normalisation, natural_time
+from .node_types import NodeTypes, by_type, part, shared, types_of
+from .normalise import Normalisation, NormalisationByType, natural_time
 from .outliers import outliers_in_words
 from .schema import Arrays
+
+Scale = Normalisation | NormalisationByType
 
 
 class Scales(NamedTuple):
     """Normalisations of a start model."""
 
-    state: Normalisation
-    control: Normalisation | None
-    attribute: Normalisation | None
+    state: Scale
+    control: Scale | None
+    attribute: Scale | None
     edge_attribute: Normalisation | None
 
 
@@ -40,15 +43,17 @@ class Prepared:
     """Training data. ``physical`` and ``scaled`` hold the same datasets in both units, without the
     trajectories marked "test"; ``train`` and ``validation`` number their trajectories one dataset
     after the other. ``parameters`` are those that all datasets share, ``parameter_spans`` the
-    smallest and largest value of those that differ."""
+    smallest and largest value of those that differ. ``node_types`` and the numbers of features, controls
+    and attributes of each are () where all nodes have one type; names and units are those of all types
+    in one list, "type.name"."""
 
     physical: list[Arrays]
     scaled: list[Arrays]
     train: NDArray[np.int64]
     validation: NDArray[np.int64]
-    state: Normalisation
-    control: Normalisation | None
-    attribute: Normalisation | None
+    state: Scale
+    control: Scale | None
+    attribute: Scale | None
     edge_attribute: Normalisation | None
     features: tuple[str, ...]
     units: tuple[str, ...]
@@ -62,6 +67,10 @@ class Prepared:
     time_unit: str
     time_scale: float
     periods: tuple[float, ...]
+    node_types: tuple[str, ...] = ()
+    type_channels: tuple[int, ...] = ()
+    type_controls: tuple[int, ...] = ()
+    type_attributes: tuple[int, ...] = ()
 
 
 def prepare(
@@ -88,12 +97,18 @@ def prepare(
     for ds in datasets:
         schema.validate(ds, missing=missing)
     start_is_fresh = names is None
-    names = Names.of(datasets[0]) if names is None else names
+    datasets, types = _of_types(datasets, names, start)
+    names = _names_of(datasets, types) if names is None else names
     datasets = [agree(ds, names, whose, reordering=True) for ds in datasets]
-    physical = [schema.arrays_of(ds, missing=missing) for ds in datasets]
+    if types is not None:
+        for number, ds in enumerate(datasets):
+            schema.check_types(ds, types, whose if number else "the other data")
+    physical = [schema.arrays_of(ds, missing=missing, types=types) for ds in datasets]
     physical = for_training(physical, ignore_weights=ignore_weights, start=start)
+    each_type = _each_type(physical, names)
     if start_is_fresh:
-        tell_attributes(physical, names.attributes)
+        for arrays_of_type, of_type in each_type:
+            tell_attributes(arrays_of_type, of_type.attributes)
     ignored = dict.fromkeys(name for ds in datasets for name in schema.own_variables(ds))
     if ignored:
         warn_user(
@@ -101,8 +116,24 @@ def prepare(
             "nodes go into node_attribute, quantities that change in time into state or control"
         )
     periods = names.periods or (0.0,) * len(names.features)
+    if types is not None and any(periods):
+        raise InvalidData(
+            "circular features need nodes of one type",
+            got=", ".join(n for n, period in zip(names.features, periods) if period),
+            allowed="no circular features beside several types of nodes",
+            fix="leave circular= out, and give the angles continuous in time: np.unwrap(x, axis=1)",
+        )
     for number, ds in enumerate(datasets):
-        jumping = tell_jumps(ds, physical[number].x, periods)
+        jumping = " ".join(
+            filter(
+                None,
+                (
+                    tell_jumps(one, arrays_of_type[number].x, of_type.periods or periods)
+                    for one, (arrays_of_type, of_type) in zip(_parts(ds, types), each_type)
+                    if one is not None
+                ),
+            )
+        )
         if jumping:
             warn_user(jumping)
         if any(periods) and len(periods) == physical[number].x.shape[-1]:
@@ -112,15 +143,24 @@ def prepare(
     labels = np.concatenate(marks)
     state, control, attribute, of_edges = scales or (None, None, None, None)
     if state is None:
-        for text in outliers_in_words(physical, names.features):
-            warn_user(text)
-        state = _fit([a.x for a in physical], [a.mask for a in physical])
+        each_type = _each_type(physical, names)
+        for arrays_of_type, of_type in each_type:
+            for text in outliers_in_words(arrays_of_type, of_type.features):
+                warn_user(text)
+        state = _by_type(
+            [_fit([a.x for a in some], [a.mask for a in some]) for some, _ in each_type]
+        )
         state = _of_angles(state, periods)
+    each_type = _each_type(physical, names)
     if control is None and physical[0].u is not None:
         # The last control of a trajectory is never used and may be missing.
-        control = _fit([a.u[:, :-1] for a in physical if a.u is not None])
+        control = _by_type(
+            [_fit([a.u[:, :-1] for a in some if a.u is not None]) for some, _ in each_type]
+        )
     if attribute is None and physical[0].attribute is not None:
-        attribute = _fit([a.attribute for a in physical if a.attribute is not None])
+        attribute = _by_type(
+            [_fit([a.attribute for a in some if a.attribute is not None]) for some, _ in each_type]
+        )
     given = [a.graph.attribute for a in physical if a.graph.attribute is not None]
     given = [values for values in given if len(values)]
     if of_edges is None and given:
@@ -132,26 +172,29 @@ def prepare(
         known = arrays.x
         if arrays.mask is not None:
             known = interpolated(known, arrays.time, arrays.mask)
-        x = state.apply(known)
+        x = state.apply(known, arrays.node_type)
         here = labels[at : at + arrays.trajectories] == "train"
         if training_noise:
             rng = np.random.default_rng([seed, 3, number])
-            x[here] += training_noise * rng.standard_normal(x[here].shape)
+            noise = rng.standard_normal(x[here].shape)
+            x[here] += training_noise * (noise if types is None else noise * arrays.real)
         scaled.append(
             replace(
                 arrays,
                 x=x.astype(dtype),
                 time=arrays.time / time_scale,
                 graph=with_scaled_attribute(arrays.graph, of_edges),
-                u=None if arrays.u is None or control is None else control.apply(arrays.u),
+                u=None
+                if arrays.u is None or control is None
+                else control.apply(arrays.u, arrays.node_type),
                 attribute=None
                 if arrays.attribute is None or attribute is None
-                else attribute.apply(arrays.attribute),
+                else attribute.apply(arrays.attribute, arrays.node_type),
             )
         )
         at += arrays.trajectories
     first = datasets[0]
-    found = Names.of(first)
+    found = Names.of(first) if types is None else names
     facts = record(first)
     parameters, spans = _parameters(datasets)
     graphs = tuple(text for ds in datasets for text in record(ds).get("topology", ()))
@@ -176,7 +219,72 @@ def prepare(
         found.time_unit,
         time_scale,
         periods,
+        *((types.names, types.channels, types.controls, types.attributes) if types else ()),
     )
+
+
+def _of_types(
+    datasets: Sequence[xr.Dataset], names: Names | None, start: Any
+) -> tuple[list[xr.Dataset], NodeTypes | None]:
+    """The datasets with variables for each type, and their types; None for one type, whose datasets
+    are those of one type. The types of a start model are kept."""
+    if names is not None:
+        types = start.types if start is not None else None
+        return [by_type(ds) if types else ds for ds in datasets], types
+    datasets = [by_type(ds) for ds in datasets]
+    several = [types_of(ds) for ds in datasets]
+    if not any(several):
+        return datasets, None
+    if not all(several):
+        raise InvalidData(
+            "data with types of nodes and data without cannot train together",
+            got=f"dataset {several.index(())} has state(trajectory, time, node, feature)",
+            allowed=", ".join(dict.fromkeys(f"state_{n}" for of in several for n in of)),
+            fix='name the type of its nodes: ds["node_type"] = ("node", [...])',
+        )
+    types = NodeTypes.of(datasets)
+    if len(types.names) > 1:
+        return datasets, types
+    # Nodes were selected until one type was left.
+    return [shared(ds).merge(part(ds, types.names[0])) for ds in datasets], None
+
+
+def _names_of(datasets: Sequence[xr.Dataset], types: NodeTypes | None) -> Names:
+    """The names of the first dataset, and of each type those of the first that has it."""
+    if types is None:
+        return Names.of(datasets[0])
+    found: dict[str, Names] = {}
+    for ds in datasets:
+        for name in types_of(ds):
+            if name not in found:
+                found[name] = Names.of(part(ds, name))
+    return Names.of_types({name: found[name] for name in types.names})
+
+
+def _each_type(arrays: Sequence[Arrays], names: Names) -> list[tuple[list[Arrays], Names]]:
+    """Arrays of the nodes of each type, and its names; of one type what is given.
+
+    Of datasets without nodes of a type there are arrays without nodes.
+    """
+    if not names.by_type:
+        return [(list(arrays), names)]
+    by_dataset = [each.of_each_type() for each in arrays]
+    return [
+        ([some[number] for some in by_dataset], of_type)
+        for number, (_, of_type) in enumerate(names.by_type)
+    ]
+
+
+def _parts(ds: xr.Dataset, types: NodeTypes | None) -> list[xr.Dataset | None]:
+    """The dataset of each type; None where there are no nodes of it."""
+    if types is None:
+        return [ds]
+    own = types_of(ds)
+    return [part(ds, name) if name in own else None for name in types.names]
+
+
+def _by_type(scales: list[Normalisation]) -> Scale:
+    return scales[0] if len(scales) == 1 else NormalisationByType(tuple(scales))
 
 
 def _continuous(arrays: Arrays, periods: tuple[float, ...]) -> NDArray:
@@ -187,7 +295,7 @@ def _continuous(arrays: Arrays, periods: tuple[float, ...]) -> NDArray:
     return np.where(arrays.mask, known, arrays.x)
 
 
-def _of_angles(scale: Normalisation, periods: tuple[float, ...]) -> Normalisation:
+def _of_angles(scale: Scale, periods: tuple[float, ...]) -> Scale:
     """``scale`` with radians as the z scores of circular features."""
     if not any(periods):
         return scale
@@ -197,15 +305,16 @@ def _of_angles(scale: Normalisation, periods: tuple[float, ...]) -> Normalisatio
     )
 
 
-def _time_scale(arrays: list[Arrays], state: Normalisation, labels: NDArray[np.str_]) -> float:
+def _time_scale(arrays: list[Arrays], state: Scale, labels: NDArray[np.str_]) -> float:
     """`natural_time` of the trajectories that train."""
     x, time, at = [], [], 0
     for each in arrays:
         here = labels[at : at + each.trajectories] == "train"
         at += each.trajectories
         if here.any():
-            known = each.x if each.mask is None else np.where(each.mask, each.x, np.nan)
-            x.append(state.apply(known[here]))
+            plain = each.mask is None and each.types is None
+            known = each.x if plain else each.known
+            x.append(state.apply(known[here], each.node_type))
             time.append(each.time)
     return natural_time(x, time) if x else natural_time([], [a.time for a in arrays])
 
@@ -247,6 +356,8 @@ def _parameters(
 
 
 def _fit(values: list[NDArray], masks: list[NDArray | None] | None = None) -> Normalisation:
+    if not values:  # nodes of this type have none
+        return Normalisation.identity(0)
     width = values[0].shape[-1]
     rows = []
     for number, value in enumerate(values):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ class TrainingRange:
     """The data that a model has seen: pairs are (smallest, largest); lists are one a feature.
 
     ``weight`` (smallest, largest) of the edges, () where it was trained without weights.
+    ``type_nodes``: nodes of each type, where there are several, and the other lists are then of all types.
     ``parameters`` are the values that all its datasets share, ``parameter_spans`` (smallest,
     largest) of those in which they differ; ``control`` and ``attribute`` a pair a component.
     """
@@ -36,6 +37,7 @@ class TrainingRange:
     attribute: tuple[tuple[float, float], ...] = ()
     weight: tuple[float, ...] = ()
     edge_attribute: tuple[tuple[float, float], ...] = ()
+    type_nodes: tuple[tuple[int, int], ...] = ()
 
     @classmethod
     def of(
@@ -49,8 +51,9 @@ class TrainingRange:
         nodes = np.concatenate([a.graph.nodes for a in arrays])
         degree = np.concatenate([a.graph.in_degree for a in arrays])
         dt = np.concatenate([np.diff(a.time) for a in arrays])
-        low = np.min([np.nanmin(a.x, axis=(0, 1, 2)) for a in arrays], axis=0)
-        high = np.max([np.nanmax(a.x, axis=(0, 1, 2)) for a in arrays], axis=0)
+        each_type = list(zip(*(a.of_each_type() for a in arrays), strict=True))
+        span = [_pairs([a.x for a in some]) for some in each_type]
+        low, high = zip(*(pair for pairs in span for pair in pairs), strict=True)
         return cls(
             (int(nodes.min()), int(nodes.max())),
             (int(degree.min()), int(degree.max())),
@@ -64,17 +67,20 @@ class TrainingRange:
             tuple(dict.fromkeys(graphs)),
             dict(parameter_spans or {}),
             # The last control of a trajectory is never used.
-            _pairs([a.u[:, :-1] for a in arrays if a.u is not None]),
-            _pairs([a.attribute for a in arrays if a.attribute is not None]),
+            _of_types(_pairs([a.u[:, :-1] for a in some if a.u is not None]) for some in each_type),
+            _of_types(
+                _pairs([a.attribute for a in some if a.attribute is not None]) for some in each_type
+            ),
             _span_of_weights(arrays),
             _pairs([a.graph.attribute for a in arrays if a.graph.attribute is not None]),
+            _nodes_of_types(arrays),
         )
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for files."""
         values = asdict(self)
         # Files of models without these stay as in version 0.1.
-        later = ("weight", "edge_attribute")
+        later = ("weight", "edge_attribute", "type_nodes")
         return {name: value for name, value in values.items() if value or name not in later}
 
     @classmethod
@@ -95,28 +101,30 @@ class TrainingRange:
             attribute=tuple(tuple(pair) for pair in values.get("attribute", ())),
             weight=tuple(values.get("weight", ())),
             edge_attribute=tuple(tuple(pair) for pair in values.get("edge_attribute", ())),
+            type_nodes=tuple(tuple(pair) for pair in values.get("type_nodes", ())),
         )
 
     def outside(
         self,
         features: Sequence[str],
-        x: np.ndarray,
+        x: Sequence[np.ndarray],
         nodes: np.ndarray,
         degree: np.ndarray,
         dt: np.ndarray,
         parameters: Mapping[str, Any] | None,
-        u: np.ndarray | None = None,
-        attribute: np.ndarray | None = None,
+        u: Sequence[np.ndarray] = (),
+        attribute: Sequence[np.ndarray] = (),
         names: tuple[Sequence[str], Sequence[str]] = ((), ()),
         weight: np.ndarray | None = None,
-        edge_attribute: np.ndarray | None = None,
+        edge_attribute: Sequence[np.ndarray] = (),
         edge_names: Sequence[str] = (),
+        type_nodes: Mapping[str, int] | None = None,
     ) -> list[str]:
         """In words, with numbers: each way in which data lie outside.
 
-        ``x`` (..., feature), ``u`` (..., control), ``attribute`` (..., attribute); ``names`` of the
-        controls and of the attributes; ``weight`` (..., edges), 1 where it is None; ``edge_attribute`` (edges,
-        attribute) and ``edge_names``. States, controls,
+        ``x``, ``u``, ``attribute`` the values of each feature, control and attribute; ``names`` of the
+        controls and of the attributes; ``weight`` (..., edges), 1 where it is None; ``edge_attribute`` the
+        values of each, and ``edge_names``; ``type_nodes`` the number of nodes of each type by its name. States, controls,
         attributes and weights may leave their range by a tenth of it.
         """
         found = []
@@ -127,21 +135,21 @@ class TrainingRange:
                 found.append(f"{name} {got}, trained on {interval(low, high)}")
 
         compare("nodes", nodes, *self.nodes, 0)
+        for (name, count), pair in zip((type_nodes or {}).items(), self.type_nodes):
+            compare(f"nodes of type {name}", np.array([count]), *pair, 0)
         compare("degree", degree, *self.degree, 0)
         compare("time step", dt, *self.dt, 1e-6 * self.dt[1])
         for index, name in enumerate(features):
             low, high = self.low[index], self.high[index]
-            compare(f"initial {name}", x[..., index], low, high, 0.1 * (high - low))
+            compare(f"initial {name}", x[index], low, high, 0.1 * (high - low))
         for seen, values, title in (
             (self.control, u, names[0]),
             (self.attribute, attribute, names[1]),
             (self.edge_attribute, edge_attribute, edge_names),
         ):
-            if values is None:
-                continue
-            for index, (low, high) in enumerate(seen):
+            for index, (low, high) in enumerate(seen[: len(values)]):
                 title_of = title[index] if index < len(title) else f"input {index}"
-                compare(title_of, values[..., index], low, high, 0.1 * (high - low))
+                compare(title_of, values[index], low, high, 0.1 * (high - low))
         if self.weight and weight is not None:
             low, high = self.weight
             compare("weights of edges", weight, low, high, 0.1 * (high - low))
@@ -160,6 +168,11 @@ class TrainingRange:
         return found + beyond_parameters(self.parameter_spans, parameters or {})
 
 
+def components(values: np.ndarray) -> list[np.ndarray]:
+    """The values of each component of the last axis."""
+    return list(np.moveaxis(values, -1, 0))
+
+
 def _span_of_weights(arrays: Sequence[Arrays]) -> tuple[float, ...]:
     """(smallest, largest) weight, 1 for edges without; () where no graph has weights."""
     if not any(a.weighted for a in arrays):
@@ -173,5 +186,23 @@ def _pairs(values: list[np.ndarray]) -> tuple[tuple[float, float], ...]:
     values = [v for v in values if v.size]
     if not values:
         return ()
-    flat = np.concatenate([v.reshape(-1, v.shape[-1]) for v in values])
-    return tuple(zip(flat.min(axis=0).tolist(), flat.max(axis=0).tolist()))
+    low = np.min([np.nanmin(v, axis=tuple(range(v.ndim - 1))) for v in values], axis=0)
+    high = np.max([np.nanmax(v, axis=tuple(range(v.ndim - 1))) for v in values], axis=0)
+    return tuple(zip(low.tolist(), high.tolist()))
+
+
+def _of_types(pairs: Iterable[tuple[tuple[float, float], ...]]) -> tuple[tuple[float, float], ...]:
+    return tuple(pair for some in pairs for pair in some)
+
+
+def _nodes_of_types(arrays: Sequence[Arrays]) -> tuple[tuple[int, int], ...]:
+    """(smallest, largest) number of nodes of each type; () where there is one type."""
+    if arrays[0].types is None:
+        return ()
+    counts = [
+        np.bincount(a.node_type, minlength=len(arrays[0].types.names))
+        for a in arrays
+        if a.node_type is not None
+    ]
+    low, high = np.min(counts, axis=0), np.max(counts, axis=0)
+    return tuple(zip(low.tolist(), high.tolist()))

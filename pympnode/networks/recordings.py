@@ -16,10 +16,20 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ..config import TrainConfig
-from ..datasets.names import EDGE_WEIGHT, SPLIT, STATE, STATE_DIMS, TIME, TRAJECTORY
+from ..datasets.names import (
+    EDGE_WEIGHT,
+    FEATURE,
+    NODE,
+    SPLIT,
+    STATE,
+    STATE_DIMS,
+    TIME,
+    TRAJECTORY,
+)
 from ..datasets.record import record
 from ..datasets.split import check_split
 from ..errors import InvalidOption
+from .node_types import by_type, types_of
 from .schema import Arrays
 
 LONG = 200  # intervals; longer trajectories are trained on in windows of at most that many
@@ -104,7 +114,14 @@ def split_recordings(
     out, said = [], []
     for ds in datasets:
         steps = ds.sizes[TIME] - 1
-        x = ds[STATE].transpose(*STATE_DIMS).values
+        ds = by_type(ds)
+        # Nodes and features of all types are series side by side here.
+        states = [f"{STATE}_{name}" for name in types_of(ds)] or [STATE]
+        dims = [_dims_of(ds, name) for name in states]
+        each = [ds[name].transpose(*of).values for name, of in zip(states, dims)]
+        x = each[0]
+        if len(each) > 1:
+            x = np.concatenate([v.reshape(*v.shape[:2], 1, -1) for v in each], axis=-1)
         gap = min(memory(x), max(1, steps // 20))
         # Both blocks hold intervals, whatever the share.
         last = min(max(round(share * steps), 2), steps - gap - 2)
@@ -116,9 +133,10 @@ def split_recordings(
         for label, times in blocks.items():
             block = ds.isel({TIME: times})
             if estimated and label == "validation":
-                state = x[:, times].copy()
-                state[0, 0] = _interpolated_state(x[0], time, first)
-                block = block.assign({STATE: (STATE_DIMS, state, ds[STATE].attrs)})
+                for name, of, values in zip(states, dims, each):
+                    state = values[:, times].copy()
+                    state[0, 0] = _interpolated_state(values[0], time, first)
+                    block = block.assign({name: (of, state, ds[name].attrs)})
             out.append(block.assign({SPLIT: (TRAJECTORY, np.array([label], dtype="U10"))}))
         said.append(
             f"one recording of {steps:,} intervals, split in time: training to "
@@ -151,15 +169,24 @@ def _interpolated_state(x: NDArray, time: NDArray, at: int) -> NDArray:
 
 def _splittable(ds: xr.Dataset) -> bool:
     """Whether a dataset is one recording whose split the user did not give."""
-    if not isinstance(ds, xr.Dataset) or STATE not in ds or set(ds[STATE].dims) != set(STATE_DIMS):
+    if not isinstance(ds, xr.Dataset):
+        return False
+    states = [f"{STATE}_{name}" for name in types_of(ds)] if STATE not in ds else [STATE]
+    if not states or any(set(ds[name].dims) != set(_dims_of(ds, name)) for name in states):
         return False
     # `simulate` labels a single trajectory too; that label was not chosen by the user.
     check_split(ds)
     labelled = SPLIT in ds and not (
         record(ds).get("kind") == "simulation" and list(ds[SPLIT].values.astype(str)) == ["train"]
     )
-    numbers = ds[STATE].dtype.kind in "fiu"
+    numbers = all(ds[name].dtype.kind in "fiu" for name in states)
     return ds.sizes[TRAJECTORY] == 1 and ds.sizes[TIME] > _SHORTEST and numbers and not labelled
+
+
+def _dims_of(ds: xr.Dataset, state: str) -> tuple[str, ...]:
+    """The dims of ``state``, or of ``state_TYPE``."""
+    suffix = state.removeprefix(STATE)
+    return tuple(f"{dim}{suffix}" if dim in (NODE, FEATURE) else dim for dim in STATE_DIMS)
 
 
 def cut_windows(ds: xr.Dataset, steps: int, every: int | None = None) -> xr.Dataset:
@@ -358,6 +385,8 @@ def _intervals(length: float, step: float, steps: int) -> int:
 
 def _memory(arrays: Arrays) -> int:
     x = arrays.x
-    if arrays.mask is not None:
+    if arrays.types is not None:
+        x = arrays.known.reshape(*x.shape[:2], 1, -1)[..., arrays.real.ravel()]
+    elif arrays.mask is not None:
         x = np.where(arrays.mask, x, np.nan)
     return memory(x, LONG)

@@ -51,6 +51,8 @@ def reference_of(
         if even:
             noises.append(x)
     losses = {name: value / columns for name, value in total.items()}
+    if arrays[0].types is not None:
+        return Reference(losses)  # the noise of each type is another
     noise = noise_variance(noises)
     if noise is None:
         return Reference(losses)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -21,6 +21,16 @@ from .graphs.labels import plain
 from .graphs.topology import resolve
 from .memory import require_rollout
 from .named_arrays import NamedArray, named_array
+from .node_types import (
+    NodeTypes,
+    by_type_or_refuse,
+    counts_of,
+    cut,
+    naming,
+    node_values,
+    plain_names,
+    types_of,
+)
 from .ranges import TrainingRange
 from .spec import ModelSpec
 
@@ -35,6 +45,8 @@ class RolloutModel(Protocol):
     def spec(self) -> ModelSpec: ...
     @property
     def features(self) -> tuple[str, ...]: ...
+    @property
+    def types(self) -> NodeTypes | None: ...
     @property
     def system(self) -> str: ...
     @property
@@ -64,7 +76,7 @@ def start_of_dataset(
         later = ds.assign_coords({TIME: ds[TIME] + step})
         ds = xr.concat([ds, later], dim=TIME, data_vars="minimal")
         steps = steps or model.trained.steps
-    arrays = schema.pack(ds, missing="mask")
+    arrays = schema.pack(ds, missing="mask", types=model.types)
     if steps is not None or dt is not None:
         count, _, nodes, _ = arrays.x.shape
         require_rollout(model.spec, count, arrays.steps if steps is None else steps, nodes)
@@ -73,6 +85,10 @@ def start_of_dataset(
         weight = _weights_until(arrays, time)
         arrays = replace(arrays, time=time, u=u, mask=None, edge_weight=weight)
     labels = labels_of(ds)
+    if arrays.types is not None:
+        counts = counts_of(ds)
+        arrays = _with_inputs_by_type(arrays, arrays.types, counts, control, attribute)
+        control = attribute = None
     if control is not None:
         trajectories, _, nodes, _ = arrays.x.shape
         u = controls_for(
@@ -97,8 +113,13 @@ def start_of_states(
 ) -> schema.Arrays:
     """States (node, feature) or (trajectory, node, feature) on a graph.
 
-    The dims and labels of a DataArray are read by name. Raises `InvalidData`.
+    The dims and labels of a DataArray are read by name. Of nodes of several types states are given by
+    type. Raises `InvalidData`.
     """
+    if model.types is not None:
+        return _start_by_type(
+            model, model.types, initial, steps, dt, topology, graph_seed, control, attribute
+        )
     read = states_of(initial, model.features)
     x = read.values
     if x.ndim != 3 or x.shape[-1] != len(model.features) or 0 in x.shape:
@@ -125,6 +146,125 @@ def start_of_states(
     return arrays
 
 
+def _start_by_type(
+    model: RolloutModel,
+    types: NodeTypes,
+    initial: Any,
+    steps: int | None,
+    dt: float | None,
+    topology: Any,
+    graph_seed: int,
+    control: Any,
+    attribute: Any,
+) -> schema.Arrays:
+    given = by_type_or_refuse("the initial state", initial, types.names)
+    features = dict(zip(types.names, cut(model.features, types.channels), strict=True))
+    each: dict[str, NDArray] = {}
+    labels: list[Any] = []
+    for name in (name for name in types.names if name in given):
+        with naming(name):
+            wanted = plain_names(name, features[name])
+            read = states_of(given[name], wanted)
+            x = read.values
+            if x.ndim != 3 or x.shape[-1] != len(wanted) or 0 in x.shape:
+                raise InvalidData(
+                    "initial states have the wrong shape",
+                    got=np.shape(given[name]),
+                    allowed=f"(node, {len(wanted)}) or (trajectory, node, {len(wanted)})",
+                    fix=f"the last axis holds the features {', '.join(wanted)}",
+                )
+            if not np.isfinite(x).all():
+                raise InvalidData("initial states must be finite", got="NaN or infinity")
+        labels += read.labels.get(NODE, [None] * x.shape[1])
+        each[name] = x
+    several = {len(x) for x in each.values()}
+    if len(several) != 1:
+        raise InvalidData(
+            "the types of nodes have other numbers of trajectories",
+            got=", ".join(f"{name}: {len(x)}" for name, x in each.items()) or "no states",
+            allowed="the same number of all, and nodes of one type at least",
+            fix="give states (trajectory, node, feature) of as many trajectories for each type",
+        )
+    counts = {name: x.shape[1] for name, x in each.items()}
+    trajectories, nodes = several.pop(), sum(counts.values())
+    x = np.zeros((trajectories, nodes, max(types.channels)))
+    at = 0
+    for values in each.values():
+        x[:, at : at + values.shape[1], : values.shape[2]] = values
+        at += values.shape[1]
+    step = model.trained.dt[1] if dt is None else dt
+    length = model.trained.steps if steps is None else steps
+    require_rollout(model.spec, trajectories, length, nodes)
+    time = new_times(np.zeros(1), length, step)
+    known = None if any(label is None for label in labels) else labels
+    graph = graph_for(topology, nodes, graph_seed, model.system, known)
+    node_type = np.repeat([types.names.index(name) for name in counts], [*counts.values()])
+    graph = graph.with_types(np.tile(node_type, graph.graphs))
+    graph_of = np.arange(trajectories, dtype=np.int64) % graph.graphs
+    arrays = schema.Arrays(x[:, None], time, graph, graph_of, types=types)
+    return _with_inputs_by_type(arrays, types, counts, control, attribute)
+
+
+def _with_inputs_by_type(
+    arrays: schema.Arrays,
+    types: NodeTypes,
+    counts: Mapping[str, int],
+    control: Any,
+    attribute: Any,
+) -> schema.Arrays:
+    """``arrays`` with controls and attributes given by type; ``counts``: nodes of each type there is.
+
+    Raises `InvalidData` where those of a type are lacking.
+    """
+    trajectories, nodes, times = len(arrays.x), arrays.x.shape[2], len(arrays.time)
+    for what, values, widths, held in (
+        ("control", control, types.controls, arrays.u),
+        ("node_attribute", attribute, types.attributes, arrays.attribute),
+    ):
+        given = by_type_or_refuse(what, values, types.names)
+        wanted = {
+            name: width
+            for name, width in zip(types.names, widths, strict=True)
+            if width and name in counts
+        }
+        useless = [name for name in given if name not in wanted]
+        lacking = [name for name in wanted if name not in given]
+        if useless or (lacking and held is None):
+            raise InvalidData(
+                f"types of nodes lack {what}, or do not take it",
+                got=f"{what} of {', '.join(given) or 'no type'}",
+                allowed=", ".join(wanted) or "no type",
+                fix=f"give {what}={{{', '.join(f'{n!r}: ...' for n in wanted)}}}"
+                if wanted
+                else f"leave {what} out",
+            )
+        if not given:
+            continue
+        varied = what == "control" or any(np.ndim(v) == 3 for v in given.values())
+        shape: tuple[int, ...] = (nodes, max(widths))
+        shape = (trajectories, times, *shape) if what == "control" else shape
+        if what != "control" and (varied or (held is not None and held.ndim == 3)):
+            shape = (trajectories, *shape)
+        out = np.zeros(shape) if held is None else np.array(np.broadcast_to(held, shape))
+        starts = dict(zip(counts, np.cumsum([0, *counts.values()]).tolist()))
+        for name, one in given.items():
+            here = slice(starts[name], starts[name] + counts[name])
+            with naming(name):
+                if what == "control":
+                    read = controls_for(one, trajectories, times, counts[name], wanted[name])
+                else:
+                    read = _attribute(one, None, arrays.x[:, :, here])
+                    if read.shape[-1] != wanted[name]:
+                        raise InvalidData(
+                            "node_attribute has another number of components",
+                            got=read.shape[-1],
+                            allowed=wanted[name],
+                        )
+            out[..., here, : wanted[name]] = read
+        arrays = replace(arrays, u=out) if what == "control" else replace(arrays, attribute=out)
+    return arrays
+
+
 def states_of(initial: Any, features: Sequence[str]) -> NamedArray:
     """Initial states (trajectory, node, feature) of an array; of a DataArray by its dims and labels.
 
@@ -140,6 +280,9 @@ def states_of(initial: Any, features: Sequence[str]) -> NamedArray:
 
 def labels_of(ds: xr.Dataset) -> list[Any] | None:
     """The labels of the nodes of a dataset, None where they are their numbers."""
+    values = node_values(ds, NODE) if types_of(ds) else None
+    if values is not None:
+        return [plain(v) for v in values]
     return [plain(v) for v in ds[NODE].values] if NODE in ds.coords else None
 
 
@@ -150,7 +293,8 @@ def kept_coords(initial: Any, ds: xr.Dataset, same_times: bool) -> dict[str, Any
     """
     if not isinstance(initial, xr.Dataset | xr.DataArray):
         return {}
-    dims = {TRAJECTORY, NODE} | (
+    of_nodes = {NODE, *(f"{NODE}_{name}" for name in types_of(ds))}
+    dims = {TRAJECTORY, *of_nodes} | (
         {*ds.dims} if same_times and isinstance(initial, xr.Dataset) else set()
     )
     coords = {
@@ -192,6 +336,8 @@ def on_graph(
 ) -> schema.Arrays:
     """The same trajectories on another graph."""
     graph = graph_for(topology, arrays.x.shape[2], seed, system, labels)
+    if arrays.node_type is not None:
+        graph = graph.with_types(np.tile(arrays.node_type, graph.graphs))
     graph_of = np.arange(arrays.trajectories, dtype=np.int64) % len(graph.nodes)
     return replace(arrays, graph=graph, graph_of=graph_of, edge_weight=None)
 

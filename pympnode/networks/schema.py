@@ -28,7 +28,14 @@ the features and ``unit`` (feature,) their units; ``node_number`` (node,) the nu
 and `validate` refuses the dataset, because its edges would join other nodes;
 `pympnode.subgraph` selects nodes and numbers the edges anew. Parameters of the physics that are arrays are
 variables under their own names (``frequency``, ``coupling``); those that are numbers, and the
-provenance, are in the JSON record of `pympnode.datasets.record`. The names above are constants of
+provenance, are in the JSON record of `pympnode.datasets.record`.
+
+Nodes of several types have variables by type: ``state_load(trajectory, time, node_load,
+feature_load)``, ``control_load``, ``message_load``, ``node_attribute_load``, with the coordinates
+``unit_load`` and ``node_number_load``, for the type "load". ``sender`` and ``receiver`` number the nodes type after
+type, in the order of the entry ``node_types`` of the record, or of the variables. Types with the same
+features may share ``state`` and have ``node_type(node)``, the name of each node's type, in order. See
+`networks.node_types`. The names above are constants of
 `pympnode.datasets.names`. Particle datasets: `pympnode.particles.schema`.
 """
 
@@ -62,6 +69,7 @@ from ..datasets.names import (
     NODE,
     NODE_ATTRIBUTE,
     NODE_NUMBER,
+    OF_TYPES,
     OWN_VARIABLES,
     RECEIVER,
     SENDER,
@@ -92,6 +100,19 @@ from .edge_checks import (
 )
 from .missing import with_first_state
 from .name_checks import check_names_of_axes
+from .node_types import (
+    NodeTypes,
+    by_type,
+    count_nodes,
+    counts_of,
+    cut,
+    in_order,
+    naming,
+    part,
+    plain_names,
+    together,
+    types_of,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +126,10 @@ class Arrays:
     the shape of x, True where a value is known, or None where all are. ``edge_weight`` (time, edge),
     (trajectory, time, edge) where they differ by trajectory, or None: weights that vary in time, each
     held from t_i to t_(i+1), in the order of the edges of ``graph``, whose own weights are then None.
+
+    ``types`` of nodes of several types, whose numbers are ``graph.node_type``: a node of type t has the
+    first ``types.channels[t]`` of the features, and 0 in the others, which ``mask`` counts as known; so
+    with ``u`` and ``attribute``. All graphs have as many nodes of each type.
     """
 
     x: NDArray
@@ -115,6 +140,60 @@ class Arrays:
     attribute: NDArray | None = None
     mask: NDArray[np.bool_] | None = None
     edge_weight: NDArray | None = None
+    types: NodeTypes | None = None
+
+    @property
+    def node_type(self) -> NDArray[np.int64] | None:
+        """The numbers of the types (node,) of the nodes of each graph; None for one type."""
+        return self.graph[0].node_type if self.types is not None else None
+
+    @property
+    def real(self) -> NDArray[np.bool_]:
+        """(node, feature): whether nodes have these features."""
+        nodes, channels = self.x.shape[2:]
+        if self.types is None or self.node_type is None:
+            return np.ones((nodes, channels), bool)
+        return np.arange(channels) < np.array(self.types.channels)[self.node_type][:, None]
+
+    @property
+    def known(self) -> NDArray:
+        """x as float64; NaN where a value is missing, or a node does not have the feature."""
+        out = self.x.astype(np.float64)
+        if self.mask is not None:
+            out[~self.mask] = np.nan
+        if self.types is not None:
+            out[..., ~self.real] = np.nan
+        return out
+
+    def of_each_type(self) -> list[Arrays]:
+        """The nodes of each type as arrays of one type, with the edges among them."""
+        if self.types is None or self.node_type is None:
+            return [self]
+        return [self._of_type(number) for number in range(len(self.types.names))]
+
+    def _of_type(self, number: int) -> Arrays:
+        assert self.types is not None
+        here = np.flatnonzero(self.node_type == number)
+        channels, controls, attributes = (
+            getattr(self.types, name)[number] for name in ("channels", "controls", "attributes")
+        )
+        u = None if self.u is None or not controls else self.u[:, :, here, :controls]
+        attribute = None
+        if self.attribute is not None and attributes:
+            attribute = self.attribute[..., here, :attributes]
+        graphs = []
+        for graph in (self.graph[i] for i in range(self.graph.graphs)):
+            inside = np.isin(graph.sender, here) & np.isin(graph.receiver, here)
+            sender, receiver = (
+                np.searchsorted(here, each[inside]) for each in (graph.sender, graph.receiver)
+            )
+            # A graph has one node at least; those of a type without any have no values.
+            graphs.append(Graph(sender, receiver, np.array([max(len(here), 1)])))
+        mask = None if self.mask is None else self.mask[:, :, here, :channels]
+        return Arrays(
+            self.x[:, :, here, :channels], self.time, Graph.union(graphs), self.graph_of, u, attribute,
+            mask,
+        )  # fmt: skip
 
     @property
     def trajectories(self) -> int:
@@ -186,9 +265,9 @@ def parameters_of(ds: xr.Dataset, system: Any = None) -> dict[str, Any]:
     parameters are the user's own and are left out.
     """
     parameters = dict(record(ds).get("parameters", {}))
-    own = {*own_variables(ds, system), *_of_trajectory(ds, system)}
+    own = {*own_variables(ds, system), *_of_trajectory(ds, system), *_of_schema(ds)}
     for name in ds.data_vars:
-        if name not in OWN_VARIABLES and name not in own:
+        if name not in own:
             parameters[str(name)] = ds[name].values
     return parameters
 
@@ -210,8 +289,13 @@ def own_variables(ds: xr.Dataset, system: Any = None) -> list[str]:
         return fits and (name in physics or unnamed)
 
     # "finite" and "learned" are those of rollouts.
-    known = {*OWN_VARIABLES, "finite", "learned", *_of_trajectory(ds, system)}
+    known = {*_of_schema(ds), "finite", "learned", *_of_trajectory(ds, system)}
     return [str(n) for n in ds.data_vars if n not in known and not is_parameter(n)]
+
+
+def _of_schema(ds: xr.Dataset) -> set[str]:
+    """Names of variables that have a meaning in the schema."""
+    return {*OWN_VARIABLES, *(f"{of}_{name}" for of in OF_TYPES for name in types_of(ds))}
 
 
 def _of_trajectory(ds: xr.Dataset, system: Any) -> set[str]:
@@ -244,7 +328,13 @@ def unpack(
         last axis of ``arrays.u`` and ``arrays.attribute``; time_unit: of the time coordinate.
     split: (trajectory,), "train", "validation" or "test". message: (trajectory, time, node, message).
     parameters: (dims, values) by name. about: plain values for the record.
+    Of several types of nodes, names and units are those of all types in one list, "type.name".
     """
+    if arrays.types is not None:
+        return _unpack_types(
+            arrays, arrays.types, features, units, controls or (), attributes or (), time_unit, split,
+            message, parameters, about,
+        )  # fmt: skip
     trajectories, _, nodes, channels = arrays.x.shape
     units = tuple(units) if units is not None else ("1",) * channels
     state_attrs = {"long_name": "state"}
@@ -297,22 +387,82 @@ def unpack(
     return with_record(ds, **dict(about or {}), **arrays_of, graphs=len(graph.nodes))
 
 
+def _unpack_types(
+    arrays: Arrays,
+    types: NodeTypes,
+    features: Sequence[str],
+    units: Sequence[str] | None,
+    controls: Sequence[str],
+    attributes: Sequence[str],
+    time_unit: str,
+    split: NDArray | None,
+    message: NDArray | None,
+    parameters: Mapping[str, tuple[Sequence[str], NDArray]] | None,
+    about: Mapping[str, Any] | None,
+) -> xr.Dataset:
+    """See `unpack`: a dataset of the types that have nodes."""
+    nodes, node_type = arrays.x.shape[2], arrays.node_type
+    # All nodes without features, for the edges and what else no type has of its own.
+    nothing = replace(
+        arrays, x=np.zeros((*arrays.x.shape[:3], 1)), u=None, attribute=None, types=None
+    )
+    rest = unpack(
+        nothing, features=["none"], time_unit=time_unit, split=split, parameters=parameters, about=about
+    )  # fmt: skip
+    rest = rest.drop_vars([STATE, NODE, NODE_NUMBER, FEATURE, UNIT])
+    lists = (
+        cut(features, types.channels),
+        cut(units if units is not None else ("1",) * sum(types.channels), types.channels),
+        cut(controls, types.controls if controls else (0,) * len(types.names)),
+        cut(attributes, types.attributes if attributes else (0,) * len(types.names)),
+    )
+    parts = {}
+    for number, (name, each) in enumerate(zip(types.names, arrays.of_each_type(), strict=True)):
+        here = np.flatnonzero(node_type == number)
+        if not here.size:
+            continue
+        of_features, of_units, of_controls, of_attributes = (some[number] for some in lists)
+        one = unpack(
+            replace(each, mask=None),
+            features=plain_names(name, of_features),
+            units=of_units,
+            controls=plain_names(name, of_controls) or None,
+            attributes=plain_names(name, of_attributes) or None,
+            time_unit=time_unit,
+            message=None if message is None else message[:, :, here],
+        )
+        number_attrs = {"long_name": "number of the node in the edges"}
+        parts[name] = one.assign_coords(
+            {NODE: here, NODE_NUMBER: (NODE, np.arange(nodes)[here], number_attrs)}
+        )
+    return together(rest, parts)
+
+
 # ---- dataset to arrays ------------------------------------------------------------------------
 
 
-def pack(ds: xr.Dataset, *, missing: Missing = "error") -> Arrays:
-    """The arrays of a network dataset, checked; raises what `validate` raises.
+def pack(ds: xr.Dataset, *, missing: Missing = "error", types: NodeTypes | None = None) -> Arrays:
+    """The arrays of a network dataset, checked; raises what `validate` raises. ``types`` of a model,
+    see `arrays_of`.
 
     >>> from pympnode import simulate
     >>> pack(simulate("heat", nodes=4, trajectories=2, steps=3)).x.shape
     (2, 4, 4, 1)
     """
     validate(ds, missing=missing)
-    return arrays_of(ds, missing=missing)
+    return arrays_of(ds, missing=missing, types=types)
 
 
-def arrays_of(ds: xr.Dataset, *, missing: Missing = "error") -> Arrays:
-    """The arrays of a dataset that `validate` has checked already."""
+def arrays_of(
+    ds: xr.Dataset, *, missing: Missing = "error", types: NodeTypes | None = None
+) -> Arrays:
+    """The arrays of a dataset that `validate` has checked already.
+
+    ``types``: those of a model, of which the dataset may lack some; by default its own. Raises
+    InvalidData where it has others, or other features.
+    """
+    if types is not None or types_of(ds):
+        return _arrays_by_type(ds, missing, types)
     x = ds[STATE].transpose(*STATE_DIMS).values
     mask = None
     if missing == "mask":
@@ -330,6 +480,86 @@ def arrays_of(ds: xr.Dataset, *, missing: Missing = "error") -> Arrays:
     if _weights_vary(ds):
         weight = ds[EDGE_WEIGHT].transpose(*_weight_dims(ds)).values[..., order]
     return Arrays(x, _times(ds), graph, graph_of, u, attribute, mask, weight)
+
+
+def _arrays_by_type(ds: xr.Dataset, missing: Missing, types: NodeTypes | None) -> Arrays:
+    ds = by_type(ds)
+    types = NodeTypes.of([ds]) if types is None else types
+    check_types(ds, types)
+    ds = in_order(ds, types.names)
+    counts, each = counts_of(ds), {}
+    for name in types_of(ds):
+        with naming(name):
+            one = part(ds, name).drop_vars(UNIT, errors="ignore")
+            each[name] = arrays_of(one, missing=missing)
+    first = next(iter(each.values()))
+    trajectories, times = first.x.shape[:2]
+    nodes = sum(counts.values())
+    dtype = np.result_type(*(a.x.dtype for a in each.values()))
+    x = np.zeros((trajectories, times, nodes, max(types.channels)), dtype)
+    mask = np.ones(x.shape, bool) if any(a.mask is not None for a in each.values()) else None
+    u = np.zeros((trajectories, times, nodes, max(types.controls))) if max(types.controls) else None
+    attribute = None
+    if max(types.attributes):
+        varied = any(a.varied for a in each.values())
+        attribute = np.zeros(((trajectories,) if varied else ()) + (nodes, max(types.attributes)))
+    at = 0
+    for name, a in each.items():
+        here, at = slice(at, at + counts[name]), at + counts[name]
+        x[:, :, here, : a.x.shape[-1]] = a.x
+        if mask is not None and a.mask is not None:
+            mask[:, :, here, : a.x.shape[-1]] = a.mask
+        if u is not None and a.u is not None:
+            u[:, :, here, : a.u.shape[-1]] = a.u
+        if attribute is not None and a.attribute is not None:
+            attribute[..., here, : a.attribute.shape[-1]] = a.attribute
+    graph, graph_of, order = _graphs_of(ds, types.names)
+    weight = None
+    if _weights_vary(ds):
+        weight = ds[EDGE_WEIGHT].transpose(*_weight_dims(ds)).values[..., order]
+    return Arrays(x, _times(ds), graph, graph_of, u, attribute, mask, weight, types)
+
+
+def check_types(ds: xr.Dataset, types: NodeTypes, whose: str = "the model") -> None:
+    """Raise `InvalidData` where the types of the nodes of a dataset, their features, controls or attributes
+    are not those of ``types``."""
+    names = types_of(ds)
+    if not names:
+        raise InvalidData(
+            f"the nodes of the data have one type, and those of {whose} several",
+            got="state(trajectory, time, node, feature)",
+            allowed=", ".join(f"{STATE}_{name}" for name in types.names),
+            fix=f'ds["node_type"] = ("node", [{types.names[0]!r}, ...]) names the type of each node, or '
+            f"rename the variables: {STATE}_{types.names[0]}(trajectory, time, node_{types.names[0]}, "
+            f"feature_{types.names[0]})",
+        )
+    strangers = [name for name in names if name not in types.names]
+    if strangers:
+        raise InvalidData(
+            f"the data have types of nodes that {whose} does not have",
+            got=", ".join(strangers),
+            allowed=", ".join(types.names),
+            fix="rename them where they are the same; or train a model on data with all types: "
+            "train(data=[a, b])",
+        )
+    ds = by_type(ds)
+    for name in names:
+        one, number = part(ds, name), types.names.index(name)
+        for what, variable, dim, wanted in (
+            ("features", STATE, FEATURE, types.channels[number]),
+            ("controls", CONTROL, CONTROL_FEATURE, types.controls[number]),
+            ("node attributes", NODE_ATTRIBUTE, ATTRIBUTE, types.attributes[number]),
+        ):
+            got = one.sizes[dim] if variable in one else 0
+            if got != wanted:
+                raise InvalidData(
+                    f"nodes of type {name!r} have another number of {what} than in {whose}",
+                    got=got,
+                    allowed=wanted,
+                    fix=f"give {variable}_{name} with {wanted} components"
+                    if wanted
+                    else f"drop {variable}_{name}",
+                )
 
 
 def _attribute_dims(ds: xr.Dataset) -> tuple[str, ...]:
@@ -358,25 +588,37 @@ def graphs_of(ds: xr.Dataset) -> tuple[Graph, NDArray[np.int64]]:
             "the weights of these edges vary in time, and the graphs have none. "
             "pack(ds).graph_at(time, trajectory) has those of one interval"
         )
-    graph, graph_of, _ = _graphs_of(ds)
+    graph, graph_of, _ = _graphs_of(by_type(ds))
     return graph, graph_of
 
 
-def _graphs_of(ds: xr.Dataset) -> tuple[Graph, NDArray[np.int64], NDArray[np.int64]]:
-    """See `graphs_of`; and int64 (edge,), the number in the dataset of each edge of the graphs."""
-    nodes, trajectories = ds.sizes[NODE], ds.sizes[TRAJECTORY]
+def _graphs_of(
+    ds: xr.Dataset, types: Sequence[str] = ()
+) -> tuple[Graph, NDArray[np.int64], NDArray[np.int64]]:
+    """See `graphs_of`; and int64 (edge,), the number in the dataset of each edge of the graphs.
+
+    ``types``: names of all types, which the types of nodes are numbered by.
+    """
+    nodes, trajectories = count_nodes(ds), ds.sizes[TRAJECTORY]
+    counts = counts_of(ds)
+    types = types or tuple(counts)
+    node_type = None
+    if counts:
+        node_type = np.repeat([types.index(name) for name in counts], [*counts.values()])
     graph_of = np.zeros(trajectories, np.int64)
     if GRAPH in ds:
         graph_of = ds[GRAPH].values.astype(np.int64)
     if SENDER not in ds:
         none = np.zeros(0, np.int64)
-        return Graph.single(none, none, nodes), graph_of, none
+        return Graph.single(none, none, nodes).with_types(node_type), graph_of, none
     edge_graph = np.zeros(ds.sizes[EDGE], np.int64)
     if EDGE_GRAPH in ds:
         edge_graph = ds[EDGE_GRAPH].values.astype(np.int64)
     # A last graph without edges and trajectories is known from the record alone.
-    counts = [int(record(ds).get("graphs", 1))]
-    counts += [int(numbers.max()) + 1 if numbers.size else 1 for numbers in (edge_graph, graph_of)]
+    numbers_of = [int(record(ds).get("graphs", 1))]
+    numbers_of += [
+        int(numbers.max()) + 1 if numbers.size else 1 for numbers in (edge_graph, graph_of)
+    ]
     sender = ds[SENDER].values.astype(np.int64) + edge_graph * nodes
     receiver = ds[RECEIVER].values.astype(np.int64) + edge_graph * nodes
     weight = ds[EDGE_WEIGHT].values if EDGE_WEIGHT in ds and not _weights_vary(ds) else None
@@ -385,8 +627,9 @@ def _graphs_of(ds: xr.Dataset) -> tuple[Graph, NDArray[np.int64], NDArray[np.int
         attribute = ds[EDGE_ATTRIBUTE].transpose(EDGE, EDGE_FEATURE).values
         if EDGE_FEATURE in ds.coords:
             names = tuple(texts(ds[EDGE_FEATURE].values).tolist())
-    count = np.full(max(counts), nodes, dtype=np.int64)
-    graph = Graph(sender, receiver, count, (), weight, attribute, names)
+    count = np.full(max(numbers_of), nodes, dtype=np.int64)
+    node_type = None if node_type is None else np.tile(node_type, len(count))
+    graph = Graph(sender, receiver, count, (), weight, attribute, names, node_type)
     return graph, graph_of, np.lexsort((sender, receiver))
 
 
@@ -412,10 +655,28 @@ def validate(ds: xr.Dataset, *, missing: Missing = "error") -> xr.Dataset:
             allowed="xarray.Dataset",
             fix="build one with pympnode.from_arrays or xarray.open_dataset",
         )
-    _require_variable(ds, STATE, STATE_DIMS)
-    check_names_of_axes(ds)
+    types = types_of(ds)
     check_parameters(ds)
     _check_concatenated(ds)
+    if types:
+        checked = by_type(ds)
+        for name in types:
+            dims = tuple(f"{dim}_{name}" if dim in (NODE, FEATURE) else dim for dim in STATE_DIMS)
+            _require_variable(checked, f"{STATE}_{name}", dims)
+            with naming(name):
+                _check_nodes(part(checked, name), missing)
+        _check_graph(checked)
+    else:
+        _check_nodes(ds, missing)
+        _check_graph(ds)
+    check_split(ds)
+    return ds
+
+
+def _check_nodes(ds: xr.Dataset, missing: Missing) -> None:
+    """Check states, controls and attributes of nodes of one type, and the times."""
+    _require_variable(ds, STATE, STATE_DIMS)
+    check_names_of_axes(ds)
     for dim in STATE_DIMS:
         if ds.sizes[dim] < 1:
             raise InvalidData(
@@ -432,9 +693,6 @@ def validate(ds: xr.Dataset, *, missing: Missing = "error") -> xr.Dataset:
     if NODE_ATTRIBUTE in ds:
         _require_variable(ds, NODE_ATTRIBUTE, _attribute_dims(ds))
         _check_finite(ds, NODE_ATTRIBUTE)
-    _check_graph(ds)
-    check_split(ds)
-    return ds
 
 
 def check_parameters(ds: xr.Dataset) -> None:
@@ -488,9 +746,10 @@ def _require_variable(ds: xr.Dataset, name: str, dims: tuple[str, ...]) -> None:
 
 def _check_concatenated(ds: xr.Dataset) -> None:
     """`xr.concat` repeats the graph along the new axis unless it is told not to."""
-    for name in (SENDER, RECEIVER, EDGE_GRAPH, NODE_ATTRIBUTE, EDGE_WEIGHT, EDGE_ATTRIBUTE):
+    attributes = {NODE_ATTRIBUTE, *(f"{NODE_ATTRIBUTE}_{name}" for name in types_of(ds))}
+    for name in (SENDER, RECEIVER, EDGE_GRAPH, *attributes, EDGE_WEIGHT, EDGE_ATTRIBUTE):
         more = {TRAJECTORY, TIME} & set(ds[name].dims) if name in ds else set()
-        if name == NODE_ATTRIBUTE:
+        if name in attributes:
             more = more - {TRAJECTORY}
         if name == EDGE_WEIGHT and TIME in more:
             more = set()  # weights that vary in time
@@ -557,7 +816,7 @@ def _check_finite(ds: xr.Dataset, name: str, *, allow_nan: bool = False) -> None
 
 
 def _check_graph(ds: xr.Dataset) -> None:
-    nodes = ds.sizes[NODE]
+    nodes = count_nodes(ds)
     if (SENDER in ds) != (RECEIVER in ds):
         raise InvalidData(
             "a graph needs both ends of its edges",

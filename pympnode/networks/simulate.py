@@ -20,6 +20,7 @@ from .generate import Generated, generate
 from .generate_tasks import generate_over
 from .graphs.drawn_weights import weights_in_time, with_drawn_weights
 from .graphs.topology import names_in, resolve
+from .system_types import arrays_by_type, one_noise
 
 _LABELS = np.array(["train", "validation"])
 
@@ -70,9 +71,12 @@ def simulate_network(
                 fix="one trajectory is initial[None]",
             )
         trajectories = len(initial)
+    # Noise is added to the features of each type, not to those that they are computed from.
+    of_types = one_noise(noise) if system.node_types else None
     words: dict[str, Any] = dict(
-        steps=steps, dt=dt, controls=control, initial=initial, noise=noise, tolerance=tolerance,
-        solve=solve, edge_weight=in_time,
+        steps=steps, dt=dt, controls=control, initial=initial,
+        noise=noise if of_types is None else 0.0, tolerance=tolerance, solve=solve,
+        edge_weight=in_time,
     )  # fmt: skip
     if client is None:
         made = generate(system, graph, parameters, trajectories, None, seed, **words)
@@ -91,12 +95,17 @@ def simulate_network(
         made.x, made.time, made.graph, made.graph_of, made.u, made.attribute,
         edge_weight=made.edge_weight,
     )  # fmt: skip
-    ds = schema.unpack(
-        arrays,
+    names_and_units: dict[str, Any] = dict(
         features=system.feature_names,
         units=[v.unit for v in system.state for _ in range(v.components)],
         controls=system.control_names or None,
         attributes=made.attribute_names or None,
+    )
+    if of_types is not None:
+        arrays, names_and_units = arrays_by_type(system, arrays, of_types, seed)
+    ds = schema.unpack(
+        arrays,
+        **names_and_units,
         split=label,
         parameters=shaped,
         about={
@@ -117,7 +126,7 @@ def simulate_network(
     for variable in system.of_trajectory:
         attrs = {} if variable.unit == "1" else {"units": variable.unit}
         ds[variable.name] = (TRAJECTORY, made.of_trajectory[variable.name], attrs)
-    names = names_in(topology)
+    names = names_in(topology) if of_types is None else None
     return ds if names is None else ds.assign_coords({NODE: names})
 
 

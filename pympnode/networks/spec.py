@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from ..config import flag, listing, number, one_of, whole
+from ..config import flag, listing, number, one_of, text, whole
 from ..errors import InvalidOption, unknown_name
 
 Family = Literal["mpnode", "l2s", "node"]
@@ -74,6 +75,21 @@ class ModelSpec:
 
     ``circular`` numbers the channels that are angles in radians: their sine and cosine are the inputs
     in place of x wherever x is one above, and the loss is of the shorter way around the circle.
+
+    ``node_types`` names types of nodes, two or more, of which a graph has the number of each node
+    (`Graph.node_type`). Type t has d_t = ``type_channels[t]`` of the ``channels`` of x, the first ones,
+    and so ``type_controls[t]`` and ``type_attributes[t]``; the largest are ``channels``, ``controls`` and
+    ``attributes``. Channels beyond d_t have no weights, and a slope of exactly 0. Every type has its
+    own networks, and all have messages of the same p components. With r the type of the receiver k and
+    s that of the sender j:
+
+    dz_k/dt = MLP_r([x_k; u_k; b_k; a_k]), and superposed F_r + G_r a_k with [F_r, G_r] =
+    MLP_r([x_k; u_k; b_k]);
+    emitted: g_s([x_j; u_j; b_j]); state messages: m_k is integrated and m_k(0) made by networks of r;
+    pairwise: e = W3_r tanh(W2_r tanh(R_r [x_k; b_k] + S_s [x_j; u_j; b_j] + C_r c_jk + b1_r) + b2_r) + b3_r.
+
+    Superposed pairwise messages have d_r components, which add to the slope of the d_r channels of the
+    receiver. The type of the sender decides S_s alone.
     """
 
     family: Family = "mpnode"
@@ -99,6 +115,10 @@ class ModelSpec:
     invariant: tuple[int, ...] = ()
     antisymmetric: bool = False
     learned_edges: int = 0
+    node_types: tuple[str, ...] = ()
+    type_channels: tuple[int, ...] = ()
+    type_controls: tuple[int, ...] = ()
+    type_attributes: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         for name, allowed in _NAMES.items():
@@ -122,6 +142,7 @@ class ModelSpec:
                 )
         object.__setattr__(self, "divisor", number("divisor", self.divisor))
         self._check_pairwise()
+        self._check_types()
         if not (self.divisor > 0):
             raise InvalidOption(
                 "the divisor of a summed message must be positive",
@@ -181,6 +202,67 @@ class ModelSpec:
                 allowed='coupling="superposed", aggregation="sum"',
                 fix="leave both out, or antisymmetric",
             )
+
+    def _check_types(self) -> None:
+        names = tuple(
+            text("a name of node_types", n) for n in listing("node_types", self.node_types)
+        )
+        object.__setattr__(self, "node_types", names)
+        for name in ("channels", "controls", "attributes"):
+            field = f"type_{name}"
+            widths = tuple(
+                whole(f"an entry of {field}", each, 1 if name == "channels" else 0)
+                for each in listing(field, getattr(self, field))
+            )
+            object.__setattr__(self, field, widths)
+            if len(widths) != len(names) or (names and max(widths) != getattr(self, name)):
+                raise InvalidOption(
+                    f"{field} has the number of {name} of each type of nodes",
+                    got=f"{field}={widths} with {len(names)} types, {name}={getattr(self, name)}",
+                    allowed=f"{len(names)} numbers, the largest of them {getattr(self, name)}",
+                    fix=f"{name} is the largest entry of {field}",
+                )
+        if not names:
+            return
+        wrong = [name for name in names if not TYPE_NAME.fullmatch(name)]
+        if wrong or len(names) < 2 or len(set(names)) < len(names):
+            raise InvalidOption(
+                "types of nodes have different names of letters, digits and _",
+                got=", ".join(map(repr, wrong or names)),
+                allowed='two or more, as in ("generator", "load")',
+                fix="leave node_types out for nodes of one type",
+            )
+        options = {
+            "family": "" if self.family == "mpnode" else self.family,
+            **{n: getattr(self, n) for n in ("circular", "relative", "invariant")},
+            **{n: getattr(self, n) for n in ("antisymmetric", "learned_edges")},
+        }
+        for name, value in options.items():
+            if value:
+                raise InvalidOption(
+                    f"models with several types of nodes have no {name}",
+                    got=f"{name}={value!r} with the types {', '.join(names)}",
+                    allowed='family="mpnode" without circular, relative, invariant, antisymmetric '
+                    "and learned weights",
+                    fix=f"leave {name} out",
+                )
+
+    def of_type(self, number: int) -> ModelSpec:
+        """The specification of nodes of one type, as a model of nodes of one type with its sizes."""
+        channels = self.type_channels[number]
+        added = self.pairwise and self.coupling == "superposed"
+        return self.replace(
+            channels=channels,
+            controls=self.type_controls[number],
+            attributes=self.type_attributes[number],
+            message=channels if added else self.message,
+            **_NO_TYPES,
+        )
+
+    @property
+    def of_one_type(self) -> ModelSpec:
+        """The specification with the same sizes whose nodes all have one type."""
+        return self.replace(**_NO_TYPES) if self.node_types else self
 
     @property
     def evaluated(self) -> bool:
@@ -287,7 +369,18 @@ LATER = (
     "invariant",
     "antisymmetric",
     "learned_edges",
+    "node_types",
+    "type_channels",
+    "type_controls",
+    "type_attributes",
 )
+
+_NO_TYPES: dict[str, tuple[()]] = {
+    name: () for name in ("node_types", "type_channels", "type_controls", "type_attributes")
+}
+
+# Prefixes of weights, and so part of names of variables in files.
+TYPE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 _NAMES: dict[str, tuple[str, ...]] = {
     "family": get_args(Family),

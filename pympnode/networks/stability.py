@@ -24,6 +24,7 @@ from ..systems.base import System
 from ..training.ranges import warn_user
 from .attributes import varied_parameters
 from .schema import parameters_of
+from .system_types import arrays_of_system
 
 if TYPE_CHECKING:
     from . import schema
@@ -148,6 +149,8 @@ def substeps_of_data(
         true = known_system(None, system, each)
         if true is None:
             continue
+        if each.types is not None:
+            each = arrays_of_system(true, each)
         try:
             rate = rate_of_data(true, each, parameters_of(ds), attributes)
         except PympnodeError as error:
@@ -199,7 +202,9 @@ def stable_substeps(
     for i in np.unique(np.linspace(0, len(z) - 1, _STATES).astype(int)):
         one = slice(i, i + 1)
         seen = attribute if attribute is None or attribute.ndim == 2 else attribute[one]
-        start = np.concatenate([z[one], program.initial_message(theta, z[one], seen)], axis=-1)
+        of_types = {"node_type": arrays.node_type} if spec.node_types else {}
+        first = program.initial_message(theta, z[one], seen, **of_types)
+        start = np.concatenate([z[one], first], axis=-1)
         held = None if u is None else u[one, 0]
         of = arrays.graph_of[one]
         rates.append(

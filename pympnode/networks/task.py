@@ -240,12 +240,20 @@ class TrajectoryTask:
             )
             row = start[i] // 2 if pairs else start[i] + at
             time = self.arrays[number].time[row] * self.time_scale
-            name = self.features[channel] if self.features else f"number {channel}"
+            name = self._feature(arrays, int(node), int(channel))
             which = f"dataset {number}, " if len(self.arrays) > 1 else ""
             of = self.numbers[number][chosen[i]] if self.numbers else chosen[i]
             text = f"{which}trajectory {of}, node {node}, feature {name}, time {time:.6g}"
             found.append((float(error[i, at, node, channel]), -int(at), text))
         return max(found)[2] if found else ""
+
+    def _feature(self, arrays: Arrays, node: int, channel: int) -> str:
+        """The name of a feature of a node."""
+        if not self.features:
+            return f"number {channel}"
+        if arrays.types is not None and arrays.node_type is not None:
+            channel += sum(arrays.types.channels[: int(arrays.node_type[node])])
+        return self.features[channel]
 
     def reference(self) -> Reference:
         """See `Task`."""

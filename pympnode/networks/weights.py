@@ -11,7 +11,21 @@ from .spec import ModelSpec
 
 
 def layout_of(spec: ModelSpec) -> Layout:
-    """The layout of a model of ``spec``."""
+    """The layout of a model of ``spec``.
+
+    With several types of nodes each tensor has the name of the type in front, as in
+    ``load/layer_1_weight``, and the sizes of a model of that type alone. Of pairwise messages the part
+    of the first layer that the sender's type decides is ``pair_sender_weight`` (hidden, sender inputs),
+    which ``pair_layer_1_weight`` is without.
+    """
+    if spec.node_types:
+        return Layout(
+            {
+                f"{name}/{tensor}": shape
+                for number, name in enumerate(spec.node_types)
+                for tensor, shape in _of_type(spec.of_type(number)).items()
+            }
+        )
     shapes: dict[str, tuple[int, ...]] = {}
 
     def linear(name: str, outputs: int, inputs: int) -> None:
@@ -53,3 +67,13 @@ def layout_of(spec: ModelSpec) -> Layout:
     if spec.learned_edges:
         shapes["edge_log_weight"] = (spec.learned_edges,)
     return Layout(shapes)
+
+
+def _of_type(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
+    """Shapes of the tensors of one type, whose own specification ``spec`` is."""
+    shapes = dict(layout_of(spec).shapes)
+    if spec.pairwise:
+        inputs = spec.receiver_inputs + spec.pair_inputs
+        shapes["pair_layer_1_weight"] = (spec.hidden, inputs)
+        shapes["pair_sender_weight"] = (spec.hidden, spec.sender_inputs)
+    return shapes

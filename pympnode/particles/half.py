@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import os
@@ -125,7 +126,7 @@ class Particles:
         # Torch is imported here, so that simulating does not wait for it.
         from .engine.program import ParticleProgram
         from .engine.threads import threads_for
-        from .task import StepTask, fitted_scales
+        from .task import StepTask, fitted_scales, reach_of
 
         simulation: dict[str, Any] = {}
         if datasets is None:
@@ -162,6 +163,9 @@ class Particles:
                 if text := assumed_coupling(arrays, coupling):
                     warn_user(text)
             scales = fitted_scales(arrays, train)
+        if spec.radial:
+            reach = max(reach_of(arrays, train), scales.reach or 0.0)
+            scales = dataclasses.replace(scales, reach=reach)
         options.refuse_unused(spec)
         if start is None and not any("softening" in a.parameters for a in arrays):
             logger.info(

@@ -56,8 +56,12 @@ class Counts:
         if radial and levels:
             from .engine.radial import far_counts
 
-            kinds = [graph.sender.shape[0], *far_counts(graph)]
-            return cls(sum(kinds), max(kinds), graph.particles + graph.cells)
+            near, far = graph.sender.shape[0], far_counts(graph)
+            # Two points for each axis stand for a cell, and for its charges of each sign.
+            points = 2 * graph.dims * (1 if levels[0].charge is None else 2)
+            return cls(
+                near + points * sum(far), max(near, *far), graph.particles + points * graph.cells
+            )
         kinds = [graph.sender.shape[0], graph.particles, *(a.sender.shape[0] for a in levels)]
         return cls(graph.edges, max(kinds), graph.particles + getattr(graph, "cells", 0))
 
@@ -95,6 +99,8 @@ def state_bytes(
         layers = _HAMILTONIAN + _STAGE * (stages - 1) if training else _HAMILTONIAN // 2
         each += item * (layers * width + 12 * spec.n_edge_features)
         node *= 2 + stages
+    elif spec.radial and kernel == "numba" and not spec.base:
+        each = 48  # both ends and the sorting of a graph: edges read a table
     elif spec.radial:
         # Differences, features, both layers and what the gradients of all these take; without a
         # gradient, layers are those of one chunk (`fixed_bytes`).

@@ -70,7 +70,9 @@ _RECORD: dict[str, kinds.Check] = {
                 ("length", "near", "mass", "charge", "velocity", "change"), kinds.positive
             ),
             "lengths": kinds.listing(kinds.positive, 3),
-        }
+            "reach": kinds.positive,
+        },
+        "reach",
     ),
     "dt": kinds.positive,
     "system": kinds.text,

@@ -31,6 +31,8 @@ from .spec import ParticleSpec
 DEFAULT_MODEL = "hierarchical_deltagn"
 # Up to that many particles a model of all pairs is the best one (README, "All pairs").
 MOST_PAIRS = 100
+# With radial messages, whose error through cells is that of the far cells (benchmarks/nbody_radial.py).
+MOST_RADIAL_PAIRS = 1000
 # Fields of ParticleSpec that are keywords of `train`.
 _SPEC = (
     "behaviour", "levels", "neighbours", "edge_width", "node_width", "global_width", "inputs",
@@ -179,12 +181,12 @@ class ParticleTraining(RunOptions):
     def default_model(self, particles: int, conservative: bool) -> str:
         """The best model for that many particles that has the given options.
 
-        All pairs for up to `MOST_PAIRS`: DeltaGN, or HOGN where forces are those of a potential and
-        the options do not go with radial messages. The hierarchical DeltaGN beyond, and for the
-        published forms.
+        All pairs for up to `MOST_RADIAL_PAIRS` with radial messages and `MOST_PAIRS` without:
+        DeltaGN, or HOGN where forces are those of a potential and the options do not go with radial
+        messages. The hierarchical DeltaGN beyond, and for the published forms.
         """
         if self.default_messages(conservative) == "radial":
-            pairs = particles <= MOST_PAIRS and self.levels is None
+            pairs = particles <= MOST_RADIAL_PAIRS and self.levels is None
             return "deltagn" if pairs else DEFAULT_MODEL
         published = (
             self.preset == "paper" or self.inputs == "plain" or self.behaviour == "published"
@@ -213,7 +215,7 @@ class ParticleTraining(RunOptions):
             or self.inputs == "plain"
             or self.update == "direct"
             or self.conserve_momentum is False
-            or self.kernel in ("numba", "torch")
+            or self.kernel == "torch"
             or self.recompute
             or self.precision == "bf16"
             or self.mixed_levels
@@ -240,7 +242,9 @@ class ParticleTraining(RunOptions):
         choice = particle_preset(self.preset, name, particles, self.default_messages(conservative))
         chosen = preset_fields(choice, self.spec_fields())
         if chosen["inputs"] == "scaled":
-            chosen.setdefault("mass_coupling", mass_coupling)
+            # A known law is the product of masses or charges times a function of the distance.
+            product = known and chosen.get("messages") == "radial"
+            chosen.setdefault("mass_coupling", "product" if product else mass_coupling)
         return ParticleSpec.named(
             name,
             **chosen,

@@ -30,6 +30,8 @@ MODELS: dict[str, tuple[Family, Join]] = {
     "hierarchical_hogn": ("hogn", "hierarchy"),
 }
 GEOMETRY_LENGTHS = 3  # lengths c of the features c / (r + c)
+# Bits of the mantissa of 1 + (d / near)^2 that count the cells of a table: 8 in an octave.
+RADIAL_SPLIT = 3
 RADIAL_POWERS = 4  # terms of radial messages that fall with the power 0, 1, ... of the distance
 
 
@@ -79,7 +81,7 @@ class ParticleSpec:
         particles is the sum of the two messages between them. With all pairs V is the sum of these
         energies; in a hierarchy the node network adds the effect of the cells. ``"radial"`` (DeltaGN,
         scaled inputs, leapfrog; ours): central forces alone, a learned function of the distance along
-        the difference, the same one for pairs and for far cells, which act from their centres of mass
+        the difference, the same one for pairs and for far cells, which act from a few points each
         (`engine.radial`). Equivariant under rotation and reflection; with all pairs momentum is
         conserved to rounding, otherwise with ``conserve_momentum``. It has one network (``edge_width``)
         and no node network, and serves any number of particles.
@@ -362,6 +364,8 @@ class ParticleScales:
     lengths: three lengths c of the features c / (r + c).
     mass: the mean mass. charge, velocity: root mean squares of charges and of velocity components.
     change: the root mean square of a component of the velocity change over one step.
+    reach: of radial messages, the largest distance in the training data, beyond which forces are
+        continued (`engine.radial`); None: nowhere.
 
     Raises InvalidOption for a scale that is not positive.
     """
@@ -373,8 +377,11 @@ class ParticleScales:
     charge: float = 1.0
     velocity: float = 1.0
     change: float = 1.0
+    reach: float | None = None
 
     def __post_init__(self) -> None:
+        if self.reach is not None:
+            object.__setattr__(self, "reach", positive("the scale reach", self.reach))
         lengths = tuple(number("lengths", c) for c in listing("lengths", self.lengths))
         object.__setattr__(self, "lengths", lengths)
         for name in ("length", "near", "mass", "charge", "velocity", "change"):
@@ -383,7 +390,10 @@ class ParticleScales:
 
     def as_dict(self) -> dict[str, object]:
         """Plain values, for files."""
-        return dataclasses.asdict(self) | {"lengths": list(self.lengths)}
+        values = dataclasses.asdict(self) | {"lengths": list(self.lengths)}
+        if self.reach is None:
+            del values["reach"]
+        return values
 
     @classmethod
     def from_dict(cls, values: dict[str, object]) -> ParticleScales:
@@ -446,6 +456,7 @@ class Units:
             charge=scales.charge / self.charge,
             velocity=scales.velocity / self.velocity,
             change=scales.change / self.velocity,
+            reach=None if scales.reach is None else scales.reach / self.length,
         )
 
 

@@ -431,3 +431,21 @@ def fitted_scales(arrays: Sequence[ParticleArrays], train: Sequence[NDArray[np.i
         velocity=positive(float(np.sqrt(np.mean(velocity)))),
         change=positive(float(np.sqrt(np.mean(change)))),
     )
+
+
+def reach_of(arrays: Sequence[ParticleArrays], train: Sequence[NDArray[np.int64]]) -> float:
+    """The largest distance of two particles in the training trajectories, in units of length.
+
+    In periodic boxes half a diagonal. Of open axes a bound: the largest extent of a state.
+    """
+    found = []
+    for data, index in zip(arrays, train):
+        if not len(index):
+            continue
+        sides = data.box.sides(data.dims) / 2
+        if not np.isfinite(sides).all():
+            x = data.position[index]
+            extent = (x.max(2) - x.min(2)).max((0, 1)).astype(np.float64)
+            sides = np.where(np.isfinite(sides), sides, extent)
+        found.append(float(np.sqrt(np.square(sides).sum())))
+    return max(found)

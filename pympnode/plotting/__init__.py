@@ -20,6 +20,7 @@ _MODULE_OF = {
     "training_curves": ".training",
     "error_over_time": "..networks.plots.errors",
     "error_by_degree": "..networks.plots.errors",
+    "error_by_type": "..networks.plots.errors",
     "observables": "..networks.plots.observed",
     "comparison": "..networks.plots.comparisons",
     "graph_state": "..networks.plots.graph_drawing",

@@ -23,6 +23,7 @@ _FUNCTIONS_OF = {
     "door": ("quadrotor_paths",),
     "message": ("message_norms",),
     "loss": ("training_curves", "error_over_time", "observables"),
+    "rmse_z_type": ("error_by_type",),
     "position": ("particle_trajectories", "conservation", "animate_particles", "hierarchy_of"),
 }
 
@@ -50,4 +51,11 @@ class Plots:
 
     def __repr__(self) -> str:
         names = [n for variable, of in _FUNCTIONS_OF.items() if variable in self._ds for n in of]
+        # Of nodes of several types, each with variables of its own.
+        names += [
+            of_types
+            for variable, of_types in (("state", "prediction"), ("message", "message_norms"))
+            if variable not in self._ds
+            and any(str(n).startswith(f"{variable}_") for n in self._ds.data_vars)
+        ]
         return "plots: " + ", ".join(names)

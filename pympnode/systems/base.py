@@ -95,6 +95,8 @@ class System:
     of_trajectory: variables of a dataset with one value per trajectory, which are no inputs of a model.
     dt, steps: default time grid. default_nodes, default_topology: default graph.
     graph_family: the system whose published graphs and topology options are used.
+    node_types: name -> state and controls of each type of nodes, where datasets of the system have several.
+        `field` and `simulate_trajectory` then have nodes of one type all the same, see `split_types`.
     """
 
     name: str = ""
@@ -110,6 +112,7 @@ class System:
     default_nodes: int = 10
     default_topology: Any = "complete"
     graph_family: str = ""
+    node_types: Mapping[str, tuple[tuple[Variable, ...], tuple[Variable, ...]]] = {}
     dt: float = 0.05
     steps: int = 50
 
@@ -178,6 +181,18 @@ class System:
         are the user's, or None. ``graph`` a single graph; ``parameters`` as `resolve_parameters` returns them.
         """
         raise NotImplementedError(f"{type(self).__name__} is simulated by the solver of its field")
+
+    def split_types(self, x: NDArray) -> dict[str, NDArray]:
+        """States (..., node, feature) of `field` by type of nodes: name -> (..., node, feature)."""
+        raise NotImplementedError(f"{type(self).__name__} has nodes of one type")
+
+    def join_types(self, x: Mapping[str, NDArray]) -> NDArray:
+        """The inverse of `split_types`."""
+        raise NotImplementedError(f"{type(self).__name__} has nodes of one type")
+
+    def of_types(self, names: tuple[str, ...]) -> System | None:
+        """The variant of the system whose datasets have these types of nodes; None without one."""
+        return self if names and tuple(self.node_types) == names else None
 
     @property
     def simulates_itself(self) -> bool:

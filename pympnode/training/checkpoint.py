@@ -64,7 +64,8 @@ class State:
     ``best_epoch``, ``since_best``, ``rate_factor``. ``updates``: number of updates
     that fit into the time budget; None without one. ``retries``: how often the run went back to its
     best weights; ``cause``: what it diverged by, in words; ``restart``: the update after which the
-    optimiser started anew.
+    optimiser started anew. ``extensions``: the epoch and the update at which epochs were added to the
+    finished run, and how many (see `schedule.extended`).
     """
 
     theta: NDArray
@@ -83,6 +84,7 @@ class State:
     retries: int = 0
     cause: str = ""
     restart: int = 0
+    extensions: list[list[int]] = field(default_factory=list)
     history: dict[str, list[Any]] = field(default_factory=lambda: {k: [] for k in HISTORY})
     optimiser: dict[str, NDArray] = field(default_factory=dict)
 
@@ -118,8 +120,9 @@ _COUNTERS = (
     "retries",
     "cause",
     "restart",
+    "extensions",
 )
-_LATER = ("retries", "cause", "restart")  # which versions before 0.2 did not write
+_LATER = ("retries", "cause", "restart", "extensions")  # which versions before 0.2 did not write
 _OF_RUN = ("seconds", "horizon", "updates")
 STATUSES = ("running", "completed", "interrupted", "diverged")
 _EPOCH = re.compile(r"epoch-(\d{6,18})\.nc")
@@ -163,7 +166,10 @@ def to_dataset(state: State, fingerprint: str = "") -> xr.Dataset:
     for name, array in state.optimiser.items():
         name = name if name in _MOMENTS else _PREFIX + name
         ds[name] = (("member", f"length_{name}"), array)
-    ds["counters"] = ((), json.dumps({name: getattr(state, name) for name in _COUNTERS}))
+    counters = {name: getattr(state, name) for name in _COUNTERS}
+    if not state.extensions:
+        del counters["extensions"]
+    ds["counters"] = ((), json.dumps(counters))
     if fingerprint:
         ds["fingerprint"] = ((), fingerprint)
     return netcdf.sealed(ds)
@@ -249,6 +255,12 @@ def _check(
         raise ValueError(f"seconds {one_line(repr(state.seconds))}")
     if not isinstance(state.cause, str) or state.restart > state.count:
         raise ValueError(f"cause {one_line(repr(state.cause))}, restart {state.restart}")
+    numbers = [n for extension in state.extensions for n in extension]
+    if any(len(e) != 3 for e in state.extensions) or any(type(n) is not int for n in numbers):
+        raise ValueError(f"extensions {one_line(repr(state.extensions))}")
+    if any(not 0 < e <= state.epoch or not 0 < u <= state.count or n < 1
+           for e, u, n in state.extensions):  # fmt: skip
+        raise ValueError(f"extensions {one_line(repr(state.extensions))}, epoch {state.epoch}")
     if state.status not in STATUSES:
         raise ValueError(f"status {one_line(repr(state.status))}")
     for name, rows in state.history.items():
@@ -332,7 +344,8 @@ class Run:
                     f"the run folder {str(self.folder)!r} belongs to another call",
                     got="; ".join(changed[:5]),
                     allowed="the same call, which continues where it stopped",
-                    fix="name another folder with run=, or repeat the call that made this one",
+                    fix="name another folder with run=, or repeat the call that made this one; that "
+                    "call with extend= adds epochs",
                 )
             self._is_described = True
             return

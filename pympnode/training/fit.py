@@ -40,12 +40,16 @@ def _warn(outcome: Outcome, found: Diagnosis) -> None:
 
 
 def fit(
-    prepared: Prepared[M], *, run: str | os.PathLike[str] | None = None, progress: bool = True
+    prepared: Prepared[M],
+    *,
+    run: str | os.PathLike[str] | None = None,
+    progress: bool = True,
+    extend: int = 0,
 ) -> Result[M]:
     """Train ``prepared.model`` and return it in a `Result`.
 
     ``run``: a folder for checkpoints, the model and the history; the same call continues there.
-    ``progress``: a bar in a terminal or a notebook. Raises `RunLocked`, `InvalidOption` for the
+    ``extend``: epochs added to the run of the folder. ``progress``: a bar in a terminal or a notebook. Raises `RunLocked`, `InvalidOption` for the
     folder of another call, `NotEnoughDisk` and `CannotWrite` before the first update, and
     KeyboardInterrupt after Ctrl-C in a script.
     """
@@ -71,7 +75,8 @@ def fit(
         raced = race(prepared, folder, meter) if prepared.candidates else Raced(prepared)
         prepared = raced.prepared
         config, model, theta = prepared.config, prepared.model, prepared.theta
-        trainer = Trainer(prepared.task, config, folder, meter, title=model.system or "training")
+        title = model.system or "training"
+        trainer = Trainer(prepared.task, config, folder, meter, title=title, extend=extend)
         with prepared.threads():
             if config.preset == "paper":
                 expected = format_duration(trainer.expected_seconds(theta))
@@ -105,6 +110,8 @@ def fit(
             "seed": config.seed,
             **prepared.about,
         }
+        if outcome.added:
+            about["extended_epochs"] = outcome.added
         best = int(np.argmin(outcome.best_loss))
         trained = prepared.finished(
             replace(

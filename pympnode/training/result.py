@@ -10,8 +10,9 @@ from typing import Any, Generic
 
 import xarray as xr
 
+from ..datasets.reading import as_dataset
 from ..display import html_table
-from ..errors import InvalidOption, PympnodeError
+from ..errors import InvalidOption, PympnodeError, shown_value
 from ..half import Half, M
 from .ranges import warn_user
 
@@ -109,8 +110,37 @@ class Result(Generic[M]):
             _TEST_SEED + int(self.simulation["seed"]) if seed is None else seed,
         )
 
-    def evaluate(self, trajectories: int | None = None, seed: int | None = None) -> xr.Dataset:
-        """Errors on `test_set` (see `pympnode.evaluate`)."""
+    def evaluate(
+        self,
+        data: xr.Dataset | str | os.PathLike[str] | int | None = None,
+        trajectories: int | None = None,
+        seed: int | None = None,
+    ) -> xr.Dataset:
+        """Errors on ``data``, a dataset or the path of one; by default on `test_set`.
+
+        ``trajectories`` and ``seed`` are those of `test_set`; a number alone is ``trajectories``.
+        See `pympnode.evaluate`, which takes more keywords. Raises `InvalidOption` for data beside
+        ``trajectories`` or ``seed``.
+        """
+        if isinstance(data, int) and not isinstance(data, bool) and trajectories is None:
+            data, trajectories = None, data
+        if data is not None:
+            for name, value in (("trajectories", trajectories), ("seed", seed)):
+                if value is not None:
+                    raise InvalidOption(
+                        f"{name} says what to simulate, and the data are given",
+                        got=f"{name}={value!r} beside data",
+                        allowed="evaluate(ds), or evaluate(trajectories=..., seed=...)",
+                        fix=f"leave {name} out, or select: ds.isel(trajectory=...)",
+                    )
+            ds = as_dataset(data)
+            if not isinstance(ds, xr.Dataset):
+                raise InvalidOption(
+                    "evaluate takes a dataset",
+                    got=shown_value(data, 80),
+                    allowed="an xarray.Dataset, the path of one, or a number of trajectories",
+                )
+            return self.half.evaluate(self.model, ds, self.half.Evaluation())
         options = self.half.Evaluation.for_simulation(self.simulation)
         return self.half.evaluate(self.model, self.test_set(trajectories, seed), options)
 

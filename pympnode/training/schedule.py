@@ -8,7 +8,7 @@ update (`plan`), so that an interrupted run continues with the same numbers.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,10 +23,16 @@ MATCHING = 0
 
 @dataclass(frozen=True)
 class Plan:
-    """``horizon`` (epochs,): intervals in a window; ``last`` (epochs,): updates made by its end."""
+    """``horizon`` (epochs,): intervals in a window; ``last`` (epochs,): updates made by its end.
+
+    ``added``: the first update and the number of updates of each extension, see `extended`;
+    ``original``: the updates that were planned before.
+    """
 
     horizon: tuple[int, ...]
     last: tuple[int, ...]
+    added: tuple[tuple[int, int], ...] = ()
+    original: int = 0
 
     @property
     def epochs(self) -> int:
@@ -44,6 +50,11 @@ class Plan:
     def updates(self) -> int:
         """Number of updates."""
         return self.last[-1] if self.last else 0
+
+    def part(self, update: int) -> tuple[int, int]:
+        """The first update and the number of updates of the extension that ``update`` belongs to;
+        those of the whole run where that is not extended."""
+        return next((part for part in reversed(self.added) if update >= part[0]), (0, self.updates))
 
 
 def horizons(config: TrainConfig, steps: int) -> list[tuple[int, float]]:
@@ -96,6 +107,42 @@ def plan(
         done = min(updates, done + count(length))
         last.append(done)
     return Plan(tuple(chosen[: len(last)]), tuple(last))
+
+
+# A run that is extended has found a minimum; the whole rate would leave it.
+EXTENSION_RATE = 0.5
+
+
+def extended(
+    laid: Plan,
+    config: TrainConfig,
+    steps: int,
+    count: Callable[[int], int],
+    extensions: Iterable[tuple[int, int, int]],
+) -> Plan:
+    """``laid`` with epochs added at its end, all with windows of the last stage of the curriculum.
+
+    ``extensions``: the epoch and the update at which each begins, and its number of epochs.
+    """
+    window = horizons(config, steps)[-1][0]
+    batches = count(window)
+    horizon, last, added = laid.horizon, laid.last, []
+    for epoch, first, epochs in extensions:
+        need(100 * epochs, f"the plan of {epochs:,} more epochs", "ask for fewer with extend=")
+        horizon = (*horizon[:epoch], *(window,) * epochs)
+        last = (*last[:epoch], *(first + batches * (k + 1) for k in range(epochs)))
+        added.append((first, batches * epochs))
+    return Plan(horizon, last, tuple(added), laid.updates)
+
+
+def planned_rate(config: TrainConfig, laid: Plan, update: int, factor: Any) -> Any:
+    """The rate of an update of a plan: that of `learning_rate`. The cosine, which has come down at the
+    end of a run, begins anew in an extension, at `EXTENSION_RATE` of its height."""
+    first, updates = laid.part(update)
+    if not laid.added or update < laid.added[0][0] or config.schedule != "cosine":
+        whole = laid.updates if not laid.added else laid.original
+        return learning_rate(config, update, whole, factor)
+    return EXTENSION_RATE * learning_rate(config, update - first, updates, factor)
 
 
 def updates_of(prepared: Any) -> int:

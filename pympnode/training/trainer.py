@@ -16,14 +16,14 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ..config import TrainConfig
-from ..errors import InvalidData
+from ..errors import InvalidData, InvalidOption
 from .budget import Timing, validation_losses
 from .checkpoint import Run, State, history_dataset
 from .divergence import conclude, go_back, not_finite
 from .optimiser import check_state, clip, make_optimiser
 from .processes import SharedOptimiser, SharedRun, SharedTask, current
 from .progress import Progress, Silent
-from .schedule import Plan, learning_rate, plan
+from .schedule import Plan, extended, plan, planned_rate
 from .task import Batch, Task
 
 logger = logging.getLogger("pympnode.training")
@@ -43,7 +43,8 @@ class Outcome:
     """What training ended with.
 
     ``theta`` (member, size): each member's best weights by validation; ``history`` over epoch;
-    ``status``: "completed", "interrupted" or "diverged"; ``best_loss``, ``best_epoch`` (member,).
+    ``status``: "completed", "interrupted" or "diverged"; ``best_loss``, ``best_epoch`` (member,);
+    ``added``: the epochs by which the run was extended.
     """
 
     theta: NDArray
@@ -54,11 +55,14 @@ class Outcome:
     updates: int
     seconds: float
     cause: str = ""
+    added: int = 0
 
     @property
     def reason(self) -> str:
         """Why the run stopped, in words."""
         text = REASONS[self.status]
+        if self.added and self.status == "completed":
+            text = f"{text}, with {self.added} epochs that were added"
         if self.status == "diverged" and self.cause:
             text = f"{self.cause}; the best weights before were kept"
         if self.status != "interrupted" and (self.best_epoch == 0).all():
@@ -76,6 +80,10 @@ class Trainer:
     kind of stop, and a run folder that holds a state is continued. The first Ctrl-C ends the run
     after the update at hand with status "interrupted"; a second one raises. SIGTERM does the same
     where there is a run folder; `signal` holds its number, for the caller to deliver after saving.
+
+    ``extend``: epochs beyond the length of the run. They begin where the run ended, from its last
+    weights and the state of its optimiser (see `schedule.extended`); epochs that were added before
+    count, so that the same call continues. A run that diverged is not extended: `InvalidOption`.
     """
 
     def __init__(
@@ -87,6 +95,7 @@ class Trainer:
         *,
         title: str = "train",
         checkpoint_seconds: float = 10.0,
+        extend: int = 0,
     ) -> None:
         self.group = current()
         self.optimiser = make_optimiser(config.optimiser, task.layout)
@@ -101,6 +110,7 @@ class Trainer:
         self.progress = progress or Silent()
         self.title = title
         self.checkpoint_seconds = checkpoint_seconds
+        self.extend = extend
         self.timing = Timing(task, config, self.optimiser, clock)
         self.signal: int | None = None
         self._asked = False
@@ -112,11 +122,13 @@ class Trainer:
         state = None
         if self.run is not None:
             state = self.run.load(like, self.optimiser.start(like))
-        if self.run is not None and (state is None or state.status not in ENDED):
+        if self.run is not None and (state is None or self._continues(state)):
             self.run.require_space(like)
         if state is None:
             state = self._fresh(theta)
-        if state.status not in ENDED:
+        while self._continues(state):
+            if state.status == "completed":
+                state.extensions.append([state.epoch, state.count, self._missing(state)])
             state.status = "running"
             # Overflow is looked for in losses and gradients; NumPy's own warnings say no more.
             with (
@@ -124,6 +136,8 @@ class Trainer:
                 np.errstate(all="ignore"),
             ):
                 self._epochs(state)
+            if state.status == "interrupted":
+                break
         if self.config.keep == "best":
             with np.errstate(all="ignore"):
                 conclude(self.task, state, np.asarray(theta), self._last_batch(state))
@@ -136,7 +150,28 @@ class Trainer:
             state.count if state.epoch else self._unfinished,
             state.seconds,
             state.cause,
+            sum(epochs for *_, epochs in state.extensions),
         )
+
+    def _missing(self, state: State) -> int:
+        """Epochs of ``extend`` that were not added yet."""
+        return self.extend - sum(epochs for *_, epochs in state.extensions)
+
+    def _continues(self, state: State) -> bool:
+        """Whether there is something to train. Raises `InvalidOption` for a run that diverged and is
+        to be extended."""
+        if state.status not in ENDED:
+            return True
+        if self._missing(state) <= 0:
+            return False
+        if state.status == "diverged":
+            raise InvalidOption(
+                "a run that diverged is not extended",
+                got=f"extend={self.extend}; {state.cause}",
+                allowed="a run that was completed",
+                fix="finetune(run) trains on from its best weights; retry_diverged=True goes back once",
+            )
+        return True
 
     def expected_seconds(self, theta: NDArray) -> float:
         """About how long a whole run will take, from a few timed updates."""
@@ -175,7 +210,11 @@ class Trainer:
     def _epochs(self, state: State) -> None:
         config = self.config
         updates = config.updates if state.updates is None else state.updates
-        schedule = plan(config, self.task.steps, self.task.count, state.epochs, updates)
+        steps, count = self.task.steps, self.task.count
+        schedule = plan(config, steps, count, state.epochs, updates)
+        if state.extensions:
+            parts = [(epoch, first, epochs) for epoch, first, epochs in state.extensions]
+            schedule = extended(schedule, config, steps, count, parts)
         self.progress.start(schedule.updates, state.count, self.title)
         before, began, saved = state.seconds, time.perf_counter(), time.perf_counter()
         try:
@@ -242,7 +281,7 @@ class Trainer:
                 # A member that overflowed stays where it is; the others go on.
                 gradients = np.where(alive[:, None], gradients, 0)
                 norm = np.where(alive, norm, 0.0)
-            rate = learning_rate(config, count, schedule.updates, state.rate_factor)
+            rate = planned_rate(config, schedule, count, state.rate_factor)
             rate = np.asarray(rate) * 0.5**state.retries
             rates = np.broadcast_to(np.asarray(rate, dtype=np.float64), len(theta))
             count += 1
@@ -301,8 +340,9 @@ class Trainer:
         best = int(state.best_epoch.max())
         at = state.history["updates"][best - 1] if best > 0 else 0
         # Rollouts go on where gradient matching cannot.
-        at = max(at, schedule.matching)
-        return state.count - at >= self.config.standstill * schedule.updates
+        first, updates = schedule.part(state.count - 1)
+        at = max(at, schedule.matching, first)
+        return state.count - at >= self.config.standstill * updates
 
     def _tell(self, state: State, count: int, values: NDArray) -> None:
         facts = {

@@ -37,6 +37,18 @@ def particle_data() -> xr.Dataset:
 
 
 @functools.cache
+def typed_data() -> xr.Dataset:
+    rng = np.random.default_rng(0)
+    states = {"tank": rng.normal(size=(4, 5, 2, 1)), "pump": rng.normal(size=(4, 5, 2, 2))}
+    return pympnode.from_arrays(states, dt=0.1, topology="ring")
+
+
+@functools.cache
+def typed_result() -> Any:
+    return pympnode.train(data=typed_data(), updates=1, kernel="eager", progress=False)
+
+
+@functools.cache
 def network_result() -> Any:
     return pympnode.train(data=network_data(), epochs=1, kernel="eager", progress=False)
 
@@ -162,6 +174,17 @@ CALLS: dict[str, Callable[[], tuple[Callable[..., Any], dict[str, Any]]]] = {
     "read_graph": lambda: (pympnode.read_graph, dict(source=[(0, 1), (1, 2)])),
     "read_jld2": lambda: (pympnode.read_jld2, dict(path="no such file")),
     "subgraph": lambda: (pympnode.subgraph, dict(ds=network_data(), nodes=[0, 1])),
+    "nodes_of_type": lambda: (pympnode.nodes_of_type, dict(ds=typed_data(), name="pump")),
+    "from_arrays of types": lambda: (
+        pympnode.from_arrays,
+        dict(x={"tank": _ARRAY, "pump": _ARRAY[..., :1]}, dt=0.1, topology="ring"),
+    ),
+    "subgraph of types": lambda: (pympnode.subgraph, dict(ds=typed_data(), nodes=[0, 3])),
+    "train on types": lambda: (pympnode.train, dict(data=typed_data(), **_RUN)),
+    "rollout of types": lambda: (
+        typed_result().model.rollout,
+        dict(initial={"tank": np.zeros((2, 2, 1)), "pump": np.zeros((2, 1, 2))}, topology="ring"),
+    ),
     "own_system": lambda: (
         pympnode.own_system,
         dict(name="fuzzed", field=_field, features=["x"]),
@@ -221,6 +244,10 @@ CALLS: dict[str, Callable[[], tuple[Callable[..., Any], dict[str, Any]]]] = {
         dict(history=network_result().history),
     ),
     "error_over_time": lambda: (plotting.error_over_time, dict(evaluation=scores())),
+    "error_by_type": lambda: (
+        plotting.error_by_type,
+        dict(evaluation=pympnode.evaluate(typed_result(), typed_data())),
+    ),
     "observables": lambda: (plotting.observables, dict(evaluation=scores())),
     "graph_state": lambda: (plotting.graph_state, dict(ds=network_data())),
     "particle_trajectories": lambda: (

@@ -73,12 +73,16 @@ class Program(Protocol):
         """
 
     def initial_message(
-        self, theta: NDArray, x: NDArray, attribute: NDArray | None = None
+        self,
+        theta: NDArray,
+        x: NDArray,
+        attribute: NDArray | None = None,
+        node_type: NDArray[np.int64] | None = None,
     ) -> NDArray:
-        """m(0) (trajectory, node, message), a function of each node's x and attributes.
+        """m(0) (trajectory, node, message), a function of each node's x, attributes and type.
 
-        ``x`` (trajectory, node, feature) in z units, ``attribute`` (node, attribute) or (trajectory, node, attribute); no components
-        where messages are not ODE states.
+        ``x`` (trajectory, node, feature) in z units, ``attribute`` (node, attribute) or (trajectory, node, attribute),
+        ``node_type`` (node,) as in `Graph`; no components where messages are not ODE states.
         """
 
     def rollout(

@@ -30,7 +30,8 @@ class Columns:
     (one row per node). ``pointer`` (rows + 1,): edges of a row in ``sender``.
     ``sender`` (edges,): sending node, numbered within its graph. ``degree`` (rows,). ``weight``
     (edges,) and ``attribute`` (edges, attribute) of the graph's edges, or None. ``edge`` (edges,):
-    number of each edge in the graph that the columns were arranged from.
+    number of each edge in the graph that the columns were arranged from. ``node_type`` (rows,): type of
+    each row, ascending within a block, or None.
     """
 
     nodes: Ints
@@ -43,6 +44,7 @@ class Columns:
     weight: NDArray[np.float64] | None = None
     attribute: NDArray[np.float64] | None = None
     edge: Ints | None = None
+    node_type: Ints | None = None
 
     @classmethod
     def arrange(cls, graph: Graph, graph_of: Ints) -> Columns:
@@ -69,9 +71,15 @@ class Columns:
         weight = None if graph.weight is None else graph.weight[edge]
         attribute = None if graph.attribute is None else graph.attribute[edge]
         width = width.astype(np.int64)
+        types = None
+        if graph.node_type is not None:
+            types = np.concatenate(
+                [graph.node_type[graph.node_offset[n] : graph.node_offset[n + 1]] for n in used]
+            )
         return cls(
-            nodes, width, offset[:-1], order, first_row, pointer, sender, weight, attribute, edge
-        )
+            nodes, width, offset[:-1], order, first_row, pointer, sender, weight, attribute, edge,
+            types,
+        )  # fmt: skip
 
     @cached_property
     def total(self) -> int:
@@ -101,6 +109,29 @@ class Columns:
             (int(n), int(w), int(o), int(r))
             for n, w, o, r in zip(self.nodes, self.width, self.offset, self.first_row)
         ]
+
+    @cached_property
+    def column_type(self) -> Ints:
+        """Type of the node of each column (S,)."""
+        assert self.node_type is not None
+        return np.repeat(self.node_type, np.repeat(self.width, self.nodes))
+
+    @cached_property
+    def by_type(self) -> Ints:
+        """Column numbers (S,) in the order of the types of their nodes."""
+        return np.argsort(self.column_type, kind="stable")
+
+    @cached_property
+    def place_by_type(self) -> Ints:
+        """Place of each column (S,) in `by_type`."""
+        place = np.empty(self.total, np.int64)
+        place[self.by_type] = np.arange(self.total)
+        return place
+
+    def type_offsets(self, types: int) -> Ints:
+        """First place in `by_type` of each of ``types`` types, and the number of columns."""
+        counts = np.bincount(self.column_type, minlength=types)
+        return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
     @cached_property
     def receiver(self) -> Ints:

@@ -110,6 +110,35 @@ def error_by_degree(
     return ax
 
 
+@arguments(ax=axes_of)
+def error_by_type(evaluation: xr.Dataset, *, ax: Any = None) -> Any:
+    """Root mean square error over time of each type of nodes, in z units: a model and persistence.
+
+    ``evaluation``: the result of `pympnode.evaluate` for nodes of several types. A colour for each type;
+    dashed lines are persistence. Returns the axes. Raises `InvalidData`.
+    """
+    fix = "pass the result of pympnode.evaluate for nodes of several types"
+    refuse_particles(evaluation, "particle_error_over_time(evaluation)")
+    error = require(evaluation, "rmse_time_z_type", "an evaluation of several types of nodes", fix)
+    if ax is None:
+        ax = style.new_axes()
+    time = evaluation["time"]
+    names = [str(name) for name in evaluation["node_type"].values]
+    for name, colour in zip(names, style.by_order(len(names))):
+        for predictor, dashes in (("model", "-"), ("persistence", "--")):
+            one = error.sel(predictor=predictor, node_type=name)
+            # The error at the first time is zero, which a logarithmic axis cannot show.
+            shown = one.where(np.isfinite(one) & (one > 0)).values
+            label_of = name if predictor == "model" else f"{name}, {predictor}"
+            ax.plot(time.values, shown, color=colour, linestyle=dashes, label=label_of)
+    ax.set_yscale("log")
+    ax.set_xlabel(style.label("time", str(time.attrs.get("units", "1"))))
+    ax.set_ylabel(style.label("root mean square error", "z units"))
+    style.plain(ax)
+    ax.legend(fontsize="small", frameon=False)
+    return ax
+
+
 def _groups(degree: np.ndarray) -> list[tuple[int, int]]:
     """Ranges (lowest, highest) of degrees with about equally many nodes each."""
     values = np.unique(degree)

@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 from ...config import (
     arguments,
 )
-from ...datasets.names import MESSAGE, MESSAGE_COMPONENT, NODE, TIME, TRAJECTORY
+from ...datasets.names import MESSAGE, MESSAGE_COMPONENT, NODE, NODE_NUMBER, TIME, TRAJECTORY
 from ...plotting import style
 from ...plotting.choosing import axes_of, position, require
-from .selection import MEMBER, states
+from ..node_types import nodes_of_type
+from .selection import MEMBER, states, types_drawn
 
+NODE_COORDS = (NODE, NODE_NUMBER)
 MAX_LINES = len(style.PALETTE)
 
 
@@ -27,7 +29,17 @@ def message_norms(rollout: xr.Dataset, *, trajectory: int = 0, ax: Any = None) -
     node up to 7 nodes, an image of node against time for more. Returns the axes. Raises `InvalidData`
     for a rollout without messages.
     """
-    number = position(trajectory, states(rollout).sizes[TRAJECTORY])
+    types = types_drawn(rollout)
+    if types:
+        # One message space, in the order in which the edges number the nodes.
+        each = [nodes_of_type(rollout, name) for name in types]
+        if all(MESSAGE in one for one in each):
+            message = xr.concat(
+                [one[MESSAGE].drop_vars(NODE_COORDS, errors="ignore") for one in each], NODE
+            )
+            rollout = each[0].drop_dims(NODE).assign({MESSAGE: message})
+    count = rollout.sizes[TRAJECTORY] if types else states(rollout).sizes[TRAJECTORY]
+    number = position(trajectory, count)
     message = require(rollout, MESSAGE, "a rollout with messages", "pass model.rollout(ds)")
     if TRAJECTORY in message.dims:
         message = message.isel({TRAJECTORY: number})

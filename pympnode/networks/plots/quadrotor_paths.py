@@ -9,12 +9,13 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ...datasets.names import TRAJECTORY
+from ...datasets.names import FEATURE, NODE, STATE, TIME, TRAJECTORY, UNIT
 from ...datasets.record import record
 from ...errors import InvalidData
 from ...plotting import style
+from ..node_types import nodes_of_type
 from ..systems.quadrotors import CYLINDER_RADIUS, CYLINDERS_AT, DOOR, Quadrotors, load_of
-from .selection import View, pair, view
+from .selection import View, pair, types_drawn, values, view
 
 
 def quadrotor_paths(
@@ -33,6 +34,8 @@ def quadrotor_paths(
     """
     from matplotlib.ticker import MaxNLocator
 
+    ds = _of_one_type(ds)
+    predicted = None if predicted is None else _of_one_type(predicted)
     one = view(ds, trajectory)
     if one.features != Quadrotors().feature_names:
         raise InvalidData(
@@ -82,6 +85,23 @@ def quadrotor_paths(
         fontsize="small", frameon=False, loc="upper center", ncols=min(one.nodes + 1, 4),
     )  # fmt: skip
     return ax
+
+
+def _of_one_type(ds: xr.Dataset) -> xr.Dataset:
+    """A dataset of quadrotors and a load as nodes of two types with the load in the state of the quadrotors."""
+    system = Quadrotors(load="node")
+    if types_drawn(ds) != tuple(system.node_types):
+        return ds
+    crafts, load = (nodes_of_type(ds, name) for name in system.node_types)
+    x = system.join_types({"quadrotor": values(crafts), "load": values(load)})
+    dims = (TRAJECTORY, TIME, NODE, FEATURE)
+    plain = crafts.drop_vars([STATE, FEATURE, UNIT], errors="ignore").drop_dims(
+        FEATURE, errors="ignore"
+    )
+    units = [v.unit for v in system.state]
+    return plain.assign({STATE: (dims, x)}).assign_coords(
+        {FEATURE: list(system.feature_names), UNIT: (FEATURE, units)}
+    )
 
 
 def _along_the_way(load: NDArray) -> list[int]:

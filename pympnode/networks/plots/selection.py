@@ -16,6 +16,7 @@ from ...datasets.names import (
     FEATURE,
     GRAPH,
     NODE,
+    PREDICTED,
     RECEIVER,
     SENDER,
     STATE,
@@ -26,8 +27,8 @@ from ...datasets.names import (
 from ...datasets.record import record
 from ...errors import InvalidData, UnknownName, shown_value, unknown_name
 from ...plotting.choosing import is_particle_evaluation, nearest, position
+from ..node_types import types_of
 
-PREDICTED = "predicted"
 MEMBER = "member"
 
 
@@ -111,6 +112,14 @@ def states(ds: xr.Dataset) -> xr.DataArray:
     """The states (trajectory, time, node, feature) of a dataset, or of an evaluation's rollout."""
     is_data = isinstance(ds, xr.Dataset)
     name = STATE if is_data and STATE in ds else PREDICTED
+    types = types_drawn(ds)
+    if types:
+        raise InvalidData(
+            "the picture shows nodes of one type",
+            got=f"nodes of the types {', '.join(types)}",
+            allowed="a dataset with state(trajectory, time, node, feature)",
+            fix=f"draw those of one type: pympnode.nodes_of_type(ds, {types[0]!r})",
+        )
     if not is_data or name not in ds:
         raise InvalidData(
             "there are no states to draw",
@@ -126,6 +135,13 @@ def states(ds: xr.Dataset) -> xr.DataArray:
             # `ds.isel(node=0)` drops the dim: restored, with length 1.
             state = state.expand_dims(dim)
     return state
+
+
+def types_drawn(ds: Any) -> tuple[str, ...]:
+    """The types of the nodes of a dataset or an evaluation with variables of each; () for one type."""
+    if not isinstance(ds, xr.Dataset) or STATE in ds:
+        return ()
+    return types_of(ds) or types_of(ds, PREDICTED)
 
 
 def values(ds: xr.Dataset) -> NDArray[np.float64]:

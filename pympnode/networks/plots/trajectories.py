@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -16,10 +17,11 @@ from ...config import (
     names_of,
     whole,
 )
-from ...errors import InvalidOption, unknown_name
+from ...errors import InvalidData, InvalidOption, unknown_name
 from ...plotting import style
 from ...plotting.choosing import shaped
-from .selection import View, pair, values
+from ..node_types import nodes_of_type
+from .selection import View, pair, types_drawn, values
 
 MAX_PANELS = 12
 
@@ -39,13 +41,16 @@ def prediction(
     ``kind="lines"``: a panel for every feature (row) and node (column); ``"map"``: true, predicted
     and their difference as images of node against time, a row for every feature; "auto": lines up to
     12 nodes. Of an ensemble the mean, and with lines a band from the lowest to the highest member.
-    ``nodes``: numbers of those to draw. ``axes``: (features, nodes) or (features, 3). Returns the
+    ``nodes``: numbers of those to draw. ``axes``: (features, nodes) or (features, 3). Of several types of
+    nodes the features of all types are rows, and the numbers are those of the edges. Returns the
     axes. Raises `InvalidData` for datasets of other shapes, `InvalidOption`, `UnknownName`.
     """
-    one, two = pair(truth, predicted, trajectory)
-    chosen = _nodes(one, nodes)
     if kind not in ("auto", "lines", "map"):
         raise unknown_name("kind", kind, ("auto", "lines", "map"))
+    if types_drawn(truth):
+        return _of_types(truth, predicted, trajectory, nodes, kind, axes)
+    one, two = pair(truth, predicted, trajectory)
+    chosen = _nodes(one, nodes)
     if kind == "auto":
         kind = "lines" if len(chosen) <= MAX_PANELS else "map"
     draw = _lines if kind == "lines" else _maps
@@ -89,7 +94,78 @@ def parity(
     return axes
 
 
-def _lines(one: View, two: View, chosen: list[int], axes: Any) -> np.ndarray:
+def _of_types(
+    truth: xr.Dataset,
+    predicted: xr.Dataset,
+    trajectory: int,
+    nodes: Sequence[int] | None,
+    kind: str,
+    axes: Any,
+) -> np.ndarray:
+    """`prediction` of nodes of several types: those of one type below those of the other."""
+    names, known = types_drawn(truth), types_drawn(predicted)
+    if names != known:
+        raise InvalidData(
+            "truth and prediction have other types of nodes",
+            got=f"{', '.join(names)} and {', '.join(known) or 'one type'}",
+            allowed="the same types in the same order",
+            fix="draw ds beside model.rollout(ds), which has the order of the model's types, or one type: "
+            f"pympnode.nodes_of_type(ds, {names[0]!r})",
+        )
+    pairs = [
+        pair(nodes_of_type(truth, name), nodes_of_type(predicted, name), trajectory)
+        for name in names
+    ]
+    first = np.cumsum([0, *(one.nodes for one, _ in pairs)]).tolist()
+    wanted = range(first[-1]) if nodes is None else [
+        whole("a node", n, 0, first[-1] - 1) for n in listing("nodes", nodes)
+    ]  # fmt: skip
+    chosen = [[n - a for n in wanted if a <= n < b] for a, b in itertools.pairwise(first)]
+    if not any(chosen):
+        raise InvalidOption("no nodes to draw", got="nodes=[]", allowed="at least one")
+    if kind == "auto":
+        kind = "lines" if max(map(len, chosen)) <= MAX_PANELS else "map"
+    rows = [len(one.features) if some else 0 for (one, _), some in zip(pairs, chosen)]
+    columns = 3 if kind == "map" else max(map(len, chosen))
+    new_figure = axes is None
+    if new_figure:
+        width = 11.5 if kind == "map" else max(5.0, min(1.9 * columns + 0.6, 16.0))
+        axes = style.new_grid(
+            sum(rows), columns, width, 1.7 * sum(rows) + 0.8, sharex=True, sharey="row"
+        )
+    axes = shaped(axes, (sum(rows), columns))
+    at = 0
+    for name, (one, two), some, height, offset in zip(names, pairs, chosen, rows, first):
+        if not some:
+            continue
+        block, at = axes[at : at + height], at + height
+        if kind == "map":
+            _maps(one, two, some, block, offset)
+            block[0, 0].set_title(f"{name}: true", fontsize="medium")
+            continue
+        titles = [f"{name} {offset + node}" for node in some]
+        _lines(one, two, some, block[:, : len(some)], titles, legend=False)
+        for ax in block[:, len(some) :].ravel():
+            ax.set_visible(False)
+    if kind == "lines":
+        handles, labels = axes[0, 0].get_legend_handles_labels()
+        if new_figure:
+            place = dict(loc="outside upper center", ncols=2, frameon=False)
+            axes[0, 0].figure.legend(handles, labels, **place)
+        else:
+            axes[0, 0].legend(handles, labels, fontsize="small", frameon=False)
+    return axes
+
+
+def _lines(
+    one: View,
+    two: View,
+    chosen: list[int],
+    axes: Any,
+    titles: Sequence[str] = (),
+    *,
+    legend: bool = True,
+) -> np.ndarray:
     rows, columns = len(one.features), len(chosen)
     new_figure = axes is None
     if axes is None and rows == 1 and columns > 4:
@@ -111,12 +187,15 @@ def _lines(one: View, two: View, chosen: list[int], axes: Any) -> np.ndarray:
                 two.time, two.x[:, node, row], color=style.MODEL, linewidth=1.3, label="predicted"
             )
             style.plain(ax)
-            if row == 0 and one.nodes > 1:
-                ax.set_title(f"node {node}", fontsize="small")
+            if row == 0 and (titles or one.nodes > 1):
+                title = titles[column] if titles else f"node {node}"
+                ax.set_title(title, fontsize="small")
             if _outermost(ax, "is_first_col", column == 0):
                 ax.set_ylabel(style.label(name, unit))
             if _outermost(ax, "is_last_row", row == rows - 1):
                 ax.set_xlabel(style.label("time", one.time_unit))
+    if not legend:
+        return axes
     handles, labels = axes[0, 0].get_legend_handles_labels()
     if new_figure:
         # Outside the panels, where it covers no curve.
@@ -141,7 +220,7 @@ def _wrapped(columns: int) -> np.ndarray:
     return flat[None, :columns]
 
 
-def _maps(one: View, two: View, chosen: list[int], axes: Any) -> np.ndarray:
+def _maps(one: View, two: View, chosen: list[int], axes: Any, first: int = 0) -> np.ndarray:
     rows = len(one.features)
     if axes is None:
         axes = style.new_grid(rows, 3, 11.5, 2.7 * rows + 0.5, sharex=True, sharey=True)
@@ -172,18 +251,18 @@ def _maps(one: View, two: View, chosen: list[int], axes: Any) -> np.ndarray:
             )
             if row == 0:
                 ax.set_title(title, fontsize="medium")
-            if row == rows - 1:
+            if _outermost(ax, "is_last_row", row == rows - 1):
                 ax.set_xlabel(style.label("time", one.time_unit))
-        _number_nodes(axes[row, 0], chosen)
+        _number_nodes(axes[row, 0], chosen, first)
         figure = axes[row, 0].figure
         figure.colorbar(images[1], ax=list(axes[row, :2])).set_label(style.label(name, unit))
         figure.colorbar(images[2], ax=axes[row, 2]).set_label(style.label(f"error of {name}", unit))
     return axes
 
 
-def _number_nodes(ax: Any, chosen: list[int]) -> None:
+def _number_nodes(ax: Any, chosen: list[int], first: int) -> None:
     every = max(1, len(chosen) // 8)
-    ax.set_yticks(range(0, len(chosen), every), [str(n) for n in chosen[::every]])
+    ax.set_yticks(range(0, len(chosen), every), [str(first + n) for n in chosen[::every]])
     ax.set_ylabel("node")
 
 

@@ -65,8 +65,8 @@ def read_graph(
         self_loops: "error", "drop" or "keep".
         duplicate_edges: "sum" merges parallel edges with a warning: their weights are summed, or
             counted where there are none. "first" takes the first, "error" refuses them.
-        adjacency_convention: "sender_first", the row of a matrix sends to its column, or
-            "receiver_first", the row receives.
+        adjacency_convention: "sender_first", the row of a matrix sends to its column, so that
+            entry [i, j] is the edge i -> j, or "receiver_first", the row receives.
         layout: "edge_index", "edge_list" or "adjacency", of an array whose shape fits several.
         format: of a file whose ending does not say it: gml, graphml, gexf, pajek, matrix_market,
             npz or edge_list.

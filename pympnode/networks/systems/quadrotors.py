@@ -168,7 +168,9 @@ class Quadrotors(System):
     ``cable_velocity_x, _y, _z`` are v - s, without which no quadrotor could compute its cable
     (``load="features"``, the form of published data as far as it is known). `load_of` computes the load
     from them. Controls: the four rotor thrusts, recorded, each held from t_i to t_(i+1).
-    ``load="node"``, the load as a node of another type, needs several types of nodes and is refused.
+    ``load="node"``: the load is a node of its own type. Datasets have nodes of type "quadrotor" with the 13
+    features and the controls, then one of type "load" with position and velocity, on the complete graph of
+    all; ``nodes`` counts the quadrotors. Flights are the same; ``initial=`` takes the 19 features.
 
     Flights are closed-loop. The plan: the circular formation becomes a fan in the plane of x and z, the load
     moves to the door in its middle and on to the goal, the formation becomes a circle again, on quintic
@@ -190,7 +192,7 @@ class Quadrotors(System):
     three and six. The code's task is for three: ``parameters={"cable_length": 1.55, "circle_radius": 1.2,
     "goal": 6, "ceiling": 2.1}``.
 
-    load: "features". redraw: whether flights with a flag are drawn anew.
+    load: "features" or "node". redraw: whether flights with a flag are drawn anew.
     Raises InvalidOption, InvalidGraph (fewer than two quadrotors, not complete), IntegrationFailed (no flight
     without a flag in 100 draws).
     """
@@ -257,18 +259,33 @@ class Quadrotors(System):
     steps = 240
 
     def __init__(self, *, load: str = "features", redraw: bool = True) -> None:
-        if load == "node":
-            raise InvalidOption(
-                "the load cannot be a node yet: all nodes have one type",
-                got="load='node'",
-                allowed="load='features'",
-                fix="leave load= out; the state then has the load's position and velocity relative to "
-                "each quadrotor, and networks.systems.quadrotors.load_of computes the load",
-            )
-        if load != "features":
-            raise unknown_name("load", load, ("features",))
+        if load not in ("features", "node"):
+            raise unknown_name("load", load, ("features", "node"))
         self.load = load
+        if load == "node":
+            self.node_types = {
+                "quadrotor": (self.state[:13], self.controls),
+                "load": ((*self.state[_POSITION], *self.state[_VELOCITY]), ()),
+            }
         self.redraw = bool(redraw)
+
+    # ---- the load as a node -------------------------------------------------------------------
+
+    def split_types(self, x: NDArray) -> dict[str, NDArray]:
+        """See `System.split_types`."""
+        return {"quadrotor": x[..., :13], "load": load_of(x)[..., None, :]}
+
+    def join_types(self, x: Mapping[str, NDArray]) -> NDArray:
+        """See `System.join_types`."""
+        return with_load(x["quadrotor"], x["load"][..., 0, :])
+
+    def of_types(self, names: tuple[str, ...]) -> System | None:
+        """See `System.of_types`."""
+        return (
+            Quadrotors(load="node").of_types(names)
+            if not self.node_types
+            else super().of_types(names)
+        )
 
     # ---- checks -------------------------------------------------------------------------------
 

@@ -78,16 +78,19 @@ def edge_sum_of(
     """(name, sum over edges) of a kernel; the name is never "auto".
 
     "eager": plain torch, any model. "torch": chunks of edges in torch; DeltaGN on any device.
-    "numba": the same, compiled; DeltaGN on a CPU. "auto": numba on a CPU, torch elsewhere, eager for
-    HOGN and radial messages. ``recompute``: the backward pass computes the layers of edges again instead of keeping them,
-    which takes less memory; torch and numba only. ``bf16``: products in bfloat16, likewise. Raises
-    UnknownName, EngineUnavailable.
+    "numba": the same, compiled, and the tables of radial messages (`radial_table`), of which the sum is
+    no part; DeltaGN on a CPU. "auto": numba on a CPU, torch elsewhere, eager for HOGN, and for radial
+    messages where there is no CPU. ``recompute``: the backward pass computes the layers of edges again
+    instead of keeping them, which takes less memory; torch and numba without radial messages only.
+    ``bf16``: products in bfloat16, likewise. Raises UnknownName, EngineUnavailable.
     """
     if kernel not in KERNELS:
         raise unknown_name("kernel of particles", kernel, KERNELS)
     deltagn = spec.family == "deltagn" and not spec.radial
     if kernel == "auto":
         kernel = ("numba" if device.type == "cpu" else "torch") if deltagn else "eager"
+        if spec.radial and device.type == "cpu" and not recompute:
+            kernel = "numba"
     if bf16 and (kernel == "eager" or not deltagn):
         raise EngineUnavailable(
             "products in bfloat16 are those of DeltaGN's kernels",
@@ -104,11 +107,14 @@ def edge_sum_of(
         )
     if kernel == "eager":
         return "eager", eager_edge_sum
+    if spec.radial and kernel == "numba" and device.type == "cpu" and not recompute:
+        return "numba", eager_edge_sum
     if not deltagn or (kernel == "numba" and device.type != "cpu"):
         raise EngineUnavailable(
             f"the kernel {kernel!r} cannot run this model here",
             got=f"{_what(spec)} on {device}",
-            allowed='DeltaGN without radial messages ("numba": on a CPU); kernel="eager" runs all',
+            allowed='DeltaGN on a CPU, and elsewhere without "numba" or radial messages; '
+            'kernel="eager" runs all',
             fix='leave kernel="auto"',
         )
     if kernel == "numba":

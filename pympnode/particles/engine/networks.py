@@ -8,6 +8,7 @@ work.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,7 +29,8 @@ class Networks:
     """The networks of one model, bound to its weights.
 
     ``step`` is the length of the time step, an input of the networks where the spec says so
-    (`ParticleSpec.step_is_input`). ``edge_sum`` sums over edges.
+    (`ParticleSpec.step_is_input`). ``edge_sum`` sums over edges. ``tables``: those of radial forces
+    that were computed from the weights (`radial_table`), of a model that takes them; None: none.
     """
 
     spec: ParticleSpec
@@ -37,6 +39,7 @@ class Networks:
     box: Box
     step: float
     edge_sum: EdgeSum = field(default=eager_edge_sum)
+    tables: dict[Any, Tensor] | None = None
 
     def activation(self, x: Tensor) -> Tensor:
         """ReLU, or Softplus where second derivatives are needed (HOGN)."""

@@ -77,6 +77,8 @@ class ParticleProgram:
         self.precision = precision_of(precision, self.dtype.name)
         kernel, implied = kernel_named(kernel)
         self.recompute = implied if recompute is None else recompute
+        self._bound: Networks | None = None
+        self._pairs: ParticleEdges | None = None
         self.kernel, self._edge_sum = edge_sum_of(
             kernel,
             spec,
@@ -209,7 +211,12 @@ class ParticleProgram:
         with torch.no_grad():
             position = batch.position.detach()
             if spec.join == "complete":
-                return connection("complete")(position, batch.box, sizes=batch.sizes)
+                # The edges of all pairs depend on the sizes of the sets alone.
+                if self._pairs is None or self._pairs.sizes != batch.sizes:
+                    pairs = connection("complete")(position, batch.box, sizes=batch.sizes)
+                    assert isinstance(pairs, ParticleEdges)
+                    self._pairs = pairs
+                return self._pairs
             if spec.join == "nearest":
                 near = min(spec.neighbours, min(batch.sizes) - 1)
                 return connection("nearest", k=near)(position, batch.box, sizes=batch.sizes)
@@ -257,9 +264,18 @@ class ParticleProgram:
 
     def networks(self, weights: dict[str, Tensor], box: Box) -> Networks:
         """The networks bound to named weights and a box."""
-        return Networks(
-            self.spec, self.scales, weights, box, self.step_length, edge_sum=self._edge_sum
+        bound = self._bound
+        if not torch.is_grad_enabled() and bound is not None:
+            # A rollout has one dictionary of weights, and tables of its forces serve all its steps.
+            if bound.weights is weights and bound.box == box:
+                return bound
+        tables: dict | None = {} if self.spec.radial and self.kernel == "numba" else None
+        net = Networks(
+            self.spec, self.scales, weights, box, self.step_length, self._edge_sum, tables
         )
+        if tables is not None and not torch.is_grad_enabled():
+            self._bound = net
+        return net
 
     def weights(self, theta: NDArray) -> dict[str, Tensor]:
         """Named weights of a flat vector, as tensors on the device."""
@@ -296,9 +312,13 @@ class ParticleProgram:
     ) -> tuple[Tensor, Tensor | None]:
         """Velocity change (particle, axis) over one step, and how much farther positions move than
         at the mean of both velocities: None for 0, which it is for one kick in a step."""
-        if self.spec.kicks == 1:
-            return self._change(weights, batch, graph, training=training), None
         net, kicks = self.networks(weights, batch.box), self.spec.kicks
+        if self.spec.radial and (found := radial.whole_step(net, batch, graph)) is not None:
+            change, moved = found
+            further = moved - 0.5 * self.step_length * change
+            return change, further if kicks > 1 else None
+        if kicks == 1:
+            return self._change(weights, batch, graph, training=training), None
         short = self.step_length / kicks
         change = torch.zeros_like(batch.velocity)
         moved = torch.zeros_like(change)  # beyond free flight

@@ -83,9 +83,13 @@ class JuliaProgram:
         )
 
     def initial_message(
-        self, theta: NDArray, x: NDArray, attribute: NDArray | None = None
+        self,
+        theta: NDArray,
+        x: NDArray,
+        attribute: NDArray | None = None,
+        node_type: NDArray[np.int64] | None = None,
     ) -> NDArray:
-        """See `engines.base.Program`."""
+        """See `engines.base.Program`; this engine takes no types of nodes."""
         if not self.spec.carried:
             return np.zeros((*x.shape[:2], 0), dtype=self.dtype)
         # The worker has no call for it: a rollout over no time begins with it.

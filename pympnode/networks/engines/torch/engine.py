@@ -89,7 +89,9 @@ def resolve_device(device: str) -> str:
             f"torch cannot use the device {device!r} here",
             got=f"{type(error).__name__}: {str(error).splitlines()[0]}",
             allowed='"auto", "cpu"' + (', "cuda"' if torch.cuda.is_available() else ""),
-            fix='leave device="auto", or install a torch wheel that supports the device',
+            fix='an NVIDIA GPU is device="cuda"'
+            if device.lower() in ("gpu", "nvidia")
+            else 'leave device="auto", or install a torch wheel that supports the device',
         ) from error
     return device
 

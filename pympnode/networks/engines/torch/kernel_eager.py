@@ -6,7 +6,8 @@ It runs every option of `ModelSpec`; the faster kernels are tested against it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 import torch
@@ -248,6 +249,159 @@ class Field:
         return self.linear("decoder_", h + code)
 
 
+class TypedField(Field):
+    """`Field` of a model with several types of nodes, each with networks and widths of its own."""
+
+    def __init__(self, spec: ModelSpec, weights: Weights, window: Window) -> None:
+        super().__init__(spec, weights, window)
+        kinds = window.columns.column_type
+        device = window.initial.device
+        self.kinds = [spec.of_type(number) for number in range(len(spec.node_types))]
+        self.of_kind = [
+            torch.as_tensor(np.flatnonzero(kinds == number), device=device)
+            for number in range(len(self.kinds))
+        ]
+        # The edges of every block by the type of their receiver.
+        self.edges_of_kind = []
+        for (_, _, _, row), edges in zip(self.columns.blocks(), self.columns.block_edges()):
+            assert self.columns.node_type is not None
+            receiver = self.columns.node_type[row + self.columns.receiver[edges]]
+            self.edges_of_kind.append(
+                [
+                    torch.as_tensor(np.flatnonzero(receiver == number), device=device)
+                    for number in range(len(self.kinds))
+                ]
+            )
+
+    def by_type(
+        self, network: Callable[..., torch.Tensor], rows: int, *values: Any
+    ) -> torch.Tensor:
+        """(rows, S): ``network(name, its specification, values...)`` of the columns of each type.
+
+        ``values`` (any, S) or None. Rows beyond those that a network returns are zero."""
+        like = next(value for value in values if value is not None)
+        out = like.new_zeros(rows, self.columns.total)
+        for name, kind, columns in zip(self.spec.node_types, self.kinds, self.of_kind):
+            chosen = [None if value is None else value[:, columns] for value in values]
+            result = _rows(network(f"{name}/", kind, *chosen), rows)
+            out = out.index_copy(1, columns, result)
+        return out
+
+    def initial_state(self, x: torch.Tensor) -> torch.Tensor:
+        spec = self.spec
+        if not spec.carried:
+            return x
+        if spec.first_message == "zero":
+            return torch.cat([x, x.new_zeros(spec.message, x.shape[1])])
+
+        def first(name: str, kind: ModelSpec, x: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+            inputs = _typed_inputs(kind, x, None, b)
+            if spec.first_message == "linear":
+                return self.linear(f"{name}first_", inputs)
+            hidden = torch.tanh(self.linear(f"{name}first_layer_1_", inputs))
+            return self.linear(f"{name}first_layer_2_", hidden)
+
+        return torch.cat([x, self.by_type(first, spec.message, x, self.attribute)])
+
+    def pair_messages(self, x: torch.Tensor, u: torch.Tensor | None) -> torch.Tensor:
+        spec = self.spec
+
+        def receiver(name: str, kind: ModelSpec, x: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+            weight = self.weights[f"{name}pair_layer_1_weight"][:, : kind.receiver_inputs]
+            bias = self.weights[f"{name}pair_layer_1_bias"].unsqueeze(1)
+            return torch.addmm(bias, weight, _typed_inputs(kind, x, None, b))
+
+        def sender(name: str, kind: ModelSpec, x: Any, u: Any, b: Any) -> torch.Tensor:
+            return self.weights[f"{name}pair_sender_weight"] @ _typed_inputs(kind, x, u, b)
+
+        ends = [
+            self.by_type(receiver, spec.hidden, x, self.attribute),
+            self.by_type(sender, spec.hidden, x, u, self.attribute),
+        ]
+        received = []
+        for (nodes, width, offset, _), edges, of_kind in zip(
+            self.columns.blocks(), self.edges, self.edges_of_kind
+        ):
+            at, to = (
+                end[:, offset : offset + nodes * width].reshape(-1, nodes, width) for end in ends
+            )
+            message = x.new_zeros(spec.message, len(edges.sender), width)
+            for name, kind, chosen in zip(spec.node_types, self.kinds, of_kind):
+                hidden = at[:, edges.receiver[chosen]] + to[:, edges.sender[chosen]]
+                hidden = hidden.flatten(1)
+                if edges.attribute is not None:
+                    weight = self.weights[f"{name}/pair_layer_1_weight"][:, kind.receiver_inputs :]
+                    hidden = hidden + weight @ edges.attribute[:, chosen].flatten(1)
+                hidden = torch.tanh(self.linear(f"{name}/pair_layer_2_", torch.tanh(hidden)))
+                values = _rows(self.linear(f"{name}/pair_layer_3_", hidden), spec.message)
+                message = message.index_copy(1, chosen, values.unflatten(1, (len(chosen), width)))
+            received.append(edges.sums(message, nodes).reshape(spec.message, -1))
+        return torch.cat(received, dim=1)
+
+    def __call__(self, z: torch.Tensor, u: torch.Tensor | None) -> torch.Tensor:
+        spec = self.spec
+        x, m = z[: spec.channels], z[spec.channels :]
+
+        def emit(name: str, kind: ModelSpec, x: Any, u: Any, b: Any) -> torch.Tensor:
+            inputs = _typed_inputs(kind, x, u if spec.sender_controls else None, b)
+            hidden = torch.tanh(self.linear(f"{name}emit_layer_1_", inputs))
+            return self.linear(f"{name}emit_layer_2_", hidden)
+
+        def slope(name: str, kind: ModelSpec, x: Any, u: Any, b: Any, a: Any) -> torch.Tensor:
+            inputs = _typed_inputs(kind, x, u, b)
+            if spec.coupling == "mixed":
+                out = self.mlp_of(name, torch.cat([inputs, a]))
+            else:
+                out = self.mlp_of(name, inputs)
+                if kind.gain:
+                    gain = out[kind.states :].reshape(kind.states, kind.message, -1)
+                    out = out[: kind.states] + (gain * a).sum(dim=1)
+            # Messages that are states of the node stand behind the channels of the largest type.
+            own = _rows(out[: kind.channels], spec.channels)
+            return torch.cat([own, out[kind.channels :]])
+
+        if spec.messages == "emitted":
+            received = self.aggregate(self.by_type(emit, spec.message, x, u, self.attribute))
+        elif spec.messages == "pairwise":
+            received = self.pair_messages(x, u)
+        elif spec.messages == "state":
+            received = self.aggregate(m)
+        elif spec.messages == "self":
+            received = m
+        else:
+            received = z.new_zeros(spec.message, z.shape[1])
+        out = self.by_type(slope, spec.states, x, u, self.attribute, received)
+        added = spec.pairwise and spec.coupling == "superposed"
+        return out + received if added else out
+
+    def mlp_of(self, name: str, values: torch.Tensor) -> torch.Tensor:
+        for number in range(1, self.spec.depth + 1):
+            values = torch.tanh(self.linear(f"{name}layer_{number}_", values))
+        return self.linear(f"{name}layer_{self.spec.depth + 1}_", values)
+
+
+def _typed_inputs(
+    kind: ModelSpec, x: torch.Tensor, u: torch.Tensor | None, b: torch.Tensor | None
+) -> torch.Tensor:
+    """[x; u; b] of columns of one type, without what the type does not have."""
+    return _joined(
+        x[: kind.channels],
+        None if u is None else u[: kind.controls],
+        None if b is None else b[: kind.attributes],
+    )
+
+
+def _rows(values: torch.Tensor, rows: int) -> torch.Tensor:
+    """``values`` with rows of zeros below, ``rows`` in all."""
+    return torch.nn.functional.pad(values, (0, 0, 0, rows - len(values)))
+
+
+def field_of(spec: ModelSpec, theta: torch.Tensor, window: Window) -> Field:
+    """The field of a model with the weights ``theta`` (size,)."""
+    kind = TypedField if spec.node_types else Field
+    return kind(spec, layout_of(spec).unpack(theta), window)
+
+
 def integrate(spec: ModelSpec, field: Field, window: Window) -> torch.Tensor:
     """States z (T + 1, D, S) at the grid times of ``window``."""
     tableau = TABLEAUX[spec.solver]
@@ -298,7 +452,7 @@ def loss_and_gradient(
 ) -> tuple[float, torch.Tensor]:
     """Loss and its gradient with respect to ``theta`` (size,)."""
     theta = theta.detach().requires_grad_(True)
-    field = Field(spec, layout_of(spec).unpack(theta), window)
+    field = field_of(spec, theta, window)
     value = huber(integrate(spec, field, window)[1:, : spec.channels], window, spec.circular)
     (gradient,) = torch.autograd.grad(value, theta)
     return float(value.detach()), gradient
@@ -314,7 +468,7 @@ def rollout_vjp(
     scale of the window are not used.
     """
     theta = theta.detach().requires_grad_(True)
-    field = Field(spec, layout_of(spec).unpack(theta), window)
+    field = field_of(spec, theta, window)
     states = integrate(spec, field, window)[:, : spec.channels]
     (gradient,) = torch.autograd.grad(states, theta, output_gradient)
     return states.detach(), gradient
@@ -323,14 +477,14 @@ def rollout_vjp(
 @torch.no_grad()
 def initial_message(spec: ModelSpec, theta: torch.Tensor, window: Window) -> torch.Tensor:
     """m(0) (carried, S) of the window's initial state."""
-    field = Field(spec, layout_of(spec).unpack(theta), window)
+    field = field_of(spec, theta, window)
     return field.initial_state(window.initial)[spec.channels :]
 
 
 @torch.no_grad()
 def rollout(spec: ModelSpec, theta: torch.Tensor, window: Window) -> torch.Tensor:
     """States z (T + 1, D, S), no gradient."""
-    return integrate(spec, Field(spec, layout_of(spec).unpack(theta), window), window)
+    return integrate(spec, field_of(spec, theta, window), window)
 
 
 @torch.no_grad()
@@ -339,4 +493,4 @@ def evaluate_field(
 ) -> torch.Tensor:
     """dz/dt of z (D, S) under the first control of ``window``."""
     u = None if window.control is None else window.control[0]
-    return Field(spec, layout_of(spec).unpack(theta), window)(z, u)
+    return field_of(spec, theta, window)(z, u)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ....errors import EngineUnavailable, InvalidModel, InvalidOption
+from ....errors import EngineUnavailable, InvalidGraph, InvalidModel, InvalidOption
 from ....graph import Graph
 from ...schema import Arrays
 from ...spec import ModelSpec
@@ -85,9 +85,25 @@ class TorchProgram:
         self._plain = None if self.kernel == "eager" else PlainForm.of(self._inner)
         self._computed = self._inner if self._plain is None else self._plain.spec
         arrays = [stack_nodes(a) for a in arrays or []] if spec.family == "node" else arrays or []
+        arrays = [replace(a, graph=self._typed(a.graph)) for a in arrays]
         self._data = [_BoundData(a, self._dtype, self.device) for a in arrays]
         sizes = [a.trajectories for a in arrays]
         self._first = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+
+    def _typed(self, graph: Graph) -> Graph:
+        """The graph with types of nodes as the model has them: none, or numbers below their number."""
+        names = self.spec.node_types
+        if not names:
+            return graph if graph.node_type is None else graph.with_types(None)
+        types = graph.type_or_zeros
+        if types.max() >= len(names):
+            raise InvalidGraph(
+                "the graph has types of nodes that the model does not have",
+                got=f"type {types.max()}",
+                allowed=", ".join(f"{i} ({name})" for i, name in enumerate(names)),
+                fix="train a model on data with all types",
+            )
+        return graph if graph.node_type is not None else graph.with_types(types)
 
     def theta(self, values: NDArray) -> torch.Tensor:
         """A parameter vector on the device."""
@@ -168,13 +184,25 @@ class TorchProgram:
         return states.reshape(shape), gradient
 
     def initial_message(
-        self, theta: NDArray, x: NDArray, attribute: NDArray | None = None
+        self,
+        theta: NDArray,
+        x: NDArray,
+        attribute: NDArray | None = None,
+        node_type: NDArray[np.int64] | None = None,
     ) -> NDArray:
         """See `engines.base.Program`; by the eager kernel."""
         if not self.spec.carried:
             return np.zeros((*x.shape[:2], 0), dtype=self.dtype)
+        if self.spec.node_types and node_type is None and self.spec.first_message != "zero":
+            raise InvalidModel(
+                "the first message depends on the type of a node",
+                got="no types",
+                allowed=f"a number per node: {', '.join(self.spec.node_types)} from 0",
+                fix="give node_type, as Graph.node_type holds it",
+            )
         # m(0) depends on no other node, so that the graph is one without edges.
         graph = Graph.single(np.zeros(0, np.int64), np.zeros(0, np.int64), x.shape[1])
+        graph = graph.with_types(node_type)
         window = self._free_window(x, graph, np.zeros(0), None, None, attribute)
         message = eager.initial_message(self._inner, self.theta(theta), window)
         return from_columns(message.unsqueeze(0), window.columns)[:, 0].cpu().numpy()
@@ -259,7 +287,7 @@ class TorchProgram:
             u = None if u is None else u.reshape(*u.shape[:2], 1, -1)
             attribute = stack_attribute(attribute)
             graph, of = single_node(), np.zeros(batch, np.int64)
-        columns = Columns.arrange(graph, of)
+        columns = Columns.arrange(self._typed(graph), of)
         control = None
         if u is not None:
             control = to_columns(self._tensor(np.nan_to_num(u[:, : len(dt)])), columns)

@@ -3,15 +3,24 @@
 All buffers of a tile, the packed weights and the gradient sums lie in one array ``memory``;
 ``offsets`` (`space.Offsets`) holds where each starts. One array instead of thirty is what keeps
 compilation short. ``layers`` is the table of `weights.Packing`; ``links`` the senders of
-`sweep.Links`, forward or reversed; ``pairs`` is None or `sweep.Pairs`; ``groups[first:last]`` the rows of `plan.Plan.groups` of the tile.
+`sweep.Links`, forward or reversed; ``pairs`` is None or `sweep.Pairs`; ``groups[first:last]`` the rows of
+`plan.Plan.groups` of the tile, ``segments`` those of `plan.Plan`.
 """
 
 from __future__ import annotations
 
-from .layers import add_product, add_scaled, backward, clear, clear_padding, copy, forward
+from .layers import (
+    add_product,
+    add_scaled,
+    backward_types,
+    clear,
+    clear_padding,
+    copy,
+    forward_types,
+)
 from .machine import compiled, exact, noinline
 from .pairs import pair_back, pair_messages
-from .plan import COLUMN, NODES, ROW, TILE, WIDTH
+from .plan import COLUMN, NODES, ROW, SOURCE, STRIDE, TILE, WIDTH
 from .tiles import neighbour_sum
 
 # Kinds of messages, as in `space.MESSAGES`.
@@ -26,10 +35,12 @@ def aggregate(shape, memory, received, sent, links, groups, first, last):  # typ
         for group in range(first, last):
             width = groups[group, WIDTH]
             base = component * shape.stride + groups[group, COLUMN]
+            source = component * shape.stride + groups[group, SOURCE]
+            step, row = groups[group, STRIDE], groups[group, ROW]
             for node in range(groups[group, NODES]):
                 neighbour_sum(
-                    memory, received + base + node * width, sent + base, width,
-                    links.pointer, groups[group, ROW] + node, links.sender, links.weight,
+                    memory, received + base + node * width, sent + source, step, width,
+                    links.pointer, row + node, links.sender, links.weight,
                 )  # fmt: skip
 
 
@@ -41,6 +52,7 @@ def aggregate_largest(shape, memory, received, winner, sent, links, groups, firs
         for group in range(first, last):
             width = groups[group, WIDTH]
             base = component * shape.stride + groups[group, COLUMN]
+            start = component * shape.stride + groups[group, SOURCE]
             for node in range(groups[group, NODES]):
                 to = base + node * width
                 row = groups[group, ROW] + node
@@ -49,7 +61,7 @@ def aggregate_largest(shape, memory, received, winner, sent, links, groups, firs
                 for edge in range(links.pointer[row], links.pointer[row + 1]):
                     position = links.position[edge]
                     weight = links.weight[edge]
-                    source = sent + base + links.sender[edge] * width
+                    source = sent + start + links.sender[edge] * groups[group, STRIDE]
                     for column in range(width):
                         value = weight * memory[source + column]
                         old = memory[received + to + column]
@@ -69,6 +81,7 @@ def aggregate_largest_back(
         for group in range(first, last):
             width = groups[group, WIDTH]
             base = component * shape.stride + groups[group, COLUMN]
+            start = component * shape.stride + groups[group, SOURCE]
             for node in range(groups[group, NODES]):
                 to = sent_bar + base + node * width
                 row = groups[group, ROW] + node
@@ -76,7 +89,7 @@ def aggregate_largest_back(
                     memory[to + column] = 0
                 for edge in range(links.pointer[row], links.pointer[row + 1]):
                     weight = links.weight[edge]
-                    source = base + links.sender[edge] * width
+                    source = start + links.sender[edge] * groups[group, STRIDE]
                     for column in range(width):
                         if memory[winner + source + column] == links.position[edge]:
                             memory[to + column] += weight * memory[received_bar + source + column]
@@ -120,12 +133,26 @@ def copy_emitter_inputs(shape, memory, offsets, target, x, padded):  # type: ign
 
 
 @compiled
-def field(shape, layers, memory, offsets, slot, slope, columns, links, pairs, groups, first, last):  # type: ignore
+def field(
+    shape,
+    layers,
+    memory,
+    offsets,
+    slot,
+    slope,
+    columns,
+    segments,
+    links,
+    pairs,
+    groups,
+    first,
+    last,
+):  # type: ignore
     """Rows ``slope`` = dz/dt at rows offsets.stage_state; ``slot`` keeps what the adjoint needs."""
     noinline()
-    panels = (columns + shape.panel - 1) // shape.panel
-    padded = panels * shape.panel
+    padded = (columns + shape.panel - 1) // shape.panel * shape.panel + shape.spare
     stride = shape.stride
+    tile = groups[first, TILE]
     state = offsets.stage_state
     inputs = offsets.inputs + slot * shape.input_rows
     hidden = offsets.hidden + slot * shape.depth * shape.block
@@ -159,18 +186,18 @@ def field(shape, layers, memory, offsets, slot, slope, columns, links, pairs, gr
             emitter_inputs = inputs
         else:
             copy_emitter_inputs(shape, memory, offsets, emitter_inputs, state, padded)
-        number = len(layers) - 2
-        forward(
-            shape, layers, memory, number, len(layers) - number, emitter_inputs, shape.panel, stride,
-            offsets.emitter_hidden + slot * shape.block, shape.block, sent, panels,
+        number = len(layers) // shape.types - 2
+        forward_types(
+            shape, layers, memory, number, shape.zero + 2, emitter_inputs,
+            offsets.emitter_hidden + slot * shape.block, shape.block, sent, segments, tile,
         )  # fmt: skip
     # None for models that need none of this: numba leaves its code out, a third of the time to compile.
     if pairs is not None:
         if shape.messages == PAIRWISE:
-            tile = groups[first, TILE]
             pair_messages(
-                shape, layers, memory, offsets, slot, inputs, columns, pairs, tile, first, last
-            )
+                shape, layers, memory, offsets, slot, inputs, columns, segments, pairs, tile, first,
+                last,
+            )  # fmt: skip
             if not shape.added:
                 for row in range(shape.message):
                     copy(memory, received + row * stride, memory, sent + row * stride, columns)
@@ -189,9 +216,9 @@ def field(shape, layers, memory, offsets, slot, slope, columns, links, pairs, gr
     if not shape.added:
         clear_padding(shape, memory, received, shape.message, columns)
 
-    forward(
-        shape, layers, memory, shape.zero, shape.depth + 1, inputs, shape.panel, stride,
-        hidden, shape.block, output if shape.superposed else slope, panels,
+    forward_types(
+        shape, layers, memory, shape.zero, shape.depth + 1, inputs, hidden, shape.block,
+        output if shape.superposed else slope, segments, tile,
     )  # fmt: skip
     if shape.superposed:
         for i in range(shape.states):
@@ -228,12 +255,24 @@ def superposed_back(shape, memory, offsets, slot, columns):  # type: ignore
 
 @compiled
 def field_back(
-    shape, layers, memory, offsets, slot, state_bar, columns, links, pairs, groups, first, last
+    shape,
+    layers,
+    memory,
+    offsets,
+    slot,
+    state_bar,
+    columns,
+    segments,
+    links,
+    pairs,
+    groups,
+    first,
+    last,
 ):  # type: ignore
     """Rows ``state_bar`` = (d field / dz)' offsets.slope_bar; adds to the gradient sums."""
     noinline()
-    panels = (columns + shape.panel - 1) // shape.panel
     stride = shape.stride
+    tile = groups[first, TILE]
     output_bar = offsets.slope_bar
     received_bar = offsets.inputs_bar + shape.node_inputs * stride
     if shape.superposed:
@@ -241,11 +280,11 @@ def field_back(
         output_bar, received_bar = offsets.output_bar, offsets.received_bar
     if shape.added:
         received_bar = offsets.slope_bar
-    backward(
+    backward_types(
         shape, layers, memory, offsets, shape.zero, shape.depth + 1,
-        offsets.inputs + slot * shape.input_rows, shape.panel, stride,
+        offsets.inputs + slot * shape.input_rows,
         offsets.hidden + slot * shape.depth * shape.block, shape.block,
-        output_bar, offsets.inputs_bar, panels,
+        output_bar, offsets.inputs_bar, segments, tile,
     )  # fmt: skip
     for row in range(shape.channels):
         inputs_bar = offsets.inputs_bar + row * stride
@@ -274,12 +313,11 @@ def field_back(
         emitter_inputs = offsets.emitter_inputs + slot * shape.emitter_input_rows
         if shape.sender_controls:
             emitter_inputs = offsets.inputs + slot * shape.input_rows
-        number = len(layers) - 2
-        backward(
-            shape, layers, memory, offsets, number, len(layers) - number,
-            emitter_inputs, shape.panel, stride,
+        number = len(layers) // shape.types - 2
+        backward_types(
+            shape, layers, memory, offsets, number, shape.zero + 2, emitter_inputs,
             offsets.emitter_hidden + slot * shape.block, shape.block,
-            offsets.sent_bar, offsets.emitter_inputs_bar, panels,
+            offsets.sent_bar, offsets.emitter_inputs_bar, segments, tile,
         )  # fmt: skip
         # x enters twice: through the mlp and through the message it emits.
         one = memory[offsets.one : offsets.one + 1]
@@ -289,8 +327,8 @@ def field_back(
     if pairs is not None:
         if shape.messages == PAIRWISE:
             pair_back(
-                shape, layers, memory, offsets, slot, received_bar, state_bar, columns, pairs,
-                groups[first, TILE], first, last,
+                shape, layers, memory, offsets, slot, received_bar, state_bar, columns, segments,
+                pairs, tile, first, last,
             )  # fmt: skip
     for row in range(shape.carried):
         if shape.messages == SELF:

@@ -61,7 +61,7 @@ def add_product(memory, total, left, right, count):  # type: ignore
 @compiled
 def clear_padding(shape, memory, start, rows, columns):  # type: ignore
     """Set the unused columns of the last panel to zero."""
-    padded = (columns + shape.panel - 1) // shape.panel * shape.panel
+    padded = (columns + shape.panel - 1) // shape.panel * shape.panel + shape.spare
     for row in range(rows):
         clear(memory, start + row * shape.stride + columns, padded - columns)
 
@@ -156,3 +156,71 @@ def backward(
         )  # fmt: skip
         bar = offsets.hidden_bar + (number - 1 - lowest) * layer_step
         bar_row, bar_panel = shape.panel, shape.hidden_panel
+
+
+@compiled
+def forward_types(shape, layers, memory, lowest, count, x, hidden, layer_step, y, segments, tile):  # type: ignore
+    """`forward` of all columns of a tile, those of each type of nodes through its own network.
+
+    ``lowest`` counts from the first layer of a type; the rows x are ``shape.stride`` apart. A type's
+    last panel also writes columns of the next type, whose panels come after it.
+    """
+    noinline()
+    of_type = len(layers) // shape.types
+    for kind in range(shape.types):
+        start, stop = segments[tile, kind], segments[tile, kind + 1]
+        panels = (stop - start + shape.panel - 1) // shape.panel
+        forward(
+            shape, layers, memory, kind * of_type + lowest, count, x + start, shape.panel,
+            shape.stride, hidden, layer_step, y + start, panels,
+        )  # fmt: skip
+        hidden += panels * shape.hidden_panel
+
+
+@compiled
+def bar_of_type(shape, memory, offsets, y_bar, rows, start, stop):  # type: ignore
+    """Rows of cotangents of the columns from ``start`` to ``stop`` in whole panels, zero behind these."""
+    noinline()
+    count = stop - start
+    padded = (count + shape.panel - 1) // shape.panel * shape.panel
+    if count == padded:
+        return y_bar + start
+    for row in range(rows):
+        to = offsets.type_bar + row * shape.stride
+        copy(memory, to, memory, y_bar + start + row * shape.stride, count)
+        clear(memory, to + count, padded - count)
+    return offsets.type_bar
+
+
+@compiled
+def backward_types(
+    shape,
+    layers,
+    memory,
+    offsets,
+    lowest,
+    count,
+    x,
+    hidden,
+    layer_step,
+    y_bar,
+    x_bar,
+    segments,
+    tile,
+):  # type: ignore
+    """Adjoint of `forward_types`."""
+    noinline()
+    of_type = len(layers) // shape.types
+    for kind in range(shape.types):
+        start, stop = segments[tile, kind], segments[tile, kind + 1]
+        panels = (stop - start + shape.panel - 1) // shape.panel
+        first = kind * of_type + lowest
+        bar = y_bar + start
+        if shape.types > 1:
+            rows = layers[first + count - 1, ROWS]
+            bar = bar_of_type(shape, memory, offsets, y_bar, rows, start, stop)
+        backward(
+            shape, layers, memory, offsets, first, count, x + start, shape.panel, shape.stride,
+            hidden, layer_step, bar, x_bar + start, panels,
+        )  # fmt: skip
+        hidden += panels * shape.hidden_panel

@@ -10,31 +10,81 @@ from typing import Any
 import llvmlite.binding as llvm
 import numpy as np
 from numba import config, types
-from numba.extending import intrinsic
+from numba.core import cgutils
+from numba.core.imputils import impl_ret_borrowed
+from numba.core.typing.templates import AttributeTemplate
+from numba.extending import infer_getattr, intrinsic, lower_getattr_generic, models, register_model
 
-from .....files.compiling import njit
+from .....files.compiling_once import part, whole
 
 # Not "nnan" and "ninf": a rollout that overflows must come back as nan or inf.
 _FASTMATH = {"contract", "reassoc", "nsz", "arcp", "afn"}
+_OPTIONS = {"error_model": "numpy", "nogil": True}
 
 
 def compiled(function: Callable[..., Any]) -> Any:
-    """``numba.njit`` with fast arithmetic, cached on disk where a cache folder can be written."""
-    return _jit(function, _FASTMATH)
+    """A part of the kernel (`compiling_once.part`) with fast arithmetic."""
+    return part(fastmath=_FASTMATH, **_OPTIONS)(function)
 
 
 def exact(function: Callable[..., Any]) -> Any:
-    """``numba.njit`` whose arithmetic the compiler may not reorder, cached like `compiled`.
+    """A part whose arithmetic the compiler may not reorder.
 
-    For sums. numba compiles a function once by itself and again inside each caller; the process that
-    compiles runs the first version, a process that loads the cache runs the second. Under "reassoc"
-    the two may round differently, so that a resumed run would not repeat an uninterrupted one.
+    For sums: under "reassoc" two compilations of one function, on its own and inside a caller, may
+    round differently, so that a resumed run would not repeat an uninterrupted one.
     """
-    return _jit(function, False)
+    return part(fastmath=False, **_OPTIONS)(function)
 
 
-def _jit(function: Callable[..., Any], fastmath: Any) -> Any:
-    return njit(error_model="numpy", fastmath=fastmath, nogil=True)(function)
+def entry(function: Callable[..., Any]) -> Any:
+    """A function that Python calls, exact, cached on disk where a cache folder can be written."""
+    return whole(fastmath=False, **_OPTIONS)(function)
+
+
+class Reference(types.Type):
+    """A pointer to a named tuple that an outer function holds."""
+
+    def __init__(self, held: Any) -> None:
+        super().__init__(name=f"Reference({held})")
+        self.held = held
+
+
+@register_model(Reference)
+class _ReferenceModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, kind: Reference) -> None:
+        super().__init__(manager, kind, manager.lookup(kind.held).get_value_type().as_pointer())
+
+
+@infer_getattr
+class _ReferenceAttribute(AttributeTemplate):
+    key = Reference
+
+    def generic_resolve(self, reference: Reference, name: str) -> Any:
+        held = reference.held
+        return held.types[held.fields.index(name)] if name in held.fields else None
+
+
+@lower_getattr_generic(Reference)
+def _load_field(context, builder, kind, value, name):  # type: ignore
+    number = kind.held.fields.index(name)
+    field = builder.load(cgutils.gep_inbounds(builder, value, 0, number))
+    return impl_ret_borrowed(context, builder, kind.held.types[number], field)
+
+
+@intrinsic
+def reference(typingctx, held):  # type: ignore
+    """A pointer to the named tuple ``held``, valid until the caller returns; None for None.
+
+    Its fields are read as those of the tuple. A tuple itself goes into every call as all numbers of
+    all its arrays, three hundred arguments, which takes long to compile.
+    """
+    if isinstance(held, types.NoneType):
+        return held(held), lambda context, builder, signature, arguments: arguments[0]
+
+    def generate(context, builder, signature, arguments):  # type: ignore
+        return cgutils.alloca_once_value(builder, arguments[0])
+
+    return Reference(held)(held), generate
 
 
 @intrinsic

@@ -5,6 +5,9 @@ computed once per node, and an edge adds the two. The output layer is linear, so
 over edges is taken before it, of the last hidden layer and of a row of ones for its bias. Between, an
 edge costs one hidden product. Edge columns (evaluation * width + trajectory) are computed in panels
 that use the same few buffers: the adjoint computes a panel again instead of reading it.
+
+The layers of each type of nodes stand together. A panel has edges to receivers of one type, and goes
+through their layers; either end's product is with the layer of its own type.
 """
 
 from __future__ import annotations
@@ -17,9 +20,10 @@ from .layers import (
     ROWS,
     TILE,
     add_scaled,
+    bar_of_type,
     clear,
     clear_padding,
-    forward,
+    forward_types,
 )
 from .machine import compiled, exact, noinline
 from .plan import (
@@ -82,8 +86,10 @@ def expand_attributes(shape, memory, start, pairs, first, last, filled):  # type
 
 
 @compiled
-def pair_panel(shape, layers, memory, offsets, pairs, panel, at):  # type: ignore
+def pair_panel(shape, layers, memory, offsets, number, pairs, panel, at):  # type: ignore
     """Both hidden layers of one panel of edge columns, to number ``at`` of the buffers of panels.
+
+    ``number``: first layer of the messages to receivers of this type.
 
     A row of ones stands behind the second one. Returns the number of lanes in use.
     """
@@ -92,7 +98,6 @@ def pair_panel(shape, layers, memory, offsets, pairs, panel, at):  # type: ignor
     filled = pairs.runs[last - 1, LANE] + pairs.runs[last - 1, COUNT]
     h1 = offsets.pair_hidden_1 + at * shape.pair_panel
     h2 = offsets.pair_hidden_2 + at * shape.pair_panel
-    number = shape.depth + 1
     for run in range(first, last):
         gather_sum(
             memory, h1, offsets.pair_first, offsets.pair_second, shape.hidden, pairs.runs, run,
@@ -149,14 +154,14 @@ def from_blocks(shape, memory, rows, blocks, count, pairs, first, last, columns)
 
 
 @compiled
-def ends(shape, layers, memory, offsets, inputs, panels, pairs, first, last):  # type: ignore
+def ends(shape, layers, memory, offsets, inputs, segments, pairs, tile, first, last):  # type: ignore
     """The first layer's products with what a node brings as receiver and as sender, in blocks."""
     noinline()
     zero = shape.zero
     for end in range(2):
-        forward(
-            shape, layers, memory, shape.depth + 1 + end, zero + 1, inputs, shape.panel,
-            shape.stride, zero, zero, offsets.pair_rows, panels,
+        forward_types(
+            shape, layers, memory, shape.depth + 1 + end, zero + 1, inputs, zero, zero,
+            offsets.pair_rows, segments, tile,
         )  # fmt: skip
         blocks = offsets.pair_first
         if end == 1:
@@ -201,15 +206,14 @@ def largest_back(shape, memory, message_bar, received_bar, winner, pairs, first,
 
 @compiled
 def pair_messages(
-    shape, layers, memory, offsets, slot, inputs, columns, pairs, tile, group, groups
+    shape, layers, memory, offsets, slot, inputs, columns, segments, pairs, tile, group, groups
 ):  # type: ignore
     """Rows offsets.sent: what each node receives of the messages of pairs."""
     noinline()
-    panels = (columns + shape.panel - 1) // shape.panel
-    ends(shape, layers, memory, offsets, inputs, panels, pairs, group, groups)
+    ends(shape, layers, memory, offsets, inputs, segments, pairs, tile, group, groups)
     zero = shape.zero
+    of_type = len(layers) // shape.types
     h2 = offsets.pair_hidden_2
-    layer = layers[shape.depth + 1 + OUTPUT]
     total = offsets.pair_sum + slot * shape.pair_rows
     winner = offsets.winner + slot * shape.message_rows
     if shape.largest:
@@ -217,22 +221,26 @@ def pair_messages(
         clear(memory, winner, shape.message * shape.stride)
     else:
         clear(memory, offsets.pair_total, shape.block_numbers)
-    for panel in range(pairs.tiles[tile], pairs.tiles[tile + 1]):
-        first, last = pairs.panels[panel], pairs.panels[panel + 1]
-        pair_panel(shape, layers, memory, offsets, pairs, panel, zero)
-        if shape.largest:
-            message = offsets.pair_message
-            product(
-                memory, message, shape.panel, layer[FORWARD], h2, shape.panel, shape.message,
-                shape.hidden + 1,
-            )  # fmt: skip
-            keep_largest(shape, memory, offsets.sent, winner, message, pairs, first, last)
-        else:
-            for run in range(first, last):
-                scatter_weighted(
-                    memory, offsets.pair_total, h2, shape.hidden + 1, pairs.runs, run,
-                    zero + RECEIVER, pairs.weight,
+    for kind in range(shape.types):
+        number = kind * of_type + shape.depth + 1
+        layer = layers[number + OUTPUT]
+        at = tile * shape.types + kind
+        for panel in range(pairs.tiles[at], pairs.tiles[at + 1]):
+            first, last = pairs.panels[panel], pairs.panels[panel + 1]
+            pair_panel(shape, layers, memory, offsets, number, pairs, panel, zero)
+            if shape.largest:
+                message = offsets.pair_message
+                product(
+                    memory, message, shape.panel, layer[FORWARD], h2, shape.panel, shape.message,
+                    shape.hidden + 1,
                 )  # fmt: skip
+                keep_largest(shape, memory, offsets.sent, winner, message, pairs, first, last)
+            else:
+                for run in range(first, last):
+                    scatter_weighted(
+                        memory, offsets.pair_total, h2, shape.hidden + 1, pairs.runs, run,
+                        zero + RECEIVER, pairs.weight,
+                    )  # fmt: skip
     if not shape.largest:
         from_blocks(
             shape,
@@ -245,9 +253,9 @@ def pair_messages(
             groups,
             columns,
         )
-        forward(
-            shape, layers, memory, shape.depth + 1 + OUTPUT, zero + 1, total, shape.panel,
-            shape.stride, zero, zero, offsets.sent, panels,
+        forward_types(
+            shape, layers, memory, shape.depth + 1 + OUTPUT, zero + 1, total, zero, zero,
+            offsets.sent, segments, tile,
         )  # fmt: skip
 
 
@@ -272,13 +280,15 @@ def scatter_runs(memory, to, source, rows, pairs, first, last, end):  # type: ig
 
 
 @compiled
-def panel_back(shape, layers, memory, offsets, slot, received_bar, pairs, panel, at):  # type: ignore
-    """Adjoint of one panel: from what nodes receive to the rows of both ends."""
+def panel_back(shape, layers, memory, offsets, slot, received_bar, number, pairs, panel, at):  # type: ignore
+    """Adjoint of one panel: from what nodes receive to the rows of both ends.
+
+    ``number`` as in `pair_panel`.
+    """
     noinline()
     zero = shape.zero
-    number = shape.depth + 1
     first, last = pairs.panels[panel], pairs.panels[panel + 1]
-    filled = pair_panel(shape, layers, memory, offsets, pairs, panel, at)
+    filled = pair_panel(shape, layers, memory, offsets, number, pairs, panel, at)
     h1 = offsets.pair_hidden_1 + at * shape.pair_panel
     h2 = offsets.pair_hidden_2 + at * shape.pair_panel
     bar_1 = offsets.pair_bar_1 + at * shape.pair_panel
@@ -321,60 +331,44 @@ def panel_back(shape, layers, memory, offsets, slot, received_bar, pairs, panel,
 
 
 @compiled
-def linear_back(shape, layers, memory, number, x, y_bar, x_bar, panels):  # type: ignore
-    """Adjoint of one linear layer without its bias, on rows of a tile."""
+def linear_back(shape, layers, memory, offsets, number, biased, x, y_bar, x_bar, segments, tile):  # type: ignore
+    """Adjoint of one linear layer of each type of nodes on rows of a tile.
+
+    ``number`` counts from the first layer of a type; its bias counts where ``biased`` is 1.
+    """
     noinline()
-    layer = layers[number]
-    for panel in range(panels):
-        start = panel * shape.panel
-        product(
-            memory, x_bar + start, shape.stride, layer[BACKWARD], y_bar + start, shape.stride,
-            layer[INNER], layer[ROWS],
+    of_type = len(layers) // shape.types
+    for kind in range(shape.types):
+        layer = layers[kind * of_type + number]
+        start, stop = segments[tile, kind], segments[tile, kind + 1]
+        panels = (stop - start + shape.panel - 1) // shape.panel
+        bar = y_bar + start
+        if shape.types > 1:
+            bar = bar_of_type(shape, memory, offsets, y_bar, layer[ROWS], start, stop)
+        if biased:
+            panel_sums(memory, layer[BIAS], bar, shape.stride, shape.panel, layer[ROWS], panels)
+        for panel in range(panels):
+            column = panel * shape.panel
+            product(
+                memory, x_bar + start + column, shape.stride, layer[BACKWARD], bar + column,
+                shape.stride, layer[INNER], layer[ROWS],
+            )  # fmt: skip
+        outer(
+            memory, layer[TILE], bar, shape.stride, shape.panel, x + start, shape.stride,
+            shape.panel, layer[ROWS], layer[INNER], panels,
         )  # fmt: skip
-    outer(
-        memory, layer[TILE], y_bar, shape.stride, shape.panel, x, shape.stride, shape.panel,
-        layer[ROWS], layer[INNER], panels,
-    )  # fmt: skip
 
 
 @compiled
-def pair_back(
-    shape,
-    layers,
-    memory,
-    offsets,
-    slot,
-    received_bar,
-    state_bar,
-    columns,
-    pairs,
-    tile,
-    group,
-    groups,
-):  # type: ignore
-    """Adjoint of `pair_messages`: adds to rows ``state_bar`` and to the gradient sums."""
+def panels_back(shape, layers, memory, offsets, slot, received_bar, number, pairs, start, stop):  # type: ignore
+    """Adjoint of the panels of receivers of one type, whose layers begin with ``number``."""
     noinline()
-    panels = (columns + shape.panel - 1) // shape.panel
-    stride = shape.stride
-    number = shape.depth + 1
-    inputs = offsets.inputs + slot * shape.input_rows
-    ends(shape, layers, memory, offsets, inputs, panels, pairs, group, groups)
-    clear(memory, offsets.pair_first_bar, shape.block_numbers)
-    clear(memory, offsets.pair_second_bar, shape.block_numbers)
-    if not shape.largest:
-        linear_back(
-            shape, layers, memory, number + OUTPUT, offsets.pair_sum + slot * shape.pair_rows,
-            received_bar, offsets.pair_rows, panels,
-        )  # fmt: skip
-        to_blocks(
-            shape, memory, offsets.pair_total, offsets.pair_rows, shape.hidden + 1, pairs, group,
-            groups,
-        )  # fmt: skip
-    start, stop = pairs.tiles[tile], pairs.tiles[tile + 1]
     while start < stop:
         count = min(shape.chunk, stop - start)
         for at in range(count):
-            panel_back(shape, layers, memory, offsets, slot, received_bar, pairs, start + at, at)
+            panel_back(
+                shape, layers, memory, offsets, slot, received_bar, number, pairs, start + at, at
+            )
         # Tiles of weight gradients stay in registers for several panels.
         outer(
             memory, layers[number + HIDDEN, TILE], offsets.pair_bar_2, shape.panel,
@@ -399,6 +393,50 @@ def pair_back(
                 shape.message, shape.hidden + 1, count,
             )  # fmt: skip
         start += count
+
+
+@compiled
+def pair_back(
+    shape,
+    layers,
+    memory,
+    offsets,
+    slot,
+    received_bar,
+    state_bar,
+    columns,
+    segments,
+    pairs,
+    tile,
+    group,
+    groups,
+):  # type: ignore
+    """Adjoint of `pair_messages`: adds to rows ``state_bar`` and to the gradient sums."""
+    noinline()
+    stride = shape.stride
+    zero = shape.zero
+    number = shape.depth + 1
+    of_type = len(layers) // shape.types
+    inputs = offsets.inputs + slot * shape.input_rows
+    ends(shape, layers, memory, offsets, inputs, segments, pairs, tile, group, groups)
+    clear(memory, offsets.pair_first_bar, shape.block_numbers)
+    clear(memory, offsets.pair_second_bar, shape.block_numbers)
+    if not shape.largest:
+        linear_back(
+            shape, layers, memory, offsets, number + OUTPUT, zero,
+            offsets.pair_sum + slot * shape.pair_rows, received_bar, offsets.pair_rows, segments,
+            tile,
+        )  # fmt: skip
+        to_blocks(
+            shape, memory, offsets.pair_total, offsets.pair_rows, shape.hidden + 1, pairs, group,
+            groups,
+        )  # fmt: skip
+    for kind in range(shape.types):
+        at = tile * shape.types + kind
+        panels_back(
+            shape, layers, memory, offsets, slot, received_bar, kind * of_type + number, pairs,
+            pairs.tiles[at], pairs.tiles[at + 1],
+        )  # fmt: skip
     one = memory[offsets.one : offsets.one + 1]
     for end in range(2):
         bars = offsets.pair_first_bar
@@ -406,13 +444,11 @@ def pair_back(
             bars = offsets.pair_second_bar
         rows = offsets.pair_rows
         from_blocks(shape, memory, rows, bars, shape.hidden, pairs, group, groups, columns)
-        if end == 0:
-            panel_sums(
-                memory, layers[number, BIAS], rows, stride, shape.panel, shape.hidden, panels
-            )
+        # Only the receiver's part has a bias.
         linear_back(
-            shape, layers, memory, number + end, inputs, rows, offsets.emitter_inputs_bar, panels
-        )
+            shape, layers, memory, offsets, number + end, zero + 1 - end, inputs, rows,
+            offsets.emitter_inputs_bar, segments, tile,
+        )  # fmt: skip
         for row in range(shape.channels):
             inputs_bar = offsets.emitter_inputs_bar + row * stride
             add_scaled(memory, state_bar + row * stride, inputs_bar, one, columns)

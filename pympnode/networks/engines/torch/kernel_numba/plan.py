@@ -3,6 +3,9 @@
 A tile is a list of groups; a group is some trajectories of one block of `Columns`. Within a tile a
 column is group offset + node * width + trajectory, as in the batch itself. Small blocks share a
 tile, wide ones are cut into several.
+
+Where nodes have several types, the columns of a tile stand in the order of the types, and a group is
+cut into one for the nodes of each type.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ Ints = NDArray[np.int64]
 
 
 # Columns of the table of groups.
-NODES, WIDTH, COLUMN, ROW, BATCH_COLUMN, BATCH_WIDTH, TILE = range(7)
+NODES, WIDTH, COLUMN, ROW, BATCH_COLUMN, BATCH_WIDTH, TILE, SOURCE, STRIDE = range(9)
 # Columns of the table of runs.
 LANE, COUNT, FIRST, SECOND, RECEIVER, EVALUATION, EDGE, POSITION, STEP, TARGET = range(10)
 RUN_FIELDS = 10
@@ -40,8 +43,8 @@ class Runs:
     blocks of the first and of the second argument of e and of the node that receives it, evaluation,
     edge, number among the evaluations that its receiver gets, step, first column in the tile of the
     receiver. ``panels`` (panels + 1,): first run of each panel. ``tiles`` (tiles + 1,): first panel of
-    each tile. ``sides`` evaluations an edge: e(k, j), and e(j, k), which counts negative, where messages
-    are antisymmetric.
+    each tile, or of each type of receiving nodes in each tile. ``sides`` evaluations an edge: e(k, j), and
+    e(j, k), which counts negative, where messages are antisymmetric.
     """
 
     blocks: Ints
@@ -57,23 +60,25 @@ class Runs:
 class Plan:
     """Tiles of a batch, and its edges in both directions.
 
-    ``groups`` (groups, 7): nodes, width, first column in the tile, first row, first column in the
-    batch of the group's first trajectory, width in the batch, tile. ``first`` (tiles + 1,): first
-    group of each tile. ``columns`` (tiles,). ``pointer``, ``sender``, ``weight``: senders to each row
-    and their factors; ``back_*`` the same reversed, for the adjoint. ``number`` and ``position``
-    (edges,): edge of each entry, and its number among those of its receiver. ``runs``: None without
-    messages of pairs.
+    ``groups`` (groups, 9): nodes, width, first column in the tile, first row, first column in the
+    batch of the group's first trajectory, width in the batch, tile; sender s of a row has the columns
+    source + s * stride in the tile, the last two numbers. ``first`` (tiles + 1,): first group of each
+    tile. ``columns`` (tiles,). ``segments`` (tiles, types + 1): first column of each type of nodes, and
+    the number of columns. ``weight`` (edges,): factors. ``pointer``, ``sender``: senders to each row;
+    ``back_*`` the same reversed, for the adjoint. ``number`` and ``position``: edge of each of their
+    entries, and its number among those of its receiver. With several types of nodes the rows are those
+    of the tiles, and the senders columns of these. ``runs``: None without messages of pairs.
     """
 
     groups: Ints
     first: Ints
     columns: Ints
+    segments: Ints
+    weight: NDArray
     pointer: Ints
     sender: Ints
-    weight: NDArray
     back_pointer: Ints
     back_sender: Ints
-    back_weight: NDArray
     number: Ints
     position: Ints
     back_number: Ints
@@ -123,48 +128,156 @@ def block_step(width: int, lanes: int) -> int:
     return short if width <= short else -(-width // lanes) * lanes
 
 
-def runs_of(columns: Columns, groups: Ints, lanes: int, sides: int, rows: int) -> Runs:
+@dataclass(frozen=True)
+class Piece:
+    """A group of `cut`, or its nodes of one type: ``nodes`` from number ``first`` on of those of the
+    group number ``group``, whose graph has ``row`` as its first row. ``column``: the first in the tile."""
+
+    group: int
+    kind: int
+    first: int
+    nodes: int
+    width: int
+    column: int
+    row: int
+    tile: int
+
+
+def pieces_of(columns: Columns, groups: Ints, types: int) -> tuple[list[Piece], Ints]:
+    """The groups of the tiles, cut by the types of their nodes, in the order of the columns; and the
+    first column of each type in each tile, (tiles, types + 1)."""
+    tiles = int(groups[-1, TILE]) + 1
+    segments = np.zeros((tiles, types + 1), np.int64)
+    pieces = []
+    if types == 1:
+        for number, (nodes, width, column, row, _, _, tile) in enumerate(groups.tolist()):
+            pieces.append(Piece(number, 0, 0, nodes, width, column, row, tile))
+            segments[tile, 1] = column + nodes * width
+        return pieces, segments
+    assert columns.node_type is not None
+    of_tile: list[list[int]] = [[] for _ in range(tiles)]
+    for number, tile in enumerate(groups[:, TILE].tolist()):
+        of_tile[tile].append(number)
+    bounds = []
+    for nodes, _, _, row, *_ in groups.tolist():
+        kinds = columns.node_type[row : row + nodes]
+        bounds.append(np.searchsorted(kinds, np.arange(types + 1)).tolist())
+    for tile, numbers in enumerate(of_tile):
+        column = 0
+        for kind in range(types):
+            for number in numbers:
+                _, width, _, row, *_ = groups[number].tolist()
+                first, stop = bounds[number][kind], bounds[number][kind + 1]
+                if stop > first:
+                    pieces.append(
+                        Piece(number, kind, first, stop - first, width, column, row, tile)
+                    )
+                    column += (stop - first) * width
+            segments[tile, kind + 1] = column
+    return pieces, segments
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Neighbours of rows: those of row i are ``sender[pointer[i]:pointer[i + 1]]``, along the edges
+    ``number``."""
+
+    pointer: Ints
+    sender: Ints
+    number: Ints
+
+
+def rows_of_tiles(
+    pieces: list[Piece], groups: Ints, both: tuple[Rows, Rows]
+) -> tuple[list[int], list[Rows]]:
+    """First row of each piece in tables of the rows of all groups, whose senders are columns of the
+    tile; and these tables of edges in both directions, ``both`` of the rows of the batch."""
+    node_columns = [np.empty(nodes, np.int64) for nodes in groups[:, NODES].tolist()]
+    for piece in pieces:
+        nodes = np.arange(piece.nodes)
+        node_columns[piece.group][piece.first + nodes] = piece.column + nodes * piece.width
+    base: dict[tuple[Any, ...], int] = {}
+    of_group, total = [], 0
+    tables: list[list[tuple[Ints, Ints, Ints]]] = [[], []]
+    for (nodes, _, _, row, *_), places in zip(groups.tolist(), node_columns):
+        # Groups of one graph that lie in the same way in their tiles share their rows.
+        key = (row, places.tobytes())
+        if key not in base:
+            base[key] = total
+            total += nodes
+            for table, rows in zip(tables, both):
+                pointer = rows.pointer[row : row + nodes + 1]
+                entries = slice(int(pointer[0]), int(pointer[-1]))
+                table.append((np.diff(pointer), places[rows.sender[entries]], rows.number[entries]))
+        of_group.append(base[key])
+    made = []
+    for table in tables:
+        counts, senders, numbers = (np.concatenate(part) for part in zip(*table))
+        pointer = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        made.append(Rows(pointer, senders.astype(np.int64), numbers.astype(np.int64)))
+    return [of_group[piece.group] + piece.first for piece in pieces], made
+
+
+def runs_of(
+    columns: Columns,
+    groups: Ints,
+    pieces: list[Piece],
+    types: int,
+    lanes: int,
+    sides: int,
+    rows: int,
+) -> Runs:
     """The runs of the tiles that `cut` has made, in panels of two vectors of edge columns.
 
-    ``rows``: those of a node's block.
+    A panel has receivers of one type. ``rows``: those of a node's block.
     """
     panel = 2 * lanes
     blocks, block, most = [], 0, 0
+    block_of: dict[int, int] = {}
     table, tile_first, panel_of = [np.empty((0, RUN_FIELDS), np.int64)], [0], []
-    tile, position, n_panels = 0, 0, 0
-    for nodes, width, column, row, _, _, of_tile in groups:
-        if of_tile != tile:
+    position, n_panels = 0, 0
+    tiles = int(groups[-1, TILE]) + 1
+    for piece in pieces:
+        if piece.tile * types + piece.kind >= len(tile_first):
             n_panels += -(-position // panel)
+            position = 0
+        while piece.tile * types + piece.kind >= len(tile_first):
+            if len(tile_first) % types == 0:
+                block = 0
             tile_first.append(n_panels)
-            tile, position, block = of_tile, 0, 0
+        nodes, width, row, first_node = piece.nodes, piece.width, piece.row, piece.first
         step = block_step(width, lanes)
-        blocks.append([nodes, width, column, block, step])
-        first, last = columns.pointer[row], columns.pointer[row + nodes]
+        if piece.group not in block_of:
+            block_of[piece.group] = block
+            block += int(groups[piece.group, NODES]) * rows * step
+            most = max(most, block)
+        start_of_blocks = block_of[piece.group]
+        own_block = start_of_blocks + first_node * rows * step
+        blocks.append([nodes, width, piece.column, own_block, step])
+        first, last = columns.pointer[row + first_node], columns.pointer[row + first_node + nodes]
         edge = np.repeat(np.arange(first, last), sides)
         side = np.tile(np.arange(sides), last - first)
         receiver, sender = columns.receiver[edge], columns.sender[edge]
         ends = (np.where(side, sender, receiver), np.where(side, receiver, sender), receiver)
         number = (edge - columns.pointer[row + receiver]) * sides + side
         start = position + np.arange(len(edge)) * width
-        pieces = (start + width - 1) // panel - start // panel + 1
-        of = np.repeat(np.arange(len(edge)), pieces)
-        piece = np.arange(len(of)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
-        begin = np.where(piece == 0, start[of], (start[of] // panel + piece) * panel)
+        parts = (start + width - 1) // panel - start // panel + 1
+        of = np.repeat(np.arange(len(edge)), parts)
+        part = np.arange(len(of)) - np.repeat(np.cumsum(parts) - parts, parts)
+        begin = np.where(part == 0, start[of], (start[of] // panel + part) * panel)
         count = np.minimum(start[of] + width, (begin // panel + 1) * panel) - begin
         within = begin - start[of]
-        nodes_at = [block + within + end[of] * (rows * step) for end in ends]
-        block += nodes * rows * step
-        most = max(most, block)
+        nodes_at = [start_of_blocks + within + end[of] * (rows * step) for end in ends]
         of_edge = (edge * sides + side, edge, number, np.full(len(edge), step))
         fields = (
             begin % panel, count, *nodes_at, *(values[of] for values in of_edge),
-            column + within + receiver[of] * width,
+            piece.column + within + (receiver[of] - first_node) * width,
         )  # fmt: skip
         table.append(np.stack(fields, axis=1))
         panel_of.append(n_panels + begin // panel)
         position += len(edge) * width
     n_panels += -(-position // panel)
-    tile_first.append(n_panels)
+    tile_first += [n_panels] * (tiles * types + 1 - len(tile_first))
     counts = np.bincount(np.concatenate(panel_of), minlength=n_panels)
     return Runs(
         np.array(blocks, dtype=np.int64),
@@ -190,13 +303,15 @@ def plan_of(
     n_threads: int,
     sides: int = 0,
     rows: int = 0,
+    types: int = 1,
 ) -> Plan:
     """The plan of a batch; cached for as long as ``columns`` exists.
 
     ``sides``: evaluations of a message of pairs for each edge, 0 without such messages. ``rows``: see `runs_of`.
+    ``types`` of nodes.
     """
     plans = _plans.setdefault(columns, {})
-    key = (aggregation, divisor, np.dtype(dtype).char, size, lanes, n_threads, sides, rows)
+    key = (aggregation, divisor, np.dtype(dtype).char, size, lanes, n_threads, sides, rows, types)
     if key not in plans:
         groups, first, n_columns = cut(columns, size, lanes, n_threads)
         weight = columns.edge_weight(aggregation, divisor)
@@ -208,11 +323,35 @@ def plan_of(
         n_sent = np.bincount(columns.sender + base, minlength=len(columns.degree))
         number = np.arange(len(columns.sender), dtype=np.int64)
         position = number - columns.pointer[receiver]
-        runs = runs_of(columns, groups, lanes, sides, rows) if sides else None
-        plans[key] = Plan(
-            groups, first, n_columns, columns.pointer, columns.sender, weight.astype(dtype),
+        forth = Rows(columns.pointer, columns.sender, number)
+        back = Rows(
             np.concatenate([[0], np.cumsum(n_sent)]).astype(np.int64),
-            (receiver - base)[order].astype(np.int64), weight[order].astype(dtype),
-            number, position, order.astype(np.int64), position[order], runs,
+            (receiver - base)[order].astype(np.int64), order.astype(np.int64),
+        )  # fmt: skip
+        pieces, segments = pieces_of(columns, groups, types)
+        runs = None
+        if sides:
+            runs = runs_of(columns, groups, pieces, types, lanes, sides, rows)
+        if types == 1:
+            table = np.hstack([groups, groups[:, [COLUMN, WIDTH]]])
+        else:
+            first_rows, (forth, back) = rows_of_tiles(pieces, groups, (forth, back))
+            table = np.array(
+                [
+                    [
+                        piece.nodes, piece.width, piece.column, row,
+                        groups[piece.group, BATCH_COLUMN]
+                        + piece.first * groups[piece.group, BATCH_WIDTH],
+                        groups[piece.group, BATCH_WIDTH], piece.tile, 0, 1,
+                    ]
+                    for piece, row in zip(pieces, first_rows)
+                ],
+                dtype=np.int64,
+            )  # fmt: skip
+            first = np.searchsorted(table[:, TILE], np.arange(len(n_columns) + 1)).astype(np.int64)
+        plans[key] = Plan(
+            np.ascontiguousarray(table), first, n_columns, segments, weight.astype(dtype),
+            forth.pointer, forth.sender, back.pointer, back.sender,
+            forth.number, position[forth.number], back.number, position[back.number], runs,
         )  # fmt: skip
     return plans[key]

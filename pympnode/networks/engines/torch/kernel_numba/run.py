@@ -233,7 +233,7 @@ class _Run:
         self.states = 1 + (window.steps if self.backward else min(spec.stride, window.steps))
         self.steps = len(steps.size)
         cut, self.shape, self.offsets = self._fit(plan, space, vector)
-        self.tiles = sweep.Tiles(cut.groups, cut.first, cut.columns)
+        self.tiles = sweep.Tiles(cut.groups, cut.first, cut.columns, cut.segments)
         self._link(sweep, cut, theta)
         self.shares = _shares(cut.columns, self.n_threads)
         # The table of layers counts from the packed weights and the sums of a tile's block.
@@ -265,7 +265,9 @@ class _Run:
             # The same compiled code runs these models: the others do without it.
             no_table, none = np.zeros((0, 0), np.int64), np.zeros(0, np.int64)
             self.pairs = sweep.Pairs(no_table, no_table, none, none, attribute, attribute)
-        self.links = sweep.Links(cut.pointer, cut.sender, weight, cut.number, cut.position)
+        # With several types of nodes an edge has an entry in every tile that it lies in.
+        of_entries = weight[cut.number] if spec.node_types else weight
+        self.links = sweep.Links(cut.pointer, cut.sender, of_entries, cut.number, cut.position)
         self.links_back = sweep.Links(
             cut.back_pointer, cut.back_sender, weight[cut.back_number], cut.back_number,
             cut.back_position,
@@ -282,6 +284,7 @@ class _Run:
             cut = plan.plan_of(
                 window.columns, spec.aggregation, spec.divisor, self.dtype, size, vector,
                 self.n_threads, sides, spec.hidden + 1 if sides else 0,
+                max(1, len(spec.node_types)),
             )  # fmt: skip
             shape = space.shape_of(
                 spec, self.dtype, int(cut.columns.max()), self.steps, stored=stored,
@@ -314,7 +317,7 @@ class _Run:
         edges = memory[self.offsets.edge_bar : self.offsets.edge_bar + self.shape.learned]
         edges[:] = 0
         with _first_call("gradient", self.dtype):
-            value = sweep.train_tiles(
+            value = sweep.run_tiles(
                 self.shape, self.layers, memory, self.offsets, self.data, self.links,
                 self.links_back, self.pairs, self.tiles, numbers, self.weights[:0] if out is None else out,
             )  # fmt: skip
@@ -328,10 +331,9 @@ class _Run:
         sweep = _modules()[3]
         block, memory = self._memory()
         with _first_call("rollout", self.dtype):
-            value = sweep.rollout_tiles(
-                self.shape, self.layers, memory, self.offsets, self.data, self.links, self.pairs,
-                self.tiles,
-                numbers, out,
+            value = sweep.run_tiles(
+                self.shape, self.layers, memory, self.offsets, self.data, self.links,
+                self.links_back, self.pairs, self.tiles, numbers, out,
             )  # fmt: skip
         _pool().release(block)
         return float(value)

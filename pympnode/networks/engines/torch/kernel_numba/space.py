@@ -37,6 +37,9 @@ class Shape(NamedTuple):
     columns, ``chunk`` the number of them that the adjoint keeps. ``sent_rows`` is 0 where what is sent
     is not kept for every stage. ``block_rows`` rows has a node's block of `plan.Runs`, and a tile
     ``block_numbers`` numbers in blocks.
+
+    ``types`` of nodes have columns one after the other, each in panels of its own: rows have ``spare``
+    columns more behind those that panels of all columns take.
     """
 
     channels: int
@@ -85,13 +88,17 @@ class Shape(NamedTuple):
     chunk: int
     block_rows: int
     block_numbers: int
+    types: int
+    spare: int
+    type_rows: int
 
 
 class Offsets(NamedTuple):
     """Where each buffer of a tile starts in its block; rows are ``stride`` apart.
 
     ``zeroed`` to ``zeroed_end`` is cleared with every tile. Names ending in ``_bar`` are cotangents;
-    ``state_bars`` are those of the stage states, one for each stage.
+    ``state_bars`` are those of the stage states, one for each stage, ``type_bar`` the outputs' of the
+    columns of one type of nodes.
     """
 
     weights: int
@@ -139,6 +146,7 @@ class Offsets(NamedTuple):
     emitter_inputs_bar: int
     loss_gradient: int
     inside_bar: int
+    type_bar: int
     end: int
 
 
@@ -163,8 +171,11 @@ def shape_of(
 
     panel = panel_width(dtype)
     vector = lanes(np.dtype(dtype).itemsize)
+    types = max(1, len(spec.node_types))
+    # The last panel of a type reaches over columns of the next one, or behind the last.
+    spare = panel if types > 1 else 0
     # An odd number of vectors per row: rows then do not fall on the same cache sets.
-    stride = up(columns, panel) + vector
+    stride = up(columns, panel) + spare + vector
     hidden_panel = up(spec.hidden, 8) * panel
     stages = TABLEAUX[spec.solver].stages
     per_step = stages * spec.substeps
@@ -174,7 +185,7 @@ def shape_of(
         spec.own_inputs, spec.inputs, spec.outputs, spec.hidden, spec.depth,
         MESSAGES[spec.messages], int(spec.gain),
         FIRST[spec.first_message] if spec.carried else 0, spec.substeps, stages, panel, stride,
-        hidden_panel, up(columns, panel) // panel * hidden_panel,
+        hidden_panel, (up(columns, panel) // panel + types - 1) * hidden_panel,
         per_step * steps if stored else per_step, int(stored), int(masked), total, int(backward),
         int(pullback), 0, rows(spec.states), rows(spec.inputs), rows(spec.outputs),
         rows(spec.message), rows(spec.channels + spec.controls + spec.attributes),
@@ -184,6 +195,7 @@ def shape_of(
         # A row of ones stands behind the hidden ones, and a product may write one row more.
         up(spec.hidden + 2, 8) * panel, up(spec.edge_attributes, 8) * panel,
         up(spec.message, 8) * panel, CHUNK if backward else 1, spec.hidden + 1, block_numbers,
+        types, spare, rows(max(spec.outputs, spec.message, spec.hidden)) if types > 1 else 0,
     )  # fmt: skip
 
 
@@ -242,6 +254,7 @@ def offsets_of(shape: Shape, states: int, weights: int, sums: int) -> Offsets:
         "emitter_inputs_bar": backward * shape.emitter_input_rows,
         "loss_gradient": shape.inside * shape.state_rows,
         "inside_bar": shape.inside * (shape.stages + 1) * shape.state_rows,
+        "type_bar": backward * shape.type_rows,
         "end": 0,
     }
     # Multiples of 64 numbers: every buffer starts on a cache line.

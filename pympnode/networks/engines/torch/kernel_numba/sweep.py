@@ -7,8 +7,8 @@ from typing import NamedTuple
 from numpy.typing import NDArray
 
 from .field import copy_emitter_inputs, field, field_back
-from .layers import add_scaled, backward, clear, clear_padding, copy, forward
-from .machine import compiled, exact, noinline
+from .layers import add_scaled, backward_types, clear, clear_padding, copy, forward_types
+from .machine import compiled, entry, exact, noinline, reference
 from .plan import BATCH_COLUMN, BATCH_WIDTH, COLUMN, NODES, WIDTH
 
 
@@ -55,11 +55,12 @@ class Links(NamedTuple):
 
 
 class Tiles(NamedTuple):
-    """The groups of each tile (`plan.Plan`)."""
+    """The groups of each tile, and the columns of each type of nodes (`plan.Plan`)."""
 
     groups: NDArray
     first: NDArray
     columns: NDArray
+    segments: NDArray
 
 
 @compiled
@@ -96,7 +97,7 @@ def begin(shape, layers, memory, offsets, data, tiles, tile):  # type: ignore
     """Initial state of a tile, first message included, and inputs that are constant in time."""
     noinline()
     columns = tiles.columns[tile]
-    panels = (columns + shape.panel - 1) // shape.panel
+    padded = (columns + shape.panel - 1) // shape.panel * shape.panel + shape.spare
     # Unused columns stay zero from here on, and so add nothing to the gradient.
     clear(memory, offsets.zeroed, offsets.zeroed_end - offsets.zeroed)
     clear(memory, offsets.states, shape.states * shape.stride)
@@ -107,10 +108,10 @@ def begin(shape, layers, memory, offsets, data, tiles, tile):  # type: ignore
     if shape.first:
         message = offsets.states + shape.channels * shape.stride
         inputs = offsets.first_inputs
-        copy_emitter_inputs(shape, memory, offsets, inputs, offsets.states, panels * shape.panel)
-        forward(
-            shape, layers, memory, len(layers) - shape.first, shape.first, inputs, shape.panel,
-            shape.stride, offsets.first_hidden, shape.block, message, panels,
+        copy_emitter_inputs(shape, memory, offsets, inputs, offsets.states, padded)
+        forward_types(
+            shape, layers, memory, len(layers) // shape.types - shape.first, shape.first, inputs,
+            offsets.first_hidden, shape.block, message, tiles.segments, tile,
         )  # fmt: skip
         clear_padding(shape, memory, message, shape.carried, columns)
 
@@ -141,8 +142,8 @@ def step(shape, layers, memory, offsets, data, links, pairs, tiles, tile, number
                         add_scaled(memory, offsets.stage_state + row, slope, factor, columns)
             slope = offsets.slopes + i * shape.state_rows
             field(
-                shape, layers, memory, offsets, slot, slope, columns, links, pairs, tiles.groups,
-                first, last,
+                shape, layers, memory, offsets, slot, slope, columns, tiles.segments, links, pairs,
+                tiles.groups, first, last,
             )  # fmt: skip
             slot += 1
         for inner in range(start, stop - 1):  # one substep then
@@ -293,6 +294,7 @@ def step_back(shape, layers, memory, offsets, data, links, pairs, tiles, tile, n
                 slot,
                 bar,
                 columns,
+                tiles.segments,
                 links,
                 pairs,
                 tiles.groups,
@@ -319,6 +321,7 @@ def train_tiles(
 
     The channels at all times are written to ``out`` (times, d, S) unless it is empty.
     """
+    noinline()
     loss = 0.0
     steps = len(data.step)
     rows = shape.state_rows
@@ -371,12 +374,11 @@ def train_tiles(
                 slot,
             )
         if shape.first:
-            columns = tiles.columns[tile]
             message_bar = offsets.adjoint + shape.channels * shape.stride
-            backward(
-                shape, layers, memory, offsets, len(layers) - shape.first, shape.first,
-                offsets.first_inputs, shape.panel, shape.stride, offsets.first_hidden, shape.block,
-                message_bar, offsets.emitter_inputs_bar, (columns + shape.panel - 1) // shape.panel,
+            backward_types(
+                shape, layers, memory, offsets, len(layers) // shape.types - shape.first,
+                shape.first, offsets.first_inputs, offsets.first_hidden, shape.block, message_bar,
+                offsets.emitter_inputs_bar, tiles.segments, tile,
             )  # fmt: skip
     return loss
 
@@ -384,6 +386,7 @@ def train_tiles(
 @exact
 def rollout_tiles(shape, layers, memory, offsets, data, links, pairs, tiles, numbers, out):  # type: ignore
     """Loss of the tiles if there is a target; states to ``out`` (times, D, S) unless empty."""
+    noinline()
     loss = 0.0
     steps = len(data.step)
     for tile in numbers:
@@ -418,3 +421,28 @@ def rollout_tiles(shape, layers, memory, offsets, data, links, pairs, tiles, num
             # The states of one step alone are kept: the next one starts at the same offset.
             copy(memory, offsets.states, memory, state, shape.states * shape.stride)
     return loss
+
+
+@entry
+def run_tiles(shape, layers, memory, offsets, data, links, links_back, pairs, tiles, numbers, out):  # type: ignore
+    """`train_tiles` where there is a gradient (`space.Shape.backward`), else `rollout_tiles`."""
+    sizes, starts, window = reference(shape), reference(offsets), reference(data)
+    edges, reversed_edges = reference(links), reference(links_back)
+    columns, groups = reference(pairs), reference(tiles)
+    if shape.backward:
+        return train_tiles(
+            sizes,
+            layers,
+            memory,
+            starts,
+            window,
+            edges,
+            reversed_edges,
+            columns,
+            groups,
+            numbers,
+            out,
+        )
+    return rollout_tiles(
+        sizes, layers, memory, starts, window, edges, columns, groups, numbers, out
+    )

@@ -328,24 +328,24 @@ def outer(memory, out, bar, bar_row, bar_panel, x, x_row, x_panel, rows, inner, 
 
 
 @intrinsic
-def neighbour_sum(typingctx, memory, to, start, width, pointer, row, sender, weight):  # type: ignore
-    """memory[to + c] = sum over edges e of ``row`` of weight[e] memory[start + sender[e] width + c].
+def neighbour_sum(typingctx, memory, to, start, step, width, pointer, row, sender, weight):  # type: ignore
+    """memory[to + c] = sum over edges e of ``row`` of weight[e] memory[start + sender[e] step + c].
 
     c runs over ``width`` columns in whole vectors, so up to one vector beyond the last is
     overwritten: rows are written in ascending order, and every row ends in unused columns.
     """
-    signature = types.void(memory, to, start, width, pointer, row, sender, weight)
+    signature = types.void(memory, to, start, step, width, pointer, row, sender, weight)
 
     def generate(context, builder, signature, arguments):  # type: ignore
-        memory, to, start, width, pointer, row, sender, weight = arguments
+        memory, to, start, step, width, pointer, row, sender, weight = arguments
         kind = signature.args
         v = Vectors(builder, kind[0], context, memory)
         out, wide = v.address(to), v.address(start)
-        edges = v.data(kind[4], pointer, row)
+        edges = v.data(kind[5], pointer, row)
         first = builder.load(edges)
         last = builder.load(builder.gep(edges, [integer(1)]))
-        senders = v.data(kind[6], sender, first)
-        factors = v.data(kind[7], weight, first)
+        senders = v.data(kind[7], sender, first)
+        factors = v.data(kind[8], weight, first)
         count = builder.sub(last, first)
         # Whole vectors only: a scalar remainder would cost more than the unused columns.
         vectors = builder.sdiv(builder.add(width, integer(v.lanes - 1)), integer(v.lanes))
@@ -355,7 +355,7 @@ def neighbour_sum(typingctx, memory, to, start, width, pointer, row, sender, wei
             builder.store(v.zero, total)
             with cgutils.for_range(builder, count) as loop:
                 number = builder.load(builder.gep(senders, [loop.index]))
-                term = v.load(wide, builder.add(builder.mul(number, width), column))
+                term = v.load(wide, builder.add(builder.mul(number, step), column))
                 builder.store(
                     v.add_product(builder.load(total), v.broadcast(factors, loop.index), term),
                     total,

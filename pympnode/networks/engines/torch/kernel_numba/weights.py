@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +37,7 @@ class Packing:
 
     ``layers`` (layers, 6): rows, inner, packed W, packed transpose, first gradient tile, first
     bias sum. Order: the MLP's layers, then the first message's, then the emitter's or those of messages
-    of pairs. ``source``
+    of pairs; all layers of a type of nodes before those of the next. ``source``
     (packed,): index into the flat vector, or its size for a zero. ``target`` (parameters,): index
     into the gradient sums, biases after they are summed over a panel; one beyond the last for weights
     of edges, whose gradient is summed elsewhere.
@@ -97,17 +98,24 @@ def _linear_layers(spec: ModelSpec, index: dict[str, Ints], none: int) -> list[t
 
 @lru_cache(maxsize=64)
 def packing(spec: ModelSpec, panel: int) -> Packing:
-    """The packing of ``spec`` for panels of ``panel`` columns."""
-    layout = layout_of(spec)
-    index = layout.unpack(np.arange(layout.size))
+    """The packing of ``spec`` for panels of ``panel`` columns.
+
+    The flat vector of several types of nodes is that of `..plain`: as many equal ones, one after the other.
+    """
+    layout = layout_of(spec.of_one_type)
+    size = layout.size * max(1, len(spec.node_types))
     # The last entry takes the places of numbers that are no weights.
-    target = np.empty(layout.size + 1, dtype=np.int64)
+    target = np.empty(size + 1, dtype=np.int64)
     layers, packed, start, tile, bias_row = [], [], 0, 0, 0
-    for weight, bias in _linear_layers(spec, index, layout.size):
+    indices = [
+        layout.unpack(first + np.arange(layout.size)) for first in range(0, size, layout.size)
+    ]
+    of_types = [_linear_layers(spec.of_one_type, index, size) for index in indices]
+    for weight, bias in chain.from_iterable(of_types):
         rows, inner = weight.shape
-        forward = _blocks(weight, bias, layout.size)
-        zeros = np.full(inner, layout.size)
-        backward = _blocks(weight.T, zeros, layout.size)
+        forward = _blocks(weight, bias, size)
+        zeros = np.full(inner, size)
+        backward = _blocks(weight.T, zeros, size)
         layers.append([rows, inner, start, start + len(forward), tile, bias_row])
         packed += [forward, backward]
         start += len(forward) + len(backward)
@@ -121,7 +129,7 @@ def packing(spec: ModelSpec, panel: int) -> Packing:
         bias_row += up(rows, 8)
     target = target[:-1]
     if spec.learned_edges:
-        target[index["edge_log_weight"]] = tile + bias_row
+        target[indices[0]["edge_log_weight"]] = tile + bias_row
     biases = target < 0
     target[biases] = tile + (-1 - target[biases])
     table = np.array(layers, dtype=np.int64)

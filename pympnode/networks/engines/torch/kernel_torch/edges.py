@@ -12,6 +12,7 @@ features of a column together. Gathering the end of an edge is then one copy of 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -32,7 +33,8 @@ class Chunk:
 
     ``receiver``, ``sender`` (evaluations,): rows of the ends as the message sees them. ``target``:
     rows that receive, ascending from ``first`` to ``last``. ``number`` (evaluations, 1): their
-    positions. ``attribute`` (evaluations, attribute) or None.
+    positions. ``attribute`` (evaluations, attribute) or None. ``kind``: number of the type of the nodes
+    that receive.
     """
 
     where: slice
@@ -43,6 +45,7 @@ class Chunk:
     first: int
     last: int
     attribute: torch.Tensor | None
+    kind: int
 
     @property
     def size(self) -> int:
@@ -73,6 +76,10 @@ class Edges:
                 rows.append(((offset + ends[edges, None] * width) // unit + part).ravel())
             numbers.append(np.repeat(np.arange(edges.start, edges.stop), len(part)))
         receiver, sender, number = (np.concatenate(a) for a in (receivers, senders, numbers))
+        if columns.node_type is not None:
+            # Rows in the order of the types of their nodes: see `..run.in_order`.
+            place = columns.place_by_type[::unit] // unit
+            receiver, sender = place[receiver], place[sender]
         target, sign = receiver, np.ones(len(receiver))
         if spec.antisymmetric:
             # e(k, j) - e(j, k): the same edge once more, its ends exchanged.
@@ -123,13 +130,22 @@ class Edges:
             limit = torch.cuda.get_device_properties(like.device).total_memory // 64
         self.chunk_size = int(min(max(1, limit // bytes_each), max(1, self.count)))
         self.chunks = []
-        for start in range(0, self.count, self.chunk_size):
-            where = slice(start, min(start + self.chunk_size, self.count))
+        kinds = max(1, len(spec.node_types))
+        bounds = np.array([0, self.count])
+        if columns.node_type is not None:  # a chunk has one type of nodes that receive
+            bounds = np.searchsorted(target, columns.type_offsets(kinds) // unit)
+        starts = [
+            (kind, start, int(stop))
+            for kind, (first, stop) in enumerate(pairwise(bounds))
+            for start in range(int(first), int(stop), self.chunk_size)
+        ]
+        for kind, start, stop in starts:
+            where = slice(start, min(start + self.chunk_size, stop))
             self.chunks.append(
                 Chunk(
                     where, of_receiver[where], of_sender[where], of_target[where], positions[where],
                     int(target[where][0]), int(target[where][-1]) + 1,
-                    None if attribute is None else attribute[where],
+                    None if attribute is None else attribute[where], kind,
                 )
             )  # fmt: skip
 
@@ -286,7 +302,7 @@ def edges_of(columns: Columns, spec: ModelSpec, like: torch.Tensor) -> Edges:
     features = spec.hidden if spec.pairwise else spec.message
     key = (
         spec.aggregation, spec.divisor, spec.antisymmetric, spec.learned_edges,
-        spec.edge_attributes, features, like.dtype, like.device, SCRATCH_BYTES,
+        spec.edge_attributes, len(spec.node_types), features, like.dtype, like.device, SCRATCH_BYTES,
     )  # fmt: skip
     if key not in entries:
         entries[key] = Edges(columns, spec, like)

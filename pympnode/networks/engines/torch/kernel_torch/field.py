@@ -13,6 +13,7 @@ import torch
 from ....spec import ModelSpec
 from ...columns import Columns
 from .edges import EdgeWeights, SentMessages, edges_of
+from .kinds import Kinds
 from .logistic import Linear, Network
 from .neighbours import neighbours_of
 from .pairs import PairMessages
@@ -26,23 +27,31 @@ def by_edges(spec: ModelSpec) -> bool:
 
 
 class Slots:
-    """Buffers of ``count`` evaluations on S ``columns``, with views into each made once."""
+    """Buffers of ``count`` evaluations on S ``columns``, with views into each made once.
 
-    def __init__(self, spec: ModelSpec, count: int, columns: int, like: torch.Tensor) -> None:
-        def rows(number: int, ones: bool = True) -> torch.Tensor:
+    Lists that networks read have one entry for each type of nodes at each evaluation.
+    """
+
+    def __init__(
+        self, spec: ModelSpec, count: int, columns: int, kinds: Kinds, like: torch.Tensor
+    ) -> None:
+        def rows(number: int, ones: bool = True, columns: int = columns) -> torch.Tensor:
             block = like.new_zeros(count, number + ones, columns)
             if ones:
                 block[:, -1] = 1
             return block
 
         self.inputs = rows(spec.inputs)
-        hidden = [rows(spec.hidden) for _ in range(spec.depth)]
+        hidden = [[rows(spec.hidden, columns=n) for _ in range(spec.depth)] for n in kinds.sizes()]
         # Views are made once: making one costs about as much as a small product.
         self.channels = [block[: spec.channels] for block in self.inputs]
-        self.mlp_inputs = list(self.inputs)
-        self.hidden = [[layer[slot] for layer in hidden] for slot in range(count)]
+        self.mlp_inputs = [kinds.parts(block) for block in self.inputs]
+        self.hidden = [
+            [[layer[slot] for layer in layers] for layers in hidden] for slot in range(count)
+        ]
         if spec.gain:
             self.output = list(rows(spec.outputs, ones=False))
+            self.output_parts = [kinds.parts(block) for block in self.output]
         if spec.coupling == "mixed":
             self.received = [block[spec.own_inputs : -1] for block in self.inputs]
         elif spec.gain:
@@ -52,7 +61,11 @@ class Slots:
             self.received = [like.new_zeros(spec.message, columns)] * count
         if spec.messages == "emitted":
             self.emitter_inputs = list(rows(spec.sender_inputs))
-            self.emitter_hidden = [[block] for block in rows(spec.hidden)]
+            self.emitter_parts = [kinds.parts(block) for block in self.emitter_inputs]
+            emitter_hidden = [rows(spec.hidden, columns=n) for n in kinds.sizes()]
+            self.emitter_hidden = [
+                [[layer[slot]] for layer in emitter_hidden] for slot in range(count)
+            ]
         # What `edges` needs: the edges of the maximum, and the messages sent along learned weights.
         self.winner: list[torch.Tensor | None] = [None] * count
         self.sent: list[torch.Tensor | None] = [None] * count
@@ -71,7 +84,7 @@ class Slots:
 
 
 class Field:
-    """dz/dt and its adjoint for one specification, network and set of graphs.
+    """dz/dt and its adjoint for one specification, the networks of its types and a set of graphs.
 
     ``scratch`` buffers are shared by all slots.
     """
@@ -80,36 +93,41 @@ class Field:
     along: SentMessages | None = None
     weights: EdgeWeights | None = None
 
-    def __init__(self, spec: ModelSpec, columns: int, like: torch.Tensor) -> None:
-        self.spec = spec
+    def __init__(self, spec: ModelSpec, columns: int, kinds: Kinds, like: torch.Tensor) -> None:
+        self.spec, self.kinds = spec, kinds
         new = like.new_empty
-        self.hidden_bar = [new(spec.hidden, columns) for _ in range(spec.depth)]
+        self.hidden_bar = [[new(spec.hidden, n) for _ in range(spec.depth)] for n in kinds.sizes()]
         self.inputs_bar = new(spec.inputs, columns)
+        self.inputs_bar_parts = kinds.parts(self.inputs_bar)
         self.message = new(2, spec.message, columns)
+        self.message_parts = kinds.parts(self.message[0])
         self.like = like.new_empty(0)
         if spec.gain:
             self.output_bar = new(spec.outputs, columns)
             self.product = new(spec.states, columns)
         if spec.messages == "emitted":
             self.emitter_inputs_bar = new(spec.sender_inputs, columns)
+            self.emitter_inputs_bar_parts = kinds.parts(self.emitter_inputs_bar)
         if spec.pairwise:
             self.pair_inputs_bar = new(spec.own_inputs, columns)
 
-    def use(self, network: Network, columns: Columns) -> None:
+    def use(self, networks: list[Network], columns: Columns) -> None:
         """Set the weights and graphs of the next sweep."""
-        spec, self.network = self.spec, network
+        spec, self.networks = self.spec, networks
+        self.mlp = [networks[kind].mlp for kind, _ in self.kinds]
+        self.emit = [networks[kind].emit for kind, _ in self.kinds]
         if not by_edges(spec):
             if spec.messages in ("state", "emitted"):
                 self.neighbours = neighbours_of(columns, spec.aggregation, spec.divisor, self.like)
             return
         edges = edges_of(columns, spec, self.like)
-        self.weights = EdgeWeights(edges, network.log_weight, self.like)
+        self.weights = EdgeWeights(edges, networks[0].log_weight, self.like)
         # Training on one graph uses the same edges, and thereby the same buffers, every time.
         if spec.pairwise:
             if self.pairs is None or self.pairs.edges is not edges:
                 self.pairs = None
-                self.pairs = PairMessages(spec, edges, self.like)
-            self.pairs.use(network.pair, self.weights)
+                self.pairs = PairMessages(spec, edges, self.kinds, self.like)
+            self.pairs.use(networks, self.weights)
         else:
             if self.along is None or self.along.edges is not edges:
                 self.along = None
@@ -139,8 +157,9 @@ class Field:
         """Add to the gradient what is summed over all stages before."""
         if self.pairs is not None:
             self.pairs.finish()
-        if self.weights is not None and self.network.log_weight is not None:
-            self.weights.add_gradient(self.network.log_weight_bar)
+        network = self.networks[0]
+        if self.weights is not None and network.log_weight is not None:
+            self.weights.add_gradient(network.log_weight_bar)
 
     def __call__(self, z: torch.Tensor, slots: Slots, slot: int, out: torch.Tensor) -> None:
         """``out`` (D, S) = dz/dt at ``z`` (D, S); ``slot`` keeps what `back` needs."""
@@ -149,12 +168,9 @@ class Field:
         slots.channels[slot].copy_(x)
         if spec.messages == "emitted":
             slots.emitter_inputs[slot][: spec.channels].copy_(x)
-            forward(
-                self.network.emit,
-                slots.emitter_inputs[slot],
-                slots.emitter_hidden[slot],
-                self.message[0],
-            )
+            inputs, hidden = slots.emitter_parts[slot], slots.emitter_hidden[slot]
+            for layers, x, below, sent in zip(self.emit, inputs, hidden, self.message_parts):
+                forward(layers, x, below, sent)
             self._receive(self.message[0], slots, slot)
         elif spec.messages == "state":
             self._receive(m, slots, slot)
@@ -162,13 +178,15 @@ class Field:
             slots.received[slot].copy_(m)
         elif self.pairs is not None:
             self.pairs.receive(slots.own[slot], slots.of_pairs[slot], slots.received[slot])
+        parts = slots.output_parts[slot] if spec.gain else self.kinds.parts(out)
+        inputs, hidden = slots.mlp_inputs[slot], slots.hidden[slot]
+        for layers, x, below, values in zip(self.mlp, inputs, hidden, parts):
+            forward(layers, x, below, values)
         if not spec.gain:
-            forward(self.network.mlp, slots.mlp_inputs[slot], slots.hidden[slot], out)
             if spec.coupling == "superposed":
                 out.add_(slots.received[slot])
             return
         values = slots.output[slot]
-        forward(self.network.mlp, slots.mlp_inputs[slot], slots.hidden[slot], values)
         # z' = F + G a: rows states + i p + k of the output are G_ik, so that a stride of p selects the
         # column of G that one component of the message multiplies.
         out.copy_(values[: spec.states])
@@ -193,10 +211,11 @@ class Field:
                 torch.sum(self.product, dim=0, out=received_bar[component])
         elif spec.coupling == "superposed":
             received_bar = slope_bar
-        backward(
-            self.network.mlp, slots.mlp_inputs[slot], slots.hidden[slot], output_bar,
-            self.hidden_bar, self.inputs_bar,
-        )  # fmt: skip
+        for layers, x, below, bar, below_bar, x_bar in zip(
+            self.mlp, slots.mlp_inputs[slot], slots.hidden[slot], self.kinds.parts(output_bar),
+            self.hidden_bar, self.inputs_bar_parts,
+        ):  # fmt: skip
+            backward(layers, x, below, bar, below_bar, x_bar)
         z_bar[: spec.channels].copy_(self.inputs_bar[: spec.channels])
         m_bar = z_bar[spec.channels :]
         if spec.messages == "state":
@@ -213,15 +232,12 @@ class Field:
             z_bar.add_(self.pair_inputs_bar[: spec.channels])
         else:
             self._send_back(received_bar, slots, slot, self.message[0])
-            backward(
-                self.network.emit,
-                slots.emitter_inputs[slot],
-                slots.emitter_hidden[slot],
-                self.message[0],
+            for layers, x, below, bar, below_bar, x_bar in zip(
+                self.emit, slots.emitter_parts[slot], slots.emitter_hidden[slot],
+                self.message_parts, self.hidden_bar, self.emitter_inputs_bar_parts,
+            ):  # fmt: skip
                 # One hidden layer of the same width: the buffer of the mlp serves again.
-                self.hidden_bar[:1],
-                self.emitter_inputs_bar,
-            )
+                backward(layers, x, below, bar, below_bar[:1], x_bar)
             # x enters twice: through the mlp and through the message it emits.
             z_bar.add_(self.emitter_inputs_bar[: spec.channels])
 

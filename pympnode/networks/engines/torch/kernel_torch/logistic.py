@@ -107,3 +107,9 @@ class Network:
         if self.log_weight is not None:
             named["edge_log_weight"] = self.log_weight_bar
         return torch.cat([named[name].reshape(-1) for name in self.layout.shapes])
+
+
+def networks_of(spec: ModelSpec, theta: torch.Tensor) -> list[Network]:
+    """The network of each type of nodes; ``theta`` has their weights, of equal sizes, one after the
+    other (`..plain`)."""
+    return [Network(spec.of_one_type, part) for part in theta.chunk(max(1, len(spec.node_types)))]

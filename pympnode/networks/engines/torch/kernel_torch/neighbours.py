@@ -26,8 +26,11 @@ class Neighbours:
         self.blocks = columns.blocks()
         dense_work = sum(n * n for n, *_ in self.blocks)
         edges = max(1, len(columns.sender))
+        # With several types of nodes the columns stand in the order of the types: see `..run.in_order`.
+        place = None if columns.node_type is None else columns.place_by_type
+        moved = place is not None and len(self.blocks) > 1
         # 256 x 256 numbers stay in a core's cache, whatever the density of the graph.
-        self.dense = len(self.blocks) <= _DENSE_BLOCKS and (
+        self.dense = (not moved and len(self.blocks) <= _DENSE_BLOCKS) and (
             dense_work <= 256 * 256 or dense_work <= _DENSE_WORK * edges
         )
         if self.dense:
@@ -46,8 +49,10 @@ class Neighbours:
             senders.append((offset + columns.sender[edge, None] * width + lane).ravel())
             receivers.append((offset + (receiver[edge, None] - row) * width + lane).ravel())
             weights.append(np.repeat(weight[edge], width))
-        self.sender = torch.as_tensor(np.concatenate(senders), device=like.device)
-        self.receiver = torch.as_tensor(np.concatenate(receivers), device=like.device)
+        ends = np.concatenate(senders), np.concatenate(receivers)
+        if place is not None:
+            ends = place[ends[0]], place[ends[1]]
+        self.sender, self.receiver = (torch.as_tensor(end, device=like.device) for end in ends)
         self.weight = torch.as_tensor(np.concatenate(weights), dtype=like.dtype).to(like.device)
 
     def receive(self, sent: torch.Tensor, out: torch.Tensor) -> None:

@@ -12,7 +12,8 @@ import torch
 
 from ....spec import ModelSpec
 from .edges import Aggregate, Chunk, Edges, EdgeWeights
-from .logistic import Linear
+from .kinds import Kinds
+from .logistic import Linear, Network
 
 
 class _Buffers:
@@ -26,14 +27,18 @@ class _Buffers:
 
 
 class PairMessages:
-    """What the columns receive of the messages of pairs; buffers of one batch's edges."""
+    """What the columns receive of the messages of pairs; buffers of one batch's edges.
 
-    def __init__(self, spec: ModelSpec, edges: Edges, like: torch.Tensor) -> None:
-        self.spec, self.edges = spec, edges
+    With several types of nodes each has layers of its own: those of the receiver compute the message,
+    of hidden numbers to which the sender's part of the first layer adds.
+    """
+
+    def __init__(self, spec: ModelSpec, edges: Edges, kinds: Kinds, like: torch.Tensor) -> None:
+        self.spec, self.edges, self.kinds = spec, edges, kinds
         hidden, rows, unit = spec.hidden, edges.rows, edges.unit
         new = like.new_empty
         # Both ends multiply the same rows [x; u; b]; the receiver's controls have weights of zero.
-        self.ends = like.new_zeros(2, spec.sender_inputs, hidden)
+        self.ends = like.new_zeros(kinds.count, 2, spec.sender_inputs, hidden)
         self.node = new(2, rows, unit * hidden)
         self.node_bar = new(2, rows, unit * hidden)
         self.output_bar = new(rows, unit * hidden)
@@ -46,21 +51,20 @@ class PairMessages:
             self.aggregate = Aggregate(edges, like, spec.message)
             self.message = new(2, edges.chunk_size, unit * spec.message)
 
-    def use(self, layers: list[Linear], weights: EdgeWeights) -> None:
+    def use(self, networks: list[Network], weights: EdgeWeights) -> None:
         """Set the weights of the next sweep."""
-        spec, self.layers, self.weights = self.spec, layers, weights
-        first, second, third = layers
+        spec, self.weights = self.spec, weights
+        self.layers: list[list[Linear]] = [network.pair for network in networks]
         # Weights are transposed, (inputs, outputs): a row of a product is a column of the batch here.
-        ends = spec.receiver_inputs + spec.sender_inputs
-        self.ends[0, : spec.channels] = first.back[: spec.channels]
-        self.ends[0, spec.channels + spec.controls :] = first.back[
-            spec.channels : spec.receiver_inputs
-        ]
-        self.ends[1] = first.back[spec.receiver_inputs : ends]
-        self.of_attribute = first.back[ends:]
-        self.first_bias, self.second_bias, self.third_bias = (
-            layer.forward[:, -1].contiguous() for layer in (first, second, third)
-        )
+        stop = spec.receiver_inputs + spec.sender_inputs
+        self.of_attribute, self.biases = [], []
+        for ends, layers in zip(self.ends, self.layers):
+            back = layers[0].back
+            ends[0, : spec.channels] = back[: spec.channels]
+            ends[0, spec.channels + spec.controls :] = back[spec.channels : spec.receiver_inputs]
+            ends[1] = back[spec.receiver_inputs : stop]
+            self.of_attribute.append(back[stop:])
+            self.biases.append([layer.forward[:, -1].contiguous() for layer in layers])
         self.ends_total.zero_()
         if self.edges.largest:
             self.aggregate.weights = weights
@@ -72,7 +76,6 @@ class PairMessages:
 
         ``kept`` is what `back` needs: the sums of the second layer (S, H), or the edges of the maximum.
         """
-        third = self.layers[2]
         self._ends(inputs)
         if self.edges.largest:
             self.aggregate.begin(kept)
@@ -88,15 +91,19 @@ class PairMessages:
             sums.index_add_(0, chunk.target, buffers.wide[1])
         if self.edges.row_factor is not None:
             sums.mul_(self.edges.row_factor)
-        torch.mm(third.back.t(), kept.t(), out=out)
-        out.addr_(self.third_bias, self.weights.total)
+        for (kind, part), values in zip(self.kinds, self.kinds.parts(out)):
+            torch.mm(self.layers[kind][2].back.t(), kept[part].t(), out=values)
+            values.addr_(self.biases[kind][2], self.weights.total[part])
 
     def _ends(self, inputs: torch.Tensor) -> None:
         """The first layer's products of both ends of edges, before they are added."""
         columns = inputs.t()
-        shape = (len(columns), self.spec.hidden)
-        torch.addmm(self.first_bias, columns, self.ends[0], out=self.node[0].view(shape))
-        torch.mm(columns, self.ends[1], out=self.node[1].view(shape))
+        hidden = self.spec.hidden
+        for kind, part in self.kinds:
+            ends, bias = self.ends[kind], self.biases[kind][0]
+            of_receiver, of_sender = (node.view(-1, hidden)[part] for node in self.node)
+            torch.addmm(bias, columns[part], ends[0], out=of_receiver)
+            torch.mm(columns[part], ends[1], out=of_sender)
 
     def _hidden(self, chunk: Chunk) -> tuple[_Buffers, torch.Tensor]:
         """Both hidden layers of a chunk, in the first two of its buffers; and the second one."""
@@ -107,19 +114,20 @@ class PairMessages:
         first.add_(second)
         if chunk.attribute is not None:
             assert self.of_edge is not None
-            of_edge = torch.mm(chunk.attribute, self.of_attribute, out=self.of_edge[: chunk.size])
+            weight, of_edge = self.of_attribute[chunk.kind], self.of_edge[: chunk.size]
+            torch.mm(chunk.attribute, weight, out=of_edge)
             buffers.lanes[0].add_(of_edge.unsqueeze(1))
         torch.sigmoid(first, out=first)
-        flat = buffers.flat[1]
-        torch.addmm(self.second_bias, buffers.flat[0], self.layers[1].back, out=flat)
+        flat, bias = buffers.flat[1], self.biases[chunk.kind][1]
+        torch.addmm(bias, buffers.flat[0], self.layers[chunk.kind][1].back, out=flat)
         torch.sigmoid(flat, out=flat)
         return buffers, flat
 
     def _message(self, chunk: Chunk, second: torch.Tensor) -> torch.Tensor:
         """The messages (evaluations, unit * p) of a chunk."""
         message = self.message[0, : chunk.size]
-        flat = message.view(-1, self.spec.message)
-        torch.addmm(self.third_bias, second, self.layers[2].back, out=flat)
+        flat, bias = message.view(-1, self.spec.message), self.biases[chunk.kind][2]
+        torch.addmm(bias, second, self.layers[chunk.kind][2].back, out=flat)
         return message
 
     # ---- adjoint ------------------------------------------------------------------------------
@@ -132,7 +140,6 @@ class PairMessages:
         inputs_bar: torch.Tensor,
     ) -> None:
         """``inputs_bar`` = cotangent of ``inputs``; adds the gradients of the three layers."""
-        second_layer, third_layer = self.layers[1:]
         weights = self.weights
         self._ends(inputs)
         self.node_bar.zero_()
@@ -140,16 +147,20 @@ class PairMessages:
         if self.edges.largest:
             self.aggregate.begin_back(received_bar, kept)
         else:
-            third_layer.sum[:, :-1].addmm_(received_bar, kept)
-            third_layer.sum[:, -1].addmv_(received_bar, weights.total)
             flat = self.output_bar.view(-1, self.spec.hidden)
-            torch.mm(received_bar.t(), third_layer.back.t(), out=flat)
+            for (kind, part), bar in zip(self.kinds, self.kinds.parts(received_bar)):
+                third_layer = self.layers[kind][2]
+                third_layer.sum[:, :-1].addmm_(bar, kept[part])
+                third_layer.sum[:, -1].addmv_(bar, weights.total[part])
+                torch.mm(bar.t(), third_layer.back.t(), out=flat[part])
             if self.edges.row_factor is not None:
                 self.output_bar.mul_(self.edges.row_factor)
             if weights.bar is not None:
-                bias_bar = torch.mv(received_bar.t(), self.third_bias).view(self.edges.rows, -1)
+                # Learned weights: models with one type of nodes only.
+                bias_bar = torch.mv(received_bar.t(), self.biases[0][2]).view(self.edges.rows, -1)
                 bias_bar = bias_bar.sum(dim=1)
         for chunk in self.edges.chunks:
+            first_layer, second_layer, _ = self.layers[chunk.kind]
             buffers, second = self._hidden(chunk)
             bar = buffers.flat[2]
             if self.edges.largest:
@@ -174,13 +185,13 @@ class PairMessages:
             if chunk.attribute is not None:
                 assert self.of_edge is not None
                 of_edge = torch.sum(buffers.lanes[1], dim=1, out=self.of_edge[: chunk.size])
-                of_attribute = self.layers[0].sum[:, -1 - self.spec.edge_attributes : -1]
+                of_attribute = first_layer.sum[:, -1 - self.spec.edge_attributes : -1]
                 of_attribute.addmm_(of_edge.t(), chunk.attribute)
         self._back_of_ends(inputs, inputs_bar)
 
     def _back_of_maximum(self, chunk: Chunk, second: torch.Tensor, bar: torch.Tensor) -> None:
         """``bar`` = cotangent of the second layer; adds the gradient of the third."""
-        layer = self.layers[2]
+        layer = self.layers[chunk.kind][2]
         message_bar = self.message[1, : chunk.size]
         self.aggregate.back(chunk, self._message(chunk, second), message_bar)
         flat = message_bar.view(-1, self.spec.message)
@@ -190,18 +201,23 @@ class PairMessages:
 
     def _back_of_ends(self, inputs: torch.Tensor, inputs_bar: torch.Tensor) -> None:
         hidden = self.spec.hidden
-        receiver_bar, sender_bar = (bar.view(-1, hidden) for bar in self.node_bar)
-        self.ends_total[0].addmm_(inputs, receiver_bar)
-        self.ends_total[1].addmm_(inputs, sender_bar)
-        self.layers[0].sum[:, -1].add_(receiver_bar.sum(dim=0))
-        torch.mm(self.ends[0], receiver_bar.t(), out=inputs_bar)
-        inputs_bar.addmm_(self.ends[1], sender_bar.t())
+        for (kind, part), bar, values in zip(
+            self.kinds, self.kinds.parts(inputs_bar), self.kinds.parts(inputs)
+        ):
+            receiver_bar, sender_bar = (end.view(-1, hidden)[part] for end in self.node_bar)
+            self.ends_total[kind, 0].addmm_(values, receiver_bar)
+            self.ends_total[kind, 1].addmm_(values, sender_bar)
+            self.layers[kind][0].sum[:, -1].add_(receiver_bar.sum(dim=0))
+            torch.mm(self.ends[kind, 0], receiver_bar.t(), out=bar)
+            bar.addmm_(self.ends[kind, 1], sender_bar.t())
 
     def finish(self) -> None:
         """Add the gradient of the first layer's products, summed over all stages, to that layer."""
-        spec, total = self.spec, self.layers[0].sum
-        receiver, sender = (end.t() for end in self.ends_total)
+        spec = self.spec
         stop = spec.receiver_inputs
-        total[:, : spec.channels].add_(receiver[:, : spec.channels])
-        total[:, spec.channels : stop].add_(receiver[:, spec.channels + spec.controls :])
-        total[:, stop : stop + spec.sender_inputs].add_(sender)
+        for layers, ends in zip(self.layers, self.ends_total):
+            total = layers[0].sum
+            receiver, sender = (end.t() for end in ends)
+            total[:, : spec.channels].add_(receiver[:, : spec.channels])
+            total[:, spec.channels : stop].add_(receiver[:, spec.channels + spec.controls :])
+            total[:, stop : stop + spec.sender_inputs].add_(sender)

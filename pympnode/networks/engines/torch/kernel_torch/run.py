@@ -18,7 +18,8 @@ from ....spec import ModelSpec
 from ...tableaux import TABLEAUX, Steps
 from ..window import Window
 from .field import Field, Slots, backward, by_edges, forward
-from .logistic import Network
+from .kinds import Kinds, Order
+from .logistic import networks_of
 
 STORE_BYTES = 80_000_000
 """Stages are stored up to this many bytes at once, on CPU; a GPU takes a quarter of its memory."""
@@ -28,7 +29,7 @@ def supports(spec: ModelSpec) -> str | None:
     """None, or why this kernel cannot run ``spec``.
 
     ``family="node"`` is run as the mpnode without messages that it is, on one node, and a model with
-    ``relative`` channels in its plain form (`..plain`).
+    ``relative`` channels or several types of nodes in its plain form (`..plain`).
     """
     if spec.family == "l2s":
         return f"family={spec.family!r} runs through autograd"
@@ -46,7 +47,7 @@ def loss_and_gradient(
     ``store`` keeps every stage (True) or one step's (False); None decides by memory.
     """
     sweep = _forward_and_back(spec, theta, window, store, None)
-    return float(sweep.loss * window.scale), sweep.network.gradient()
+    return float(sweep.loss * window.scale), sweep.gradient()
 
 
 @torch.no_grad()
@@ -61,7 +62,7 @@ def rollout_vjp(
     """See `..kernel_eager.rollout_vjp`; ``store`` as in `loss_and_gradient`."""
     sweep = _forward_and_back(spec, theta, window, store, output_gradient)
     # The next sweep writes to the same buffers.
-    return sweep.buffers.states[:, : spec.channels].clone(), sweep.network.gradient()
+    return sweep.order.undo(sweep.buffers.states[:, : spec.channels].clone()), sweep.gradient()
 
 
 def _forward_and_back(
@@ -73,7 +74,7 @@ def _forward_and_back(
 ) -> Sweep:
     length = segment(spec, window, store)
     sweep = Sweep(spec, theta.detach(), window, length, backward=True)
-    sweep.output_gradient = output_gradient
+    sweep.output_gradient = sweep.order.apply(output_gradient)
     steps, states = len(sweep.dt), sweep.buffers.states
     sweep.begin(states[0])
     # States at the grid times are always kept: D rows each, against all layers of all stages. Each
@@ -104,7 +105,7 @@ def rollout(spec: ModelSpec, theta: torch.Tensor, window: Window) -> torch.Tenso
     sweep.begin(states[0])
     for t in range(len(sweep.dt)):
         sweep.step(t, states, 0)
-    return states
+    return sweep.order.undo(states)
 
 
 def segment(spec: ModelSpec, window: Window, store: bool | None) -> int:
@@ -139,7 +140,7 @@ class Buffers:
     ``slots`` and ``field`` hold the stages. ``slopes``, ``state_bars`` (stages, D, S): dz/dt of the
     stages, cotangents of their states. ``stage_state``, ``discarded_state``, ``adjoint``,
     ``slope_bar`` (D, S). ``first_hidden``, ``first_inputs``: layers of the first message, with a row
-    of ones. ``states`` (T + 1, D, S). ``loss_rows`` (2, d, S): residual and derivative of the loss.
+    of ones, the former of each type of nodes. ``states`` (T + 1, D, S). ``loss_rows`` (2, d, S): residual and derivative of the loss.
     ``inside_bar`` (stages + 1, d, S): what the losses at times inside a step add to the cotangents of
     its start and of each of its slopes.
     """
@@ -149,7 +150,7 @@ class Buffers:
     stage_state: torch.Tensor
     slopes: list[torch.Tensor]
     discarded_state: torch.Tensor
-    first_hidden: torch.Tensor
+    first_hidden: list[torch.Tensor]
     first_inputs: torch.Tensor
     states: torch.Tensor
     adjoint: torch.Tensor
@@ -160,7 +161,14 @@ class Buffers:
 
     @classmethod
     def make(
-        cls, spec: ModelSpec, n_slots: int, steps: int, columns: int, like: torch.Tensor, back: bool
+        cls,
+        spec: ModelSpec,
+        n_slots: int,
+        steps: int,
+        kinds: Kinds,
+        columns: int,
+        like: torch.Tensor,
+        back: bool,
     ) -> Buffers:
         """Buffers of ``n_slots`` stages and ``steps`` intervals; ``back`` for the reverse sweep too."""
         stages = TABLEAUX[spec.solver].stages
@@ -168,10 +176,11 @@ class Buffers:
         state = (spec.states, columns) if back else (0,)
         inside = (stages + 1, spec.channels, columns) if back and spec.stride > 1 else (0,)
         return cls(
-            slots=Slots(spec, n_slots, columns, like), field=Field(spec, columns, like),
+            slots=Slots(spec, n_slots, columns, kinds, like),
+            field=Field(spec, columns, kinds, like),
             stage_state=new(spec.states, columns), slopes=list(new(stages, spec.states, columns)),
             discarded_state=new(spec.states, columns),
-            first_hidden=like.new_ones(spec.hidden + 1, columns),
+            first_hidden=[like.new_ones(spec.hidden + 1, n) for n in kinds.sizes()],
             first_inputs=like.new_ones(spec.channels + spec.attributes + 1, columns),
             states=new(steps + 1, *state) if back else new(0), adjoint=new(state),
             slope_bar=new(state), state_bars=list(new(stages, *state)) if back else [],
@@ -194,12 +203,14 @@ def buffers_of(spec: ModelSpec, length: int, window: Window, *, backward: bool) 
     like, columns = window.initial, window.columns.total
     steps = window.steps if backward else 0
     # The divisor is no size; a model that differs in nothing else uses the same buffers.
-    key = (spec.replace(divisor=1.0), length, steps, columns, like.dtype, like.device)
+    offsets = Kinds.offsets(spec, window)
+    key = (spec.replace(divisor=1.0), length, steps, offsets, like.dtype, like.device)
     if _buffer_cache.key != key or _buffer_cache.buffers is None:
         # Free the old buffers first, so that both are never in memory at once.
         _buffer_cache.key = _buffer_cache.buffers = None
         n_slots = length * TABLEAUX[spec.solver].stages * spec.substeps
-        made = Buffers.make(spec, n_slots, steps, columns, like, backward)
+        kinds = Kinds(spec, offsets)
+        made = Buffers.make(spec, n_slots, steps, kinds, columns, like, backward)
         _buffer_cache.key, _buffer_cache.buffers = key, made
     return _buffer_cache.buffers
 
@@ -216,6 +227,8 @@ class Sweep:
     def __init__(
         self, spec: ModelSpec, theta: torch.Tensor, window: Window, length: int, *, backward: bool
     ) -> None:
+        self.order = Order(spec, window)
+        window = self.order.window(window)
         self.spec, self.window = spec, window
         tableau = TABLEAUX[spec.solver]
         self.a = [[float(v) for v in row] for row in tableau.a]
@@ -230,8 +243,8 @@ class Sweep:
         self.slots, self.field = self.buffers.slots, self.buffers.field
         # In double precision: the sum goes over all times, nodes and trajectories.
         self.loss = torch.zeros((), dtype=torch.float64, device=like.device)
-        self.network = Network(spec, theta.to(like.dtype))
-        self.field.use(self.network, window.columns)
+        self.networks = networks_of(spec, theta.to(like.dtype))
+        self.field.use(self.networks, window.columns)
         if spec.attributes:
             start = spec.channels + spec.controls
             assert window.attribute is not None
@@ -240,25 +253,37 @@ class Sweep:
                 for block in self.slots.emitter_inputs:
                     block[spec.sender_inputs - spec.attributes : -1].copy_(window.attribute)
 
+    def gradient(self) -> torch.Tensor:
+        """The flat gradient (size,)."""
+        parts = [network.gradient() for network in self.networks]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
     def begin(self, z: torch.Tensor) -> None:
         """``z`` (D, S) = the initial state, first message included."""
         spec, inputs = self.spec, self.buffers.first_inputs
         z[: spec.channels].copy_(self.window.initial)
-        if not self.network.first:
+        if not self.networks[0].first:
             z[spec.channels :].zero_()
             return
         inputs[: spec.channels].copy_(self.window.initial)
         if self.window.attribute is not None:
             inputs[spec.channels : -1].copy_(self.window.attribute)
-        forward(self.network.first, inputs, [self.buffers.first_hidden], z[spec.channels :])
+        kinds = self.field.kinds
+        for (kind, _), values, hidden, message in zip(
+            kinds, kinds.parts(inputs), self.buffers.first_hidden, kinds.parts(z[spec.channels :])
+        ):
+            forward(self.networks[kind].first, values, [hidden], message)
 
     def begin_back(self) -> None:
         """The first message's part of the gradient."""
-        if self.network.first:
-            backward(
-                self.network.first, self.buffers.first_inputs, [self.buffers.first_hidden],
-                self.buffers.adjoint[self.spec.channels :], self.field.hidden_bar[:1], None,
-            )  # fmt: skip
+        if not self.networks[0].first:
+            return
+        buffers, kinds = self.buffers, self.field.kinds
+        for (kind, _), values, hidden, bar, hidden_bar in zip(
+            kinds, kinds.parts(buffers.first_inputs), buffers.first_hidden,
+            kinds.parts(buffers.adjoint[self.spec.channels :]), self.field.hidden_bar,
+        ):  # fmt: skip
+            backward(self.networks[kind].first, values, [hidden], bar, hidden_bar[:1], None)
 
     def step(self, t: int, states: torch.Tensor, stored: int, again: bool = False) -> None:
         """Step number t from its state in ``states``, its stages in the slots of step ``stored``.
