@@ -22,6 +22,7 @@ from pympnode.errors import (
     InvalidModel,
     InvalidOption,
     PympnodeWarning,
+    UnknownName,
 )
 from pympnode.networks import schema
 from pympnode.networks.engines.base import Batch
@@ -313,7 +314,7 @@ def test_tables_have_delays_in_a_column_of_their_edges() -> None:
         dict(topology="ring", edge_delay="lag"),
         dict(edges=edges.assign(lag=-1.0), edge_delay="lag"),
     ):
-        with pytest.raises((InvalidOption, InvalidGraph)):
+        with pytest.raises((UnknownName, InvalidGraph)):
             pympnode.from_frame(frame, features="x", **wrong)
 
 
