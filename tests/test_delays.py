@@ -312,7 +312,7 @@ def test_tables_have_delays_in_a_column_of_their_edges() -> None:
     for wrong in (
         dict(edges=edges, edge_delay="nope"),
         dict(topology="ring", edge_delay="lag"),
-        dict(edges=edges.assign(lag=-1.0), edge_delay="lag"),
+        dict(edges=edges[["sender", "receiver"]].assign(lag=-1.0), edge_delay="lag"),
     ):
         with pytest.raises((UnknownName, InvalidGraph)):
             pympnode.from_frame(frame, features="x", **wrong)
@@ -358,6 +358,14 @@ def test_models_that_take_none_refuse_in_words(options: Any) -> None:
         with pytest.raises((InvalidOption, InvalidData), match=r"takes no|takes none") as caught:
             pympnode.train(data=data, epochs=1, progress=False, **more, **options)
         assert "pairwise" in str(caught.value.allowed)
+
+
+def test_classes_that_take_no_delays_do_not_compete() -> None:
+    """Of data with controls emitted messages alone have delays."""
+    data = given(0.3, u=np.random.default_rng(1).normal(size=(4, 12, 3, 1)))
+    with pytest.warns(PympnodeWarning):  # four random walks
+        result = pympnode.train(data=data, updates=620, progress=False, batch_size=4)
+    assert result.model.spec.messages == "emitted" and "race_updates" not in result.history.attrs
 
 
 def test_several_types_of_nodes_take_no_delays() -> None:

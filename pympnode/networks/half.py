@@ -193,6 +193,9 @@ class Networks:
         )
         share = 0.0 if start is not None else config.race
         several = competing(options, len(data.edge_attributes)) if share else {}
+        delayed = options.delay is not None or any(a.graph.delay is not None for a in data.physical)
+        if delayed and data.controls:
+            several = {}  # pairwise messages with controls take no delays
         # Without classes that compete the run is that of versions which had no such stage.
         config = config.replace(curriculum=windows.curriculum, race=share if several else 0.0)
         scaled, starts, start_text = data.scaled, None, None
