@@ -26,6 +26,9 @@ _ENOUGH_UPDATES_UNEVEN = 100  # with batches of one window a trajectory
 # Long windows come in smaller batches, of the same work as a batch of windows of this length.
 _FULL_BATCH, _LEAST_BATCH = 25, 8
 _UPDATES_OF_PAIRS = 50  # in an epoch of gradient matching, after which it is validated
+# Share of the windows of whole trajectories that begin with them: rollouts are judged from there, and a
+# start drawn from all times is the first one of 50 in one window of 50.
+_FIRST = 0.25
 _VALIDATION_WINDOWS = 32  # out of long trajectories
 _VALIDATION_BATCH = 512  # bounds the memory of a validation
 
@@ -308,6 +311,8 @@ class TrajectoryTask:
         # Drawn for every window also where one draw serves all: the stream of random numbers does not
         # depend on the time grid.
         share = rng.random(len(chosen))
+        if self.whole:
+            share = np.maximum(share - _FIRST, 0.0) / (1 - _FIRST)
         if not self._even:
             share[:] = share[0]
             latest[:] = latest.min()
