@@ -59,6 +59,8 @@ PRESETS: dict[str, Preset] = {
             # The mean of late weights has after a quarter of a run a loss that the last ones reach near
             # its end, which is what a competition and a short budget see.
             "average": 0.99,
+            # Rollouts are judged from the first state, at which one window in fifty begins otherwise.
+            "from_start": 0.25,
             "curriculum": ((5, 0.4), (10, 0.3), (25, 0.15), (0, 0.15)),
         },
         finetune={
@@ -67,6 +69,7 @@ PRESETS: dict[str, Preset] = {
             "matching": 0.0,
             "race": 0.0,
             "average": 0.0,
+            "from_start": 0.0,
         },
         rates={"adam": (5e-3, 5e-4)},
         # In few updates steps must be long: those of "learning_rate" learn less than Adam's.
