@@ -322,19 +322,18 @@ class Model:
 
     @guarded
     def infer(
-        self, prefix: Any, *, updates: int = 300, learning_rate: float = 0.05
-    ) -> xr.DataArray:
+        self, prefix: Any, *, updates: int = 100) -> xr.DataArray:
         """Codes (node, code) of nodes that were not trained on, from a short recording of them.
 
         ``prefix``: a dataset of all nodes on their graph, of any number of trajectories, also one.
-        The codes alone are fitted, by ``updates`` of Adam on rollouts of at most 25 time steps, from the
-        mean of the trained codes; all other weights stay. The attribute ``loss`` of the result is the
+        The codes alone are fitted, by at most ``updates`` of L-BFGS on rollouts of at most 25 time steps,
+        from the mean of the trained codes; all other weights stay. The attribute ``loss`` of the result is the
         mean loss of the last codes. Give them to ``rollout(node_code=)``.
 
         Raises `InvalidModel` for a model without codes and for ensembles, `InvalidData` for data that
         the model does not fit.
         """
-        return infer_codes(self, prefix, updates, learning_rate)
+        return infer_codes(self, prefix, updates)
 
     def vector_field(
         self,
