@@ -28,6 +28,7 @@ from .engines.base import Batch
 from .named_arrays import named_array
 from .schema import Arrays
 from .spec import ModelSpec
+from .velocities import for_model
 from .weights import CODE_UNIT, layout_of
 
 CODED_GRAPH = "coded_graph"  # of the record of a model: checksum of the graph of its codes
@@ -122,7 +123,7 @@ def infer_codes(model: Any, prefix: Any, updates: int) -> xr.DataArray:
             allowed="a model that was trained with node_codes=, members=1",
             fix="train(..., node_codes=2), or model.member(0)",
         )
-    ds = agree(as_dataset(prefix), model.names)
+    ds = agree(for_model(as_dataset(prefix), model.features), model.names)
     arrays = schema.pack(ds, missing="mask")
     model.check(arrays)
     arrays = arrays_for_model(model, arrays)

@@ -182,6 +182,7 @@ CALLS: dict[str, Callable[[], tuple[Callable[..., Any], dict[str, Any]]]] = {
     "read_graph": lambda: (pympnode.read_graph, dict(source=[(0, 1), (1, 2)])),
     "read_jld2": lambda: (pympnode.read_jld2, dict(path="no such file")),
     "subgraph": lambda: (pympnode.subgraph, dict(ds=network_data(), nodes=[0, 1])),
+    "with_velocities": lambda: (pympnode.with_velocities, dict(ds=smooth_data(), features="phase")),
     "nodes_of_type": lambda: (pympnode.nodes_of_type, dict(ds=typed_data(), name="pump")),
     "from_arrays of types": lambda: (
         pympnode.from_arrays,
