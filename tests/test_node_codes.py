@@ -61,7 +61,7 @@ def error(rollout, ds):
     return float(np.sqrt(((rollout.state.values - ds.state.values) ** 2).mean()))
 
 
-@pytest.mark.parametrize("kernel", ["eager", "torch"])
+@pytest.mark.parametrize("kernel", ["eager", "torch", "numba"])
 @pytest.mark.parametrize("messages", ["emitted", "pairwise"])
 @pytest.mark.parametrize("attributes", [0, 1])
 def test_gradients_of_codes_are_those_of_differences(kernel, messages, attributes):
