@@ -77,7 +77,7 @@ def with_codes(
         if node_code is not None:
             raise InvalidData(
                 "the model has no codes of nodes",
-                got=f"node_code of shape {np.shape(node_code)}",
+                got=f"node_code, a {type(node_code).__name__}",
                 allowed="a model that was trained with node_codes=",
                 fix="leave node_code out; attributes that are known are node_attribute",
             )
@@ -93,15 +93,16 @@ def with_codes(
         codes = model.weights["node_code"].reshape(-1, nodes, spec.codes)[arrays.graph_of]
     else:
         dims = ("trajectory", NODE, "code")
-        read = named_array("node_code", node_code, dims[-np.ndim(node_code) :])
-        codes = read.values
+        codes = named_array("node_code", node_code, dims, optional=dims[:1]).values
+        if codes.ndim == 3 and len(codes) == 1:
+            codes = codes[0]
         graphs = arrays.graph.graphs
         if codes.shape == (graphs * nodes, spec.codes):
             codes = codes.reshape(graphs, nodes, spec.codes)[arrays.graph_of]
         elif codes.shape not in ((nodes, spec.codes), (trajectories, nodes, spec.codes)):
             raise InvalidData(
                 "node_code does not fit the nodes",
-                got=np.shape(node_code),
+                got=codes.shape,
                 allowed=f"({nodes}, {spec.codes}): (node, code), or with the trajectories first",
                 fix="node_code=model.infer(prefix)",
             )
@@ -123,7 +124,8 @@ def infer_codes(model: Any, prefix: Any, updates: int) -> xr.DataArray:
             allowed="a model that was trained with node_codes=, members=1",
             fix="train(..., node_codes=2), or model.member(0)",
         )
-    ds = agree(for_model(as_dataset(prefix), model.features), model.names)
+    ds = schema.validate(as_dataset(prefix), missing="mask")
+    ds = agree(for_model(ds, model.features), model.names)
     arrays = schema.pack(ds, missing="mask")
     model.check(arrays)
     arrays = arrays_for_model(model, arrays)
