@@ -252,7 +252,9 @@ TRAINING = [
         show_default="3 time steps",
         help="Time at which learned delays begin.",
     ),
-    _option("--node-codes", type=int, help="Numbers that are learned for each node."),
+    _option(
+        "--node-codes", type=int, help="Numbers that are learned for each node as its attributes."
+    ),
     _option(
         "--normalisation",
         type=choice("keep", "refit"),

@@ -156,6 +156,7 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
         common.longest,
         starts,
         matching,
+        config.from_start,
     )
     task.require_memory()
     labels = [labels_of(ds, options.split, options.seed) for ds in datasets]

@@ -162,6 +162,21 @@ def pairs(
     )
 
 
+def derivatives(
+    x: NDArray[np.float64], step: float, circular: tuple[int, ...] = ()
+) -> tuple[NDArray[np.float64], int]:
+    """Time derivatives of x (trajectory, time, node, feature), NaN where not known, on a grid of ``step``;
+    and the number of times that those at the first time depend on.
+
+    Raises `Unmatched` where the noise is too large, or the sampling too coarse or too short, for them.
+    """
+    need(24 * x.size, "derivatives of the data", fix="give fewer trajectories")
+    times, values = min(_TIMES, x.shape[1]), max(1, x.shape[2] * x.shape[3])
+    some = np.linspace(0, len(x) - 1, min(len(x), max(1, _VALUES // (times * values)))).astype(int)
+    half, degree, _ = _best_filter([x[some, :times]], circular, _LARGEST_ERROR, _LARGEST_ERROR)
+    return _local(x, filters(half, degree)[1] / step, circular), 2 * half + 1
+
+
 def _samples(
     arrays: Sequence[Arrays],
     states: Sequence[NDArray],

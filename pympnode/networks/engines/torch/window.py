@@ -21,10 +21,10 @@ class Window:
     the dtype of the data, or None where nothing is missing; ``dt`` (T,) float64, on the host;
     ``scale`` multiplies the summed loss. ``edge_weight``: (T, edges, width) of each block, the weights
     of its edges (in the order of the columns) in each interval and trajectory, where they vary in time;
-    None where the columns have them. ``attribute_bar`` (b, S) or None: where kernels add the gradient of
-    a loss with respect to ``attribute``. ``delays``: None, or the delays of the edges, with ``history``
-    (time, d, S), the states at the grid times before the first, and ``history_slopes`` of the same shape,
-    their time derivatives.
+    None where the columns have them. ``attribute_bar`` (c, S) or None: where kernels add the gradient of
+    a loss with respect to the last c attributes, which enter no messages. ``delays``: None, or the delays
+    of the edges, with ``history`` (time, d, S), the states at the grid times before the first, and
+    ``history_slopes`` of the same shape, their time derivatives.
     """
 
     columns: Columns
