@@ -395,7 +395,9 @@ def _graph(
     if edges is not None:
         return resolve_edges(edges, nodes, **options)
     if is_learn(topology):
-        return Graph.single(np.zeros(0, np.int64), np.zeros(0, np.int64), nodes, source="learn")
+        return Graph.single(
+            np.zeros(0, np.int64), np.zeros(0, np.int64), nodes, source=topology.lower()
+        )
     if topology is None:
         if nodes > 1:
             raise InvalidData(
@@ -410,8 +412,8 @@ def _graph(
 
 
 def is_learn(topology: Any) -> bool:
-    """Whether the graph is not known, and is to be learned in training."""
-    return isinstance(topology, str) and topology.lower() == "learn"
+    """Whether the graph, or that of each trajectory, is not known, and is to be learned in training."""
+    return isinstance(topology, str) and topology.lower() in ("learn", "learn each")
 
 
 def _are_pairs(edges: Any) -> bool:
