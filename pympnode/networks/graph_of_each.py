@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize, nnls
+from scipy.optimize import OptimizeResult, minimize, nnls
 
 from ..layout import Layout
 from ..training.progress import Progress
@@ -24,7 +24,7 @@ from ..training.progress import Progress
 logger = logging.getLogger("pympnode.networks")
 
 _HIDDEN, _MESSAGE = 32, 6
-_MEAN_FIELD, _ITERATIONS = 100, 300  # of L-BFGS, at most
+_MEAN_FIELD, _ITERATIONS = 100, 500  # of L-BFGS, at most
 _RIDGE = 1e-9  # of the mean diagonal of normal equations, where senders cannot be told apart
 _SMALLEST_ERROR = (
     0.002  # of derivatives, in units of their root mean square: smaller ones are equal
@@ -155,7 +155,6 @@ def fit(
     samples: Samples,
     rng: np.random.Generator,
     progress: Progress,
-    iterations: int = _ITERATIONS,
 ) -> tuple[Functions, NDArray[np.float64], float]:
     """The functions that fit ``samples`` best, their weights, and the mean square error."""
     functions = Functions(samples.inputs.shape[-1], samples.slope.shape[-1])
@@ -163,17 +162,25 @@ def fit(
     def stage(mean_field: bool) -> Callable[[NDArray], tuple[float, NDArray]]:
         return lambda theta: functions.loss(theta, samples, mean_field)[:2]
 
-    theta = functions.initial(rng)
+    theta, done = functions.initial(rng), 0
+    progress.start(_MEAN_FIELD + _ITERATIONS, 0, "learning a graph of each trajectory")
+
+    def count(intermediate_result: OptimizeResult) -> None:
+        nonlocal done
+        done += 1
+        progress.update(done, {"loss": float(intermediate_result.fun)})
+
     options = {"maxcor": 50, "ftol": 1e-12, "gtol": 1e-12}
     value = np.inf
-    for mean_field, most in ((True, _MEAN_FIELD), (False, iterations)):
+    for mean_field, most in ((True, _MEAN_FIELD), (False, _ITERATIONS)):
         found = minimize(
             stage(mean_field), theta, jac=True, method="L-BFGS-B",
-            options={**options, "maxiter": most, "maxfun": 2 * most},
+            options={**options, "maxiter": most, "maxfun": 2 * most}, callback=count,
         )  # fmt: skip
         theta, value = found.x, float(found.fun)
         logger.info(
             "a graph of each trajectory, %s: mean square residual %.3g after %d iterations",
             "equal weights" if mean_field else "learned weights", value, found.nit,
         )  # fmt: skip
+    progress.stop()
     return functions, theta, value
