@@ -275,7 +275,8 @@ def train(
         are not measured (`Model.node_code`, `Model.infer`);
         ``topology="learn"`` learns the graph, with weights that are not negative, whatever graph the data
         have: ``model.graph`` holds the edges that were kept, ``model.edge_scores`` (receiver, sender) all
-        pairs, see `pympnode.networks.unknown_graph`; ``circular`` names the features that are
+        pairs, see `pympnode.networks.unknown_graph`; ``topology="learn each"`` a graph of each trajectory
+        (``edge_scores`` (trajectory, receiver, sender)), with functions that all share; ``circular`` names the features that are
         positions on a circle (see `from_arrays`); ``normalisation`` "keep" or "refit" when
         there is a start; ``augment`` (rotated and reflected particles), ``mixed_levels`` (one level
         of cells more in every second update).
