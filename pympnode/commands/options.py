@@ -228,6 +228,9 @@ TRAINING = [
     ),
     _option("--antisymmetric", is_flag=True, help="Pairwise messages of opposite sign."),
     _option(
+        "--node-codes", type=int, help="Numbers that are learned for each node as its attributes."
+    ),
+    _option(
         "--normalisation",
         type=choice("keep", "refit"),
         show_default="keep",

@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ..config import TrainConfig
+from ..config import SHORT, TrainConfig
 from ..datasets.split import data_fingerprint, held_out_of, labels_of
 from ..errors import InvalidOption
 from ..files.netcdf import checksum
@@ -96,9 +96,13 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
         start.check(data.physical[0], data.features)
         dt = np.concatenate([np.diff(a.time) for a in data.physical])
         warn_outside("the data to train on", start.trained.other_physics(dt, data.parameters))
-    if spec.pairwise and start is None and options.learning_rate is options.optimiser is None:
-        factor = preset(options.preset).pairwise_rate
-        config = config.replace(learning_rate=factor * config.learning_rate)
+    if start is None and options.learning_rate is options.optimiser is None:
+        chosen_preset = preset(options.preset)
+        if spec.pairwise:
+            rate = chosen_preset.pairwise_rate * config.learning_rate
+            config = config.replace(learning_rate=rate)
+        if chosen_preset.short_rate and options.updates is not None and options.updates < SHORT:
+            config = config.replace(learning_rate=chosen_preset.short_rate)
     if options.sized:
         values = _training_values(scaled, data.train)
         config = config.replace(
@@ -138,6 +142,7 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
         common.longest,
         starts,
         matching,
+        config.from_start,
     )
     task.require_memory()
     labels = [labels_of(ds, options.split, options.seed) for ds in datasets]

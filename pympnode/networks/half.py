@@ -22,7 +22,7 @@ from ..training.ranges import warn_user
 from ..training.schedule import updates_of
 from .assembly import Common, assemble, mean_degree, spec_of
 from .circular import with_circular
-from .classes import LONG, LONG_SECONDS, competing, cost, short_class
+from .classes import LONG, LONG_SECONDS, UNMATCHED, competing, cost, short_class
 from .evaluate import evaluate_model
 from .generate import check_request
 from .graphs.drawn_weights import weights_in_time, with_drawn_weights
@@ -187,7 +187,7 @@ class Networks:
             time_unit=data.time_unit,
         )
         share = 0.0 if start is not None else config.race
-        several = competing(options) if share else {}
+        several = competing(options, len(data.edge_attributes)) if share else {}
         # Without classes that compete the run is that of versions which had no such stage.
         config = config.replace(curriculum=windows.curriculum, race=share if several else 0.0)
         scaled, starts, start_text = data.scaled, None, None
@@ -225,10 +225,13 @@ class Networks:
                 name,
                 cost(spec_of(data, chosen), mean_degree(data)),
                 partial(assemble, self, chosen, common),
+                2.0 if chosen.messages == "pairwise" else 4.0,
             )
             for name, chosen in several.items()
         ]
         prepared = candidates[0].make()
+        if prepared.config.matching:
+            candidates = [one for one in candidates if one.name not in UNMATCHED]
         if len(candidates) == 1:
             return prepared
         return replace(prepared, candidates=tuple(candidates))

@@ -28,6 +28,8 @@ _LARGEST_ERROR = 0.1  # of a derivative, in units of the root mean square of all
 # The same without noise. A Lorenz system at the published step has 0.009: steps that long have an
 # error in the solver too, which rollouts learn to compensate and derivatives do not.
 _COARSE = 0.005
+# Share of the training states that have a derivative. With fewer, four fifths of a run fit those few.
+_LEAST_STATES = 0.1
 _TIMES = 101  # in the samples that errors are estimated from
 _STATES = 8  # states in a batch, in windows of the usual batch
 _VALUES = 1_000_000  # of states that the sampling and the noise are judged by, at most
@@ -193,6 +195,21 @@ def _text(half: int, degree: int, errors: NDArray[np.float64]) -> str:
     )
 
 
+def derivatives(
+    x: NDArray[np.float64], step: float, circular: tuple[int, ...] = ()
+) -> tuple[NDArray[np.float64], int]:
+    """Time derivatives of x (trajectory, time, node, feature), NaN where not known, on a grid of ``step``;
+    and the number of times that those at the first time depend on.
+
+    Raises `Unmatched` where the noise is too large, or the sampling too coarse or too short, for them.
+    """
+    need(24 * x.size, "derivatives of the data", fix="give fewer trajectories")
+    times, values = min(_TIMES, x.shape[1]), max(1, x.shape[2] * x.shape[3])
+    some = np.linspace(0, len(x) - 1, min(len(x), max(1, _VALUES // (times * values)))).astype(int)
+    half, degree, _ = _best_filter([x[some, :times]], circular, _LARGEST_ERROR, _LARGEST_ERROR)
+    return _local(x, filters(half, degree)[1] / step, circular), 2 * half + 1
+
+
 def _samples(
     arrays: Sequence[Arrays],
     states: Sequence[NDArray],
@@ -314,8 +331,9 @@ class Matching:
     """The batches of pairs of a task's training data, and the program that runs them.
 
     ``bind(spec, arrays)`` makes a program of a specification for data. Raises `Unmatched`, and unless
-    it was ``asked`` for also where time steps are so long that it did not help in measurements.
-    ``largest``: the largest error of derivatives, in units of their root mean square.
+    it was ``asked`` for also where time steps are so long that it did not help in measurements, and
+    where missing values leave few states. ``largest``: the largest error of derivatives, in units of
+    their root mean square.
     """
 
     def __init__(
@@ -347,6 +365,12 @@ class Matching:
         self._trajectory, self._time = np.concatenate(places, axis=1)
         if not len(self._time):
             raise Unmatched("no training state is known whole beside its derivative")
+        total = sum(each.trajectories * each.x.shape[1] for each in arrays) * len(train) / first
+        if not asked and len(self._time) < _LEAST_STATES * total:
+            raise Unmatched(
+                f"only {len(self._time):,} of {round(total):,} training states are known whole beside a "
+                "derivative"
+            )
         self._size = min(batch_size * _STATES, len(self._time))
 
     def count(self, updates: int) -> int:

@@ -45,6 +45,7 @@ from .rollout_start import (
 from .spec import ModelSpec
 from .stability import stable_substeps
 from .unknown_graph import on_found_graph
+from .velocities import for_model, times_used
 from .weights import layout_of
 
 if TYPE_CHECKING:
@@ -200,6 +201,9 @@ class Model:
         given by type, ``{"load": states}``; nodes are numbered type after type, in the order of the
         model's types, of which some may have no nodes.
 
+        Velocities that the model has and a dataset of positions has not are estimated from its first
+        times (`pympnode.with_velocities`).
+
         ``node_code`` (node, code), or (trajectory, node, code): of a model with codes, those of `infer`;
         by default the trained ones, on the graph that it was trained on.
 
@@ -212,6 +216,7 @@ class Model:
         shares_state = False
         if isinstance(initial, xr.Dataset):
             shares_state = STATE in initial and self.types is not None
+            initial = for_model(initial, self.features)
             initial = agree(initial, self.names)
             if topology is None:
                 initial = on_found_graph(self, initial)
@@ -303,6 +308,7 @@ class Model:
                 "engine": self.engine,
                 "kernel": program.kernel,
                 "topology": list(arrays.graph.source),
+                **times_used(initial),
             },
         )
         if self.spec.circular:
@@ -321,20 +327,18 @@ class Model:
         return None if not self.spec.codes else codes_array(self.weights["node_code"])
 
     @guarded
-    def infer(
-        self, prefix: Any, *, updates: int = 300, learning_rate: float = 0.05
-    ) -> xr.DataArray:
+    def infer(self, prefix: Any, *, updates: int = 100) -> xr.DataArray:
         """Codes (node, code) of nodes that were not trained on, from a short recording of them.
 
         ``prefix``: a dataset of all nodes on their graph, of any number of trajectories, also one.
-        The codes alone are fitted, by ``updates`` of Adam on rollouts of at most 25 time steps, from the
-        mean of the trained codes; all other weights stay. The attribute ``loss`` of the result is the
+        The codes alone are fitted, by at most ``updates`` of L-BFGS on rollouts of at most 25 time steps,
+        from the mean of the trained codes; all other weights stay. The attribute ``loss`` of the result is the
         mean loss of the last codes. Give them to ``rollout(node_code=)``.
 
         Raises `InvalidModel` for a model without codes and for ensembles, `InvalidData` for data that
         the model does not fit.
         """
-        return infer_codes(self, prefix, updates, learning_rate)
+        return infer_codes(self, prefix, updates)
 
     def vector_field(
         self,

@@ -463,7 +463,7 @@ def loss_and_gradient(
     value = huber(integrate(spec, field, window)[1:, : spec.channels], window, spec.circular)
     gradients = torch.autograd.grad(value, inputs)
     if bar is not None:
-        bar.add_(gradients[1])
+        bar.add_(gradients[1][-len(bar) :])
     return float(value.detach()), gradients[0]
 
 

@@ -129,7 +129,7 @@ class TorchProgram:
             gradient = gradient * self._used[: self._given]
         if window.attribute_bar is None:
             return gradient
-        bar = window.attribute_bar[self.spec.attributes :].unsqueeze(0)
+        bar = window.attribute_bar.unsqueeze(0)
         of_nodes = from_columns(bar, window.columns)[:, 0].cpu().numpy()
         codes = np.zeros((self.spec.coded_nodes // of_nodes.shape[1], *of_nodes.shape[1:]))
         np.add.at(codes, member, of_nodes)
@@ -408,7 +408,7 @@ class TorchProgram:
         if window.attribute is not None:
             attribute = torch.cat([window.attribute, attribute])
         attribute = attribute.contiguous()
-        bar = torch.zeros_like(attribute) if gradient else None
+        bar = torch.zeros_like(attribute[-self.spec.codes :]) if gradient else None
         return replace(window, attribute=attribute, attribute_bar=bar)
 
     def _window(

@@ -297,6 +297,11 @@ def field_back(
     for row in range(shape.channels):
         inputs_bar = offsets.inputs_bar + row * stride
         copy(memory, state_bar + row * stride, memory, inputs_bar, columns)
+    for row in range(shape.coded):
+        # The last inputs of the node itself.
+        inputs_bar = offsets.inputs_bar + (shape.node_inputs - shape.coded + row) * stride
+        one = memory[offsets.one : offsets.one + 1]
+        add_scaled(memory, offsets.attribute_bar + row * stride, inputs_bar, one, columns)
     # ``links`` are the reversed ones here, so that these are sums over the receivers of a node.
     message_bar = state_bar + shape.channels * stride
     if shape.messages == STATE or shape.messages == EMITTED:
