@@ -283,7 +283,8 @@ def train(
         are not measured (`Model.node_code`, `Model.infer`);
         ``topology="learn"`` learns the graph, with weights that are not negative, whatever graph the data
         have: ``model.graph`` holds the edges that were kept, ``model.edge_scores`` (receiver, sender) all
-        pairs, see `pympnode.networks.unknown_graph`;
+        pairs, see `pympnode.networks.unknown_graph`; ``topology="learn each"`` a graph of each trajectory
+        (``edge_scores`` (trajectory, receiver, sender)), with functions that all share;
         ``delay``: messages are computed from the senders' states that long ago, in the unit of time of
         the data (data with ``edge_delay`` bring their own); ``delay="learn"`` learns one for all edges,
         ``"learn per edge"`` one for each, between one step and half of a trajectory, 40 steps at most,

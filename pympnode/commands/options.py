@@ -59,7 +59,7 @@ def _systems() -> Iterable[str]:
 def _topologies() -> Iterable[str]:
     from ..networks.graphs.topology import TOPOLOGIES
 
-    return (*TOPOLOGIES, "learn")
+    return (*TOPOLOGIES, "learn", "learn each")
 
 
 FILE = click.Path(path_type=str)

@@ -19,6 +19,7 @@ NODE_NUMBER = "node_number"  # coordinate of nodes: the numbers by which edges c
 NODE_TYPE = (
     "node_type"  # of nodes of several types with the same features: the name of each node's type
 )
+START_MARK = "start_mark"  # of a trajectory whose graph was learned: checksum of its first state
 PREDICTED = "predicted"  # states that a model predicted, in evaluations
 
 STATE_DIMS = (TRAJECTORY, TIME, NODE, FEATURE)

@@ -107,7 +107,7 @@ def from_arrays(
             name, a graph, an adjacency (row sends to column: entry [i, j] is the edge i -> j; see
             ``adjacency_convention``), or a list of graphs (``graph_of`` (trajectory,) are then the graph
             numbers of the trajectories; by default they take turns); or "learn" for a graph that is not
-            known, which `train` learns. Nodes of a networkx graph, of pairs or of a labelled matrix are called by their
+            known, which `train` learns, and "learn each" where each trajectory has its own. Nodes of a networkx graph, of pairs or of a labelled matrix are called by their
             numbers, or by the labels of ``nodes``. Weights are the entries of an adjacency, a third
             column of edges, the column or the attribute ``edge_weight`` of a frame or of networkx;
             weights that are all 1 are no weights.
@@ -421,7 +421,9 @@ def _graph(
     if edges is not None:
         return resolve_edges(edges, nodes, **options)
     if is_learn(topology):
-        return Graph.single(np.zeros(0, np.int64), np.zeros(0, np.int64), nodes, source="learn")
+        return Graph.single(
+            np.zeros(0, np.int64), np.zeros(0, np.int64), nodes, source=topology.lower()
+        )
     if topology is None:
         if nodes > 1:
             raise InvalidData(
@@ -436,8 +438,8 @@ def _graph(
 
 
 def is_learn(topology: Any) -> bool:
-    """Whether the graph is not known, and is to be learned in training."""
-    return isinstance(topology, str) and topology.lower() == "learn"
+    """Whether the graph, or that of each trajectory, is not known, and is to be learned in training."""
+    return isinstance(topology, str) and topology.lower() in ("learn", "learn each")
 
 
 def _are_pairs(edges: Any) -> bool:

@@ -274,6 +274,8 @@ class Networks:
             "state", "zero", "self",
         )  # fmt: skip
         evaluated &= left_open(options.messages) is False or options.preset == "fast"
+        # Of a graph of each trajectory only those of training trajectories would be.
+        evaluated &= found.scores.ndim == 2
         learn = evaluated and members == 1 and found.graph.edges and options.engine != "julia"
         weight = "learn" if learn else None
         options = replace(options, topology=None, edge_weight=weight)

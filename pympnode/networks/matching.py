@@ -80,20 +80,32 @@ def _local(x: NDArray, weights: NDArray, circular: tuple[int, ...]) -> NDArray[n
     """Weighted sums of the differences of each state from those around it.
 
     ``x`` (trajectory, time, node, feature), ``weights`` (place, point). Differences, so that angles
-    count by the shorter way around the circle. NaN where a value in the window is NaN.
+    count by the shorter way around the circle from each time to the next. NaN where a value in the
+    window is NaN.
     """
     width, times = weights.shape[1], x.shape[1]
     place = _places(times, width // 2)
     first = np.arange(times) - place
+    way, unknown = _ways(x[..., list(circular)]) if circular else (x, None)
     out = np.zeros(x.shape)
     for point in range(width):
         away = x[:, first + point] - x
-        if circular:
-            channels = list(circular)
-            turns = np.round(away[..., channels] / (2 * math.pi))
-            away[..., channels] -= 2 * math.pi * turns
+        if unknown is not None:
+            along = way[:, first + point] - way
+            along[unknown[:, first + point] != unknown] = np.nan
+            away[..., list(circular)] = along
         out += weights[place, point][:, None, None] * away
     return out
+
+
+def _ways(angle: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """The way of each angle from the first time on, and how many steps of it are not known; a way
+    may be many turns, so that no difference over several steps counts by the shorter way alone."""
+    change = np.diff(angle, axis=1, prepend=angle[:, :1])
+    change -= 2 * math.pi * np.round(change / (2 * math.pi))
+    unknown = ~np.isfinite(change)
+    way = np.cumsum(np.where(unknown, 0.0, change), axis=1)
+    return way, np.cumsum(unknown, axis=1)
 
 
 def pairs(
@@ -155,10 +167,33 @@ def pairs(
     return (
         out,
         usable,
-        (
-            f"derivatives by polynomials of degree {degree} through {2 * half + 1} states, with errors "
-            f"of about {errors[half]:.2g} of their root mean square"
-        ),
+        _text(half, degree, errors),
+    )
+
+
+def slopes(
+    arrays: Arrays, train: NDArray[np.int64], circular: tuple[int, ...] = ()
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], str]:
+    """States and derivatives (trajectory, time, node, feature), NaN where these are not known; the error
+    (time,) of derivatives in units of their root mean square; and what was done, in words.
+
+    Raises `Unmatched` as `pairs` does; errors up to those of the derivatives themselves are allowed.
+    """
+    x = _known(arrays)
+    samples = _samples([arrays], [x], [_real(arrays, ())], train)
+    half, degree, errors = _best_filter(samples, circular, 1.0, 1.0)
+    value, slope = filters(half, degree)
+    out = _local(x, slope / _step(arrays), circular)
+    smooth = x if degree == 2 * half else x + _local(x, value, circular)
+    out[~np.isfinite(x).all(axis=(2, 3))] = np.nan  # the senders of a time must be known too
+    states = np.where(np.isfinite(smooth), smooth, arrays.x)
+    return states, out, errors[_places(x.shape[1], half)], _text(half, degree, errors)
+
+
+def _text(half: int, degree: int, errors: NDArray[np.float64]) -> str:
+    return (
+        f"derivatives by polynomials of degree {degree} through {2 * half + 1} states, with errors "
+        f"of about {errors[half]:.2g} of their root mean square"
     )
 
 

@@ -67,7 +67,7 @@ class Model:
     ``time_scale`` the unit of time in which the field was learned, in the time unit of the data
     (1 for files of version 0.1); ``graph`` the training graphs with the weights that were learned, or
     None; ``edge_scores`` (receiver, sender) of all pairs of nodes before the weakest were left out, where
-    the graph was learned, or None; ``features``, ``units`` of the state; ``system`` the name of the system it was trained on, or ""
+    the graph was learned, (trajectory, receiver, sender) with a graph of each trajectory, or None; ``features``, ``units`` of the state; ``system`` the name of the system it was trained on, or ""
     for given data; ``trained`` what it has seen; ``about`` provenance for the files. Of nodes of several
     types (``spec.node_types``) names, units and scales are those of all types in one list, "type.name".
     """

@@ -150,7 +150,7 @@ class NetworkTraining(RunOptions):
     REPLACES_LENGTH: ClassVar[bool] = False
     OF_MODELS: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "edge_weight": ("learn",),
-        "topology": ("learn",),
+        "topology": ("learn", "learn each"),
     }
     OF_BOTH: ClassVar[tuple[str, ...]] = ("delay",)
 
@@ -210,7 +210,12 @@ class NetworkTraining(RunOptions):
     @property
     def learns_graph(self) -> bool:
         """Whether the graph is learned, and one that the data have is not used."""
-        return isinstance(self.topology, str) and self.topology == "learn"
+        return isinstance(self.topology, str) and self.topology in ("learn", "learn each")
+
+    @property
+    def learns_each_graph(self) -> bool:
+        """Whether a graph of each trajectory is learned."""
+        return self.learns_graph and self.topology == "learn each"
 
     @property
     def learns_delay(self) -> bool:

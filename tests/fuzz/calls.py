@@ -142,6 +142,10 @@ CALLS: dict[str, Callable[[], tuple[Callable[..., Any], dict[str, Any]]]] = {
         pympnode.train,
         dict(data=network_data(), topology="learn", **_RUN),
     ),
+    "train graphs": lambda: (
+        pympnode.train,
+        dict(data=network_data(), topology="learn each", **_RUN),
+    ),
     "train codes": lambda: (
         pympnode.train,
         dict(data=network_data(), node_codes=2, **_RUN),
