@@ -439,3 +439,18 @@ def test_cells_look_the_same_on_all_levels() -> None:
         near = net.edge_features(torch.tensor([[4.0, -2.0]]), unit=program.spec.cell_unit(0))
         assert bool(torch.equal(far, near)) is (kind != "plain")
     assert spread["scaled"] == spread["leapfrog"] == 0 < spread["plain"]
+
+
+def test_first_weights_of_a_potential_keep_the_size_of_signals() -> None:
+    """The messages of cells reached the particles 15 times smaller, and were not learned."""
+    spread = []
+    for gain in (True, False):
+        program, theta = made("hierarchical_hogn", "paired", edge_width=64, node_width=64)
+        if not gain:
+            bare = dataclasses.replace(program.layout, gains={})
+            theta = bare.initial(np.random.default_rng(0))
+        net = program.networks(program.weights(theta), BOX)
+        inputs = net.weights["node_1_weight"].shape[1]
+        values = torch.as_tensor(np.random.default_rng(0).normal(size=(500, inputs)))
+        spread.append(float(net.node("node", values, values[:, :0]).std(0).mean()))
+    assert 0.3 < spread[0] < 2 and spread[1] < 0.1
