@@ -44,7 +44,8 @@ class TrainConfig:
     starts from count as its best until better ones come. ``keep="last"`` returns the last weights
     instead of the best by validation. ``retry_diverged``: a run that diverges goes back to its best
     weights once, at half the rate. ``race``: the share of the updates in which classes of models compete
-    before the run itself (networks, see `pympnode.training.race`).
+    before the run itself (networks, see `pympnode.training.race`). ``from_start``: the share of the windows
+    of whole trajectories that begin with them (networks); the others begin at any time.
     """
 
     preset: str = "fast"
@@ -68,6 +69,7 @@ class TrainConfig:
     training_noise: float = 0.0
     keep_start: bool = False
     race: float = 0.0
+    from_start: float = 0.0
     decay_every: int = 200_000
     keep: Keep = "best"
     retry_diverged: bool = False
@@ -78,7 +80,7 @@ class TrainConfig:
         one_of("keep", self.keep, get_args(Keep))
         text("preset", self.preset)
         check_optimiser(self.optimiser)
-        for name in ("matching", "standstill", "race"):
+        for name in ("matching", "standstill", "race", "from_start"):
             object.__setattr__(self, name, share_of_updates(name, getattr(self, name)))
         for name in ("epochs", "batch_size", "decay_every", "updates"):
             if (value := getattr(self, name)) is not None or name != "updates":
@@ -112,6 +114,7 @@ class TrainConfig:
             "matching": 0,
             "standstill": 0,
             "race": 0,
+            "from_start": 0,
             "retry_diverged": False,
         }
         for name, default in before.items():
@@ -121,13 +124,18 @@ class TrainConfig:
         return {name: value for name, value in values.items() if value is not None}
 
 
+SHORT = 600
+"""Updates; a run of fewer is short."""
+
+
 @dataclass(frozen=True)
 class Preset:
     """Fields that a preset sets: ``model`` of the specification, ``run`` of `TrainConfig`,
     ``finetune`` of a run that starts from a model, ``task`` of the task; ``deviations`` from the
     paper, in words. ``rates``: of optimisers other than that of ``run``, the learning rates of a
     fresh run and of one that starts from a model. ``pairwise_rate``: factor of the rate of ``run`` for
-    fresh models with messages of pairs."""
+    fresh models with messages of pairs; ``short_rate``: the learning rate of a fresh run of fewer than
+    `SHORT` given updates, whatever the messages; 0 for that of other runs."""
 
     model: Mapping[str, Any]
     run: Mapping[str, Any]
@@ -136,6 +144,7 @@ class Preset:
     task: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     rates: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
     pairwise_rate: float = 1.0
+    short_rate: float = 0.0
 
     def run_fields(self, fresh: bool, optimiser: Any = None) -> dict[str, Any]:
         """Fields of a run from fresh weights, or from those of a start model, by an optimiser: that

@@ -45,7 +45,7 @@ def _systems() -> Iterable[str]:
 def _topologies() -> Iterable[str]:
     from ..networks.graphs.topology import TOPOLOGIES
 
-    return TOPOLOGIES
+    return (*TOPOLOGIES, "learn")
 
 
 FILE = click.Path(path_type=str)
@@ -92,7 +92,7 @@ DATA = [
         "--topology",
         type=Name("topology", _topologies),
         show_default="of the system",
-        help="BA, ER, WS, ring, ... or a file of edges.",
+        help="BA, ER, WS, ring, ... or a file of edges; learn: train learns the graph.",
     ),
     _option(
         "--edge-weight",
@@ -227,6 +227,9 @@ TRAINING = [
         help="A feature of which the whole model takes differences only; may be repeated.",
     ),
     _option("--antisymmetric", is_flag=True, help="Pairwise messages of opposite sign."),
+    _option(
+        "--node-codes", type=int, help="Numbers that are learned for each node as its attributes."
+    ),
     _option(
         "--normalisation",
         type=choice("keep", "refit"),

@@ -51,6 +51,7 @@ from .model import Model
 from .node_types import by_type, types_of
 from .observables import known_system, observable_errors
 from .system_types import arrays_of_system, states_of_system
+from .velocities import for_model
 
 
 def evaluate_model(
@@ -63,7 +64,7 @@ def evaluate_model(
 ) -> xr.Dataset:
     """See `pympnode.evaluate`; ``threshold`` of the valid time in z units."""
     schema.validate(ds, missing="mask")
-    ds = agree(ds, model.names)
+    ds = agree(for_model(ds, model.features), model.names)
     arrays = schema.pack(ds, missing="mask", types=model.types)
     model.check(arrays)
     rollout = by_type(model.rollout(ds, ignore_weights=ignore_weights))

@@ -43,7 +43,7 @@ class TrajectoryTask:
     epoch has at least 8 batches, and at most 12 (100 on an uneven grid) or a sixteenth of a pass; and
     the validation loss is that of about 32 windows of the longest length, at even distances.
 
-    ``matching`` makes the batches of windows of no interval: pairs of states and derivatives.
+    ``from_start``: see `TrainConfig`. ``matching`` makes the batches of windows of no interval: pairs of states and derivatives.
 
     ``features``, ``time_scale``, ``numbers``: names of features, the unit of the arrays' times and the
     numbers of their trajectories in the data, for messages.
@@ -65,6 +65,7 @@ class TrajectoryTask:
         longest: int | None = None,
         starts: list[NDArray[np.bool_]] | None = None,
         matching: Matching | None = None,
+        from_start: float = 0.0,
     ) -> None:
         if not len(train):
             raise InvalidData(
@@ -77,6 +78,7 @@ class TrajectoryTask:
         _require_known(arrays, validation, "validation")
         self.program = program
         self.matching = matching
+        self.from_start = from_start
         self.arrays = arrays
         self.layout = program.layout
         self.size = program.layout.size
@@ -308,6 +310,8 @@ class TrajectoryTask:
         # Drawn for every window also where one draw serves all: the stream of random numbers does not
         # depend on the time grid.
         share = rng.random(len(chosen))
+        if self.whole and self.from_start:
+            share = np.maximum(share - self.from_start, 0.0) / (1 - self.from_start)
         if not self._even:
             share[:] = share[0]
             latest[:] = latest.min()

@@ -80,6 +80,11 @@ def table() -> pd.DataFrame:
     )
 
 
+@functools.cache
+def coded_result() -> pympnode.Result:
+    return pympnode.train(data=network_data(), node_codes=1, epochs=1, progress=False)
+
+
 _ARRAY = np.random.default_rng(0).normal(size=(2, 5, 2, 2))
 _PATHS = np.random.default_rng(1).normal(size=(2, 5, 3, 2)) * 1e-3
 _RUN = dict(epochs=1, kernel="eager", progress=False)
@@ -133,6 +138,14 @@ CALLS: dict[str, Callable[[], tuple[Callable[..., Any], dict[str, Any]]]] = {
         pympnode.train,
         dict(data=network_data(), edge_weight="learn", optimiser="adam", **_RUN),
     ),
+    "train graph": lambda: (
+        pympnode.train,
+        dict(data=network_data(), topology="learn", **_RUN),
+    ),
+    "train codes": lambda: (
+        pympnode.train,
+        dict(data=network_data(), node_codes=2, **_RUN),
+    ),
     "train by derivatives": lambda: (
         pympnode.train,
         dict(
@@ -174,6 +187,15 @@ CALLS: dict[str, Callable[[], tuple[Callable[..., Any], dict[str, Any]]]] = {
     "read_graph": lambda: (pympnode.read_graph, dict(source=[(0, 1), (1, 2)])),
     "read_jld2": lambda: (pympnode.read_jld2, dict(path="no such file")),
     "subgraph": lambda: (pympnode.subgraph, dict(ds=network_data(), nodes=[0, 1])),
+    "infer": lambda: (coded_result().model.infer, dict(prefix=network_data(), updates=2)),
+    "rollout of codes": lambda: (
+        coded_result().model.rollout,
+        dict(initial=network_data(), node_code=np.zeros((3, 1))),
+    ),
+    "with_velocities": lambda: (
+        pympnode.with_velocities,
+        dict(ds=smooth_data(), features="phase_1"),
+    ),
     "nodes_of_type": lambda: (pympnode.nodes_of_type, dict(ds=typed_data(), name="pump")),
     "from_arrays of types": lambda: (
         pympnode.from_arrays,

@@ -229,6 +229,7 @@ class _Run:
             steps.first,
             steps.inside.astype(self.dtype),
             np.array([1.0, 0.5, factor], dtype=self.dtype),
+            np.zeros(self._coded * window.columns.total, dtype=self.dtype),
         )
         self.states = 1 + (window.steps if self.backward else min(spec.stride, window.steps))
         self.steps = len(steps.size)
@@ -241,6 +242,12 @@ class _Run:
         self.layers = self.packing.layers + np.array(
             [0, 0, weights_at, weights_at, sums_at, sums_at]
         )
+
+    @property
+    def _coded(self) -> int:
+        """Number of attributes with a gradient."""
+        bar = self.window.attribute_bar
+        return 0 if bar is None or not self.backward else len(bar)
 
     def _link(self, sweep: Any, cut: Any, theta: NDArray) -> None:
         """Edges with their factors, as messages of nodes and of pairs take them."""
@@ -291,7 +298,7 @@ class _Run:
                 masked=window.mask is not None and self.compare, total=window.columns.total,
                 backward=self.backward, pullback=self.pullback,
                 edges=len(window.columns.sender),
-                block_numbers=cut.runs.block_numbers if cut.runs else 0,
+                block_numbers=cut.runs.block_numbers if cut.runs else 0, coded=self._coded,
             )  # fmt: skip
             offsets = space.offsets_of(
                 shape, self.states, len(self.packing.source), self.packing.sums
@@ -346,6 +353,10 @@ class _Run:
             for _, more in results[1:]:
                 sums = sums + more
             gradient = self.packing.gradient(sums[: self.packing.sums])
+        if self.window.attribute_bar is not None and self._coded:
+            # Tiles have columns of their own, so that threads add to different ones.
+            bar = torch.from_numpy(self.data.attribute_bar).reshape(self._coded, -1)
+            self.window.attribute_bar.add_(bar)
         if self.spec.learned_edges:
             edges = layout_of(self.spec).unpack(gradient)["edge_log_weight"]
             assert self.window.columns.edge is not None

@@ -40,6 +40,8 @@ class Shape(NamedTuple):
 
     ``types`` of nodes have columns one after the other, each in panels of its own: rows have ``spare``
     columns more behind those that panels of all columns take.
+
+    ``coded`` attributes, the last ones, have a gradient (`Window.attribute_bar`).
     """
 
     channels: int
@@ -91,6 +93,7 @@ class Shape(NamedTuple):
     types: int
     spare: int
     type_rows: int
+    coded: int
 
 
 class Offsets(NamedTuple):
@@ -112,6 +115,7 @@ class Offsets(NamedTuple):
     adjoint: int
     slope_bar: int
     output_bar: int
+    attribute_bar: int
     zeroed_end: int
     states: int
     slopes: int
@@ -163,6 +167,7 @@ def shape_of(
     pullback: bool = False,
     edges: int = 0,
     block_numbers: int = 0,
+    coded: int = 0,
 ) -> Shape:
     """Sizes for tiles of at most ``columns`` columns; ``total`` columns and ``edges`` in the batch."""
 
@@ -196,6 +201,7 @@ def shape_of(
         up(spec.hidden + 2, 8) * panel, up(spec.edge_attributes, 8) * panel,
         up(spec.message, 8) * panel, CHUNK if backward else 1, spec.hidden + 1, block_numbers,
         types, spare, rows(max(spec.outputs, spec.message, spec.hidden)) if types > 1 else 0,
+        coded,
     )  # fmt: skip
 
 
@@ -220,6 +226,7 @@ def offsets_of(shape: Shape, states: int, weights: int, sums: int) -> Offsets:
         "adjoint": backward * shape.state_rows,
         "slope_bar": backward * shape.state_rows,
         "output_bar": backward * shape.superposed * shape.output_rows,
+        "attribute_bar": up(shape.coded, 8) * shape.stride,
         "zeroed_end": 0,
         "states": states * shape.state_rows,
         "slopes": shape.stages * shape.state_rows,

@@ -18,6 +18,7 @@ class Data(NamedTuple):
     ``target``: data of the loss, or the gradient of the output where `space.Shape.pullback` is 1.
     ``step`` (steps, stages + stages^2): dt b, dt a. ``first`` and ``inside``: those of
     `tableaux.Steps`. ``constants``: 1, 1/2 and the factor of the cotangents of the states.
+    ``attribute_bar`` receives the gradient of the last attributes.
     Numbers that enter arithmetic come in arrays of the working dtype: a literal would make it double
     precision.
     """
@@ -31,6 +32,7 @@ class Data(NamedTuple):
     first: NDArray
     inside: NDArray
     constants: NDArray
+    attribute_bar: NDArray
 
 
 class Pairs(NamedTuple):
@@ -380,6 +382,17 @@ def train_tiles(
                 shape.first, offsets.first_inputs, offsets.first_hidden, shape.block, message_bar,
                 offsets.emitter_inputs_bar, tiles.segments, tile,
             )  # fmt: skip
+        if shape.coded:
+            copy_out(
+                shape,
+                memory,
+                offsets.attribute_bar,
+                shape.coded,
+                data.attribute_bar,
+                shape.zero,
+                tiles,
+                tile,
+            )
     return loss
 
 
