@@ -200,9 +200,7 @@ def _per_mass(received: Tensor, source: Tensor | None) -> Tensor:
 End = tuple[Tensor, Tensor, Tensor | None]
 
 
-def _edge_features(
-    net: Networks, sender: End, receiver: End, unit: float | Tensor = 1.0
-) -> Tensor:
+def _edge_features(net: Networks, sender: End, receiver: End, unit: float | Tensor = 1.0) -> Tensor:
     """Features (edge, feature) of the edges between two ends; ``unit`` as in `Networks`."""
 
     def at(values: Tensor, index: Tensor | None) -> Tensor:
