@@ -16,7 +16,8 @@ import pympnode
 TIMES, EVERY = 49, 0.1
 BOX, STIFFNESS, SPREAD, SPEED, STEP = 5.0, 0.1, 0.5, 0.5, 0.001  # of springs
 FREQUENCIES = (1.0, 10.0)
-# Accuracy in percent of the unsupervised model and of the supervised encoder, table 1 of the paper.
+# Accuracy in percent of the unsupervised model and of the supervised encoder: table 1 of the paper,
+# without its standard errors. None of them was measured here.
 PUBLISHED = {
     ("springs", 5): (99.9, 99.9),
     ("kuramoto", 5): (96.0, 99.7),
