@@ -535,7 +535,10 @@ class Model:
     ) -> NDArray:
         """The emitted messages (trajectory, time, node, message) of states z; all in z units."""
         if self.types is None:
-            return emitted(self.weights, z, attribute, self.spec.circular, control)
+            spec = self.spec
+            return emitted(
+                self.weights, z, attribute, spec.circular, control, spec.invariant
+            )
         out = np.zeros((*z.shape[:-1], self.spec.message))
         for number, name in enumerate(self.types.names):
             here = np.flatnonzero(node_type == number)
