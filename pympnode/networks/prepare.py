@@ -25,6 +25,7 @@ from .node_types import NodeTypes, by_type, part, shared, types_of
 from .normalise import Normalisation, NormalisationByType, natural_time
 from .outliers import outliers_in_words
 from .schema import Arrays
+from .unit_norm import Groups
 
 Scale = Normalisation | NormalisationByType
 
@@ -71,6 +72,7 @@ class Prepared:
     type_channels: tuple[int, ...] = ()
     type_controls: tuple[int, ...] = ()
     type_attributes: tuple[int, ...] = ()
+    unit_norm: Groups = ()
 
 
 def prepare(
@@ -220,6 +222,7 @@ def prepare(
         time_scale,
         periods,
         *((types.names, types.channels, types.controls, types.attributes) if types else ()),
+        unit_norm=names.unit_norm,
     )
 
 
