@@ -10,12 +10,14 @@ and cables: those here are ours.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
+from ...datasets.names import FEATURE, STATE, TRAJECTORY
 from ...errors import IntegrationFailed, InvalidData, InvalidGraph, InvalidOption, unknown_name
 from ...graph import Graph
 from ...systems.base import (
@@ -126,6 +128,86 @@ def _load_axis(axis: int) -> Callable[[np.ndarray, Graph, Mapping[str, Any]], np
         return load_of(x)[..., axis]
 
     return observable
+
+
+# ---- symmetries -----------------------------------------------------------------------------------
+
+
+def rotated(ds: xr.Dataset, angle: Any) -> xr.Dataset:
+    """Flights turned about the vertical through the origin: flights of the same controls.
+
+    ds: a dataset of quadrotors, with the load as features or as a node. angle: rad, one number or one for each
+    trajectory. Positions, velocities, cables and attitudes turn; body rates and rotor thrusts stay. The variable
+    ``door`` is left out: a door is a place on the y axis. Raises `InvalidData` for other data.
+    """
+    angles = np.atleast_1d(np.asarray(angle, np.float64))
+    dims = {str(name): v.dims for name, v in ds.data_vars.items() if str(name).startswith(STATE)}
+    out = ds.drop_vars(DOOR, errors="ignore")
+    known = False
+    for name, of_state in dims.items():
+        feature = f"{FEATURE}{name.removeprefix(STATE)}"
+        if feature not in of_state or TRAJECTORY not in of_state or feature not in ds.coords:
+            continue
+        features = [str(f) for f in ds[feature].values]
+        known |= "quaternion_w" in features
+        if len(angles) not in (1, ds.sizes[TRAJECTORY]):
+            raise InvalidData(
+                "flights are turned by one angle, or by one each",
+                got=f"{len(angles)} angles",
+                allowed=f"1 or {ds.sizes[TRAJECTORY]}",
+            )
+        variable = ds[name].transpose(TRAJECTORY, ..., feature)
+        turn = angles.reshape(-1, *[1] * (variable.ndim - 2))
+        values = _turned(variable.values, features, turn)
+        out[name] = variable.copy(data=values).transpose(*of_state)
+    if not known:
+        raise InvalidData(
+            "no states of quadrotors to turn",
+            got=", ".join(map(str, ds.data_vars)),
+            allowed="a dataset of simulate('quadrotors')",
+        )
+    return out
+
+
+def augmented(ds: xr.Dataset, copies: int = 1, seed: int = 0) -> xr.Dataset:
+    """``ds`` and ``copies`` of each of its flights, turned about the vertical by random angles (see `rotated`).
+
+    seed: of the angles, uniform over the circle. Trajectories are numbered anew; the first ones are those of
+    ``ds``, and a copy has the mark of its flight in ``split``. Raises `InvalidData`.
+    """
+    from ...config import whole
+
+    copies, count = whole("copies", copies, 1), ds.sizes[TRAJECTORY]
+    angles = np.random.default_rng(seed).uniform(0, 2 * np.pi, (copies, count))
+    angles = np.concatenate([np.zeros((1, count)), angles]).ravel()
+    each = ds.isel({TRAJECTORY: np.tile(np.arange(count), copies + 1)})
+    out = rotated(each.assign_coords({TRAJECTORY: np.arange(count * (copies + 1))}), angles)
+    for name in (str(n) for n in out.data_vars if str(n).startswith(STATE)):
+        if TRAJECTORY in out[name].dims:  # a turn by 0 rounds
+            first = {TRAJECTORY: slice(0, count)}
+            out[name][first] = ds[name].transpose(*out[name].dims).values
+    return out
+
+
+def _turned(x: NDArray, features: Sequence[str], angle: NDArray) -> NDArray:
+    """States x (..., feature) turned by ``angle`` (...), which has one axis less."""
+    out, cosine, sine = np.array(x), np.cos(angle), np.sin(angle)
+    for name in ("position", "velocity", "cable", "cable_velocity"):
+        if f"{name}_x" in features:
+            a, b = features.index(f"{name}_x"), features.index(f"{name}_y")
+            out[..., a] = cosine * x[..., a] - sine * x[..., b]
+            out[..., b] = sine * x[..., a] + cosine * x[..., b]
+    if "quaternion_w" in features:
+        columns = [features.index(f"quaternion_{axis}") for axis in "wxyz"]
+        w, a, b, c = (x[..., column] for column in columns)
+        h, k = np.cos(angle / 2), np.sin(angle / 2)
+        turned = (h * w - k * c, h * a - k * b, h * b + k * a, h * c + k * w)
+        for column, values in zip(columns, turned):
+            out[..., column] = values
+    return out
+
+
+# ---- errors -----------------------------------------------------------------------------------------
 
 
 def _distance(columns: slice) -> Callable[[NDArray, NDArray, Mapping[str, Any]], NDArray]:
