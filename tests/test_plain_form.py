@@ -18,7 +18,13 @@ OPTIONS = [
     {"invariant": (0, 1, 2), "coupling": "superposed"},
     {"invariant": (2,), "coupling": "superposed", "edge_attributes": 1, "controls": 1},
     {"messages": "emitted", "invariant": (1,)},
-    {"messages": "emitted", "invariant": (0, 2), "sender_controls": True, "controls": 2, "attributes": 1},
+    {
+        "messages": "emitted",
+        "invariant": (0, 2),
+        "sender_controls": True,
+        "controls": 2,
+        "attributes": 1,
+    },
     {"messages": "emitted", "invariant": (0,), "coupling": "superposed", "attributes": 1},
 ]
 

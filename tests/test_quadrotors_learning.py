@@ -35,7 +35,10 @@ def flights() -> xr.Dataset:
 
 @pytest.fixture(scope="module")
 def model(flights: xr.Dataset) -> pympnode.Model:
-    return pympnode.train(data=flights, updates=60, **SMALL).model
+    more = pympnode.simulate("quadrotors", trajectories=16, steps=60, seed=3)
+    return pympnode.train(
+        data=more, updates=2500, **SMALL | {"hidden": 16, "message_size": 9}
+    ).model
 
 
 def norms(ds: xr.Dataset, name: str = "state") -> np.ndarray:
@@ -58,7 +61,7 @@ def test_attitudes_keep_their_norm_in_a_long_rollout(
     kept, lost = (m.rollout(flights, check=False) for m in (model, free))
     assert kept.finite.all() and lost.finite.all()
     assert np.abs(norms(kept) - 1).max() < 1e-6
-    assert np.abs(norms(lost) - 1).max() > 1e-3
+    assert np.abs(norms(lost) - 1).max() > 1e-4
     # Continuous in sign, and the first states are those given.
     assert (np.sum(np.diff(kept.state.values[..., QUATERNION], axis=1) ** 2, -1) < 0.5).all()
     np.testing.assert_array_equal(kept.state[:, 0], flights.state[:, 0].astype(np.float32))
@@ -67,7 +70,10 @@ def test_attitudes_keep_their_norm_in_a_long_rollout(
         attitude_angle(r.state.values[..., QUATERNION] / norms(r)[..., None], true)
         for r in (kept, lost)
     ]
-    assert errors[0].mean() <= 1.05 * errors[1].mean()
+    # Of a model that is worth a rollout the constraint costs nothing.
+    assert errors[1][:, :21].mean() < 0.05
+    assert errors[0][:, :21].mean() <= 1.02 * errors[1][:, :21].mean()
+    assert errors[0].mean() <= 1.1 * errors[1].mean()
 
 
 def test_kernels_agree_and_one_interval_is_that_of_the_field(
@@ -266,3 +272,41 @@ def test_a_missing_value_leaves_its_node_and_time_out(flights: xr.Dataset) -> No
     full = pympnode.evaluate(model, flights)
     same = scores.state_error_time[:, 6:] == full.state_error_time[:, 6:]
     assert same.sel(error=["position", "velocity"]).all()
+
+
+# ---- the default class --------------------------------------------------------------------------
+
+
+def test_quadrotors_have_the_class_that_was_measured_to_be_best(flights: xr.Dataset) -> None:
+    """Where no option chooses a class; other options hold beside it, and it is recorded."""
+    short = dict(data=flights, updates=1, progress=False)
+    result = pympnode.train(**short)
+    spec = result.model.spec
+    assert (spec.messages, spec.coupling, spec.message) == ("emitted", "mixed", 13)
+    assert spec.invariant == (0, 1, 2) and spec.sender_controls
+    assert "quadrotors" in result.history.attrs["class"]
+    wide = pympnode.train(**short, hidden=8, message_size=5).model.spec
+    assert (wide.hidden, wide.message, wide.coupling) == (8, 5, "mixed")
+    chosen = {
+        "superposed": dict(coupling="superposed"),
+        "state": dict(messages="state"),
+        "paper": dict(preset="paper"),
+        "relative": dict(relative=["position_x"]),
+    }
+    for name, options in chosen.items():
+        result = pympnode.train(**short, **options)
+        assert not {0, 1, 2} <= set(result.model.spec.invariant), name
+        assert "class" not in result.history.attrs
+    typed = pympnode.simulate(Quadrotors(load="node"), trajectories=3, steps=20, seed=2)
+    spec = pympnode.train(data=typed, updates=1, progress=False).model.spec
+    assert (spec.messages, spec.coupling, spec.invariant) == ("emitted", "mixed", ())
+    # Other features are another system's.
+    renamed = flights.assign_coords(feature=[f"x{i}" for i in range(19)])
+    assert "class" not in pympnode.train(data=renamed, updates=1, progress=False).history.attrs
+
+
+def test_every_quadrotor_has_a_loop(flights: xr.Dataset) -> None:
+    ends = set(zip(flights.sender.values.tolist(), flights.receiver.values.tolist()))
+    assert ends == {(a, b) for a in range(3) for b in range(3)}
+    plain = pympnode.simulate("quadrotors", topology="complete", trajectories=1, steps=60, seed=2)
+    np.testing.assert_array_equal(plain.state[0], flights.state[0])

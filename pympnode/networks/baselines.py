@@ -37,7 +37,10 @@ def constant_velocity(arrays: Arrays, system: Any) -> NDArray | None:
         kinds = [(system.feature_names, np.arange(arrays.x.shape[2]))]
     else:
         kinds = [
-            ([v.name for v in system.node_types[name][0]], np.flatnonzero(arrays.node_type == number))
+            (
+                [v.name for v in system.node_types[name][0]],
+                np.flatnonzero(arrays.node_type == number),
+            )
             for number, name in enumerate(arrays.types.names)
         ]
     for features, nodes in kinds:

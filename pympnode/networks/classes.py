@@ -4,16 +4,25 @@ Short runs train emitted, superposed messages, whose update is cheapest. In long
 pairs have a much smaller error at the same time (`benchmarks/any_pair.py`, `benchmarks/learning.py`),
 and three classes of them compete: superposed, mixed, and mixed with the largest message. Emitted
 messages do not: what they can express, superposed messages of pairs can express too, and in the short
-runs of a competition those that learn fastest win, not those that end best.
+runs of a competition those that learn fastest win, not those that end best. Systems of which another class
+was measured to be best name it (`System.model_options`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
+from ..datasets.names import FEATURE
+from ..datasets.record import record
+from ..systems.base import System
+from ..systems.registry import get, names
+from .agreement import labels
+from .node_types import types_of
 from .options import NetworkTraining, left_open
 from .spec import ModelSpec
 
@@ -35,6 +44,43 @@ def open_choice(options: NetworkTraining) -> bool:
 
 def _fits(given: Any, value: str) -> bool:
     return left_open(given) or (isinstance(given, str) and given == value)
+
+
+_CHOOSE = ("model", "messages", "coupling", "aggregation", "relative", "invariant")
+
+
+def with_options_of_system(
+    options: NetworkTraining, datasets: Sequence[xr.Dataset]
+) -> tuple[NetworkTraining, str | None]:
+    """``options`` with the `System.model_options` of the data's system where they choose no class, and words.
+
+    They choose one by the preset "paper", an engine, a kind of messages or coupling, or a symmetry.
+    """
+    chosen = options.preset != "fast" or options.engine == "julia" or options.learns_weights
+    chosen |= not all(left_open(getattr(options, name)) for name in _CHOOSE)
+    if chosen or _antisymmetric(options):
+        return options, None
+    system = _system_of(datasets)
+    if system is None or not system.model_options:
+        return options, None
+    wanted = {k: v for k, v in system.model_options.items() if left_open(getattr(options, k))}
+    if options.window is not None or options.max_window is not None:
+        wanted = {k: v for k, v in wanted.items() if k not in ("window", "max_window")}
+    words = ", ".join(f"{name}={value!r}" for name, value in wanted.items())
+    return replace(options, **wanted), f"the options of {system.name}: {words}"
+
+
+def _system_of(datasets: Sequence[xr.Dataset]) -> System | None:
+    """The system of all datasets, if their features are its features; with their types of nodes."""
+    recorded = {str(record(ds).get("system", "")) for ds in datasets}
+    if len(recorded) != 1 or not recorded <= {*names()}:
+        return None
+    system = get(recorded.pop())
+    types = {types_of(ds) for ds in datasets}
+    if types != {()}:
+        return system.of_types(types.pop()) if len(types) == 1 else None
+    same = all(sorted(labels(ds, FEATURE)) == sorted(system.feature_names) for ds in datasets)
+    return system if same else None
 
 
 def short_class(options: NetworkTraining, edge_attributes: int) -> NetworkTraining:

@@ -19,7 +19,14 @@ from ..systems.registry import first_name
 from ..training.schedule import updates_of
 from .assembly import Common, assemble, mean_degree, spec_of
 from .circular import with_circular
-from .classes import LONG, LONG_SECONDS, competing, cost, short_class
+from .classes import (
+    LONG,
+    LONG_SECONDS,
+    competing,
+    cost,
+    short_class,
+    with_options_of_system,
+)
 from .evaluate import evaluate_model
 from .generate import check_request
 from .graphs.drawn_weights import weights_in_time, with_drawn_weights
@@ -147,6 +154,9 @@ class Networks:
             datasets = [with_record(ds, system=first_name(system)) for ds in datasets]
         if options.circular is not None:
             datasets = [with_circular(ds, options.circular) for ds in datasets]
+        of_system = None
+        if start is None:
+            options, of_system = with_options_of_system(options, datasets)
         datasets, split_text = split_recordings(datasets, options.split)
         kept = None
         if start is not None and options.normalisation == "keep":
@@ -185,7 +195,12 @@ class Networks:
         scaled, starts, start_text = data.scaled, None, None
         if windows.longest is not None:
             scaled, starts, start_text = interpolate_starts(data.scaled)
-        texts = {"windows": windows.text, "split": split_text, "starts": start_text}
+        texts = {
+            "windows": windows.text,
+            "split": split_text,
+            "starts": start_text,
+            "class": of_system,
+        }
         for text in filter(None, texts.values()):
             logger.info(text)
         common = Common(

@@ -562,9 +562,7 @@ class Model:
         """The emitted messages (trajectory, time, node, message) of states z; all in z units."""
         if self.types is None:
             spec = self.spec
-            return emitted(
-                self.weights, z, attribute, spec.circular, control, spec.invariant
-            )
+            return emitted(self.weights, z, attribute, spec.circular, control, spec.invariant)
         out = np.zeros((*z.shape[:-1], self.spec.message))
         for number, name in enumerate(self.types.names):
             here = np.flatnonzero(node_type == number)

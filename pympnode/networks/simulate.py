@@ -20,8 +20,8 @@ from .generate import Generated, generate
 from .generate_tasks import generate_over
 from .graphs.drawn_weights import weights_in_time, with_drawn_weights
 from .graphs.topology import names_in, resolve
-from .unit_norm import with_unit_norm
 from .system_types import arrays_by_type, one_noise
+from .unit_norm import with_unit_norm
 
 _LABELS = np.array(["train", "validation"])
 

@@ -106,6 +106,8 @@ class System:
     errors: name -> `StateError`. unit_norm: groups of features whose squares add up to 1, which rollouts of
         models keep (`networks.unit_norm`). rates: name of a feature -> that of its derivative; where there are any,
         `pympnode.evaluate` has the baseline "constant_velocity".
+    model_options: options of `pympnode.train` by name, for fresh models of data of the system whose class no
+        option chooses: those that were measured to be best.
     node_attributes: names of the parameters that are inputs of a model where they differ by node.
     of_trajectory: variables of a dataset with one value per trajectory, which are no inputs of a model.
     dt, steps: default time grid. default_nodes, default_topology: default graph.
@@ -125,6 +127,7 @@ class System:
     errors: ClassVar[Mapping[str, StateError]] = {}
     unit_norm: tuple[tuple[str, ...], ...] = ()
     rates: ClassVar[Mapping[str, str]] = {}
+    model_options: Mapping[str, Any] = {}
     node_attributes: tuple[str, ...] = ()
     of_trajectory: tuple[Variable, ...] = ()
     default_nodes: int = 10

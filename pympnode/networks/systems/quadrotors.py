@@ -388,7 +388,15 @@ class Quadrotors(System):
         for axis in "xyz"
     }
     default_nodes = 3
-    default_topology = "complete"
+    # A loop at each node: sums over all quadrotors, the node itself included, do not depend on their number.
+    default_topology = "full"
+    model_options: Mapping[str, Any] = {
+        "messages": "emitted",
+        "coupling": "mixed",
+        "message_size": 13,
+        "invariant": ("position_x", "position_y", "position_z"),
+        "max_window": 1.5,
+    }
     dt = 0.05
     steps = 240
 
@@ -397,6 +405,7 @@ class Quadrotors(System):
             raise unknown_name("load", load, ("features", "node"))
         self.load = load
         if load == "node":
+            self.model_options = {k: v for k, v in self.model_options.items() if k != "invariant"}
             self.node_types = {
                 "quadrotor": (self.state[:13], self.controls),
                 "load": ((*self.state[_POSITION], *self.state[_VELOCITY]), ()),
