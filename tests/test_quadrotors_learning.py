@@ -12,13 +12,14 @@ import xarray as xr
 import pympnode
 from pympnode import from_arrays
 from pympnode.errors import FileDamaged, InvalidData, InvalidOption, UnknownName
-from pympnode.networks.schema import validate
+from pympnode.networks.schema import parameters_of, validate
 from pympnode.networks.systems.quadrotors import (
     Quadrotors,
     attitude_angle,
     augmented,
     load_of,
     rotated,
+    tensions,
 )
 from pympnode.networks.unit_norm import normalise, with_unit_norm
 
@@ -310,3 +311,44 @@ def test_every_quadrotor_has_a_loop(flights: xr.Dataset) -> None:
     assert ends == {(a, b) for a in range(3) for b in range(3)}
     plain = pympnode.simulate("quadrotors", topology="complete", trajectories=1, steps=60, seed=2)
     np.testing.assert_array_equal(plain.state[0], flights.state[0])
+
+
+# ---- pictures -----------------------------------------------------------------------------------
+
+
+def test_tensions_and_thrusts_are_drawn(flights: xr.Dataset, model: pympnode.Model) -> None:
+    plt = pytest.importorskip("matplotlib.pyplot")
+    plt.switch_backend("agg")
+    guess = model.rollout(flights, check=False)
+    pull, thrust = pympnode.plotting.quadrotor_forces(flights, guess, trajectory=1)
+    x, u = flights.state.values[1], flights.control.values[1]
+    wanted = tensions(x, u, parameters_of(flights, Quadrotors()))
+    assert len(pull.lines) == 6 and len(thrust.lines) == 3
+    np.testing.assert_allclose(pull.lines[2].get_ydata(), wanted[:-1, 2])
+    assert pull.lines[3].get_linestyle() == "--"
+    np.testing.assert_allclose(thrust.lines[0].get_ydata(), u[:-1, 0].sum(axis=-1))
+    alone = flights.pympnode.plot.quadrotor_forces(trajectory=1)
+    np.testing.assert_allclose(alone[0].lines[2].get_ydata(), wanted[:-1, 2])
+    with pytest.raises(InvalidData, match="controls"):
+        pympnode.plotting.quadrotor_forces(flights.drop_vars("control"))
+    plt.close("all")
+
+
+def test_flights_are_animated(flights: xr.Dataset, model: pympnode.Model, tmp_path: Path) -> None:
+    plt = pytest.importorskip("matplotlib.pyplot")
+    plt.switch_backend("agg")
+    guess = model.rollout(flights, check=False)
+    player = pympnode.plotting.animate_quadrotors(flights, guess, trajectory=2, every=20)
+    ax = player._fig.axes[0]
+    player._func(40)
+    x = flights.state.values[2]
+    paths = [np.array(line.get_data_3d()).T for line in ax.lines]
+    np.testing.assert_allclose(paths[0], load_of(x)[:41, :3])
+    np.testing.assert_allclose(paths[2], x[:41, 1, :3])
+    cable = paths[5]  # after four paths, of quadrotor 1
+    np.testing.assert_allclose(cable, [load_of(x)[40, :3], x[40, 1, :3]])
+    assert "t = 2" in ax.get_title()
+    player.save(tmp_path / "flight.gif", writer="pillow")
+    assert (tmp_path / "flight.gif").stat().st_size > 10_000
+    assert "<script" in player._repr_html_()
+    plt.close("all")
