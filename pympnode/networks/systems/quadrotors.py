@@ -394,6 +394,7 @@ class Quadrotors(System):
         "messages": "emitted",
         "coupling": "mixed",
         "message_size": 13,
+        "hidden": 64,
         "invariant": ("position_x", "position_y", "position_z"),
         "max_window": 1.5,
     }
