@@ -87,7 +87,8 @@ def animate_quadrotors(
     ds, one, two = flights_of(ds, predicted, trajectory)
     if ax is None:
         ax = style.new_axes(7.5, 4.2, projection="3d")
-    span, door = span_of(one), door_of(ds, trajectory)
+    door = door_of(ds, trajectory)
+    span = span_of((one, two), door)
     if door is not None:
         draw_door(ax, door, span[2])
     frame(ax, span)

@@ -36,7 +36,8 @@ def quadrotor_paths(
     at = _along_the_way(load_of(one.x)[:, :3]) if times is None else [one.at(t) for t in times]
     if ax is None:
         ax = style.new_axes(8.0, 5.0, projection="3d")
-    door, span = door_of(ds, trajectory), span_of(one)
+    door = door_of(ds, trajectory)
+    span = span_of((one, two), door)
     if door is not None:
         draw_door(ax, door, span[2])
     colours = style.by_order(one.nodes + 1)
@@ -129,12 +130,28 @@ def _along_the_way(load: NDArray) -> list[int]:
     return np.unique(found).tolist()
 
 
-def span_of(one: View) -> list[tuple[float, float]]:
-    """Limits of the three axes: those of all bodies with a margin, the floor included."""
-    points = np.concatenate([one.x[..., :3].reshape(-1, 3), load_of(one.x)[:, :3]])
-    low, high = points.min(axis=0) - 0.3, points.max(axis=0) + 0.3
+def span_of(
+    flights: Sequence[View | None], door: tuple[float, float, float] | None
+) -> list[tuple[float, float]]:
+    """Limits of the three axes: those of all bodies of the first flight with a margin, the floor and the sides of
+    the door, and up to 1 m for other flights, which may diverge."""
+    spans = [_limits(flight) for flight in flights if flight is not None]
+    low, high = spans[0]
+    for other_low, other_high in spans[1:]:
+        low = np.fmax(np.fmin(low, other_low), low - 1.0)
+        high = np.fmin(np.fmax(high, other_high), high + 1.0)
+    low, high = low - 0.3, high + 0.3
     low[2] = min(low[2], 0.0)
+    if door is not None:
+        side = door[2] / 2 + CYLINDER_RADIUS
+        low[1], high[1] = min(low[1], door[1] - side), max(high[1], door[1] + side)
     return [(float(a), float(b)) for a, b in zip(low, high)]
+
+
+def _limits(flight: View) -> tuple[NDArray, NDArray]:
+    """The smallest and largest x, y and z of all bodies."""
+    points = np.concatenate([flight.x[..., :3].reshape(-1, 3), load_of(flight.x)[:, :3]])
+    return np.nanmin(points, axis=0), np.nanmax(points, axis=0)
 
 
 def door_of(ds: xr.Dataset, trajectory: int) -> tuple[float, float, float] | None:
