@@ -84,8 +84,8 @@ def cpu(function: Callable[[], Any]) -> tuple[Any, float]:
 def trained(run: Callable[[int], Any], seconds: float, most: int) -> tuple[Any, float]:
     """The result of as many updates as take ``seconds``, ``most`` at most, and the CPU seconds."""
     run(8)  # kernels compile
-    (_, short), (_, long) = (cpu(lambda n=n: run(n)) for n in (20, 100))
-    each = max((long - short) / 80, 1e-4)
+    (_, short), (_, long) = (cpu(lambda n=n: run(n)) for n in (100, 400))
+    each = max((long - short) / 300, 1e-4)
     return cpu(lambda: run(int(np.clip(seconds / each, 8, most))))
 
 
