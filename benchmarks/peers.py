@@ -1,6 +1,7 @@
 """Rivals for the tables of learning: what a good user writes in an hour with other libraries.
 
-`EdgeODE` is a graph neural ODE with an edge function, dx_k/dt = F(x_k) + sum_j g(x_k, x_j) w_jk / c,
+`TrueLibrary` is pysindy with the terms of the system that made the data: what a user reaches who knows the
+form of the equation, as a bound. `EdgeODE` is a graph neural ODE with an edge function, dx_k/dt = F(x_k) + sum_j g(x_k, x_j) w_jk / c,
 in torch_geometric and torchdiffeq (rk4 on the grid of the data), trained on windows of growing length
 by the optimiser that it is given. Nothing of pympnode's networks or kernels is used.
 """
@@ -116,6 +117,64 @@ class Rival:
         z0 = torch.as_tensor((x0 - self.mean) / self.scale, dtype=torch.float32)
         z = self._solve(z0, graph, dt, steps).numpy().swapaxes(0, 1)
         return z * self.scale + self.mean
+
+
+class TrueLibrary:
+    """pysindy's STLSQ on the terms of the true equation, from derivatives by finite differences.
+
+    ``x`` (trajectory, time, node, feature); ``noisy`` data are smoothed (Savitzky-Golay) before.
+    """
+
+    def __init__(self, x: np.ndarray, graph: Any, dt: float, system: str, *, noisy: bool) -> None:
+        import pysindy
+
+        self.graph, self.system = graph, system
+        time = dt * np.arange(x.shape[1])
+        kind = pysindy.SmoothedFiniteDifference if noisy else pysindy.FiniteDifference
+        method = kind() if noisy else kind(order=4)
+        by_time = x.swapaxes(0, 1).reshape(x.shape[1], -1)
+        slope = method._differentiate(by_time, time).reshape(x.swapaxes(0, 1).shape)
+        terms = self._terms(x.swapaxes(0, 1), graph)
+        self.coefficients = []
+        for feature in range(x.shape[3]):
+            regression = pysindy.STLSQ(threshold=0.005, alpha=1e-8)
+            of = terms[..., feature, :].reshape(-1, terms.shape[-1])
+            regression.fit(of, slope[..., feature].reshape(-1, 1))
+            self.coefficients.append(regression.coef_[0])
+
+    def _terms(self, x: np.ndarray, graph: Any) -> np.ndarray:
+        """(..., node, feature, term) of states (..., node, feature)."""
+
+        def summed(values: np.ndarray) -> np.ndarray:
+            out = np.zeros_like(x)
+            np.add.at(out, (..., graph.receiver, slice(None)), values)
+            return out
+
+        sent, here = x[..., graph.sender, :], x[..., graph.receiver, :]
+        if self.system == "kuramoto":
+            return np.stack([np.ones_like(x), summed(np.sin(sent - here))], axis=-1)
+        if self.system == "gene":
+            return np.stack([x, summed(sent**2 / (1 + sent**2))], axis=-1)
+        products = [x[..., i] * x[..., j] for i in range(3) for j in range(i, 3)]
+        around = summed(sent)
+        each = [np.ones_like(x[..., 0]), *np.moveaxis(x, -1, 0), *products]
+        each += list(np.moveaxis(around, -1, 0))
+        return np.repeat(np.stack(each, axis=-1)[..., None, :], 3, axis=-2)
+
+    def _field(self, x: np.ndarray, graph: Any) -> np.ndarray:
+        return np.einsum("...ft,ft->...f", self._terms(x, graph), np.array(self.coefficients))
+
+    def rollout(self, x0: np.ndarray, graph: Any, dt: float, steps: int) -> np.ndarray:
+        """(trajectory, time, node, feature) from x0 (trajectory, node, feature), by RK4 at dt / 4."""
+        x, out, h = np.asarray(x0, dtype=np.float64), [x0], dt / 4
+        for step in range(4 * steps):
+            k1 = self._field(x, graph)
+            k2 = self._field(x + h / 2 * k1, graph)
+            k3 = self._field(x + h / 2 * k2, graph)
+            x = x + h / 6 * (k1 + 2 * k2 + 2 * k3 + self._field(x + h * k3, graph))
+            if step % 4 == 3:
+                out.append(x)
+        return np.stack(out, axis=1)
 
 
 class RadialRival:

@@ -1,11 +1,14 @@
 """The two presets at equal CPU time: what is held out, and zero-shot on other graphs and sizes.
 
     python benchmarks/presets.py                      # three seeds, about 10 minutes
+    python benchmarks/presets.py --long 600
     python benchmarks/presets.py --epochs 20 --seeds 1 --systems kuramoto
 
 Both presets run on the same data with the same code and kernel, one thread. `fast` runs as it is
 shipped (or for --epochs); `paper` gets as many updates as fill the CPU time that `fast` then took, by
-its own measured CPU time an update. Errors are the training loss (Huber in z units of the training data, summed over
+its own measured CPU time an update; "paper, sum" is `paper` with sums of six message components in
+place of means of three, the rest of its training, and the same number of updates. With --long one more
+run of `paper`, of so many CPU seconds, is tested on the first system and seed. Errors are the training loss (Huber in z units of the training data, summed over
 features and times, mean over nodes and trajectories) on test sets that no choice was made on. The rows
 "persistence" and "uncoupled" stand beside. Writes benchmarks/results/presets.{json,md}.
 """
@@ -31,6 +34,7 @@ from smoke import parse
 import pympnode
 
 TEST_SEED = 20_250_101
+SUM: dict[str, Any] = {"aggregation": "sum", "message_size": 6}
 
 SYSTEMS: dict[str, dict[str, Any]] = {
     "kuramoto": {
@@ -74,12 +78,26 @@ def losses(model: pympnode.Model, ds: Any) -> dict[str, float]:
     return {str(p): float(score.loss.sel(predictor=p)) for p in score.predictor.values}
 
 
+def history_in_words(result: pympnode.Result) -> str:
+    """The best validation loss by a quarter, half and the end of a run."""
+    best = np.minimum.accumulate(result.history.validation_loss.values)
+    at = [len(best) // 4, len(best) // 2, len(best)]
+    found = [f"{result.history.updates.values[n - 1]}: {best[n - 1]:.3g}" for n in at if n]
+    return "best validation loss by updates: " + ", ".join(found)
+
+
 def compare(
-    key: str, seed: int, epochs: int | None, sizes: dict[str, int], most: float
+    key: str,
+    seed: int,
+    epochs: int | None,
+    sizes: dict[str, int],
+    most: float,
+    long: float = 0.0,
 ) -> dict[str, Any]:
     """Train both presets on one system and seed, and test both everywhere.
 
-    ``sizes`` replaces the numbers of trajectories; ``most`` bounds the updates of "paper".
+    ``sizes`` replaces the numbers of trajectories; ``most`` bounds the updates of "paper"; ``long``:
+    CPU seconds of one more run of it, 0 for none.
     """
     about = SYSTEMS[key]
     name = about["train"]["system"]
@@ -106,18 +124,29 @@ def compare(
     fast, fast_cpu = cpu(lambda: pympnode.train(**common, epochs=epochs))
     updates = max(6, round(min(most, (fast_cpu - base) / ((more - base) / 60))))
     paper, paper_cpu = cpu(lambda: pympnode.train(**common, preset="paper", updates=updates))
+    of_class, class_cpu = cpu(
+        lambda: pympnode.train(**common, preset="paper", **SUM, updates=updates)
+    )
     out: dict[str, Any] = {
         "system": about["title"],
         "seed": seed,
-        "cpu_seconds": {"fast": fast_cpu, "paper": paper_cpu},
+        "cpu_seconds": {"fast": fast_cpu, "paper": paper_cpu, "paper, sum": class_cpu},
         "updates": {"fast": fast.updates, "paper": paper.updates},
+        "class": fast.history.attrs.get("classes", ""),
         "kernel": fast.kernel,
         "loss": {},
     }
+    models = {"fast": fast.model, "paper": paper.model, "paper, sum": of_class.model}
+    if long:
+        wanted = max(6, round(min(most, (long - base) / ((more - base) / 60))))
+        run, seconds = cpu(lambda: pympnode.train(**common, preset="paper", updates=wanted))
+        models["paper, long"] = run.model
+        out["cpu_seconds"]["paper, long"], out["updates"]["paper, long"] = seconds, run.updates
+        out["long"] = history_in_words(run)
     for title, ds in tests.items():
-        of_fast, of_paper = losses(fast.model, ds), losses(paper.model, ds)
-        out["loss"][title] = {**of_fast, "fast": of_fast["model"], "paper": of_paper["model"]}
-        out["loss"][title].pop("model")
+        of_models = {who: losses(model, ds) for who, model in models.items()}
+        baselines = {k: v for k, v in of_models["fast"].items() if k != "model"}
+        out["loss"][title] = baselines | {who: of["model"] for who, of in of_models.items()}
     print(json.dumps(out), flush=True)
     return out
 
@@ -129,9 +158,9 @@ def geometric(values: list[float]) -> float:
 def table(rows: list[dict[str, Any]]) -> str:
     """Markdown: a row a test set, geometric means over seeds, ratio with its smallest seed."""
     lines = [
-        "| system | test set | paper | fast | ratio | smallest of the seeds | uncoupled | "
-        "persistence | CPU s paper / fast |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| system | test set | paper | paper, sum | fast | ratio paper / fast | smallest of the seeds | "
+        "uncoupled | persistence | CPU s paper / fast |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for system in dict.fromkeys(row["system"] for row in rows):
         mine = [row for row in rows if row["system"] == system]
@@ -139,7 +168,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         for title in mine[0]["loss"]:
             of = {
                 who: [row["loss"][title][who] for row in mine]
-                for who in ("paper", "fast", "uncoupled", "persistence")
+                for who in ("paper", "paper, sum", "fast", "uncoupled", "persistence")
             }
             ratios = [p / f for p, f in zip(of["paper"], of["fast"])]
             if title != "held out":
@@ -148,16 +177,24 @@ def table(rows: list[dict[str, Any]]) -> str:
                 f"{np.mean([row['cpu_seconds'][who] for row in mine]):.0f}"
                 for who in ("paper", "fast")
             )
-            lines.append(
-                f"| {system} | {title} | {geometric(of['paper']):.3g} | "
-                f"{geometric(of['fast']):.3g} | {geometric(ratios):.3g}x | {min(ratios):.3g}x | "
-                f"{geometric(of['uncoupled']):.3g} | {geometric(of['persistence']):.3g} | {spent} |"
-            )
+            cells = [f"{geometric(of[who]):.3g}" for who in ("paper", "paper, sum", "fast")]
+            cells += [f"{geometric(ratios):.3g}x", f"{min(ratios):.3g}x"]
+            cells += [f"{geometric(of[who]):.3g}" for who in ("uncoupled", "persistence")]
+            lines.append(f"| {system} | {title} | {' | '.join(cells)} | {spent} |")
         if transfer:
             lines.append(
-                f"| {system} | all zero-shot columns | | | {geometric(transfer):.3g}x | "
+                f"| {system} | all zero-shot columns | | | | {geometric(transfer):.3g}x | "
                 f"{min(transfer):.3g}x | | | |"
             )
+    for row in rows:
+        if "long" in row:
+            seconds, updates = row["cpu_seconds"]["paper, long"], row["updates"]["paper, long"]
+            found = ", ".join(f"{t} {loss['paper, long']:.3g}" for t, loss in row["loss"].items())
+            lines += [
+                "",
+                f"`paper` for {seconds:.0f} CPU s, {updates} updates, {row['system']}, seed "
+                f"{row['seed']}: {found}; {row['long']}.",
+            ]
     return "\n".join(lines)
 
 
@@ -166,24 +203,26 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, help="of a fast run; its own number by default")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS))
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--long", type=float, default=0.0, help="CPU seconds of one run of paper")
     parser.add_argument("--out", type=Path, help="path of both tables, no suffix")
     options = parse(parser, epochs=1, seeds=1, systems=["kuramoto"])
     out = options.out or options.results / "presets"
     # Where runs are as short as their start, the updates that fill a time are any number.
     sizes, most = ({"trajectories": 8}, 10) if options.smoke else ({}, float("inf"))
-    rows = [
-        compare(key, seed, options.epochs, sizes, most)
-        for key in options.systems
-        for seed in range(options.seeds)
-    ]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    rows: list[dict[str, Any]] = []
+    for key in options.systems:
+        for seed in range(options.first_seed, options.first_seed + options.seeds):
+            long = 0.0 if rows else options.long
+            rows.append(compare(key, seed, options.epochs, sizes, most, long))
+            out.with_suffix(".json").write_text(json.dumps(rows, indent=1) + "\n")
     text = table(rows)
     header = (
-        f"Presets at equal CPU time, {options.seeds} seeds, one thread, "
+        f"Presets at equal CPU time, {options.seeds} seed{'s' * (options.seeds > 1)}, one thread, "
         f"{platform.machine()}, Python {platform.python_version()}, pympnode {pympnode.__version__}. "
         "Losses are geometric means over seeds.\n\n"
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.with_suffix(".json").write_text(json.dumps(rows, indent=1) + "\n")
     out.with_suffix(".md").write_text(header + text + "\n")
     print(header + text)
 

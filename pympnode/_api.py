@@ -157,6 +157,7 @@ def train(
     nodes: int | None = None,
     topology: Any = None,
     edge_weight: Any = None,
+    node_codes: int | None = None,
     graphs: int | None = None,
     graph_seed: int | None = None,
     noise: float | None = None,
@@ -269,7 +270,12 @@ def train(
         ``dtype`` ("float32", "float64"), ``precision`` ("bf16": products over edges of particles);
         ``missing="mask"`` takes NaN in `state` as missing; ``ignore_weights=True`` leaves out the weights and
         attributes of edges: otherwise weights multiply messages, and pairwise messages take attributes;
-        ``edge_weight="learn"`` learns a positive weight for each given edge, kept in ``model.graph``; ``circular`` names the features that are
+        ``edge_weight="learn"`` learns a positive weight for each given edge, kept in ``model.graph``;
+        ``node_codes`` numbers for each node are learned with the model and are attributes of the node that
+        are not measured (`Model.node_code`, `Model.infer`);
+        ``topology="learn"`` learns the graph, with weights that are not negative, whatever graph the data
+        have: ``model.graph`` holds the edges that were kept, ``model.edge_scores`` (receiver, sender) all
+        pairs, see `pympnode.networks.unknown_graph`; ``circular`` names the features that are
         positions on a circle (see `from_arrays`); ``normalisation`` "keep" or "refit" when
         there is a start; ``augment`` (rotated and reflected particles), ``mixed_levels`` (one level
         of cells more in every second update).
@@ -291,6 +297,7 @@ def train(
             nodes=nodes,
             topology=topology,
             edge_weight=edge_weight,
+            node_codes=node_codes,
             graphs=graphs,
             graph_seed=graph_seed,
             noise=noise,

@@ -121,13 +121,18 @@ class TrainConfig:
         return {name: value for name, value in values.items() if value is not None}
 
 
+SHORT = 600
+"""Updates; a run of fewer is short."""
+
+
 @dataclass(frozen=True)
 class Preset:
     """Fields that a preset sets: ``model`` of the specification, ``run`` of `TrainConfig`,
     ``finetune`` of a run that starts from a model, ``task`` of the task; ``deviations`` from the
     paper, in words. ``rates``: of optimisers other than that of ``run``, the learning rates of a
     fresh run and of one that starts from a model. ``pairwise_rate``: factor of the rate of ``run`` for
-    fresh models with messages of pairs."""
+    fresh models with messages of pairs; ``short_rate``: the learning rate of a fresh run of fewer than
+    `SHORT` given updates, whatever the messages; 0 for that of other runs."""
 
     model: Mapping[str, Any]
     run: Mapping[str, Any]
@@ -136,6 +141,7 @@ class Preset:
     task: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     rates: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
     pairwise_rate: float = 1.0
+    short_rate: float = 0.0
 
     def run_fields(self, fresh: bool, optimiser: Any = None) -> dict[str, Any]:
         """Fields of a run from fresh weights, or from those of a start model, by an optimiser: that

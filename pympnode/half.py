@@ -93,11 +93,15 @@ def _as_it_is(model: Any) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class Candidate(Generic[M]):
-    """A class of models: its name, the cost of an update in any unit, and what makes it ready."""
+    """A class of models: its name, the cost of an update in any unit, and what makes it ready.
+
+    ``rate``: the factor of its learning rate in the comparison, whose runs are short.
+    """
 
     name: str
     cost: float
     make: Callable[[], Prepared[M]]
+    rate: float = 2.0
 
 
 @dataclass(frozen=True, eq=False)

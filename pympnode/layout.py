@@ -86,10 +86,11 @@ class Layout:
         return theta
 
     def initial(self, rng: np.random.Generator) -> NDArray[np.float64]:
-        """A fresh vector: Glorot-uniform weights, zero biases (the default of the published code)."""
+        """A fresh vector: Glorot-uniform weights, zero biases (the default of the published code), and
+        zeros in tensors that are no linear maps."""
         theta = np.zeros(self.size)
-        for view in self.unpack(theta).values():
-            if view.ndim == 2:
+        for name, view in self.unpack(theta).items():
+            if view.ndim == 2 and name not in self.elementwise:
                 bound = math.sqrt(6.0 / sum(view.shape))
                 view[...] = rng.uniform(-bound, bound, view.shape)
         return theta

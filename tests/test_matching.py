@@ -235,10 +235,11 @@ def test_a_default_that_cannot_be_done_is_left_out_and_noted() -> None:
 
 
 def test_a_run_is_sized_by_model_and_data() -> None:
-    assert sized_updates(2000, 1_000_000) == 4000
-    assert sized_updates(8000, 1_000_000) == 8000
-    assert sized_updates(8000, 10_000) == 4000
-    assert sized_updates(10, 10_000) == 2000 and sized_updates(10**8, 10**9) == 20_000
+    assert sized_updates(2000, 1_000_000) == 6000
+    assert sized_updates(8000, 1_000_000) == 12_000
+    assert sized_updates(8000, 10_000) == 6000
+    assert sized_updates(10, 10_000) == 3000 and sized_updates(10**8, 10**9) == 30_000
+    assert sized_updates(2000, 1_000_000, pairwise=True) == 2000
 
 
 def test_lengths_that_are_given_are_kept() -> None:
@@ -263,3 +264,16 @@ def test_a_run_ends_where_validation_stands_still() -> None:
 
     assert updates() == (100, "completed")
     assert updates(standstill=0.3) == (31, "completed")
+
+
+def test_few_whole_states_are_no_stage_of_a_run_unless_it_is_asked_for():
+    ds = pympnode.simulate("kuramoto", nodes=6, topology="ring", trajectories=10, seed=2)
+    known = np.random.default_rng(0).random(ds.state.shape) > 0.3
+    known[:, 0] = True  # of the other times hardly any is known whole
+    gaps = ds.assign(state=ds.state.where(known))
+    run = {"data": gaps, "missing": "mask", "updates": 20, "progress": False, "kernel": "eager"}
+    result = pympnode.train(**run)
+    assert "training states are known whole" in result.history.attrs["matching"]
+    assert 0 not in result.history.horizon
+    asked = pympnode.train(**run, matching=0.5)
+    assert 0 in asked.history.horizon

@@ -55,6 +55,8 @@ SHOWN = {
     ),
     "nbody_rollout.png": ("howto/particles", "Particles", "A hundred particles, 100 steps ahead"),
     "pair_messages.png": ("howto/messages", "Messages", "What a learned message depends on"),
+    "unknown_graph.png": ("howto/unknown_graphs", "Unknown graphs", "A graph learned from states"),
+    "node_codes.png": ("howto/node_codes", "Codes of nodes", "Frequencies that were not measured"),
 }  # fmt: skip
 
 

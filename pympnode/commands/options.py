@@ -45,7 +45,7 @@ def _systems() -> Iterable[str]:
 def _topologies() -> Iterable[str]:
     from ..networks.graphs.topology import TOPOLOGIES
 
-    return TOPOLOGIES
+    return (*TOPOLOGIES, "learn")
 
 
 FILE = click.Path(path_type=str)
@@ -92,7 +92,7 @@ DATA = [
         "--topology",
         type=Name("topology", _topologies),
         show_default="of the system",
-        help="BA, ER, WS, ring, ... or a file of edges.",
+        help="BA, ER, WS, ring, ... or a file of edges; learn: train learns the graph.",
     ),
     _option(
         "--edge-weight",

@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ..config import TrainConfig
+from ..config import SHORT, TrainConfig
 from ..datasets.split import data_fingerprint, held_out_of, labels_of
 from ..errors import InvalidOption
 from ..files.netcdf import checksum
@@ -24,6 +24,7 @@ from .engines.base import Program
 from .learned_edges import with_found_weights, with_learned_edges
 from .matching import Matching, Unmatched
 from .model import Model
+from .node_codes import CODED_GRAPH, graph_checksum, with_coded_nodes
 from .options import NetworkTraining
 from .prepare import Prepared as Data
 from .presets import preset, sized_updates
@@ -32,7 +33,7 @@ from .schema import Arrays
 from .spec import ModelSpec
 from .stability import substeps_of_data
 from .task import TrajectoryTask
-from .weights import layout_of
+from .weights import layout_of, without_codes_in_messages
 
 logger = logging.getLogger("pympnode.networks")
 
@@ -42,7 +43,7 @@ class Common:
     """What all classes of models that compete for the same data share.
 
     ``scaled``, ``starts`` and ``longest`` are those of `TrajectoryTask`; ``texts`` what was done with
-    the data, in words, by name.
+    the data, in words, by name. ``scores``: of all pairs of nodes, where the graph was learned.
     """
 
     datasets: list[xr.Dataset]
@@ -55,6 +56,7 @@ class Common:
     starts: list[NDArray[np.bool_]] | None
     longest: int | None
     texts: dict[str, str | None]
+    scores: xr.DataArray | None = None
 
 
 def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[Model]:
@@ -63,6 +65,8 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
     members, simulation, scaled = common.members, common.simulation, common.scaled
     starts, texts = common.starts, dict(common.texts)
     spec = spec_of(data, options, start)
+    if spec.codes:
+        spec = with_coded_nodes(spec, data.physical)
     if start is None and options.substeps is None and spec.solver == "rk4" and data.system:
         substeps, texts["substeps"] = substeps_of_data(
             data.system, datasets, data.physical, data.attributes
@@ -81,6 +85,8 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
     )
     check_training(spec, data.physical, start)
     thetas, restored = initial_weights(layout_of(spec), start, options.seed, members, options.dtype)
+    if spec.codes:
+        thetas = thetas * without_codes_in_messages(spec)
     thetas = thetas.astype(options.dtype)
     model = replace(untrained(data, spec, options.dtype, chosen, options.device), theta=thetas)
     if start is not None and start.trained.weight and not model.trained.weight:
@@ -90,9 +96,13 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
         start.check(data.physical[0], data.features)
         dt = np.concatenate([np.diff(a.time) for a in data.physical])
         warn_outside("the data to train on", start.trained.other_physics(dt, data.parameters))
-    if spec.pairwise and start is None and options.learning_rate is options.optimiser is None:
-        factor = preset(options.preset).pairwise_rate
-        config = config.replace(learning_rate=factor * config.learning_rate)
+    if start is None and options.learning_rate is options.optimiser is None:
+        chosen_preset = preset(options.preset)
+        if spec.pairwise:
+            rate = chosen_preset.pairwise_rate * config.learning_rate
+            config = config.replace(learning_rate=rate)
+        if chosen_preset.short_rate and options.updates is not None and options.updates < SHORT:
+            config = config.replace(learning_rate=chosen_preset.short_rate)
     if options.sized:
         values = _training_values(scaled, data.train)
         config = config.replace(
@@ -158,8 +168,11 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
         deviations_from_paper=preset(options.preset).deviations if start is None else (),
         simulation=simulation,
         held_out=None if simulation else held_out_of(datasets, labels),
-        about={"graph_seed": simulation.get("graph_seed")},
-        finished=lambda trained: with_found_weights(trained, data.physical[0].graph),
+        about={
+            "graph_seed": simulation.get("graph_seed"),
+            **({CODED_GRAPH: graph_checksum(data.physical[0].graph)} if spec.codes else {}),
+        },
+        finished=lambda trained: with_found_weights(trained, data.physical[0].graph, common.scores),
         history_attributes={name: text for name, text in texts.items() if text is not None},
     )
 

@@ -102,8 +102,9 @@ def from_arrays(
             attribute ``origin`` of the times.
         edges, topology: pairs of nodes (edges, 2), undirected unless ``directed``; or a topology
             name, a graph, an adjacency (row sends to column: entry [i, j] is the edge i -> j; see
-            ``adjacency_convention``), or a list of graphs (``graph_of`` (trajectory,) are then the graph numbers of the trajectories; by default they take
-            turns). Nodes of a networkx graph, of pairs or of a labelled matrix are called by their
+            ``adjacency_convention``), or a list of graphs (``graph_of`` (trajectory,) are then the graph
+            numbers of the trajectories; by default they take turns); or "learn" for a graph that is not
+            known, which `train` learns. Nodes of a networkx graph, of pairs or of a labelled matrix are called by their
             numbers, or by the labels of ``nodes``. Weights are the entries of an adjacency, a third
             column of edges, the column or the attribute ``edge_weight`` of a frame or of networkx;
             weights that are all 1 are no weights.
@@ -393,17 +394,24 @@ def _graph(
     )
     if edges is not None:
         return resolve_edges(edges, nodes, **options)
+    if is_learn(topology):
+        return Graph.single(np.zeros(0, np.int64), np.zeros(0, np.int64), nodes, source="learn")
     if topology is None:
         if nodes > 1:
             raise InvalidData(
                 f"a dataset of {nodes} nodes needs a graph",
                 got="neither edges nor topology",
                 allowed='edges=[(0, 1), ...] or topology="ring"',
-                fix='topology="none" for nodes that are not coupled; pympnode.from_particles for '
-                "particles, whose forces depend on their positions",
+                fix='topology="learn" for a graph that is not known, "none" for nodes that are not '
+                "coupled; pympnode.from_particles for particles, whose forces depend on their positions",
             )
         topology, options["directed"] = "none", False
     return resolve(topology, nodes, **options)
+
+
+def is_learn(topology: Any) -> bool:
+    """Whether the graph is not known, and is to be learned in training."""
+    return isinstance(topology, str) and topology.lower() == "learn"
 
 
 def _are_pairs(edges: Any) -> bool:

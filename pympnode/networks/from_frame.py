@@ -28,7 +28,7 @@ from ..errors import InvalidData, InvalidOption
 from ..memory import need
 from ..training.ranges import warn_user
 from .circular import Circular
-from .from_arrays import from_arrays
+from .from_arrays import from_arrays, is_learn
 from .graphs.labels import NodeLabels, plain, shown
 from .graphs.topology import SelfLoops, resolve, resolve_edges
 from .node_types import by_type, part, shared, together
@@ -245,7 +245,7 @@ def from_frame(
     )
     if edges is not None and topology is None:
         topology, edges = resolve_edges(edges, len(node_labels), **options), None
-    elif topology is not None and edges is None:
+    elif topology is not None and edges is None and not is_learn(topology):
         topology = resolve(topology, len(node_labels), **options)
     ds = from_arrays(
         pivot(features),

@@ -14,14 +14,18 @@ from ..config import TrainConfig, check_names
 from ..datasets.names import STATE
 from ..datasets.record import record, with_record
 from ..datasets.split import split_trajectories
+from ..errors import InvalidOption
 from ..half import Candidate, Prepared
 from ..systems.registry import first_name
+from ..training.progress import Silent, default
+from ..training.ranges import warn_user
 from ..training.schedule import updates_of
 from .assembly import Common, assemble, mean_degree, spec_of
 from .circular import with_circular
 from .classes import (
     LONG,
     LONG_SECONDS,
+    UNMATCHED,
     competing,
     cost,
     short_class,
@@ -33,10 +37,11 @@ from .graphs.drawn_weights import weights_in_time, with_drawn_weights
 from .graphs.topology import resolve
 from .model import Model
 from .node_types import types_of
-from .options import NetworkEvaluation, NetworkSimulation, NetworkTraining
+from .options import NetworkEvaluation, NetworkSimulation, NetworkTraining, left_open
 from .prepare import Scales, prepare
 from .recordings import choose_windows, interpolate_starts, split_recordings
 from .simulate import simulate_network
+from .unknown_graph import find_graph, is_unknown, on_found_graph, scores_of, with_graph
 
 logger = logging.getLogger("pympnode.training")
 
@@ -56,6 +61,7 @@ class Networks:
         "graph_seed",
         "control",
         "node_attribute",
+        "node_code",
         "ignore_weights",
     )
     example = "nodes=, topology=, ... (see the docstring)"
@@ -158,6 +164,9 @@ class Networks:
         if start is None:
             options, of_system = with_options_of_system(options, datasets)
         datasets, split_text = split_recordings(datasets, options.split)
+        found = None
+        if options.learns_graph or any(is_unknown(ds) for ds in datasets):
+            options, datasets, found = self._with_graph(options, datasets, config, start, members)
         kept = None
         if start is not None and options.normalisation == "keep":
             kept = Scales(
@@ -189,7 +198,7 @@ class Networks:
             time_unit=data.time_unit,
         )
         share = 0.0 if start is not None else config.race
-        several = competing(options) if share else {}
+        several = competing(options, len(data.edge_attributes)) if share else {}
         # Without classes that compete the run is that of versions which had no such stage.
         config = config.replace(curriculum=windows.curriculum, race=share if several else 0.0)
         scaled, starts, start_text = data.scaled, None, None
@@ -201,6 +210,7 @@ class Networks:
             "starts": start_text,
             "class": of_system,
         }
+        texts["graph"] = None if found is None else str(found.attrs["pruning"])
         for text in filter(None, texts.values()):
             logger.info(text)
         common = Common(
@@ -214,6 +224,7 @@ class Networks:
             starts,
             windows.longest,
             texts,
+            found,
         )
         if not share:
             return assemble(self, options, common)
@@ -230,13 +241,51 @@ class Networks:
                 name,
                 cost(spec_of(data, chosen), mean_degree(data)),
                 partial(assemble, self, chosen, common),
+                2.0 if chosen.messages == "pairwise" else 4.0,
             )
             for name, chosen in several.items()
         ]
         prepared = candidates[0].make()
+        if prepared.config.matching:
+            candidates = [one for one in candidates if one.name not in UNMATCHED]
         if len(candidates) == 1:
             return prepared
         return replace(prepared, candidates=tuple(candidates))
+
+    def _with_graph(
+        self,
+        options: NetworkTraining,
+        datasets: list[xr.Dataset],
+        config: TrainConfig,
+        start: Model | None,
+        members: int,
+    ) -> tuple[NetworkTraining, list[xr.Dataset], xr.DataArray | None]:
+        """Options and datasets with the graph that was learned, or that of ``start``; and the scores of
+        all pairs where it was learned here."""
+        if start is not None:
+            if options.learns_graph:
+                raise InvalidOption(
+                    "a graph is learned with a fresh model",
+                    got='topology="learn" with a start',
+                    allowed="data with a graph, or data of the nodes of start.graph",
+                    fix="leave topology out, or start",
+                )
+            return options, [on_found_graph(start, ds) for ds in datasets], None
+        if options.learns_weights and not options.learns_graph:
+            options = replace(options, topology="learn")
+        found = find_graph(datasets, options, config, default() if options.progress else Silent())
+        if not found.graph.edges:
+            warn_user("no pair of nodes has a coupling that improves the prediction: no edges")
+        datasets = [with_graph(ds, found.graph, "learned") for ds in datasets]
+        # Where it can be, the weights of the edges that were kept are trained on with the model.
+        evaluated = options.model in (None, "mpnode") and options.messages not in (
+            "state", "zero", "self",
+        )  # fmt: skip
+        evaluated &= left_open(options.messages) is False or options.preset == "fast"
+        learn = evaluated and members == 1 and found.graph.edges and options.engine != "julia"
+        weight = "learn" if learn else None
+        options = replace(options, topology=None, edge_weight=weight)
+        return options, datasets, scores_of(found, datasets[0])
 
 
 def _too_short(options: NetworkTraining, config: TrainConfig) -> bool:

@@ -49,12 +49,16 @@ def with_learned_edges(spec: ModelSpec, arrays: list[Arrays], members: int) -> M
     return spec.replace(learned_edges=arrays[0].graph.edges)
 
 
-def with_found_weights(model: Any, graph: Graph) -> Any:
+def with_found_weights(model: Any, graph: Graph, scores: Any = None) -> Any:
     """A trained `Model` that had the weights of ``graph`` among its own, as one for weighted edges.
 
     The learned weights times those of ``graph``, scaled to a mean magnitude of 1, become
     ``model.graph``; the messages take the inverse scale, so that the rollout stays the same.
+    ``scores``: of all pairs of nodes, where ``graph`` was learned; it is ``model.graph`` then, also
+    where its weights were not trained on.
     """
+    if scores is not None:
+        model = replace(model, graph=graph, edge_scores=scores)
     if not model.spec.learned_edges:
         return model
     weights = dict(model.weights)

@@ -28,6 +28,8 @@ _LARGEST_ERROR = 0.1  # of a derivative, in units of the root mean square of all
 # The same without noise. A Lorenz system at the published step has 0.009: steps that long have an
 # error in the solver too, which rollouts learn to compensate and derivatives do not.
 _COARSE = 0.005
+# Share of the training states that have a derivative. With fewer, four fifths of a run fit those few.
+_LEAST_STATES = 0.1
 _TIMES = 101  # in the samples that errors are estimated from
 _STATES = 8  # states in a batch, in windows of the usual batch
 _VALUES = 1_000_000  # of states that the sampling and the noise are judged by, at most
@@ -98,6 +100,7 @@ def pairs(
     circular: tuple[int, ...] = (),
     coarsest: float = _LARGEST_ERROR,
     type_channels: tuple[int, ...] = (),
+    largest: float = _LARGEST_ERROR,
 ) -> tuple[list[Arrays], list[NDArray[np.bool_]], str]:
     """Arrays of the states x(t) at even numbers of a time grid, each followed by x(t) + tau dx/dt;
     where (trajectory, time) a derivative of any value is known; and what was done, in words.
@@ -117,7 +120,7 @@ def pairs(
     states = [_known(a) for a in arrays]
     real = [_real(a, type_channels) for a in arrays]
     samples = _samples(arrays, states, real, train)
-    half, degree, errors = _best_filter(samples, circular, coarsest)
+    half, degree, errors = _best_filter(samples, circular, coarsest, largest)
     value, slope = filters(half, degree)
     slopes = [_local(x, slope / _step(a), circular) for x, a in zip(states, arrays)]
     usual = _root_mean_square([dx[..., here] for dx, here in zip(slopes, real)])
@@ -126,7 +129,7 @@ def pairs(
     tau, out = 1 / usual, []
     usable: list[NDArray[np.bool_]] = []
     for each, x, dx in zip(arrays, states, slopes):
-        dx[:, errors[_places(x.shape[1], half)] > _LARGEST_ERROR] = np.nan
+        dx[:, errors[_places(x.shape[1], half)] > largest] = np.nan
         # A polynomial through all of its points leaves the values as they are.
         smooth = x if degree == 2 * half else x + _local(x, value, circular)
         start = np.where(np.isfinite(smooth), smooth, each.x)
@@ -179,7 +182,7 @@ def _samples(
 
 
 def _best_filter(
-    samples: Sequence[NDArray], circular: tuple[int, ...], coarsest: float
+    samples: Sequence[NDArray], circular: tuple[int, ...], coarsest: float, largest: float
 ) -> tuple[int, int, NDArray[np.float64]]:
     """Half-width and degree of the filter with the smallest error of derivatives, and the errors
     (place,) in units of the root mean square of the derivatives.
@@ -215,7 +218,7 @@ def _best_filter(
     if not found:
         raise Unmatched("the data do not change, or not by more than the noise")
     half, degree, errors = chosen = min(found, key=lambda one: one[2][one[0]])
-    limit = _LARGEST_ERROR if noise else coarsest
+    limit = largest if noise else coarsest
     if errors[half] > limit:
         raise Unmatched(
             f"derivatives have errors of about {errors[half]:.1%}, by "
@@ -278,7 +281,9 @@ class Matching:
     """The batches of pairs of a task's training data, and the program that runs them.
 
     ``bind(spec, arrays)`` makes a program of a specification for data. Raises `Unmatched`, and unless
-    it was ``asked`` for also where time steps are so long that it did not help in measurements.
+    it was ``asked`` for also where time steps are so long that it did not help in measurements, and
+    where missing values leave few states. ``largest``: the largest error of derivatives, in units of
+    their root mean square.
     """
 
     def __init__(
@@ -291,11 +296,15 @@ class Matching:
         engine: str,
         *,
         asked: bool = True,
+        largest: float = _LARGEST_ERROR,
     ) -> None:
         refuse_spec(spec, arrays, engine)
-        coarsest = _LARGEST_ERROR if asked else _COARSE
-        made, usable, self.text = pairs(arrays, train, spec.circular, coarsest, spec.type_channels)
+        coarsest = largest if asked else _COARSE
+        made, usable, self.text = pairs(
+            arrays, train, spec.circular, coarsest, spec.type_channels, largest
+        )
         self.arrays = made
+        self._usable = usable
         self.program = bind(spec.replace(solver="euler", substeps=1, stride=1), made)
         places, first = [], 0
         for known in usable:
@@ -306,6 +315,12 @@ class Matching:
         self._trajectory, self._time = np.concatenate(places, axis=1)
         if not len(self._time):
             raise Unmatched("no training state is known whole beside its derivative")
+        total = sum(each.trajectories * each.x.shape[1] for each in arrays) * len(train) / first
+        if not asked and len(self._time) < _LEAST_STATES * total:
+            raise Unmatched(
+                f"only {len(self._time):,} of {round(total):,} training states are known whole beside a "
+                "derivative"
+            )
         self._size = min(batch_size * _STATES, len(self._time))
 
     def count(self, updates: int) -> int:
@@ -318,3 +333,19 @@ class Matching:
         chosen = rng.choice(len(self._time), number * self._size, replace=False)
         for here in chosen.reshape(number, self._size):
             yield PairBatch(self._trajectory[here], 2 * self._time[here], 1)
+
+    def derivatives(
+        self, index: NDArray[np.int64], most: int = 4000
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+        """At most ``most`` states of the trajectories ``index`` of the first dataset, at even distances:
+        trajectory (sample,), states and derivatives (sample, node, feature), NaN where not known."""
+        arrays, known = self.arrays[0], self._usable[0].copy()
+        known[~np.isin(np.arange(len(known)), index)] = False
+        trajectory, time = np.nonzero(known)
+        some = np.unique(np.linspace(0, max(0, len(time) - 1), min(most, len(time))).astype(int))
+        trajectory, time = trajectory[some], time[some]
+        start, goal = (arrays.x[trajectory, 2 * time + i].astype(np.float64) for i in (0, 1))
+        slope = (goal - start) / float(arrays.time[1] - arrays.time[0])
+        if arrays.mask is not None:
+            slope[~arrays.mask[trajectory, 2 * time + 1]] = np.nan
+        return trajectory, start, slope

@@ -31,6 +31,7 @@ from .emitted import emitted
 from .learned_node import LearnedNode
 from .model_file import KIND as FILE_KIND
 from .model_file import dataset_of, fields_of
+from .node_codes import codes_array, infer_codes, with_codes
 from .node_types import NodeTypes, cut, plain_names, with_shared_state
 from .normalise import Normalisation, NormalisationByType
 from .ranges import TrainingRange, components
@@ -45,6 +46,7 @@ from .rollout_start import (
 from .spec import ModelSpec
 from .stability import stable_substeps
 from .unit_norm import Groups, columns_of, normalise, rollout_by_intervals, with_unit_norm
+from .unknown_graph import on_found_graph
 from .weights import layout_of
 
 if TYPE_CHECKING:
@@ -60,7 +62,8 @@ class Model:
     ``control_scale``, ``attribute_scale``, ``edge_attribute_scale`` the z-scores between physical units and the network;
     ``time_scale`` the unit of time in which the field was learned, in the time unit of the data
     (1 for files of version 0.1); ``graph`` the training graphs with the weights that were learned, or
-    None; ``features``, ``units`` of the state; ``system`` the name of the system it was trained on, or ""
+    None; ``edge_scores`` (receiver, sender) of all pairs of nodes before the weakest were left out, where
+    the graph was learned, or None; ``features``, ``units`` of the state; ``system`` the name of the system it was trained on, or ""
     for given data; ``trained`` what it has seen; ``unit_norm`` groups of
     features that rollouts divide by their norm after each interval; ``about`` provenance for the files. Of nodes of several
     types (``spec.node_types``) names, units and scales are those of all types in one list, "type.name".
@@ -80,6 +83,7 @@ class Model:
     edge_attributes: tuple[str, ...] = ()
     unit_norm: Groups = ()
     graph: Graph | None = None
+    edge_scores: xr.DataArray | None = None
     system: str = ""
     engine: str = "torch"
     device: str = "auto"
@@ -186,6 +190,7 @@ class Model:
         graph_seed: int = 42,
         control: NDArray | Mapping[str, Any] | None = None,
         node_attribute: NDArray | Mapping[str, Any] | None = None,
+        node_code: Any = None,
         ignore_weights: bool = False,
         check: bool = True,
     ) -> xr.Dataset:
@@ -205,6 +210,9 @@ class Model:
         given by type, ``{"load": states}``; nodes are numbered type after type, in the order of the
         model's types, of which some may have no nodes.
 
+        ``node_code`` (node, code), or (trajectory, node, code): of a model with codes, those of `infer`;
+        by default the trained ones, on the graph that it was trained on.
+
         Returns a dataset of `state` and `message` (trajectory, time, node, ...; what each node sends,
         carried or emitted) with the graph that was used and ``finite(trajectory)``, False where a prediction overflowed. Warns
         `OutsideTrainingRange` with the numbers, and `PympnodeWarning` where the steps are too long for
@@ -215,6 +223,8 @@ class Model:
         if isinstance(initial, xr.Dataset):
             shares_state = STATE in initial and self.types is not None
             initial = agree(initial, self.names)
+            if topology is None:
+                initial = on_found_graph(self, initial)
         if self.members > 1:
             options = dict(
                 steps=steps,
@@ -223,6 +233,7 @@ class Model:
                 graph_seed=graph_seed,
                 control=control,
                 node_attribute=node_attribute,
+                node_code=node_code,
                 ignore_weights=ignore_weights,
             )
             each = [
@@ -243,6 +254,8 @@ class Model:
                 labels = labels_of(initial)
                 arrays = on_graph(arrays, topology, graph_seed, self.system, labels)
         else:
+            if topology is None and self.graph is not None and self.graph.graphs == 1:
+                topology = self.graph
             arrays = start_of_states(
                 self, initial, steps, dt, topology, graph_seed, control, node_attribute
             )
@@ -258,6 +271,7 @@ class Model:
             self._scaled(self.control_scale, arrays.u, node_type),
             self._scaled(self.attribute_scale, arrays.attribute, node_type),
         )
+        attribute = with_codes(self, arrays, attribute, node_code)
         if check:
             substeps = stable_substeps(
                 program, self.theta, self.trained, self.time_scale, arrays, z, u, attribute,
@@ -325,6 +339,28 @@ class Model:
                 ds.assign_coords(kept_coords(initial, ds, steps is None and dt is None))
             )
         return ds.assign_coords(kept_coords(initial, ds, steps is None and dt is None))
+
+    @property
+    def node_code(self) -> xr.DataArray | None:
+        """The learned codes (node, code) of the nodes of the training graphs, None without any; of an
+        ensemble (member, node, code)."""
+        return None if not self.spec.codes else codes_array(self.weights["node_code"])
+
+    @guarded
+    def infer(
+        self, prefix: Any, *, updates: int = 300, learning_rate: float = 0.05
+    ) -> xr.DataArray:
+        """Codes (node, code) of nodes that were not trained on, from a short recording of them.
+
+        ``prefix``: a dataset of all nodes on their graph, of any number of trajectories, also one.
+        The codes alone are fitted, by ``updates`` of Adam on rollouts of at most 25 time steps, from the
+        mean of the trained codes; all other weights stay. The attribute ``loss`` of the result is the
+        mean loss of the last codes. Give them to ``rollout(node_code=)``.
+
+        Raises `InvalidModel` for a model without codes and for ensembles, `InvalidData` for data that
+        the model does not fit.
+        """
+        return infer_codes(self, prefix, updates, learning_rate)
 
     def vector_field(
         self,

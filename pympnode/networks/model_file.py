@@ -24,6 +24,7 @@ KIND = "model"
 FORMAT = 2
 
 # Variables of the graph whose weights were learned.
+_RECEIVER, _SENDER = "scored_receiver", "scored_sender"
 _EDGES = ("learned_sender", "learned_receiver", "learned_nodes", "learned_weight")
 
 
@@ -46,6 +47,11 @@ def dataset_of(model: Any) -> xr.Dataset:
         ):
             dim = "learned_graph" if name == "learned_nodes" else "learned_edge"
             variables[name] = (dim, values)
+    if model.edge_scores is not None:
+        scores = model.edge_scores
+        variables["edge_scores"] = ((_RECEIVER, _SENDER), scores.values, dict(scores.attrs))
+        for dim, name in ((_RECEIVER, "receiver"), (_SENDER, "sender")):
+            variables[dim] = (dim, scores[name].values)
     facts = {
         "kind": KIND,
         "format": FORMAT,
@@ -118,9 +124,19 @@ def fields_of(ds: xr.Dataset, source: str) -> dict[str, Any]:
         if "learned_sender" in ds:
             sender, receiver, nodes, weight = (ds[name].values for name in _EDGES)
             graph = Graph(sender, receiver, nodes, weight=weight)
+        scores = None
+        if "edge_scores" in ds:
+            scores = xr.DataArray(
+                ds["edge_scores"].values,
+                dims=("receiver", "sender"),
+                coords={"receiver": ds[_RECEIVER].values, "sender": ds[_SENDER].values},
+                name="edge_scores",
+                attrs=dict(ds["edge_scores"].attrs),
+            )
         return dict(
             spec=spec,
             graph=graph,
+            edge_scores=scores,
             theta=theta,
             state_scale=scales["state"],
             control_scale=scales["control"],
@@ -164,7 +180,7 @@ _RECORD: dict[str, kinds.Check] = {
             **dict.fromkeys(
                 ("type_channels", "type_controls", "type_attributes"), kinds.listing(_WHOLE)
             ),
-            **dict.fromkeys(("edge_attributes", "learned_edges"), _WHOLE),
+            **dict.fromkeys(("edge_attributes", "learned_edges", "codes", "coded_nodes"), _WHOLE),
             **dict.fromkeys(("sender_controls", "antisymmetric"), kinds.flag),
         },
         *LATER,

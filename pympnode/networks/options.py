@@ -45,6 +45,7 @@ _SPEC_FIELDS = {
     "solver": "solver",
     "substeps": "substeps",
     "antisymmetric": "antisymmetric",
+    "node_codes": "codes",
 }
 
 
@@ -139,9 +140,13 @@ class NetworkTraining(RunOptions):
     invariant: str | Sequence[str] | None = None
     antisymmetric: bool | None = None
     matching: float | None = None
+    node_codes: int | None = None
 
     REPLACES_LENGTH: ClassVar[bool] = False
-    OF_MODELS: ClassVar[Mapping[str, tuple[str, ...]]] = {"edge_weight": ("learn",)}
+    OF_MODELS: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "edge_weight": ("learn",),
+        "topology": ("learn",),
+    }
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -150,6 +155,7 @@ class NetworkTraining(RunOptions):
             _SIMULATION_CHECKS
             | {
                 "members": least(1),
+                "node_codes": least(1),
                 **dict.fromkeys(
                     ("model", "aggregation", "messages", "first_message", "solver"),
                     text,
@@ -187,11 +193,16 @@ class NetworkTraining(RunOptions):
         """Whether a weight for each given edge is learned."""
         return isinstance(self.edge_weight, str) and self.edge_weight == "learn"
 
+    @property
+    def learns_graph(self) -> bool:
+        """Whether the graph is learned, and one that the data have is not used."""
+        return isinstance(self.topology, str) and self.topology == "learn"
+
     def simulation(self) -> NetworkSimulation:
         """The keywords that say how to simulate the training data."""
         return NetworkSimulation(
             nodes=self.nodes,
-            topology=self.topology,
+            topology=None if self.learns_graph else self.topology,
             edge_weight=None if self.learns_weights else self.edge_weight,
             graphs=self.graphs,
             graph_seed=self.graph_seed,

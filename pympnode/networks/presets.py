@@ -49,7 +49,6 @@ PRESETS: dict[str, Preset] = {
             "batch_size": 32,
             "optimiser": "soap",
             "matching": 0.8,
-            "standstill": 0.4,
             # Classes of messages and coupling compete for this share of the updates.
             "race": 0.3,
             "learning_rate": 5e-3,
@@ -61,19 +60,21 @@ PRESETS: dict[str, Preset] = {
         },
         finetune={"learning_rate": 5e-4, "keep_start": True, "matching": 0.0, "race": 0.0},
         pairwise_rate=2.0,
+        # In few updates steps must be long: those of "learning_rate" learn less than Adam's.
+        short_rate=2e-2,
     ),
 }
 
 
 # Updates of a fresh run of a model of so many parameters.
-_UPDATES, _PARAMETERS = 4000, 2000
-_LEAST, _MOST = 2000, 20_000
+_UPDATES, _PARAMETERS = 6000, 2000
+_LEAST, _MOST = 3000, 30_000
 _VALUES = 10  # values of training data for each parameter; with fewer a run is half as long
 
 
 def sized_updates(parameters: int, values: int, *, pairwise: bool = False) -> int:
-    """Updates of a run whose length is not given: with the root of the number of parameters, 2000 to
-    20,000, half of it where there are fewer than 10 training values a parameter, and half of it for
+    """Updates of a run whose length is not given: with the root of the number of parameters, 3000 to
+    30,000, half of it where there are fewer than 10 training values a parameter, and a third of it for
     pairwise messages, whose updates take several times as long and gain more.
 
     Early standstill of the validation loss ends a run before (`TrainConfig.standstill`).
@@ -82,7 +83,7 @@ def sized_updates(parameters: int, values: int, *, pairwise: bool = False) -> in
     if values < _VALUES * parameters:
         wanted /= 2
     number = min(max(round(wanted, -2), _LEAST), _MOST)
-    return int(number // 2 if pairwise else number)
+    return int(number // 3 if pairwise else number)
 
 
 def preset(name: str) -> Preset:

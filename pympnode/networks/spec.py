@@ -66,6 +66,9 @@ class ModelSpec:
     ``learned_edges`` weights of edges, w = exp(s), are learned with the rest: one for each edge of the
     training graphs.
 
+    ``codes`` numbers for each of the ``coded_nodes`` nodes of the training graphs are learned with the
+    rest. They enter the MLP as attributes of the node besides b_k, and no message.
+
     ``family="l2s"``: code = tanh(E [x; u; b]); ``depth`` times h <- h + tanh(U sum_j tanh(M h_j));
     dx = D (h + code). ``family="node"``: one neural ODE for all ``bodies`` nodes at once.
 
@@ -120,6 +123,8 @@ class ModelSpec:
     type_channels: tuple[int, ...] = ()
     type_controls: tuple[int, ...] = ()
     type_attributes: tuple[int, ...] = ()
+    codes: int = 0
+    coded_nodes: int = 0
 
     def __post_init__(self) -> None:
         for name, allowed in _NAMES.items():
@@ -128,7 +133,8 @@ class ModelSpec:
             object.__setattr__(self, name, whole(name, getattr(self, name)))
         # Each layer has an entry in the layout, which is made before its memory is known.
         object.__setattr__(self, "depth", whole("depth", self.depth, 1, 10_000))
-        for name in ("controls", "attributes", "message", "edge_attributes", "learned_edges"):
+        for name in ("controls", "attributes", "message", "edge_attributes", "learned_edges",
+                     "codes", "coded_nodes"):  # fmt: skip
             object.__setattr__(self, name, whole(name, getattr(self, name), 0))
         for name in ("sender_controls", "antisymmetric"):
             object.__setattr__(self, name, flag(name, getattr(self, name)))
@@ -144,6 +150,13 @@ class ModelSpec:
         object.__setattr__(self, "divisor", number("divisor", self.divisor))
         self._check_pairwise()
         self._check_types()
+        if self.codes and not self.evaluated:
+            raise InvalidOption(
+                "codes of nodes are learned with messages that are evaluated",
+                got=f"node_codes={self.codes} with model={self.family!r}, messages={self.messages!r}",
+                allowed='messages="emitted" or "pairwise"',
+                fix="leave node_codes out, or messages",
+            )
         if not (self.divisor > 0):
             raise InvalidOption(
                 "the divisor of a summed message must be positive",
@@ -240,7 +253,7 @@ class ModelSpec:
         options = {
             "family": "" if self.family == "mpnode" else self.family,
             **{n: getattr(self, n) for n in ("circular", "relative", "invariant")},
-            **{n: getattr(self, n) for n in ("antisymmetric", "learned_edges")},
+            **{n: getattr(self, n) for n in ("antisymmetric", "learned_edges", "codes")},
         }
         for name, value in options.items():
             if value:
@@ -307,12 +320,12 @@ class ModelSpec:
     def own_inputs(self) -> int:
         """Width of [x; u; b], without the channels that are ``invariant``."""
         width = self.state_inputs - self.inputs_of(self.invariant)
-        return width + self.controls + self.attributes
+        return width + self.controls + self.attributes + self.codes
 
     @property
     def first_inputs(self) -> int:
         """Width of [x; b], the inputs of the first message."""
-        return self.state_inputs + self.attributes
+        return self.state_inputs + self.attributes + self.codes
 
     @property
     def not_sent(self) -> tuple[int, ...]:
@@ -322,7 +335,7 @@ class ModelSpec:
     @property
     def receiver_inputs(self) -> int:
         """Width of [x_k; b_k], the receiver's inputs of e, without the channels ``relative``."""
-        return self.state_inputs - self.inputs_of(self.not_sent) + self.attributes
+        return self.state_inputs - self.inputs_of(self.not_sent) + self.attributes + self.codes
 
     @property
     def sender_inputs(self) -> int:
@@ -347,6 +360,11 @@ class ModelSpec:
     def outputs(self) -> int:
         """Width of what leaves the MLP: D, or D (1 + p) for F and G."""
         return self.states * (1 + self.message) if self.gain else self.states
+
+    @property
+    def with_given_codes(self) -> ModelSpec:
+        """The same equations with the codes as the last attributes, not learned."""
+        return self.replace(attributes=self.attributes + self.codes, codes=0, coded_nodes=0)
 
     def replace(self, **changes: object) -> ModelSpec:
         """A copy with some fields changed."""
@@ -383,6 +401,8 @@ LATER = (
     "type_channels",
     "type_controls",
     "type_attributes",
+    "codes",
+    "coded_nodes",
 )
 
 _NO_TYPES: dict[str, tuple[()]] = {

@@ -6,8 +6,15 @@ in C order, followed by its bias (outputs,).
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..layout import Layout
 from .spec import ModelSpec
+
+# Of a code as an attribute: codes start at zero and would take long to reach the size of attributes at
+# the rate of the other weights.
+CODE_UNIT = 4.0
 
 
 def layout_of(spec: ModelSpec) -> Layout:
@@ -66,7 +73,11 @@ def layout_of(spec: ModelSpec) -> Layout:
         linear("pair_layer_3_", spec.message, spec.hidden)
     if spec.learned_edges:
         shapes["edge_log_weight"] = (spec.learned_edges,)
-    return Layout(shapes)
+    if not spec.codes:
+        return Layout(shapes)
+    # The last one: what comes before is the vector of the model with given codes.
+    shapes["node_code"] = (spec.coded_nodes, spec.codes)
+    return Layout(shapes, frozenset({"node_code"}))
 
 
 def _of_type(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
@@ -77,3 +88,20 @@ def _of_type(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
         shapes["pair_layer_1_weight"] = (spec.hidden, inputs)
         shapes["pair_sender_weight"] = (spec.hidden, spec.sender_inputs)
     return shapes
+
+
+def without_codes_in_messages(spec: ModelSpec) -> NDArray[np.float64]:
+    """A factor (size,) of the weights: 0 for those of codes in the layers of messages, else 1.
+
+    On one graph a constant of a node and the same constant sent by its neighbours explain the data alike,
+    so that codes that enter messages are mixtures over neighbours and fail on other graphs.
+    """
+    layout = layout_of(spec)
+    factor = np.ones(layout.size)
+    named = layout.unpack(factor)
+    if spec.codes and spec.messages == "emitted":
+        named["emit_layer_1_weight"][:, -spec.codes :] = 0
+    elif spec.codes and spec.messages == "pairwise":
+        for last in (spec.receiver_inputs, spec.receiver_inputs + spec.sender_inputs):
+            named["pair_layer_1_weight"][:, last - spec.codes : last] = 0
+    return factor

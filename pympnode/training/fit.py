@@ -128,7 +128,7 @@ def fit(
             best_loss=float(outcome.best_loss[best]),
             best_epoch=int(outcome.best_epoch[best]),
             updates=outcome.updates,
-            seconds=outcome.seconds,
+            seconds=raced.seconds + outcome.seconds,
             engine=prepared.engine.engine,
             engine_reason=prepared.engine.reason,
             kernel=prepared.engine.kernel,

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Generic
+from typing import Any, Generic
 
 import numpy as np
 
@@ -17,22 +16,75 @@ from .progress import Progress
 from .schedule import updates_of
 from .trainer import Outcome, Trainer
 
-if TYPE_CHECKING:
-    from ..config import TrainConfig
-
 logger = logging.getLogger("pympnode.training")
 
-
-_RATE = 2.0
+_FIRST = 1 / 3  # of what a class may take of the race: its first round
+_LEAST_UPDATES, _LEAST_SECONDS = 50, 1.5  # of a first round, as far as the race allows
+_BEHIND = 3.0  # a class whose loss is that many times the best one's has no second round
+_LEARNED = 0.1  # share of the smallest loss of a baseline: with more, no class is ahead yet
 
 
 @dataclass(frozen=True)
 class Raced(Generic[M]):
     """The candidate that goes on, from its weights and with the rest of the updates; ``outcome`` where
-    the run was interrupted in the race."""
+    the run was interrupted in the race. ``seconds``, ``updates``: of all candidates together."""
 
     prepared: Prepared[M]
     outcome: Outcome | None = None
+    seconds: float = 0.0
+    updates: int = 0
+
+
+class _Interrupted(Exception):
+    def __init__(self, prepared: Prepared[Any], outcome: Outcome) -> None:
+        super().__init__()
+        self.prepared, self.outcome = prepared, outcome
+
+
+class _Runner(Generic[M]):
+    """A candidate in the race, with its weights so far."""
+
+    def __init__(self, candidate: Candidate[M], prepared: Prepared[M]) -> None:
+        self.candidate = candidate
+        self.prepared = prepared
+        self.loss = float("inf")
+        self.seconds, self.updates = 0.0, 0
+
+    def train(
+        self,
+        length: dict[str, Any],
+        number: int,
+        run: Run | SharedRun | None,
+        progress: Progress,
+        title: str,
+    ) -> None:
+        """Round ``number`` of ``length``. Raises `InvalidData` where the candidate cannot start."""
+        one, name = self.prepared, self.candidate.name
+        config = one.config.replace(
+            **length,
+            standstill=0.0,
+            learning_rate=self.candidate.rate * one.config.learning_rate,
+            keep_start=number > 1,
+        )
+        folder = None
+        if run is not None:
+            about: dict[str, Any] = {"class": name} | ({"round": number} if number > 1 else {})
+            place = name.replace(" ", "-") + (f"-{number}" if number > 1 else "")
+            folder = run.within(f"race/{place}", {**one.fingerprint, "race": about})
+        try:
+            with one.threads():
+                outcome = Trainer(one.task, config, folder, progress, title=f"{title}: {name}").fit(
+                    one.theta
+                )
+        finally:
+            if folder is not None:
+                folder.close()
+        self.seconds += outcome.seconds
+        self.updates += outcome.updates
+        if outcome.status == "interrupted":
+            raise _Interrupted(one, outcome)
+        self.loss = float(np.median(outcome.best_loss))
+        self.prepared = replace(one, theta=outcome.theta)
 
 
 def race(
@@ -41,83 +93,108 @@ def race(
     progress: Progress,
     title: str = "comparing classes",
 ) -> Raced[M]:
-    """Train each of ``prepared.candidates`` for its part of a share ``config.race`` of the run.
+    """Train each of ``prepared.candidates`` for its part of a share ``config.race`` of the run, in two
+    rounds.
 
     The share is divided so that each candidate gets the same time: by the stored ratios of the costs
-    of an update, not by a clock, so that a resumed run repeats it. Each has its own folder in
-    ``run.folder / "race"``. The smallest validation loss wins (of an ensemble: the median of the
-    members); candidates that diverge or cannot start lose. Raises `InvalidData` where none can start.
+    of an update, not by a clock, so that a resumed run repeats it. The first round is a third. Where a
+    candidate is then far ahead of others (`_BEHIND`), and of the baselines, those others stop; where
+    one is left there is no second round, and what it would have taken is left to the run. Each round
+    has its own folder in ``run.folder / "race"``. The smallest validation loss wins (of an ensemble: the
+    median of the members), or where none is well below the baselines (`_LEARNED`) the cheapest update;
+    candidates that diverge or cannot start lose. Raises `InvalidData` where none can start.
     """
-    candidates = prepared.candidates
-    shares = _shares(prepared)
-    losses: dict[str, float] = {}
-    best: tuple[float, Prepared[M], Outcome] | None = None
+    candidates, config = prepared.candidates, prepared.config
+    first, second = _rounds(prepared)
+    runners: list[_Runner[M]] = []
     refused: InvalidData | None = None
-    for number, candidate in enumerate(candidates):
-        # The first is made already; data are bound once for each.
-        one = replace(prepared, candidates=()) if number == 0 else candidate.make()
-        config = shares(candidate, one.config)
-        folder = None
-        if run is not None:
-            call = {**one.fingerprint, "race": {"class": candidate.name}}
-            folder = run.within("race/" + candidate.name.replace(" ", "-"), call)
-        try:
-            with one.threads():
-                outcome = Trainer(
-                    one.task, config, folder, progress, title=f"{title}: {candidate.name}"
-                ).fit(one.theta)
-        except InvalidData as error:  # the first loss of this class is not finite
-            refused = error
-            losses[candidate.name] = float("inf")
-            continue
-        finally:
-            if folder is not None:
-                folder.close()
-        if outcome.status == "interrupted":
-            return Raced(one, outcome)
-        losses[candidate.name] = float(np.median(outcome.best_loss))
-        if best is None or losses[candidate.name] < best[0]:
-            best = (losses[candidate.name], one, outcome)
-    if best is None:
+    share = 0.0
+    try:
+        for number, candidate in enumerate(candidates):
+            # The first is made already; data are bound once for each.
+            one = replace(prepared, candidates=()) if number == 0 else candidate.make()
+            runners.append(_Runner(candidate, one))
+            share += first
+            try:
+                runners[-1].train(_length(prepared, candidate, first), 1, run, progress, title)
+            except InvalidData as error:  # the first loss of this class is not finite
+                refused = error
+        enough = _yardstick(prepared)
+        left = _still_in(runners, enough)
+        if len(left) > 1 and second > 0:
+            for runner in left:
+                share += second
+                length = _length(prepared, runner.candidate, second)
+                runner.train(length, 2, run, progress, title)
+    except _Interrupted as stop:
+        return Raced(stop.prepared, stop.outcome, *_spent(runners))
+    if not left:
         assert refused is not None
         raise refused
-    _, winner, outcome = best
-    order = sorted(losses, key=losses.__getitem__)
-    text = ", ".join(f"{name} {losses[name]:.3g}" for name in order)
-    logger.info("class of the model: %s (validation losses of short runs: %s)", order[0], text)
-    rest = 1 - prepared.config.race
-    config = winner.config.replace(keep_start=True)
+    best = min(left, key=lambda runner: runner.loss)
+    if best.loss > enough:
+        # None has learned much: these data take many updates.
+        best = min(left, key=lambda runner: runner.candidate.cost)
+    order = sorted(runners, key=lambda runner: runner.loss)
+    text = ", ".join(f"{runner.candidate.name} {runner.loss:.3g}" for runner in order)
+    logger.info("class of the model: %s (validation losses: %s)", best.candidate.name, text)
+    winner, rest = best.prepared, 1 - share
+    changes: dict[str, Any] = {"keep_start": True}
     if config.time_budget is not None:
-        config = config.replace(time_budget=rest * config.time_budget)
+        changes["time_budget"] = rest * config.time_budget
     else:
-        config = config.replace(updates=max(1, round(rest * updates_of(winner))))
-    winner = replace(winner, config=config, theta=outcome.theta)
-    return Raced(_with(winner, {"classes": f"{order[0]} by validation loss: {text}"}))
-
-
-def _with(prepared: Prepared[M], about: dict[str, str]) -> Prepared[M]:
-    return replace(
-        prepared,
+        changes["updates"] = max(1, round(rest * updates_of(winner)))
+    winner = replace(winner, config=winner.config.replace(**changes))
+    seconds, updates = _spent(runners)
+    why = "by validation loss" if best is order[0] else "by the cost of an update, losses"
+    about = {"classes": f"{best.candidate.name} {why}: {text}"}
+    counted = {"race_updates": updates, "race_seconds": seconds}
+    winner = replace(
+        winner,
         candidates=(),
-        about={**prepared.about, **about},
-        history_attributes={**prepared.history_attributes, **about},
+        about={**winner.about, **about},
+        history_attributes={**winner.history_attributes, **about, **counted},
     )
+    return Raced(winner, None, seconds, updates)
 
 
-def _short(own: TrainConfig) -> dict[str, Any]:
-    """What short runs have otherwise: in few updates a higher rate learns more."""
-    return {"standstill": 0.0, "learning_rate": _RATE * own.learning_rate}
+def _spent(runners: list[_Runner[M]]) -> tuple[float, int]:
+    return sum(r.seconds for r in runners), sum(r.updates for r in runners)
 
 
-def _shares(prepared: Prepared[M]) -> Callable[[Candidate[M], TrainConfig], TrainConfig]:
-    """The configuration of each candidate's short run."""
-    config, candidates = prepared.config, prepared.candidates
+def _still_in(runners: list[_Runner[M]], enough: float) -> list[_Runner[M]]:
+    """Those whose loss is finite and not far behind the best one's; all of them as long as that is
+    above ``enough``."""
+    left = [runner for runner in runners if np.isfinite(runner.loss)]
+    best = min((runner.loss for runner in left), default=0.0)
+    if best > enough:
+        return left
+    return [runner for runner in left if runner.loss <= _BEHIND * best]
+
+
+def _yardstick(prepared: Prepared[M]) -> float:
+    """The loss below which a model has learned enough to be compared."""
+    losses = [loss for loss in prepared.task.reference().losses.values() if np.isfinite(loss)]
+    return _LEARNED * min(losses, default=float("inf"))
+
+
+def _rounds(prepared: Prepared[M]) -> tuple[float, float]:
+    """Shares of the run in the first and the second round of each candidate."""
+    config = prepared.config
+    whole = config.race / len(prepared.candidates)
     if config.time_budget is not None:
-        budget = config.race * config.time_budget / len(candidates)
-        return lambda candidate, own: own.replace(time_budget=budget, **_short(own))
-    total = config.race * updates_of(prepared) * candidates[0].cost / len(candidates)
+        least = _LEAST_SECONDS / config.time_budget
+    else:
+        least = _LEAST_UPDATES / max(1, updates_of(prepared))
+    first = min(max(_FIRST * whole, least), whole)
+    # A second round that is shorter than the first decides nothing that the first did not.
+    return (first, whole - first) if whole - first >= first else (whole, 0.0)
 
-    def of(candidate: Candidate[M], own: TrainConfig) -> TrainConfig:
-        return own.replace(updates=max(1, round(total / candidate.cost)), **_short(own))
 
-    return of
+def _length(prepared: Prepared[M], candidate: Candidate[M], share: float) -> dict[str, Any]:
+    """The fields of a run that takes a share of the time of the whole."""
+    config = prepared.config
+    if config.time_budget is not None:
+        return {"time_budget": share * config.time_budget}
+    cost = prepared.candidates[0].cost / candidate.cost
+    return {"updates": max(1, round(share * updates_of(prepared) * cost))}

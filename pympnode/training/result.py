@@ -30,7 +30,9 @@ class Result(Generic[M]):
     """A trained model and the record of its training.
 
     ``history``: dataset over epoch of loss, validation_loss, gradient_norm, learning_rate, seconds
-    (since the start), horizon (intervals in a window), updates. ``status``: "completed",
+    (since the start), horizon (intervals in a window), updates. Where classes of models competed
+    first, its attributes ``race_updates`` and ``race_seconds`` say what all of them took; ``updates``
+    and the rows of the history are of the run that followed, ``seconds`` of both. ``status``: "completed",
     "interrupted" or "diverged", with the ``reason`` in words. ``best_loss``, ``best_epoch``: the
     validation loss of the kept weights and its epoch. ``engine`` with ``engine_reason``, ``kernel``,
     ``device``: what ran. ``restored_tensors``: names of the tensors taken from the start model.
@@ -158,7 +160,7 @@ class Result(Generic[M]):
             "engine": (
                 f"{self.engine} ({self.engine_reason}), kernel {self.kernel}, device {self.device}"
             ),
-            "seconds": f"{self.seconds:.1f} ({self.updates} updates)",
+            "seconds": f"{self.seconds:.1f} ({self.updates} updates{self._raced()})",
         }
         if self.restored_tensors:
             lines["started from"] = self._restored()
@@ -179,6 +181,10 @@ class Result(Generic[M]):
             if name in self.history.attrs:
                 lines[name] = str(self.history.attrs[name])
         return lines
+
+    def _raced(self) -> str:
+        before = self.history.attrs.get("race_updates")
+        return "" if before is None else f" after {int(before)} in which classes competed"
 
     def _restored(self) -> str:
         fresh = [name for name in self.model.weights if name not in self.restored_tensors]

@@ -133,6 +133,14 @@ CALLS: dict[str, Callable[[], tuple[Callable[..., Any], dict[str, Any]]]] = {
         pympnode.train,
         dict(data=network_data(), edge_weight="learn", optimiser="adam", **_RUN),
     ),
+    "train graph": lambda: (
+        pympnode.train,
+        dict(data=network_data(), topology="learn", **_RUN),
+    ),
+    "train codes": lambda: (
+        pympnode.train,
+        dict(data=network_data(), node_codes=2, **_RUN),
+    ),
     "train by derivatives": lambda: (
         pympnode.train,
         dict(

@@ -49,6 +49,7 @@ class JuliaEngine:
             'messages="pairwise"': spec.pairwise,
             'aggregation="max"': spec.aggregation == "max",
             "learned weights of edges": bool(spec.learned_edges),
+            "learned codes of nodes": bool(spec.codes),
             "emitted messages with the sender's controls": spec.sender_controls,
             "channels that emitted messages leave out (invariant)": bool(spec.invariant),
             "several types of nodes": bool(spec.node_types),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -452,10 +453,18 @@ def loss_and_gradient(
 ) -> tuple[float, torch.Tensor]:
     """Loss and its gradient with respect to ``theta`` (size,)."""
     theta = theta.detach().requires_grad_(True)
+    inputs = [theta]
+    bar = window.attribute_bar
+    if bar is not None:
+        assert window.attribute is not None
+        inputs.append(window.attribute.detach().requires_grad_(True))
+        window = replace(window, attribute=inputs[1])
     field = field_of(spec, theta, window)
     value = huber(integrate(spec, field, window)[1:, : spec.channels], window, spec.circular)
-    (gradient,) = torch.autograd.grad(value, theta)
-    return float(value.detach()), gradient
+    gradients = torch.autograd.grad(value, inputs)
+    if bar is not None:
+        bar.add_(gradients[1])
+    return float(value.detach()), gradients[0]
 
 
 def rollout_vjp(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from types import ModuleType
 
@@ -14,7 +14,7 @@ from ....errors import EngineUnavailable, InvalidGraph, InvalidModel, InvalidOpt
 from ....graph import Graph
 from ...schema import Arrays
 from ...spec import ModelSpec
-from ...weights import layout_of
+from ...weights import CODE_UNIT, layout_of, without_codes_in_messages
 from ..base import Batch, Rollout
 from ..columns import Columns
 from ..whole_system import single_node, stack_attribute, stack_nodes, stack_spec
@@ -80,7 +80,9 @@ class TorchProgram:
         self._kernel = kernel
         self._dtype = DTYPES[dtype]
         # One neural ODE for all nodes is the family without messages on a single, larger node.
-        self._inner = stack_spec(spec)
+        self._inner = stack_spec(spec.with_given_codes if spec.codes else spec)
+        self._used = without_codes_in_messages(spec).astype(dtype) if spec.codes else None
+        self._given = self.layout.offsets.get("node_code", self.layout.size)
         # The faster kernels compute the plain form; the eager one computes the model as it is.
         self._plain = None if self.kernel == "eager" else PlainForm.of(self._inner)
         self._computed = self._inner if self._plain is None else self._plain.spec
@@ -109,23 +111,38 @@ class TorchProgram:
         """A parameter vector on the device."""
         return torch.as_tensor(np.ascontiguousarray(values), device=self.device).to(self._dtype)
 
+    def _given_weights(self, values: NDArray) -> NDArray:
+        """The weights without the codes, and without those of codes in messages."""
+        return values if self._used is None else (self._used * values)[: self._given]
+
     def _computed_theta(self, values: NDArray) -> torch.Tensor:
         """The weights that the kernel takes."""
+        values = self._given_weights(values)
         return self.theta(values if self._plain is None else self._plain.expand(values))
 
-    def _gradient(self, computed: torch.Tensor) -> NDArray:
-        """The gradient (size,) of the model's weights from that of the weights the kernel takes."""
+    def _gradient(self, computed: torch.Tensor, window: Window, member: NDArray) -> NDArray:
+        """The gradient (size,) of the model's weights from that of the weights the kernel takes, and of
+        codes from that of the attributes of ``window``. ``member``: graphs of its trajectories."""
         gradient = computed.cpu().numpy()
-        return gradient if self._plain is None else self._plain.fold(gradient)
+        gradient = gradient if self._plain is None else self._plain.fold(gradient)
+        if self._used is not None:
+            gradient = gradient * self._used[: self._given]
+        if window.attribute_bar is None:
+            return gradient
+        bar = window.attribute_bar[self.spec.attributes :].unsqueeze(0)
+        of_nodes = from_columns(bar, window.columns)[:, 0].cpu().numpy()
+        codes = np.zeros((self.spec.coded_nodes // of_nodes.shape[1], *of_nodes.shape[1:]))
+        np.add.at(codes, member, of_nodes)
+        return np.concatenate([gradient, (CODE_UNIT * codes).ravel().astype(gradient.dtype)])
 
     def loss_and_gradient(self, theta: NDArray, batch: Batch) -> tuple[float, NDArray]:
         """See `engines.base.Program`. Datasets of different size add up, weighted by columns."""
         total, gradient = 0.0, np.zeros(self.layout.size, dtype=self.dtype)
         vector = self._computed_theta(theta)
-        for window, _ in self._windows(batch):
+        for window, member in self._windows(batch, theta):
             value, of_dataset = self._kernel.loss_and_gradient(self._computed, vector, window)
             total += value
-            gradient += self._gradient(of_dataset)
+            gradient += self._gradient(of_dataset, window, self._graphs_of(batch, member))
         return total, gradient
 
     def loss_and_gradient_members(
@@ -135,16 +152,26 @@ class TorchProgram:
         of_members = getattr(self._kernel, "loss_and_gradient_members", None)
         if of_members is None or len(self._data) > 1:
             return [self.loss_and_gradient(t, b) for t, b in zip(thetas, batches)]
-        windows = (self._windows(batch)[0][0] for batch in batches)
+        made: list[tuple[Window, NDArray]] = []
+
+        def windows() -> Iterator[Window]:
+            # One after the other: the first members run while the next are gathered.
+            for theta, batch in zip(thetas, batches):
+                window, member = self._windows(batch, theta)[0]
+                made.append((window, self._graphs_of(batch, member)))
+                yield window
+
         vectors = (self._computed_theta(theta) for theta in thetas)
-        results = of_members(self._computed, vectors, windows)
-        return [(value, self._gradient(gradient)) for value, gradient in results]
+        results = of_members(self._computed, vectors, windows())
+        return [
+            (value, self._gradient(gradient, *of)) for (value, gradient), of in zip(results, made)
+        ]
 
     def loss(self, theta: NDArray, batch: Batch) -> float:
         """See `engines.base.Program`."""
         vector = self._computed_theta(theta)
         total = 0.0
-        for window, _ in self._windows(batch):
+        for window, _ in self._windows(batch, theta):
             if hasattr(self._kernel, "loss"):
                 total += self._kernel.loss(self._computed, vector, window)
                 continue
@@ -157,7 +184,7 @@ class TorchProgram:
         self, theta: NDArray, batch: Batch, output_gradient: NDArray
     ) -> tuple[NDArray, NDArray]:
         """See `engines.base.Program`. A graph of the batch may have fewer nodes than the others."""
-        windows = self._windows(batch)
+        windows = self._windows(batch, theta, codes=False)
         bodies = self.spec.bodies if self.spec.family == "node" else 1
         nodes = max(int(window.columns.nodes.max()) for window, _ in windows) * bodies
         shape = (len(batch.trajectory), batch.horizon + 1, nodes, self.spec.channels)
@@ -180,7 +207,7 @@ class TorchProgram:
             x, of_dataset = self._kernel.rollout_vjp(self._computed, vector, window, bar)
             values = from_columns(x, window.columns).cpu().numpy()
             states[member, :, : values.shape[2]] = values
-            gradient += self._gradient(of_dataset)
+            gradient[: self._given] += self._gradient(of_dataset, window, member)
         return states.reshape(shape), gradient
 
     def initial_message(
@@ -204,7 +231,7 @@ class TorchProgram:
         graph = Graph.single(np.zeros(0, np.int64), np.zeros(0, np.int64), x.shape[1])
         graph = graph.with_types(node_type)
         window = self._free_window(x, graph, np.zeros(0), None, None, attribute)
-        message = eager.initial_message(self._inner, self.theta(theta), window)
+        message = eager.initial_message(self._inner, self.theta(self._given_weights(theta)), window)
         return from_columns(message.unsqueeze(0), window.columns)[:, 0].cpu().numpy()
 
     def rollout(
@@ -221,6 +248,7 @@ class TorchProgram:
     ) -> Rollout:
         """See `engines.base.Program`."""
         nodes, features = x0.shape[1:]
+        attribute = self._with_codes(theta, attribute, x0, graph_of)
         window = self._free_window(x0, graph, np.diff(times), graph_of, u, attribute)
         if edge_weight is not None:
             if self.kernel != "eager":
@@ -258,12 +286,14 @@ class TorchProgram:
         The faster kernels compute whole windows; one evaluation gains nothing from them.
         """
         held = None if u is None else u[:, None]
+        attribute = self._with_codes(theta, attribute, z, graph_of)
         window = self._free_window(
             z[..., : self.spec.channels], graph, np.ones(1), graph_of, held, attribute
         )
         flat = z.reshape(z.shape[0], 1, -1) if self.spec.family == "node" else z
         columns = to_columns(self._tensor(flat), window.columns)
-        slope = eager.evaluate_field(self._inner, self.theta(theta), window, columns)
+        vector = self.theta(self._given_weights(theta))
+        slope = eager.evaluate_field(self._inner, vector, window, columns)
         return from_columns(slope.unsqueeze(0), window.columns)[:, 0].cpu().numpy().reshape(z.shape)
 
     # ---- windows ------------------------------------------------------------------------------
@@ -310,8 +340,46 @@ class TorchProgram:
         ]
         return torch.cat(blocks, dim=1).contiguous()
 
-    def _windows(self, batch: Batch) -> list[tuple[Window, NDArray[np.int64]]]:
-        """A window for each dataset in the batch, and the positions in the batch of its rows."""
+    def _graphs_of(self, batch: Batch, member: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The numbers of the graphs of some trajectories of a batch; codes are those of one dataset."""
+        return self._data[0].graph_of[batch.trajectory[member]] if self.spec.codes else member
+
+    def _with_codes(
+        self,
+        theta: NDArray,
+        attribute: NDArray | None,
+        x: NDArray,
+        graph_of: NDArray[np.int64] | None,
+    ) -> NDArray | None:
+        """Attributes with the learned codes behind them, where they lack codes.
+
+        Raises `InvalidModel` for nodes whose codes were not learned.
+        """
+        spec, (batch, nodes) = self.spec, x.shape[:2]
+        width = 0 if attribute is None else attribute.shape[-1]
+        if not spec.codes or width == spec.attributes + spec.codes:
+            return attribute
+        of = np.zeros(batch, np.int64) if graph_of is None else np.asarray(graph_of, np.int64)
+        if spec.coded_nodes % nodes or (of.max(initial=0) + 1) * nodes > spec.coded_nodes:
+            raise InvalidModel(
+                "the codes of these nodes were not learned",
+                got=f"{nodes} nodes, {of.max(initial=0) + 1} graphs",
+                allowed=f"the {spec.coded_nodes} nodes of the training graphs",
+                fix="give codes as the last columns of node_attribute, or model.rollout(node_code=)",
+            )
+        codes = self.layout.unpack(theta)["node_code"].reshape(-1, nodes, spec.codes)[of]
+        codes = CODE_UNIT * codes
+        if attribute is None:
+            return codes
+        given = np.broadcast_to(attribute, (batch, nodes, width))
+        return np.concatenate([given, codes], axis=-1)
+
+    def _windows(
+        self, batch: Batch, theta: NDArray, *, codes: bool = True
+    ) -> list[tuple[Window, NDArray[np.int64]]]:
+        """A window for each dataset in the batch, and the positions in the batch of its rows.
+
+        ``codes``: whether the gradient of learned codes is asked for."""
         # Trajectories of a batch are numbered through all datasets.
         dataset = np.searchsorted(self._first, batch.trajectory, side="right") - 1
         chosen = []
@@ -323,10 +391,25 @@ class TorchProgram:
         # The mean over all columns of the batch, so that every dataset counts by its size.
         bodies = self.spec.bodies if self.spec.family == "node" else 1
         scale = 1.0 / (bodies * sum(columns.total for *_, columns in chosen))
-        return [
-            (self._window(data, index, batch.start[member], columns, batch.horizon, scale), member)
-            for data, member, index, columns in chosen
-        ]
+        windows = []
+        for data, member, index, columns in chosen:
+            window = self._window(data, index, batch.start[member], columns, batch.horizon, scale)
+            if self.spec.codes:
+                window = self._coded(window, theta, data.graph_of[index], codes)
+            windows.append((window, member))
+        return windows
+
+    def _coded(self, window: Window, theta: NDArray, graph_of: NDArray, gradient: bool) -> Window:
+        """A window whose last attributes are the learned codes."""
+        nodes = int(window.columns.nodes[0])
+        codes = CODE_UNIT * self.layout.unpack(np.asarray(theta))["node_code"]
+        of_nodes = self._tensor(codes.reshape(-1, nodes, self.spec.codes)[graph_of])
+        attribute = to_columns(of_nodes, window.columns)
+        if window.attribute is not None:
+            attribute = torch.cat([window.attribute, attribute])
+        attribute = attribute.contiguous()
+        bar = torch.zeros_like(attribute) if gradient else None
+        return replace(window, attribute=attribute, attribute_bar=bar)
 
     def _window(
         self,

@@ -20,7 +20,8 @@ class Window:
     the dtype of the data, or None where nothing is missing; ``dt`` (T,) float64, on the host;
     ``scale`` multiplies the summed loss. ``edge_weight``: (T, edges, width) of each block, the weights
     of its edges (in the order of the columns) in each interval and trajectory, where they vary in time;
-    None where the columns have them. The eager kernel alone takes them.
+    None where the columns have them. The eager kernel alone takes them. ``attribute_bar`` (b, S) or
+    None: where kernels add the gradient of a loss with respect to ``attribute``.
     """
 
     columns: Columns
@@ -32,6 +33,7 @@ class Window:
     dt: NDArray[np.float64]
     scale: float
     edge_weight: list[torch.Tensor] | None = None
+    attribute_bar: torch.Tensor | None = None
 
     @property
     def steps(self) -> int:

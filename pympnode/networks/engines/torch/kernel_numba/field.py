@@ -21,7 +21,7 @@ from .layers import (
 from .machine import compiled, exact, noinline
 from .pairs import pair_back, pair_messages
 from .plan import COLUMN, NODES, ROW, SOURCE, STRIDE, TILE, WIDTH
-from .tiles import neighbour_sum
+from .tiles import inner_product, neighbour_sum
 
 # Kinds of messages, as in `space.MESSAGES`.
 ZERO, SELF, STATE, EMITTED, PAIRWISE = 0, 1, 2, 3, 4
@@ -111,14 +111,22 @@ def edges_back(shape, memory, offsets, sent, received_bar, winner, links, groups
                 here = base + node * width
                 there = base + links.sender[edge] * width
                 total = memory[offsets.one] - memory[offsets.one]
-                for component in range(shape.message):
-                    start = component * shape.stride
-                    for column in range(start, start + width):
-                        term = memory[received_bar + there + column] * memory[sent + here + column]
-                        if shape.largest:
-                            if memory[winner + there + column] != links.position[edge]:
-                                continue
-                        total += term
+                if shape.largest == 0:
+                    total = inner_product(
+                        memory,
+                        received_bar + there,
+                        sent + here,
+                        shape.stride,
+                        shape.message,
+                        width,
+                    )
+                else:
+                    for component in range(shape.message):
+                        start = component * shape.stride
+                        for column in range(start, start + width):
+                            if memory[winner + there + column] == links.position[edge]:
+                                of_message = memory[sent + here + column]
+                                total += memory[received_bar + there + column] * of_message
                 memory[offsets.edge_bar + links.number[edge]] += links.weight[edge] * total
 
 

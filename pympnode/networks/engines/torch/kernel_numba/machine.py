@@ -59,7 +59,7 @@ class _ReferenceModel(models.PrimitiveModel):
 class _ReferenceAttribute(AttributeTemplate):
     key = Reference
 
-    def generic_resolve(self, reference: Reference, name: str) -> Any:
+    def generic_resolve(self, reference: Reference, name: str) -> Any:  # type: ignore[override]
         held = reference.held
         return held.types[held.fields.index(name)] if name in held.fields else None
 

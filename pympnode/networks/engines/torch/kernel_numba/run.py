@@ -54,6 +54,8 @@ def supports(spec: ModelSpec) -> str | None:
         return f"family={spec.family!r} runs through autograd"
     if spec.circular:
         return "circular features run through autograd"
+    if spec.codes:
+        return "learned codes of nodes run in torch"
     return None
 
 

@@ -106,6 +106,18 @@ class Vectors:
             ]
         return vectors[0]
 
+    def total(self, vector: Any) -> Any:
+        """The sum over the lanes of one vector, by halves."""
+        distance = self.lanes // 2
+        while distance:
+            mask = [(lane + distance) % self.lanes for lane in range(self.lanes)]
+            other = self.builder.shuffle_vector(
+                vector, vector, ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), mask)
+            )
+            vector = self.add(vector, other)
+            distance //= 2
+        return self.builder.extract_element(vector, ir.Constant(ir.IntType(32), 0))
+
 
 def integer(value: int) -> Any:
     """A 64-bit constant."""
@@ -362,5 +374,38 @@ def neighbour_sum(typingctx, memory, to, start, step, width, pointer, row, sende
                 )
             v.store(builder.load(total), out, column)
         return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def inner_product(typingctx, memory, left, right, stride, rows, width):  # type: ignore
+    """The sum over ``rows`` rows i and ``width`` columns c of memory[left + i stride + c] times
+    memory[right + i stride + c]."""
+    signature = memory.dtype(memory, left, right, stride, rows, width)
+
+    def generate(context, builder, signature, arguments):  # type: ignore
+        memory, left, right, stride, rows, width = arguments
+        v = Vectors(builder, signature.args[0], context, memory)
+        one, other = v.address(left), v.address(right)
+        total = cgutils.alloca_once_value(builder, v.zero)
+        single = cgutils.alloca_once_value(builder, v.scalar(0.0))
+        vectors = builder.sdiv(width, integer(v.lanes))
+        with cgutils.for_range(builder, rows) as row:
+            start = builder.mul(row.index, stride)
+            with cgutils.for_range(builder, vectors) as column:
+                at = builder.add(start, builder.mul(column.index, integer(v.lanes)))
+                product = v.add_product(builder.load(total), v.load(one, at), v.load(other, at))
+                builder.store(product, total)
+            done = builder.mul(vectors, integer(v.lanes))
+            # One by one, because the columns behind are those of the next node.
+            with cgutils.for_range(builder, builder.sub(width, done)) as column:
+                at = builder.add(start, builder.add(done, column.index))
+                numbers = [builder.load(builder.gep(base, [at])) for base in (one, other)]
+                product = builder.fmul(*numbers, flags=("contract",))
+                builder.store(
+                    builder.fadd(builder.load(single), product, flags=("contract",)), single
+                )
+        return builder.fadd(v.total(builder.load(total)), builder.load(single))
 
     return signature, generate

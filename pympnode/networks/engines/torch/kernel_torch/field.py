@@ -92,6 +92,7 @@ class Field:
     pairs: PairMessages | None = None
     along: SentMessages | None = None
     weights: EdgeWeights | None = None
+    attribute_bar: torch.Tensor | None = None
 
     def __init__(self, spec: ModelSpec, columns: int, kinds: Kinds, like: torch.Tensor) -> None:
         self.spec, self.kinds = spec, kinds
@@ -217,6 +218,7 @@ class Field:
         ):  # fmt: skip
             backward(layers, x, below, bar, below_bar, x_bar)
         z_bar[: spec.channels].copy_(self.inputs_bar[: spec.channels])
+        self._of_attributes(self.inputs_bar[spec.own_inputs - spec.attributes : spec.own_inputs])
         m_bar = z_bar[spec.channels :]
         if spec.messages == "state":
             self._send_back(received_bar, slots, slot, m_bar)
@@ -230,6 +232,7 @@ class Field:
             )
             # x enters twice: through the mlp and through the messages.
             z_bar.add_(self.pair_inputs_bar[: spec.channels])
+            self._of_attributes(self.pair_inputs_bar[spec.own_inputs - spec.attributes :])
         else:
             self._send_back(received_bar, slots, slot, self.message[0])
             for layers, x, below, bar, below_bar, x_bar in zip(
@@ -240,6 +243,12 @@ class Field:
                 backward(layers, x, below, bar, below_bar[:1], x_bar)
             # x enters twice: through the mlp and through the message it emits.
             z_bar.add_(self.emitter_inputs_bar[: spec.channels])
+            self._of_attributes(self.emitter_inputs_bar[spec.sender_inputs - spec.attributes :])
+
+    def _of_attributes(self, bar: torch.Tensor) -> None:
+        """Add a cotangent (b, S) of the attributes to their gradient, where it is asked for."""
+        if self.attribute_bar is not None:
+            self.attribute_bar.add_(bar)
 
 
 def forward(

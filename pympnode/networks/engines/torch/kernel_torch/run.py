@@ -245,6 +245,7 @@ class Sweep:
         self.loss = torch.zeros((), dtype=torch.float64, device=like.device)
         self.networks = networks_of(spec, theta.to(like.dtype))
         self.field.use(self.networks, window.columns)
+        self.field.attribute_bar = window.attribute_bar if backward else None
         if spec.attributes:
             start = spec.channels + spec.controls
             assert window.attribute is not None
