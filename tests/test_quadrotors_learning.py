@@ -157,6 +157,25 @@ def test_features_that_enter_nothing_are_an_exact_symmetry(flights: xr.Dataset) 
     np.testing.assert_allclose(second.message, first.message, atol=1e-9)
 
 
+def test_features_that_are_no_input_have_the_scale_of_their_change(flights: xr.Dataset) -> None:
+    """So that errors of positions count beside those of velocities, however far the bodies travel."""
+    shifted = ["position_x", "position_y"]
+    options = dict(data=flights, updates=1, **SMALL)
+    model = pympnode.train(invariant=shifted, **options).model
+    plain = pympnode.train(**options).model
+    x = flights.state.values
+    np.testing.assert_allclose(plain.state_scale.scale, x.std(axis=(0, 1, 2)), rtol=1e-6)
+    steps = np.diff(x[flights.split.values == "train"][..., :2], axis=1)
+    rate = np.sqrt(np.mean(np.square(steps / 0.05), axis=(0, 1, 2)))
+    np.testing.assert_allclose(model.state_scale.scale[:2], rate * model.time_scale, rtol=1e-6)
+    np.testing.assert_array_equal(model.state_scale.scale[2:], plain.state_scale.scale[2:])
+    np.testing.assert_array_equal(model.state_scale.mean, plain.state_scale.mean)
+    # Pairwise messages take the differences of such features.
+    pairs = dict(options, messages="pairwise", invariant=shifted)
+    other = pympnode.train(**pairs).model
+    np.testing.assert_array_equal(other.state_scale.scale, plain.state_scale.scale)
+
+
 def test_turned_flights_obey_the_dynamics(flights: xr.Dataset) -> None:
     """The field of a turned state is the turned field, and open-loop flights from turned starts are turned."""
     angles = np.array([0.3, -1.2, 2.5, 4.0])

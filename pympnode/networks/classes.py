@@ -75,6 +75,14 @@ def with_options_of_system(
     return replace(options, **wanted), f"the options of {system.name}: {words}"
 
 
+def no_inputs(options: NetworkTraining) -> tuple[str, ...]:
+    """Names of the features that no part of the model takes: `ModelSpec.invariant` of emitted messages."""
+    if left_open(options.messages) or options.messages != "emitted" or options.invariant is None:
+        return ()
+    given = options.invariant
+    return (given,) if isinstance(given, str) else tuple(given)
+
+
 def _system_of(datasets: Sequence[xr.Dataset]) -> System | None:
     """The system of all datasets, if their features are its features; with their types of nodes."""
     recorded = {str(record(ds).get("system", "")) for ds in datasets}

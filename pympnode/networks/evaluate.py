@@ -5,7 +5,8 @@ variable                    dims                              unit
 ==========================  ================================  ====================================
 ``rmse``                    predictor, feature                the feature's own (coordinate unit)
 ``rmse_z``                  predictor                         z: standard deviations of the
-                                                              training data
+                                                              training data (of features that no part
+                                                              of a model takes: of their change)
 ``rmse_time``               predictor, time, feature          the feature's own
 ``rmse_time_z``             predictor, time                   z
 ``rmse_trajectory_z``       predictor, trajectory             z

@@ -28,6 +28,7 @@ from .classes import (
     UNMATCHED,
     competing,
     cost,
+    no_inputs,
     short_class,
     with_options_of_system,
 )
@@ -187,6 +188,7 @@ class Networks:
             time_scale=None if start is None else start.time_scale,
             names=None if start is None else start.names,
             ignore_weights=options.ignore_weights,
+            no_inputs=no_inputs(options),
         )
         windows = choose_windows(
             config,
