@@ -7,6 +7,8 @@ A row has two arms or more with the same numbers of nodes, edges, trajectories a
 first is what the others are divided by. float32, one thread, CPU time of this process: medians over
 rounds in which every arm of a row runs once. Writes results/heterogeneous.json and heterogeneous.md.
 
+Delays and edges that switch run in the kernel "eager" in place of "torch", which refuses them.
+
 To add a row: a function of the number of nodes that returns `Arm`s by name, and an entry in `ROWS`.
 """
 
@@ -23,7 +25,8 @@ import json
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import networkx as nx
 import numpy as np
@@ -38,15 +41,18 @@ from pympnode.networks.spec import ModelSpec
 from pympnode.networks.weights import layout_of
 
 STEPS = 10
+DT, LONGEST = 0.05, 20  # steps of the longest delay
 TRAJECTORIES = {10: 64, 100: 16}
 
 
 @dataclass(frozen=True, eq=False)
 class Arm:
-    """A model and its data in z units."""
+    """A model and its data in z units; windows begin at time number ``start``."""
 
     spec: ModelSpec
     data: Arrays
+    start: int = 0
+    kernels: tuple[str, ...] = ("numba", "torch", "eager")
 
     def step(self, kernel: str) -> Callable[[], object]:
         """A function that computes loss and gradient of all trajectories once."""
@@ -55,7 +61,7 @@ class Arm:
         )
         theta = layout_of(self.spec).initial(np.random.default_rng(1)).astype(np.float32)
         count = self.data.trajectories
-        batch = Batch(np.arange(count), np.zeros(count, np.int64), STEPS)
+        batch = Batch(np.arange(count), np.full(count, self.start), STEPS)
         return lambda: program.loss_and_gradient(theta, batch)
 
 
@@ -67,13 +73,14 @@ def graph_of(nodes: int) -> Graph:
     return Graph.from_networkx(nx.gnm_random_graph(nodes, 3 * nodes, seed=1), nodes=nodes)
 
 
-def data_of(graphs: list[Graph], channels: int, trajectories: int) -> Arrays:
-    """Random trajectories of ``channels`` features, on the graphs in turn."""
+def data_of(graphs: list[Graph], channels: int, trajectories: int, before: int = 0) -> Arrays:
+    """Random trajectories of ``channels`` features, on the graphs in turn, with steps ``before``."""
     rng = np.random.default_rng(0)
     nodes = max(graph.total_nodes for graph in graphs)
-    x = rng.standard_normal((trajectories, STEPS + 1, nodes, channels)).astype(np.float32)
+    times = before + STEPS + 1
+    x = rng.standard_normal((trajectories, times, nodes, channels)).astype(np.float32)
     of = np.arange(trajectories) % len(graphs)
-    return Arrays(x, np.arange(STEPS + 1) * 0.05, Graph.union(graphs), of, None, None, None)
+    return Arrays(x, np.arange(times) * DT, Graph.union(graphs), of, None, None, None)
 
 
 def types(graphs: int = 1, **options: object) -> Row:
@@ -95,12 +102,78 @@ def types(graphs: int = 1, **options: object) -> Row:
     return arms
 
 
+def past(**options: object) -> Row:
+    """Messages without delay, with one of 4 steps, with one of 1 to 20 steps for each edge, and without
+    delay over edges of which 7 of 10 are on in each interval."""
+
+    def arms(nodes: int) -> dict[str, Arm]:
+        spec = ModelSpec(channels=2, coupling="superposed", hidden=32, **options)  # type: ignore[arg-type]
+        graph, rng = graph_of(nodes), np.random.default_rng(2)
+        data = data_of([graph], 2, TRAJECTORIES.get(nodes, 4), LONGEST)
+        on = (rng.random((len(data.time), graph.edges)) < 0.7).astype(np.float64)
+        drawn = rng.uniform(DT, LONGEST * DT, graph.edges)
+        changed: dict[str, Any] = {
+            "no delay": {},
+            "one delay": {"graph": graph.with_delay(4 * DT)},
+            "a delay for each edge": {"graph": graph.with_delay(drawn)},
+            "edges that switch": {"edge_weight": on},
+        }
+        kernels = ("numba", "eager")
+        return {
+            name: Arm(spec, replace(data, **changes), LONGEST, kernels)
+            for name, changes in changed.items()
+        }
+
+    return arms
+
+
+def codes(**options: object) -> Row:
+    """Two measured attributes of each node, and two learned codes in their place."""
+
+    def arms(nodes: int) -> dict[str, Arm]:
+        plain = ModelSpec(channels=2, coupling="superposed", hidden=32, **options)  # type: ignore[arg-type]
+        data = data_of([graph_of(nodes)], 2, TRAJECTORIES.get(nodes, 4))
+        attribute = np.random.default_rng(2).standard_normal((nodes, 2)).astype(np.float32)
+        given = Arrays(data.x, data.time, data.graph, data.graph_of, None, attribute, None)
+        return {
+            "two attributes": Arm(plain.replace(attributes=2), given),
+            "two codes": Arm(plain.replace(codes=2, coded_nodes=nodes), data),
+        }
+
+    return arms
+
+
+def learned_graph(**options: object) -> Row:
+    """A graph of degree 4, and the weights of all pairs of its nodes."""
+
+    def arms(nodes: int) -> dict[str, Arm]:
+        plain = ModelSpec(channels=2, coupling="superposed", hidden=32, **options)  # type: ignore[arg-type]
+        true = Graph.from_networkx(nx.random_regular_graph(4, nodes, seed=1), nodes=nodes)
+        pairs = Graph.from_networkx(nx.complete_graph(nodes), nodes=nodes)
+        given, all_pairs = (data_of([g], 2, 16) for g in (true, pairs))
+        learned = plain.replace(learned_edges=pairs.edges)
+        return {
+            f"{true.edges} edges": Arm(plain, given),
+            f"{pairs.edges} edges, learned weights": Arm(learned, all_pairs),
+        }
+
+    return arms
+
+
 ROWS: dict[str, Row] = {
     "types, emitted": types(messages="emitted", message=6),
     "types, pairwise": types(messages="pairwise", message=2),
     "types, emitted, a graph for each trajectory": types(64, messages="emitted", message=6),
     "types, pairwise, a graph for each trajectory": types(64, messages="pairwise", message=2),
+    "delays, emitted": past(messages="emitted", message=6),
+    "delays, pairwise": past(messages="pairwise", message=2),
+    "codes, emitted": codes(messages="emitted", message=6),
+    "codes, pairwise": codes(messages="pairwise", message=2),
+    "learned graph, emitted": learned_graph(messages="emitted", message=6),
+    "learned graph, pairwise": learned_graph(messages="pairwise", message=2),
 }
+# Rows of other numbers of nodes than the others.
+NODES = {"learned graph, emitted": [50], "learned graph, pairwise": [50]}
 
 
 def measure(arms: dict[str, Arm], kernel: str, rounds: int) -> dict[str, float]:
@@ -125,32 +198,38 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=40)
     options = parse(parser, nodes=[6], rounds=1, kernels=["torch"])
     torch.set_num_threads(1)
-    found = []
-    lines = [
-        "| model | nodes | kernel | arm | ms | ratio |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
-    print("\n".join(lines))
+    file = options.results / "heterogeneous.json"
+    # Rows that are not measured now stay as they are.
+    found = json.loads(file.read_text()) if file.exists() else []
+    print("\n".join(HEAD))
     for name in options.rows:
-        for nodes in options.nodes:
+        for nodes in options.nodes if options.smoke else NODES.get(name, options.nodes):
             arms = ROWS[name](nodes)
             for kernel in options.kernels:
+                if not all(kernel in arm.kernels for arm in arms.values()):
+                    kernel = "eager"
                 times = measure(arms, kernel, options.rounds)
                 first = next(iter(times.values()))
+                key = {"row": name, "nodes": nodes, "kernel": kernel}
+                found = [one for one in found if not key.items() <= one.items()]
                 for arm, value in times.items():
-                    ratio = value / first
-                    found.append(
-                        {
-                            "row": name, "nodes": nodes, "kernel": kernel, "arm": arm,
-                            "milliseconds": value, "ratio": ratio,
-                        }
-                    )  # fmt: skip
-                    lines.append(
-                        f"| {name} | {nodes} | {kernel} | {arm} | {value:.3g} | {ratio:.2f} |"
-                    )
-                    print(lines[-1], flush=True)
-    (options.results / "heterogeneous.json").write_text(json.dumps(found, indent=1) + "\n")
-    (options.results / "heterogeneous.md").write_text("\n".join(lines) + "\n")
+                    found.append({**key, "arm": arm, "milliseconds": value, "ratio": value / first})
+                    print(line(found[-1]), flush=True)
+    found.sort(key=lambda one: list(ROWS).index(one["row"]))
+    file.write_text(json.dumps(found, indent=1) + "\n")
+    table = "\n".join([*HEAD, *map(line, found)])
+    (options.results / "heterogeneous.md").write_text(table + "\n")
+
+
+HEAD = ["| model | nodes | kernel | arm | ms | ratio |", "| --- | --- | --- | --- | --- | --- |"]
+
+
+def line(one: dict[str, Any]) -> str:
+    """The line of the table of one measurement."""
+    return (
+        f"| {one['row']} | {one['nodes']} | {one['kernel']} | {one['arm']} "
+        f"| {one['milliseconds']:.3g} | {one['ratio']:.2f} |"
+    )
 
 
 if __name__ == "__main__":

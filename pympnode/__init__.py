@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .networks.spec import ModelSpec
     from .networks.subgraph import subgraph
     from .networks.systems.user import own_system
+    from .networks.velocities import with_velocities
     from .particles.from_particles import from_particles
     from .particles.model import ParticleModel
     from .particles.spec import ParticleSpec
@@ -60,6 +61,7 @@ _lazy_getattr, _lazy_dir, __all__ = _lazy.attach(
         "networks.spec": ["ModelSpec"],
         "networks.subgraph": ["subgraph"],
         "networks.systems.user": ["own_system"],
+        "networks.velocities": ["with_velocities"],
         "particles.from_particles": ["from_particles"],
         "particles.model": ["ParticleModel"],
         "particles.spec": ["ParticleSpec"],

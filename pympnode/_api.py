@@ -46,6 +46,7 @@ def simulate(
     nodes: int | None = None,
     topology: Any = None,
     edge_weight: Any = None,
+    delay: Any = None,
     graphs: int | None = None,
     graph_seed: int | None = None,
     control: Any = None,
@@ -88,6 +89,10 @@ def simulate(
             the unit that the system gives them (most: no unit) and depend on ``graph_seed`` alone.
             Weights that vary in time: an array (time, edge) in the order of the edges, or a function
             ``f(rng, sender, receiver, times)`` that returns one, each held from t_i to t_(i+1).
+        delay: the time that the coupling takes from a sender to a receiver (``kuramoto``): one number,
+            (low, high) drawn uniformly as weights are, or a function ``f(rng, sender, receiver)``; 0, or
+            at least one step ``dt`` (smaller draws are rounded to 0 or to one step). Before time 0 the
+            nodes move without coupling. Solved by fixed steps, without ``tolerance``.
         graphs, graph_seed: number of graphs drawn into one dataset (1), and their seed (42 takes
             the published instance where one is shipped).
         parameters: physics other than the published default, by name.
@@ -120,6 +125,7 @@ def simulate(
             nodes=nodes,
             topology=topology,
             edge_weight=edge_weight,
+            delay=delay,
             graphs=graphs,
             graph_seed=graph_seed,
             control=control,
@@ -158,6 +164,7 @@ def train(
     topology: Any = None,
     edge_weight: Any = None,
     node_codes: int | None = None,
+    delay: Any = None,
     graphs: int | None = None,
     graph_seed: int | None = None,
     noise: float | None = None,
@@ -202,6 +209,7 @@ def train(
     relative: str | Sequence[str] | None = None,
     invariant: str | Sequence[str] | None = None,
     antisymmetric: bool | None = None,
+    delay_start: float | None = None,
     start: StartModel | None = None,
     normalisation: str | None = None,
     preset: str = "fast",
@@ -275,7 +283,12 @@ def train(
         are not measured (`Model.node_code`, `Model.infer`);
         ``topology="learn"`` learns the graph, with weights that are not negative, whatever graph the data
         have: ``model.graph`` holds the edges that were kept, ``model.edge_scores`` (receiver, sender) all
-        pairs, see `pympnode.networks.unknown_graph`; ``circular`` names the features that are
+        pairs, see `pympnode.networks.unknown_graph`; ``topology="learn each"`` a graph of each trajectory
+        (``edge_scores`` (trajectory, receiver, sender)), with functions that all share;
+        ``delay``: messages are computed from the senders' states that long ago, in the unit of time of
+        the data (data with ``edge_delay`` bring their own); ``delay="learn"`` learns one for all edges,
+        ``"learn per edge"`` one for each, between one step and half of a trajectory, 40 steps at most,
+        from ``delay_start`` on (3 steps); ``circular`` names the features that are
         positions on a circle (see `from_arrays`); ``normalisation`` "keep" or "refit" when
         there is a start; ``augment`` (rotated and reflected particles), ``mixed_levels`` (one level
         of cells more in every second update).
@@ -298,6 +311,7 @@ def train(
             topology=topology,
             edge_weight=edge_weight,
             node_codes=node_codes,
+            delay=delay,
             graphs=graphs,
             graph_seed=graph_seed,
             noise=noise,
@@ -342,6 +356,7 @@ def train(
             relative=relative,
             invariant=invariant,
             antisymmetric=antisymmetric,
+            delay_start=delay_start,
             normalisation=normalisation,
             preset=preset,
             epochs=epochs,

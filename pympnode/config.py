@@ -44,7 +44,8 @@ class TrainConfig:
     starts from count as its best until better ones come. ``keep="last"`` returns the last weights
     instead of the best by validation. ``retry_diverged``: a run that diverges goes back to its best
     weights once, at half the rate. ``race``: the share of the updates in which classes of models compete
-    before the run itself (networks, see `pympnode.training.race`).
+    before the run itself (networks, see `pympnode.training.race`). ``from_start``: the share of the windows
+    of whole trajectories that begin with them (networks); the others begin at any time.
     """
 
     preset: str = "fast"
@@ -68,6 +69,7 @@ class TrainConfig:
     training_noise: float = 0.0
     keep_start: bool = False
     race: float = 0.0
+    from_start: float = 0.0
     decay_every: int = 200_000
     keep: Keep = "best"
     retry_diverged: bool = False
@@ -78,7 +80,7 @@ class TrainConfig:
         one_of("keep", self.keep, get_args(Keep))
         text("preset", self.preset)
         check_optimiser(self.optimiser)
-        for name in ("matching", "standstill", "race"):
+        for name in ("matching", "standstill", "race", "from_start"):
             object.__setattr__(self, name, share_of_updates(name, getattr(self, name)))
         for name in ("epochs", "batch_size", "decay_every", "updates"):
             if (value := getattr(self, name)) is not None or name != "updates":
@@ -112,6 +114,7 @@ class TrainConfig:
             "matching": 0,
             "standstill": 0,
             "race": 0,
+            "from_start": 0,
             "retry_diverged": False,
         }
         for name, default in before.items():

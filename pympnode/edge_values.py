@@ -91,6 +91,29 @@ def checked_weight(weight: Any, edges: int) -> np.ndarray:
     return array
 
 
+def checked_delay(delay: Any, edges: int) -> np.ndarray:
+    """``delay`` as float64 (edges,), at least 0. Raises `InvalidGraph`."""
+    array = _numbers(delay, "a delay of an edge is not a number")
+    if np.ndim(delay) == 0:
+        array = np.full(edges, float(array[0]))
+    if array.shape != (edges,):
+        raise InvalidGraph(
+            "delays do not fit the edges",
+            got=f"shape {array.shape}",
+            allowed=f"({edges},): one for each edge, or one number for all",
+            fix="give them in the order of the edges",
+        )
+    _finite(array, "the delay of an edge is not finite")
+    if np.any(array < 0):
+        raise InvalidGraph(
+            "a message cannot arrive before it is sent",
+            got=f"{int((array < 0).sum())} of {edges} delays are negative, the least {array.min():g}",
+            allowed=">= 0, in units of time",
+            fix="give the time from sender to receiver as a positive number",
+        )
+    return array
+
+
 def checked_attribute(attribute: Any, edges: int, names: Sequence[str]) -> np.ndarray:
     """``attribute`` as float64 (edges, attribute). Raises `InvalidGraph`."""
     array = _numbers(attribute, "an attribute of an edge is not a number")
@@ -156,12 +179,13 @@ def weights_in_words(weight: np.ndarray) -> str:
 
 @dataclass(frozen=True, eq=False)
 class EdgeList:
-    """Edges as they are listed: int64 (edges,) ends, weights and attributes or None."""
+    """Edges as they are listed: int64 (edges,) ends, weights, attributes and delays or None."""
 
     sender: np.ndarray
     receiver: np.ndarray
     weight: np.ndarray | None = None
     attribute: np.ndarray | None = None
+    delay: np.ndarray | None = None
 
     def select(self, index: np.ndarray) -> EdgeList:
         """The edges of ``index``."""
@@ -170,6 +194,7 @@ class EdgeList:
             self.receiver[index],
             None if self.weight is None else self.weight[index],
             None if self.attribute is None else self.attribute[index],
+            None if self.delay is None else self.delay[index],
         )
 
     def without_duplicates(self, how: DuplicateEdges, *, directed: bool) -> EdgeList:
@@ -189,7 +214,8 @@ class EdgeList:
             if len(first) < len(key):
                 twice = np.delete(np.arange(len(key)), first)[0]
                 raise self._parallel(len(key) - len(first), int(twice))
-            if directed or (self.weight is None and self.attribute is None):
+            held = (self.weight, self.attribute, self.delay)
+            if directed or all(values is None for values in held):
                 return self
         if not directed:
             low = np.minimum(self.sender, self.receiver)
@@ -200,7 +226,11 @@ class EdgeList:
         group = group.reshape(-1)
         edges = self.select(first)
         if how == "error":
-            for values, kept in ((self.weight, edges.weight), (self.attribute, edges.attribute)):
+            for values, kept in (
+                (self.weight, edges.weight),
+                (self.attribute, edges.attribute),
+                (self.delay, edges.delay),
+            ):
                 if values is not None and kept is not None and np.any(values != kept[group]):
                     other = int(
                         np.flatnonzero((values != kept[group]).reshape(len(key), -1).any(1))[0]
@@ -223,9 +253,17 @@ class EdgeList:
                     allowed='duplicate_edges="first", or one edge for each pair',
                     fix="merge them before, in the way that their meaning asks for",
                 )
+        if self.delay is not None and edges.delay is not None:
+            if np.any(self.delay != edges.delay[group]):
+                raise InvalidGraph(
+                    "parallel edges have different delays, which have no sum",
+                    got=f"{len(key) - len(first)} of {len(key)} edges are parallel to others",
+                    allowed='duplicate_edges="first", or one edge for each pair',
+                    fix="merge them before, in the way that their meaning asks for",
+                )
         given = np.ones(len(key)) if self.weight is None else self.weight
         weight = np.bincount(group, weights=given)
-        return EdgeList(edges.sender, edges.receiver, weight, edges.attribute)
+        return EdgeList(edges.sender, edges.receiver, weight, edges.attribute, edges.delay)
 
     def _parallel(self, count: int, example: int) -> InvalidGraph:
         return InvalidGraph(

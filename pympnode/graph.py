@@ -21,6 +21,7 @@ from .edge_values import (
     EdgeOptions,
     check_convention,
     checked_attribute,
+    checked_delay,
     checked_weight,
     chosen_columns,
     unless_ones,
@@ -29,7 +30,7 @@ from .edge_values import (
     with_weight_column,
 )
 from .errors import InvalidGraph, one_line
-from .training.ranges import warn_user
+from .training.ranges import interval, warn_user
 
 if TYPE_CHECKING:
     import networkx
@@ -117,10 +118,12 @@ class Graph:
         (attribute,), by default a0, a1, ...
     node_type: int64 (total_nodes,) or None, the number of the type of each node, which does not
         decrease within a graph: nodes are numbered type after type. None is type 0 for every node.
+    delay: float64 (edges,) or None, the time that a message takes along each edge, in the unit of time
+        of the data; one number for all is allowed. None is a delay of 0.
     Raises InvalidGraph for node numbers out of range, edges between two graphs, weights or attributes
-    that are not finite or of another number, types out of order, and for weighted edges that stand
-    twice. Self loops are allowed (``topology="full"`` has them); `Graph.single` refuses them unless
-    ``self_loops``.
+    that are not finite or of another number, types out of order, delays below 0, and for weighted edges
+    that stand twice. Self loops are allowed (``topology="full"`` has them); `Graph.single` refuses them
+    unless ``self_loops``.
     """
 
     sender: np.ndarray
@@ -131,6 +134,7 @@ class Graph:
     attribute: np.ndarray | None = None
     attribute_names: tuple[str, ...] = ()
     node_type: np.ndarray | None = None
+    delay: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         nodes = _indices(np.atleast_1d(self.nodes), "nodes")
@@ -165,12 +169,14 @@ class Graph:
         if attribute is not None:
             attribute = checked_attribute(attribute, sender.size, names)
             names = names or tuple(f"a{i}" for i in range(attribute.shape[1]))
+        delay = None if self.delay is None else checked_delay(self.delay, sender.size)
         if key.size > 1 and not np.all(np.diff(key) > 0):
-            if weight is not None or attribute is not None:
+            if weight is not None or attribute is not None or delay is not None:
                 order = np.argsort(key, kind="stable")
                 EdgeList(sender, receiver, weight).without_duplicates("error", directed=True)
                 weight = None if weight is None else weight[order]
                 attribute = None if attribute is None else attribute[order]
+                delay = None if delay is None else delay[order]
             key = np.unique(key)
             receiver, sender = np.divmod(key, total)
         offset = np.concatenate([[0], np.cumsum(nodes)])
@@ -196,6 +202,7 @@ class Graph:
             ("attribute", attribute),
             ("attribute_names", names if attribute is not None else ()),
             ("node_type", node_type),
+            ("delay", delay),
         ):
             object.__setattr__(self, name, value)
 
@@ -213,11 +220,12 @@ class Graph:
         weight: Any = None,
         attribute: Any = None,
         attribute_names: Sequence[str] = (),
+        delay: Any = None,
     ) -> Graph:
         """One graph from its directed edges; a self loop is an error unless ``self_loops``.
 
         sender, receiver: int (edges,), numbered from 0; ``weight`` (edges,), ``attribute`` (edges,
-        attribute) and its names as in `Graph`. Raises `InvalidGraph`.
+        attribute) and its names, and ``delay`` (edges,) as in `Graph`. Raises `InvalidGraph`.
 
         >>> Graph.single([0, 1], [1, 2], nodes=4).in_degree
         array([0, 1, 1, 0])
@@ -231,7 +239,8 @@ class Graph:
                 fix='remove them, or pass self_loops=True (topology="full" has them by design)',
             )
         count = np.array([nodes], dtype=np.int64)
-        return cls(sender, receiver, count, (source,), weight, attribute, tuple(attribute_names))
+        names = tuple(attribute_names)
+        return cls(sender, receiver, count, (source,), weight, attribute, names, delay=delay)
 
     @classmethod
     @arguments(
@@ -248,13 +257,14 @@ class Graph:
         weight: Any = None,
         attribute: Any = None,
         attribute_names: Sequence[str] = (),
+        delay: Any = None,
         duplicate_edges: DuplicateEdges = "error",
     ) -> Graph:
         """One graph from pairs ``(edges, 2)``: undirected, or ``directed`` from sender to receiver.
 
         ``nodes``: by default the largest number in the pairs, plus one. ``weight`` (edges,), which a
-        third column of the pairs gives as well, and ``attribute`` (edges, attribute): of both
-        directions of an undirected edge. Weights that are all 1 are no weights. ``duplicate_edges``:
+        third column of the pairs gives as well, ``attribute`` (edges, attribute) and ``delay`` (edges,)
+        or one number: of both directions of an undirected edge. Weights that are all 1 are no weights. ``duplicate_edges``:
         "error", "sum" (of the weights, 1 for each edge without) or "first"; an undirected edge may
         be listed in both orders with the same values. Raises `InvalidGraph`, `UnknownName`.
 
@@ -294,13 +304,15 @@ class Graph:
             weight = checked_weight(weight, first.size)
         if attribute is not None:
             attribute = checked_attribute(attribute, first.size, tuple(attribute_names))
+        if delay is not None:
+            delay = checked_delay(delay, first.size)
         if nodes is None:
             nodes = int(pairs.max()) + 1 if pairs.size else 1
-        listed = EdgeList(first, second, weight, attribute)
+        listed = EdgeList(first, second, weight, attribute, delay)
         if not first.size or min(first.min(), second.min()) >= 0:  # negative numbers: see `Graph`
             listed = listed.without_duplicates(duplicate_edges, directed=directed)
         first, second, weight = listed.sender, listed.receiver, unless_ones(listed.weight)
-        attribute = listed.attribute
+        attribute, delay = listed.attribute, listed.delay
         if not directed:
             # A loop is its own reverse.
             back = np.flatnonzero(first != second) if self_loops else np.arange(first.size)
@@ -312,6 +324,8 @@ class Graph:
                 weight = np.concatenate([weight, weight[back]])
             if attribute is not None:
                 attribute = np.concatenate([attribute, attribute[back]])
+            if delay is not None:
+                delay = np.concatenate([delay, delay[back]])
         return cls.single(
             first,
             second,
@@ -321,6 +335,7 @@ class Graph:
             weight=weight,
             attribute=attribute,
             attribute_names=attribute_names,
+            delay=delay,
         )
 
     @classmethod
@@ -447,8 +462,8 @@ class Graph:
     def union(cls, graphs: Iterable[Graph]) -> Graph:
         """The disjoint union, in the order given; each of ``graphs`` may be a union.
 
-        A graph without weights in a union with weights has weights of 1, one without types of nodes
-        has type 0. Raises `InvalidGraph`, also
+        A graph without weights in a union with weights has weights of 1, one without delays delays of 0,
+        one without types of nodes type 0. Raises `InvalidGraph`, also
         where the attributes of edges differ in number or names.
         """
         graphs = list(graphs)
@@ -458,6 +473,9 @@ class Graph:
         weight = None
         if any(graph.weight is not None for graph in graphs):
             weight = np.concatenate([graph.weight_or_ones for graph in graphs])
+        delay = None
+        if any(graph.delay is not None for graph in graphs):
+            delay = np.concatenate([graph.delay_or_zeros for graph in graphs])
         attribute: np.ndarray | None = None
         names: tuple[str, ...] = ()
         with_edges = [graph for graph in graphs if graph.edges] or graphs[:1]
@@ -485,6 +503,7 @@ class Graph:
             attribute,
             names,
             node_type,
+            delay,
         )
 
     # ---- other graphs of the same edges ---------------------------------------------------------
@@ -503,6 +522,11 @@ class Graph:
         """The same graph with ``node_type`` (total_nodes,); None for none. Raises `InvalidGraph`."""
         return replace(self, node_type=node_type)
 
+    @property
+    def delay_or_zeros(self) -> np.ndarray:
+        """float64 (edges,): the delays, 0 where the graph has none."""
+        return np.zeros(self.edges) if self.delay is None else self.delay
+
     @cached_property
     def without_weights(self) -> Graph:
         """The same edges without weights and attributes."""
@@ -514,20 +538,27 @@ class Graph:
         """The same edges with ``weight`` (edges,), in the order of `sender`; None for none."""
         return replace(self, weight=weight)
 
+    def with_delay(self, delay: Any) -> Graph:
+        """The same edges with ``delay`` (edges,), in the order of `sender`, or one number for all; None
+        for none."""
+        return replace(self, delay=delay)
+
     def select_edges(self, index: np.ndarray) -> Graph:
         """The same nodes with the edges of ``index``, numbers or a mask, with what they hold."""
-        edges = EdgeList(self.sender, self.receiver, self.weight, self.attribute).select(index)
+        edges = EdgeList(
+            self.sender, self.receiver, self.weight, self.attribute, self.delay
+        ).select(index)
         return replace(self, **vars(edges))
 
     def reversed(self) -> Graph:
-        """Every edge in the other direction, with its weight and attributes."""
+        """Every edge in the other direction, with its weight, attributes and delay."""
         return replace(self, sender=self.receiver, receiver=self.sender)
 
     def renumbered(self, numbers: Any, nodes: int | None = None) -> Graph:
         """One graph whose node i becomes node ``numbers[i]``, of ``nodes`` in all.
 
-        Edges keep their weights and attributes, nodes their types. Raises `InvalidGraph`, also where
-        the types of the nodes would not stand in order.
+        Edges keep their weights, attributes and delays, nodes their types. Raises `InvalidGraph`, also
+        where the types of the nodes would not stand in order.
         """
         numbers = _indices(numbers, "numbers")
         count = self.total_nodes if nodes is None else nodes
@@ -646,6 +677,7 @@ class Graph:
                     None
                     if self.node_type is None
                     else self.node_type[shift : self.node_offset[i + 1]],
+                    None if self.delay is None else self.delay[edges],
                 )
             )
         return tuple(graphs)
@@ -657,16 +689,17 @@ class Graph:
         return replace(self.select_edges(np.zeros(0, dtype=np.int64)), source=source)
 
     def same(self, other: Graph) -> bool:
-        """Whether ``other`` has the same nodes, edges, weights, attributes and types of nodes; sources
-        may differ.
+        """Whether ``other`` has the same nodes, edges, weights, attributes, delays and types of nodes;
+        sources may differ.
 
-        No weights are the same as weights of 1, and no types the same as type 0.
+        No weights are the same as weights of 1, no delays as delays of 0, no types as type 0.
         """
         return (
             np.array_equal(self.nodes, other.nodes)
             and np.array_equal(self.sender, other.sender)
             and np.array_equal(self.receiver, other.receiver)
             and np.array_equal(self.weight_or_ones, other.weight_or_ones)
+            and np.array_equal(self.delay_or_zeros, other.delay_or_zeros)
             and _same_or_none(self.attribute, other.attribute)
             and np.array_equal(self.type_or_zeros, other.type_or_zeros)
         )
@@ -695,6 +728,8 @@ class Graph:
         for e, ends in enumerate(zip(graph.sender.tolist(), graph.receiver.tolist(), strict=True)):
             if graph.weight is not None:
                 out.edges[ends]["weight"] = float(graph.weight[e])
+            if graph.delay is not None:
+                out.edges[ends]["delay"] = float(graph.delay[e])
             if graph.attribute is not None:
                 held = zip(graph.attribute_names, graph.attribute[e].tolist(), strict=True)
                 out.edges[ends].update(held)
@@ -759,6 +794,8 @@ class Graph:
             held += f", attributes {', '.join(self.attribute_names)}"
         if self.node_type is not None:
             held += f", {np.unique(self.node_type).size} types of nodes"
+        if self.delay is not None and self.edges:
+            held += f", delays {interval(self.delay.min(), self.delay.max())}"
         return (
             f"Graph({many}, {each} nodes, {self.edges} directed edges, "
             f"mean degree {self.mean_degree:.3g}{held}: {self.provenance})"

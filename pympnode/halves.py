@@ -258,6 +258,8 @@ def refuse_simulation(
     simulated = [name for one in HALVES for name in simulation_keywords(one)]
     for name in simulated:
         value = given.get(name)
+        if name in half.Training.OF_BOTH:
+            continue
         if isinstance(value, str) and value in half.Training.OF_MODELS.get(name, ()):
             continue
         if name in given and differs_from_default(half.Training, name, value):

@@ -154,20 +154,24 @@ from pympnode.networks.options import NetworkTraining
 warnings.simplefilter("ignore")
 kernel, nodes, batch, steps, hidden = sys.argv[1], *map(int, sys.argv[2:6])
 given = json.loads(sys.argv[6]) if len(sys.argv) > 6 else {}
-topology = given.pop("topology", "ring")
+topology, longest = given.pop("topology", "ring"), given.pop("longest_delay", 0)
 
 def kilobytes(name):
     return next(int(l.split()[1]) for l in open("/proc/self/status") if l.startswith(name))
 
 def task_of(nodes, batch, steps):
-    x = np.random.default_rng(0).normal(size=(batch + 1, steps + 1, nodes, 3)).cumsum(1) * 0.01
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(batch + 1, longest + steps + 1, nodes, 3)).cumsum(1) * 0.01
     split = ["train"] * batch + ["validation"]
     ds = pympnode.from_arrays(x, dt=0.05, topology=topology, split=split)
+    if longest:
+        ds["edge_delay"] = "edge", rng.uniform(0.05, 0.05 * longest, ds.sizes["edge"])
+        ds.edge_delay[0] = 0.05 * longest
     options = NetworkTraining(kernel=kernel, hidden=hidden, batch_size=batch, epochs=1, **given)
     return NETWORKS.prepare(None, [ds], options, None)
 
 def gradient(prepared, batch, steps):
-    chosen = Batch(np.arange(batch), np.zeros(batch, np.int64), steps)
+    chosen = Batch(np.arange(batch), np.full(batch, longest), steps)
     prepared.task.losses(prepared.theta, [chosen])
 
 gradient(task_of(3, 2, 2), 2, 2)  # libraries and compiled code
@@ -179,7 +183,8 @@ gradient(prepared, batch, steps)
 peak = (kilobytes("VmHWM") - before) * 1024
 needed = window_bytes(
     prepared.model.spec, kernel, columns=batch * nodes, steps=steps, itemsize=4, nodes=nodes,
-    edges=prepared.task.arrays[0].graph.edges,
+    edges=prepared.task.arrays[0].graph.edges, past=longest,
+    senders=prepared.task.arrays[0].graph.edges if longest else 0,
 )
 print(needed / peak)
 """
@@ -231,6 +236,17 @@ def test_estimates_of_messages_of_pairs(
     kernel: str, size: tuple[str, ...], options: dict[str, Any]
 ) -> None:
     assert 0.8 < _ratio(kernel, *size, json.dumps(options)) < 1.25
+
+
+_EMITTED: dict[str, Any] = {"messages": "emitted", "coupling": "superposed", "longest_delay": 20}
+
+
+@LINUX
+@pytest.mark.slow
+@pytest.mark.parametrize("kernel", ["eager", "numba"])
+@pytest.mark.parametrize("options", [_EMITTED, _PAIRS | {"longest_delay": 20}])
+def test_estimates_of_delayed_messages(kernel: str, options: dict[str, Any]) -> None:
+    assert 0.8 < _ratio(kernel, "10", "64", "20", "32", json.dumps(options)) < 1.25
 
 
 def _ratio(kernel: str, *arguments: str) -> float:

@@ -61,7 +61,7 @@ def error(rollout, ds):
     return float(np.sqrt(((rollout.state.values - ds.state.values) ** 2).mean()))
 
 
-@pytest.mark.parametrize("kernel", ["eager", "torch"])
+@pytest.mark.parametrize("kernel", ["eager", "torch", "numba"])
 @pytest.mark.parametrize("messages", ["emitted", "pairwise"])
 @pytest.mark.parametrize("attributes", [0, 1])
 def test_gradients_of_codes_are_those_of_differences(kernel, messages, attributes):
@@ -110,6 +110,58 @@ def test_codes_of_other_nodes_are_inferred(model, targets):
     with pytest.raises(InvalidData, match="codes of these nodes are not known") as caught:
         model.rollout(test, check=False)
     assert "model.infer" in str(caught.value)
+
+
+def oscillators(graphs, frequency, trajectories, seed, *, given, steps=50):
+    """Kuramoto oscillators of coupling 1/4, at steps of 0.05; ``given``: with their frequencies."""
+    adjacency = np.repeat([nx.to_numpy_array(g) for g in graphs], trajectories, axis=0)
+    each = np.repeat(frequency, trajectories, axis=0)
+    x = np.random.default_rng(seed).uniform(-np.pi, np.pi, each.shape)
+
+    def rate(x):
+        return each + 0.25 * (adjacency * np.sin(x[:, None] - x[:, :, None])).sum(-1)
+
+    states, dt = [x], 0.025
+    for _ in range(steps):
+        for _ in range(2):
+            a = rate(x)
+            b = rate(x + dt / 2 * a)
+            c = rate(x + dt / 2 * b)
+            x = x + dt / 6 * (a + 2 * b + 2 * c + rate(x + dt * c))
+        states.append(x)
+    return pympnode.from_arrays(
+        np.stack(states, axis=1)[..., None], dt=0.05, topology=graphs,
+        graph_of=np.repeat(np.arange(len(graphs)), trajectories), features=["phase"],
+        units=["rad"], node_attribute=each[..., None] if given else None,
+    )  # fmt: skip
+
+
+def test_codes_stand_for_frequencies_as_well_as_the_frequencies_themselves():
+    """Errors at most 2x those of the model that is given the frequencies; also on a new graph."""
+    graphs = [nx.barabasi_albert_graph(20, 2, seed=seed) for seed in range(1, 6)]
+    drawn = np.random.default_rng(0).normal(0, 0.5, (5, 20))
+    models = [
+        pympnode.train(
+            data=oscillators(graphs[:4], drawn[:4], 15, 1, given=not codes), updates=800,
+            progress=False, node_codes=codes, messages="emitted",
+        ).model
+        for codes in (None, 1)
+    ]  # fmt: skip
+    prefix = oscillators(graphs[4:], drawn[4:], 1, 3, given=False, steps=25)
+    codes = [models[1].node_code.values, models[1].infer(prefix).values]
+    coefficients, columns = fit(codes[0], drawn[:4].ravel())
+    assert r_squared(columns @ coefficients, drawn[:4].ravel()) > 0.95
+    new = np.column_stack([codes[1], np.ones(20)]) @ coefficients
+    assert r_squared(new, drawn[4]) > 0.9
+    for which, code in ((slice(0, 4), codes[0]), (slice(4, 5), codes[1])):
+        errors = []
+        for model, given in zip(models, (True, False)):
+            test = oscillators(graphs[which], drawn[which], 10, 9, given=given)
+            errors.append(error(
+                model.rollout(test, node_code=None if given else code, check=False), test
+            ))  # fmt: skip
+        print(errors, r_squared(new, drawn[4]))
+        assert errors[1] < 2 * errors[0]
 
 
 def test_codes_are_saved_with_the_model(model, targets, tmp_path):

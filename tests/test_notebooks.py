@@ -20,6 +20,7 @@ PICTURES = {
     "own_data_with_gaps": 2,
     "mixed_learned_and_analytic": 4,
     "quadrotors": 4,
+    "what_is_the_graph": 4,
 }
 
 

@@ -439,3 +439,42 @@ def test_cells_look_the_same_on_all_levels() -> None:
         near = net.edge_features(torch.tensor([[4.0, -2.0]]), unit=program.spec.cell_unit(0))
         assert bool(torch.equal(far, near)) is (kind != "plain")
     assert spread["scaled"] == spread["leapfrog"] == 0 < spread["plain"]
+
+
+def test_first_weights_of_a_potential_keep_the_size_of_signals() -> None:
+    """The messages of cells reached the particles 15 times smaller, and were not learned."""
+    spread = []
+    for gain in (True, False):
+        program, theta = made("hierarchical_hogn", "paired", edge_width=64, node_width=64)
+        if not gain:
+            bare = dataclasses.replace(program.layout, gains={})
+            theta = bare.initial(np.random.default_rng(0))
+        net = program.networks(program.weights(theta), BOX)
+        inputs = net.weights["node_1_weight"].shape[1]
+        values = torch.as_tensor(np.random.default_rng(0).normal(size=(500, inputs)))
+        spread.append(float(net.node("node", values, values[:, :0]).std(0).mean()))
+    assert 0.3 < spread[0] < 2 and spread[1] < 0.1
+
+
+@pytest.mark.parametrize("box", [Box(32.0), Box()])
+@pytest.mark.parametrize("name", ["hierarchical_deltagn", "hierarchical_hogn"])
+def test_cells_of_any_size_have_the_same_inputs(name, box) -> None:
+    """With units of their own: of the finest cells too, whose size differs between particle counts."""
+    grid = (np.arange(16) + 0.5) * 2.0 - 16
+    x = np.stack(np.meshgrid(grid, grid), -1).reshape(1, -1, 2)
+    ones = np.ones(x.shape[:2])
+    kind = "paired" if name.endswith("hogn") else "balanced"
+    spread = {}
+    for units in ("finest", "side"):
+        found = []
+        for levels in (2, 3):
+            program, theta = made(name, kind, levels=levels, cell_units=units)
+            batch = program.batch(x, 0 * x, ones, None, box)
+            net = program.networks(program.weights(theta), batch.box)
+            tree = program.graph(batch)
+            found += [values.base for values in delta.cell_values(net, tree)]
+            out = program.velocity_change(net.weights, batch, tree, training=False)
+            assert bool(torch.isfinite(out).all())
+        spread[units] = max(float((one - found[0][:1]).abs().max()) for one in found)
+    assert spread["side"] < 0.1 < 0.9 < spread["finest"]
+    assert ParticleSpec.from_dict(program.spec.as_dict()) == program.spec

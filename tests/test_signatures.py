@@ -17,7 +17,7 @@ from pympnode.halves import HALVES
 # Function, the class of its options in each half, and its parameters that are no options.
 FUNCTIONS: list[tuple[Callable[..., Any], str, tuple[str, ...]]] = [
     (pympnode.simulate, "Simulation", ("system",)),
-    (pympnode.train, "Training", ("system", "data", "start", "run")),
+    (pympnode.train, "Training", ("system", "data", "start", "run", "extend")),
     (pympnode.evaluate, "Evaluation", ("model", "data")),
 ]
 SYSTEMS = {"networks": "kuramoto", "particles": "gravity"}

@@ -291,7 +291,9 @@ def test_ctrl_c_in_the_first_epoch_keeps_the_run(
     from pympnode.training.checkpoint import Run
 
     monkeypatch.setattr(Timing, "affordable", lambda self, theta, budget: 11)
-    options = SMALL | {"time_budget": "0.3s", "members": members}
+    # The rate of a run follows its length where it is not given.
+    small = SMALL | {"learning_rate": 5e-3}
+    options = small | {"time_budget": "0.3s", "members": members}
     run = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
         stop_after(options | {"run": run}, updates=2)
@@ -304,7 +306,7 @@ def test_ctrl_c_in_the_first_epoch_keeps_the_run(
     # What the budget was laid out for is what the run goes on to, from where it began.
     resumed = pympnode.train(**options, run=run)
     assert resumed.status == "completed" and resumed.updates == kept.updates
-    whole = pympnode.train(**SMALL, members=members, updates=kept.updates)
+    whole = pympnode.train(**small, members=members, updates=kept.updates)
     np.testing.assert_array_equal(resumed.model.theta, whole.model.theta)
 
 
@@ -470,3 +472,18 @@ def test_impossible_options_are_refused_in_words(options: dict[str, Any]) -> Non
 def test_neither_system_nor_data() -> None:
     with pytest.raises(InvalidOption, match="a system or data"):
         pympnode.train()
+
+
+def test_a_quarter_of_the_windows_begins_with_the_trajectories() -> None:
+    """Rollouts are judged from there."""
+    from pympnode.networks.half import NETWORKS
+    from pympnode.networks.options import NetworkTraining
+
+    options = NetworkTraining(nodes=3, trajectories=200, updates=1, messages="emitted")
+    task = NETWORKS.prepare("lorenz", None, options, None).task
+    starts = np.concatenate([b.start for b in task.batches(5, np.random.default_rng(0))])
+    others = starts[starts > 0]
+    # Of the 46 starts of windows of 5 in 50 intervals, the first also comes among the others.
+    assert np.mean(starts == 0) == pytest.approx(0.25 + 0.75 / 46, abs=0.04)
+    assert others.min() == 1 and others.max() == 45
+    assert others.mean() == pytest.approx(23, abs=1.5)

@@ -10,7 +10,14 @@ import pytest
 import pympnode
 from pympnode.errors import InvalidData, InvalidOption, NotEnoughMemory
 from pympnode.graph import Graph
-from pympnode.networks.pruning import Equations, prune_by_gap, prune_by_validation, solved
+from pympnode.networks.graph_of_each import Functions, Samples
+from pympnode.networks.pruning import (
+    Equations,
+    prune_by_gap,
+    prune_by_validation,
+    prune_by_valley,
+    solved,
+)
 from pympnode.networks.unknown_graph import is_unknown
 
 RUN = {"updates": 40, "progress": False, "kernel": "torch"}
@@ -179,3 +186,122 @@ def test_graphs_of_systems(system, options, trajectories):
     error = pympnode.evaluate(model, blind(test)).rmse_z.sel(predictor="model")
     known = pympnode.train(data=ds, **run).model
     assert error <= 1.5 * pympnode.evaluate(known, test).rmse_z.sel(predictor="model")
+
+
+def each_adjacency(ds):
+    """(trajectory, receiver, sender): whether there is an edge, of data of several graphs."""
+    nodes = ds.sizes["node"]
+    of_graph = np.zeros((int(ds.graph.max()) + 1, nodes, nodes), bool)
+    of_graph[ds.edge_graph.values, ds.receiver.values, ds.sender.values] = True
+    return of_graph[ds.graph.values]
+
+
+@pytest.fixture(scope="module")
+def each_learned():
+    # Oscillators of different frequencies, each simulation on another random graph.
+    rng = np.random.default_rng(1)
+    upper = np.triu(rng.random((24, 4, 4)) < 0.5, 1)
+    true = upper | upper.transpose(0, 2, 1)
+    frequency, phase = rng.uniform(1, 10, (24, 4)), rng.uniform(0, 2 * np.pi, (24, 4))
+    out = []
+    for step in range(490):
+        if step % 10 == 0:
+            out.append(phase)
+        middle = phase + 0.005 * slope_of(phase, frequency, true)
+        phase = phase + 0.01 * slope_of(middle, frequency, true)
+    data = pympnode.from_arrays(
+        np.stack(out, axis=1)[..., None], dt=0.1, topology="learn each", features=["phase"],
+        units=["rad"], circular="phase", node_attribute=frequency[..., None],
+        split=["train"] * 16 + ["validation"] * 2 + ["test"] * 6,
+    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pympnode.networks.graph_of_each._ITERATIONS", 100)
+        result = pympnode.train(data=data, updates=3, progress=False)
+    return true, data, result
+
+
+def slope_of(phase, frequency, coupled):
+    return frequency + (coupled * np.sin(phase[:, None] - phase[:, :, None])).sum(axis=2)
+
+
+def test_each_trajectory_has_a_graph(each_learned):
+    true, data, result = each_learned
+    model = result.model
+    assert model.edge_scores.dims == ("trajectory", "receiver", "sender")
+    assert model.graph.graphs == 24
+    kept = each_adjacency(model.rollout(data))
+    assert (kept == true).mean() > 0.97
+    assert (kept[18:] == true[18:]).mean() > 0.95  # functions were not fitted to these
+    assert "each trajectory" in result.history.attrs["graph"]
+    assert is_unknown(data)
+
+
+def test_graphs_of_trajectories_are_found_by_their_first_states(each_learned, tmp_path):
+    _, data, result = each_learned
+    model = result.model
+    model.save(tmp_path / "m.nc")
+    loaded = pympnode.load(tmp_path / "m.nc")
+    assert loaded.edge_scores.equals(model.edge_scores)
+    some = data.isel(trajectory=[20, 3])
+    rollout = loaded.rollout(some)
+    np.testing.assert_array_equal(
+        each_adjacency(rollout), each_adjacency(model.rollout(data))[[20, 3]]
+    )
+    one = model.rollout(data.isel(trajectory=[5]))
+    np.testing.assert_allclose(one.state[0], model.rollout(data).state[5], atol=1e-5)
+    assert np.isfinite(pympnode.evaluate(model, data).rmse_z).all()
+    with pytest.raises(InvalidData, match="2 of 2 trajectories with other first states"):
+        model.rollout(some.isel(time=slice(1, None)))
+
+
+def test_a_graph_of_each_needs_derivatives():
+    uneven = pympnode.from_arrays(
+        np.random.default_rng(0).normal(size=(3, 8, 3, 1)), time=np.arange(8) ** 2.0,
+        topology="learn each",
+    )  # fmt: skip
+    with pytest.raises(InvalidData, match="the time grid is uneven"):
+        pympnode.train(data=uneven, **RUN)
+
+
+def test_the_gradient_of_functions_with_fitted_weights():
+    rng = np.random.default_rng(0)
+    slope = rng.normal(size=(3, 12, 4, 2))
+    slope[0, 3, 1] = np.nan
+    samples = Samples(rng.normal(size=(3, 12, 4, 3)), slope, rng.uniform(0, 0.01, 12))
+    functions = Functions(3, 2)
+    theta = functions.initial(rng)
+    for mean_field in (True, False):
+        _, gradient, _ = functions.loss(theta, samples, mean_field)
+        for number in rng.choice(len(theta), 20, replace=False):
+            step = np.zeros_like(theta)
+            step[number] = 1e-5
+            after, before = (
+                functions.loss(theta + s, samples, mean_field)[0] for s in (step, -step)
+            )
+            assert (after - before) / 2e-5 == pytest.approx(gradient[number], rel=1e-3, abs=1e-7)
+
+
+def test_the_lowest_density_separates_edges():
+    rng = np.random.default_rng(0)
+    edge = rng.random((20, 6, 6)) < 0.4
+    weight = np.where(
+        edge, rng.uniform(0.3, 2.0, edge.shape), np.abs(rng.normal(0, 0.04, edge.shape))
+    )
+    weight[:, np.eye(6, dtype=bool)], edge[:, np.eye(6, dtype=bool)] = 0, False
+    kept, _ = prune_by_valley(weight)
+    np.testing.assert_array_equal(kept, edge)
+    assert not prune_by_valley(np.zeros((2, 3, 3)))[0].any()
+
+
+def test_derivatives_of_angles_that_turn_far_within_a_filter():
+    from pympnode.networks.matching import slopes
+    from pympnode.networks.schema import Arrays
+
+    time = np.arange(40) * 0.1
+    x = (9.0 * time + 0.2 * np.sin(2 * time))[None, :, None, None]
+    graph = Graph.single([], [], 1)
+    arrays = Arrays(
+        (x + np.pi) % (2 * np.pi) - np.pi, time, graph, np.zeros(1, int), None, None, None
+    )
+    _, slope, _, _ = slopes(arrays, np.zeros(1, int), (0,))
+    np.testing.assert_allclose(slope[0, :, 0, 0], 9 + 0.4 * np.cos(2 * time), atol=1e-3)

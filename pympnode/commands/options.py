@@ -36,6 +36,20 @@ class Name(click.ParamType):
         return [CompletionItem(name) for name in self.names() if name.startswith(incomplete)]
 
 
+class NumberOrName(click.ParamType):
+    """A number, or a text that stands for one."""
+
+    name = "number"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float | str:
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            return str(value)
+
+
 def _systems() -> Iterable[str]:
     from ..systems.registry import names
 
@@ -45,7 +59,7 @@ def _systems() -> Iterable[str]:
 def _topologies() -> Iterable[str]:
     from ..networks.graphs.topology import TOPOLOGIES
 
-    return (*TOPOLOGIES, "learn")
+    return (*TOPOLOGIES, "learn", "learn each")
 
 
 FILE = click.Path(path_type=str)
@@ -100,6 +114,11 @@ DATA = [
         type=float,
         metavar="LOW HIGH",
         help="Range of weights drawn for the edges.",
+    ),
+    _option(
+        "--delay",
+        type=NumberOrName(),
+        help="Time from sender to receiver: a number; of train also learn.",
     ),
     _option("--topology-option", multiple=True, metavar="NAME=VALUE", help="Such as k=3."),
     _option("--graphs", type=int, show_default="1", help="Graphs drawn into one dataset."),
@@ -228,6 +247,15 @@ TRAINING = [
         "nothing; may be repeated.",
     ),
     _option("--antisymmetric", is_flag=True, help="Pairwise messages of opposite sign."),
+    _option(
+        "--delay-start",
+        type=float,
+        show_default="3 time steps",
+        help="Time at which learned delays begin.",
+    ),
+    _option(
+        "--node-codes", type=int, help="Numbers that are learned for each node as its attributes."
+    ),
     _option(
         "--normalisation",
         type=choice("keep", "refit"),

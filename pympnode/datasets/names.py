@@ -15,10 +15,12 @@ UNIT_NORM = "unit_norm"  # coordinate of features: the number of the group whose
 STATE, CONTROL, MESSAGE, NODE_ATTRIBUTE = "state", "control", "message", "node_attribute"
 SENDER, RECEIVER, EDGE_GRAPH, GRAPH, SPLIT = "sender", "receiver", "edge_graph", "graph", "split"
 EDGE_WEIGHT, EDGE_ATTRIBUTE, EDGE_FEATURE = "edge_weight", "edge_attribute", "edge_feature"
+EDGE_DELAY = "edge_delay"
 NODE_NUMBER = "node_number"  # coordinate of nodes: the numbers by which edges call them
 NODE_TYPE = (
     "node_type"  # of nodes of several types with the same features: the name of each node's type
 )
+START_MARK = "start_mark"  # of a trajectory whose graph was learned: checksum of its first state
 PREDICTED = "predicted"  # states that a model predicted, in evaluations
 
 STATE_DIMS = (TRAJECTORY, TIME, NODE, FEATURE)
@@ -40,6 +42,7 @@ OWN_VARIABLES = frozenset(
         EDGE_GRAPH,
         EDGE_WEIGHT,
         EDGE_ATTRIBUTE,
+        EDGE_DELAY,
         GRAPH,
         SPLIT,
     }

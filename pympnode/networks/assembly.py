@@ -21,7 +21,13 @@ from ..training.ranges import warn_outside
 from . import engines
 from .edge_weights import check_training
 from .engines.base import Program
-from .learned_edges import with_found_weights, with_learned_edges
+from .learned_edges import (
+    delay_logit,
+    with_delays,
+    with_found_delays,
+    with_found_weights,
+    with_learned_edges,
+)
 from .matching import Matching, Unmatched
 from .model import Model
 from .node_codes import CODED_GRAPH, graph_checksum, with_coded_nodes
@@ -67,6 +73,9 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
     spec = spec_of(data, options, start)
     if spec.codes:
         spec = with_coded_nodes(spec, data.physical)
+    if options.learns_delay or not simulation:
+        # Simulated data bring the delays of the keyword with their edges.
+        spec = with_delays(spec, options, data.physical, data.time_scale, members)
     if start is None and options.substeps is None and spec.solver == "rk4" and data.system:
         substeps, texts["substeps"] = substeps_of_data(
             data.system, datasets, data.physical, data.attributes
@@ -79,7 +88,7 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
         options.engine,
         kernel=options.kernel,
         device=options.device,
-        weighted=any(a.weighted for a in data.physical),
+        weighted=any(a.weighted or a.graph.delay is not None for a in data.physical),
         varied=any(a.varied for a in data.physical),
         spec=spec,
     )
@@ -88,14 +97,19 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
     if spec.codes:
         thetas = thetas * without_codes_in_messages(spec)
     thetas = thetas.astype(options.dtype)
+    dt = float(data.physical[0].time[1] - data.physical[0].time[0])
+    if spec.learned_delays and "delay_logit" not in restored:
+        for theta in thetas:
+            logits = layout_of(spec).unpack(theta)["delay_logit"]
+            logits[...] = delay_logit(spec, options.delay_start, dt)
     model = replace(untrained(data, spec, options.dtype, chosen, options.device), theta=thetas)
     if start is not None and start.trained.weight and not model.trained.weight:
         # A model that takes weights goes on to take them.
         model = replace(model, trained=replace(model.trained, weight=(1.0, 1.0)))
     if start is not None:
         start.check(data.physical[0], data.features)
-        dt = np.concatenate([np.diff(a.time) for a in data.physical])
-        warn_outside("the data to train on", start.trained.other_physics(dt, data.parameters))
+        steps = np.concatenate([np.diff(a.time) for a in data.physical])
+        warn_outside("the data to train on", start.trained.other_physics(steps, data.parameters))
     if start is None and options.learning_rate is options.optimiser is None:
         chosen_preset = preset(options.preset)
         if spec.pairwise:
@@ -142,6 +156,7 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
         common.longest,
         starts,
         matching,
+        config.from_start,
     )
     task.require_memory()
     labels = [labels_of(ds, options.split, options.seed) for ds in datasets]
@@ -158,7 +173,8 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
             config,
             model,
             data_fingerprint(datasets, options.split, options.seed)
-            | ({"ignore_weights": True} if options.ignore_weights else {}),
+            | ({"ignore_weights": True} if options.ignore_weights else {})
+            | ({"delay_start": options.delay_start} if options.delay_start else {}),
             program,
             start,
             options.normalisation,
@@ -172,7 +188,11 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
             "graph_seed": simulation.get("graph_seed"),
             **({CODED_GRAPH: graph_checksum(data.physical[0].graph)} if spec.codes else {}),
         },
-        finished=lambda trained: with_found_weights(trained, data.physical[0].graph, common.scores),
+        finished=lambda trained: with_found_delays(
+            with_found_weights(trained, data.physical[0].graph, common.scores),
+            data.physical[0].graph,
+            dt,
+        ),
         history_attributes={name: text for name, text in texts.items() if text is not None},
     )
 
@@ -216,6 +236,7 @@ def spec_of(data: Data, options: NetworkTraining, start: Model | None = None) ->
         circular=tuple(int(number) for number in np.flatnonzero(data.periods)),
         edge_attributes=len(data.edge_attributes),
         features=data.features,
+        delayed=options.delay is not None or any(a.graph.delay is not None for a in data.physical),
     )
     return spec.replace(
         node_types=data.node_types,
@@ -228,6 +249,8 @@ def spec_of(data: Data, options: NetworkTraining, start: Model | None = None) ->
 def untrained(data: Data, spec: ModelSpec, dtype: str, engine: str, device: str) -> Model:
     """A `Model` with the facts of the data, and weights of zero."""
     trained = TrainingRange.of(data.physical, data.parameters, data.graphs, data.parameter_spans)
+    if spec.delay:
+        trained = replace(trained, delay=(spec.delay * data.time_scale,) * 2)
     return Model(
         spec=spec,
         theta=np.zeros(layout_of(spec).size, dtype=dtype),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from ..datasets.names import (
     EDGE,
@@ -17,6 +18,7 @@ from ..datasets.names import (
 )
 from ..datasets.record import record
 from ..errors import InvalidData
+from .engines.delays import in_steps
 from .node_types import count_nodes, node_values, types_of
 
 _MOST_EMPTY_GRAPHS = 1_000_000
@@ -148,4 +150,28 @@ def check_edges_once(ds: xr.Dataset) -> None:
             got=f"{twice} of {ds.sizes[EDGE]} are parallel to others",
             allowed="each edge of a graph once",
             fix='Graph.from_edges(..., duplicate_edges="sum" or "first") merges them',
+        )
+
+
+def check_delays(delay: NDArray, time: NDArray[np.float64], even: bool) -> None:
+    """Raise `InvalidData` for delays (edges,) that a model cannot have on the times (time,)."""
+    if not delay.size or not np.any(delay > 0):
+        return
+    dt = float(time[1] - time[0])
+    if not even:
+        raise InvalidData(
+            "messages with delays need an even time grid",
+            got=f"steps from {np.diff(time).min():.6g} to {np.diff(time).max():.6g}",
+            allowed="equal steps",
+            fix="interpolate: ds.interp(time=...)",
+        )
+    steps = in_steps(delay, dt)
+    short = steps[(steps > 0) & (steps < 1)]
+    if short.size:
+        raise InvalidData(
+            "a delay is 0 or at least one time step",
+            got=f"{short.size} of {delay.size} delays of {short.min() * dt:.4g} to "
+            f"{short.max() * dt:.4g}, time step {dt:.4g}",
+            allowed=f"0, or from {dt:.4g} on",
+            fix="round such delays to 0 or to one step, or give data at smaller steps",
         )

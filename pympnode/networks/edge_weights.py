@@ -51,6 +51,7 @@ def graph_for_model(model: Any, graph: Graph, *, ignore_weights: bool = False) -
     attributes that it does not take. Raises `InvalidData` where it was trained without weights and the
     graph has some, and where the graph lacks attributes that the model takes.
     """
+    graph = delays_for_model(model, graph)
     graph = graph if ignore_weights else on_learned_graph(model, graph)
     attributes = model.edge_attributes
     # A model that takes none of the attributes of its training data was warned of when it trained.
@@ -76,6 +77,34 @@ def graph_for_model(model: Any, graph: Graph, *, ignore_weights: bool = False) -
         )
     with_attributes(graph, attributes, warn=warn)
     return graph
+
+
+def delays_for_model(model: Any, graph: Graph) -> Graph:
+    """``graph`` as a model takes its delays.
+
+    Warns where the model was trained with delays of edges and the graph has none, which is a delay of 0.
+    Raises `InvalidData` where it was trained without delays and the graph has some.
+    """
+    delayed = bool(model.spec.delay or model.spec.learned_delays or model.trained.delay)
+    if graph.delay is None:
+        of_edges = bool(model.trained.delay) and not model.spec.delay
+        of_edges = of_edges and not model.spec.learned_delays
+        learned = model.graph is not None and model.graph.delay is not None
+        if of_edges and graph.edges and not learned:
+            warn_user(
+                f"the model was trained with delays of edges, {interval(*model.trained.delay)}, and the "
+                "graph has none: they are 0"
+            )
+        return graph
+    if not delayed and graph.delay.any():
+        raise InvalidData(
+            "the model was trained without delays of edges, and these edges have some",
+            got=f"delays {interval(graph.delay.min(), graph.delay.max())}",
+            allowed="a graph without delays",
+            fix='ds.drop_vars("edge_delay"), or topology=graph.with_delay(None); or train on data with '
+            "delays",
+        )
+    return graph if delayed else graph.with_delay(None)
 
 
 def with_attributes(graph: Graph, names: Sequence[str], *, warn: bool = True) -> Graph:
@@ -107,7 +136,13 @@ def with_attributes(graph: Graph, names: Sequence[str], *, warn: bool = True) ->
 def graph_for_program(model: Any, graph: Graph) -> Graph:
     """``graph`` with the attributes that ``model`` takes, in its order and in z units."""
     graph = with_attributes(graph, model.edge_attributes, warn=False)
+    graph = with_scaled_delay(graph, model.time_scale)
     return with_scaled_attribute(graph, model.edge_attribute_scale)
+
+
+def with_scaled_delay(graph: Graph, time_scale: float) -> Graph:
+    """``graph`` with its delays in the unit of time of a model."""
+    return graph if graph.delay is None else graph.with_delay(graph.delay / time_scale)
 
 
 def with_scaled_attribute(graph: Graph, scale: Normalisation | None) -> Graph:
@@ -162,6 +197,14 @@ def check_training(spec: ModelSpec, arrays: Sequence[Arrays], start: Any = None)
         if each.weighted:
             check_in_time(spec, each)
             _refuse_whole_system(spec.family, each.graph_at(0, 0))
+    given = [each.graph for each in arrays if each.graph.delay is not None]
+    if any(graph.delay_or_zeros.any() for graph in given) and spec.refuses_delays is not None:
+        raise InvalidData(
+            "the edges have delays, and this model takes none",
+            got=spec.refuses_delays,
+            allowed='messages="emitted" or "pairwise", stride=1, not antisymmetric',
+            fix='ds.drop_vars("edge_delay") leaves them out',
+        )
     names = dict.fromkeys(name for each in arrays for name in each.graph.attribute_names)
     if names and not spec.edge_attributes:
         warn_user(

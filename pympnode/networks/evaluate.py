@@ -32,10 +32,12 @@ variable                    dims                              unit
 ==========================  ================================  ====================================
 
 Root mean squares are over times 1.. (the initial state is given), trajectories and nodes; missing
-values are left out. Of nodes of several types ``feature`` has those of all types, "type.name", and the
-states are ``predicted_TYPE``. Errors of circular features are of the shorter way around. The error of a trajectory that overflows is infinite. Observables (order
-parameter, energy, ...) and errors of states (distances, angles of attitudes, ...) are included where the system of the
-data is known and has them; ``predictor`` has "constant_velocity" where it has ``rates``.
+values are left out. With delayed messages the first times of the data are their past, and all is
+counted from the last of these. Of nodes of several types ``feature`` has those of all types, "type.name",
+and the states are ``predicted_TYPE``. Errors of circular features are of the shorter way around. The
+error of a trajectory that overflows is infinite. Observables (order
+parameter, energy, ...) and errors of states (distances, angles of attitudes, ...) are included where the system
+of the data is known and has them; ``predictor`` has "constant_velocity" where it has ``rates``.
 """
 
 from __future__ import annotations
@@ -56,6 +58,7 @@ from .model import Model
 from .node_types import by_type, types_of
 from .observables import known_system, observable_errors, state_errors
 from .system_types import arrays_of_system, states_of_system
+from .velocities import for_model
 
 
 def evaluate_model(
@@ -68,10 +71,18 @@ def evaluate_model(
 ) -> xr.Dataset:
     """See `pympnode.evaluate`; ``threshold`` of the valid time in z units."""
     schema.validate(ds, missing="mask")
-    ds = agree(ds, model.names)
+    ds = agree(for_model(ds, model.features), model.names)
     arrays = schema.pack(ds, missing="mask", types=model.types)
     model.check(arrays)
-    rollout = by_type(model.rollout(ds, ignore_weights=ignore_weights))
+    rollout = model.rollout(ds, ignore_weights=ignore_weights)
+    begin = 0
+    if STATE in rollout and "predicted_from" in rollout[STATE].attrs:
+        # The first times were given as the past of delayed messages: errors are of what comes after.
+        begin = int((arrays.time < rollout[STATE].attrs["predicted_from"]).sum()) - 1
+        later = slice(begin, None)
+        rollout, ds = rollout.isel({TIME: later}), ds.isel({TIME: later})
+        arrays = schema.pack(ds, missing="mask")
+    rollout = by_type(rollout)
     state = _states(rollout, arrays)
     predictions = {
         "model": _mean(state),
@@ -108,6 +119,8 @@ def evaluate_model(
     for suffix in [f"_{name}" for name in types_of(rollout)] or [""]:
         out[f"{PREDICTED}{suffix}"] = rollout[f"{STATE}{suffix}"]
         out[f"{PREDICTED}{suffix}"].attrs["long_name"] = "predicted state"
+    if begin:
+        out.attrs["scored_from"] = float(arrays.time[1])
     out = out.assign_coords(
         {n: c for n, c in rollout.coords.items() if set(c.dims) <= set(out.dims)}
     )

@@ -31,7 +31,7 @@ from ..datasets.names import (
 )
 from ..datasets.reading import time_grid
 from ..datasets.times import coded_dates, dates_as_numbers
-from ..edge_values import AdjacencyConvention, DuplicateEdges, EdgeOptions
+from ..edge_values import AdjacencyConvention, DuplicateEdges, EdgeOptions, checked_delay
 from ..errors import InvalidData, shown_value
 from ..graph import Graph
 from ..training.ranges import warn_user
@@ -43,6 +43,7 @@ from .graphs.labels import NodeLabels, as_coords
 from .graphs.topology import SelfLoops, resolve, resolve_edges
 from .named_arrays import NamedArray, carried_coords, named_array
 from .node_types import by_type_or_refuse, naming, together
+from .switching import switched
 
 
 def names_or_types(name: str, value: Any) -> Any:
@@ -74,6 +75,8 @@ def from_arrays(
     edge_attributes: Sequence[str] = (),
     duplicate_edges: DuplicateEdges = "error",
     adjacency_convention: AdjacencyConvention = "sender_first",
+    edge_delay: Any = None,
+    edge_intervals: Mapping[Any, Any] | None = None,
     nodes: Sequence[Any] | None = None,
     u: Any = None,
     node_attribute: Any = None,
@@ -104,7 +107,7 @@ def from_arrays(
             name, a graph, an adjacency (row sends to column: entry [i, j] is the edge i -> j; see
             ``adjacency_convention``), or a list of graphs (``graph_of`` (trajectory,) are then the graph
             numbers of the trajectories; by default they take turns); or "learn" for a graph that is not
-            known, which `train` learns. Nodes of a networkx graph, of pairs or of a labelled matrix are called by their
+            known, which `train` learns, and "learn each" where each trajectory has its own. Nodes of a networkx graph, of pairs or of a labelled matrix are called by their
             numbers, or by the labels of ``nodes``. Weights are the entries of an adjacency, a third
             column of edges, the column or the attribute ``edge_weight`` of a frame or of networkx;
             weights that are all 1 are no weights.
@@ -116,6 +119,13 @@ def from_arrays(
             time, edge), of weights that vary in time, each held from t_i to t_(i+1): in the order of
             the pairs of ``edges``, both directions of an undirected one alike; of another topology in
             the order of ``sender`` and ``receiver`` of the dataset.
+        edge_delay: the time that a message takes, 0 or at least one time step: one number, or one for each
+            edge, in the order of the pairs of ``edges``, both directions of an undirected one alike; of
+            another topology in the order of ``sender`` and ``receiver`` of the dataset.
+        edge_intervals: when edges are on, by (sender, receiver) in node labels: ``{("a", "b"): [(0, 2.5),
+            (4, 5)]}`` has the messages of a to b from time 0 to 2.5 and from 4 to 5, in times of the data.
+            Edges that are not named are always on. It becomes ``edge_weight`` (time, edge) of 0 and 1,
+            times the weights that the edges have.
         duplicate_edges: "error", "sum" (of weights, 1 for an edge without) or "first".
         adjacency_convention: "sender_first", row i sends to column j as in networkx, or
             "receiver_first", row i receives from column j as often in physics.
@@ -214,7 +224,8 @@ def from_arrays(
         duplicate_edges,
         adjacency_convention,
     )
-    pairs = len(edges) if in_time is not None and _are_pairs(edges) else None
+    by_pair = in_time is not None or (edge_delay is not None and np.ndim(edge_delay) > 0)
+    pairs = len(edges) if by_pair and _are_pairs(edges) else None
     graph = _graph(
         edges if pairs is None else _numbered(edges),
         topology,
@@ -224,8 +235,23 @@ def from_arrays(
         of_edges,
     )
     weight = None
+    numbers_of_pairs = None
+    if pairs is not None:
+        numbers_of_pairs = graph.weight_or_ones.astype(np.int64) - 2
+        graph = graph.with_weight(None)
     if in_time is not None:
-        graph, weight = _weights_in_time(in_time, graph, trajectories, count, pairs)
+        graph, weight = _weights_in_time(
+            in_time, graph, trajectories, count, pairs, numbers_of_pairs
+        )
+    if edge_delay is not None:
+        delay = np.asarray(edge_delay)
+        if numbers_of_pairs is not None and delay.ndim == 1:
+            delay = checked_delay(delay, pairs or 0)[numbers_of_pairs]
+        graph = graph.with_delay(delay)
+    if edge_intervals is not None:
+        on = switched(edge_intervals, graph, node_labels, times)
+        weight = (graph.weight_or_ones if weight is None else weight) * on
+        graph = graph.with_weight(None)
     u, control_labels = _shaped("u", u, CONTROL_DIMS, (trajectories, count, size), labels)
     varied = np.ndim(node_attribute) == 3
     b, attribute_labels = _shaped(
@@ -395,7 +421,9 @@ def _graph(
     if edges is not None:
         return resolve_edges(edges, nodes, **options)
     if is_learn(topology):
-        return Graph.single(np.zeros(0, np.int64), np.zeros(0, np.int64), nodes, source="learn")
+        return Graph.single(
+            np.zeros(0, np.int64), np.zeros(0, np.int64), nodes, source=topology.lower()
+        )
     if topology is None:
         if nodes > 1:
             raise InvalidData(
@@ -410,8 +438,8 @@ def _graph(
 
 
 def is_learn(topology: Any) -> bool:
-    """Whether the graph is not known, and is to be learned in training."""
-    return isinstance(topology, str) and topology.lower() == "learn"
+    """Whether the graph, or that of each trajectory, is not known, and is to be learned in training."""
+    return isinstance(topology, str) and topology.lower() in ("learn", "learn each")
 
 
 def _are_pairs(edges: Any) -> bool:
@@ -428,17 +456,21 @@ def _numbered(pairs: Any) -> list[tuple[Any, Any, float]]:
 
 
 def _weights_in_time(
-    values: Any, graph: Graph, trajectories: int, times: int, pairs: int | None
+    values: Any,
+    graph: Graph,
+    trajectories: int,
+    times: int,
+    pairs: int | None,
+    numbers: NDArray[np.int64] | None,
 ) -> tuple[Graph, NDArray[np.float64]]:
     """The graph without weights, and ``values`` in the order of its edges, see `Arrays.edge_weight`.
 
-    pairs: how many were listed, where the weights of ``graph`` are those of `_numbered`. Raises `InvalidData`.
+    pairs: how many were listed, and ``numbers`` (edges,) that of each edge, or None. Raises `InvalidData`.
     """
     edges = graph.edges
     number = np.arange(edges)
-    if pairs is not None:
-        number = graph.weight_or_ones.astype(np.int64) - 2
-        edges = pairs
+    if pairs is not None and numbers is not None:
+        number, edges = numbers, pairs
     elif graph.weight is not None:
         raise InvalidData(
             "weights are given twice",

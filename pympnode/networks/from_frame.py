@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, get_args
 
 import numpy as np
@@ -25,6 +26,7 @@ from ..datasets.record import with_record
 from ..datasets.times import dates_as_numbers, merged_times, rounding
 from ..edge_values import AdjacencyConvention, DuplicateEdges, EdgeOptions
 from ..errors import InvalidData, InvalidOption
+from ..graph import Graph
 from ..memory import need
 from ..training.ranges import warn_user
 from .circular import Circular
@@ -65,6 +67,7 @@ def from_frame(
     self_loops: SelfLoops = "error",
     edge_weight: str | None = "weight",
     edge_attributes: Sequence[str] = (),
+    edge_delay: Any = None,
     duplicate_edges: DuplicateEdges = "error",
     adjacency_convention: AdjacencyConvention = "sender_first",
     nodes: Sequence[Any] | None = None,
@@ -95,6 +98,8 @@ def from_frame(
             categorical column, of size for numbers, and that of the rows for text.
         self_loops, edge_weight, edge_attributes, duplicate_edges, adjacency_convention: as in
             `from_arrays`.
+        edge_delay: the column of ``edges``, or the attribute of the edges of ``topology``, that holds the
+            time that a message takes; or one number for all edges.
         controls, attributes: the columns of the inputs, and of the constants of the nodes.
         dt: step of an even time grid, a number or a duration, whose times need not all have rows; by
             default the grid has the times of the rows; times that differ by their rounding alone are
@@ -232,13 +237,14 @@ def from_frame(
         return out.reshape(*shape, len(columns))
 
     named = NodeLabels.of(node_labels.tolist(), strict=True)
+    delay_column = (edge_delay,) if isinstance(edge_delay, str) else ()
     options: dict[str, Any] = dict(
         labels=named,
         directed=directed,
         self_loops=self_loops,
         edge=EdgeOptions(
             edge_weight,
-            edge_attributes,
+            (*names_of("edge_attributes", edge_attributes), *delay_column),
             duplicate_edges,
             adjacency_convention,
         ),
@@ -247,11 +253,14 @@ def from_frame(
         topology, edges = resolve_edges(edges, len(node_labels), **options), None
     elif topology is not None and edges is None and not is_learn(topology):
         topology = resolve(topology, len(node_labels), **options)
+    if delay_column:
+        topology, edge_delay = _with_delays(topology, edge_delay), None
     ds = from_arrays(
         pivot(features),
         time=times,
         edges=edges,
         topology=topology,
+        edge_delay=edge_delay,
         nodes=node_labels.tolist(),
         u=pivot(controls) if controls else None,
         node_attribute=_attributes(
@@ -283,6 +292,24 @@ def from_frame(
         )
     of_node = _constant(table, [node_type], at_node, node_labels)[:, 0]
     return _by_type(ds, [str(one) for one in of_node])
+
+
+def _with_delays(graph: Any, name: str) -> Graph:
+    """``graph`` with the last of the attributes of its edges as delays. Raises `InvalidOption`."""
+    if not isinstance(graph, Graph) or graph.attribute is None or name not in graph.attribute_names:
+        raise InvalidOption(
+            "edge_delay names a column that the edges do not have",
+            got=f"edge_delay={name!r}",
+            allowed="a column of a frame of edges, an attribute of the edges of a networkx graph, or a number",
+            fix=f"edges=frame, with the columns sender, receiver and {name}",
+        )
+    rest = graph.attribute[:, :-1] if graph.attribute.shape[1] > 1 else None
+    return replace(
+        graph,
+        attribute=rest,
+        attribute_names=graph.attribute_names[:-1],
+        delay=graph.attribute[:, -1],
+    )
 
 
 def _by_type(ds: xr.Dataset, of_node: Sequence[str]) -> xr.Dataset:

@@ -46,6 +46,7 @@ from ..systems.base import System
 from ..systems.registry import get
 from .compiled.solve import code_block, compiled_field, working_memory
 from .compiled.solve import solve as solve_compiled
+from .delays import integrate_delayed, require_delayed
 from .integrate import Solution, integrate
 from .memory import require_simulation
 from .runge_kutta import DOP853
@@ -146,6 +147,8 @@ def generate(
     edge_weight: weights (time, edge) of the edges of a graph without weights, or a function of the times
         that returns them; each is held from t_i to t_(i+1), and the last is unused. The systems are
         then solved in NumPy.
+    Delays of the edges of ``graph`` are solved by the method of steps (`networks.delays`), without
+    ``tolerance``.
     Raises IntegrationFailed (trajectory, node, feature, time), InvalidData, InvalidOption,
     UnknownName.
     """
@@ -198,7 +201,17 @@ def generate(
             method=f"of the system {system.name}", tolerance=float("nan"), evaluations=0, steps=0,
             rejected=0, of_trajectory=own, draws=draws,
         )  # fmt: skip
-    in_code = compiled and solve is None and weight is None
+    delayed = graph.delay is not None and bool(np.any(graph.delay > 0))
+    if delayed:
+        require_delayed(system, graph, float(time[1] - time[0]))
+        if weight is not None:
+            raise InvalidOption(
+                "simulated edges have delays, or weights that vary in time",
+                got="both",
+                allowed="one of them",
+            )
+        solve = None
+    in_code = compiled and solve is None and weight is None and not delayed
     codes = [compiled_field(system, graph[g], of_graphs[g]) if in_code else None for g in used]
     in_code = all(code is not None for code in codes)
     values = time.size * nodes * widths
@@ -243,7 +256,9 @@ def generate(
             solved = slice(group.index(keep[0]), group.index(keep[-1]) + 1)
             stored = slice(keep[0] - first, keep[-1] - first + 1, graph.graphs)
             code = codes[g]
-            if solve is not None:
+            if delayed:
+                solution = integrate_delayed(system, graph[g], of_group, x0, time, controls=u_group)
+            elif solve is not None:
                 solution = solve(x0, graph[g], of_group, time, tolerance, controls=u_group)
             elif in_code and code is not None:
                 if drawn_parameters:

@@ -32,6 +32,7 @@ from .classes import (
     short_class,
     with_options_of_system,
 )
+from .delays import require_delayed, with_drawn_delays
 from .evaluate import evaluate_model
 from .generate import check_request
 from .graphs.drawn_weights import weights_in_time, with_drawn_weights
@@ -128,6 +129,10 @@ class Networks:
             graph = with_drawn_weights(graph, options.edge_weight, options.graph_seed)
         else:  # they follow from times; the system only has to take weights
             graph = graph.with_weight(graph.weight_or_ones)
+        step = system.dt if options.dt is None else options.dt
+        graph = with_drawn_delays(graph, options.delay, options.graph_seed, step)
+        if graph.delay is not None:
+            require_delayed(system, graph, step)
         names = ("parameters", "trajectories", "seed", "steps", "dt", "noise")
         check_request(system, graph, **{name: keywords[name] for name in names if name in keywords})
         if options.split is not None:
@@ -201,6 +206,9 @@ class Networks:
         )
         share = 0.0 if start is not None else config.race
         several = competing(options, len(data.edge_attributes)) if share else {}
+        delayed = options.delay is not None or any(a.graph.delay is not None for a in data.physical)
+        if delayed and data.controls:
+            several = {}  # pairwise messages with controls take no delays
         # Without classes that compete the run is that of versions which had no such stage.
         config = config.replace(curriculum=windows.curriculum, race=share if several else 0.0)
         scaled, starts, start_text = data.scaled, None, None
@@ -284,6 +292,8 @@ class Networks:
             "state", "zero", "self",
         )  # fmt: skip
         evaluated &= left_open(options.messages) is False or options.preset == "fast"
+        # Of a graph of each trajectory only those of training trajectories would be.
+        evaluated &= found.scores.ndim == 2
         learn = evaluated and members == 1 and found.graph.edges and options.engine != "julia"
         weight = "learn" if learn else None
         options = replace(options, topology=None, edge_weight=weight)

@@ -13,9 +13,14 @@ import numpy as np
 
 from ..errors import InvalidData, InvalidOption
 from ..graph import Graph
+from .delay_options import checked_delay
+from .edge_checks import check_delays
+from .engines.delays import learned_steps, logit_of
 from .schema import Arrays
 from .spec import ModelSpec
 from .weights import layout_of
+
+LONGEST_LEARNED = 40  # steps
 
 # Layers whose outputs are messages: the inverse of what scales the weights scales these.
 _OUTPUT = {"emitted": "emit_layer_2_", "pairwise": "pair_layer_3_"}
@@ -78,29 +83,138 @@ def with_found_weights(model: Any, graph: Graph, scores: Any = None) -> Any:
     )
 
 
+def with_delays(
+    spec: ModelSpec, options: Any, arrays: list[Arrays], time_scale: float, members: int = 1
+) -> ModelSpec:
+    """``spec`` of a fresh model with the delays that ``options`` ask for. ``arrays`` in physical units.
+
+    Learned ones lie between one step and half of the shortest trajectory, 40 steps at most. Raises
+    `InvalidOption`.
+    """
+    if options.delay is None:
+        return spec
+    if any(each.graph.delay is not None for each in arrays):
+        raise InvalidOption(
+            "delays are given twice",
+            got=f"delay={options.delay!r}, and data with edge_delay",
+            allowed="one of them",
+            fix='leave delay out, or the delays of the data: ds.drop_vars("edge_delay")',
+        )
+    for each in arrays:
+        check_delays(np.ones(1) * float(each.time[1] - each.time[0]), each.time, each.even)
+    if not options.learns_delay:
+        delay = checked_delay("delay", options.delay)
+        for each in arrays:
+            check_delays(np.array([delay]), each.time, each.even)
+        return spec.replace(delay=delay / time_scale)
+    several = options.delay != "learn"
+    if members > 1:
+        raise InvalidOption(
+            "delays are learned by one model",
+            got=f"members={members}",
+            allowed="members=1",
+            fix="train the members one by one, with seed=0, 1, ...",
+        )
+    if several and len(arrays) > 1:
+        raise InvalidOption(
+            "a delay for each edge is learned on one dataset",
+            got=f"{len(arrays)} datasets",
+            allowed='one dataset, or delay="learn" for one delay of all edges',
+            fix="join them: xr.concat([a, b], 'trajectory')",
+        )
+    edges = sum(each.graph.edges for each in arrays)
+    if not edges:
+        raise InvalidOption(
+            "delays of edges are learned, and there are none",
+            got="a graph without edges",
+            allowed="at least one edge",
+        )
+    longest = min(min(each.steps for each in arrays) // 2, LONGEST_LEARNED)
+    return spec.replace(learned_delays=edges if several else 1, longest_delay=longest)
+
+
+def delay_logit(spec: ModelSpec, start: float | None, dt: float) -> float:
+    """The first value of learned delays: of ``start``, in the unit of ``dt``, by default 3 steps.
+
+    Raises `InvalidOption`.
+    """
+    steps = min(3.0, 0.5 * (1 + spec.longest_delay)) if start is None else start / dt
+    if not 1 < steps < spec.longest_delay:
+        raise InvalidOption(
+            "delay_start lies outside of the delays that are learned",
+            got=f"delay_start={start:g}",
+            allowed=f"more than one step, {dt:.6g}, and less than {spec.longest_delay} steps, "
+            f"{spec.longest_delay * dt:.6g}",
+            fix="give longer trajectories for longer delays",
+        )
+    return logit_of(steps, spec.longest_delay)
+
+
+def with_found_delays(model: Any, graph: Graph, dt: float) -> Any:
+    """A trained `Model` that had delays among its weights, in steps of ``dt``, as one with given delays.
+
+    One delay of all edges becomes ``spec.delay``; those of each edge become ``model.graph``.
+    """
+    spec = model.spec
+    if not spec.learned_delays:
+        return model
+    weights = dict(model.weights)
+    steps = learned_steps(weights.pop("delay_logit").astype(np.float64), spec.longest_delay)
+    several = spec.learned_delays > 1
+    low, high = float(steps.min()) * dt, float(steps.max()) * dt
+    new = spec.replace(
+        learned_delays=0,
+        longest_delay=0,
+        delay=0.0 if several else float(steps[0]) * dt / model.time_scale,
+    )
+    learned = model.graph
+    if several:
+        learned = replace(
+            graph if learned is None else learned,
+            delay=steps * dt,
+            attribute=None,
+            attribute_names=(),
+        )
+    return replace(
+        model,
+        spec=new,
+        theta=layout_of(new).pack(weights, dtype=model.theta.dtype),
+        graph=learned,
+        trained=replace(model.trained, delay=(low, high)),
+    )
+
+
 def on_learned_graph(model: Any, graph: Graph) -> Graph:
-    """``graph`` with the learned weights of ``model``, where it has some and the graph has none.
+    """``graph`` with the learned weights and delays of ``model``, where it has some and the graph none.
 
     Raises `InvalidData` where its edges are others than those whose weights were learned.
     """
     learned = model.graph
-    if learned is None or graph.weight is not None or not graph.edges:
+    if learned is None or not graph.edges:
         return graph
+    if learned.delay is not None and graph.delay is None:
+        graph = graph.with_delay(_found(learned, graph, "delay_or_zeros"))
+    if learned.weight is None or graph.weight is not None:
+        return graph
+    return graph.with_weight(_found(learned, graph, "weight_or_ones"))
+
+
+def _found(learned: Graph, graph: Graph, name: str) -> np.ndarray:
     known = [learned[number] for number in range(learned.graphs)]
     weights = []
     for one in (graph[number] for number in range(graph.graphs)):
         found = next((g for g in known if _same_edges(g, one)), None)
         if found is None:
             raise InvalidData(
-                "the weights of these edges are not known: the model learned those of its training "
-                "graph",
+                f"the {name.split('_')[0]}s of these edges are not known: the model learned those of its "
+                "training graph",
                 got=f"{one.edges} edges on {one.total_nodes} nodes, without weights",
                 allowed=f"the {learned.edges} edges of model.graph, or edges with weights",
                 fix="give weights in the scale of model.graph, whose mean magnitude is 1: "
                 "graph.with_weight(...), or edge_weight= of from_arrays",
             )
-        weights.append(found.weight_or_ones)
-    return graph.with_weight(np.concatenate(weights))
+        weights.append(getattr(found, name))
+    return np.concatenate(weights)
 
 
 def _same_edges(one: Graph, other: Graph) -> bool:

@@ -51,6 +51,13 @@ class LearnedNode:
                 fix="train a model on the nodes of one type: pympnode.nodes_of_type(ds, "
                 f"{model.spec.node_types[0]!r})",
             )
+        if model.delayed:
+            raise InvalidModel(
+                "nodes of models with delays cannot be coupled: the past of the others is not kept",
+                got="a model with delays",
+                allowed="a model without delays",
+                fix="model.rollout predicts a graph of such nodes alone",
+            )
         if model.spec.family == "node":
             raise InvalidModel(
                 "a neural ODE of the whole system has no nodes to take out",

@@ -46,6 +46,8 @@ class Unmatched(Exception):
 
 def refuse_spec(spec: ModelSpec, arrays: Sequence[Arrays], engine: str) -> None:
     """Raise `Unmatched` for a model or data that gradient matching is not made for."""
+    if spec.delay or spec.learned_delays or any(a.graph.delay is not None for a in arrays):
+        raise Unmatched("messages with delays take the past, which pairs of states do not hold")
     if spec.carried:
         raise Unmatched("messages that are ODE states have no derivatives in the data")
     if any(a.u is not None for a in arrays):
@@ -78,20 +80,32 @@ def _local(x: NDArray, weights: NDArray, circular: tuple[int, ...]) -> NDArray[n
     """Weighted sums of the differences of each state from those around it.
 
     ``x`` (trajectory, time, node, feature), ``weights`` (place, point). Differences, so that angles
-    count by the shorter way around the circle. NaN where a value in the window is NaN.
+    count by the shorter way around the circle from each time to the next. NaN where a value in the
+    window is NaN.
     """
     width, times = weights.shape[1], x.shape[1]
     place = _places(times, width // 2)
     first = np.arange(times) - place
+    way, unknown = _ways(x[..., list(circular)]) if circular else (x, None)
     out = np.zeros(x.shape)
     for point in range(width):
         away = x[:, first + point] - x
-        if circular:
-            channels = list(circular)
-            turns = np.round(away[..., channels] / (2 * math.pi))
-            away[..., channels] -= 2 * math.pi * turns
+        if unknown is not None:
+            along = way[:, first + point] - way
+            along[unknown[:, first + point] != unknown] = np.nan
+            away[..., list(circular)] = along
         out += weights[place, point][:, None, None] * away
     return out
+
+
+def _ways(angle: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """The way of each angle from the first time on, and how many steps of it are not known; a way
+    may be many turns, so that no difference over several steps counts by the shorter way alone."""
+    change = np.diff(angle, axis=1, prepend=angle[:, :1])
+    change -= 2 * math.pi * np.round(change / (2 * math.pi))
+    unknown = ~np.isfinite(change)
+    way = np.cumsum(np.where(unknown, 0.0, change), axis=1)
+    return way, np.cumsum(unknown, axis=1)
 
 
 def pairs(
@@ -153,11 +167,49 @@ def pairs(
     return (
         out,
         usable,
-        (
-            f"derivatives by polynomials of degree {degree} through {2 * half + 1} states, with errors "
-            f"of about {errors[half]:.2g} of their root mean square"
-        ),
+        _text(half, degree, errors),
     )
+
+
+def slopes(
+    arrays: Arrays, train: NDArray[np.int64], circular: tuple[int, ...] = ()
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], str]:
+    """States and derivatives (trajectory, time, node, feature), NaN where these are not known; the error
+    (time,) of derivatives in units of their root mean square; and what was done, in words.
+
+    Raises `Unmatched` as `pairs` does; errors up to those of the derivatives themselves are allowed.
+    """
+    x = _known(arrays)
+    samples = _samples([arrays], [x], [_real(arrays, ())], train)
+    half, degree, errors = _best_filter(samples, circular, 1.0, 1.0)
+    value, slope = filters(half, degree)
+    out = _local(x, slope / _step(arrays), circular)
+    smooth = x if degree == 2 * half else x + _local(x, value, circular)
+    out[~np.isfinite(x).all(axis=(2, 3))] = np.nan  # the senders of a time must be known too
+    states = np.where(np.isfinite(smooth), smooth, arrays.x)
+    return states, out, errors[_places(x.shape[1], half)], _text(half, degree, errors)
+
+
+def _text(half: int, degree: int, errors: NDArray[np.float64]) -> str:
+    return (
+        f"derivatives by polynomials of degree {degree} through {2 * half + 1} states, with errors "
+        f"of about {errors[half]:.2g} of their root mean square"
+    )
+
+
+def derivatives(
+    x: NDArray[np.float64], step: float, circular: tuple[int, ...] = ()
+) -> tuple[NDArray[np.float64], int]:
+    """Time derivatives of x (trajectory, time, node, feature), NaN where not known, on a grid of ``step``;
+    and the number of times that those at the first time depend on.
+
+    Raises `Unmatched` where the noise is too large, or the sampling too coarse or too short, for them.
+    """
+    need(24 * x.size, "derivatives of the data", fix="give fewer trajectories")
+    times, values = min(_TIMES, x.shape[1]), max(1, x.shape[2] * x.shape[3])
+    some = np.linspace(0, len(x) - 1, min(len(x), max(1, _VALUES // (times * values)))).astype(int)
+    half, degree, _ = _best_filter([x[some, :times]], circular, _LARGEST_ERROR, _LARGEST_ERROR)
+    return _local(x, filters(half, degree)[1] / step, circular), 2 * half + 1
 
 
 def _samples(

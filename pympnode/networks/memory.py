@@ -11,7 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..config import whole
+from ..graph import Graph
 from ..memory import available_bytes, format_bytes, need
+from .engines.delays import prefix_for
 from .engines.tableaux import TABLEAUX
 from .schema import Arrays
 from .spec import ModelSpec
@@ -43,12 +45,16 @@ def window_bytes(
     edges: int = 0,
     alike: bool = True,
     threads: int = 1,
+    past: int = 0,
+    senders: int = 0,
 ) -> int:
     """Bytes of a gradient over windows of ``steps`` intervals.
 
     columns: nodes of all windows of the batch together; ``nodes``: of one window, which a tile of the
     compiled kernel holds whole; ``edges``: directed ones of one window, which count where messages are
-    computed for each; ``alike``: whether all windows are on one graph.
+    computed for each; ``alike``: whether all windows are on one graph. ``past``: intervals before a window
+    that delayed messages take, 0 without delays, and ``senders``: nodes at their delays that send in one
+    window (`delays.Evaluations`).
     """
     if spec.family == "node":  # one larger node, in as many columns as there are windows
         widths = {"channels": spec.channels * spec.bodies, "controls": spec.controls * spec.bodies}
@@ -60,15 +66,25 @@ def window_bytes(
     times = (steps + 1) * columns * itemsize
     # What a batch gathers from the data, in the order of the data and in that of the kernel.
     data = times * (2 * spec.channels * known + 2 * spec.controls)
+    # The past with its slopes, gathered and in the order of the kernel.
+    data += 4 * past * columns * itemsize * spec.channels
+    # What a message keeps of its sender: of each node, or of each node at its delays.
+    emitter = spec.sender_inputs + (0 if spec.pairwise else spec.hidden)
     one = columns * itemsize
     windows = -(-columns // max(nodes, 1))
     if kernel == "eager":
         of_edges = _autograd_rows_of_edges(spec) * edges * windows * itemsize
-        kept = stages * (_autograd_rows(spec) * one + of_edges)
+        of_nodes = _autograd_rows(spec) * one
+        if past:
+            of_edges += (emitter + spec.channels) * senders * windows * itemsize
+            of_nodes -= (emitter if spec.messages == "emitted" else 0) * one
+        kept = stages * (of_nodes + of_edges)
         return int(
             _LIBRARIES + _FRAGMENTS * kept + data + times * (2 * spec.states + spec.channels)
         )
     rows = _stored_rows(spec)
+    if past and spec.messages == "emitted":
+        rows -= emitter
     if kernel == "torch":
         slots = min(stages * rows * one, max(_STORED["torch"], stages // steps * rows * one))
         field = one * (spec.depth * spec.hidden + spec.inputs + spec.outputs + 8 * spec.states)
@@ -91,6 +107,10 @@ def window_bytes(
         tile = (min(columns, _tile_columns(nodes, size)) + spare) * itemsize
         stored = stages // max(steps, 1) * rows * tile
     states = (steps + 1) * spec.states * tile
+    if past:
+        # States, slopes and the cotangents of both; what the senders put in, for each stage that is kept.
+        states = 4 * (steps + 1 + past) * spec.states * tile
+        stored += emitter * stages * tile * senders // max(nodes, 1)
     pairs = tables = 0
     if spec.pairwise:
         # Both ends of edges, their sums and cotangents by node; panels of edges.
@@ -185,11 +205,13 @@ def require_batch(
     masked = any(each.mask is not None for each in arrays)
     edges = max((int(np.diff(each.graph.edge_offset).max()) for each in arrays), default=0)
     alike = all(each.graph.graphs == 1 for each in arrays)
+    past = max((prefix_for(spec, each.graph, _step(each)) for each in arrays), default=0)
+    senders = max((_delayed_senders(spec, each.graph) for each in arrays), default=0) if past else 0
 
     def bytes_of(count: int) -> int:
         return window_bytes(
             spec, kernel, columns=count * nodes, steps=steps, itemsize=itemsize,
-            masked=masked, nodes=nodes, edges=edges, alike=alike,
+            masked=masked, nodes=nodes, edges=edges, alike=alike, past=past, senders=senders,
         )  # fmt: skip
 
     free = available_bytes(device)
@@ -212,22 +234,50 @@ def require_batch(
     )
 
 
+def _step(arrays: Arrays) -> float:
+    return float(arrays.time[1] - arrays.time[0])
+
+
+def _delayed_senders(spec: ModelSpec, graph: Graph) -> int:
+    """Most pairs of a node and a delay that send in one graph."""
+    if graph.delay is None and spec.learned_delays <= 1:
+        return int(graph.nodes.max())
+    delay = graph.delay_or_zeros if graph.delay is not None else np.arange(graph.edges)
+    each = np.unique(np.stack([graph.edge_graph, graph.sender, delay]), axis=1)[0]
+    return int(np.bincount(each.astype(np.int64)).max(initial=0))
+
+
 def rollout_bytes(
-    spec: ModelSpec, *, trajectories: int, times: int, nodes: int, itemsize: int
+    spec: ModelSpec,
+    *,
+    trajectories: int,
+    times: int,
+    nodes: int,
+    itemsize: int,
+    delayed: bool = False,
 ) -> int:
-    """Bytes of a rollout and of the dataset of it, beside those of its start."""
+    """Bytes of a rollout and of the dataset of it, beside those of its start.
+
+    ``delayed``: of messages, for which states and slopes of all times are kept.
+    """
     numbers = trajectories * times * nodes
     # The states in the order of the kernel and of the dataset, in z units and physical ones (float64).
     states = numbers * (2 * spec.states * itemsize + spec.channels * (8 + itemsize))
+    if delayed:
+        states += numbers * 2 * spec.channels * itemsize
     emits = spec.family == "mpnode" and spec.messages == "emitted"
     message = spec.message * (8 + itemsize) + spec.hidden * itemsize if emits else 0
     return int(states + numbers * (message + 8 * spec.controls))
 
 
-def require_rollout(spec: ModelSpec, trajectories: int, steps: int, nodes: int) -> None:
+def require_rollout(
+    spec: ModelSpec, trajectories: int, steps: int, nodes: int, *, delayed: bool = False
+) -> None:
     """Raise NotEnoughMemory where a rollout and its dataset do not fit. ``steps`` is checked first."""
     steps = whole("steps", steps)
-    one = rollout_bytes(spec, trajectories=trajectories, times=1, nodes=nodes, itemsize=4)
+    one = rollout_bytes(
+        spec, trajectories=trajectories, times=1, nodes=nodes, itemsize=4, delayed=delayed
+    )
     need(
         one * (steps + 1) + 24 * (steps + 1),
         f"a rollout of {trajectories} x {nodes:,} nodes over {steps:,} steps",

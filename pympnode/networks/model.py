@@ -15,19 +15,22 @@ from numpy.typing import NDArray
 
 from ..config import arguments, flag, least, one_of, positive, whole
 from ..config import path as path_of
-from ..datasets.names import FEATURE, MESSAGE, PERIOD, STATE, TRAJECTORY
+from ..datasets.names import FEATURE, MESSAGE, PERIOD, STATE, TIME, TRAJECTORY
 from ..datasets.reading import as_dataset, numbers
 from ..display import html_table
 from ..errors import InvalidData, InvalidModel
 from ..files import netcdf
 from ..graph import Graph
 from ..memory import guarded
-from ..training.ranges import warn_outside
+from ..training.ranges import interval, warn_outside
 from . import model_text, schema
 from .agreement import Names, agree
 from .circular import TURN, shorter_way
+from .edge_checks import check_delays
 from .edge_weights import arrays_for_model, graph_for_model, graph_for_program, with_attributes
 from .emitted import emitted
+from .engines.delays import in_steps, prefix_of
+from .learned_edges import on_learned_graph
 from .learned_node import LearnedNode
 from .model_file import KIND as FILE_KIND
 from .model_file import dataset_of, fields_of
@@ -37,9 +40,11 @@ from .normalise import Normalisation, NormalisationByType
 from .ranges import TrainingRange, components
 from .rollout_start import (
     graph_for,
+    history_for,
     kept_coords,
     labels_of,
     on_graph,
+    past_of_dataset,
     start_of_dataset,
     start_of_states,
 )
@@ -47,6 +52,7 @@ from .spec import ModelSpec
 from .stability import stable_substeps
 from .unit_norm import Groups, columns_of, normalise, rollout_by_intervals, with_unit_norm
 from .unknown_graph import on_found_graph
+from .velocities import for_model, times_used
 from .weights import layout_of
 
 if TYPE_CHECKING:
@@ -63,7 +69,7 @@ class Model:
     ``time_scale`` the unit of time in which the field was learned, in the time unit of the data
     (1 for files of version 0.1); ``graph`` the training graphs with the weights that were learned, or
     None; ``edge_scores`` (receiver, sender) of all pairs of nodes before the weakest were left out, where
-    the graph was learned, or None; ``features``, ``units`` of the state; ``system`` the name of the system it was trained on, or ""
+    the graph was learned, (trajectory, receiver, sender) with a graph of each trajectory, or None; ``features``, ``units`` of the state; ``system`` the name of the system it was trained on, or ""
     for given data; ``trained`` what it has seen; ``unit_norm`` groups of
     features that rollouts divide by their norm after each interval; ``about`` provenance for the files. Of nodes of several
     types (``spec.node_types``) names, units and scales are those of all types in one list, "type.name".
@@ -192,6 +198,7 @@ class Model:
         node_attribute: NDArray | Mapping[str, Any] | None = None,
         node_code: Any = None,
         ignore_weights: bool = False,
+        history: Any = None,
         check: bool = True,
     ) -> xr.Dataset:
         """Predict from initial states.
@@ -210,8 +217,17 @@ class Model:
         given by type, ``{"load": states}``; nodes are numbered type after type, in the order of the
         model's types, of which some may have no nodes.
 
+        Velocities that the model has and a dataset of positions has not are estimated from its first
+        times (`pympnode.with_velocities`).
+
         ``node_code`` (node, code), or (trajectory, node, code): of a model with codes, those of `infer`;
         by default the trained ones, on the graph that it was trained on.
+
+        ``history``: where messages are delayed, states (trajectory, time, node, feature) at the steps
+        before the start, the last one step before it, at least as many as the longest delay has steps,
+        and 4. Without it the first times of a dataset are the history: they are returned as they are,
+        ``steps`` count from the last of them, and ``state.attrs["predicted_from"]`` is the first
+        predicted time.
 
         Returns a dataset of `state` and `message` (trajectory, time, node, ...; what each node sends,
         carried or emitted) with the graph that was used and ``finite(trajectory)``, False where a prediction overflowed. Warns
@@ -222,7 +238,7 @@ class Model:
         shares_state = False
         if isinstance(initial, xr.Dataset):
             shares_state = STATE in initial and self.types is not None
-            initial = agree(initial, self.names)
+            initial = agree(for_model(initial, self.features), self.names)
             if topology is None:
                 initial = on_found_graph(self, initial)
         if self.members > 1:
@@ -235,6 +251,7 @@ class Model:
                 node_attribute=node_attribute,
                 node_code=node_code,
                 ignore_weights=ignore_weights,
+                history=history,
             )
             each = [
                 self.member(i).rollout(initial, **options, check=check and i == 0)  # type: ignore[arg-type]
@@ -246,13 +263,24 @@ class Model:
             dim = xr.Variable("member", np.arange(self.members))
             together = xr.concat([e[own] for e in each], dim=dim)
             return each[0].drop_vars(own).merge(together, combine_attrs="override")
-        parameters = None
+        parameters, labels = None, None
+        known: NDArray | None = None
         if isinstance(initial, xr.Dataset):
-            arrays = start_of_dataset(self, initial, steps, dt, control, node_attribute)
+            labels = labels_of(initial)
+
+            def of_dataset(steps: int | None) -> schema.Arrays:
+                start = start_of_dataset(self, initial, steps, dt, control, node_attribute)
+                if topology is None:
+                    return start
+                return on_graph(start, topology, graph_seed, self.system, labels)
+
+            arrays = of_dataset(steps)
             parameters = schema.parameters_of(initial)
-            if topology is not None:
-                labels = labels_of(initial)
-                arrays = on_graph(arrays, topology, graph_seed, self.system, labels)
+            prefix = 0 if history is not None else self.prefix(arrays.graph, arrays.time)
+            if prefix:
+                step = float(arrays.time[1] - arrays.time[0])
+                known = past_of_dataset(initial, step, prefix)
+                arrays = of_dataset(initial.sizes[TIME] - 1 if steps is None else steps + prefix)
         else:
             if topology is None and self.graph is not None and self.graph.graphs == 1:
                 topology = self.graph
@@ -263,16 +291,38 @@ class Model:
         if check:
             warn_outside("the rollout", self.outside(arrays, parameters))
         in_time = {} if arrays.edge_weight is None else {"edge_weight": arrays.edge_weight}
-        program = self.bind(kernel="eager" if in_time and self.engine == "torch" else "auto")
         node_type = arrays.node_type
-        z = self.state_scale.apply(arrays.x[:, 0], node_type)
+        prefix = self.prefix(arrays.graph, arrays.time)
+        if known is None and prefix:
+            given = history_for(history, arrays.x, prefix, labels)
+            if given is None:
+                raise InvalidData(
+                    "messages are delayed, and the states before the start are not known",
+                    got="initial states alone",
+                    allowed=f"history= of at least {prefix} states before them, one step apart",
+                    fix="give history=, or a dataset, whose first times are the history",
+                )
+            past, first, begin = given, arrays.x[:, 0], 0
+        elif known is not None:
+            past, first, begin = known[:, :-1], known[:, -1], known.shape[1] - 1
+        else:
+            past, first, begin = None, arrays.x[:, 0], 0
+        if past is not None:
+            in_time["history"] = self.state_scale.apply(past)
+        if "edge_weight" in in_time:
+            in_time["edge_weight"] = in_time["edge_weight"][..., begin:, :]
+        delayed = past is not None and self.engine == "torch"
+        program = self.bind(kernel=self._rollout_kernel(arrays, delayed))
+        z = self.state_scale.apply(first, node_type)
         of_program = graph_for_program(self, arrays.graph)
         u, attribute = (
             self._scaled(self.control_scale, arrays.u, node_type),
             self._scaled(self.attribute_scale, arrays.attribute, node_type),
         )
         attribute = with_codes(self, arrays, attribute, node_code)
-        if check:
+        if begin and u is not None:
+            u = u[:, begin:]
+        if check and past is None:
             substeps = stable_substeps(
                 program, self.theta, self.trained, self.time_scale, arrays, z, u, attribute,
                 of_program,
@@ -286,19 +336,25 @@ class Model:
             physical = self.state_scale.undo(state, node_type)
             return self.state_scale.apply(normalise(physical, columns, node_type), node_type)
 
-        # Messages that are ODE states would start anew, and a stride goes over several intervals.
-        by_intervals = columns and not self.spec.carried and program.spec.stride == 1
+        # Messages that are ODE states would start anew, delayed ones lose their past, and a stride goes over
+        # several intervals.
+        by_intervals = columns and not self.spec.carried and past is None
+        by_intervals = by_intervals and program.spec.stride == 1
         result = (partial(rollout_by_intervals, program) if by_intervals else program.rollout)(
             self.theta,
             z,
             of_program,
-            arrays.time / self.time_scale,
+            arrays.time[begin:] / self.time_scale,
             *([unit] if by_intervals else []),
             graph_of=arrays.graph_of,
             u=u,
             attribute=attribute,
             **in_time,
         )
+        if begin:
+            states = np.concatenate([in_time["history"], result.state], axis=1)
+            lacking = np.zeros((*states.shape[:3], result.message.shape[-1]))
+            result = replace(result, state=states.astype(result.state.dtype), message=lacking)
         message = result.message
         if self.spec.family == "mpnode" and self.spec.messages == "emitted":
             sent = u if self.spec.sender_controls else None
@@ -308,7 +364,7 @@ class Model:
         if columns:
             state = normalise(state, columns, node_type)
         # A start is known; that it returns bit for bit matters to whoever compares or continues.
-        state[:, 0] = arrays.x[:, 0]
+        state[:, : begin + 1] = arrays.x[:, :1] if known is None else known
         predicted = replace(arrays, x=state.astype(self.theta.dtype), mask=None)
         ds = schema.unpack(
             predicted,
@@ -324,8 +380,11 @@ class Model:
                 "engine": self.engine,
                 "kernel": program.kernel,
                 "topology": list(arrays.graph.source),
+                **times_used(initial),
             },
         )
+        if begin:
+            ds[STATE].attrs["predicted_from"] = float(arrays.time[begin + 1])
         if self.spec.circular:
             ds = ds.assign_coords({PERIOD: (FEATURE, list(self.periods))})
         if self.unit_norm:
@@ -347,20 +406,60 @@ class Model:
         return None if not self.spec.codes else codes_array(self.weights["node_code"])
 
     @guarded
-    def infer(
-        self, prefix: Any, *, updates: int = 300, learning_rate: float = 0.05
-    ) -> xr.DataArray:
+    def infer(self, prefix: Any, *, updates: int = 100) -> xr.DataArray:
         """Codes (node, code) of nodes that were not trained on, from a short recording of them.
 
         ``prefix``: a dataset of all nodes on their graph, of any number of trajectories, also one.
-        The codes alone are fitted, by ``updates`` of Adam on rollouts of at most 25 time steps, from the
-        mean of the trained codes; all other weights stay. The attribute ``loss`` of the result is the
+        The codes alone are fitted, by at most ``updates`` of L-BFGS on rollouts of at most 25 time steps,
+        from the mean of the trained codes; all other weights stay. The attribute ``loss`` of the result is the
         mean loss of the last codes. Give them to ``rollout(node_code=)``.
 
         Raises `InvalidModel` for a model without codes and for ensembles, `InvalidData` for data that
         the model does not fit.
         """
-        return infer_codes(self, prefix, updates, learning_rate)
+        return infer_codes(self, prefix, updates)
+
+    @property
+    def delay(self) -> float | None:
+        """The one delay of all edges, in the unit of time of the data, or None where the edges of a graph
+        have their own or there is none."""
+        return self.spec.delay * self.time_scale if self.spec.delay else None
+
+    def prefix(self, graph: Graph, time: NDArray[np.float64]) -> int:
+        """Steps of the past that a rollout on ``graph`` over the times ``time`` takes; 0 without delays.
+
+        The longest delay, rounded up, and at least 4.
+        """
+        if not self.delayed or len(time) < 2:
+            return 0
+        # A graph whose delays were learned has them here already.
+        graph = on_learned_graph(self, graph) if self.graph is not None else graph
+        delay = np.array([self.spec.delay * self.time_scale])
+        delay = delay if graph.delay is None else graph.delay
+        if not graph.edges or not delay.any():
+            return 0
+        step = float(time[1] - time[0])
+        check_delays(delay, time, bool(np.allclose(np.diff(time), step, rtol=1e-6)))
+        return prefix_of(in_steps(delay, step))
+
+    @property
+    def delayed(self) -> bool:
+        """Whether the model was trained with delays."""
+        return bool(self.spec.delay or self.spec.learned_delays or self.trained.delay)
+
+    def _rollout_kernel(self, arrays: schema.Arrays, delayed: bool) -> str:
+        if self.engine != "torch":
+            return "auto"
+        from .engines.torch.engine import choose_kernel, resolve_device
+        from .engines.torch.kernels import name_of
+
+        if arrays.edge_weight is None and not delayed:
+            return "auto"
+        device = resolve_device(self.device or "auto")
+        in_time = arrays.edge_weight is not None
+        return name_of(
+            choose_kernel(self.spec, "auto", device, weights_in_time=in_time, delayed=delayed)
+        )
 
     def vector_field(
         self,
@@ -383,6 +482,13 @@ class Model:
                 got=f"a model of the types {', '.join(self.types.names)}",
                 allowed="a model of nodes of one type",
                 fix="roll out one short step: model.rollout(ds, steps=1, dt=...)",
+            )
+        if self.delayed:
+            raise InvalidModel(
+                "a model with delays has no vector field of the present state alone",
+                got=f"delays {interval(*self.trained.delay)}",
+                allowed="rollout, with the states before the start",
+                fix="model.rollout(initial, history=states)",
             )
         x = _floats("x", x)
         if x.ndim != 3 or 0 in x.shape:
@@ -509,6 +615,7 @@ class Model:
             arrays.held_weight,
             self._of_edges(arrays.graph),
             self.edge_attributes,
+            delay=arrays.graph.delay,
         )
 
     def _outside_by_type(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from ..datasets.names import RECEIVER, SENDER, START_MARK, TRAJECTORY
 from ..datasets.record import record, with_record
 from ..errors import FileDamaged
 from ..files import kinds, netcdf
@@ -24,7 +25,7 @@ KIND = "model"
 FORMAT = 2
 
 # Variables of the graph whose weights were learned.
-_RECEIVER, _SENDER = "scored_receiver", "scored_sender"
+_RECEIVER, _SENDER, _SCORED = "scored_receiver", "scored_sender", "scored_trajectory"
 _EDGES = ("learned_sender", "learned_receiver", "learned_nodes", "learned_weight")
 
 
@@ -42,6 +43,8 @@ def dataset_of(model: Any) -> xr.Dataset:
             variables[f"{name}_scale"] = (f"{name}_component", scale.scale)
     if model.graph is not None:
         edges = model.graph
+        if edges.delay is not None:
+            variables["learned_delay"] = ("learned_edge", edges.delay)
         for name, values in zip(
             _EDGES, (edges.sender, edges.receiver, edges.nodes, edges.weight_or_ones)
         ):
@@ -49,9 +52,14 @@ def dataset_of(model: Any) -> xr.Dataset:
             variables[name] = (dim, values)
     if model.edge_scores is not None:
         scores = model.edge_scores
-        variables["edge_scores"] = ((_RECEIVER, _SENDER), scores.values, dict(scores.attrs))
-        for dim, name in ((_RECEIVER, "receiver"), (_SENDER, "sender")):
-            variables[dim] = (dim, scores[name].values)
+        of_each = (_SCORED,) if scores.ndim == 3 else ()
+        dims = (*of_each, _RECEIVER, _SENDER)
+        variables["edge_scores"] = (dims, scores.values, dict(scores.attrs))
+        for dim, name in ((_RECEIVER, RECEIVER), (_SENDER, SENDER), (_SCORED, TRAJECTORY)):
+            if name in scores.coords:
+                variables[dim] = (dim, scores[name].values)
+        if of_each:
+            variables[START_MARK] = (_SCORED, scores[START_MARK].values)
     facts = {
         "kind": KIND,
         "format": FORMAT,
@@ -123,16 +131,11 @@ def fields_of(ds: xr.Dataset, source: str) -> dict[str, Any]:
         graph = None
         if "learned_sender" in ds:
             sender, receiver, nodes, weight = (ds[name].values for name in _EDGES)
-            graph = Graph(sender, receiver, nodes, weight=weight)
-        scores = None
-        if "edge_scores" in ds:
-            scores = xr.DataArray(
-                ds["edge_scores"].values,
-                dims=("receiver", "sender"),
-                coords={"receiver": ds[_RECEIVER].values, "sender": ds[_SENDER].values},
-                name="edge_scores",
-                attrs=dict(ds["edge_scores"].attrs),
-            )
+            delay = ds["learned_delay"].values if "learned_delay" in ds else None
+            graph = Graph(sender, receiver, nodes, weight=weight, delay=delay)
+            if delay is not None and not facts["trained"].get("weight") and (weight == 1).all():
+                graph = graph.with_weight(None)  # of learned delays alone
+        scores = _scores_of(ds) if "edge_scores" in ds else None
         return dict(
             spec=spec,
             graph=graph,
@@ -181,6 +184,8 @@ _RECORD: dict[str, kinds.Check] = {
                 ("type_channels", "type_controls", "type_attributes"), kinds.listing(_WHOLE)
             ),
             **dict.fromkeys(("edge_attributes", "learned_edges", "codes", "coded_nodes"), _WHOLE),
+            **dict.fromkeys(("learned_delays", "longest_delay"), _WHOLE),
+            "delay": kinds.real,
             **dict.fromkeys(("sender_controls", "antisymmetric"), kinds.flag),
         },
         *LATER,
@@ -211,13 +216,29 @@ _RECORD: dict[str, kinds.Check] = {
             "attribute": kinds.listing(_SPAN),
             "type_nodes": kinds.listing(kinds.pair(_WHOLE)),
             "weight": kinds.either(kinds.listing(kinds.real, 0), _SPAN),
+            "delay": kinds.either(kinds.listing(kinds.real, 0), _SPAN),
             "edge_attribute": kinds.listing(_SPAN),
         },
         "graphs", "parameter_spans", "control", "attribute", "weight", "edge_attribute",
-        "type_nodes",
+        "type_nodes", "delay",
     ),
     "about": kinds.named(kinds.anything),
 }  # fmt: skip
+
+
+def _scores_of(ds: xr.Dataset) -> xr.DataArray:
+    """`Model.edge_scores` of a file."""
+    scores = ds["edge_scores"]
+    coords: dict[str, Any] = {RECEIVER: ds[_RECEIVER].values, SENDER: ds[_SENDER].values}
+    dims: tuple[str, ...] = (RECEIVER, SENDER)
+    if scores.ndim == 3:
+        dims = (TRAJECTORY, *dims)
+        if _SCORED in ds:
+            coords[TRAJECTORY] = ds[_SCORED].values
+        coords[START_MARK] = (TRAJECTORY, ds[START_MARK].values)
+    return xr.DataArray(
+        scores.values, dims=dims, coords=coords, name="edge_scores", attrs=dict(scores.attrs)
+    )
 
 
 def _sizes(spec: ModelSpec) -> dict[str, kinds.Check]:

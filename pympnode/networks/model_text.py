@@ -67,8 +67,17 @@ def _inputs(model: Any) -> dict[str, str]:
             for name, pair in zip(model.spec.node_types, trained.type_nodes)
         )
     if trained.weight:
-        learned = "" if model.graph is None else ", learned (model.graph)"
+        learned = (
+            "" if model.graph is None or model.graph.weight is None else ", learned (model.graph)"
+        )
         found["weights"] = f"of edges {interval(*trained.weight)}{learned}"
+    if trained.delay:
+        learned = (
+            ", learned (model.graph)"
+            if model.graph is not None and model.graph.delay is not None
+            else ""
+        )
+        found["delays"] = f"of edges {interval(*trained.delay)}{learned}"
     if model.edge_attributes:
         found["edges"] = ", ".join(model.edge_attributes)
     parts = [f"{name} {describe_value(value)}" for name, value in trained.parameters.items()]

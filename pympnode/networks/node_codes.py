@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from scipy.optimize import minimize
 
-from ..config import least, positive
+from ..config import least
 from ..datasets.names import NODE
 from ..datasets.reading import as_dataset
 from ..errors import InvalidData, InvalidModel, InvalidOption
 from ..files.netcdf import checksum
 from ..graph import Graph
-from ..training.optimiser import Adam
 from . import schema
 from .agreement import agree
 from .edge_weights import arrays_for_model, graph_for_program
@@ -28,13 +28,15 @@ from .engines.base import Batch
 from .named_arrays import named_array
 from .schema import Arrays
 from .spec import ModelSpec
+from .velocities import for_model
 from .weights import CODE_UNIT, layout_of
 
 CODED_GRAPH = "coded_graph"  # of the record of a model: checksum of the graph of its codes
 _LONGEST = 25  # intervals of a window that codes are inferred from
 _WINDOWS = 64  # at most, in an update
 # Of the first loss: the weight of the mean square of codes in units of the spread of the trained ones.
-_PRIOR = 0.003
+_PRIOR = 0.01
+_TOLERANCE = 1e-6  # of the fall of the loss in an update, of the first loss: the inference is done
 
 
 def graph_checksum(graph: Graph) -> str:
@@ -65,8 +67,9 @@ def with_codes(
 ) -> NDArray | None:
     """Scaled attributes of a rollout with codes as their last columns; as they are for a model without.
 
-    node_code: (node, code) or (trajectory, node, code); None takes the trained ones. Raises `InvalidData`
-    where there are none of these nodes.
+    node_code: (node, code), of several graphs their nodes one after the other, or of one for all of
+    them; or (trajectory, node, code). None takes the trained ones. Raises
+    `InvalidData` where there are none of these nodes.
     """
     spec = model.spec
     trajectories, _, nodes, _ = arrays.x.shape
@@ -74,7 +77,7 @@ def with_codes(
         if node_code is not None:
             raise InvalidData(
                 "the model has no codes of nodes",
-                got=f"node_code of shape {np.shape(node_code)}",
+                got=f"node_code, a {type(node_code).__name__}",
                 allowed="a model that was trained with node_codes=",
                 fix="leave node_code out; attributes that are known are node_attribute",
             )
@@ -90,12 +93,16 @@ def with_codes(
         codes = model.weights["node_code"].reshape(-1, nodes, spec.codes)[arrays.graph_of]
     else:
         dims = ("trajectory", NODE, "code")
-        read = named_array("node_code", node_code, dims[-np.ndim(node_code) :])
-        codes = read.values
-        if codes.shape not in ((nodes, spec.codes), (trajectories, nodes, spec.codes)):
+        codes = named_array("node_code", node_code, dims, optional=dims[:1]).values
+        if codes.ndim == 3 and len(codes) == 1:
+            codes = codes[0]
+        graphs = arrays.graph.graphs
+        if codes.shape == (graphs * nodes, spec.codes):
+            codes = codes.reshape(graphs, nodes, spec.codes)[arrays.graph_of]
+        elif codes.shape not in ((nodes, spec.codes), (trajectories, nodes, spec.codes)):
             raise InvalidData(
                 "node_code does not fit the nodes",
-                got=np.shape(node_code),
+                got=codes.shape,
                 allowed=f"({nodes}, {spec.codes}): (node, code), or with the trajectories first",
                 fix="node_code=model.infer(prefix)",
             )
@@ -107,10 +114,9 @@ def with_codes(
     return np.concatenate([given, np.broadcast_to(codes, (*wide, spec.codes))], axis=-1)
 
 
-def infer_codes(model: Any, prefix: Any, updates: int, learning_rate: float) -> xr.DataArray:
+def infer_codes(model: Any, prefix: Any, updates: int) -> xr.DataArray:
     """See `Model.infer`."""
     least(1)("updates", updates)
-    positive("learning_rate", learning_rate)
     if not model.spec.codes or model.members > 1:
         raise InvalidModel(
             "codes are inferred for one model that has some",
@@ -118,7 +124,8 @@ def infer_codes(model: Any, prefix: Any, updates: int, learning_rate: float) -> 
             allowed="a model that was trained with node_codes=, members=1",
             fix="train(..., node_codes=2), or model.member(0)",
         )
-    ds = agree(as_dataset(prefix), model.names)
+    ds = schema.validate(as_dataset(prefix), missing="mask")
+    ds = agree(for_model(ds, model.features), model.names)
     arrays = schema.pack(ds, missing="mask")
     model.check(arrays)
     arrays = arrays_for_model(model, arrays)
@@ -141,29 +148,34 @@ def infer_codes(model: Any, prefix: Any, updates: int, learning_rate: float) -> 
     program = replace(model, spec=spec, theta=theta.astype(model.theta.dtype)).bind([scaled])
     batch = _windows(scaled)
     # In units of the spread of the trained codes: what these did not need, new ones do not use.
-    units = np.zeros((1, spec.coded_nodes * spec.codes))
-    optimiser, value, prior = Adam(), np.nan, 0.0
-    state = optimiser.start(units)
-    for count in range(1, updates + 1):
+    size = spec.coded_nodes * spec.codes
+    prior = 0.0
+
+    def loss(units: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         codes = mean + units.reshape(-1, spec.codes) @ factor.T
         theta[first:] = codes.ravel()
         value, gradient = program.loss_and_gradient(theta.astype(model.theta.dtype), batch)
-        if count == 1:
-            prior = _PRIOR * value / units.size
-        slope = gradient[first:].astype(np.float64).reshape(codes.shape) @ factor
-        slope = slope.reshape(1, -1) + prior * units
-        # A falling rate, so that the last codes do not swing about the best ones.
-        rate = np.array([learning_rate * (1 - (count - 1) / updates)])
-        units = optimiser.update(units, slope, rate, state, count)
-    if not np.isfinite(codes).all():
+        slope = (gradient[first:].astype(np.float64).reshape(codes.shape) @ factor).ravel()
+        if not np.isfinite(value) or not np.isfinite(slope).all():
+            return np.inf, np.zeros(size)
+        return value / unit + prior / 2 * units @ units, slope / unit + prior * units
+
+    unit = 1.0
+    value, _ = loss(np.zeros(size))
+    if not np.isfinite(value):
         raise InvalidData(
             "the codes are not finite: the rollouts of the prefix overflow",
             got=f"loss {value}",
             allowed="data inside the range that the model was trained on",
-            fix="give a shorter prefix, or a smaller learning_rate",
+            fix="give a shorter prefix",
         )
-    out = codes_array(codes)
-    return out.assign_attrs(loss=float(value))
+    # Of the first loss, so that the optimiser's tolerances do not depend on the scale of the data.
+    unit, prior = max(value, 1e-30), _PRIOR / size
+    found = minimize(loss, np.zeros(size), jac=True, method="L-BFGS-B",
+                     options={"maxiter": updates, "ftol": _TOLERANCE, "gtol": 0.0})  # fmt: skip
+    codes = mean + found.x.reshape(-1, spec.codes) @ factor.T
+    final = unit * (found.fun - prior / 2 * found.x @ found.x)
+    return codes_array(codes).assign_attrs(loss=float(final))
 
 
 def _spread(codes: NDArray[np.float64]) -> NDArray[np.float64]:

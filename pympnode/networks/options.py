@@ -49,6 +49,8 @@ _SPEC_FIELDS = {
 }
 
 
+LEARNED_DELAYS = ("learn", "learn per edge")
+
 _SIMULATION_CHECKS: dict[str, Any] = {
     "nodes": least(1),
     "graphs": least(1),
@@ -81,6 +83,7 @@ class NetworkSimulation:
     nodes: int | None = None
     topology: Any = None
     edge_weight: Any = None
+    delay: Any = None
     graphs: int = 1
     graph_seed: int = 42
     parameters: Mapping[str, Any] | None = None
@@ -111,6 +114,7 @@ class NetworkTraining(RunOptions):
     nodes: int | None = None
     topology: Any = None
     edge_weight: Any = None
+    delay: Any = None
     graphs: int = 1
     graph_seed: int = 42
     parameters: Mapping[str, Any] | None = None
@@ -139,14 +143,16 @@ class NetworkTraining(RunOptions):
     relative: str | Sequence[str] | None = None
     invariant: str | Sequence[str] | None = None
     antisymmetric: bool | None = None
+    delay_start: float | None = None
     matching: float | None = None
     node_codes: int | None = None
 
     REPLACES_LENGTH: ClassVar[bool] = False
     OF_MODELS: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "edge_weight": ("learn",),
-        "topology": ("learn",),
+        "topology": ("learn", "learn each"),
     }
+    OF_BOTH: ClassVar[tuple[str, ...]] = ("delay",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -166,8 +172,16 @@ class NetworkTraining(RunOptions):
                 "relative": names_of,
                 "invariant": names_of,
                 "matching": share_of_updates,
+                "delay_start": positive,
             },
         )
+        if self.delay_start is not None and not self.learns_delay:
+            raise InvalidOption(
+                "delay_start is where the learning of a delay begins",
+                got=f"delay_start={self.delay_start:g} with delay={shown_value(self.delay)}",
+                allowed='delay="learn" or "learn per edge"',
+                fix="leave delay_start out",
+            )
         for name in ("window", "max_window"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, _length_of_time(name, getattr(self, name)))
@@ -196,7 +210,17 @@ class NetworkTraining(RunOptions):
     @property
     def learns_graph(self) -> bool:
         """Whether the graph is learned, and one that the data have is not used."""
-        return isinstance(self.topology, str) and self.topology == "learn"
+        return isinstance(self.topology, str) and self.topology in ("learn", "learn each")
+
+    @property
+    def learns_each_graph(self) -> bool:
+        """Whether a graph of each trajectory is learned."""
+        return self.learns_graph and self.topology == "learn each"
+
+    @property
+    def learns_delay(self) -> bool:
+        """Whether one delay for all edges, or one for each, is learned."""
+        return isinstance(self.delay, str) and self.delay in LEARNED_DELAYS
 
     def simulation(self) -> NetworkSimulation:
         """The keywords that say how to simulate the training data."""
@@ -204,6 +228,7 @@ class NetworkTraining(RunOptions):
             nodes=self.nodes,
             topology=None if self.learns_graph else self.topology,
             edge_weight=None if self.learns_weights else self.edge_weight,
+            delay=None if self.learns_delay else self.delay,
             graphs=self.graphs,
             graph_seed=self.graph_seed,
             parameters=self.parameters,
@@ -254,6 +279,7 @@ class NetworkTraining(RunOptions):
         circular: tuple[int, ...] = (),
         edge_attributes: int = 0,
         features: tuple[str, ...] = (),
+        delayed: bool = False,
     ) -> ModelSpec:
         """The specification of a fresh model for data of these widths, ``features`` by name.
 
@@ -283,7 +309,7 @@ class NetworkTraining(RunOptions):
             if (names := getattr(self, name)) is not None:
                 fields[name] = numbers_of(name, names, features)
         messages = fields.get("messages") if family == "mpnode" else None
-        if messages == "emitted" and controls and self.engine != "julia":
+        if messages == "emitted" and controls and self.engine != "julia" and not delayed:
             fields["sender_controls"] = True
         if messages == "pairwise":
             fields["edge_attributes"] = edge_attributes

@@ -19,7 +19,7 @@ from . import schema
 from .agreement import Names, agree
 from .attributes import tell_attributes
 from .circular import TURN, tell_jumps, unwrapped
-from .edge_weights import for_training, with_scaled_attribute
+from .edge_weights import for_training, with_scaled_attribute, with_scaled_delay
 from .missing import interpolated
 from .node_types import NodeTypes, by_type, part, shared, types_of
 from .normalise import Normalisation, NormalisationByType, natural_time
@@ -190,7 +190,7 @@ def prepare(
                 arrays,
                 x=x.astype(dtype),
                 time=arrays.time / time_scale,
-                graph=with_scaled_attribute(arrays.graph, of_edges),
+                graph=with_scaled_delay(with_scaled_attribute(arrays.graph, of_edges), time_scale),
                 u=None
                 if arrays.u is None or control is None
                 else control.apply(arrays.u, arrays.node_type),

@@ -17,6 +17,8 @@ _RIDGE = 1e-9  # of the mean diagonal of normal equations, where senders cannot 
 _CUTS = 60  # graphs that are compared
 _TOLERANCE = 0.02  # share by which the error of a sparser graph may be larger
 _SMALL = 0.02  # of the largest weight: never an edge
+_WIDTH = 0.04  # of the kernel of densities, of the usual weight
+_NOTHING = 1e-6  # a density that is zero
 _GAP_FROM, _GAP_TO = 0.02, 0.9  # weights, of the largest one, between which a gap is looked for
 
 
@@ -187,3 +189,35 @@ def prune_by_gap(weight: NDArray[np.float64]) -> tuple[NDArray[np.bool_], str]:
     return weight >= cut, (
         f"weights above the widest gap, of at least {cut / largest:.2g} of the largest"
     )
+
+
+def prune_by_valley(weight: NDArray[np.float64]) -> tuple[NDArray[np.bool_], str]:
+    """The weights (..., receiver, sender) above the lowest density between those of pairs that are not
+    coupled, near zero, and those of edges, and how they were chosen, in words.
+
+    The density is that of the weights of all graphs together, with a Gaussian kernel; the upper end of
+    the search is the mean of the weights above the threshold of Otsu (1979).
+    """
+    values = weight[..., ~np.eye(weight.shape[-1], dtype=bool)].ravel()
+    if not values.max() > 0:
+        return np.zeros(weight.shape, bool), "no pair has a weight"
+    upper = _upper_mean(values)
+    grid = np.linspace(0.02, 1.0, 99) * upper
+    away = (grid[:, None] - values) / (_WIDTH * upper)
+    density = np.exp(-0.5 * away * away).sum(axis=1)
+    lowest = np.flatnonzero(density <= max(1.05 * density.min(), _NOTHING))
+    cut = grid[lowest[len(lowest) // 2]]
+    return weight >= cut, (
+        f"weights above the lowest density, of at least {cut / upper:.2g} of the usual one"
+    )
+
+
+def _upper_mean(values: NDArray[np.float64]) -> float:
+    """The mean of the larger values, where two means leave the smallest variance within."""
+    rising = np.sort(values)
+    number = np.arange(1, len(rising))
+    total = np.cumsum(rising)
+    low = total[:-1] / number
+    high = (total[-1] - total[:-1]) / (len(rising) - number)
+    between = number * (len(rising) - number) * (high - low) ** 2
+    return float(high[np.argmax(between)])

@@ -16,7 +16,7 @@ from .schema import Arrays
 class TrainingRange:
     """The data that a model has seen: pairs are (smallest, largest); lists are one a feature.
 
-    ``weight`` (smallest, largest) of the edges, () where it was trained without weights.
+    ``weight`` and ``delay`` (smallest, largest) of the edges, () where it was trained without.
     ``type_nodes``: nodes of each type, where there are several, and the other lists are then of all types.
     ``parameters`` are the values that all its datasets share, ``parameter_spans`` (smallest,
     largest) of those in which they differ; ``control`` and ``attribute`` a pair a component.
@@ -38,6 +38,7 @@ class TrainingRange:
     weight: tuple[float, ...] = ()
     edge_attribute: tuple[tuple[float, float], ...] = ()
     type_nodes: tuple[tuple[int, int], ...] = ()
+    delay: tuple[float, ...] = ()
 
     @classmethod
     def of(
@@ -74,13 +75,14 @@ class TrainingRange:
             _span_of_weights(arrays),
             _pairs([a.graph.attribute for a in arrays if a.graph.attribute is not None]),
             _nodes_of_types(arrays),
+            _span_of_delays(arrays),
         )
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for files."""
         values = asdict(self)
         # Files of models without these stay as in version 0.1.
-        later = ("weight", "edge_attribute", "type_nodes")
+        later = ("weight", "edge_attribute", "type_nodes", "delay")
         return {name: value for name, value in values.items() if value or name not in later}
 
     @classmethod
@@ -102,6 +104,7 @@ class TrainingRange:
             weight=tuple(values.get("weight", ())),
             edge_attribute=tuple(tuple(pair) for pair in values.get("edge_attribute", ())),
             type_nodes=tuple(tuple(pair) for pair in values.get("type_nodes", ())),
+            delay=tuple(values.get("delay", ())),
         )
 
     def outside(
@@ -119,6 +122,7 @@ class TrainingRange:
         edge_attribute: Sequence[np.ndarray] = (),
         edge_names: Sequence[str] = (),
         type_nodes: Mapping[str, int] | None = None,
+        delay: np.ndarray | None = None,
     ) -> list[str]:
         """In words, with numbers: each way in which data lie outside.
 
@@ -153,6 +157,10 @@ class TrainingRange:
         if self.weight and weight is not None:
             low, high = self.weight
             compare("weights of edges", weight, low, high, 0.1 * (high - low))
+        if self.delay and delay is not None:
+            low, high = self.delay
+            # A model with delays takes any: what it learned is a function of the delayed state.
+            compare("delays of edges", delay, 0.0, high, 0.1 * high)
         found += different_parameters(self.parameters, parameters or {})
         found += beyond_parameters(self.parameter_spans, parameters or {})
         return found
@@ -179,6 +187,14 @@ def _span_of_weights(arrays: Sequence[Arrays]) -> tuple[float, ...]:
         return ()
     weight = np.concatenate([a.held_weight.ravel() for a in arrays])
     return (float(weight.min()), float(weight.max())) if weight.size else (1.0, 1.0)
+
+
+def _span_of_delays(arrays: Sequence[Arrays]) -> tuple[float, ...]:
+    """(smallest, largest) delay, 0 for edges without; () where no edge has one."""
+    if not any(a.graph.delay is not None and a.graph.delay.any() for a in arrays):
+        return ()
+    delay = np.concatenate([a.graph.delay_or_zeros for a in arrays])
+    return (float(delay.min()), float(delay.max()))
 
 
 def _pairs(values: list[np.ndarray]) -> tuple[tuple[float, float], ...]:

@@ -11,7 +11,15 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ..config import positive, whole
-from ..datasets.names import ATTRIBUTE_DIMS, CONTROL_DIMS, FEATURE, NODE, TIME, TRAJECTORY
+from ..datasets.names import (
+    ATTRIBUTE_DIMS,
+    CONTROL_DIMS,
+    FEATURE,
+    NODE,
+    STATE_DIMS,
+    TIME,
+    TRAJECTORY,
+)
 from ..errors import InvalidData, InvalidOption
 from ..graph import Graph
 from ..memory import need
@@ -20,6 +28,7 @@ from .agreement import labels as names_along
 from .graphs.labels import plain
 from .graphs.topology import resolve
 from .memory import require_rollout
+from .missing import interpolated
 from .named_arrays import NamedArray, named_array
 from .node_types import (
     NodeTypes,
@@ -51,6 +60,8 @@ class RolloutModel(Protocol):
     def system(self) -> str: ...
     @property
     def trained(self) -> TrainingRange: ...
+    @property
+    def delayed(self) -> bool: ...
     def check(self, arrays: schema.Arrays, features: tuple[str, ...] | None = None) -> None: ...
 
 
@@ -79,7 +90,13 @@ def start_of_dataset(
     arrays = schema.pack(ds, missing="mask", types=model.types)
     if steps is not None or dt is not None:
         count, _, nodes, _ = arrays.x.shape
-        require_rollout(model.spec, count, arrays.steps if steps is None else steps, nodes)
+        require_rollout(
+            model.spec,
+            count,
+            arrays.steps if steps is None else steps,
+            nodes,
+            delayed=model.delayed,
+        )
         time = new_times(arrays.time, steps, dt)
         u = None if arrays.u is None else held_at(arrays.u, arrays.time, time)
         weight = _weights_until(arrays, time)
@@ -132,7 +149,10 @@ def start_of_states(
     if not np.isfinite(x).all():
         raise InvalidData("initial states must be finite", got="NaN or infinity")
     step = model.trained.dt[1] if dt is None else dt
-    require_rollout(model.spec, len(x), model.trained.steps if steps is None else steps, x.shape[1])
+    require_rollout(
+        model.spec, len(x), model.trained.steps if steps is None else steps, x.shape[1],
+        delayed=model.delayed,
+    )  # fmt: skip
     time = new_times(np.zeros(1), model.trained.steps if steps is None else steps, step)
     labels = read.labels.get(NODE)
     graph = graph_for(topology, x.shape[1], graph_seed, model.system, labels)
@@ -263,6 +283,62 @@ def _with_inputs_by_type(
             out[..., here, : wanted[name]] = read
         arrays = replace(arrays, u=out) if what == "control" else replace(arrays, attribute=out)
     return arrays
+
+
+def history_for(
+    history: Any, x: NDArray, prefix: int, labels: Sequence[Any] | None = None
+) -> NDArray[np.float64] | None:
+    """``history`` (trajectory, time, node, feature), or without the first axis the same for all, checked
+    against states x (trajectory, ..., node, feature) and the ``prefix`` that the delays take.
+
+    Raises `InvalidData`.
+    """
+    if history is None:
+        return None
+    read = named_array("history", history, STATE_DIMS, optional=(TRAJECTORY,))
+    values = read.along(NODE, -2, labels, "history").values
+    if values.ndim == 3:
+        values = np.broadcast_to(values, (len(x), *values.shape))
+    wanted = (len(x), *x.shape[-2:])
+    fits = values.ndim == 4 and (len(values), *values.shape[2:]) == wanted
+    if not fits or values.shape[1] < prefix:
+        raise InvalidData(
+            "history does not fit the initial states and the delays",
+            got=f"shape {np.shape(history)}",
+            allowed=f"({wanted[0]}, {prefix} or more, {wanted[1]}, {wanted[2]}): (trajectory, time, node, "
+            "feature), the last time one step before the start",
+            fix="give the states at the steps before the start, or a dataset, whose first times they are",
+        )
+    if not np.isfinite(values).all():
+        raise InvalidData("the history must be finite", got="NaN or infinity")
+    return values
+
+
+def past_of_dataset(ds: xr.Dataset, dt: float, prefix: int) -> NDArray:
+    """States (trajectory, prefix + 1, node, feature) of the first times, missing ones interpolated.
+
+    Raises `InvalidData` where the record is too short, or its step is not ``dt``.
+    """
+    arrays = schema.pack(ds, missing="mask")
+    if arrays.steps < prefix:
+        raise InvalidData(
+            "the record is shorter than the past that the delays take",
+            got=f"{arrays.steps} steps of {arrays.time[1] - arrays.time[0]:.4g}",
+            allowed=f"at least {prefix}: the longest delay, and no fewer than 4",
+            fix="give a longer record, or history= with the states before its start",
+        )
+    step = float(arrays.time[1] - arrays.time[0])
+    if not arrays.even or abs(step - dt) > 1e-6 * dt:
+        raise InvalidData(
+            "the past is known at the times of the data alone",
+            got=f"steps of {dt:.6g}, the data have {step:.6g}",
+            allowed=f"dt={step:.6g} on an even time grid",
+            fix="leave dt out",
+        )
+    x = arrays.x
+    if arrays.mask is not None:
+        x = interpolated(x, arrays.time, np.isfinite(x))
+    return x[:, : prefix + 1]
 
 
 def states_of(initial: Any, features: Sequence[str]) -> NamedArray:

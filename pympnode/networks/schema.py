@@ -18,6 +18,7 @@ variable            dims                                        meaning
  or                 time, edge                                  held from t_i to t_(i+1); last unused
  or                 trajectory, time, edge                      those that differ by trajectory
 ``edge_attribute``  edge, edge_feature                          other constants of the edges
+``edge_delay``      edge                                        time from sender to receiver
 ``graph``           trajectory                                  graph number of the trajectory
 ``split``           trajectory                                  "train", "validation" or "test"
 ==================  ==========================================  ==================================
@@ -58,6 +59,7 @@ from ..datasets.names import (
     CONTROL_FEATURE,
     EDGE,
     EDGE_ATTRIBUTE,
+    EDGE_DELAY,
     EDGE_FEATURE,
     EDGE_GRAPH,
     EDGE_WEIGHT,
@@ -86,12 +88,14 @@ from ..datasets.names import (
 from ..datasets.record import record, with_record
 from ..datasets.split import check_split
 from ..datasets.times import even_times, repeated, rounding
+from ..edge_values import checked_delay
 from ..errors import InvalidData, one_line
 from ..files import kinds
 from ..graph import Graph
 from ..systems.registry import first_name, get, names
 from ..training.ranges import warn_user
 from .edge_checks import (
+    check_delays,
     check_edges_once,
     check_graph_numbers,
     check_node_order,
@@ -377,6 +381,9 @@ def unpack(
     if graph.attribute is not None:
         variables[EDGE_ATTRIBUTE] = ((EDGE, EDGE_FEATURE), graph.attribute)
         coords[EDGE_FEATURE] = np.array(graph.attribute_names)
+    if graph.delay is not None:
+        facts = {"long_name": "time from sender to receiver", "units": time_unit}
+        variables[EDGE_DELAY] = (EDGE, graph.delay, facts)
     variables[GRAPH] = (TRAJECTORY, np.asarray(arrays.graph_of, dtype=np.int64))
     if split is not None:
         variables[SPLIT] = (TRAJECTORY, np.asarray(split))
@@ -629,7 +636,8 @@ def _graphs_of(
             names = tuple(texts(ds[EDGE_FEATURE].values).tolist())
     count = np.full(max(numbers_of), nodes, dtype=np.int64)
     node_type = None if node_type is None else np.tile(node_type, len(count))
-    graph = Graph(sender, receiver, count, (), weight, attribute, names, node_type)
+    delay = ds[EDGE_DELAY].values if EDGE_DELAY in ds else None
+    graph = Graph(sender, receiver, count, (), weight, attribute, names, node_type, delay)
     return graph, graph_of, np.lexsort((sender, receiver))
 
 
@@ -747,7 +755,10 @@ def _require_variable(ds: xr.Dataset, name: str, dims: tuple[str, ...]) -> None:
 def _check_concatenated(ds: xr.Dataset) -> None:
     """`xr.concat` repeats the graph along the new axis unless it is told not to."""
     attributes = {NODE_ATTRIBUTE, *(f"{NODE_ATTRIBUTE}_{name}" for name in types_of(ds))}
-    for name in (SENDER, RECEIVER, EDGE_GRAPH, *attributes, EDGE_WEIGHT, EDGE_ATTRIBUTE):
+    constant = (
+        SENDER, RECEIVER, EDGE_GRAPH, *attributes, EDGE_WEIGHT, EDGE_ATTRIBUTE, EDGE_DELAY,
+    )  # fmt: skip
+    for name in constant:
         more = {TRAJECTORY, TIME} & set(ds[name].dims) if name in ds else set()
         if name in attributes:
             more = more - {TRAJECTORY}
@@ -794,6 +805,7 @@ _GAPS = {
     NODE_ATTRIBUTE: "constants of nodes are needed for every node: fill gaps in, or leave them out",
     EDGE_WEIGHT: "a weight is needed for every edge: fill gaps in, or leave these edges out",
     EDGE_ATTRIBUTE: "constants of edges are needed for every edge: fill gaps in, or leave them out",
+    EDGE_DELAY: "a delay is needed for every edge: give 0 for those without",
 }
 
 
@@ -832,7 +844,7 @@ def _check_graph(ds: xr.Dataset) -> None:
                 allowed="edges, of any number, also none: two empty variables",
                 fix="pass topology= with the data, or use pympnode.from_arrays(..., edges=...)",
             )
-        for name in (EDGE_WEIGHT, EDGE_ATTRIBUTE):
+        for name in (EDGE_WEIGHT, EDGE_ATTRIBUTE, EDGE_DELAY):
             if name in ds:
                 raise InvalidData(
                     f"{name!r} belongs to edges, and the dataset has none",
@@ -861,5 +873,12 @@ def _check_graph(ds: xr.Dataset) -> None:
             _require_variable(ds, name, dims)
             # What is given at the last time is of no interval.
             _check_finite(ds.isel({TIME: slice(None, -1)}) if TIME in dims else ds, name)
-    if EDGE_WEIGHT in ds or EDGE_ATTRIBUTE in ds:
+    if EDGE_DELAY in ds:
+        _require_variable(ds, EDGE_DELAY, (EDGE,))
+        _check_finite(ds, EDGE_DELAY)
+        delay = checked_delay(ds[EDGE_DELAY].values, ds.sizes[EDGE])
+        time = _times(ds)
+        check_delays(delay, time, bool(np.allclose(np.diff(time), time[1] - time[0], rtol=1e-6,
+                                                   atol=2.0 * rounding(time))))  # fmt: skip
+    if EDGE_WEIGHT in ds or EDGE_ATTRIBUTE in ds or EDGE_DELAY in ds:
         check_edges_once(ds)

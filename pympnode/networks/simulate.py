@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from ..config import whole
+from ..config import positive, whole
 from ..datasets.names import NODE, TRAJECTORY
 from ..datasets.reading import numbers
 from ..datasets.split import split_trajectories
@@ -16,6 +16,7 @@ from ..errors import InvalidData
 from ..systems.registry import get
 from ..version import __version__
 from . import engines, schema
+from .delays import with_drawn_delays
 from .generate import Generated, generate
 from .generate_tasks import generate_over
 from .graphs.drawn_weights import weights_in_time, with_drawn_weights
@@ -32,6 +33,7 @@ def simulate_network(
     nodes: int | None,
     topology: Any,
     edge_weight: Any = None,
+    delay: Any = None,
     graphs: int,
     graph_seed: int,
     parameters: Mapping[str, Any] | None,
@@ -57,7 +59,9 @@ def simulate_network(
     in_time = weights_in_time(graph, edge_weight, graph_seed)
     if in_time is None:
         graph = with_drawn_weights(graph, edge_weight, graph_seed)
-    weighted = graph.weight is not None or in_time is not None
+    step = system.dt if dt is None else positive("dt", dt)
+    graph = with_drawn_delays(graph, delay, graph_seed, step)
+    weighted = graph.weight is not None or in_time is not None or graph.delay is not None
     chosen, why = engines.choose(engine, weighted=weighted)
     solve, solver = engines.solver_for(chosen, system)
     if in_time is not None:

@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+import numpy as np
+
 from ..config import flag, listing, number, one_of, text, whole
 from ..errors import InvalidOption, unknown_name
 
@@ -47,7 +49,8 @@ class ModelSpec:
     The weight w_jk of an edge multiplies its message, of every kind. ``aggregation="sum"`` divides the
     sum of w m by ``divisor``, one constant that is stored with the model (the mean degree of the
     training graphs), never by the degree of the graph at hand; ``"mean"`` divides by the number of
-    edges that come in, never by the sum of the weights; ``"max"`` is the largest w m of each
+    edges that come in (of weights that vary in time: that are on, their weight not 0), never by the sum
+    of the weights; ``"max"`` is the largest w m of each
     component. A node without neighbours receives zero.
 
     e has two tanh layers of width ``hidden`` and a linear output. Two options hold symmetries exactly.
@@ -76,6 +79,11 @@ class ModelSpec:
     ``stride`` > 1 takes one rk4 step over that many intervals, the times in between by its
     continuous extension of order 3: cheaper, for smooth systems without controls only (it is wrong
     by 4e-2 for a Lorenz system at the published step).
+
+    ``delay``: the message over an edge j -> k at time s is computed from x_j at s - delay, in the unit of
+    time of the model (`Model.time_scale`); emitted and pairwise messages only. Delays of a graph's edges
+    replace it. ``learned_delays``: delays that are among the weights while a model trains, 1 for all
+    edges or one for each, from one step to ``longest_delay`` steps.
 
     ``circular`` numbers the channels that are angles in radians: their sine and cosine are the inputs
     in place of x wherever x is one above, and the loss is of the shorter way around the circle.
@@ -125,6 +133,9 @@ class ModelSpec:
     type_attributes: tuple[int, ...] = ()
     codes: int = 0
     coded_nodes: int = 0
+    delay: float = 0.0
+    learned_delays: int = 0
+    longest_delay: int = 0
 
     def __post_init__(self) -> None:
         for name, allowed in _NAMES.items():
@@ -133,8 +144,10 @@ class ModelSpec:
             object.__setattr__(self, name, whole(name, getattr(self, name)))
         # Each layer has an entry in the layout, which is made before its memory is known.
         object.__setattr__(self, "depth", whole("depth", self.depth, 1, 10_000))
-        for name in ("controls", "attributes", "message", "edge_attributes", "learned_edges",
-                     "codes", "coded_nodes"):  # fmt: skip
+        for name in (
+            "controls", "attributes", "message", "edge_attributes", "learned_edges", "codes",
+            "coded_nodes", "learned_delays", "longest_delay",
+        ):  # fmt: skip
             object.__setattr__(self, name, whole(name, getattr(self, name), 0))
         for name in ("sender_controls", "antisymmetric"):
             object.__setattr__(self, name, flag(name, getattr(self, name)))
@@ -148,8 +161,10 @@ class ModelSpec:
                     fix=f'{name}=("phase",) of train names features',
                 )
         object.__setattr__(self, "divisor", number("divisor", self.divisor))
+        object.__setattr__(self, "delay", number("delay", self.delay))
         self._check_pairwise()
         self._check_types()
+        self._check_delays()
         if self.codes and not self.evaluated:
             raise InvalidOption(
                 "codes of nodes are learned with messages that are evaluated",
@@ -254,14 +269,15 @@ class ModelSpec:
             "family": "" if self.family == "mpnode" else self.family,
             **{n: getattr(self, n) for n in ("circular", "relative", "invariant")},
             **{n: getattr(self, n) for n in ("antisymmetric", "learned_edges", "codes")},
+            **{n: getattr(self, n) for n in ("delay", "learned_delays")},
         }
         for name, value in options.items():
             if value:
                 raise InvalidOption(
                     f"models with several types of nodes have no {name}",
                     got=f"{name}={value!r} with the types {', '.join(names)}",
-                    allowed='family="mpnode" without circular, relative, invariant, antisymmetric '
-                    "and learned weights",
+                    allowed='family="mpnode" without circular, relative, invariant, antisymmetric, '
+                    "learned weights and delays",
                     fix=f"leave {name} out",
                 )
 
@@ -281,6 +297,48 @@ class ModelSpec:
     def of_one_type(self) -> ModelSpec:
         """The specification with the same sizes whose nodes all have one type."""
         return self.replace(**_NO_TYPES) if self.node_types else self
+
+    def _check_delays(self) -> None:
+        if self.delay < 0 or not np.isfinite(self.delay):
+            raise InvalidOption(
+                "a delay is a time from sender to receiver",
+                got=f"delay={self.delay:g}",
+                allowed=">= 0",
+                fix="leave delay out for messages without delay",
+            )
+        if self.learned_delays and self.longest_delay < 2:
+            raise InvalidOption(
+                "delays are learned between one step and the longest delay",
+                got=f"longest_delay={self.longest_delay}",
+                allowed=">= 2 steps",
+                fix="give longer trajectories",
+            )
+        if self.delay or self.learned_delays:
+            reason = self.refuses_delays
+            if reason is not None:
+                raise InvalidOption(
+                    "this model takes no delays",
+                    got=reason,
+                    allowed='messages="emitted" or "pairwise", stride=1, not antisymmetric',
+                    fix="leave delay out, or this option",
+                )
+
+    @property
+    def refuses_delays(self) -> str | None:
+        """None, or why messages of this model cannot be delayed."""
+        if not self.evaluated:
+            return f"model={self.family!r}, messages={self.messages!r}: no messages of the senders' states"
+        if self.node_types:
+            return f"several types of nodes: {', '.join(self.node_types)}"
+        if self.codes:
+            return f"codes of nodes, codes={self.codes}: they are inferred without a past"
+        if self.antisymmetric:
+            return "antisymmetric=True: both ends of an edge are taken at different times"
+        if self.stride > 1:
+            return f"stride={self.stride}: the past is known at the ends of steps"
+        if self.controls and (self.pairwise or self.sender_controls):
+            return f"messages={self.messages!r} with controls of the sender, which are not delayed"
+        return None
 
     @property
     def evaluated(self) -> bool:
@@ -403,6 +461,9 @@ LATER = (
     "type_attributes",
     "codes",
     "coded_nodes",
+    "delay",
+    "learned_delays",
+    "longest_delay",
 )
 
 _NO_TYPES: dict[str, tuple[()]] = {

@@ -43,7 +43,7 @@ class TrajectoryTask:
     epoch has at least 8 batches, and at most 12 (100 on an uneven grid) or a sixteenth of a pass; and
     the validation loss is that of about 32 windows of the longest length, at even distances.
 
-    ``matching`` makes the batches of windows of no interval: pairs of states and derivatives.
+    ``from_start``: see `TrainConfig`. ``matching`` makes the batches of windows of no interval: pairs of states and derivatives.
 
     ``features``, ``time_scale``, ``numbers``: names of features, the unit of the arrays' times and the
     numbers of their trajectories in the data, for messages.
@@ -65,6 +65,7 @@ class TrajectoryTask:
         longest: int | None = None,
         starts: list[NDArray[np.bool_]] | None = None,
         matching: Matching | None = None,
+        from_start: float = 0.0,
     ) -> None:
         if not len(train):
             raise InvalidData(
@@ -77,11 +78,21 @@ class TrajectoryTask:
         _require_known(arrays, validation, "validation")
         self.program = program
         self.matching = matching
+        self.from_start = from_start
         self.arrays = arrays
         self.layout = program.layout
         self.size = program.layout.size
         self.dtype = program.dtype
-        self.steps = min(a.steps for a in arrays)
+        # Windows start where enough of the past is known for the longest delay.
+        self.prefix = max(_prefix(program, a) for a in arrays)
+        self.steps = min(a.steps for a in arrays) - self.prefix
+        if self.steps < 1:
+            raise InvalidData(
+                "no window fits behind the past that the delays take",
+                got=f"{self.steps + self.prefix} intervals, of which {self.prefix} are the past",
+                allowed=f"at least {self.prefix + 1} intervals: the longest delay, 4 at least, and one",
+                fix="give longer trajectories, or a shorter delay",
+            )
         self.whole = longest is None
         if longest is not None:
             self.steps = min(self.steps, longest)
@@ -91,8 +102,12 @@ class TrajectoryTask:
         # Windows of a batch start together on an uneven grid: those of one trajectory would be equal.
         several = not self.whole and self._even
         self.batch_size = batch_size if several else min(batch_size, len(train))
-        self._starts = _known_starts(arrays) if starts is None else starts
-        self._lengths = np.concatenate([np.full(a.trajectories, a.steps) for a in arrays])
+        known = _known_starts(arrays) if starts is None else starts
+        self._starts = None if known is None else [each[self.prefix :] for each in known]
+        # Starts and lengths count from the end of the past, which a `Batch` counts too.
+        self._lengths = np.concatenate(
+            [np.full(a.trajectories, a.steps - self.prefix) for a in arrays]
+        )
 
     @property
     def validates_on_training(self) -> bool:
@@ -151,7 +166,7 @@ class TrajectoryTask:
             order = rng.permutation(np.tile(windows, -(-wanted // len(windows))))[:wanted]
         for at in range(0, len(order), size):
             chosen = order[at : at + size]
-            yield Batch(chosen, self._start(chosen, horizon, rng), horizon)
+            yield Batch(chosen, self._start(chosen, horizon, rng) + self.prefix, horizon)
 
     def kinds(self, horizon: int, rng: np.random.Generator) -> list[tuple[float, Batch]]:
         """See `Task`: a whole batch, and the last one of an epoch where it is shorter."""
@@ -230,6 +245,7 @@ class TrajectoryTask:
                     graph_of=arrays.graph_of[chosen],
                     u=None if arrays.u is None else np.nan_to_num(arrays.u[rows]),
                     attribute=arrays.select(chosen).attribute,
+                    **self._past(arrays, chosen, start),
                 ).state  # fmt: skip
                 error = np.abs(state.astype(np.float64) - truth)
             known = np.ones(error.shape, bool) if arrays.mask is None else arrays.mask[rows]
@@ -255,6 +271,14 @@ class TrajectoryTask:
             channel += sum(arrays.types.channels[: int(arrays.node_type[node])])
         return self.features[channel]
 
+    def _past(
+        self, arrays: Arrays, chosen: NDArray[np.int64], start: NDArray[np.int64]
+    ) -> dict[str, NDArray]:
+        if not self.prefix:
+            return {}
+        before = start[:, None] + np.arange(-self.prefix, 0)
+        return {"history": arrays.x[chosen[:, None], before]}
+
     def reference(self) -> Reference:
         """See `Task`."""
         return reference_of(self.arrays, self.train, self.validation_batches)
@@ -269,7 +293,9 @@ class TrajectoryTask:
             starts = self._even_starts(index)
         return [
             Batch(
-                chosen[at : at + _VALIDATION_BATCH], start[at : at + _VALIDATION_BATCH], self.steps
+                chosen[at : at + _VALIDATION_BATCH],
+                start[at : at + _VALIDATION_BATCH] + self.prefix,
+                self.steps,
             )
             for chosen, start in starts
             for at in range(0, len(chosen), _VALIDATION_BATCH)
@@ -308,6 +334,8 @@ class TrajectoryTask:
         # Drawn for every window also where one draw serves all: the stream of random numbers does not
         # depend on the time grid.
         share = rng.random(len(chosen))
+        if self.whole and self.from_start:
+            share = np.maximum(share - self.from_start, 0.0) / (1 - self.from_start)
         if not self._even:
             share[:] = share[0]
             latest[:] = latest.min()
@@ -322,6 +350,11 @@ class TrajectoryTask:
             known_starts = _or_first(np.flatnonzero(self._starts[index][: latest[row] + 1]))
             start[row] = known_starts[int(share[row] * len(known_starts))]
         return start
+
+
+def _prefix(program: Program, arrays: Arrays) -> int:
+    of_graph = getattr(program, "prefix", None)  # programs of tests and of Julia have none
+    return 0 if of_graph is None else of_graph(arrays.graph, float(np.diff(arrays.time)[0]))
 
 
 def _nodes_of(arrays: Sequence[Arrays]) -> NDArray[np.int64]:

@@ -1,4 +1,5 @@
-"""The graph of data that come without one: ``topology="learn"``.
+"""The graph of data that come without one: ``topology="learn"``, or ``"learn each"`` for a graph of each
+trajectory.
 
 A model with emitted, superposed messages is trained on the complete graph, with a weight for every
 ordered pair of nodes. Where derivatives of the data can be estimated, rounds alternate between updates
@@ -8,12 +9,17 @@ solution of a non-negative least-squares problem (Lawson and Hanson 1974), in wh
 pairs that are not coupled become zero. Elsewhere the weights are trained on short windows of rollouts.
 The weakest pairs are then left out (`pruning`), and the graph that remains is that of the model which
 is trained afterwards.
+
+With a graph of each trajectory (`graph_of_each`) the functions are those of the training trajectories.
+The weights of the others, of the test trajectories too, are the least-squares solution for their
+derivatives, given these functions.
 """
 
 from __future__ import annotations
 
 import logging
 import warnings
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,11 +34,15 @@ from ..datasets.names import (
     EDGE_FEATURE,
     EDGE_GRAPH,
     EDGE_WEIGHT,
+    FEATURE,
     GRAPH,
     NODE,
     RECEIVER,
     SENDER,
+    SPLIT,
+    START_MARK,
     STATE,
+    TIME,
     TRAJECTORY,
 )
 from ..datasets.record import record, with_record
@@ -45,10 +55,18 @@ from ..training.progress import Progress
 from ..training.task import Batch
 from ..training.trainer import Trainer
 from .engines import engine
-from .matching import Matching, Unmatched
+from .graph_of_each import Samples, fit
+from .matching import Matching, Unmatched, refuse_spec, slopes
 from .node_types import refuse_types
-from .prepare import Prepared, prepare
-from .pruning import Equations, equations, prune_by_gap, prune_by_validation, solved
+from .prepare import Prepared, Scales, prepare
+from .pruning import (
+    Equations,
+    equations,
+    prune_by_gap,
+    prune_by_validation,
+    prune_by_valley,
+    solved,
+)
 from .schema import Arrays
 from .spec import ModelSpec
 from .task import TrajectoryTask
@@ -56,7 +74,7 @@ from .weights import layout_of
 
 logger = logging.getLogger("pympnode.networks")
 
-LEARN = "learn"
+LEARN, LEARN_EACH = "learn", "learn each"
 _UPDATES, _ROUNDS = 400, 6  # of a round of gradient matching; most rounds
 _PROGRESS = 0.05  # fall of the residual, by which a round must be better than the one before
 _WINDOWS = 1200  # updates on windows of rollouts, where there are no derivatives
@@ -75,7 +93,10 @@ _BYTES = 900  # of a pair: its edge in the tables of graph, batch and kernel, we
 @dataclass(frozen=True, eq=False)
 class FoundGraph:
     """The pairs that were kept, with weights of mean 1; ``scores`` (receiver, sender) of all pairs, on
-    the same scale; ``about``: what was done, in words."""
+    the same scale; ``about``: what was done, in words.
+
+    With a graph of each trajectory ``graph`` is their union, and ``scores`` (trajectory, receiver, sender).
+    """
 
     graph: Graph
     scores: NDArray[np.float64]
@@ -84,31 +105,45 @@ class FoundGraph:
 
 def is_unknown(ds: xr.Dataset) -> bool:
     """Whether the data say that their graph is not known."""
-    return LEARN in record(ds).get("topology", ()) and not ds.sizes.get(EDGE, 0)
+    unknown = {LEARN, LEARN_EACH} & {*record(ds).get("topology", ())}
+    return bool(unknown) and not ds.sizes.get(EDGE, 0)
+
+
+def has_graph_of_each(ds: xr.Dataset) -> bool:
+    """Whether the data say that each trajectory has an unknown graph of its own."""
+    return is_unknown(ds) and LEARN_EACH in record(ds).get("topology", ())
 
 
 def with_graph(ds: xr.Dataset, graph: Graph, source: str) -> xr.Dataset:
-    """The same trajectories, all on one ``graph``; attributes of edges are left out."""
+    """The same trajectories on ``graph``: all on one, or each on its own of as many; attributes of
+    edges are left out."""
     ds = ds.drop_dims([dim for dim in (EDGE, EDGE_FEATURE) if dim in ds.dims])
+    of_edge = np.asarray(graph.edge_graph, np.int64)
+    first = np.asarray(graph.node_offset, np.int64)[of_edge]
+    trajectories = ds.sizes[TRAJECTORY]
+    graph_of = np.arange(trajectories) if graph.graphs > 1 else np.zeros(trajectories, np.int64)
     edges: dict[str, Any] = {
-        SENDER: (EDGE, graph.sender, {"long_name": "sending node"}),
-        RECEIVER: (EDGE, graph.receiver, {"long_name": "receiving node"}),
-        EDGE_GRAPH: (EDGE, np.zeros(graph.edges, np.int64)),
-        GRAPH: (TRAJECTORY, np.zeros(ds.sizes[TRAJECTORY], np.int64)),
+        SENDER: (EDGE, graph.sender - first, {"long_name": "sending node"}),
+        RECEIVER: (EDGE, graph.receiver - first, {"long_name": "receiving node"}),
+        EDGE_GRAPH: (EDGE, of_edge),
+        GRAPH: (TRAJECTORY, graph_of),
     }
     if graph.weight is not None:
         edges[EDGE_WEIGHT] = (EDGE, graph.weight, {"long_name": "weight of the edge"})
-    return with_record(ds.assign(edges), topology=[source], graphs=1)
+    return with_record(ds.assign(edges), topology=[source] * graph.graphs, graphs=graph.graphs)
 
 
 def on_found_graph(model: Any, ds: xr.Dataset) -> xr.Dataset:
     """Data whose graph is not known on the graph that ``model`` has learned; others as they are.
 
-    Raises `InvalidData` where the model has learned none of as many nodes.
+    Raises `InvalidData` where the model has learned none of as many nodes, or, with a graph of each
+    trajectory, none of a trajectory with the same first state.
     """
     if not is_unknown(ds):
         return ds
     graph, nodes = model.graph, ds.sizes[NODE]
+    if graph is not None and model.edge_scores is not None and model.edge_scores.ndim == 3:
+        return with_graph(ds, _graphs_of_trajectories(model, ds), "learned")
     if graph is None or graph.graphs != 1 or graph.total_nodes != nodes:
         raise InvalidData(
             "the graph of these data is not known, and the model has learned none of these nodes",
@@ -120,13 +155,47 @@ def on_found_graph(model: Any, ds: xr.Dataset) -> xr.Dataset:
     return with_graph(ds, graph, "learned")
 
 
+def _graphs_of_trajectories(model: Any, ds: xr.Dataset) -> Graph:
+    """The union of the learned graphs of the trajectories of ``ds``, which are found by their first
+    states. Raises `InvalidData`."""
+    known = {
+        mark: number for number, mark in enumerate(model.edge_scores[START_MARK].values.tolist())
+    }
+    marks = _start_marks(ds)
+    unknown = [number for number, mark in enumerate(marks) if mark not in known]
+    if unknown or ds.sizes[NODE] != model.edge_scores.sizes[SENDER]:
+        raise InvalidData(
+            "each trajectory has a graph of its own, and the model has not learned those of these data",
+            got=f"{len(unknown)} of {len(marks)} trajectories with other first states",
+            allowed="trajectories of the data that the model was trained on, from their first time",
+            fix="give the graphs with topology=, or train on data that hold these trajectories too, "
+            'marked "test" in `split`: their graphs are then learned, and nothing else from them',
+        )
+    graphs = [model.graph[known[mark]] for mark in marks]
+    return graphs[0] if len(graphs) == 1 else Graph.union(graphs)
+
+
+def _start_marks(ds: xr.Dataset) -> list[int]:
+    """A number for the first state of each trajectory, by which it is found again."""
+    first = ds[STATE].transpose(TRAJECTORY, TIME, NODE, ...).values[:, 0].astype(np.float32)
+    return [zlib.crc32(np.ascontiguousarray(one).tobytes()) for one in first]
+
+
 def scores_of(found: FoundGraph, ds: xr.Dataset) -> xr.DataArray:
-    """`FoundGraph.scores` with the labels of the nodes."""
-    labels = ds[NODE].values if NODE in ds.coords else np.arange(len(found.scores))
+    """`FoundGraph.scores` with the labels of nodes and trajectories."""
+    nodes = found.scores.shape[-1]
+    labels = ds[NODE].values if NODE in ds.coords else np.arange(nodes)
+    coords: dict[str, Any] = {RECEIVER: labels, SENDER: labels}
+    dims: tuple[str, ...] = (RECEIVER, SENDER)
+    if found.scores.ndim == 3:
+        dims = (TRAJECTORY, *dims)
+        if TRAJECTORY in ds.coords:
+            coords[TRAJECTORY] = ds[TRAJECTORY].values
+        coords[START_MARK] = (TRAJECTORY, _start_marks(ds))
     return xr.DataArray(
         found.scores,
-        dims=(RECEIVER, SENDER),
-        coords={RECEIVER: labels, SENDER: labels},
+        dims=dims,
+        coords=coords,
         name="edge_scores",
         attrs={"long_name": "weight of each pair before pruning", "pruning": found.about},
     )
@@ -135,7 +204,8 @@ def scores_of(found: FoundGraph, ds: xr.Dataset) -> xr.DataArray:
 def find_graph(
     datasets: Sequence[xr.Dataset], options: Any, config: TrainConfig, progress: Progress
 ) -> FoundGraph:
-    """The graph of the data, one for all their trajectories; graphs that they have are not used.
+    """The graph of the data, one for all their trajectories, or one of each (``topology="learn each"``);
+    graphs that they have are not used.
 
     ``options``: `NetworkTraining`. Raises `InvalidOption` for several datasets, `InvalidData` for less
     than two nodes, `NotEnoughMemory`, and KeyboardInterrupt.
@@ -160,25 +230,45 @@ def find_graph(
         raise InvalidData(
             "there is no graph to learn", got=f"{nodes} nodes", allowed="at least two nodes"
         )
-    pairs = nodes * (nodes - 1)
+    each = options.learns_each_graph or has_graph_of_each(ds)
+    graphs = ds.sizes[TRAJECTORY] if each else 1
+    pairs = nodes * (nodes - 1) * graphs
+    # With a graph of each, the equations of all pairs are held at once.
+    each_pair = 24 * ds.sizes[TIME] * ds.sizes[FEATURE] if each else _BYTES
     need(
-        _BYTES * pairs + 8 * ds[STATE].size,
-        f"all pairs of {nodes:,} nodes, of which topology={LEARN!r} learns the weights,",
+        each_pair * pairs + 8 * ds[STATE].size,
+        f"all pairs of {nodes:,} nodes{f' of {graphs:,} trajectories' if each else ''}, of which "
+        f"topology={LEARN_EACH if each else LEARN!r} learns the weights,",
         "give the graph, or the pairs that may be coupled: edges= with edge_weight='learn'",
     )
+    ds = with_graph(ds, Graph.union([_complete(nodes)] * graphs), "complete")
+    data = _prepared(ds, options, config)
+    if not each:
+        return _Search(data, options, config, progress).run()
+    return _find_each(data, ds, options, config, progress)
+
+
+def _prepared(
+    ds: xr.Dataset, options: Any, config: TrainConfig, like: Prepared | None = None
+) -> Prepared:
+    """``ds`` prepared for the search; in the scales of other data where ``like`` is given."""
+    scales, time_scale = None, None
+    if like is not None:
+        scales = Scales(like.state, like.control, like.attribute, None)
+        time_scale = like.time_scale
     with warnings.catch_warnings():
         # What is to be said of the data is said when they are prepared for the model.
         warnings.simplefilter("ignore")
-        data = prepare(
-            [with_graph(ds, _complete(nodes), "complete")],
+        return prepare(
+            [ds],
             split=options.split,
             seed=options.seed,
             missing=options.missing,
             training_noise=config.training_noise,
             dtype=options.dtype,
-            scales=None,
+            scales=scales,
+            time_scale=time_scale,
         )
-    return _Search(data, options, config, progress).run()
 
 
 def _complete(nodes: int) -> Graph:
@@ -241,17 +331,17 @@ class _Search:
         index = self.data.validation
         held_out = self._equations(equations_of(index, self.data, matching), theta)
         kept, text = prune_by_validation(weight, made, held_out if len(index) else made)
-        return self._found(weight, kept, f"{matching.text}; {number} rounds; {text}")
+        return _found(weight, kept, f"{matching.text}; {number} rounds; {text}")
 
     def _by_windows(self, task: TrajectoryTask, theta: NDArray) -> FoundGraph:
         text = "learning the graph on windows"
         theta = self._train(_Pairs(task, _SPARSITY), theta, _WINDOWS, 0.0, text)
+        log_weight = self.layout.unpack(theta)["edge_log_weight"].astype(np.float64)
         graph = self.arrays.graph
         weight = np.zeros((self.nodes, self.nodes))
-        log_weight = self.layout.unpack(theta)["edge_log_weight"].astype(np.float64)
         weight[graph.receiver, graph.sender] = np.exp(log_weight)
         kept, text = prune_by_gap(weight)
-        return self._found(weight, kept, f"windows of rollouts; {text}")
+        return _found(weight, kept, f"windows of rollouts; {text}")
 
     def _task(self) -> tuple[TrajectoryTask, Matching | None]:
         options, data, arrays = self.options, self.data, self.data.scaled
@@ -296,20 +386,74 @@ class _Search:
         values = np.maximum(weight[graph.receiver, graph.sender], _FLOOR * weight.max())
         self.layout.unpack(theta)["edge_log_weight"][...] = np.log(values)
 
-    def _found(
-        self, weight: NDArray[np.float64], kept: NDArray[np.bool_], about: str
-    ) -> FoundGraph:
-        receiver, sender = np.nonzero(kept)
-        if not len(sender):
-            return FoundGraph(
-                _complete(self.nodes).select_edges(np.zeros(0, np.int64)), weight, about
-            )
-        scale = weight[kept].mean()
-        graph = Graph.single(
-            sender, receiver, self.nodes, weight=weight[kept] / scale, source="learned"
+
+def _find_each(
+    data: Prepared, ds: xr.Dataset, options: Any, config: TrainConfig, progress: Progress
+) -> FoundGraph:
+    """A graph of each trajectory of ``ds``, with functions of the training trajectories of ``data``."""
+    spec = ModelSpec(
+        channels=data.scaled[0].x.shape[-1],
+        circular=tuple(int(number) for number in np.flatnonzero(data.periods)),
+        messages="emitted",
+        coupling="superposed",
+        controls=0 if data.scaled[0].u is None else data.scaled[0].u.shape[-1],
+    )
+    train, text = _samples(data, data.train, spec)
+    rng = np.random.default_rng([options.seed, 5])
+    functions, theta, residual = fit(train, rng, progress)
+    # Test trajectories have graphs too, which only their own derivatives are used for.
+    every = ds.assign({SPLIT: (TRAJECTORY, ["train"] * ds.sizes[TRAJECTORY])})
+    data = _prepared(every, options, config.replace(training_noise=0.0), data)
+    samples, _ = _samples(data, data.train, spec)
+    weight = functions.loss(theta, samples)[2]
+    kept, how = prune_by_valley(weight)
+    return _found(
+        weight,
+        kept,
+        f"a graph of each trajectory; {text}; mean square residual {residual:.2g}; {how}",
+    )
+
+
+def _samples(data: Prepared, index: NDArray[np.int64], spec: ModelSpec) -> tuple[Samples, str]:
+    """The trajectories ``index`` of prepared data, and how their derivatives were estimated. Raises
+    `InvalidData` where these cannot be."""
+    arrays = data.scaled[0]
+    try:
+        refuse_spec(spec, [arrays], "torch")
+        states, slope, error, text = slopes(arrays, index, spec.circular)
+    except Unmatched as unmatched:
+        raise InvalidData(
+            "a graph of each trajectory is learned from derivatives, which these data do not give",
+            got=str(unmatched),
+            allowed="states on an even time grid, without controls, with noise below the derivatives",
+            fix='topology="learn" learns one graph for all trajectories, from rollouts',
+        ) from unmatched
+    inputs = states
+    if spec.circular:
+        plain = [c for c in range(states.shape[-1]) if c not in spec.circular]
+        angle = states[..., list(spec.circular)]
+        inputs = np.concatenate([states[..., plain], np.sin(angle), np.cos(angle)], axis=-1)
+    b = arrays.attribute
+    if b is not None:
+        wide = b[:, None] if b.ndim == 3 else b
+        inputs = np.concatenate(
+            [inputs, np.broadcast_to(wide, (*states.shape[:-1], b.shape[-1]))], axis=-1
         )
-        logger.info("learned a graph of %d edges: %s", graph.edges, about)
-        return FoundGraph(graph, weight / scale, about)
+    return Samples(inputs, slope, error).of(index), text
+
+
+def _found(weight: NDArray[np.float64], kept: NDArray[np.bool_], about: str) -> FoundGraph:
+    """The kept pairs of ``weight`` (receiver, sender), or (trajectory, receiver, sender)."""
+    nodes = weight.shape[-1]
+    scale = weight[kept].mean() if kept.any() else 1.0
+    graphs = []
+    for here, values in zip(kept.reshape(-1, nodes, nodes), weight.reshape(-1, nodes, nodes)):
+        receiver, sender = np.nonzero(here)
+        learned = values[here] / scale if kept.any() else None
+        graphs.append(Graph.single(sender, receiver, nodes, weight=learned, source="learned"))
+    graph = graphs[0] if len(graphs) == 1 else Graph.union(graphs)
+    logger.info("learned %d graphs of %d edges: %s", graph.graphs, graph.edges, about)
+    return FoundGraph(graph, weight / scale, about)
 
 
 _States = tuple[NDArray[np.int64], NDArray, NDArray, NDArray | None]

@@ -37,7 +37,7 @@ MODEL_KIND = "particle_model"
 # Version of what weights of scaled inputs compute; files of another version are refused.
 WEIGHTS_VERSION = 2
 # The record of a file: what a model needs, all of it. Fields of a specification that version 0.1 did
-# not write are left out (levels, mass_coupling, types), and the entries that are optional below.
+# not write are left out (levels, mass_coupling, types, cell_units), and the entries that are optional below.
 _SPAN = kinds.pair(kinds.real)
 _PHYSICS: dict[str, kinds.Check] = {
     "constant": kinds.real,
@@ -50,7 +50,7 @@ _RECORD: dict[str, kinds.Check] = {
             **{
                 name: kinds.text
                 for name in ("family", "join", "behaviour", "inputs", "integrator", "update",
-                             "messages", "mass_coupling")
+                             "messages", "mass_coupling", "cell_units")
             },
             **{
                 name: kinds.whole(1, 1 << 31)
@@ -62,7 +62,7 @@ _RECORD: dict[str, kinds.Check] = {
             "kicks": kinds.whole(1, 1 << 10),
             "types": kinds.listing(kinds.text),
         },
-        "levels", "mass_coupling", "types", "kicks",
+        "levels", "mass_coupling", "types", "kicks", "cell_units",
     ),
     "scales": kinds.mapping(
         {

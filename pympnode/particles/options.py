@@ -26,7 +26,7 @@ from ..tasks import check_client
 from ..training.options import RunOptions
 from .metrics import HORIZONS
 from .presets import particle_preset, preset_fields
-from .spec import ParticleSpec
+from .spec import MODELS, ParticleSpec
 
 DEFAULT_MODEL = "hierarchical_deltagn"
 # Up to that many particles a model of all pairs is the best one (README, "All pairs").
@@ -245,6 +245,11 @@ class ParticleTraining(RunOptions):
             # A known law is the product of masses or charges times a function of the distance.
             product = known and chosen.get("messages") == "radial"
             chosen.setdefault("mass_coupling", "product" if product else mass_coupling)
+            cells = MODELS[name][1] == "hierarchy" and chosen.get("messages") != "radial"
+            if cells and dims == 2:
+                # Forces between far cells that fall with the square of the distance are the same
+                # function in these units for cells of any size; in three dimensions they are not.
+                chosen["cell_units"] = "side"
         return ParticleSpec.named(
             name,
             **chosen,

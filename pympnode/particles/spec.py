@@ -20,6 +20,7 @@ Integrator = Literal["rk4", "euler"]
 Update = Literal["direct", "leapfrog"]
 Messages = Literal["directed", "antisymmetric", "symmetric", "radial"]
 MassCoupling = Literal["input", "product", "reduced"]
+CellUnits = Literal["finest", "side"]
 
 # The public names of models: (family, edges between particles).
 MODELS: dict[str, tuple[Family, Join]] = {
@@ -99,6 +100,10 @@ class ParticleSpec:
     kicks: of radial messages of all pairs: leapfrog steps of equal length within a time step (ours).
         Twice as many cost twice as much, and have a quarter of the error that one leapfrog step makes
         where particles come close, whatever its forces are.
+    cell_units: of hierarchies with scaled inputs (ours): ``"finest"``, as above. ``"side"``: lengths are
+        divided by the side of a cell, in mean spacings of the training data, on the finest level too,
+        and masses, charges and messages from below by its square (cube): cells of any size have inputs
+        of the same range, which other numbers of particles do not leave.
     types: labels of the kinds of particles, of which networks with scaled inputs take the one that a
         particle is of (one-hot; a cell takes the shares of its particles).
 
@@ -124,6 +129,7 @@ class ParticleSpec:
     mass_coupling: MassCoupling = "input"
     types: tuple[str, ...] = ()
     kicks: int = 1
+    cell_units: CellUnits = "finest"
 
     def __post_init__(self) -> None:
         for name, allowed in _NAMES.items():
@@ -156,6 +162,7 @@ class ParticleSpec:
             ("update", "direct"),
             ("messages", "directed"),
             ("mass_coupling", "input"),
+            ("cell_units", "finest"),
         ):
             value = getattr(self, name)
             if value != usual and not scaled:
@@ -332,6 +339,8 @@ class ParticleSpec:
             del values["mass_coupling"]
         if self.kicks == 1:
             del values["kicks"]
+        if self.cell_units == "finest":
+            del values["cell_units"]
         if self.types:
             values["types"] = list(self.types)
         else:
@@ -471,4 +480,5 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "update": get_args(Update),
     "messages": get_args(Messages),
     "mass_coupling": get_args(MassCoupling),
+    "cell_units": get_args(CellUnits),
 }

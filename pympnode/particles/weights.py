@@ -10,6 +10,8 @@ layers of a radial model, which take edge features alone, to momentum along the 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -18,21 +20,32 @@ from numpy.typing import NDArray
 from ..layout import Layout
 from .spec import RADIAL_POWERS, ParticleSpec
 
+# Deep networks of a potential: with weights as published a signal has 0.4 of its size after each layer
+# of softplus. The messages of cells then hardly reach the particles, and a run stayed for thousands of
+# updates at the error of a model without them.
+_KEEPS_SIZE = math.sqrt(6.0)  # He et al. 2015, in units of the published bound
 
+
+@dataclass(frozen=True)
 class ParticleLayout(Layout):
-    """A `Layout` whose initial weights are drawn as in the published code."""
+    """A `Layout` whose initial weights are drawn as in the published code, and multiplied by
+    ``gains`` where they name the tensor."""
+
+    gains: Mapping[str, float] = field(default_factory=dict)
 
     def initial(self, rng: np.random.Generator) -> NDArray[np.float64]:
-        """A flat vector (size,): weights and biases uniform in +-1 / sqrt(inputs of the layer).
+        """A flat vector (size,): weights and biases uniform in +-1 / sqrt(inputs of the layer), times
+        their gain.
 
         The default of ``torch.nn.Linear``, which the published code uses.
         """
         theta = np.zeros(self.size)
         bound = 1.0
-        for view in self.unpack(theta).values():
+        for name, view in self.unpack(theta).items():
             if view.ndim == 2:  # a bias has the bound of the weight before it
                 bound = 1 / math.sqrt(view.shape[1])
             view[...] = rng.uniform(-bound, bound, view.shape)
+            view *= self.gains.get(name, 1.0)
         return theta
 
 
@@ -78,4 +91,8 @@ def particle_layout_of(spec: ParticleSpec) -> ParticleLayout:
         width = spec.global_width
     shapes["out_weight"] = (spec.outputs, width)
     shapes["out_bias"] = (spec.outputs,)
-    return ParticleLayout(shapes)
+    gains: dict[str, float] = {}
+    if spec.separable:
+        deep = [name for name in shapes if name.startswith(("node_", "cell_node_"))]
+        gains = {name: _KEEPS_SIZE for name in deep if name.endswith("_weight")}
+    return ParticleLayout(shapes, gains=gains)

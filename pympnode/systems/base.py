@@ -245,6 +245,22 @@ class System:
         """The field without coupling: by default the field on a graph without edges."""
         return self.field(t, x, u, graph.without_edges, parameters)
 
+    def delayed_field(
+        self,
+        t: float,
+        x: np.ndarray,
+        past: np.ndarray,
+        u: np.ndarray | None,
+        graph: Graph,
+        parameters: Mapping[str, Any],
+    ) -> np.ndarray:
+        """The field where ``past`` (trajectory, edge, feature) are the states of the senders that arrive
+        over the edges of ``graph``, each after its delay; the rest as in `field`.
+
+        A system that defines it can be simulated with ``delay=``; by default none can.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no field with delays")
+
     def bind(
         self, graph: Graph, parameters: Mapping[str, Any]
     ) -> Callable[[float, np.ndarray, np.ndarray | None], np.ndarray]:

@@ -50,6 +50,8 @@ class RunOptions:
     REPLACES_LENGTH: ClassVar[bool] = True
     # Values of keywords of simulations that say something of the model.
     OF_MODELS: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    # Keywords of simulations that also say something of a model of given data.
+    OF_BOTH: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         check_fields(

@@ -47,6 +47,7 @@ class _Runner(Generic[M]):
     def __init__(self, candidate: Candidate[M], prepared: Prepared[M]) -> None:
         self.candidate = candidate
         self.prepared = prepared
+        self.first = prepared.theta
         self.loss = float("inf")
         self.seconds, self.updates = 0.0, 0
 
@@ -101,7 +102,8 @@ def race(
     candidate is then far ahead of others (`_BEHIND`), and of the baselines, those others stop; where
     one is left there is no second round, and what it would have taken is left to the run. Each round
     has its own folder in ``run.folder / "race"``. The smallest validation loss wins (of an ensemble: the
-    median of the members), or where none is well below the baselines (`_LEARNED`) the cheapest update;
+    median of the members), or where none is well below the baselines (`_LEARNED`) the cheapest update,
+    which then starts from its first weights;
     candidates that diverge or cannot start lose. Raises `InvalidData` where none can start.
     """
     candidates, config = prepared.candidates, prepared.config
@@ -132,14 +134,18 @@ def race(
         assert refused is not None
         raise refused
     best = min(left, key=lambda runner: runner.loss)
-    if best.loss > enough:
+    learned = best.loss <= enough
+    if not learned:
         # None has learned much: these data take many updates.
         best = min(left, key=lambda runner: runner.candidate.cost)
     order = sorted(runners, key=lambda runner: runner.loss)
     text = ", ".join(f"{runner.candidate.name} {runner.loss:.3g}" for runner in order)
     logger.info("class of the model: %s (validation losses: %s)", best.candidate.name, text)
     winner, rest = best.prepared, 1 - share
-    changes: dict[str, Any] = {"keep_start": True}
+    changes: dict[str, Any] = {"keep_start": learned}
+    if not learned:
+        # Few updates at a high rate left weights that are worse to go on from than the first ones.
+        winner = replace(winner, theta=best.first)
     if config.time_budget is not None:
         changes["time_budget"] = rest * config.time_budget
     else:

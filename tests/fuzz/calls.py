@@ -80,6 +80,11 @@ def table() -> pd.DataFrame:
     )
 
 
+@functools.cache
+def coded_result() -> pympnode.Result:
+    return pympnode.train(data=network_data(), node_codes=1, epochs=1, progress=False)
+
+
 _ARRAY = np.random.default_rng(0).normal(size=(2, 5, 2, 2))
 _PATHS = np.random.default_rng(1).normal(size=(2, 5, 3, 2)) * 1e-3
 _RUN = dict(epochs=1, kernel="eager", progress=False)
@@ -137,9 +142,29 @@ CALLS: dict[str, Callable[[], tuple[Callable[..., Any], dict[str, Any]]]] = {
         pympnode.train,
         dict(data=network_data(), topology="learn", **_RUN),
     ),
+    "train graphs": lambda: (
+        pympnode.train,
+        dict(data=network_data(), topology="learn each", **_RUN),
+    ),
     "train codes": lambda: (
         pympnode.train,
         dict(data=network_data(), node_codes=2, **_RUN),
+    ),
+    "simulate delays": lambda: (
+        pympnode.simulate,
+        dict(system="kuramoto", nodes=3, topology="ring", trajectories=2, steps=2, delay=0.1),
+    ),
+    "train delays": lambda: (
+        pympnode.train,
+        dict(
+            data=smooth_data(),
+            messages="emitted",
+            delay="learn",
+            delay_start=0.2,
+            updates=2,
+            kernel="eager",
+            progress=False,
+        ),
     ),
     "train by derivatives": lambda: (
         pympnode.train,
@@ -182,6 +207,15 @@ CALLS: dict[str, Callable[[], tuple[Callable[..., Any], dict[str, Any]]]] = {
     "read_graph": lambda: (pympnode.read_graph, dict(source=[(0, 1), (1, 2)])),
     "read_jld2": lambda: (pympnode.read_jld2, dict(path="no such file")),
     "subgraph": lambda: (pympnode.subgraph, dict(ds=network_data(), nodes=[0, 1])),
+    "infer": lambda: (coded_result().model.infer, dict(prefix=network_data(), updates=2)),
+    "rollout of codes": lambda: (
+        coded_result().model.rollout,
+        dict(initial=network_data(), node_code=np.zeros((3, 1))),
+    ),
+    "with_velocities": lambda: (
+        pympnode.with_velocities,
+        dict(ds=smooth_data(), features="phase_1"),
+    ),
     "nodes_of_type": lambda: (pympnode.nodes_of_type, dict(ds=typed_data(), name="pump")),
     "from_arrays of types": lambda: (
         pympnode.from_arrays,

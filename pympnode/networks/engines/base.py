@@ -96,13 +96,20 @@ class Program(Protocol):
         u: NDArray | None = None,
         attribute: NDArray | None = None,
         edge_weight: NDArray | None = None,
+        history: NDArray | None = None,
     ) -> Rollout:
         """Integrate from x0 (trajectory, node, feature) over ``times`` (steps + 1,), controls u
         (trajectory, time, node, control) held over each interval, and so ``edge_weight`` (time, edge)
         or (trajectory, time, edge), the weights of a ``graph`` without weights of its own.
 
+        ``history`` (trajectory, time, node, feature): where messages are delayed, states at the grid
+        times before ``times[0]``, the last of them one step before, as many as `prefix` says or more.
+
         Raises `EngineUnavailable` where the engine or its kernel takes no weights that vary in time.
         """
+
+    def prefix(self, graph: Graph, dt: float) -> int:
+        """Intervals of the past that a rollout on ``graph`` with steps of ``dt`` takes; 0 without delays."""
 
     def field(
         self,

@@ -29,9 +29,9 @@ class Columns:
     after block. ``first_row`` (blocks + 1,): rows of ``pointer``/``degree`` that belong to a block
     (one row per node). ``pointer`` (rows + 1,): edges of a row in ``sender``.
     ``sender`` (edges,): sending node, numbered within its graph. ``degree`` (rows,). ``weight``
-    (edges,) and ``attribute`` (edges, attribute) of the graph's edges, or None. ``edge`` (edges,):
-    number of each edge in the graph that the columns were arranged from. ``node_type`` (rows,): type of
-    each row, ascending within a block, or None.
+    (edges,), ``attribute`` (edges, attribute) and ``delay`` (edges,) of the graph's edges, or None.
+    ``edge`` (edges,): number of each edge in the graph that the columns were arranged from.
+    ``node_type`` (rows,): type of each row, ascending within a block, or None.
     """
 
     nodes: Ints
@@ -45,6 +45,7 @@ class Columns:
     attribute: NDArray[np.float64] | None = None
     edge: Ints | None = None
     node_type: Ints | None = None
+    delay: NDArray[np.float64] | None = None
 
     @classmethod
     def arrange(cls, graph: Graph, graph_of: Ints) -> Columns:
@@ -70,6 +71,7 @@ class Columns:
         edge = np.concatenate(edges)
         weight = None if graph.weight is None else graph.weight[edge]
         attribute = None if graph.attribute is None else graph.attribute[edge]
+        delay = None if graph.delay is None else graph.delay[edge]
         width = width.astype(np.int64)
         types = None
         if graph.node_type is not None:
@@ -79,6 +81,7 @@ class Columns:
         return cls(
             nodes, width, offset[:-1], order, first_row, pointer, sender, weight, attribute, edge,
             types,
+            delay,
         )  # fmt: skip
 
     @cached_property

@@ -48,7 +48,7 @@ def with_drawn_weights(graph: Graph, edge_weight: Any, graph_seed: int) -> Graph
         graphs.append(
             Graph(
                 one.sender, one.receiver, one.nodes, source, weight,
-                one.attribute, one.attribute_names,
+                one.attribute, one.attribute_names, one.delay,
             )
         )  # fmt: skip
     return graphs[0] if len(graphs) == 1 else Graph.union(graphs)

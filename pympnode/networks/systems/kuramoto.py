@@ -118,6 +118,25 @@ class Kuramoto(System):
         out += parameters["frequency"]
         return out
 
+    def delayed_field(
+        self,
+        t: float,
+        x: NDArray,
+        past: NDArray,
+        u: NDArray | None,
+        graph: Graph,
+        parameters: Mapping[str, Any],
+    ) -> NDArray:
+        sent = graph.weight_or_ones[:, None] * np.sin(past - x[:, graph.receiver])
+        out = np.zeros(x.shape)
+        # Edges are sorted by receiver.
+        some = np.flatnonzero(graph.in_degree)
+        if some.size:
+            out[:, some] = np.add.reduceat(sent, graph.receiver_offset[some], axis=1)
+        out *= parameters["coupling"]
+        out += parameters["frequency"]
+        return out
+
     def compiled_field(self, graph: Graph, parameters: Mapping[str, Any]) -> CompiledField:
         frequency = np.broadcast_to(parameters["frequency"], (graph.total_nodes, 3))
         return CompiledField.on(graph, "kuramoto", [parameters["coupling"]], [*frequency.T])
@@ -149,6 +168,18 @@ class ControlledKuramoto(Kuramoto):
         self, t: float, x: NDArray, u: NDArray | None, graph: Graph, parameters: Mapping[str, Any]
     ) -> NDArray:
         out = super().field(t, x, None, graph, parameters)
+        return out if u is None else out + u
+
+    def delayed_field(
+        self,
+        t: float,
+        x: NDArray,
+        past: NDArray,
+        u: NDArray | None,
+        graph: Graph,
+        parameters: Mapping[str, Any],
+    ) -> NDArray:
+        out = super().delayed_field(t, x, past, None, graph, parameters)
         return out if u is None else out + u
 
     def compiled_field(self, graph: Graph, parameters: Mapping[str, Any]) -> CompiledField:

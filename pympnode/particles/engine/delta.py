@@ -17,7 +17,7 @@ from ..graphs.cells import Hierarchy, pick
 from ..graphs.neighbours import ParticleEdges
 from .batch import ParticleBatch, columns
 from .networks import Networks
-from .passes import CellValues, Nodes, between_particles, through_cells
+from .passes import CellValues, Nodes, between_particles, cell_unit, through_cells
 
 Graph = ParticleEdges | Hierarchy
 MASSLESS = (
@@ -57,13 +57,21 @@ def cell_values(net: Networks, tree: Hierarchy, kind: Tensor | None = None) -> l
     for number, level in enumerate(tree.levels):
         assert level.mass is not None and level.velocity is not None
         assert level.position is not None
-        values = node_base(net, level.mass, level.charge, level.velocity, number, kinds[number])
+        unit = cell_unit(net, tree, number)
+        values = node_base(net, level.mass, level.charge, level.velocity, unit, kinds[number])
         source = None
         if net.spec.weighted and not charges_multiply(net):
             # Per finest cell, as `node_base` has masses.
-            source = scaled_mass(net, level.mass) / net.spec.cell_unit(number) ** net.spec.dims
+            source = scaled_mass(net, level.mass) / _volume(net, unit)
         cells.append(CellValues(values, level.position, source=source))
     return cells
+
+
+def _volume(net: Networks, unit: float | Tensor) -> float | Tensor:
+    """The square or cube of a unit of cells: a number or (cell,)."""
+    if isinstance(unit, Tensor):
+        return unit[:, 0] ** net.spec.dims
+    return unit**net.spec.dims
 
 
 def charges_multiply(net: Networks) -> bool:
@@ -147,13 +155,13 @@ def node_base(
     mass: Tensor,
     charge: Tensor | None,
     velocity: Tensor,
-    coarser: int | None = None,
+    unit: float | Tensor | None = None,
     kind: Tensor | None = None,
 ) -> Tensor:
     """Base inputs (node, base) of the networks: mass, (charge,) (velocity) (type), in the model's scales.
 
-    mass, charge: (node,); velocity: (node, axis). ``coarser``: the nodes are cells that many levels
-    above the finest; None: they are particles.
+    mass, charge: (node,); velocity: (node, axis). ``unit``: that of cells
+    (`passes.cell_unit`); None: the nodes are particles.
     """
     if net.spec.inputs == "plain":
         return columns(mass, charge, velocity)
@@ -166,12 +174,11 @@ def node_base(
     if net.spec.mass_coupling == "product":
         return velocity.new_zeros(len(velocity), 0) if moving is None else moving
     scaled_mass = mass / scales.mass
-    if coarser:
+    if unit is not None:
         # Per finest cell, so that a cell of any level looks like one of the finest.
-        n_finest = net.spec.cell_unit(coarser) ** net.spec.dims
-        scaled_mass = scaled_mass / n_finest
-        charge = None if charge is None else charge / n_finest
-    if coarser is not None:
+        volume = _volume(net, unit)
+        scaled_mass = scaled_mass / volume
+        charge = None if charge is None else charge / volume
         # Masses of cells span powers of four, since levels differ by four cells in a plane; half the
         # logarithm to base two counts levels.
         scaled_mass = 0.5 * torch.log2(scaled_mass.clamp_min(1e-3))

@@ -48,18 +48,20 @@ class Networks:
         return softplus(x, beta=SHARPNESS) if self.spec.separable else softplus(x)
 
     def edge_features(
-        self, difference: Tensor, strength: Tensor | None = None, unit: float = 1.0
+        self, difference: Tensor, strength: Tensor | None = None, unit: float | Tensor = 1.0
     ) -> Tensor:
         """Features (edge, feature) of a difference of positions (edge, axis), in units of length.
 
         Plain inputs: the displacement to the nearest image. Scaled inputs: bounded functions of it.
-        strength (edge,): the product of the charges at both ends, scaled inputs only; ``unit``
-        divides displacements.
+        strength (edge,): the product of the charges at both ends, scaled inputs only; ``unit``,
+        a number or (edge, 1), divides displacements.
         """
         d = self.box.displacement(difference)
         if self.spec.inputs == "plain":
             return d
-        scales, d = self.scales, d / unit if unit != 1 else d
+        scales = self.scales
+        if isinstance(unit, Tensor) or unit != 1:
+            d = d / unit
         # The 1e-12 keeps the gradient of the square root finite at distance 0. It is relative to a
         # length of the model, as all here is: the same in any unit of length.
         r = scales.near * (d / scales.near).square().sum(1, keepdim=True).add(1e-12).sqrt()

@@ -76,6 +76,22 @@ def between_particles(
     return Nodes(net.node("node", base, summed), summed)
 
 
+def cell_unit(net: Networks, tree: Hierarchy, coarser: int) -> float | Tensor:
+    """What lengths at the cells ``coarser`` levels above the finest are divided by, a number or
+    (cell, 1), see `ParticleSpec.cell_units`: in sides of a finest cell, or in mean spacings."""
+    if net.spec.cell_units == "finest":
+        return net.spec.cell_unit(coarser)
+    level = tree.levels[coarser]
+    cells = 2.0**level.level * net.scales.length
+    if tree.periodic:
+        return net.box.cube / cells
+    return pick((tree.side / cells).to(tree.position.dtype), level.graph)[:, None]
+
+
+def _unit_at(unit: float | Tensor, index: Tensor) -> float | Tensor:
+    return pick(unit, index) if isinstance(unit, Tensor) else unit
+
+
 def through_cells(
     net: Networks,
     base: Tensor,
@@ -94,11 +110,17 @@ def through_cells(
     particle = torch.arange(tree.particles, device=position.device)
     finest, spec = cells[0], net.spec
     centre = finest.position if finest.particle_position is None else finest.particle_position
-    features = _edge_features(net, (position, base, None), (centre, finest.base, tree.cell))
+    units = [cell_unit(net, tree, number) for number in range(len(cells))]
+    own_cell = _unit_at(units[0], tree.cell)
+    features = _edge_features(
+        net, (position, base, None), (centre, finest.base, tree.cell), own_cell
+    )
     received = net.edges(
         "up_particle", base, finest.base, features, particle, tree.cell, factor=source
     )
     received = _per_mass(received, finest.source)
+    if spec.cell_units == "side" and source is None:
+        received = received / units[0] ** spec.dims  # their number grows with the cell
     upward = [torch.cat([finest.base, received], 1)]
     child_of: list[Tensor] = []
     for below, above, level in zip(cells, cells[1:], tree.levels):
@@ -108,7 +130,7 @@ def through_cells(
             net,
             (below.position, below.base, None),
             (above.position, above.base, level.parent),
-            spec.cell_unit(len(child_of) - 1),
+            units[len(child_of) - 1],
         )
         received = net.edges(
             "up_cell", upward[-1], above.base, features, child_of[-1], level.parent,
@@ -123,9 +145,9 @@ def through_cells(
     for i in reversed(range(len(cells))):
         level, here, vector = tree.levels[i], cells[i], upward[i]
         s, r = level.sender, level.receiver
-        unit = spec.cell_unit(i)
+        unit = units[i]
         x, values = here.position, here.base
-        features = _edge_features(net, (x, values, s), (x, values, r), unit)
+        features = _edge_features(net, (x, values, s), (x, values, r), _unit_at(unit, s))
         weight = None if here.source is None else pick(here.source, s)
         summed = net.edges("cell_edge", vector, vector, features, s, r, factor=weight)
         if above_vector is not None:
@@ -140,7 +162,7 @@ def through_cells(
 
     assert above_vector is not None
     features = _edge_features(
-        net, (finest.position, finest.base, tree.cell), (position, base, None)
+        net, (finest.position, finest.base, tree.cell), (position, base, None), own_cell
     )
     summed = net.edges("down_particle", above_vector, base, features, tree.cell, particle)
     s, r = tree.sender, tree.receiver
@@ -178,7 +200,7 @@ def _per_mass(received: Tensor, source: Tensor | None) -> Tensor:
 End = tuple[Tensor, Tensor, Tensor | None]
 
 
-def _edge_features(net: Networks, sender: End, receiver: End, unit: float = 1.0) -> Tensor:
+def _edge_features(net: Networks, sender: End, receiver: End, unit: float | Tensor = 1.0) -> Tensor:
     """Features (edge, feature) of the edges between two ends; ``unit`` as in `Networks`."""
 
     def at(values: Tensor, index: Tensor | None) -> Tensor:

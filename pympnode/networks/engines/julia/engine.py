@@ -50,6 +50,7 @@ class JuliaEngine:
             'aggregation="max"': spec.aggregation == "max",
             "learned weights of edges": bool(spec.learned_edges),
             "learned codes of nodes": bool(spec.codes),
+            "delays": bool(spec.delay or spec.learned_delays),
             "emitted messages with the sender's controls": spec.sender_controls,
             "channels that emitted messages leave out (invariant)": bool(spec.invariant),
             "several types of nodes": bool(spec.node_types),

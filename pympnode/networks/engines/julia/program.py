@@ -110,6 +110,7 @@ class JuliaProgram:
         u: NDArray | None = None,
         attribute: NDArray | None = None,
         edge_weight: NDArray | None = None,
+        history: NDArray | None = None,
     ) -> Rollout:
         """See `engines.base.Program`."""
         _refuse_in_time(edge_weight)
@@ -129,6 +130,10 @@ class JuliaProgram:
             x = x.reshape(*x.shape[:2], nodes, features)
             m = np.zeros((*x.shape[:3], 0), dtype=x.dtype)
         return Rollout(x, m, np.isfinite(states).all(axis=(1, 2, 3)))
+
+    def prefix(self, graph: Graph, dt: float) -> int:
+        """See `engines.base.Program`: delays are refused here."""
+        return 0
 
     def field(
         self,
@@ -255,7 +260,14 @@ def _refuse_in_time(edge_weight: NDArray | None) -> None:
 
 
 def edges_of(graph: Graph) -> dict[str, NDArray[np.int64]]:
-    """The edges of a graph as arrays, for the protocol. Raises `InvalidOption` for weighted edges."""
+    """The edges of a graph as arrays, for the protocol. Raises `InvalidOption` for edges with weights or delays."""
+    if graph.delay is not None and graph.delay.any():
+        raise InvalidOption(
+            "the Julia engine takes no delays",
+            got=f"delays up to {graph.delay.max():g}",
+            allowed='a graph without delays, or engine="torch"',
+            fix='engine="torch", or model.to_engine("torch")',
+        )
     if graph.weight is not None:
         raise InvalidOption(
             "the Julia engine takes no weights of edges yet",

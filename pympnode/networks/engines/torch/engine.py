@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ....errors import EngineUnavailable, unknown_name
 from ....graph import Graph
 from ...spec import ModelSpec
-from .kernels import KERNELS
+from .kernels import KERNELS, refuses_past
 
 if TYPE_CHECKING:
     from ...schema import Arrays
@@ -69,7 +69,11 @@ class TorchEngine:
             raise unknown_name("dtype", dtype, DTYPES)
         device = resolve_device(device)
         in_time = any(each.edge_weight is not None for each in arrays or ())
-        module = choose_kernel(spec, kernel, device, weights_in_time=in_time)
+        delayed = bool(spec.delay or spec.learned_delays)
+        delayed = delayed or any(each.graph.delay is not None for each in arrays or ())
+        module = choose_kernel(
+            spec, kernel, device, weights_in_time=in_time, delayed=delayed and spec.evaluated
+        )
         return TorchProgram(spec, arrays, dtype=dtype, device=device, kernel=module)
 
 
@@ -97,13 +101,18 @@ def resolve_device(device: str) -> str:
 
 
 def choose_kernel(
-    spec: ModelSpec, kernel: str, device: str, *, weights_in_time: bool = False
+    spec: ModelSpec,
+    kernel: str,
+    device: str,
+    *,
+    weights_in_time: bool = False,
+    delayed: bool = False,
 ) -> ModuleType:
     """The kernel module for ``kernel`` = "auto" | "numba" | "torch" | "eager".
 
     "auto" takes the compiled one on a CPU where numba imports, the hand-written adjoint in torch
-    otherwise, and the plain one where neither runs the specification (L2S), or where weights of edges
-    vary in time. Raises `EngineUnavailable` for a kernel that does not run here.
+    otherwise, and the plain one where neither runs the specification (L2S). The one in torch takes no
+    weights of edges that vary in time and no delays. Raises `EngineUnavailable` for a kernel that does not run here.
     """
     if kernel != "auto" and kernel not in KERNELS:
         raise unknown_name("kernel", kernel, ("auto", *KERNELS))
@@ -119,8 +128,8 @@ def choose_kernel(
             reason = module.supports(spec) if hasattr(module, "supports") else None
         except ImportError as error:
             reason = f"it does not import: {error}"
-        if reason is None and weights_in_time and name != "eager":
-            reason = "it takes no weights of edges that vary in time"
+        if reason is None:
+            reason = refuses_past(module, spec, weights_in_time=weights_in_time, delayed=delayed)
         if reason is None and name == "numba" and device != "cpu":
             reason = "it runs on the CPU only"
         if reason is None:

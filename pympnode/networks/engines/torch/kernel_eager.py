@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from ...spec import ModelSpec
 from ...weights import layout_of
 from ..columns import Columns
+from ..delays import RATE
 from ..tableaux import TABLEAUX, Steps
-from .window import Window
+from .window import Window, held_factors
 
 Weights = dict[str, torch.Tensor]
 
@@ -41,7 +42,8 @@ class _BlockEdges:
         largest: bool,
     ) -> None:
         self.sender, self.receiver = sender, receiver
-        self.factor = self.constant = factor
+        self.factor = factor
+        self.off: torch.Tensor | None = None  # where weights that vary in time are 0
         self.attribute, self.largest = attribute, largest
 
     @classmethod
@@ -80,8 +82,75 @@ class _BlockEdges:
         if not self.largest:
             return total.index_add(1, self.receiver, weighted)
         index = self.receiver.view(1, -1, 1).expand_as(weighted)
+        if self.off is not None:
+            # An edge that is off does not compete; where all are off nothing is received.
+            weighted = weighted.masked_fill(self.off, -math.inf)
+            largest = total.scatter_reduce(1, index, weighted, "amax", include_self=False)
+            return largest.masked_fill(largest == -math.inf, 0.0)
         # A node without edges keeps zero; the zeros that are there for the others do not compete.
         return total.scatter_reduce(1, index, weighted, "amax", include_self=False)
+
+
+class _Past:
+    """States and slopes at the grid times of a window, those before its start included, and the
+    delayed states of senders that follow from them."""
+
+    def __init__(self, spec: ModelSpec, weights: Weights, window: Window) -> None:
+        assert window.delays is not None
+        assert window.history is not None and window.history_slopes is not None
+        self.columns = window.columns
+        self.states = list(window.history)
+        self.slopes = list(window.history_slopes)
+        self.dt = float(window.dt[0]) if len(window.dt) else 1.0
+        self.delays = delays = window.delays
+        self.steps: list[torch.Tensor] | None = None
+        if delays.longest:
+            logit = weights["delay_logit"]
+            self.delays = delays.learned(logit.detach().cpu().numpy())
+            self.steps = list(1.0 + (delays.longest - 1.0) * torch.sigmoid(RATE * logit))
+        tableau = TABLEAUX[spec.solver]
+        self.interval, self.place = self.delays.places(tableau, spec.substeps)
+        self.fraction = np.round(tableau.c, 12)
+        self.substeps = spec.substeps
+        self.evaluations = delays.evaluations
+
+    def of_stage(self, stage: int, now: torch.Tensor) -> list[torch.Tensor]:
+        """The states (d, evaluation, width) that each block's senders had, at a stage whose
+        state is ``now``; ``stage`` counts through the substeps."""
+        out = []
+        for (nodes, width, offset, _), first, last in zip(
+            self.columns.blocks(), self.evaluations.first[:-1], self.evaluations.first[1:]
+        ):
+            sender = self.evaluations.sender[first:last]
+            number = self.evaluations.delay[first:last]
+            found = []
+            for delay in np.unique(number):
+                values = self._delayed(int(delay), stage, now)
+                block = values[:, offset : offset + nodes * width].reshape(-1, nodes, width)
+                chosen = torch.as_tensor(sender[number == delay], device=block.device)
+                found.append(block[:, chosen])
+            out.append(torch.cat(found, dim=1) if found else now.new_zeros(len(now), 0, width))
+        return out
+
+    def _delayed(self, delay: int, stage: int, now: torch.Tensor) -> torch.Tensor:
+        if self.delays.steps[delay] == 0:
+            return now
+        interval = int(self.interval[stage, delay])
+        left = len(self.states) - 1 + interval
+        if self.steps is None:
+            s: torch.Tensor | float = float(self.place[stage, delay])
+        else:
+            # The place as a function of the delay, for its gradient.
+            sub, number = divmod(stage, len(self.fraction))
+            at = (sub + float(self.fraction[number])) / self.substeps - self.steps[delay]
+            s = at - interval
+        total = s * s * (3 - 2 * s) * self.states[left + 1]
+        total = total + (s * s * (s - 1) * self.dt) * self.slopes[left + 1]
+        # At the right end nothing is taken of the left one, which may lie before the history.
+        if float(self.place[stage, delay]) < 1.0:
+            total = total + (1 + 2 * s) * (1 - s) ** 2 * self.states[left]
+            total = total + (s * (1 - s) ** 2 * self.dt) * self.slopes[left]
+        return total
 
 
 class Field:
@@ -99,8 +168,11 @@ class Field:
         ]
         # A dense product is faster than a sum over edges on the graphs that this kernel is used for.
         dense = not (spec.pairwise or spec.learned_edges or spec.aggregation == "max")
-        dense = dense and window.edge_weight is None
-        self.edge_weight = window.edge_weight
+        dense = dense and window.edge_weight is None and window.delays is None
+        self.delays: Any = window.delays
+        self.edge_weight = None
+        if window.edge_weight is not None:
+            self.edge_weight = held_factors(window, spec.aggregation, spec.divisor)
         self.hold(0)
         self.matrices = [
             torch.as_tensor(m, dtype=like.dtype, device=like.device)
@@ -108,10 +180,11 @@ class Field:
         ]
 
     def hold(self, interval: int) -> None:
-        """Take the weights of the edges that hold in ``interval``, where they vary in time."""
+        """Take the factors of the edges that hold in ``interval``, where they vary in time."""
         for edges, weight in zip(self.edges, self.edge_weight or ()):
             if len(weight):  # a window without intervals has none
-                edges.factor = edges.constant * weight[interval]
+                edges.factor = weight[interval]
+                edges.off = edges.factor == 0
 
     def linear(self, name: str, values: torch.Tensor) -> torch.Tensor:
         bias = self.weights[f"{name}bias"]
@@ -153,6 +226,48 @@ class Field:
         """[x; u; b], the inputs of a node without its messages."""
         return _joined(self.without(x, self.spec.invariant), u, self.attribute)
 
+    def _sender_attribute(self, number: int, sender: NDArray) -> torch.Tensor | None:
+        """Attributes (attribute, evaluation, width) of the senders of the evaluations of a block."""
+        if self.attribute is None:
+            return None
+        nodes, width, offset, _ = self.columns.blocks()[number]
+        block = self.attribute[:, offset : offset + nodes * width].reshape(-1, nodes, width)
+        return block[:, torch.as_tensor(sender, device=block.device)]
+
+    def delayed_messages(self, x: torch.Tensor, past: list[torch.Tensor]) -> torch.Tensor:
+        """What each column receives of messages of the states ``past`` that the senders had."""
+        spec, received = self.spec, []
+        of_receiver = self.receiver_inputs(x) if spec.pairwise else None
+        for number, ((nodes, width, offset, _), edges) in enumerate(
+            zip(self.columns.blocks(), self.edges)
+        ):
+            first, last = self.delays.evaluations.first[number : number + 2]
+            sender = self.delays.evaluations.sender[first:last]
+            inputs = _joined(
+                self.without(past[number], spec.relative), self._sender_attribute(number, sender)
+            )
+            of_edge = torch.as_tensor(
+                self.delays.evaluations.of_edge[self.columns.block_edges()[number]],
+                device=x.device,
+            )
+            if not spec.pairwise:
+                hidden = torch.tanh(self.linear("emit_layer_1_", inputs.flatten(1)))
+                message = self.linear("emit_layer_2_", hidden).unflatten(1, inputs.shape[1:])
+                message = message[:, of_edge]
+            else:
+                assert of_receiver is not None
+                ends = [
+                    values[:, offset : offset + nodes * width].reshape(-1, nodes, width)
+                    for values in (x, of_receiver)
+                ]
+                message = self.pair_message(
+                    (ends[0][:, edges.receiver], past[number][:, of_edge]),
+                    (ends[1][:, edges.receiver], inputs[:, of_edge]),
+                    edges,
+                )
+            received.append(edges.sums(message, nodes).reshape(len(message), -1))
+        return torch.cat(received, dim=1)
+
     def aggregate(self, messages: torch.Tensor) -> torch.Tensor:
         """Messages received by each column, of ``messages`` (p, S) sent."""
         received = []
@@ -175,26 +290,29 @@ class Field:
                 values[:, offset : offset + nodes * width].reshape(-1, nodes, width)
                 for values in (x, of_receiver, of_sender)
             ]
-            message = self.pair_message(ends, edges.receiver, edges.sender, edges)
+            into, out = edges.receiver, edges.sender
+            state, first, second = ends
+            message = self.pair_message(
+                (state[:, into], state[:, out]), (first[:, into], second[:, out]), edges
+            )
             if self.spec.antisymmetric:
-                message = message - self.pair_message(ends, edges.sender, edges.receiver, edges)
+                message = message - self.pair_message(
+                    (state[:, out], state[:, into]), (first[:, out], second[:, into]), edges
+                )
             received.append(edges.sums(message, nodes).reshape(len(message), -1))
         return torch.cat(received, dim=1)
 
     def pair_message(
         self,
-        ends: list[torch.Tensor],
-        receiver: torch.Tensor,
-        sender: torch.Tensor,
+        states: tuple[torch.Tensor, torch.Tensor],
+        inputs_of_ends: tuple[torch.Tensor, torch.Tensor],
         edges: _BlockEdges,
     ) -> torch.Tensor:
-        """e (p, edge, width) of pairs of nodes; ``ends``: x and the inputs of receivers and of
-        senders, (row, node, width) of one block."""
-        x, of_receiver, of_sender = ends
+        """e (p, edge, width) of pairs of nodes; ``states`` and ``inputs_of_ends``: x and the inputs of
+        the receivers and of the senders, (row, edge, width) of one block."""
         inputs = _joined(
-            of_receiver[:, receiver],
-            of_sender[:, sender],
-            self.inputs_of(x[:, sender] - x[:, receiver], self.spec.relative),
+            *inputs_of_ends,
+            self.inputs_of(states[1] - states[0], self.spec.relative),
             edges.attribute,
         )
         hidden = torch.tanh(self.linear("pair_layer_1_", inputs.flatten(1)))
@@ -216,12 +334,17 @@ class Field:
             message = self.linear("first_layer_2_", hidden)
         return torch.cat([x, message])
 
-    def __call__(self, z: torch.Tensor, u: torch.Tensor | None) -> torch.Tensor:
+    def __call__(
+        self, z: torch.Tensor, u: torch.Tensor | None, past: list[torch.Tensor] | None = None
+    ) -> torch.Tensor:
+        """``past``: the states that the senders had (see `_Past.of_stage`), where messages are delayed."""
         spec = self.spec
         x, m = z[: spec.channels], z[spec.channels :]
         if spec.family == "l2s":
             return self._l2s(self.node_inputs(x, u))
-        if spec.messages == "emitted":
+        if past is not None:
+            received = self.delayed_messages(x, past)
+        elif spec.messages == "emitted":
             hidden = torch.tanh(self.linear("emit_layer_1_", self.sender_inputs(x, u)))
             received = self.aggregate(self.linear("emit_layer_2_", hidden))
         elif spec.messages == "pairwise":
@@ -339,7 +462,10 @@ class TypedField(Field):
             received.append(edges.sums(message, nodes).reshape(spec.message, -1))
         return torch.cat(received, dim=1)
 
-    def __call__(self, z: torch.Tensor, u: torch.Tensor | None) -> torch.Tensor:
+    def __call__(
+        self, z: torch.Tensor, u: torch.Tensor | None, past: list[torch.Tensor] | None = None
+    ) -> torch.Tensor:
+        """``past`` is None: `ModelSpec` has no delays for several types."""
         spec = self.spec
         x, m = z[: spec.channels], z[spec.channels :]
 
@@ -409,15 +535,25 @@ def integrate(spec: ModelSpec, field: Field, window: Window) -> torch.Tensor:
     steps = Steps.over(tableau, window.dt, spec.stride)
     z = field.initial_state(window.initial)
     states = [z]
+    past = None if window.delays is None else _Past(spec, field.weights, window)
     for step, size in enumerate(steps.size):
         start, stop = steps.first[step], steps.first[step + 1]
         u = None if window.control is None else window.control[start]
         field.hold(start)
         dt = float(size) / spec.substeps
-        for _ in range(spec.substeps):
+        if past is not None:
+            past.states.append(z)
+        for substep in range(spec.substeps):
             slopes: list[torch.Tensor] = []
-            for row in tableau.a:
-                slopes.append(field(_add(z, slopes, dt * row), u))
+            for stage, row in enumerate(tableau.a):
+                state = _add(z, slopes, dt * row)
+                if past is None:
+                    slopes.append(field(state, u))
+                    continue
+                number = substep * tableau.stages + stage
+                slopes.append(field(state, u, past.of_stage(number, state)))
+                if number == 0:
+                    past.slopes.append(slopes[0])
             states += [_add(z, slopes, steps.inside[t]) for t in range(start, stop - 1)]
             z = _add(z, slopes, dt * tableau.b)
         states.append(z)
@@ -463,7 +599,7 @@ def loss_and_gradient(
     value = huber(integrate(spec, field, window)[1:, : spec.channels], window, spec.circular)
     gradients = torch.autograd.grad(value, inputs)
     if bar is not None:
-        bar.add_(gradients[1])
+        bar.add_(gradients[1][-len(bar) :])
     return float(value.detach()), gradients[0]
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from types import ModuleType
 
+from ...spec import ModelSpec
+
 # Keyword of the user to module in this package.
 KERNELS = {"numba": "kernel_numba.run", "torch": "kernel_torch.run", "eager": "kernel_eager"}
 
@@ -11,3 +13,17 @@ KERNELS = {"numba": "kernel_numba.run", "torch": "kernel_torch.run", "eager": "k
 def name_of(kernel: ModuleType) -> str:
     """The keyword of a kernel module: "numba", "torch" or "eager"."""
     return next(name for name, module in KERNELS.items() if kernel.__name__.endswith("." + module))
+
+
+def refuses_past(
+    module: ModuleType, spec: ModelSpec, *, weights_in_time: bool, delayed: bool
+) -> str | None:
+    """None, or why a kernel cannot run ``spec`` with delays or weights of edges that vary in time."""
+    name = name_of(module)
+    if name == "eager" or not (weights_in_time or delayed):
+        return None
+    if name == "numba":
+        return module.refuses_past(spec, weights_in_time=weights_in_time, delayed=delayed)
+    if weights_in_time:
+        return "it takes no weights of edges that vary in time"
+    return "it takes no delays"

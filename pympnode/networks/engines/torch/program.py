@@ -10,16 +10,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ....errors import EngineUnavailable, InvalidGraph, InvalidModel, InvalidOption
+from ....errors import EngineUnavailable, InvalidData, InvalidGraph, InvalidModel, InvalidOption
 from ....graph import Graph
 from ...schema import Arrays
 from ...spec import ModelSpec
 from ...weights import CODE_UNIT, layout_of, without_codes_in_messages
 from ..base import Batch, Rollout
 from ..columns import Columns
+from ..delays import Delays, prefix_for, slopes_of, stencil
 from ..whole_system import single_node, stack_attribute, stack_nodes, stack_spec
 from . import kernel_eager as eager
-from .kernels import name_of
+from .kernels import name_of, refuses_past
 from .plain import PlainForm
 from .window import Window, from_columns, to_columns
 
@@ -29,7 +30,9 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 class _BoundData:
     """One dataset on the device of the program."""
 
-    def __init__(self, arrays: Arrays, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self, spec: ModelSpec, arrays: Arrays, dtype: torch.dtype, device: torch.device
+    ) -> None:
         def tensor(values: NDArray) -> torch.Tensor:
             return torch.as_tensor(np.ascontiguousarray(values), device=device).to(dtype)
 
@@ -45,6 +48,22 @@ class _BoundData:
         self.edge_weight = None if weight is None else tensor(weight)
         self.graph, self.graph_of = arrays.graph, arrays.graph_of
         self._columns: dict[bytes, Columns] = {}
+        self._delays: dict[Columns, Delays | None] = {}
+        # Slopes of the past, where some message is delayed.
+        self.prefix = prefix_for(spec, self.graph, float(self.dt[0]))
+        self.slope = None
+        if self.prefix:
+            x = np.moveaxis(self.x.cpu().numpy(), 1, 0)
+            slopes = slopes_of(x, float(self.dt[0])).astype(x.dtype)
+            self.slope = tensor(np.moveaxis(slopes, 0, 1))
+
+    def delays(self, spec: ModelSpec, columns: Columns) -> Delays | None:
+        """The delays on ``columns``, which `arrange` has made."""
+        if not self.prefix:
+            return None
+        if columns not in self._delays:
+            self._delays[columns] = Delays.of(spec, columns, float(self.dt[0]))
+        return self._delays[columns]
 
     def arrange(self, index: NDArray[np.int64]) -> Columns:
         """The columns of some trajectories, cached: the kernels cache their plans by them."""
@@ -56,6 +75,7 @@ class _BoundData:
             if len(self._columns) > 64:
                 # Kernels keep plans and matrices for as long as the columns exist.
                 self._columns.clear()
+                self._delays.clear()
             self._columns[key] = Columns.arrange(self.graph, graph_of)
         return self._columns[key]
 
@@ -88,7 +108,7 @@ class TorchProgram:
         self._computed = self._inner if self._plain is None else self._plain.spec
         arrays = [stack_nodes(a) for a in arrays or []] if spec.family == "node" else arrays or []
         arrays = [replace(a, graph=self._typed(a.graph)) for a in arrays]
-        self._data = [_BoundData(a, self._dtype, self.device) for a in arrays]
+        self._data = [_BoundData(self._inner, a, self._dtype, self.device) for a in arrays]
         sizes = [a.trajectories for a in arrays]
         self._first = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
 
@@ -129,7 +149,7 @@ class TorchProgram:
             gradient = gradient * self._used[: self._given]
         if window.attribute_bar is None:
             return gradient
-        bar = window.attribute_bar[self.spec.attributes :].unsqueeze(0)
+        bar = window.attribute_bar.unsqueeze(0)
         of_nodes = from_columns(bar, window.columns)[:, 0].cpu().numpy()
         codes = np.zeros((self.spec.coded_nodes // of_nodes.shape[1], *of_nodes.shape[1:]))
         np.add.at(codes, member, of_nodes)
@@ -245,19 +265,25 @@ class TorchProgram:
         u: NDArray | None = None,
         attribute: NDArray | None = None,
         edge_weight: NDArray | None = None,
+        history: NDArray | None = None,
     ) -> Rollout:
         """See `engines.base.Program`."""
         nodes, features = x0.shape[1:]
         attribute = self._with_codes(theta, attribute, x0, graph_of)
         window = self._free_window(x0, graph, np.diff(times), graph_of, u, attribute)
+        window = self._with_history(window, x0, history)
+        reason = refuses_past(
+            self._kernel, self._computed, weights_in_time=edge_weight is not None,
+            delayed=window.delays is not None,
+        )  # fmt: skip
+        if reason is not None:
+            raise EngineUnavailable(
+                f"the kernel {self.kernel!r} cannot run this rollout",
+                got=reason,
+                allowed='kernel="eager"',
+                fix='model.bind(kernel="eager")',
+            )
         if edge_weight is not None:
-            if self.kernel != "eager":
-                raise EngineUnavailable(
-                    f"the kernel {self.kernel!r} takes no weights of edges that vary in time",
-                    got=f"edge_weight of shape {np.shape(edge_weight)}",
-                    allowed='kernel="eager"',
-                    fix='model.bind(kernel="eager")',
-                )
             weight = self._tensor(np.nan_to_num(edge_weight[..., : window.steps, :]))
             index, time = np.arange(len(x0))[:, None], np.arange(window.steps)[None]
             held = _held_weights(weight, index, np.repeat(time, len(x0), 0), window.columns)
@@ -270,6 +296,35 @@ class TorchProgram:
             x = x.reshape(*x.shape[:2], nodes, features)
             m = np.zeros((*x.shape[:3], 0), dtype=x.dtype)
         return Rollout(x, m, np.isfinite(values).all(axis=(1, 2, 3)))
+
+    def prefix(self, graph: Graph, dt: float) -> int:
+        """See `engines.base.Program`."""
+        return prefix_for(self._inner, graph, dt)
+
+    def _with_history(self, window: Window, x0: NDArray, history: NDArray | None) -> Window:
+        """``window`` with the past of a free rollout, where messages are delayed."""
+        dt = float(window.dt[0]) if len(window.dt) else 1.0
+        delays = Delays.of(self._inner, window.columns, dt)
+        if delays is None:
+            return window
+        given = 0 if history is None else history.shape[1]
+        if history is None or given < delays.prefix:
+            raise InvalidData(
+                "messages are delayed, and not enough of the past is known",
+                got=f"{given} states before the start",
+                allowed=f"at least {delays.prefix}: the longest delay is "
+                f"{delays.longest or delays.steps.max():.4g} steps",
+                fix="give history=, states (trajectory, time, node, feature) at the steps before the start",
+            )
+        past = np.concatenate([history[:, -delays.prefix :], x0[:, None]], axis=1)
+        slopes = slopes_of(np.moveaxis(past.astype(np.float64), 1, 0), dt)
+        columns = window.columns
+        return replace(
+            window,
+            delays=delays,
+            history=to_columns(self._tensor(past[:, :-1]), columns),
+            history_slopes=to_columns(self._tensor(np.moveaxis(slopes[:-1], 0, 1)), columns),
+        )
 
     def field(
         self,
@@ -408,7 +463,7 @@ class TorchProgram:
         if window.attribute is not None:
             attribute = torch.cat([window.attribute, attribute])
         attribute = attribute.contiguous()
-        bar = torch.zeros_like(attribute) if gradient else None
+        bar = torch.zeros_like(attribute[-self.spec.codes :]) if gradient else None
         return replace(window, attribute=attribute, attribute_bar=bar)
 
     def _window(
@@ -439,6 +494,18 @@ class TorchProgram:
         attribute = data.attribute
         if attribute is not None and attribute.dim() == 3:
             attribute = attribute[torch.as_tensor(index, device=attribute.device)]
+        delays = data.delays(self._inner, columns)
+        past = past_slopes = None
+        if delays is not None:
+            before = start[:, None] + np.arange(-delays.prefix, 0)
+            past, past_slopes = gathered(data.x, before), gathered(data.slope, before)
+            assert past is not None and past_slopes is not None
+            # Of what comes after the start nothing is known, so that the last slope is one-sided.
+            weights = (stencil(3) / data.dt[0]).tolist()
+            last = weights[4] * target[0]
+            for point in range(4):
+                last = last + weights[point] * past[point - 4]
+            past_slopes[-1] = last
         held = None
         if data.edge_weight is not None:
             held = _held_weights(data.edge_weight, trajectory, time[:, :-1], columns)
@@ -446,6 +513,7 @@ class TorchProgram:
             columns, target[0], target, gathered(data.u, time[:, :-1]),
             self._attribute(attribute, columns), gathered(data.mask, time),
             data.dt[start[0] : start[0] + horizon], scale, held,
+            delays=delays, history=past, history_slopes=past_slopes,
         )  # fmt: skip
 
 

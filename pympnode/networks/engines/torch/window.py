@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..columns import Columns
+from ..delays import Delays
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,8 +21,10 @@ class Window:
     the dtype of the data, or None where nothing is missing; ``dt`` (T,) float64, on the host;
     ``scale`` multiplies the summed loss. ``edge_weight``: (T, edges, width) of each block, the weights
     of its edges (in the order of the columns) in each interval and trajectory, where they vary in time;
-    None where the columns have them. The eager kernel alone takes them. ``attribute_bar`` (b, S) or
-    None: where kernels add the gradient of a loss with respect to ``attribute``.
+    None where the columns have them. ``attribute_bar`` (c, S) or None: where kernels add the gradient of
+    a loss with respect to the last c attributes, which enter no messages. ``delays``: None, or the delays
+    of the edges, with ``history`` (time, d, S), the states at the grid times before the first, and
+    ``history_slopes`` of the same shape, their time derivatives.
     """
 
     columns: Columns
@@ -34,11 +37,37 @@ class Window:
     scale: float
     edge_weight: list[torch.Tensor] | None = None
     attribute_bar: torch.Tensor | None = None
+    delays: Delays | None = None
+    history: torch.Tensor | None = None
+    history_slopes: torch.Tensor | None = None
 
     @property
     def steps(self) -> int:
         """Number of intervals, T."""
         return len(self.dt)
+
+
+def held_factors(window: Window, aggregation: str, divisor: float) -> list[torch.Tensor]:
+    """Factors (T, edges, width) of what the edges of each block carry, of weights that vary in time.
+
+    An edge of weight 0 is off: the mean is over the edges that are on.
+    """
+    columns = window.columns
+    constant = columns.edge_weight(aggregation, divisor)
+    out = []
+    assert window.edge_weight is not None
+    for (nodes, width, _, _), edges, weight in zip(
+        columns.blocks(), columns.block_edges(), window.edge_weight
+    ):
+        if aggregation != "mean":
+            factor = torch.as_tensor(constant[edges], dtype=weight.dtype, device=weight.device)
+            out.append(weight * factor[:, None])
+            continue
+        receiver = torch.as_tensor(columns.receiver[edges], device=weight.device)
+        count = weight.new_zeros(len(weight), nodes, width)
+        count.index_add_(1, receiver, (weight != 0).to(weight.dtype))
+        out.append(weight / count.clamp(min=1.0)[:, receiver])
+    return out
 
 
 def to_columns(values: torch.Tensor, columns: Columns) -> torch.Tensor:

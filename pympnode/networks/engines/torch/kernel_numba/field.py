@@ -12,14 +12,17 @@ from __future__ import annotations
 from .layers import (
     add_product,
     add_scaled,
+    backward,
     backward_types,
     clear,
     clear_padding,
     copy,
+    forward,
     forward_types,
 )
-from .machine import compiled, exact, noinline
+from .machine import compiled, exact, noinline, reference
 from .pairs import pair_back, pair_messages
+from .past import gather_past, receive, receive_back, scatter_past
 from .plan import COLUMN, NODES, ROW, SOURCE, STRIDE, TILE, WIDTH
 from .tiles import inner_product, neighbour_sum
 
@@ -142,21 +145,13 @@ def copy_emitter_inputs(shape, memory, offsets, target, x, padded):  # type: ign
 
 @compiled
 def field(
-    shape,
-    layers,
-    memory,
-    offsets,
-    slot,
-    slope,
-    columns,
-    segments,
-    links,
-    pairs,
-    groups,
-    first,
-    last,
-):  # type: ignore
-    """Rows ``slope`` = dz/dt at rows offsets.stage_state; ``slot`` keeps what the adjoint needs."""
+    shape, layers, memory, offsets, slot, slope, columns, segments, links, pairs, past, groups,
+    first, last, interval, start, stage,
+):  # type: ignore  # fmt: skip
+    """Rows ``slope`` = dz/dt at rows offsets.stage_state; ``slot`` keeps what the adjoint needs.
+
+    ``start``: where the state at the beginning of the step lies, ``stage`` counts through its substeps.
+    """
     noinline()
     padded = (columns + shape.panel - 1) // shape.panel * shape.panel + shape.spare
     stride = shape.stride
@@ -188,7 +183,26 @@ def field(
                 copy(memory, sent + row * stride, memory, message, columns)
         else:
             sent = state + shape.channels * stride
-    elif shape.messages == EMITTED:
+    delayed = shape.zero
+    if past is not None:
+        delayed = past.delayed
+        if past.delayed:
+            late = reference(past.shape)
+            late_columns = past.columns[tile]
+            late_panels = (late_columns + late.panel - 1) // late.panel
+            late_inputs = offsets.emitter_inputs + slot * late.emitter_input_rows
+            gather_past(
+                shape, memory, offsets, past, late_inputs, start, stage, late_columns, groups,
+                first, last,
+            )  # fmt: skip
+            if shape.messages == EMITTED:
+                number = len(layers) - 2
+                forward(
+                    late, layers, memory, number, len(layers) - number, late_inputs, late.panel,
+                    late.stride, offsets.emitter_hidden + slot * late.block, late.block, sent,
+                    late_panels,
+                )  # fmt: skip
+    if shape.messages == EMITTED and delayed == 0:
         emitter_inputs = offsets.emitter_inputs + slot * shape.emitter_input_rows
         if shape.sender_controls:
             emitter_inputs = inputs
@@ -203,8 +217,8 @@ def field(
     if pairs is not None:
         if shape.messages == PAIRWISE:
             pair_messages(
-                shape, layers, memory, offsets, slot, inputs, columns, segments, pairs, tile, first,
-                last,
+                shape, layers, memory, offsets, slot, inputs, columns, segments, pairs, past, tile,
+                first, last, interval,
             )  # fmt: skip
             if not shape.added:
                 for row in range(shape.message):
@@ -213,7 +227,12 @@ def field(
             winner = offsets.winner + slot * shape.message_rows
             aggregate_largest(shape, memory, received, winner, sent, links, groups, first, last)
     if shape.largest == 0 and (shape.messages == STATE or shape.messages == EMITTED):
-        aggregate(shape, memory, received, sent, links, groups, first, last)
+        if past is not None:
+            receive(
+                shape, memory, past, received, sent, links, groups, first, last, interval,
+            )  # fmt: skip
+        else:
+            aggregate(shape, memory, received, sent, links, groups, first, last)
     for row in range(shape.message):
         if shape.messages == SELF:
             message = state + (shape.channels + row) * stride
@@ -263,20 +282,9 @@ def superposed_back(shape, memory, offsets, slot, columns):  # type: ignore
 
 @compiled
 def field_back(
-    shape,
-    layers,
-    memory,
-    offsets,
-    slot,
-    state_bar,
-    columns,
-    segments,
-    links,
-    pairs,
-    groups,
-    first,
-    last,
-):  # type: ignore
+    shape, layers, memory, offsets, slot, state_bar, columns, segments, links, pairs, past, groups,
+    first, last, interval, start, stage,
+):  # type: ignore  # fmt: skip
     """Rows ``state_bar`` = (d field / dz)' offsets.slope_bar; adds to the gradient sums."""
     noinline()
     stride = shape.stride
@@ -297,6 +305,11 @@ def field_back(
     for row in range(shape.channels):
         inputs_bar = offsets.inputs_bar + row * stride
         copy(memory, state_bar + row * stride, memory, inputs_bar, columns)
+    for row in range(shape.coded):
+        # The last inputs of the node itself.
+        inputs_bar = offsets.inputs_bar + (shape.node_inputs - shape.coded + row) * stride
+        one = memory[offsets.one : offsets.one + 1]
+        add_scaled(memory, offsets.attribute_bar + row * stride, inputs_bar, one, columns)
     # ``links`` are the reversed ones here, so that these are sums over the receivers of a node.
     message_bar = state_bar + shape.channels * stride
     if shape.messages == STATE or shape.messages == EMITTED:
@@ -304,7 +317,13 @@ def field_back(
         if shape.messages == EMITTED:
             sent_bar = offsets.sent_bar
         if shape.largest == 0:
-            aggregate(shape, memory, sent_bar, received_bar, links, groups, first, last)
+            if past is not None:
+                receive_back(
+                    shape, memory, past, sent_bar, received_bar, links, groups, first, last,
+                    interval,
+                )  # fmt: skip
+            else:
+                aggregate(shape, memory, sent_bar, received_bar, links, groups, first, last)
         if pairs is not None:
             winner = offsets.winner + slot * shape.message_rows
             sent = offsets.sent + slot * shape.sent_rows
@@ -316,7 +335,25 @@ def field_back(
                 edges_back(
                     shape, memory, offsets, sent, received_bar, winner, links, groups, first, last
                 )
-    if shape.messages == EMITTED:
+    delayed = shape.zero
+    if past is not None:
+        delayed = past.delayed
+        if past.delayed and shape.messages == EMITTED:
+            late = reference(past.shape)
+            late_columns = past.columns[tile]
+            clear_padding(late, memory, offsets.sent_bar, shape.message, late_columns)
+            number = len(layers) - 2
+            backward(
+                late, layers, memory, offsets, number, len(layers) - number,
+                offsets.emitter_inputs + slot * late.emitter_input_rows, late.panel, late.stride,
+                offsets.emitter_hidden + slot * late.block, late.block, offsets.sent_bar,
+                offsets.emitter_inputs_bar, (late_columns + late.panel - 1) // late.panel,
+            )  # fmt: skip
+            scatter_past(
+                shape, memory, offsets, past, offsets.emitter_inputs_bar, state_bar, start, stage,
+                groups, first, last,
+            )  # fmt: skip
+    if shape.messages == EMITTED and delayed == 0:
         clear_padding(shape, memory, offsets.sent_bar, shape.message, columns)
         emitter_inputs = offsets.emitter_inputs + slot * shape.emitter_input_rows
         if shape.sender_controls:
@@ -336,8 +373,14 @@ def field_back(
         if shape.messages == PAIRWISE:
             pair_back(
                 shape, layers, memory, offsets, slot, received_bar, state_bar, columns, segments,
-                pairs, tile, first, last,
+                pairs, past, tile, first, last, interval,
             )  # fmt: skip
+            if past is not None:
+                if past.delayed:
+                    scatter_past(
+                        shape, memory, offsets, past, offsets.emitter_inputs_bar, state_bar, start,
+                        stage, groups, first, last,
+                    )  # fmt: skip
     for row in range(shape.carried):
         if shape.messages == SELF:
             received_row = received_bar + row * stride

@@ -25,7 +25,8 @@ from .layers import (
     clear_padding,
     forward_types,
 )
-from .machine import compiled, exact, noinline
+from .machine import compiled, exact, noinline, reference
+from .past import scale_lanes
 from .plan import (
     BLOCK_COLUMN,
     BLOCK_NODES,
@@ -154,11 +155,25 @@ def from_blocks(shape, memory, rows, blocks, count, pairs, first, last, columns)
 
 
 @compiled
-def ends(shape, layers, memory, offsets, inputs, segments, pairs, tile, first, last):  # type: ignore
+def ends(shape, layers, memory, offsets, slot, inputs, segments, pairs, past, tile, first, last):  # type: ignore
     """The first layer's products with what a node brings as receiver and as sender, in blocks."""
     noinline()
     zero = shape.zero
-    for end in range(2):
+    of_nodes = 2
+    if past is not None:
+        of_nodes -= past.delayed
+        if past.delayed:
+            late = reference(past.shape)
+            forward_types(
+                late, layers, memory, shape.depth + 2, zero + 1,
+                offsets.emitter_inputs + slot * late.emitter_input_rows, zero, zero,
+                offsets.pair_rows, past.segments, tile,
+            )  # fmt: skip
+            to_blocks(
+                late, memory, offsets.pair_second, offsets.pair_rows, shape.hidden,
+                reference(past.pairs), first, last,
+            )  # fmt: skip
+    for end in range(of_nodes):
         forward_types(
             shape, layers, memory, shape.depth + 1 + end, zero + 1, inputs, zero, zero,
             offsets.pair_rows, segments, tile,
@@ -206,11 +221,24 @@ def largest_back(shape, memory, message_bar, received_bar, winner, pairs, first,
 
 @compiled
 def pair_messages(
-    shape, layers, memory, offsets, slot, inputs, columns, segments, pairs, tile, group, groups
+    shape,
+    layers,
+    memory,
+    offsets,
+    slot,
+    inputs,
+    columns,
+    segments,
+    pairs,
+    past,
+    tile,
+    group,
+    groups,
+    interval,
 ):  # type: ignore
     """Rows offsets.sent: what each node receives of the messages of pairs."""
     noinline()
-    ends(shape, layers, memory, offsets, inputs, segments, pairs, tile, group, groups)
+    ends(shape, layers, memory, offsets, slot, inputs, segments, pairs, past, tile, group, groups)
     zero = shape.zero
     of_type = len(layers) // shape.types
     h2 = offsets.pair_hidden_2
@@ -228,6 +256,12 @@ def pair_messages(
         for panel in range(pairs.tiles[at], pairs.tiles[at + 1]):
             first, last = pairs.panels[panel], pairs.panels[panel + 1]
             pair_panel(shape, layers, memory, offsets, number, pairs, panel, zero)
+            if past is not None:
+                if past.in_time:
+                    rows = shape.hidden + 1
+                    scale_lanes(
+                        shape, memory, offsets, h2, rows, past, pairs, first, last, interval
+                    )
             if shape.largest:
                 message = offsets.pair_message
                 product(
@@ -280,7 +314,9 @@ def scatter_runs(memory, to, source, rows, pairs, first, last, end):  # type: ig
 
 
 @compiled
-def panel_back(shape, layers, memory, offsets, slot, received_bar, number, pairs, panel, at):  # type: ignore
+def panel_back(
+    shape, layers, memory, offsets, slot, received_bar, number, pairs, past, panel, at, interval
+):  # type: ignore
     """Adjoint of one panel: from what nodes receive to the rows of both ends.
 
     ``number`` as in `pair_panel`.
@@ -313,6 +349,10 @@ def panel_back(shape, layers, memory, offsets, slot, received_bar, number, pairs
             )  # fmt: skip
         if filled < shape.panel:
             clear_lanes(shape, memory, bar_2, shape.hidden + 1, filled)
+    if past is not None:
+        if past.in_time:
+            rows = shape.hidden + 1
+            scale_lanes(shape, memory, offsets, bar_2, rows, past, pairs, first, last, interval)
     if shape.learned:
         lane_products(memory, bar_1, bar_2, h2, shape.hidden + 1)
         add_runs(memory, offsets.edge_bar, bar_1, pairs, first, last)
@@ -360,15 +400,29 @@ def linear_back(shape, layers, memory, offsets, number, biased, x, y_bar, x_bar,
 
 
 @compiled
-def panels_back(shape, layers, memory, offsets, slot, received_bar, number, pairs, start, stop):  # type: ignore
+def panels_back(
+    shape,
+    layers,
+    memory,
+    offsets,
+    slot,
+    received_bar,
+    number,
+    pairs,
+    past,
+    start,
+    stop,
+    interval,
+):  # type: ignore
     """Adjoint of the panels of receivers of one type, whose layers begin with ``number``."""
     noinline()
     while start < stop:
         count = min(shape.chunk, stop - start)
         for at in range(count):
             panel_back(
-                shape, layers, memory, offsets, slot, received_bar, number, pairs, start + at, at
-            )
+                shape, layers, memory, offsets, slot, received_bar, number, pairs, past, start + at,
+                at, interval,
+            )  # fmt: skip
         # Tiles of weight gradients stay in registers for several panels.
         outer(
             memory, layers[number + HIDDEN, TILE], offsets.pair_bar_2, shape.panel,
@@ -407,20 +461,30 @@ def pair_back(
     columns,
     segments,
     pairs,
+    past,
     tile,
     group,
     groups,
+    interval,
 ):  # type: ignore
-    """Adjoint of `pair_messages`: adds to rows ``state_bar`` and to the gradient sums."""
+    """Adjoint of `pair_messages`: adds to rows ``state_bar`` and to the gradient sums.
+
+    The cotangents of delayed senders are left in rows offsets.emitter_inputs_bar.
+    """
     noinline()
     stride = shape.stride
     zero = shape.zero
     number = shape.depth + 1
     of_type = len(layers) // shape.types
     inputs = offsets.inputs + slot * shape.input_rows
-    ends(shape, layers, memory, offsets, inputs, segments, pairs, tile, group, groups)
+    ends(shape, layers, memory, offsets, slot, inputs, segments, pairs, past, tile, group, groups)
     clear(memory, offsets.pair_first_bar, shape.block_numbers)
     clear(memory, offsets.pair_second_bar, shape.block_numbers)
+    of_nodes = 2
+    if past is not None:
+        of_nodes -= past.delayed
+        if past.delayed:
+            clear(memory, offsets.pair_second_bar, past.shape.block_numbers)
     if not shape.largest:
         linear_back(
             shape, layers, memory, offsets, number + OUTPUT, zero,
@@ -435,10 +499,10 @@ def pair_back(
         at = tile * shape.types + kind
         panels_back(
             shape, layers, memory, offsets, slot, received_bar, kind * of_type + number, pairs,
-            pairs.tiles[at], pairs.tiles[at + 1],
+            past, pairs.tiles[at], pairs.tiles[at + 1], interval,
         )  # fmt: skip
     one = memory[offsets.one : offsets.one + 1]
-    for end in range(2):
+    for end in range(of_nodes):
         bars = offsets.pair_first_bar
         if end == 1:
             bars = offsets.pair_second_bar
@@ -452,3 +516,18 @@ def pair_back(
         for row in range(shape.channels):
             inputs_bar = offsets.emitter_inputs_bar + row * stride
             add_scaled(memory, state_bar + row * stride, inputs_bar, one, columns)
+    # Last, since these rows of bars are read by the caller.
+    if past is not None:
+        if past.delayed:
+            late = reference(past.shape)
+            late_columns = past.columns[tile]
+            rows = offsets.pair_rows
+            from_blocks(
+                late, memory, rows, offsets.pair_second_bar, shape.hidden, reference(past.pairs),
+                group, groups, late_columns,
+            )  # fmt: skip
+            linear_back(
+                late, layers, memory, offsets, number + 1, zero,
+                offsets.emitter_inputs + slot * late.emitter_input_rows, rows,
+                offsets.emitter_inputs_bar, past.segments, tile,
+            )  # fmt: skip

@@ -31,6 +31,70 @@ RUN_FIELDS = 10
 BLOCK_NODES, BLOCK_WIDTH, BLOCK_COLUMN, BLOCK_START, BLOCK_STEP = range(5)
 
 
+# Columns of the table of groups of delayed senders.
+SENDERS, SENDER_COLUMN, SENDER_ROW, WEIGHT_BASE = range(4)
+
+
+@dataclass(frozen=True, eq=False)
+class Senders:
+    """What the tiles need of delayed senders, or of weights that vary in time.
+
+    A column of a sender is its evaluation, a node and a delay (`delays.Evaluations`), as a column of a
+    node is a node; without delays they are the same. ``groups`` (groups, 4): evaluations, first column
+    in the tile, first row of ``node`` and ``delay``, and where the weights of the group's edges begin:
+    that of edge e and trajectory c of an interval lies at base + e * width in the batch + c.
+    ``columns`` (tiles,), ``segments`` (tiles, 2): from 0 to these. ``node``, ``delay`` (rows,). ``of_edge`` (edges,): evaluation of each edge.
+    ``back_pointer`` (rows + 1,), ``back_node``, ``back_number``: the receivers of each, and the edges.
+    ``edge_columns``: weights of one interval.
+    """
+
+    groups: Ints
+    columns: Ints
+    segments: Ints
+    node: Ints
+    delay: Ints
+    of_edge: Ints
+    back_pointer: Ints
+    back_node: Ints
+    back_number: Ints
+    edge_columns: int
+
+
+def senders_of(columns: Columns, groups: Ints, tiles: int, evaluations: Any) -> Senders:
+    """See `Senders`; ``evaluations`` of `Delays`, or None without delays."""
+    if evaluations is None:
+        node = np.concatenate([np.arange(n, dtype=np.int64) for n in columns.nodes])
+        delay = np.zeros(len(node), np.int64)
+        of_edge, first = columns.sender, columns.first_row
+    else:
+        node, delay = evaluations.sender, evaluations.delay
+        of_edge, first = evaluations.of_edge, evaluations.first
+    block_of = {int(row): block for block, row in enumerate(columns.first_row[:-1])}
+    counts = [edges.stop - edges.start for edges in columns.block_edges()]
+    begin = np.concatenate([[0], np.cumsum(np.array(counts) * columns.width)]).astype(np.int64)
+    table, of_tile, column, tile = [], np.zeros(tiles, np.int64), 0, 0
+    for _, width, _, row, batch_column, batch_width, at in groups:
+        column, tile = (0, at) if at != tile else (column, tile)
+        block = block_of[int(row)]
+        base = begin[block] - columns.pointer[row] * batch_width
+        base += batch_column - columns.offset[block]
+        count = first[block + 1] - first[block]
+        table.append([count, column, first[block], base])
+        column += count * width
+        of_tile[tile] = column
+    row_of = of_edge + np.concatenate(
+        [np.full(count, first[block]) for block, count in enumerate(counts)]
+    ).astype(np.int64)
+    order = np.argsort(row_of, kind="stable").astype(np.int64)
+    pointer = np.concatenate([[0], np.cumsum(np.bincount(row_of, minlength=len(node)))])
+    return Senders(
+        np.array(table, np.int64).reshape(-1, 4), of_tile,
+        np.stack([np.zeros_like(of_tile), of_tile], axis=1), node.astype(np.int64),
+        delay.astype(np.int64), of_edge.astype(np.int64), pointer.astype(np.int64),
+        columns.receiver[order].astype(np.int64), order, int(begin[-1]),
+    )  # fmt: skip
+
+
 @dataclass(frozen=True, eq=False)
 class Runs:
     """Edge columns of the tiles, for messages of pairs: evaluation * width + trajectory.
@@ -54,6 +118,10 @@ class Runs:
     panels: Ints
     tiles: Ints
     sides: int
+    # Blocks of delayed senders, their numbers, and where the weight of each run's first lane lies.
+    sender_blocks: Ints
+    sender_numbers: int
+    weight: Ints
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +152,8 @@ class Plan:
     back_number: Ints
     back_position: Ints
     runs: Runs | None
+    senders: Senders | None = None
+    evaluations: Any = None
 
 
 def cut(columns: Columns, size: int, lanes: int, n_threads: int) -> tuple[Ints, Ints, Ints]:
@@ -226,11 +296,14 @@ def runs_of(
     lanes: int,
     sides: int,
     rows: int,
+    senders: Senders | None = None,
 ) -> Runs:
     """The runs of the tiles that `cut` has made, in panels of two vectors of edge columns.
 
-    A panel has receivers of one type. ``rows``: those of a node's block.
+    A panel has receivers of one type. ``rows``: those of a node's block. ``senders``: of messages that
+    are delayed or whose weights vary, of nodes of one type.
     """
+    sender_blocks, sender_block, most_sender, weights = [], 0, 0, [np.empty(0, np.int64)]
     panel = 2 * lanes
     blocks, block, most = [], 0, 0
     block_of: dict[int, int] = {}
@@ -243,7 +316,7 @@ def runs_of(
             position = 0
         while piece.tile * types + piece.kind >= len(tile_first):
             if len(tile_first) % types == 0:
-                block = 0
+                block = sender_block = 0
             tile_first.append(n_panels)
         nodes, width, row, first_node = piece.nodes, piece.width, piece.row, piece.first
         step = block_step(width, lanes)
@@ -268,6 +341,15 @@ def runs_of(
         count = np.minimum(start[of] + width, (begin // panel + 1) * panel) - begin
         within = begin - start[of]
         nodes_at = [start_of_blocks + within + end[of] * (rows * step) for end in ends]
+        if senders is not None:
+            count_of, sender_column, _, base = senders.groups[piece.group].tolist()
+            sender_blocks.append([count_of, width, sender_column, sender_block, step])
+            if sides == 1:
+                second = senders.of_edge[edge[of]]
+                nodes_at[1] = sender_block + within + second * (rows * step)
+            sender_block += count_of * rows * step
+            most_sender = max(most_sender, sender_block)
+            weights.append(base + edge[of] * groups[piece.group, BATCH_WIDTH] + within)
         of_edge = (edge * sides + side, edge, number, np.full(len(edge), step))
         fields = (
             begin % panel, count, *nodes_at, *(values[of] for values in of_edge),
@@ -286,6 +368,9 @@ def runs_of(
         np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         np.array(tile_first, dtype=np.int64),
         sides,
+        np.array(sender_blocks, dtype=np.int64).reshape(-1, 5),
+        int(most_sender),
+        np.concatenate(weights).astype(np.int64),
     )
 
 
@@ -304,14 +389,21 @@ def plan_of(
     sides: int = 0,
     rows: int = 0,
     types: int = 1,
+    in_time: bool = False,
+    evaluations: Any = None,
 ) -> Plan:
     """The plan of a batch; cached for as long as ``columns`` exists.
 
     ``sides``: evaluations of a message of pairs for each edge, 0 without such messages. ``rows``: see `runs_of`.
-    ``types`` of nodes.
+    ``types`` of nodes. ``in_time``: weights vary in time. ``evaluations``: those of delayed senders, or
+    None; both of nodes of one type.
     """
     plans = _plans.setdefault(columns, {})
-    key = (aggregation, divisor, np.dtype(dtype).char, size, lanes, n_threads, sides, rows, types)
+    key: tuple[Any, ...] = (
+        aggregation, divisor, np.dtype(dtype).char, size, lanes, n_threads, sides, rows, types,
+    )  # fmt: skip
+    if in_time or evaluations is not None:
+        key = (*key, id(evaluations))  # which the plan keeps
     if key not in plans:
         groups, first, n_columns = cut(columns, size, lanes, n_threads)
         weight = columns.edge_weight(aggregation, divisor)
@@ -329,9 +421,11 @@ def plan_of(
             (receiver - base)[order].astype(np.int64), order.astype(np.int64),
         )  # fmt: skip
         pieces, segments = pieces_of(columns, groups, types)
-        runs = None
+        runs = senders = None
+        if in_time or evaluations is not None:
+            senders = senders_of(columns, groups, len(n_columns), evaluations)
         if sides:
-            runs = runs_of(columns, groups, pieces, types, lanes, sides, rows)
+            runs = runs_of(columns, groups, pieces, types, lanes, sides, rows, senders)
         if types == 1:
             table = np.hstack([groups, groups[:, [COLUMN, WIDTH]]])
         else:
@@ -353,5 +447,6 @@ def plan_of(
             np.ascontiguousarray(table), first, n_columns, segments, weight.astype(dtype),
             forth.pointer, forth.sender, back.pointer, back.sender,
             forth.number, position[forth.number], back.number, position[back.number], runs,
+            senders, evaluations,
         )  # fmt: skip
     return plans[key]

@@ -27,8 +27,9 @@ from numpy.typing import NDArray
 from .....errors import EngineUnavailable
 from ....spec import ModelSpec
 from ....weights import layout_of
+from ...delays import RATE, hermite, hermite_slope
 from ...tableaux import TABLEAUX, Steps
-from ..window import Window
+from ..window import Window, held_factors
 
 logger = logging.getLogger("pympnode.kernel")
 
@@ -54,8 +55,17 @@ def supports(spec: ModelSpec) -> str | None:
         return f"family={spec.family!r} runs through autograd"
     if spec.circular:
         return "circular features run through autograd"
-    if spec.codes:
-        return "learned codes of nodes run in torch"
+    return None
+
+
+def refuses_past(spec: ModelSpec, *, weights_in_time: bool, delayed: bool) -> str | None:
+    """None, or why this kernel cannot run ``spec`` with delays or weights that vary in time."""
+    if spec.node_types and (weights_in_time or delayed):
+        return "weights that vary in time of several types of nodes run through autograd"
+    if weights_in_time and spec.aggregation == "max" and spec.family == "mpnode":
+        return "the largest message of edges whose weights vary in time runs through autograd"
+    if delayed and (spec.learned_edges or (spec.aggregation == "max" and not spec.pairwise)):
+        return "delays with learned weights or the largest emitted message run through autograd"
     return None
 
 
@@ -231,10 +241,16 @@ class _Run:
             steps.first,
             steps.inside.astype(self.dtype),
             np.array([1.0, 0.5, factor], dtype=self.dtype),
+            np.zeros(self._coded * window.columns.total, dtype=self.dtype),
         )
-        self.states = 1 + (window.steps if self.backward else min(spec.stride, window.steps))
+        delayed = window.delays is not None
+        kept = self.backward or delayed
+        self.states = 1 + (window.steps if kept else min(spec.stride, window.steps))
         self.steps = len(steps.size)
-        cut, self.shape, self.offsets = self._fit(plan, space, vector)
+        self.past = self.logit = None
+        if spec.learned_delays and delayed:
+            self.logit = layout_of(spec).unpack(theta)["delay_logit"].astype(np.float64)
+        cut, self.shape, self.late, self.offsets = self._fit(plan, space, vector)
         self.tiles = sweep.Tiles(cut.groups, cut.first, cut.columns, cut.segments)
         self._link(sweep, cut, theta)
         self.shares = _shares(cut.columns, self.n_threads)
@@ -244,10 +260,17 @@ class _Run:
             [0, 0, weights_at, weights_at, sums_at, sums_at]
         )
 
+    @property
+    def _coded(self) -> int:
+        """Number of attributes with a gradient."""
+        bar = self.window.attribute_bar
+        return 0 if bar is None or not self.backward else len(bar)
+
     def _link(self, sweep: Any, cut: Any, theta: NDArray) -> None:
         """Edges with their factors, as messages of nodes and of pairs take them."""
         spec, columns = self.spec, self.window.columns
         weight = cut.weight
+        in_time = self.window.edge_weight is not None
         if spec.learned_edges:
             logarithm = layout_of(spec).unpack(theta)["edge_log_weight"]
             assert columns.edge is not None
@@ -259,14 +282,19 @@ class _Run:
                 assert columns.attribute is not None
                 attribute = np.ascontiguousarray(columns.attribute, dtype=self.dtype).reshape(-1)
             sign = np.array([1, -1], self.dtype)[: runs.sides]
+            # Weights that vary in time multiply the lanes instead.
+            factor = np.ones_like(weight) if in_time else weight
             self.pairs = sweep.Pairs(
                 runs.blocks, runs.runs, runs.panels, runs.tiles,
-                (weight[:, None] * sign).reshape(-1), attribute,
+                (factor[:, None] * sign).reshape(-1), attribute,
             )  # fmt: skip
-        elif spec.learned_edges or spec.aggregation == "max":
+        elif spec.learned_edges or spec.aggregation == "max" or cut.senders is not None:
             # The same compiled code runs these models: the others do without it.
             no_table, none = np.zeros((0, 0), np.int64), np.zeros(0, np.int64)
             self.pairs = sweep.Pairs(no_table, no_table, none, none, attribute, attribute)
+        if cut.senders is not None:
+            self._link_senders(sweep, cut, weight)
+            return
         # With several types of nodes an edge has an entry in every tile that it lies in.
         of_entries = weight[cut.number] if spec.node_types else weight
         self.links = sweep.Links(cut.pointer, cut.sender, of_entries, cut.number, cut.position)
@@ -275,9 +303,50 @@ class _Run:
             cut.back_position,
         )  # fmt: skip
 
-    def _fit(self, plan: Any, space: Any, vector: int) -> tuple[Any, Any, Any]:
-        """Plan, shape and offsets: stages stored if they fit, else steps run again."""
+    def _link_senders(self, sweep: Any, cut: Any, weight: NDArray) -> None:
+        """Edges from the columns of senders, delays, and weights that vary in time."""
+        spec, window, senders = self.spec, self.window, cut.senders
+        number = senders.back_number
+        self.links = sweep.Links(cut.pointer, senders.of_edge, weight, cut.number, cut.position)
+        self.links_back = sweep.Links(
+            senders.back_pointer, senders.back_node, weight[number], number, cut.position[number]
+        )
+        held = np.empty(0, self.dtype)
+        if window.edge_weight is not None:
+            factors = held_factors(window, spec.aggregation, spec.divisor)
+            blocks = [f.numpy().reshape(len(f), -1) for f in factors]
+            held = np.ascontiguousarray(np.concatenate(blocks, axis=1), self.dtype).reshape(-1)
+        runs, delays = cut.runs, window.delays
+        interval, empty = np.empty(0, np.int64), np.empty(0, self.dtype)
+        blend = slopes = empty
+        if delays is not None:
+            if self.logit is not None:
+                delays = delays.learned(self.logit)
+            dt = float(window.dt[0]) if len(window.dt) else 1.0
+            interval, place = delays.places(TABLEAUX[spec.solver], spec.substeps)
+            interval = np.where(delays.steps > 0, interval, 1).astype(np.int64).reshape(-1)
+            per_step = np.array([1.0, dt, 1.0, dt])
+            blend = (hermite(place) * per_step).astype(self.dtype).reshape(-1)
+            # The place in an interval falls as the delay grows.
+            slopes = (-hermite_slope(place) * per_step).astype(self.dtype).reshape(-1)
+        pairs = self.pairs
+        if runs is not None:
+            assert pairs is not None
+            pairs = pairs._replace(blocks=runs.sender_blocks)
+        self.past = sweep.Past(
+            int(delays is not None), int(window.edge_weight is not None),
+            int(self.logit is not None), 0 if delays is None else len(delays.steps),
+            0 if delays is None else delays.prefix, senders.groups, senders.columns,
+            senders.segments, senders.node, senders.delay, interval, blend, slopes,
+            _flat(window.history, self.dtype), _flat(window.history_slopes, self.dtype), held, senders.edge_columns,
+            np.empty(0, np.int64) if runs is None else runs.weight, self.late, pairs,
+        )  # fmt: skip
+
+    def _fit(self, plan: Any, space: Any, vector: int) -> tuple[Any, Any, Any, Any]:
+        """Plan, shape, that of senders, and offsets: stages stored if they fit, else steps run again."""
         spec, window = self.spec, self.window
+        delays, in_time = window.delays, window.edge_weight is not None
+        evaluations = None if delays is None else delays.evaluations
         # Stored stages are tried first: they save the second forward sweep. The last try needs least memory.
         half = TILE_COLUMNS // 2
         tries = [(True, half), (False, TILE_COLUMNS), (False, half)]
@@ -286,22 +355,32 @@ class _Run:
             cut = plan.plan_of(
                 window.columns, spec.aggregation, spec.divisor, self.dtype, size, vector,
                 self.n_threads, sides, spec.hidden + 1 if sides else 0,
-                max(1, len(spec.node_types)),
+                max(1, len(spec.node_types)), in_time, evaluations,
             )  # fmt: skip
-            shape = space.shape_of(
-                spec, self.dtype, int(cut.columns.max()), self.steps, stored=stored,
-                masked=window.mask is not None and self.compare, total=window.columns.total,
-                backward=self.backward, pullback=self.pullback,
-                edges=len(window.columns.sender),
-                block_numbers=cut.runs.block_numbers if cut.runs else 0,
-            )  # fmt: skip
+
+            def shape_of(columns: int, numbers: int, stored: bool = stored) -> Any:
+                return space.shape_of(
+                    spec, self.dtype, columns, self.steps, stored=stored,
+                    masked=window.mask is not None and self.compare, total=window.columns.total,
+                    backward=self.backward, pullback=self.pullback,
+                    edges=len(window.columns.sender), block_numbers=numbers, coded=self._coded,
+                )  # fmt: skip
+
+            shape = shape_of(int(cut.columns.max()), cut.runs.block_numbers if cut.runs else 0)
+            late, past = shape, {}
+            if delays is not None:
+                most = int(cut.senders.columns.max())
+                late = shape_of(most, cut.runs.sender_numbers if cut.runs else 0)
+                past = {"past": late, "prefix": delays.prefix}
+                past["delays"] = len(delays.steps) if self.logit is not None else 0
             offsets = space.offsets_of(
-                shape, self.states, len(self.packing.source), self.packing.sums
-            )
+                shape, self.states, len(self.packing.source), self.packing.sums, in_time=in_time,
+                **past,
+            )  # fmt: skip
             limit = PAIR_STORE_BYTES if spec.pairwise else STORE_BYTES
             if offsets.end * self.dtype.itemsize <= limit:
-                return cut, shape, offsets
-        return cut, shape, offsets
+                return cut, shape, late, offsets
+        return cut, shape, late, offsets
 
     def _memory(self) -> tuple[NDArray, NDArray]:
         block, memory = _pool().acquire(self.offsets.end, self.dtype)
@@ -318,13 +397,16 @@ class _Run:
         sums[:] = 0
         edges = memory[self.offsets.edge_bar : self.offsets.edge_bar + self.shape.learned]
         edges[:] = 0
+        count = 0 if self.logit is None else len(self.logit)
+        delays = memory[self.offsets.delay_bar : self.offsets.delay_bar + count]
+        delays[:] = 0
         with _first_call("gradient", self.dtype):
             value = sweep.run_tiles(
                 self.shape, self.layers, memory, self.offsets, self.data, self.links,
-                self.links_back, self.pairs, self.tiles, numbers, self.weights[:0] if out is None else out,
+                self.links_back, self.pairs, self.past, self.tiles, numbers, self.weights[:0] if out is None else out,
             )  # fmt: skip
         # The block goes back to the pool, where the next run of any thread overwrites it.
-        sums = np.concatenate([sums, edges])
+        sums = np.concatenate([sums, edges, delays])
         _pool().release(block)
         return value, sums
 
@@ -335,7 +417,7 @@ class _Run:
         with _first_call("rollout", self.dtype):
             value = sweep.run_tiles(
                 self.shape, self.layers, memory, self.offsets, self.data, self.links,
-                self.links_back, self.pairs, self.tiles, numbers, out,
+                self.links_back, self.pairs, self.past, self.tiles, numbers, out,
             )  # fmt: skip
         _pool().release(block)
         return float(value)
@@ -348,10 +430,22 @@ class _Run:
             for _, more in results[1:]:
                 sums = sums + more
             gradient = self.packing.gradient(sums[: self.packing.sums])
+        if self.window.attribute_bar is not None and self._coded:
+            # Tiles have columns of their own, so that threads add to different ones.
+            bar = torch.from_numpy(self.data.attribute_bar).reshape(self._coded, -1)
+            self.window.attribute_bar.add_(bar)
         if self.spec.learned_edges:
             edges = layout_of(self.spec).unpack(gradient)["edge_log_weight"]
             assert self.window.columns.edge is not None
-            np.add.at(edges, self.window.columns.edge, sums[self.packing.sums :])
+            end = self.packing.sums + self.shape.learned
+            np.add.at(edges, self.window.columns.edge, sums[self.packing.sums : end])
+        if self.logit is not None:
+            assert self.window.delays is not None
+            longest = self.window.delays.longest
+            share = 1.0 / (1.0 + np.exp(-RATE * self.logit))
+            slope = RATE * (longest - 1.0) * share * (1.0 - share)
+            delays = layout_of(self.spec).unpack(gradient)["delay_logit"]
+            delays[...] = sums[len(sums) - len(self.logit) :] * slope
         return value, torch.from_numpy(gradient).to(self.theta.dtype)
 
 

@@ -40,6 +40,8 @@ class Shape(NamedTuple):
 
     ``types`` of nodes have columns one after the other, each in panels of its own: rows have ``spare``
     columns more behind those that panels of all columns take.
+
+    ``coded`` attributes, the last ones, have a gradient (`Window.attribute_bar`).
     """
 
     channels: int
@@ -91,6 +93,7 @@ class Shape(NamedTuple):
     types: int
     spare: int
     type_rows: int
+    coded: int
 
 
 class Offsets(NamedTuple):
@@ -112,6 +115,7 @@ class Offsets(NamedTuple):
     adjoint: int
     slope_bar: int
     output_bar: int
+    attribute_bar: int
     zeroed_end: int
     states: int
     slopes: int
@@ -147,6 +151,11 @@ class Offsets(NamedTuple):
     loss_gradient: int
     inside_bar: int
     type_bar: int
+    delay_bar: int
+    past_slopes: int
+    past_bar: int
+    past_slope_bar: int
+    lanes: int
     end: int
 
 
@@ -163,6 +172,7 @@ def shape_of(
     pullback: bool = False,
     edges: int = 0,
     block_numbers: int = 0,
+    coded: int = 0,
 ) -> Shape:
     """Sizes for tiles of at most ``columns`` columns; ``total`` columns and ``edges`` in the batch."""
 
@@ -196,17 +206,37 @@ def shape_of(
         up(spec.hidden + 2, 8) * panel, up(spec.edge_attributes, 8) * panel,
         up(spec.message, 8) * panel, CHUNK if backward else 1, spec.hidden + 1, block_numbers,
         types, spare, rows(max(spec.outputs, spec.message, spec.hidden)) if types > 1 else 0,
+        coded,
     )  # fmt: skip
 
 
-def offsets_of(shape: Shape, states: int, weights: int, sums: int) -> Offsets:
-    """Where all buffers lie; ``states`` are kept, of which a rollout needs those of one step."""
+def offsets_of(
+    shape: Shape,
+    states: int,
+    weights: int,
+    sums: int,
+    *,
+    past: Shape | None = None,
+    prefix: int = 0,
+    delays: int = 0,
+    in_time: bool = False,
+) -> Offsets:
+    """Where all buffers lie; ``states`` are kept, of which a rollout needs those of one step.
+
+    ``past``: sizes of the columns of delayed senders, where there are some, with ``prefix`` states
+    before the first; `Offsets.states` and the slopes and cotangents of the past are those of time 0.
+    ``delays`` are learned. ``in_time``: weights of edges vary in time.
+    """
+    sender = shape if past is None else past
+    delayed = 0 if past is None else prefix + states
     emitted = shape.messages == MESSAGES["emitted"]
     pairs = int(shape.messages == MESSAGES["pairwise"])
     # Vectors reach beyond the last block.
     blocks = pairs * (shape.block_numbers + 64)
     panels = pairs * shape.chunk
-    sent = shape.message_rows if emitted or pairs else 0
+    sent = max(shape.message_rows, sender.message_rows) if emitted or pairs else 0
+    sender_blocks = pairs * (sender.block_numbers + 64)
+    pasts = past is not None and pairs
     backward = shape.backward
     sizes = {
         "weights": weights,
@@ -220,22 +250,23 @@ def offsets_of(shape: Shape, states: int, weights: int, sums: int) -> Offsets:
         "adjoint": backward * shape.state_rows,
         "slope_bar": backward * shape.state_rows,
         "output_bar": backward * shape.superposed * shape.output_rows,
+        "attribute_bar": up(shape.coded, 8) * shape.stride,
         "zeroed_end": 0,
-        "states": states * shape.state_rows,
+        "states": (states if past is None else delayed) * shape.state_rows,
         "slopes": shape.stages * shape.state_rows,
         "inputs": shape.slots * shape.input_rows,
         "hidden": shape.slots * shape.depth * shape.block,
         "output": shape.slots * shape.superposed * shape.output_rows,
         "received": shape.slots * shape.superposed * shape.message_rows,
-        "emitter_inputs": shape.slots * shape.emitter_input_rows if emitted else 0,
-        "emitter_hidden": shape.slots * shape.block if emitted else 0,
+        "emitter_inputs": shape.slots * sender.emitter_input_rows if emitted or pasts else 0,
+        "emitter_hidden": shape.slots * sender.block if emitted else 0,
         "sent": shape.sent_rows * shape.slots if shape.sent_rows else sent,
         "sent_bar": backward * sent,
         "winner": shape.slots * shape.largest * shape.message_rows,
         "pair_first": blocks,
-        "pair_second": blocks,
+        "pair_second": sender_blocks,
         "pair_total": blocks,
-        "pair_rows": pairs * shape.pair_rows,
+        "pair_rows": pairs * max(shape.pair_rows, sender.pair_rows),
         "pair_sum": 0 if shape.largest else pairs * shape.slots * shape.pair_rows,
         "pair_hidden_1": panels * shape.pair_panel,
         "pair_hidden_2": panels * shape.pair_panel,
@@ -244,22 +275,32 @@ def offsets_of(shape: Shape, states: int, weights: int, sums: int) -> Offsets:
         "pair_bar_1": backward * panels * shape.pair_panel,
         "pair_bar_2": backward * panels * shape.pair_panel,
         "pair_first_bar": backward * blocks,
-        "pair_second_bar": backward * blocks,
+        "pair_second_bar": backward * sender_blocks,
         "first_inputs": shape.emitter_input_rows if shape.first else 0,
         "first_hidden": shape.block if shape.first == FIRST["mlp"] else 0,
         "state_bars": backward * shape.stages * shape.state_rows,
-        "hidden_bar": backward * shape.depth * shape.block,
+        "hidden_bar": backward * max(shape.depth * shape.block, sender.block),
         "inputs_bar": backward * shape.input_rows,
         "received_bar": backward * shape.superposed * shape.message_rows,
-        "emitter_inputs_bar": backward * shape.emitter_input_rows,
+        "emitter_inputs_bar": backward * max(shape.emitter_input_rows, sender.emitter_input_rows),
         "loss_gradient": shape.inside * shape.state_rows,
         "inside_bar": shape.inside * (shape.stages + 1) * shape.state_rows,
         "type_bar": backward * shape.type_rows,
+        "delay_bar": backward * delays,
+        "past_slopes": delayed * shape.state_rows,
+        "past_bar": backward * delayed * shape.state_rows,
+        "past_slope_bar": backward * delayed * shape.state_rows,
+        "lanes": shape.panel if in_time else 0,
         "end": 0,
     }
     # Multiples of 64 numbers: every buffer starts on a cache line.
     ends = np.cumsum([up(size, 64) for size in sizes.values()])
-    return Offsets(0, *(int(end) for end in ends[:-1]))
+    offsets = Offsets(0, *(int(end) for end in ends[:-1]))
+    if past is None:
+        return offsets
+    before = prefix * shape.state_rows
+    names = ("states", "past_slopes", "past_bar", "past_slope_bar")
+    return offsets._replace(**{name: getattr(offsets, name) + before for name in names})
 
 
 class Pool:

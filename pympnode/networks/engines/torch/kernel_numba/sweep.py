@@ -18,6 +18,7 @@ class Data(NamedTuple):
     ``target``: data of the loss, or the gradient of the output where `space.Shape.pullback` is 1.
     ``step`` (steps, stages + stages^2): dt b, dt a. ``first`` and ``inside``: those of
     `tableaux.Steps`. ``constants``: 1, 1/2 and the factor of the cotangents of the states.
+    ``attribute_bar`` receives the gradient of the last attributes.
     Numbers that enter arithmetic come in arrays of the working dtype: a literal would make it double
     precision.
     """
@@ -31,6 +32,7 @@ class Data(NamedTuple):
     first: NDArray
     inside: NDArray
     constants: NDArray
+    attribute_bar: NDArray
 
 
 class Pairs(NamedTuple):
@@ -42,6 +44,38 @@ class Pairs(NamedTuple):
     tiles: NDArray
     weight: NDArray
     attribute: NDArray
+
+
+class Past(NamedTuple):
+    """Delays of messages and weights that vary in time, for models that have either (`plan.Senders`).
+
+    ``delayed``, ``in_time``, ``learned``: 0 or 1. ``interval`` (stages * delays,): the interval of the
+    delayed time, counted from that of the step, 1 where there is no delay; ``blend`` (stages * delays *
+    4,): weights of both states and slopes; ``slopes``: their derivatives by the delay. ``weight``: the
+    factors of edges in each interval; ``run_weight`` (runs,): where a run's weights begin in it.
+    ``shape``: sizes of the columns of senders, and ``pairs`` with their blocks.
+    """
+
+    delayed: int
+    in_time: int
+    learned: int
+    delays: int
+    prefix: int
+    groups: NDArray
+    columns: NDArray
+    segments: NDArray
+    node: NDArray
+    delay: NDArray
+    interval: NDArray
+    blend: NDArray
+    slopes: NDArray
+    history: NDArray
+    history_slopes: NDArray
+    weight: NDArray
+    edge_columns: int
+    run_weight: NDArray
+    shape: NamedTuple
+    pairs: Pairs
 
 
 class Links(NamedTuple):
@@ -93,6 +127,25 @@ def copy_out(shape, memory, state, rows, out, out_start, tiles, tile):  # type: 
 
 
 @compiled
+def begin_past(shape, memory, offsets, past, steps, tiles, tile):  # type: ignore
+    """States and slopes before the first of a tile; cotangents of all that are kept become zero."""
+    noinline()
+    rows = shape.state_rows
+    before = past.prefix * rows
+    clear(memory, offsets.states - before, before)
+    clear(memory, offsets.past_slopes - before, before)
+    for time in range(past.prefix):
+        source = time * shape.channels * shape.total
+        to = offsets.states - before + time * rows
+        copy_in(shape, memory, to, past.history, source, shape.channels, tiles, tile)
+        to = offsets.past_slopes - before + time * rows
+        copy_in(shape, memory, to, past.history_slopes, source, shape.channels, tiles, tile)
+    if shape.backward:
+        clear(memory, offsets.past_bar, (steps + 1) * rows)
+        clear(memory, offsets.past_slope_bar, (steps + 1) * rows)
+
+
+@compiled
 def begin(shape, layers, memory, offsets, data, tiles, tile):  # type: ignore
     """Initial state of a tile, first message included, and inputs that are constant in time."""
     noinline()
@@ -117,7 +170,9 @@ def begin(shape, layers, memory, offsets, data, tiles, tile):  # type: ignore
 
 
 @compiled
-def step(shape, layers, memory, offsets, data, links, pairs, tiles, tile, number, state, slot):  # type: ignore
+def step(
+    shape, layers, memory, offsets, data, links, pairs, past, tiles, tile, number, state, slot
+):  # type: ignore
     """Step ``number`` from ``state``: states at its times behind it, stages from ``slot`` on."""
     noinline()
     first, last = tiles.first[tile], tiles.first[tile + 1]
@@ -128,7 +183,7 @@ def step(shape, layers, memory, offsets, data, links, pairs, tiles, tile, number
     control = start * shape.controls * shape.total
     copy_in(shape, memory, offsets.control, data.control, control, shape.controls, tiles, tile)
     copy(memory, after, memory, state, shape.states * shape.stride)
-    for _ in range(shape.substeps):
+    for substep in range(shape.substeps):
         for i in range(stages):
             # Row by row: a row of a tile stays in the first cache while all slopes are added to it.
             for component in range(shape.states):
@@ -143,9 +198,13 @@ def step(shape, layers, memory, offsets, data, links, pairs, tiles, tile, number
             slope = offsets.slopes + i * shape.state_rows
             field(
                 shape, layers, memory, offsets, slot, slope, columns, tiles.segments, links, pairs,
-                tiles.groups, first, last,
+                past, tiles.groups, first, last, start, state, substep * stages + i,
             )  # fmt: skip
             slot += 1
+            if past is not None:
+                if past.delayed and substep + i == 0:
+                    kept = offsets.past_slopes + state - offsets.states
+                    copy(memory, kept, memory, slope, shape.states * shape.stride)
         for inner in range(start, stop - 1):  # one substep then
             inside = state + (inner + 1 - start) * shape.state_rows
             copy(memory, inside, memory, state, shape.states * shape.stride)
@@ -240,7 +299,9 @@ def compare(shape, memory, offsets, data, tiles, tile, time, state, state_bar): 
 
 
 @exact
-def step_back(shape, layers, memory, offsets, data, links, pairs, tiles, tile, number, state, slot):  # type: ignore
+def step_back(
+    shape, layers, memory, offsets, data, links, pairs, past, tiles, tile, number, state, slot
+):  # type: ignore
     """The adjoint after a step becomes the adjoint before it; returns the loss at its times."""
     noinline()
     first, last = tiles.first[tile], tiles.first[tile + 1]
@@ -250,6 +311,12 @@ def step_back(shape, layers, memory, offsets, data, links, pairs, tiles, tile, n
     one = memory[offsets.one : offsets.one + 1]
     after = state + (stop - start) * shape.state_rows
     loss = compare(shape, memory, offsets, data, tiles, tile, stop, after, offsets.adjoint)
+    if past is not None:
+        if past.delayed:
+            later = offsets.past_bar + after - offsets.states
+            for component in range(shape.states):
+                row = component * shape.stride
+                add_scaled(memory, offsets.adjoint + row, later + row, one, columns)
     several = stop - start > 1
     if several:
         clear(memory, offsets.inside_bar, (stages + 1) * shape.state_rows)
@@ -267,7 +334,7 @@ def step_back(shape, layers, memory, offsets, data, links, pairs, tiles, tile, n
                 add_scaled(memory, bar, gradient + row, factor, columns)
     # Stages in the reverse order of `step`, so that ``slot`` counts down over what that stored.
     slot += shape.substeps * stages
-    for _ in range(shape.substeps):
+    for substep in range(shape.substeps - 1, -1, -1):
         for i in range(stages - 1, -1, -1):
             slot -= 1
             for component in range(shape.states):
@@ -285,22 +352,17 @@ def step_back(shape, layers, memory, offsets, data, links, pairs, tiles, tile, n
                         bar = offsets.state_bars + j * shape.state_rows + row
                         factor = data.step[number, a : a + 1]
                         add_scaled(memory, slope_bar, bar, factor, columns)
+            if past is not None:
+                if past.delayed and substep + i == 0:
+                    later = offsets.past_slope_bar + state - offsets.states
+                    for component in range(shape.states):
+                        row = component * shape.stride
+                        add_scaled(memory, offsets.slope_bar + row, later + row, one, columns)
             bar = offsets.state_bars + i * shape.state_rows
             field_back(
-                shape,
-                layers,
-                memory,
-                offsets,
-                slot,
-                bar,
-                columns,
-                tiles.segments,
-                links,
-                pairs,
-                tiles.groups,
-                first,
-                last,
-            )
+                shape, layers, memory, offsets, slot, bar, columns, tiles.segments, links, pairs,
+                past, tiles.groups, first, last, start, state, substep * stages + i,
+            )  # fmt: skip
         for i in range(stages):
             for component in range(shape.states):
                 row = component * shape.stride
@@ -315,7 +377,7 @@ def step_back(shape, layers, memory, offsets, data, links, pairs, tiles, tile, n
 
 @exact
 def train_tiles(
-    shape, layers, memory, offsets, data, links, links_back, pairs, tiles, numbers, out
+    shape, layers, memory, offsets, data, links, links_back, pairs, past, tiles, numbers, out
 ):  # type: ignore
     """Loss (not yet scaled) of the tiles ``numbers``; adds the gradient to the sums in ``memory``.
 
@@ -329,12 +391,16 @@ def train_tiles(
     # A tile goes forward and back before the next: its states and stages are then still in cache.
     for tile in numbers:
         begin(shape, layers, memory, offsets, data, tiles, tile)
+        if past is not None:
+            if past.delayed:
+                begin_past(shape, memory, offsets, past, steps, tiles, tile)
         for number in range(steps):
             state = offsets.states + data.first[number] * rows
             slot = number * per_step * shape.stored
             step(
-                shape, layers, memory, offsets, data, links, pairs, tiles, tile, number, state, slot
-            )
+                shape, layers, memory, offsets, data, links, pairs, past, tiles, tile, number,
+                state, slot,
+            )  # fmt: skip
         if len(out):
             for time in range(data.first[steps] + 1):
                 copy_out(
@@ -346,33 +412,13 @@ def train_tiles(
             slot = number * per_step * shape.stored
             if not shape.stored:
                 step(
-                    shape,
-                    layers,
-                    memory,
-                    offsets,
-                    data,
-                    links,
-                    pairs,
-                    tiles,
-                    tile,
-                    number,
-                    state,
-                    slot,
-                )
+                    shape, layers, memory, offsets, data, links, pairs, past, tiles, tile, number,
+                    state, slot,
+                )  # fmt: skip
             loss += step_back(
-                shape,
-                layers,
-                memory,
-                offsets,
-                data,
-                links_back,
-                pairs,
-                tiles,
-                tile,
-                number,
-                state,
-                slot,
-            )
+                shape, layers, memory, offsets, data, links_back, pairs, past, tiles, tile, number,
+                state, slot,
+            )  # fmt: skip
         if shape.first:
             message_bar = offsets.adjoint + shape.channels * shape.stride
             backward_types(
@@ -380,35 +426,43 @@ def train_tiles(
                 shape.first, offsets.first_inputs, offsets.first_hidden, shape.block, message_bar,
                 offsets.emitter_inputs_bar, tiles.segments, tile,
             )  # fmt: skip
+        if shape.coded:
+            copy_out(
+                shape,
+                memory,
+                offsets.attribute_bar,
+                shape.coded,
+                data.attribute_bar,
+                shape.zero,
+                tiles,
+                tile,
+            )
     return loss
 
 
 @exact
-def rollout_tiles(shape, layers, memory, offsets, data, links, pairs, tiles, numbers, out):  # type: ignore
+def rollout_tiles(shape, layers, memory, offsets, data, links, pairs, past, tiles, numbers, out):  # type: ignore
     """Loss of the tiles if there is a target; states to ``out`` (times, D, S) unless empty."""
     noinline()
     loss = 0.0
     steps = len(data.step)
+    kept = shape.zero
+    if past is not None:
+        kept = past.delayed
     for tile in numbers:
         begin(shape, layers, memory, offsets, data, tiles, tile)
+        if past is not None:
+            if past.delayed:
+                begin_past(shape, memory, offsets, past, steps, tiles, tile)
         if len(out):
             copy_out(shape, memory, offsets.states, shape.states, out, shape.zero, tiles, tile)
         for number in range(steps):
-            state = offsets.states
+            # Delays take the states of all steps, each of one interval then.
+            state = offsets.states + kept * number * shape.state_rows
             step(
-                shape,
-                layers,
-                memory,
-                offsets,
-                data,
-                links,
-                pairs,
-                tiles,
-                tile,
-                number,
-                state,
-                shape.zero,
-            )
+                shape, layers, memory, offsets, data, links, pairs, past, tiles, tile, number,
+                state, shape.zero,
+            )  # fmt: skip
             for time in range(data.first[number], data.first[number + 1]):
                 state += shape.state_rows
                 if len(out):
@@ -419,16 +473,19 @@ def rollout_tiles(shape, layers, memory, offsets, data, links, pairs, tiles, num
                         shape, memory, offsets, data, tiles, tile, time + 1, state, shape.zero
                     )
             # The states of one step alone are kept: the next one starts at the same offset.
-            copy(memory, offsets.states, memory, state, shape.states * shape.stride)
+            if kept == 0:
+                copy(memory, offsets.states, memory, state, shape.states * shape.stride)
     return loss
 
 
 @entry
-def run_tiles(shape, layers, memory, offsets, data, links, links_back, pairs, tiles, numbers, out):  # type: ignore
+def run_tiles(
+    shape, layers, memory, offsets, data, links, links_back, pairs, past, tiles, numbers, out
+):  # type: ignore
     """`train_tiles` where there is a gradient (`space.Shape.backward`), else `rollout_tiles`."""
     sizes, starts, window = reference(shape), reference(offsets), reference(data)
     edges, reversed_edges = reference(links), reference(links_back)
-    columns, groups = reference(pairs), reference(tiles)
+    columns, groups, delayed = reference(pairs), reference(tiles), reference(past)
     if shape.backward:
         return train_tiles(
             sizes,
@@ -439,10 +496,11 @@ def run_tiles(shape, layers, memory, offsets, data, links, links_back, pairs, ti
             edges,
             reversed_edges,
             columns,
+            delayed,
             groups,
             numbers,
             out,
         )
     return rollout_tiles(
-        sizes, layers, memory, starts, window, edges, columns, groups, numbers, out
+        sizes, layers, memory, starts, window, edges, columns, delayed, groups, numbers, out
     )

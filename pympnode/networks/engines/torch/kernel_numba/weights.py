@@ -130,6 +130,8 @@ def packing(spec: ModelSpec, panel: int) -> Packing:
     target = target[:-1]
     if spec.learned_edges:
         target[indices[0]["edge_log_weight"]] = tile + bias_row
+    if spec.learned_delays:
+        target[indices[0]["delay_logit"]] = tile + bias_row
     biases = target < 0
     target[biases] = tile + (-1 - target[biases])
     table = np.array(layers, dtype=np.int64)

@@ -248,7 +248,7 @@ class Field:
     def _of_attributes(self, bar: torch.Tensor) -> None:
         """Add a cotangent (b, S) of the attributes to their gradient, where it is asked for."""
         if self.attribute_bar is not None:
-            self.attribute_bar.add_(bar)
+            self.attribute_bar.add_(bar[-len(self.attribute_bar) :])
 
 
 def forward(
