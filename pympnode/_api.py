@@ -259,7 +259,7 @@ def train(
     Model of networks: ``model`` ("mpnode", "l2s", "node"), ``message_size``, ``hidden``, ``depth``,
         ``aggregation``, ``messages``, ``coupling``, ``first_message``, ``solver``, ``substeps``,
         ``antisymmetric``, and the names of features that enter pairwise messages (``relative``) or the
-        whole model (``invariant``) as differences only: see `pympnode.ModelSpec`; the rest comes from the preset or from ``start``.
+        whole model (``invariant``; with emitted messages not at all) as differences only: see `pympnode.ModelSpec`; the rest comes from the preset or from ``start``.
     Model of particles: ``model`` ("hogn", "deltagn", "hierarchical_deltagn",
         "hierarchical_hogn", "nearest_deltagn"; by default "deltagn" for up to 100 particles and
         "hierarchical_deltagn" for more; where the law of the forces is known both have

@@ -144,7 +144,7 @@ def field(
         sent = []
         for j in range(nodes):
             inputs = joined(
-                seen(spec, x[j], range(d)),
+                seen(spec, x[j], others(spec, spec.invariant)),
                 u[j] if spec.sender_controls and u is not None else None,
                 None if b is None else b[j],
             )

@@ -50,6 +50,12 @@ NETWORKS: dict[str, dict[str, Any]] = {
         "sender_controls": True,
         **CONTROLLED,
     },
+    "emitted invariant": {
+        "messages": "emitted",
+        "invariant": (1,),
+        "sender_controls": True,
+        **CONTROLLED,
+    },
     "max, emitted": {"messages": "emitted", "aggregation": "max", "coupling": "superposed"},
     "max, state": {"aggregation": "max"},
     "learned edges": {"messages": "emitted", "aggregation": "sum", "learned_edges": 6},

@@ -22,6 +22,7 @@ def test_the_published_tables_and_figures_are_there() -> None:
         "nbody_particle_counts", "nbody_density", "nbody_presets", "nbody_symmetry",
         "gene_topologies", "lorenz_finetune", "kuramoto_finetune", "gene_finetune",
         "pendulum_messages", "kuramoto_messages", "kuramoto_message_size",
+        "quadrotor_message_size", "quadrotor_finetune", "quadrotor_finetune_published",
     }  # fmt: skip
     assert wanted <= set(experiments.names())
 

@@ -19,6 +19,7 @@ PICTURES = {
     "own_system": 3,
     "own_data_with_gaps": 2,
     "mixed_learned_and_analytic": 4,
+    "quadrotors": 4,
     "what_is_the_graph": 4,
 }
 

@@ -17,12 +17,21 @@ OPTIONS = [
     {"invariant": (1,), "relative": (0,), "controls": 2, "attributes": 1},
     {"invariant": (0, 1, 2), "coupling": "superposed"},
     {"invariant": (2,), "coupling": "superposed", "edge_attributes": 1, "controls": 1},
+    {"messages": "emitted", "invariant": (1,)},
+    {
+        "messages": "emitted",
+        "invariant": (0, 2),
+        "sender_controls": True,
+        "controls": 2,
+        "attributes": 1,
+    },
+    {"messages": "emitted", "invariant": (0,), "coupling": "superposed", "attributes": 1},
 ]
 
 
 @pytest.mark.parametrize("options", OPTIONS)
 def test_the_plain_form_is_the_same_field_and_folds_gradients(options):
-    spec = ModelSpec(channels=3, message=3, hidden=4, messages="pairwise", **options)
+    spec = ModelSpec(channels=3, message=3, hidden=4, **{"messages": "pairwise", **options})
     form = PlainForm.of(spec)
     rng = np.random.default_rng(0)
     layout, plain = layout_of(spec), layout_of(form.spec)
@@ -47,12 +56,14 @@ def test_a_plain_model_has_no_other_form():
     assert PlainForm.of(ModelSpec(messages="pairwise")) is None
 
 
-@pytest.mark.parametrize("symmetry", ["invariant", "antisymmetric"])
+@pytest.mark.parametrize("symmetry", ["invariant", "antisymmetric", "emitted"])
 def test_symmetries_hold_exactly(symmetry):
     options = {"invariant": (0, 1)} if symmetry == "invariant" else {"antisymmetric": True}
+    if symmetry == "emitted":
+        options = {"invariant": (0,), "messages": "emitted"}
     spec = ModelSpec(
-        channels=2, message=2, hidden=8, messages="pairwise", coupling="superposed",
-        aggregation="sum", **options,
+        channels=2, message=2, hidden=8, coupling="superposed", aggregation="sum",
+        **{"messages": "pairwise", **options},
     )  # fmt: skip
     rng = np.random.default_rng(1)
     layout = layout_of(spec)
@@ -60,6 +71,11 @@ def test_symmetries_hold_exactly(symmetry):
     graph = Graph.single([0, 1, 1, 2], [1, 0, 2, 1], 3, weight=[0.5, 0.5, -2.0, -2.0])
     x = rng.standard_normal((3, 2))
     field = equations.field(spec, w, graph, x)
+    if symmetry == "emitted":
+        # Any number may be added to the channel of any node.
+        moved = equations.field(spec, w, graph, x + np.array([[3.0, 0.0], [-7.0, 0.0], [1.0, 0.0]]))
+        np.testing.assert_allclose(moved, field, rtol=0, atol=1e-12)
+        return
     if symmetry == "invariant":
         moved = equations.field(spec, w, graph, x + np.array([3.0, -7.0]))
         np.testing.assert_allclose(moved, field, rtol=0, atol=1e-12)

@@ -512,7 +512,7 @@ def test_a_model_trains_and_is_evaluated_beside_the_baselines(tmp_path: Path) ->
     ds.to_netcdf(tmp_path / "flights.nc")
     with xr.open_dataset(tmp_path / "flights.nc") as again:
         assert record(again)["draws"] == record(ds)["draws"]
-        assert pympnode.evaluate(result.model, again).rmse_z.size == 3
+        assert pympnode.evaluate(result.model, again).rmse_z.size == 4
 
 
 def test_a_system_that_simulates_itself_returns_the_right_shapes() -> None:

@@ -25,7 +25,10 @@ MAX_LINES = 40  # of a text output
 TOPICS: dict[str, tuple[str, tuple[str, ...]]] = {
     "learning": (
         "Learning networks: presets, classes, transfer",
-        ("learning", "any_pair", "presets", "finetune", "ensemble", "long_recording", "power_grid"),
+        (
+            "learning", "any_pair", "presets", "finetune", "ensemble", "long_recording", "power_grid",
+            "quadrotors",
+        ),
     ),
     "kernels": (
         "Speed of networks: kernels, simulation, Julia",
@@ -47,6 +50,9 @@ SHOWN = {
         "howto/real_data", "Your first real dataset", "Cases by county, from tables to a forecast",
     ),
     "quadrotors.png": ("howto/quadrotors", "Quadrotors", "Four quadrotors that carry a load"),
+    "quadrotor_prediction.png": (
+        "howto/quadrotors", "Learned quadrotors", "Three seconds ahead, through the door",
+    ),
     "nbody_rollout.png": ("howto/particles", "Particles", "A hundred particles, 100 steps ahead"),
     "pair_messages.png": ("howto/messages", "Messages", "What a learned message depends on"),
     "unknown_graph.png": ("howto/unknown_graphs", "Unknown graphs", "A graph learned from states"),

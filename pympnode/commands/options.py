@@ -243,7 +243,8 @@ TRAINING = [
         "--invariant",
         multiple=True,
         metavar="FEATURE",
-        help="A feature of which the whole model takes differences only; may be repeated.",
+        help="A feature of which the whole model takes differences only, with emitted messages "
+        "nothing; may be repeated.",
     ),
     _option("--antisymmetric", is_flag=True, help="Pairwise messages of opposite sign."),
     _option(

@@ -28,6 +28,8 @@ KINDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "graph": ("graph_state", "DATA", ("trajectory", "feature", "time", "layout")),
     "grid": ("grid_state", "DATA", ("trajectory", "feature", "times")),
     "quadrotors": ("quadrotor_paths", "DATA [ROLLOUT]", ("trajectory", "times")),
+    "quadrotor-forces": ("quadrotor_forces", "DATA [ROLLOUT]", ("trajectory",)),
+    "quadrotor-animation": ("animate_quadrotors", "DATA [ROLLOUT]", ("trajectory",)),
     "particles": ("particle_trajectories", "PARTICLES [TRUTH]", ("trajectory",)),
     "conservation": ("conservation", "PARTICLES [TRUTH]", ("trajectory",)),
     "cells": ("hierarchy_of", "PARTICLES", ("trajectory", "time", "particle")),

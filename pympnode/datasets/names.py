@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 TRAJECTORY, TIME, NODE, FEATURE = "trajectory", "time", "node", "feature"
 EDGE, CONTROL_FEATURE, ATTRIBUTE = "edge", "control_feature", "attribute"
 MESSAGE_COMPONENT, UNIT, PERIOD = "message_component", "unit", "period"
+UNIT_NORM = "unit_norm"  # coordinate of features: the number of the group whose norm is 1
 STATE, CONTROL, MESSAGE, NODE_ATTRIBUTE = "state", "control", "message", "node_attribute"
 SENDER, RECEIVER, EDGE_GRAPH, GRAPH, SPLIT = "sender", "receiver", "edge_graph", "graph", "split"
 EDGE_WEIGHT, EDGE_ATTRIBUTE, EDGE_FEATURE = "edge_weight", "edge_attribute", "edge_feature"
@@ -51,7 +52,8 @@ OWN_VARIABLES = frozenset(
 # "load" is "state_load", over "node_load" and "feature_load".
 TYPE_DIMS = (NODE, FEATURE, CONTROL_FEATURE, ATTRIBUTE)
 OF_TYPES = (
-    *TYPE_DIMS, UNIT, PERIOD, NODE_NUMBER, STATE, CONTROL, MESSAGE, NODE_ATTRIBUTE, PREDICTED
+    *TYPE_DIMS, UNIT, PERIOD, UNIT_NORM, NODE_NUMBER, STATE, CONTROL, MESSAGE, NODE_ATTRIBUTE,
+    PREDICTED,
 )  # fmt: skip
 
 # Dimensions and variables of particles

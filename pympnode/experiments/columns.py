@@ -6,7 +6,8 @@ reached it, as in Table 2 of the MP-NODE paper), ``forward_ms`` (milliseconds fo
 step of one state, its graph included).
 
 Of a rollout of networks: ``loss``, ``rmse_z``, ``rmse`` (root of the mean of squares over features,
-physical units), ``valid_time`` (median over trajectories), ``not_finite``, ``observable_NAME``. Of
+physical units), ``valid_time`` (median over trajectories), ``not_finite``, ``observable_NAME``, and
+``error_NAME`` of systems with errors of states, such as ``error_position``. Of
 particles: the scalars of `pympnode.particles.metrics.particle_errors` with the number of steps
 behind them, such as ``rmse_published_20``, ``energy_error_200``, ``energy_error_per_particle_200``.
 The number of steps is at most that of a test; a test with fewer steps leaves the column blank.
@@ -30,7 +31,7 @@ RUN = (
 NETWORK = ("loss", "rmse_z", "rmse", "valid_time", "not_finite")
 PARTICLE = (*SCALARS, "not_finite")
 BESIDE = {
-    "node": ("persistence", "uncoupled"),
+    "node": ("persistence", "constant_velocity", "uncoupled"),
     "particle": ("free_flight", "constant_acceleration"),
 }
 
@@ -57,9 +58,11 @@ def check_columns(columns: Iterable[str], body: str) -> None:
         if column in RUN:
             continue
         if body == "node":
-            if column in NETWORK or column.startswith("observable_"):
+            if column in NETWORK or column.startswith(("observable_", "error_")):
                 continue
-            raise unknown_name("column of networks", column, (*RUN, *NETWORK, "observable_NAME"))
+            raise unknown_name(
+                "column of networks", column, (*RUN, *NETWORK, "observable_NAME", "error_NAME")
+            )
         stem, steps = split(column)
         if stem in PARTICLE and steps:
             continue
@@ -87,6 +90,8 @@ def title(column: str) -> str:
     """The heading of a column."""
     if column.startswith("observable_"):
         return column.removeprefix("observable_").replace("_", " ")
+    if column.startswith("error_"):
+        return f"error of {column.removeprefix('error_').replace('_', ' ')}"
     stem, steps = split(column)
     text = TITLES.get(stem, stem.replace("_", " "))
     return text if steps is None else f"{text}, {steps} steps"
@@ -123,6 +128,9 @@ def _of_networks(one: Any) -> dict[str, float]:
     if "observable_rmse" in one:
         for name, value in zip(one["observable"].values, one["observable_rmse"].values):
             found[f"observable_{name}"] = float(value)
+    if "state_error" in one:
+        for name, value in zip(one["error"].values, one["state_error"].values):
+            found[f"error_{name}"] = float(value)
     return found
 
 

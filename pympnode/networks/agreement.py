@@ -33,6 +33,7 @@ from ..errors import InvalidData
 from ..training.ranges import warn_user
 from .name_checks import check_names_of_axes
 from .node_types import by_type, in_order, naming, part, shared, together, types_of
+from .unit_norm import Groups, all_of, groups_of
 
 _WORDS = {FEATURE: "features", CONTROL_FEATURE: "inputs", ATTRIBUTE: "node attributes"}
 _UNSTATED = frozenset({"", "1", "None", "nan"})
@@ -62,6 +63,7 @@ class Names:
     """Names and units: ``units`` of the features, ``time_unit`` of the times; "1" where not given.
 
     ``periods`` of the features that are positions on a circle, in their units, 0 for the others.
+    ``unit_norm``: groups of features whose squares add up to 1 (see `unit_norm`).
     ``by_type``: names of nodes of several types, (type, `Names`) each; the lists of names are then those
     of all types, "type.name".
     """
@@ -73,6 +75,7 @@ class Names:
     time_unit: str = "1"
     periods: tuple[float, ...] = ()
     by_type: tuple[tuple[str, Names], ...] = ()
+    unit_norm: Groups = ()
 
     @classmethod
     def of_types(cls, by_type: Mapping[str, Names]) -> Names:
@@ -87,6 +90,7 @@ class Names:
         return cls(
             lists["features"], units, lists["controls"], lists["attributes"], time_unit, periods,
             tuple(by_type.items()),
+            tuple(group for t, one in by_type.items() for group in all_of(one.unit_norm, t)),
         )  # fmt: skip
 
     @classmethod
@@ -104,6 +108,7 @@ class Names:
             labels(ds, ATTRIBUTE) if NODE_ATTRIBUTE in ds else (),
             time_unit_of(ds),
             periods_of(ds),
+            unit_norm=groups_of(ds, features),
         )
 
 

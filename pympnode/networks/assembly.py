@@ -260,6 +260,7 @@ def untrained(data: Data, spec: ModelSpec, dtype: str, engine: str, device: str)
         edge_attribute_scale=data.edge_attribute if spec.edge_attributes else None,
         edge_attributes=data.edge_attributes if spec.edge_attributes else (),
         features=data.features,
+        unit_norm=data.unit_norm,
         units=data.units,
         controls=data.controls,
         attributes=data.attributes,

@@ -23,6 +23,34 @@ def persistence(arrays: Arrays) -> NDArray:
     return np.broadcast_to(arrays.x[:, :1], arrays.x.shape).astype(np.float64)
 
 
+def constant_velocity(arrays: Arrays, system: Any) -> NDArray | None:
+    """Features whose derivative is a feature too change at its first value; all others stay as they are.
+
+    ``system``: a `System`, whose ``rates`` name these pairs; None where it has none.
+    """
+    if not system.rates:
+        return None
+    out = np.array(persistence(arrays))
+    passed = (arrays.time - arrays.time[0])[:, None]
+    kinds: list[tuple[Sequence[str], NDArray[np.int64]]]
+    if arrays.types is None or arrays.node_type is None:
+        kinds = [(system.feature_names, np.arange(arrays.x.shape[2]))]
+    else:
+        kinds = [
+            (
+                [v.name for v in system.node_types[name][0]],
+                np.flatnonzero(arrays.node_type == number),
+            )
+            for number, name in enumerate(arrays.types.names)
+        ]
+    for features, nodes in kinds:
+        for name, rate in system.rates.items():
+            if name in features and rate in features:
+                speed = arrays.x[:, :1, nodes, features.index(rate)]
+                out[:, :, nodes, features.index(name)] += speed * passed
+    return out
+
+
 def uncoupled(
     arrays: Arrays, system: Any, parameters: Mapping[str, Any], attributes: Sequence[str] = ()
 ) -> NDArray | None:

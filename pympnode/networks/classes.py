@@ -4,17 +4,26 @@ Short runs train emitted, superposed messages, whose update is cheapest. In long
 pairs compete: superposed, mixed, and mixed with the largest message. They can express what emitted ones
 can and more, and end with the smaller error where the vector field is first matched to derivatives of
 the data. Where the data have none (coarse time steps, strong noise) the number of updates decides, of
-which emitted messages make two to three times as many: there they compete too.
+which emitted messages make two to three times as many: there they compete too. Systems of
+which another class was measured to be best name it (`System.model_options`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from ..config import SHORT as SHORT_RUN
+from ..datasets.names import FEATURE
+from ..datasets.record import record
+from ..systems.base import System
+from ..systems.registry import get, names
+from .agreement import labels
+from .node_types import types_of
 from .options import NetworkTraining, left_open
 from .spec import ModelSpec
 
@@ -39,6 +48,52 @@ def open_choice(options: NetworkTraining) -> bool:
 
 def _fits(given: Any, value: str) -> bool:
     return left_open(given) or (isinstance(given, str) and given == value)
+
+
+_CHOOSE = ("model", "messages", "coupling", "aggregation", "relative", "invariant")
+
+
+def with_options_of_system(
+    options: NetworkTraining, datasets: Sequence[xr.Dataset]
+) -> tuple[NetworkTraining, str | None]:
+    """``options`` with the `System.model_options` of the data's system where they choose no class, and words.
+
+    They choose one by the preset "paper", an engine, a kind of messages or coupling, or a symmetry.
+    """
+    chosen = options.preset != "fast" or options.engine == "julia"
+    chosen |= options.learns_weights or options.learns_graph
+    chosen |= not all(left_open(getattr(options, name)) for name in _CHOOSE)
+    if chosen or _antisymmetric(options):
+        return options, None
+    system = _system_of(datasets)
+    if system is None or not system.model_options:
+        return options, None
+    wanted = {k: v for k, v in system.model_options.items() if left_open(getattr(options, k))}
+    if options.window is not None or options.max_window is not None:
+        wanted = {k: v for k, v in wanted.items() if k not in ("window", "max_window")}
+    words = ", ".join(f"{name}={value!r}" for name, value in wanted.items())
+    return replace(options, **wanted), f"the options of {system.name}: {words}"
+
+
+def no_inputs(options: NetworkTraining) -> tuple[str, ...]:
+    """Names of the features that no part of the model takes: `ModelSpec.invariant` of emitted messages."""
+    if left_open(options.messages) or options.messages != "emitted" or options.invariant is None:
+        return ()
+    given = options.invariant
+    return (given,) if isinstance(given, str) else tuple(given)
+
+
+def _system_of(datasets: Sequence[xr.Dataset]) -> System | None:
+    """The system of all datasets, if their features are its features; with their types of nodes."""
+    recorded = {str(record(ds).get("system", "")) for ds in datasets}
+    if len(recorded) != 1 or not recorded <= {*names()}:
+        return None
+    system = get(recorded.pop())
+    types = {types_of(ds) for ds in datasets}
+    if types != {()}:
+        return system.of_types(types.pop()) if len(types) == 1 else None
+    same = all(sorted(labels(ds, FEATURE)) == sorted(system.feature_names) for ds in datasets)
+    return system if same else None
 
 
 def short_class(options: NetworkTraining, edge_attributes: int) -> NetworkTraining:

@@ -14,16 +14,18 @@ def emitted(
     attribute: NDArray | None,
     circular: tuple[int, ...] = (),
     control: NDArray | None = None,
+    invariant: tuple[int, ...] = (),
 ) -> NDArray:
     """Messages (..., node, message) of states x (..., node, feature), attributes b (node, attribute),
     or (trajectory, node, attribute) where they differ by trajectory.
 
     ``control`` (..., node, control) of the senders, where g takes them. All are z scores. g is a
-    perceptron of one hidden tanh layer; ``weights``: those of the model by name; ``circular``: the features that are angles (`ModelSpec.circular`).
+    perceptron of one hidden tanh layer; ``weights``: those of the model by name; ``circular``: the features that are angles (`ModelSpec.circular`),
+    ``invariant`` those that enter no message.
     """
-    if circular:
-        plain = [c for c in range(x.shape[-1]) if c not in circular]
-        angle = x[..., list(circular)]
+    if circular or invariant:
+        plain = [c for c in range(x.shape[-1]) if c not in {*circular, *invariant}]
+        angle = x[..., [c for c in circular if c not in invariant]]
         x = np.concatenate([x[..., plain], np.sin(angle), np.cos(angle)], axis=-1)
     parts = [x] if control is None else [x, control]
     if attribute is not None:

@@ -5,7 +5,8 @@ variable                    dims                              unit
 ==========================  ================================  ====================================
 ``rmse``                    predictor, feature                the feature's own (coordinate unit)
 ``rmse_z``                  predictor                         z: standard deviations of the
-                                                              training data
+                                                              training data (of features that no part
+                                                              of a model takes: of their change)
 ``rmse_time``               predictor, time, feature          the feature's own
 ``rmse_time_z``             predictor, time                   z
 ``rmse_trajectory_z``       predictor, trajectory             z
@@ -23,6 +24,9 @@ variable                    dims                              unit
 ``observable_rmse``         predictor, observable             the observable's own (coordinate
                                                               ``observable_unit``)
 ``observable_rmse_time``    predictor, time, observable       the observable's own
+``state_error``             predictor, error                  the error's own (coordinate
+                                                              ``error_unit``)
+``state_error_time``        predictor, time, error            the error's own
 ``observable_true``,        trajectory, time, observable      the observable's own
 ``observable_predicted``
 ==========================  ================================  ====================================
@@ -32,7 +36,8 @@ values are left out. With delayed messages the first times of the data are their
 counted from the last of these. Of nodes of several types ``feature`` has those of all types, "type.name",
 and the states are ``predicted_TYPE``. Errors of circular features are of the shorter way around. The
 error of a trajectory that overflows is infinite. Observables (order
-parameter, energy, ...) are included where the system of the data is known and has observables.
+parameter, energy, ...) and errors of states (distances, angles of attitudes, ...) are included where the system
+of the data is known and has them; ``predictor`` has "constant_velocity" where it has ``rates``.
 """
 
 from __future__ import annotations
@@ -51,7 +56,7 @@ from .agreement import Names, agree
 from .circular import shorter_way
 from .model import Model
 from .node_types import by_type, types_of
-from .observables import known_system, observable_errors
+from .observables import known_system, observable_errors, state_errors
 from .system_types import arrays_of_system, states_of_system
 from .velocities import for_model
 
@@ -86,6 +91,9 @@ def evaluate_model(
     facts = record(ds)
     true = known_system(system, str(facts.get("system", "")), arrays)
     parameters = schema.parameters_of(ds, true)
+    moved = None if true is None else baselines.constant_velocity(arrays, true)
+    if moved is not None:
+        predictions["constant_velocity"] = moved
     attributes = Names.of(ds).attributes
     uncoupled = None
     if true is not None and arrays.types is None:
@@ -98,15 +106,16 @@ def evaluate_model(
         _scores(model, arrays, predicted, threshold, ds) for predicted in predictions.values()
     ]
     out = xr.concat(scores, dim=xr.Variable("predictor", list(predictions)))
-    observables = None
-    if true is not None and arrays.types is None:
-        observables = observable_errors(true, arrays, predictions, parameters, attributes)
-    elif true is not None:
-        of_system = {name: states_of_system(true, arrays, x) for name, x in predictions.items()}
-        plain = arrays_of_system(true, arrays)
-        observables = observable_errors(true, plain, of_system, parameters)
-    if observables is not None:
-        out = out.merge(observables)
+    if true is not None:
+        plain, of_system = arrays, predictions
+        if arrays.types is not None:
+            of_system = {name: states_of_system(true, arrays, x) for name, x in predictions.items()}
+            plain, attributes = arrays_of_system(true, arrays), ()
+        for more in (
+            observable_errors(true, plain, of_system, parameters, attributes),
+            state_errors(true, plain, of_system, parameters),
+        ):
+            out = out if more is None else out.merge(more)
     for suffix in [f"_{name}" for name in types_of(rollout)] or [""]:
         out[f"{PREDICTED}{suffix}"] = rollout[f"{STATE}{suffix}"]
         out[f"{PREDICTED}{suffix}"].attrs["long_name"] = "predicted state"

@@ -22,7 +22,16 @@ from ..training.ranges import warn_user
 from ..training.schedule import updates_of
 from .assembly import Common, assemble, mean_degree, spec_of
 from .circular import with_circular
-from .classes import LONG, LONG_SECONDS, UNMATCHED, competing, cost, short_class
+from .classes import (
+    LONG,
+    LONG_SECONDS,
+    UNMATCHED,
+    competing,
+    cost,
+    no_inputs,
+    short_class,
+    with_options_of_system,
+)
 from .delays import require_delayed, with_drawn_delays
 from .evaluate import evaluate_model
 from .generate import check_request
@@ -157,6 +166,9 @@ class Networks:
             datasets = [with_record(ds, system=first_name(system)) for ds in datasets]
         if options.circular is not None:
             datasets = [with_circular(ds, options.circular) for ds in datasets]
+        of_system = None
+        if start is None:
+            options, of_system = with_options_of_system(options, datasets)
         datasets, split_text = split_recordings(datasets, options.split)
         found = None
         if options.learns_graph or any(is_unknown(ds) for ds in datasets):
@@ -181,6 +193,7 @@ class Networks:
             time_scale=None if start is None else start.time_scale,
             names=None if start is None else start.names,
             ignore_weights=options.ignore_weights,
+            no_inputs=no_inputs(options),
         )
         windows = choose_windows(
             config,
@@ -201,7 +214,12 @@ class Networks:
         scaled, starts, start_text = data.scaled, None, None
         if windows.longest is not None:
             scaled, starts, start_text = interpolate_starts(data.scaled)
-        texts = {"windows": windows.text, "split": split_text, "starts": start_text}
+        texts = {
+            "windows": windows.text,
+            "split": split_text,
+            "starts": start_text,
+            "class": of_system,
+        }
         texts["graph"] = None if found is None else str(found.attrs["pruning"])
         for text in filter(None, texts.values()):
             logger.info(text)

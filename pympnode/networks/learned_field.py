@@ -82,7 +82,7 @@ class LearnedField:
         z = self.model.state_scale.apply(x)
         scale = self.model.control_scale
         held = scale.apply(u) if spec.sender_controls and u is not None and scale else None
-        return emitted(self.model.weights, z, self._attribute, spec.circular, held)
+        return emitted(self.model.weights, z, self._attribute, spec.circular, held, spec.invariant)
 
     def outside(self, arrays: Arrays, *, fixed_step: bool) -> list[str]:
         """Warnings for the nodes that the model moves, where they lie outside its training data.

@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -49,6 +50,7 @@ from .rollout_start import (
 )
 from .spec import ModelSpec
 from .stability import stable_substeps
+from .unit_norm import Groups, columns_of, normalise, rollout_by_intervals, with_unit_norm
 from .unknown_graph import on_found_graph
 from .velocities import for_model, times_used
 from .weights import layout_of
@@ -68,7 +70,8 @@ class Model:
     (1 for files of version 0.1); ``graph`` the training graphs with the weights that were learned, or
     None; ``edge_scores`` (receiver, sender) of all pairs of nodes before the weakest were left out, where
     the graph was learned, (trajectory, receiver, sender) with a graph of each trajectory, or None; ``features``, ``units`` of the state; ``system`` the name of the system it was trained on, or ""
-    for given data; ``trained`` what it has seen; ``about`` provenance for the files. Of nodes of several
+    for given data; ``trained`` what it has seen; ``unit_norm`` groups of
+    features that rollouts divide by their norm after each interval; ``about`` provenance for the files. Of nodes of several
     types (``spec.node_types``) names, units and scales are those of all types in one list, "type.name".
     """
 
@@ -84,6 +87,7 @@ class Model:
     controls: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
     edge_attributes: tuple[str, ...] = ()
+    unit_norm: Groups = ()
     graph: Graph | None = None
     edge_scores: xr.DataArray | None = None
     system: str = ""
@@ -107,6 +111,7 @@ class Model:
             self.attributes,
             self.time_unit,
             self.periods,
+            unit_norm=self.unit_norm,
         )
 
     def _names_by_type(self, types: NodeTypes) -> Names:
@@ -127,6 +132,11 @@ class Model:
                     plain_names(name, attributes),
                     self.time_unit,
                     (0.0,) * len(features),
+                    unit_norm=tuple(
+                        plain_names(name, group)
+                        for group in self.unit_norm
+                        if group[0].startswith(f"{name}.")
+                    ),
                 )
                 for name, features, units, controls, attributes in lists
             }
@@ -320,11 +330,22 @@ class Model:
             if substeps != self.spec.substeps:
                 finer = replace(self, spec=self.spec.replace(substeps=substeps, stride=1))
                 program = finer.bind(kernel=program.kernel if self.engine == "torch" else "auto")
-        result = program.rollout(
+        columns = columns_of(self.unit_norm, self.features, self.types)
+
+        def unit(state: NDArray) -> NDArray:
+            physical = self.state_scale.undo(state, node_type)
+            return self.state_scale.apply(normalise(physical, columns, node_type), node_type)
+
+        # Messages that are ODE states would start anew, delayed ones lose their past, and a stride goes over
+        # several intervals.
+        by_intervals = columns and not self.spec.carried and past is None
+        by_intervals = by_intervals and program.spec.stride == 1
+        result = (partial(rollout_by_intervals, program) if by_intervals else program.rollout)(
             self.theta,
             z,
             of_program,
             arrays.time[begin:] / self.time_scale,
+            *([unit] if by_intervals else []),
             graph_of=arrays.graph_of,
             u=u,
             attribute=attribute,
@@ -340,6 +361,8 @@ class Model:
             message = self._emitted(result.state, attribute, sent, node_type)
             message = message.astype(result.state.dtype)
         state = self.state_scale.undo(result.state, node_type)
+        if columns:
+            state = normalise(state, columns, node_type)
         # A start is known; that it returns bit for bit matters to whoever compares or continues.
         state[:, : begin + 1] = arrays.x[:, :1] if known is None else known
         predicted = replace(arrays, x=state.astype(self.theta.dtype), mask=None)
@@ -364,6 +387,11 @@ class Model:
             ds[STATE].attrs["predicted_from"] = float(arrays.time[begin + 1])
         if self.spec.circular:
             ds = ds.assign_coords({PERIOD: (FEATURE, list(self.periods))})
+        if self.unit_norm:
+            names = (group for group in self.unit_norm)
+            if self.types is not None:
+                names = (tuple(f.split(".", 1)[1] for f in group) for group in names)
+            ds = with_unit_norm(ds, *dict.fromkeys(names))
         ds["finite"] = (TRAJECTORY, result.finite, {"long_name": "no value overflowed"})
         if shares_state:
             return with_shared_state(
@@ -676,7 +704,8 @@ class Model:
     ) -> NDArray:
         """The emitted messages (trajectory, time, node, message) of states z; all in z units."""
         if self.types is None:
-            return emitted(self.weights, z, attribute, self.spec.circular, control)
+            spec = self.spec
+            return emitted(self.weights, z, attribute, spec.circular, control, spec.invariant)
         out = np.zeros((*z.shape[:-1], self.spec.message))
         for number, name in enumerate(self.types.names):
             here = np.flatnonzero(node_type == number)

@@ -69,6 +69,7 @@ def dataset_of(model: Any) -> xr.Dataset:
         "controls": list(model.controls),
         "attributes": list(model.attributes),
         **({"edge_attributes": list(model.edge_attributes)} if model.edge_attributes else {}),
+        **({"unit_norm": [list(group) for group in model.unit_norm]} if model.unit_norm else {}),
         "system": model.system,
         "time_unit": model.time_unit,
         "time_scale": model.time_scale,
@@ -89,7 +90,7 @@ def fields_of(ds: xr.Dataset, source: str) -> dict[str, Any]:
             fix="datasets are opened with xarray.open_dataset",
         )
     older = () if "format" in facts else ("time_scale",)
-    check_record(facts, _RECORD, source, "edge_attributes", *older)
+    check_record(facts, _RECORD, source, "edge_attributes", "unit_norm", *older)
     try:
         if facts["spec"]["depth"] > len(ds.variables):  # the layout has some variables a layer
             raise KeyError(f"weights of {facts['spec']['depth']} layers")
@@ -124,6 +125,9 @@ def fields_of(ds: xr.Dataset, source: str) -> dict[str, Any]:
                 raise KeyError(f"{name}_mean and {name}_scale of {width} components")
             if scale is not None and len(widths) > 1:
                 scales[name] = NormalisationByType.of(scale.mean, scale.scale, widths)
+        unit_norm = tuple(tuple(group) for group in facts.get("unit_norm", ()))
+        if not {name for group in unit_norm for name in group} <= {*facts["features"]}:
+            raise KeyError("features of unit_norm")
         graph = None
         if "learned_sender" in ds:
             sender, receiver, nodes, weight = (ds[name].values for name in _EDGES)
@@ -146,6 +150,7 @@ def fields_of(ds: xr.Dataset, source: str) -> dict[str, Any]:
             controls=tuple(facts["controls"]),
             attributes=tuple(facts["attributes"]),
             edge_attributes=tuple(facts.get("edge_attributes", ())),
+            unit_norm=unit_norm,
             system=facts["system"],
             time_unit=facts["time_unit"],
             # Files of version 0.1 have none: their fields are per unit of time.
@@ -190,6 +195,7 @@ _RECORD: dict[str, kinds.Check] = {
     "controls": kinds.listing(kinds.text),
     "attributes": kinds.listing(kinds.text),
     "edge_attributes": kinds.listing(kinds.text),
+    "unit_norm": kinds.listing(kinds.listing(kinds.text)),
     "system": kinds.text,
     "time_unit": kinds.text,
     "time_scale": kinds.positive,

@@ -19,7 +19,7 @@ from .schema import Arrays
 
 logger = logging.getLogger("pympnode.evaluation")
 
-OBSERVABLE = "observable"
+OBSERVABLE, ERROR = "observable", "error"
 
 
 def known_system(system: Any, name: str, arrays: Arrays) -> System | None:
@@ -157,4 +157,51 @@ def observable_errors(
             ),
         },
         coords={OBSERVABLE: list(system.observables), "observable_unit": (OBSERVABLE, units)},
+    )
+
+
+def state_errors(
+    system: System,
+    arrays: Arrays,
+    predictions: Mapping[str, NDArray],
+    parameters: Mapping[str, Any],
+) -> xr.Dataset | None:
+    """Root mean squares of the system's `System.errors` of each predictor, over times 1.. and by time.
+
+    Nodes and times at which a feature is missing are left out; a prediction that overflowed is infinite.
+    None where the system has no errors, or its parameters are not those of the data.
+    """
+    if not system.errors:
+        return None
+    true = arrays.x if arrays.mask is None else np.where(arrays.mask, arrays.x, np.nan)
+    try:
+        given = {k: v for k, v in parameters.items() if k in system.parameters}
+        resolved = system.resolve_parameters(given, arrays.graph)
+    except PympnodeError as error:
+        logger.warning("no errors of states: %s", error.message)
+        return None
+    total = np.full((len(predictions), len(system.errors)), np.nan)
+    by_time = np.full((len(predictions), arrays.x.shape[1], len(system.errors)), np.nan)
+    for row, predicted in enumerate(predictions.values()):
+        for column, one in enumerate(system.errors.values()):
+            with np.errstate(all="ignore"):
+                values = np.asarray(one.function(predicted, true, resolved))
+            known = np.isfinite(true).all(axis=-1)
+            known = known if values.ndim == 3 else known.all(axis=-1)
+            square = np.where(np.isfinite(values), np.square(values), np.inf)
+            square = np.where(known, square, 0.0)
+            axes = tuple(axis for axis in range(values.ndim) if axis != 1)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                by_time[row, :, column] = np.sqrt(square.sum(axis=axes) / known.sum(axis=axes))
+                total[row, column] = np.sqrt(square[:, 1:].sum() / known[:, 1:].sum())
+    title = {"long_name": "root mean square error"}
+    return xr.Dataset(
+        {
+            "state_error": (("predictor", ERROR), total, title),
+            "state_error_time": (("predictor", TIME, ERROR), by_time, title),
+        },
+        coords={
+            ERROR: list(system.errors),
+            "error_unit": (ERROR, [e.unit for e in system.errors.values()]),
+        },
     )

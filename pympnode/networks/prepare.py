@@ -25,6 +25,7 @@ from .node_types import NodeTypes, by_type, part, shared, types_of
 from .normalise import Normalisation, NormalisationByType, natural_time
 from .outliers import outliers_in_words
 from .schema import Arrays
+from .unit_norm import Groups
 
 Scale = Normalisation | NormalisationByType
 
@@ -71,6 +72,7 @@ class Prepared:
     type_channels: tuple[int, ...] = ()
     type_controls: tuple[int, ...] = ()
     type_attributes: tuple[int, ...] = ()
+    unit_norm: Groups = ()
 
 
 def prepare(
@@ -86,11 +88,13 @@ def prepare(
     names: Names | None = None,
     ignore_weights: bool = False,
     start: Any = None,
+    no_inputs: Sequence[str] = (),
 ) -> Prepared:
     """Check, split and normalise; ``scales`` and ``time_scale`` of a start model are kept when
     given. ``scaled`` counts time in units of the time scale. ``names`` are those of a start model; by
     default the first dataset's, and the others are put in their order and units. ``ignore_weights``
-    leaves out the weights and attributes of edges. ``start`` is a start model."""
+    leaves out the weights and attributes of edges. ``start`` is a start model. ``no_inputs``: features that the
+    model does not take; their scale is that of their change."""
     if not datasets:
         raise InvalidData("there are no datasets", got="an empty list", allowed="at least one")
     whose = "dataset 0" if names is None else "the start model"
@@ -167,6 +171,9 @@ def prepare(
         of_edges = _fit(given)
     if time_scale is None:
         time_scale = _time_scale(physical, state, labels)
+    if scales is None and types is None and no_inputs:
+        columns = [names.features.index(name) for name in no_inputs if name in names.features]
+        state = _scaled_by_change(state, columns, physical, labels, time_scale)
     scaled, at = [], 0
     for number, arrays in enumerate(physical):
         known = arrays.x
@@ -220,6 +227,7 @@ def prepare(
         time_scale,
         periods,
         *((types.names, types.channels, types.controls, types.attributes) if types else ()),
+        unit_norm=names.unit_norm,
     )
 
 
@@ -317,6 +325,34 @@ def _time_scale(arrays: list[Arrays], state: Scale, labels: NDArray[np.str_]) ->
             x.append(state.apply(known[here], each.node_type))
             time.append(each.time)
     return natural_time(x, time) if x else natural_time([], [a.time for a in arrays])
+
+
+def _scaled_by_change(
+    scale: Scale,
+    columns: list[int],
+    arrays: list[Arrays],
+    labels: NDArray[np.str_],
+    time_scale: float,
+) -> Scale:
+    """``scale`` with that of ``columns`` such that their derivatives have a root mean square of 1.
+
+    The level of a feature that is no input says nothing of the size of its errors: positions of bodies that
+    travel far would have hardly any weight in the loss beside their velocities.
+    """
+    rates, at = [], 0
+    for each in arrays:
+        here = labels[at : at + each.trajectories] == "train"
+        at += each.trajectories
+        x = each.x if each.mask is None else np.where(each.mask, each.x, np.nan)
+        rate = np.diff(x[here][..., columns], axis=1) / np.diff(each.time)[:, None, None]
+        rates.append(rate.reshape(-1, len(columns)))
+    square = np.square(np.concatenate(rates))
+    found = np.sqrt(np.nanmean(square, axis=0)) * time_scale if len(square) else np.zeros(0)
+    new = np.array(scale.scale)
+    # Constant features, and those that change by more than they spread, keep their scale.
+    usable = np.isfinite(found) & (found > 1e-3 * new[columns]) & (found < new[columns])
+    new[columns] = np.where(usable, found, new[columns])
+    return Normalisation(scale.mean, new)
 
 
 def _without_test(

@@ -22,6 +22,7 @@ from .generate_tasks import generate_over
 from .graphs.drawn_weights import weights_in_time, with_drawn_weights
 from .graphs.topology import names_in, resolve
 from .system_types import arrays_by_type, one_noise
+from .unit_norm import with_unit_norm
 
 _LABELS = np.array(["train", "validation"])
 
@@ -127,6 +128,8 @@ def simulate_network(
             "version": __version__,
         },
     )
+    if system.unit_norm:
+        ds = with_unit_norm(ds, *system.unit_norm)
     for variable in system.of_trajectory:
         attrs = {} if variable.unit == "1" else {"units": variable.unit}
         ds[variable.name] = (TRAJECTORY, made.of_trajectory[variable.name], attrs)

@@ -56,7 +56,8 @@ class ModelSpec:
     e has two tanh layers of width ``hidden`` and a linear output. Two options hold symmetries exactly.
     ``relative`` numbers channels that enter e as the difference x_j - x_k only, and ``invariant``
     channels that enter no other part of the model either: the field is the same when one number is
-    added to such a channel of all nodes. ``antisymmetric``: the message is e(k, j) - e(j, k), so that
+    added to such a channel of all nodes. Emitted messages have ``invariant`` too: such channels then enter
+    nothing at all. ``antisymmetric``: the message is e(k, j) - e(j, k), so that
     over edges in both directions with equal weights the messages of all nodes add up to zero.
 
     ``first_message`` gives m(0) for the messages that are ODE states: zero, or a learned function of
@@ -202,12 +203,16 @@ class ModelSpec:
             "invariant": self.invariant,
             "antisymmetric": self.antisymmetric,
         }
+        if self.family == "mpnode" and self.messages == "emitted":
+            del wanted["invariant"]
+            object.__setattr__(self, "invariant", tuple(sorted(set(self.invariant))))
         for name, value in wanted.items():
             if value and not pairwise:
                 raise InvalidOption(
                     f"{name} is an option of pairwise messages",
                     got=f"{name}={value!r} with messages={self.messages!r}",
-                    allowed='messages="pairwise"',
+                    allowed='messages="pairwise"'
+                    + (' or "emitted"' if name == "invariant" else ""),
                     fix=f'give messages="pairwise", or leave {name} out',
                 )
         if not pairwise:
@@ -381,9 +386,14 @@ class ModelSpec:
         return self.state_inputs + self.attributes + self.codes
 
     @property
+    def not_sent(self) -> tuple[int, ...]:
+        """Channels whose values enter no message: e takes their differences at most."""
+        return self.relative if self.pairwise else self.invariant
+
+    @property
     def receiver_inputs(self) -> int:
         """Width of [x_k; b_k], the receiver's inputs of e, without the channels ``relative``."""
-        return self.state_inputs - self.inputs_of(self.relative) + self.attributes + self.codes
+        return self.state_inputs - self.inputs_of(self.not_sent) + self.attributes + self.codes
 
     @property
     def sender_inputs(self) -> int:

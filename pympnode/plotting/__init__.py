@@ -26,6 +26,8 @@ _MODULE_OF = {
     "graph_state": "..networks.plots.graph_drawing",
     "grid_state": "..networks.plots.grid_drawing",
     "quadrotor_paths": "..networks.plots.quadrotor_paths",
+    "quadrotor_forces": "..networks.plots.quadrotor_flight",
+    "animate_quadrotors": "..networks.plots.quadrotor_flight",
     "animate": "..networks.plots.animation",
     "particle_trajectories": "..particles.plots.trajectories",
     "conservation": "..particles.plots.trajectories",

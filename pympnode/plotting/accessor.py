@@ -20,7 +20,7 @@ _FUNCTIONS_OF = {
         "error_by_degree",
         "animate",
     ),
-    "door": ("quadrotor_paths",),
+    "door": ("quadrotor_paths", "quadrotor_forces", "animate_quadrotors"),
     "message": ("message_norms",),
     "loss": ("training_curves", "error_over_time", "observables"),
     "rmse_z_type": ("error_by_type",),

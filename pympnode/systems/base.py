@@ -64,6 +64,18 @@ class Observable:
         return self.function(x, graph, parameters)
 
 
+@dataclass(frozen=True)
+class StateError:
+    """An error of predicted states beside those of single features: ``function(predicted, true, parameters)``.
+
+    Both (..., node, feature) -> (...) or (..., node), in ``unit``; `pympnode.evaluate` has its root mean square.
+    """
+
+    function: Callable[[NDArray, NDArray, Mapping[str, Any]], NDArray]
+    unit: str = "1"
+    title: str = ""
+
+
 @dataclass(frozen=True, eq=False)
 class SimulatedTrajectory:
     """What `System.simulate_trajectory` returns.
@@ -91,6 +103,11 @@ class System:
     name: the key in the registry. title: one line of text. source: paper, equation.
     body: "node" or "particle". state, controls: variables of a node, in the order of the last axis.
     parameters: name -> `Parameter`. observables: name -> `Observable`.
+    errors: name -> `StateError`. unit_norm: groups of features whose squares add up to 1, which rollouts of
+        models keep (`networks.unit_norm`). rates: name of a feature -> that of its derivative; where there are any,
+        `pympnode.evaluate` has the baseline "constant_velocity".
+    model_options: options of `pympnode.train` by name, for fresh models of data of the system whose class no
+        option chooses: those that were measured to be best.
     node_attributes: names of the parameters that are inputs of a model where they differ by node.
     of_trajectory: variables of a dataset with one value per trajectory, which are no inputs of a model.
     dt, steps: default time grid. default_nodes, default_topology: default graph.
@@ -107,6 +124,10 @@ class System:
     controls: tuple[Variable, ...] = ()
     parameters: ClassVar[Mapping[str, Parameter]] = {}
     observables: ClassVar[Mapping[str, Observable]] = {}
+    errors: ClassVar[Mapping[str, StateError]] = {}
+    unit_norm: tuple[tuple[str, ...], ...] = ()
+    rates: ClassVar[Mapping[str, str]] = {}
+    model_options: Mapping[str, Any] = {}
     node_attributes: tuple[str, ...] = ()
     of_trajectory: tuple[Variable, ...] = ()
     default_nodes: int = 10

@@ -32,25 +32,14 @@ def quadrotor_paths(
     cables are drawn, by default five at equal distances of the load's way; the door is drawn where the dataset says where it is. ``ax``: axes with
     ``projection="3d"``. Returns the axes. Raises `InvalidData`, `InvalidOption`.
     """
-    from matplotlib.ticker import MaxNLocator
-
-    ds = _of_one_type(ds)
-    predicted = None if predicted is None else _of_one_type(predicted)
-    one = view(ds, trajectory)
-    if one.features != Quadrotors().feature_names:
-        raise InvalidData(
-            "paths of quadrotors are drawn from their states",
-            got=", ".join(one.features[:6]),
-            allowed="the 19 features of simulate('quadrotors')",
-            fix="pass what pympnode.simulate('quadrotors') or a model's rollout returned",
-        )
-    two = None if predicted is None else pair(ds, predicted, trajectory)[1]
+    ds, one, two = flights_of(ds, predicted, trajectory)
     at = _along_the_way(load_of(one.x)[:, :3]) if times is None else [one.at(t) for t in times]
     if ax is None:
         ax = style.new_axes(8.0, 5.0, projection="3d")
-    door, span = _door(ds, trajectory), _span(one)
+    door = door_of(ds, trajectory)
+    span = span_of((one, two), door)
     if door is not None:
-        _draw_door(ax, door, span[2])
+        draw_door(ax, door, span[2])
     colours = style.by_order(one.nodes + 1)
     # The magnified box is wider than the rectangle of the axes, which must not clip it nor be shrunk for it.
     free: dict[str, Any] = {"clip_on": False, "in_layout": False}
@@ -73,21 +62,49 @@ def quadrotor_paths(
         places = one.x[index, :, :3]
         ax.scatter(*places.T, color=colours[: one.nodes], s=16, depthshade=False, **free)
         ax.scatter(*load[index], color="black", marker="s", s=20, depthshade=False, **free)
-    for axis, name in enumerate("xyz"):
-        getattr(ax, f"set_{name}label")(style.label(name, "m"))
-        getattr(ax, f"set_{name}lim")(*span[axis])
-        getattr(ax, f"{name}axis").set_major_locator(MaxNLocator(8 if name == "x" else 3))
-    # True proportions, larger than matplotlib draws a flat box.
-    ax.set_box_aspect([high - low for low, high in span], zoom=1.15)
-    ax.xaxis.labelpad, ax.zaxis.labelpad = 10, -2
-    ax.view_init(elev=24, azim=-60)
+    frame(ax, span)
     ax.legend(
         fontsize="small", frameon=False, loc="upper center", ncols=min(one.nodes + 1, 4),
     )  # fmt: skip
     return ax
 
 
-def _of_one_type(ds: xr.Dataset) -> xr.Dataset:
+def flights_of(
+    ds: xr.Dataset, predicted: xr.Dataset | None, trajectory: int
+) -> tuple[xr.Dataset, View, View | None]:
+    """The dataset with the load in the states, one flight of it, and the same of a rollout.
+
+    Raises `InvalidData` for other data than those of quadrotors.
+    """
+    ds = of_one_type(ds)
+    one = view(ds, trajectory)
+    if one.features != Quadrotors().feature_names:
+        raise InvalidData(
+            "paths of quadrotors are drawn from their states",
+            got=", ".join(one.features[:6]),
+            allowed="the 19 features of simulate('quadrotors')",
+            fix="pass what pympnode.simulate('quadrotors') or a model's rollout returned",
+        )
+    if predicted is None:
+        return ds, one, None
+    return ds, one, pair(ds, of_one_type(predicted), trajectory)[1]
+
+
+def frame(ax: Any, span: Sequence[tuple[float, float]]) -> None:
+    """Labels and limits of the three axes, in true proportions."""
+    from matplotlib.ticker import MaxNLocator
+
+    for axis, name in enumerate("xyz"):
+        getattr(ax, f"set_{name}label")(style.label(name, "m"))
+        getattr(ax, f"set_{name}lim")(*span[axis])
+        getattr(ax, f"{name}axis").set_major_locator(MaxNLocator(8 if name == "x" else 3))
+    # Larger than matplotlib draws a flat box.
+    ax.set_box_aspect([high - low for low, high in span], zoom=1.15)
+    ax.xaxis.labelpad, ax.zaxis.labelpad = 10, -2
+    ax.view_init(elev=24, azim=-60)
+
+
+def of_one_type(ds: xr.Dataset) -> xr.Dataset:
     """A dataset of quadrotors and a load as nodes of two types with the load in the state of the quadrotors."""
     system = Quadrotors(load="node")
     if types_drawn(ds) != tuple(system.node_types):
@@ -113,15 +130,31 @@ def _along_the_way(load: NDArray) -> list[int]:
     return np.unique(found).tolist()
 
 
-def _span(one: View) -> list[tuple[float, float]]:
-    """Limits of the three axes: those of all bodies with a margin, the floor included."""
-    points = np.concatenate([one.x[..., :3].reshape(-1, 3), load_of(one.x)[:, :3]])
-    low, high = points.min(axis=0) - 0.3, points.max(axis=0) + 0.3
+def span_of(
+    flights: Sequence[View | None], door: tuple[float, float, float] | None
+) -> list[tuple[float, float]]:
+    """Limits of the three axes: those of all bodies of the first flight with a margin, the floor and the sides of
+    the door, and up to 1 m for other flights, which may diverge."""
+    spans = [_limits(flight) for flight in flights if flight is not None]
+    low, high = spans[0]
+    for other_low, other_high in spans[1:]:
+        low = np.fmax(np.fmin(low, other_low), low - 1.0)
+        high = np.fmin(np.fmax(high, other_high), high + 1.0)
+    low, high = low - 0.3, high + 0.3
     low[2] = min(low[2], 0.0)
+    if door is not None:
+        side = door[2] / 2 + CYLINDER_RADIUS
+        low[1], high[1] = min(low[1], door[1] - side), max(high[1], door[1] + side)
     return [(float(a), float(b)) for a, b in zip(low, high)]
 
 
-def _door(ds: xr.Dataset, trajectory: int) -> tuple[float, float, float] | None:
+def _limits(flight: View) -> tuple[NDArray, NDArray]:
+    """The smallest and largest x, y and z of all bodies."""
+    points = np.concatenate([flight.x[..., :3].reshape(-1, 3), load_of(flight.x)[:, :3]])
+    return np.nanmin(points, axis=0), np.nanmax(points, axis=0)
+
+
+def door_of(ds: xr.Dataset, trajectory: int) -> tuple[float, float, float] | None:
     """x and y of the middle of the door and its width; None where the dataset does not say it."""
     parameters = record(ds).get("parameters", {})
     if DOOR not in ds or not {"goal", "door_width"} <= set(parameters):
@@ -131,7 +164,7 @@ def _door(ds: xr.Dataset, trajectory: int) -> tuple[float, float, float] | None:
     return parameters["goal"] / 2, float(y), parameters["door_width"]
 
 
-def _draw_door(ax: Any, door: tuple[float, float, float], heights: tuple[float, float]) -> None:
+def draw_door(ax: Any, door: tuple[float, float, float], heights: tuple[float, float]) -> None:
     """The cylinders on both sides of the door, as high as the picture."""
     x, y, width = door
     angle, height = np.meshgrid(np.linspace(0, 2 * np.pi, 25), np.array(heights))

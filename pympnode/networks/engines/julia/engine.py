@@ -52,6 +52,7 @@ class JuliaEngine:
             "learned codes of nodes": bool(spec.codes),
             "delays": bool(spec.delay or spec.learned_delays),
             "emitted messages with the sender's controls": spec.sender_controls,
+            "channels that emitted messages leave out (invariant)": bool(spec.invariant),
             "several types of nodes": bool(spec.node_types),
         }
         for what, wanted in newer.items():

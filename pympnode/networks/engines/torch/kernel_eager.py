@@ -216,7 +216,7 @@ class Field:
         """[x; u; b], what the sender brings into its message."""
         spec = self.spec
         control = u if spec.pairwise or spec.sender_controls else None
-        return _joined(self.without(x, spec.relative), control, self.attribute)
+        return _joined(self.without(x, spec.not_sent), control, self.attribute)
 
     def receiver_inputs(self, x: torch.Tensor) -> torch.Tensor:
         """[x; b], what the receiver brings into a message of a pair."""

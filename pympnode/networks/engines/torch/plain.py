@@ -39,7 +39,7 @@ class PlainForm:
         """The plain form of ``spec``; None where it is plain already."""
         if spec.node_types:
             return cls(spec, *_of_types(spec), layout_of(spec).size)
-        if not spec.relative:
+        if not spec.relative and not spec.invariant:
             return None
         plain = spec.replace(relative=(), invariant=())
         layout, plain_layout = layout_of(spec), layout_of(plain)
@@ -48,10 +48,15 @@ class PlainForm:
         sign = np.zeros(plain_layout.size, np.int64)
         sources, signs = plain_layout.unpack(source), plain_layout.unpack(sign)
         for name, numbers in own.items():
-            if name not in ("layer_1_weight", "pair_layer_1_weight"):
+            if name == "layer_1_weight":
+                columns = _own_columns(spec, spec.inputs)
+            elif name == "emit_layer_1_weight":
+                columns = _own_columns(spec, spec.sender_inputs)
+            elif name == "pair_layer_1_weight":
+                columns = _pair_columns(spec)
+            else:
                 sources[name][...], signs[name][...] = numbers, 1
                 continue
-            columns = _own_columns(spec) if name == "layer_1_weight" else _pair_columns(spec)
             for column, (of, factor) in enumerate(columns):
                 if factor:
                     sources[name][:, column], signs[name][:, column] = numbers[:, of], factor
@@ -67,13 +72,13 @@ class PlainForm:
         return values.astype(gradient.dtype)
 
 
-def _own_columns(spec: ModelSpec) -> list[tuple[int, int]]:
-    """Of each column of the plain first layer: the own column and its sign."""
+def _own_columns(spec: ModelSpec, inputs: int) -> list[tuple[int, int]]:
+    """Of each column of a plain first layer: the own one, of ``inputs``, and its sign."""
     columns, at = [], 0
     for channel in range(spec.channels):
         columns.append((0, 0) if channel in spec.invariant else (at, 1))
         at += channel not in spec.invariant
-    return [*columns, *((number, 1) for number in range(at, spec.inputs))]
+    return [*columns, *((number, 1) for number in range(at, inputs))]
 
 
 def _pair_columns(spec: ModelSpec) -> list[tuple[int, int]]:

@@ -1,0 +1,201 @@
+"""Classes of models of quadrotors with a load at equal CPU time: trained on three, also flown by six.
+
+    python benchmarks/quadrotors.py                      # one seed, about 15 minutes
+    python benchmarks/quadrotors.py --flights 300 --seconds 160 --seeds 3
+
+Each class trains on flights of three with the same optimiser, windows of up to 1.5 s and CPU time (measured by two
+short runs), one thread. Errors are root mean squares over windows of 2.5 s out of flights that no model was
+trained on, from the start of a flight, after 3, 6 and 9 s. "tuned" has the default trained on with flights of six,
+for half the time. Beside them persistence and constant velocity. Writes results/quadrotors.{json,md}.
+"""
+
+from __future__ import annotations
+
+import os
+
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+
+import argparse
+import json
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from smoke import parse
+
+import pympnode
+from pympnode.networks.systems.quadrotors import Quadrotors
+
+TEST_SEED = 20_250_101
+STEPS, STARTS = 50, (0, 60, 120, 180)  # of the windows of 2.5 s
+AT = (1.0, 2.5)
+EMITTED = {"messages": "emitted", "coupling": "mixed", "max_window": 1.5}
+DEFAULT, PUBLISHED, TUNED = "default", "published class", "default, tuned on six"
+
+CLASSES: dict[str, dict[str, Any]] = {
+    PUBLISHED: {
+        "messages": "state", "coupling": "mixed", "aggregation": "mean", "first_message": "zero",
+        "message_size": 13, "max_window": 1.5,
+    },
+    DEFAULT: {},
+    "default, hidden 32": {"hidden": 32},
+    "default, windows of 1 s": {"max_window": 1.0},
+    "default, with positions": {**EMITTED, "message_size": 13, "hidden": 64},
+    "default, without loops": {},
+    "load as a node": {},
+    "pairwise, mixed": {"messages": "pairwise", "coupling": "mixed", "max_window": 1.5},
+}  # fmt: skip
+
+
+def flights(nodes: int, count: int, seed: int, name: str, split: float | None) -> xr.Dataset:
+    """Flights in the form that the class takes."""
+    system: Any = Quadrotors(load="node") if name == "load as a node" else "quadrotors"
+    topology = "complete" if name == "default, without loops" else None
+    return pympnode.simulate(
+        system, nodes=nodes, topology=topology, trajectories=count, seed=seed, split=split
+    )
+
+
+def windows(ds: xr.Dataset) -> xr.Dataset:
+    """Windows of 2.5 s, as trajectories."""
+    times = ds.time[: STEPS + 1]
+    parts = [
+        ds.isel(time=slice(start, start + STEPS + 1)).assign_coords(time=times.variable)
+        for start in STARTS
+        if start + STEPS < ds.sizes["time"]
+    ]
+    joined = xr.concat(
+        parts, "trajectory", data_vars="minimal", coords="minimal", compat="override",
+        join="override", combine_attrs="override",
+    )  # fmt: skip
+    return joined.assign_coords(trajectory=np.arange(joined.sizes["trajectory"]))
+
+
+def cpu(function: Callable[[], Any]) -> tuple[Any, float]:
+    """What ``function`` returns, and the CPU seconds it took."""
+    start = time.process_time()
+    return function(), time.process_time() - start
+
+
+def trained(run: Callable[[int], Any], seconds: float, most: int) -> tuple[Any, float]:
+    """The result of as many updates as take ``seconds``, ``most`` at most, and the CPU seconds."""
+    run(8)  # kernels compile
+    (_, short), (_, long) = (cpu(lambda n=n: run(n)) for n in (100, 400))
+    each = max((long - short) / 300, 1e-4)
+    return cpu(lambda: run(int(np.clip(seconds / each, 8, most))))
+
+
+def errors(model: Any, ds: xr.Dataset) -> dict[str, dict[str, list[float]]]:
+    """Errors after 1 and 2.5 s by predictor and kind."""
+    scores = pympnode.evaluate(model, ds)
+    table = scores.state_error_time.sel(time=list(AT), method="nearest")
+    return {
+        str(p): {
+            str(e): table.sel(predictor=p, error=e).values.tolist() for e in table.error.values
+        }
+        for p in scores.predictor.values
+    }
+
+
+def measure(seed: int, options: argparse.Namespace, names: list[str]) -> Iterator[dict[str, Any]]:
+    """One row a class: updates, CPU seconds and errors on three and on six."""
+
+    def tests(name: str) -> dict[str, xr.Dataset]:
+        count = {3: options.tests, 6: max(1, options.tests // 2)}
+        return {str(n): windows(flights(n, count[n], TEST_SEED + seed, name, None)) for n in count}
+
+    def row_of(name: str, result: Any, took: float, on: dict[str, xr.Dataset]) -> dict[str, Any]:
+        row = {"class": name, "seed": seed, "updates": result.updates, "cpu": took}
+        row["errors"] = {n: errors(result.model, ds) for n, ds in on.items()}
+        at = {n: e["model"]["position"] for n, e in row["errors"].items()}
+        print(json.dumps({k: v for k, v in row.items() if k != "errors"} | at), flush=True)
+        return row
+
+    for name in names:
+        data, on = flights(3, options.flights, seed, name, 0.9), tests(name)
+
+        def run(updates: int, data: xr.Dataset = data, name: str = name) -> Any:
+            return pympnode.train(
+                data=data, updates=updates, seed=seed, progress=False, **CLASSES[name]
+            )
+
+        result, took = trained(run, options.seconds, options.updates)
+        yield row_of(name, result, took, on)
+        if name != DEFAULT:
+            continue
+        six = flights(6, options.tuning, seed + 1, DEFAULT, 0.9)
+
+        def tune(updates: int, model: Any = result.model, six: xr.Dataset = six) -> Any:
+            return pympnode.finetune(
+                model, data=six, updates=updates, seed=seed, max_window=1.5, progress=False
+            )
+
+        yield row_of(TUNED, *trained(tune, options.seconds / 2, options.updates), on)
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Markdown: position and attitude errors after 1 and 2.5 s, means over the seeds."""
+    lines = [
+        "| class | position of 3, 1 s | 2.5 s | load of 3, 1 s | attitude of 3, 1 s | position of 6, 1 s | 2.5 s | "
+        "load of 6, 1 s | cable of 6, 1 s | CPU s |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+
+    def line(name: str, mine: list[dict[str, Any]], predictor: str) -> str:
+        def mean(nodes: str, error: str, at: int) -> str:
+            values = [row["errors"][nodes][predictor][error][at] for row in mine]
+            return f"{np.mean(values):.3g}"
+
+        cells = [mean("3", "position", 0), mean("3", "position", 1), mean("3", "load_position", 0)]
+        cells += [mean("3", "attitude", 0), mean("6", "position", 0), mean("6", "position", 1)]
+        cells += [mean("6", "load_position", 0), mean("6", "cable_length", 0)]
+        seconds = f"{np.mean([row['cpu'] for row in mine]):.0f}" if predictor == "model" else ""
+        return f"| {name} | " + " | ".join([*cells, seconds]) + " |"
+
+    for name in dict.fromkeys(row["class"] for row in rows):
+        lines.append(line(name, [row for row in rows if row["class"] == name], "model"))
+    plain = [row for row in rows if row["class"] in (DEFAULT, PUBLISHED)] or rows
+    for predictor in ("persistence", "constant_velocity"):
+        lines.append(line(predictor.replace("_", " "), plain, predictor))
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=80.0, help="CPU time of a training")
+    parser.add_argument("--updates", type=int, default=1_000_000, help="at most")
+    parser.add_argument("--flights", type=int, default=200, help="of three, to train on")
+    parser.add_argument("--tuning", type=int, default=50, help="flights of six to tune on")
+    parser.add_argument("--tests", type=int, default=20, help="flights of three to test on")
+    parser.add_argument("--classes", nargs="*", default=list(CLASSES), choices=list(CLASSES))
+    options = parse(
+        parser, seconds=0.01, updates=8, flights=4, tuning=4, tests=2,
+        classes=[PUBLISHED, DEFAULT, "load as a node"],
+    )  # fmt: skip
+    warnings.simplefilter("ignore", pympnode.PympnodeWarning)
+    rows: list[dict[str, Any]] = []
+    for seed in range(options.seeds):
+        for row in measure(seed, options, options.classes):
+            rows.append(row)
+            write(rows, options)
+    print(table(rows))
+
+
+def write(rows: list[dict[str, Any]], options: argparse.Namespace) -> None:
+    """What is measured so far, in the folder of results."""
+    about = {k: v for k, v in vars(options).items() if k not in ("results", "smoke", "classes")}
+    facts = {"options": about, "rows": rows}
+    (options.results / "quadrotors.json").write_text(json.dumps(facts, indent=1) + "\n")
+    words = ", ".join(f"{k} {v}" for k, v in about.items() if k != "updates")
+    (options.results / "quadrotors.md").write_text(
+        f"Root mean square errors in m and rad ({words}; `python benchmarks/quadrotors.py`):\n\n{table(rows)}\n"
+    )
+
+
+if __name__ == "__main__":
+    main()
