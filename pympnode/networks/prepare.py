@@ -226,7 +226,10 @@ def prepare(
         found.time_unit,
         time_scale,
         periods,
-        *((types.names, types.channels, types.controls, types.attributes) if types else ()),
+        node_types=types.names if types else (),
+        type_channels=types.channels if types else (),
+        type_controls=types.controls if types else (),
+        type_attributes=types.attributes if types else (),
         unit_norm=names.unit_norm,
     )
 

@@ -98,7 +98,7 @@ def groups_of(ds: xr.Dataset, features: Sequence[str]) -> Groups:
         return ()
     number = np.asarray(ds[UNIT_NORM].values)
     return tuple(
-        tuple(features[i] for i in np.flatnonzero(number == group))
+        tuple(features[int(i)] for i in np.flatnonzero(number == group))
         for group in np.unique(number[number > 0])
     )
 

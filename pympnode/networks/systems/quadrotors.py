@@ -194,9 +194,9 @@ def _turned(x: NDArray, features: Sequence[str], angle: NDArray) -> NDArray:
     out, cosine, sine = np.array(x), np.cos(angle), np.sin(angle)
     for name in ("position", "velocity", "cable", "cable_velocity"):
         if f"{name}_x" in features:
-            a, b = features.index(f"{name}_x"), features.index(f"{name}_y")
-            out[..., a] = cosine * x[..., a] - sine * x[..., b]
-            out[..., b] = sine * x[..., a] + cosine * x[..., b]
+            first, second = features.index(f"{name}_x"), features.index(f"{name}_y")
+            out[..., first] = cosine * x[..., first] - sine * x[..., second]
+            out[..., second] = sine * x[..., first] + cosine * x[..., second]
     if "quaternion_w" in features:
         columns = [features.index(f"quaternion_{axis}") for axis in "wxyz"]
         w, a, b, c = (x[..., column] for column in columns)
