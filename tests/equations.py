@@ -507,11 +507,11 @@ class Particles:
                 senders[r].append(bodies[s])
             home = list(tree.cell)
             for level in tree.levels:
-                cells = [self.mean_body(bodies, home, c) for c in range(level.size)]
+                cells = [self.points_of(bodies, home, c) for c in range(level.size)]
                 for k in range(len(x)):
-                    senders[k] += [
-                        cells[s] for s, r in zip(level.sender, level.receiver) if r == home[k]
-                    ]
+                    for s, r in zip(level.sender, level.receiver):
+                        if r == home[k]:
+                            senders[k] += cells[s]
                 if level.parent is not None:
                     home = [level.parent[c] for c in home]
         return np.array(
@@ -521,14 +521,31 @@ class Particles:
             ]
         )
 
-    @staticmethod
-    def mean_body(bodies: list, home: list, cell: int) -> tuple:
-        """The particles of a cell as their number times a mean particle at the centre of mass."""
+    def points_of(self, bodies: list, home: list, cell: int) -> list:
+        """What a far cell acts with: points, two along each axis of the covariance of its particles,
+        which have its mean mass and charge and share its number. Charges that multiply have a mean
+        and a covariance for each sign."""
         members = [body for body, c in zip(bodies, home) if c == cell]
-        number, heavy = len(members), sum(m[1] for m in members)
-        centre = sum(m[1] * m[0] for m in members) / heavy
-        charge = None if members[0][2] is None else sum(m[2] for m in members) / number
-        return centre, heavy / number, charge, number
+        number, dims = len(members), len(members[0][0])
+        x, mass = np.array([m[0] for m in members]), np.array([m[1] for m in members])
+        charge = None if members[0][2] is None else np.array([m[2] for m in members])
+        parts = [(mass, None if charge is None else charge.sum() / number)]
+        if charge is not None and self.spec.mass_coupling == "product":
+            parts = [
+                (np.maximum(sign * charge, 0), np.maximum(sign * charge, 0).sum() * sign / number)
+                for sign in (1, -1)
+            ]
+        points = []
+        for weight, of_each in parts:
+            share = weight / weight.sum() if weight.sum() > 0 else np.full(number, 1 / number)
+            mean = share @ x
+            covariance = (x - mean).T @ ((x - mean) * share[:, None])
+            values, axes = np.linalg.eigh(covariance)
+            for value, axis in zip(values, axes.T):
+                for side in (1, -1):
+                    away = side * np.sqrt(dims * max(value, 0)) * axis
+                    points.append((mean + away, mass.sum() / number, of_each, number / (2 * dims)))
+        return points
 
     def central(self, sender: tuple, receiver: tuple) -> np.ndarray:
         """Momentum that a sender gives to a receiver."""

@@ -101,7 +101,11 @@ FAULTS = [
     ),
     fault(
         "24", "Kuramoto: sign of the coupling", "tests/test_systems.py",
-        (KURAMOTO, 'out *= parameters["coupling"]', 'out *= -parameters["coupling"]'),
+        (
+            KURAMOTO,
+            'out -= sine * graph.sum_neighbours(cosine)\n        out *= parameters["coupling"]',
+            'out -= sine * graph.sum_neighbours(cosine)\n        out *= -parameters["coupling"]',
+        ),
     ),
     fault(
         "3", "mean aggregation is a sum", NETWORKS,

@@ -171,6 +171,10 @@ def test_every_option_of_a_model_exists_in_julia_or_is_refused() -> None:
     from pympnode.networks.spec import ModelSpec
 
     pairwise = {"messages": "pairwise", "coupling": "superposed", "message": 1}
+    types = {
+        "node_types": ("one", "other"), "type_channels": (1, 1), "type_controls": (0, 0),
+        "type_attributes": (0, 0),
+    }  # fmt: skip
     refused: dict[str, dict[str, Any]] = {
         "stride": {"stride": 2},
         "circular": {"circular": (0,)},
@@ -180,6 +184,10 @@ def test_every_option_of_a_model_exists_in_julia_or_is_refused() -> None:
         "invariant": {**pairwise, "invariant": (0,)},
         "antisymmetric": {**pairwise, "aggregation": "sum", "antisymmetric": True},
         "learned_edges": {"learned_edges": 1},
+        **{key: {**pairwise, "codes": 1, "coded_nodes": 2} for key in ("codes", "coded_nodes")},
+        **{key: {"messages": "emitted", "delay": 0.5} for key in ("delay", "longest_delay")},
+        "learned_delays": {"messages": "emitted", "learned_delays": 1, "longest_delay": 4},
+        **dict.fromkeys(("node_types", "type_channels", "type_controls", "type_attributes"), types),
     }
     text = (julia_sources() / "src" / "spec.jl").read_text(encoding="utf-8")
     fields = {field.name for field in dataclasses.fields(ModelSpec)}

@@ -178,17 +178,20 @@ def test_a_table_where_netcdf_is_read_names_from_frame(
 def test_data_in_the_place_of_a_system(data: xr.Dataset, model: pympnode.Model) -> None:
     table = pd.DataFrame({"time": range(50), "node": 0, "v": 1.0})
     for call in (
-        lambda: pympnode.train(data),
-        lambda: pympnode.train([data, data]),  # type: ignore[list-item]
         lambda: pympnode.train(table),
         lambda: pympnode.train(X),
         lambda: pympnode.train("counts.nc"),
-        lambda: pympnode.finetune(model, data),
     ):
         with pytest.raises((InvalidOption, UnknownName)) as caught:
             call()
         assert "train(data=" in str(caught.value.fix)
         assert len(str(caught.value).splitlines()) == 4
+    # Datasets can be nothing else than data.
+    few: dict[str, Any] = {"updates": 1, "progress": False}
+    named = pympnode.train(data=data, **few)
+    placed = pympnode.train(data, **few)
+    np.testing.assert_array_equal(placed.model.theta, named.model.theta)
+    assert pympnode.finetune(model, data, **few).updates == 1
 
 
 def test_errors_show_datasets_on_one_line(data: xr.Dataset) -> None:
