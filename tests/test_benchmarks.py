@@ -22,12 +22,15 @@ SCRIPTS = sorted(
 SLOW = {
     "ensemble",
     "experiments",
+    "first_seconds",
     "kernel",
     "nbody_hierarchy",
     "nbody_networks",
     "nbody_radial",
     "nbody_simulator",
     "nbody_training",
+    "quadrotors",
+    "unknown_graphs",
 }
 NEEDS = {"power_grid": "pandapower"}  # packages that the tests alone do not bring
 
