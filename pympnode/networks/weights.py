@@ -77,38 +77,6 @@ def layout_of(spec: ModelSpec) -> Layout:
         shapes["delay_logit"] = (spec.learned_delays,)
     if not spec.codes:
         return Layout(shapes)
-
-    # A neural ODE of the whole system ("node") has one network for the states of all its nodes.
-    stacked = spec.bodies if spec.family == "node" else 1
-    width = spec.inputs * stacked
-    for number in range(1, spec.depth + 1):
-        linear(f"layer_{number}_", spec.hidden, width)
-        width = spec.hidden
-    linear(f"layer_{spec.depth + 1}_", spec.outputs * stacked, width)
-    if spec.family == "node":
-        return Layout(shapes)
-
-    inputs = spec.first_inputs
-    if spec.carried and spec.first_message == "linear":
-        linear("first_", spec.message, inputs)
-    elif spec.carried and spec.first_message == "mlp":
-        linear("first_layer_1_", spec.hidden, inputs)
-        linear("first_layer_2_", spec.message, spec.hidden)
-    if spec.messages == "emitted":
-        linear("emit_layer_1_", spec.hidden, spec.sender_inputs)
-        linear("emit_layer_2_", spec.message, spec.hidden)
-    elif spec.messages == "pairwise":
-        # Columns of the first layer: the receiver's inputs, the sender's, those of the pair.
-        width = spec.receiver_inputs + spec.sender_inputs + spec.pair_inputs
-        linear("pair_layer_1_", spec.hidden, width)
-        linear("pair_layer_2_", spec.hidden, spec.hidden)
-        linear("pair_layer_3_", spec.message, spec.hidden)
-    if spec.learned_edges:
-        shapes["edge_log_weight"] = (spec.learned_edges,)
-    if spec.learned_delays:
-        shapes["delay_logit"] = (spec.learned_delays,)
-    if not spec.codes:
-        return Layout(shapes)
     # The last one: what comes before is the vector of the model with given codes.
     shapes["node_code"] = (spec.coded_nodes, spec.codes)
     return Layout(shapes, frozenset({"node_code"}))
