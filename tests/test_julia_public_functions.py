@@ -66,14 +66,16 @@ def test_trained_in_one_engine_and_on_in_the_other(worker: Any, tmp_path: Path) 
 
 
 def test_both_engines_train_to_the_same_weights(worker: Any) -> None:
-    """The same loop, data and seed; after two epochs only rounding can have come between, which the
-    bases of the optimiser enlarge."""
+    """The same loop, data and seed; after two epochs only rounding can have come between.
+
+    By Adam: the bases of the default optimiser enlarge roundings.
+    """
     data = pympnode.simulate("kuramoto", nodes=4, topology="ring", engine="torch", **SMALL)
     thetas = [
-        pympnode.train(data=data, engine=engine, **SHORT).model.theta
+        pympnode.train(data=data, engine=engine, optimiser="adam", **SHORT).model.theta
         for engine in ("torch", "julia")
     ]
-    np.testing.assert_allclose(thetas[1], thetas[0], rtol=0, atol=1e-7)
+    np.testing.assert_allclose(thetas[1], thetas[0], rtol=0, atol=1e-9)
 
 
 def test_ctrl_c_keeps_the_best_weights_and_the_worker(
