@@ -17,6 +17,10 @@ import pympnode
 from pympnode import experiments
 from pympnode.cli import cli
 from pympnode.errors import EngineUnavailable, InvalidOption, PympnodeError
+from pympnode.experiments.budget import Budget
+from pympnode.experiments.catalogue import experiment
+from pympnode.experiments.cells import cells
+from pympnode.experiments.on_cluster import run_cells
 from pympnode.networks.generate_tasks import generate_over
 from pympnode.tasks import check_client, client_of, run_tasks
 
@@ -124,6 +128,29 @@ def test_cells_of_an_experiment_are_those_of_one_process(client: Any, tmp_path: 
     )
     xr.testing.assert_identical(again, made)
     assert sum("completed before" in line for line in lines) == made["status"].size
+
+
+def test_cells_of_one_run_are_computed_one_after_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = experiment(written(tmp_path, NETWORK))
+    given: dict[str, Any] = {}
+
+    def keeps(client: Any, call: Any, arguments: Any, on_done: Any, after: Any) -> None:
+        given.update(arguments=arguments, after=after)
+
+    monkeypatch.setattr("pympnode.experiments.on_cluster.run_tasks", keeps)
+    todo = list(cells(found, Budget.of("4 updates"), 2))
+    run_cells(None, print, todo, tmp_path, "cpu", lambda cell, numbers: None)
+    number = {id(what[3]): i for i, what in enumerate(given["arguments"]) if what[2] == "cell"}
+    opened = {id(cell): {t.folder(tmp_path, cell.seed) for t in cell.trainings} for cell in todo}
+    shared = 0
+    for later, cell in enumerate(todo):
+        for earlier in todo[:later]:
+            if opened[id(cell)] & opened[id(earlier)]:
+                shared += 1
+                assert number[id(earlier)] in given["after"][number[id(cell)]]
+    assert shared == 2  # "as it is" and "fine-tuned" of two seeds
 
 
 def test_a_scheduler_that_does_not_answer_is_an_error(tmp_path: Path) -> None:

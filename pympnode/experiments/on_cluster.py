@@ -25,7 +25,7 @@ def run_cells(
     ``call(folder, device, kind, what, seed)`` is the work of a task, see `running.task`.
 
     A dataset and a training that several cells share are one task each; a cell waits for those it
-    needs. A task whose worker died is done again, and goes on from its last checkpoint.
+    needs, and for the cell before it that opens one of its run folders. A task whose worker died is done again, and goes on from its last checkpoint.
     Raises what `tasks.run_tasks` raises.
     """
     arguments: list[tuple[Any, ...]] = []
@@ -50,10 +50,16 @@ def run_cells(
         return task(f"run {one.folder(folder, seed)}", ("training", one, seed), before)
 
     of_cell: dict[int, Cell] = {}
+    last: dict[Path, int] = {}  # a run folder -> the cell that opens it last
     for cell in cells:
         before = [training(one, cell.seed) for one in cell.trainings]
         before += [data(test) for test in cell.tests.values()]
-        of_cell[task(f"cell {cell.path(folder)}", ("cell", cell), before)] = cell
+        # A finished run is read under the lock of its folder: two cells at once would refuse it.
+        opened = [one.folder(folder, cell.seed) for one in cell.trainings]
+        before += [last[path] for path in opened if path in last]
+        number = task(f"cell {cell.path(folder)}", ("cell", cell), before)
+        last.update(dict.fromkeys(opened, number))
+        of_cell[number] = cell
 
     def ended(number: int, numbers: Any) -> None:
         if number in of_cell:
