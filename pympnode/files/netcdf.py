@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -26,6 +27,8 @@ CHECKSUM = "sha256"
 RECORD = "pympnode"  # the attribute of a dataset that holds its record, see `datasets.record`
 RECORD_CHECKSUM = "record_sha256"
 SEAL = "content_sha256"  # the attribute of `sealed`
+LOCK = threading.RLock()
+"""Held while a file is written, and while a thread reads data: the netCDF library takes one call at a time."""
 # Bytes in memory for one in the file, beyond which values were never written: zlib reaches 1,030.
 _MOST_COMPRESSED = 1100
 _SMALL = 1 << 26
@@ -115,10 +118,15 @@ def write_netcdf(ds: xr.Dataset, path: str | os.PathLike[str], *, checksums: boo
         out = out.assign_attrs({RECORD_CHECKSUM: checksum(text)})
     _replace(
         path,
-        lambda temporary: out.to_netcdf(temporary, engine="netcdf4", format="NETCDF4"),
+        lambda temporary: _to_netcdf(out, temporary),
         bytes_in_file(out),
     )
     return path
+
+
+def _to_netcdf(ds: xr.Dataset, path: Path) -> None:
+    with LOCK:
+        ds.to_netcdf(path, engine="netcdf4", format="NETCDF4")
 
 
 def bytes_in_file(ds: xr.Dataset) -> int:

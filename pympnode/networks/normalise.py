@@ -46,29 +46,7 @@ class Normalisation:
         constant to rounding gets scale 1: its z score is 0, and `undo` returns its value.
         Raises InvalidData for values that are used and not finite, and features without values.
         """
-        x = np.asarray(x, dtype=np.float64)
-        flat = x.reshape(-1, x.shape[-1])
-        known = None if mask is None else np.asarray(mask, dtype=bool).reshape(flat.shape)
-        if known is None:
-            known = np.ones(flat.shape, dtype=bool)
-        count = known.sum(axis=0)
-        if np.any(count == 0):
-            raise InvalidData(
-                "a feature has no known value", got=f"feature {int(np.argmin(count))}"
-            )
-        values = np.where(known, flat, 0.0)
-        if not np.all(np.isfinite(values)):
-            raise InvalidData(
-                "the data are not finite",
-                got=f"{int((~np.isfinite(values)).sum())} values",
-                fix='remove NaN and infinity, or use missing="mask"',
-            )
-        mean = values.sum(axis=0) / count
-        # Two passes: the mean of squares minus the squared mean would cancel for large offsets.
-        deviation = np.where(known, flat - mean, 0.0)
-        scale = np.sqrt((deviation * deviation).sum(axis=0) / count)
-        largest = np.abs(values).max(axis=0)
-        return cls(mean, np.where(scale <= 1e-12 * largest, 1.0, scale))
+        return Moments.of(x, mask).normalisation()
 
     @classmethod
     def identity(cls, features: int) -> Normalisation:
@@ -106,6 +84,64 @@ class Normalisation:
                 got=np.shape(values),
                 allowed=f"(..., {self.features})",
             )
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """What a normalisation is made of, by feature; those of parts of the data are added with `joined`.
+
+    ``count`` of the known values, their ``mean``, the sum of the squares of their deviations, and the
+    ``largest`` absolute value, all (feature,).
+    """
+
+    count: np.ndarray
+    mean: np.ndarray
+    square: np.ndarray
+    largest: np.ndarray
+
+    @classmethod
+    def of(cls, x: np.ndarray, mask: np.ndarray | None = None) -> Moments:
+        """Of x (..., feature); mask of its shape, True where a value is used. Raises InvalidData for
+        values that are used and not finite."""
+        x = np.asarray(x, dtype=np.float64)
+        flat = x.reshape(-1, x.shape[-1])
+        known = None if mask is None else np.asarray(mask, dtype=bool).reshape(flat.shape)
+        if known is None:
+            known = np.ones(flat.shape, dtype=bool)
+        count = known.sum(axis=0)
+        values = np.where(known, flat, 0.0)
+        if not np.all(np.isfinite(values)):
+            raise InvalidData(
+                "the data are not finite",
+                got=f"{int((~np.isfinite(values)).sum())} values",
+                fix='remove NaN and infinity, or use missing="mask"',
+            )
+        mean = values.sum(axis=0) / np.maximum(count, 1)
+        # Two passes: the mean of squares minus the squared mean would cancel for large offsets.
+        deviation = np.where(known, flat - mean, 0.0)
+        square = (deviation * deviation).sum(axis=0)
+        return cls(count, mean, square, np.abs(values).max(axis=0, initial=0.0))
+
+    def joined(self, other: Moments) -> Moments:
+        """Those of both parts together (Chan, Golub & LeVeque 1983, equation 2.1)."""
+        count = self.count + other.count
+        share = other.count / np.maximum(count, 1)
+        change = other.mean - self.mean
+        return Moments(
+            count,
+            self.mean + share * change,
+            self.square + other.square + self.count * share * change * change,
+            np.maximum(self.largest, other.largest),
+        )
+
+    def normalisation(self) -> Normalisation:
+        """See `Normalisation.fit`. Raises InvalidData for features without values."""
+        if np.any(self.count == 0):
+            raise InvalidData(
+                "a feature has no known value", got=f"feature {int(np.argmin(self.count))}"
+            )
+        scale = np.sqrt(self.square / self.count)
+        return Normalisation(self.mean, np.where(scale <= 1e-12 * self.largest, 1.0, scale))
 
 
 @dataclass(frozen=True, eq=False)

@@ -146,6 +146,7 @@ class NetworkTraining(RunOptions):
     delay_start: float | None = None
     matching: float | None = None
     node_codes: int | None = None
+    chunks_in_memory: int | None = None
 
     REPLACES_LENGTH: ClassVar[bool] = False
     OF_MODELS: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -162,6 +163,7 @@ class NetworkTraining(RunOptions):
             | {
                 "members": least(1),
                 "node_codes": least(1),
+                "chunks_in_memory": least(3),
                 **dict.fromkeys(
                     ("model", "aggregation", "messages", "first_message", "solver"),
                     text,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -77,6 +77,26 @@ class TrainingRange:
             _nodes_of_types(arrays),
             _span_of_delays(arrays),
         )
+
+    def joined(self, other: TrainingRange) -> TrainingRange:
+        """The range of two parts of data on the same graphs and times."""
+
+        def spans(ours: Any, others: Any) -> tuple[tuple[float, float], ...]:
+            return tuple((min(a, c), max(b, d)) for (a, b), (c, d) in zip(ours, others))
+
+        return replace(
+            self,
+            low=tuple(np.fmin(self.low, other.low).tolist()),
+            high=tuple(np.fmax(self.high, other.high).tolist()),
+            trajectories=self.trajectories + other.trajectories,
+            control=spans(self.control, other.control),
+            attribute=spans(self.attribute, other.attribute),
+        )
+
+    def with_values_of(self, other: TrainingRange) -> TrainingRange:
+        """This range with the values that ``other`` has seen, and its number of trajectories and steps."""
+        names = ("low", "high", "control", "attribute", "trajectories", "steps")
+        return replace(self, **{name: getattr(other, name) for name in names})
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for files."""
