@@ -396,7 +396,7 @@ def train(
             allowed="a folder that is there or will be made",
             fix="run is where checkpoints go; result.model.save(path) writes one file",
         )
-    datasets = several_datasets(data)
+    datasets = several_datasets(data, lazy=True if chunks_in_memory is not None else None)
     start_model = None
     if start is not None:
         refuse_name_of_start(start)

@@ -26,8 +26,8 @@ R = TypeVar("R")
 STREAMED_BYTES = 1 << 30
 """Values of a store beyond which it is opened lazily, and trained on chunk by chunk."""
 
-_CHUNK_BYTES = 1 << 24  # of a chunk, where the data say nothing of chunks
-_LEAST_TIMES = 1000  # of a chunk in time: shorter ones are joined, so that windows fit well into it
+CHUNK_BYTES = 1 << 24  # of a chunk, where the data say nothing of chunks
+LEAST_TIMES = 1000  # of a chunk in time: shorter ones are joined, so that windows fit well into it
 
 
 @dataclass(frozen=True)
@@ -196,9 +196,9 @@ def _bounds(ds: xr.Dataset) -> tuple[list[int], list[int]]:
             if dim in whole:
                 found[dim] = [*range(0, whole[dim], int(size)), whole[dim]]
         if not found:
-            rows = max(1, _CHUNK_BYTES * whole[TRAJECTORY] // max(1, variable.nbytes))
+            rows = max(1, CHUNK_BYTES * whole[TRAJECTORY] // max(1, variable.nbytes))
             found[TRAJECTORY] = [*range(0, whole[TRAJECTORY], rows), whole[TRAJECTORY]]
-    times = _at_least(found.get(TIME, [0, whole[TIME]]), _LEAST_TIMES)
+    times = _at_least(found.get(TIME, [0, whole[TIME]]), LEAST_TIMES)
     return found.get(TRAJECTORY, [0, whole[TRAJECTORY]]), times
 
 
