@@ -106,19 +106,16 @@ class Stream:
         self._sampled = self._choose(held - 2 * self.group * members)
         self.in_memory = min(len(self.chunks), len(self._sampled) + 2 * self.group * members)
         self.sample = self._with_labels(joined([self.data.read(n) for n in self._sampled]))
-        units = [
-            (number, row)
-            for number, labels in enumerate(self._labels)
-            for row in np.flatnonzero(labels == "train").tolist()
-        ]
-        if not units:
+        rows = [np.flatnonzero(labels == "train") for labels in self._labels]
+        self.unit_row = np.concatenate(rows)
+        self.unit_chunk = np.repeat(np.arange(len(rows)), [len(each) for each in rows])
+        if not len(self.unit_row):
             raise InvalidData(
                 "there are no trajectories to train on",
                 got="none with the label train",
                 allowed="at least one",
                 fix="give more trajectories, or a larger split=",
             )
-        self.unit_chunk, self.unit_row = np.array(units, np.int64).T
         steps = np.array([chunk.times - 1 for chunk in self.chunks], np.int64)
         self.unit_steps = steps[self.unit_chunk]
         of = len(self.chunks)
