@@ -39,12 +39,16 @@ def checksum(values: Any) -> str:
     array = np.ascontiguousarray(values)
     text = array.dtype.kind in "OUST"  # T: NumPy's StringDType, as Zarr reads text
     if not text:
-        array = array.astype(array.dtype.newbyteorder("<"))
-        data = array.tobytes()
+        array = array.astype(array.dtype.newbyteorder("<"), copy=False)
+        # Without a copy, where the type has a buffer.
+        plain = array.size and array.dtype.kind in "biufc"
+        data = memoryview(array.reshape(-1)).cast("B") if plain else array.tobytes()
     else:
         data = "\0".join(str(v) for v in array.ravel()).encode()
     kind = "text" if text else array.dtype.str
-    return hashlib.sha256(f"{kind}{array.shape}".encode() + data).hexdigest()
+    found = hashlib.sha256(f"{kind}{array.shape}".encode())
+    found.update(data)
+    return found.hexdigest()
 
 
 def content_checksum(ds: xr.Dataset) -> str:

@@ -112,7 +112,7 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
             logits[...] = delay_logit(spec, options.delay_start, dt)
     model = replace(untrained(data, spec, options.dtype, chosen, options.device), theta=thetas)
     if stream is not None:
-        model = replace(model, trained=model.trained.with_values_of(stream.trained))
+        model = replace(model, trained=stream.in_range(model.trained))
     if start is not None and start.trained.weight and not model.trained.weight:
         # A model that takes weights goes on to take them.
         model = replace(model, trained=replace(model.trained, weight=(1.0, 1.0)))

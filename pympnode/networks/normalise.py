@@ -91,13 +91,14 @@ class Moments:
     """What a normalisation is made of, by feature; those of parts of the data are added with `joined`.
 
     ``count`` of the known values, their ``mean``, the sum of the squares of their deviations, and the
-    ``largest`` absolute value, all (feature,).
+    ``largest`` absolute value, all (feature,); ``span`` (2, feature) the smallest and largest value, of parts.
     """
 
     count: np.ndarray
     mean: np.ndarray
     square: np.ndarray
     largest: np.ndarray
+    span: np.ndarray | None = None
 
     @classmethod
     def of(cls, x: np.ndarray, mask: np.ndarray | None = None) -> Moments:
@@ -122,16 +123,41 @@ class Moments:
         square = (deviation * deviation).sum(axis=0)
         return cls(count, mean, square, np.abs(values).max(axis=0, initial=0.0))
 
+    @classmethod
+    def of_part(cls, x: np.ndarray) -> Moments:
+        """Of a part of the data, x (..., feature), NaN where a value is missing; several times as fast as
+        `of`, with other rounding."""
+        columns = np.ascontiguousarray(x.reshape(-1, x.shape[-1]).T, dtype=np.float64)
+        span = np.stack([np.fmin.reduce(columns, 1), np.fmax.reduce(columns, 1)])
+        total = columns.sum(axis=1)
+        count = np.full(len(columns), columns.shape[1])
+        if not np.isfinite(total).all():
+            known = np.isfinite(columns)
+            count = known.sum(axis=1)
+            total = np.where(known, columns, 0.0).sum(axis=1)
+        mean = total / np.maximum(count, 1)
+        columns -= mean[:, None]
+        if not np.isfinite(total).all() or (count < columns.shape[1]).any():
+            np.nan_to_num(columns, copy=False)
+        square = np.einsum("ij,ij->i", columns, columns)
+        largest = np.nan_to_num(np.abs(span).max(axis=0))
+        return cls(count, mean, square, largest, span)
+
     def joined(self, other: Moments) -> Moments:
         """Those of both parts together (Chan, Golub & LeVeque 1983, equation 2.1)."""
         count = self.count + other.count
         share = other.count / np.maximum(count, 1)
         change = other.mean - self.mean
+        span = None
+        if self.span is not None and other.span is not None:
+            low, high = np.fmin(self.span, other.span)[0], np.fmax(self.span, other.span)[1]
+            span = np.stack([low, high])
         return Moments(
             count,
             self.mean + share * change,
             self.square + other.square + self.count * share * change * change,
             np.maximum(self.largest, other.largest),
+            span,
         )
 
     def normalisation(self) -> Normalisation:

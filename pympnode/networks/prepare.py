@@ -448,11 +448,14 @@ def _fit(values: list[NDArray]) -> Normalisation:
 
 
 def _moments(
-    values: list[NDArray], masks: list[NDArray | None] | None = None
+    values: list[NDArray], masks: list[NDArray | None] | None = None, *, part: bool = False
 ) -> Moments | None:
     """Of the known values of some arrays (..., feature); None without any array."""
     if not values:  # nodes of this type have none
         return None
+    if part:
+        mask = None if masks is None else masks[0]
+        return Moments.of_part(values[0] if mask is None else np.where(mask, values[0], np.nan))
     width = values[0].shape[-1]
     rows = []
     for number, value in enumerate(values):
@@ -480,14 +483,16 @@ class Totals:
     attributes: list[Moments | None]
 
     @classmethod
-    def of(cls, arrays: Sequence[Arrays], names: Names) -> Totals:
-        """Of arrays in physical units."""
+    def of(cls, arrays: Sequence[Arrays], names: Names, *, part: bool = False) -> Totals:
+        """Of arrays in physical units. ``part``: of one that is a part of the data, see `Moments.of_part`."""
         types = [some for some, _ in each_type_of(arrays, names)]
+        # The last control of a trajectory is never used and may be missing.
+        controls = [[a.u[:, :-1] for a in some if a.u is not None] for some in types]
+        attributes = [[a.attribute for a in some if a.attribute is not None] for some in types]
         return cls(
-            [_moments([a.x for a in some], [a.mask for a in some]) for some in types],
-            # The last control of a trajectory is never used and may be missing.
-            [_moments([a.u[:, :-1] for a in some if a.u is not None]) for some in types],
-            [_moments([a.attribute for a in some if a.attribute is not None]) for some in types],
+            [_moments([a.x for a in some], [a.mask for a in some], part=part) for some in types],
+            [_moments(some, part=part) for some in controls],
+            [_moments(some, part=part) for some in attributes],
         )
 
     def joined(self, other: Totals, *, varied: bool) -> Totals:

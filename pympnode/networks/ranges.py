@@ -78,25 +78,29 @@ class TrainingRange:
             _span_of_delays(arrays),
         )
 
-    def joined(self, other: TrainingRange) -> TrainingRange:
-        """The range of two parts of data on the same graphs and times."""
+    def with_spans(
+        self,
+        state: np.ndarray,
+        control: np.ndarray,
+        attribute: np.ndarray,
+        *,
+        trajectories: int,
+        steps: int,
+    ) -> TrainingRange:
+        """This range, of a part of the data, with the smallest and largest values (2, component) of all."""
 
-        def spans(ours: Any, others: Any) -> tuple[tuple[float, float], ...]:
-            return tuple((min(a, c), max(b, d)) for (a, b), (c, d) in zip(ours, others))
+        def pairs(span: np.ndarray) -> tuple[tuple[float, float], ...]:
+            return tuple(zip(*span.tolist()))
 
         return replace(
             self,
-            low=tuple(np.fmin(self.low, other.low).tolist()),
-            high=tuple(np.fmax(self.high, other.high).tolist()),
-            trajectories=self.trajectories + other.trajectories,
-            control=spans(self.control, other.control),
-            attribute=spans(self.attribute, other.attribute),
+            low=tuple(state[0].tolist()),
+            high=tuple(state[1].tolist()),
+            control=pairs(control),
+            attribute=pairs(attribute),
+            trajectories=trajectories,
+            steps=steps,
         )
-
-    def with_values_of(self, other: TrainingRange) -> TrainingRange:
-        """This range with the values that ``other`` has seen, and its number of trajectories and steps."""
-        names = ("low", "high", "control", "attribute", "trajectories", "steps")
-        return replace(self, **{name: getattr(other, name) for name in names})
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for files."""

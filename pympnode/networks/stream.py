@@ -36,6 +36,7 @@ from ..files.netcdf import checksum
 from ..memory import format_bytes
 from ..training.progress import Progress, Silent
 from .node_types import types_of
+from .normalise import Moments
 from .prepare import Scales, Totals, physical_of, scaled_arrays
 from .prepare import Prepared as Data
 from .ranges import TrainingRange
@@ -65,13 +66,12 @@ class Stream:
     ``sample``: some of the chunks, in memory, as one dataset with labels. ``group``: chunks that are in use
     together. ``unit_chunk``, ``unit_row``, ``unit_steps`` (unit,): the trajectories of chunks that train, by
     the number of the chunk, the row in it, and the number of intervals. After `measure`: ``totals``,
-    ``trained``, ``values`` (known ones that train) and ``fingerprint``.
+    ``values`` (known ones that train) and ``fingerprint``.
 
     Raises `InvalidOption` and `InvalidData` for data that are not read so.
     """
 
     totals: Totals
-    trained: TrainingRange
     values: int
     fingerprint: dict[str, Any]
 
@@ -197,31 +197,35 @@ class Stream:
         logger.info("streamed data: %s", self.text)
         meter = progress or Silent()
         values, marks = hashlib.sha256(), hashlib.sha256()
-        totals, trained, known = None, None, 0
+        totals, self.values = None, 0
+        several = len(self.chunks) > 1
+
+        def read(number: int) -> tuple[xr.Dataset, str]:
+            ds = self.data.read(number)
+            return ds, self.data.checksum_of(ds)
+
         meter.start(len(self.chunks), 0, "scales of the data")
         try:
-            for number, ds in enumerate(ahead(self.data.read, range(len(self.chunks)))):
-                values.update(self.data.checksum_of(ds).encode())
+            for number, (ds, digest) in enumerate(ahead(read, range(len(self.chunks)))):
+                values.update(digest.encode())
                 marks.update(checksum(self._labels[number]).encode())
                 rows = np.flatnonzero(self._labels[number] != "test")
                 if rows.size:
                     chunk = self._physical(ds, rows)
-                    varied = chunk.varied
-                    of_chunk = Totals.of([chunk], found.names)
-                    totals = of_chunk if totals is None else totals.joined(of_chunk, varied=varied)
-                    span = TrainingRange.of([chunk])
-                    trained = span if trained is None else trained.joined(span)
-                    known += _known_values(chunk, self._labels[number][rows] == "train")
+                    # One chunk alone is measured as data in memory are, to the last bit.
+                    of_chunk = Totals.of([chunk], found.names, part=several)
+                    totals = (
+                        of_chunk
+                        if totals is None
+                        else totals.joined(of_chunk, varied=chunk.varied)
+                    )
+                    self.values += _known_values(chunk, self._labels[number][rows] == "train")
                 meter.update(number + 1, {})
         finally:
             meter.stop()
-        assert totals is not None and trained is not None
-        self.totals, self.values = totals, known
+        assert totals is not None
+        self.totals = totals
         labels = np.concatenate(self._labels)
-        sizes = self.data.ds.sizes
-        used = [c.last - c.first for c in self.chunks if c.begin == 0]
-        kept = sum(used) if self.data.cut_in_time else int((labels != "test").sum())
-        self.trained = replace(trained, trajectories=kept, steps=sizes[TIME] - 1)
         for name in sorted(map(str, self.data.constants.variables)):
             if name != NODE_NUMBER:  # follows from the number of nodes; older files lack it
                 values.update(name.encode() + checksum(self.data.constants[name].values).encode())
@@ -238,6 +242,26 @@ class Stream:
                 "sample": self._sampled,
             },
         }
+
+    def in_range(self, trained: TrainingRange) -> TrainingRange:
+        """The range of all data, from ``trained``, that of the sample."""
+
+        def spans(some: list[Moments | None]) -> NDArray[np.float64]:
+            known = [one.span for one in some if one is not None and one.span is not None]
+            return np.concatenate(known, axis=1) if known else np.zeros((2, 0))
+
+        if len(self.chunks) == 1:
+            return trained
+        used = sum(int((each != "test").sum()) for each in self._labels)
+        if self.data.cut_in_time:
+            used = self.data.ds.sizes[TRAJECTORY]
+        return trained.with_spans(
+            spans(self.totals.states),
+            spans(self.totals.controls),
+            spans(self.totals.attributes),
+            trajectories=used,
+            steps=self.data.ds.sizes[TIME] - 1,
+        )
 
     def _physical(self, ds: xr.Dataset, rows: NDArray[np.int64]) -> Arrays:
         if len(rows) < ds.sizes[TRAJECTORY]:
