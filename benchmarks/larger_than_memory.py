@@ -168,9 +168,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--one", type=float, help="of one size, in this process")
-    options = parse(
-        parser, gigabytes=[0.05], updates=2, trajectories=120, rounds=1, epochs=2
-    )
+    options = parse(parser, gigabytes=[0.05], updates=2, trajectories=120, rounds=1, epochs=2)
     warnings.simplefilter("ignore", pympnode.PympnodeWarning)
     if options.one is not None:
         print(json.dumps(train_virtual(options.one, options.updates)))
@@ -185,7 +183,9 @@ def main() -> None:
     speed = throughput(options.trajectories, options.rounds, options.epochs)
     text = tables(rows, speed)
     out = options.results / "larger_than_memory"
-    out.with_suffix(".json").write_text(json.dumps({"memory": rows, "time": speed}, indent=1) + "\n")
+    out.with_suffix(".json").write_text(
+        json.dumps({"memory": rows, "time": speed}, indent=1) + "\n"
+    )
     out.with_suffix(".md").write_text(text)
     print(text)
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import xarray as xr
 from click.testing import CliRunner
@@ -46,6 +47,15 @@ CALLS: list[tuple[str, dict[str, Any]]] = [
 def test_data_are_those_of_one_process(client: Any, system: str, keywords: dict[str, Any]) -> None:
     alone = pympnode.simulate(system, **keywords)
     xr.testing.assert_identical(pympnode.simulate(system, **keywords, client=client), alone)
+
+
+def test_networks_into_a_store(client: Any, tmp_path: Path) -> None:
+    pytest.importorskip("zarr", minversion="3")
+    keywords: dict[str, Any] = dict(topology="ring", nodes=4, trajectories=150, steps=5)
+    made = pympnode.simulate("heat", **keywords, path=tmp_path / "a.zarr", client=client)
+    alone = pympnode.simulate("heat", **keywords)
+    np.testing.assert_array_equal(made.state, alone.state)
+    assert made.attrs == alone.attrs
 
 
 def test_parts_on_disk_and_a_worker_that_dies(

@@ -7,6 +7,7 @@ long recordings that are cut in time too, a stretch of times of some trajectorie
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -95,8 +96,8 @@ class ChunkedDataset:
         trajectories, times = _bounds(ds)
         self.chunks = [
             Chunk(first, last, begin, end)
-            for first, last in zip(trajectories[:-1], trajectories[1:])
-            for begin, end in zip(times[:-1], times[1:])
+            for first, last in itertools.pairwise(trajectories)
+            for begin, end in itertools.pairwise(times)
         ]
 
     @property

@@ -20,15 +20,13 @@ from ..files.netcdf import CHECKSUM, RECORD, RECORD_CHECKSUM, checksum, flush_fo
 from ..files.writing import make_folder, writing
 from .chunks import CHUNK_BYTES, LEAST_TIMES, bytes_of, is_dask
 from .names import TIME, TRAJECTORY
-from .parts import INDEX, PART, Index, part_name, require_disk, write_index
+from .parts import INDEX, Index, part_name, require_disk, write_index
 from .stores import BY_CHUNK, optional_package
 
 _LONG_BYTES = 1 << 26  # of one trajectory, beyond which it is cut in time
 
 
-def save_dataset(
-    ds: xr.Dataset, path: str | os.PathLike[str], *, chunk: int | None = None
-) -> Path:
+def save_dataset(ds: xr.Dataset, path: str | os.PathLike[str], *, chunk: int | None = None) -> Path:
     """Write a dataset of networks or of particles so that `open_dataset` and `train` read it.
 
     ds: also one of Dask arrays, or opened lazily: one chunk at a time is in memory.
@@ -81,7 +79,9 @@ def save_dataset(
     with zarr_writer(target, ds, chunk) as writer:
         for rows, times in writer.blocks():
             part = {TRAJECTORY: slice(*rows), TIME: slice(*times)}
-            named = {name: ds[name].variable.isel(part, missing_dims="ignore") for name in writer.large}
+            named = {
+                name: ds[name].variable.isel(part, missing_dims="ignore") for name in writer.large
+            }
             writer.write(rows, times, named)
     return target
 
@@ -131,9 +131,12 @@ def _replacing(path: Path) -> Iterator[Path]:
 
 class ZarrWriter:
     """A store that is written chunk by chunk. ``large``: names of the variables that `write` takes;
-    the others are written by `finish`."""
+    the others are written by `finish`, from the dataset ``rest``. ``trajectories``: their number in the store,
+    by default that of ``ds``."""
 
-    def __init__(self, folder: Path, ds: xr.Dataset, chunk: int | None) -> None:
+    def __init__(
+        self, folder: Path, ds: xr.Dataset, chunk: int | None, trajectories: int | None = None
+    ) -> None:
         zarr = optional_package("zarr", "a Zarr store")
         if int(zarr.__version__.split(".")[0]) < 3:
             raise InvalidOption(
@@ -142,8 +145,9 @@ class ZarrWriter:
                 allowed="zarr 3 or later",
                 fix='pip install "zarr>=3"',
             )
-        self._folder, self._ds = folder, ds
-        self._sizes = {TRAJECTORY: ds.sizes[TRAJECTORY], TIME: ds.sizes[TIME]}
+        self._folder, self._ds, self.rest = folder, ds, ds
+        total = ds.sizes[TRAJECTORY] if trajectories is None else trajectories
+        self._sizes = {TRAJECTORY: total, TIME: ds.sizes[TIME]}
         self.large = [
             name for name, v in ds.variables.items()
             if v.ndim > 1 and {TRAJECTORY, TIME} & set(v.dims) and v.dtype.kind in "biuf"
@@ -155,10 +159,11 @@ class ZarrWriter:
             variable = ds.variables[name]
             if name in ds.coords:
                 continue
+            shape = {dim: self._sizes.get(dim, size) for dim, size in variable.sizes.items()}
             self._arrays[name] = group.create_array(
                 str(name),
-                shape=variable.shape,
-                chunks=tuple(self._chunk.get(dim, size) for dim, size in zip(variable.dims, variable.shape)),
+                shape=tuple(shape.values()),
+                chunks=tuple(self._chunk.get(dim, size) for dim, size in shape.items()),
                 dtype=variable.dtype,
                 fill_value=np.nan if variable.dtype.kind == "f" else 0,
                 compressors=[zarr.codecs.ZstdCodec(), zarr.codecs.Crc32cCodec()],
@@ -173,7 +178,8 @@ class ZarrWriter:
         """Trajectories and times (first, last + 1) of the chunks, in order."""
         steps = [(self._sizes[dim], self._chunk[dim]) for dim in (TRAJECTORY, TIME)]
         rows, times = [
-            [(first, min(first + step, size)) for first in range(0, size, step)] for size, step in steps
+            [(first, min(first + step, size)) for first in range(0, size, step)]
+            for size, step in steps
         ]
         for block in rows:
             for time in times:
@@ -191,9 +197,9 @@ class ZarrWriter:
             where = tuple(at.get(dim, slice(None)) for dim in dims)  # type: ignore[call-overload]
             self._arrays[name][where] = np.asarray(variable.transpose(*dims).values)
 
-    def finish(self, ds: xr.Dataset) -> None:
-        """What is not large, and the attributes, of a dataset."""
-        small = ds.drop_vars(self.large).compute()
+    def finish(self) -> None:
+        """Write what is not large, and the attributes."""
+        small = self.rest.drop_vars(self.large, errors="ignore").compute()
         for name, variable in small.variables.items():
             values = variable.values
             if values.dtype.kind in "US":  # text of fixed width has no specification in format 3
@@ -209,13 +215,16 @@ class ZarrWriter:
 
 
 @contextmanager
-def zarr_writer(path: Path, ds: xr.Dataset, chunk: int | None = None) -> Iterator[ZarrWriter]:
+def zarr_writer(
+    path: Path, ds: xr.Dataset, chunk: int | None = None, trajectories: int | None = None
+) -> Iterator[ZarrWriter]:
     """A writer of a store like ``ds``, whose values are not read, but for what is not large."""
-    require_disk(path, bytes_of(ds))
+    times = 1 if trajectories is None else trajectories / ds.sizes[TRAJECTORY]
+    require_disk(path, int(bytes_of(ds) * times))
     with _replacing(path) as temporary:
-        writer = ZarrWriter(temporary, ds, chunk)
+        writer = ZarrWriter(temporary, ds, chunk, trajectories)
         yield writer
-        writer.finish(ds)
+        writer.finish()
 
 
 def _chunk_sizes(ds: xr.Dataset, names: list[Any], chunk: int | None) -> dict[Any, int]:
@@ -230,7 +239,7 @@ def _chunk_sizes(ds: xr.Dataset, names: list[Any], chunk: int | None) -> dict[An
     elif state is not None and state.chunks is not None and is_dask(ds):
         given = dict(zip(state.dims, state.chunks)).get(TRAJECTORY, (rows,))
         rows = given[0] if most * given[0] <= 4 * CHUNK_BYTES else rows
-    found = {TRAJECTORY: min(rows, trajectories), TIME: times}
+    found = {TRAJECTORY: rows if chunk is not None else min(rows, trajectories), TIME: times}
     if chunk is None and most > _LONG_BYTES:
         found[TIME] = min(times, max(LEAST_TIMES, CHUNK_BYTES * times // most))
     return found

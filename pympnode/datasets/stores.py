@@ -115,11 +115,17 @@ def _damaged_store(path: Path, error: Exception) -> FileDamaged:
 
 
 def _consolidated(path: Path) -> bool | None:
-    """Whether a store of format 3 has its metadata in one place: xarray warns where it looks in vain."""
-    if not (path / "zarr.json").is_file():
+    """Whether a store has its metadata in one place: xarray warns where it looks in vain."""
+    if path.is_dir():
+        names = {name for name in _ZARR if (path / name).is_file()}
+        text = (path / "zarr.json").read_text(encoding="utf-8") if "zarr.json" in names else "{}"
+    else:
+        with zipfile.ZipFile(path) as archive:
+            names = {*_ZARR} & {*archive.namelist()}
+            text = archive.read("zarr.json").decode() if "zarr.json" in names else "{}"
+    if not names:
         return None
-    content = json.loads((path / "zarr.json").read_text(encoding="utf-8"))
-    return content.get("consolidated_metadata") is not None
+    return ".zmetadata" in names or json.loads(text).get("consolidated_metadata") is not None
 
 
 def _checked(zarr: Any, opened: xr.Dataset, path: Path) -> tuple[xr.Dataset, dict[str, Any]]:

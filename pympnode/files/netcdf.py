@@ -271,7 +271,8 @@ def require_real_size(ds: xr.Dataset, path: Path) -> None:
     need(
         needed,
         f"the content of {path.name!r}",
-        fix="open it with xarray.open_dataset and select a part of it",
+        fix="open it with xarray.open_dataset(path, chunks={}) and select a part of it; train takes such data "
+        "without loading them",
     )
 
 

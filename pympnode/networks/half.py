@@ -161,7 +161,8 @@ class Networks:
         simulation: dict[str, Any] = {}
         if datasets is None:
             keywords = options.simulation().as_keywords()
-            del keywords["initial"], keywords["client"]  # not keywords of train
+            for name in ("initial", "client", "path"):  # not keywords of train
+                del keywords[name]
             simulation = {"system": system, **keywords}
             datasets = [simulate_network(**simulation)]
         elif isinstance(system, str):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -98,6 +99,7 @@ class NetworkSimulation:
     tolerance: float = 1e-8
     engine: str = "auto"
     client: Any = None
+    path: str | os.PathLike[str] | None = None
 
     def __post_init__(self) -> None:
         check_fields(self, _SIMULATION_CHECKS | {"tolerance": positive, "client": check_client})

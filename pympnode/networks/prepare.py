@@ -134,14 +134,18 @@ def physical_of(
             fix="leave circular= out, and give the angles continuous in time: np.unwrap(x, axis=1)",
         )
     for number, ds in enumerate(datasets):
-        jumping = "" if quiet else " ".join(
-            filter(
-                None,
-                (
-                    tell_jumps(one, arrays_of_type[number].x, of_type.periods or periods)
-                    for one, (arrays_of_type, of_type) in zip(_parts(ds, types), each_type)
-                    if one is not None
-                ),
+        jumping = (
+            ""
+            if quiet
+            else " ".join(
+                filter(
+                    None,
+                    (
+                        tell_jumps(one, arrays_of_type[number].x, of_type.periods or periods)
+                        for one, (arrays_of_type, of_type) in zip(_parts(ds, types), each_type)
+                        if one is not None
+                    ),
+                )
             )
         )
         if jumping:
@@ -499,7 +503,9 @@ class Totals:
         """Those of both parts of the data; ``varied``: whether attributes differ by trajectory."""
 
         def add(ours: list[Moments | None], others: list[Moments | None]) -> list[Moments | None]:
-            return [b if a is None else a if b is None else a.joined(b) for a, b in zip(ours, others)]
+            return [
+                b if a is None else a if b is None else a.joined(b) for a, b in zip(ours, others)
+            ]
 
         return Totals(
             add(self.states, other.states),

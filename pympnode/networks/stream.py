@@ -37,8 +37,8 @@ from ..memory import format_bytes
 from ..training.progress import Progress, Silent
 from .node_types import types_of
 from .normalise import Moments
-from .prepare import Scales, Totals, physical_of, scaled_arrays
 from .prepare import Prepared as Data
+from .prepare import Scales, Totals, physical_of, scaled_arrays
 from .ranges import TrainingRange
 from .recordings import interpolate_starts
 from .schema import Arrays
@@ -151,7 +151,8 @@ class Stream:
         """The labels (trajectory,) of each chunk. One recording is split in time, by its chunks."""
         count = len(self.chunks)
         chosen = SPLIT in ds and not (
-            record(ds).get("kind") == "simulation" and list(ds[SPLIT].values.astype(str)) == ["train"]
+            record(ds).get("kind") == "simulation"
+            and list(ds[SPLIT].values.astype(str)) == ["train"]
         )
         if ds.sizes[TRAJECTORY] == 1 and count > 1 and not chosen and split < 1:
             train = min(max(1, round(split * count)), count - 1)
@@ -215,9 +216,7 @@ class Stream:
                     # One chunk alone is measured as data in memory are, to the last bit.
                     of_chunk = Totals.of([chunk], found.names, part=several)
                     totals = (
-                        of_chunk
-                        if totals is None
-                        else totals.joined(of_chunk, varied=chunk.varied)
+                        of_chunk if totals is None else totals.joined(of_chunk, varied=chunk.varied)
                     )
                     self.values += _known_values(chunk, self._labels[number][rows] == "train")
                 meter.update(number + 1, {})

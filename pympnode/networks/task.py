@@ -209,7 +209,9 @@ class TrajectoryTask:
 
     def _windows(self, horizon: int) -> NDArray[np.int64]:
         """Windows of one pass over every training trajectory."""
-        length = np.full(len(self.train), self.steps) if self.whole else self.source.lengths[self.train]
+        length = (
+            np.full(len(self.train), self.steps) if self.whole else self.source.lengths[self.train]
+        )
         return np.maximum(1, length // horizon)
 
     def batches(self, horizon: int, rng: np.random.Generator) -> Iterator[Batch]:
@@ -384,7 +386,9 @@ class TrajectoryTask:
         each = np.maximum(1, np.minimum(fit, -(-_VALIDATION_WINDOWS // len(index))))
         trajectory, start = [], []
         for number, windows in zip(index.tolist(), each.tolist()):
-            first = np.linspace(0, self.source.lengths[number] - self.steps, windows).astype(np.int64)
+            first = np.linspace(0, self.source.lengths[number] - self.steps, windows).astype(
+                np.int64
+            )
             if self.source.starts is not None:
                 known = np.flatnonzero(
                     self.source.starts[number][: self.source.lengths[number] - self.steps + 1]
