@@ -50,10 +50,8 @@ def results(status: list[str], low: list[Any], high: list[Any]) -> dict[str, Any
         "attrs": {"budget": "9 updates"},
         "coords": {
             name: {"data": data}
-            for name, data in {
-                "row": ["a", "b"], "test": ["x", "y"], "predictor": ["model"],
-            }.items()
-        },  # fmt: skip
+            for name, data in (("row", ["a", "b"]), ("test", ["x", "y"]), ("predictor", ["model"]))
+        },
         "data_vars": {
             "loss": {"dims": dims, "data": [nested(low), nested(high)]},
             "status": {"dims": dims[:2], "data": [status, status]},

@@ -28,7 +28,13 @@ TOPICS: dict[str, tuple[str, tuple[str, ...]]] = {
     "learning": (
         "Learning networks: presets, classes, transfer",
         (
-            "learning", "any_pair", "presets", "finetune", "ensemble", "long_recording", "power_grid",
+            "learning",
+            "any_pair",
+            "presets",
+            "finetune",
+            "ensemble",
+            "long_recording",
+            "power_grid",
             "quadrotors",
         ),
     ),

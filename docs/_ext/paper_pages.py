@@ -70,9 +70,7 @@ def stored(claim: Mapping[str, Any], results: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
-def measured(
-    claim: Mapping[str, Any], results: Path
-) -> tuple[list[float], list[float]] | None:
+def measured(claim: Mapping[str, Any], results: Path) -> tuple[list[float], list[float]] | None:
     """The values over seeds that the claim says are smaller, and those that are larger; None where
     either is missing."""
     ds = stored(claim, results)
@@ -121,4 +119,3 @@ def verdict(smaller: Sequence[float], larger: Sequence[float], factor: float = 1
 def shown(numbers: Sequence[float]) -> str:
     mean = f"{statistics.fmean(numbers):.3g}"
     return f"{mean} ± {statistics.stdev(numbers):.2g}" if len(numbers) > 1 else mean
-

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import unknown_name
 
 if TYPE_CHECKING:
-    from ..networks.model import Model
-    from ..particles.model import ParticleModel
+    from ..half import TrainedModel
 
 __all__ = ["card", "names", "pretrained"]
 
@@ -26,7 +25,7 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in FOLDER.glob("*.nc")))
 
 
-def pretrained(name: str) -> Model | ParticleModel:
+def pretrained(name: str) -> TrainedModel:
     """A trained model that comes with the package, such as ``"kuramoto"``.
 
     Returns what `pympnode.load` returns: a `Model` for networks, a `ParticleModel` for particles. It is
