@@ -167,25 +167,31 @@ def main() -> None:
     parser.add_argument("--trajectories", type=int, default=6000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument(
+        "--part",
+        choices=("both", "memory", "time"),
+        default="both",
+        help="measure one of them anew, and take the other from the stored results",
+    )
     parser.add_argument("--one", type=float, help="of one size, in this process")
     options = parse(parser, gigabytes=[0.05], updates=2, trajectories=120, rounds=1, epochs=2)
     warnings.simplefilter("ignore", pympnode.PympnodeWarning)
     if options.one is not None:
         print(json.dumps(train_virtual(options.one, options.updates)))
         return
-    if options.smoke:
-        rows = [train_virtual(size, options.updates) for size in options.gigabytes]
-    else:
-        rows = []
-        for size in options.gigabytes:
-            rows.append(in_process(size, options.updates))
-            print(json.dumps(rows[-1]), flush=True)
-    speed = throughput(options.trajectories, options.rounds, options.epochs)
-    text = tables(rows, speed)
     out = options.results / "larger_than_memory"
-    out.with_suffix(".json").write_text(
-        json.dumps({"memory": rows, "time": speed}, indent=1) + "\n"
-    )
+    stored = out.with_suffix(".json")
+    found = json.loads(stored.read_text()) if options.part != "both" else {}
+    if options.part != "time":
+        measure = train_virtual if options.smoke else in_process
+        found["memory"] = []
+        for size in options.gigabytes:
+            found["memory"].append(measure(size, options.updates))
+            print(json.dumps(found["memory"][-1]), flush=True)
+    if options.part != "memory":
+        found["time"] = throughput(options.trajectories, options.rounds, options.epochs)
+    text = tables(found["memory"], found["time"])
+    stored.write_text(json.dumps(found, indent=1) + "\n")
     out.with_suffix(".md").write_text(text)
     print(text)
 

@@ -33,7 +33,7 @@ from ..datasets.split import check_split, labels_of
 from ..datasets.times import even_times, rounding
 from ..errors import InvalidData, InvalidOption
 from ..files.netcdf import checksum
-from ..memory import format_bytes
+from ..memory import format_bytes, need
 from ..training.progress import Progress, Silent
 from .node_types import types_of
 from .normalise import Moments
@@ -48,6 +48,7 @@ logger = logging.getLogger("pympnode.training")
 LEAST_CHUNKS = 3  # one in use, one that is read meanwhile, one in the sample
 _HELD_BYTES = 1 << 27  # of the chunks in memory, where their number is not given
 _MOST_CHUNKS = 64
+_COPIES = 3  # of a chunk, about: as it is stored, checked, and in z units
 
 
 def streams(datasets: Sequence[xr.Dataset], chunks_in_memory: int | None) -> bool:
@@ -105,6 +106,12 @@ class Stream:
         self._labels = self._label(ds, split, seed)
         self._sampled = self._choose(held - 2 * self.group * members)
         self.in_memory = min(len(self.chunks), len(self._sampled) + 2 * self.group * members)
+        need(
+            _COPIES * self.in_memory * size,
+            f"{self.in_memory} chunks of {format_bytes(size)} with their copies",
+            "store smaller chunks: pympnode.save_dataset(ds, path, chunk=), ds.chunk(trajectory=); or "
+            f"chunks_in_memory={LEAST_CHUNKS}",
+        )
         self.sample = self._with_labels(joined([self.data.read(n) for n in self._sampled]))
         rows = [np.flatnonzero(labels == "train") for labels in self._labels]
         self.unit_row = np.concatenate(rows)
@@ -139,7 +146,7 @@ class Stream:
                 allowed="an even grid, or chunks that hold all times of a trajectory",
                 fix="ds.chunk(trajectory=1, time=-1), or ds.interp(time=...)",
             )
-        if EDGE_WEIGHT in ds and ds[EDGE_WEIGHT].dims[0] == TIME:
+        if EDGE_WEIGHT in ds and {TRAJECTORY, TIME} & set(ds[EDGE_WEIGHT].dims) == {TIME}:
             raise InvalidData(
                 "weights of edges that vary in time are not read in chunks of time",
                 got="edge_weight(time, edge)",
@@ -186,6 +193,11 @@ class Stream:
     def trajectory(self, unit: int) -> int:
         """The number in the data of a trajectory that trains."""
         return int(self.chunks[self.unit_chunk[unit]].first + self.unit_row[unit])
+
+    def units_of(self, chunk: int) -> NDArray[np.int64]:
+        """The numbers of the trajectories of a chunk that train."""
+        first, last = np.searchsorted(self.unit_chunk, [chunk, chunk + 1])
+        return np.arange(first, last)
 
     # ---- one pass over everything ---------------------------------------------------------------
 
@@ -279,7 +291,7 @@ class Stream:
     def arrays(self, chunk: int) -> tuple[Arrays, list[NDArray[np.bool_]] | None]:
         """The trajectories of a chunk that train, in z units, and where windows of them may start (see
         `interpolate_starts`)."""
-        rows = self.unit_row[self.unit_chunk == chunk]
+        rows = self.unit_row[self.units_of(chunk)]
         arrays = self._physical(self.data.read(chunk, rows), np.arange(len(rows)))
         key = [self._seed, 3, 0] + ([chunk] if len(self.chunks) > 1 else [])
         scaled = scaled_arrays(

@@ -82,13 +82,10 @@ class StreamedTask(TrajectoryTask):
         before: list[_Loaded] = []
 
         def load(part: _Part) -> _Loaded:
-            loaded = self._load(part, before.pop() if before else None)
-            if part is not parts[-1]:
-                before.append(loaded)
-            return loaded
+            before[:] = [self._load(part, before[0] if before else None)]
+            return before[0]
 
-        parts = self._plan(horizon, rng)
-        for loaded in ahead(load, parts):
+        for loaded in ahead(load, self._parts(horizon, rng)):
             rows = _rows(loaded.units, loaded.part.order)
             for at in range(0, len(rows), size):
                 chosen = rows[at : at + size]
@@ -96,39 +93,38 @@ class StreamedTask(TrajectoryTask):
                 yield StreamedBatch(chosen, start, horizon, loaded.source, loaded.units)
             del loaded
 
-    def _plan(self, horizon: int, rng: np.random.Generator) -> list[_Part]:
-        """The parts of an epoch."""
+    def _parts(self, horizon: int, rng: np.random.Generator) -> Iterator[_Part]:
+        """The parts of an epoch, drawn one after the other: an epoch of all windows may be long."""
         windows, size = self._windows(horizon), self._batch(horizon)
-        wanted, total = self.count(horizon) * size, int(windows.sum())
-        passes = 1 if self.whole else -(-wanted // total)
+        total = int(windows.sum())
+        wanted = total if self.whole else self.count(horizon) * size
+        passes = -(-wanted // total)
         used = np.unique(self.stream.unit_chunk[windows > 0])
         groups = -(-len(used) // self.stream.group)
         # Without a choice nothing is drawn: the numbers are then those of data in memory.
         order = rng.permutation(used) if groups > 1 else used
-        left, parts = np.zeros(0, np.int64), []
-        done = 0
+        left, done = np.zeros(0, np.int64), 0
         for chunks in np.array_split(order, groups):
-            units = np.flatnonzero(np.isin(self.stream.unit_chunk, chunks))
+            chunks = np.sort(chunks)
+            units = np.concatenate([self.stream.units_of(chunk) for chunk in chunks])
             if self.whole:
-                drawn = rng.permutation(np.tile(units, int(windows[0])))
+                each = np.tile(units, int(windows[0]))
             else:
-                drawn = rng.permutation(np.tile(np.repeat(units, windows[units]), passes))
-                drawn = drawn[: wanted - done]
+                each = np.tile(np.repeat(units, windows[units]), passes)
+            drawn = rng.permutation(each)[: wanted - done]
             done += len(drawn)
-            last = done >= (total if self.whole else wanted)
             queue = np.concatenate([left, drawn])
-            cut = len(queue) if last else len(queue) // size * size
-            parts.append(_Part(np.sort(chunks), np.unique(left), queue[:cut]))
+            cut = len(queue) if done == wanted else len(queue) // size * size
+            yield _Part(chunks, np.unique(left), queue[:cut])
             left = queue[cut:]
-            if last:
-                break
-        return parts
+            if done == wanted:
+                return
 
     def _load(self, part: _Part, before: _Loaded | None) -> _Loaded:
         pieces: list[tuple[Ints, Arrays, list[NDArray[np.bool_]] | None]] = []
         for chunk in part.chunks.tolist():
             arrays, starts = self.stream.arrays(chunk)
-            pieces.append((np.flatnonzero(self.stream.unit_chunk == chunk), arrays, starts))
+            pieces.append((self.stream.units_of(chunk), arrays, starts))
         if before is not None and len(part.kept):
             pieces += _kept(before, part.kept)
         units, arrays, starts = _joined(pieces)

@@ -415,8 +415,11 @@ class TorchProgram:
         return torch.cat(blocks, dim=1).contiguous()
 
     def _graphs_of(self, batch: Batch, member: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The numbers of the graphs of some trajectories of a batch; codes are those of one dataset."""
-        return self._data[0].graph_of[batch.trajectory[member]] if self.spec.codes else member
+        """The numbers of the graphs of some trajectories of a batch; codes are those of one dataset, which may be in
+        parts of other lengths."""
+        if not self.spec.codes:
+            return member
+        return np.concatenate([data.graph_of for data in self._data])[batch.trajectory[member]]
 
     def _with_codes(
         self,
