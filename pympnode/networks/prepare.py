@@ -332,7 +332,7 @@ def each_type_of(arrays: Sequence[Arrays], names: Names) -> list[tuple[list[Arra
     """
     if not names.by_type:
         return [(list(arrays), names)]
-    by_dataset = [each.ofeach_type_of() for each in arrays]
+    by_dataset = [each.of_each_type() for each in arrays]
     return [
         ([some[number] for some in by_dataset], of_type)
         for number, (_, of_type) in enumerate(names.by_type)
