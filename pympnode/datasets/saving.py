@@ -166,7 +166,11 @@ class ZarrWriter:
                 chunks=tuple(self._chunk.get(dim, size) for dim, size in shape.items()),
                 dtype=variable.dtype,
                 fill_value=np.nan if variable.dtype.kind == "f" else 0,
-                compressors=[zarr.codecs.ZstdCodec(), zarr.codecs.Crc32cCodec()],
+                # Bytes of equal weight side by side: smaller, and read sooner, than zstd of the numbers.
+                compressors=[
+                    zarr.codecs.BloscCodec(cname="lz4", shuffle="shuffle"),
+                    zarr.codecs.Crc32cCodec(),
+                ],
                 dimension_names=[str(dim) for dim in variable.dims],
                 attributes={**_plain(variable.attrs), CHECKSUM: BY_CHUNK},
                 # A chunk that is missing is told from one that holds the value that fills.
