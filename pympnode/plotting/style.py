@@ -25,14 +25,15 @@ FigureSize = tuple[float, float]
 
 
 def label(name: str, unit: str = "1") -> str:
-    """An axis label, "name (unit)", or "name" for the unit "1"."""
+    """An axis label, "name (unit)"; "name" for the unit "1", and for units without a scale that are named
+    after what they measure, as "time"."""
     name = name.replace("_", " ")
-    return name if unit in ("1", "") else f"{name} ({unit})"
+    return name if unit in ("1", "", name) else f"{name} ({unit})"
 
 
 def moment(time: float, unit: str) -> str:
     """A time as a title, "t = 2.5 s"."""
-    return f"t = {time:.3g}" + ("" if unit in ("1", "") else f" {unit}")
+    return f"t = {time:.3g}" + ("" if unit in ("1", "", "time") else f" {unit}")
 
 
 def new_axes(

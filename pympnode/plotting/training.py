@@ -80,9 +80,7 @@ def training_curves(
     return ax
 
 
-def _best(
-    history: xr.Dataset, values: np.ndarray, epochs: np.ndarray
-) -> tuple[float, int] | None:
+def _best(history: xr.Dataset, values: np.ndarray, epochs: np.ndarray) -> tuple[float, int] | None:
     """The best loss and its epoch as `Result` has them: of the best of all members.
 
     The history of a run says the epoch, which is not that of the smallest loss where the last weights

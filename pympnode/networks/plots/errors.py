@@ -118,7 +118,12 @@ def error_by_degree(
         rmse = np.sqrt(np.nanmean(square[inside], axis=0))[1:]
         degrees = f"{low}" if low == high else f"{low} to {high}"
         shown = np.where(rmse > 0, rmse, np.nan)
-        ax.plot(one.time[1 : len(rmse) + 1], shown, color=colour, label=f"{degrees} (n = {inside.sum()})")
+        ax.plot(
+            one.time[1 : len(rmse) + 1],
+            shown,
+            color=colour,
+            label=f"{degrees} (n = {inside.sum()})",
+        )
     logarithmic(ax, "y")
     ax.set_xlabel(style.label("time", one.time_unit))
     ax.set_ylabel(ylabel)

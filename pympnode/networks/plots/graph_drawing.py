@@ -58,7 +58,10 @@ def graph_state(
     number = one.feature(feature)
     if times is None and axes is not None:
         raise InvalidOption(
-            "axes= are those of several times", got="axes=", allowed="ax= for one time", fix="times="
+            "axes= are those of several times",
+            got="axes=",
+            allowed="ax= for one time",
+            fix="times=",
         )
     if times is not None and (time is not None or ax is not None or not len(times)):
         raise InvalidOption(

@@ -72,7 +72,9 @@ def grid_state(
     for ax, index in zip(axes, at):
         cells = np.full(rows * columns, np.nan)
         cells[: one.nodes] = colour_values(one, number, index)
-        image = ax.imshow(cells.reshape(rows, columns), cmap=colour_map(colours), vmin=low, vmax=high)
+        image = ax.imshow(
+            cells.reshape(rows, columns), cmap=colour_map(colours), vmin=low, vmax=high
+        )
         ax.set_title(style.moment(one.time[index], one.time_unit), fontsize="medium")
         ax.set_xlabel("column")
         ax.set_xticks([0, columns - 1] if columns > 1 else [0])
