@@ -13,8 +13,9 @@ from ..errors import EngineUnavailable, InvalidOption, shown_value
 WRITERS = {".gif": "pillow", ".png": "pillow", ".webp": "pillow"} | dict.fromkeys(
     (".mp4", ".webm", ".mkv", ".mov", ".avi"), "ffmpeg"
 )
-# matplotlib encodes H.264 by default, which WebM does not hold.
-_CODECS = {".webm": "libvpx-vp9"}
+# matplotlib encodes H.264 by default, which WebM does not hold, and leaves the pixels of other codecs
+# to ffmpeg, which takes a format that VP9 does not encode.
+_WEBM: dict[str, Any] = {"codec": "libvpx-vp9", "extra_args": ["-pix_fmt", "yuv420p"]}
 
 
 class Animation(FuncAnimation):
@@ -57,8 +58,8 @@ class Animation(FuncAnimation):
         settings: dict[str, Any] = {}
         if name == "ffmpeg":
             settings["animation.ffmpeg_path"] = ffmpeg()
-            if path.suffix.lower() in _CODECS:
-                keywords.setdefault("codec", _CODECS[path.suffix.lower()])
+            if path.suffix.lower() == ".webm":
+                keywords = _WEBM | keywords
         with matplotlib.rc_context(settings):
             super().save(path, writer=name, **keywords)
 

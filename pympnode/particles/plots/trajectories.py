@@ -32,6 +32,7 @@ from .selection import numbers, part, unit_of
 
 MAX_COLOURED = 100  # particles of one mass with a colour each: of more it is noise
 FAR = 2.5
+FEWEST = 4  # particles, of which one may leave a picture
 
 
 def quantile_of(name: str, value: Any) -> float:
@@ -64,8 +65,8 @@ def particle_trajectories(
     particles: numbers to draw, or a mask (all). color: "charge" or "mass" (the default: charge
     if there is one; mass if masses differ; else one colour per particle, a single one for more than
     100). zoom: a particle number, or (x, y, width), drawn larger in a second panel. quantile: in open
-    space the picture fits this share of the particles where others go 2.5 times as far; the title
-    counts those that leave it; 1 fits all. figsize: inches. Three-dimensional data are drawn in three
+    space the picture fits this share of four or more particles where others go 2.5 times as far; the
+    title counts those that leave it; 1 fits all. figsize: inches. Three-dimensional data are drawn in three
     dimensions, on a given ``ax`` of two projected along the last axis. Paths end with the last finite state,
     as the title then says. Returns the axes (two with ``zoom``). Raises InvalidData, InvalidOption.
     """
@@ -400,6 +401,8 @@ def _lines_of(ax: Any, lines: Any, **look: Any) -> Any:
         return ax.add_collection(LineCollection(lines, **look))
     from mpl_toolkits.mplot3d.art3d import Line3DCollection
 
+    # Without any line matplotlib fails at its limits.
+    lines = lines if len(lines) else np.full((1, 2, 3), np.nan)
     return ax.add_collection3d(Line3DCollection(lines, **look))
 
 
@@ -434,7 +437,8 @@ def _paths(
     if "array" in shades:
         values, rest = shades["array"], {k: v for k, v in shades.items() if k != "array"}
         drawn = _lines_of(ax, list(lines), linewidths=width, alpha=0.75, **rest)
-        drawn.set_array(values[owner])
+        if owner.size:
+            drawn.set_array(values[owner])
         return ax.scatter(*ends[kept, :dims].T, c=values[kept], zorder=3, **dot, **rest)
     _lines_of(ax, list(lines), linewidths=width, **shades)
     return ax.scatter(*ends[kept, :dims].T, c=shades["colors"], zorder=2, **dot)
@@ -478,7 +482,7 @@ def _limits(
     middle = np.median(paths[-1].reshape(-1, int(open_axes.sum())), axis=0)
     reach = [np.abs(path - middle).max(axis=(0, 2)) for path in paths]
     typical = float(np.quantile(np.concatenate(reach), quantile, method="lower"))
-    far = typical > 0 and max(map(np.max, reach)) > FAR * typical
+    far = len(chosen) >= FEWEST and typical > 0 and max(map(np.max, reach)) > FAR * typical
     # Single numbers: the tolerance keeps the particle that the quantile is.
     most = typical * (1 + 1e-12) if far else np.inf
     fitted = np.concatenate(
