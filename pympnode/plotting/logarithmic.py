@@ -32,7 +32,7 @@ class LogTicks(Locator):
             ticks = ticks[(ticks >= low * (1 - 1e-9)) & (ticks <= high * (1 + 1e-9))]
             if len(ticks) >= 3:
                 return ticks[:: -(-len(ticks) // MOST)]
-        ticks = np.asarray(MaxNLocator(4).tick_values(low, high))
+        ticks = np.asarray(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high))
         return ticks[(ticks > 0) & (ticks >= low) & (ticks <= high)]
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from ...config import arguments, least, positive
@@ -70,10 +71,12 @@ def quadrotor_forces(
     for ax, name in ((pull, "tension"), (thrust, "thrust of four rotors")):
         style.plain(ax)
         ax.set_ylabel(style.label(name, "N"))
+    handles, names = (list(found) for found in pull.get_legend_handles_labels())
     if two is not None:
-        pull.plot([], [], "--", color="0.4", linewidth=1.2, label="predicted")
+        handles.append(Line2D([], [], linestyle="--", color="0.4", linewidth=1.2))
+        names.append("predicted")
     thrust.set_xlabel(style.label("time", one.time_unit))
-    pull.legend(fontsize="small", frameon=False, ncols=min(one.nodes, 3))
+    pull.legend(handles, names, fontsize="small", frameon=False, ncols=min(one.nodes, 3))
     return np.array([pull, thrust], dtype=object)
 
 

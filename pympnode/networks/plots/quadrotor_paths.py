@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from ...datasets.names import FEATURE, NODE, STATE, TIME, TRAJECTORY, UNIT
@@ -66,11 +67,6 @@ def quadrotor_paths(
                 ax.plot(
                     *path[:, known - 1 :], ":", color=colour, linewidth=1.2, alpha=0.8, **free
                 )  # fmt: skip
-    if two is not None:
-        ax.plot([], [], [], "--", color="0.4", linewidth=1.2, label="predicted")
-        if len(two.time) > len(one.time):
-            name = f"predicted, {style.NO_TRUTH}"
-            ax.plot([], [], [], ":", color="0.4", linewidth=1.2, label=name)
     load = load_of(one.x)[..., :3]
     for index in at:
         for node in range(one.nodes):
@@ -80,8 +76,15 @@ def quadrotor_paths(
         ax.scatter(*places.T, color=colours[: one.nodes], s=16, depthshade=False, **free)
         ax.scatter(*load[index], color="black", marker="s", s=20, depthshade=False, **free)
     frame(ax, span)
+    handles, names = (list(found) for found in ax.get_legend_handles_labels())
+    if two is not None:
+        handles.append(Line2D([], [], linestyle="--", color="0.4", linewidth=1.2))
+        names.append("predicted")
+        if len(two.time) > len(one.time):
+            handles.append(Line2D([], [], linestyle=":", color="0.4", linewidth=1.2))
+            names.append(f"predicted, {style.NO_TRUTH}")
     ax.legend(
-        fontsize="small", frameon=False, loc="upper center", ncols=min(one.nodes + (1 if two is None else 2), 4),
+        handles, names, fontsize="small", frameon=False, loc="upper center", ncols=min(one.nodes + (1 if two is None else 2), 4),
     )  # fmt: skip
     return ax
 

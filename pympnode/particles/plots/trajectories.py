@@ -464,8 +464,8 @@ def _limits(
 ) -> tuple[NDArray, int]:
     """Limits (axis, end) of a picture, and how many of the ``chosen`` particles leave them.
 
-    Those of the box; of open axes those of the paths with a margin of 5 %. Where particles go more than
-    `FAR` times as far from the middle as a ``quantile`` of them, of those in that quantile.
+    Those of the box; of open axes those of the paths with a margin of 5 %. Particles that go more than
+    `FAR` times as far from the middle as a ``quantile`` of them do not count.
     """
     half = data.box.sides(data.dims) / 2
     limits = np.stack([-half, half], axis=-1)
@@ -483,8 +483,7 @@ def _limits(
     reach = [np.abs(path - middle).max(axis=(0, 2)) for path in paths]
     typical = float(np.quantile(np.concatenate(reach), quantile, method="lower"))
     far = len(chosen) >= FEWEST and typical > 0 and max(map(np.max, reach)) > FAR * typical
-    # Single numbers: the tolerance keeps the particle that the quantile is.
-    most = typical * (1 + 1e-12) if far else np.inf
+    most = FAR * typical if far else np.inf
     fitted = np.concatenate(
         [path[:, r <= most].reshape(-1, path.shape[-1]) for path, r in zip(paths, reach)]
     )
