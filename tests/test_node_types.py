@@ -370,7 +370,7 @@ def _refused() -> dict[str, tuple[Any, str]]:
             "one type",
         ),
         "a picture of one type": (
-            lambda: pympnode.plotting.parity(coupled(), coupled()),
+            lambda: pympnode.plotting.parity(predicted=coupled(), truth=coupled()),
             "one type",
         ),
         "subgraph of unknown nodes": (lambda: pympnode.subgraph(ds, [0, 9]), "labels"),
@@ -665,7 +665,7 @@ def test_pictures_have_a_row_for_each_feature_of_each_type() -> None:
     ax = pympnode.plotting.error_by_type(pympnode.evaluate(model, ds))
     assert len(ax.lines) == 4
     assert len(pympnode.plotting.message_norms(rollout).lines) == 7
-    lorenz = (pympnode.nodes_of_type(each, "lorenz") for each in (ds, rollout))
+    lorenz = (pympnode.nodes_of_type(each, "lorenz") for each in (rollout, ds))
     assert len(pympnode.plotting.parity(*lorenz)) == 3
     assert "prediction" in repr(ds.pympnode.plot)
 

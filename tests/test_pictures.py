@@ -286,9 +286,7 @@ def test_the_best_epoch_is_that_of_the_best_member(attrs: dict[str, Any], says: 
 
 def test_result_and_picture_agree_on_the_best_epoch() -> None:
     few = dict(nodes=3, topology="ring", trajectories=8, steps=4, hidden=4)
-    result = pympnode.train(
-        "heat", **few, epochs=2, members=2, kernel="eager", progress=False
-    )
+    result = pympnode.train("heat", **few, epochs=2, members=2, kernel="eager", progress=False)
     assert result.history.attrs["best_epoch"] == result.best_epoch
     label = f"best: {result.best_loss:.4g} in epoch {result.best_epoch}"
     assert label in words(plotting.training_curves(result.history).figure)

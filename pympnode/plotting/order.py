@@ -73,7 +73,7 @@ def is_prediction(ds: Any) -> bool:
         return False
     if PREDICTED in ds and STATE not in ds:
         return True
-    return record(ds).get("kind") == "rollout"
+    return record(ds).get("kind") in ("rollout", "evaluation")
 
 
 def _warn(message: str) -> None:
