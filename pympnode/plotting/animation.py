@@ -23,6 +23,7 @@ class Animation(FuncAnimation):
 
     def __init__(self, figure: Any, *args: Any, **keywords: Any) -> None:
         super().__init__(figure, *args, **keywords)
+        self.figure = figure
         import matplotlib
 
         # These backends print open figures below a cell: a second copy that stands still.
@@ -36,9 +37,11 @@ class Animation(FuncAnimation):
     def _close(self) -> None:
         import matplotlib.pyplot as plt
 
-        plt.close(self._fig)
+        plt.close(self.figure)
 
-    def save(self, filename: Any, writer: Any = None, **keywords: Any) -> None:
+    def save(  # type: ignore[override]
+        self, filename: Any, writer: Any = None, **keywords: Any
+    ) -> None:
         """Write the animation; the ending says how: .gif, .html, .mp4, .webm, and others of ffmpeg.
 
         ``writer`` and other keywords: as of `matplotlib.animation.Animation.save`. ffmpeg is the
@@ -55,7 +58,7 @@ class Animation(FuncAnimation):
             return
         import matplotlib
 
-        settings: dict[str, Any] = {}
+        settings: Any = {}
         if name == "ffmpeg":
             settings["animation.ffmpeg_path"] = ffmpeg()
             if path.suffix.lower() == ".webm":

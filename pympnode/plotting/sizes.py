@@ -70,5 +70,5 @@ def figure_size(name: str, value: Any) -> tuple[float, float]:
 
 def _figure_of(made: Any) -> Any:
     if hasattr(made, "new_frame_seq"):
-        return made._fig
+        return made.figure
     return np.ravel(np.asarray(made, dtype=object))[0].figure

@@ -113,8 +113,8 @@ def fit(
             about["extended_epochs"] = outcome.added
         best = int(np.argmin(outcome.best_loss))
         outcome.history.attrs.update(
-            prepared.history_attributes
-            | {
+            {
+                **prepared.history_attributes,
                 "best_loss": float(outcome.best_loss[best]),
                 "best_epoch": int(outcome.best_epoch[best]),
             }
