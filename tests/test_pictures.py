@@ -209,6 +209,8 @@ def test_a_graph_at_several_times(truth: xr.Dataset) -> None:
     ):  # fmt: skip
         with pytest.raises(InvalidOption):
             plotting.graph_state(truth, **wrong)
+    with pytest.raises(InvalidOption, match="no times"):
+        plotting.grid_state(truth, times=[])
     with pytest.raises(InvalidOption, match="several"):
         plotting.grid_state(truth, time=0.0, times=[1.0])
 
@@ -305,7 +307,17 @@ def test_a_size_for_a_paper(truth: xr.Dataset) -> None:
     assert wide.yaxis.label.get_fontsize() == 10.0
     small, large = (plotting.graph_state(truth, figsize=s) for s in ((2.4, 2.0), (9, 7)))
     assert small.collections[-1].get_sizes()[0] < 0.5 * large.collections[-1].get_sizes()[0]
-    assert tuple(plotting.animate(truth, figsize=(3, 2))._fig.get_size_inches()) == (3, 2)
+    scores = {"a": evaluation(np.ones((2, 3)))}
+    for draw, given in (
+        (plotting.training_curves, history([[2.0, 1.0]])), (plotting.comparison, scores),
+        (plotting.animate, truth), (plotting.grid_state, truth), (plotting.phase_portrait, truth),
+        (plotting.scaling, {"a": ([1, 2], [1, 2])}), (plotting.conservation, particles(5, 2)),
+        (plotting.particle_trajectories, particles(5, 2)), (plotting.hierarchy_of, particles(5, 2)),
+        (plotting.animate_particles, particles(5, 2)),
+    ):  # fmt: skip
+        made = draw(given, figsize=(3, 2))
+        figure = made.figure if hasattr(made, "figure") else np.ravel(made)[0].figure
+        assert tuple(figure.get_size_inches()) == (3, 2), draw.__name__
     with pytest.raises(InvalidOption, match="the axes were given"):
         plotting.graph_state(truth, ax=small, figsize=(3, 2))
     for wrong in (3, (3,), "34", (0, 2), (3, np.nan), (1e9, 1)):

@@ -49,7 +49,7 @@ def training_curves(
             fix="train for at least one whole epoch",
         )
     if ax is None:
-        ax = style.new_axes()
+        ax = style.new_axes(figsize=figsize)
     epochs = history[EPOCH].values
     for name, title, colour in CURVES:
         if name not in history:

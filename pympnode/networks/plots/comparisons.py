@@ -54,6 +54,7 @@ def comparison(
             fix='comparison({"fast": result_a.evaluate(), "paper": result_b.evaluate()})',
         )
     rows = _rows(evaluations, variable)
+    new_figure = ax is None
     if ax is None:
         ax = style.new_axes(7.0, 1.4 + 0.45 * len(rows), figsize)
     names = []
@@ -76,11 +77,11 @@ def comparison(
         logarithmic(ax, "x")
     style.plain(ax)
     ax.grid(False, axis="y")
-    _explain(ax)
+    _explain(ax, new_figure)
     return ax
 
 
-def _explain(ax: Any) -> None:
+def _explain(ax: Any, new_figure: bool) -> None:
     """A legend of the marks, above the rows."""
     from matplotlib.lines import Line2D
 
@@ -89,6 +90,9 @@ def _explain(ax: Any) -> None:
         "median": Line2D([], [], color="black", marker="|", markersize=9, linestyle="none"),
         "quartile to quartile": Line2D([], [], color="0.4", **BAND),
     }
+    if new_figure:
+        style.legend_above(ax.figure, list(marks.values()), list(marks))
+        return
     ax.legend(
         list(marks.values()), list(marks), loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3,
         fontsize="small", frameon=False,

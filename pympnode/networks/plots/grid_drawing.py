@@ -58,6 +58,8 @@ def grid_state(
             "time= is one time and times= are several", got="both", allowed="one of them"
         )
     times = times if time is None else [time]
+    if times is not None and not len(times):
+        raise InvalidOption("no times to draw", got="times=[]", allowed="at least one")
     last = len(one.time) - 1
     at = (
         sorted({0, round(0.1 * last), round(0.35 * last), last})

@@ -52,6 +52,7 @@ def quadrotor_forces(
     ds, one, two = flights_of(predicted, truth, trajectory)
     control = ds[CONTROL].transpose(*CONTROL_DIMS, missing_dims="ignore").values
     u = np.asarray(control[trajectory] if control.ndim == 4 else control, np.float64)[:-1]
+    new_figure = axes is None
     if axes is None:
         axes = style.new_grid(2, 1, 6.4, 4.8, figsize, sharex=True).ravel()
     pull, thrust = np.asarray(axes, dtype=object).ravel()
@@ -76,7 +77,10 @@ def quadrotor_forces(
         handles.append(Line2D([], [], linestyle="--", color="0.4", linewidth=1.2))
         names.append("predicted")
     thrust.set_xlabel(style.label("time", one.time_unit))
-    pull.legend(handles, names, fontsize="small", frameon=False, ncols=min(one.nodes, 3))
+    if new_figure:
+        style.legend_above(pull.figure, handles, names)
+    else:
+        pull.legend(handles, names, fontsize="small", frameon=False, ncols=min(one.nodes, 3))
     return np.array([pull, thrust], dtype=object)
 
 

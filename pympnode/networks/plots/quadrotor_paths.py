@@ -15,7 +15,7 @@ from ...datasets.record import record
 from ...errors import InvalidData
 from ...plotting import style
 from ...plotting.order import predicted_first
-from ...plotting.sizes import sized
+from ...plotting.sizes import NARROW, sized
 from ..node_types import nodes_of_type
 from ..systems.quadrotors import CYLINDER_RADIUS, CYLINDERS_AT, DOOR, Quadrotors, load_of
 from .selection import View, pair, types_drawn, values, view
@@ -84,7 +84,7 @@ def quadrotor_paths(
             handles.append(Line2D([], [], linestyle=":", color="0.4", linewidth=1.2))
             names.append(f"predicted, {style.NO_TRUTH}")
     ax.legend(
-        handles, names, fontsize="small", frameon=False, loc="upper center", ncols=min(one.nodes + (1 if two is None else 2), 4),
+        handles, names, fontsize="small", frameon=False, loc="upper center", ncols=max(1, min(len(names), 4, int(ax.figure.get_figwidth() // 1.3))),
     )  # fmt: skip
     return ax
 
@@ -120,8 +120,9 @@ def frame(ax: Any, span: Sequence[tuple[float, float]]) -> None:
         getattr(ax, f"set_{name}label")(style.label(name, "m"))
         getattr(ax, f"set_{name}lim")(*span[axis])
         getattr(ax, f"{name}axis").set_major_locator(MaxNLocator(8 if name == "x" else 3))
-    # Larger than matplotlib draws a flat box.
-    ax.set_box_aspect([high - low for low, high in span], zoom=1.15)
+    # Larger than matplotlib draws a flat box, where there is room for the labels.
+    zoom = 1.15 if ax.figure.get_figwidth() > NARROW else 0.95
+    ax.set_box_aspect([high - low for low, high in span], zoom=zoom)
     ax.xaxis.labelpad, ax.zaxis.labelpad = 10, -2
     ax.view_init(elev=24, azim=-60)
 
