@@ -42,12 +42,7 @@ def sized(function: Callable[P, R]) -> Callable[P, R]:
             points = min(points, SMALL_TEXT)
         keywords["figsize"] = size
         with matplotlib.rc_context({"font.size": points}):
-            made = function(*args, **keywords)
-            # Tick labels are made when the figure is drawn, which is after this.
-            for ax in _figure_of(made).axes:
-                if ax.axison:
-                    ax.tick_params(labelsize=points)
-        return made
+            return function(*args, **keywords)
 
     return drawn
 
@@ -66,9 +61,3 @@ def figure_size(name: str, value: Any) -> tuple[float, float]:
             fix=f"{name}=(3.4, 2.6) for a column of a paper",
         )
     return width, height
-
-
-def _figure_of(made: Any) -> Any:
-    if hasattr(made, "new_frame_seq"):
-        return made.figure
-    return np.ravel(np.asarray(made, dtype=object))[0].figure
