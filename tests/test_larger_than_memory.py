@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,33 @@ def test_an_epoch_has_every_window_once_and_batches_of_one_size(ds: xr.Dataset) 
     assert [len(b.trajectory) for b in epoch(task, 1)] == sizes
     again = [task.stream.trajectory(u) for b in epoch(task, 1) for u in b.units[b.trajectory]]
     assert sorted(again) == train.tolist() and again != seen
+    # Chunks come in another order, and the windows of the first ones before those of the last.
+    orders = [_order_of_chunks(task, seed) for seed in range(4)]
+    assert len(set(orders)) > 1 and all(sorted(order) == [0, 1, 2, 3, 4] for order in orders)
+
+
+def _order_of_chunks(task: StreamedTask, seed: int) -> tuple[int, ...]:
+    units = np.concatenate([b.units[b.trajectory] for b in epoch(task, seed)])
+    return tuple(dict.fromkeys(task.stream.unit_chunk[units].tolist()))
+
+
+def test_chunks_are_released(ds: xr.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = task_of(ds.chunk(trajectory=2), chunks_in_memory=3)
+    original, alive, most = StreamedTask._load, weakref.WeakSet(), 0
+
+    def load(self: StreamedTask, *part: Any) -> Any:
+        nonlocal most
+        loaded = original(self, *part)
+        alive.add(loaded.source)
+        most = max(most, len(alive))
+        return loaded
+
+    monkeypatch.setattr(StreamedTask, "_load", load)
+    for _ in task.batches(task.steps, np.random.default_rng(0)):
+        pass
+    assert task.stream.group == 1 and len(task.stream.chunks) == 12
+    # In use, read ahead, and for an instant the one that was used before.
+    assert most <= 3
 
 
 def test_losses_of_chunks_are_those_of_data_in_memory(ds: xr.Dataset) -> None:

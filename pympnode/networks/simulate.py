@@ -134,7 +134,7 @@ def _store(path: Any) -> Path:
             "datasets of networks are simulated into a Zarr store",
             got=f"path={str(target)!r}",
             allowed="NAME.zarr",
-            fix=f"path={str(target.with_suffix('.zarr'))!r}",
+            fix='path="data.zarr"; save_dataset writes folders of parts too',
         )
     refuse_existing(target)
     return target
