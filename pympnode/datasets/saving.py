@@ -147,7 +147,7 @@ class ZarrWriter:
             )
         self._folder, self._ds, self.rest = folder, ds, ds
         total = ds.sizes[TRAJECTORY] if trajectories is None else trajectories
-        self._sizes = {TRAJECTORY: total, TIME: ds.sizes[TIME]}
+        self._sizes: dict[Any, int] = {TRAJECTORY: total, TIME: ds.sizes[TIME]}
         self.large = [
             name for name, v in ds.variables.items()
             if v.ndim > 1 and {TRAJECTORY, TIME} & set(v.dims) and v.dtype.kind in "biuf"

@@ -42,7 +42,7 @@ def checksum(values: Any) -> str:
         array = array.astype(array.dtype.newbyteorder("<"), copy=False)
         # Without a copy, where the type has a buffer.
         plain = array.size and array.dtype.kind in "biufc"
-        data = memoryview(array.reshape(-1)).cast("B") if plain else array.tobytes()
+        data: Any = array.reshape(-1).view(np.uint8).data if plain else array.tobytes()
     else:
         data = "\0".join(str(v) for v in array.ravel()).encode()
     kind = "text" if text else array.dtype.str

@@ -176,7 +176,10 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
     if stream is not None:
         in_data = [ds[TRAJECTORY].values[rows] for ds, rows in zip(datasets, in_data)]
     task.numbers = [numbers for numbers in in_data if numbers.size]
-    facts = None if stream else data_fingerprint(datasets, options.split, options.seed)
+    if stream is None:
+        facts = data_fingerprint(datasets, options.split, options.seed)
+    else:
+        facts = stream.fingerprint
     return Prepared(
         half=half,
         model=model,
@@ -186,7 +189,7 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
         fingerprint=run_fingerprint(
             config,
             model,
-            (stream.fingerprint if stream else facts)
+            facts
             | ({"ignore_weights": True} if options.ignore_weights else {})
             | ({"delay_start": options.delay_start} if options.delay_start else {}),
             program,

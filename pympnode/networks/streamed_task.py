@@ -123,8 +123,8 @@ class StreamedTask(TrajectoryTask):
     def _load(self, part: _Part, before: _Loaded | None) -> _Loaded:
         pieces: list[tuple[Ints, Arrays, list[NDArray[np.bool_]] | None]] = []
         for chunk in part.chunks.tolist():
-            arrays, starts = self.stream.arrays(chunk)
-            pieces.append((self.stream.units_of(chunk), arrays, starts))
+            of_chunk, known = self.stream.arrays(chunk)
+            pieces.append((self.stream.units_of(chunk), of_chunk, known))
         if before is not None and len(part.kept):
             pieces += _kept(before, part.kept)
         units, arrays, starts = _joined(pieces)
