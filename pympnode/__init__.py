@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 _lazy_getattr, _lazy_dir, __all__ = _lazy.attach(
     __name__,
-    submodules=("errors", "experiments", "networks", "particles", "plotting", "systems"),
+    submodules=("callbacks", "errors", "experiments", "networks", "particles", "plotting", "systems"),
     submod_attrs={
         "_api": ["evaluate", "finetune", "load", "simulate", "train"],
         "config": ["TrainConfig"],

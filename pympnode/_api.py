@@ -230,6 +230,7 @@ def train(
     precision: str | None = None,
     run: str | os.PathLike[str] | None = None,
     extend: int | None = None,
+    callbacks: Any = None,
     progress: bool = True,
 ) -> Result[Any]:
     """Train a simulator of a networked system or of particles.
@@ -292,6 +293,10 @@ def train(
         positions on a circle (see `from_arrays`); ``normalisation`` "keep" or "refit" when
         there is a start; ``augment`` (rotated and reflected particles), ``mixed_levels`` (one level
         of cells more in every second update).
+    Watching: ``callbacks``, objects or functions that are called at the start, after every update and
+        epoch and at the end, and may end the run: early stopping, CSV, TensorBoard, Weights & Biases,
+        pruning by Optuna (`pympnode.callbacks`); ``progress``: a bar in a terminal or a notebook,
+        and elsewhere a line a minute through `logging` (logger "pympnode.progress").
     Returns: a `Result` with the model, the history and how the run ended.
     Raises: `UnknownName`, `InvalidOption`, `InvalidData`, `InvalidGraph`, `EngineUnavailable`,
         `RunLocked`, each with got, allowed, fix; KeyboardInterrupt in a script.
@@ -374,6 +379,7 @@ def train(
             device=device,
             dtype=dtype,
             precision=precision,
+            callbacks=callbacks,
             progress=progress,
         )
     )
@@ -419,7 +425,13 @@ def train(
     options = half.Training(**given)
     with gradients():
         prepared = half.prepare(system, datasets, options, start_model)
-        return fit(prepared, run=run, progress=options.progress, extend=extend)
+        return fit(
+            prepared,
+            run=run,
+            progress=options.progress,
+            extend=extend,
+            callbacks=options.callbacks,
+        )
 
 
 def finetune(start: StartModel, system: Any = None, **options: Any) -> Result[Any]:

@@ -299,7 +299,7 @@ TRAINING = [
         "progress",
         type=choice("auto", "on", "off"),
         show_default="auto",
-        help="The bar on stderr; auto draws it in a terminal.",
+        help="The bar on stderr, or a line a minute where it is no terminal; off for neither.",
     ),
     _option("--run", type=FILE, help="Folder to keep the run in; the same call continues it."),
     _option("--extend", type=int, help="Epochs to add to the finished run in --run."),

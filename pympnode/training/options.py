@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from ..callbacks import check_callbacks
 from ..config import (
     TrainConfig,
     check_fields,
@@ -44,6 +45,7 @@ class RunOptions:
     device: str = "auto"
     dtype: str = "float32"
     retry_diverged: bool = False
+    callbacks: Any = None
     progress: bool = True
 
     # Whether a length that is given replaces every length of the preset in the configuration.
@@ -60,6 +62,7 @@ class RunOptions:
                 "seed": least(0), "dtype": precision, "preset": text, "kernel": text,
                 "device": device, "progress": flag, "retry_diverged": flag, "split": share, "epochs": least(1),
                 "updates": least(1), "batch_size": least(1), "learning_rate": positive,
+                "callbacks": check_callbacks,
             },
         )  # fmt: skip
         if self.optimiser is not None:
