@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .networks.hybrid import couple
     from .networks.model import Model
     from .networks.node_types import nodes_of_type
+    from .networks.own_module import register_module
     from .networks.readers.reading import read_graph
     from .networks.spec import ModelSpec
     from .networks.subgraph import subgraph
@@ -58,6 +59,7 @@ _lazy_getattr, _lazy_dir, __all__ = _lazy.attach(
         "networks.model": ["Model"],
         "networks.readers.reading": ["read_graph"],
         "networks.node_types": ["nodes_of_type"],
+        "networks.own_module": ["register_module"],
         "networks.spec": ["ModelSpec"],
         "networks.subgraph": ["subgraph"],
         "networks.systems.user": ["own_system"],

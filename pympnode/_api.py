@@ -180,7 +180,7 @@ def train(
     window: float | None = None,
     max_window: float | None = None,
     matching: float | None = None,
-    model: str | None = None,
+    model: Any = None,
     message_size: int | None = None,
     hidden: int | None = None,
     depth: int | None = None,
@@ -257,7 +257,8 @@ def train(
         extend: the same call with ``extend=40`` adds 40 epochs to the finished run in the folder, from
             its last weights and the state of its optimiser, with the longest windows. A cosine
             schedule begins anew over these epochs at half its rate; other schedules go on.
-    Model of networks: ``model`` ("mpnode", "l2s", "node"), ``message_size``, ``hidden``, ``depth``,
+    Model of networks: ``model`` ("mpnode", "l2s", "node", or a `torch.nn.Module` of your own whose
+        forward(x, edge_index) is dx/dt, see `pympnode.register_module`), ``message_size``, ``hidden``, ``depth``,
         ``aggregation``, ``messages``, ``coupling``, ``first_message``, ``solver``, ``substeps``,
         ``antisymmetric``, and the names of features that enter pairwise messages (``relative``) or the
         whole model (``invariant``; with emitted messages not at all) as differences only: see `pympnode.ModelSpec`; the rest comes from the preset or from ``start``.

@@ -17,7 +17,7 @@ from ..errors import InvalidOption
 from ..files.netcdf import checksum
 from ..half import EngineFacts, Half, Prepared
 from ..training.initial import initial_weights
-from ..training.ranges import warn_outside
+from ..training.ranges import warn_outside, warn_user
 from . import engines
 from .edge_weights import check_training
 from .engines.base import Program
@@ -94,6 +94,10 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
     )
     check_training(spec, data.physical, start)
     thetas, restored = initial_weights(layout_of(spec), start, options.seed, members, options.dtype)
+    own = options.own if start is None else None
+    if own is not None:
+        thetas = own.first_weights(options.seed, members, options.dtype)
+        _tell_unused(own, data)
     if spec.codes:
         thetas = thetas * without_codes_in_messages(spec)
     thetas = thetas.astype(options.dtype)
@@ -178,7 +182,9 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
             program,
             start,
             options.normalisation,
-        ),
+        )
+        | ({} if own is None else {"module": {"first_weights": checksum(thetas)}}),
+        only_in_memory="" if own is None or own.registered else f"the module {own!r} has no name",
         engine=EngineFacts(chosen, reason, program.kernel, str(getattr(program, "device", "cpu"))),
         restored_tensors=restored,
         deviations_from_paper=preset(options.preset).deviations if start is None else (),
@@ -195,6 +201,21 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
         ),
         history_attributes={name: text for name, text in texts.items() if text is not None},
     )
+
+
+def _tell_unused(own: Any, data: Data) -> None:
+    """Warn of inputs in the data that the forward of a module of the user does not take."""
+    there = {
+        "control": bool(data.controls),
+        "node_attribute": bool(data.attributes),
+        "edge_weight": any(each.weighted for each in data.physical),
+    }
+    for name, given in there.items():
+        if given and name not in own.takes:
+            warn_user(
+                f"the data have {name}, and the module does not take it: its forward has no parameter "
+                "of that name"
+            )
 
 
 def mean_degree(data: Data) -> float:

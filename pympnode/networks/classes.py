@@ -101,6 +101,8 @@ def short_class(options: NetworkTraining, edge_attributes: int) -> NetworkTraini
 
     ``edge_attributes`` of the data, and the options of pairwise messages, ask for those.
     """
+    if options.own is not None:
+        return options
     given = (options.relative, options.invariant)
     pairwise = not left_open(options.messages) and _fits(options.messages, "pairwise")
     pairwise |= bool(edge_attributes) or _antisymmetric(options)

@@ -533,9 +533,9 @@ class Model:
         model of it again. See `pympnode.networks.vector_field.VectorField`. Raises `InvalidModel` for
         ensembles, several types of nodes, delays and codes of nodes.
         """
-        from .vector_field import VectorField
+        from .vector_field import vector_field_of
 
-        return VectorField(self)
+        return vector_field_of(self)
 
     @classmethod
     def from_module(cls, module: Any) -> Model:

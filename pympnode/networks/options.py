@@ -49,6 +49,12 @@ _SPEC_FIELDS = {
 }
 
 
+# Choices of the families of this package, which a module of the user makes itself.
+_OF_FAMILIES = (
+    "message_size", "hidden", "depth", "aggregation", "messages", "coupling", "first_message",
+    "relative", "invariant", "antisymmetric", "node_codes", "delay",
+)  # fmt: skip
+
 LEARNED_DELAYS = ("learn", "learn per edge")
 
 _SIMULATION_CHECKS: dict[str, Any] = {
@@ -62,6 +68,15 @@ _SIMULATION_CHECKS: dict[str, Any] = {
     "parameters": mapping,
     "engine": lambda name, value: one_of(name, value, ("auto", *NAMES)),
 }
+
+
+def _model(name: str, value: Any) -> Any:
+    """A name, or a module of the user. Raises `InvalidOption`."""
+    if isinstance(value, str):
+        return text(name, value)
+    from .own_module import OwnModule  # torch, for which names do not wait
+
+    return value if isinstance(value, OwnModule) else OwnModule.of(value)
 
 
 def _coupling(name: str, value: Any) -> str:
@@ -125,7 +140,7 @@ class NetworkTraining(RunOptions):
     missing: Missing = "error"
     window: float | None = None
     max_window: float | None = None
-    model: str | None = None
+    model: Any = None
     message_size: int | None = None
     hidden: int | None = None
     depth: int | None = None
@@ -162,10 +177,8 @@ class NetworkTraining(RunOptions):
             | {
                 "members": least(1),
                 "node_codes": least(1),
-                **dict.fromkeys(
-                    ("model", "aggregation", "messages", "first_message", "solver"),
-                    text,
-                ),
+                **dict.fromkeys(("aggregation", "messages", "first_message", "solver"), text),
+                "model": _model,
                 "coupling": _coupling,
                 "ignore_weights": flag,
                 "antisymmetric": flag,
@@ -192,6 +205,8 @@ class NetworkTraining(RunOptions):
                 allowed="one of them",
                 fix="leave max_window out, or window to keep a curriculum of shorter windows first",
             )
+        if self.own is not None:
+            self._refuse_choices(_OF_FAMILIES, f"a module of your own, {self.own!r}")
         kernels = ("auto", *TORCH_KERNELS)
         for name, allowed in (
             ("missing", ("error", "mask")),
@@ -201,6 +216,22 @@ class NetworkTraining(RunOptions):
             one_of(name, getattr(self, name), allowed)
         if self.engine != "julia":
             one_of("kernel", self.kernel, kernels)
+
+    @property
+    def own(self) -> Any:
+        """The `own_module.OwnModule` that ``model`` is, or None."""
+        return None if self.model is None or isinstance(self.model, str) else self.model
+
+    def _refuse_choices(self, names: Sequence[str], model: str) -> None:
+        """Raise `InvalidOption` for a choice that ``model`` makes itself."""
+        for name in names:
+            if not left_open(value := getattr(self, name)):
+                raise InvalidOption(
+                    f"{name} is a choice of the models of this package",
+                    got=f"{name}={shown_value(value, 80)} with {model}",
+                    allowed=f"solver=, substeps= and the options of the run; not {name}",
+                    fix=f"leave {name} out",
+                )
 
     @property
     def learns_weights(self) -> bool:
@@ -294,6 +325,15 @@ class NetworkTraining(RunOptions):
             "circular": circular,
         }
         given = self.spec_fields()
+        if self.own is not None:
+            edges = edge_attributes if "edge_attribute" in self.own.takes else 0
+            chosen = {**widths, **given, "family": "own", "message": 0, "messages": "zero"}
+            return ModelSpec(
+                **chosen,
+                edge_attributes=edges,
+                module=self.own.name,
+                module_arguments=self.own.arguments,
+            )
         fields = {**preset(self.preset).model, **widths, **given}
         if fields.get("aggregation") == "auto":
             equal = degree.min() == degree.max() and not fields.get("antisymmetric")

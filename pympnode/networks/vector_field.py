@@ -6,7 +6,8 @@ through ``torch.export`` into a file that runs without this package.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import copy
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from ..errors import InvalidModel, InvalidOption, shown_value
 from ..graph import Graph
 from .edge_weights import graph_for_model, with_attributes
+from .own_module import PREFIX, inputs_of, template_of
 from .rollout_start import graph_for
 from .weights import layout_of
 
@@ -36,8 +38,7 @@ class VectorField(nn.Module):
         self.model = model
         self.spec = spec
         self.time_scale = float(model.time_scale)
-        for name, value in layout_of(spec).unpack(model.theta).items():
-            self.register_parameter(name, nn.Parameter(torch.from_numpy(np.array(value))))
+        self._take(layout_of(spec).unpack(model.theta))
         dtype = torch.from_numpy(model.theta).dtype
         for name in ("state", "control", "attribute", "edge_attribute"):
             scale = getattr(model, f"{name}_scale")
@@ -45,6 +46,14 @@ class VectorField(nn.Module):
                 for part in ("mean", "scale"):
                     values = torch.from_numpy(getattr(scale, part).copy()).to(dtype)
                     self.register_buffer(f"{name}_{part}", values)
+
+    def _take(self, weights: Mapping[str, np.ndarray]) -> None:
+        for name, value in weights.items():
+            self.register_parameter(name, nn.Parameter(torch.from_numpy(np.array(value))))
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """The weights that the module has now, by the names of `Model.weights`."""
+        return {n: value.detach().cpu().numpy().copy() for n, value in self.named_parameters()}
 
     def forward(
         self,
@@ -260,6 +269,54 @@ class VectorField(nn.Module):
         return self._linear(f"layer_{self.spec.depth + 1}_", values)
 
 
+class OwnVectorField(VectorField):
+    """`VectorField` of a model that is a module of the user, which is ``inner``, in z units."""
+
+    def _take(self, weights: Mapping[str, np.ndarray]) -> None:
+        self.inner = copy.deepcopy(template_of(self.spec))
+        with torch.no_grad():
+            for name, parameter in self.inner.named_parameters():
+                parameter.data = torch.from_numpy(np.array(weights[PREFIX + name]))
+        self.inner.to(torch.from_numpy(self.model.theta).dtype)
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """See `VectorField`."""
+        named = self.inner.named_parameters()
+        return {PREFIX + name: value.detach().cpu().numpy().copy() for name, value in named}
+
+    def _slope(
+        self,
+        z: Tensor,
+        m: Tensor,
+        u: Tensor | None,
+        b: Tensor | None,
+        edge_index: Tensor | None,
+        weight: Tensor | None,
+        c: Tensor | None,
+    ) -> Tensor:
+        index = torch.stack(_ends(edge_index))
+        batch, nodes = z.shape[:-2].numel(), z.shape[-2]
+        if z.dim() > 2:  # all graphs as one
+            step = nodes * torch.arange(batch, device=index.device).view(-1, 1)
+            index = torch.stack([(end + step).flatten() for end in index])
+            if weight is not None:
+                weight = weight.expand(*z.shape[:-2], weight.shape[-1]).flatten()
+            c = None if c is None else c.expand(*z.shape[:-2], *c.shape[-2:]).flatten(0, -2)
+
+        def flat(values: Tensor | None) -> Tensor | None:
+            return None if values is None else values.reshape(-1, values.shape[-1])
+
+        given = {"edge_weight": weight, "edge_attribute": c, "control": flat(u)}
+        given["node_attribute"] = flat(b)
+        taken = {name: given[name] for name in inputs_of(self.inner) if given[name] is not None}
+        return self.inner(flat(z), index, **taken).reshape(z.shape)
+
+
+def vector_field_of(model: Any) -> VectorField:
+    """The module of a `Model`; see there."""
+    return (OwnVectorField if model.spec.family == "own" else VectorField)(model)
+
+
 def theta_of(module: Any) -> tuple[Any, np.ndarray]:
     """The `Model` that a `VectorField` was made of, and the weights that it has now (size,).
 
@@ -273,9 +330,7 @@ def theta_of(module: Any) -> tuple[Any, np.ndarray]:
             fix="train(data=ds, model=module) makes a Model of a module of your own",
         )
     layout = layout_of(module.spec)
-    weights = {
-        name: value.detach().cpu().numpy().copy() for name, value in module.named_parameters()
-    }
+    weights = module.weights()
     dtype = next(iter(weights.values())).dtype if weights else np.dtype("float32")
     if dtype not in (np.dtype("float32"), np.dtype("float64")):
         weights = {name: value.astype(np.float32) for name, value in weights.items()}

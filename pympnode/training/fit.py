@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ..callbacks import Events, TrainingRun
 from ..config import format_duration
+from ..errors import InvalidOption
 from ..files import netcdf
 from ..half import M, Prepared
 from ..version import __version__
@@ -58,6 +59,13 @@ def fit(
     folder of another call, `NotEnoughDisk` and `CannotWrite` before the first update, and
     KeyboardInterrupt after Ctrl-C in a script.
     """
+    if run is not None and prepared.only_in_memory:
+        raise InvalidOption(
+            "a run folder holds weights and names, never code",
+            got=prepared.only_in_memory,
+            allowed="names that are registered",
+            fix="register it, or leave run= out",
+        )
     config, model, theta = prepared.config, prepared.model, prepared.theta
     group = current()
     folder: Run | SharedRun | None = None
