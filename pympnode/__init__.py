@@ -45,7 +45,16 @@ if TYPE_CHECKING:
 
 _lazy_getattr, _lazy_dir, __all__ = _lazy.attach(
     __name__,
-    submodules=("callbacks", "errors", "experiments", "networks", "particles", "plotting", "systems"),
+    submodules=(
+        "callbacks",
+        "errors",
+        "experiments",
+        "losses",
+        "networks",
+        "particles",
+        "plotting",
+        "systems",
+    ),
     submod_attrs={
         "_api": ["evaluate", "finetune", "load", "simulate", "train"],
         "config": ["TrainConfig"],

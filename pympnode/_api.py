@@ -219,6 +219,7 @@ def train(
     batch_size: int | None = None,
     micro_batch: int | None = None,
     optimiser: OptimiserChoice | None = None,
+    loss: Any = None,
     learning_rate: float | None = None,
     retry_diverged: bool = False,
     members: int | None = None,
@@ -272,7 +273,9 @@ def train(
     Run: ``batch_size`` (trajectories, or states of particles, of which ``micro_batch`` are computed
         at a time), ``learning_rate``; ``optimiser`` ("soap", the default of "fast", "adam", that
         of "paper", or a callable that makes one from the layout of the weights, see
-        `pympnode.training.optimiser.Optimiser`); ``retry_diverged=True`` lets a run that diverges
+        `pympnode.training.optimiser.Optimiser`); ``loss`` of networks ("huber", the default, "mse",
+        "gaussian", with numbers of each feature as `pympnode.losses.Huber` and others have, or a function
+        of predicted and true states; gradient matching is left out then); ``retry_diverged=True`` lets a run that diverges
         go back to its best weights once, at half the rate; ``members`` trains an ensemble side by side from
         different weights and batches: history, weights and rollouts have a dim "member";
         ``engine`` ("auto", "torch", "julia"), ``kernel`` ("auto", "numba", "torch", "eager"),
@@ -371,6 +374,7 @@ def train(
             batch_size=batch_size,
             micro_batch=micro_batch,
             optimiser=optimiser,
+            loss=loss,
             learning_rate=learning_rate,
             retry_diverged=retry_diverged,
             members=members,

@@ -79,6 +79,7 @@ COUPLINGS = ("mixed", "superposed")
 FIRST_MESSAGES = ("zero", "linear", "mlp")
 SOLVERS = ("rk4", "tsit5", "euler")
 OPTIMISERS = ("soap", "adam")
+LOSSES = ("huber", "mse", "gaussian")
 ENGINES = ("auto", "torch", "julia")
 KERNELS = ("auto", "numba", "torch", "eager")
 DTYPES = ("float32", "float64")
@@ -278,6 +279,12 @@ TRAINING = [
         type=choice(*OPTIMISERS),
         show_default="soap; adam of the preset paper",
         help="The rule that updates the weights.",
+    ),
+    _option(
+        "--loss",
+        type=choice(*LOSSES),
+        show_default="huber",
+        help="The loss of rollouts of networks.",
     ),
     _option("--learning-rate", type=float, help="Highest learning rate."),
     _option(

@@ -16,6 +16,7 @@ from ..datasets.split import data_fingerprint, held_out_of, labels_of
 from ..errors import InvalidOption
 from ..files.netcdf import checksum
 from ..half import EngineFacts, Half, Prepared
+from ..losses import Gaussian, Huber, OwnLoss
 from ..training.initial import initial_weights
 from ..training.ranges import warn_outside, warn_user
 from . import engines
@@ -31,6 +32,7 @@ from .learned_edges import (
 from .matching import Matching, Unmatched
 from .model import Model
 from .node_codes import CODED_GRAPH, graph_checksum, with_coded_nodes
+from .normalise import Normalisation
 from .options import NetworkTraining
 from .prepare import Prepared as Data
 from .presets import preset, sized_updates
@@ -84,9 +86,10 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
             spec = spec.replace(substeps=substeps, stride=1)
     if options.learns_weights:
         spec = with_learned_edges(spec, data.physical, members)
+    engine, kernel = _engine_for_loss(options, config, spec)
     chosen, reason = engines.choose(
-        options.engine,
-        kernel=options.kernel,
+        engine,
+        kernel=kernel,
         device=options.device,
         weighted=any(a.weighted or a.graph.delay is not None for a in data.physical),
         varied=any(a.varied for a in data.physical),
@@ -126,12 +129,19 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
         config = config.replace(
             updates=sized_updates(layout_of(spec).size, values, pairwise=spec.pairwise)
         )
-    program = model.bind(scaled, kernel=options.kernel)
+    program: Any = model.bind(scaled, kernel=kernel)
+    measure = None
+    if config.loss != Huber():
+        from .engines.torch.losses import Measure
+
+        measure = program.measure = Measure(
+            config.loss, data.features, _scale_for_loss(config, data), program.spec.circular
+        )
     matching = None
     if config.matching:
         try:
             matching = Matching(
-                lambda spec, pairs: replace(model, spec=spec).bind(pairs, kernel=options.kernel),
+                lambda spec, pairs: replace(model, spec=spec).bind(pairs, kernel=kernel),
                 spec,
                 scaled,
                 data.train,
@@ -165,6 +175,8 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
     task.require_memory()
     labels = [labels_of(ds, options.split, options.seed) for ds in datasets]
     task.features, task.time_scale = data.features, data.time_scale
+    if measure is not None:
+        task.measure = measure.of_arrays
     in_data = [np.flatnonzero(label != "test") for label in labels]
     task.numbers = [numbers for numbers in in_data if numbers.size]
     return Prepared(
@@ -184,7 +196,7 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
             options.normalisation,
         )
         | ({} if own is None else {"module": {"first_weights": checksum(thetas)}}),
-        only_in_memory="" if own is None or own.registered else f"the module {own!r} has no name",
+        only_in_memory=_unnamed(own, config.loss),
         engine=EngineFacts(chosen, reason, program.kernel, str(getattr(program, "device", "cpu"))),
         restored_tensors=restored,
         deviations_from_paper=preset(options.preset).deviations if start is None else (),
@@ -201,6 +213,55 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
         ),
         history_attributes={name: text for name, text in texts.items() if text is not None},
     )
+
+
+def _engine_for_loss(
+    options: NetworkTraining, config: TrainConfig, spec: ModelSpec
+) -> tuple[str, str]:
+    """Engine and kernel that compute the loss. Raises `InvalidOption`."""
+    engine, kernel = options.engine, options.kernel
+    if config.loss == Huber():
+        return engine, kernel
+    if engine == "julia":
+        raise InvalidOption(
+            "the Julia engine has the default loss alone",
+            got=f"loss={config.loss!r} with engine='julia'",
+            allowed='engine="torch"',
+            fix="leave engine out, or loss",
+        )
+    if spec.codes:
+        # Codes are attributes, of which the sweeps of the other kernels return no gradient.
+        if kernel not in ("auto", "eager"):
+            raise InvalidOption(
+                "codes of nodes are learned with another loss by one kernel",
+                got=f"kernel={kernel!r}",
+                allowed='kernel="auto" or "eager"',
+                fix="leave kernel out",
+            )
+        kernel = "eager"
+    return "torch" if engine == "auto" else engine, kernel
+
+
+def _scale_for_loss(config: TrainConfig, data: Data) -> Normalisation:
+    """The z scores of the features. Raises `InvalidOption` for losses by feature where types of nodes
+    have features of their own."""
+    loss = config.loss
+    if data.node_types and (loss.of_features or isinstance(loss, Gaussian)):
+        raise InvalidOption(
+            "losses by feature are for nodes of one type",
+            got=f"loss={loss!r} with the types {', '.join(data.node_types)}",
+            allowed='"huber", "mse" or a function',
+        )
+    return data.state  # type: ignore[return-value]
+
+
+def _unnamed(own: Any, loss: Any) -> str:
+    """What of a run has no name, under which a run folder could hold it; "" where all has one."""
+    if own is not None and not own.registered:
+        return f"the module {own!r} has no name: @pympnode.register_module above its class"
+    if isinstance(loss, OwnLoss) and not loss.registered:
+        return f"the loss {loss.label!r} has no name: @pympnode.losses.register above it"
+    return ""
 
 
 def _tell_unused(own: Any, data: Data) -> None:

@@ -24,6 +24,7 @@ from ..config import (
 )
 from ..datasets.names import Missing
 from ..errors import InvalidOption, shown_value, unknown_name
+from ..losses import as_loss
 from ..systems.registry import get
 from ..tasks import check_client
 from ..training.options import LENGTHS, RunOptions
@@ -161,6 +162,7 @@ class NetworkTraining(RunOptions):
     delay_start: float | None = None
     matching: float | None = None
     node_codes: int | None = None
+    loss: Any = None
 
     REPLACES_LENGTH: ClassVar[bool] = False
     OF_MODELS: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -186,6 +188,7 @@ class NetworkTraining(RunOptions):
                 "invariant": names_of,
                 "matching": share_of_updates,
                 "delay_start": positive,
+                "loss": lambda name, value: as_loss(value),
             },
         )
         if self.delay_start is not None and not self.learns_delay:
@@ -288,6 +291,11 @@ class NetworkTraining(RunOptions):
         elif self.epochs is not None:
             # Epochs are passes over windows of trajectories.
             fields.pop("matching", None)
+        if self.loss is not None:
+            fields["loss"] = self.loss
+            if self.matching is None:
+                # Gradient matching has the loss of derivatives, and would take most of the updates.
+                fields.pop("matching", None)
         if any(getattr(self, length) is not None for length in LENGTHS):
             fields.pop("standstill", None)
         return self.config(fields)

@@ -669,9 +669,12 @@ def huber(predicted: torch.Tensor, window: Window, circular: tuple[int, ...] = (
 
 
 def loss_and_gradient(
-    spec: ModelSpec, theta: torch.Tensor, window: Window
+    spec: ModelSpec,
+    theta: torch.Tensor,
+    window: Window,
+    measure: Callable[[torch.Tensor, Window], torch.Tensor] | None = None,
 ) -> tuple[float, torch.Tensor]:
-    """Loss and its gradient with respect to ``theta`` (size,)."""
+    """Loss and its gradient with respect to ``theta`` (size,); ``measure``: another loss than `huber`."""
     theta = theta.detach().requires_grad_(True)
     inputs = [theta]
     bar = window.attribute_bar
@@ -680,7 +683,11 @@ def loss_and_gradient(
         inputs.append(window.attribute.detach().requires_grad_(True))
         window = replace(window, attribute=inputs[1])
     field = field_of(spec, theta, window)
-    value = huber(integrate(spec, field, window)[1:, : spec.channels], window, spec.circular)
+    states = integrate(spec, field, window)[1:, : spec.channels]
+    if measure is None:
+        value = huber(states, window, spec.circular)
+    else:
+        value = measure(states, window)
     gradients = torch.autograd.grad(value, inputs)
     if bar is not None:
         bar.add_(gradients[1][-len(bar) :])
