@@ -231,6 +231,7 @@ def train(
     precision: str | None = None,
     run: str | os.PathLike[str] | None = None,
     extend: int | None = None,
+    config: Any = None,
     callbacks: Any = None,
     progress: bool = True,
 ) -> Result[Any]:
@@ -258,19 +259,22 @@ def train(
         extend: the same call with ``extend=40`` adds 40 epochs to the finished run in the folder, from
             its last weights and the state of its optimiser, with the longest windows. A cosine
             schedule begins anew over these epochs at half its rate; other schedules go on.
-    Model of networks: ``model`` ("mpnode", "l2s", "node", or a `torch.nn.Module` of your own whose
-        forward(x, edge_index) is dx/dt, see `pympnode.register_module`), ``message_size``, ``hidden``, ``depth``,
+    Model of networks: ``model`` ("mpnode", "l2s", "node"; a `pympnode.ModelSpec`, whose
+        widths are those of the data and whose other fields are taken as they are; or a `torch.nn.Module`
+        of your own whose forward(x, edge_index) is dx/dt, see `pympnode.register_module`), ``message_size``, ``hidden``, ``depth``,
         ``aggregation``, ``messages``, ``coupling``, ``first_message``, ``solver``, ``substeps``,
         ``antisymmetric``, and the names of features that enter pairwise messages (``relative``) or the
         whole model (``invariant``; with emitted messages not at all) as differences only: see `pympnode.ModelSpec`; the rest comes from the preset or from ``start``.
     Model of particles: ``model`` ("hogn", "deltagn", "hierarchical_deltagn",
         "hierarchical_hogn", "nearest_deltagn"; by default "deltagn" for up to 100 particles and
         "hierarchical_deltagn" for more; where the law of the forces is known both have
-        ``messages="radial"``, central forces, and "deltagn" serves up to 1,000), ``behaviour``, ``levels``, ``neighbours``,
+        ``messages="radial"``, central forces, and "deltagn" serves up to 1,000; or a
+        `pympnode.ParticleSpec`), ``behaviour``, ``levels``, ``neighbours``,
         ``edge_width``, ``node_width``, ``global_width``, ``inputs``, ``integrator``,
         ``conserve_momentum``, ``update``, ``messages``, ``mass_coupling``, ``kicks``: see
         `pympnode.ParticleSpec`.
-    Run: ``batch_size`` (trajectories, or states of particles, of which ``micro_batch`` are computed
+    Run: ``config`` (a `pympnode.TrainConfig`: every field of the run, in place of those of the preset;
+        keywords go before its fields); ``batch_size`` (trajectories, or states of particles, of which ``micro_batch`` are computed
         at a time), ``learning_rate``; ``optimiser`` ("soap", the default of "fast", "adam", that
         of "paper", or a callable that makes one from the layout of the weights, see
         `pympnode.training.optimiser.Optimiser`); ``loss`` of networks ("huber", the default, "mse",
@@ -384,6 +388,7 @@ def train(
             device=device,
             dtype=dtype,
             precision=precision,
+            config=config,
             callbacks=callbacks,
             progress=progress,
         )

@@ -78,7 +78,9 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
     if options.learns_delay or not simulation:
         # Simulated data bring the delays of the keyword with their edges.
         spec = with_delays(spec, options, data.physical, data.time_scale, members)
-    if start is None and options.substeps is None and spec.solver == "rk4" and data.system:
+    given = isinstance(options.model, ModelSpec) and start is None
+    open_steps = start is None and options.substeps is None and not given
+    if open_steps and spec.solver == "rk4" and data.system:
         substeps, texts["substeps"] = substeps_of_data(
             data.system, datasets, data.physical, data.attributes
         )
@@ -117,7 +119,8 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
         start.check(data.physical[0], data.features)
         steps = np.concatenate([np.diff(a.time) for a in data.physical])
         warn_outside("the data to train on", start.trained.other_physics(steps, data.parameters))
-    if start is None and options.learning_rate is options.optimiser is None:
+    open_rate = options.learning_rate is options.optimiser is options.config is None
+    if start is None and open_rate:
         chosen_preset = preset(options.preset)
         if spec.pairwise:
             rate = chosen_preset.pairwise_rate * config.learning_rate

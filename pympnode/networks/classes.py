@@ -101,7 +101,7 @@ def short_class(options: NetworkTraining, edge_attributes: int) -> NetworkTraini
 
     ``edge_attributes`` of the data, and the options of pairwise messages, ask for those.
     """
-    if options.own is not None:
+    if options.model is not None and not isinstance(options.model, str):
         return options
     given = (options.relative, options.invariant)
     pairwise = not left_open(options.messages) and _fits(options.messages, "pairwise")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -56,6 +57,9 @@ _OF_FAMILIES = (
     "relative", "invariant", "antisymmetric", "node_codes", "delay",
 )  # fmt: skip
 
+_DEFAULT_SPEC = ModelSpec()
+_OF_TYPES = ("node_types", "type_channels", "type_controls", "type_attributes")
+
 LEARNED_DELAYS = ("learn", "learn per edge")
 
 _SIMULATION_CHECKS: dict[str, Any] = {
@@ -72,9 +76,11 @@ _SIMULATION_CHECKS: dict[str, Any] = {
 
 
 def _model(name: str, value: Any) -> Any:
-    """A name, or a module of the user. Raises `InvalidOption`."""
+    """A name, a specification, or a module of the user. Raises `InvalidOption`."""
     if isinstance(value, str):
         return text(name, value)
+    if isinstance(value, ModelSpec):
+        return value
     from .own_module import OwnModule  # torch, for which names do not wait
 
     return value if isinstance(value, OwnModule) else OwnModule.of(value)
@@ -223,7 +229,8 @@ class NetworkTraining(RunOptions):
     @property
     def own(self) -> Any:
         """The `own_module.OwnModule` that ``model`` is, or None."""
-        return None if self.model is None or isinstance(self.model, str) else self.model
+        chosen = self.model is None or isinstance(self.model, str | ModelSpec)
+        return None if chosen else self.model
 
     def _refuse_choices(self, names: Sequence[str], model: str) -> None:
         """Raise `InvalidOption` for a choice that ``model`` makes itself."""
@@ -285,26 +292,29 @@ class NetworkTraining(RunOptions):
 
     def run_config(self, fresh: bool) -> TrainConfig:
         """The configuration of a run from fresh weights, or from those of a start model."""
-        fields = preset(self.preset).run_fields(fresh, self.optimiser)
+        run = preset(self.preset).run_fields(fresh, self.optimiser)
+        if self.config is not None:
+            run = {}
         if self.matching is not None:
-            fields["matching"] = self.matching
+            run["matching"] = self.matching
         elif self.epochs is not None:
             # Epochs are passes over windows of trajectories.
-            fields.pop("matching", None)
+            run.pop("matching", None)
         if self.loss is not None:
-            fields["loss"] = self.loss
+            run["loss"] = self.loss
             if self.matching is None:
                 # Gradient matching has the loss of derivatives, and would take most of the updates.
-                fields.pop("matching", None)
+                run.pop("matching", None)
         if any(getattr(self, length) is not None for length in LENGTHS):
-            fields.pop("standstill", None)
-        return self.config(fields)
+            run.pop("standstill", None)
+        return self.configured(run)
 
     @property
     def sized(self) -> bool:
         """Whether the number of updates follows the model and the data: neither the call nor the
         preset gives a length."""
         given = any(getattr(self, length) is not None for length in LENGTHS)
+        given |= self.config is not None
         return not given and not {*LENGTHS} & preset(self.preset).run.keys()
 
     def new_spec(
@@ -333,6 +343,10 @@ class NetworkTraining(RunOptions):
             "circular": circular,
         }
         given = self.spec_fields()
+        if isinstance(self.model, ModelSpec):
+            return self._like(
+                self.model, given, widths | {"edge_attributes": edge_attributes}, nodes, features
+            )
         if self.own is not None:
             edges = edge_attributes if "edge_attribute" in self.own.takes else 0
             chosen = {**widths, **given, "family": "own", "message": 0, "messages": "zero"}
@@ -364,6 +378,51 @@ class NetworkTraining(RunOptions):
             if fields["coupling"] == "superposed" and "message" not in given:
                 fields["message"] = channels
         return ModelSpec(**fields)
+
+    def _like(
+        self,
+        spec: ModelSpec,
+        given: dict[str, Any],
+        widths: dict[str, Any],
+        nodes: int,
+        features: tuple[str, ...],
+    ) -> ModelSpec:
+        """The specification ``model=``, with keywords that were ``given`` and the widths of the data.
+
+        Raises `InvalidOption` where it has other widths, and for what training finds."""
+        given.pop("family", None)
+        for name in ("relative", "invariant"):
+            if (names := getattr(self, name)) is not None:
+                given[name] = numbers_of(name, names, features)
+        changed = {**{f.name: getattr(spec, f.name) for f in dataclasses.fields(spec)}, **given}
+        if changed["family"] == "own":
+            raise InvalidOption(
+                "a module of your own is given itself",
+                got=f"ModelSpec(module={spec.module!r})",
+                allowed="model=module",
+            )
+        pairwise = changed["family"] == "mpnode" and changed["messages"] == "pairwise"
+        if not pairwise:
+            widths["edge_attributes"] = 0
+        widths["bodies"] = nodes if changed["family"] == "node" else 1
+        found = ("learned_edges", "learned_delays", "longest_delay", "coded_nodes", *_OF_TYPES)
+        for name, value in {**dict.fromkeys(found), **widths}.items():
+            default = getattr(_DEFAULT_SPEC, name)
+            value = default if value is None else value
+            if changed[name] not in (default, value):
+                raise InvalidOption(
+                    f"{name} of a specification follows from the data",
+                    got=f"ModelSpec({name}={changed[name]!r})",
+                    allowed=f"{value!r}, or leave it out",
+                    fix='edge_weight="learn" and delay="learn" of train learn those of edges'
+                    if name in found
+                    else f"leave {name} out",
+                )
+        if pairwise and changed["coupling"] == "superposed":
+            # Such messages are added to the slope.
+            if changed["message"] in (spec.channels, _DEFAULT_SPEC.message):
+                changed["message"] = widths["channels"]
+        return ModelSpec(**{**changed, **widths})
 
     def check(self, system: str) -> TrainConfig:
         """Raise what training on ``system`` would raise for these keywords; return the run."""
