@@ -188,6 +188,7 @@ def train(
     messages: str | None = None,
     mass_coupling: str | None = None,
     kicks: int | None = None,
+    message: Any = None,
     coupling: str | None = None,
     first_message: str | None = None,
     solver: str | None = None,
@@ -201,7 +202,7 @@ def train(
     inputs: str | None = None,
     integrator: str | None = None,
     conserve_momentum: bool | None = None,
-    update: str | None = None,
+    update: Any = None,
     augment: bool | None = None,
     mixed_levels: bool | None = None,
     circular: Any = None,
@@ -263,7 +264,8 @@ def train(
         widths are those of the data and whose other fields are taken as they are; or a `torch.nn.Module`
         of your own whose forward(x, edge_index) is dx/dt, see `pympnode.register_module`), ``message_size``, ``hidden``, ``depth``,
         ``aggregation``, ``messages``, ``coupling``, ``first_message``, ``solver``, ``substeps``,
-        ``antisymmetric``, and the names of features that enter pairwise messages (``relative``) or the
+        ``antisymmetric``, modules of your own for a ``message`` (of receiver, sender and edge) and for the
+        ``update`` of a node by what it receives (`pympnode.networks.own_module.MessagePassing`), and the names of features that enter pairwise messages (``relative``) or the
         whole model (``invariant``; with emitted messages not at all) as differences only: see `pympnode.ModelSpec`; the rest comes from the preset or from ``start``.
     Model of particles: ``model`` ("hogn", "deltagn", "hierarchical_deltagn",
         "hierarchical_hogn", "nearest_deltagn"; by default "deltagn" for up to 100 particles and
@@ -348,6 +350,7 @@ def train(
             messages=messages,
             mass_coupling=mass_coupling,
             kicks=kicks,
+            message=message,
             coupling=coupling,
             first_message=first_message,
             solver=solver,

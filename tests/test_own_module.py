@@ -255,3 +255,91 @@ def test_what_cannot_be_a_model_is_refused(data: xr.Dataset) -> None:
         train(data, Field(2, hidden=4, controls=1, attributes=torch.tensor(1)))
     with pytest.raises(UnknownName):
         pympnode.networks.own_module.make_module("tset field", {})
+
+
+@pytest.mark.parametrize("aggregation", ["sum", "mean", "max"])
+def test_own_networks_for_messages_and_their_effect(data: xr.Dataset, aggregation: str) -> None:
+    """Networks that are those of the family compute what the family computes."""
+
+    class Message(nn.Module):
+        def __init__(self, weights: dict[str, Any]) -> None:
+            super().__init__()
+            self.weights = nn.ParameterDict(weights)
+
+        def forward(self, receiver: Any, sender: Any, edge: Any) -> torch.Tensor:
+            w = self.weights
+            # Of the family's messages the receiver's part has no control, which is the third here.
+            hidden = torch.cat([receiver[:, [0, 1, 3]], sender], 1) @ w["1w"].T + w["1b"]
+            hidden = torch.tanh(torch.tanh(hidden) @ w["2w"].T + w["2b"])
+            return hidden @ w["3w"].T + w["3b"]
+
+    class Update(nn.Module):
+        def __init__(self, weights: dict[str, Any]) -> None:
+            super().__init__()
+            self.weights = nn.ParameterDict(weights)
+
+        def forward(self, node: torch.Tensor, received: torch.Tensor) -> torch.Tensor:
+            w, values = self.weights, torch.cat([node, received], dim=1)
+            for number in (1, 2):
+                values = torch.tanh(values @ w[f"{number}w"].T + w[f"{number}b"])
+            return values @ w["3w"].T + w["3b"]
+
+    options = dict(aggregation=aggregation, hidden=5, dtype="float64", kernel="eager", updates=1)
+    theirs = train(
+        data, None, epochs=None, messages="pairwise", coupling="mixed", message_size=3, **options
+    )
+    found: dict[str, dict[str, Any]] = {"pair_layer": {}, "layer": {}}
+    for name, value in theirs.model.weights.items():
+        part, _, (number, kind) = (
+            name.rpartition("_")[0].rpartition("_")[0],
+            0,
+            (
+                name.split("_")[-2],
+                name[-6 if name.endswith("weight") else -4],
+            ),
+        )
+        found[part][number + kind] = torch.from_numpy(value.copy())
+    mine = train(
+        data, None, epochs=None, message=Message(found["pair_layer"]), update=Update(found["layer"]),
+        **{**options, "learning_rate": 1e-12},
+    )  # fmt: skip
+    expected, predicted = theirs.model.rollout(data).state, mine.model.rollout(data).state
+    assert np.allclose(predicted, expected, rtol=1e-6, atol=1e-8)
+
+
+@pympnode.register_module("test message")
+class Difference(nn.Module):
+    def __init__(self, inputs: int, size: int) -> None:
+        super().__init__()
+        self.layer = nn.Linear(inputs, size)
+
+    def forward(self, receiver: torch.Tensor, sender: torch.Tensor) -> torch.Tensor:
+        return self.layer(torch.tanh(sender - receiver))
+
+
+def test_a_registered_message_is_read_from_a_file_with_the_default_update(
+    data: xr.Dataset, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    result = train(data, None, message=Difference(4, 2), hidden=6, epochs=4, run=tmp_path)
+    assert "module/message.layer.weight" in result.model.weights
+    assert result.model.weights["module/update.0.weight"].shape == (6, 4 + 2)
+    again = pympnode.load(tmp_path)
+    assert np.array_equal(again.rollout(data).state, result.model.rollout(data).state)
+    assert (
+        train(data, None, message=Difference(4, 2), hidden=6, epochs=1, members=2).model.members
+        == 2
+    )
+
+
+def test_networks_that_do_not_fit_are_refused(data: xr.Dataset) -> None:
+    with pytest.raises(InvalidOption, match="do not fit"):
+        train(data, None, message=Difference(3, 2))
+    with pytest.raises(InvalidOption, match="do not fit"):
+        train(data, None, update=nn.Sequential(nn.Linear(4 + 6, 3)))
+    with pytest.raises(InvalidOption, match="of your own"):
+        train(data, None, update="direct")
+    with pytest.raises(InvalidOption, match="coupling"):
+        train(data, None, message=Difference(4, 2), coupling="mixed")
+    with pytest.raises(InvalidOption, match="model"):
+        train(data, "mpnode", message=Difference(4, 2))

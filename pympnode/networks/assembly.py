@@ -101,6 +101,12 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
     thetas, restored = initial_weights(layout_of(spec), start, options.seed, members, options.dtype)
     own = options.own if start is None else None
     if own is not None:
+        if data.node_types:
+            raise InvalidOption(
+                "a module of your own is for nodes of one type",
+                got=f"the types {', '.join(data.node_types)}",
+                allowed="pympnode.nodes_of_type(ds, name)",
+            )
         thetas = own.first_weights(options.seed, members, options.dtype)
         _tell_unused(own, data)
     if spec.codes:
@@ -328,6 +334,27 @@ def spec_of(data: Data, options: NetworkTraining, start: Model | None = None) ->
         type_channels=data.type_channels,
         type_controls=data.type_controls,
         type_attributes=data.type_attributes,
+    )
+
+
+def with_own_parts(data: Data, options: NetworkTraining) -> NetworkTraining:
+    """``options`` whose model is made of networks of the user for messages and their effect.
+
+    Raises `InvalidOption`."""
+    if data.node_types:
+        raise InvalidOption(
+            "networks of your own are for nodes of one type",
+            got=f"the types {', '.join(data.node_types)}",
+            allowed="pympnode.nodes_of_type(ds, name)",
+        )
+    arrays = data.physical[0]
+    return options.with_own_parts(
+        np.concatenate([a.graph.in_degree for a in data.physical]),
+        features=arrays.x.shape[-1],
+        controls=len(data.controls),
+        attributes=len(data.attributes),
+        edge_attributes=len(data.edge_attributes),
+        circular=[int(number) for number in np.flatnonzero(data.periods)],
     )
 
 

@@ -63,7 +63,7 @@ def with_options_of_system(
     chosen = options.preset != "fast" or options.engine == "julia"
     chosen |= options.learns_weights or options.learns_graph
     chosen |= not all(left_open(getattr(options, name)) for name in _CHOOSE)
-    if chosen or _antisymmetric(options):
+    if chosen or options.has_own_parts or _antisymmetric(options):
         return options, None
     system = _system_of(datasets)
     if system is None or not system.model_options:

@@ -60,6 +60,11 @@ _OF_FAMILIES = (
 _DEFAULT_SPEC = ModelSpec()
 _OF_TYPES = ("node_types", "type_channels", "type_controls", "type_attributes")
 
+_OF_OTHER_MESSAGES = (
+    "messages", "coupling", "first_message", "relative", "invariant", "antisymmetric", "node_codes",
+    "delay",
+)  # fmt: skip
+
 LEARNED_DELAYS = ("learn", "learn per edge")
 
 _SIMULATION_CHECKS: dict[str, Any] = {
@@ -169,6 +174,8 @@ class NetworkTraining(RunOptions):
     matching: float | None = None
     node_codes: int | None = None
     loss: Any = None
+    message: Any = None
+    update: Any = None
 
     REPLACES_LENGTH: ClassVar[bool] = False
     OF_MODELS: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -216,6 +223,10 @@ class NetworkTraining(RunOptions):
             )
         if self.own is not None:
             self._refuse_choices(_OF_FAMILIES, f"a module of your own, {self.own!r}")
+        if self.has_own_parts:
+            self._refuse_choices(
+                ("model", *_OF_OTHER_MESSAGES), "networks of your own for messages and their effect"
+            )
         kernels = ("auto", *TORCH_KERNELS)
         for name, allowed in (
             ("missing", ("error", "mask")),
@@ -231,6 +242,43 @@ class NetworkTraining(RunOptions):
         """The `own_module.OwnModule` that ``model`` is, or None."""
         chosen = self.model is None or isinstance(self.model, str | ModelSpec)
         return None if chosen else self.model
+
+    @property
+    def has_own_parts(self) -> bool:
+        """Whether networks of the user for messages, or for their effect, are given."""
+        return self.message is not None or self.update is not None
+
+    def with_own_parts(
+        self, degree: np.ndarray, *, edge_attributes: int, **widths: Any
+    ) -> NetworkTraining:
+        """The options with these networks as a module for data of some ``widths``, and those of
+        `MessagePassing` for what is not given. ``degree``: see `new_spec`."""
+        from .own_module import message_passing
+
+        fields = dict(preset(self.preset).model)
+        chosen = {name: getattr(self, name) for name in ("hidden", "depth", "aggregation")}
+        chosen["message"] = self.message_size
+        fields |= {name: value for name, value in chosen.items() if not left_open(value)}
+        # The specification checks the numbers.
+        one_of("aggregation", fields["aggregation"], ("auto", "mean", "sum", "max"))
+        sizes = ModelSpec(**{name: fields[name] for name in ("hidden", "depth", "message")})
+        aggregation = fields["aggregation"]
+        if aggregation == "auto":
+            aggregation = "mean" if degree.min() == degree.max() else "sum"
+        own = message_passing(
+            self.message,
+            self.update,
+            self.seed,
+            **widths,
+            edge_attributes=edge_attributes,
+            message_size=sizes.message,
+            hidden=sizes.hidden,
+            depth=sizes.depth,
+            aggregation=aggregation,
+            divisor=max(float(degree.mean()), 1.0) if aggregation == "sum" else 1.0,
+        )
+        names = ("message", "update", "message_size", "hidden", "depth", "aggregation")
+        return dataclasses.replace(self, model=own, **dict.fromkeys(names))
 
     def _refuse_choices(self, names: Sequence[str], model: str) -> None:
         """Raise `InvalidOption` for a choice that ``model`` makes itself."""

@@ -16,13 +16,13 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
+import itertools
 import json
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, TypeVar
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -42,7 +42,7 @@ _RECORD = "pympnode_record"  # attribute of a module: its name and the arguments
 _UNREGISTERED = "unregistered "
 _makers: dict[str, Callable[..., nn.Module]] = {}
 _templates: dict[tuple[str, str], nn.Module] = {}
-_numbered: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
+_numbers = itertools.count()
 
 
 def register_module(name: str) -> Callable[[Make], Make]:
@@ -155,15 +155,11 @@ def make_module(name: str, arguments: Mapping[str, Any]) -> nn.Module:
 
 @dataclass(frozen=True, eq=False)
 class OwnModule:
-    """A module given as ``model=`` of `train`, its name and its arguments as JSON.
-
-    ``choices``: keywords of `train` that it was made of; the others that describe a model are refused.
-    """
+    """A module given as ``model=`` of `train`, its name and its arguments as JSON."""
 
     module: nn.Module
     name: str
     arguments: str
-    choices: tuple[str, ...] = field(default=())
 
     @classmethod
     def of(cls, module: Any) -> OwnModule:
@@ -346,12 +342,12 @@ def _check_forward(module: nn.Module) -> None:
 
 
 def _unregistered(module: nn.Module) -> str:
-    """A name for this process of a module that has none."""
-    if module not in _numbered:
-        _numbered[module] = f"{_UNREGISTERED}{type(module).__name__} {len(_numbered)}"
-        kept = copy.deepcopy(module)
-        _makers[_numbered[module]] = lambda: copy.deepcopy(kept)
-    return _numbered[module]
+    """A name for this process of a module that has none; another one each time, so that what is changed
+    in a module between two calls, its buffers for one, does not reach the models before."""
+    name = f"{_UNREGISTERED}{type(module).__name__} {next(_numbers)}"
+    kept = copy.deepcopy(module)
+    _makers[name] = lambda: copy.deepcopy(kept)
+    return name
 
 
 def _template(name: str, arguments: str) -> nn.Module:
@@ -369,3 +365,156 @@ def _same(one: Tensor, other: Tensor) -> bool:
 def _flat(module: nn.Module) -> NDArray[np.float64]:
     parts = [p.detach().cpu().numpy().astype(np.float64).ravel() for p in module.parameters()]
     return np.concatenate(parts)
+
+
+# ---- own networks for messages and their effect ---------------------------------------------------
+
+
+class MessagePassing(nn.Module):
+    """dx_k/dt = update(n_k, a_k), with a_k the aggregate of message(n_k, n_j, c_jk) over the edges j -> k.
+
+    n = [x; u; b]: state (with sine and cosine of the features ``circular``), controls and attributes of a
+    node; c attributes of an edge. ``message``, ``update``: modules, or name and arguments of registered
+    ones; None for two tanh networks: of one hidden layer, and of ``depth`` of them. Weights of edges
+    multiply messages, and ``aggregation`` is that of `ModelSpec`.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        controls: int = 0,
+        attributes: int = 0,
+        edge_attributes: int = 0,
+        circular: Sequence[int] = (),
+        message: Any = None,
+        update: Any = None,
+        message_size: int = 6,
+        hidden: int = 32,
+        depth: int = 2,
+        aggregation: str = "mean",
+        divisor: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.circular = tuple(circular)
+        self.aggregation, self.divisor = aggregation, divisor
+        inputs = features + len(self.circular) + controls + attributes
+        if message is None:
+            message = _perceptron(2 * inputs + edge_attributes, [hidden], message_size)
+        self.message = message if isinstance(message, nn.Module) else make_module(*message)
+        self.takes_edge = len(inspect.signature(self.message.forward).parameters) > 2
+        self.joined = isinstance(self.message, nn.Sequential)
+        if update is None:
+            with torch.no_grad():
+                one = next(self.message.parameters(), torch.zeros(())).new_zeros
+                size = self._messages(one(1, inputs), one(1, inputs), one(1, edge_attributes))
+            update = _perceptron(inputs + size.shape[-1], depth * [hidden], features)
+        self.update = update if isinstance(update, nn.Module) else make_module(*update)
+
+    def _messages(self, receiver: Tensor, sender: Tensor, edge: Tensor | None) -> Tensor:
+        parts = [receiver, sender] + ([] if edge is None else [edge])
+        if self.joined:  # a stack of layers takes one tensor
+            return self.message(torch.cat(parts, dim=-1))  # type: ignore[no-any-return]
+        return self.message(*parts[: 3 if self.takes_edge else 2])  # type: ignore[no-any-return]
+
+    def forward(
+        self,
+        x: Tensor,
+        edge_index: Tensor,
+        edge_weight: Tensor | None = None,
+        edge_attribute: Tensor | None = None,
+        control: Tensor | None = None,
+        node_attribute: Tensor | None = None,
+    ) -> Tensor:
+        """dx/dt; see `own_module`."""
+        sender, receiver = edge_index[0], edge_index[1]
+        plain = [n for n in range(x.shape[1]) if n not in self.circular]
+        angles = list(self.circular)
+        parts = [x[:, plain], torch.sin(x[:, angles]), torch.cos(x[:, angles])] if angles else [x]
+        parts += [v for v in (control, node_attribute) if v is not None]
+        node = torch.cat(parts, dim=1)
+        edge = x.new_zeros(len(sender), 0) if edge_attribute is None else edge_attribute
+        sent = self._messages(node[receiver], node[sender], edge)
+        if edge_weight is not None:
+            sent = sent * edge_weight[:, None]
+        total = sent.new_zeros(len(x), sent.shape[1])
+        if self.aggregation == "max":
+            index = receiver[:, None].expand_as(sent)
+            received = total.scatter_reduce(0, index, sent, "amax", include_self=False)
+        else:
+            received = total.index_add(0, receiver, sent)
+            if self.aggregation == "mean":
+                count = sent.new_zeros(len(x)).index_add(0, receiver, sent.new_ones(len(sent)))
+                received = received / count.clamp(min=1.0)[:, None]
+            else:
+                received = received / self.divisor
+        if isinstance(self.update, nn.Sequential):
+            return self.update(torch.cat([node, received], dim=1))  # type: ignore[no-any-return]
+        return self.update(node, received)  # type: ignore[no-any-return]
+
+
+_PASSING = "message passing"
+_makers[_PASSING] = MessagePassing
+
+
+def message_passing(message: Any, update: Any, seed: int, **sizes: Any) -> OwnModule:
+    """The module of networks of the user for messages and their effect; None for one of `MessagePassing`.
+
+    ``sizes``: its other arguments. Raises `InvalidOption` for what is no module, and for networks that do
+    not take or return what they should."""
+    given = {
+        name: part for name, part in (("message", message), ("update", update)) if part is not None
+    }
+    record: dict[str, Any] | None = dict(sizes)
+    for name, part in given.items():
+        if not isinstance(part, nn.Module):
+            raise InvalidOption(
+                f"{name} of networks is a network of your own",
+                got=shown_value(part, 80),
+                allowed="a torch.nn.Module",
+                fix='messages="pairwise" names messages of this package',
+            )
+        of_part = getattr(part, _RECORD, None)
+        if record is None or of_part is None or of_part[0] not in _makers:
+            record = None
+        else:
+            record[name] = list(of_part)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(np.random.SeedSequence([seed, 2, 0]).generate_state(1)[0]))
+        try:
+            made = MessagePassing(**sizes, **given)
+            _try(made, sizes)
+        except (TypeError, RuntimeError, ValueError, IndexError) as error:
+            inputs = sizes["features"] + len(sizes["circular"])
+            inputs += sizes["controls"] + sizes["attributes"]
+            raise InvalidOption(
+                "the networks for messages and their effect do not fit the data",
+                got=f"{type(error).__name__}: {error}",
+                allowed=f"message(receiver, sender, edge) of tensors (edge, {inputs}), (edge, {inputs}), "
+                f"(edge, {sizes['edge_attributes']}); update(node, received) of (node, {inputs}) and the "
+                f"messages received, which returns (node, {sizes['features']})",
+                fix="a torch.nn.Sequential takes them as one tensor, side by side",
+            ) from error
+    if record is not None:
+        setattr(made, _RECORD, (_PASSING, record))
+    return OwnModule.of(made)
+
+
+def _try(module: MessagePassing, sizes: Mapping[str, Any]) -> None:
+    """Evaluate a module for two nodes and one edge, to see that its parts fit."""
+    one = next(module.parameters()).new_zeros
+    rows = {"control": "controls", "node_attribute": "attributes"}
+    given = {name: one(2, sizes[width]) for name, width in rows.items() if sizes[width]}
+    if sizes["edge_attributes"]:
+        given["edge_attribute"] = one(1, sizes["edge_attributes"])
+    with torch.no_grad():
+        slope = module(one(2, sizes["features"]), torch.tensor([[0], [1]]), **given)
+    if slope.shape != (2, sizes["features"]):
+        raise ValueError(f"the update of 2 nodes has the shape {tuple(slope.shape)}")
+
+
+def _perceptron(inputs: int, hidden: Sequence[int], outputs: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for width in hidden:
+        layers += [nn.Linear(inputs, width), nn.Tanh()]
+        inputs = width
+    return nn.Sequential(*layers, nn.Linear(inputs, outputs))
