@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from .particles.from_particles import from_particles
     from .particles.model import ParticleModel
     from .particles.spec import ParticleSpec
+    from .pretrained_models import pretrained
     from .systems.base import System
     from .systems.registry import register
     from .training.result import Result
@@ -53,6 +54,7 @@ _lazy_getattr, _lazy_dir, __all__ = _lazy.attach(
         "networks",
         "particles",
         "plotting",
+        "pretrained_models",
         "systems",
     ),
     submod_attrs={
@@ -76,6 +78,7 @@ _lazy_getattr, _lazy_dir, __all__ = _lazy.attach(
         "particles.from_particles": ["from_particles"],
         "particles.model": ["ParticleModel"],
         "particles.spec": ["ParticleSpec"],
+        "pretrained_models": ["pretrained"],
         "systems.base": ["System"],
         "systems.registry": ["register"],
         "training.result": ["Result"],
