@@ -306,7 +306,7 @@ def train(
     Watching: ``callbacks``, objects or functions that are called at the start, after every update and
         epoch and at the end, and may end the run: early stopping, CSV, TensorBoard, Weights & Biases,
         pruning by Optuna (`pympnode.callbacks`); ``progress``: a bar in a terminal or a notebook,
-        and elsewhere a line a minute through `logging` (logger "pympnode.progress").
+        and elsewhere a line a minute through `logging` (logger "pympnode.training.progress").
     Returns: a `Result` with the model, the history and how the run ended.
     Raises: `UnknownName`, `InvalidOption`, `InvalidData`, `InvalidGraph`, `EngineUnavailable`,
         `RunLocked`, each with got, allowed, fix; KeyboardInterrupt in a script.

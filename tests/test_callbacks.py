@@ -227,14 +227,14 @@ def test_a_line_a_minute_without_a_terminal(
         return now[0]
 
     monkeypatch.setattr(progress.time, "monotonic", clock)
-    with caplog.at_level(logging.INFO, logger="pympnode.progress"):
+    with caplog.at_level(logging.INFO, logger="pympnode.training.progress"):
         result = train(data, batch_size=2, epochs=3, progress=True)
-    lines = [r.getMessage() for r in caplog.records if r.name == "pympnode.progress"]
+    lines = [r.getMessage() for r in caplog.records if r.name == "pympnode.training.progress"]
     # Five updates of 13 seconds are the first beyond a minute.
     assert len(lines) == result.updates // 5
     assert lines[0].startswith("kuramoto: update 5 of 12, epoch 2, loss ")
     assert lines[0].endswith("about 91 s left") or "left" in lines[0]
     caplog.clear()
-    with caplog.at_level(logging.INFO, logger="pympnode.progress"):
+    with caplog.at_level(logging.INFO, logger="pympnode.training.progress"):
         train(data, batch_size=2, epochs=3, progress=False)
-    assert not [r for r in caplog.records if r.name == "pympnode.progress"]
+    assert not [r for r in caplog.records if r.name == "pympnode.training.progress"]

@@ -52,7 +52,7 @@ def finetune(context: click.Context, as_json: bool, **_: Any) -> None:
 
 def _show_lines() -> None:
     """Write the lines of the log that stand for a bar where there is no terminal to stderr."""
-    lines = logging.getLogger("pympnode.progress")
+    lines = logging.getLogger("pympnode.training.progress")
     if not lines.handlers:
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))

@@ -14,7 +14,7 @@ import numpy as np
 from ..config import format_duration
 from ..errors import InvalidOption, shown_value
 
-logger = logging.getLogger("pympnode.progress")
+logger = logging.getLogger("pympnode.training.progress")
 
 LINE_EVERY = 60.0  # seconds from one line of the log to the next
 
@@ -82,7 +82,7 @@ class Bar:
 
 
 class Lines(Silent):
-    """Logs a line a minute, at level INFO of the logger "pympnode.progress": what was made, the losses
+    """Logs a line a minute, at level INFO of the logger "pympnode.training.progress": what was made, the losses
     and about how long the rest takes. Work of less than a minute logs nothing."""
 
     def __init__(self, unit: str = "update") -> None:
