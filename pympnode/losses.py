@@ -13,6 +13,7 @@ import dataclasses
 import inspect
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, ClassVar, TypeVar
@@ -186,8 +187,11 @@ def loss_fields(loss: Loss) -> dict[str, Any]:
 
 
 def _number(name: str, value: Any, *, above: bool) -> float:
-    real = isinstance(value, Real) and not isinstance(value, bool)
-    found = float(value) if real else math.nan
+    found = math.nan
+    if isinstance(value, Real) and not isinstance(value, bool):
+        # A span of time is a whole number of NumPy; a large fraction has no float.
+        with suppress(TypeError, OverflowError):
+            found = float(value)
     if not (math.isfinite(found) and (found > 0 if above else found >= 0)):
         raise InvalidOption(
             f"{name} of a loss is a number",

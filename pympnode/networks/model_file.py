@@ -46,7 +46,7 @@ def dataset_of(model: Any) -> xr.Dataset:
     for name, value in model.weights.items():
         name = _in_file(name)
         sides = ("out", "in", *map(str, range(2, value.ndim)))
-        dims = [f"{name}_{side}" for side in sides][: value.ndim - len(ensemble)]
+        dims = tuple(f"{name}_{side}" for side in sides)[: value.ndim - len(ensemble)]
         variables[name] = ((*ensemble, *dims), value)
     for name, scale in _scales(model).items():
         if scale is not None:

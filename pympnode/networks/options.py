@@ -278,7 +278,8 @@ class NetworkTraining(RunOptions):
             divisor=max(float(degree.mean()), 1.0) if aggregation == "sum" else 1.0,
         )
         names = ("message", "update", "message_size", "hidden", "depth", "aggregation")
-        return dataclasses.replace(self, model=own, **dict.fromkeys(names))
+        changes: dict[str, Any] = {**dict.fromkeys(names), "model": own}
+        return dataclasses.replace(self, **changes)
 
     def _refuse_choices(self, names: Sequence[str], model: str) -> None:
         """Raise `InvalidOption` for a choice that ``model`` makes itself."""

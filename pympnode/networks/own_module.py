@@ -79,7 +79,8 @@ def register_module(name: str) -> Callable[[Make], Make]:
                 allowed="a subclass of torch.nn.Module, or a function",
                 fix=f"@register_module({name!r}) above the class",
             )
-        signature = inspect.signature(make.__init__ if isinstance(make, type) else make)
+        cls: Any = make
+        signature = inspect.signature(cls.__init__ if isinstance(make, type) else make)
         if any(p.kind is p.VAR_POSITIONAL for p in signature.parameters.values()):
             raise InvalidOption(
                 "arguments of a registered module have names, under which a file holds them",
@@ -99,7 +100,7 @@ def register_module(name: str) -> Callable[[Make], Make]:
                 return module
 
             return made  # type: ignore[return-value]
-        start = make.__init__
+        start = cls.__init__
 
         @functools.wraps(start)
         def recorded(self: Any, *arguments: Any, **keywords: Any) -> None:
@@ -110,7 +111,7 @@ def register_module(name: str) -> Callable[[Make], Make]:
                 found.pop(next(iter(signature.parameters)))
                 setattr(self, _RECORD, (name, found))
 
-        make.__init__ = recorded  # type: ignore[misc]
+        cls.__init__ = recorded
         _makers[name] = make
         return make
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..config import whole
 from ..errors import InvalidModel, InvalidOption, shown_value
 from ..graph import Graph
 from .edge_weights import graph_for_model, with_attributes
@@ -30,6 +31,9 @@ class VectorField(nn.Module):
     `Model.from_module` takes. Raises `InvalidModel` for ensembles, several types of nodes, delays and
     codes of nodes.
     """
+
+    state_mean: Tensor
+    state_scale: Tensor
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -119,7 +123,7 @@ class VectorField(nn.Module):
                     got=shown_value(graph, 80),
                     allowed="a pympnode.Graph, or edges(topology, nodes=5)",
                 )
-            graph = graph_for(graph, nodes, 42, self.model.system)
+            graph = graph_for(graph, whole("nodes", nodes), 42, self.model.system)
         graph = graph_for_model(self.model, graph)
         graph = with_attributes(graph, self.model.edge_attributes, warn=False)
         like = self.state_mean

@@ -405,7 +405,7 @@ def _metrics(state: State, first: int) -> list[dict[str, float]]:
         n: [np.mean(row) for row in v[first:]] for n, v in state.history.items()
     }
     losses = state.history["validation_loss"]
-    best = np.minimum.accumulate(np.array(losses), axis=0)[first:] if losses else []
+    best: Any = np.minimum.accumulate(np.array(losses), axis=0)[first:] if losses else []
     values["best_validation_loss"] = [np.mean(row) for row in best]
     values["epoch"] = range(first + 1, len(losses) + 1)
     rows = zip(*(values[name] for name in METRICS), strict=True)
