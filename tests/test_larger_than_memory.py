@@ -63,7 +63,13 @@ def epoch(task: StreamedTask, seed: int = 0) -> list[StreamedBatch]:
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"preset": "paper", "window": 0.2}, {"max_window": 0.2, "missing": "mask"}]
+    "options",
+    [
+        {},
+        {"preset": "paper", "window": 0.2},
+        {"max_window": 0.2, "missing": "mask"},
+        {"loss": "mse"},
+    ],
 )
 def test_one_chunk_has_the_bits_of_data_in_memory(ds: xr.Dataset, options: dict[str, Any]) -> None:
     if "missing" in options:

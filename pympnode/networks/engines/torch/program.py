@@ -112,6 +112,8 @@ class TorchProgram:
         # The faster kernels compute the plain form; the eager one computes the model as it is.
         self._plain = None if self.kernel == "eager" else PlainForm.of(self._inner)
         self._computed = self._inner if self._plain is None else self._plain.spec
+        # Another loss than the one that the kernels compute; see `losses.Measure`.
+        self.measure: Any = None
         self._bind(arrays or [])
 
     def _bind(self, arrays: list[Arrays]) -> None:
@@ -120,8 +122,6 @@ class TorchProgram:
         self._data = [_BoundData(self._inner, a, self._dtype, self.device) for a in arrays]
         sizes = [a.trajectories for a in arrays]
         self._first = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        # Another loss than the one that the kernels compute; see `losses.Measure`.
-        self.measure: Any = None
 
     def rebound(self, arrays: list[Arrays]) -> TorchProgram:
         """This program on other trajectories of the first dataset's graphs.
