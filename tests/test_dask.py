@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import xarray as xr
 from click.testing import CliRunner
@@ -128,6 +129,22 @@ def test_cells_of_an_experiment_are_those_of_one_process(client: Any, tmp_path: 
     )
     xr.testing.assert_identical(again, made)
     assert sum("completed before" in line for line in lines) == made["status"].size
+
+
+def test_a_sweep_is_that_of_one_process(client: Any, tmp_path: Path) -> None:
+    data = pympnode.simulate("kuramoto", nodes=3, topology="ring", trajectories=6, steps=4)
+    words: dict[str, Any] = dict(epochs=1, kernel="eager", preset="paper", progress=False)
+    start = pympnode.train(data=data, hidden=4, **words)
+    grid: dict[str, Any] = {"learning_rate": [1e-3, 1e-2], "seed": [0, 1]}
+    words.update(data=data, start=start, halving=2)
+    alone = pympnode.sweep(grid, **words, run=tmp_path / "alone")
+    made = pympnode.sweep(grid, **words, run=tmp_path / "cluster", client=client)
+    timed = ["seconds", "folder"]
+    xr.testing.assert_identical(
+        made.drop_vars(timed).drop_attrs(), alone.drop_vars(timed).drop_attrs()
+    )
+    for one, two in zip(alone.folder.values.ravel(), made.folder.values.ravel()):
+        assert np.array_equal(pympnode.load(one).theta, pympnode.load(two).theta)
 
 
 def test_cells_of_one_run_are_computed_one_after_another(

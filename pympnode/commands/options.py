@@ -302,6 +302,8 @@ TRAINING = [
         help="The bar on stderr; auto draws it in a terminal.",
     ),
     _option("--run", type=FILE, help="Folder to keep the run in; the same call continues it."),
+]
+ONE_RUN = [
     _option("--extend", type=int, help="Epochs to add to the finished run in --run."),
     _option("--out", type=FILE, help="File for the trained model."),
 ]
