@@ -147,6 +147,10 @@ def sweep_cells(
     """
     known = [name for name in inspect.signature(_api.train).parameters if name not in _OWN]
     check_names("option of sweep", options, known)
+    if data is not None and not data:
+        raise InvalidOption(
+            "there are no datasets", got="data=[]", allowed="a dataset, a list of them, or paths"
+        )
     of_data = None if data is None else [_described("data", one) for one in data]
     cells = []
     for keywords in values:
@@ -221,7 +225,7 @@ def _described(name: str, value: Any) -> Any:
         value = value.model
     if hasattr(value, "theta"):
         return {"sha256": checksum(value.theta)}
-    if hasattr(value, "__qualname__") and "<" not in value.__qualname__:
+    if callable(value) and "<" not in getattr(value, "__qualname__", "<"):
         return f"{value.__module__}.{value.__qualname__}"
     text = repr(value)
     if " at 0x" in text or text.startswith("<"):

@@ -17,7 +17,14 @@ import xarray as xr
 from .. import _api
 from ..config import arguments, flag, least, or_none, whole
 from ..config import path as path_of
-from ..errors import CannotWrite, InvalidOption, NotEnoughDisk, PympnodeError, RunLocked
+from ..errors import (
+    CannotWrite,
+    InvalidOption,
+    NotEnoughDisk,
+    PympnodeError,
+    RunLocked,
+    shown_value,
+)
 from ..files.lock import hold_folder
 from ..files.netcdf import checksum, content_checksum, write_bytes, write_netcdf
 from ..files.writing import own_folder, remove_half_written
@@ -34,6 +41,16 @@ Report = Callable[[str], None]
 Numbers = dict[str, Any]
 
 
+def _callable(name: str, value: Any) -> Any:
+    if not callable(value):
+        raise InvalidOption(
+            f"{name} is called with each line of the log",
+            got=shown_value(value),
+            allowed="a function of one text, such as print",
+        )
+    return value
+
+
 @arguments(
     run=path_of,
     halving=or_none(least(2)),
@@ -42,6 +59,7 @@ Numbers = dict[str, Any]
     workers=or_none(lambda name, value: whole(name, value, 1, 1024)),
     retry=flag,
     progress=flag,
+    report=_callable,
 )
 def sweep(
     grid: Grid,
@@ -115,7 +133,7 @@ def sweep(
     shared = {**options, "system": system} if system is not None else dict(options)
     todo = sweep_cells(values, shared, given)
     folder = path_of("run", run)
-    log = report or logger.info
+    log = logger.info if report is None else report
     fix = "wait for it, stop it, or name another folder with run="
     with hold_folder(folder / ".lock", "the sweep", fix=fix):
         _claim(folder, halving)
@@ -289,8 +307,7 @@ def train_cell(
 ) -> Numbers:
     """The numbers of a cell after training, or the reason why there are none."""
     try:
-        more = {} if data is None else {"data": data}
-        result = _api.train(**words, **more, run=run, extend=extend, progress=progress)
+        result = _api.train(**words, data=data, run=run, extend=extend, progress=progress)
     except (RunLocked, NotEnoughDisk, CannotWrite):
         raise  # the next cell would fail for the same reason
     except Exception as error:  # of any kind: the other cells do not depend on this one

@@ -319,7 +319,7 @@ def keywords_of(name: str) -> list[str]:
     known = inspect.signature(function).parameters
     names = [n for n, p in known.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
     # A user may stop or not see a run by these; both are no subject here. Processes have no limits.
-    left_out = ("self", "cls", *(["workers"] if name == "sweep" else []))
+    left_out = ("self", "cls", *(["workers", "report"] if name == "sweep" else []))
     return [n for n in dict.fromkeys([*names, *given]) if n not in left_out]
 
 
