@@ -195,14 +195,65 @@ def test_two_processes_go_on_as_one_and_as_two_again(
     assert ended(groups.run(2, DIES, run, AT="0")) == pytest.approx(whole, rel=1e-9)
 
 
-def test_processes_with_other_data_are_refused_with_their_ranks(
-    groups: Groups, tmp_path: Path
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ("keywords['seed'] = rank", "the data"),
+        ("from pympnode.training import fit; fit.__version__ = f'1.{rank}'", "the version"),
+        ("keywords['hidden'] = 8 + rank", "the model and its options"),
+    ],
+)
+def test_processes_that_differ_are_refused_with_their_ranks(
+    groups: Groups, tmp_path: Path, line: str, what: str
 ) -> None:
-    differs = SCRIPT.replace(
-        "in enumerate(calls):", "in enumerate(calls):\n    keywords['seed'] = rank"
-    )
+    differs = SCRIPT.replace("in enumerate(calls):", f"in enumerate(calls):\n    {line}")
     for code, text in groups.run(2, differs, json.dumps([("kuramoto", SMALL)]), str(tmp_path)):
         assert code == 1 and "ranks [1] differ from rank 0" in text, text
+        assert f"differ in {what}" in text
+
+
+# The disk of the first process, which writes: no file may grow from a point on.
+FULL = """
+import os, resource, signal, sys
+from pathlib import Path
+import pympnode
+from pympnode.training.trainer import Trainer
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+first = os.environ["RANK"] == "0"
+record = Trainer._record
+def fills(self, state):
+    record(self, state)
+    if first and state.epoch == int(os.environ["AT"]):
+        limit()
+def limit():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, resource.RLIM_INFINITY))
+Trainer._record = fills
+Trainer.__init__.__kwdefaults__["checkpoint_seconds"] = 0.0
+if first and os.environ["AT"] == "0":
+    limit()
+result = pympnode.train(
+    "kuramoto", topology="ring", nodes=5, trajectories=20, steps=10, epochs=4, hidden=8,
+    dtype="float64", optimiser="adam", preset="paper", progress=False, kernel="torch", device="cpu",
+    run=sys.argv[1],
+)
+Path(f"{sys.argv[2]}/{os.environ['RANK']}").write_text(
+    f"{result.status} {result.updates} {result.best_loss!r} {type(result.save_error).__name__}"
+)
+"""
+
+
+def test_a_full_disk_of_one_process(groups: Groups, tmp_path: Path) -> None:
+    """Before the first update it is an error of all; later the run goes on, and says so where it
+    writes."""
+    for code, text in groups.run(2, FULL, str(tmp_path / "none"), str(tmp_path), AT="0"):
+        assert code == 1 and "errors.NotEnoughDisk" in text, text
+    found = groups.run(2, FULL, str(tmp_path / "later"), str(tmp_path), AT="2")
+    assert [code for code, _ in found] == [0, 0], found
+    assert "RunNotSaved" in found[0][1] and "RunNotSaved" not in found[1][1]
+    first, second = ((tmp_path / str(rank)).read_text().split() for rank in (0, 1))
+    assert first[:3] == second[:3] and first[:2] == ["completed", "4"]
+    assert first[3] == "NotEnoughDisk" and second[3] == "NoneType"
 
 
 def test_an_error_of_the_first_process_is_that_of_all(groups: Groups, tmp_path: Path) -> None:
