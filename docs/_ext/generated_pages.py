@@ -32,7 +32,7 @@ TOPICS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "kernels": (
         "Speed of networks: kernels, simulation, Julia",
-        ("kernel", "pairwise", "scaling", "data_generation", "julia"),
+        ("kernel", "pairwise", "scaling", "scaling_out", "data_generation", "julia"),
     ),
     "particles": (
         "Particles: simulation, graphs, training",
