@@ -301,7 +301,7 @@ def train(
     >>> result.status, result.model.trained.nodes
     ('completed', (4, 4))
     """
-    if _holds_datasets(system):  # train(ds)
+    if holds_datasets(system):  # train(ds)
         if data is not None:
             half_of_system(system)  # refuses what is no system
         system, data = None, system
@@ -478,7 +478,7 @@ def load(path: str | os.PathLike[str]) -> TrainedModel:
     return load_model(path)
 
 
-def _holds_datasets(value: Any) -> bool:
+def holds_datasets(value: Any) -> bool:
     """Whether ``value`` is a dataset, or a list of them."""
     several = value if isinstance(value, list | tuple) else [value]
     return bool(several) and all(isinstance(one, xr.Dataset) for one in several)

@@ -33,7 +33,10 @@ SLOW = {
     "scaling_out",
     "unknown_graphs",
 }
-NEEDS = {"power_grid": "pandapower", "scaling_out": "distributed"}  # packages that the tests alone do not bring
+NEEDS = {
+    "power_grid": "pandapower",
+    "scaling_out": "distributed",
+}  # packages that the tests alone do not bring
 
 
 def results() -> dict[str, str]:

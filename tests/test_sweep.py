@@ -102,7 +102,7 @@ def test_a_cell_of_a_sampler_depends_on_its_number_alone(data: xr.Dataset, tmp_p
 def test_equal_cells_of_a_list_are_one_run(data: xr.Dataset, tmp_path: Path) -> None:
     lines: list[str] = []
     cells = [{"hidden": 4}, {"depth": 1}, {"hidden": 4}]
-    ds = pympnode.sweep(cells, data=data, run=tmp_path, report=lines.append, **QUICK)
+    ds = pympnode.sweep(cells, data, run=tmp_path, report=lines.append, **QUICK)
     assert ds.folder[0] == ds.folder[2] != ds.folder[1]
     assert sum("completed" in line for line in lines) == len(list((tmp_path / "runs").iterdir()))
     assert len(lines) == 2 and ds.hidden.values.tolist() == ["4", "None", "4"]

@@ -85,8 +85,9 @@ def sweep(
             ``{keyword: value}``, one for each cell. Or a function that takes a
             `numpy.random.Generator` and returns ``{keyword: value}``, with ``cells=`` for their number;
             cell i depends on (``seed``, i) alone.
-        system, data, options: what all cells share: the system or the data, and keywords of `train`,
-            among them the length (``epochs``, ``updates`` or ``time_budget``), which no grid has.
+        system, data, options: what all cells share: the system or the data (as in `train`; of large
+            data a path, which is not copied for workers), and keywords of `train`, among them the
+            length (``epochs``, ``updates`` or ``time_budget``), which no grid has.
             Without ``data`` each cell simulates its own from its ``seed``.
         run: the folder of the sweep. The same call goes on where it stopped; with more values in the
             grid it trains the new cells only.
@@ -108,8 +109,8 @@ def sweep(
         to results.nc in ``run``. A cell has the same numbers in one process and on any number of
         workers where the length is not a time and the number of threads is the same.
     Raises: `UnknownName` and `InvalidOption` for keywords of any cell before anything runs (a value that
-        only the model or the data refuse is the ``reason`` of its cell); `EngineUnavailable` without Dask; `RunLocked`, `NotEnoughDisk`, `CannotWrite`, after which
-        the same call goes on. Any other error of a cell is its ``reason``, and the others run.
+        only the model or the data refuse is the ``reason`` of its cell); `EngineUnavailable` without
+        Dask; `RunLocked`, `NotEnoughDisk`, `CannotWrite`, after which the same call goes on. Any other error of a cell is its ``reason``, and the others run.
 
     >>> import pympnode
     >>> data = pympnode.simulate("kuramoto", nodes=4, topology="ring", trajectories=8, steps=5)
@@ -127,6 +128,8 @@ def sweep(
             allowed="one of them",
             fix="leave workers out",
         )
+    if data is None and _api.holds_datasets(system):  # sweep(grid, ds)
+        system, data = None, system
     given = None if data is None else list(data) if isinstance(data, list | tuple) else [data]
     seed = whole("seed", options.get("seed", 0), 0)
     values = values_of(grid, cells, seed)
