@@ -284,7 +284,7 @@ CALLS: dict[str, Callable[[], tuple[Callable[..., Any], dict[str, Any]]]] = {
         dict(truth=network_data(), predicted=predicted()),
     ),
     "parity": lambda: (plotting.parity, dict(truth=network_data(), predicted=predicted())),
-    "phase_portrait": lambda: (plotting.phase_portrait, dict(ds=network_data())),
+    "phase_portrait": lambda: (plotting.phase_portrait, dict(predicted=network_data())),
     "message_norms": lambda: (plotting.message_norms, dict(rollout=predicted())),
     "training_curves": lambda: (
         plotting.training_curves,
@@ -299,9 +299,9 @@ CALLS: dict[str, Callable[[], tuple[Callable[..., Any], dict[str, Any]]]] = {
     "graph_state": lambda: (plotting.graph_state, dict(ds=network_data())),
     "particle_trajectories": lambda: (
         plotting.particle_trajectories,
-        dict(ds=particle_data()),
+        dict(predicted=particle_data()),
     ),
-    "conservation": lambda: (plotting.conservation, dict(data=particle_data())),
+    "conservation": lambda: (plotting.conservation, dict(predicted=particle_data())),
     "particle_error_over_time": lambda: (
         plotting.particle_error_over_time,
         dict(evaluation=particle_scores()),
