@@ -209,6 +209,7 @@ def train(
     relative: str | Sequence[str] | None = None,
     invariant: str | Sequence[str] | None = None,
     antisymmetric: bool | None = None,
+    linear_path: bool | None = None,
     delay_start: float | None = None,
     start: StartModel | None = None,
     normalisation: str | None = None,
@@ -258,7 +259,8 @@ def train(
             schedule begins anew over these epochs at half its rate; other schedules go on.
     Model of networks: ``model`` ("mpnode", "l2s", "node"), ``message_size``, ``hidden``, ``depth``,
         ``aggregation``, ``messages``, ``coupling``, ``first_message``, ``solver``, ``substeps``,
-        ``antisymmetric``, and the names of features that enter pairwise messages (``relative``) or the
+        ``antisymmetric``, ``linear_path`` (a linear map of the inputs beside the network of a node, which
+        starts as the best linear field), and the names of features that enter pairwise messages (``relative``) or the
         whole model (``invariant``; with emitted messages not at all) as differences only: see `pympnode.ModelSpec`; the rest comes from the preset or from ``start``.
     Model of particles: ``model`` ("hogn", "deltagn", "hierarchical_deltagn",
         "hierarchical_hogn", "nearest_deltagn"; by default "deltagn" for up to 100 particles and
@@ -356,6 +358,7 @@ def train(
             relative=relative,
             invariant=invariant,
             antisymmetric=antisymmetric,
+            linear_path=linear_path,
             delay_start=delay_start,
             normalisation=normalisation,
             preset=preset,

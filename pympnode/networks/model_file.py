@@ -186,7 +186,7 @@ _RECORD: dict[str, kinds.Check] = {
             **dict.fromkeys(("edge_attributes", "learned_edges", "codes", "coded_nodes"), _WHOLE),
             **dict.fromkeys(("learned_delays", "longest_delay"), _WHOLE),
             "delay": kinds.real,
-            **dict.fromkeys(("sender_controls", "antisymmetric"), kinds.flag),
+            **dict.fromkeys(("sender_controls", "antisymmetric", "linear"), kinds.flag),
         },
         *LATER,
     ),

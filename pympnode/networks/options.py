@@ -46,6 +46,7 @@ _SPEC_FIELDS = {
     "substeps": "substeps",
     "antisymmetric": "antisymmetric",
     "node_codes": "codes",
+    "linear_path": "linear",
 }
 
 
@@ -146,6 +147,7 @@ class NetworkTraining(RunOptions):
     delay_start: float | None = None
     matching: float | None = None
     node_codes: int | None = None
+    linear_path: bool | None = None
 
     REPLACES_LENGTH: ClassVar[bool] = False
     OF_MODELS: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -169,6 +171,7 @@ class NetworkTraining(RunOptions):
                 "coupling": _coupling,
                 "ignore_weights": flag,
                 "antisymmetric": flag,
+                "linear_path": flag,
                 "relative": names_of,
                 "invariant": names_of,
                 "matching": share_of_updates,

@@ -67,6 +67,8 @@ class Network:
     the gradient with respect to them.
     """
 
+    linear: Linear | None = None
+
     def __init__(self, spec: ModelSpec, theta: torch.Tensor) -> None:
         self.layout: Layout = layout_of(spec)
         self._layers: dict[str, Linear] = {}
@@ -87,6 +89,11 @@ class Network:
 
         self.mlp = chain(*(f"layer_{number}_" for number in range(1, spec.depth + 2)))
         self.emit, self.first, self.pair = [], [], []
+        if spec.linear:
+            # Without a bias in the layout: the one here is zero, and its gradient is left out.
+            weight = named["linear_weight"]
+            self.linear = Linear(weight, torch.zeros_like(weight[:, 0]), False, False)
+            self._layers["linear_"] = self.linear
         self.log_weight = named.get("edge_log_weight")
         if self.log_weight is not None:
             self.log_weight_bar = torch.zeros_like(self.log_weight)
