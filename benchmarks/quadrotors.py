@@ -180,7 +180,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--seconds", type=float, default=80.0, help="CPU time of a training")
+    parser.add_argument("--seconds", type=float, default=60.0, help="CPU time of a training")
     parser.add_argument("--updates", type=int, default=1_000_000, help="at most")
     parser.add_argument("--flights", type=int, default=200, help="of three, to train on")
     parser.add_argument("--tuning", type=int, default=50, help="flights of six to tune on")

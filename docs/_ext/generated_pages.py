@@ -49,7 +49,7 @@ SHOWN = {
     "county_forecast.png": (
         "howto/real_data", "Your first real dataset", "Cases by county, from tables to a forecast",
     ),
-    "quadrotors.png": ("howto/quadrotors", "Quadrotors", "Four quadrotors that carry a load"),
+    "quadrotors.png": ("howto/quadrotors", "Quadrotors", "Six quadrotors that carry a load"),
     "quadrotor_prediction.png": (
         "howto/quadrotors", "Learned quadrotors", "Three seconds ahead, through the door",
     ),

@@ -35,7 +35,7 @@ def quadrotor_paths(
     ds, one, two = flights_of(ds, predicted, trajectory)
     at = _along_the_way(load_of(one.x)[:, :3]) if times is None else [one.at(t) for t in times]
     if ax is None:
-        ax = style.new_axes(8.0, 5.0, projection="3d")
+        ax = style.new_axes(8.0, 4.4, projection="3d")
     door = door_of(ds, trajectory)
     span = span_of((one, two), door)
     if door is not None:
@@ -99,8 +99,8 @@ def frame(ax: Any, span: Sequence[tuple[float, float]]) -> None:
         getattr(ax, f"set_{name}lim")(*span[axis])
         getattr(ax, f"{name}axis").set_major_locator(MaxNLocator(8 if name == "x" else 3))
     # Larger than matplotlib draws a flat box.
-    ax.set_box_aspect([high - low for low, high in span], zoom=1.15)
-    ax.xaxis.labelpad, ax.zaxis.labelpad = 10, -2
+    ax.set_box_aspect([high - low for low, high in span], zoom=1.3)
+    ax.xaxis.labelpad, ax.zaxis.labelpad = 16, -2
     ax.view_init(elev=24, azim=-60)
 
 

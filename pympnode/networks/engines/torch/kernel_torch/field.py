@@ -117,7 +117,7 @@ class Field:
         spec, self.networks = self.spec, networks
         self.mlp = [networks[kind].mlp for kind, _ in self.kinds]
         self.emit = [networks[kind].emit for kind, _ in self.kinds]
-        self.linear = [networks[kind].linear for kind, _ in self.kinds]
+        self.linear = [layer for kind, _ in self.kinds for layer in networks[kind].linear]
         if not by_edges(spec):
             if spec.messages in ("state", "emitted"):
                 self.neighbours = neighbours_of(columns, spec.aggregation, spec.divisor, self.like)
