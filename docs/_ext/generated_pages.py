@@ -107,6 +107,7 @@ def write_pages() -> None:
 def _put(path: Path, data: bytes) -> None:
     """Write a file if its content changed, atomically: another build may read it at the same time."""
     if not path.exists() or path.read_bytes() != data:
+        path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_suffix(f".{os.getpid()}")
         beside.write_bytes(data)
         os.replace(beside, path)
