@@ -37,8 +37,6 @@ CHOICE = {
     "nbody_symmetry": "10000 updates",
     "nbody_particle_counts": "3000 updates",
     "quadrotor_message_size": "1000 updates",
-    "quadrotor_finetune": "300 updates",
-    "quadrotor_finetune_published": "300 updates",
 }
 SMALL = """
 title = "Two rows that train for two updates"
