@@ -210,6 +210,7 @@ def train(
     relative: str | Sequence[str] | None = None,
     invariant: str | Sequence[str] | None = None,
     antisymmetric: bool | None = None,
+    linear_path: bool | None = None,
     delay_start: float | None = None,
     start: StartModel | None = None,
     normalisation: str | None = None,
@@ -264,7 +265,8 @@ def train(
         widths are those of the data and whose other fields are taken as they are; or a `torch.nn.Module`
         of your own whose forward(x, edge_index) is dx/dt, see `pympnode.register_module`), ``message_size``, ``hidden``, ``depth``,
         ``aggregation``, ``messages``, ``coupling``, ``first_message``, ``solver``, ``substeps``,
-        ``antisymmetric``, modules of your own for a ``message`` (of receiver, sender and edge) and for the
+        ``antisymmetric``, ``linear_path`` (a linear map of the inputs beside the network of a node, which
+        starts as the best linear field), modules of your own for a ``message`` (of receiver, sender and edge) and for the
         ``update`` of a node by what it receives (`pympnode.networks.own_module.MessagePassing`), and the names of features that enter pairwise messages (``relative``) or the
         whole model (``invariant``; with emitted messages not at all) as differences only: see `pympnode.ModelSpec`; the rest comes from the preset or from ``start``.
     Model of particles: ``model`` ("hogn", "deltagn", "hierarchical_deltagn",
@@ -372,6 +374,7 @@ def train(
             relative=relative,
             invariant=invariant,
             antisymmetric=antisymmetric,
+            linear_path=linear_path,
             delay_start=delay_start,
             normalisation=normalisation,
             preset=preset,

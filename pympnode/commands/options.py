@@ -248,6 +248,7 @@ TRAINING = [
         "nothing; may be repeated.",
     ),
     _option("--antisymmetric", is_flag=True, help="Pairwise messages of opposite sign."),
+    _option("--linear-path", is_flag=True, help="A linear path beside the network of a node."),
     _option(
         "--delay-start",
         type=float,

@@ -48,6 +48,7 @@ _SPEC_FIELDS = {
     "substeps": "substeps",
     "antisymmetric": "antisymmetric",
     "node_codes": "codes",
+    "linear_path": "linear",
 }
 
 
@@ -173,6 +174,7 @@ class NetworkTraining(RunOptions):
     delay_start: float | None = None
     matching: float | None = None
     node_codes: int | None = None
+    linear_path: bool | None = None
     loss: Any = None
     message: Any = None
     update: Any = None
@@ -197,6 +199,7 @@ class NetworkTraining(RunOptions):
                 "coupling": _coupling,
                 "ignore_weights": flag,
                 "antisymmetric": flag,
+                "linear_path": flag,
                 "relative": names_of,
                 "invariant": names_of,
                 "matching": share_of_updates,

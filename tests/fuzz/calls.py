@@ -141,6 +141,7 @@ CALLS: dict[str, Callable[[], tuple[Callable[..., Any], dict[str, Any]]]] = {
             coupling="superposed",
             aggregation="sum",
             antisymmetric=True,
+            linear_path=True,
             relative=[],
             optimiser="soap",
             **_RUN,
