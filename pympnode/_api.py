@@ -213,6 +213,7 @@ def train(
     relative: str | Sequence[str] | None = None,
     invariant: str | Sequence[str] | None = None,
     antisymmetric: bool | None = None,
+    linear_path: bool | None = None,
     delay_start: float | None = None,
     start: StartModel | None = None,
     normalisation: str | None = None,
@@ -268,7 +269,8 @@ def train(
         widths are those of the data and whose other fields are taken as they are; or a `torch.nn.Module`
         of your own whose forward(x, edge_index) is dx/dt, see `pympnode.register_module`), ``message_size``, ``hidden``, ``depth``,
         ``aggregation``, ``messages``, ``coupling``, ``first_message``, ``solver``, ``substeps``,
-        ``antisymmetric``, modules of your own for a ``message`` (of receiver, sender and edge) and for the
+        ``antisymmetric``, ``linear_path`` (a linear map of the inputs beside the network of a node, which
+        starts as the best linear field), modules of your own for a ``message`` (of receiver, sender and edge) and for the
         ``update`` of a node by what it receives (`pympnode.networks.own_module.MessagePassing`), and the names of features that enter pairwise messages (``relative``) or the
         whole model (``invariant``; with emitted messages not at all) as differences only: see `pympnode.ModelSpec`; the rest comes from the preset or from ``start``.
     Model of particles: ``model`` ("hogn", "deltagn", "hierarchical_deltagn",
@@ -323,7 +325,7 @@ def train(
     >>> result.status, result.model.trained.nodes
     ('completed', (4, 4))
     """
-    if _holds_datasets(system):  # train(ds)
+    if holds_datasets(system):  # train(ds)
         if data is not None:
             half_of_system(system)  # refuses what is no system
         system, data = None, system
@@ -380,6 +382,7 @@ def train(
             relative=relative,
             invariant=invariant,
             antisymmetric=antisymmetric,
+            linear_path=linear_path,
             delay_start=delay_start,
             normalisation=normalisation,
             preset=preset,
@@ -511,7 +514,7 @@ def load(path: str | os.PathLike[str]) -> TrainedModel:
     return load_model(path)
 
 
-def _holds_datasets(value: Any) -> bool:
+def holds_datasets(value: Any) -> bool:
     """Whether ``value`` is a dataset, or a list of them."""
     several = value if isinstance(value, list | tuple) else [value]
     return bool(several) and all(isinstance(one, xr.Dataset) for one in several)

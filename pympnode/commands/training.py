@@ -12,7 +12,7 @@ from . import options as o
 from .output import print_json
 
 OPTIONS = [
-    *o.SYSTEM, *o.DATA, *o.PARTICLES, *o.MODEL, *o.PARTICLE_MODEL, *o.TRAINING, *o.SET,
+    *o.SYSTEM, *o.DATA, *o.PARTICLES, *o.MODEL, *o.PARTICLE_MODEL, *o.TRAINING, *o.ONE_RUN, *o.SET,
 ]  # fmt: skip
 START = [click.option("--start", type=o.FILE, help="A model to continue from (see finetune).")]
 

@@ -30,6 +30,7 @@ from .learned_edges import (
     with_found_weights,
     with_learned_edges,
 )
+from .linear_path import start_linear_path
 from .matching import Matching, Unmatched
 from .model import Model
 from .node_codes import CODED_GRAPH, graph_checksum, with_coded_nodes
@@ -119,6 +120,8 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
         _tell_unused(own, data)
     if spec.codes:
         thetas = thetas * without_codes_in_messages(spec)
+    if spec.linear:
+        start_linear_path(spec, thetas, scaled, data.train, restored, fresh=start is None)
     thetas = thetas.astype(options.dtype)
     dt = float(data.physical[0].time[1] - data.physical[0].time[0])
     if spec.learned_delays and "delay_logit" not in restored:

@@ -49,6 +49,7 @@ _SPEC_FIELDS = {
     "substeps": "substeps",
     "antisymmetric": "antisymmetric",
     "node_codes": "codes",
+    "linear_path": "linear",
 }
 
 
@@ -175,7 +176,11 @@ class NetworkTraining(RunOptions):
     delay_start: float | None = None
     matching: float | None = None
     node_codes: int | None = None
+<<<<<<< HEAD
     chunks_in_memory: int | None = None
+=======
+    linear_path: bool | None = None
+>>>>>>> main
     loss: Any = None
     message: Any = None
     update: Any = None
@@ -201,6 +206,7 @@ class NetworkTraining(RunOptions):
                 "coupling": _coupling,
                 "ignore_weights": flag,
                 "antisymmetric": flag,
+                "linear_path": flag,
                 "relative": names_of,
                 "invariant": names_of,
                 "matching": share_of_updates,

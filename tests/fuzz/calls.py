@@ -141,6 +141,7 @@ CALLS: dict[str, Callable[[], tuple[Callable[..., Any], dict[str, Any]]]] = {
             coupling="superposed",
             aggregation="sum",
             antisymmetric=True,
+            linear_path=True,
             relative=[],
             optimiser="soap",
             **_RUN,
@@ -222,6 +223,10 @@ CALLS: dict[str, Callable[[], tuple[Callable[..., Any], dict[str, Any]]]] = {
     "finetune": lambda: (
         pympnode.finetune,
         dict(start=network_result(), data=network_data(), **_RUN),
+    ),
+    "sweep": lambda: (
+        pympnode.sweep,
+        dict(grid={"hidden": [4]}, data=network_data(), halving=2, rungs=1, **_RUN),
     ),
     "evaluate networks": lambda: (
         pympnode.evaluate,
@@ -374,8 +379,9 @@ def keywords_of(name: str) -> list[str]:
     function, given = CALLS[name]()
     known = inspect.signature(function).parameters
     names = [n for n, p in known.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
-    # A user may stop or not see a run by these; both are no subject here.
-    return [n for n in dict.fromkeys([*names, *given]) if n not in ("self", "cls")]
+    # A user may stop or not see a run by these; both are no subject here. Processes have no limits.
+    left_out = ("self", "cls", *(["workers", "report"] if name == "sweep" else []))
+    return [n for n in dict.fromkeys([*names, *given]) if n not in left_out]
 
 
 # Numbers that say how long something computes, which a user may well mean: small ones, and those that
