@@ -176,11 +176,8 @@ class NetworkTraining(RunOptions):
     delay_start: float | None = None
     matching: float | None = None
     node_codes: int | None = None
-<<<<<<< HEAD
     chunks_in_memory: int | None = None
-=======
     linear_path: bool | None = None
->>>>>>> main
     loss: Any = None
     message: Any = None
     update: Any = None
