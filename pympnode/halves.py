@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 import xarray as xr
 
 from .config import path as path_of
-from .datasets.reading import as_dataset
+from .datasets.reading import as_dataset, lazy_dataset
 from .datasets.record import record
 from .errors import (
     FileDamaged,
@@ -114,9 +114,10 @@ def as_model(start: Any) -> Any:
     )
 
 
-def one_dataset(data: Any) -> xr.Dataset:
-    """A dataset, or the one at a path. Raises `InvalidData` for anything else."""
-    ds = as_dataset(data)
+def one_dataset(data: Any, *, lazy: bool = False) -> xr.Dataset:
+    """A dataset, or the one at a path, ``lazy`` read where it is indexed. Raises `InvalidData` for anything
+    else."""
+    ds = lazy_dataset(data) if lazy else as_dataset(data)
     if not isinstance(ds, xr.Dataset):
         raise InvalidData(
             "data are a dataset or the path of one",
@@ -142,11 +143,12 @@ def open_dataset(path: str | os.PathLike[str]) -> xr.Dataset:
     return one_dataset(path_of("path", path))
 
 
-def several_datasets(data: Any) -> list[xr.Dataset] | None:
+def several_datasets(data: Any, *, lazy: bool = False) -> list[xr.Dataset] | None:
     """The datasets in ``data=`` of `train`, one or several, or paths of such; None for None."""
     if data is None:
         return None
-    many = [one_dataset(one) for one in (data if isinstance(data, list | tuple) else [data])]
+    each = data if isinstance(data, list | tuple) else [data]
+    many = [one_dataset(one, lazy=lazy) for one in each]
     if not many:
         raise InvalidData("there are no datasets", got="an empty list", allowed="at least one")
     return many

@@ -254,6 +254,11 @@ TRAINING = [
         help="Time at which learned delays begin.",
     ),
     _option(
+        "--partition",
+        type=choice("auto", "metis", "blocks"),
+        help="Divide the nodes of one graph among the processes of torchrun.",
+    ),
+    _option(
         "--node-codes", type=int, help="Numbers that are learned for each node as its attributes."
     ),
     _option(

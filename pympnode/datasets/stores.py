@@ -76,10 +76,10 @@ def read_zarr(path: Path) -> xr.Dataset:
             allowed="variables in the root of the store",
             fix="pass the dataset: xarray.open_zarr(path, group=NAME)",
         )
-    return _plain_text(ds)
+    return plain_text(ds)
 
 
-def _plain_text(ds: xr.Dataset) -> xr.Dataset:
+def plain_text(ds: xr.Dataset) -> xr.Dataset:
     """``ds`` with text as objects, and without what its file had as encoding.
 
     zarr 3.1 with xarray 2026.9 reads text that was written as objects as NumPy's StringDType, which

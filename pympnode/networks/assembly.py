@@ -32,6 +32,9 @@ from .matching import Matching, Unmatched
 from .model import Model
 from .node_codes import CODED_GRAPH, graph_checksum, with_coded_nodes
 from .options import NetworkTraining
+from .partition import Part
+from .partition_data import fingerprint_of_parts
+from .partition_training import in_degrees, range_of_all
 from .prepare import Prepared as Data
 from .presets import preset, sized_updates
 from .ranges import TrainingRange
@@ -49,7 +52,8 @@ class Common:
     """What all classes of models that compete for the same data share.
 
     ``scaled``, ``starts`` and ``longest`` are those of `TrajectoryTask`; ``texts`` what was done with
-    the data, in words, by name. ``scores``: of all pairs of nodes, where the graph was learned.
+    the data, in words, by name. ``scores``: of all pairs of nodes, where the graph was learned. ``part``: of a
+    graph that is divided among processes, that of this one.
     """
 
     datasets: list[xr.Dataset]
@@ -63,20 +67,22 @@ class Common:
     longest: int | None
     texts: dict[str, str | None]
     scores: xr.DataArray | None = None
+    part: Part | None = None
 
 
 def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[Model]:
     """The run of the model that ``options`` ask for. Raises `InvalidOption`, `InvalidData`."""
     datasets, data, config, start = common.datasets, common.data, common.config, common.start
     members, simulation, scaled = common.members, common.simulation, common.scaled
-    starts, texts = common.starts, dict(common.texts)
+    starts, texts, part = common.starts, dict(common.texts), common.part
     spec = spec_of(data, options, start)
     if spec.codes:
         spec = with_coded_nodes(spec, data.physical)
     if options.learns_delay or not simulation:
         # Simulated data bring the delays of the keyword with their edges.
         spec = with_delays(spec, options, data.physical, data.time_scale, members)
-    if start is None and options.substeps is None and spec.solver == "rk4" and data.system:
+    known_rates = data.system and part is None
+    if start is None and options.substeps is None and spec.solver == "rk4" and known_rates:
         substeps, texts["substeps"] = substeps_of_data(
             data.system, datasets, data.physical, data.attributes
         )
@@ -118,7 +124,9 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
         if chosen_preset.short_rate and options.updates is not None and options.updates < SHORT:
             config = config.replace(learning_rate=chosen_preset.short_rate)
     if options.sized:
-        values = _training_values(scaled, data.train)
+        values = _training_values([each.of_own_nodes for each in scaled], data.train)
+        if part is not None:
+            values = int(part.group.sum(np.array([float(values)]))[0])
         config = config.replace(
             updates=sized_updates(layout_of(spec).size, values, pairwise=spec.pairwise)
         )
@@ -172,7 +180,11 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
         fingerprint=run_fingerprint(
             config,
             model,
-            data_fingerprint(datasets, options.split, options.seed)
+            (
+                data_fingerprint(datasets, options.split, options.seed)
+                if part is None
+                else fingerprint_of_parts(datasets[0], part, options.split, options.seed)
+            )
             | ({"ignore_weights": True} if options.ignore_weights else {})
             | ({"delay_start": options.delay_start} if options.delay_start else {}),
             program,
@@ -183,7 +195,7 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
         restored_tensors=restored,
         deviations_from_paper=preset(options.preset).deviations if start is None else (),
         simulation=simulation,
-        held_out=None if simulation else held_out_of(datasets, labels),
+        held_out=None if simulation or part is not None else held_out_of(datasets, labels),
         about={
             "graph_seed": simulation.get("graph_seed"),
             **({CODED_GRAPH: graph_checksum(data.physical[0].graph)} if spec.codes else {}),
@@ -199,7 +211,7 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
 
 def mean_degree(data: Data) -> float:
     """Edges that come into a node, on average over the training graphs."""
-    return float(np.concatenate([a.graph.in_degree for a in data.physical]).mean())
+    return float(in_degrees(data.physical).mean())
 
 
 def _training_values(arrays: list[Arrays], train: NDArray[np.int64]) -> int:
@@ -228,7 +240,7 @@ def spec_of(data: Data, options: NetworkTraining, start: Model | None = None) ->
         return start.spec.replace(**options.spec_fields())
     arrays = data.physical[0]
     spec = options.new_spec(
-        np.concatenate([a.graph.in_degree for a in data.physical]),
+        in_degrees(data.physical),
         channels=arrays.x.shape[-1],
         controls=0 if arrays.u is None else arrays.u.shape[-1],
         attributes=0 if arrays.attribute is None else arrays.attribute.shape[-1],
@@ -249,6 +261,8 @@ def spec_of(data: Data, options: NetworkTraining, start: Model | None = None) ->
 def untrained(data: Data, spec: ModelSpec, dtype: str, engine: str, device: str) -> Model:
     """A `Model` with the facts of the data, and weights of zero."""
     trained = TrainingRange.of(data.physical, data.parameters, data.graphs, data.parameter_spans)
+    if data.physical[0].part is not None:
+        trained = range_of_all(trained, data.physical[0])
     if spec.delay:
         trained = replace(trained, delay=(spec.delay * data.time_scale,) * 2)
     return Model(

@@ -40,6 +40,7 @@ from .graphs.topology import resolve
 from .model import Model
 from .node_types import types_of
 from .options import NetworkEvaluation, NetworkSimulation, NetworkTraining, left_open
+from .partition_training import divided, in_words, of_partition, require_windows
 from .prepare import Scales, prepare
 from .recordings import choose_windows, interpolate_starts, split_recordings
 from .simulate import simulate_network
@@ -169,6 +170,10 @@ class Networks:
         of_system = None
         if start is None:
             options, of_system = with_options_of_system(options, datasets)
+        part = None
+        if options.partition is not None:
+            options, config = of_partition(options, config)
+            datasets, part = divided(datasets, options.partition)
         datasets, split_text = split_recordings(datasets, options.split)
         found = None
         if options.learns_graph or any(is_unknown(ds) for ds in datasets):
@@ -194,7 +199,10 @@ class Networks:
             names=None if start is None else start.names,
             ignore_weights=options.ignore_weights,
             no_inputs=no_inputs(options),
+            part=part,
         )
+        if part is not None:
+            require_windows(data.physical, options)
         windows = choose_windows(
             config,
             data.physical,
@@ -220,6 +228,7 @@ class Networks:
             "starts": start_text,
             "class": of_system,
         }
+        texts["partition"] = None if part is None else in_words(part)
         texts["graph"] = None if found is None else str(found.attrs["pruning"])
         for text in filter(None, texts.values()):
             logger.info(text)
@@ -235,6 +244,7 @@ class Networks:
             windows.longest,
             texts,
             found,
+            part,
         )
         if not share:
             return assemble(self, options, common)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InvalidData
+from ..training.group import ALONE, Group, gathered
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,11 +40,13 @@ class Normalisation:
         object.__setattr__(self, "scale", scale)
 
     @classmethod
-    def fit(cls, x: np.ndarray, mask: np.ndarray | None = None) -> Normalisation:
+    def fit(
+        cls, x: np.ndarray, mask: np.ndarray | None = None, group: Group = ALONE
+    ) -> Normalisation:
         """Mean and standard deviation of each feature over all other axes.
 
-        x (..., feature); mask of the shape of x, True where a value is used. A feature that is
-        constant to rounding gets scale 1: its z score is 0, and `undo` returns its value.
+        x (..., feature); mask of the shape of x, True where a value is used; ``group``: each of its
+        processes has a part of x. A feature that is constant to rounding gets scale 1: its z score is 0, and `undo` returns its value.
         Raises InvalidData for values that are used and not finite, and features without values.
         """
         x = np.asarray(x, dtype=np.float64)
@@ -51,7 +54,7 @@ class Normalisation:
         known = None if mask is None else np.asarray(mask, dtype=bool).reshape(flat.shape)
         if known is None:
             known = np.ones(flat.shape, dtype=bool)
-        count = known.sum(axis=0)
+        count = group.sum(known.sum(axis=0).astype(np.float64))
         if np.any(count == 0):
             raise InvalidData(
                 "a feature has no known value", got=f"feature {int(np.argmin(count))}"
@@ -63,11 +66,11 @@ class Normalisation:
                 got=f"{int((~np.isfinite(values)).sum())} values",
                 fix='remove NaN and infinity, or use missing="mask"',
             )
-        mean = values.sum(axis=0) / count
+        mean = group.sum(values.sum(axis=0)) / count
         # Two passes: the mean of squares minus the squared mean would cancel for large offsets.
         deviation = np.where(known, flat - mean, 0.0)
-        scale = np.sqrt((deviation * deviation).sum(axis=0) / count)
-        largest = np.abs(values).max(axis=0)
+        scale = np.sqrt(group.sum((deviation * deviation).sum(axis=0)) / count)
+        largest = gathered(group, np.abs(values).max(axis=0, initial=0.0)).max(axis=0)
         return cls(mean, np.where(scale <= 1e-12 * largest, 1.0, scale))
 
     @classmethod
@@ -180,13 +183,16 @@ class NormalisationByType:
         return mean[node_type], scale[node_type]
 
 
-def natural_time(x: Sequence[np.ndarray], time: Sequence[np.ndarray]) -> float:
+def natural_time(
+    x: Sequence[np.ndarray], time: Sequence[np.ndarray], group: Group = ALONE
+) -> float:
     """The time in which z scores change by about one: the unit of time of a learned field.
 
     x (trajectory, time, node, feature) in z units, NaN where a value is missing, and time (time,) of
     each dataset: the mean interval over the root mean square of the changes from one time to the
     next. The mean interval stands for all, so that a short one with noise does not decide. It is
     that interval itself where nothing changes, and at most the length of the longest recording.
+    ``group``: each of its processes has some of the nodes.
     """
     interval = np.concatenate([np.diff(t) for t in time]).mean()
     square = count = 0.0
@@ -196,6 +202,7 @@ def natural_time(x: Sequence[np.ndarray], time: Sequence[np.ndarray]) -> float:
             change = change[np.isfinite(change)].astype(np.float64)
             square += float(change @ change)
             count += change.size
+    square, count = group.sum(np.array([square, count])).tolist()
     if square == 0.0:
         return float(interval)
     longest = max(float(t[-1] - t[0]) for t in time)

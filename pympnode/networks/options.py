@@ -29,6 +29,7 @@ from ..tasks import check_client
 from ..training.options import LENGTHS, RunOptions
 from .circular import Circular
 from .engines import NAMES, TORCH_KERNELS
+from .partition import check_partition
 from .presets import preset
 from .spec import ModelSpec
 
@@ -146,6 +147,7 @@ class NetworkTraining(RunOptions):
     delay_start: float | None = None
     matching: float | None = None
     node_codes: int | None = None
+    partition: Any = None
 
     REPLACES_LENGTH: ClassVar[bool] = False
     OF_MODELS: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -173,8 +175,11 @@ class NetworkTraining(RunOptions):
                 "invariant": names_of,
                 "matching": share_of_updates,
                 "delay_start": positive,
+                "partition": check_partition,
             },
         )
+        if self.partition is not None:
+            self._require_partitioned()
         if self.delay_start is not None and not self.learns_delay:
             raise InvalidOption(
                 "delay_start is where the learning of a delay begins",
@@ -201,6 +206,29 @@ class NetworkTraining(RunOptions):
             one_of(name, getattr(self, name), allowed)
         if self.engine != "julia":
             one_of("kernel", self.kernel, kernels)
+
+    def _require_partitioned(self) -> None:
+        """Raise `InvalidOption` where the other options do not go with a divided graph."""
+        refused = {
+            "model": self.model not in (None, "auto", "mpnode"),
+            "topology": self.learns_graph,
+            "edge_weight": self.learns_weights,
+            "delay": self.learns_delay,
+            "node_codes": self.node_codes is not None,
+            "engine": self.engine == "julia",
+            "kernel": self.kernel not in ("auto", "torch"),
+            "matching": bool(self.matching),
+            "missing": self.missing == "mask",
+            "graphs": self.graphs > 1,
+        }
+        given = [name for name, is_given in refused.items() if is_given]
+        if given:
+            raise InvalidOption(
+                "these options do not go with a graph that is divided among processes",
+                got=", ".join(f"{name}={shown_value(getattr(self, name), 40)}" for name in given),
+                allowed='one graph, model="mpnode", kernel="torch", no gradient matching',
+                fix="leave them out, or leave partition out: processes then divide trajectories",
+            )
 
     @property
     def learns_weights(self) -> bool:

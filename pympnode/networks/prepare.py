@@ -14,6 +14,7 @@ from ..datasets.names import Missing
 from ..datasets.record import record
 from ..datasets.split import labels_of
 from ..errors import InvalidData
+from ..training.group import ALONE, Group
 from ..training.ranges import warn_user
 from . import schema
 from .agreement import Names, agree
@@ -24,6 +25,7 @@ from .missing import interpolated
 from .node_types import NodeTypes, by_type, part, shared, types_of
 from .normalise import Normalisation, NormalisationByType, natural_time
 from .outliers import outliers_in_words
+from .partition import Part
 from .schema import Arrays
 from .unit_norm import Groups
 
@@ -89,12 +91,14 @@ def prepare(
     ignore_weights: bool = False,
     start: Any = None,
     no_inputs: Sequence[str] = (),
+    part: Part | None = None,
 ) -> Prepared:
     """Check, split and normalise; ``scales`` and ``time_scale`` of a start model are kept when
     given. ``scaled`` counts time in units of the time scale. ``names`` are those of a start model; by
     default the first dataset's, and the others are put in their order and units. ``ignore_weights``
     leaves out the weights and attributes of edges. ``start`` is a start model. ``no_inputs``: features that the
-    model does not take; their scale is that of their change."""
+    model does not take; their scale is that of their change. ``part``: the one dataset is that of a part of
+    a graph (`partition_data.divide`); scales are those of the whole."""
     if not datasets:
         raise InvalidData("there are no datasets", got="an empty list", allowed="at least one")
     whose = "dataset 0" if names is None else "the start model"
@@ -144,6 +148,8 @@ def prepare(
             physical[number] = replace(physical[number], x=_continuous(physical[number], periods))
     _agree(datasets, physical)
     physical, marks = _without_test(physical, [labels_of(ds, split, seed) for ds in datasets])
+    physical = [replace(each, part=part) for each in physical]
+    group = ALONE if part is None else part.group
     labels = np.concatenate(marks)
     state, control, attribute, of_edges = scales or (None, None, None, None)
     if state is None:
@@ -152,25 +158,31 @@ def prepare(
             for text in outliers_in_words(arrays_of_type, of_type.features):
                 warn_user(text)
         state = _by_type(
-            [_fit([a.x for a in some], [a.mask for a in some]) for some, _ in each_type]
+            [_fit([a.x for a in some], [a.mask for a in some], group) for some, _ in each_type]
         )
         state = _of_angles(state, periods)
     each_type = _each_type(physical, names)
     if control is None and physical[0].u is not None:
         # The last control of a trajectory is never used and may be missing.
         control = _by_type(
-            [_fit([a.u[:, :-1] for a in some if a.u is not None]) for some, _ in each_type]
+            [
+                _fit([a.u[:, :-1] for a in some if a.u is not None], group=group)
+                for some, _ in each_type
+            ]
         )
     if attribute is None and physical[0].attribute is not None:
         attribute = _by_type(
-            [_fit([a.attribute for a in some if a.attribute is not None]) for some, _ in each_type]
+            [
+                _fit([a.attribute for a in some if a.attribute is not None], group=group)
+                for some, _ in each_type
+            ]
         )
     given = [a.graph.attribute for a in physical if a.graph.attribute is not None]
-    given = [values for values in given if len(values)]
+    given = [values for values in given if len(values) or part is not None]
     if of_edges is None and given:
-        of_edges = _fit(given)
+        of_edges = _fit(given, group=group)
     if time_scale is None:
-        time_scale = _time_scale(physical, state, labels)
+        time_scale = _time_scale(physical, state, labels, group)
     if scales is None and types is None and no_inputs:
         columns = [names.features.index(name) for name in no_inputs if name in names.features]
         state = _scaled_by_change(state, columns, physical, labels, time_scale)
@@ -182,7 +194,7 @@ def prepare(
         x = state.apply(known, arrays.node_type)
         here = labels[at : at + arrays.trajectories] == "train"
         if training_noise:
-            rng = np.random.default_rng([seed, 3, number])
+            rng = np.random.default_rng([seed, 3, number + group.rank])  # one of several is 0
             noise = rng.standard_normal(x[here].shape)
             x[here] += training_noise * (noise if types is None else noise * arrays.real)
         scaled.append(
@@ -273,12 +285,12 @@ def _names_of(datasets: Sequence[xr.Dataset], types: NodeTypes | None) -> Names:
 
 
 def _each_type(arrays: Sequence[Arrays], names: Names) -> list[tuple[list[Arrays], Names]]:
-    """Arrays of the nodes of each type, and its names; of one type what is given.
+    """Arrays of the nodes of each type, and its names; of one type what is given, without a halo.
 
     Of datasets without nodes of a type there are arrays without nodes.
     """
     if not names.by_type:
-        return [(list(arrays), names)]
+        return [([each.of_own_nodes for each in arrays], names)]
     by_dataset = [each.of_each_type() for each in arrays]
     return [
         ([some[number] for some in by_dataset], of_type)
@@ -316,18 +328,21 @@ def _of_angles(scale: Scale, periods: tuple[float, ...]) -> Scale:
     )
 
 
-def _time_scale(arrays: list[Arrays], state: Scale, labels: NDArray[np.str_]) -> float:
+def _time_scale(
+    arrays: list[Arrays], state: Scale, labels: NDArray[np.str_], group: Group
+) -> float:
     """`natural_time` of the trajectories that train."""
     x, time, at = [], [], 0
     for each in arrays:
         here = labels[at : at + each.trajectories] == "train"
         at += each.trajectories
         if here.any():
+            each = each.of_own_nodes
             plain = each.mask is None and each.types is None
             known = each.x if plain else each.known
             x.append(state.apply(known[here], each.node_type))
             time.append(each.time)
-    return natural_time(x, time) if x else natural_time([], [a.time for a in arrays])
+    return natural_time(x, time if x else [a.time for a in arrays], group)
 
 
 def _scaled_by_change(
@@ -394,7 +409,9 @@ def _parameters(
     return shared, spans
 
 
-def _fit(values: list[NDArray], masks: list[NDArray | None] | None = None) -> Normalisation:
+def _fit(
+    values: list[NDArray], masks: list[NDArray | None] | None = None, group: Group = ALONE
+) -> Normalisation:
     if not values:  # nodes of this type have none
         return Normalisation.identity(0)
     width = values[0].shape[-1]
@@ -407,7 +424,7 @@ def _fit(values: list[NDArray], masks: list[NDArray | None] | None = None) -> No
         rows.append(flat)
     together = np.concatenate(rows)
     mask = np.isfinite(together)
-    return Normalisation.fit(together, mask=None if mask.all() else mask)
+    return Normalisation.fit(together, mask=None if mask.all() else mask, group=group)
 
 
 def _agree(datasets: Sequence[xr.Dataset], arrays: list[Arrays]) -> None:
