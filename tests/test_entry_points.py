@@ -139,7 +139,7 @@ def test_an_alias_of_an_option_is_suggested(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_closed_sets_are_those_of_the_modules() -> None:
-    from pympnode.networks import engines, presets, spec
+    from pympnode.networks import engines, partition, presets, spec
     from pympnode.networks.plots.graph_drawing import LAYOUTS
     from pympnode.particles import presets as of_particles
     from pympnode.particles import spec as particles
@@ -156,6 +156,7 @@ def test_closed_sets_are_those_of_the_modules() -> None:
     assert set(OPTIMISERS) == set(o.OPTIMISERS)
     assert ("auto", *engines.NAMES) == o.ENGINES
     assert ("auto", *engines.TORCH_KERNELS) == o.KERNELS
+    assert partition.METHODS == o.PARTITIONS
     assert set(presets.PRESETS) == set(of_particles.PRESETS) == set(o.PRESETS)
     from pympnode.commands.pictures import LAYOUTS as offered
 

@@ -82,6 +82,7 @@ OPTIMISERS = ("soap", "adam")
 ENGINES = ("auto", "torch", "julia")
 KERNELS = ("auto", "numba", "torch", "eager")
 DTYPES = ("float32", "float64")
+PARTITIONS = ("auto", "metis", "blocks")
 # Not a closed set: "cuda:1" is a device too.
 DEVICE = Name("device", lambda: ("auto", "cpu", "cuda"))
 
@@ -255,7 +256,7 @@ TRAINING = [
     ),
     _option(
         "--partition",
-        type=choice("auto", "metis", "blocks"),
+        type=choice(*PARTITIONS),
         help="Divide the nodes of one graph among the processes of torchrun.",
     ),
     _option(

@@ -34,7 +34,7 @@ from .node_codes import CODED_GRAPH, graph_checksum, with_coded_nodes
 from .options import NetworkTraining
 from .partition import Part
 from .partition_data import fingerprint_of_parts
-from .partition_training import in_degrees, range_of_all
+from .partition_training import in_degrees, range_of_all, rounded
 from .prepare import Prepared as Data
 from .presets import preset, sized_updates
 from .ranges import TrainingRange
@@ -171,26 +171,23 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
     task.features, task.time_scale = data.features, data.time_scale
     in_data = [np.flatnonzero(label != "test") for label in labels]
     task.numbers = [numbers for numbers in in_data if numbers.size]
+    of_data = (
+        data_fingerprint(datasets, options.split, options.seed)
+        if part is None
+        else fingerprint_of_parts(datasets[0], part, options.split, options.seed)
+    )
+    of_data |= {"ignore_weights": True} if options.ignore_weights else {}
+    of_data |= {"delay_start": options.delay_start} if options.delay_start else {}
+    fingerprint = run_fingerprint(config, model, of_data, program, start, options.normalisation)
+    if part is not None:
+        fingerprint["scales"] = rounded(fingerprint["scales"])
     return Prepared(
         half=half,
         model=model,
         theta=thetas,
         task=task,
         config=config,
-        fingerprint=run_fingerprint(
-            config,
-            model,
-            (
-                data_fingerprint(datasets, options.split, options.seed)
-                if part is None
-                else fingerprint_of_parts(datasets[0], part, options.split, options.seed)
-            )
-            | ({"ignore_weights": True} if options.ignore_weights else {})
-            | ({"delay_start": options.delay_start} if options.delay_start else {}),
-            program,
-            start,
-            options.normalisation,
-        ),
+        fingerprint=fingerprint,
         engine=EngineFacts(chosen, reason, program.kernel, str(getattr(program, "device", "cpu"))),
         restored_tensors=restored,
         deviations_from_paper=preset(options.preset).deviations if start is None else (),

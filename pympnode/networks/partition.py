@@ -144,7 +144,11 @@ def _metis(sender: NDArray, receiver: NDArray, nodes: int, parts: int) -> NDArra
     ends = sender[apart], receiver[apart]
     one = coo_array((np.ones(len(ends[0]), np.int8), ends), shape=(nodes, nodes)).tocsr()
     both = (one + one.T).tocsr()
-    _, owner = pymetis.part_graph(parts, xadj=both.indptr, adjncy=both.indices)
+    if hasattr(pymetis, "CSRAdjacency"):  # from 2025.1 on
+        adjacency = pymetis.CSRAdjacency(both.indptr, both.indices)
+        _, owner = pymetis.part_graph(parts, adjacency)
+    else:
+        _, owner = pymetis.part_graph(parts, xadj=both.indptr, adjncy=both.indices)
     owner = np.asarray(owner, np.int32)
     if len(np.unique(owner)) < parts:  # METIS leaves parts of tiny graphs empty
         return blocks_of(nodes, parts)
@@ -159,15 +163,22 @@ def check_partition(name: str, value: Any) -> Any:
         if value not in METHODS:
             raise unknown_name(name, value, METHODS)
         return value
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except Exception as error:  # whatever the conversion of a user's object raises
+        raise _no_partition(name, value) from error
     if array.ndim != 1 or array.dtype.kind not in "iu" or not array.size:
-        raise InvalidOption(
-            f"{name} is a method, or the process of each node",
-            got=shown_value(value, 80),
-            allowed=f"{', '.join(METHODS)}, or whole numbers (node,)",
-            fix='give partition="auto"',
-        )
-    return array.astype(np.int32)
+        raise _no_partition(name, value)
+    return array.clip(-1, 2**31 - 1).astype(np.int32)
+
+
+def _no_partition(name: str, value: Any) -> InvalidOption:
+    return InvalidOption(
+        f"{name} is a method, or the process of each node",
+        got=shown_value(value, 80),
+        allowed=f"{', '.join(METHODS)}, or whole numbers (node,)",
+        fix='give partition="auto"',
+    )
 
 
 def owners(

@@ -135,3 +135,12 @@ def reference_of_all(
     every = gathered(group, np.array([nodes, *losses.values()]))
     mean = (every[:, 1:] * every[:, :1]).sum(axis=0) / every[:, 0].sum()
     return Reference(dict(zip(losses, mean.tolist(), strict=True)))
+
+
+def rounded(values: Any) -> Any:
+    """Numbers to ten digits: sums over processes differ in the last ones with the number of processes."""
+    if isinstance(values, dict):
+        return {name: rounded(value) for name, value in values.items()}
+    if isinstance(values, list):
+        return [rounded(value) for value in values]
+    return float(f"{values:.10g}") if isinstance(values, float) else values
