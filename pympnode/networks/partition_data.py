@@ -10,7 +10,17 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ..datasets.names import EDGE, EDGE_GRAPH, GRAPH, NODE, NODE_NUMBER, RECEIVER, SENDER, STATE
+from ..datasets.names import (
+    EDGE,
+    EDGE_GRAPH,
+    GRAPH,
+    NODE,
+    NODE_NUMBER,
+    RECEIVER,
+    SENDER,
+    STATE,
+    TRAJECTORY,
+)
 from ..datasets.record import record
 from ..datasets.split import data_fingerprint
 from ..errors import InvalidData
@@ -57,7 +67,10 @@ def fingerprint_of_parts(ds: xr.Dataset, part: Part, split: float, seed: int) ->
     """`data_fingerprint` of the whole dataset, from the part ``ds`` of each process; it is the same in any
     number of processes."""
     of_parts = [n for n, v in ds.variables.items() if {NODE, EDGE} & set(v.dims)]
-    found = data_fingerprint([ds.drop_vars(of_parts)], split, seed)
+    rest = ds.drop_vars(of_parts)
+    if TRAJECTORY not in rest.dims:
+        rest = rest.assign_coords({TRAJECTORY: np.arange(ds.sizes[TRAJECTORY])})
+    found = data_fingerprint([rest], split, seed)
     number = part.numbers[: len(part.own)]
     # An edge has the key of its ends in the whole graph: its place in the dataset does not count.
     edge = part.numbers[part.sender] * part.nodes + part.numbers[part.receiver]
