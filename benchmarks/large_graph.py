@@ -111,7 +111,7 @@ def peak() -> int:
 def worker(options: argparse.Namespace) -> None:
     """One process: train, roll out, write what it found."""
     rank = int(os.environ.get("RANK", 0))
-    import torch  # noqa: F401  the libraries are there before the limit is counted
+    import torch
     import torch.distributed  # noqa: F401
 
     libraries = peak()
@@ -274,7 +274,13 @@ def write(
     text = "\n".join(lines) + "\n"
     print(text)
     (options.results / "large_graph.md").write_text(text, encoding="utf-8")
-    record = {"rows": rows, "failed": failed, "halos": halos, "limit": limit, "libraries": libraries}
+    record = {
+        "rows": rows,
+        "failed": failed,
+        "halos": halos,
+        "limit": limit,
+        "libraries": libraries,
+    }
     (options.results / "large_graph.json").write_text(json.dumps(record, indent=1) + "\n")
 
 

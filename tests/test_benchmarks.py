@@ -24,6 +24,7 @@ SLOW = {
     "experiments",
     "first_seconds",
     "kernel",
+    "large_graph",
     "nbody_hierarchy",
     "nbody_networks",
     "nbody_radial",
@@ -32,7 +33,7 @@ SLOW = {
     "quadrotors",
     "unknown_graphs",
 }
-NEEDS = {"power_grid": "pandapower"}  # packages that the tests alone do not bring
+NEEDS = {"power_grid": "pandapower", "large_graph": "zarr"}  # packages that the tests alone do not bring
 
 
 def results() -> dict[str, str]:

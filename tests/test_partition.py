@@ -188,6 +188,8 @@ def test_what_does_not_go_with_a_partition_is_refused() -> None:
         model.rollout(ds, partition="blocks", topology="ring")
     with pytest.raises(InvalidData, match="a dataset, or the path"):
         model.rollout(np.zeros((16, 2)), partition="blocks")
-    eager = pympnode.train(data=ds, **{**keywords, "partition": None}, circular={"a": 1.0}, max_window=0.2).model
+    eager = pympnode.train(
+        data=ds, **{**keywords, "partition": None}, circular={"a": 1.0}, max_window=0.2
+    ).model
     with pytest.raises(EngineUnavailable, match="circular"):
         eager.rollout(ds, partition="blocks")

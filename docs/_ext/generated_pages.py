@@ -32,7 +32,7 @@ TOPICS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "kernels": (
         "Speed of networks: kernels, simulation, Julia",
-        ("kernel", "pairwise", "scaling", "data_generation", "julia"),
+        ("kernel", "pairwise", "scaling", "data_generation", "julia", "large_graph"),
     ),
     "particles": (
         "Particles: simulation, graphs, training",

@@ -116,9 +116,9 @@ def _checked(ds: xr.Dataset) -> int:
         problem = "several graphs"
     elif EDGE_GRAPH in ds and any(block.any() for block in _blocks(ds, EDGE_GRAPH)):
         problem = "several graphs"
-    elif NODE_NUMBER in ds.variables and (
-        ds[NODE_NUMBER].values != np.arange(ds.sizes[NODE])
-    ).any():
+    elif (
+        NODE_NUMBER in ds.variables and (ds[NODE_NUMBER].values != np.arange(ds.sizes[NODE])).any()
+    ):
         problem = "nodes that were selected or sorted"
     if problem is not None:
         raise InvalidData(

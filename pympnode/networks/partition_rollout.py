@@ -116,7 +116,11 @@ def _rolled_out(
             "part": [part.group.rank, part.group.size],
         },
     ).drop_dims("edge")
-    out["finite"] = (TRAJECTORY, part.group.sum(overflowed) == 0, {"long_name": "no value overflowed"})
+    out["finite"] = (
+        TRAJECTORY,
+        part.group.sum(overflowed) == 0,
+        {"long_name": "no value overflowed"},
+    )
     out = out.assign_coords(kept_coords(ds.isel(node=own), out, same_times))
     facts = {"long_name": "number of the node in the whole graph"}
     return out.assign_coords({NODE_NUMBER: ("node", part.own, facts)})

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ....errors import EngineUnavailable, InvalidData, InvalidGraph, InvalidModel, InvalidOption
 from ....graph import Graph
+from ...partition import Part
 from ...schema import Arrays
 from ...spec import ModelSpec
 from ...weights import CODE_UNIT, layout_of, without_codes_in_messages
@@ -19,7 +20,6 @@ from ..base import Batch, Rollout
 from ..columns import Columns
 from ..delays import Delays, prefix_for, slopes_of, stencil
 from ..whole_system import single_node, stack_attribute, stack_nodes, stack_spec
-from ...partition import Part
 from . import kernel_eager as eager
 from .kernel_torch.halo import Halo
 from .kernels import name_of, refuses_partition, refuses_past
