@@ -25,6 +25,7 @@ SLOW = {
     "first_seconds",
     "kernel",
     "large_graph",
+    "large_particles",
     "nbody_hierarchy",
     "nbody_networks",
     "nbody_radial",

@@ -55,7 +55,20 @@ for name, keywords in calls.items():
         pympnode.train(
             data=folder + "/data.nc", run=folder + "/run", **{**training, **keywords}
         )
+for name in json.loads(sys.argv[4]):
+    model = pympnode.load(folder + f"/{name}.nc")
+    out = model.rollout(folder + f"/{name}-data.nc", steps=5, partition="curve")
+    np.savez(
+        f"{folder}/{name}-{rank}.npz", position=out.position.values, velocity=out.velocity.values,
+        number=out.particle_number.values, finite=out.finite.values, mass=out.mass.values,
+    )
 """
+
+# Cells with layers of their own; forces of cells by moments, with charges of both signs; fixed particles.
+PARTICLES: dict[str, dict[str, Any]] = {
+    "gravity": dict(messages="directed", node_width=6),
+    "coulomb": dict(messages="radial", mass_coupling="product"),
+}
 
 
 def dataset() -> xr.Dataset:
@@ -72,12 +85,34 @@ def dataset() -> xr.Dataset:
     )  # fmt: skip
 
 
+def particles(system: str, keywords: dict[str, Any]) -> tuple[Any, xr.Dataset]:
+    """A model, and particles that cross a tenth of the box in a step: they leave the blocks of their homes."""
+    small = pympnode.simulate(system, particles=30, trajectories=2, steps=2)
+    model = pympnode.train(
+        data=small, model="hierarchical_deltagn", updates=3, edge_width=6, dtype="float64",
+        device="cpu", progress=False, **keywords,
+    ).model  # fmt: skip
+    ds = pympnode.simulate(system, particles=250, trajectories=1, steps=1)
+    side = json.loads(ds.attrs["pympnode"])["parameters"]["side"]
+    rng = np.random.default_rng(0)
+    ds["velocity"] = ds.velocity.dims, 0.1 * side / model.dt * rng.normal(size=ds.velocity.shape)
+    if system == "gravity":
+        ds["fixed"] = ds.mass.dims, rng.random(ds.mass.shape) < 0.1
+    return model, ds
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two processes found, each model in files of its own."""
     folder = tmp_path_factory.mktemp("parts")
     dataset().to_netcdf(folder / "data.nc")
-    found = processes(2, SCRIPT, str(folder), json.dumps(MODELS), json.dumps(TRAINING))
+    for system, keywords in PARTICLES.items():
+        model, ds = particles(system, keywords)
+        model.save(folder / f"{system}.nc")
+        ds.to_netcdf(folder / f"{system}-data.nc")
+    found = processes(
+        2, SCRIPT, str(folder), json.dumps(MODELS), json.dumps(TRAINING), json.dumps([*PARTICLES])
+    )
     for code, text in found:
         assert code == 0, text
     return folder
@@ -109,6 +144,26 @@ def test_two_processes_find_what_one_finds(folder: Path, name: str) -> None:
         for key in ("nodes", "degree", "low", "high", "control", "attribute", "weight"):
             np.testing.assert_allclose(trained[key], wanted[key], err_msg=key)
     assert np.array_equal(parts[0]["theta"], parts[1]["theta"])
+
+
+@pytest.mark.parametrize("name", PARTICLES)
+def test_two_processes_move_particles_as_one_does(folder: Path, name: str) -> None:
+    model, ds = (
+        pympnode.load(folder / f"{name}.nc"),
+        pympnode.open_dataset(folder / f"{name}-data.nc"),
+    )
+    one = model.rollout(ds, steps=5, check=False)
+    parts = [np.load(folder / f"{name}-{rank}.npz") for rank in range(2)]
+    assert sorted(np.concatenate([part["number"] for part in parts])) == list(range(250))
+    for part in parts:
+        assert 50 < len(part["number"]) < 200 and part["finite"].all()
+        here = one.isel(particle=part["number"])
+        np.testing.assert_allclose(part["mass"], here.mass)
+        np.testing.assert_allclose(part["position"], here.position, rtol=0, atol=1e-9)
+        # The forces are small beside the velocities.
+        found, wanted = (v - v[:, :1] for v in (part["velocity"], here.velocity.values))
+        assert np.abs(wanted).max() > 0
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-9 * np.abs(wanted).max())
 
 
 def test_one_process_goes_on_with_the_run_of_two(folder: Path) -> None:

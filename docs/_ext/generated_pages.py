@@ -26,7 +26,13 @@ TOPICS: dict[str, tuple[str, tuple[str, ...]]] = {
     "learning": (
         "Learning networks: presets, classes, transfer",
         (
-            "learning", "any_pair", "presets", "finetune", "ensemble", "long_recording", "power_grid",
+            "learning",
+            "any_pair",
+            "presets",
+            "finetune",
+            "ensemble",
+            "long_recording",
+            "power_grid",
             "quadrotors",
         ),
     ),
@@ -36,7 +42,13 @@ TOPICS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "particles": (
         "Particles: simulation, graphs, training",
-        ("nbody_simulator", "nbody_hierarchy", "nbody_networks", "nbody_training"),
+        (
+            "nbody_simulator",
+            "nbody_hierarchy",
+            "nbody_networks",
+            "nbody_training",
+            "large_particles",
+        ),
     ),
     "published": ("Published tables, repeated in short runs", ("experiments/*",)),
     "other": ("Other measurements", ()),

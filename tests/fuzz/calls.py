@@ -275,7 +275,7 @@ CALLS: dict[str, Callable[[], tuple[Callable[..., Any], dict[str, Any]]]] = {
     "model.save": lambda: (network_result().model.save, dict(path="model.nc")),
     "particle model.rollout": lambda: (
         particle_result().model.rollout,
-        dict(initial=particle_data(), steps=2),
+        dict(initial=particle_data(), steps=2, partition=None),
     ),
     "couple.rollout": lambda: (
         pympnode.couple(["coupled_pendulum"] * 3, "path").rollout,

@@ -135,9 +135,7 @@ class Blocks:
         )
         order = tree.order
         charge = None if inputs.charge is None else pick(inputs.charge, order)
-        return with_features(
-            tree, pick(inputs.mass, order), pick(inputs.velocity, order), charge
-        )
+        return with_features(tree, pick(inputs.mass, order), pick(inputs.velocity, order), charge)
 
 
 class CurveRollout:
@@ -252,9 +250,7 @@ class CurveRollout:
         for other, index in lent.items():
             counts[other] = len(index)
         come = gathered(self.group, counts)[:, self.group.rank].astype(int)
-        received = {
-            other: np.empty((come[other], rows.shape[1])) for other in lent if come[other]
-        }
+        received = {other: np.empty((come[other], rows.shape[1])) for other in lent if come[other]}
         self._send(
             {o: rows[torch.from_numpy(i)].numpy() for o, i in lent.items() if len(i)}, received
         )
