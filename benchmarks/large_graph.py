@@ -4,11 +4,10 @@
     python benchmarks/large_graph.py --nodes 100000
 
 Heat on a geometric graph (points in the unit square, joined up to a distance), from a Zarr store that each
-process reads its part of. The same `train(partition=)` and `Model.rollout(partition=)` run in one process,
-in two, and again under a limit of address space (RLIMIT_AS) between what one process and each of two take:
-one process then has to fail. Differences are those of two processes from one. The halos of other
-divisions and of a Barabási-Albert graph are counted beside it. Writes
-benchmarks/results/large_graph.{json,md}.
+process reads its part of. The same `train(partition=)` and `Model.rollout(partition=)` run in one process, and in
+two under a limit of address space (RLIMIT_AS) of three quarters of what one takes beyond its libraries: one
+process has to fail under it. Differences are those of two processes from one. The halos of other
+divisions and of a Barabási-Albert graph are counted beside it. Writes benchmarks/results/large_graph.{json,md}.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ from pympnode.networks.partition import blocks_of, halo_share, partition_nodes
 DT, STEPS, RATE = 0.1, 1, 0.05
 TRAINING: dict[str, Any] = dict(
     messages="emitted", hidden=16, depth=2, updates=2, optimiser="adam", dtype="float64", batch_size=1,
-    split=0.5, device="cpu", progress=False, solver="rk4",
+    split=0.5, device="cpu", progress=False, solver="euler",
 )  # fmt: skip
 
 
@@ -182,21 +181,22 @@ def main() -> None:
         sender, receiver = write_data(data, options.nodes, options.degree)
         print(f"{options.nodes:,} nodes, {len(sender):,} directed edges", flush=True)
         one = run(1, options, data, 0)
-        two = run(2, options, data, 0)
-        for found in (one, two):
-            assert not isinstance(found, str), found
-        peaks = [max(int(each["peak"]) for each in found) for found in (one, two)]
-        limit = sum(peaks) // 2
-        limited = [run(processes, options, data, limit) for processes in (1, 2)]
+        assert not isinstance(one, str), one
+        peak_of_one, libraries = (int(one[0][name]) for name in ("peak", "libraries"))
+        limit = libraries + 3 * (peak_of_one - libraries) // 4
+        print(f"one process: {peak_of_one / 1e9:.2f} GB, limit {limit / 1e9:.2f} GB", flush=True)
+        # Small graphs take little beside what torch.distributed itself takes.
+        two = run(2, options, data, 0 if options.smoke else limit)
+        assert not isinstance(two, str), two
+        failed = "" if options.smoke else run(1, options, data, limit)
+        assert options.smoke or isinstance(failed, str), "one process needs no more than the limit"
         state = one[0]["state"]
-        for found in (one, two, limited[1]):
-            if isinstance(found, str):
-                continue
+        for found in (one, two):
             off = max(float(np.abs(state[:, f["number"]] - f["state"]).max()) for f in found)
             rows.append(
                 {
                     "processes": len(found),
-                    "limit": limit if found is limited[1] else None,
+                    "limit": limit if found is two else None,
                     "peak": max(int(f["peak"]) for f in found),
                     "train_seconds": max(float(f["train_seconds"]) for f in found),
                     "rollout_seconds": max(float(f["rollout_seconds"]) for f in found),
@@ -204,11 +204,10 @@ def main() -> None:
                     "state_difference": off,
                 }
             )
+            print(rows[-1], flush=True)
         said = str(two[0]["said"])
-        failed = limited[0] if isinstance(limited[0], str) else ""
-        assert options.smoke or (failed and not isinstance(limited[1], str)), limited
     halos = divisions(sender, receiver, options)
-    write(options, said, rows, limit, failed, halos, int(one[0]["libraries"]))
+    write(options, said, rows, limit, failed, halos, libraries)
 
 
 def divisions(
@@ -227,11 +226,15 @@ def divisions(
         row: dict[str, Any] = {"graph": graph, "nodes": nodes, "edges": len(ends[0])}
         row["blocks"] = halo_share(blocks_of(nodes, 2), *ends, 2)
         began = time.process_time()
+        row["metis"] = None
+        if graph.endswith("right"):  # METIS does not look at the numbers: the next row
+            found.append(row)
+            continue
         try:
             row["metis"] = halo_share(partition_nodes((*ends, nodes), 2, "metis"), *ends, 2)
             row["metis_seconds"] = time.process_time() - began
-        except pympnode.EngineUnavailable:
-            row["metis"] = None
+        except pympnode.EngineUnavailable as error:
+            print(error.message)
         found.append(row)
         print(row, flush=True)
     return found

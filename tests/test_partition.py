@@ -166,6 +166,17 @@ def test_two_processes_move_particles_as_one_does(folder: Path, name: str) -> No
         np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-9 * np.abs(wanted).max())
 
 
+def test_particles_that_are_not_divided_are_refused(folder: Path) -> None:
+    model = pympnode.load(folder / "gravity.nc")
+    ds = pympnode.open_dataset(folder / "gravity-data.nc")
+    with pytest.raises(UnknownName, match="metis"):
+        model.rollout(ds, partition="metis")
+    with pytest.raises(InvalidData, match="one trajectory"):
+        model.rollout(xr.concat([ds, ds], "trajectory"), partition="curve")
+    with pytest.raises(EngineUnavailable, match="2 levels"):
+        model.rollout(ds.isel(particle=slice(12)), partition="curve")
+
+
 def test_one_process_goes_on_with_the_run_of_two(folder: Path) -> None:
     """The data have the same fingerprint, however they are divided."""
     result = pympnode.train(
