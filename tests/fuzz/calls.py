@@ -198,6 +198,7 @@ CALLS: dict[str, Callable[[], tuple[Callable[..., Any], dict[str, Any]]]] = {
         dict(model=particle_result(), data=particle_data(), horizons=[1]),
     ),
     "load": lambda: (pympnode.load, dict(path="no such file")),
+    "pretrained": lambda: (pympnode.pretrained, dict(name="kuramoto")),
     "from_arrays": lambda: (pympnode.from_arrays, dict(x=_ARRAY, dt=0.1, edges=[(0, 1)])),
     "from_frame": lambda: (
         pympnode.from_frame,
