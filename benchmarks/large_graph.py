@@ -150,7 +150,8 @@ def run(processes: int, options: argparse.Namespace, data: Path, limit: int) -> 
                 "MASTER_ADDR": "127.0.0.1",
                 "MASTER_PORT": str(port),
             }
-            env = {**os.environ, **(several if processes > 1 else {})}
+            # Threads of torch.distributed would reserve address space for heaps of their own.
+            env = {**os.environ, "MALLOC_ARENA_MAX": "1", **(several if processes > 1 else {})}
             started.append(
                 subprocess.Popen(
                     command, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
