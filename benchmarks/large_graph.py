@@ -19,6 +19,7 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
 
 import argparse
 import json
+import re
 import resource
 import socket
 import subprocess
@@ -159,7 +160,8 @@ def run(processes: int, options: argparse.Namespace, data: Path, limit: int) -> 
             )
         said = [process.communicate()[0] for process in started]
         if any(process.returncode for process in started):
-            return said[0].strip().splitlines()[-1] if said[0].strip() else "killed"
+            raised = [line for line in said[0].splitlines() if re.match(r"[\w.]+: \S", line)]
+            return raised[-1].rpartition("errors.")[2] if raised else "killed"
         return [dict(np.load(Path(folder) / f"{rank}.npz")) for rank in range(processes)]
 
 
@@ -266,7 +268,7 @@ def write(
             f"{row['state_difference']:.1e} |"
         )
     if failed:
-        lines.append(f"| 1 | {size(limit)} | fails: {failed[:80]} | | | | |")
+        lines.append(f"| 1 | {size(limit)} | fails: {failed} | | | | |")
     lines += [
         "",
         "| graph | nodes | edges | halo of two blocks | halo of two parts by METIS |",
