@@ -49,10 +49,11 @@ def divide(ds: xr.Dataset, choice: str | NDArray, group: Group) -> tuple[xr.Data
                 values = _selected(variable, dim, index)
                 variable = xr.Variable(variable.dims, values, variable.attrs)
         if "source_node" not in variable.dims:  # pairs of nodes as a matrix: of small systems
-            variables[name] = variable
+            variables[name] = xr.Variable(variable.dims, variable.values, variable.attrs)
     if SENDER in ds:
         for name, ends in ((SENDER, part.sender), (RECEIVER, part.receiver)):
             variables[name] = xr.Variable(EDGE, ends, ds[name].attrs)
+    ds.close()  # xarray opens the file again where it is read again
     numbers = np.arange(len(part.numbers))
     attrs = ds[NODE_NUMBER].attrs if NODE_NUMBER in ds.variables else {}
     variables[NODE_NUMBER] = xr.Variable(NODE, numbers, attrs)

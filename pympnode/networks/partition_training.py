@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ..config import TrainConfig
 from ..datasets.names import SPLIT, TRAJECTORY
 from ..errors import InvalidData, InvalidOption
+from ..losses import Huber
 from ..training.diagnosis import Reference
 from ..training.group import ALONE, Group, gathered
 from ..training.processes import current
@@ -38,6 +39,13 @@ def of_partition(
             got=f"invariant={options.invariant!r} with emitted messages",
             allowed="messages of pairs",
             fix="leave partition out, or invariant",
+        )
+    if config.loss != Huber():  # of a TrainConfig
+        raise InvalidOption(
+            "another loss than the Huber loss is not divided among processes",
+            got=f"loss={config.loss!r}",
+            allowed='loss="huber"',
+            fix="leave partition out, or loss",
         )
     return replace(options, engine="torch", kernel="torch"), config.replace(matching=0.0)
 
