@@ -166,6 +166,7 @@ def train(
     topology: Any = None,
     edge_weight: Any = None,
     node_codes: int | None = None,
+    partition: Any = None,
     delay: Any = None,
     graphs: int | None = None,
     graph_seed: int | None = None,
@@ -301,6 +302,9 @@ def train(
         ``edge_weight="learn"`` learns a positive weight for each given edge, kept in ``model.graph``;
         ``node_codes`` numbers for each node are learned with the model and are attributes of the node that
         are not measured (`Model.node_code`, `Model.infer`);
+        ``partition`` ("auto", "metis", "blocks", or a process (node,) for each node) divides the nodes of one
+        large graph among the processes of torchrun, in place of the trajectories: see the how-to on
+        clusters;
         ``topology="learn"`` learns the graph, with weights that are not negative, whatever graph the data
         have: ``model.graph`` holds the edges that were kept, ``model.edge_scores`` (receiver, sender) all
         pairs, see `pympnode.networks.unknown_graph`; ``topology="learn each"`` a graph of each trajectory
@@ -335,6 +339,7 @@ def train(
             topology=topology,
             edge_weight=edge_weight,
             node_codes=node_codes,
+            partition=partition,
             delay=delay,
             graphs=graphs,
             graph_seed=graph_seed,
@@ -424,7 +429,8 @@ def train(
             allowed="a folder that is there or will be made",
             fix="run is where checkpoints go; result.model.save(path) writes one file",
         )
-    datasets = several_datasets(data, lazy=True if chunks_in_memory is not None else None)
+    lazy = True if chunks_in_memory is not None else None
+    datasets = several_datasets(data, lazy=lazy, divided=partition is not None)
     start_model = None
     if start is not None:
         refuse_name_of_start(start)

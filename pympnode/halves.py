@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 import xarray as xr
 
 from .config import path as path_of
-from .datasets.reading import as_dataset
+from .datasets.reading import as_dataset, lazy_dataset
 from .datasets.record import record
 from .errors import (
     FileDamaged,
@@ -114,9 +114,10 @@ def as_model(start: Any) -> Any:
     )
 
 
-def one_dataset(data: Any, *, lazy: bool | None = None) -> xr.Dataset:
-    """A dataset, or the one at a path (see `as_dataset`). Raises `InvalidData` for anything else."""
-    ds = as_dataset(data, lazy=lazy)
+def one_dataset(data: Any, *, lazy: bool | None = None, divided: bool = False) -> xr.Dataset:
+    """A dataset, or the one at a path (see `as_dataset`). ``divided``: among processes, so that each reads its
+    part alone. Raises `InvalidData` for anything else."""
+    ds = lazy_dataset(data) if divided else as_dataset(data, lazy=lazy)
     if not isinstance(ds, xr.Dataset):
         raise InvalidData(
             "data are a dataset or the path of one",
@@ -143,12 +144,14 @@ def open_dataset(path: str | os.PathLike[str]) -> xr.Dataset:
     return one_dataset(path_of("path", path))
 
 
-def several_datasets(data: Any, *, lazy: bool | None = None) -> list[xr.Dataset] | None:
+def several_datasets(
+    data: Any, *, lazy: bool | None = None, divided: bool = False
+) -> list[xr.Dataset] | None:
     """The datasets in ``data=`` of `train`, one or several, or paths of such; None for None."""
     if data is None:
         return None
     given = data if isinstance(data, list | tuple) else [data]
-    many = [one_dataset(one, lazy=lazy) for one in given]
+    many = [one_dataset(one, lazy=lazy, divided=divided) for one in given]
     if not many:
         raise InvalidData("there are no datasets", got="an empty list", allowed="at least one")
     return many

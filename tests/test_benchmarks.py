@@ -24,6 +24,8 @@ SLOW = {
     "experiments",
     "first_seconds",
     "kernel",
+    "large_graph",
+    "large_particles",
     "nbody_hierarchy",
     "nbody_networks",
     "nbody_radial",
@@ -36,6 +38,7 @@ SLOW = {
 NEEDS = {
     "power_grid": "pandapower",
     "scaling_out": "distributed",
+    "large_graph": "zarr",
 }  # packages that the tests alone do not bring
 
 

@@ -40,11 +40,17 @@ TOPICS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "kernels": (
         "Speed of networks: kernels, simulation, Julia",
-        ("kernel", "pairwise", "scaling", "scaling_out", "data_generation", "julia"),
+        ("kernel", "pairwise", "scaling", "scaling_out", "large_graph", "data_generation", "julia"),
     ),
     "particles": (
         "Particles: simulation, graphs, training",
-        ("nbody_simulator", "nbody_hierarchy", "nbody_networks", "nbody_training"),
+        (
+            "nbody_simulator",
+            "nbody_hierarchy",
+            "nbody_networks",
+            "nbody_training",
+            "large_particles",
+        ),
     ),
     "published": ("Published tables, repeated in short runs", ("experiments/*",)),
     "other": ("Other measurements", ()),

@@ -83,6 +83,7 @@ LOSSES = ("huber", "mse", "gaussian")
 ENGINES = ("auto", "torch", "julia")
 KERNELS = ("auto", "numba", "torch", "eager")
 DTYPES = ("float32", "float64")
+PARTITIONS = ("auto", "metis", "blocks")
 # Not a closed set: "cuda:1" is a device too.
 DEVICE = Name("device", lambda: ("auto", "cpu", "cuda"))
 
@@ -259,6 +260,11 @@ TRAINING = [
         type=float,
         show_default="3 time steps",
         help="Time at which learned delays begin.",
+    ),
+    _option(
+        "--partition",
+        type=choice(*PARTITIONS),
+        help="Divide the nodes of one graph among the processes of torchrun.",
     ),
     _option(
         "--node-codes", type=int, help="Numbers that are learned for each node as its attributes."

@@ -102,7 +102,7 @@ def read_zarr(path: Path, *, lazy: bool | None = None) -> xr.Dataset:
             allowed="variables in the root of the store",
             fix="pass the dataset: xarray.open_zarr(path, group=NAME)",
         )
-    return _plain_text(ds)
+    return plain_text(ds)
 
 
 def _damaged_store(path: Path, error: Exception) -> FileDamaged:
@@ -224,7 +224,7 @@ class _StoredArray(BackendArray):
                 raise _lacks_chunks(self.path, self.name, f"{self.name}/{name}")
 
 
-def _plain_text(ds: xr.Dataset) -> xr.Dataset:
+def plain_text(ds: xr.Dataset) -> xr.Dataset:
     """``ds`` with text as objects, and without what its file had as encoding.
 
     zarr 3.1 with xarray 2026.9 reads text that was written as objects as NumPy's StringDType, which

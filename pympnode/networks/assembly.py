@@ -36,6 +36,9 @@ from .model import Model
 from .node_codes import CODED_GRAPH, graph_checksum, with_coded_nodes
 from .normalise import Normalisation
 from .options import NetworkTraining
+from .partition import Part
+from .partition_data import fingerprint_of_parts
+from .partition_training import in_degrees, range_of_all, rounded
 from .prepare import Prepared as Data
 from .presets import preset, sized_updates
 from .ranges import TrainingRange
@@ -57,6 +60,7 @@ class Common:
     ``scaled``, ``starts`` and ``longest`` are those of `TrajectoryTask`; ``texts`` what was done with
     the data, in words, by name. ``scores``: of all pairs of nodes, where the graph was learned.
     ``stream``: where the data are read chunk by chunk; ``datasets`` and ``data`` are then of its sample.
+    ``part``: of a graph that is divided among processes, that of this one.
     """
 
     datasets: list[xr.Dataset]
@@ -71,13 +75,14 @@ class Common:
     texts: dict[str, str | None]
     scores: xr.DataArray | None = None
     stream: Stream | None = None
+    part: Part | None = None
 
 
 def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[Model]:
     """The run of the model that ``options`` ask for. Raises `InvalidOption`, `InvalidData`."""
     datasets, data, config, start = common.datasets, common.data, common.config, common.start
     members, simulation, scaled = common.members, common.simulation, common.scaled
-    starts, texts = common.starts, dict(common.texts)
+    starts, texts, part = common.starts, dict(common.texts), common.part
     spec = spec_of(data, options, start)
     if spec.codes:
         spec = with_coded_nodes(spec, data.physical)
@@ -86,7 +91,7 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
         spec = with_delays(spec, options, data.physical, data.time_scale, members)
     given = isinstance(options.model, ModelSpec) and start is None
     open_steps = start is None and options.substeps is None and not given
-    if open_steps and spec.solver == "rk4" and data.system:
+    if open_steps and spec.solver == "rk4" and data.system and part is None:
         substeps, texts["substeps"] = substeps_of_data(
             data.system, datasets, data.physical, data.attributes
         )
@@ -147,7 +152,12 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
         if chosen_preset.short_rate and options.updates is not None and options.updates < SHORT:
             config = config.replace(learning_rate=chosen_preset.short_rate)
     if options.sized:
-        values = _training_values(scaled, data.train) if stream is None else stream.values
+        if stream is not None:
+            values = stream.values
+        else:
+            values = _training_values([each.of_own_nodes for each in scaled], data.train)
+            if part is not None:
+                values = int(part.group.sum(np.array([float(values)]))[0])
         config = config.replace(
             updates=sized_updates(layout_of(spec).size, values, pairwise=spec.pairwise)
         )
@@ -204,33 +214,31 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
     if stream is not None:
         in_data = [ds[TRAJECTORY].values[rows] for ds, rows in zip(datasets, in_data)]
     task.numbers = [numbers for numbers in in_data if numbers.size]
-    if stream is None:
-        facts = data_fingerprint(datasets, options.split, options.seed)
-    else:
+    if stream is not None:
         facts = stream.fingerprint
+    elif part is not None:
+        facts = fingerprint_of_parts(datasets[0], part, options.split, options.seed)
+    else:
+        facts = data_fingerprint(datasets, options.split, options.seed)
+    facts |= {"ignore_weights": True} if options.ignore_weights else {}
+    facts |= {"delay_start": options.delay_start} if options.delay_start else {}
+    fingerprint = run_fingerprint(config, model, facts, program, start, options.normalisation)
+    if part is not None:
+        fingerprint["scales"] = rounded(fingerprint["scales"])
     return Prepared(
         half=half,
         model=model,
         theta=thetas,
         task=task,
         config=config,
-        fingerprint=run_fingerprint(
-            config,
-            model,
-            facts
-            | ({"ignore_weights": True} if options.ignore_weights else {})
-            | ({"delay_start": options.delay_start} if options.delay_start else {}),
-            program,
-            start,
-            options.normalisation,
-        )
+        fingerprint=fingerprint
         | ({} if own is None else {"module": {"first_weights": checksum(thetas)}}),
         only_in_memory=_unnamed(own, config.loss),
         engine=EngineFacts(chosen, reason, program.kernel, str(getattr(program, "device", "cpu"))),
         restored_tensors=restored,
         deviations_from_paper=preset(options.preset).deviations if start is None else (),
         simulation=simulation,
-        held_out=None if simulation else held_out_of(datasets, labels),
+        held_out=None if simulation or part is not None else held_out_of(datasets, labels),
         about={
             "graph_seed": simulation.get("graph_seed"),
             **({CODED_GRAPH: graph_checksum(data.physical[0].graph)} if spec.codes else {}),
@@ -310,7 +318,7 @@ def _tell_unused(own: Any, data: Data) -> None:
 
 def mean_degree(data: Data) -> float:
     """Edges that come into a node, on average over the training graphs."""
-    return float(np.concatenate([a.graph.in_degree for a in data.physical]).mean())
+    return float(in_degrees(data.physical).mean())
 
 
 def _training_values(arrays: list[Arrays], train: NDArray[np.int64]) -> int:
@@ -339,7 +347,7 @@ def spec_of(data: Data, options: NetworkTraining, start: Model | None = None) ->
         return start.spec.replace(**options.spec_fields())
     arrays = data.physical[0]
     spec = options.new_spec(
-        np.concatenate([a.graph.in_degree for a in data.physical]),
+        in_degrees(data.physical),
         channels=arrays.x.shape[-1],
         controls=0 if arrays.u is None else arrays.u.shape[-1],
         attributes=0 if arrays.attribute is None else arrays.attribute.shape[-1],
@@ -381,6 +389,8 @@ def with_own_parts(data: Data, options: NetworkTraining) -> NetworkTraining:
 def untrained(data: Data, spec: ModelSpec, dtype: str, engine: str, device: str) -> Model:
     """A `Model` with the facts of the data, and weights of zero."""
     trained = TrainingRange.of(data.physical, data.parameters, data.graphs, data.parameter_spans)
+    if data.physical[0].part is not None:
+        trained = range_of_all(trained, data.physical[0])
     if spec.delay:
         trained = replace(trained, delay=(spec.delay * data.time_scale,) * 2)
     return Model(

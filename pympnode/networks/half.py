@@ -41,6 +41,7 @@ from .graphs.topology import resolve
 from .model import Model
 from .node_types import types_of
 from .options import NetworkEvaluation, NetworkSimulation, NetworkTraining, left_open
+from .partition_training import divided, in_words, of_partition, require_windows
 from .prepare import Scales, prepare
 from .recordings import choose_windows, interpolate_starts, split_recordings
 from .simulate import simulate_network
@@ -172,8 +173,12 @@ class Networks:
         of_system = None
         if start is None:
             options, of_system = with_options_of_system(options, datasets)
-        stream, split_text = None, None
-        if streams(datasets, options.chunks_in_memory):
+        stream, split_text, part = None, None, None
+        if options.partition is not None:
+            options, config = of_partition(options, config)
+            datasets, part = divided(datasets, options.partition)
+            datasets, split_text = split_recordings(datasets, options.split)
+        elif streams(datasets, options.chunks_in_memory):
             refuse(datasets, learns_each_graph=options.learns_each_graph)
             stream = Stream(
                 datasets[0],
@@ -221,6 +226,7 @@ class Networks:
             names=None if start is None else start.names,
             ignore_weights=options.ignore_weights,
             no_inputs=no_inputs(options),
+            part=part,
         )
         if options.has_own_parts:
             if start is not None:
@@ -231,6 +237,8 @@ class Networks:
                     fix="leave start out, or message and update",
                 )
             options = with_own_parts(data, options)
+        if part is not None:
+            require_windows(data.physical, options)
         windows = choose_windows(
             config,
             data.physical,
@@ -265,6 +273,7 @@ class Networks:
             "starts": start_text,
             "class": of_system,
         }
+        texts["partition"] = None if part is None else in_words(part)
         texts["graph"] = None if found is None else str(found.attrs["pruning"])
         for name, text in texts.items():
             if text is not None and name != "data":  # said before the data were read
@@ -282,6 +291,7 @@ class Networks:
             texts,
             found,
             stream,
+            part,
         )
         if not share:
             return assemble(self, options, common)

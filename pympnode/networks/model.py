@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..config import arguments, flag, least, one_of, positive, whole
 from ..config import path as path_of
 from ..datasets.names import FEATURE, MESSAGE, PERIOD, STATE, TIME, TRAJECTORY
-from ..datasets.reading import as_dataset, numbers
+from ..datasets.reading import as_dataset, lazy_dataset, numbers
 from ..display import html_table
 from ..errors import InvalidData, InvalidModel
 from ..files import netcdf
@@ -37,6 +37,8 @@ from .model_file import dataset_of, fields_of
 from .node_codes import codes_array, infer_codes, with_codes
 from .node_types import NodeTypes, cut, plain_names, with_shared_state
 from .normalise import Normalisation, NormalisationByType
+from .partition import check_partition
+from .partition_rollout import rollout_in_parts
 from .ranges import TrainingRange, components
 from .rollout_start import (
     graph_for,
@@ -185,7 +187,14 @@ class Model:
         return layout_of(self.spec).unpack(self.theta)
 
     @guarded
-    @arguments(steps=least(1), dt=positive, graph_seed=least(0), ignore_weights=flag, check=flag)
+    @arguments(
+        steps=least(1),
+        dt=positive,
+        graph_seed=least(0),
+        ignore_weights=flag,
+        partition=check_partition,
+        check=flag,
+    )
     def rollout(
         self,
         initial: xr.Dataset | xr.DataArray | NDArray | Mapping[str, Any] | str | os.PathLike[str],
@@ -199,6 +208,7 @@ class Model:
         node_code: Any = None,
         ignore_weights: bool = False,
         history: Any = None,
+        partition: Any = None,
         check: bool = True,
     ) -> xr.Dataset:
         """Predict from initial states.
@@ -229,11 +239,22 @@ class Model:
         ``steps`` count from the last of them, and ``state.attrs["predicted_from"]`` is the first
         predicted time.
 
+        ``partition`` ("auto", "metis", "blocks", or a process (node,) for each node) divides the nodes of the
+        dataset ``initial`` among the processes of torchrun, each of which reads, computes and returns its own
+        nodes: `state` and ``finite``, without edges and messages, with the numbers ``node_number`` that they have
+        in the whole graph. A range or stability is then not checked.
+
         Returns a dataset of `state` and `message` (trajectory, time, node, ...; what each node sends,
         carried or emitted) with the graph that was used and ``finite(trajectory)``, False where a prediction overflowed. Warns
         `OutsideTrainingRange` with the numbers, and `PympnodeWarning` where the steps are too long for
         rk4 on this graph and are split (see `stability`), unless ``check=False``. Raises `InvalidData`.
         """
+        if partition is not None:
+            return rollout_in_parts(
+                self, lazy_dataset(initial), partition, steps=steps, dt=dt,
+                ignore_weights=ignore_weights, topology=topology, control=control,
+                node_attribute=node_attribute, node_code=node_code, history=history,
+            )  # fmt: skip
         initial = as_dataset(initial)
         shares_state = False
         if isinstance(initial, xr.Dataset):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InvalidData
+from ..training.group import ALONE, Group, gathered
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,14 +41,16 @@ class Normalisation:
         object.__setattr__(self, "scale", scale)
 
     @classmethod
-    def fit(cls, x: np.ndarray, mask: np.ndarray | None = None) -> Normalisation:
+    def fit(
+        cls, x: np.ndarray, mask: np.ndarray | None = None, group: Group = ALONE
+    ) -> Normalisation:
         """Mean and standard deviation of each feature over all other axes.
 
-        x (..., feature); mask of the shape of x, True where a value is used. A feature that is
-        constant to rounding gets scale 1: its z score is 0, and `undo` returns its value.
+        x (..., feature); mask of the shape of x, True where a value is used; ``group``: each of its
+        processes has a part of x. A feature that is constant to rounding gets scale 1: its z score is 0, and `undo` returns its value.
         Raises InvalidData for values that are used and not finite, and features without values.
         """
-        return Moments.of(x, mask).normalisation()
+        return Moments.of(x, mask).over(group).normalisation()
 
     @classmethod
     def identity(cls, features: int) -> Normalisation:
@@ -160,6 +164,13 @@ class Moments:
             span,
         )
 
+    def over(self, group: Group) -> Moments:
+        """Those of the parts of all processes together."""
+        if group.size == 1:
+            return self
+        every = gathered(group, np.stack([self.count, self.mean, self.square, self.largest]))
+        return functools.reduce(Moments.joined, (Moments(*rows) for rows in every))
+
     def normalisation(self) -> Normalisation:
         """See `Normalisation.fit`. Raises InvalidData for features without values."""
         if np.any(self.count == 0):
@@ -242,13 +253,16 @@ class NormalisationByType:
         return mean[node_type], scale[node_type]
 
 
-def natural_time(x: Sequence[np.ndarray], time: Sequence[np.ndarray]) -> float:
+def natural_time(
+    x: Sequence[np.ndarray], time: Sequence[np.ndarray], group: Group = ALONE
+) -> float:
     """The time in which z scores change by about one: the unit of time of a learned field.
 
     x (trajectory, time, node, feature) in z units, NaN where a value is missing, and time (time,) of
     each dataset: the mean interval over the root mean square of the changes from one time to the
     next. The mean interval stands for all, so that a short one with noise does not decide. It is
     that interval itself where nothing changes, and at most the length of the longest recording.
+    ``group``: each of its processes has some of the nodes.
     """
     interval = np.concatenate([np.diff(t) for t in time]).mean()
     square = count = 0.0
@@ -258,6 +272,7 @@ def natural_time(x: Sequence[np.ndarray], time: Sequence[np.ndarray]) -> float:
             change = change[np.isfinite(change)].astype(np.float64)
             square += float(change @ change)
             count += change.size
+    square, count = group.sum(np.array([square, count])).tolist()
     if square == 0.0:
         return float(interval)
     longest = max(float(t[-1] - t[0]) for t in time)

@@ -26,12 +26,13 @@ from ..config import (
 )
 from ..datasets.names import Missing
 from ..errors import InvalidOption, shown_value, unknown_name
-from ..losses import as_loss
+from ..losses import Huber, as_loss
 from ..systems.registry import get
 from ..tasks import check_client
 from ..training.options import LENGTHS, RunOptions
 from .circular import Circular
 from .engines import NAMES, TORCH_KERNELS
+from .partition import check_partition
 from .presets import preset
 from .spec import ModelSpec
 
@@ -178,6 +179,7 @@ class NetworkTraining(RunOptions):
     node_codes: int | None = None
     chunks_in_memory: int | None = None
     linear_path: bool | None = None
+    partition: Any = None
     loss: Any = None
     message: Any = None
     update: Any = None
@@ -208,9 +210,12 @@ class NetworkTraining(RunOptions):
                 "invariant": names_of,
                 "matching": share_of_updates,
                 "delay_start": positive,
+                "partition": check_partition,
                 "loss": lambda name, value: as_loss(value),
             },
         )
+        if self.partition is not None:
+            self._require_partitioned()
         if self.delay_start is not None and not self.learns_delay:
             raise InvalidOption(
                 "delay_start is where the learning of a delay begins",
@@ -243,6 +248,36 @@ class NetworkTraining(RunOptions):
             one_of(name, getattr(self, name), allowed)
         if self.engine != "julia":
             one_of("kernel", self.kernel, kernels)
+
+    def _require_partitioned(self) -> None:
+        """Raise `InvalidOption` where the other options do not go with a divided graph."""
+        refused = {
+            "model": not (
+                self.model is None
+                or isinstance(self.model, ModelSpec)
+                or (isinstance(self.model, str) and self.model in ("auto", "mpnode"))
+            ),
+            "message": self.message is not None,
+            "update": self.update is not None,
+            "loss": self.loss is not None and self.loss != Huber(),
+            "topology": self.learns_graph,
+            "edge_weight": self.learns_weights,
+            "delay": self.learns_delay,
+            "node_codes": self.node_codes is not None,
+            "engine": self.engine == "julia",
+            "kernel": self.kernel not in ("auto", "torch"),
+            "matching": bool(self.matching),
+            "missing": self.missing == "mask",
+            "graphs": self.graphs > 1,
+        }
+        given = [name for name, is_given in refused.items() if is_given]
+        if given:
+            raise InvalidOption(
+                "these options do not go with a graph that is divided among processes",
+                got=", ".join(f"{name}={shown_value(getattr(self, name), 40)}" for name in given),
+                allowed='one graph, model="mpnode", kernel="torch", no gradient matching',
+                fix="leave them out, or leave partition out: processes then divide trajectories",
+            )
 
     @property
     def own(self) -> Any:

@@ -14,6 +14,7 @@ from ..datasets.names import Missing
 from ..datasets.record import record
 from ..datasets.split import labels_of
 from ..errors import InvalidData
+from ..training.group import ALONE, Group
 from ..training.ranges import warn_user
 from . import schema
 from .agreement import Names, agree
@@ -24,6 +25,7 @@ from .missing import interpolated
 from .node_types import NodeTypes, by_type, part, shared, types_of
 from .normalise import Moments, Normalisation, NormalisationByType, natural_time
 from .outliers import outliers_in_words
+from .partition import Part
 from .schema import Arrays
 from .unit_norm import Groups
 
@@ -171,13 +173,15 @@ def prepare(
     start: Any = None,
     no_inputs: Sequence[str] = (),
     totals: Totals | None = None,
+    part: Part | None = None,
 ) -> Prepared:
     """Check, split and normalise; ``scales`` and ``time_scale`` of a start model are kept when
     given. ``scaled`` counts time in units of the time scale. ``names`` are those of a start model; by
     default the first dataset's, and the others are put in their order and units. ``ignore_weights``
     leaves out the weights and attributes of edges. ``start`` is a start model. ``no_inputs``: features that the
     model does not take; their scale is that of their change. ``totals`` of larger data, of which
-    ``datasets`` are a part, decide the scales."""
+    ``datasets`` are a part, decide the scales. ``part``: the one dataset is that of a part of a graph
+    (`partition_data.divide`); scales are those of the whole."""
     datasets, physical, names, types, periods = physical_of(
         datasets,
         missing=missing,
@@ -186,6 +190,8 @@ def prepare(
         start=start,
     )
     physical, marks = _without_test(physical, [labels_of(ds, split, seed) for ds in datasets])
+    physical = [replace(each, part=part) for each in physical]
+    group = ALONE if part is None else part.group
     labels = np.concatenate(marks)
     state, control, attribute, of_edges = scales or (None, None, None, None)
     if state is None:
@@ -194,20 +200,20 @@ def prepare(
             for text in outliers_in_words(arrays_of_type, of_type.features):
                 warn_user(text)
     if scales is None and totals is None:
-        totals = Totals.of(physical, names)
+        totals = Totals.of(physical, names).over(group)
     if state is None:
         assert totals is not None
         state = _of_angles(_by_type(totals.state), periods)
     if control is None and physical[0].u is not None:
-        control = _by_type((totals or Totals.of(physical, names)).control)
+        control = _by_type((totals or Totals.of(physical, names).over(group)).control)
     if attribute is None and physical[0].attribute is not None:
-        attribute = _by_type((totals or Totals.of(physical, names)).attribute)
+        attribute = _by_type((totals or Totals.of(physical, names).over(group)).attribute)
     given = [a.graph.attribute for a in physical if a.graph.attribute is not None]
-    given = [values for values in given if len(values)]
+    given = [values for values in given if len(values) or part is not None]
     if of_edges is None and given:
-        of_edges = _fit(given)
+        of_edges = _fit(given, group=group)
     if time_scale is None:
-        time_scale = _time_scale(physical, state, labels)
+        time_scale = _time_scale(physical, state, labels, group)
     if scales is None and types is None and no_inputs:
         columns = [names.features.index(name) for name in no_inputs if name in names.features]
         state = _scaled_by_change(state, columns, physical, labels, time_scale)
@@ -215,7 +221,8 @@ def prepare(
     found_scales = Scales(state, control, attribute, of_edges)
     for number, arrays in enumerate(physical):
         here = labels[at : at + arrays.trajectories] == "train"
-        noise = (training_noise, np.random.default_rng([seed, 3, number]))
+        # One of several processes has the numbers of one process where it is the first.
+        noise = (training_noise, np.random.default_rng([seed, 3, number + group.rank]))
         scaled.append(scaled_arrays(arrays, found_scales, time_scale, dtype, here, noise))
         at += arrays.trajectories
     first = datasets[0]
@@ -326,12 +333,12 @@ def _names_of(datasets: Sequence[xr.Dataset], types: NodeTypes | None) -> Names:
 
 
 def each_type_of(arrays: Sequence[Arrays], names: Names) -> list[tuple[list[Arrays], Names]]:
-    """Arrays of the nodes of each type, and its names; of one type what is given.
+    """Arrays of the nodes of each type, and its names; of one type what is given, without a halo.
 
     Of datasets without nodes of a type there are arrays without nodes.
     """
     if not names.by_type:
-        return [(list(arrays), names)]
+        return [([each.of_own_nodes for each in arrays], names)]
     by_dataset = [each.of_each_type() for each in arrays]
     return [
         ([some[number] for some in by_dataset], of_type)
@@ -369,18 +376,21 @@ def _of_angles(scale: Scale, periods: tuple[float, ...]) -> Scale:
     )
 
 
-def _time_scale(arrays: list[Arrays], state: Scale, labels: NDArray[np.str_]) -> float:
+def _time_scale(
+    arrays: list[Arrays], state: Scale, labels: NDArray[np.str_], group: Group
+) -> float:
     """`natural_time` of the trajectories that train."""
     x, time, at = [], [], 0
     for each in arrays:
         here = labels[at : at + each.trajectories] == "train"
         at += each.trajectories
         if here.any():
+            each = each.of_own_nodes
             plain = each.mask is None and each.types is None
             known = each.x if plain else each.known
             x.append(state.apply(known[here], each.node_type))
             time.append(each.time)
-    return natural_time(x, time) if x else natural_time([], [a.time for a in arrays])
+    return natural_time(x, time if x else [a.time for a in arrays], group)
 
 
 def _scaled_by_change(
@@ -447,8 +457,9 @@ def _parameters(
     return shared, spans
 
 
-def _fit(values: list[NDArray]) -> Normalisation:
-    return _normalisation(_moments(values))
+def _fit(values: list[NDArray], group: Group = ALONE) -> Normalisation:
+    moments = _moments(values)
+    return _normalisation(None if moments is None else moments.over(group))
 
 
 def _moments(
@@ -512,6 +523,14 @@ class Totals:
             add(self.controls, other.controls),
             add(self.attributes, other.attributes) if varied else self.attributes,
         )
+
+    def over(self, group: Group) -> Totals:
+        """Those of the parts of all processes together."""
+
+        def all_of(ours: list[Moments | None]) -> list[Moments | None]:
+            return [one if one is None else one.over(group) for one in ours]
+
+        return Totals(all_of(self.states), all_of(self.controls), all_of(self.attributes))
 
     @property
     def state(self) -> list[Normalisation]:

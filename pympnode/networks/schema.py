@@ -117,6 +117,7 @@ from .node_types import (
     together,
     types_of,
 )
+from .partition import Part
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,6 +135,9 @@ class Arrays:
     ``types`` of nodes of several types, whose numbers are ``graph.node_type``: a node of type t has the
     first ``types.channels[t]`` of the features, and 0 in the others, which ``mask`` counts as known; so
     with ``u`` and ``attribute``. All graphs have as many nodes of each type.
+
+    ``part``: the nodes are the part of one process of a large graph, its own first, then their halo; None
+    where this process has all.
     """
 
     x: NDArray
@@ -145,6 +149,21 @@ class Arrays:
     mask: NDArray[np.bool_] | None = None
     edge_weight: NDArray | None = None
     types: NodeTypes | None = None
+    part: Part | None = None
+
+    @property
+    def of_own_nodes(self) -> Arrays:
+        """The values of the nodes that are not in a halo; the graph stays as it is."""
+        if self.part is None:
+            return self
+        own = slice(len(self.part.own))
+        return replace(
+            self,
+            x=self.x[:, :, own],
+            u=None if self.u is None else self.u[:, :, own],
+            attribute=None if self.attribute is None else self.attribute[..., own, :],
+            mask=None if self.mask is None else self.mask[:, :, own],
+        )
 
     @property
     def node_type(self) -> NDArray[np.int64] | None:

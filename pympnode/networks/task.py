@@ -16,6 +16,8 @@ from ..training.schedule import MATCHING
 from .engines.base import Batch, Program
 from .matching import Matching, PairBatch
 from .memory import require_batch
+from .partition import Part
+from .partition_training import reference_of_all
 from .reference import reference_of
 from .schema import Arrays
 
@@ -172,6 +174,11 @@ class TrajectoryTask:
         self.batch_size = batch_size if several else min(batch_size, len(train))
 
     @property
+    def part_of_graph(self) -> Part | None:
+        """The part of this process where the nodes of a graph are divided; losses are those of the whole."""
+        return self.arrays[0].part
+
+    @property
     def validates_on_training(self) -> bool:
         """Whether the validation loss is that of training trajectories, for want of others."""
         return not len(self.validation)
@@ -294,6 +301,7 @@ class TrajectoryTask:
         Of the training trajectories where there are none for validation.
         """
         total, weight = 0.0, 0
+        group = group if self.part_of_graph is None else ALONE
         for batch in self.validation_batches:
             part, share_of_batch = self.part(batch, group.rank, group.size)
             if part is not None:
@@ -304,6 +312,8 @@ class TrajectoryTask:
     def worst(self, theta: NDArray, batch: Batch) -> str:
         """Trajectory, node, feature and time of the largest error of a rollout of ``batch``, in words;
         of errors that are not finite the first."""
+        if self.part_of_graph is not None:
+            return ""  # of its own nodes each process would find another
         found: list[tuple[float, int, str]] = []
         first = 0
         pairs = isinstance(batch, PairBatch)
@@ -359,6 +369,9 @@ class TrajectoryTask:
 
     def reference(self) -> Reference:
         """See `Task`."""
+        part = self.part_of_graph
+        if part is not None:
+            return reference_of_all(self.arrays, self.train, self.validation_batches, part.group)
         return reference_of(self.arrays, self.train, self.validation_batches, self.measure)
 
     @cached_property

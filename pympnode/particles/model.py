@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ..config import arguments, flag, least, whole
+from ..config import arguments, choice, flag, least, whole
 from ..config import path as path_of
 from ..datasets.record import record, with_record
 from ..display import html_table
@@ -158,12 +158,13 @@ class ParticleModel:
         return ParticleProgram(self.spec, self.scales, self.dt, **options)
 
     @guarded
-    @arguments(steps=least(1), check=flag)
+    @arguments(steps=least(1), partition=choice("auto", "curve"), check=flag)
     def rollout(
         self,
         initial: xr.Dataset | str | os.PathLike[str],
         *,
         steps: int | None = None,
+        partition: str | None = None,
         check: bool = True,
     ) -> xr.Dataset:
         """Predict from the first states of a particle dataset, its graph rebuilt at every step.
@@ -171,11 +172,18 @@ class ParticleModel:
         ``initial``: a dataset, or the path of one. ``steps``: by default as many as the dataset has, or as the model was trained on when it
         holds one state. Returns a dataset of position, velocity (trajectory, time, particle, axis;
         float64), mass, (charge) and ``finite(trajectory)``: False where a prediction overflowed, NaN
-        from there on; of an ensemble these three have a dim ``member``. Warns `OutsideTrainingRange` with the numbers unless ``check=False``. Raises
+        from there on; of an ensemble these three have a dim ``member``. ``partition="auto"`` (or "curve") divides the
+        particles of the one trajectory among the processes of torchrun, by ranges of the space-filling
+        curve: each returns the particles that are its own at the first time, with their numbers
+        (``particle_number``). Warns `OutsideTrainingRange` with the numbers unless ``check=False``. Raises
         `InvalidData`, `NotEnoughMemory`, and `InvalidOption` for a dataset of another time step.
         """
         from ..datasets.reading import as_dataset
 
+        if partition is not None:
+            from .divided import rollout_by_curve
+
+            return rollout_by_curve(self, initial, steps)
         given: xr.Dataset = as_dataset(initial)
         if self.members > 1:
             rollouts = [
@@ -188,7 +196,7 @@ class ParticleModel:
             return rollouts[0].drop_vars(own).merge(together, combine_attrs="override")
         data = particle_schema.pack_particles(given)
         if len(data.time) > 1:
-            self._check_step(data.time)
+            self.require_step(data.time)
         if steps is None:
             steps = len(data.time) - 1 or self.trained.steps
         steps = whole("steps", steps)
@@ -267,7 +275,8 @@ class ParticleModel:
         counts = Counts.of(program.graph(batch), radial=program.spec.radial)
         return state_bytes(program, counts, training=False)
 
-    def _check_step(self, time: NDArray[np.float64]) -> None:
+    def require_step(self, time: NDArray[np.float64]) -> None:
+        """Raise `InvalidOption` where ``time`` has other steps than the model."""
         steps = np.diff(time)
         if not np.allclose(steps, self.dt, rtol=1e-6, atol=0):
             raise InvalidOption(

@@ -163,6 +163,10 @@ CALLS: dict[str, Callable[[], tuple[Callable[..., Any], dict[str, Any]]]] = {
         pympnode.train,
         dict(data=network_data(), node_codes=2, **_RUN),
     ),
+    "train parts of a graph": lambda: (
+        pympnode.train,
+        dict(data=network_data(), partition="blocks", updates=1, progress=False),
+    ),
     "simulate delays": lambda: (
         pympnode.simulate,
         dict(system="kuramoto", nodes=3, topology="ring", trajectories=2, steps=2, delay=0.1),
@@ -315,6 +319,10 @@ CALLS: dict[str, Callable[[], tuple[Callable[..., Any], dict[str, Any]]]] = {
         network_result().model.rollout,
         dict(initial=np.zeros((2, 3, 3)), topology="ring", steps=2),
     ),
+    "rollout of parts": lambda: (
+        network_result().model.rollout,
+        dict(initial=network_data(), partition="blocks", steps=2),
+    ),
     "model.vector_field": lambda: (
         network_result().model.vector_field,
         dict(x=np.zeros((2, 3, 3)), graph="ring"),
@@ -332,7 +340,7 @@ CALLS: dict[str, Callable[[], tuple[Callable[..., Any], dict[str, Any]]]] = {
     "model.save": lambda: (network_result().model.save, dict(path="model.nc")),
     "particle model.rollout": lambda: (
         particle_result().model.rollout,
-        dict(initial=particle_data(), steps=2),
+        dict(initial=particle_data(), steps=2, partition=None),
     ),
     "couple.rollout": lambda: (
         pympnode.couple(["coupled_pendulum"] * 3, "path").rollout,

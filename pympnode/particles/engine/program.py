@@ -344,6 +344,14 @@ class ParticleProgram:
             change = delta.velocity_change(net, inputs, output(net, inputs, graph))
         return change if batch.free is None else change * batch.free[:, None]
 
+    def change_on(self, weights: dict[str, Tensor], batch: ParticleBatch, graph: Graph) -> Tensor:
+        """Velocity change (particle, axis) over one step on a given graph, of models with scaled inputs
+        and one kick in a step; momentum is not conserved, of which a part of a set has another."""
+        net, inputs = self.networks(weights, batch.box), self.network_inputs(batch)
+        output = radial.velocity_change if self.spec.radial else delta.raw_output
+        change = output(net, inputs, graph) * self.scales.change
+        return change if batch.free is None else change * batch.free[:, None]
+
     def roll(
         self,
         theta: NDArray,
