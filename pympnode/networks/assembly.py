@@ -119,9 +119,9 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
             config = config.replace(learning_rate=chosen_preset.short_rate)
     if options.sized:
         values = _training_values(scaled, data.train)
-        config = config.replace(
-            updates=sized_updates(layout_of(spec).size, values, pairwise=spec.pairwise)
-        )
+        updates = sized_updates(layout_of(spec).size, values, pairwise=spec.pairwise)
+        # Weights of a start have the first half of a run behind them.
+        config = config.replace(updates=updates if start is None else updates // 2)
     program = model.bind(scaled, kernel=options.kernel)
     matching = None
     if config.matching:
