@@ -11,6 +11,7 @@ import pympnode
 from pympnode.config import TrainConfig
 from pympnode.errors import InvalidOption
 from pympnode.experiments.scoring import range_warnings
+from pympnode.networks.presets import PRESETS
 from pympnode.training.checkpoint import State
 from pympnode.training.start import keep_start
 
@@ -76,7 +77,7 @@ def start() -> pympnode.Result:
 
 
 def test_the_loss_that_is_reported_is_that_of_the_weights_that_are_kept(
-    start: pympnode.Result,
+    start: pympnode.Result, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where they are averages; and it is not above that of the start."""
     data = pympnode.simulate("kuramoto", nodes=5, topology="ring", trajectories=20, seed=3)
@@ -94,6 +95,10 @@ def test_the_loss_that_is_reported_is_that_of_the_weights_that_are_kept(
     ruined = pympnode.finetune(start, data=data, updates=10, learning_rate=3.0, **QUICK)
     assert ruined.best_epoch == 0 and "no epoch was better" in ruined.reason
     np.testing.assert_array_equal(ruined.model.theta, start.model.theta)
+    # The comparison with the start is part of a run.
+    monkeypatch.setitem(PRESETS["fast"].finetune, "margin", 1e9)
+    unclear = pympnode.finetune(start, data=data, updates=10, **QUICK)
+    assert unclear.best_epoch == 0 and unclear.best_loss == pytest.approx(ruined.best_loss)
 
 
 def test_a_length_that_is_not_given_does_not_follow_the_number_of_trajectories(
