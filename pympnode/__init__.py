@@ -38,13 +38,22 @@ if TYPE_CHECKING:
     from .particles.from_particles import from_particles
     from .particles.model import ParticleModel
     from .particles.spec import ParticleSpec
+    from .pretrained_models import pretrained
     from .systems.base import System
     from .systems.registry import register
     from .training.result import Result
 
 _lazy_getattr, _lazy_dir, __all__ = _lazy.attach(
     __name__,
-    submodules=("errors", "experiments", "networks", "particles", "plotting", "systems"),
+    submodules=(
+        "errors",
+        "experiments",
+        "networks",
+        "particles",
+        "plotting",
+        "pretrained_models",
+        "systems",
+    ),  # fmt: skip,
     submod_attrs={
         "_api": ["evaluate", "finetune", "load", "simulate", "train"],
         "config": ["TrainConfig"],
@@ -65,6 +74,7 @@ _lazy_getattr, _lazy_dir, __all__ = _lazy.attach(
         "particles.from_particles": ["from_particles"],
         "particles.model": ["ParticleModel"],
         "particles.spec": ["ParticleSpec"],
+        "pretrained_models": ["pretrained"],
         "systems.base": ["System"],
         "systems.registry": ["register"],
         "training.result": ["Result"],

@@ -78,7 +78,7 @@ def cli() -> None:
       pympnode train kuramoto --topology BA --run runs/kuramoto
       pympnode evaluate runs/kuramoto test.nc
       pympnode rollout runs/kuramoto test.nc --out predicted.nc
-      pympnode plot prediction test.nc predicted.nc --out prediction.png
+      pympnode plot prediction predicted.nc test.nc --out prediction.png
     """
 
 

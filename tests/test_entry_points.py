@@ -300,10 +300,11 @@ def test_an_animation_without_a_writer_is_a_typed_error(
 ) -> None:
     from matplotlib.animation import writers
 
-    from pympnode.commands.pictures import _writer
     from pympnode.errors import EngineUnavailable
+    from pympnode.plotting.animation import writer_of
 
     monkeypatch.setattr(writers, "is_available", lambda name: name == "pillow")
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     data = str(tmp_path / "a.nc")
     assert status_of(["simulate", "heat", *FEW, "--out", data]) == 0
     capsys.readouterr()
@@ -315,8 +316,8 @@ def test_an_animation_without_a_writer_is_a_typed_error(
         assert says in shown
         assert not out.exists()
     with pytest.raises(EngineUnavailable, match="ffmpeg"):
-        _writer(Path("a.mov"))
-    assert _writer(Path("a.gif")) == "pillow"
+        writer_of(Path("a.mov"))
+    assert writer_of(Path("a.gif")) == "pillow"
 
 
 def test_a_kind_of_picture_has_the_name_of_its_function_too(

@@ -339,7 +339,7 @@ def test_tensions_and_thrusts_are_drawn(flights: xr.Dataset, model: pympnode.Mod
     plt = pytest.importorskip("matplotlib.pyplot")
     plt.switch_backend("agg")
     guess = model.rollout(flights, check=False)
-    pull, thrust = pympnode.plotting.quadrotor_forces(flights, guess, trajectory=1)
+    pull, thrust = pympnode.plotting.quadrotor_forces(guess, flights, trajectory=1)
     x, u = flights.state.values[1], flights.control.values[1]
     wanted = tensions(x, u, parameters_of(flights, Quadrotors()))
     assert len(pull.lines) == 6 and len(thrust.lines) == 3
@@ -357,7 +357,7 @@ def test_flights_are_animated(flights: xr.Dataset, model: pympnode.Model, tmp_pa
     plt = pytest.importorskip("matplotlib.pyplot")
     plt.switch_backend("agg")
     guess = model.rollout(flights, check=False)
-    player = pympnode.plotting.animate_quadrotors(flights, guess, trajectory=2, every=20)
+    player = pympnode.plotting.animate_quadrotors(guess, flights, trajectory=2, every=20)
     ax = player._fig.axes[0]
     player._func(40)
     x = flights.state.values[2]

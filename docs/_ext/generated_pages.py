@@ -1,5 +1,6 @@
 """Sphinx extension: writes pages from the notebooks in examples/, the tables in benchmarks/results/ and
-the --help texts of the command line, and a gallery of notebooks and pages with pictures.
+the --help texts of the command line, the pages of the papers, and a gallery of notebooks and pages with
+pictures.
 
 The pages go to docs/_generated/ when a build starts. Notebooks are not executed: the pages show their
 stored outputs.
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from paper_pages import paper_pages
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 OUT = Path(__file__).resolve().parent.parent / "_generated"
@@ -26,7 +28,13 @@ TOPICS: dict[str, tuple[str, tuple[str, ...]]] = {
     "learning": (
         "Learning networks: presets, classes, transfer",
         (
-            "learning", "any_pair", "presets", "finetune", "ensemble", "long_recording", "power_grid",
+            "learning",
+            "any_pair",
+            "presets",
+            "finetune",
+            "ensemble",
+            "long_recording",
+            "power_grid",
             "quadrotors",
         ),
     ),
@@ -95,7 +103,7 @@ def write_pages() -> None:
     for path in sorted((ROOT / "examples").glob("*.ipynb")):
         wanted[f"{path.stem}.md"] = notebook_page(path, OUT)
     wanted["notebooks.md"] = gallery_page(list(wanted))
-    wanted |= figures_pages()
+    wanted |= figures_pages() | paper_pages()
     wanted["command_line.md"] = command_line_page()
     for old in OUT.glob("*.md"):
         if old.name not in wanted:

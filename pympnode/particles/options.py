@@ -29,7 +29,7 @@ from .presets import particle_preset, preset_fields
 from .spec import MODELS, ParticleSpec
 
 DEFAULT_MODEL = "hierarchical_deltagn"
-# Up to that many particles a model of all pairs is the best one (README, "All pairs").
+# Up to that many particles a model of all pairs is the best one (docs/measured/particles.md).
 MOST_PAIRS = 100
 # With radial messages, whose error through cells is that of the far cells (benchmarks/nbody_radial.py).
 MOST_RADIAL_PAIRS = 1000

@@ -272,7 +272,7 @@ class ParticleSpec:
     @property
     def transfers(self) -> bool:
         """Whether the model serves other numbers of particles than it was trained on: through cells,
-        or as a sum of the potentials or of the central forces of pairs (README, "All pairs")."""
+        or as a sum of the potentials or of the central forces of pairs (docs/measured/particles.md)."""
         return self.hierarchical or self.radial or (self.pairwise and self.family == "hogn")
 
     def cell_unit(self, coarser: int) -> float:

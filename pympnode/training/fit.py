@@ -97,7 +97,6 @@ def fit(
         reason = outcome.reason
         if outcome.status == "completed" and found.short:
             reason = f"{reason}, but {found.short}"
-        outcome.history.attrs.update(prepared.history_attributes)
         about: dict[str, Any] = {
             "version": __version__,
             "preset": config.preset,
@@ -113,6 +112,13 @@ def fit(
         if outcome.added:
             about["extended_epochs"] = outcome.added
         best = int(np.argmin(outcome.best_loss))
+        outcome.history.attrs.update(
+            {
+                **prepared.history_attributes,
+                "best_loss": float(outcome.best_loss[best]),
+                "best_epoch": int(outcome.best_epoch[best]),
+            }
+        )
         trained = prepared.finished(
             replace(
                 model,  # type: ignore[type-var]

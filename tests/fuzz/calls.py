@@ -194,6 +194,7 @@ CALLS: dict[str, Callable[[], tuple[Callable[..., Any], dict[str, Any]]]] = {
         dict(model=particle_result(), data=particle_data(), horizons=[1]),
     ),
     "load": lambda: (pympnode.load, dict(path="no such file")),
+    "pretrained": lambda: (pympnode.pretrained, dict(name="kuramoto")),
     "from_arrays": lambda: (pympnode.from_arrays, dict(x=_ARRAY, dt=0.1, edges=[(0, 1)])),
     "from_frame": lambda: (
         pympnode.from_frame,
@@ -279,7 +280,7 @@ CALLS: dict[str, Callable[[], tuple[Callable[..., Any], dict[str, Any]]]] = {
         dict(truth=network_data(), predicted=predicted()),
     ),
     "parity": lambda: (plotting.parity, dict(truth=network_data(), predicted=predicted())),
-    "phase_portrait": lambda: (plotting.phase_portrait, dict(ds=network_data())),
+    "phase_portrait": lambda: (plotting.phase_portrait, dict(predicted=network_data())),
     "message_norms": lambda: (plotting.message_norms, dict(rollout=predicted())),
     "training_curves": lambda: (
         plotting.training_curves,
@@ -294,9 +295,9 @@ CALLS: dict[str, Callable[[], tuple[Callable[..., Any], dict[str, Any]]]] = {
     "graph_state": lambda: (plotting.graph_state, dict(ds=network_data())),
     "particle_trajectories": lambda: (
         plotting.particle_trajectories,
-        dict(ds=particle_data()),
+        dict(predicted=particle_data()),
     ),
-    "conservation": lambda: (plotting.conservation, dict(data=particle_data())),
+    "conservation": lambda: (plotting.conservation, dict(predicted=particle_data())),
     "particle_error_over_time": lambda: (
         plotting.particle_error_over_time,
         dict(evaluation=particle_scores()),
