@@ -95,7 +95,9 @@ def trained(name: str, folder: Path | None, **options: Any) -> Any:
     return model
 
 
-def run(key: str, seed: int, size: dict[str, Any], folder: Path | None) -> dict[str, Any]:
+def run(
+    key: str, seed: int, size: dict[str, Any], folder: Path | None, with_reference: bool
+) -> dict[str, Any]:
     """One case with one seed."""
     title, source, target = CASES[key]
     start = trained(f"src-{source}-{seed}", folder, **SOURCES[source], **size["source"], seed=seed)
@@ -112,7 +114,7 @@ def run(key: str, seed: int, size: dict[str, Any], folder: Path | None) -> dict[
             lambda: pympnode.finetune(start, **options, preset="paper", updates=size["published"])
         )
         reference = None
-        if seed == 0:
+        if seed == 0 and with_reference:
             length = {"updates": 400} if key == "G" else {}
             more = {**target, **length, **size["reference"], "seed": seed}
             reference = trained(f"ref-{key}-{seed}", folder, **more)
@@ -172,6 +174,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--only", nargs="+", default=list(CASES), choices=CASES)
     parser.add_argument("--models", type=Path, help="folder of trained models, kept and used again")
+    parser.add_argument(
+        "--no-reference", action="store_true", help='leave "trained on 1,000" empty'
+    )
     options = parse(parser, seeds=[0], only=["K", "L1"])
     torch.set_num_threads(1)
     out = options.results / "finetune"
@@ -181,7 +186,13 @@ def main() -> None:
     titles = [title for title, *_ in CASES.values()]
     for seed in options.seeds:
         for key in options.only:
-            new = run(key, seed, SMALL if options.smoke else SIZES, options.models)
+            new = run(
+                key,
+                seed,
+                SMALL if options.smoke else SIZES,
+                options.models,
+                not options.no_reference,
+            )
             rows = [r for r in rows if (r["case"], r["seed"]) != (new["case"], new["seed"])] + [new]
             rows.sort(key=lambda row: (titles.index(row["case"]), row["seed"]))
             text = (
