@@ -1,6 +1,6 @@
 """Models fine-tuned to another network on 50 trajectories: before, after, and trained on 1,000 there.
 
-    python benchmarks/finetune.py                       # two seeds
+    python benchmarks/finetune.py                       # two seeds, about 25 CPU minutes
     python benchmarks/finetune.py --only L1 K --seeds 2 3    # adds to the rows that are stored
     python benchmarks/finetune.py --models FOLDER       # keep trained models there, and use them again
 
@@ -10,7 +10,8 @@ preset="paper" (Adam at 1e-3, whole trajectories), for as many updates as the ta
 training loss (Huber, z units of the source, summed over features and times) on 300 fresh trajectories;
 "validation" is tuned over zero-shot on the 15 validation trajectories of the 50. The row of seed 0 has
 the model that is trained on 1,000 trajectories of the target (gene, whose updates on 64 nodes are the
-dearest, for 400 updates). One thread, CPU seconds. The results are written after each case. Writes benchmarks/results/finetune.{json,md}.
+dearest, for 400 updates). What was not run says so.
+One thread, CPU seconds. Writes benchmarks/results/finetune.{json,md} after each case.
 """
 
 from __future__ import annotations
@@ -96,7 +97,12 @@ def trained(name: str, folder: Path | None, **options: Any) -> Any:
 
 
 def run(
-    key: str, seed: int, size: dict[str, Any], folder: Path | None, with_reference: bool
+    key: str,
+    seed: int,
+    size: dict[str, Any],
+    folder: Path | None,
+    with_published: bool,
+    with_reference: bool,
 ) -> dict[str, Any]:
     """One case with one seed."""
     title, source, target = CASES[key]
@@ -110,10 +116,11 @@ def run(
         warnings.simplefilter("ignore", pympnode.PympnodeWarning)
         tuned, tuned_cpu = cpu(lambda: pympnode.finetune(start, **options, **more))
         print(key, seed, "tuned", tuned.updates, f"{tuned_cpu:.0f} CPU s", flush=True)
-        published, published_cpu = cpu(
-            lambda: pympnode.finetune(start, **options, preset="paper", updates=size["published"])
-        )
-        reference = None
+        published = reference = None
+        published_cpu = 0.0
+        if with_published:
+            paper = dict(preset="paper", updates=size["published"])
+            published, published_cpu = cpu(lambda: pympnode.finetune(start, **options, **paper))
         if seed == 0 and with_reference:
             length = {"updates": 400} if key == "G" else {}
             more = {**target, **length, **size["reference"], "seed": seed}
@@ -128,8 +135,8 @@ def run(
         "tuned_cpu": tuned_cpu,
         "kept_start": bool(tuned.best_epoch == 0),
         "validation_ratio": loss(tuned.model, held_out) / loss(start, held_out),
-        "published": loss(published.model, test),
-        "published_updates": published.updates,
+        "published": None if published is None else loss(published.model, test),
+        "published_updates": 0 if published is None else published.updates,
         "published_cpu": published_cpu,
         # In the units of the source, as the others: a model of its own scale would have another loss.
         "reference": None if reference is None else loss_in_units_of(start, reference, test),
@@ -157,12 +164,15 @@ def table(rows: list[dict[str, Any]]) -> str:
         "|---" * 11 + "|",
     ]
     for row in rows:
-        reference = "" if row["reference"] is None else f"{row['reference']:.3g}"
+        published, reference = (
+            "not run" if row[name] is None else f"{row[name]:.3g}"
+            for name in ("published", "reference")
+        )
         ratio = f"{row['tuned'] / row['zero_shot']:.3f}" + " (start kept)" * row["kept_start"]
         lines.append(
             f"| {row['case']} | {row['messages']} | {row['seed']} | {row['zero_shot']:.3g} "
             f"| {row['tuned']:.3g} | {ratio} | {row['validation_ratio']:.3f} "
-            f"| {row['published']:.3g} | {reference} "
+            f"| {published} | {reference} "
             f"| {row['tuned_updates']}, {row['published_updates']} "
             f"| {row['tuned_cpu']:.0f}, {row['published_cpu']:.0f} |"
         )
@@ -174,6 +184,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--only", nargs="+", default=list(CASES), choices=CASES)
     parser.add_argument("--models", type=Path, help="folder of trained models, kept and used again")
+    parser.add_argument("--updates", type=int, help="of tuned models; the package's by default")
+    parser.add_argument("--no-published", action="store_true", help="leave the published recipe out")
     parser.add_argument(
         "--no-reference", action="store_true", help='leave "trained on 1,000" empty'
     )
@@ -186,13 +198,11 @@ def main() -> None:
     titles = [title for title, *_ in CASES.values()]
     for seed in options.seeds:
         for key in options.only:
-            new = run(
-                key,
-                seed,
-                SMALL if options.smoke else SIZES,
-                options.models,
-                not options.no_reference,
-            )
+            size = SMALL if options.smoke else SIZES
+            if options.updates:
+                size = {**size, "tuned": {**size["tuned"], "updates": options.updates}}
+            rests = not options.no_published, not options.no_reference
+            new = run(key, seed, size, options.models, *rests)
             rows = [r for r in rows if (r["case"], r["seed"]) != (new["case"], new["seed"])] + [new]
             rows.sort(key=lambda row: (titles.index(row["case"]), row["seed"]))
             text = (

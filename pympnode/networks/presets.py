@@ -63,8 +63,8 @@ PRESETS: dict[str, Preset] = {
             "from_start": 0.25,
             "curriculum": ((5, 0.4), (10, 0.3), (25, 0.15), (0, 0.15)),
         },
-        # Derivatives of few trajectories hold more than their rollouts, and an update by them takes a
-        # third of the time; the rate of a fresh run overfits them (benchmarks/finetune.py).
+        # As a fresh run at a third of its rate: derivatives of few trajectories hold more than their
+        # rollouts, at updates that take less time (benchmarks/finetune.py).
         finetune={"learning_rate": 3e-3, "keep_start": True, "margin": 1.65, "race": 0.0},
         rates={"adam": (5e-3, 5e-4)},
         # In few updates steps must be long: those of "learning_rate" learn less than Adam's.
