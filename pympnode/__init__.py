@@ -1,7 +1,7 @@
 """pympnode: learned modular simulators of coupled dynamical systems.
 
-``train``, ``finetune``, ``simulate``, ``evaluate``, ``load``, ``from_arrays``, ``from_frame`` and
-``from_particles`` do the work; data are `xarray.Dataset` objects as `pympnode.networks.schema` and
+``train``, ``finetune``, ``sweep``, ``simulate``, ``evaluate``, ``load``, ``from_arrays``, ``from_frame``
+and ``from_particles`` do the work; data are `xarray.Dataset` objects as `pympnode.networks.schema` and
 `pympnode.particles.schema` describe them. Everything is imported on first use, so that
 ``import pympnode`` costs little more than ``import xarray``.
 """
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .config import TrainConfig
     from .datasets.stores import read_jld2
     from .errors import PympnodeError, PympnodeWarning
+    from .experiments.sweeping import sweep
     from .graph import Graph
     from .halves import open_dataset
     from .networks.from_arrays import from_arrays
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from .networks.hybrid import couple
     from .networks.model import Model
     from .networks.node_types import nodes_of_type
+    from .networks.own_module import register_module
     from .networks.readers.reading import read_graph
     from .networks.spec import ModelSpec
     from .networks.subgraph import subgraph
@@ -46,19 +48,22 @@ if TYPE_CHECKING:
 _lazy_getattr, _lazy_dir, __all__ = _lazy.attach(
     __name__,
     submodules=(
+        "callbacks",
         "errors",
         "experiments",
+        "losses",
         "networks",
         "particles",
         "plotting",
         "pretrained_models",
         "systems",
-    ),  # fmt: skip,
+    ),
     submod_attrs={
         "_api": ["evaluate", "finetune", "load", "simulate", "train"],
         "config": ["TrainConfig"],
         "datasets.stores": ["read_jld2"],
         "errors": ["PympnodeError", "PympnodeWarning"],
+        "experiments.sweeping": ["sweep"],
         "graph": ["Graph"],
         "halves": ["open_dataset"],
         "networks.from_arrays": ["from_arrays"],
@@ -67,6 +72,7 @@ _lazy_getattr, _lazy_dir, __all__ = _lazy.attach(
         "networks.model": ["Model"],
         "networks.readers.reading": ["read_graph"],
         "networks.node_types": ["nodes_of_type"],
+        "networks.own_module": ["register_module"],
         "networks.spec": ["ModelSpec"],
         "networks.subgraph": ["subgraph"],
         "networks.systems.user": ["own_system"],
