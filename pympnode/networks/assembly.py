@@ -138,15 +138,9 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
             config = config.replace(learning_rate=chosen_preset.short_rate)
     if options.sized:
         values = _training_values(scaled, data.train)
-<<<<<<< HEAD
         updates = sized_updates(layout_of(spec).size, values, pairwise=spec.pairwise)
         # Weights of a start have the first half of a run behind them.
         config = config.replace(updates=updates if start is None else updates // 2)
-    program = model.bind(scaled, kernel=options.kernel)
-=======
-        config = config.replace(
-            updates=sized_updates(layout_of(spec).size, values, pairwise=spec.pairwise)
-        )
     program: Any = model.bind(scaled, kernel=kernel)
     measure = None
     if config.loss != Huber():
@@ -155,7 +149,6 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
         measure = program.measure = Measure(
             config.loss, data.features, _scale_for_loss(config, data), program.spec.circular
         )
->>>>>>> main
     matching = None
     if config.matching:
         try:
