@@ -158,9 +158,9 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
             values = _training_values([each.of_own_nodes for each in scaled], data.train)
             if part is not None:
                 values = int(part.group.sum(np.array([float(values)]))[0])
-        config = config.replace(
-            updates=sized_updates(layout_of(spec).size, values, pairwise=spec.pairwise)
-        )
+        updates = sized_updates(layout_of(spec).size, values, pairwise=spec.pairwise)
+        # Weights of a start have the first half of a run behind them.
+        config = config.replace(updates=updates if start is None else updates // 2)
     program: Any = model.bind(scaled, kernel=kernel)
     measure = None
     if config.loss != Huber():

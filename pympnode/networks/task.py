@@ -30,6 +30,7 @@ _FULL_BATCH, _LEAST_BATCH = 25, 8
 _UPDATES_OF_PAIRS = 50  # in an epoch of gradient matching, after which it is validated
 _VALIDATION_WINDOWS = 32  # out of long trajectories
 _VALIDATION_BATCH = 512  # bounds the memory of a validation
+_GROUPS = 64  # of windows, whose losses a start and its tuned weights are compared by
 
 
 @dataclass(frozen=True, eq=False)
@@ -308,6 +309,18 @@ class TrajectoryTask:
                 total += self.program.loss(theta, part) * share_of_batch * len(batch.trajectory)
             weight += len(batch.trajectory)
         return {"validation_loss": float(group.sum(np.array([total]))[0]) / weight}
+
+    def validation_each(self, theta: NDArray) -> NDArray[np.float64]:
+        """Validation losses of single windows, or of groups of them (at most `_GROUPS` a batch)."""
+        out = []
+        for batch in self.validation_batches:
+            whole = len(batch.trajectory)
+            for chosen in np.array_split(np.arange(whole), min(whole, _GROUPS)):
+                part = replace(
+                    batch, trajectory=batch.trajectory[chosen], start=batch.start[chosen]
+                )
+                out.append(self.program.loss(theta, part))
+        return np.array(out)
 
     def worst(self, theta: NDArray, batch: Batch) -> str:
         """Trajectory, node, feature and time of the largest error of a rollout of ``batch``, in words;
