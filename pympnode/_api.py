@@ -188,6 +188,8 @@ def train(
     messages: str | None = None,
     mass_coupling: str | None = None,
     kicks: int | None = None,
+    mass: str | None = None,
+    fixed_mass: int | str | None = None,
     coupling: str | None = None,
     first_message: str | None = None,
     solver: str | None = None,
@@ -266,7 +268,10 @@ def train(
         ``messages="radial"``, central forces, and "deltagn" serves up to 1,000), ``behaviour``, ``levels``, ``neighbours``,
         ``edge_width``, ``node_width``, ``global_width``, ``inputs``, ``integrator``,
         ``conserve_momentum``, ``update``, ``messages``, ``mass_coupling``, ``kicks``: see
-        `pympnode.ParticleSpec`.
+        `pympnode.ParticleSpec`. ``mass="learned"`` learns the masses of all particles but one
+        (``fixed_mass``, a label or number; by default the heaviest of the data, the first of several);
+        those of the others in the data are not used. Fix a heavy one: all begin at its mass, from
+        where they find smaller ones. They are in `ParticleModel.learned_mass`.
     Run: ``batch_size`` (trajectories, or states of particles, of which ``micro_batch`` are computed
         at a time), ``learning_rate``; ``optimiser`` ("soap", the default of "fast", "adam", that
         of "paper", or a callable that makes one from the layout of the weights, see
@@ -335,6 +340,8 @@ def train(
             messages=messages,
             mass_coupling=mass_coupling,
             kicks=kicks,
+            mass=mass,
+            fixed_mass=fixed_mass,
             coupling=coupling,
             first_message=first_message,
             solver=solver,

@@ -33,6 +33,7 @@ DEFAULT_MODEL = "hierarchical_deltagn"
 MOST_PAIRS = 100
 # With radial messages, whose error through cells is that of the far cells (benchmarks/nbody_radial.py).
 MOST_RADIAL_PAIRS = 1000
+MASSES = ("given", "learned")
 # Fields of ParticleSpec that are keywords of `train`.
 _SPEC = (
     "behaviour", "levels", "neighbours", "edge_width", "node_width", "global_width", "inputs",
@@ -136,6 +137,8 @@ class ParticleTraining(RunOptions):
     messages: str | None = None
     mass_coupling: str | None = None
     kicks: int | None = None
+    mass: str | None = None
+    fixed_mass: int | str | None = None
     augment: bool = False
     mixed_levels: bool | None = None
     micro_batch: int | None = None
@@ -163,6 +166,22 @@ class ParticleTraining(RunOptions):
                 got=f"integrator={self.integrator!r}",
                 allowed="rk4, euler",
                 fix=f"data = simulate(system, integrator={self.integrator!r}); train(data=data)",
+            )
+        if self.mass is not None:
+            one_of("mass", self.mass, MASSES)
+        if self.fixed_mass is not None and self.mass != "learned":
+            raise InvalidOption(
+                "fixed_mass is the particle whose mass is not learned",
+                got=f"fixed_mass={self.fixed_mass!r}, mass={self.mass!r}",
+                allowed='with mass="learned"',
+                fix="leave fixed_mass out",
+            )
+        if self.mass == "learned" and self.mass_coupling not in (None, "product"):
+            raise InvalidOption(
+                "masses are learned as factors of the forces",
+                got=f'mass="learned", mass_coupling="{self.mass_coupling}"',
+                allowed='mass_coupling="product"',
+                fix="leave mass_coupling out",
             )
         switches = ("augment", "mixed_levels", "conserve_momentum", "recompute")
         check_fields(self, dict.fromkeys(switches, flag))
@@ -234,9 +253,13 @@ class ParticleTraining(RunOptions):
         mass_coupling: str = "input",
         known: bool = True,
         types: Sequence[str] = (),
+        fixed_mass: int = 0,
     ) -> ParticleSpec:
         """The specification of a fresh model for that many particles; ``mass_coupling``: that of
-        models with scaled inputs; ``known``: whether the law of the forces is known."""
+        models with scaled inputs; ``known``: whether the law of the forces is known; ``fixed_mass``:
+        of models that learn the masses of all others."""
+        if self.mass == "learned":
+            mass_coupling = "product"
         conservative = known or mass_coupling == "product"
         name = self.model or self.default_model(particles, conservative)
         choice = particle_preset(self.preset, name, particles, self.default_messages(conservative))
@@ -250,6 +273,8 @@ class ParticleTraining(RunOptions):
                 # Forces between far cells that fall with the square of the distance are the same
                 # function in these units for cells of any size; in three dimensions they are not.
                 chosen["cell_units"] = "side"
+        if self.mass == "learned":
+            chosen.update(learned_masses=particles, fixed_mass=fixed_mass)
         return ParticleSpec.named(
             name,
             **chosen,
