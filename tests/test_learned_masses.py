@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import pympnode
-from pympnode.errors import InvalidData, InvalidOption, UnknownName
+from pympnode.errors import InvalidData, InvalidModel, InvalidOption, UnknownName
 from pympnode.particles.engine.program import ParticleProgram, Target
 from pympnode.particles.graphs.box import Box
 from pympnode.particles.spec import ParticleScales, ParticleSpec
@@ -93,6 +93,15 @@ def test_rollouts_and_files_have_the_masses_of_the_model(learned, tmp_path) -> N
                            learning_rate=1e-9, progress=False)  # fmt: skip
     assert truth.model.learned_mass is None
     assert "log_mass" not in truth.model.weights
+
+
+def test_the_law_can_be_read(learned) -> None:
+    r = np.array([[1.0], [1.6], [2.4]])  # distances from the star
+    found = learned.model.acceleration_at(r, mass=2.0)
+    np.testing.assert_allclose(found, 2 / r**2, rtol=0.02)
+    wrong = pympnode.train(data=planets(1.0), model="hogn", updates=1, progress=False).model
+    with pytest.raises(InvalidModel, match="no function of their distance"):
+        wrong.acceleration_at(1.0)
 
 
 def test_other_particles_are_refused(learned) -> None:

@@ -149,6 +149,39 @@ class ParticleModel:
             return None
         return self.scales.mass * np.exp(MASS_GAIN * self.weights[LOG_MASS].astype(np.float64))
 
+    def acceleration_at(self, distance: Any, *, mass: float = 1.0) -> NDArray[np.float64]:
+        """The acceleration of a body towards another one of ``mass`` at some distances.
+
+        ``distance``: of any shape, which the result has too; all in units of the data. Negative where
+        bodies repel. It is the learned law itself: the mass of the body that moves does not enter.
+        Raises `InvalidModel` for a model whose forces are not products of masses and a function of the
+        distance (``messages="radial"``, ``mass_coupling="product"``, no charges or types), and for an
+        ensemble.
+        """
+        spec = self.spec
+        if not (spec.radial and spec.mass_coupling == "product") or spec.charged or spec.types:
+            raise InvalidModel(
+                "forces between two bodies are no function of their distance and masses alone",
+                got=self.summary(),
+                allowed='messages="radial" with mass_coupling="product", no charges and no types',
+            )
+        import torch
+
+        from .engine.radial import radial_force
+        from .graphs.box import Box
+
+        program = self.bind(dtype="float64", kernel="eager", device="cpu")
+        scales, units = program.scales, program.units
+        r = np.asarray(distance, np.float64)
+        d = torch.as_tensor(r.reshape(-1, 1) / units.length)
+        with torch.no_grad():
+            net = program.networks(program.weights(self.theta), Box())
+            softened = (d.square() + scales.near**2).sqrt()
+            nothing = d.new_zeros(len(d), 0)
+            force = radial_force(net, softened, nothing, nothing) * d
+        change = force[:, 0].numpy() * scales.change * units.velocity
+        return (change * (mass / self.scales.mass) / self.dt).reshape(r.shape)
+
     def bind(self, **options: Any) -> ParticleProgram:
         """The program that makes this model's steps.
 
