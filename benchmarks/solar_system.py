@@ -224,7 +224,7 @@ def draw(found: dict[str, Any], path: Path) -> None:
     for one in masses:
         middle.loglog(true[keep], one[keep], "o", color="C1", ms=6, alpha=0.6)
     for name, x, y in zip(bodies[1:], true[1:], masses[0, 1:]):
-        heavy = name in ("Jupiter", "Saturn")
+        heavy = name in ("Jupiter", "Saturn", "Neptune", "Earth and Moon")
         middle.annotate(
             name.replace("Earth and Moon", "Earth + Moon"), (x, y), xytext=(-7 if heavy else 7, -3),
             textcoords="offset points", ha="right" if heavy else "left", fontsize=8,
