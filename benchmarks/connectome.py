@@ -240,7 +240,7 @@ def draw(found: dict[str, Any], scores: dict[str, NDArray], path: Path) -> None:
         axes[3].plot(place, mean, line, marker="o", ms=4, color=colour, label=name)
     axes[3].set_xticks(place, found["ahead"])
     axes[3].set(xlabel="volumes ahead", ylabel="error / error of AR(1)", title="prediction of fMRI")
-    axes[3].legend(frameon=False, fontsize=8)
+    axes[3].legend(frameon=False, fontsize=8, loc=(0.12, 0.62))
     axes[3].spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=110)
     plt.close(figure)

@@ -130,6 +130,8 @@ def test_the_fixed_particle_is_named() -> None:
     [
         {"fixed_mass": "star"},
         {"mass": "guessed"},
+        {"mass": "learned", "fixed_mass": 1.5},
+        {"mass": "learned", "fixed_mass": np.zeros(2)},
         {"mass": "learned", "mass_coupling": "reduced"},
         {"mass": "learned", "model": "hogn"},
         {"mass": "learned", "model": "nearest_deltagn", "messages": "radial"},

