@@ -63,7 +63,9 @@ def autoregression(
         return np.stack([x[:, lags - 1 - k :][:, :count] for k in range(lags)], 2)
 
     def inputs(past: NDArray) -> NDArray:
-        return past.reshape(-1, lags * regions) if together else past.swapaxes(2, 3).reshape(-1, lags)
+        return (
+            past.reshape(-1, lags * regions) if together else past.swapaxes(2, 3).reshape(-1, lags)
+        )
 
     past, later = lagged(train), train[:, lags:]
     target = later.reshape(-1, regions) if together else later.reshape(-1)
@@ -137,7 +139,9 @@ def learned(ds: Any, updates: int) -> tuple[NDArray, float]:
     return np.asarray(model.edge_scores.values, float), time.process_time() - begin
 
 
-def measure(seeds: list[int], updates: int, smoke: bool) -> tuple[dict[str, Any], dict[str, NDArray]]:
+def measure(
+    seeds: list[int], updates: int, smoke: bool
+) -> tuple[dict[str, Any], dict[str, NDArray]]:
     """All rows, and the matrices of the picture."""
     weights = data.connectome()
     train, test = data.recordings()

