@@ -33,7 +33,7 @@ def main() -> None:
     figure = plt.figure(figsize=(14, 6), layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=[2.2, 1])
     panels = left.subplots(3, len(nodes), sharex=True, squeeze=False)
-    plotting.prediction(test, model.rollout(test), trajectory=0, nodes=nodes, axes=panels)
+    plotting.prediction(model.rollout(test), test, trajectory=0, nodes=nodes, axes=panels)
     top, bottom = right.subplots(2, 1)
     plotting.error_over_time(score, ax=top)
     plotting.training_curves(result.history, ax=bottom)

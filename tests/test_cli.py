@@ -261,7 +261,7 @@ def test_info_describes_every_kind_of_file(
 @pytest.mark.parametrize(
     ("kind", "files"),
     [
-        ("prediction", ["test.nc", "predicted.nc"]),
+        ("prediction", ["predicted.nc", "test.nc"]),
         ("phase-portrait", ["test.nc"]),
         ("message-norms", ["predicted.nc"]),
         ("training-curves", ["run"]),
@@ -359,7 +359,7 @@ def test_an_error_says_got_allowed_fix_without_a_traceback(tmp_path: Path) -> No
         (["simulate", "kuramoto", "--nodes", "ten", "--out", "x.nc"], "not a valid integer"),
         (["simulate", "kuramoto", "--topology-option", "k3", "--out", "x.nc"], "NAME=VALUE"),
         (["simulate", "kuramoto", "--topology-option", "k=3", "--out", "x.nc"], "needs --topology"),
-        (["plot", "prediction", "a.nc", "--out", "p.png"], "DATA ROLLOUT"),
+        (["plot", "parity", "a.nc", "--out", "p.png"], "ROLLOUT DATA"),
         (["plot", "graph", "a.nc", "b.nc", "--out", "p.png"], "there are 2 files"),
         (["plot", "parity", "a.nc", "b.nc", "--time", "1", "--out", "p.png"], "no effect"),
         (["evaluate", "m.nc"], None),

@@ -439,7 +439,7 @@ def test_names_are_completed() -> None:
     from pympnode.commands.experiments import run_command
 
     (argument,) = [p for p in run_command.params if p.name == "name"]
-    found = argument.type.shell_complete(None, argument, "nbody_l")  # type: ignore[arg-type]
+    found = argument.type.shell_complete(None, argument, "nbody_le")  # type: ignore[arg-type]
     assert [item.value for item in found] == ["nbody_levels"]
 
 

@@ -22,7 +22,9 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "pympnode"
 HALVES = ("networks", "particles")
 # Modules and packages that may import both halves.
-ABOVE = ("_api", "halves", "experiments", "commands", "cli", "doctor", "__main__")
+ABOVE = (
+    "_api", "halves", "experiments", "commands", "cli", "doctor", "pretrained_models", "__main__",
+)  # fmt: skip
 # Modules of the core that look up modules of both halves by name: old names of version 0.1, the
 # built-in systems, and the one list of pictures.
 BY_NAME = {"_moved", "config", "systems", "systems.registry", "plotting"}

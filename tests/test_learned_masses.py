@@ -158,3 +158,12 @@ def test_members_have_masses_of_their_own() -> None:
     rollout = result.model.rollout(planets(1.0, trajectories=1))
     assert dict(rollout.sizes)["member"] == 2
     assert MASS_GAIN > 1
+
+
+def test_a_specification_may_ask_for_learned_masses() -> None:
+    spec = ParticleSpec.named("deltagn", **RADIAL, edge_width=8, learned_masses=4, fixed_mass=2)
+    result = pympnode.train(data=planets(1.0), model=spec, updates=1, progress=False)
+    assert result.model.spec.fixed_mass == 2 and result.model.spec.learned_masses == 4
+    np.testing.assert_allclose(result.model.learned_mass, 1.0, rtol=0.5)
+    given = pympnode.train(data=planets(1.0), model=spec, mass="given", updates=1, progress=False)
+    assert given.model.learned_mass is None

@@ -370,7 +370,7 @@ def _refused() -> dict[str, tuple[Any, str]]:
             "one type",
         ),
         "a picture of one type": (
-            lambda: pympnode.plotting.parity(coupled(), coupled()),
+            lambda: pympnode.plotting.parity(predicted=coupled(), truth=coupled()),
             "one type",
         ),
         "subgraph of unknown nodes": (lambda: pympnode.subgraph(ds, [0, 9]), "labels"),
@@ -654,18 +654,18 @@ def test_pictures_have_a_row_for_each_feature_of_each_type() -> None:
     pytest.importorskip("matplotlib").use("Agg")
     ds, model = coupled(lorenz=4, seed=5), quick().model
     rollout = model.rollout(ds, check=False)
-    axes = pympnode.plotting.prediction(ds, rollout, trajectory=1)
+    axes = pympnode.plotting.prediction(rollout, ds, trajectory=1)
     assert axes.shape == (4, 4) and not axes[0, 3].get_visible()
     assert axes[0, 0].get_title() == "kuramoto 0" and axes[1, 3].get_title() == "lorenz 6"
     true, predicted = axes[2, 1].lines
     np.testing.assert_array_equal(true.get_ydata(), ds.state_lorenz.values[1, :, 1, 1])
     np.testing.assert_allclose(predicted.get_ydata(), rollout.state_lorenz.values[1, :, 1, 1])
-    assert pympnode.plotting.prediction(ds, rollout, kind="map").shape == (4, 3)
-    assert pympnode.plotting.prediction(ds, rollout, nodes=[4, 6]).shape == (3, 2)
+    assert pympnode.plotting.prediction(rollout, ds, kind="map").shape == (4, 3)
+    assert pympnode.plotting.prediction(rollout, ds, nodes=[4, 6]).shape == (3, 2)
     ax = pympnode.plotting.error_by_type(pympnode.evaluate(model, ds))
     assert len(ax.lines) == 4
     assert len(pympnode.plotting.message_norms(rollout).lines) == 7
-    lorenz = (pympnode.nodes_of_type(each, "lorenz") for each in (ds, rollout))
+    lorenz = (pympnode.nodes_of_type(each, "lorenz") for each in (rollout, ds))
     assert len(pympnode.plotting.parity(*lorenz)) == 3
     assert "prediction" in repr(ds.pympnode.plot)
 

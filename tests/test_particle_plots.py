@@ -224,7 +224,7 @@ def overflowed(gravity):
 
 def test_paths_end_with_the_last_finite_state(gravity, overflowed):
     ax = plotting.particle_trajectories(overflowed, trajectory=1, truth=gravity)
-    moment = f"t = {float(gravity['time'][2]):.3g} time"
+    moment = f"t = {float(gravity['time'][2]):.3g}"
     assert ax.get_title() == f"finite until {moment}\n1 of 2 trajectories stopped being finite"
     np.testing.assert_array_equal(ax.collections[-1].get_offsets(), gravity["position"][1, 2])
     paths = [len(c.get_segments()) for c in ax.collections if isinstance(c, LineCollection)]

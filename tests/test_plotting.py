@@ -19,6 +19,7 @@ from matplotlib.collections import LineCollection, PathCollection, QuadMesh
 
 import pympnode
 from pympnode import plotting
+from pympnode.datasets.record import with_record
 from pympnode.errors import InvalidData, InvalidOption, UnknownName
 
 SIZES = {"lorenz": 1, "kuramoto": 10, "gene": 64}
@@ -45,7 +46,8 @@ def data(request: pytest.FixtureRequest) -> xr.Dataset:
 def guess(data: xr.Dataset) -> xr.Dataset:
     """A prediction that is off by 1 % more at every step."""
     grows = 1.0 + 0.01 * xr.DataArray(np.arange(13.0), dims="time")
-    return data.assign(state=(data.state * grows).transpose(*data.state.dims))
+    ds = data.assign(state=(data.state * grows).transpose(*data.state.dims))
+    return with_record(ds, kind="rollout")
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +81,7 @@ def said(ax: Axes) -> str:
 
 
 def test_prediction_by_node_and_feature(data: xr.Dataset, guess: xr.Dataset) -> None:
-    axes = plotting.prediction(data, guess, trajectory=1)
+    axes = plotting.prediction(guess, data, trajectory=1)
     nodes, features = data.sizes["node"], data.sizes["feature"]
     if nodes <= 12:
         assert axes.shape == (features, nodes)
@@ -107,22 +109,25 @@ def test_prediction_by_node_and_feature(data: xr.Dataset, guess: xr.Dataset) -> 
 def test_the_choice_between_lines_and_images_is_the_user_s(
     data: xr.Dataset, guess: xr.Dataset
 ) -> None:
-    axes = plotting.prediction(data, guess, kind="map")
+    axes = plotting.prediction(guess, data, kind="map")
     assert axes.shape == (data.sizes["feature"], 3)
-    axes = plotting.prediction(data, guess, kind="lines", nodes=[0])
+    axes = plotting.prediction(guess, data, kind="lines", nodes=[0])
     assert axes.shape == (data.sizes["feature"], 1)
     with pytest.raises(UnknownName, match="bars"):
-        plotting.prediction(data, guess, kind="bars")  # type: ignore[arg-type]
+        plotting.prediction(guess, data, kind="bars")  # type: ignore[arg-type]
     with pytest.raises(InvalidOption, match="no such node"):
-        plotting.prediction(data, guess, nodes=[64])
+        plotting.prediction(guess, data, nodes=[64])
 
 
 def test_an_ensemble_is_its_mean_in_a_band(data: xr.Dataset, guess: xr.Dataset) -> None:
     both = guess.assign(state=xr.concat([data.state, guess.state], dim="member"))
-    ax = plotting.prediction(data, both, kind="lines", nodes=[0])[0, 0]
+    ax = plotting.prediction(both, data, kind="lines", nodes=[0])[0, 0]
     middle = 0.5 * (data.state + guess.state)[0, :, 0, 0]
-    np.testing.assert_allclose(lines(ax)["predicted"], middle)
+    np.testing.assert_allclose(lines(ax)["predicted (mean)"], middle)
     (band,) = ax.collections
+    assert band.get_label() == "lowest to highest of 2 members"
+    legend = {text.get_text() for text in ax.figure.legends[0].get_texts()}
+    assert legend == {"true", "predicted (mean)", "lowest to highest of 2 members"}
     y = band.get_paths()[0].vertices[:, 1]
     both_ends = np.concatenate([data.state[0, :, 0, 0], guess.state[0, :, 0, 0]])
     assert y.max() == pytest.approx(both_ends.max())
@@ -130,7 +135,7 @@ def test_an_ensemble_is_its_mean_in_a_band(data: xr.Dataset, guess: xr.Dataset) 
 
 
 def test_parity_has_a_panel_a_feature(data: xr.Dataset, guess: xr.Dataset) -> None:
-    axes = plotting.parity(data, guess)
+    axes = plotting.parity(guess, data)
     assert len(axes) == data.sizes["feature"]
     (dots,) = of_kind(axes[0], PathCollection)
     x, y = np.asarray(dots.get_offsets()).T
@@ -141,7 +146,7 @@ def test_parity_has_a_panel_a_feature(data: xr.Dataset, guess: xr.Dataset) -> No
 
 def test_truth_and_prediction_must_fit(data: xr.Dataset, guess: xr.Dataset) -> None:
     with pytest.raises(InvalidData, match="do not fit together"):
-        plotting.prediction(data, guess.isel(time=slice(0, 5)))
+        plotting.prediction(guess.isel(time=slice(0, 5)), data)
 
 
 # ---- phases, messages -------------------------------------------------------------------------
@@ -149,7 +154,7 @@ def test_truth_and_prediction_must_fit(data: xr.Dataset, guess: xr.Dataset) -> N
 
 def test_phase_portrait_draws_every_node(data: xr.Dataset, guess: xr.Dataset) -> None:
     nodes = data.sizes["node"]
-    ax = plotting.phase_portrait(data, guess, trajectory=2)
+    ax = plotting.phase_portrait(guess, data, trajectory=2)
     assert len(ax.lines) == 3 * nodes  # a path, its start, and the prediction
     if data.sizes["feature"] == 1:
         assert "rate of" in ax.get_ylabel()
@@ -253,7 +258,7 @@ def test_error_over_time(scores: xr.Dataset) -> None:
 
 
 def test_error_by_degree_counts_every_node(data: xr.Dataset, guess: xr.Dataset) -> None:
-    ax = plotting.error_by_degree(data, guess)
+    ax = plotting.error_by_degree(guess, data)
     counts = [int(name.split("n = ")[1].rstrip(")")) for name in lines(ax)]
     assert sum(counts) == data.sizes["trajectory"] * data.sizes["node"]
     assert 1 <= len(counts) <= 6
@@ -280,7 +285,7 @@ def test_members_are_thin_lines_and_no_rows_of_their_own(scores: xr.Dataset) -> 
     two = [member.assign_coords(predictor=[f"member {i}"]) for i in range(2)]
     both = xr.concat([scores, *two], dim="predictor", data_vars="all")
     ax = plotting.error_over_time(both)
-    assert list(lines(ax)) == ["model", "persistence", "uncoupled", "members"]
+    assert list(lines(ax)) == ["model", "persistence", "uncoupled", "each member"]
     assert len(ax.lines) == 5
     rows = plotting.comparison({"ensemble": both}).get_yticklabels()
     assert [text.get_text() for text in rows] == ["ensemble", "persistence", "uncoupled"]
@@ -382,7 +387,7 @@ TAKE_AX = {
     "phase_portrait": lambda d, g, h, s: (d,),
     "training_curves": lambda d, g, h, s: (h,),
     "error_over_time": lambda d, g, h, s: (s,),
-    "error_by_degree": lambda d, g, h, s: (d, g),
+    "error_by_degree": lambda d, g, h, s: (g, d),
     "comparison": lambda d, g, h, s: ({"a": s},),
     "graph_state": lambda d, g, h, s: (d,),
 }
@@ -402,10 +407,10 @@ def test_the_given_axes_are_drawn_on_and_returned(
 
 def test_given_axes_of_several_panels(data: xr.Dataset, guess: xr.Dataset) -> None:
     _, axes = plt.subplots(1, data.sizes["feature"], squeeze=False)
-    plotting.prediction(data, guess, nodes=[0], axes=axes)
+    plotting.prediction(guess, data, nodes=[0], axes=axes)
     assert all(len(ax.lines) == 2 for ax in axes.ravel())
     with pytest.raises(InvalidOption, match="wrong number of axes"):
-        plotting.prediction(data, guess, nodes=[0], kind="map", axes=np.ravel(axes)[:1])
+        plotting.prediction(guess, data, nodes=[0], kind="map", axes=np.ravel(axes)[:1])
 
 
 def test_no_such_trajectory(data: xr.Dataset) -> None:
@@ -421,7 +426,7 @@ def test_one_trajectory_cut_out_is_drawn_too(data: xr.Dataset) -> None:
 
 
 def test_the_accessor_is_the_functions(data: xr.Dataset, guess: xr.Dataset) -> None:
-    axes = data.pympnode.plot.prediction(guess, nodes=[0], kind="lines")
+    axes = guess.pympnode.plot.prediction(data, nodes=[0], kind="lines")
     np.testing.assert_allclose(lines(axes[0, 0])["predicted"], guess.state[0, :, 0, 0])
     assert data.pympnode.record["system"] in SIZES
     assert "phase_portrait" in dir(data.pympnode.plot)

@@ -484,7 +484,7 @@ def test_a_model_of_quadrotors_and_load_has_their_observables() -> None:
         seen = errors.observable_rmse.sel(predictor="model", observable=name)
         np.testing.assert_allclose(seen, rmse, rtol=1e-3)
     pytest.importorskip("matplotlib").use("Agg")
-    ax = pympnode.plotting.quadrotor_paths(ds, errors)
+    ax = pympnode.plotting.quadrotor_paths(errors, ds)
     np.testing.assert_allclose(ax.lines[0].get_data_3d()[0], ds.state_load.values[0, :, 0, 0])
 
 
@@ -545,7 +545,7 @@ def test_paths_are_drawn_with_cables_and_door(flights: xr.Dataset) -> None:
     from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
     guess = flights.assign(state=flights.state + 0.1)
-    ax = flights.pympnode.plot.quadrotor_paths(predicted=guess, trajectory=2, times=[0.0, 5.0])
+    ax = guess.pympnode.plot.quadrotor_paths(truth=flights, trajectory=2, times=[0.0, 5.0])
     x = flights.state.values[2]
     named = {line.get_label(): np.array(line.get_data_3d()).T for line in ax.lines}
     np.testing.assert_allclose(named["quadrotor 1"], x[:, 1, :3])

@@ -303,10 +303,11 @@ def test_quadrotors_have_the_class_that_was_measured_to_be_best(flights: xr.Data
     result = pympnode.train(**short)
     spec = result.model.spec
     assert (spec.messages, spec.coupling, spec.message) == ("emitted", "mixed", 13)
-    assert spec.invariant == (0, 1, 2) and spec.sender_controls
+    assert spec.invariant == (0, 1, 2) and spec.sender_controls and spec.linear
     assert "quadrotors" in result.history.attrs["class"]
     wide = pympnode.train(**short, hidden=8, message_size=5).model.spec
     assert (wide.hidden, wide.message, wide.coupling) == (8, 5, "mixed")
+    assert not pympnode.train(**short, linear_path=False).model.spec.linear
     chosen = {
         "superposed": dict(coupling="superposed"),
         "state": dict(messages="state"),
@@ -339,7 +340,7 @@ def test_tensions_and_thrusts_are_drawn(flights: xr.Dataset, model: pympnode.Mod
     plt = pytest.importorskip("matplotlib.pyplot")
     plt.switch_backend("agg")
     guess = model.rollout(flights, check=False)
-    pull, thrust = pympnode.plotting.quadrotor_forces(flights, guess, trajectory=1)
+    pull, thrust = pympnode.plotting.quadrotor_forces(guess, flights, trajectory=1)
     x, u = flights.state.values[1], flights.control.values[1]
     wanted = tensions(x, u, parameters_of(flights, Quadrotors()))
     assert len(pull.lines) == 6 and len(thrust.lines) == 3
@@ -357,7 +358,7 @@ def test_flights_are_animated(flights: xr.Dataset, model: pympnode.Model, tmp_pa
     plt = pytest.importorskip("matplotlib.pyplot")
     plt.switch_backend("agg")
     guess = model.rollout(flights, check=False)
-    player = pympnode.plotting.animate_quadrotors(flights, guess, trajectory=2, every=20)
+    player = pympnode.plotting.animate_quadrotors(guess, flights, trajectory=2, every=20)
     ax = player._fig.axes[0]
     player._func(40)
     x = flights.state.values[2]

@@ -39,7 +39,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_the_package_and_its_data(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     for path in (ROOT / "pympnode").rglob("*"):
-        if path.is_file() and path.suffix in (".py", ".json", ".typed", ".jl", ".toml"):
+        if path.is_file() and path.suffix in (".py", ".json", ".typed", ".jl", ".toml", ".nc"):
             assert path.relative_to(ROOT).as_posix() in names
     assert "pympnode/py.typed" in names and "pympnode/networks/graphs/instances.json" in names
     assert not any(name.startswith(("tests/", "examples/")) for name in names)

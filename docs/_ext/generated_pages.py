@@ -1,5 +1,6 @@
 """Sphinx extension: writes pages from the notebooks in examples/, the tables in benchmarks/results/ and
-the --help texts of the command line, and a gallery of notebooks and pages with pictures.
+the --help texts of the command line, the pages of the papers, and a gallery of notebooks and pages with
+pictures.
 
 The pages go to docs/_generated/ when a build starts. Notebooks are not executed: the pages show their
 stored outputs.
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from paper_pages import paper_pages
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 OUT = Path(__file__).resolve().parent.parent / "_generated"
@@ -26,13 +28,20 @@ TOPICS: dict[str, tuple[str, tuple[str, ...]]] = {
     "learning": (
         "Learning networks: presets, classes, transfer",
         (
-            "learning", "any_pair", "presets", "finetune", "ensemble", "long_recording", "power_grid",
-            "quadrotors", "connectome",
+            "learning",
+            "any_pair",
+            "presets",
+            "finetune",
+            "ensemble",
+            "long_recording",
+            "power_grid",
+            "quadrotors",
+            "connectome",
         ),
     ),
     "kernels": (
         "Speed of networks: kernels, simulation, Julia",
-        ("kernel", "pairwise", "scaling", "data_generation", "julia"),
+        ("kernel", "pairwise", "scaling", "scaling_out", "data_generation", "julia"),
     ),
     "particles": (
         "Particles: simulation, graphs, training",
@@ -49,7 +58,7 @@ SHOWN = {
     "county_forecast.png": (
         "howto/real_data", "Your first real dataset", "Cases by county, from tables to a forecast",
     ),
-    "quadrotors.png": ("howto/quadrotors", "Quadrotors", "Four quadrotors that carry a load"),
+    "quadrotors.png": ("howto/quadrotors", "Quadrotors", "Six quadrotors that carry a load"),
     "quadrotor_prediction.png": (
         "howto/quadrotors", "Learned quadrotors", "Three seconds ahead, through the door",
     ),
@@ -99,7 +108,7 @@ def write_pages() -> None:
     for path in sorted((ROOT / "examples").glob("*.ipynb")):
         wanted[f"{path.stem}.md"] = notebook_page(path, OUT)
     wanted["notebooks.md"] = gallery_page(list(wanted))
-    wanted |= figures_pages()
+    wanted |= figures_pages() | paper_pages()
     wanted["command_line.md"] = command_line_page()
     for old in OUT.glob("*.md"):
         if old.name not in wanted:
@@ -111,6 +120,7 @@ def write_pages() -> None:
 def _put(path: Path, data: bytes) -> None:
     """Write a file if its content changed, atomically: another build may read it at the same time."""
     if not path.exists() or path.read_bytes() != data:
+        path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_suffix(f".{os.getpid()}")
         beside.write_bytes(data)
         os.replace(beside, path)

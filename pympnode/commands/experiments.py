@@ -83,9 +83,10 @@ def show_command(
         print_json({
             "name": found.name, "title": found.title, "source": found.source, "note": found.note,
             "rows": [{"name": r.name, "data": dict(r.data), "train": dict(r.train),
-                      "start": r.start} for r in found.rows],
+                      "start": r.start, "start_data": r.start_data, "start_train": r.start_train}
+                     for r in found.rows],
             "tests": {t.name: dict(t.data) for t in found.tests},
-            "columns": list(found.columns), "runs": len(runs), "total": total(found, length, seeds),
+            "columns": list(found.columns), "figures": list(found.figures), "runs": len(runs), "total": total(found, length, seeds),
         })  # fmt: skip
         return
     click.echo(f"{found.name}: {found.title}\nsource: {found.source}\n")
@@ -93,6 +94,13 @@ def show_command(
         click.echo(click.wrap_text(found.note, 92) + "\n")
     if found.start_data is not None and found.start_train is not None:
         click.echo(f"start: {_words({**found.start_data, **found.start_train})}")
+        for row in found.rows:
+            if row.start and (row.start_data, row.start_train) != (
+                found.start_data,
+                found.start_train,
+            ):
+                words = _words({**(row.start_data or {}), **(row.start_train or {})})
+                click.echo(f"start of {row.name}: {words}")
     rows = [(r.name, r.start or "train", _words({**r.data, **r.train})) for r in found.rows]
     table(("row", "", "data and training"), rows)
     click.echo()

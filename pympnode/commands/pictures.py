@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 
-from ..errors import EngineUnavailable, InvalidOption
 from . import options as o
 from .output import print_json
 
@@ -15,25 +14,25 @@ LAYOUTS = ("spring", "kamada_kawai", "circular", "spectral", "grid")
 
 # Kind -> (function, files it takes, its options).
 KINDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
-    "prediction": ("prediction", "DATA ROLLOUT", ("trajectory",)),
-    "parity": ("parity", "DATA ROLLOUT", ()),
-    "phase-portrait": ("phase_portrait", "DATA [ROLLOUT]", ("trajectory", "features")),
+    "prediction": ("prediction", "ROLLOUT [DATA]", ("trajectory",)),
+    "parity": ("parity", "ROLLOUT DATA", ()),
+    "phase-portrait": ("phase_portrait", "ROLLOUT [DATA]", ("trajectory", "features")),
     "message-norms": ("message_norms", "ROLLOUT", ("trajectory",)),
     "training-curves": ("training_curves", "RUN or HISTORY", ()),
     "error-over-time": ("error_over_time", "EVALUATION", ("feature",)),
     "error-by-type": ("error_by_type", "EVALUATION", ()),
     "observables": ("observables", "EVALUATION", ("trajectory",)),
-    "error-by-degree": ("error_by_degree", "DATA ROLLOUT", ("feature",)),
+    "error-by-degree": ("error_by_degree", "ROLLOUT DATA", ("feature",)),
     "comparison": ("comparison", "EVALUATION ...", ()),
-    "graph": ("graph_state", "DATA", ("trajectory", "feature", "time", "layout")),
+    "graph": ("graph_state", "DATA", ("trajectory", "feature", "time", "times", "layout")),
     "grid": ("grid_state", "DATA", ("trajectory", "feature", "times")),
-    "quadrotors": ("quadrotor_paths", "DATA [ROLLOUT]", ("trajectory", "times")),
-    "quadrotor-forces": ("quadrotor_forces", "DATA [ROLLOUT]", ("trajectory",)),
-    "quadrotor-animation": ("animate_quadrotors", "DATA [ROLLOUT]", ("trajectory",)),
-    "particles": ("particle_trajectories", "PARTICLES [TRUTH]", ("trajectory",)),
-    "conservation": ("conservation", "PARTICLES [TRUTH]", ("trajectory",)),
+    "quadrotors": ("quadrotor_paths", "ROLLOUT [DATA]", ("trajectory", "times")),
+    "quadrotor-forces": ("quadrotor_forces", "ROLLOUT [DATA]", ("trajectory",)),
+    "quadrotor-animation": ("animate_quadrotors", "ROLLOUT [DATA]", ("trajectory",)),
+    "particles": ("particle_trajectories", "ROLLOUT [DATA]", ("trajectory", "quantile")),
+    "conservation": ("conservation", "ROLLOUT [DATA]", ("trajectory",)),
     "cells": ("hierarchy_of", "PARTICLES", ("trajectory", "time", "particle")),
-    "particle-animation": ("animate_particles", "PARTICLES", ("trajectory",)),
+    "particle-animation": ("animate_particles", "PARTICLES", ("trajectory", "quantile")),
     "animation": ("animate", "DATA", ("trajectory", "feature", "layout")),
 }
 
@@ -59,11 +58,23 @@ class Kind(click.Choice):
 @click.option(
     "--layout", type=o.choice(*LAYOUTS), show_default="spring", help="Where nodes are drawn."
 )
+@click.option(
+    "--quantile",
+    type=float,
+    show_default="0.9",
+    help="Share of particles that the picture fits where others go far; 1 for all.",
+)
+@click.option(
+    "--figsize",
+    type=(float, float),
+    metavar="WIDTH HEIGHT",
+    help="Size of the picture in inches; 3.4 2.6 for a column of a paper.",
+)
 @click.option("--dpi", type=int, default=150, show_default=True, help="Pixels an inch.")
 @click.option(
     "--out",
     type=o.FILE,
-    help="Picture to write: .png, .pdf, .svg; .gif, .html, .mp4 (with ffmpeg) to animate. "
+    help="Picture to write: .png, .pdf, .svg; .gif, .html, .mp4, .webm (with ffmpeg) to animate. "
     "One that is there is replaced.",
 )
 @o.with_options(o.PARENTS, o.JSON)
@@ -77,6 +88,8 @@ def plot(
     time: tuple[float, ...],
     particle: int | None,
     layout: str | None,
+    quantile: float | None,
+    figsize: tuple[float, float] | None,
     dpi: int,
     out: str | None,
     parents: bool,
@@ -86,21 +99,22 @@ def plot(
 
     \b
     KIND and its FILES:
-      prediction, parity, error-by-degree   DATA ROLLOUT
-      phase-portrait                        DATA [ROLLOUT]
+      prediction, phase-portrait            ROLLOUT [DATA], DATA the truth
+      parity, error-by-degree               ROLLOUT DATA
       message-norms                         ROLLOUT
       training-curves                       RUN or HISTORY
       error-over-time, error-by-type,
       observables                           EVALUATION
       comparison                            EVALUATION ..., each FILE or NAME=FILE
       graph, grid, animation                DATA
-      quadrotors                            DATA of quadrotors [ROLLOUT]
-      particles, conservation               DATA of particles [TRUTH beside it]
+      quadrotors, quadrotor-forces,
+      quadrotor-animation,
+      particles, conservation               ROLLOUT [DATA]
       cells, particle-animation             DATA of particles
 
     \b
     Example:
-      pympnode plot prediction test.nc predicted.nc --out prediction.png
+      pympnode plot prediction predicted.nc test.nc --out prediction.png
       pympnode plot graph test.nc --time 0 --layout circular --out graph.png
       pympnode plot particles predicted.nc test.nc --out paths.png
     """
@@ -108,12 +122,17 @@ def plot(
         raise click.UsageError("say where the picture goes: --out PICTURE.png")
     o.check_target(context, replaces=True)
     function, wanted, takes = KINDS[kind]
-    given: dict[str, Any] = {"trajectory": trajectory, "particle": particle, "layout": layout}
+    given: dict[str, Any] = {
+        "trajectory": trajectory,
+        "particle": particle,
+        "layout": layout,
+        "quantile": quantile,
+    }
     if "features" in takes:
         given["features"] = list(feature) or None
     else:
         given["feature"] = _only("--feature", feature)
-    if "times" in takes:
+    if "times" in takes and (len(time) > 1 or "time" not in takes):
         given["times"] = list(time) or None
     else:
         given["time"] = _only("--time", time)
@@ -122,6 +141,8 @@ def plot(
         if name not in takes:
             raise click.UsageError(f"--{name.rstrip('s')} has no effect on {kind}")
     words_of = wanted.replace("RUN or ", "").split()
+    if figsize is not None:
+        words["figsize"] = figsize
     least = sum(1 for word in words_of if word[0].isalpha())
     if len(files) < least or (len(files) > len(words_of) and words_of[-1] != "..."):
         raise click.UsageError(f"{kind} takes {wanted}, and there are {len(files)} files")
@@ -129,7 +150,9 @@ def plot(
 
     matplotlib.use("agg")
     if function.startswith("animate"):
-        _writer(Path(out))  # before anything is drawn
+        from ..plotting.animation import writer_of
+
+        writer_of(Path(out))  # before anything is drawn
     from .. import plotting
     from ..halves import half_of_evaluation
 
@@ -138,16 +161,29 @@ def plot(
         function = "particle_error_over_time"
         if "feature" in words:
             raise click.UsageError("--feature has no effect on an evaluation of particles")
-    if kind == "particles" and len(inputs) > 1:
-        words["truth"] = inputs.pop()
-    if kind == "conservation" and len(inputs) > 1:
-        inputs = [{"prediction": inputs[0], "truth": inputs[1]}]
+    if "ROLLOUT" in wanted and kind != "message-norms":
+        words |= _in_order(kind, inputs)
+        inputs = []
     drawn = getattr(plotting, function)(*inputs, **words)
     _save(drawn, Path(out), dpi)
     if as_json:
         print_json({"out": out, "kind": kind})
     else:
         click.echo(out)
+
+
+def _in_order(kind: str, inputs: list[Any]) -> dict[str, Any]:
+    """The datasets by the names of the arguments, also of the order of version 0.1: the truth first."""
+    from ..plotting.order import is_prediction
+
+    if len(inputs) == 2 and is_prediction(inputs[1]) and not is_prediction(inputs[0]):
+        inputs = inputs[::-1]
+        if kind not in ("particles", "conservation"):
+            click.echo(
+                f"warning: {kind} takes the rollout before the data; version 0.3 takes no other order",
+                err=True,
+            )
+    return dict(zip(("predicted", "truth"), inputs))
 
 
 def _only(option: str, values: tuple[Any, ...]) -> Any:
@@ -181,10 +217,7 @@ def _save(drawn: Any, out: Path, dpi: int) -> None:
 
 def _draw_to(drawn: Any, out: Path, dpi: int) -> None:
     if hasattr(drawn, "to_jshtml"):
-        if _writer(out) == "html":
-            out.write_text(drawn.to_jshtml(), encoding="utf-8")
-        else:
-            drawn.save(out, dpi=min(dpi, 100), writer=_writer(out))
+        drawn.save(out, dpi=min(dpi, 100))
         return
     import numpy as np
 
@@ -193,36 +226,3 @@ def _draw_to(drawn: Any, out: Path, dpi: int) -> None:
         figure.savefig(out, dpi=dpi)
     except ValueError as error:
         raise click.UsageError(f"cannot write {out.name!r}: {error}") from error
-
-
-# Ending of an animation -> the writer of matplotlib that makes it.
-WRITERS = {".gif": "pillow", ".png": "pillow", ".webp": "pillow"} | dict.fromkeys(
-    (".mp4", ".webm", ".mkv", ".mov", ".avi"), "ffmpeg"
-)
-
-
-def _writer(out: Path) -> str:
-    """The writer of an animation. Raises `InvalidOption` for an ending that none writes, and
-    `EngineUnavailable` where the writer is not installed."""
-    from matplotlib.animation import writers
-
-    if out.suffix.lower() == ".html":
-        return "html"
-    name = WRITERS.get(out.suffix.lower())
-    if name is None:
-        raise InvalidOption(
-            f"an animation cannot be written as {out.suffix or 'a file without an ending'}",
-            got=f"--out {out}",
-            allowed=", ".join((".html", *WRITERS)),
-            fix="--out animation.gif",
-        )
-    if not writers.is_available(name):
-        raise EngineUnavailable(
-            f"{out.suffix} needs the program {name}, which is not installed",
-            got=f"--out {out}",
-            allowed=", ".join(
-                (".html", *(e for e, w in WRITERS.items() if writers.is_available(w)))
-            ),
-            fix=f"install {name}, or --out {out.with_suffix('.gif').name}",
-        )
-    return name

@@ -108,12 +108,13 @@ def cell(experiment: Experiment, row: Row, budget: Budget, seed: int) -> Cell:
     """The cell of a row at a seed."""
     start = None
     if row.start:
-        assert experiment.start_data is not None and experiment.start_train is not None
-        start = Training(experiment.start_data, budget.applied(experiment.start_train))
+        assert row.start_data is not None and row.start_train is not None
+        start = Training(row.start_data, budget.applied(row.start_train))
     training = None
     if row.start != "unchanged":
         training = Training(row.data, budget.applied(row.train), start)
-    tests = {test.name: {**row.data, "seed": TEST_SEED, **test.data} for test in experiment.tests}
+    shared = {name: value for name, value in row.data.items() if name != "mixed"}
+    tests = {test.name: {**shared, "seed": TEST_SEED, **test.data} for test in experiment.tests}
     more = tuple(h for h in horizons(experiment.columns) if h not in HORIZONS)
     return Cell(experiment.name, row.name, seed, training, start, tests, more)
 

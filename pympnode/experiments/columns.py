@@ -34,6 +34,11 @@ BESIDE = {
     "node": ("persistence", "constant_velocity", "uncoupled"),
     "particle": ("free_flight", "constant_acceleration"),
 }
+# Pictures that `run` draws, see `pympnode.experiments.figures`.
+FIGURES = {
+    "node": ("losses", "surfaces"),
+    "particle": ("losses", "paths", "conservation", "particles"),
+}
 
 TITLES = {
     "rmse_published": "RMSE",

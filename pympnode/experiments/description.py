@@ -12,7 +12,7 @@ from ..config import check_names
 from ..errors import InvalidOption, unknown_name
 
 KEYS = (
-    "title", "source", "note", "columns", "beside",
+    "title", "source", "note", "columns", "beside", "figures",
     "data", "train", "start", "grid", "row", "test", "published",
 )  # fmt: skip
 STARTS = ("finetune", "unchanged")
@@ -23,19 +23,26 @@ TABLES = ("data", "train")
 class Row:
     """A row of the table; ``data`` and ``train`` include those of the experiment.
 
-    ``start``: "" trains from initial weights, "finetune" from the experiment's start model,
-    "unchanged" evaluates the start model without training.
+    ``start``: "" trains from initial weights, "finetune" from a start model, "unchanged" evaluates the
+    start model without training. ``start_data``, ``start_train``: keywords of that start model, those
+    of the experiment with the row's changes ("parent" in the file); None without a start.
     """
 
     name: str
     data: Mapping[str, Any]
     train: Mapping[str, Any]
     start: str = ""
+    start_data: Mapping[str, Any] | None = None
+    start_train: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
 class Test:
-    """A test set: its ``data`` override those of the row."""
+    """A test set: its ``data`` override those of the row.
+
+    Of networks ``data`` may name another system with the same state, and ``initial``: the system
+    whose random initial states are taken.
+    """
 
     __test__ = False  # not a test class of pytest, which collects by name
 
@@ -49,11 +56,13 @@ class Experiment:
 
     Main attributes:
         name, title, source, note: texts for the table.
-        data, train: keywords of `pympnode.simulate` and `pympnode.train` for every row.
+        data, train: keywords of `pympnode.simulate` and `pympnode.train` for every row. ``mixed`` in
+            ``data`` is a list of changes: one dataset each, and the model is trained on all of them.
         start_data, start_train: the same for the model that rows start from; None without one.
         rows, tests: training runs, and the data on which their models are evaluated.
         columns: numbers in the table, see `pympnode.experiments.columns`.
         beside: baselines, such as "free_flight".
+        figures: pictures that `run` draws, see `pympnode.experiments.figures`.
         published: (row, test) -> column -> the number as printed.
         varied: the keywords that [grid] varies, such as "train.levels".
     """
@@ -68,6 +77,7 @@ class Experiment:
     tests: tuple[Test, ...]
     columns: tuple[str, ...]
     beside: tuple[str, ...] = ()
+    figures: tuple[str, ...] = ()
     start_data: Mapping[str, Any] | None = None
     start_train: Mapping[str, Any] | None = None
     published: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
@@ -113,7 +123,13 @@ class Experiment:
             data={**self.data, **data},
             train={**self.train, **train},
             rows=tuple(
-                replace(row, data={**row.data, **data}, train={**row.train, **train})
+                replace(
+                    row,
+                    data={**row.data, **data},
+                    train={**row.train, **train},
+                    start_data=None if row.start_data is None else {**row.start_data, **data},
+                    start_train=None if row.start_train is None else {**row.start_train, **train},
+                )
                 for row in self.rows
             ),
             start_data=None if self.start_data is None else {**self.start_data, **data},
@@ -128,7 +144,8 @@ def _refuse_same(experiment: Experiment, settings: Mapping[str, Any]) -> None:
     """Raise `InvalidOption` where two rows are equal and differ in their names only."""
     names: dict[str, str] = {}
     for row in experiment.rows:
-        key = json.dumps([row.data, row.train, row.start], sort_keys=True, default=str)
+        settings_of_row = [row.data, row.train, row.start, row.start_data, row.start_train]
+        key = json.dumps(settings_of_row, sort_keys=True, default=str)
         if key in names:
             raise InvalidOption(
                 f"rows of experiment {experiment.name!r} would be the same",
@@ -156,7 +173,9 @@ def from_mapping(name: str, values: Mapping[str, Any]) -> Experiment:
         check_names(f"key of [start] of {where}", start, TABLES)
     data, train = dict(values["data"]), dict(values.get("train", {}))
     tests = tuple(_test(where, each) for each in values["test"])
-    rows = tuple(_rows(where, values, data, train))
+    start_data = None if start is None else {**data, **start.get("data", {})}
+    start_train = None if start is None else {**train, **start.get("train", {})}
+    rows = tuple(_rows(where, values, data, train, start_data, start_train))
     for what, names in (("rows", [r.name for r in rows]), ("tests", [t.name for t in tests])):
         twice = sorted({n for n in names if names.count(n) > 1})
         if not names:
@@ -186,8 +205,7 @@ def from_mapping(name: str, values: Mapping[str, Any]) -> Experiment:
         name=name, title=str(values["title"]), source=str(values["source"]),
         note=" ".join(str(values.get("note", "")).split()), data=data, train=train, rows=rows,
         tests=tests, columns=tuple(values["columns"]), beside=tuple(values.get("beside", ())),
-        start_data=None if start is None else {**data, **start.get("data", {})},
-        start_train=None if start is None else {**train, **start.get("train", {})},
+        figures=tuple(values.get("figures", ())), start_data=start_data, start_train=start_train,
         published=_published(values, rows, tests),
         varied=tuple(f"{t}.{n}" for t in TABLES for n in values.get("grid", {}).get(t, {})),
     )  # fmt: skip
@@ -203,7 +221,7 @@ def _check_shapes(where: str, values: Mapping[str, Any]) -> None:
                 got=f"[{key}]" if isinstance(given, Mapping) else f"{key} = {given!r}",
                 allowed=f"[[{key}]], once for each",
             )
-    for key in ("columns", "beside"):
+    for key in ("columns", "beside", "figures"):
         given = values.get(key, [])
         if not isinstance(given, list) or not all(isinstance(each, str) for each in given):
             name = given if isinstance(given, str) else "NAME"
@@ -223,6 +241,10 @@ def _check_shapes(where: str, values: Mapping[str, Any]) -> None:
     for row in values.get("row", []):
         for key in TABLES:
             _check_table(f"{key} of row {row.get('name')!r} of {where}", key, row.get(key, {}))
+        parent = f"parent of row {row.get('name')!r} of {where}"
+        _check_table(parent, "parent", row.get("parent", {}))
+        for key in TABLES:
+            _check_table(f"{key} of {parent}", key, row.get("parent", {}).get(key, {}))
 
 
 def _check_table(what: str, key: str, given: Any) -> None:
@@ -242,7 +264,12 @@ def _test(where: str, given: Mapping[str, Any]) -> Test:
 
 
 def _rows(
-    where: str, values: Mapping[str, Any], data: dict[str, Any], train: dict[str, Any]
+    where: str,
+    values: Mapping[str, Any],
+    data: dict[str, Any],
+    train: dict[str, Any],
+    start_data: dict[str, Any] | None,
+    start_train: dict[str, Any] | None,
 ) -> Iterator[Row]:
     """Every row of the file crossed with every point of its grid.
 
@@ -262,10 +289,22 @@ def _rows(
             )
     given = values.get("row", [{}] if axes else [])
     for row in given:
-        check_names(f"key of [[row]] of {where}", row, ("name", "start", *TABLES))
-        start = row.get("start", "")
+        check_names(f"key of [[row]] of {where}", row, ("name", "start", "parent", *TABLES))
+        start, parent = row.get("start", ""), row.get("parent", {})
+        check_names(f"key of parent of a row of {where}", parent, TABLES)
         if start and start not in STARTS:
             raise unknown_name("start of a row", start, STARTS)
+        if parent and not start:
+            raise InvalidOption(
+                f"row {row.get('name')!r} of {where} has a parent and trains from initial weights",
+                got="parent without start",
+                allowed='start = "finetune" or "unchanged" beside parent',
+                fix="leave parent out, or add start",
+            )
+        first_data = first_train = None
+        if start and start_data is not None and start_train is not None:
+            first_data = {**start_data, **parent.get("data", {})}
+            first_train = {**start_train, **parent.get("train", {})}
         varied = [] if start == "unchanged" else axes
         for point in itertools.product(*(points for _, _, points in varied)):
             parts = {
@@ -276,7 +315,14 @@ def _rows(
             for (table, name, _), value in zip(varied, point):
                 parts[table][name] = value
                 label.append(f"{name} {value}")
-            yield Row(", ".join(label) or "model", parts["data"], parts["train"], start)
+            yield Row(
+                ", ".join(label) or "model",
+                parts["data"],
+                parts["train"],
+                start,
+                first_data,
+                first_train,
+            )
 
 
 def _published(

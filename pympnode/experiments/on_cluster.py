@@ -8,6 +8,7 @@ from typing import Any
 
 from ..tasks import run_tasks
 from .cells import Cell, Training, fingerprint
+from .datasets import parts
 
 OnDone = Callable[[Cell, dict[str, Any]], None]
 
@@ -44,7 +45,7 @@ def run_cells(
         return task(f"data {fingerprint(plain)}", ("data", plain), [])
 
     def training(one: Training, seed: int) -> int:
-        before = [data(one.data)]
+        before = [data(part) for part in parts(one.data)]
         if one.start is not None:
             before.append(training(one.start, seed))
         return task(f"run {one.folder(folder, seed)}", ("training", one, seed), before)

@@ -22,7 +22,7 @@ from ..version import __version__
 from .budget import Budget
 from .catalogue import experiment as experiment_of
 from .cells import Cell, Training, cells, check_seeds, of_other_settings, read, total, write
-from .datasets import Datasets
+from .datasets import Datasets, parts
 from .folders import folder_of, refuse_other, write_call
 from .on_cluster import run_cells
 from .scoring import range_warnings, scored
@@ -64,13 +64,15 @@ def run(
         client: a `distributed.Client`: datasets, runs and cells are tasks of its workers, which see
             ``out`` under the same path. Budgets in seconds are those of a worker.
     Returns: the rows as an `xarray.Dataset`, see `pympnode.experiments.results`; results.md,
-        results.nc and results.json are written to ``out`` with the same numbers.
+        results.nc and results.json are written to ``out`` with the same numbers, and the figures that
+        the experiment names to its folder ``figures``.
     Raises: `UnknownName`, `InvalidOption`, `MissingFile`, `EngineUnavailable` (a device that is not
         there), `RunLocked`, before anything runs; `NotEnoughDisk` and `CannotWrite`, after which the
         same call goes on. Any other error within a cell (too little memory,
         data that cannot be made) is kept in its row and does not stop the others. KeyboardInterrupt
         after Ctrl-C; finished cells and the state of the present one are kept.
     """
+    from .figures import write_figures
     from .tables import write_results
 
     check_seeds(seeds)
@@ -100,7 +102,11 @@ def run(
             with suppress(PympnodeError):  # a full disk is told of once
                 write_results(found, length, seeds, folder)
             raise
-        return write_results(found, length, seeds, folder)
+        results = write_results(found, length, seeds, folder)
+        if found.figures:
+            for path in write_figures(found, length, seeds, folder, Datasets(folder / "data")):
+                log(f"figure: {path}")
+        return results
 
 
 def _run_cells(
@@ -185,7 +191,8 @@ def _trained(
     training: Training, seed: int, out: Path, datasets: Datasets, device: str, progress: bool
 ) -> Any:
     """The result of a run: read from its folder if it has ended, else trained or continued."""
-    data = datasets.get(training.data)
+    several = [datasets.get(part) for part in parts(training.data)]
+    data = several if len(several) > 1 else several[0]
     words: dict[str, Any] = dict(
         data=data, seed=seed, device=device, progress=progress, run=training.folder(out, seed)
     )

@@ -15,7 +15,7 @@ from ..errors import InvalidOption, PympnodeError
 from ..half import Half
 from ..halves import half_of_system, keywords_of, simulation_keywords
 from ..systems.registry import get
-from .columns import BESIDE, check_columns, horizons, split
+from .columns import BESIDE, FIGURES, check_columns, horizons, split
 from .description import Experiment
 
 # Keywords of `train` that the runner sets itself, and of `simulate` that [data] does not take.
@@ -34,29 +34,36 @@ def check(experiment: Experiment) -> None:
     half = half_of(experiment)
     check_columns(experiment.columns, half.body)
     check_names(f"predictor in beside of {where}", experiment.beside, BESIDE[half.body])
-    start = experiment.start_train or {}
+    check_names(f"figure of {where}", experiment.figures, FIGURES[half.body])
     parts = []
     for each in experiment.rows:
         train = each.train
-        if each.start == "finetune":
-            _check_kind(f"row {each.name!r} of {where}", start, train)
-            train = {**start, **train}
+        if each.start_data is not None and each.start_train is not None:
+            if each.start == "finetune":
+                _check_kind(f"row {each.name!r} of {where}", each.start_train, train)
+                train = {**each.start_train, **train}
+            parts.append((f"the start of row {each.name!r}", each.start_data, each.start_train))
         parts.append((f"row {each.name!r}", each.data, train))
     if experiment.start_data is not None and experiment.start_train is not None:
         parts.append(("[start]", experiment.start_data, experiment.start_train))
     for part, data, train in parts:
         with _located(f"{part} of {where}") as place:
-            _check_data(place, data, half)
-            _check_train(place, data, train, half)
+            for one in _parts(place, data):
+                _check_data(place, one, half)
+                _check_train(place, one, train, half)
     for each in experiment.rows:
         row = f"row {each.name!r}"
-        if each.start and experiment.start_data is not None:
+        if each.start_data is not None:
             with _located(f"{row} of {where}") as place:
                 any_step = each.start == "finetune"  # which accepts another time step
-                _check_agree("[start]", experiment.start_data, place, each.data, half, any_step)
+                _check_agree("[start]", each.start_data, place, each.data, half, any_step)
         for test in experiment.tests:
             with _located(f"test {test.name!r} of {where}") as place:
+                check_names(f"keyword of {place}", test.data, _test_keywords(half))
                 data = {**each.data, **test.data}
+                data.pop("mixed", None)
+                if "initial" in data:
+                    data = _check_initial(place, data)
                 _check_data(place, data, half)
                 _check_agree(row, each.data, place, data, half)
     if half.has_horizons:
@@ -91,10 +98,12 @@ def _check_agree(
     one: str, data: Mapping[str, Any], two: str, tested: Mapping[str, Any], half: Half,
     any_step: bool = False,
 ) -> None:  # fmt: skip
-    """Raise where training and test data differ in the system; for particles, also in the number
-    of dimensions or, unless ``any_step``, in the time step."""
+    """Raise where training and test data differ in the system, unless both have the same features; for
+    particles, also in the number of dimensions or, unless ``any_step``, in the time step."""
     system = get(data["system"])
     usual = {"system": system.name, **half.must_agree(system)}
+    if half.body == "node" and _same_features(data["system"], tested["system"]):
+        usual.pop("system")
     if any_step:
         usual.pop("dt", None)
     for name, value in usual.items():
@@ -107,6 +116,54 @@ def _check_agree(
                 allowed=f"{name} = {mine!r}",
                 fix=f"leave {name} out there, or change it in [data]",
             )
+
+
+def _same_features(one: str, two: str) -> bool:
+    """Whether two systems have the same variables of a node: a model of one predicts the other."""
+    first, second = (
+        [(v.name, v.unit) for v in (*get(name).state, *get(name).controls)] for name in (one, two)
+    )
+    return first == second
+
+
+def _check_initial(where: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Raise unless ``initial`` names a system with the features of the test; the data without it."""
+    rest = {name: value for name, value in data.items() if name != "initial"}
+    named = data["initial"]
+    if not isinstance(named, str) or not _same_features(named, _system(data, where)):
+        raise InvalidOption(
+            f"initial of {where} names the system whose initial states are taken",
+            got=f"initial = {named!r}",
+            allowed=f"a system with the features of {data['system']}",
+        )
+    return rest
+
+
+def _parts(where: str, data: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The keywords of each dataset of a row. Raises `InvalidOption` for a wrong ``mixed``."""
+    if "mixed" not in data:
+        return [dict(data)]
+    mixed = data["mixed"]
+    if (
+        not isinstance(mixed, list)
+        or len(mixed) < 2
+        or not all(isinstance(changes, Mapping) for changes in mixed)
+    ):
+        raise InvalidOption(
+            f"mixed of {where} lists the changes of each dataset",
+            got=f"mixed = {mixed!r}",
+            allowed='at least two tables, such as [{topology = "BA"}, {topology = "ER"}]',
+        )
+    shared = {name: value for name, value in data.items() if name != "mixed"}
+    for changes in mixed:
+        if changes.get("system", data.get("system")) != data.get("system"):
+            raise InvalidOption(
+                f"the datasets in mixed of {where} are of one system",
+                got=f"system = {changes['system']!r}",
+                allowed=repr(data.get("system")),
+                fix="leave system out of mixed",
+            )
+    return [{**shared, **changes} for changes in mixed]
 
 
 def _check_kind(where: str, start: Mapping[str, Any], train: Mapping[str, Any]) -> None:
@@ -153,7 +210,7 @@ def _system(data: Mapping[str, Any], name: str) -> str:
 
 def _check_data(where: str, data: Mapping[str, Any], half: Half) -> None:
     known = [name for name in keywords_of(half.Simulation) if name not in _NOT_DATA]
-    check_names(f"keyword of data in {where}", data, ["system", *known])
+    check_names(f"keyword of data in {where}", data, ["system", "mixed", *known])
     system = get(_system(data, where))
     if half_of_system(system) is not half:
         raise InvalidOption(
@@ -172,6 +229,12 @@ def _check_train(where: str, data: Mapping[str, Any], train: Mapping[str, Any], 
     check_names(f"keyword of train in {where}", train, known)
     words = {k: v for k, v in _keywords(data).items() if k != "system"}
     half.check_training(data["system"], words, _keywords(train))
+
+
+def _test_keywords(half: Half) -> list[str]:
+    """Keywords of a [[test]]."""
+    known = [name for name in keywords_of(half.Simulation) if name not in _NOT_DATA]
+    return ["system", *known, *(["initial"] if half.body == "node" else [])]
 
 
 def _keywords(values: Mapping[str, Any]) -> dict[str, Any]:

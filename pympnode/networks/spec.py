@@ -12,7 +12,7 @@ import numpy as np
 from ..config import flag, listing, number, one_of, text, whole
 from ..errors import InvalidOption, unknown_name
 
-Family = Literal["mpnode", "l2s", "node"]
+Family = Literal["mpnode", "l2s", "node", "own"]
 Messages = Literal["state", "zero", "self", "emitted", "pairwise"]
 Coupling = Literal["mixed", "superposed"]
 Aggregation = Literal["mean", "sum", "max"]
@@ -66,6 +66,10 @@ class ModelSpec:
     The MLP has ``depth`` tanh layers of width ``hidden`` and a linear output; g one tanh layer. g takes
     the sender's controls u_j where ``sender_controls`` (models of version 0.1 do not).
 
+    ``linear``: a linear path, L times the inputs of the MLP, is added to the slope (superposed: to F), L
+    one more weight without a bias. What is linear in state and controls, as dx/dt = v, needs no hidden
+    layer then, and training starts from the best linear field (`linear_path`).
+
     ``learned_edges`` weights of edges, w = exp(s), are learned with the rest: one for each edge of the
     training graphs.
 
@@ -74,6 +78,8 @@ class ModelSpec:
 
     ``family="l2s"``: code = tanh(E [x; u; b]); ``depth`` times h <- h + tanh(U sum_j tanh(M h_j));
     dx = D (h + code). ``family="node"``: one neural ODE for all ``bodies`` nodes at once.
+    ``family="own"``: a module of the user, registered as ``module`` and made of ``module_arguments`` (JSON);
+    see `networks.own_module`. Fields that describe the networks of the other families have no effect.
 
     ``solver`` names the Runge-Kutta method of one interval, split into ``substeps`` equal steps.
     ``stride`` > 1 takes one rk4 step over that many intervals, the times in between by its
@@ -136,6 +142,9 @@ class ModelSpec:
     delay: float = 0.0
     learned_delays: int = 0
     longest_delay: int = 0
+    linear: bool = False
+    module: str = ""
+    module_arguments: str = ""
 
     def __post_init__(self) -> None:
         for name, allowed in _NAMES.items():
@@ -149,7 +158,7 @@ class ModelSpec:
             "coded_nodes", "learned_delays", "longest_delay",
         ):  # fmt: skip
             object.__setattr__(self, name, whole(name, getattr(self, name), 0))
-        for name in ("sender_controls", "antisymmetric"):
+        for name in ("sender_controls", "antisymmetric", "linear"):
             object.__setattr__(self, name, flag(name, getattr(self, name)))
         for name in ("circular", "relative", "invariant"):
             object.__setattr__(self, name, _channels(name, getattr(self, name)))
@@ -162,6 +171,13 @@ class ModelSpec:
                 )
         object.__setattr__(self, "divisor", number("divisor", self.divisor))
         object.__setattr__(self, "delay", number("delay", self.delay))
+        if bool(self.module) != (self.family == "own"):
+            raise InvalidOption(
+                "a module of the user is a family of its own",
+                got=f"family={self.family!r}, module={self.module!r}",
+                allowed='family="own" with the name of a registered module',
+                fix="train(model=module) takes the module itself",
+            )
         self._check_pairwise()
         self._check_types()
         self._check_delays()
@@ -178,6 +194,13 @@ class ModelSpec:
                 got=self.divisor,
                 allowed="> 0",
                 fix="leave it to training, which stores the mean degree of the training graphs",
+            )
+        if self.linear and self.family != "mpnode":
+            raise InvalidOption(
+                "a linear path is an option of MP-NODE models",
+                got=f"linear_path=True with model={self.family!r}",
+                allowed='model="mpnode"',
+                fix="leave linear_path out, or model",
             )
         if self.stride > 1 and (self.solver != "rk4" or self.substeps > 1 or self.controls):
             raise InvalidOption(
@@ -203,6 +226,8 @@ class ModelSpec:
             "invariant": self.invariant,
             "antisymmetric": self.antisymmetric,
         }
+        if self.family == "own":
+            del wanted["edge_attributes"]
         if self.family == "mpnode" and self.messages == "emitted":
             del wanted["invariant"]
             object.__setattr__(self, "invariant", tuple(sorted(set(self.invariant))))
@@ -464,6 +489,9 @@ LATER = (
     "delay",
     "learned_delays",
     "longest_delay",
+    "linear",
+    "module",
+    "module_arguments",
 )
 
 _NO_TYPES: dict[str, tuple[()]] = {

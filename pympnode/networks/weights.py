@@ -25,6 +25,10 @@ def layout_of(spec: ModelSpec) -> Layout:
     of the first layer that the sender's type decides is ``pair_sender_weight`` (hidden, sender inputs),
     which ``pair_layer_1_weight`` is without.
     """
+    if spec.family == "own":
+        from .own_module import weight_shapes  # torch, which other models do not need here
+
+        return Layout(*weight_shapes(spec))
     if spec.node_types:
         return Layout(
             {
@@ -55,6 +59,8 @@ def layout_of(spec: ModelSpec) -> Layout:
     linear(f"layer_{spec.depth + 1}_", spec.outputs * stacked, width)
     if spec.family == "node":
         return Layout(shapes)
+    if spec.linear:
+        shapes["linear_weight"] = (spec.states, spec.inputs)
 
     inputs = spec.first_inputs
     if spec.carried and spec.first_message == "linear":

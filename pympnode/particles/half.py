@@ -146,11 +146,14 @@ class Particles:
         validation = [np.flatnonzero(one == "validation") for one in labels]
 
         most = max(a.position.shape[2] for a in arrays)
-        learns_mass, fixed, unit = options.mass == "learned", 0, 1.0
+        given = options.model if isinstance(options.model, ParticleSpec) else None
+        in_spec = given is not None and given.learned_masses > 0 and options.mass is None
+        learns_mass, fixed, unit = options.mass == "learned" or in_spec, 0, 1.0
         if learns_mass:
             names = datasets[0].coords.get(PARTICLE)
-            named = None if names is None else names.values.tolist()
-            fixed, unit = fixed_particle(options.fixed_mass, arrays, named)
+            labelled = None if names is None or in_spec else names.values.tolist()
+            wanted = given.fixed_mass if given is not None and in_spec else options.fixed_mass
+            fixed, unit = fixed_particle(wanted, arrays, labelled)
         if start is not None:
             spec = start.spec.replace(**options.spec_fields())
             if options.mass is not None:
@@ -165,9 +168,13 @@ class Particles:
                 mass_coupling=coupling,
                 known=arrays[0].system in LAWS,
                 types=_types(arrays),
-                fixed_mass=fixed,
             )
-            if options.mass_coupling is None and not learns_mass and spec.mass_coupling == coupling:
+            if learns_mass or options.mass == "given":
+                spec = spec.replace(learned_masses=most if learns_mass else 0, fixed_mass=fixed)
+            left_open = options.mass_coupling is None and not isinstance(
+                options.model, ParticleSpec
+            )
+            if left_open and not learns_mass and spec.mass_coupling == coupling:
                 if text := assumed_coupling(arrays, coupling):
                     warn_user(text)
             scales = fitted_scales(arrays, train)
@@ -184,7 +191,8 @@ class Particles:
                 scales.near,
                 scales.near / scales.length,
             )
-        name = options.model or spec.name
+        named = isinstance(options.model, str)
+        name = options.model if named else spec.name
         choice = particle_preset(options.preset, name, most, spec.messages)
         config = options.run_config(name, most, fresh=start is None, messages=spec.messages)
         program = ParticleProgram(

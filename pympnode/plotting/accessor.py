@@ -24,6 +24,7 @@ _FUNCTIONS_OF = {
     "message": ("message_norms",),
     "loss": ("training_curves", "error_over_time", "observables"),
     "rmse_z_type": ("error_by_type",),
+    "rmse_published": ("particle_error_over_time",),
     "position": ("particle_trajectories", "conservation", "animate_particles", "hierarchy_of"),
 }
 
@@ -32,7 +33,8 @@ _NAMES = sorted(name for names in _FUNCTIONS_OF.values() for name in names)
 
 
 class Plots:
-    """The pictures of one dataset: ``plot.NAME(...)`` is ``pympnode.plotting.NAME(ds, ...)``."""
+    """The pictures of one dataset: ``plot.NAME(...)`` is ``pympnode.plotting.NAME(ds, ...)``, as in
+    ``rollout.pympnode.plot.prediction(truth)``."""
 
     def __init__(self, ds: xr.Dataset) -> None:
         self._ds = ds

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from matplotlib.ticker import MaxNLocator
 
 from ..config import (
     arguments,
@@ -14,19 +15,29 @@ from ..config import (
 from ..errors import InvalidData
 from . import style
 from .choosing import axes_of, require
+from .logarithmic import logarithmic
+from .sizes import sized
 
 EPOCH = "epoch"
 CURVES = (("loss", "training", style.PALETTE[1]), ("validation_loss", "validation", style.MODEL))
 
 
+@sized
 @arguments(ylabel=text, ax=axes_of)
-def training_curves(history: xr.Dataset, *, ylabel: str | None = None, ax: Any = None) -> Any:
+def training_curves(
+    history: xr.Dataset,
+    *,
+    ylabel: str | None = None,
+    figsize: style.FigureSize | None = None,
+    ax: Any = None,
+) -> Any:
     """Training and validation loss over epochs, on a logarithmic axis, with the best epoch marked.
 
     ``history``: ``result.history``, or several concatenated along another dim ("member"), each drawn
-    as a thin line and their median as a thick one. Dotted lines mark epochs at which the training
+    as a thin line and their median as a thick one. The best epoch is that of ``Result``: of the best
+    member, whose weights after it were kept. Dotted lines mark epochs at which the training
     windows become longer: training losses before and after are not comparable. ``ylabel``: by default
-    the loss named in ``history.attrs``. Returns the axes. Raises `InvalidData` for a history without
+    the loss named in ``history.attrs``. ``figsize``: inches. Returns the axes. Raises `InvalidData` for a history without
     epochs.
     """
     loss = require(history, "loss", "a training history", "pass result.history, or RUN/history.nc")
@@ -38,7 +49,7 @@ def training_curves(history: xr.Dataset, *, ylabel: str | None = None, ax: Any =
             fix="train for at least one whole epoch",
         )
     if ax is None:
-        ax = style.new_axes()
+        ax = style.new_axes(figsize=figsize)
     epochs = history[EPOCH].values
     for name, title, colour in CURVES:
         if name not in history:
@@ -46,24 +57,45 @@ def training_curves(history: xr.Dataset, *, ylabel: str | None = None, ax: Any =
         values = _members(history[name])
         marker = "o" if epochs.size == 1 else None
         if len(values) > 1:
-            ax.plot(epochs, values.T, color=colour, linewidth=0.7, alpha=0.4)
+            thin = ax.plot(epochs, values.T, color=colour, linewidth=0.7, alpha=0.4)
+            thin[0].set_label(f"{title} of each member")
         middle = np.nanmedian(values, axis=0)
         note = f" (median of {len(values)})" if len(values) > 1 else ""
         ax.plot(epochs, middle, color=colour, linewidth=1.8, marker=marker, label=title + note)
-        if name == "validation_loss" and np.isfinite(middle).any():
-            best = int(np.nanargmin(middle))
+        best = _best(history, values, epochs) if name == "validation_loss" else None
+        if best is not None:
+            loss_then, epoch = best
             ax.plot(
-                epochs[best], middle[best], marker="o", markersize=6, markerfacecolor="white",
-                markeredgecolor=colour, linestyle="none",
-                label=f"best: {middle[best]:.3g} in epoch {epochs[best]}",
+                epoch, loss_then, marker="o", markersize=6, markerfacecolor="white",
+                markeredgecolor=colour, linestyle="none", zorder=3,
+                label=f"best: {loss_then:.4g} in epoch {epoch}",
             )  # fmt: skip
-    ax.set_yscale("log")
+    logarithmic(ax, "y")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlabel("epoch")
     ax.set_ylabel(_name_of_loss(history) if ylabel is None else ylabel)
     style.plain(ax)
     _windows(ax, history, epochs)
     ax.legend(fontsize="small", frameon=False)
     return ax
+
+
+def _best(history: xr.Dataset, values: np.ndarray, epochs: np.ndarray) -> tuple[float, int] | None:
+    """The best loss and its epoch as `Result` has them: of the best of all members.
+
+    The history of a run says the epoch, which is not that of the smallest loss where the last weights
+    were kept, nor where the first ones were the best. ``values`` (member, epoch): validation losses.
+    """
+    loss, epoch = (history.attrs.get(name) for name in ("best_loss", "best_epoch"))
+    if isinstance(loss, int | float | np.number) and isinstance(epoch, int | np.integer):
+        # Of a part of the history, or of several together, the attributes may be of another one.
+        at = np.flatnonzero(epochs == epoch)
+        if epoch == 0 or (at.size and np.isclose(values[:, at], float(loss), rtol=1e-6).any()):
+            return float(loss), int(epoch)
+    if not np.isfinite(values).any():
+        return None
+    member, index = np.unravel_index(np.nanargmin(values), values.shape)
+    return float(values[member, index]), int(epochs[index])
 
 
 def _name_of_loss(history: xr.Dataset) -> str:

@@ -36,6 +36,18 @@ def particle_data() -> xr.Dataset:
     return pympnode.simulate("gravity", particles=3, trajectories=4, steps=3)
 
 
+def own_module() -> torch.nn.Module:
+    class Decay(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rate = torch.nn.Parameter(torch.ones(3))
+
+        def forward(self, x: Any, edge_index: Any) -> Any:
+            return -self.rate * x
+
+    return Decay()
+
+
 @functools.cache
 def typed_data() -> xr.Dataset:
     rng = np.random.default_rng(0)
@@ -129,6 +141,7 @@ CALLS: dict[str, Callable[[], tuple[Callable[..., Any], dict[str, Any]]]] = {
             coupling="superposed",
             aggregation="sum",
             antisymmetric=True,
+            linear_path=True,
             relative=[],
             optimiser="soap",
             **_RUN,
@@ -177,6 +190,32 @@ CALLS: dict[str, Callable[[], tuple[Callable[..., Any], dict[str, Any]]]] = {
             progress=False,
         ),
     ),
+    "train watched": lambda: (
+        pympnode.train,
+        dict(
+            data=network_data(),
+            loss="mse",
+            callbacks=[pympnode.callbacks.EarlyStopping()],
+            config=pympnode.TrainConfig(updates=2, matching=0.0),
+            model=pympnode.ModelSpec(messages="emitted", hidden=3),
+            kernel="eager",
+            progress=False,
+        ),
+    ),
+    "train a module": lambda: (
+        pympnode.train,
+        dict(data=network_data(), model=own_module(), **_RUN),
+    ),
+    "train a message": lambda: (
+        pympnode.train,
+        dict(
+            data=network_data(),
+            message=torch.nn.Sequential(torch.nn.Linear(6, 2)),
+            update=None,
+            hidden=3,
+            **_RUN,
+        ),
+    ),
     "train particles": lambda: (
         pympnode.train,
         dict(data=particle_data(), updates=1, kernel="eager", progress=False),
@@ -184,6 +223,10 @@ CALLS: dict[str, Callable[[], tuple[Callable[..., Any], dict[str, Any]]]] = {
     "finetune": lambda: (
         pympnode.finetune,
         dict(start=network_result(), data=network_data(), **_RUN),
+    ),
+    "sweep": lambda: (
+        pympnode.sweep,
+        dict(grid={"hidden": [4]}, data=network_data(), halving=2, rungs=1, **_RUN),
     ),
     "evaluate networks": lambda: (
         pympnode.evaluate,
@@ -194,6 +237,7 @@ CALLS: dict[str, Callable[[], tuple[Callable[..., Any], dict[str, Any]]]] = {
         dict(model=particle_result(), data=particle_data(), horizons=[1]),
     ),
     "load": lambda: (pympnode.load, dict(path="no such file")),
+    "pretrained": lambda: (pympnode.pretrained, dict(name="kuramoto")),
     "from_arrays": lambda: (pympnode.from_arrays, dict(x=_ARRAY, dt=0.1, edges=[(0, 1)])),
     "from_frame": lambda: (
         pympnode.from_frame,
@@ -207,6 +251,19 @@ CALLS: dict[str, Callable[[], tuple[Callable[..., Any], dict[str, Any]]]] = {
     "read_graph": lambda: (pympnode.read_graph, dict(source=[(0, 1), (1, 2)])),
     "read_jld2": lambda: (pympnode.read_jld2, dict(path="no such file")),
     "subgraph": lambda: (pympnode.subgraph, dict(ds=network_data(), nodes=[0, 1])),
+    "module": lambda: (
+        network_result().model.module().edges,
+        dict(graph="ring", nodes=3),
+    ),
+    "from_module": lambda: (
+        pympnode.Model.from_module,
+        dict(module=network_result().model.module()),
+    ),
+    "early stopping": lambda: (
+        pympnode.callbacks.EarlyStopping,
+        dict(patience=2, metric="loss", least_change=0.0, after=1),
+    ),
+    "huber": lambda: (pympnode.losses.Huber, dict(delta=1.0, weight={"x": 1.0})),
     "infer": lambda: (coded_result().model.infer, dict(prefix=network_data(), updates=2)),
     "rollout of codes": lambda: (
         coded_result().model.rollout,
@@ -279,7 +336,7 @@ CALLS: dict[str, Callable[[], tuple[Callable[..., Any], dict[str, Any]]]] = {
         dict(truth=network_data(), predicted=predicted()),
     ),
     "parity": lambda: (plotting.parity, dict(truth=network_data(), predicted=predicted())),
-    "phase_portrait": lambda: (plotting.phase_portrait, dict(ds=network_data())),
+    "phase_portrait": lambda: (plotting.phase_portrait, dict(predicted=network_data())),
     "message_norms": lambda: (plotting.message_norms, dict(rollout=predicted())),
     "training_curves": lambda: (
         plotting.training_curves,
@@ -294,9 +351,9 @@ CALLS: dict[str, Callable[[], tuple[Callable[..., Any], dict[str, Any]]]] = {
     "graph_state": lambda: (plotting.graph_state, dict(ds=network_data())),
     "particle_trajectories": lambda: (
         plotting.particle_trajectories,
-        dict(ds=particle_data()),
+        dict(predicted=particle_data()),
     ),
-    "conservation": lambda: (plotting.conservation, dict(data=particle_data())),
+    "conservation": lambda: (plotting.conservation, dict(predicted=particle_data())),
     "particle_error_over_time": lambda: (
         plotting.particle_error_over_time,
         dict(evaluation=particle_scores()),
@@ -314,8 +371,9 @@ def keywords_of(name: str) -> list[str]:
     function, given = CALLS[name]()
     known = inspect.signature(function).parameters
     names = [n for n, p in known.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
-    # A user may stop or not see a run by these; both are no subject here.
-    return [n for n in dict.fromkeys([*names, *given]) if n not in ("self", "cls")]
+    # A user may stop or not see a run by these; both are no subject here. Processes have no limits.
+    left_out = ("self", "cls", *(["workers", "report"] if name == "sweep" else []))
+    return [n for n in dict.fromkeys([*names, *given]) if n not in left_out]
 
 
 # Numbers that say how long something computes, which a user may well mean: small ones, and those that

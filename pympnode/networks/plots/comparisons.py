@@ -15,23 +15,32 @@ from ...config import (
 from ...errors import InvalidOption, unknown_name
 from ...plotting import style
 from ...plotting.choosing import axes_of, require
+from ...plotting.logarithmic import logarithmic
+from ...plotting.sizes import sized
 from .selection import refuse_particles
 
 TITLES = {
-    "rmse_trajectory_z": "root mean square error of a trajectory (z units)",
+    "rmse_trajectory_z": f"root mean square error per trajectory ({style.Z_UNITS})",
     "valid_time": "valid prediction time",
 }
+DOT: dict[str, Any] = {"s": 9, "alpha": 0.45, "linewidths": 0}
+BAND: dict[str, Any] = {"linewidth": 5, "alpha": 0.5, "solid_capstyle": "butt"}
 
 
+@sized
 @arguments(variable=text, ax=axes_of)
 def comparison(
-    evaluations: Mapping[str, xr.Dataset], *, variable: str = "rmse_trajectory_z", ax: Any = None
+    evaluations: Mapping[str, xr.Dataset],
+    *,
+    variable: str = "rmse_trajectory_z",
+    figsize: style.FigureSize | None = None,
+    ax: Any = None,
 ) -> Any:
     """A row per model: a dot per trajectory, a bar at the median, a band from quartile to quartile.
 
     ``evaluations``: name -> result of `pympnode.evaluate`. ``variable``: "rmse_trajectory_z"
     (logarithmic axis) or "valid_time". The last rows are the baselines of the first evaluation. The
-    label of a row counts trajectories that overflowed. Returns the axes. Raises `InvalidOption`,
+    label of a row counts trajectories that overflowed. ``figsize``: inches. Returns the axes. Raises `InvalidOption`,
     `InvalidData`, `UnknownName`.
     """
     if variable not in TITLES:
@@ -45,8 +54,9 @@ def comparison(
             fix='comparison({"fast": result_a.evaluate(), "paper": result_b.evaluate()})',
         )
     rows = _rows(evaluations, variable)
+    new_figure = ax is None
     if ax is None:
-        ax = style.new_axes(7.0, 1.2 + 0.45 * len(rows))
+        ax = style.new_axes(7.0, 1.4 + 0.45 * len(rows), figsize)
     names = []
     for number, (name, values, colour) in enumerate(rows):
         finite = values[np.isfinite(values)]
@@ -56,18 +66,37 @@ def comparison(
             continue
         # Dots are offset by rank, not at random: the same data give the same picture.
         offset = 0.32 * (np.argsort(np.argsort(finite)) % 7 - 3) / 3
-        ax.scatter(finite, number + offset, s=9, color=colour, alpha=0.45, linewidths=0)
+        ax.scatter(finite, number + offset, color=colour, **DOT)
         low, middle, high = np.quantile(finite, [0.25, 0.5, 0.75])
-        ax.plot([low, high], [number, number], color=colour, linewidth=5, alpha=0.5)
+        ax.plot([low, high], [number, number], color=colour, **BAND)
         ax.plot([middle, middle], [number - 0.38, number + 0.38], color="black", linewidth=1.6)
     ax.set_yticks(range(len(rows)), names)
     ax.invert_yaxis()
     ax.set_xlabel(_title(evaluations, variable))
     if variable == "rmse_trajectory_z":
-        ax.set_xscale("log")
+        logarithmic(ax, "x")
     style.plain(ax)
     ax.grid(False, axis="y")
+    _explain(ax, new_figure)
     return ax
+
+
+def _explain(ax: Any, new_figure: bool) -> None:
+    """A legend of the marks, above the rows."""
+    from matplotlib.lines import Line2D
+
+    marks = {
+        "a trajectory": Line2D([], [], color="0.4", marker="o", markersize=3, linestyle="none"),
+        "median": Line2D([], [], color="black", marker="|", markersize=9, linestyle="none"),
+        "quartile to quartile": Line2D([], [], color="0.4", **BAND),
+    }
+    if new_figure:
+        style.legend_above(ax.figure, list(marks.values()), list(marks))
+        return
+    ax.legend(
+        list(marks.values()), list(marks), loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3,
+        fontsize="small", frameon=False,
+    )  # fmt: skip
 
 
 def _rows(

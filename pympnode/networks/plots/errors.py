@@ -16,7 +16,10 @@ from ...config import (
 from ...errors import unknown_name
 from ...plotting import style
 from ...plotting.choosing import axes_of, require
-from .selection import pair, refuse_particles, values, view
+from ...plotting.logarithmic import logarithmic
+from ...plotting.order import predicted_first
+from ...plotting.sizes import sized
+from .selection import common, refuse_particles, view
 
 STYLES = {
     "model": (style.MODEL, "-"),
@@ -26,19 +29,26 @@ STYLES = {
 MAX_GROUPS = 6
 
 
+@sized
 @arguments(feature=text, ax=axes_of)
-def error_over_time(evaluation: xr.Dataset, *, feature: str | None = None, ax: Any = None) -> Any:
+def error_over_time(
+    evaluation: xr.Dataset,
+    *,
+    feature: str | None = None,
+    figsize: style.FigureSize | None = None,
+    ax: Any = None,
+) -> Any:
     """Root mean square error of a model and its baselines over time.
 
     ``evaluation``: the result of `pympnode.evaluate`. In z units over all features, or in the unit of
-    one ``feature``. The members of an ensemble are thin lines. Returns the axes. Raises `InvalidData`,
+    one ``feature``. The members of an ensemble are thin lines. ``figsize``: inches. Returns the axes. Raises `InvalidData`,
     `UnknownName`. For evaluations of particles see `particle_error_over_time`.
     """
     fix = "pass the result of pympnode.evaluate(model, ds)"
     refuse_particles(evaluation, "particle_error_over_time(evaluation)")
     name = "rmse_time_z" if feature is None else "rmse_time"
     error = require(evaluation, name, "an evaluation", fix)
-    unit = "z units"
+    unit = style.Z_UNITS
     if feature is not None:
         features = [str(f) for f in evaluation["feature"].values]
         if feature not in features:
@@ -46,14 +56,14 @@ def error_over_time(evaluation: xr.Dataset, *, feature: str | None = None, ax: A
         error = error.isel(feature=features.index(feature))
         unit = str(error["unit"].values) if "unit" in error.coords else "1"
     if ax is None:
-        ax = style.new_axes()
+        ax = style.new_axes(figsize=figsize)
     time = error["time"].values
     other_colours = itertools.cycle(style.PALETTE[1:])
     for predictor in (str(p) for p in error["predictor"].values):
         one = error.sel(predictor=predictor)
         if predictor.startswith("member "):
             values = one.where(np.isfinite(one) & (one > 0)).values
-            name = "members" if predictor == "member 0" else "_member"
+            name = "each member" if predictor == "member 0" else "_member"
             ax.plot(time, values, color=style.MODEL, linewidth=0.6, alpha=0.5, label=name)
             continue
         colour, dashes = STYLES.get(predictor) or (next(other_colours), "-")
@@ -61,7 +71,7 @@ def error_over_time(evaluation: xr.Dataset, *, feature: str | None = None, ax: A
         shown = one.where(np.isfinite(one) & (one > 0)).values
         marker = "o" if np.isfinite(shown).sum() == 1 else None
         ax.plot(time, shown, color=colour, linestyle=dashes, marker=marker, label=predictor)
-    ax.set_yscale("log")
+    logarithmic(ax, "y")
     ax.set_xlabel(style.label("time", str(evaluation["time"].attrs.get("units", "1"))))
     ax.set_ylabel(style.label(f"error of {feature}" if feature else "root mean square error", unit))
     style.plain(ax)
@@ -69,19 +79,26 @@ def error_over_time(evaluation: xr.Dataset, *, feature: str | None = None, ax: A
     return ax
 
 
+@predicted_first()
+@sized
 @arguments(feature=label, ax=axes_of)
 def error_by_degree(
-    truth: xr.Dataset, predicted: xr.Dataset, *, feature: str | None = None, ax: Any = None
+    predicted: xr.Dataset,
+    truth: xr.Dataset,
+    *,
+    feature: str | None = None,
+    figsize: style.FigureSize | None = None,
+    ax: Any = None,
 ) -> Any:
     """Root mean square error over time, a line per number of neighbours (in-degree) of a node.
 
     The degrees are those of each trajectory's graph; more than 6 different ones are put into groups
-    of about equally many nodes. Without ``feature`` the error is that of all features, each divided
-    by its standard deviation in ``truth``. Returns the axes. Raises `InvalidData`, `UnknownName`.
+    of about equally many nodes. Without ``feature`` the error is in z units over all features, each
+    divided by its standard deviation in ``truth``. Times beyond the truth are left out. ``figsize``:
+    inches. Returns the axes. Raises `InvalidData`, `UnknownName`.
     """
-    one, _ = pair(truth, predicted)
-    x = values(truth)
-    error = values(predicted) - x
+    one, guess, x = common(predicted, truth)
+    error = guess - x
     if feature is not None or len(one.features) == 1:
         number = one.feature(feature)
         square = np.square(error[..., number])
@@ -89,20 +106,25 @@ def error_by_degree(
     else:
         std = np.nanstd(x, axis=(0, 1, 2))
         square = np.square(error / np.where(std > 0, std, 1.0)).mean(axis=-1)
-        ylabel = "root mean square error (std of the data)"
+        ylabel = style.label("root mean square error", style.Z_UNITS)
     degree = np.stack([view(truth, i).degree for i in range(len(x))])
     square = square.transpose(0, 2, 1)
     groups = _groups(degree)
     if ax is None:
-        ax = style.new_axes()
+        ax = style.new_axes(figsize=figsize)
     for (low, high), colour in zip(groups, style.graded(len(groups))):
         inside = (degree >= low) & (degree <= high)
         # Without the first time, whose error is rounding and would stretch a logarithmic axis.
         rmse = np.sqrt(np.nanmean(square[inside], axis=0))[1:]
         degrees = f"{low}" if low == high else f"{low} to {high}"
         shown = np.where(rmse > 0, rmse, np.nan)
-        ax.plot(one.time[1:], shown, color=colour, label=f"{degrees} (n = {inside.sum()})")
-    ax.set_yscale("log")
+        ax.plot(
+            one.time[1 : len(rmse) + 1],
+            shown,
+            color=colour,
+            label=f"{degrees} (n = {inside.sum()})",
+        )
+    logarithmic(ax, "y")
     ax.set_xlabel(style.label("time", one.time_unit))
     ax.set_ylabel(ylabel)
     style.plain(ax)
@@ -110,18 +132,21 @@ def error_by_degree(
     return ax
 
 
+@sized
 @arguments(ax=axes_of)
-def error_by_type(evaluation: xr.Dataset, *, ax: Any = None) -> Any:
+def error_by_type(
+    evaluation: xr.Dataset, *, figsize: style.FigureSize | None = None, ax: Any = None
+) -> Any:
     """Root mean square error over time of each type of nodes, in z units: a model and persistence.
 
     ``evaluation``: the result of `pympnode.evaluate` for nodes of several types. A colour for each type;
-    dashed lines are persistence. Returns the axes. Raises `InvalidData`.
+    dashed lines are persistence. ``figsize``: inches. Returns the axes. Raises `InvalidData`.
     """
     fix = "pass the result of pympnode.evaluate for nodes of several types"
     refuse_particles(evaluation, "particle_error_over_time(evaluation)")
     error = require(evaluation, "rmse_time_z_type", "an evaluation of several types of nodes", fix)
     if ax is None:
-        ax = style.new_axes()
+        ax = style.new_axes(figsize=figsize)
     time = evaluation["time"]
     names = [str(name) for name in evaluation["node_type"].values]
     for name, colour in zip(names, style.by_order(len(names))):
@@ -131,9 +156,9 @@ def error_by_type(evaluation: xr.Dataset, *, ax: Any = None) -> Any:
             shown = one.where(np.isfinite(one) & (one > 0)).values
             label_of = name if predictor == "model" else f"{name}, {predictor}"
             ax.plot(time.values, shown, color=colour, linestyle=dashes, label=label_of)
-    ax.set_yscale("log")
+    logarithmic(ax, "y")
     ax.set_xlabel(style.label("time", str(time.attrs.get("units", "1"))))
-    ax.set_ylabel(style.label("root mean square error", "z units"))
+    ax.set_ylabel(style.label("root mean square error", style.Z_UNITS))
     style.plain(ax)
     ax.legend(fontsize="small", frameon=False)
     return ax

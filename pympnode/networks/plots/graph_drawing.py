@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from ...config import (
     arguments,
     label,
+    listing,
 )
 from ...datasets.reading import numbers
 from ...errors import InvalidOption, shown_value, unknown_name
 from ...plotting import style
-from ...plotting.choosing import axes_of
+from ...plotting.choosing import axes_of, shaped
+from ...plotting.sizes import sized
 from .selection import View, view
 
 LAYOUTS = ("spring", "kamada_kawai", "circular", "spectral", "grid")
@@ -27,49 +29,79 @@ Layout = str | Mapping[int, Any] | NDArray | Callable[[Any], Mapping[int, Any]]
 MAX_NUMBERED = 20
 
 
-@arguments(feature=label, ax=axes_of)
+@sized
+@arguments(times=listing, feature=label, ax=axes_of)
 def graph_state(
     ds: xr.Dataset,
     *,
     time: float | None = None,
+    times: Sequence[float] | None = None,
     feature: str | None = None,
     trajectory: int = 0,
     layout: Layout = "spring",
+    figsize: style.FigureSize | None = None,
     ax: Any = None,
+    axes: Any = None,
 ) -> Any:
     """The graph of one trajectory, its nodes coloured by ``feature`` at ``time`` (the last one).
 
+    ``times``: several, a graph for each, on ``axes`` (time,). Edges of directed graphs are arrows from
+    sender to receiver; lines are wider for a larger weight, and dashed for a negative one. Nodes
+    without data at a time are grey.
     ``layout``: a networkx layout by name ("spring", "kamada_kawai", "circular", "spectral"), "grid"
     (row by row), positions (node, 2), or a function of a networkx graph. The colour scale is that of
     the whole trajectory, so that pictures at different times can be compared; angles that span more
-    than half a turn are wrapped and have a cyclic map. Returns the axes. Raises `InvalidData`,
-    `InvalidOption`, `UnknownName`.
+    than half a turn are wrapped and have a cyclic map. ``figsize``: inches. Returns the axes, of
+    ``times`` an array of them. Raises `InvalidData`, `InvalidOption`, `UnknownName`.
     """
     one = view(ds, trajectory)
     number = one.feature(feature)
-    at = one.at(time)
-    if ax is None:
-        ax = style.new_axes(5.6, 4.6)
-    nodes = draw_graph(ax, one, number, at, layout)
-    bar = ax.figure.colorbar(nodes, ax=ax)
+    if times is None and axes is not None:
+        raise InvalidOption(
+            "axes= are those of several times",
+            got="axes=",
+            allowed="ax= for one time",
+            fix="times=",
+        )
+    if times is not None and (time is not None or ax is not None or not len(times)):
+        raise InvalidOption(
+            "times= are several times, each with axes of its own",
+            got=shown_value(times) if not len(times) else "times= with time= or ax=",
+            allowed="times= and axes=, or time= and ax=",
+            fix="leave time= and ax= out",
+        )
+    at = [one.at(time)] if times is None else [one.at(t) for t in times]
+    given = ax if times is None else axes
+    if given is not None:
+        panels = shaped(given, (len(at),))
+    elif times is None:
+        panels = np.array([style.new_axes(5.6, 4.6, figsize)], dtype=object)
+    else:
+        panels = style.new_grid(1, len(at), 3.0 * len(at) + 0.9, 3.4, figsize).ravel()
+    xy = positions(one, layout)
+    for panel, index in zip(panels, at):
+        nodes = draw_graph(panel, one, number, index, xy)
+        panel.set_title(style.moment(one.time[index], one.time_unit))
+    bar = panels[0].figure.colorbar(nodes, ax=list(panels), shrink=0.9)
     bar.set_label(style.label(one.features[number], one.units[number]))
-    ax.set_title(style.moment(one.time[at], one.time_unit))
-    return ax
+    explain(panels, one, bool(missing(one, number)[at].any()), new_figure=given is None)
+    return panels[0] if times is None else panels
 
 
 def draw_graph(ax: Any, one: View, number: int, at: int, layout: Layout) -> PathCollection:
     """Draw edges and coloured nodes on ``ax``; returns the nodes, for an animation to recolour."""
     xy = positions(one, layout)
-    size = float(np.clip(6000 / one.nodes, 60, 320))
+    size = float(np.clip(6000 / one.nodes, 60, 320)) * _room(ax)
     _draw_edges(ax, one, xy, size)
     low, high, colours = colour_range(one, number)
     dots = ax.scatter(
-        xy[:, 0], xy[:, 1], c=colour_values(one, number, at), s=size, cmap=colours, vmin=low,
-        vmax=high, edgecolors="black", linewidths=0.7, zorder=2,
+        xy[:, 0], xy[:, 1], c=colour_values(one, number, at), s=size, cmap=colour_map(colours),
+        vmin=low, vmax=high, edgecolors="black", linewidths=0.7, zorder=2, plotnonfinite=True,
     )  # fmt: skip
     if one.nodes <= MAX_NUMBERED:
+        points = min(8.0, 0.55 * np.sqrt(size))
         for node, (x, y) in enumerate(xy):
-            text = ax.text(x, y, str(node), ha="center", va="center", fontsize=8, zorder=3)
+            text = ax.text(x, y, str(node), ha="center", va="center", fontsize=points, zorder=3)
             # White with a dark outline is legible on every colour of the map.
             text.set_color("white")
             text.set_path_effects([withStroke(linewidth=2.0, foreground="black")])
@@ -78,6 +110,59 @@ def draw_graph(ax: Any, one: View, number: int, at: int, layout: Layout) -> Path
     ax.margins(0.12)
     ax.autoscale_view()
     return dots
+
+
+def _room(ax: Any) -> float:
+    """The share that the area of ``ax`` is of that of a new figure, at most 1: nodes shrink with it."""
+    place, (width, height) = ax.get_position(), ax.figure.get_size_inches()
+    return float(np.clip(place.width * width * place.height * height / 15.4, 0.12, 1.0))
+
+
+def missing(one: View, number: int) -> NDArray[np.bool_]:
+    """(time, node): where feature ``number`` is not finite."""
+    return ~np.isfinite(one.x[..., number])
+
+
+def colour_map(name: str) -> Any:
+    """The colour map of that name, with grey for what is missing."""
+    import matplotlib
+
+    return matplotlib.colormaps[name].with_extremes(bad=style.MISSING)
+
+
+def explain(panels: Any, one: View, no_data: bool, *, new_figure: bool) -> None:
+    """A legend of what is grey, and of the widths and dashes of edges with weights."""
+    from matplotlib.lines import Line2D
+
+    entries: dict[str, Any] = {}
+    if no_data:
+        entries[style.NO_DATA] = Line2D(
+            [], [], marker="o", markersize=9, linestyle="none", markerfacecolor=style.MISSING,
+            markeredgecolor="black",
+        )  # fmt: skip
+    # Edges that join a node to itself are not drawn.
+    weight = None if one.weight is None else one.weight[one.sender != one.receiver]
+    if weight is not None and len(weight) and np.abs(weight).max() > 0:
+        most = float(np.abs(weight).max())
+        for value in (most, most / 4):
+            width = float(_widths(np.array([value]), most)[0])
+            entries[f"weight {value:.2g}"] = Line2D([], [], color="0.45", linewidth=width)
+        if (weight < 0).any():
+            entries["negative weight"] = Line2D([], [], color="0.45", linestyle="--")
+    if not entries:
+        return
+    words = dict(ncols=min(len(entries), 4), fontsize="small", frameon=False)
+    if new_figure:
+        figure = panels[0].figure
+        words["ncols"] = max(1, min(len(entries), int(figure.get_figwidth() // 1.3)))
+        figure.legend(list(entries.values()), list(entries), loc="outside lower center", **words)
+    else:
+        panels[0].legend(list(entries.values()), list(entries), **words)
+
+
+def _widths(weight: NDArray, most: float) -> NDArray:
+    """Line widths in points of weights, of which ``most`` is the largest size."""
+    return 0.3 + 2.7 * np.abs(weight) / max(most, 1e-300)
 
 
 def _draw_edges(ax: Any, one: View, xy: NDArray, size: float) -> None:
@@ -98,7 +183,7 @@ def _draw_edges(ax: Any, one: View, xy: NDArray, size: float) -> None:
     alpha = float(np.clip(30.0 / max(len(sender), 1), 0.15, 0.8))
     widths, styles = np.full(len(sender), 0.8), ["solid"] * len(sender)
     if weight is not None and len(weight):
-        widths = 0.3 + 2.7 * np.abs(weight) / max(float(np.abs(weight).max()), 1e-300)
+        widths = _widths(weight, float(np.abs(weight).max()))
         styles = ["dashed" if value < 0 else "solid" for value in weight]
     if not arrows:
         ends = np.stack([xy[sender], xy[receiver]], axis=1)
@@ -154,7 +239,9 @@ def colour_range(one: View, number: int) -> tuple[float, float, str]:
 
 def _wraps(one: View, number: int) -> bool:
     """Whether a feature is an angle that spans more than half a turn over the trajectory."""
-    return one.angles[number] and float(np.ptp(one.x[..., number])) > np.pi
+    values = one.x[..., number]
+    values = values[np.isfinite(values)]
+    return one.angles[number] and values.size > 0 and float(np.ptp(values)) > np.pi
 
 
 def _is_function(layout: Any) -> bool:

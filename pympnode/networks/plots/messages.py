@@ -14,6 +14,7 @@ from ...config import (
 from ...datasets.names import MESSAGE, MESSAGE_COMPONENT, NODE, NODE_NUMBER, TIME, TRAJECTORY
 from ...plotting import style
 from ...plotting.choosing import axes_of, position, require
+from ...plotting.sizes import sized
 from ..node_types import nodes_of_type
 from .selection import MEMBER, states, types_drawn
 
@@ -21,12 +22,19 @@ NODE_COORDS = (NODE, NODE_NUMBER)
 MAX_LINES = len(style.PALETTE)
 
 
+@sized
 @arguments(ax=axes_of)
-def message_norms(rollout: xr.Dataset, *, trajectory: int = 0, ax: Any = None) -> Any:
+def message_norms(
+    rollout: xr.Dataset,
+    *,
+    trajectory: int = 0,
+    figsize: style.FigureSize | None = None,
+    ax: Any = None,
+) -> Any:
     """Euclidean norm of every node's message over time, for one trajectory of a rollout.
 
     ``rollout``: the result of ``model.rollout``; of an ensemble its first member is drawn. A line per
-    node up to 7 nodes, an image of node against time for more. Returns the axes. Raises `InvalidData`
+    node up to 7 nodes, an image of node against time for more. ``figsize``: inches. Returns the axes. Raises `InvalidData`
     for a rollout without messages.
     """
     types = types_drawn(rollout)
@@ -49,7 +57,7 @@ def message_norms(rollout: xr.Dataset, *, trajectory: int = 0, ax: Any = None) -
     norm = np.sqrt(np.square(values.astype(np.float64)).sum(axis=-1))
     time = rollout[TIME].values
     if ax is None:
-        ax = style.new_axes()
+        ax = style.new_axes(figsize=figsize)
     _draw(ax, time, norm)
     ax.set_xlabel(style.label("time", str(rollout[TIME].attrs.get("units", "1"))))
     return ax

@@ -9,16 +9,27 @@ import xarray as xr
 
 from ...plotting import style
 from ...plotting.choosing import position, require, shaped
-from .selection import MEMBER
+from ...plotting.sizes import sized
+from .selection import MEMBER, members_band
 
 
-def observables(evaluation: xr.Dataset, *, trajectory: int = 0, axes: Any = None) -> np.ndarray:
+@sized
+def observables(
+    evaluation: xr.Dataset,
+    *,
+    trajectory: int = 0,
+    figsize: style.FigureSize | None = None,
+    axes: Any = None,
+) -> np.ndarray:
     """The observables of a system (order parameter, energy, ...) over time, true and predicted.
 
-    ``evaluation``: the result of `pympnode.evaluate` for a system that has observables. Returns the
-    axes (observable,). Raises `InvalidData` for an evaluation without observables.
+    ``evaluation``: the result of `pympnode.evaluate` for a system that has observables. Of an ensemble
+    the mean and a band from the lowest to the highest member. ``figsize``: inches. Returns the axes (observable,). Raises `InvalidData` for an evaluation without observables.
     """
-    fix = "pass the result of pympnode.evaluate for a system with observables"
+    fix = (
+        "draw error_over_time(evaluation): its system has no observables, and a system of your own has "
+        "those of pympnode.own_system(..., observables=)"
+    )
     true = require(evaluation, "observable_true", "an evaluation with observables", fix)
     predicted = require(evaluation, "observable_predicted", "an evaluation with observables", fix)
     number = position(trajectory, true.sizes["trajectory"])
@@ -27,9 +38,13 @@ def observables(evaluation: xr.Dataset, *, trajectory: int = 0, axes: Any = None
     if "observable_unit" in true.coords:
         units = [str(unit) for unit in true["observable_unit"].values]
     if axes is None:
-        axes = style.new_grid(1, len(names), 4.2 * len(names) + 0.6, 3.2)
+        axes = style.new_grid(1, len(names), 4.2 * len(names) + 0.6, 3.2, figsize)
     axes = shaped(axes, (len(names),))
+    band: list[np.ndarray] = []
+    members = predicted.sizes.get(MEMBER, 1)
     if MEMBER in predicted.dims:
+        ends = (predicted.min(MEMBER), predicted.max(MEMBER))
+        band = [e.transpose("trajectory", "time", "observable").values[number] for e in ends]
         predicted = predicted.mean(MEMBER)
     time = evaluation["time"]
     order = ("trajectory", "time", "observable")
@@ -40,6 +55,11 @@ def observables(evaluation: xr.Dataset, *, trajectory: int = 0, axes: Any = None
         ax.plot(
             time.values, x_predicted[:, column], color=style.MODEL, linewidth=1.3, label="predicted"
         )
+        if band:
+            ax.fill_between(
+                time.values, *(end[:, column] for end in band), color=style.MODEL, alpha=0.25,
+                linewidth=0, label=members_band(members),
+            )  # fmt: skip
         ax.set_xlabel(style.label("time", str(time.attrs.get("units", "1"))))
         ax.set_ylabel(style.label(name, unit))
         style.plain(ax)

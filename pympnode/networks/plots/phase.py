@@ -17,6 +17,8 @@ from ...config import (
 from ...errors import InvalidOption
 from ...plotting import style
 from ...plotting.choosing import axes_of
+from ...plotting.order import predicted_first
+from ...plotting.sizes import sized
 from .selection import View, pair, view
 
 
@@ -24,27 +26,32 @@ def _node_numbers(name: str, value: Any) -> list[int]:
     return [whole("a node", node, 0) for node in listing(name, value)]
 
 
+@predicted_first()
+@sized
 @arguments(features=names_of, nodes=_node_numbers, ax=axes_of)
 def phase_portrait(
-    ds: xr.Dataset,
-    predicted: xr.Dataset | None = None,
+    predicted: xr.Dataset,
+    truth: xr.Dataset | None = None,
     *,
     features: Sequence[str] | None = None,
     trajectory: int = 0,
     nodes: Sequence[int] | None = None,
+    figsize: style.FigureSize | None = None,
     ax: Any = None,
 ) -> Any:
     """Paths of the nodes of one trajectory in the plane (or space) of ``features``.
 
-    ``features``: one to three names, by default the first and the last; three are drawn in space, one
-    against its rate of change from central differences on the time grid. Dots mark the first state;
-    ``predicted`` is drawn dashed. ``nodes``: numbers of those to draw. Returns the axes. Raises
+    ``predicted``: a rollout, or any dataset with states; beside ``truth`` it is dashed, and dotted after
+    the last time of the truth. ``features``: one to three names, by default the first and the last; three
+    are drawn in space, one against its rate of change from central differences on the time grid. Dots
+    mark the first state. ``nodes``: numbers of those to draw. ``figsize``: inches. Returns the axes. Raises
     `InvalidData`, `InvalidOption`, `UnknownName`.
     """
-    one = view(ds, trajectory)
-    two = None
-    if predicted is not None:
-        one, two = pair(ds, predicted, trajectory)
+    two: View | None = None
+    if truth is None:
+        one = view(predicted, trajectory)
+    else:
+        one, two = pair(truth, predicted, trajectory)
     names = list(features) if features is not None else _default(one)
     if not 1 <= len(names) <= 3:
         raise InvalidOption(
@@ -57,7 +64,7 @@ def phase_portrait(
     chosen = range(one.nodes) if nodes is None else nodes
     if ax is None:
         space = {"projection": "3d"} if len(numbers) == 3 else {}
-        ax = style.new_axes(5.4, 4.6, **space)
+        ax = style.new_axes(5.4, 4.6, figsize, **space)
     colours = style.by_order(len(chosen))
     thin = 1.6 if len(chosen) <= 10 else 0.8
     for colour, node in zip(colours, chosen):
@@ -72,9 +79,14 @@ def phase_portrait(
         )
         ax.plot(*(p[:1] for p in path), color=colour, marker="o", markersize=4, linestyle="none")
         if two is not None:
-            ax.plot(*_path(two, node, numbers), color=colour, linewidth=1.2, linestyle="--")
+            covered = len(two.time) if one.covered is None else one.covered
+            guess = _path(two, node, numbers)
+            ax.plot(*(p[:covered] for p in guess), color=colour, linewidth=1.2, linestyle="--")
+            if one.uncovered is not None:
+                rest = (p[covered - 1 :] for p in guess)
+                ax.plot(*rest, color=colour, linewidth=1.2, linestyle=":")
     _name_axes(ax, one, numbers)
-    _add_legend(ax, len(chosen), two is not None)
+    _add_legend(ax, len(chosen), two is not None, one.uncovered is not None)
     return ax
 
 
@@ -85,9 +97,9 @@ def _default(one: View) -> list[str]:
 def _path(one: View, node: int, numbers: list[int]) -> list[np.ndarray]:
     if node >= one.nodes:
         raise InvalidOption("no such node", got=node, allowed=f"0 to {one.nodes - 1}")
-    path = [one.x[:, node, number] for number in numbers]
+    path = [one.x[: one.covered, node, number] for number in numbers]
     if len(path) == 1:
-        path.append(np.gradient(path[0], one.time))
+        path.append(np.gradient(path[0], one.time[: one.covered]))
     return path
 
 
@@ -105,7 +117,7 @@ def _name_axes(ax: Any, one: View, numbers: list[int]) -> None:
         style.plain(ax)
 
 
-def _add_legend(ax: Any, nodes: int, predicted: bool) -> None:
+def _add_legend(ax: Any, nodes: int, predicted: bool, longer: bool) -> None:
     """A legend of nodes, while the palette suffices, and of true and predicted paths."""
     from matplotlib.lines import Line2D
 
@@ -119,7 +131,10 @@ def _add_legend(ax: Any, nodes: int, predicted: bool) -> None:
             Line2D([], [], color="0.4", linewidth=1.2, linestyle="--"),
         ]
         labels += ["true", "predicted"]
+        if longer:
+            handles.append(Line2D([], [], color="0.4", linewidth=1.2, linestyle=":"))
+            labels.append(f"predicted, {style.NO_TRUTH}")
     if handles:
         ax.legend(handles, labels, fontsize="small", frameon=False)
-    elif nodes > 1:
+    if nodes > len(style.PALETTE):
         ax.set_title(f"{nodes} nodes, dark to light in their order", fontsize="small")

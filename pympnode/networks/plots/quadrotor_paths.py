@@ -7,35 +7,42 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from ...datasets.names import FEATURE, NODE, STATE, TIME, TRAJECTORY, UNIT
 from ...datasets.record import record
 from ...errors import InvalidData
 from ...plotting import style
+from ...plotting.order import predicted_first
+from ...plotting.sizes import NARROW, sized
 from ..node_types import nodes_of_type
 from ..systems.quadrotors import CYLINDER_RADIUS, CYLINDERS_AT, DOOR, Quadrotors, load_of
 from .selection import View, pair, types_drawn, values, view
 
 
+@predicted_first()
+@sized
 def quadrotor_paths(
-    ds: xr.Dataset,
-    predicted: xr.Dataset | None = None,
+    predicted: xr.Dataset,
+    truth: xr.Dataset | None = None,
     *,
     trajectory: int = 0,
     times: Sequence[float] | None = None,
+    figsize: style.FigureSize | None = None,
     ax: Any = None,
 ) -> Any:
     """The paths of the quadrotors and the load of one flight in three dimensions, with cables and door.
 
-    ``predicted``: a rollout of the same flight, whose paths are dashed. ``times``: those at which quadrotors and
+    ``predicted``: a rollout, or a dataset of flights. Beside ``truth``, the same flight, its paths are dashed,
+    dotted after the last time of the truth, and quadrotors and cables are those of the truth. ``times``: those at which quadrotors and
     cables are drawn, by default five at equal distances of the load's way; the door is drawn where the dataset says where it is. ``ax``: axes with
-    ``projection="3d"``. Returns the axes. Raises `InvalidData`, `InvalidOption`.
+    ``projection="3d"``; ``figsize``: inches. Returns the axes. Raises `InvalidData`, `InvalidOption`.
     """
-    ds, one, two = flights_of(ds, predicted, trajectory)
+    ds, one, two = flights_of(predicted, truth, trajectory)
     at = _along_the_way(load_of(one.x)[:, :3]) if times is None else [one.at(t) for t in times]
     if ax is None:
-        ax = style.new_axes(8.0, 5.0, projection="3d")
+        ax = style.new_axes(8.0, 4.4, figsize, projection="3d")
     door = door_of(ds, trajectory)
     span = span_of((one, two), door)
     if door is not None:
@@ -50,10 +57,16 @@ def quadrotor_paths(
         bodies = np.concatenate([load, flight.x[..., :3]], axis=1)
         for body, colour in enumerate(["black", *colours[: one.nodes]]):
             name = "load" if body == 0 else f"quadrotor {body - 1}"
+            path = bodies[:, body].T
+            known = len(one.time)
             ax.plot(
-                *bodies[:, body].T, line, color=colour, linewidth=1.2, alpha=0.8, **free,
+                *path[:, :known], line, color=colour, linewidth=1.2, alpha=0.8, **free,
                 label=name if flight is one else None,
             )  # fmt: skip
+            if path.shape[1] > known:
+                ax.plot(
+                    *path[:, known - 1 :], ":", color=colour, linewidth=1.2, alpha=0.8, **free
+                )  # fmt: skip
     load = load_of(one.x)[..., :3]
     for index in at:
         for node in range(one.nodes):
@@ -63,20 +76,28 @@ def quadrotor_paths(
         ax.scatter(*places.T, color=colours[: one.nodes], s=16, depthshade=False, **free)
         ax.scatter(*load[index], color="black", marker="s", s=20, depthshade=False, **free)
     frame(ax, span)
+    handles, names = (list(found) for found in ax.get_legend_handles_labels())
+    if two is not None:
+        handles.append(Line2D([], [], linestyle="--", color="0.4", linewidth=1.2))
+        names.append("predicted")
+        if len(two.time) > len(one.time):
+            handles.append(Line2D([], [], linestyle=":", color="0.4", linewidth=1.2))
+            names.append(f"predicted, {style.NO_TRUTH}")
     ax.legend(
-        fontsize="small", frameon=False, loc="upper center", ncols=min(one.nodes + 1, 4),
+        handles, names, fontsize="small", frameon=False, loc="upper center", ncols=max(1, min(len(names), 4, int(ax.figure.get_figwidth() // 1.3))),
     )  # fmt: skip
     return ax
 
 
 def flights_of(
-    ds: xr.Dataset, predicted: xr.Dataset | None, trajectory: int
+    predicted: xr.Dataset, truth: xr.Dataset | None, trajectory: int
 ) -> tuple[xr.Dataset, View, View | None]:
-    """The dataset with the load in the states, one flight of it, and the same of a rollout.
+    """The dataset with the load in the states and one flight of it: of the truth, and then the same
+    flight of the rollout, which may be longer; without truth of the only dataset, and None.
 
     Raises `InvalidData` for other data than those of quadrotors.
     """
-    ds = of_one_type(ds)
+    ds = of_one_type(predicted if truth is None else truth)
     one = view(ds, trajectory)
     if one.features != Quadrotors().feature_names:
         raise InvalidData(
@@ -85,9 +106,10 @@ def flights_of(
             allowed="the 19 features of simulate('quadrotors')",
             fix="pass what pympnode.simulate('quadrotors') or a model's rollout returned",
         )
-    if predicted is None:
+    if truth is None:
         return ds, one, None
-    return ds, one, pair(ds, of_one_type(predicted), trajectory)[1]
+    two = pair(ds, of_one_type(predicted), trajectory)[1]
+    return ds, one, two
 
 
 def frame(ax: Any, span: Sequence[tuple[float, float]]) -> None:
@@ -98,9 +120,11 @@ def frame(ax: Any, span: Sequence[tuple[float, float]]) -> None:
         getattr(ax, f"set_{name}label")(style.label(name, "m"))
         getattr(ax, f"set_{name}lim")(*span[axis])
         getattr(ax, f"{name}axis").set_major_locator(MaxNLocator(8 if name == "x" else 3))
-    # Larger than matplotlib draws a flat box.
-    ax.set_box_aspect([high - low for low, high in span], zoom=1.15)
-    ax.xaxis.labelpad, ax.zaxis.labelpad = 10, -2
+    # Larger than matplotlib draws a flat box, where there is room for the labels.
+    wide = ax.figure.get_figwidth() > NARROW
+    ax.set_box_aspect([high - low for low, high in span], zoom=1.2 if wide else 0.95)
+    # The label of x would stand on numbers of its ticks.
+    ax.xaxis.labelpad, ax.zaxis.labelpad = 16 if wide else 10, -2
     ax.view_init(elev=24, azim=-60)
 
 

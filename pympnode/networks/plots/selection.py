@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,8 @@ class View:
     their ``weight`` (edge,), None where they have none.
 
     ``angles`` (feature,): which features are angles. For the rollout of an ensemble ``x`` is the mean
-    over its members and ``band`` their minimum and maximum.
+    over its ``members`` and ``band`` their minimum and maximum. ``covered``: of a truth beside a longer
+    prediction the number of times that it has; its states are NaN after those.
     """
 
     x: NDArray
@@ -52,6 +53,8 @@ class View:
     system: str = ""
     band: tuple[NDArray, NDArray] | None = None
     weight: NDArray[np.float64] | None = None
+    members: int = 1
+    covered: int | None = None
 
     @property
     def nodes(self) -> int:
@@ -62,6 +65,13 @@ class View:
     def degree(self) -> NDArray[np.int64]:
         """(node,): number of edges that end in each node."""
         return np.bincount(self.receiver, minlength=self.nodes)
+
+    @property
+    def uncovered(self) -> tuple[float, float] | None:
+        """First and last time of the part without truth; None where there is none."""
+        if self.covered is None or self.covered >= len(self.time):
+            return None
+        return float(self.time[self.covered - 1]), float(self.time[-1])
 
     def feature(self, name: str | int | None) -> int:
         """The index of a feature given by name or index; the first by default."""
@@ -104,7 +114,7 @@ def view(ds: xr.Dataset, trajectory: int = 0) -> View:
     return View(
         np.asarray(x, dtype=np.float64), np.asarray(time.values, dtype=np.float64),
         str(time.attrs.get("units", "1")), features, units, _angles(system, len(features)),
-        sender, receiver, system, band, weight,
+        sender, receiver, system, band, weight, state.sizes.get(MEMBER, 1),
     )  # fmt: skip
 
 
@@ -154,16 +164,55 @@ def values(ds: xr.Dataset) -> NDArray[np.float64]:
 
 
 def pair(truth: xr.Dataset, predicted: xr.Dataset, trajectory: int = 0) -> tuple[View, View]:
-    """The same trajectory of both datasets. Raises `InvalidData` for other shapes or features."""
+    """The same trajectory of both datasets.
+
+    A prediction may go on after the truth, whose states are NaN then. Raises `InvalidData` for other
+    shapes, features or times.
+    """
     one, two = view(truth, trajectory), view(predicted, trajectory)
-    if one.x.shape != two.x.shape or one.features != two.features:
+    fits = one.x.shape[1:] == two.x.shape[1:] and one.features == two.features
+    covered = len(one.time)
+    beyond = len(two.time) - covered
+    if beyond > 0:
+        step = (two.time[-1] - two.time[0]) / (len(two.time) - 1)
+        fits = fits and bool(np.allclose(one.time, two.time[:covered], rtol=0, atol=1e-3 * step))
+    if not fits or beyond < 0:
+        shorter = fits and beyond < 0
         raise InvalidData(
             "truth and prediction do not fit together",
             got=f"(time, node, feature) {one.x.shape} and {two.x.shape}",
-            allowed="the same times, nodes and features",
-            fix="draw ds beside model.rollout(ds)",
+            allowed="the same nodes and features, and the times of the truth, after which the "
+            "prediction may go on",
+            fix=f"cut the truth: truth.isel(time=slice(0, {len(two.time)}))"
+            if shorter
+            else "draw model.rollout(ds) beside ds",
         )
+    if beyond:
+        rest = np.full((beyond, *one.x.shape[1:]), np.nan)
+        one = replace(one, x=np.concatenate([one.x, rest]), time=two.time, covered=covered)
     return one, two
+
+
+def common(
+    predicted: xr.Dataset, truth: xr.Dataset
+) -> tuple[View, NDArray[np.float64], NDArray[np.float64]]:
+    """The truth of the first trajectory, and all states (trajectory, time, node, feature) of both, over
+    the times of the truth. Raises `InvalidData` for other shapes, features or times."""
+    one, _ = pair(truth, predicted)
+    true, guess = values(truth), values(predicted)
+    if len(true) != len(guess):
+        raise InvalidData(
+            "truth and prediction do not fit together",
+            got=f"{len(true)} and {len(guess)} trajectories",
+            allowed="the same trajectories",
+            fix="draw model.rollout(ds) beside ds",
+        )
+    return one, guess[:, : true.shape[1]], true
+
+
+def members_band(members: int) -> str:
+    """What the band of an ensemble is, for a legend."""
+    return f"lowest to highest of {members} members"
 
 
 def refuse_particles(evaluation: Any, instead: str) -> None:

@@ -13,9 +13,11 @@ from matplotlib.patches import Rectangle
 from ...errors import InvalidOption
 from ...plotting import style
 from ...plotting.choosing import nearest, shaped
+from ...plotting.sizes import sized
 from .selection import part
 
 
+@sized
 def hierarchy_of(
     ds: xr.Dataset,
     particle: int = 0,
@@ -24,6 +26,7 @@ def hierarchy_of(
     time: float | None = None,
     levels: int | None = None,
     split_above: int | None = None,
+    figsize: style.FigureSize | None = None,
     axes: Any = None,
 ) -> Any:
     """The cells and particles that send messages to one particle: all levels, then each level.
@@ -33,7 +36,7 @@ def hierarchy_of(
     send to it directly. Together they cover the box exactly once.
     time: the time to draw, by default the last finite one. levels, split_above: as in
     `pympnode.particles.graphs.tree.hierarchy`; by default as many levels as a hierarchical model has, at least 2.
-    Three-dimensional data are projected along the last axis. Returns the axes. Raises InvalidData,
+    figsize: inches. Three-dimensional data are projected along the last axis. Returns the axes. Raises InvalidData,
     InvalidOption.
     """
     import torch
@@ -65,7 +68,7 @@ def hierarchy_of(
         split_above=split_above,
     )
     levels_of = _senders_by_level(h, int(h.inverse[particle]))
-    panels = _panels(axes, len(levels_of) + 2)
+    panels = _panels(axes, len(levels_of) + 2, figsize)
     colours = style.graded(len(levels_of) + 1)
     x = h.position.numpy()[:, :2]
     index = int(h.inverse[particle])  # the hierarchy sorts particles by their cell
@@ -132,15 +135,15 @@ def _count_of(axes: Any) -> int:
     return int(np.size(axes)) if isinstance(axes, list | tuple | np.ndarray) else 1
 
 
-def _panels(axes: Any, count: int) -> list[Any]:
+def _panels(axes: Any, count: int, figsize: style.FigureSize | None) -> list[Any]:
     if axes is not None:
         panels = list(shaped(axes, (_count_of(axes),)))
         if len(panels) < count:
             raise InvalidOption("too few axes", got=len(panels), allowed=f">= {count}")
         return panels
-    columns = min(count, 3 if count <= 6 else 4)
+    columns = 2 if count == 4 else min(count, 3 if count <= 6 else 4)
     rows = -(-count // columns)
-    return list(style.new_grid(rows, columns, 3.7 * columns, 3.8 * rows).ravel())
+    return list(style.new_grid(rows, columns, 3.7 * columns, 3.8 * rows, figsize).ravel())
 
 
 def _box(ax: Any, x: Any, lower: Any, side: float, unit: str, names: Any) -> None:

@@ -16,6 +16,8 @@ from ...config import (
 from ...errors import InvalidData, InvalidOption, unknown_name
 from ...plotting import style
 from ...plotting.choosing import axes_of, require
+from ...plotting.logarithmic import logarithmic
+from ...plotting.sizes import sized
 
 LINE_STYLES = {
     "model": (style.MODEL, "-"),
@@ -33,21 +35,27 @@ LABELS = {
 }
 
 
+@sized
 @arguments(variable=text, ax=axes_of)
 def particle_error_over_time(
-    evaluation: xr.Dataset, *, variable: str = "rmse_state", ax: Any = None
+    evaluation: xr.Dataset,
+    *,
+    variable: str = "rmse_state",
+    figsize: style.FigureSize | None = None,
+    ax: Any = None,
 ) -> Any:
     """Error of a model and of the baselines over the time of a rollout.
 
     ``evaluation``: what `pympnode.evaluate` returned for particles. ``variable``: "rmse_state",
     "rmse_published", "rmse_position" or "rmse_velocity". The legend counts the trajectories
-    that are excluded because they are not finite. Returns the axes. Raises InvalidData, UnknownName.
+    that are excluded because they are not finite. ``figsize``: inches. Returns the axes. Raises
+    InvalidData, UnknownName.
     """
     _require_particles(evaluation)
     series = [str(n)[:-3] for n in evaluation.data_vars if str(n).endswith("_at")]
     if variable not in series:
         raise unknown_name("error over time", variable, series)
-    ax = style.new_axes() if ax is None else ax
+    ax = style.new_axes(figsize=figsize) if ax is None else ax
     error = evaluation[f"{variable}_at"]
     for predictor in (str(p) for p in error["predictor"].values):
         colour, dashes = LINE_STYLES.get(predictor, (style.PALETTE[1], "-"))
@@ -55,12 +63,15 @@ def particle_error_over_time(
         shown = np.where(np.isfinite(values) & (values > 0), values, np.nan)
         label = _label(predictor, [evaluation.isel(horizon=-1)])
         ax.plot(error["time"], shown, color=colour, linestyle=dashes, label=label)
-    ax.set(yscale="log", xlabel="time", ylabel=LABELS[variable])
+    logarithmic(ax, "y")
+    ax.set_xlabel(style.label("time", str(error["time"].attrs.get("units", "1"))))
+    ax.set_ylabel(style.label(LABELS[variable], str(error.attrs.get("units", "1"))))
     style.plain(ax)
     ax.legend(fontsize="small", frameon=False)
     return ax
 
 
+@sized
 @arguments(variable=text, horizon=least(1), trained=least(1), ax=axes_of)
 def error_over_particles(
     evaluations: Mapping[int, xr.Dataset],
@@ -68,6 +79,7 @@ def error_over_particles(
     variable: str = "rmse_published",
     horizon: int | None = None,
     trained: int | None = None,
+    figsize: style.FigureSize | None = None,
     ax: Any = None,
 ) -> Any:
     """Error over a number of steps against the number of particles.
@@ -75,7 +87,7 @@ def error_over_particles(
     ``evaluations``: particle count to what `pympnode.evaluate` returned. ``horizon``: steps; by
     default the most that all of them have. ``trained``: the count of the training data, marked.
     The legend counts the trajectories of all evaluations that are excluded because they are not
-    finite. Returns the axes. Raises InvalidData where the evaluations share no horizon,
+    finite. ``figsize``: inches. Returns the axes. Raises InvalidData where the evaluations share no horizon,
     InvalidOption, UnknownName.
     """
     one = isinstance(evaluations, xr.Dataset)  # which is a mapping too
@@ -103,7 +115,7 @@ def error_over_particles(
             fix="evaluate with the same horizons=",
         )
     steps = max(shared) if horizon is None else horizon
-    ax = style.new_axes() if ax is None else ax
+    ax = style.new_axes(figsize=figsize) if ax is None else ax
     # Predictors that not all evaluations have (the forces of some are not known) are not drawn.
     predictors = [str(p) for p in evaluations[counts[0]]["predictor"].values]
     for predictor in predictors:
@@ -124,7 +136,8 @@ def error_over_particles(
         )  # fmt: skip
     if trained is not None:
         ax.axvline(trained, color="0.6", linewidth=0.8, linestyle=":", label="trained on", zorder=0)
-    ax.set(xscale="log", yscale="log", xlabel="particles")
+    logarithmic(ax, "x", "y")
+    ax.set_xlabel("particles")
     ax.set_ylabel(f"{LABELS.get(variable, variable)},\n{steps} steps")
     style.plain(ax)
     ax.legend(fontsize="small", frameon=False)

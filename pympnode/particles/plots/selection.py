@@ -55,10 +55,15 @@ def part(ds: xr.Dataset, trajectory: int = 0) -> Part:
     words = []
     if good[0] and not good.all():
         one = one.isel({TIME: slice(int(np.argmin(good)))})
-        words.append(f"finite until {style.moment(float(one[TIME][-1]), 'time')}")
+        words.append(f"finite until {style.moment(float(one[TIME][-1]), unit_of(one, TIME))}")
     if stopped.any():
         words.append(f"{stopped.sum()} of {count} trajectories stopped being finite")
     return Part(one, schema.pack_particles(one, physics=False), "\n".join(words))
+
+
+def unit_of(ds: xr.Dataset, name: str) -> str:
+    """The unit of a variable, "1" without one."""
+    return str(ds[name].attrs.get("units", "1")) if name in ds else "1"
 
 
 def _with_all_dims(ds: xr.Dataset) -> xr.Dataset:

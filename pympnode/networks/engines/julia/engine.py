@@ -46,6 +46,7 @@ class JuliaEngine:
         if spec.stride > 1:
             return f"stride={spec.stride}: the Julia engine takes at least one step per interval"
         newer = {
+            "a module of your own": spec.family == "own",
             'messages="pairwise"': spec.pairwise,
             'aggregation="max"': spec.aggregation == "max",
             "learned weights of edges": bool(spec.learned_edges),
@@ -54,6 +55,7 @@ class JuliaEngine:
             "emitted messages with the sender's controls": spec.sender_controls,
             "channels that emitted messages leave out (invariant)": bool(spec.invariant),
             "several types of nodes": bool(spec.node_types),
+            "a linear path (linear_path)": spec.linear,
         }
         for what, wanted in newer.items():
             if wanted:

@@ -1,0 +1,262 @@
+"""Figures of an experiment in the form of the papers, drawn from its finished cells.
+
+``figures`` of a file names them; `pympnode.experiments.run` writes them to ``figures/`` of the folder:
+
+- ``losses``: the lowest validation loss so far against updates, a line per row: the mean over seeds, a
+  band from the smallest to the largest.
+- ``surfaces`` (networks): true and predicted first feature of the first test trajectory as surfaces over
+  the grid that the nodes fill row by row, at four times. One picture per row and test.
+- ``paths`` (particles): paths of the first test trajectory, the true ones in grey. One per row and test.
+- ``conservation`` (particles): changes of energy and momentum over time of the first test trajectory,
+  the true ones and those of each row. One per test.
+- ``particles``: the first four columns of a table against the number of particles of a test.
+
+Pictures of predictions are those of the first seed that is finished.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from .. import _api
+from ..datasets.names import STATE, TIME, TRAJECTORY
+from ..errors import PympnodeError
+from ..files import netcdf
+from ..networks.graphs.regular import grid_shape
+from ..plotting import style
+from .budget import Budget
+from .cells import cell, slug
+from .columns import RUN, title
+from .datasets import Datasets
+from .description import Experiment, Row
+from .finished import collected, finished_cells
+from .scoring import range_warnings
+
+logger = logging.getLogger("pympnode.experiments")
+
+PANELS = 4
+
+
+def write_figures(
+    experiment: Experiment, budget: Budget, seeds: int, folder: Path, datasets: Datasets
+) -> list[Path]:
+    """Draw the figures of an experiment into ``folder / "figures"``; returns their files.
+
+    A picture that cannot be drawn (a rollout that is not finite) is logged and left out.
+    """
+    import matplotlib.pyplot as plt
+
+    written: list[Path] = []
+    done = _Finished(experiment, budget, seeds, folder, datasets)
+    for kind in experiment.figures:
+        for name, draw in _DRAWN[kind](done):
+            try:
+                figure = draw()
+            except PympnodeError as error:
+                logger.warning("no figure %s %s: %s", kind, name, error.message)
+                continue
+            path = folder / "figures" / f"{slug(' '.join((kind, name)))}.png"
+            path.parent.mkdir(exist_ok=True)
+            figure.savefig(path, dpi=150)
+            plt.close(figure)
+            written.append(path)
+    return written
+
+
+class _Finished:
+    """The finished cells, and rollouts of their models."""
+
+    def __init__(
+        self, experiment: Experiment, budget: Budget, seeds: int, folder: Path, datasets: Datasets
+    ) -> None:
+        self.experiment = experiment
+        self.folder = folder
+        self.datasets = datasets
+        self.cells = {
+            key: numbers
+            for key, numbers in finished_cells(experiment, budget, seeds, folder).items()
+            if numbers["status"] in ("completed", "diverged")
+        }
+        self.results = collected(experiment, budget, seeds, folder)
+        self._tests = {row.name: cell(experiment, row, budget, 0).tests for row in experiment.rows}
+
+    def first(self) -> Iterator[tuple[Row, dict[str, Any]]]:
+        """Each row with a finished cell, and its first one."""
+        for row in self.experiment.rows:
+            found = [numbers for (name, _), numbers in self.cells.items() if name == row.name]
+            if found:
+                yield row, found[0]
+
+    def prediction(self, row: Row, numbers: dict[str, Any], test: str) -> tuple[Any, Any]:
+        """(true, predicted) of the first trajectory of a test."""
+        ds = self.datasets.get(self._tests[row.name][test]).isel({TRAJECTORY: [0]})
+        model = _api.load(self.folder / numbers["folder"] / "model.nc")
+        with range_warnings():  # they are kept with the numbers
+            return ds, model.rollout(ds)
+
+
+def _losses(done: _Finished) -> Iterator[tuple[str, Any]]:
+    yield "", lambda: _draw_losses(done)
+
+
+def _draw_losses(done: _Finished) -> Any:
+    ax = style.new_axes(6.4, 4.0)
+    rows = [row for row in done.experiment.rows if row.start != "unchanged"]
+    for row, colour in zip(rows, style.by_order(len(rows))):
+        curves = []
+        for (name, _), numbers in done.cells.items():
+            path = done.folder / numbers["folder"] / "history.nc"
+            if name == row.name and path.exists():
+                history = netcdf.read_netcdf(path)
+                curves.append((history["updates"].values, _lowest(history)))
+        if not curves:
+            continue
+        longest = max(updates[-1] for updates, _ in curves)
+        at = np.geomspace(1, max(longest, 2), 200)
+        values = np.array([np.interp(at, x, y, left=np.nan, right=y[-1]) for x, y in curves])
+        known = ~np.isnan(values).any(axis=0)
+        ax.plot(at[known], values[:, known].mean(axis=0), color=colour, label=row.name)
+        ax.fill_between(
+            at[known],
+            values[:, known].min(axis=0),
+            values[:, known].max(axis=0),
+            color=colour,
+            alpha=0.2,
+            linewidth=0,
+        )
+    ax.set(xscale="log", yscale="log", xlabel="updates", ylabel="lowest validation loss")
+    style.plain(ax)
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(frameon=False, fontsize="x-small")
+    return ax.figure
+
+
+def _lowest(history: xr.Dataset) -> np.ndarray:
+    losses = np.where(np.isfinite(history["validation_loss"]), history["validation_loss"], np.inf)
+    lowest = np.minimum.accumulate(losses)
+    return np.where(np.isfinite(lowest), lowest, np.nan)
+
+
+def _surfaces(done: _Finished) -> Iterator[tuple[str, Any]]:
+    for row, numbers in done.first():
+        for test in done.experiment.tests:
+            yield (
+                f"{row.name} {test.name}",
+                lambda row=row, numbers=numbers, test=test: _draw_surfaces(
+                    *done.prediction(row, numbers, test.name)
+                ),
+            )
+
+
+def _draw_surfaces(true: xr.Dataset, predicted: xr.Dataset) -> Any:
+    states = [np.asarray(ds[STATE].values[0, ..., 0], dtype=float) for ds in (true, predicted)]
+    times = true[TIME].values
+    last = len(times) - 1
+    at = sorted({0, round(0.1 * last), round(0.35 * last), last})
+    shape = grid_shape(states[0].shape[1])
+    column, row = np.meshgrid(np.arange(shape[1]), np.arange(shape[0]))
+    axes = style.new_grid(2, len(at), 2.6 * len(at) + 0.6, 5.4, subplot_kw={"projection": "3d"})
+    low, high = np.nanmin(states[0]), np.nanmax(states[0])
+    for states_of, line, name in zip(states, axes, ("true", "predicted")):
+        for ax, number in zip(line, at):
+            ax.plot_surface(
+                column, row, states_of[number].reshape(shape), cmap=style.SEQUENTIAL, vmin=low,
+                vmax=high,
+            )  # fmt: skip
+            ax.set_title(f"{name}, {style.moment(times[number], _unit(true))}", fontsize="medium")
+            ax.set(xlabel="column", ylabel="row", zlim=(low, high))
+    return axes[0, 0].figure
+
+
+def _unit(ds: xr.Dataset) -> str:
+    return str(ds[TIME].attrs.get("units", "1"))
+
+
+def _paths(done: _Finished) -> Iterator[tuple[str, Any]]:
+    from ..plotting import particle_trajectories
+
+    def draw(row: Row, numbers: dict[str, Any], test: str) -> Any:
+        true, predicted = done.prediction(row, numbers, test)
+        count = true.sizes["particle"]
+        # The box of many particles holds paths of a few points each: a part is drawn larger.
+        zoom = 0 if count > 50 else None
+        drawn = particle_trajectories(predicted, truth=true, zoom=zoom)
+        return np.ravel(drawn)[0].figure
+
+    for row, numbers in done.first():
+        for test in done.experiment.tests:
+            yield (
+                f"{row.name} {test.name}",
+                lambda row=row, numbers=numbers, test=test: draw(row, numbers, test.name),
+            )
+
+
+def _conservation(done: _Finished) -> Iterator[tuple[str, Any]]:
+    from ..plotting import conservation
+
+    def draw(test: str) -> Any:
+        shown: dict[str, xr.Dataset] = {}
+        for row, numbers in done.first():
+            true, predicted = done.prediction(row, numbers, test)
+            shown.setdefault("true", true)
+            shown[row.name] = predicted
+        return conservation(shown)[0].figure
+
+    if done.cells:
+        for test in done.experiment.tests:
+            yield test.name, lambda test=test: draw(test.name)
+
+
+def _particles(done: _Finished) -> Iterator[tuple[str, Any]]:
+    yield "", lambda: _draw_particles(done)
+
+
+def _draw_particles(done: _Finished) -> Any:
+    columns = [c for c in done.experiment.columns if c not in RUN and c in done.results][:PANELS]
+    across = min(2, max(1, len(columns)))
+    axes = style.new_grid(-(-max(1, len(columns)) // across), across, 5.2 * across, 6.4)
+    for ax, column in zip(axes.flat, columns):
+        lines: dict[str, list[tuple[int, float]]] = {}
+        for row in done.experiment.rows:
+            points = _points(done, row, column)
+            # Rows that are each used at one number are one line of the models that they name.
+            name = re.sub(r", particles \d+$", "", row.name) if len(points) < 2 else row.name
+            lines.setdefault(name, []).extend(points)
+        for (name, points), colour in zip(lines.items(), style.by_order(len(lines))):
+            if points:
+                x, y = zip(*sorted(points))
+                ax.plot(x, y, marker="o", markersize=4, color=colour, label=name)
+        positive = any(value > 0 for points in lines.values() for _, value in points)
+        ax.set(xscale="log", xlabel="particles", ylabel=title(column))
+        ax.set_yscale("log" if positive else "linear")
+        style.plain(ax)
+    if axes.flat[0].get_legend_handles_labels()[0]:
+        axes.flat[0].legend(frameon=False, fontsize="x-small")
+    return axes.flat[0].figure
+
+
+def _points(done: _Finished, row: Row, column: str) -> list[tuple[int, float]]:
+    """(particles, mean over seeds) of each test of a row that has a number."""
+    out = []
+    for test in done.experiment.tests:
+        count = {**row.data, **test.data}.get("particles", 100)
+        values = done.results[column].sel(row=row.name, test=test.name, predictor="model").values
+        if np.isfinite(values).any():
+            out.append((int(count), float(values[np.isfinite(values)].mean())))
+    return out
+
+
+_DRAWN = {
+    "losses": _losses,
+    "surfaces": _surfaces,
+    "paths": _paths,
+    "conservation": _conservation,
+    "particles": _particles,
+}

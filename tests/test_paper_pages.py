@@ -1,0 +1,91 @@
+"""The pages of the papers: claims name what exists, and verdicts follow from numbers."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pympnode import experiments
+from pympnode.experiments.catalogue import experiment
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "docs" / "_ext"))
+import paper_pages  # noqa: E402
+
+CLAIMS = tomllib.loads((ROOT / "benchmarks" / "claims.toml").read_text(encoding="utf-8"))["claim"]
+TESTED = [claim for claim in CLAIMS if "experiment" in claim]
+
+
+@pytest.mark.parametrize("claim", TESTED, ids=lambda c: f"{c['experiment']}: {c['item']}")
+def test_a_claim_names_rows_tests_and_columns_of_its_experiment(claim: dict[str, Any]) -> None:
+    found = experiment(claim["experiment"])
+    rows, tests = {row.name for row in found.rows}, {test.name for test in found.tests}
+    for side in (claim["smaller"], claim["larger"]):
+        assert side["row"] in rows
+        assert side.get("test") is None or side["test"] in tests
+        assert side.get("predictor", "model") in {"model", *found.beside}
+    assert claim["column"] in found.columns
+
+
+def test_every_published_experiment_has_a_claim_or_is_beyond_the_papers() -> None:
+    missing = set(experiments.names()) - {claim["experiment"] for claim in TESTED}
+    for name in missing:
+        source = experiment(name).source
+        assert source.startswith("beyond") or name == "quadrotor_finetune", (name, source)
+
+
+def results(status: list[str], low: list[Any], high: list[Any]) -> dict[str, Any]:
+    """Stored results of two rows and two tests; the second test has ten times the numbers."""
+
+    def nested(values: list[Any]) -> list[Any]:
+        return [[[v], [None if v is None else 10 * v]] for v in values]
+
+    dims = ["row", "seed", "test", "predictor"]
+    return {
+        "attrs": {"budget": "9 updates"},
+        "coords": {
+            name: {"data": data}
+            for name, data in (("row", ["a", "b"]), ("test", ["x", "y"]), ("predictor", ["model"]))
+        },
+        "data_vars": {
+            "loss": {"dims": dims, "data": [nested(low), nested(high)]},
+            "status": {"dims": dims[:2], "data": [status, status]},
+        },
+    }
+
+
+def test_a_row_of_the_table_has_numbers_budget_and_verdict(tmp_path: Path) -> None:
+    done = ["completed", "failed", "diverged", "completed"]
+    (tmp_path / "tiny.json").write_text(
+        json.dumps(results(done, [1.0, 99.0, 1.2, None], [4.0, 0.1, 4.4, 4.2]))
+    )
+    claim = {
+        "paper": "p", "item": "Figure 1", "claim": "a is below b", "experiment": "tiny", "column": "loss",
+        "measure": "loss", "smaller": {"row": "a"}, "larger": {"row": "b", "test": "y"},
+    }  # fmt: skip
+    assert paper_pages.measured(claim, tmp_path) == ([1.0, 1.2], [40.0, 44.0, 42.0])
+    line = paper_pages.row(claim, tmp_path)
+    assert "1.1 ± 0.14 against 42 ± 2 (loss; 9 updates) | **holds** |" in line
+    assert "`pympnode experiment run tiny`" in line
+    assert "not run" in paper_pages.row({**claim, "experiment": "other"}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("smaller", "larger", "factor", "expected"),
+    [
+        ([1.0, 1.1], [2.0, 2.1], 1.0, "**holds**"),
+        ([2.0, 2.1], [1.0, 1.1], 1.0, "**does not hold**"),
+        ([1.0, 2.0], [1.5, 2.5], 1.0, "no conclusion"),
+        ([1.0], [2.0], 1.0, "one seed: holds"),
+        ([2.0], [1.0], 1.0, "one seed: does not hold"),
+        ([1.1, 1.1], [1.0, 1.0], 1.2, "**holds**"),
+        ([1.1, 1.1], [1.0, 1.0], 1.0, "**does not hold**"),
+    ],
+)
+def test_verdicts(smaller: list[float], larger: list[float], factor: float, expected: str) -> None:
+    assert paper_pages.verdict(smaller, larger, factor) == expected
