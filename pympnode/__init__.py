@@ -21,6 +21,7 @@ from .version import __version__ as __version__
 if TYPE_CHECKING:
     from ._api import evaluate, finetune, load, simulate, train
     from .config import TrainConfig
+    from .datasets.saving import save_dataset
     from .datasets.stores import read_jld2
     from .errors import PympnodeError, PympnodeWarning
     from .experiments.sweeping import sweep
@@ -61,6 +62,7 @@ _lazy_getattr, _lazy_dir, __all__ = _lazy.attach(
     submod_attrs={
         "_api": ["evaluate", "finetune", "load", "simulate", "train"],
         "config": ["TrainConfig"],
+        "datasets.saving": ["save_dataset"],
         "datasets.stores": ["read_jld2"],
         "errors": ["PympnodeError", "PympnodeWarning"],
         "experiments.sweeping": ["sweep"],

@@ -227,6 +227,11 @@ TRAINING = [
         show_default="error",
         help="What NaN in the data means.",
     ),
+    _option(
+        "--chunks-in-memory",
+        type=int,
+        help="Read the data chunk by chunk; how many chunks are held.",
+    ),
     _option("--ignore-weights", is_flag=True, help="Leave out the weights of edges."),
     _option("--window", type=float, help="Length of all windows of training, in units of time."),
     _option("--max-window", type=float, help="Length of the longest windows of training."),

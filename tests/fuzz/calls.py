@@ -249,6 +249,14 @@ CALLS: dict[str, Callable[[], tuple[Callable[..., Any], dict[str, Any]]]] = {
     ),
     "couple": lambda: (pympnode.couple, dict(nodes=["coupled_pendulum"] * 3, topology="path")),
     "read_graph": lambda: (pympnode.read_graph, dict(source=[(0, 1), (1, 2)])),
+    "train chunks": lambda: (
+        pympnode.train,
+        dict(data=network_data(), chunks_in_memory=3, **_RUN),
+    ),
+    "save_dataset": lambda: (
+        pympnode.save_dataset,
+        dict(ds=network_data(), path="fuzzed.nc", chunk=2),
+    ),
     "read_jld2": lambda: (pympnode.read_jld2, dict(path="no such file")),
     "subgraph": lambda: (pympnode.subgraph, dict(ds=network_data(), nodes=[0, 1])),
     "module": lambda: (
