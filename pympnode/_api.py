@@ -192,6 +192,8 @@ def train(
     messages: str | None = None,
     mass_coupling: str | None = None,
     kicks: int | None = None,
+    mass: str | None = None,
+    fixed_mass: int | str | None = None,
     message: Any = None,
     coupling: str | None = None,
     first_message: str | None = None,
@@ -281,7 +283,10 @@ def train(
         `pympnode.ParticleSpec`), ``behaviour``, ``levels``, ``neighbours``,
         ``edge_width``, ``node_width``, ``global_width``, ``inputs``, ``integrator``,
         ``conserve_momentum``, ``update``, ``messages``, ``mass_coupling``, ``kicks``: see
-        `pympnode.ParticleSpec`.
+        `pympnode.ParticleSpec`. ``mass="learned"`` learns the masses of all particles but one
+        (``fixed_mass``, a label or number; by default the heaviest of the data, the first of several);
+        those of the others in the data are not used. Fix a heavy one: all begin at its mass, from
+        where they find smaller ones. They are in `ParticleModel.learned_mass`.
     Run: ``config`` (a `pympnode.TrainConfig`: every field of the run, in place of those of the preset;
         keywords go before its fields); ``batch_size`` (trajectories, or states of particles, of which ``micro_batch`` are computed
         at a time), ``learning_rate``; ``optimiser`` ("soap", the default of "fast", "adam", that
@@ -365,6 +370,8 @@ def train(
             messages=messages,
             mass_coupling=mass_coupling,
             kicks=kicks,
+            mass=mass,
+            fixed_mass=fixed_mass,
             message=message,
             coupling=coupling,
             first_message=first_message,

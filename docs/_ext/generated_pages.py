@@ -36,6 +36,7 @@ TOPICS: dict[str, tuple[str, tuple[str, ...]]] = {
             "long_recording",
             "power_grid",
             "quadrotors",
+            "connectome",
         ),
     ),
     "kernels": (
@@ -50,6 +51,7 @@ TOPICS: dict[str, tuple[str, tuple[str, ...]]] = {
             "nbody_networks",
             "nbody_training",
             "large_particles",
+            "solar_system",
         ),
     ),
     "published": ("Published tables, repeated in short runs", ("experiments/*",)),
@@ -70,6 +72,10 @@ SHOWN = {
     "nbody_rollout.png": ("howto/particles", "Particles", "A hundred particles, 100 steps ahead"),
     "pair_messages.png": ("howto/messages", "Messages", "What a learned message depends on"),
     "unknown_graph.png": ("howto/unknown_graphs", "Unknown graphs", "A graph learned from states"),
+    "solar_system.png": (
+        "howto/solar_system", "The solar system", "The law and the masses, from orbits",
+    ),
+    "connectome.png": ("howto/connectome", "A connectome", "Weights between regions, and fMRI"),
     "node_codes.png": ("howto/node_codes", "Codes of nodes", "Frequencies that were not measured"),
 }  # fmt: skip
 

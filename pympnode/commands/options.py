@@ -211,6 +211,13 @@ PARTICLE_MODEL = [
     _option("--neighbours", type=int, help="Neighbours of a particle (nearest_deltagn)."),
     _option("--edge-width", type=int, help="Width of the edge network of particles."),
     _option("--node-width", type=int, help="Width of the node network of particles."),
+    _option(
+        "--mass",
+        type=choice("given", "learned"),
+        show_default="given",
+        help="Masses of particles: those of the data, or learned from trajectories.",
+    ),
+    _option("--fixed-mass", help="The particle whose mass is not learned; the heaviest."),
     _option("--augment", is_flag=True, help="Turn and mirror the states of particles."),
 ]
 TRAINING = [

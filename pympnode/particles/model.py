@@ -28,7 +28,7 @@ from .ranges import PHYSICS, ParticleRange
 from .schema import ParticleArrays
 from .spec import ParticleScales, ParticleSpec
 from .systems.base import default_side
-from .weights import particle_layout_of
+from .weights import LOG_MASS, MASS_GAIN, particle_layout_of
 
 if TYPE_CHECKING:
     from .engine.program import ParticleProgram
@@ -37,7 +37,7 @@ MODEL_KIND = "particle_model"
 # Version of what weights of scaled inputs compute; files of another version are refused.
 WEIGHTS_VERSION = 2
 # The record of a file: what a model needs, all of it. Fields of a specification that version 0.1 did
-# not write are left out (levels, mass_coupling, types, cell_units), and the entries that are optional below.
+# not write are left out (levels, mass_coupling, types, cell_units, learned_masses), and the entries that are optional below.
 _SPAN = kinds.pair(kinds.real)
 _PHYSICS: dict[str, kinds.Check] = {
     "constant": kinds.real,
@@ -60,9 +60,12 @@ _RECORD: dict[str, kinds.Check] = {
             "conserve_momentum": kinds.flag,
             "levels": kinds.whole(2, 60),
             "kicks": kinds.whole(1, 1 << 10),
+            "learned_masses": kinds.whole(1, 1 << 20),
+            "fixed_mass": kinds.whole(0, 1 << 20),
             "types": kinds.listing(kinds.text),
         },
         "levels", "mass_coupling", "types", "kicks", "cell_units",
+        "learned_masses", "fixed_mass",
     ),
     "scales": kinds.mapping(
         {
@@ -138,6 +141,47 @@ class ParticleModel:
             return {name: np.stack([w[name] for w in each]) for name in each[0]}
         return particle_layout_of(self.spec).unpack(self.theta)
 
+    @property
+    def learned_mass(self) -> NDArray[np.float64] | None:
+        """Masses (particle,) that were learned, in the unit of the data; (member, particle) of an
+        ensemble; None of a model that takes the masses of the data."""
+        if not self.spec.learned_masses:
+            return None
+        return self.scales.mass * np.exp(MASS_GAIN * self.weights[LOG_MASS].astype(np.float64))
+
+    def acceleration_at(self, distance: Any, *, mass: float = 1.0) -> NDArray[np.float64]:
+        """The acceleration of a body towards another one of ``mass`` at some distances.
+
+        ``distance``: of any shape, which the result has too; all in units of the data. Negative where
+        bodies repel. It is the learned law itself: the mass of the body that moves does not enter.
+        Raises `InvalidModel` for a model whose forces are not products of masses and a function of the
+        distance (``messages="radial"``, ``mass_coupling="product"``, no charges or types), and for an
+        ensemble.
+        """
+        spec = self.spec
+        if not (spec.radial and spec.mass_coupling == "product") or spec.charged or spec.types:
+            raise InvalidModel(
+                "forces between two bodies are no function of their distance and masses alone",
+                got=self.summary(),
+                allowed='messages="radial" with mass_coupling="product", no charges and no types',
+            )
+        import torch
+
+        from .engine.radial import radial_force
+        from .graphs.box import Box
+
+        program = self.bind(dtype="float64", kernel="eager", device="cpu")
+        scales, units = program.scales, program.units
+        r = np.asarray(distance, np.float64)
+        d = torch.as_tensor(r.reshape(-1, 1) / units.length)
+        with torch.no_grad():
+            net = program.networks(program.weights(self.theta), Box())
+            softened = (d.square() + scales.near**2).sqrt()
+            nothing = d.new_zeros(len(d), 0)
+            force = radial_force(net, softened, nothing, nothing) * d
+        change = force[:, 0].numpy() * scales.change * units.velocity
+        return (change * (mass / self.scales.mass) / self.dt).reshape(r.shape)
+
     def bind(self, **options: Any) -> ParticleProgram:
         """The program that makes this model's steps.
 
@@ -195,13 +239,17 @@ class ParticleModel:
             together = xr.concat([e[own] for e in rollouts], dim=dim)
             return rollouts[0].drop_vars(own).merge(together, combine_attrs="override")
         data = particle_schema.pack_particles(given)
+        if self.learned_mass is not None:
+            data = self._with_learned_mass(data)
         if len(data.time) > 1:
             self.require_step(data.time)
         if steps is None:
             steps = len(data.time) - 1 or self.trained.steps
         steps = whole("steps", steps)
         if check:
-            warn_outside("the rollout", self.trained.outside(data, self.spec.transfers))
+            learned = self.spec.learned_masses > 0
+            outside = self.trained.outside(data, self.spec.transfers, any_mass=learned)
+            warn_outside("the rollout", outside)
             if warning := particle_schema.guess_missing_box(given):
                 warn_user(warning)
         sets, _, count, dims = data.position.shape
@@ -261,6 +309,14 @@ class ParticleModel:
         ds = ds.assign_coords(particle_schema.labels(given))
         ds["finite"] = ("trajectory", finite, {"long_name": "no value overflowed"})
         return ds
+
+    def _with_learned_mass(self, data: ParticleArrays) -> ParticleArrays:
+        """The data with the masses of the model, where they have as many particles."""
+        mass = self.learned_mass
+        assert mass is not None
+        if mass.shape[-1:] != data.mass.shape[1:]:
+            return data  # refused by `ParticleProgram.batch`
+        return replace(data, mass=np.broadcast_to(mass, data.mass.shape))
 
     @staticmethod
     def _bytes_of_a_step(
@@ -386,6 +442,7 @@ class ParticleModel:
         spec = self.spec
         ensemble = f"{self.members} members of " if self.members > 1 else ""
         coupling = f", mass_coupling {spec.mass_coupling}" if spec.weighted else ""
+        coupling += ", learned masses" if spec.learned_masses else ""
         return (
             f"{ensemble}{spec.name}, {self.theta.shape[-1]:,} weights, widths {spec.edge_width} / "
             f"{spec.node_width}, {spec.inputs} inputs{coupling}, {spec.behaviour}, step {self.dt:g}"
