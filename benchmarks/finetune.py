@@ -185,7 +185,9 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", default=list(CASES), choices=CASES)
     parser.add_argument("--models", type=Path, help="folder of trained models, kept and used again")
     parser.add_argument("--updates", type=int, help="of tuned models; the package's by default")
-    parser.add_argument("--no-published", action="store_true", help="leave the published recipe out")
+    parser.add_argument(
+        "--no-published", action="store_true", help="leave the published recipe out"
+    )
     parser.add_argument(
         "--no-reference", action="store_true", help='leave "trained on 1,000" empty'
     )

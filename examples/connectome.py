@@ -59,7 +59,9 @@ def windows(x: NDArray[np.float64], intervals: int, every: int) -> NDArray[np.fl
     return np.concatenate(cut, 0)
 
 
-def dataset(x: NDArray[np.float64], topology: Any, intervals: int = 10, every: int = 10) -> xr.Dataset:
+def dataset(
+    x: NDArray[np.float64], topology: Any, intervals: int = 10, every: int = 10
+) -> xr.Dataset:
     """`windows` as a dataset; topology: weights (to, from), or "learn"."""
     return pympnode.from_arrays(
         windows(x, intervals, every), dt=DT, topology=topology,

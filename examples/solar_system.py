@@ -74,7 +74,10 @@ def states(
 
 def first_day(year: int) -> float:
     """The Julian date of the first of January of a year, at noon (a date of the calendar, no more)."""
-    return float((np.datetime64(f"{year}-01-01") - np.datetime64("2000-01-01")).astype(int)) + 2451545.0
+    return (
+        float((np.datetime64(f"{year}-01-01") - np.datetime64("2000-01-01")).astype(int))
+        + 2451545.0
+    )
 
 
 def windows(
@@ -95,6 +98,4 @@ def windows(
     shape = (len(first), days + 1, len(bodies), 3)
     particle = xr.DataArray(x.reshape(shape), dims=("trajectory", "time", "particle", "axis"),
                             coords={"particle": list(bodies), "trajectory": first})  # fmt: skip
-    return pympnode.from_particles(
-        particle, v.reshape(shape), masses(bodies), dt=1.0, split=split
-    )
+    return pympnode.from_particles(particle, v.reshape(shape), masses(bodies), dt=1.0, split=split)
