@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .networks.hybrid import couple
     from .networks.model import Model
     from .networks.node_types import nodes_of_type
+    from .networks.own_module import register_module
     from .networks.readers.reading import read_graph
     from .networks.spec import ModelSpec
     from .networks.subgraph import subgraph
@@ -46,14 +47,16 @@ if TYPE_CHECKING:
 _lazy_getattr, _lazy_dir, __all__ = _lazy.attach(
     __name__,
     submodules=(
+        "callbacks",
         "errors",
         "experiments",
+        "losses",
         "networks",
         "particles",
         "plotting",
         "pretrained_models",
         "systems",
-    ),  # fmt: skip,
+    ),
     submod_attrs={
         "_api": ["evaluate", "finetune", "load", "simulate", "train"],
         "config": ["TrainConfig"],
@@ -67,6 +70,7 @@ _lazy_getattr, _lazy_dir, __all__ = _lazy.attach(
         "networks.model": ["Model"],
         "networks.readers.reading": ["read_graph"],
         "networks.node_types": ["nodes_of_type"],
+        "networks.own_module": ["register_module"],
         "networks.spec": ["ModelSpec"],
         "networks.subgraph": ["subgraph"],
         "networks.systems.user": ["own_system"],

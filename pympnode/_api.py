@@ -180,7 +180,7 @@ def train(
     window: float | None = None,
     max_window: float | None = None,
     matching: float | None = None,
-    model: str | None = None,
+    model: Any = None,
     message_size: int | None = None,
     hidden: int | None = None,
     depth: int | None = None,
@@ -188,6 +188,7 @@ def train(
     messages: str | None = None,
     mass_coupling: str | None = None,
     kicks: int | None = None,
+    message: Any = None,
     coupling: str | None = None,
     first_message: str | None = None,
     solver: str | None = None,
@@ -201,7 +202,7 @@ def train(
     inputs: str | None = None,
     integrator: str | None = None,
     conserve_momentum: bool | None = None,
-    update: str | None = None,
+    update: Any = None,
     augment: bool | None = None,
     mixed_levels: bool | None = None,
     circular: Any = None,
@@ -219,6 +220,7 @@ def train(
     batch_size: int | None = None,
     micro_batch: int | None = None,
     optimiser: OptimiserChoice | None = None,
+    loss: Any = None,
     learning_rate: float | None = None,
     retry_diverged: bool = False,
     members: int | None = None,
@@ -230,6 +232,8 @@ def train(
     precision: str | None = None,
     run: str | os.PathLike[str] | None = None,
     extend: int | None = None,
+    config: Any = None,
+    callbacks: Any = None,
     progress: bool = True,
 ) -> Result[Any]:
     """Train a simulator of a networked system or of particles.
@@ -256,21 +260,28 @@ def train(
         extend: the same call with ``extend=40`` adds 40 epochs to the finished run in the folder, from
             its last weights and the state of its optimiser, with the longest windows. A cosine
             schedule begins anew over these epochs at half its rate; other schedules go on.
-    Model of networks: ``model`` ("mpnode", "l2s", "node"), ``message_size``, ``hidden``, ``depth``,
+    Model of networks: ``model`` ("mpnode", "l2s", "node"; a `pympnode.ModelSpec`, whose
+        widths are those of the data and whose other fields are taken as they are; or a `torch.nn.Module`
+        of your own whose forward(x, edge_index) is dx/dt, see `pympnode.register_module`), ``message_size``, ``hidden``, ``depth``,
         ``aggregation``, ``messages``, ``coupling``, ``first_message``, ``solver``, ``substeps``,
-        ``antisymmetric``, and the names of features that enter pairwise messages (``relative``) or the
+        ``antisymmetric``, modules of your own for a ``message`` (of receiver, sender and edge) and for the
+        ``update`` of a node by what it receives (`pympnode.networks.own_module.MessagePassing`), and the names of features that enter pairwise messages (``relative``) or the
         whole model (``invariant``; with emitted messages not at all) as differences only: see `pympnode.ModelSpec`; the rest comes from the preset or from ``start``.
     Model of particles: ``model`` ("hogn", "deltagn", "hierarchical_deltagn",
         "hierarchical_hogn", "nearest_deltagn"; by default "deltagn" for up to 100 particles and
         "hierarchical_deltagn" for more; where the law of the forces is known both have
-        ``messages="radial"``, central forces, and "deltagn" serves up to 1,000), ``behaviour``, ``levels``, ``neighbours``,
+        ``messages="radial"``, central forces, and "deltagn" serves up to 1,000; or a
+        `pympnode.ParticleSpec`), ``behaviour``, ``levels``, ``neighbours``,
         ``edge_width``, ``node_width``, ``global_width``, ``inputs``, ``integrator``,
         ``conserve_momentum``, ``update``, ``messages``, ``mass_coupling``, ``kicks``: see
         `pympnode.ParticleSpec`.
-    Run: ``batch_size`` (trajectories, or states of particles, of which ``micro_batch`` are computed
+    Run: ``config`` (a `pympnode.TrainConfig`: every field of the run, in place of those of the preset;
+        keywords go before its fields); ``batch_size`` (trajectories, or states of particles, of which ``micro_batch`` are computed
         at a time), ``learning_rate``; ``optimiser`` ("soap", the default of "fast", "adam", that
         of "paper", or a callable that makes one from the layout of the weights, see
-        `pympnode.training.optimiser.Optimiser`); ``retry_diverged=True`` lets a run that diverges
+        `pympnode.training.optimiser.Optimiser`); ``loss`` of networks ("huber", the default, "mse",
+        "gaussian", with numbers of each feature as `pympnode.losses.Huber` and others have, or a function
+        of predicted and true states; gradient matching is left out then); ``retry_diverged=True`` lets a run that diverges
         go back to its best weights once, at half the rate; ``members`` trains an ensemble side by side from
         different weights and batches: history, weights and rollouts have a dim "member";
         ``engine`` ("auto", "torch", "julia"), ``kernel`` ("auto", "numba", "torch", "eager"),
@@ -292,6 +303,10 @@ def train(
         positions on a circle (see `from_arrays`); ``normalisation`` "keep" or "refit" when
         there is a start; ``augment`` (rotated and reflected particles), ``mixed_levels`` (one level
         of cells more in every second update).
+    Watching: ``callbacks``, objects or functions that are called at the start, after every update and
+        epoch and at the end, and may end the run: early stopping, CSV, TensorBoard, Weights & Biases,
+        pruning by Optuna (`pympnode.callbacks`); ``progress``: a bar in a terminal or a notebook,
+        and elsewhere a line a minute through `logging` (logger "pympnode.training.progress").
     Returns: a `Result` with the model, the history and how the run ended.
     Raises: `UnknownName`, `InvalidOption`, `InvalidData`, `InvalidGraph`, `EngineUnavailable`,
         `RunLocked`, each with got, allowed, fix; KeyboardInterrupt in a script.
@@ -335,6 +350,7 @@ def train(
             messages=messages,
             mass_coupling=mass_coupling,
             kicks=kicks,
+            message=message,
             coupling=coupling,
             first_message=first_message,
             solver=solver,
@@ -365,6 +381,7 @@ def train(
             batch_size=batch_size,
             micro_batch=micro_batch,
             optimiser=optimiser,
+            loss=loss,
             learning_rate=learning_rate,
             retry_diverged=retry_diverged,
             members=members,
@@ -374,6 +391,8 @@ def train(
             device=device,
             dtype=dtype,
             precision=precision,
+            config=config,
+            callbacks=callbacks,
             progress=progress,
         )
     )
@@ -419,7 +438,13 @@ def train(
     options = half.Training(**given)
     with gradients():
         prepared = half.prepare(system, datasets, options, start_model)
-        return fit(prepared, run=run, progress=options.progress, extend=extend)
+        return fit(
+            prepared,
+            run=run,
+            progress=options.progress,
+            extend=extend,
+            callbacks=options.callbacks,
+        )
 
 
 def finetune(start: StartModel, system: Any = None, **options: Any) -> Result[Any]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypeVar, get_args
 
 from .errors import InvalidOption, shown_value, unknown_name
+from .losses import Huber, Loss, LossChoice, as_loss, loss_fields
 from .training.optimiser import OptimiserChoice, check_optimiser, optimiser_name
 
 P = ParamSpec("P")
@@ -46,6 +47,7 @@ class TrainConfig:
     weights once, at half the rate. ``race``: the share of the updates in which classes of models compete
     before the run itself (networks, see `pympnode.training.race`). ``from_start``: the share of the windows
     of whole trajectories that begin with them (networks); the others begin at any time.
+    ``loss``: of rollouts (networks), see `pympnode.losses`.
     """
 
     preset: str = "fast"
@@ -70,6 +72,7 @@ class TrainConfig:
     keep_start: bool = False
     race: float = 0.0
     from_start: float = 0.0
+    loss: LossChoice = Huber()  # noqa: RUF009 (frozen)
     decay_every: int = 200_000
     keep: Keep = "best"
     retry_diverged: bool = False
@@ -80,6 +83,7 @@ class TrainConfig:
         one_of("keep", self.keep, get_args(Keep))
         text("preset", self.preset)
         check_optimiser(self.optimiser)
+        object.__setattr__(self, "loss", as_loss(self.loss))
         for name in ("matching", "standstill", "race", "from_start"):
             object.__setattr__(self, name, share_of_updates(name, getattr(self, name)))
         for name in ("epochs", "batch_size", "decay_every", "updates"):
@@ -109,6 +113,8 @@ class TrainConfig:
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         values["curriculum"] = [list(stage) for stage in self.curriculum]
         values["optimiser"] = optimiser_name(self.optimiser)
+        loss: Loss = values.pop("loss")
+        values["loss"] = loss_fields(loss) or None
         before = {
             "optimiser": "adam",
             "matching": 0,

@@ -114,6 +114,7 @@ class Prepared(Generic[M]):
     ``held_out``: trajectories to test on, for given data. ``about`` goes into the model's record,
     ``history_attributes`` into the attributes of the history. ``threads`` makes a context in which
     the training runs. ``finished`` makes the final model of one with its trained weights.
+    ``only_in_memory``: why a run folder cannot hold the run, or "".
     ``candidates``: classes of models that compete first (`training.race`); this is the first of them.
     """
 
@@ -132,6 +133,7 @@ class Prepared(Generic[M]):
     history_attributes: Mapping[str, Any] = field(default_factory=dict)
     threads: Callable[[], AbstractContextManager[Any]] = nullcontext
     finished: Callable[[M], M] = _as_it_is
+    only_in_memory: str = ""
     candidates: tuple[Candidate[M], ...] = ()
 
 

@@ -281,7 +281,7 @@ def refuse_simulation(
             )
 
 
-def refuse_other_model(start: Any, model: str | None, half: Half) -> None:
+def refuse_other_model(start: Any, model: Any, half: Half) -> None:
     """Raise `InvalidOption` for a start of the other half, or of another kind of model."""
     own = half_of_model(start)
     if own is not half:
@@ -291,12 +291,12 @@ def refuse_other_model(start: Any, model: str | None, half: Half) -> None:
             allowed=f"a model of {half.name}",
         )
     kind = half.kind_of(start)
-    if model is not None and model != kind:
+    if model is not None and not (isinstance(model, str) and model == kind):
         raise InvalidOption(
             "training on from a model cannot make another kind of it",
-            got=f"model={model!r}, the start is {kind!r}",
+            got=f"model={shown_value(model, 80)}, the start is {kind!r}",
             allowed=f"model={kind!r}, or leave it out",
-            fix=f"train(model={model!r}) makes a fresh one",
+            fix="train(model=...) without a start makes a fresh one",
         )
 
 

@@ -139,13 +139,15 @@ def test_an_alias_of_an_option_is_suggested(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_closed_sets_are_those_of_the_modules() -> None:
+    from pympnode.losses import LOSSES
     from pympnode.networks import engines, presets, spec
     from pympnode.networks.plots.graph_drawing import LAYOUTS
     from pympnode.particles import presets as of_particles
     from pympnode.particles import spec as particles
     from pympnode.training.optimiser import OPTIMISERS
 
-    assert get_args(spec.Family) == o.NETWORK_MODELS
+    # "own" is the family of modules of the user, which a command line cannot give.
+    assert get_args(spec.Family) == (*o.NETWORK_MODELS, "own")
     assert set(particles.MODELS) == set(o.PARTICLE_MODELS)
     assert get_args(spec.Messages) == o.NETWORK_MESSAGES
     assert get_args(particles.Messages) == o.PARTICLE_MESSAGES
@@ -154,6 +156,7 @@ def test_closed_sets_are_those_of_the_modules() -> None:
     assert get_args(spec.FirstMessage) == o.FIRST_MESSAGES
     assert get_args(spec.Solver) == o.SOLVERS
     assert set(OPTIMISERS) == set(o.OPTIMISERS)
+    assert tuple(LOSSES) == o.LOSSES
     assert ("auto", *engines.NAMES) == o.ENGINES
     assert ("auto", *engines.TORCH_KERNELS) == o.KERNELS
     assert set(presets.PRESETS) == set(of_particles.PRESETS) == set(o.PRESETS)

@@ -79,6 +79,7 @@ COUPLINGS = ("mixed", "superposed")
 FIRST_MESSAGES = ("zero", "linear", "mlp")
 SOLVERS = ("rk4", "tsit5", "euler")
 OPTIMISERS = ("soap", "adam")
+LOSSES = ("huber", "mse", "gaussian")
 ENGINES = ("auto", "torch", "julia")
 KERNELS = ("auto", "numba", "torch", "eager")
 DTYPES = ("float32", "float64")
@@ -279,6 +280,12 @@ TRAINING = [
         show_default="soap; adam of the preset paper",
         help="The rule that updates the weights.",
     ),
+    _option(
+        "--loss",
+        type=choice(*LOSSES),
+        show_default="huber",
+        help="The loss of rollouts of networks.",
+    ),
     _option("--learning-rate", type=float, help="Highest learning rate."),
     _option(
         "--retry-diverged",
@@ -299,7 +306,7 @@ TRAINING = [
         "progress",
         type=choice("auto", "on", "off"),
         show_default="auto",
-        help="The bar on stderr; auto draws it in a terminal.",
+        help="The bar on stderr, or a line a minute where it is no terminal; off for neither.",
     ),
     _option("--run", type=FILE, help="Folder to keep the run in; the same call continues it."),
     _option("--extend", type=int, help="Epochs to add to the finished run in --run."),

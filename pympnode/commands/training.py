@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import Any
 
@@ -49,6 +50,16 @@ def finetune(context: click.Context, as_json: bool, **_: Any) -> None:
     _train(context, as_json)
 
 
+def _show_lines() -> None:
+    """Write the lines of the log that stand for a bar where there is no terminal to stderr."""
+    lines = logging.getLogger("pympnode.training.progress")
+    if not lines.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        lines.addHandler(handler)
+    lines.setLevel(logging.INFO)
+
+
 def _train(context: click.Context, as_json: bool) -> None:
     given = o.gather(context)
     out = given.pop("out", None)
@@ -68,9 +79,9 @@ def _train(context: click.Context, as_json: bool) -> None:
 
     if files:
         words["data"] = [as_dataset(path) for path in files]
-    words["progress"] = progress == "on" or (
-        progress == "auto" and not as_json and sys.stderr.isatty()
-    )
+    words["progress"] = progress == "on" or (progress == "auto" and not as_json)
+    if words["progress"] and not sys.stderr.isatty():
+        _show_lines()
     try:
         result = _api.finetune(start, **words) if start else _api.train(**words)
     except KeyboardInterrupt:

@@ -16,8 +16,9 @@ from ..datasets.split import data_fingerprint, held_out_of, labels_of
 from ..errors import InvalidOption
 from ..files.netcdf import checksum
 from ..half import EngineFacts, Half, Prepared
+from ..losses import Gaussian, Huber, OwnLoss
 from ..training.initial import initial_weights
-from ..training.ranges import warn_outside
+from ..training.ranges import warn_outside, warn_user
 from . import engines
 from .edge_weights import check_training
 from .engines.base import Program
@@ -31,6 +32,7 @@ from .learned_edges import (
 from .matching import Matching, Unmatched
 from .model import Model
 from .node_codes import CODED_GRAPH, graph_checksum, with_coded_nodes
+from .normalise import Normalisation
 from .options import NetworkTraining
 from .prepare import Prepared as Data
 from .presets import preset, sized_updates
@@ -76,7 +78,9 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
     if options.learns_delay or not simulation:
         # Simulated data bring the delays of the keyword with their edges.
         spec = with_delays(spec, options, data.physical, data.time_scale, members)
-    if start is None and options.substeps is None and spec.solver == "rk4" and data.system:
+    given = isinstance(options.model, ModelSpec) and start is None
+    open_steps = start is None and options.substeps is None and not given
+    if open_steps and spec.solver == "rk4" and data.system:
         substeps, texts["substeps"] = substeps_of_data(
             data.system, datasets, data.physical, data.attributes
         )
@@ -84,9 +88,10 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
             spec = spec.replace(substeps=substeps, stride=1)
     if options.learns_weights:
         spec = with_learned_edges(spec, data.physical, members)
+    engine, kernel = _engine_for_loss(options, config, spec)
     chosen, reason = engines.choose(
-        options.engine,
-        kernel=options.kernel,
+        engine,
+        kernel=kernel,
         device=options.device,
         weighted=any(a.weighted or a.graph.delay is not None for a in data.physical),
         varied=any(a.varied for a in data.physical),
@@ -94,6 +99,16 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
     )
     check_training(spec, data.physical, start)
     thetas, restored = initial_weights(layout_of(spec), start, options.seed, members, options.dtype)
+    own = options.own if start is None else None
+    if own is not None:
+        if data.node_types:
+            raise InvalidOption(
+                "a module of your own is for nodes of one type",
+                got=f"the types {', '.join(data.node_types)}",
+                allowed="pympnode.nodes_of_type(ds, name)",
+            )
+        thetas = own.first_weights(options.seed, members, options.dtype)
+        _tell_unused(own, data)
     if spec.codes:
         thetas = thetas * without_codes_in_messages(spec)
     thetas = thetas.astype(options.dtype)
@@ -110,7 +125,8 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
         start.check(data.physical[0], data.features)
         steps = np.concatenate([np.diff(a.time) for a in data.physical])
         warn_outside("the data to train on", start.trained.other_physics(steps, data.parameters))
-    if start is None and options.learning_rate is options.optimiser is None:
+    open_rate = options.learning_rate is options.optimiser is options.config is None
+    if start is None and open_rate:
         chosen_preset = preset(options.preset)
         if spec.pairwise:
             rate = chosen_preset.pairwise_rate * config.learning_rate
@@ -122,12 +138,19 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
         config = config.replace(
             updates=sized_updates(layout_of(spec).size, values, pairwise=spec.pairwise)
         )
-    program = model.bind(scaled, kernel=options.kernel)
+    program: Any = model.bind(scaled, kernel=kernel)
+    measure = None
+    if config.loss != Huber():
+        from .engines.torch.losses import Measure
+
+        measure = program.measure = Measure(
+            config.loss, data.features, _scale_for_loss(config, data), program.spec.circular
+        )
     matching = None
     if config.matching:
         try:
             matching = Matching(
-                lambda spec, pairs: replace(model, spec=spec).bind(pairs, kernel=options.kernel),
+                lambda spec, pairs: replace(model, spec=spec).bind(pairs, kernel=kernel),
                 spec,
                 scaled,
                 data.train,
@@ -161,6 +184,8 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
     task.require_memory()
     labels = [labels_of(ds, options.split, options.seed) for ds in datasets]
     task.features, task.time_scale = data.features, data.time_scale
+    if measure is not None:
+        task.measure = measure.of_arrays
     in_data = [np.flatnonzero(label != "test") for label in labels]
     task.numbers = [numbers for numbers in in_data if numbers.size]
     return Prepared(
@@ -178,7 +203,9 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
             program,
             start,
             options.normalisation,
-        ),
+        )
+        | ({} if own is None else {"module": {"first_weights": checksum(thetas)}}),
+        only_in_memory=_unnamed(own, config.loss),
         engine=EngineFacts(chosen, reason, program.kernel, str(getattr(program, "device", "cpu"))),
         restored_tensors=restored,
         deviations_from_paper=preset(options.preset).deviations if start is None else (),
@@ -195,6 +222,70 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
         ),
         history_attributes={name: text for name, text in texts.items() if text is not None},
     )
+
+
+def _engine_for_loss(
+    options: NetworkTraining, config: TrainConfig, spec: ModelSpec
+) -> tuple[str, str]:
+    """Engine and kernel that compute the loss. Raises `InvalidOption`."""
+    engine, kernel = options.engine, options.kernel
+    if config.loss == Huber():
+        return engine, kernel
+    if engine == "julia":
+        raise InvalidOption(
+            "the Julia engine has the default loss alone",
+            got=f"loss={config.loss!r} with engine='julia'",
+            allowed='engine="torch"',
+            fix="leave engine out, or loss",
+        )
+    if spec.codes:
+        # Codes are attributes, of which the sweeps of the other kernels return no gradient.
+        if kernel not in ("auto", "eager"):
+            raise InvalidOption(
+                "codes of nodes are learned with another loss by one kernel",
+                got=f"kernel={kernel!r}",
+                allowed='kernel="auto" or "eager"',
+                fix="leave kernel out",
+            )
+        kernel = "eager"
+    return "torch" if engine == "auto" else engine, kernel
+
+
+def _scale_for_loss(config: TrainConfig, data: Data) -> Normalisation:
+    """The z scores of the features. Raises `InvalidOption` for losses by feature where types of nodes
+    have features of their own."""
+    loss = config.loss
+    if data.node_types and (loss.of_features or isinstance(loss, Gaussian)):
+        raise InvalidOption(
+            "losses by feature are for nodes of one type",
+            got=f"loss={loss!r} with the types {', '.join(data.node_types)}",
+            allowed='"huber", "mse" or a function',
+        )
+    return data.state  # type: ignore[return-value]
+
+
+def _unnamed(own: Any, loss: Any) -> str:
+    """What of a run has no name, under which a run folder could hold it; "" where all has one."""
+    if own is not None and not own.registered:
+        return f"the module {own!r} has no name: @pympnode.register_module above its class"
+    if isinstance(loss, OwnLoss) and not loss.registered:
+        return f"the loss {loss.label!r} has no name: @pympnode.losses.register above it"
+    return ""
+
+
+def _tell_unused(own: Any, data: Data) -> None:
+    """Warn of inputs in the data that the forward of a module of the user does not take."""
+    there = {
+        "control": bool(data.controls),
+        "node_attribute": bool(data.attributes),
+        "edge_weight": any(each.weighted for each in data.physical),
+    }
+    for name, given in there.items():
+        if given and name not in own.takes:
+            warn_user(
+                f"the data have {name}, and the module does not take it: its forward has no parameter "
+                "of that name"
+            )
 
 
 def mean_degree(data: Data) -> float:
@@ -243,6 +334,27 @@ def spec_of(data: Data, options: NetworkTraining, start: Model | None = None) ->
         type_channels=data.type_channels,
         type_controls=data.type_controls,
         type_attributes=data.type_attributes,
+    )
+
+
+def with_own_parts(data: Data, options: NetworkTraining) -> NetworkTraining:
+    """``options`` whose model is made of networks of the user for messages and their effect.
+
+    Raises `InvalidOption`."""
+    if data.node_types:
+        raise InvalidOption(
+            "networks of your own are for nodes of one type",
+            got=f"the types {', '.join(data.node_types)}",
+            allowed="pympnode.nodes_of_type(ds, name)",
+        )
+    arrays = data.physical[0]
+    return options.with_own_parts(
+        np.concatenate([a.graph.in_degree for a in data.physical]),
+        features=arrays.x.shape[-1],
+        controls=len(data.controls),
+        attributes=len(data.attributes),
+        edge_attributes=len(data.edge_attributes),
+        circular=[int(number) for number in np.flatnonzero(data.periods)],
     )
 
 

@@ -63,7 +63,7 @@ def with_options_of_system(
     chosen = options.preset != "fast" or options.engine == "julia"
     chosen |= options.learns_weights or options.learns_graph
     chosen |= not all(left_open(getattr(options, name)) for name in _CHOOSE)
-    if chosen or _antisymmetric(options):
+    if chosen or options.has_own_parts or _antisymmetric(options):
         return options, None
     system = _system_of(datasets)
     if system is None or not system.model_options:
@@ -101,6 +101,8 @@ def short_class(options: NetworkTraining, edge_attributes: int) -> NetworkTraini
 
     ``edge_attributes`` of the data, and the options of pairwise messages, ask for those.
     """
+    if options.model is not None and not isinstance(options.model, str):
+        return options
     given = (options.relative, options.invariant)
     pairwise = not left_open(options.messages) and _fits(options.messages, "pairwise")
     pairwise |= bool(edge_attributes) or _antisymmetric(options)

@@ -20,7 +20,7 @@ from ..systems.registry import first_name
 from ..training.progress import Silent, default
 from ..training.ranges import warn_user
 from ..training.schedule import updates_of
-from .assembly import Common, assemble, mean_degree, spec_of
+from .assembly import Common, assemble, mean_degree, spec_of, with_own_parts
 from .circular import with_circular
 from .classes import (
     LONG,
@@ -195,6 +195,15 @@ class Networks:
             ignore_weights=options.ignore_weights,
             no_inputs=no_inputs(options),
         )
+        if options.has_own_parts:
+            if start is not None:
+                raise InvalidOption(
+                    "networks of your own are of a fresh model, and the start has its networks",
+                    got="message= or update= with a start",
+                    allowed="one of them",
+                    fix="leave start out, or message and update",
+                )
+            options = with_own_parts(data, options)
         windows = choose_windows(
             config,
             data.physical,

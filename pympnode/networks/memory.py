@@ -17,6 +17,7 @@ from .engines.delays import prefix_for
 from .engines.tableaux import TABLEAUX
 from .schema import Arrays
 from .spec import ModelSpec
+from .weights import layout_of
 
 # Held by the allocator for each byte that autograd keeps: short-lived results of the same sizes lie
 # between the kept ones.
@@ -144,6 +145,9 @@ def _by_edges(spec: ModelSpec) -> bool:
 def _autograd_rows(spec: ModelSpec) -> int:
     """Numbers that autograd keeps of one evaluation of the field, per column."""
     turned = spec.state_inputs + 2 * len(spec.circular) if spec.circular else 0
+    if spec.family == "own":
+        # Each layer keeps about two numbers for each of its outputs.
+        return 2 * spec.states + spec.own_inputs + 2 * _own_outputs(spec)
     if spec.family == "l2s":
         return spec.states + turned + spec.own_inputs + spec.hidden * (4 * spec.depth + 2)
     rows = spec.states + turned + spec.inputs + spec.depth * spec.hidden
@@ -156,8 +160,15 @@ def _autograd_rows(spec: ModelSpec) -> int:
     return rows
 
 
+def _own_outputs(spec: ModelSpec) -> int:
+    """Outputs of all layers of a module of the user, as the shapes of its weights show them."""
+    return sum(shape[0] for shape in layout_of(spec).shapes.values() if len(shape) > 1)
+
+
 def _autograd_rows_of_edges(spec: ModelSpec) -> int:
     """Numbers that autograd keeps of one evaluation of the field, per edge column."""
+    if spec.family == "own":
+        return _own_outputs(spec)  # where its layers are of edges; which they are is not known
     if not _by_edges(spec):
         return 0
     rows = 0

@@ -524,6 +524,31 @@ class Model:
         channels, per = self.spec.channels, 1.0 / self.time_scale
         return slope[..., :channels] * (self.state_scale.scale * per), slope[..., channels:] * per
 
+    def module(self) -> Any:
+        """The vector field as a `torch.nn.Module`, with a copy of the weights.
+
+        ``module(state, edge_index, edge_weight, control, node_attribute, edge_attribute)`` is dx/dt in
+        physical units; ``module(x, **module.edges(graph))`` takes a graph. It has gradients with respect
+        to weights and inputs, a ``state_dict``, and goes through ``torch.export``. `from_module` makes a
+        model of it again. See `pympnode.networks.vector_field.VectorField`. Raises `InvalidModel` for
+        ensembles, several types of nodes, delays and codes of nodes.
+        """
+        from .vector_field import vector_field_of
+
+        return vector_field_of(self)
+
+    @classmethod
+    def from_module(cls, module: Any) -> Model:
+        """The model of a module that `module` made, with the weights that it has now.
+
+        Names, scales and training ranges are those of the model that it was made of. Raises
+        `InvalidOption` for other modules: ``train(model=module)`` takes modules of your own.
+        """
+        from .vector_field import theta_of
+
+        model, theta = theta_of(module)
+        return replace(model, theta=theta)
+
     def as_node(self, system: Any = None) -> LearnedNode:
         """Deprecated: `pympnode.couple` takes the model itself.
 

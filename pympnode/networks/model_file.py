@@ -10,7 +10,7 @@ import xarray as xr
 
 from ..datasets.names import RECEIVER, SENDER, START_MARK, TRAJECTORY
 from ..datasets.record import record, with_record
-from ..errors import FileDamaged
+from ..errors import FileDamaged, InvalidModel
 from ..files import kinds, netcdf
 from ..files.kinds import check_record
 from ..graph import Graph
@@ -31,11 +31,22 @@ _EDGES = ("learned_sender", "learned_receiver", "learned_nodes", "learned_weight
 
 def dataset_of(model: Any) -> xr.Dataset:
     """A `Model` as a dataset: what `Model.save` writes."""
+    if model.spec.family == "own":
+        from .own_module import is_registered
+
+        if not is_registered(model.spec.module):
+            raise InvalidModel(
+                "the module of this model has no name, under which a file could be read",
+                got=model.spec.module,
+                allowed="a module of a registered class",
+                fix='@pympnode.register_module("my_module") above the class, before it is made',
+            )
     variables: dict[str, Any] = {}
     ensemble = ("member",) if model.theta.ndim == 2 else ()
     for name, value in model.weights.items():
         name = _in_file(name)
-        dims = (f"{name}_out", f"{name}_in")[: value.ndim - len(ensemble)]
+        sides = ("out", "in", *map(str, range(2, value.ndim)))
+        dims = tuple(f"{name}_{side}" for side in sides)[: value.ndim - len(ensemble)]
         variables[name] = ((*ensemble, *dims), value)
     for name, scale in _scales(model).items():
         if scale is not None:
@@ -186,6 +197,7 @@ _RECORD: dict[str, kinds.Check] = {
             **dict.fromkeys(("edge_attributes", "learned_edges", "codes", "coded_nodes"), _WHOLE),
             **dict.fromkeys(("learned_delays", "longest_delay"), _WHOLE),
             "delay": kinds.real,
+            **dict.fromkeys(("module", "module_arguments"), kinds.text),
             **dict.fromkeys(("sender_controls", "antisymmetric"), kinds.flag),
         },
         *LATER,

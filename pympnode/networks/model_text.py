@@ -6,13 +6,20 @@ from typing import Any
 
 from ..training.ranges import describe_span, describe_value, interval
 
-_FAMILY = {"mpnode": "MP-NODE", "l2s": "L2S", "node": "neural ODE of the whole system"}
+_FAMILY = {
+    "mpnode": "MP-NODE",
+    "l2s": "L2S",
+    "node": "neural ODE of the whole system",
+    "own": "module",
+}
 
 
 def summary(model: Any) -> str:
     """A `Model` in one line: family, size, messages, integrator."""
     spec = model.spec
     parts = [_FAMILY[spec.family], f"{model.theta.shape[-1]:,} weights", f"hidden {spec.hidden}"]
+    if spec.family == "own":
+        parts = [f"module {spec.module!r}", parts[1]]
     if model.members > 1:
         parts.insert(0, f"ensemble of {model.members}")
     if spec.family == "mpnode":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -24,6 +25,7 @@ from ..config import (
 )
 from ..datasets.names import Missing
 from ..errors import InvalidOption, shown_value, unknown_name
+from ..losses import as_loss
 from ..systems.registry import get
 from ..tasks import check_client
 from ..training.options import LENGTHS, RunOptions
@@ -49,6 +51,20 @@ _SPEC_FIELDS = {
 }
 
 
+# Choices of the families of this package, which a module of the user makes itself.
+_OF_FAMILIES = (
+    "message_size", "hidden", "depth", "aggregation", "messages", "coupling", "first_message",
+    "relative", "invariant", "antisymmetric", "node_codes", "delay",
+)  # fmt: skip
+
+_DEFAULT_SPEC = ModelSpec()
+_OF_TYPES = ("node_types", "type_channels", "type_controls", "type_attributes")
+
+_OF_OTHER_MESSAGES = (
+    "messages", "coupling", "first_message", "relative", "invariant", "antisymmetric", "node_codes",
+    "delay",
+)  # fmt: skip
+
 LEARNED_DELAYS = ("learn", "learn per edge")
 
 _SIMULATION_CHECKS: dict[str, Any] = {
@@ -62,6 +78,17 @@ _SIMULATION_CHECKS: dict[str, Any] = {
     "parameters": mapping,
     "engine": lambda name, value: one_of(name, value, ("auto", *NAMES)),
 }
+
+
+def _model(name: str, value: Any) -> Any:
+    """A name, a specification, or a module of the user. Raises `InvalidOption`."""
+    if isinstance(value, str):
+        return text(name, value)
+    if isinstance(value, ModelSpec):
+        return value
+    from .own_module import OwnModule  # torch, for which names do not wait
+
+    return value if isinstance(value, OwnModule) else OwnModule.of(value)
 
 
 def _coupling(name: str, value: Any) -> str:
@@ -125,7 +152,7 @@ class NetworkTraining(RunOptions):
     missing: Missing = "error"
     window: float | None = None
     max_window: float | None = None
-    model: str | None = None
+    model: Any = None
     message_size: int | None = None
     hidden: int | None = None
     depth: int | None = None
@@ -146,6 +173,9 @@ class NetworkTraining(RunOptions):
     delay_start: float | None = None
     matching: float | None = None
     node_codes: int | None = None
+    loss: Any = None
+    message: Any = None
+    update: Any = None
 
     REPLACES_LENGTH: ClassVar[bool] = False
     OF_MODELS: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -162,10 +192,8 @@ class NetworkTraining(RunOptions):
             | {
                 "members": least(1),
                 "node_codes": least(1),
-                **dict.fromkeys(
-                    ("model", "aggregation", "messages", "first_message", "solver"),
-                    text,
-                ),
+                **dict.fromkeys(("aggregation", "messages", "first_message", "solver"), text),
+                "model": _model,
                 "coupling": _coupling,
                 "ignore_weights": flag,
                 "antisymmetric": flag,
@@ -173,6 +201,7 @@ class NetworkTraining(RunOptions):
                 "invariant": names_of,
                 "matching": share_of_updates,
                 "delay_start": positive,
+                "loss": lambda name, value: as_loss(value),
             },
         )
         if self.delay_start is not None and not self.learns_delay:
@@ -192,6 +221,12 @@ class NetworkTraining(RunOptions):
                 allowed="one of them",
                 fix="leave max_window out, or window to keep a curriculum of shorter windows first",
             )
+        if self.own is not None:
+            self._refuse_choices(_OF_FAMILIES, f"a module of your own, {self.own!r}")
+        if self.has_own_parts:
+            self._refuse_choices(
+                ("model", *_OF_OTHER_MESSAGES), "networks of your own for messages and their effect"
+            )
         kernels = ("auto", *TORCH_KERNELS)
         for name, allowed in (
             ("missing", ("error", "mask")),
@@ -201,6 +236,61 @@ class NetworkTraining(RunOptions):
             one_of(name, getattr(self, name), allowed)
         if self.engine != "julia":
             one_of("kernel", self.kernel, kernels)
+
+    @property
+    def own(self) -> Any:
+        """The `own_module.OwnModule` that ``model`` is, or None."""
+        chosen = self.model is None or isinstance(self.model, str | ModelSpec)
+        return None if chosen else self.model
+
+    @property
+    def has_own_parts(self) -> bool:
+        """Whether networks of the user for messages, or for their effect, are given."""
+        return self.message is not None or self.update is not None
+
+    def with_own_parts(
+        self, degree: np.ndarray, *, edge_attributes: int, **widths: Any
+    ) -> NetworkTraining:
+        """The options with these networks as a module for data of some ``widths``, and those of
+        `MessagePassing` for what is not given. ``degree``: see `new_spec`."""
+        from .own_module import message_passing
+
+        fields = dict(preset(self.preset).model)
+        chosen = {name: getattr(self, name) for name in ("hidden", "depth", "aggregation")}
+        chosen["message"] = self.message_size
+        fields |= {name: value for name, value in chosen.items() if not left_open(value)}
+        # The specification checks the numbers.
+        one_of("aggregation", fields["aggregation"], ("auto", "mean", "sum", "max"))
+        sizes = ModelSpec(**{name: fields[name] for name in ("hidden", "depth", "message")})
+        aggregation = fields["aggregation"]
+        if aggregation == "auto":
+            aggregation = "mean" if degree.min() == degree.max() else "sum"
+        own = message_passing(
+            self.message,
+            self.update,
+            self.seed,
+            **widths,
+            edge_attributes=edge_attributes,
+            message_size=sizes.message,
+            hidden=sizes.hidden,
+            depth=sizes.depth,
+            aggregation=aggregation,
+            divisor=max(float(degree.mean()), 1.0) if aggregation == "sum" else 1.0,
+        )
+        names = ("message", "update", "message_size", "hidden", "depth", "aggregation")
+        changes: dict[str, Any] = {**dict.fromkeys(names), "model": own}
+        return dataclasses.replace(self, **changes)
+
+    def _refuse_choices(self, names: Sequence[str], model: str) -> None:
+        """Raise `InvalidOption` for a choice that ``model`` makes itself."""
+        for name in names:
+            if not left_open(value := getattr(self, name)):
+                raise InvalidOption(
+                    f"{name} is a choice of the models of this package",
+                    got=f"{name}={shown_value(value, 80)} with {model}",
+                    allowed=f"solver=, substeps= and the options of the run; not {name}",
+                    fix=f"leave {name} out",
+                )
 
     @property
     def learns_weights(self) -> bool:
@@ -251,21 +341,29 @@ class NetworkTraining(RunOptions):
 
     def run_config(self, fresh: bool) -> TrainConfig:
         """The configuration of a run from fresh weights, or from those of a start model."""
-        fields = preset(self.preset).run_fields(fresh, self.optimiser)
+        run = preset(self.preset).run_fields(fresh, self.optimiser)
+        if self.config is not None:
+            run = {}
         if self.matching is not None:
-            fields["matching"] = self.matching
+            run["matching"] = self.matching
         elif self.epochs is not None:
             # Epochs are passes over windows of trajectories.
-            fields.pop("matching", None)
+            run.pop("matching", None)
+        if self.loss is not None:
+            run["loss"] = self.loss
+            if self.matching is None:
+                # Gradient matching has the loss of derivatives, and would take most of the updates.
+                run.pop("matching", None)
         if any(getattr(self, length) is not None for length in LENGTHS):
-            fields.pop("standstill", None)
-        return self.config(fields)
+            run.pop("standstill", None)
+        return self.configured(run)
 
     @property
     def sized(self) -> bool:
         """Whether the number of updates follows the model and the data: neither the call nor the
         preset gives a length."""
         given = any(getattr(self, length) is not None for length in LENGTHS)
+        given |= self.config is not None
         return not given and not {*LENGTHS} & preset(self.preset).run.keys()
 
     def new_spec(
@@ -294,6 +392,19 @@ class NetworkTraining(RunOptions):
             "circular": circular,
         }
         given = self.spec_fields()
+        if isinstance(self.model, ModelSpec):
+            return self._like(
+                self.model, given, widths | {"edge_attributes": edge_attributes}, nodes, features
+            )
+        if self.own is not None:
+            edges = edge_attributes if "edge_attribute" in self.own.takes else 0
+            chosen = {**widths, **given, "family": "own", "message": 0, "messages": "zero"}
+            return ModelSpec(
+                **chosen,
+                edge_attributes=edges,
+                module=self.own.name,
+                module_arguments=self.own.arguments,
+            )
         fields = {**preset(self.preset).model, **widths, **given}
         if fields.get("aggregation") == "auto":
             equal = degree.min() == degree.max() and not fields.get("antisymmetric")
@@ -316,6 +427,51 @@ class NetworkTraining(RunOptions):
             if fields["coupling"] == "superposed" and "message" not in given:
                 fields["message"] = channels
         return ModelSpec(**fields)
+
+    def _like(
+        self,
+        spec: ModelSpec,
+        given: dict[str, Any],
+        widths: dict[str, Any],
+        nodes: int,
+        features: tuple[str, ...],
+    ) -> ModelSpec:
+        """The specification ``model=``, with keywords that were ``given`` and the widths of the data.
+
+        Raises `InvalidOption` where it has other widths, and for what training finds."""
+        given.pop("family", None)
+        for name in ("relative", "invariant"):
+            if (names := getattr(self, name)) is not None:
+                given[name] = numbers_of(name, names, features)
+        changed = {**{f.name: getattr(spec, f.name) for f in dataclasses.fields(spec)}, **given}
+        if changed["family"] == "own":
+            raise InvalidOption(
+                "a module of your own is given itself",
+                got=f"ModelSpec(module={spec.module!r})",
+                allowed="model=module",
+            )
+        pairwise = changed["family"] == "mpnode" and changed["messages"] == "pairwise"
+        if not pairwise:
+            widths["edge_attributes"] = 0
+        widths["bodies"] = nodes if changed["family"] == "node" else 1
+        found = ("learned_edges", "learned_delays", "longest_delay", "coded_nodes", *_OF_TYPES)
+        for name, value in {**dict.fromkeys(found), **widths}.items():
+            default = getattr(_DEFAULT_SPEC, name)
+            value = default if value is None else value
+            if changed[name] not in (default, value):
+                raise InvalidOption(
+                    f"{name} of a specification follows from the data",
+                    got=f"ModelSpec({name}={changed[name]!r})",
+                    allowed=f"{value!r}, or leave it out",
+                    fix='edge_weight="learn" and delay="learn" of train learn those of edges'
+                    if name in found
+                    else f"leave {name} out",
+                )
+        if pairwise and changed["coupling"] == "superposed":
+            # Such messages are added to the slope.
+            if changed["message"] in (spec.channels, _DEFAULT_SPEC.message):
+                changed["message"] = widths["channels"]
+        return ModelSpec(**{**changed, **widths})
 
     def check(self, system: str) -> TrainConfig:
         """Raise what training on ``system`` would raise for these keywords; return the run."""

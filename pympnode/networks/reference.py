@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from statistics import NormalDist
 
 import numpy as np
@@ -22,13 +22,19 @@ _VISIBLE = 1e-6  # variance in z units; less is rounding, or the last of the mot
 
 
 def reference_of(
-    arrays: Sequence[Arrays], train: NDArray[np.int64], batches: Sequence[Batch]
+    arrays: Sequence[Arrays],
+    train: NDArray[np.int64],
+    batches: Sequence[Batch],
+    measure: Callable[[NDArray, NDArray], float] | None = None,
 ) -> Reference:
     """The loss of persistence, of each node's mean and of an AR(1) of each node and feature, on the
     windows of ``batches``, and the loss that the measurement noise of these data leaves.
 
     Means and AR(1) are fitted to the trajectories ``train`` of the datasets with as many nodes.
+    ``measure``: the summed loss of predicted and true states, where it is not the Huber loss; the loss
+    that noise leaves is not known then.
     """
+    loss = _huber_of if measure is None else measure
     fits = {
         nodes: _fit([(a, index) for a, index in _chosen(arrays, train) if a.x.shape[2] == nodes])
         for nodes in {a.x.shape[2] for a in arrays}
@@ -40,18 +46,18 @@ def reference_of(
         fit = fits[x.shape[2]]
         start, truth = x[:, :1], x[:, 1:]
         columns += x.shape[0] * x.shape[2]
-        total["persistence"] += _huber(truth - start)
+        total["persistence"] += loss(np.broadcast_to(start, truth.shape), truth)
         if fit is None:
             total["data mean"] = total["AR(1)"] = np.nan
         else:
             mean, slope = fit
             power = slope ** np.arange(1, horizon + 1)[:, None, None]
-            total["data mean"] += _huber(truth - mean)
-            total["AR(1)"] += _huber(truth - mean - power * (start - mean))
+            total["data mean"] += loss(np.broadcast_to(mean, truth.shape), truth)
+            total["AR(1)"] += loss(mean + power * (start - mean), truth)
         if even:
             noises.append(x)
     losses = {name: value / columns for name, value in total.items()}
-    if arrays[0].types is not None:
+    if arrays[0].types is not None or measure is not None:
         return Reference(losses)  # the noise of each type is another
     noise = noise_variance(noises)
     if noise is None:
@@ -87,6 +93,10 @@ def noise_variance(windows: Sequence[NDArray]) -> NDArray[np.float64] | None:
     rough = value[-1] > _VISIBLE
     seen = ((ratio > low) & (ratio < high)).all(axis=0) & rough
     return np.where(seen, value[-1], 0.0) if seen.any() and (seen | ~rough).all() else None
+
+
+def _huber_of(predicted: NDArray, truth: NDArray) -> float:
+    return _huber(truth - predicted)
 
 
 def _huber(error: NDArray) -> float:

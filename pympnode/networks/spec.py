@@ -12,7 +12,7 @@ import numpy as np
 from ..config import flag, listing, number, one_of, text, whole
 from ..errors import InvalidOption, unknown_name
 
-Family = Literal["mpnode", "l2s", "node"]
+Family = Literal["mpnode", "l2s", "node", "own"]
 Messages = Literal["state", "zero", "self", "emitted", "pairwise"]
 Coupling = Literal["mixed", "superposed"]
 Aggregation = Literal["mean", "sum", "max"]
@@ -74,6 +74,8 @@ class ModelSpec:
 
     ``family="l2s"``: code = tanh(E [x; u; b]); ``depth`` times h <- h + tanh(U sum_j tanh(M h_j));
     dx = D (h + code). ``family="node"``: one neural ODE for all ``bodies`` nodes at once.
+    ``family="own"``: a module of the user, registered as ``module`` and made of ``module_arguments`` (JSON);
+    see `networks.own_module`. Fields that describe the networks of the other families have no effect.
 
     ``solver`` names the Runge-Kutta method of one interval, split into ``substeps`` equal steps.
     ``stride`` > 1 takes one rk4 step over that many intervals, the times in between by its
@@ -136,6 +138,8 @@ class ModelSpec:
     delay: float = 0.0
     learned_delays: int = 0
     longest_delay: int = 0
+    module: str = ""
+    module_arguments: str = ""
 
     def __post_init__(self) -> None:
         for name, allowed in _NAMES.items():
@@ -162,6 +166,13 @@ class ModelSpec:
                 )
         object.__setattr__(self, "divisor", number("divisor", self.divisor))
         object.__setattr__(self, "delay", number("delay", self.delay))
+        if bool(self.module) != (self.family == "own"):
+            raise InvalidOption(
+                "a module of the user is a family of its own",
+                got=f"family={self.family!r}, module={self.module!r}",
+                allowed='family="own" with the name of a registered module',
+                fix="train(model=module) takes the module itself",
+            )
         self._check_pairwise()
         self._check_types()
         self._check_delays()
@@ -203,6 +214,8 @@ class ModelSpec:
             "invariant": self.invariant,
             "antisymmetric": self.antisymmetric,
         }
+        if self.family == "own":
+            del wanted["edge_attributes"]
         if self.family == "mpnode" and self.messages == "emitted":
             del wanted["invariant"]
             object.__setattr__(self, "invariant", tuple(sorted(set(self.invariant))))
@@ -464,6 +477,8 @@ LATER = (
     "delay",
     "learned_delays",
     "longest_delay",
+    "module",
+    "module_arguments",
 )
 
 _NO_TYPES: dict[str, tuple[()]] = {

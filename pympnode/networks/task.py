@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 
@@ -54,6 +54,8 @@ class TrajectoryTask:
     features: tuple[str, ...] = ()
     time_scale: float = 1.0
     numbers: Sequence[NDArray[np.int64]] = ()
+    # The loss of arrays, where it is not the Huber loss: see `reference_of`.
+    measure: Callable[[NDArray, NDArray], float] | None = None
 
     def __init__(
         self,
@@ -281,7 +283,7 @@ class TrajectoryTask:
 
     def reference(self) -> Reference:
         """See `Task`."""
-        return reference_of(self.arrays, self.train, self.validation_batches)
+        return reference_of(self.arrays, self.train, self.validation_batches, self.measure)
 
     @cached_property
     def validation_batches(self) -> list[Batch]:

@@ -25,6 +25,10 @@ def layout_of(spec: ModelSpec) -> Layout:
     of the first layer that the sender's type decides is ``pair_sender_weight`` (hidden, sender inputs),
     which ``pair_layer_1_weight`` is without.
     """
+    if spec.family == "own":
+        from .own_module import weight_shapes  # torch, which other models do not need here
+
+        return Layout(*weight_shapes(spec))
     if spec.node_types:
         return Layout(
             {

@@ -159,7 +159,10 @@ class Particles:
                 known=arrays[0].system in LAWS,
                 types=_types(arrays),
             )
-            if options.mass_coupling is None and spec.mass_coupling == coupling:
+            left_open = options.mass_coupling is None and not isinstance(
+                options.model, ParticleSpec
+            )
+            if left_open and spec.mass_coupling == coupling:
                 if text := assumed_coupling(arrays, coupling):
                     warn_user(text)
             scales = fitted_scales(arrays, train)
@@ -174,7 +177,8 @@ class Particles:
                 scales.near,
                 scales.near / scales.length,
             )
-        name = options.model or spec.name
+        named = isinstance(options.model, str)
+        name = options.model if named else spec.name
         choice = particle_preset(options.preset, name, most, spec.messages)
         config = options.run_config(name, most, fresh=start is None, messages=spec.messages)
         program = ParticleProgram(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -21,7 +22,7 @@ from ..config import (
     text,
     whole,
 )
-from ..errors import InvalidOption
+from ..errors import InvalidOption, shown_value
 from ..tasks import check_client
 from ..training.options import RunOptions
 from .metrics import HORIZONS
@@ -38,6 +39,22 @@ _SPEC = (
     "behaviour", "levels", "neighbours", "edge_width", "node_width", "global_width", "inputs",
     "integrator", "conserve_momentum", "update", "messages", "mass_coupling", "kicks",
 )  # fmt: skip
+
+
+_DEFAULT_SPEC, _DEFAULT_RUN = ParticleSpec(), TrainConfig()
+
+
+def _model(name: str, value: Any) -> Any:
+    """A name or a specification. Raises `InvalidOption`."""
+    if isinstance(value, ParticleSpec):
+        return value
+    if not isinstance(value, str):
+        raise InvalidOption(
+            "model of particles is a name or a specification",
+            got=shown_value(value, 80),
+            allowed=", ".join(MODELS) + ", a pympnode.ParticleSpec",
+        )
+    return text(name, value)
 
 
 def _folder(name: str, value: Any) -> Any:
@@ -122,7 +139,7 @@ class ParticleTraining(RunOptions):
     steps: int | None = None
     dt: float | None = None
     parameters: Mapping[str, Any] | None = None
-    model: str | None = None
+    model: Any = None
     behaviour: str | None = None
     levels: int | None = None
     neighbours: int | None = None
@@ -148,13 +165,13 @@ class ParticleTraining(RunOptions):
         super().__post_init__()
         refuse_julia(self.engine, "trained in torch")
         texts = (
-            "model", "behaviour", "inputs", "integrator", "update", "messages", "mass_coupling",
+            "behaviour", "inputs", "integrator", "update", "messages", "mass_coupling",
             "precision",
         )  # fmt: skip
         check_fields(
             self,
             _SIMULATION_CHECKS
-            | {"members": least(1), "micro_batch": least(1)}
+            | {"members": least(1), "micro_batch": least(1), "model": _model}
             | dict.fromkeys(texts, text),
         )
         if self.integrator in ("block", "global"):  # those of `simulate_particles`
@@ -238,6 +255,8 @@ class ParticleTraining(RunOptions):
         """The specification of a fresh model for that many particles; ``mass_coupling``: that of
         models with scaled inputs; ``known``: whether the law of the forces is known."""
         conservative = known or mass_coupling == "product"
+        if isinstance(self.model, ParticleSpec):
+            return self._like(self.model, dims=dims, charged=charged, types=tuple(types))
         name = self.model or self.default_model(particles, conservative)
         choice = particle_preset(self.preset, name, particles, self.default_messages(conservative))
         chosen = preset_fields(choice, self.spec_fields())
@@ -258,12 +277,35 @@ class ParticleTraining(RunOptions):
             types=tuple(types),
         )
 
+    def _like(self, spec: ParticleSpec, **of_data: Any) -> ParticleSpec:
+        """The specification ``model=`` with keywords that were given and what follows from the data.
+
+        Raises `InvalidOption` where it says something else of the data."""
+        for name, value in of_data.items():
+            if getattr(spec, name) not in (getattr(_DEFAULT_SPEC, name), value):
+                raise InvalidOption(
+                    f"{name} of a specification follows from the data",
+                    got=f"ParticleSpec({name}={getattr(spec, name)!r})",
+                    allowed=f"{value!r}, or leave it out",
+                )
+        return dataclasses.replace(spec, **{**self.spec_fields(), **of_data})
+
     def run_config(
         self, name: str, particles: int, fresh: bool, messages: str | None = None
     ) -> TrainConfig:
         """The configuration of a run of the model ``name``, from fresh or from given weights."""
         choice = particle_preset(self.preset, name, particles, messages)
-        return self.config(choice.run_fields(fresh, self.optimiser))
+        run = {} if self.config is not None else choice.run_fields(fresh, self.optimiser)
+        found = self.configured(run)
+        for name in ("loss", "matching", "race", "from_start"):
+            if getattr(found, name) != getattr(_DEFAULT_RUN, name):
+                raise InvalidOption(
+                    f"{name} is of networks, and these are particles",
+                    got=f"TrainConfig({name}={getattr(found, name)!r})",
+                    allowed=f"{name}={getattr(_DEFAULT_RUN, name)!r}, the default",
+                    fix=f"leave {name} out of config",
+                )
+        return found
 
     def refuse_unused(self, spec: ParticleSpec) -> None:
         """Raise `InvalidOption` for a given option that changes nothing in ``spec``."""

@@ -65,7 +65,7 @@ class State:
     that fit into the time budget; None without one. ``retries``: how often the run went back to its
     best weights; ``cause``: what it diverged by, in words; ``restart``: the update after which the
     optimiser started anew. ``extensions``: the epoch and the update at which epochs were added to the
-    finished run, and how many (see `schedule.extended`).
+    finished run, and how many (see `schedule.extended`). ``stop``: why a callback ended the run.
     """
 
     theta: NDArray
@@ -84,6 +84,7 @@ class State:
     retries: int = 0
     cause: str = ""
     restart: int = 0
+    stop: str = ""
     extensions: list[list[int]] = field(default_factory=list)
     history: dict[str, list[Any]] = field(default_factory=lambda: {k: [] for k in HISTORY})
     optimiser: dict[str, NDArray] = field(default_factory=dict)
@@ -121,8 +122,10 @@ _COUNTERS = (
     "cause",
     "restart",
     "extensions",
+    "stop",
 )
-_LATER = ("retries", "cause", "restart", "extensions")  # which versions before 0.2 did not write
+# Which versions before 0.2 did not write.
+_LATER = ("retries", "cause", "restart", "extensions", "stop")
 _OF_RUN = ("seconds", "horizon", "updates")
 STATUSES = ("running", "completed", "interrupted", "diverged")
 _EPOCH = re.compile(r"epoch-(\d{6,18})\.nc")
@@ -167,8 +170,9 @@ def to_dataset(state: State, fingerprint: str = "") -> xr.Dataset:
         name = name if name in _MOMENTS else _PREFIX + name
         ds[name] = (("member", f"length_{name}"), array)
     counters = {name: getattr(state, name) for name in _COUNTERS}
-    if not state.extensions:
-        del counters["extensions"]
+    for name in ("extensions", "stop"):
+        if not counters[name]:
+            del counters[name]
     ds["counters"] = ((), json.dumps(counters))
     if fingerprint:
         ds["fingerprint"] = ((), fingerprint)

@@ -6,12 +6,17 @@ import json
 import logging
 import os
 import signal
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ..callbacks import Events, TrainingRun
 from ..config import format_duration
+from ..errors import InvalidOption
 from ..files import netcdf
 from ..half import M, Prepared
 from ..version import __version__
@@ -45,17 +50,26 @@ def fit(
     run: str | os.PathLike[str] | None = None,
     progress: bool = True,
     extend: int = 0,
+    callbacks: Sequence[Any] | None = None,
 ) -> Result[M]:
     """Train ``prepared.model`` and return it in a `Result`.
 
     ``run``: a folder for checkpoints, the model and the history; the same call continues there.
-    ``extend``: epochs added to the run of the folder. ``progress``: a bar in a terminal or a notebook. Raises `RunLocked`, `InvalidOption` for the
+    ``extend``: epochs added to the run of the folder. ``callbacks``: see `pympnode.callbacks`. ``progress``: a bar in a terminal or a notebook. Raises `RunLocked`, `InvalidOption` for the
     folder of another call, `NotEnoughDisk` and `CannotWrite` before the first update, and
     KeyboardInterrupt after Ctrl-C in a script.
     """
+    if run is not None and prepared.only_in_memory:
+        raise InvalidOption(
+            "a run folder holds weights and names, never code",
+            got=prepared.only_in_memory,
+            allowed="names that are registered",
+            fix="register it, or leave run= out",
+        )
     config, model, theta = prepared.config, prepared.model, prepared.theta
     group = current()
     folder: Run | SharedRun | None = None
+    events: Events | None = None
     if group is not None:
         group.require_same(_compared(prepared, run))
     if run is not None and group is not None:
@@ -76,8 +90,16 @@ def fit(
         prepared = raced.prepared
         config, model, theta = prepared.config, prepared.model, prepared.theta
         title = model.system or "training"
-        trainer = Trainer(prepared.task, config, folder, meter, title=title, extend=extend)
-        with prepared.threads():
+        watched = TrainingRun(title, prepared.fingerprint, None if run is None else Path(run))
+        watched.make_model = lambda weights: _finished(prepared, weights)
+        # Of several processes the first calls them; all must know that there are some.
+        events = Events(watched, callbacks or ())
+        if not reports:
+            events.silence()
+        trainer = Trainer(
+            prepared.task, config, folder, meter, title=title, extend=extend, events=events
+        )
+        with prepared.threads(), events:
             if config.preset == "paper":
                 expected = format_duration(trainer.expected_seconds(theta))
                 text = f'preset "paper": about {expected} for a whole run'
@@ -119,13 +141,7 @@ def fit(
                 "best_epoch": int(outcome.best_epoch[best]),
             }
         )
-        trained = prepared.finished(
-            replace(
-                model,  # type: ignore[type-var]
-                theta=outcome.theta if len(theta) > 1 else outcome.theta[0],
-                about=about,
-            )
-        )
+        trained = _finished(prepared, outcome.theta, about)
         result = Result(
             model=trained,
             history=outcome.history,
@@ -152,7 +168,10 @@ def fit(
         written = folder.written if isinstance(folder, SharedRun) else folder
         if written is not None:
             result = _saved(result, written)
+        events.end(result.status, result.reason)
     finally:
+        if events is not None:  # it has ended where there was no error
+            events.end("failed", "an error ended the call")
         if folder is not None:
             folder.close()
     if trainer.signal is not None:
@@ -162,6 +181,16 @@ def fit(
     if outcome.status == "interrupted" and not meters.is_interactive():
         raise KeyboardInterrupt
     return result
+
+
+def _finished(prepared: Prepared[M], weights: NDArray, about: dict[str, Any] | None = None) -> M:
+    """The model with ``weights`` (member, size)."""
+    model = replace(
+        prepared.model,  # type: ignore[type-var]
+        theta=weights if len(weights) > 1 else weights[0],
+        about=dict(prepared.about) if about is None else about,
+    )
+    return prepared.finished(model)
 
 
 def _compared(prepared: Prepared[M], run: str | os.PathLike[str] | None) -> dict[str, str]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
+from ..callbacks import check_callbacks
 from ..config import (
     TrainConfig,
     check_fields,
@@ -18,7 +19,7 @@ from ..config import (
     share,
     text,
 )
-from ..errors import InvalidOption
+from ..errors import InvalidOption, shown_value
 from .optimiser import OptimiserChoice, check_optimiser
 
 LENGTHS = ("epochs", "updates", "time_budget")
@@ -29,6 +30,8 @@ class RunOptions:
     """How a run trains: its length, batches, optimiser, rate, seed, precision.
 
     ``epochs``, ``updates`` or ``time_budget`` (seconds, or text such as "10m"): at most one.
+    ``config``: every field of the run, in place of those of the preset; keywords that are given go before
+    its fields. Its ``preset`` and ``seed`` are those of the call where the call has the defaults.
     """
 
     preset: str = "fast"
@@ -44,6 +47,8 @@ class RunOptions:
     device: str = "auto"
     dtype: str = "float32"
     retry_diverged: bool = False
+    config: TrainConfig | None = None
+    callbacks: Any = None
     progress: bool = True
 
     # Whether a length that is given replaces every length of the preset in the configuration.
@@ -60,13 +65,18 @@ class RunOptions:
                 "seed": least(0), "dtype": precision, "preset": text, "kernel": text,
                 "device": device, "progress": flag, "retry_diverged": flag, "split": share, "epochs": least(1),
                 "updates": least(1), "batch_size": least(1), "learning_rate": positive,
+                "callbacks": check_callbacks, "config": _config,
             },
         )  # fmt: skip
         if self.optimiser is not None:
             check_optimiser(self.optimiser)
+        if self.config is not None:
+            for name, default in (("preset", "fast"), ("seed", 0)):
+                if getattr(self, name) == default:
+                    object.__setattr__(self, name, getattr(self.config, name))
 
-    def config(self, base: Mapping[str, Any]) -> TrainConfig:
-        """The configuration of the run: the preset's ``base`` with what was given.
+    def configured(self, base: Mapping[str, Any]) -> TrainConfig:
+        """The configuration of the run: the preset's ``base``, or ``config``, with what was given.
 
         Raises `InvalidOption` for two lengths, `UnknownName`.
         """
@@ -82,7 +92,14 @@ class RunOptions:
                 allowed="epochs=, updates= or time_budget=",
                 fix="give one of them",
             )
-        if lengths and self.REPLACES_LENGTH:
+        if self.config is not None:
+            found = {f.name: getattr(self.config, f.name) for f in fields(self.config)}
+            # Fields that the caller put into the base were given as keywords.
+            base = {**found, **base}
+            base["retry_diverged"] = self.retry_diverged or self.config.retry_diverged
+            if lengths:
+                base |= {"updates": None, "time_budget": None}
+        elif lengths and self.REPLACES_LENGTH:
             base = {k: v for k, v in base.items() if k not in ("epochs", "updates")}
         if "time_budget" in given:
             given["time_budget"] = seconds(given["time_budget"])
@@ -92,6 +109,17 @@ class RunOptions:
                 **given,
                 "preset": self.preset,
                 "seed": self.seed,
-                "retry_diverged": self.retry_diverged,
+                "retry_diverged": base.get("retry_diverged", self.retry_diverged),
             }
         )
+
+
+def _config(name: str, value: Any) -> TrainConfig:
+    if not isinstance(value, TrainConfig):
+        raise InvalidOption(
+            "config is the configuration of a run",
+            got=shown_value(value, 80),
+            allowed="a pympnode.TrainConfig",
+            fix="config=pympnode.TrainConfig(epochs=40, schedule='steps')",
+        )
+    return value

@@ -1,7 +1,9 @@
-"""Progress of a long call: a bar in a terminal or a notebook, silence in a pipe, or a function."""
+"""Progress of a long call: a bar in a terminal or a notebook, a line of the log a minute elsewhere, or a
+function."""
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Callable
@@ -9,7 +11,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..config import format_duration
 from ..errors import InvalidOption, shown_value
+
+logger = logging.getLogger("pympnode.training.progress")
+
+LINE_EVERY = 60.0  # seconds from one line of the log to the next
 
 
 class Progress(Protocol):
@@ -74,6 +81,35 @@ class Bar:
             self._bar.close()
 
 
+class Lines(Silent):
+    """Logs a line a minute, at level INFO of the logger "pympnode.training.progress": what was made, the losses
+    and about how long the rest takes. Work of less than a minute logs nothing."""
+
+    def __init__(self, unit: str = "update") -> None:
+        self._unit = unit
+
+    def start(self, total: int, done: int, title: str) -> None:
+        """See `Progress`."""
+        self._total, self._before, self._title = total, done, title
+        self._began = self._last = time.monotonic()
+
+    def update(self, done: int, facts: dict[str, Any]) -> None:
+        """See `Progress`."""
+        now = time.monotonic()
+        if now - self._last < LINE_EVERY:
+            return
+        self._last = now
+        each = (now - self._began) / max(done - self._before, 1)
+        shown = [f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in facts.items()]
+        left = format_duration(each * max(self._total - done, 0))
+        parts = [f"{self._unit} {done:,} of {self._total:,}", *shown, f"about {left} left"]
+        logger.info("%s: %s", self._title, ", ".join(parts))
+
+    def note(self, text: str) -> None:
+        """See `Progress`."""
+        logger.info(text)
+
+
 class Calls(Silent):
     """Calls ``report(done, total, seconds left)`` after each unit; the time left is estimated from
     the units that were made since the start."""
@@ -93,8 +129,8 @@ class Calls(Silent):
 
 
 def default(unit: str = "update") -> Progress:
-    """A bar in a terminal or a notebook; nothing in a pipe."""
-    return Bar(unit) if in_notebook() or sys.stderr.isatty() else Silent()
+    """A bar in a terminal or a notebook; lines of the log elsewhere."""
+    return Bar(unit) if in_notebook() or sys.stderr.isatty() else Lines(unit)
 
 
 def progress_of(

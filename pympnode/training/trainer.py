@@ -15,6 +15,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from ..callbacks import METRICS, Events, TrainingRun
 from ..config import TrainConfig
 from ..errors import InvalidData, InvalidOption
 from .budget import Timing, validation_losses
@@ -44,7 +45,7 @@ class Outcome:
 
     ``theta`` (member, size): each member's best weights by validation; ``history`` over epoch;
     ``status``: "completed", "interrupted" or "diverged"; ``best_loss``, ``best_epoch`` (member,);
-    ``added``: the epochs by which the run was extended.
+    ``added``: the epochs by which the run was extended; ``stop``: why a callback ended it.
     """
 
     theta: NDArray
@@ -56,11 +57,14 @@ class Outcome:
     seconds: float
     cause: str = ""
     added: int = 0
+    stop: str = ""
 
     @property
     def reason(self) -> str:
         """Why the run stopped, in words."""
         text = REASONS[self.status]
+        if self.stop and self.status == "completed":
+            text = f"a callback ended the run: {self.stop}"
         if self.added and self.status == "completed":
             text = f"{text}, with {self.added} epochs that were added"
         if self.status == "diverged" and self.cause:
@@ -96,6 +100,7 @@ class Trainer:
         title: str = "train",
         checkpoint_seconds: float = 10.0,
         extend: int = 0,
+        events: Events | None = None,
     ) -> None:
         self.group = current()
         self.optimiser = make_optimiser(config.optimiser, task.layout)
@@ -111,6 +116,7 @@ class Trainer:
         self.title = title
         self.checkpoint_seconds = checkpoint_seconds
         self.extend = extend
+        self.events = Events(TrainingRun()) if events is None else events
         self.timing = Timing(task, config, self.optimiser, clock)
         self.signal: int | None = None
         self._asked = False
@@ -129,7 +135,7 @@ class Trainer:
         while self._continues(state):
             if state.status == "completed":
                 state.extensions.append([state.epoch, state.count, self._missing(state)])
-            state.status = "running"
+            state.status, state.stop = "running", ""
             # Overflow is looked for in losses and gradients; NumPy's own warnings say no more.
             with (
                 _first_interrupt(self, saves=self.run is not None),
@@ -151,6 +157,7 @@ class Trainer:
             state.seconds,
             state.cause,
             sum(epochs for *_, epochs in state.extensions),
+            state.stop,
         )
 
     def _missing(self, state: State) -> int:
@@ -218,6 +225,7 @@ class Trainer:
         self.progress.start(schedule.updates, state.count, self.title)
         before, began, saved = state.seconds, time.perf_counter(), time.perf_counter()
         try:
+            self._start_callbacks(state, schedule)
             while state.epoch < schedule.epochs and state.status == "running":
                 whole = self._epoch(state, schedule)
                 if state.status == "diverged" and self.config.retry_diverged and not state.retries:
@@ -230,7 +238,7 @@ class Trainer:
                 if not whole:
                     break
                 self._record(state)
-                if self._stands_still(state, schedule):
+                if self._stopped_by_callback(state) or self._stands_still(state, schedule):
                     break
                 if self.run and time.perf_counter() - saved >= self.checkpoint_seconds:
                     self.run.save(state)
@@ -294,6 +302,10 @@ class Trainer:
             losses.append(values)
             norms.append(norm)
             self._tell(state, count, values)
+            if self.events.each_batch:
+                self.events.batch(count, float(np.mean(values)))
+                if self.events.run.stopped and self.group is None:
+                    break
             if self._stop():
                 state.status = "interrupted"
                 if state.epoch == 0 and (state.best_epoch < 0).all():
@@ -355,6 +367,28 @@ class Trainer:
     def _record(self, state: State) -> None:
         state.history["seconds"].append(state.seconds)
 
+    def _start_callbacks(self, state: State, schedule: Plan) -> None:
+        run = self.events.run
+        run.updates, run.epochs = schedule.updates, schedule.epochs
+        run.history = _metrics(state, 0) if self.events.any else []
+        run.weights = lambda: (state.mean.copy(), state.best.copy())
+        self.events.start()
+
+    def _stopped_by_callback(self, state: State) -> bool:
+        """Call the callbacks after an epoch; whether one of them ends the run, in all processes."""
+        events = self.events
+        if not events.any:
+            return False
+        (metrics,) = _metrics(state, state.epoch - 1)
+        events.epoch(metrics)
+        stopped = bool(events.run.stopped)
+        if self.group is not None:
+            # The others have callbacks too, and call none of them.
+            stopped = bool(self.group.sum(np.array([float(stopped)]))[0])
+        if stopped:
+            state.stop = events.run.stopped or "in the first process"
+        return stopped
+
     def interrupt(self) -> None:
         """Ask the loop to end after the update at hand."""
         self._asked = True
@@ -362,6 +396,20 @@ class Trainer:
     def _stop(self) -> bool:
         """Whether the loop was asked to end; in several processes, any of them, before this update."""
         return self.task.stop if isinstance(self.task, SharedTask) else self._asked
+
+
+def _metrics(state: State, first: int) -> list[dict[str, float]]:
+    """The metrics of the epochs from ``first`` on, counted from 0; of an ensemble the means of the
+    members."""
+    values: dict[str, Any] = {
+        n: [np.mean(row) for row in v[first:]] for n, v in state.history.items()
+    }
+    losses = state.history["validation_loss"]
+    best: Any = np.minimum.accumulate(np.array(losses), axis=0)[first:] if losses else []
+    values["best_validation_loss"] = [np.mean(row) for row in best]
+    values["epoch"] = range(first + 1, len(losses) + 1)
+    rows = zip(*(values[name] for name in METRICS), strict=True)
+    return [dict(zip(METRICS, map(float, row))) for row in rows]
 
 
 class _first_interrupt:

@@ -36,6 +36,18 @@ def particle_data() -> xr.Dataset:
     return pympnode.simulate("gravity", particles=3, trajectories=4, steps=3)
 
 
+def own_module() -> torch.nn.Module:
+    class Decay(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rate = torch.nn.Parameter(torch.ones(3))
+
+        def forward(self, x: Any, edge_index: Any) -> Any:
+            return -self.rate * x
+
+    return Decay()
+
+
 @functools.cache
 def typed_data() -> xr.Dataset:
     rng = np.random.default_rng(0)
@@ -177,6 +189,32 @@ CALLS: dict[str, Callable[[], tuple[Callable[..., Any], dict[str, Any]]]] = {
             progress=False,
         ),
     ),
+    "train watched": lambda: (
+        pympnode.train,
+        dict(
+            data=network_data(),
+            loss="mse",
+            callbacks=[pympnode.callbacks.EarlyStopping()],
+            config=pympnode.TrainConfig(updates=2, matching=0.0),
+            model=pympnode.ModelSpec(messages="emitted", hidden=3),
+            kernel="eager",
+            progress=False,
+        ),
+    ),
+    "train a module": lambda: (
+        pympnode.train,
+        dict(data=network_data(), model=own_module(), **_RUN),
+    ),
+    "train a message": lambda: (
+        pympnode.train,
+        dict(
+            data=network_data(),
+            message=torch.nn.Sequential(torch.nn.Linear(6, 2)),
+            update=None,
+            hidden=3,
+            **_RUN,
+        ),
+    ),
     "train particles": lambda: (
         pympnode.train,
         dict(data=particle_data(), updates=1, kernel="eager", progress=False),
@@ -208,6 +246,19 @@ CALLS: dict[str, Callable[[], tuple[Callable[..., Any], dict[str, Any]]]] = {
     "read_graph": lambda: (pympnode.read_graph, dict(source=[(0, 1), (1, 2)])),
     "read_jld2": lambda: (pympnode.read_jld2, dict(path="no such file")),
     "subgraph": lambda: (pympnode.subgraph, dict(ds=network_data(), nodes=[0, 1])),
+    "module": lambda: (
+        network_result().model.module().edges,
+        dict(graph="ring", nodes=3),
+    ),
+    "from_module": lambda: (
+        pympnode.Model.from_module,
+        dict(module=network_result().model.module()),
+    ),
+    "early stopping": lambda: (
+        pympnode.callbacks.EarlyStopping,
+        dict(patience=2, metric="loss", least_change=0.0, after=1),
+    ),
+    "huber": lambda: (pympnode.losses.Huber, dict(delta=1.0, weight={"x": 1.0})),
     "infer": lambda: (coded_result().model.infer, dict(prefix=network_data(), updates=2)),
     "rollout of codes": lambda: (
         coded_result().model.rollout,

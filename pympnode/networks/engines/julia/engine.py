@@ -46,6 +46,7 @@ class JuliaEngine:
         if spec.stride > 1:
             return f"stride={spec.stride}: the Julia engine takes at least one step per interval"
         newer = {
+            "a module of your own": spec.family == "own",
             'messages="pairwise"': spec.pairwise,
             'aggregation="max"': spec.aggregation == "max",
             "learned weights of edges": bool(spec.learned_edges),

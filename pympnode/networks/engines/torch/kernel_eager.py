@@ -5,15 +5,18 @@ It runs every option of `ModelSpec`; the faster kernels are tested against it.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ...own_module import call_module, template_of
 from ...spec import ModelSpec
 from ...weights import layout_of
 from ..columns import Columns
@@ -523,13 +526,94 @@ def _rows(values: torch.Tensor, rows: int) -> torch.Tensor:
     return torch.nn.functional.pad(values, (0, 0, 0, rows - len(values)))
 
 
-def field_of(spec: ModelSpec, theta: torch.Tensor, window: Window) -> Field:
-    """The field of a model with the weights ``theta`` (size,)."""
-    kind = TypedField if spec.node_types else Field
+class OwnField:
+    """`Field` of a module of the user, which takes the nodes of all trajectories as nodes of one graph:
+    node number = column."""
+
+    def __init__(self, spec: ModelSpec, weights: Weights, window: Window) -> None:
+        self.weights = weights
+        like = window.initial
+        self.module = _own_module(spec, like.dtype, like.device)
+        self.given: dict[str, torch.Tensor | None] = {}
+        if window.attribute is not None:
+            self.given["node_attribute"] = window.attribute.T
+        columns = window.columns
+        self.edge_index, attribute, weight = _edges_of_columns(columns, like)
+        self.given["edge_attribute"] = attribute
+        self.given["edge_weight"] = weight
+        self.edge_weight = None
+        if window.edge_weight is not None:
+            blocks = [block.flatten(1) for block in window.edge_weight]
+            self.edge_weight = torch.cat(blocks, dim=1)
+        self.hold(0)
+
+    def hold(self, interval: int) -> None:
+        """See `Field`."""
+        if self.edge_weight is not None and len(self.edge_weight):
+            self.given["edge_weight"] = self.edge_weight[interval]
+
+    def initial_state(self, x: torch.Tensor) -> torch.Tensor:
+        """z(0) = x(0)."""
+        return x
+
+    def __call__(
+        self, z: torch.Tensor, u: torch.Tensor | None, past: list[torch.Tensor] | None = None
+    ) -> torch.Tensor:
+        """``past`` is None: modules of the user have no delays."""
+        given = self.given | {"control": None if u is None else u.T}
+        return call_module(self.module, self.weights, z.T, self.edge_index, given).T
+
+
+_own: dict[Any, tuple[torch.nn.Module, torch.nn.Module]] = {}
+_edges: WeakKeyDictionary[Columns, tuple[Any, ...]] = WeakKeyDictionary()
+
+
+def _own_module(spec: ModelSpec, dtype: torch.dtype, device: torch.device) -> torch.nn.Module:
+    """A copy of the module of ``spec`` on a device; kept as long as the registered one is the same."""
+    template = template_of(spec)
+    key = (spec.module, spec.module_arguments, dtype, str(device))
+    if key not in _own or _own[key][0] is not template:
+        if len(_own) > 16:
+            _own.clear()
+        _own[key] = (template, copy.deepcopy(template).to(device=device, dtype=dtype))
+    return _own[key][1]
+
+
+def _edges_of_columns(
+    columns: Columns, like: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+    """Edges (2, edge) between columns, their attributes (edge, attribute) and weights (edge,)."""
+    key = (like.dtype, str(like.device))
+    if columns in _edges and _edges[columns][0] == key:
+        return _edges[columns][1]
+    ends, numbers = [], []
+    for (_, width, offset, _), edges in zip(columns.blocks(), columns.block_edges()):
+        pair = np.stack([columns.sender[edges], columns.receiver[edges]])
+        pair = offset + pair[:, :, None] * width + np.arange(width)
+        ends.append(pair.reshape(2, -1))
+        numbers.append(np.repeat(np.arange(edges.start, edges.stop), width))
+    number = np.concatenate(numbers)
+
+    def tensor(values: NDArray | None) -> torch.Tensor | None:
+        if values is None:
+            return None
+        return torch.as_tensor(values[number], dtype=like.dtype, device=like.device)
+
+    index = torch.as_tensor(np.concatenate(ends, axis=1), device=like.device)
+    found = (index, tensor(columns.attribute), tensor(columns.weight))
+    _edges[columns] = (key, found)
+    return found
+
+
+def field_of(spec: ModelSpec, theta: torch.Tensor, window: Window) -> Any:
+    """The field of a model with the weights ``theta`` (size,): a `Field`, `TypedField` or `OwnField`."""
+    kind: Any = TypedField if spec.node_types else Field
+    if spec.family == "own":
+        kind = OwnField
     return kind(spec, layout_of(spec).unpack(theta), window)
 
 
-def integrate(spec: ModelSpec, field: Field, window: Window) -> torch.Tensor:
+def integrate(spec: ModelSpec, field: Any, window: Window) -> torch.Tensor:
     """States z (T + 1, D, S) at the grid times of ``window``."""
     tableau = TABLEAUX[spec.solver]
     steps = Steps.over(tableau, window.dt, spec.stride)
@@ -585,9 +669,12 @@ def huber(predicted: torch.Tensor, window: Window, circular: tuple[int, ...] = (
 
 
 def loss_and_gradient(
-    spec: ModelSpec, theta: torch.Tensor, window: Window
+    spec: ModelSpec,
+    theta: torch.Tensor,
+    window: Window,
+    measure: Callable[[torch.Tensor, Window], torch.Tensor] | None = None,
 ) -> tuple[float, torch.Tensor]:
-    """Loss and its gradient with respect to ``theta`` (size,)."""
+    """Loss and its gradient with respect to ``theta`` (size,); ``measure``: another loss than `huber`."""
     theta = theta.detach().requires_grad_(True)
     inputs = [theta]
     bar = window.attribute_bar
@@ -596,7 +683,11 @@ def loss_and_gradient(
         inputs.append(window.attribute.detach().requires_grad_(True))
         window = replace(window, attribute=inputs[1])
     field = field_of(spec, theta, window)
-    value = huber(integrate(spec, field, window)[1:, : spec.channels], window, spec.circular)
+    states = integrate(spec, field, window)[1:, : spec.channels]
+    if measure is None:
+        value = huber(states, window, spec.circular)
+    else:
+        value = measure(states, window)
     gradients = torch.autograd.grad(value, inputs)
     if bar is not None:
         bar.add_(gradients[1][-len(bar) :])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -111,6 +112,8 @@ class TorchProgram:
         self._data = [_BoundData(self._inner, a, self._dtype, self.device) for a in arrays]
         sizes = [a.trajectories for a in arrays]
         self._first = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        # Another loss than the one that the kernels compute; see `losses.Measure`.
+        self.measure: Any = None
 
     def _typed(self, graph: Graph) -> Graph:
         """The graph with types of nodes as the model has them: none, or numbers below their number."""
@@ -160,17 +163,33 @@ class TorchProgram:
         total, gradient = 0.0, np.zeros(self.layout.size, dtype=self.dtype)
         vector = self._computed_theta(theta)
         for window, member in self._windows(batch, theta):
-            value, of_dataset = self._kernel.loss_and_gradient(self._computed, vector, window)
+            value, of_dataset = self._loss_and_gradient(vector, window)
             total += value
             gradient += self._gradient(of_dataset, window, self._graphs_of(batch, member))
         return total, gradient
+
+    def _loss_and_gradient(
+        self, vector: torch.Tensor, window: Window
+    ) -> tuple[float, torch.Tensor]:
+        kernel, measure = self._kernel, self.measure
+        if measure is None:
+            return kernel.loss_and_gradient(self._computed, vector, window)  # type: ignore[no-any-return]
+        if kernel is eager:
+            return eager.loss_and_gradient(self._computed, vector, window, measure.of_window)
+        # The gradient of any function of the states takes them first, and then a sweep back.
+        states = kernel.rollout(self._computed, vector, window).detach().requires_grad_(True)
+        value = measure.of_window(states[1:, : self._inner.channels], window)
+        (bar,) = torch.autograd.grad(value, states)
+        bar = bar[:, : self._inner.channels].contiguous()
+        _, gradient = kernel.rollout_vjp(self._computed, vector, window, bar)
+        return float(value.detach()), gradient
 
     def loss_and_gradient_members(
         self, thetas: NDArray, batches: Sequence[Batch]
     ) -> list[tuple[float, NDArray]]:
         """`loss_and_gradient` of several members, each on its own batch, over all threads."""
         of_members = getattr(self._kernel, "loss_and_gradient_members", None)
-        if of_members is None or len(self._data) > 1:
+        if of_members is None or len(self._data) > 1 or self.measure is not None:
             return [self.loss_and_gradient(t, b) for t, b in zip(thetas, batches)]
         made: list[tuple[Window, NDArray]] = []
 
@@ -192,6 +211,11 @@ class TorchProgram:
         vector = self._computed_theta(theta)
         total = 0.0
         for window, _ in self._windows(batch, theta):
+            if self.measure is not None:
+                states = self._kernel.rollout(self._computed, vector, window)
+                channels = self._inner.channels
+                total += float(self.measure.of_window(states[1:, :channels], window))
+                continue
             if hasattr(self._kernel, "loss"):
                 total += self._kernel.loss(self._computed, vector, window)
                 continue

@@ -51,7 +51,7 @@ def supports(spec: ModelSpec) -> str | None:
     """
     if importlib.util.find_spec("numba") is None:
         return "numba is not installed"
-    if spec.family == "l2s":
+    if spec.family in ("l2s", "own"):
         return f"family={spec.family!r} runs through autograd"
     if spec.circular:
         return "circular features run through autograd"

@@ -31,7 +31,7 @@ def supports(spec: ModelSpec) -> str | None:
     ``family="node"`` is run as the mpnode without messages that it is, on one node, and a model with
     ``relative`` channels or several types of nodes in its plain form (`..plain`).
     """
-    if spec.family == "l2s":
+    if spec.family in ("l2s", "own"):
         return f"family={spec.family!r} runs through autograd"
     if spec.circular:
         return "circular features run through autograd"
