@@ -83,7 +83,7 @@ def measured(system: str, noise: float, options: argparse.Namespace) -> tuple[di
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--members", type=int, default=5)
-    parser.add_argument("--updates", type=int, default=1000)
+    parser.add_argument("--updates", type=int, default=400)
     parser.add_argument("--trajectories", type=int, default=500)
     parser.add_argument("--test", type=int, default=200)
     parser.add_argument("--steps", type=int, default=0, help="intervals; 0 for those of the system")
@@ -99,7 +99,57 @@ def main() -> None:
     text = table(rows, options)
     (options.results / "calibration.json").write_text(json.dumps(rows, indent=1) + "\n")
     (options.results / "calibration.md").write_text(text)
+    draw(rows, drawn, options)
     print(text)
+
+
+def draw(rows: list[dict[str, Any]], drawn: list[Any], options: argparse.Namespace) -> None:
+    """Intervals of one node of each system, and coverage over the horizon."""
+    from pympnode.plotting import style
+
+    axes = style.new_grid(2, len(rows), 3.6 * len(rows), 5.6)
+    for row, (rollout, truth, readings), (ax, below) in zip(rows, drawn, axes.T):
+        one = dict(trajectory=0, node=0, feature=0)
+        time = rollout.time.values
+        for of_readings, alpha in ((True, 0.15), (False, 0.35)):
+            lower, upper = pympnode.interval(rollout, readings=of_readings).isel(one)
+            words = "a reading" if of_readings else "the state"
+            if of_readings and not any(row["noise"]):
+                continue
+            ax.fill_between(
+                time, lower, upper, color=style.MODEL, alpha=alpha, linewidth=0,
+                label=f"90 % interval of {words}",
+            )  # fmt: skip
+        middle = rollout.state.mean("member").isel(one)
+        ax.plot(time, middle, color=style.MODEL, linewidth=1.3, label="predicted (mean)")
+        ax.plot(time[1:], truth.state.isel(one)[1:], color=style.TRUTH, linewidth=1.3, label="true")
+        if any(row["noise"]):
+            ax.plot(
+                time,
+                readings.state.isel(one),
+                ".",
+                color=style.TRUTH,
+                markersize=4,
+                label="readings",
+            )
+        ax.set_title(row["system"].replace("_", "-"), fontsize="medium")
+        ax.set_ylabel(style.label(str(rollout.feature.values[0]), str(rollout.unit.values[0])))
+        below.axhspan(0.85, 0.95, color="0.9", linewidth=0, label="85 to 95 %")
+        for name, colour in (("members", style.PALETTE[1]), ("calibrated", style.MODEL)):
+            covers = row[f"state, {name}"]["coverage_by_time"]
+            below.plot(time[1:], covers, color=colour, label=f"{name}, of the state")
+            if any(row["noise"]):
+                covers = row[f"reading, {name}"]["coverage_by_time"]
+                below.plot(time[1:], covers, "--", color=colour, label=f"{name}, of readings")
+        below.set_ylim(0, 1)
+        below.set_ylabel("coverage")
+        below.set_xlabel(style.label("time", str(rollout.time.attrs.get("units", "1"))))
+        style.plain(ax)
+        style.plain(below)
+    # The second system has noise, and all the labels.
+    handles = [one for ax in axes[:, 1] for one in zip(*ax.get_legend_handles_labels())]
+    style.legend_above(axes[0, 0].figure, *zip(*handles))
+    axes[0, 0].figure.savefig(options.results / "calibration.png", dpi=110)
 
 
 def table(rows: list[dict[str, Any]], options: argparse.Namespace) -> str:

@@ -13,7 +13,7 @@ import xarray as xr
 
 import pympnode
 from pympnode.errors import FileDamaged, InvalidData, InvalidOption
-from pympnode.networks.calibration import Calibration, fitted
+from pympnode.networks.calibration import Calibration, calibrated, fitted
 from pympnode.networks.uncertainty import crps_of_members, crps_of_normal
 from pympnode.training.diagnosis import Reference, diagnose
 
@@ -179,6 +179,17 @@ def test_what_has_no_intervals_is_refused(ensemble: pympnode.Model, data: xr.Dat
     lacking.state[:, 0, 0] = np.nan
     with pytest.raises(InvalidData, match="nothing to calibrate"):
         ensemble.calibrate(lacking)
+    for other in (data.state, data.drop_vars("state"), data.isel(trajectory=0)):
+        with pytest.raises(InvalidData):
+            ensemble.calibrate(other)  # type: ignore[arg-type]
+
+
+def test_windows_of_a_recording_calibrate(ensemble: pympnode.Model, data: xr.Dataset) -> None:
+    found = calibrated(ensemble, [data.isel(trajectory=[0, 1])], longest=5).calibration
+    # Two windows of each trajectory.
+    assert found.trajectories == 4 and len(found.horizon) == 6
+    both = calibrated(ensemble, [data.isel(trajectory=[0, 1], time=slice(4)), data]).calibration
+    assert both.trajectories == 42 and len(both.horizon) == 13
 
 
 # ---- members that got stuck, files -------------------------------------------------------------

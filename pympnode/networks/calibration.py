@@ -30,10 +30,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ..datasets.names import FEATURE, NODE, STATE, TIME, TRAJECTORY
-from ..errors import InvalidData
+from ..errors import InvalidData, PympnodeError, shown_value
 from . import schema
 from .agreement import agree
-from .node_types import types_of
 from .reference import noise_variance
 from .uncertainty import DIMS, LEVEL, crps_of_normal, mean_and_variance
 from .velocities import for_model
@@ -41,7 +40,8 @@ from .velocities import for_model
 logger = logging.getLogger("pympnode.training")
 
 _SHARES = np.linspace(0.0, 1.0, 11)  # of the variance that follows the spread
-_MOST = 256  # trajectories that a calibration rolls out
+_MOST, _LEAST = 256, 16  # trajectories that a calibration rolls out
+_VALUES = 20_000_000  # of their states, where that allows the least number
 _ROWS = 20_000  # trajectories times nodes that it keeps
 
 
@@ -90,12 +90,26 @@ def calibrated(
 
     Raises `InvalidData` where there is nothing to calibrate on.
     """
+    for ds in datasets:
+        if model.types is not None or not isinstance(ds, xr.Dataset) or STATE not in ds:
+            raise InvalidData(
+                "models of one type of nodes are calibrated on datasets of them",
+                got=shown_value(getattr(ds, "data_vars", ds), 80)
+                if model.types is None
+                else f"a model of the types {', '.join(model.types.names)}",
+                allowed="a dataset with state(trajectory, time, node, feature)",
+            )
+        schema.validate(ds, missing="mask")
     windows = [window for ds in datasets for window in _windows(ds, longest)]
     counts = [ds.sizes[TRAJECTORY] for ds in windows]
-    if sum(counts) > _MOST:
+    most = _MOST
+    if windows:
+        one = windows[0].isel({TRAJECTORY: 0})
+        most = min(_MOST, max(_LEAST, _VALUES // max(one[STATE].size, 1)))
+    if sum(counts) > most:
         # Trajectories at even distances through all windows.
         first = np.cumsum([0, *counts])
-        chosen = np.linspace(0, first[-1] - 1, _MOST).astype(int)
+        chosen = np.linspace(0, first[-1] - 1, most).astype(int)
         picked = [chosen[(chosen >= a) & (chosen < a + n)] - a for a, n in zip(first, counts)]
         windows = [ds.isel({TRAJECTORY: i}) for ds, i in zip(windows, picked) if i.size]
     errors = [_errors(model, ds, ignore_weights) for ds in windows]
@@ -132,7 +146,7 @@ def calibrated_or_not(model: Any, datasets: Sequence[xr.Dataset], **options: Any
         return model
     try:
         return calibrated(model, datasets, **options)
-    except InvalidData as error:
+    except PympnodeError as error:  # no reason to lose what was trained
         logger.warning("the ensemble is not calibrated: %s", error.message)
         return model
 
@@ -182,10 +196,9 @@ def _windows(ds: xr.Dataset, longest: int | None) -> list[xr.Dataset]:
     out = []
     for first in range(0, steps - length + 1, max(length, 1)):
         window = ds.isel({TIME: slice(first, first + length + 1)})
-        if STATE in window:
-            start = window[STATE].isel({TIME: 0}).transpose(TRAJECTORY, NODE, FEATURE)
-            known = np.isfinite(start.values).all((1, 2))
-            window = window.isel({TRAJECTORY: np.flatnonzero(known)})
+        start = window[STATE].isel({TIME: 0}).transpose(TRAJECTORY, NODE, FEATURE)
+        known = np.isfinite(start.values).all((1, 2))
+        window = window.isel({TRAJECTORY: np.flatnonzero(known)})
         if window.sizes[TRAJECTORY]:
             out.append(window)
     return out
@@ -197,12 +210,6 @@ def _errors(
     """Times since the start (time,), true states, errors and variances over the members (trajectory, time,
     node, feature), from the start on; NaN where the truth is missing."""
     ds = agree(for_model(ds, model.features), model.names)
-    if types_of(ds) or model.types is not None:
-        raise InvalidData(
-            "nodes of several types are not calibrated",
-            got=f"the types {', '.join(types_of(ds))}",
-            allowed="a model of nodes of one type",
-        )
     arrays = schema.pack(ds, missing="mask")
     model.check(arrays)
     rollout = model.rollout(ds, ignore_weights=ignore_weights, check=False)
