@@ -20,6 +20,7 @@ One member alone has no spread, and a floor.
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
@@ -30,7 +31,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ..datasets.names import FEATURE, NODE, STATE, TIME, TRAJECTORY
-from ..errors import InvalidData, PympnodeError, shown_value
+from ..errors import InvalidData, PympnodeError, PympnodeWarning, shown_value
 from . import schema
 from .agreement import agree
 from .reference import noise_variance
@@ -145,7 +146,10 @@ def calibrated_or_not(model: Any, datasets: Sequence[xr.Dataset], **options: Any
     if not datasets or not np.isfinite(model.theta).all() or model.types is not None:
         return model
     try:
-        return calibrated(model, datasets, **options)
+        with warnings.catch_warnings():
+            # The training has warned of what is unusual in its data.
+            warnings.simplefilter("ignore", PympnodeWarning)
+            return calibrated(model, datasets, **options)
     except PympnodeError as error:  # no reason to lose what was trained
         logger.warning("the ensemble is not calibrated: %s", error.message)
         return model
