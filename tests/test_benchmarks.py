@@ -30,9 +30,13 @@ SLOW = {
     "nbody_simulator",
     "nbody_training",
     "quadrotors",
+    "scaling_out",
     "unknown_graphs",
 }
-NEEDS = {"power_grid": "pandapower"}  # packages that the tests alone do not bring
+NEEDS = {
+    "power_grid": "pandapower",
+    "scaling_out": "distributed",
+}  # packages that the tests alone do not bring
 
 
 def results() -> dict[str, str]:

@@ -169,29 +169,31 @@ numpy.save(sys.argv[3], out.detach().numpy())
 """
 
 
-def test_an_exported_file_runs_without_this_package(tmp_path: Path) -> None:
-    """For other numbers of trajectories, nodes and edges than those that it was exported with."""
+@pytest.mark.parametrize("where", ["here", pytest.param("elsewhere", marks=pytest.mark.slow)])
+def test_an_exported_program_serves_other_sizes(where: str, tmp_path: Path) -> None:
+    """Numbers of trajectories, nodes and edges other than those that it was exported with; elsewhere:
+    from a file, in a process without this package."""
     ds = pympnode.simulate("kuramoto", nodes=4, topology="ring", trajectories=3, steps=3)
     model = pympnode.train(ds, hidden=4, updates=1, kernel="eager", progress=False).model
     module = model.module()
     batch, nodes, edges = (torch.export.Dim(name, min=2) for name in ("batch", "nodes", "edges"))
-    example = (
-        torch.from_numpy(ds.state.values[:, 0]).float(),
-        module.edges("ring", 4)["edge_index"],
-    )
+    example = torch.from_numpy(ds.state.values[:, 0]).float(), module.edges("ring", 4)["edge_index"]
     program = torch.export.export(
         module, example, dynamic_shapes=({0: batch, 1: nodes}, {1: edges}), strict=False
     )
-    path, given, out = (tmp_path / name for name in ("field.pt2", "given.npz", "out.npy"))
-    torch.export.save(program, path)
     x = np.random.default_rng(0).normal(size=(5, 7, ds.sizes["feature"])).astype(np.float32)
-    other = module.edges("path", 7)
-    np.savez(given, state=x, edge_index=other["edge_index"].numpy())
-    subprocess.run(
-        [sys.executable, "-I", "-c", RUN, path, given, out], check=True, cwd=tmp_path, timeout=120
-    )
+    index = module.edges("path", 7)["edge_index"]
+    if where == "here":
+        found = program.module()(torch.from_numpy(x), index).detach().numpy()
+    else:
+        path, given, out = (tmp_path / name for name in ("field.pt2", "given.npz", "out.npy"))
+        torch.export.save(program, path)
+        np.savez(given, state=x, edge_index=index.numpy())
+        command = [sys.executable, "-I", "-c", RUN, path, given, out]
+        subprocess.run(command, check=True, cwd=tmp_path, timeout=120)
+        found = np.load(out)
     expected, _ = model.vector_field(x, graph="path")
-    assert np.allclose(np.load(out), expected, rtol=1e-4, atol=1e-5)
+    assert np.allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_models_without_a_module_say_why() -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -172,22 +170,19 @@ def test_its_vector_field_and_module_agree(data: xr.Dataset) -> None:
         train(data, field)
 
 
-READ = """
-import sys, pympnode
-try:
-    pympnode.load(sys.argv[1])
-except pympnode.errors.UnknownName as error:
-    print(error)
-"""
+def test_a_file_is_read_where_its_name_is_registered(
+    data: xr.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pympnode.networks import own_module
 
-
-def test_a_file_is_read_where_its_name_is_registered(data: xr.Dataset, tmp_path: Path) -> None:
     train(data, module(data, hidden=3), epochs=1).save(tmp_path / "model.nc")
-    done = subprocess.run(
-        [sys.executable, "-c", READ, tmp_path / "model.nc"], capture_output=True, text=True
-    )
-    assert "register_module" in done.stdout and "test field" in done.stdout, done.stderr
     assert b"class Field" not in (tmp_path / "model.nc").read_bytes()
+    # As in a process that has not imported this file.
+    monkeypatch.setattr(own_module, "_templates", {})
+    with monkeypatch.context() as elsewhere:
+        elsewhere.delitem(own_module._makers, "test field")
+        with pytest.raises(UnknownName, match=r"register_module.*test field"):
+            pympnode.load(tmp_path / "model.nc")
     assert pympnode.load(tmp_path / "model.nc").weights["module/own.0.weight"].shape == (3, 4)
 
 

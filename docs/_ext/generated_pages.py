@@ -40,7 +40,7 @@ TOPICS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "kernels": (
         "Speed of networks: kernels, simulation, Julia",
-        ("kernel", "pairwise", "scaling", "data_generation", "julia"),
+        ("kernel", "pairwise", "scaling", "scaling_out", "data_generation", "julia"),
     ),
     "particles": (
         "Particles: simulation, graphs, training",
@@ -57,7 +57,7 @@ SHOWN = {
     "county_forecast.png": (
         "howto/real_data", "Your first real dataset", "Cases by county, from tables to a forecast",
     ),
-    "quadrotors.png": ("howto/quadrotors", "Quadrotors", "Four quadrotors that carry a load"),
+    "quadrotors.png": ("howto/quadrotors", "Quadrotors", "Six quadrotors that carry a load"),
     "quadrotor_prediction.png": (
         "howto/quadrotors", "Learned quadrotors", "Three seconds ahead, through the door",
     ),
@@ -115,6 +115,7 @@ def write_pages() -> None:
 def _put(path: Path, data: bytes) -> None:
     """Write a file if its content changed, atomically: another build may read it at the same time."""
     if not path.exists() or path.read_bytes() != data:
+        path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_suffix(f".{os.getpid()}")
         beside.write_bytes(data)
         os.replace(beside, path)

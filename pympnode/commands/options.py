@@ -220,6 +220,11 @@ TRAINING = [
         show_default="error",
         help="What NaN in the data means.",
     ),
+    _option(
+        "--chunks-in-memory",
+        type=int,
+        help="Read the data chunk by chunk; how many chunks are held.",
+    ),
     _option("--ignore-weights", is_flag=True, help="Leave out the weights of edges."),
     _option("--window", type=float, help="Length of all windows of training, in units of time."),
     _option("--max-window", type=float, help="Length of the longest windows of training."),
@@ -248,6 +253,7 @@ TRAINING = [
         "nothing; may be repeated.",
     ),
     _option("--antisymmetric", is_flag=True, help="Pairwise messages of opposite sign."),
+    _option("--linear-path", is_flag=True, help="A linear path beside the network of a node."),
     _option(
         "--delay-start",
         type=float,
@@ -309,6 +315,8 @@ TRAINING = [
         help="The bar on stderr, or a line a minute where it is no terminal; off for neither.",
     ),
     _option("--run", type=FILE, help="Folder to keep the run in; the same call continues it."),
+]
+ONE_RUN = [
     _option("--extend", type=int, help="Epochs to add to the finished run in --run."),
     _option("--out", type=FILE, help="File for the trained model."),
 ]

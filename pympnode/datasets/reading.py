@@ -16,9 +16,11 @@ from .stores import is_zarr, read_zarr, refuse_unnamed
 from .times import even_times
 
 
-def as_dataset(data: Any) -> Any:
+def as_dataset(data: Any, *, lazy: bool | None = None) -> Any:
     """The dataset at a path: netCDF, Zarr, or a folder of parts; other values are returned as is.
 
+    Folders of parts, and Zarr stores of more than 1 GiB (``lazy=True``: all), are read where they are
+    indexed.
     HDF5 files are read where they are netCDF-4. A ``~`` at the start of the path is the home folder.
     Raises MissingFile, FileDamaged, InvalidData, and EngineUnavailable for a Zarr store where zarr is
     not installed.
@@ -29,7 +31,7 @@ def as_dataset(data: Any) -> Any:
     if (data / INDEX).exists():
         return open_parts(data)
     if is_zarr(data):
-        return read_zarr(data)
+        return read_zarr(data, lazy=lazy)
     return refuse_unnamed(read_netcdf(data), data)
 
 

@@ -31,6 +31,7 @@ from .learned_edges import (
     with_found_weights,
     with_learned_edges,
 )
+from .linear_path import start_linear_path
 from .matching import Matching, Unmatched
 from .model import Model
 from .node_codes import CODED_GRAPH, graph_checksum, with_coded_nodes
@@ -42,6 +43,8 @@ from .ranges import TrainingRange
 from .schema import Arrays
 from .spec import ModelSpec
 from .stability import substeps_of_data
+from .stream import Stream, refuse_engine
+from .streamed_task import StreamedTask
 from .task import TrajectoryTask
 from .weights import layout_of, without_codes_in_messages
 
@@ -54,6 +57,7 @@ class Common:
 
     ``scaled``, ``starts`` and ``longest`` are those of `TrajectoryTask`; ``texts`` what was done with
     the data, in words, by name. ``scores``: of all pairs of nodes, where the graph was learned.
+    ``stream``: where the data are read chunk by chunk; ``datasets`` and ``data`` are then of its sample.
     """
 
     datasets: list[xr.Dataset]
@@ -67,6 +71,7 @@ class Common:
     longest: int | None
     texts: dict[str, str | None]
     scores: xr.DataArray | None = None
+    stream: Stream | None = None
 
 
 def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[Model]:
@@ -99,6 +104,9 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
         varied=any(a.varied for a in data.physical),
         spec=spec,
     )
+    stream = common.stream
+    if stream is not None:
+        refuse_engine(chosen)
     check_training(spec, data.physical, start)
     thetas, restored = initial_weights(layout_of(spec), start, options.seed, members, options.dtype)
     own = options.own if start is None else None
@@ -113,6 +121,8 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
         _tell_unused(own, data)
     if spec.codes:
         thetas = thetas * without_codes_in_messages(spec)
+    if spec.linear:
+        start_linear_path(spec, thetas, scaled, data.train, restored, fresh=start is None)
     thetas = thetas.astype(options.dtype)
     dt = float(data.physical[0].time[1] - data.physical[0].time[0])
     if spec.learned_delays and "delay_logit" not in restored:
@@ -120,6 +130,8 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
             logits = layout_of(spec).unpack(theta)["delay_logit"]
             logits[...] = delay_logit(spec, options.delay_start, dt)
     model = replace(untrained(data, spec, options.dtype, chosen, options.device), theta=thetas)
+    if stream is not None:
+        model = replace(model, trained=stream.in_range(model.trained))
     if start is not None and start.trained.weight and not model.trained.weight:
         # A model that takes weights goes on to take them.
         model = replace(model, trained=replace(model.trained, weight=(1.0, 1.0)))
@@ -136,7 +148,7 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
         if chosen_preset.short_rate and options.updates is not None and options.updates < SHORT:
             config = config.replace(learning_rate=chosen_preset.short_rate)
     if options.sized:
-        values = _training_values(scaled, data.train)
+        values = _training_values(scaled, data.train) if stream is None else stream.values
         config = config.replace(
             updates=sized_updates(layout_of(spec).size, values, pairwise=spec.pairwise)
         )
@@ -172,24 +184,31 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
             config = config.replace(matching=0.0)
             texts["matching"] = f"none: {unmatched}"
             logger.info("no gradient matching: %s", unmatched)
-    task = TrajectoryTask(
-        program,
-        scaled,
-        data.train,
-        data.validation,
-        config.batch_size,
-        common.longest,
-        starts,
-        matching,
-        config.from_start,
+    words: dict[str, Any] = dict(
+        program=program,
+        arrays=scaled,
+        train=data.train,
+        validation=data.validation,
+        batch_size=config.batch_size,
+        longest=common.longest,
+        starts=starts,
+        matching=matching,
+        from_start=config.from_start,
     )
+    task = TrajectoryTask(**words) if stream is None else StreamedTask(stream, **words)
     task.require_memory()
     labels = [labels_of(ds, options.split, options.seed) for ds in datasets]
     task.features, task.time_scale = data.features, data.time_scale
     if measure is not None:
         task.measure = measure.of_arrays
     in_data = [np.flatnonzero(label != "test") for label in labels]
+    if stream is not None:
+        in_data = [ds[TRAJECTORY].values[rows] for ds, rows in zip(datasets, in_data)]
     task.numbers = [numbers for numbers in in_data if numbers.size]
+    if stream is None:
+        facts = data_fingerprint(datasets, options.split, options.seed)
+    else:
+        facts = stream.fingerprint
     return Prepared(
         half=half,
         model=model,
@@ -199,7 +218,7 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
         fingerprint=run_fingerprint(
             config,
             model,
-            data_fingerprint(datasets, options.split, options.seed)
+            facts
             | ({"ignore_weights": True} if options.ignore_weights else {})
             | ({"delay_start": options.delay_start} if options.delay_start else {}),
             program,

@@ -216,7 +216,7 @@ _RECORD: dict[str, kinds.Check] = {
             **dict.fromkeys(("learned_delays", "longest_delay"), _WHOLE),
             "delay": kinds.real,
             **dict.fromkeys(("module", "module_arguments"), kinds.text),
-            **dict.fromkeys(("sender_controls", "antisymmetric"), kinds.flag),
+            **dict.fromkeys(("sender_controls", "antisymmetric", "linear"), kinds.flag),
         },
         *LATER,
     ),

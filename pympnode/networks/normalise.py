@@ -46,29 +46,7 @@ class Normalisation:
         constant to rounding gets scale 1: its z score is 0, and `undo` returns its value.
         Raises InvalidData for values that are used and not finite, and features without values.
         """
-        x = np.asarray(x, dtype=np.float64)
-        flat = x.reshape(-1, x.shape[-1])
-        known = None if mask is None else np.asarray(mask, dtype=bool).reshape(flat.shape)
-        if known is None:
-            known = np.ones(flat.shape, dtype=bool)
-        count = known.sum(axis=0)
-        if np.any(count == 0):
-            raise InvalidData(
-                "a feature has no known value", got=f"feature {int(np.argmin(count))}"
-            )
-        values = np.where(known, flat, 0.0)
-        if not np.all(np.isfinite(values)):
-            raise InvalidData(
-                "the data are not finite",
-                got=f"{int((~np.isfinite(values)).sum())} values",
-                fix='remove NaN and infinity, or use missing="mask"',
-            )
-        mean = values.sum(axis=0) / count
-        # Two passes: the mean of squares minus the squared mean would cancel for large offsets.
-        deviation = np.where(known, flat - mean, 0.0)
-        scale = np.sqrt((deviation * deviation).sum(axis=0) / count)
-        largest = np.abs(values).max(axis=0)
-        return cls(mean, np.where(scale <= 1e-12 * largest, 1.0, scale))
+        return Moments.of(x, mask).normalisation()
 
     @classmethod
     def identity(cls, features: int) -> Normalisation:
@@ -106,6 +84,90 @@ class Normalisation:
                 got=np.shape(values),
                 allowed=f"(..., {self.features})",
             )
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """What a normalisation is made of, by feature; those of parts of the data are added with `joined`.
+
+    ``count`` of the known values, their ``mean``, the sum of the squares of their deviations, and the
+    ``largest`` absolute value, all (feature,); ``span`` (2, feature) the smallest and largest value, of parts.
+    """
+
+    count: np.ndarray
+    mean: np.ndarray
+    square: np.ndarray
+    largest: np.ndarray
+    span: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, x: np.ndarray, mask: np.ndarray | None = None) -> Moments:
+        """Of x (..., feature); mask of its shape, True where a value is used. Raises InvalidData for
+        values that are used and not finite."""
+        x = np.asarray(x, dtype=np.float64)
+        flat = x.reshape(-1, x.shape[-1])
+        known = None if mask is None else np.asarray(mask, dtype=bool).reshape(flat.shape)
+        if known is None:
+            known = np.ones(flat.shape, dtype=bool)
+        count = known.sum(axis=0)
+        values = np.where(known, flat, 0.0)
+        if not np.all(np.isfinite(values)):
+            raise InvalidData(
+                "the data are not finite",
+                got=f"{int((~np.isfinite(values)).sum())} values",
+                fix='remove NaN and infinity, or use missing="mask"',
+            )
+        mean = values.sum(axis=0) / np.maximum(count, 1)
+        # Two passes: the mean of squares minus the squared mean would cancel for large offsets.
+        deviation = np.where(known, flat - mean, 0.0)
+        square = (deviation * deviation).sum(axis=0)
+        return cls(count, mean, square, np.abs(values).max(axis=0, initial=0.0))
+
+    @classmethod
+    def of_part(cls, x: np.ndarray) -> Moments:
+        """Of a part of the data, x (..., feature), NaN where a value is missing; several times as fast as
+        `of`, with other rounding."""
+        columns = np.ascontiguousarray(x.reshape(-1, x.shape[-1]).T, dtype=np.float64)
+        span = np.stack([np.fmin.reduce(columns, 1), np.fmax.reduce(columns, 1)])
+        total = columns.sum(axis=1)
+        count = np.full(len(columns), columns.shape[1])
+        if not np.isfinite(total).all():
+            known = np.isfinite(columns)
+            count = known.sum(axis=1)
+            total = np.where(known, columns, 0.0).sum(axis=1)
+        mean = total / np.maximum(count, 1)
+        columns -= mean[:, None]
+        if not np.isfinite(total).all() or (count < columns.shape[1]).any():
+            np.nan_to_num(columns, copy=False)
+        square = np.einsum("ij,ij->i", columns, columns)
+        largest = np.nan_to_num(np.abs(span).max(axis=0))
+        return cls(count, mean, square, largest, span)
+
+    def joined(self, other: Moments) -> Moments:
+        """Those of both parts together (Chan, Golub & LeVeque 1983, equation 2.1)."""
+        count = self.count + other.count
+        share = other.count / np.maximum(count, 1)
+        change = other.mean - self.mean
+        span = None
+        if self.span is not None and other.span is not None:
+            low, high = np.fmin(self.span, other.span)[0], np.fmax(self.span, other.span)[1]
+            span = np.stack([low, high])
+        return Moments(
+            count,
+            self.mean + share * change,
+            self.square + other.square + self.count * share * change * change,
+            np.maximum(self.largest, other.largest),
+            span,
+        )
+
+    def normalisation(self) -> Normalisation:
+        """See `Normalisation.fit`. Raises InvalidData for features without values."""
+        if np.any(self.count == 0):
+            raise InvalidData(
+                "a feature has no known value", got=f"feature {int(np.argmin(self.count))}"
+            )
+        scale = np.sqrt(self.square / self.count)
+        return Normalisation(self.mean, np.where(scale <= 1e-12 * self.largest, 1.0, scale))
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -48,6 +49,7 @@ _SPEC_FIELDS = {
     "substeps": "substeps",
     "antisymmetric": "antisymmetric",
     "node_codes": "codes",
+    "linear_path": "linear",
 }
 
 
@@ -125,6 +127,7 @@ class NetworkSimulation:
     tolerance: float = 1e-8
     engine: str = "auto"
     client: Any = None
+    path: str | os.PathLike[str] | None = None
 
     def __post_init__(self) -> None:
         check_fields(self, _SIMULATION_CHECKS | {"tolerance": positive, "client": check_client})
@@ -173,6 +176,8 @@ class NetworkTraining(RunOptions):
     delay_start: float | None = None
     matching: float | None = None
     node_codes: int | None = None
+    chunks_in_memory: int | None = None
+    linear_path: bool | None = None
     loss: Any = None
     message: Any = None
     update: Any = None
@@ -192,11 +197,13 @@ class NetworkTraining(RunOptions):
             | {
                 "members": least(1),
                 "node_codes": least(1),
+                "chunks_in_memory": least(3),
                 **dict.fromkeys(("aggregation", "messages", "first_message", "solver"), text),
                 "model": _model,
                 "coupling": _coupling,
                 "ignore_weights": flag,
                 "antisymmetric": flag,
+                "linear_path": flag,
                 "relative": names_of,
                 "invariant": names_of,
                 "matching": share_of_updates,

@@ -461,22 +461,26 @@ def pack(ds: xr.Dataset, *, missing: Missing = "error", types: NodeTypes | None 
 
 
 def arrays_of(
-    ds: xr.Dataset, *, missing: Missing = "error", types: NodeTypes | None = None
+    ds: xr.Dataset,
+    *,
+    missing: Missing = "error",
+    types: NodeTypes | None = None,
+    quiet: bool = False,
 ) -> Arrays:
     """The arrays of a dataset that `validate` has checked already.
 
     ``types``: those of a model, of which the dataset may lack some; by default its own. Raises
-    InvalidData where it has others, or other features.
+    InvalidData where it has others, or other features. ``quiet``: without a warning of what was filled in.
     """
     if types is not None or types_of(ds):
-        return _arrays_by_type(ds, missing, types)
+        return _arrays_by_type(ds, missing, types, quiet)
     x = ds[STATE].transpose(*STATE_DIMS).values
     mask = None
     if missing == "mask":
         mask = np.isfinite(x)
         mask = None if mask.all() else mask
         x, filled = with_first_state(x)
-        if filled:
+        if filled and not quiet:
             warn_user(filled)
     u = ds[CONTROL].transpose(*CONTROL_DIMS).values if CONTROL in ds else None
     attribute = None
@@ -489,7 +493,9 @@ def arrays_of(
     return Arrays(x, _times(ds), graph, graph_of, u, attribute, mask, weight)
 
 
-def _arrays_by_type(ds: xr.Dataset, missing: Missing, types: NodeTypes | None) -> Arrays:
+def _arrays_by_type(
+    ds: xr.Dataset, missing: Missing, types: NodeTypes | None, quiet: bool
+) -> Arrays:
     ds = by_type(ds)
     types = NodeTypes.of([ds]) if types is None else types
     check_types(ds, types)
@@ -498,7 +504,7 @@ def _arrays_by_type(ds: xr.Dataset, missing: Missing, types: NodeTypes | None) -
     for name in types_of(ds):
         with naming(name):
             one = part(ds, name).drop_vars(UNIT, errors="ignore")
-            each[name] = arrays_of(one, missing=missing)
+            each[name] = arrays_of(one, missing=missing, quiet=quiet)
     first = next(iter(each.values()))
     trajectories, times = first.x.shape[:2]
     nodes = sum(counts.values())

@@ -146,6 +146,7 @@ CALLS: dict[str, Callable[[], tuple[Callable[..., Any], dict[str, Any]]]] = {
             coupling="superposed",
             aggregation="sum",
             antisymmetric=True,
+            linear_path=True,
             relative=[],
             optimiser="soap",
             **_RUN,
@@ -228,6 +229,10 @@ CALLS: dict[str, Callable[[], tuple[Callable[..., Any], dict[str, Any]]]] = {
         pympnode.finetune,
         dict(start=network_result(), data=network_data(), **_RUN),
     ),
+    "sweep": lambda: (
+        pympnode.sweep,
+        dict(grid={"hidden": [4]}, data=network_data(), halving=2, rungs=1, **_RUN),
+    ),
     "evaluate networks": lambda: (
         pympnode.evaluate,
         dict(model=network_result(), data=network_data()),
@@ -249,6 +254,14 @@ CALLS: dict[str, Callable[[], tuple[Callable[..., Any], dict[str, Any]]]] = {
     ),
     "couple": lambda: (pympnode.couple, dict(nodes=["coupled_pendulum"] * 3, topology="path")),
     "read_graph": lambda: (pympnode.read_graph, dict(source=[(0, 1), (1, 2)])),
+    "train chunks": lambda: (
+        pympnode.train,
+        dict(data=network_data(), chunks_in_memory=3, **_RUN),
+    ),
+    "save_dataset": lambda: (
+        pympnode.save_dataset,
+        dict(ds=network_data(), path="fuzzed.nc", chunk=2),
+    ),
     "read_jld2": lambda: (pympnode.read_jld2, dict(path="no such file")),
     "subgraph": lambda: (pympnode.subgraph, dict(ds=network_data(), nodes=[0, 1])),
     "interval": lambda: (
@@ -376,8 +389,9 @@ def keywords_of(name: str) -> list[str]:
     function, given = CALLS[name]()
     known = inspect.signature(function).parameters
     names = [n for n, p in known.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
-    # A user may stop or not see a run by these; both are no subject here.
-    return [n for n in dict.fromkeys([*names, *given]) if n not in ("self", "cls")]
+    # A user may stop or not see a run by these; both are no subject here. Processes have no limits.
+    left_out = ("self", "cls", *(["workers", "report"] if name == "sweep" else []))
+    return [n for n in dict.fromkeys([*names, *given]) if n not in left_out]
 
 
 # Numbers that say how long something computes, which a user may well mean: small ones, and those that

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from types import ModuleType
@@ -58,6 +59,10 @@ class _BoundData:
             slopes = slopes_of(x, float(self.dt[0])).astype(x.dtype)
             self.slope = tensor(np.moveaxis(slopes, 0, 1))
 
+    def share_columns(self, other: _BoundData) -> None:
+        """Use the columns of data on the same graphs."""
+        self._columns, self._delays = other._columns, other._delays
+
     def delays(self, spec: ModelSpec, columns: Columns) -> Delays | None:
         """The delays on ``columns``, which `arrange` has made."""
         if not self.prefix:
@@ -107,13 +112,27 @@ class TorchProgram:
         # The faster kernels compute the plain form; the eager one computes the model as it is.
         self._plain = None if self.kernel == "eager" else PlainForm.of(self._inner)
         self._computed = self._inner if self._plain is None else self._plain.spec
-        arrays = [stack_nodes(a) for a in arrays or []] if spec.family == "node" else arrays or []
+        # Another loss than the one that the kernels compute; see `losses.Measure`.
+        self.measure: Any = None
+        self._bind(arrays or [])
+
+    def _bind(self, arrays: list[Arrays]) -> None:
+        arrays = [stack_nodes(a) for a in arrays] if self.spec.family == "node" else arrays
         arrays = [replace(a, graph=self._typed(a.graph)) for a in arrays]
         self._data = [_BoundData(self._inner, a, self._dtype, self.device) for a in arrays]
         sizes = [a.trajectories for a in arrays]
         self._first = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        # Another loss than the one that the kernels compute; see `losses.Measure`.
-        self.measure: Any = None
+
+    def rebound(self, arrays: list[Arrays]) -> TorchProgram:
+        """This program on other trajectories of the first dataset's graphs.
+
+        What was arranged for these graphs is shared: the kernels keep plans by it.
+        """
+        other = copy.copy(self)
+        other._bind(arrays)
+        for data in other._data:
+            data.share_columns(self._data[0])
+        return other
 
     def _typed(self, graph: Graph) -> Graph:
         """The graph with types of nodes as the model has them: none, or numbers below their number."""
@@ -420,8 +439,11 @@ class TorchProgram:
         return torch.cat(blocks, dim=1).contiguous()
 
     def _graphs_of(self, batch: Batch, member: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The numbers of the graphs of some trajectories of a batch; codes are those of one dataset."""
-        return self._data[0].graph_of[batch.trajectory[member]] if self.spec.codes else member
+        """The numbers of the graphs of some trajectories of a batch; codes are those of one dataset, which may be in
+        parts of other lengths."""
+        if not self.spec.codes:
+            return member
+        return np.concatenate([data.graph_of for data in self._data])[batch.trajectory[member]]
 
     def _with_codes(
         self,

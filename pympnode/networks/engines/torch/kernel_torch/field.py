@@ -117,6 +117,7 @@ class Field:
         spec, self.networks = self.spec, networks
         self.mlp = [networks[kind].mlp for kind, _ in self.kinds]
         self.emit = [networks[kind].emit for kind, _ in self.kinds]
+        self.linear = [layer for kind, _ in self.kinds for layer in networks[kind].linear]
         if not by_edges(spec):
             if spec.messages in ("state", "emitted"):
                 self.neighbours = neighbours_of(columns, spec.aggregation, spec.divisor, self.like)
@@ -183,11 +184,17 @@ class Field:
         inputs, hidden = slots.mlp_inputs[slot], slots.hidden[slot]
         for layers, x, below, values in zip(self.mlp, inputs, hidden, parts):
             forward(layers, x, below, values)
-        if not spec.gain:
-            if spec.coupling == "superposed":
-                out.add_(slots.received[slot])
-            return
-        values = slots.output[slot]
+        if spec.gain:
+            self._superpose(slots, slot, out)
+        elif spec.coupling == "superposed":
+            out.add_(slots.received[slot])
+        if spec.linear:
+            for layer, x, values in zip(self.linear, inputs, self.kinds.parts(out)):
+                values.addmm_(layer.forward, x)
+
+    def _superpose(self, slots: Slots, slot: int, out: torch.Tensor) -> None:
+        """``out`` = F + G a."""
+        spec, values = self.spec, slots.output[slot]
         # z' = F + G a: rows states + i p + k of the output are G_ik, so that a stride of p selects the
         # column of G that one component of the message multiplies.
         out.copy_(values[: spec.states])
@@ -217,6 +224,13 @@ class Field:
             self.hidden_bar, self.inputs_bar_parts,
         ):  # fmt: skip
             backward(layers, x, below, bar, below_bar, x_bar)
+        if spec.linear:
+            for layer, x, bar, x_bar in zip(
+                self.linear, slots.mlp_inputs[slot], self.kinds.parts(slope_bar),
+                self.inputs_bar_parts,
+            ):  # fmt: skip
+                layer.add(bar, x)
+                x_bar.addmm_(layer.back, bar)
         z_bar[: spec.channels].copy_(self.inputs_bar[: spec.channels])
         self._of_attributes(self.inputs_bar[spec.own_inputs - spec.attributes : spec.own_inputs])
         m_bar = z_bar[spec.channels :]
