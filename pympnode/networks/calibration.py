@@ -164,7 +164,7 @@ def fitted(
     level = min(1.0, LEVEL * (1 + 1 / trajectories))
     finite = np.isfinite(error) & np.isfinite(spread2)
     error = np.where(finite, error, np.nan)
-    lacking = ~finite.any(axis=0)
+    lacking: NDArray[np.bool_] = np.array(~finite.any(axis=0))
     # A time without data has the values of the one before it.
     column = np.maximum.accumulate(np.where(lacking, 0, np.arange(error.shape[1])))
     error, spread2 = error[:, column], np.where(finite, spread2, np.nan)[:, column]

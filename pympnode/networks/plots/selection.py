@@ -105,8 +105,8 @@ def view(ds: xr.Dataset, trajectory: int = 0) -> View:
         some = ds.isel({TRAJECTORY: number}) if TRAJECTORY in ds[STATE_STD].dims else ds
         bounds = interval(some)
         lacking = [dim for dim in order if dim not in bounds.dims]
-        bounds = bounds.expand_dims(lacking).transpose(BOUND, *order).values
-        band, label = (bounds[0], bounds[1]), f"{100 * LEVEL:g} % interval"
+        lower, upper = bounds.expand_dims(lacking).transpose(BOUND, *order).values
+        band, label = (lower, upper), f"{100 * LEVEL:g} % interval"
         if MEMBER in one.dims:
             one = one.mean(MEMBER)
     elif MEMBER in one.dims:
