@@ -258,3 +258,43 @@ def test_variances_at_and_after_the_last_horizon() -> None:
     of_state, of_reading = found.variances(np.ones((1, 4, 1, 1)), time)
     np.testing.assert_allclose(of_state.ravel(), [0.01, 0.01, 4.09, 4.09])
     np.testing.assert_allclose(of_reading.ravel(), [0.0, 0.0, 4.10, 4.10])
+
+
+# ---- pictures and the command line --------------------------------------------------------------
+
+
+def test_pictures_draw_the_interval_of_a_calibrated_model(
+    ensemble: pympnode.Model, data: xr.Dataset
+) -> None:
+    from matplotlib import pyplot as plt
+
+    rollout = ensemble.rollout(data)
+    lower, upper = pympnode.interval(rollout).isel(trajectory=1, node=2, feature=0)
+    for prediction, number in ((rollout, 1), (rollout.isel(trajectory=1), 0)):
+        axes = pympnode.plotting.prediction(prediction, trajectory=number, nodes=[2])
+        (band,) = axes[0, 0].collections
+        assert band.get_label() == "90 % interval"
+        y = band.get_paths()[0].vertices[:, 1]
+        assert y.min() == pytest.approx(float(lower.min())) and y.max() == pytest.approx(
+            float(upper.max())
+        )
+        plt.close(axes[0, 0].figure)
+
+
+def test_the_command_line_prints_coverage(
+    ensemble: pympnode.Model, data: xr.Dataset, tmp_path: Path
+) -> None:
+    import json
+
+    from click.testing import CliRunner
+
+    from pympnode.cli import cli
+
+    ensemble.save(tmp_path / "model.nc")
+    data.to_netcdf(tmp_path / "data.nc")
+    call = ["evaluate", str(tmp_path / "model.nc"), str(tmp_path / "data.nc")]
+    said = CliRunner().invoke(cli, call).output
+    assert "the 90 % interval of states covers" in said
+    facts = json.loads(CliRunner().invoke(cli, [*call, "--json"]).output)
+    covered = facts["predictors"]["model"]["coverage"]["reading"]
+    assert set(covered) == set(data.feature.values.tolist()) and min(covered.values()) > 0.8
