@@ -181,7 +181,8 @@ class ParticleModel:
         ``initial``: a dataset, or the path of one. ``steps``: by default as many as the dataset has, or as the model was trained on when it
         holds one state. Returns a dataset of position, velocity (trajectory, time, particle, axis;
         float64), mass, (charge) and ``finite(trajectory)``: False where a prediction overflowed, NaN
-        from there on; of an ensemble these three have a dim ``member``. Warns `OutsideTrainingRange` with the numbers unless ``check=False``. Raises
+        from there on; of an ensemble these three have a dim ``member``, and ``spread_position``,
+        ``spread_velocity`` (trajectory, time, particle, axis) are the standard deviations over it. Warns `OutsideTrainingRange` with the numbers unless ``check=False``. Raises
         `InvalidData`, `NotEnoughMemory`, and `InvalidOption` for a dataset of another time step.
         """
         from ..datasets.reading import as_dataset
@@ -195,7 +196,8 @@ class ParticleModel:
             own = ["position", "velocity", "finite"]
             dim = xr.Variable("member", np.array(self.kept))
             together = xr.concat([e[own] for e in rollouts], dim=dim)
-            return rollouts[0].drop_vars(own).merge(together, combine_attrs="override")
+            both = rollouts[0].drop_vars(own).merge(together, combine_attrs="override")
+            return both.assign(_spread(together, particle_schema.box_of(given)))
         data = particle_schema.pack_particles(given)
         if len(data.time) > 1:
             self._check_step(data.time)
@@ -425,3 +427,21 @@ class ParticleModel:
 
     def _repr_html_(self) -> str:
         return html_table("pympnode.ParticleModel", self.lines())
+
+
+def _spread(rollouts: xr.Dataset, box: Any) -> dict[str, xr.DataArray]:
+    """Standard deviations over the members whose values are finite; of positions from the nearest image of
+    the first member's."""
+    position = rollouts["position"]
+    first = position.isel(member=0, drop=True)
+    near = (position - first).transpose(*position.dims)
+    values = {
+        "position": near.copy(data=box.displacement(near.values)),
+        "velocity": rollouts["velocity"],
+    }
+    found = {}
+    for name, each in values.items():
+        spread = each.std("member", ddof=1)
+        spread.attrs = {"long_name": f"standard deviation of {name} over the members"}
+        found[f"spread_{name}"] = spread
+    return found
