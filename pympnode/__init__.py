@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from .networks.spec import ModelSpec
     from .networks.subgraph import subgraph
     from .networks.systems.user import own_system
+    from .networks.uncertainty import interval
     from .networks.velocities import with_velocities
     from .particles.from_particles import from_particles
     from .particles.model import ParticleModel
@@ -77,6 +78,7 @@ _lazy_getattr, _lazy_dir, __all__ = _lazy.attach(
         "networks.own_module": ["register_module"],
         "networks.spec": ["ModelSpec"],
         "networks.subgraph": ["subgraph"],
+        "networks.uncertainty": ["interval"],
         "networks.systems.user": ["own_system"],
         "networks.velocities": ["with_velocities"],
         "particles.from_particles": ["from_particles"],

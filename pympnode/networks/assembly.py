@@ -21,6 +21,7 @@ from ..losses import Gaussian, Huber, OwnLoss
 from ..training.initial import initial_weights
 from ..training.ranges import warn_outside, warn_user
 from . import engines
+from .calibration import calibrated_or_not
 from .edge_weights import check_training
 from .engines.base import Program
 from .learned_edges import (
@@ -248,7 +249,24 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
             data.physical[0].graph,
             dt,
         ),
+        calibrated=lambda trained: _calibrated(trained, options, common, labels),
         history_attributes={name: text for name, text in texts.items() if text is not None},
+    )
+
+
+def _calibrated(
+    trained: Model, options: NetworkTraining, common: Common, labels: list[NDArray[np.str_]]
+) -> Model:
+    """An ensemble with its calibration on the validation part; any other model as it is."""
+    if trained.members < 2:
+        return trained
+    marked = zip(common.datasets, labels, strict=True)
+    parts = [(ds, np.flatnonzero(label == "validation")) for ds, label in marked]
+    return calibrated_or_not(
+        trained,
+        [ds.isel({TRAJECTORY: chosen}) for ds, chosen in parts if chosen.size],
+        longest=common.longest,
+        ignore_weights=options.ignore_weights,
     )
 
 

@@ -94,6 +94,7 @@ _RECORD: dict[str, kinds.Check] = {
         },
         "charge", "parameter_spans", "spaces",
     ),
+    "left_out": kinds.listing(kinds.whole(0)),
     "about": kinds.named(kinds.anything),
 }  # fmt: skip
 # Bytes of trajectories that are rolled out in one batch.
@@ -106,7 +107,8 @@ class ParticleModel:
 
     ``theta`` (size,) the weights as one vector, named by `weights`, or (member, size) of an ensemble; ``scales`` the units of its
     inputs; ``dt`` the length of the step it was trained on; ``system`` "gravity" or "coulomb";
-    ``trained`` the range of the training data; ``about`` provenance for the files.
+    ``trained`` the range of the training data; ``left_out`` members that got stuck in training, which rollouts
+    leave out; ``about`` provenance for the files.
     """
 
     spec: ParticleSpec
@@ -116,6 +118,7 @@ class ParticleModel:
     system: str
     trained: ParticleRange
     device: str = "auto"
+    left_out: tuple[int, ...] = ()
     about: Mapping[str, Any] = field(default_factory=dict)
 
     KIND: ClassVar[str] = MODEL_KIND
@@ -131,7 +134,14 @@ class ParticleModel:
             raise InvalidOption(
                 "there is no such member", got=number, allowed=f"0 to {self.members - 1}"
             )
-        return replace(self, theta=self.theta[number]) if self.theta.ndim == 2 else self
+        if self.theta.ndim != 2:
+            return self
+        return replace(self, theta=self.theta[number], left_out=())
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """Numbers of the members that rollouts and evaluations take: those that are not left out."""
+        return tuple(i for i in range(self.members) if i not in self.left_out)
 
     @property
     def weights(self) -> dict[str, NDArray]:
@@ -216,7 +226,9 @@ class ParticleModel:
         ``initial``: a dataset, or the path of one. ``steps``: by default as many as the dataset has, or as the model was trained on when it
         holds one state. Returns a dataset of position, velocity (trajectory, time, particle, axis;
         float64), mass, (charge) and ``finite(trajectory)``: False where a prediction overflowed, NaN
-        from there on; of an ensemble these three have a dim ``member``. ``partition="auto"`` (or "curve") divides the
+        from there on; of an ensemble these three have a dim ``member``, and ``spread_position``,
+        ``spread_velocity`` (trajectory, time, particle, axis) are the standard deviations over it.
+        ``partition="auto"`` (or "curve") divides the
         particles of the one trajectory among the processes of torchrun, by ranges of the space-filling
         curve: each returns the particles that are its own at the first time, with their numbers
         (``particle_number``). Warns `OutsideTrainingRange` with the numbers unless ``check=False``. Raises
@@ -231,13 +243,14 @@ class ParticleModel:
         given: xr.Dataset = as_dataset(initial)
         if self.members > 1:
             rollouts = [
-                self.member(i).rollout(given, steps=steps, check=check and i == 0)
-                for i in range(self.members)
+                self.member(i).rollout(given, steps=steps, check=check and i == self.kept[0])
+                for i in self.kept
             ]
             own = ["position", "velocity", "finite"]
-            dim = xr.Variable("member", np.arange(self.members))
+            dim = xr.Variable("member", np.array(self.kept))
             together = xr.concat([e[own] for e in rollouts], dim=dim)
-            return rollouts[0].drop_vars(own).merge(together, combine_attrs="override")
+            both = rollouts[0].drop_vars(own).merge(together, combine_attrs="override")
+            return both.assign(_spread(together, particle_schema.box_of(given)))
         data = particle_schema.pack_particles(given)
         if self.learned_mass is not None:
             data = self._with_learned_mass(data)
@@ -392,6 +405,7 @@ class ParticleModel:
             xr.Dataset(variables), kind=MODEL_KIND, networks=WEIGHTS_VERSION,
             spec=self.spec.as_dict(), scales=self.scales.as_dict(), dt=self.dt,
             system=self.system, trained=asdict(self.trained), about=dict(self.about),
+            **({"left_out": list(self.left_out)} if self.left_out else {}),
         )  # fmt: skip
 
     @classmethod
@@ -405,7 +419,7 @@ class ParticleModel:
                 got=f"kind {facts.get('kind', 'unknown')!r}",
                 allowed="a file written by model.save",
             )
-        check_record(facts, _RECORD, source)
+        check_record(facts, _RECORD, source, "left_out")
         try:
             spec = ParticleSpec.from_dict(facts["spec"])
             if spec.inputs == "scaled" and facts.get("networks") != WEIGHTS_VERSION:
@@ -423,6 +437,9 @@ class ParticleModel:
                 theta = np.stack([layout.pack(one, dtype=dtype) for one in each])
             else:
                 theta = layout.pack(weights, dtype=dtype)
+            left_out = tuple(facts.get("left_out", ()))
+            if not set(left_out) < set(range(len(theta) if theta.ndim == 2 else 1)):
+                raise KeyError(f"members {list(left_out)} that are left out")
             return cls(
                 spec,
                 theta,
@@ -430,6 +447,7 @@ class ParticleModel:
                 float(facts["dt"]),
                 facts["system"],
                 ParticleRange.from_dict(facts["trained"]),
+                left_out=left_out,
                 about=facts["about"],
             )
         except (KeyError, TypeError, IndexError, AttributeError, OverflowError) as error:
@@ -476,3 +494,21 @@ class ParticleModel:
 
     def _repr_html_(self) -> str:
         return html_table("pympnode.ParticleModel", self.lines())
+
+
+def _spread(rollouts: xr.Dataset, box: Any) -> dict[str, xr.DataArray]:
+    """Standard deviations over the members whose values are finite; of positions from the nearest image of
+    the first member's."""
+    position = rollouts["position"]
+    first = position.isel(member=0, drop=True)
+    near = (position - first).transpose(*position.dims)
+    values = {
+        "position": near.copy(data=box.displacement(near.values)),
+        "velocity": rollouts["velocity"],
+    }
+    found = {}
+    for name, each in values.items():
+        spread = each.std("member", ddof=1)
+        spread.attrs = {"long_name": f"standard deviation of {name} over the members"}
+        found[f"spread_{name}"] = spread
+    return found

@@ -71,6 +71,11 @@ def particle_result() -> Any:
 
 
 @functools.cache
+def calibrated() -> Any:
+    return network_result().model.calibrate(network_data())
+
+
+@functools.cache
 def scores() -> xr.Dataset:
     return pympnode.evaluate(network_result().model, network_data())
 
@@ -263,6 +268,11 @@ CALLS: dict[str, Callable[[], tuple[Callable[..., Any], dict[str, Any]]]] = {
     ),
     "read_jld2": lambda: (pympnode.read_jld2, dict(path="no such file")),
     "subgraph": lambda: (pympnode.subgraph, dict(ds=network_data(), nodes=[0, 1])),
+    "interval": lambda: (
+        pympnode.interval,
+        dict(prediction=calibrated().rollout(network_data()), level=0.9, readings=False),
+    ),
+    "calibrate": lambda: (network_result().model.calibrate, dict(data=network_data())),
     "module": lambda: (
         network_result().model.module().edges,
         dict(graph="ring", nodes=3),
