@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -92,9 +93,12 @@ def simulate_network(
         noise=noise if of_types is None else 0.0, tolerance=tolerance, solve=solve,
         edge_weight=in_time,
     )  # fmt: skip
-    label = None
-    if split is not None:
-        label = _LABELS[split_trajectories(trajectories, split, seed)]
+
+    @cache
+    def labels() -> NDArray[np.str_] | None:
+        # After the first trajectories: `generate` refuses what does not fit in memory, and a label takes a
+        # generator of random numbers each.
+        return None if split is None else _LABELS[split_trajectories(trajectories, split, seed)]
 
     def make(first: int, count: int) -> Generated:
         some = dict(words)
@@ -117,7 +121,8 @@ def simulate_network(
 
     def pack(made: Generated, first: int = 0) -> xr.Dataset:
         rows = slice(first, first + len(made.x))
-        ds = _dataset(system, made, about, label if label is None else label[rows], of_types, first)
+        label = labels()
+        ds = _dataset(system, made, about, None if label is None else label[rows], of_types, first)
         names = names_in(topology) if of_types is None else None
         return ds if names is None else ds.assign_coords({NODE: names})
 
