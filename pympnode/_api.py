@@ -522,7 +522,7 @@ def identify(
             on its default graph.
         library: families of candidates, of "polynomial" (of a node up to ``degree``, of a pair up to 2),
             "difference" (x_j - x_i), "sine" (of features and of differences) and "hill" (x / (1 + x) and
-            x^2 / (1 + x^2), where no state is negative).
+            x^2 / (1 + x^2), of features that are never negative).
         node_terms, pair_terms: further candidates by the text that stands for them: ``f(x)`` with x (...,
             variable), features followed by controls and node attributes, and ``f(x_i, x_j)`` with (...,
             feature) each; both return (...).

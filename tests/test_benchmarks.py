@@ -32,7 +32,7 @@ SLOW = {
     "quadrotors",
     "unknown_graphs",
 }
-NEEDS = {"power_grid": "pandapower"}  # packages that the tests alone do not bring
+NEEDS = {"identify": "pysindy", "power_grid": "pandapower"}  # packages that the tests alone do not bring
 
 
 def results() -> dict[str, str]:

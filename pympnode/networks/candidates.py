@@ -2,7 +2,7 @@
 
 The names of a library: "polynomial" (products of features, of a node up to ``degree``, of a pair up to 2),
 "difference" (x_j - x_i), "sine" (sin and cos of features and of differences), "hill" (x / (1 + x) and
-x^2 / (1 + x^2), where no state of the data is negative).
+x^2 / (1 + x^2), of features that are never negative in the data).
 """
 
 from __future__ import annotations
@@ -66,9 +66,10 @@ def node_candidates(
     circular: Sequence[int],
     library: Sequence[str],
     degree: int,
-    positive: bool,
+    positive: Sequence[bool],
 ) -> list[Candidate]:
-    """Functions of one node; ``others`` are its controls and attributes, of which each enters at most once."""
+    """Functions of one node; ``others`` are its controls and attributes, one of which enters a product at most.
+    ``positive``: of each feature, whether no state is negative."""
     names = [*features, *others]
     plain = [n for n in range(len(names)) if n not in circular]
     terms = [Candidate(NODE, "", "", lambda x: np.ones(x.shape[:-1]))]
@@ -81,7 +82,7 @@ def node_candidates(
         if "sine" in library:
             for kind in ("sin", "cos"):
                 terms.append(_wave(NODE, kind, number, name))
-        if "hill" in library and positive:
+        if "hill" in library and positive[number]:
             terms += [_hill(NODE, power, number, name) for power in (1, 2)]
     return terms
 
@@ -90,7 +91,7 @@ def pair_candidates(
     features: Sequence[str],
     circular: Sequence[int],
     library: Sequence[str],
-    positive: bool,
+    positive: Sequence[bool],
     differences: bool,
 ) -> list[Candidate]:
     """Functions of receiver i and sender j. ``differences``: x_j - x_i in place of x_j, as both and x_i
@@ -112,7 +113,7 @@ def pair_candidates(
     for number, name in enumerate(features):
         if "sine" in library:
             terms += [_wave(PAIR, kind, number, name) for kind in ("sin", "cos")]
-        if "hill" in library and positive:
+        if "hill" in library and positive[number]:
             terms += [_hill(PAIR, power, number, name) for power in (1, 2)]
     return terms
 

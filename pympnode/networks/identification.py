@@ -16,7 +16,8 @@ import torch
 import xarray as xr
 from numpy.typing import NDArray
 
-from ..config import arguments, least, listing, mapping, one_of, positive
+from ..config import arguments, least, listing, mapping, one_of
+from ..config import positive as above_zero
 from ..errors import EngineUnavailable, InvalidData, InvalidModel, InvalidOption, shown_value
 from ..graph import Graph
 from ..systems.registry import names
@@ -69,7 +70,7 @@ def functions_of(name: str, value: Any) -> dict[str, Callable[..., Any]]:
     degree=least(1),
     node_terms=functions_of,
     pair_terms=functions_of,
-    tolerance=positive,
+    tolerance=above_zero,
     samples=least(10),
     seed=least(0),
 )
@@ -89,7 +90,9 @@ def identify_model(
     """See `pympnode.identify`."""
     if not isinstance(model, Model):
         data_of_model(model)
-    if optimiser is not None and not (hasattr(optimiser, "fit") and not isinstance(optimiser, type)):
+    if optimiser is not None and not (
+        hasattr(optimiser, "fit") and not isinstance(optimiser, type)
+    ):
         raise InvalidOption(
             "optimiser is an optimiser of pysindy",
             got=shown_value(optimiser),
@@ -105,16 +108,17 @@ def identify_model(
     check_graphs(arrays)
     points = _Points.of(model, arrays, samples, seed)
     bounds = points.bounds
+    positive = (bounds[:, 0] >= 0).tolist()
 
     def candidates(differences: bool) -> list[Candidate]:
         chosen = (model.features, model.spec.circular, library)
         others = (*model.controls, *model.attributes)
         found = node_candidates(
-            model.features, others, model.spec.circular, library, degree, bool(bounds.min() >= 0)
+            model.features, others, model.spec.circular, library, degree, positive
         )
         found += user_candidates(NODE, node_terms or {})
         if arrays.graph.edges:
-            found += pair_candidates(*chosen, bool(bounds.min() >= 0), differences)
+            found += pair_candidates(*chosen, positive, differences)
             found += user_candidates(PAIR, pair_terms or {})
         if len(found) > MOST_CANDIDATES:
             raise InvalidOption(
@@ -323,7 +327,9 @@ class _Points:
     @property
     def bounds(self) -> NDArray:
         """(feature, 2): the smallest and the largest value of the states."""
-        x = np.concatenate([i[..., : self.features].reshape(-1, self.features) for i in self.inputs])
+        x = np.concatenate(
+            [i[..., : self.features].reshape(-1, self.features) for i in self.inputs]
+        )
         return np.stack([x.min(axis=0), x.max(axis=0)], axis=-1)
 
     def rows(self, values: Sequence[NDArray], held: bool) -> NDArray:
