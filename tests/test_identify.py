@@ -85,13 +85,13 @@ def test_an_optimiser_of_pysindy_is_taken_as_it_is(
     sindy: Any, gene: tuple[Any, Any, xr.Dataset]
 ) -> None:
     model, _, ds = gene
+    optimiser = sindy.STLSQ(threshold=0.05)
     found = pympnode.identify(
-        model, ds, optimiser=sindy.STLSQ(threshold=0.05), library=["hill"], degree=1, samples=60
+        model, ds, optimiser=optimiser, library=["hill"], degree=1, samples=60
     )
-    assert set(coefficients(found)) == {
-        ("expression", "node", "expression_i"),
-        ("expression", "pair", "expression_j^2/(1 + expression_j^2)"),
-    }
+    # More than the true terms: a Hill function of large states is nearly constant.
+    assert len(found.terms) == np.count_nonzero(optimiser.coef_) > 2
+    assert found.field_error["expression"] < 0.05
 
 
 def test_kuramoto_is_found_from_its_own_simulation(sindy: Any) -> None:
@@ -167,7 +167,7 @@ def test_hostile_options_are_refused() -> None:
             pympnode.identify(model, **options)
 
 
-def test_attributes_and_controls_enter_the_equations(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attributes_and_controls_enter_the_equations() -> None:
     """The system of known terms with an attribute and a control, without a regression."""
     terms = candidates.node_candidates(["x"], ["u", "b"], (), ["polynomial"], 2, [False])
     by_text = {term.text: term for term in terms}
@@ -189,7 +189,9 @@ def test_attributes_and_controls_enter_the_equations(monkeypatch: pytest.MonkeyP
 
 
 def test_terms_of_pairs_are_weighted_sums_over_senders() -> None:
-    graph = pympnode.Graph.from_edges([(0, 1), (2, 1), (1, 0)], nodes=4, weight=[1.0, 2.0, 0.5])
+    graph = pympnode.Graph.from_edges(
+        [(0, 1), (2, 1), (1, 0)], nodes=4, weight=[1.0, 2.0, 0.5], directed=True
+    )
     x = np.random.default_rng(0).normal(size=(3, 4, 1))
     wave = Candidate("pair", "s", "s", lambda i, j: np.sin(j[..., 0] - 2 * i[..., 0]))
     got = column(wave, x, 1, graph)

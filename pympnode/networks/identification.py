@@ -41,6 +41,7 @@ from .velocities import for_model
 ROWS = 30_000  # rows of the regression are enough, however large the graph is
 MOST_CANDIDATES = 150  # the number of fits grows with its square
 PAIRS = 40  # receivers, and senders, of the pairs at which h is compared
+ROUNDING = 1e-6  # relative errors below are those of weights in float32
 CHUNK = 100_000  # edges times states that are evaluated at a time
 
 Found = tuple[tuple[Candidate, float], ...]
@@ -144,7 +145,7 @@ def identify_model(
         if linear:
             second = second or _Columns.of(candidates(False), points)
             other, other_error = _regress(second, points, number, sindy, optimiser, tolerance)
-            if len(other) < len(best) and other_error <= (1 + tolerance) * error:
+            if len(other) < len(best) and other_error <= max((1 + tolerance) * error, ROUNDING):
                 best, error = other, other_error
         found.append(best)
         errors[feature] = error
@@ -403,7 +404,7 @@ def _regress(
     for chosen, values in supports:
         left = y_held / size - columns.held[:, chosen] @ values[chosen]
         scored.append((float(np.sqrt(np.mean(left**2))), chosen, values))
-    allowed = (1 + tolerance) * min(error for error, _, _ in scored)
+    allowed = max((1 + tolerance) * min(error for error, _, _ in scored), ROUNDING)
     error, chosen, values = min(
         (one for one in scored if one[0] <= allowed), key=lambda one: (len(one[1]), one[0])
     )
