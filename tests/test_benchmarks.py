@@ -23,6 +23,7 @@ SLOW = {
     "ensemble",
     "experiments",
     "first_seconds",
+    "identify",
     "kernel",
     "nbody_hierarchy",
     "nbody_networks",
