@@ -157,6 +157,21 @@ def test_without_pysindy_the_error_names_the_extra(monkeypatch: pytest.MonkeyPat
         pympnode.identify(pympnode.pretrained("gene"))
 
 
+def test_too_many_candidates_are_counted_before_they_are_made(
+    gene: tuple[Any, Any, xr.Dataset],
+) -> None:
+    model, _, ds = gene
+    with pytest.raises(InvalidOption, match="too many candidate terms"):
+        pympnode.identify(model, ds, degree=10**9)
+
+
+def test_a_model_that_is_not_finite_is_refused(gene: tuple[Any, Any, xr.Dataset]) -> None:
+    model, _, ds = gene
+    broken = dataclasses.replace(model, theta=np.full_like(model.theta, np.nan))
+    with pytest.raises(InvalidModel, match="not finite"):
+        pympnode.identify(broken, ds, samples=20)
+
+
 def test_hostile_options_are_refused() -> None:
     model = pympnode.pretrained("gene")
     for options in (

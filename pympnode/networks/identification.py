@@ -6,6 +6,7 @@ pysindy (de Silva et al., JOSS 2020; Kaptanoglu et al., JOSS 2022).
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -112,6 +113,10 @@ def identify_model(
     positive = (bounds[:, 0] >= 0).tolist()
 
     def candidates(differences: bool) -> list[Candidate]:
+        # Products are counted before they are made.
+        products = math.comb(len(model.features) + degree, len(model.features))
+        if "polynomial" in library and products > MOST_CANDIDATES:
+            raise _too_many(f"more than {products - 1}", model, degree)
         chosen = (model.features, model.spec.circular, library)
         others = (*model.controls, *model.attributes)
         found = node_candidates(
@@ -122,12 +127,7 @@ def identify_model(
             found += pair_candidates(*chosen, positive, differences)
             found += user_candidates(PAIR, pair_terms or {})
         if len(found) > MOST_CANDIDATES:
-            raise InvalidOption(
-                "too many candidate terms",
-                got=f"{len(found)} of {len(model.features)} features with degree={degree}",
-                allowed=f"up to {MOST_CANDIDATES}",
-                fix='a smaller library=("difference", "sine") or degree=1, with node_terms= and pair_terms=',
-            )
+            raise _too_many(str(len(found)), model, degree)
         return found
 
     differences = "difference" in library
@@ -175,6 +175,15 @@ def identify_model(
         field_error=errors,
         pair_error=_pair_errors(model, points, equations, seed),
         weighted=graph.weight is not None,
+    )
+
+
+def _too_many(count: str, model: Model, degree: int) -> InvalidOption:
+    return InvalidOption(
+        "too many candidate terms",
+        got=f"{count} of {len(model.features)} features with degree={degree}",
+        allowed=f"up to {MOST_CANDIDATES}",
+        fix='a smaller library=("difference", "sine") or degree=1, with node_terms= and pair_terms=',
     )
 
 
@@ -352,7 +361,14 @@ def _rates(
             part = slice(begin, begin + size)
             inputs = {k: torch.from_numpy(np.array(v[part])) for k, v in given.items()}
             found.append(module(torch.from_numpy(states[part]), **edges, **inputs).numpy())
-    return np.concatenate(found)
+    rates = np.concatenate(found)
+    if not np.isfinite(rates).all():
+        raise InvalidModel(
+            "the derivatives of the model are not finite at states of the data",
+            got=f"{int((~np.isfinite(rates)).sum())} of {rates.size} derivatives",
+            allowed="a model whose training did not diverge",
+        )
+    return rates
 
 
 @dataclass(frozen=True)
@@ -397,6 +413,12 @@ def _regress(
     if optimiser is not None:
         optimiser.fit(columns.fitted, (y / size)[:, None])
         coefficients = np.asarray(optimiser.coef_, dtype=np.float64).reshape(-1)
+        if coefficients.size != len(columns.scale) or not np.isfinite(coefficients).all():
+            raise InvalidOption(
+                "the optimiser has not one finite coefficient for each candidate",
+                got=shown_value(coefficients),
+                allowed=f"{len(columns.scale)} numbers in coef_",
+            )
         supports = [(np.flatnonzero(coefficients), coefficients)]
     else:
         supports = _path(columns.fitted, y / size, sindy)
