@@ -530,7 +530,7 @@ def identify(
         tolerance: fewest terms whose error at states that are not fitted is at most 1 + tolerance times the
             smallest. optimiser: one of pysindy, such as ``pysindy.STLSQ(threshold=0.05)``, whose terms are
             taken as they are; candidates and derivatives are over their root mean squares. By default
-            candidates are removed one by one (``pysindy.SSR``).
+            candidates are removed one by one (``pysindy.SSR``) and added one by one (``pysindy.FROLS``).
         samples: number of states of the whole network. seed: of their choice.
     Returns: an `IdentifiedEquations`: ``text``, ``latex``, ``terms``, ``system`` (for `simulate`),
     ``field_error`` and ``pair_error``.

@@ -41,6 +41,7 @@ from .velocities import for_model
 
 ROWS = 30_000  # rows of the regression are enough, however large the graph is
 MOST_CANDIDATES = 150  # the number of fits grows with its square
+MOST_ADDED = 12  # terms of an equation that are added one by one
 PAIRS = 40  # receivers, and senders, of the pairs at which h is compared
 ROUNDING = 1e-6  # relative errors below are those of weights in float32
 CHUNK = 100_000  # edges times states that are evaluated at a time
@@ -442,18 +443,23 @@ def _regress(
 
 
 def _path(x: NDArray, y: NDArray, sindy: Any) -> list[tuple[NDArray, NDArray]]:
-    """Sets of candidates from all to none, and their coefficients by least squares."""
+    """Sets of candidates, from all to none and from one to `MOST_ADDED`, and their coefficients by least squares."""
     # The triangle of a QR decomposition has the same least-squares problem in as many rows as columns.
     q, r = np.linalg.qr(x)
     rows = np.sqrt(len(x))
     r, target = r / rows, q.T @ y / rows
     count = x.shape[1]
-    optimiser = sindy.SSR(criteria="model_residual", alpha=1e-10, max_iter=max(1, count - 1))
+    # Removed one by one, a constant may go before two functions that make one; added one by one, not.
+    removing = sindy.SSR(criteria="model_residual", alpha=1e-10, max_iter=max(1, count - 1))
+    adding = sindy.FROLS(alpha=1e-10, max_iter=min(count, MOST_ADDED))
+    history: list[NDArray] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of ill-conditioned sets, from which terms are removed
-        optimiser.fit(r, target[:, None])
+        for optimiser in (removing, adding):
+            optimiser.fit(r, target[:, None])
+            history += list(optimiser.history_)
     found = [(np.zeros(0, dtype=np.int64), np.zeros(count))]
-    for coefficients in optimiser.history_:
+    for coefficients in history:
         chosen = np.flatnonzero(np.asarray(coefficients).reshape(-1))
         values = np.zeros(count)
         values[chosen] = np.linalg.lstsq(r[:, chosen], target, rcond=None)[0]
