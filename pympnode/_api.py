@@ -538,13 +538,13 @@ def identify(
     """
     from .networks.identification import data_of_model, identify_model
 
-    model = as_model(model)
+    network: Any = as_model(model)
     if data is None:
-        ds = simulate(**data_of_model(model), seed=seed)
+        ds = simulate(**data_of_model(network), seed=seed)
     else:
         ds = one_dataset(data)
     return identify_model(
-        model,
+        network,
         ds,
         library=library,
         degree=degree,

@@ -130,7 +130,7 @@ def system_of(
         rate,
         list(features),
         units=list(units),
-        start=start,
+        start=start.tolist(),
         parameters={
             key: Parameter(values, ("node",), source="data") for key, values in attributes.items()
         },
