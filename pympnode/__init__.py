@@ -1,7 +1,7 @@
 """pympnode: learned modular simulators of coupled dynamical systems.
 
-``train``, ``finetune``, ``simulate``, ``evaluate``, ``load``, ``from_arrays``, ``from_frame`` and
-``from_particles`` do the work; data are `xarray.Dataset` objects as `pympnode.networks.schema` and
+``train``, ``finetune``, ``sweep``, ``simulate``, ``evaluate``, ``load``, ``from_arrays``, ``from_frame``
+and ``from_particles`` do the work; data are `xarray.Dataset` objects as `pympnode.networks.schema` and
 `pympnode.particles.schema` describe them. Everything is imported on first use, so that
 ``import pympnode`` costs little more than ``import xarray``.
 """
@@ -21,8 +21,10 @@ from .version import __version__ as __version__
 if TYPE_CHECKING:
     from ._api import evaluate, finetune, identify, load, simulate, train
     from .config import TrainConfig
+    from .datasets.saving import save_dataset
     from .datasets.stores import read_jld2
     from .errors import PympnodeError, PympnodeWarning
+    from .experiments.sweeping import sweep
     from .graph import Graph
     from .halves import open_dataset
     from .networks.from_arrays import from_arrays
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from .networks.spec import ModelSpec
     from .networks.subgraph import subgraph
     from .networks.systems.user import own_system
+    from .networks.uncertainty import interval
     from .networks.velocities import with_velocities
     from .particles.from_particles import from_particles
     from .particles.model import ParticleModel
@@ -60,8 +63,10 @@ _lazy_getattr, _lazy_dir, __all__ = _lazy.attach(
     submod_attrs={
         "_api": ["evaluate", "finetune", "identify", "load", "simulate", "train"],
         "config": ["TrainConfig"],
+        "datasets.saving": ["save_dataset"],
         "datasets.stores": ["read_jld2"],
         "errors": ["PympnodeError", "PympnodeWarning"],
+        "experiments.sweeping": ["sweep"],
         "graph": ["Graph"],
         "halves": ["open_dataset"],
         "networks.from_arrays": ["from_arrays"],
@@ -73,6 +78,7 @@ _lazy_getattr, _lazy_dir, __all__ = _lazy.attach(
         "networks.own_module": ["register_module"],
         "networks.spec": ["ModelSpec"],
         "networks.subgraph": ["subgraph"],
+        "networks.uncertainty": ["interval"],
         "networks.systems.user": ["own_system"],
         "networks.velocities": ["with_velocities"],
         "particles.from_particles": ["from_particles"],

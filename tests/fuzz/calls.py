@@ -81,6 +81,11 @@ def pair_model() -> Any:
 
 
 @functools.cache
+def calibrated() -> Any:
+    return network_result().model.calibrate(network_data())
+
+
+@functools.cache
 def scores() -> xr.Dataset:
     return pympnode.evaluate(network_result().model, network_data())
 
@@ -151,6 +156,7 @@ CALLS: dict[str, Callable[[], tuple[Callable[..., Any], dict[str, Any]]]] = {
             coupling="superposed",
             aggregation="sum",
             antisymmetric=True,
+            linear_path=True,
             relative=[],
             optimiser="soap",
             **_RUN,
@@ -171,6 +177,10 @@ CALLS: dict[str, Callable[[], tuple[Callable[..., Any], dict[str, Any]]]] = {
     "train codes": lambda: (
         pympnode.train,
         dict(data=network_data(), node_codes=2, **_RUN),
+    ),
+    "train parts of a graph": lambda: (
+        pympnode.train,
+        dict(data=network_data(), partition="blocks", updates=1, progress=False),
     ),
     "simulate delays": lambda: (
         pympnode.simulate,
@@ -233,6 +243,10 @@ CALLS: dict[str, Callable[[], tuple[Callable[..., Any], dict[str, Any]]]] = {
         pympnode.finetune,
         dict(start=network_result(), data=network_data(), **_RUN),
     ),
+    "sweep": lambda: (
+        pympnode.sweep,
+        dict(grid={"hidden": [4]}, data=network_data(), halving=2, rungs=1, **_RUN),
+    ),
     "evaluate networks": lambda: (
         pympnode.evaluate,
         dict(model=network_result(), data=network_data()),
@@ -255,8 +269,21 @@ CALLS: dict[str, Callable[[], tuple[Callable[..., Any], dict[str, Any]]]] = {
     ),
     "couple": lambda: (pympnode.couple, dict(nodes=["coupled_pendulum"] * 3, topology="path")),
     "read_graph": lambda: (pympnode.read_graph, dict(source=[(0, 1), (1, 2)])),
+    "train chunks": lambda: (
+        pympnode.train,
+        dict(data=network_data(), chunks_in_memory=3, **_RUN),
+    ),
+    "save_dataset": lambda: (
+        pympnode.save_dataset,
+        dict(ds=network_data(), path="fuzzed.nc", chunk=2),
+    ),
     "read_jld2": lambda: (pympnode.read_jld2, dict(path="no such file")),
     "subgraph": lambda: (pympnode.subgraph, dict(ds=network_data(), nodes=[0, 1])),
+    "interval": lambda: (
+        pympnode.interval,
+        dict(prediction=calibrated().rollout(network_data()), level=0.9, readings=False),
+    ),
+    "calibrate": lambda: (network_result().model.calibrate, dict(data=network_data())),
     "module": lambda: (
         network_result().model.module().edges,
         dict(graph="ring", nodes=3),
@@ -313,6 +340,10 @@ CALLS: dict[str, Callable[[], tuple[Callable[..., Any], dict[str, Any]]]] = {
         network_result().model.rollout,
         dict(initial=np.zeros((2, 3, 3)), topology="ring", steps=2),
     ),
+    "rollout of parts": lambda: (
+        network_result().model.rollout,
+        dict(initial=network_data(), partition="blocks", steps=2),
+    ),
     "model.vector_field": lambda: (
         network_result().model.vector_field,
         dict(x=np.zeros((2, 3, 3)), graph="ring"),
@@ -330,7 +361,7 @@ CALLS: dict[str, Callable[[], tuple[Callable[..., Any], dict[str, Any]]]] = {
     "model.save": lambda: (network_result().model.save, dict(path="model.nc")),
     "particle model.rollout": lambda: (
         particle_result().model.rollout,
-        dict(initial=particle_data(), steps=2),
+        dict(initial=particle_data(), steps=2, partition=None),
     ),
     "couple.rollout": lambda: (
         pympnode.couple(["coupled_pendulum"] * 3, "path").rollout,
@@ -377,8 +408,9 @@ def keywords_of(name: str) -> list[str]:
     function, given = CALLS[name]()
     known = inspect.signature(function).parameters
     names = [n for n, p in known.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
-    # A user may stop or not see a run by these; both are no subject here.
-    return [n for n in dict.fromkeys([*names, *given]) if n not in ("self", "cls")]
+    # A user may stop or not see a run by these; both are no subject here. Processes have no limits.
+    left_out = ("self", "cls", *(["workers", "report"] if name == "sweep" else []))
+    return [n for n in dict.fromkeys([*names, *given]) if n not in left_out]
 
 
 # Numbers that say how long something computes, which a user may well mean: small ones, and those that

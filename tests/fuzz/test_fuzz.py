@@ -198,7 +198,7 @@ _WORDS = st.one_of(
 
 @settings(max_examples=max(10, EXAMPLES // 4), **QUIET)
 @given(
-    st.sampled_from(sorted(set(COMMANDS) - {"julia", "train", "finetune", "doctor"})),
+    st.sampled_from(sorted(set(COMMANDS) - {"julia", "train", "finetune", "sweep", "doctor"})),
     st.lists(_WORDS, max_size=6),
 )
 def test_command_line(command: str, words: list[str]) -> None:
