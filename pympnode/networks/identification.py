@@ -261,6 +261,7 @@ def check_model(model: Model) -> None:
             allowed="messages that are evaluated and summed, or no messages",
             fix=fix,
         )
+    model.module()  # refuses several types of nodes, delays, codes and ensembles
 
 
 def check_graphs(arrays: schema.Arrays) -> None:
