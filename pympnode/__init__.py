@@ -19,7 +19,7 @@ from .datasets import accessor as _accessor  # registers ds.pympnode
 from .version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from ._api import evaluate, finetune, load, simulate, train
+    from ._api import evaluate, finetune, identify, load, simulate, train
     from .config import TrainConfig
     from .datasets.saving import save_dataset
     from .datasets.stores import read_jld2
@@ -61,7 +61,7 @@ _lazy_getattr, _lazy_dir, __all__ = _lazy.attach(
         "systems",
     ),
     submod_attrs={
-        "_api": ["evaluate", "finetune", "load", "simulate", "train"],
+        "_api": ["evaluate", "finetune", "identify", "load", "simulate", "train"],
         "config": ["TrainConfig"],
         "datasets.saving": ["save_dataset"],
         "datasets.stores": ["read_jld2"],

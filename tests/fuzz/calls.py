@@ -71,6 +71,16 @@ def particle_result() -> Any:
 
 
 @functools.cache
+def path_data() -> xr.Dataset:
+    return pympnode.simulate("heat", nodes=3, topology="path", trajectories=4, steps=3)
+
+
+@functools.cache
+def pair_model() -> Any:
+    return pympnode.train(data=path_data(), messages="pairwise", aggregation="sum", **_RUN).model
+
+
+@functools.cache
 def calibrated() -> Any:
     return network_result().model.calibrate(network_data())
 
@@ -246,6 +256,7 @@ CALLS: dict[str, Callable[[], tuple[Callable[..., Any], dict[str, Any]]]] = {
         dict(model=particle_result(), data=particle_data(), horizons=[1]),
     ),
     "load": lambda: (pympnode.load, dict(path="no such file")),
+    "identify": lambda: (pympnode.identify, dict(model=pair_model(), data=path_data(), samples=10)),
     "pretrained": lambda: (pympnode.pretrained, dict(name="kuramoto")),
     "from_arrays": lambda: (pympnode.from_arrays, dict(x=_ARRAY, dt=0.1, edges=[(0, 1)])),
     "from_frame": lambda: (
