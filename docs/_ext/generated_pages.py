@@ -33,6 +33,7 @@ TOPICS: dict[str, tuple[str, tuple[str, ...]]] = {
             "presets",
             "finetune",
             "ensemble",
+            "generalisation",
             "long_recording",
             "power_grid",
             "quadrotors",
