@@ -56,9 +56,9 @@ AXES: dict[str, tuple[float, ...]] = {
 TITLES = {
     "nodes": "nodes",
     "nodes, gamma 2.5": r"nodes, at $\gamma$ = 2.5",
-    "gamma": r"degree exponent $\gamma$ (small: heterogeneous)",
+    "gamma": r"$\gamma$ (small: heterogeneous)",
     "beta": r"$\beta$ (large: clustered)",
-    "missing": "share of nodes that are not observed",
+    "missing": "share of hidden nodes",
 }
 PUBLISHED: dict[str, Any] = {
     "messages": "state", "message_size": 3, "coupling": "mixed", "aggregation": "mean",

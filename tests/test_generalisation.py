@@ -66,6 +66,23 @@ def test_s1_gamma_is_heterogeneity_and_beta_is_clustering(script: ModuleType) ->
     assert found == pytest.approx(0.75, abs=0.05)
 
 
+def test_s1_joins_what_is_near_on_the_circle(script: ModuleType) -> None:
+    """With nearly equal hidden degrees and a sharp limit the graph is that of distances on a circle."""
+    nodes = 300
+    rng = np.random.default_rng(5)
+    rng.random(nodes)  # hidden degrees, which are drawn first
+    angle = rng.random(nodes)
+    edge = script.s1_graph(nodes, 60.0, 200.0, np.random.default_rng(5)).adjacency() > 0
+    apart = np.abs(angle[:, None] - angle)
+    apart = np.minimum(apart, 1.0 - apart) + np.eye(nodes)
+    # Products of hidden degrees span a factor nodes^(2 / 59) = 1.21 about a limit near 3 / nodes.
+    assert edge[apart < 2.0 / nodes].all()
+    assert not edge[apart > 4.0 / nodes].any()
+    assert (apart < 2.0 / nodes)[angle < 0.01][
+        :, angle > 0.99
+    ].any()  # pairs across the origin are there
+
+
 def test_induced_graph_has_the_edges_between_kept_nodes(script: ModuleType) -> None:
     graph = Graph.from_edges([(0, 1), (1, 2), (2, 3), (3, 0)], 4)
     got = script.induced(graph, np.array([0, 2, 3]))
