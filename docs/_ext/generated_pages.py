@@ -115,6 +115,7 @@ def write_pages() -> None:
 
 def _put(path: Path, data: bytes) -> None:
     """Write a file if its content changed, atomically: another build may read it at the same time."""
+    path.parent.mkdir(exist_ok=True)  # pictures are written before the pages
     if not path.exists() or path.read_bytes() != data:
         beside = path.with_suffix(f".{os.getpid()}")
         beside.write_bytes(data)
