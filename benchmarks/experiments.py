@@ -36,6 +36,7 @@ CHOICE = {
     "nbody_batch_one": "3000 updates",
     "nbody_symmetry": "10000 updates",
     "nbody_particle_counts": "3000 updates",
+    "quadrotor_message_size": "1000 updates",
 }
 SMALL = """
 title = "Two rows that train for two updates"

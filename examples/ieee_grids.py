@@ -16,10 +16,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-import matplotlib
-
-matplotlib.use("Agg")
-
 import matplotlib.pyplot as plt
 import networkx as nx
 import numpy as np
@@ -246,6 +242,7 @@ def main() -> None:
     parser.add_argument("--images", type=Path, default=Path("docs/images"))
     parser.add_argument("--smoke", action="store_true", help="a few updates")
     options = parser.parse_args()
+    plt.switch_backend("Agg")
     size = dict(updates=6) if options.smoke else {}
 
     grids = {case: read(case) for case in (TRAINED, *OTHERS)}

@@ -21,6 +21,7 @@ from .version import __version__ as __version__
 if TYPE_CHECKING:
     from ._api import evaluate, finetune, load, simulate, train
     from .config import TrainConfig
+    from .datasets.saving import save_dataset
     from .datasets.stores import read_jld2
     from .errors import PympnodeError, PympnodeWarning
     from .experiments.sweeping import sweep
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from .networks.spec import ModelSpec
     from .networks.subgraph import subgraph
     from .networks.systems.user import own_system
+    from .networks.uncertainty import interval
     from .networks.velocities import with_velocities
     from .particles.from_particles import from_particles
     from .particles.model import ParticleModel
@@ -61,6 +63,7 @@ _lazy_getattr, _lazy_dir, __all__ = _lazy.attach(
     submod_attrs={
         "_api": ["evaluate", "finetune", "load", "simulate", "train"],
         "config": ["TrainConfig"],
+        "datasets.saving": ["save_dataset"],
         "datasets.stores": ["read_jld2"],
         "errors": ["PympnodeError", "PympnodeWarning"],
         "experiments.sweeping": ["sweep"],
@@ -75,6 +78,7 @@ _lazy_getattr, _lazy_dir, __all__ = _lazy.attach(
         "networks.own_module": ["register_module"],
         "networks.spec": ["ModelSpec"],
         "networks.subgraph": ["subgraph"],
+        "networks.uncertainty": ["interval"],
         "networks.systems.user": ["own_system"],
         "networks.velocities": ["with_velocities"],
         "particles.from_particles": ["from_particles"],

@@ -105,6 +105,8 @@ def simulate(
             number is the number of trajectories.
         tolerance: relative and absolute, of the adaptive integrator; 1e-8.
         engine: "auto", "torch" or "julia", which integrates networks.
+        path: where to write while the data are made, for what is larger than memory: of networks a Zarr
+            store, "data.zarr", that must not be there yet; of particles a folder of parts.
         dims, start, integrator, substeps, dtype, path, workers, progress: of particles; see
             `pympnode.particles.simulate.simulate_particles`.
         client: a `distributed.Client`: blocks of trajectories are tasks of a Dask cluster; the
@@ -164,6 +166,7 @@ def train(
     topology: Any = None,
     edge_weight: Any = None,
     node_codes: int | None = None,
+    partition: Any = None,
     delay: Any = None,
     graphs: int | None = None,
     graph_seed: int | None = None,
@@ -177,6 +180,7 @@ def train(
     seed: int = 0,
     split: float = 0.7,
     missing: Missing | None = None,
+    chunks_in_memory: int | None = None,
     window: float | None = None,
     max_window: float | None = None,
     matching: float | None = None,
@@ -188,6 +192,8 @@ def train(
     messages: str | None = None,
     mass_coupling: str | None = None,
     kicks: int | None = None,
+    mass: str | None = None,
+    fixed_mass: int | str | None = None,
     message: Any = None,
     coupling: str | None = None,
     first_message: str | None = None,
@@ -210,6 +216,7 @@ def train(
     relative: str | Sequence[str] | None = None,
     invariant: str | Sequence[str] | None = None,
     antisymmetric: bool | None = None,
+    linear_path: bool | None = None,
     delay_start: float | None = None,
     start: StartModel | None = None,
     normalisation: str | None = None,
@@ -243,7 +250,8 @@ def train(
             `simulate`. Particles default to 20,000 / particles trajectories, 20 to 1000.
         data: given data instead: a dataset, several of them (sizes may differ), or the path of one.
             Keywords that say how to simulate are then refused, and so is a system other than that
-            of the data. A dataset may also come first: ``train(ds)``.
+            of the data. A dataset may also come first: ``train(ds)``. Dask arrays, and stores of more
+            than 1 GiB, are read chunk by chunk.
             One trajectory alone is split in time: the first 70 % (``split``) train.
         preset: "fast" (default), the best measured, or "paper", the published configuration.
         epochs, updates or time_budget: how long; a budget is seconds or "10m".
@@ -264,7 +272,8 @@ def train(
         widths are those of the data and whose other fields are taken as they are; or a `torch.nn.Module`
         of your own whose forward(x, edge_index) is dx/dt, see `pympnode.register_module`), ``message_size``, ``hidden``, ``depth``,
         ``aggregation``, ``messages``, ``coupling``, ``first_message``, ``solver``, ``substeps``,
-        ``antisymmetric``, modules of your own for a ``message`` (of receiver, sender and edge) and for the
+        ``antisymmetric``, ``linear_path`` (a linear map of the inputs beside the network of a node, which
+        starts as the best linear field), modules of your own for a ``message`` (of receiver, sender and edge) and for the
         ``update`` of a node by what it receives (`pympnode.networks.own_module.MessagePassing`), and the names of features that enter pairwise messages (``relative``) or the
         whole model (``invariant``; with emitted messages not at all) as differences only: see `pympnode.ModelSpec`; the rest comes from the preset or from ``start``.
     Model of particles: ``model`` ("hogn", "deltagn", "hierarchical_deltagn",
@@ -274,7 +283,10 @@ def train(
         `pympnode.ParticleSpec`), ``behaviour``, ``levels``, ``neighbours``,
         ``edge_width``, ``node_width``, ``global_width``, ``inputs``, ``integrator``,
         ``conserve_momentum``, ``update``, ``messages``, ``mass_coupling``, ``kicks``: see
-        `pympnode.ParticleSpec`.
+        `pympnode.ParticleSpec`. ``mass="learned"`` learns the masses of all particles but one
+        (``fixed_mass``, a label or number; by default the heaviest of the data, the first of several);
+        those of the others in the data are not used. Fix a heavy one: all begin at its mass, from
+        where they find smaller ones. They are in `ParticleModel.learned_mass`.
     Run: ``config`` (a `pympnode.TrainConfig`: every field of the run, in place of those of the preset;
         keywords go before its fields); ``batch_size`` (trajectories, or states of particles, of which ``micro_batch`` are computed
         at a time), ``learning_rate``; ``optimiser`` ("soap", the default of "fast", "adam", that
@@ -287,11 +299,17 @@ def train(
         ``engine`` ("auto", "torch", "julia"), ``kernel`` ("auto", "numba", "torch", "eager"),
         ``recompute`` (particles: less memory, more time), ``device`` ("auto", "cpu", "cuda"),
         ``dtype`` ("float32", "float64"), ``precision`` ("bf16": products over edges of particles);
-        ``missing="mask"`` takes NaN in `state` as missing; ``ignore_weights=True`` leaves out the weights and
+        ``missing="mask"`` takes NaN in `state` as missing; ``chunks_in_memory=8`` reads any store, folder of
+        parts or Dask arrays of networks chunk by chunk and holds at most 8 (at least 3): a third in use, a third
+        that a thread reads meanwhile, the rest as the sample for what looks at all data otherwise (``history.attrs["data"]``
+        names it); ``ignore_weights=True`` leaves out the weights and
         attributes of edges: otherwise weights multiply messages, and pairwise messages take attributes;
         ``edge_weight="learn"`` learns a positive weight for each given edge, kept in ``model.graph``;
         ``node_codes`` numbers for each node are learned with the model and are attributes of the node that
         are not measured (`Model.node_code`, `Model.infer`);
+        ``partition`` ("auto", "metis", "blocks", or a process (node,) for each node) divides the nodes of one
+        large graph among the processes of torchrun, in place of the trajectories: see the how-to on
+        clusters;
         ``topology="learn"`` learns the graph, with weights that are not negative, whatever graph the data
         have: ``model.graph`` holds the edges that were kept, ``model.edge_scores`` (receiver, sender) all
         pairs, see `pympnode.networks.unknown_graph`; ``topology="learn each"`` a graph of each trajectory
@@ -326,6 +344,7 @@ def train(
             topology=topology,
             edge_weight=edge_weight,
             node_codes=node_codes,
+            partition=partition,
             delay=delay,
             graphs=graphs,
             graph_seed=graph_seed,
@@ -339,6 +358,7 @@ def train(
             seed=seed,
             split=split,
             missing=missing,
+            chunks_in_memory=chunks_in_memory,
             window=window,
             max_window=max_window,
             matching=matching,
@@ -350,6 +370,8 @@ def train(
             messages=messages,
             mass_coupling=mass_coupling,
             kicks=kicks,
+            mass=mass,
+            fixed_mass=fixed_mass,
             message=message,
             coupling=coupling,
             first_message=first_message,
@@ -372,6 +394,7 @@ def train(
             relative=relative,
             invariant=invariant,
             antisymmetric=antisymmetric,
+            linear_path=linear_path,
             delay_start=delay_start,
             normalisation=normalisation,
             preset=preset,
@@ -413,7 +436,8 @@ def train(
             allowed="a folder that is there or will be made",
             fix="run is where checkpoints go; result.model.save(path) writes one file",
         )
-    datasets = several_datasets(data)
+    lazy = True if chunks_in_memory is not None else None
+    datasets = several_datasets(data, lazy=lazy, divided=partition is not None)
     start_model = None
     if start is not None:
         refuse_name_of_start(start)

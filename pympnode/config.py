@@ -42,7 +42,8 @@ class TrainConfig:
     `Optimiser` from the `Layout`, see `pympnode.training.optimiser`. ``clip`` bounds the norm of the whole gradient. ``average`` is the decay of the
     running mean of weights that is validated and kept (0: none). ``training_noise`` is the std, in
     z units, of noise added once to the training part. With ``keep_start`` the weights that a run
-    starts from count as its best until better ones come. ``keep="last"`` returns the last weights
+    starts from count as its best until better ones come; ``margin``: by how many standard errors of the
+    mean over validation trajectories the best must be better than they at the end (networks; 0: any). ``keep="last"`` returns the last weights
     instead of the best by validation. ``retry_diverged``: a run that diverges goes back to its best
     weights once, at half the rate. ``race``: the share of the updates in which classes of models compete
     before the run itself (networks, see `pympnode.training.race`). ``from_start``: the share of the windows
@@ -70,6 +71,7 @@ class TrainConfig:
     average: float = 0.0
     training_noise: float = 0.0
     keep_start: bool = False
+    margin: float = 0.0
     race: float = 0.0
     from_start: float = 0.0
     loss: LossChoice = Huber()  # noqa: RUF009 (frozen)
@@ -96,6 +98,7 @@ class TrainConfig:
         for name, most in (
             ("warmup", 1.0), ("final_rate", 1.0), ("rate_floor", math.inf),
             ("plateau_factor", 1.0), ("average", 1.0), ("training_noise", math.inf),
+            ("margin", math.inf),
         ):  # fmt: skip
             object.__setattr__(self, name, number(name, getattr(self, name), 0.0, most))
         if self.time_budget is not None:
@@ -122,6 +125,7 @@ class TrainConfig:
             "race": 0,
             "from_start": 0,
             "retry_diverged": False,
+            "margin": 0,
         }
         for name, default in before.items():
             if values[name] == default:

@@ -113,7 +113,8 @@ class Prepared(Generic[M]):
     folder is continued. ``simulation``: the keywords that made the data, empty for given data;
     ``held_out``: trajectories to test on, for given data. ``about`` goes into the model's record,
     ``history_attributes`` into the attributes of the history. ``threads`` makes a context in which
-    the training runs. ``finished`` makes the final model of one with its trained weights.
+    the training runs. ``finished`` makes the final model of one with its trained weights,
+    ``calibrated`` adds how large its errors are.
     ``only_in_memory``: why a run folder cannot hold the run, or "".
     ``candidates``: classes of models that compete first (`training.race`); this is the first of them.
     """
@@ -133,6 +134,7 @@ class Prepared(Generic[M]):
     history_attributes: Mapping[str, Any] = field(default_factory=dict)
     threads: Callable[[], AbstractContextManager[Any]] = nullcontext
     finished: Callable[[M], M] = _as_it_is
+    calibrated: Callable[[M], M] = _as_it_is
     only_in_memory: str = ""
     candidates: tuple[Candidate[M], ...] = ()
 

@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 import xarray as xr
 
 from .config import path as path_of
-from .datasets.reading import as_dataset
+from .datasets.reading import as_dataset, lazy_dataset
 from .datasets.record import record
 from .errors import (
     FileDamaged,
@@ -114,9 +114,10 @@ def as_model(start: Any) -> Any:
     )
 
 
-def one_dataset(data: Any) -> xr.Dataset:
-    """A dataset, or the one at a path. Raises `InvalidData` for anything else."""
-    ds = as_dataset(data)
+def one_dataset(data: Any, *, lazy: bool | None = None, divided: bool = False) -> xr.Dataset:
+    """A dataset, or the one at a path (see `as_dataset`). ``divided``: among processes, so that each reads its
+    part alone. Raises `InvalidData` for anything else."""
+    ds = lazy_dataset(data) if divided else as_dataset(data, lazy=lazy)
     if not isinstance(ds, xr.Dataset):
         raise InvalidData(
             "data are a dataset or the path of one",
@@ -128,9 +129,10 @@ def one_dataset(data: Any) -> xr.Dataset:
 
 
 def open_dataset(path: str | os.PathLike[str]) -> xr.Dataset:
-    """The dataset at a path: a netCDF file, a Zarr store, or a folder of parts of particles.
+    """The dataset at a path: a netCDF file, a Zarr store, or a folder of parts.
 
-    Reads what `pympnode.train` and `pympnode.evaluate` take as a path. Raises `MissingFile`,
+    Reads what `pympnode.train` and `pympnode.evaluate` take as a path. A netCDF file, and a store of up to
+    1 GiB, is in memory; of a larger store, and of parts, values are read where they are indexed. Raises `MissingFile`,
     `FileDamaged`, and `InvalidOption` for what is no path.
 
     >>> import pympnode
@@ -142,11 +144,14 @@ def open_dataset(path: str | os.PathLike[str]) -> xr.Dataset:
     return one_dataset(path_of("path", path))
 
 
-def several_datasets(data: Any) -> list[xr.Dataset] | None:
+def several_datasets(
+    data: Any, *, lazy: bool | None = None, divided: bool = False
+) -> list[xr.Dataset] | None:
     """The datasets in ``data=`` of `train`, one or several, or paths of such; None for None."""
     if data is None:
         return None
-    many = [one_dataset(one) for one in (data if isinstance(data, list | tuple) else [data])]
+    given = data if isinstance(data, list | tuple) else [data]
+    many = [one_dataset(one, lazy=lazy, divided=divided) for one in given]
     if not many:
         raise InvalidData("there are no datasets", got="an empty list", allowed="at least one")
     return many

@@ -154,15 +154,17 @@ def field(
 
     slope = []
     for k in range(nodes):
-        if spec.coupling == "mixed":
-            slope.append(mlp(spec, w, joined(own[k], a[k])))
-            continue
-        out = mlp(spec, w, own[k])
-        if spec.messages == "pairwise":
-            slope.append(out + a[k])
-            continue
         states = z.shape[1]
-        motion, gain = out[:states], out[states:]
+        inputs = joined(own[k], a[k]) if spec.coupling == "mixed" else own[k]
+        path = w["linear_weight"] @ inputs if spec.linear else np.zeros(states)
+        out = mlp(spec, w, inputs)
+        if spec.coupling == "mixed":
+            slope.append(out + path)
+            continue
+        if spec.messages == "pairwise":
+            slope.append(out + path + a[k])
+            continue
+        motion, gain = out[:states] + path, out[states:]
         for i in range(states):
             for c in range(p):
                 motion[i] = motion[i] + gain[i * p + c] * a[k][c]

@@ -106,6 +106,14 @@ OPTIONS: dict[str, dict[str, object]] = {
     "one layer": {"depth": 1, "hidden": 13},
     "four layers": {"depth": 4, "hidden": 37, "coupling": "superposed"},
     "sender controls": {"messages": "emitted", "sender_controls": True, "controls": 2},
+    "linear path": {"linear": True, "attributes": 1, "controls": 1, "first_message": "mlp"},
+    "linear path superposed": {
+        "linear": True,
+        "messages": "emitted",
+        "coupling": "superposed",
+        "controls": 1,
+    },
+    "linear path pairs": {"linear": True, "messages": "pairwise", "attributes": 1},
     "max": {"aggregation": "max"},
     "max emitted": {"aggregation": "max", "messages": "emitted", "coupling": "superposed"},
     # More weights than edges: those beyond have no gradient.

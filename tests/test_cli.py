@@ -98,7 +98,10 @@ def test_options_are_the_keywords_of_the_functions() -> None:
         command = cli.get_command(None, name)  # type: ignore[arg-type]
         offered = {p.name for p in command.params} - own  # those of particles: test_cli_particles
         # What a shell cannot hold, or --no-... would say.
-        left_out = {"progress", "run", "parameters", "control", "initial", "client"}
+        left_out = {
+            "progress", "run", "parameters", "control", "initial", "client",
+            "callbacks", "config", "message", "update",
+        }  # fmt: skip
         options = NETWORKS.Training if name == "train" else NETWORKS.Simulation
         wanted = set(keywords_of(options)) - left_out
         assert wanted <= set(inspect.signature(function).parameters)

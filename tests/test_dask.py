@@ -65,6 +65,15 @@ def test_data_are_those_of_one_process(client: Any, system: str, keywords: dict[
     xr.testing.assert_identical(pympnode.simulate(system, **keywords, client=client), alone)
 
 
+def test_networks_into_a_store(client: Any, tmp_path: Path) -> None:
+    pytest.importorskip("zarr", minversion="3")
+    keywords: dict[str, Any] = dict(topology="ring", nodes=4, trajectories=150, steps=5)
+    made = pympnode.simulate("heat", **keywords, path=tmp_path / "a.zarr", client=client)
+    alone = pympnode.simulate("heat", **keywords)
+    np.testing.assert_array_equal(made.state, alone.state)
+    assert made.attrs == alone.attrs
+
+
 def test_parts_on_disk_and_a_worker_that_dies(
     client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

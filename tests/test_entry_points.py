@@ -140,7 +140,7 @@ def test_an_alias_of_an_option_is_suggested(capsys: pytest.CaptureFixture[str]) 
 
 def test_closed_sets_are_those_of_the_modules() -> None:
     from pympnode.losses import LOSSES
-    from pympnode.networks import engines, presets, spec
+    from pympnode.networks import engines, partition, presets, spec
     from pympnode.networks.plots.graph_drawing import LAYOUTS
     from pympnode.particles import presets as of_particles
     from pympnode.particles import spec as particles
@@ -159,6 +159,7 @@ def test_closed_sets_are_those_of_the_modules() -> None:
     assert tuple(LOSSES) == o.LOSSES
     assert ("auto", *engines.NAMES) == o.ENGINES
     assert ("auto", *engines.TORCH_KERNELS) == o.KERNELS
+    assert partition.METHODS == o.PARTITIONS
     assert set(presets.PRESETS) == set(of_particles.PRESETS) == set(o.PRESETS)
     from pympnode.commands.pictures import LAYOUTS as offered
 

@@ -15,6 +15,7 @@ import pytest
 import xarray as xr
 
 import pympnode
+from pympnode.networks.presets import PRESETS
 
 GOLDEN = Path(__file__).resolve().parent / "golden" / "v0.1"
 NETWORK_DATA, PARTICLE_DATA = GOLDEN / "network_data.nc", GOLDEN / "particle_data.nc"
@@ -125,7 +126,13 @@ def test_datasets_of_0_1_train() -> None:
 
 
 @pytest.mark.parametrize("name", list(RUNS))
-def test_an_interrupted_run_of_0_1_goes_on(name: str, tmp_path: Path) -> None:
+def test_an_interrupted_run_of_0_1_goes_on(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Fine-tuning as it was then: a run goes on with the settings that it began with, or not at all.
+    monkeypatch.setitem(PRESETS["fast"].finetune, "average", 0.0)
+    monkeypatch.setitem(PRESETS["fast"].finetune, "from_start", 0.0)
+    monkeypatch.delitem(PRESETS["fast"].finetune, "margin")
     start, data, options = RUNS[name]
     folder = tmp_path / name
     shutil.copytree(GOLDEN / name, folder)

@@ -42,6 +42,13 @@ OPTIONS: dict[str, dict] = {
     "pairwise": {"messages": "pairwise", "edge_attributes": 1},
     "pairwise superposed": {"messages": "pairwise", "coupling": "superposed", "message": 3},
     "pairwise max": {"messages": "pairwise", "aggregation": "max", "edge_attributes": 2},
+    "linear path": {"linear": True, "messages": "emitted", "sender_controls": True},
+    "linear path pairwise": {
+        "linear": True,
+        "messages": "pairwise",
+        "coupling": "superposed",
+        "message": 3,
+    },
     "substeps": {"messages": "emitted", "substeps": 2},
     "stride": {"controls": 0, "type_controls": (0, 0, 0), "stride": 2, "messages": "emitted"},
 }
@@ -177,11 +184,12 @@ class Loops:
             values = self.own(k, x, u, b)
             if spec.coupling == "mixed":
                 values = np.concatenate([values, a[k]])
+            path = self.weights[f"{name}linear_weight"] @ values if spec.linear else 0.0
             for number in range(1, spec.depth + 1):
                 values = np.tanh(self.linear(f"{name}layer_{number}_", values))
             values = self.linear(f"{name}layer_{spec.depth + 1}_", values)
             states = d + spec.carried
-            slope = values[:states]
+            slope = values[:states] + path
             if spec.coupling == "superposed" and spec.messages == "pairwise":
                 slope = slope + a[k][:d]
             elif spec.coupling == "superposed":

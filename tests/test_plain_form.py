@@ -18,6 +18,7 @@ OPTIONS = [
     {"invariant": (0, 1, 2), "coupling": "superposed"},
     {"invariant": (2,), "coupling": "superposed", "edge_attributes": 1, "controls": 1},
     {"messages": "emitted", "invariant": (1,)},
+    {"messages": "emitted", "invariant": (1,), "linear": True},
     {
         "messages": "emitted",
         "invariant": (0, 2),

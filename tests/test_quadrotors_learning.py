@@ -303,10 +303,11 @@ def test_quadrotors_have_the_class_that_was_measured_to_be_best(flights: xr.Data
     result = pympnode.train(**short)
     spec = result.model.spec
     assert (spec.messages, spec.coupling, spec.message) == ("emitted", "mixed", 13)
-    assert spec.invariant == (0, 1, 2) and spec.sender_controls
+    assert spec.invariant == (0, 1, 2) and spec.sender_controls and spec.linear
     assert "quadrotors" in result.history.attrs["class"]
     wide = pympnode.train(**short, hidden=8, message_size=5).model.spec
     assert (wide.hidden, wide.message, wide.coupling) == (8, 5, "mixed")
+    assert not pympnode.train(**short, linear_path=False).model.spec.linear
     chosen = {
         "superposed": dict(coupling="superposed"),
         "state": dict(messages="state"),

@@ -1,6 +1,7 @@
 """Particles that people bring: velocities, windows of a path, labels, errors by body, symmetries."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -424,6 +425,16 @@ def test_an_ensemble_of_particles_trains_rolls_out_and_is_kept(side, tmp_path) -
     later = model.rollout(ds)
     assert later.position.sizes["member"] == 3 and later.finite.dims == ("member", "trajectory")
     np.testing.assert_array_equal(later.position[2], model.member(2).rollout(ds).position)
+    np.testing.assert_allclose(later.spread_velocity, later.velocity.std("member", ddof=1))
+    # Members on both sides of a face of the box are near each other.
+    near = later.position - later.position[0]
+    near = near - side * np.round(near / side) if side else near
+    np.testing.assert_allclose(later.spread_position, near.std("member", ddof=1), atol=1e-12)
+    fewer = replace(model, left_out=(1,))
+    assert fewer.rollout(ds).member.values.tolist() == [0, 2]
+    fewer.save(tmp_path / "fewer.nc")
+    assert pympnode.load(tmp_path / "fewer.nc").left_out == (1,)
+    assert "member 1" not in pympnode.evaluate(fewer, ds).predictor
     scores = pympnode.evaluate(model, ds)
     assert scores.predictor.values.tolist()[:4] == ["model", "member 0", "member 1", "member 2"]
     one = scores.rmse_position.isel(horizon=-1)

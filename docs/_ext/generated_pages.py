@@ -37,15 +37,23 @@ TOPICS: dict[str, tuple[str, tuple[str, ...]]] = {
             "long_recording",
             "power_grid",
             "quadrotors",
+            "connectome",
         ),
     ),
     "kernels": (
         "Speed of networks: kernels, simulation, Julia",
-        ("kernel", "pairwise", "scaling", "scaling_out", "data_generation", "julia"),
+        ("kernel", "pairwise", "scaling", "scaling_out", "large_graph", "data_generation", "julia"),
     ),
     "particles": (
         "Particles: simulation, graphs, training",
-        ("nbody_simulator", "nbody_hierarchy", "nbody_networks", "nbody_training"),
+        (
+            "nbody_simulator",
+            "nbody_hierarchy",
+            "nbody_networks",
+            "nbody_training",
+            "large_particles",
+            "solar_system",
+        ),
     ),
     "published": ("Published tables, repeated in short runs", ("experiments/*",)),
     "other": ("Other measurements", ()),
@@ -58,13 +66,17 @@ SHOWN = {
     "county_forecast.png": (
         "howto/real_data", "Your first real dataset", "Cases by county, from tables to a forecast",
     ),
-    "quadrotors.png": ("howto/quadrotors", "Quadrotors", "Four quadrotors that carry a load"),
+    "quadrotors.png": ("howto/quadrotors", "Quadrotors", "Six quadrotors that carry a load"),
     "quadrotor_prediction.png": (
         "howto/quadrotors", "Learned quadrotors", "Three seconds ahead, through the door",
     ),
     "nbody_rollout.png": ("howto/particles", "Particles", "A hundred particles, 100 steps ahead"),
     "pair_messages.png": ("howto/messages", "Messages", "What a learned message depends on"),
     "unknown_graph.png": ("howto/unknown_graphs", "Unknown graphs", "A graph learned from states"),
+    "solar_system.png": (
+        "howto/solar_system", "The solar system", "The law and the masses, from orbits",
+    ),
+    "connectome.png": ("howto/connectome", "A connectome", "Weights between regions, and fMRI"),
     "node_codes.png": ("howto/node_codes", "Codes of nodes", "Frequencies that were not measured"),
 }  # fmt: skip
 
@@ -117,6 +129,7 @@ def _put(path: Path, data: bytes) -> None:
     """Write a file if its content changed, atomically: another build may read it at the same time."""
     path.parent.mkdir(exist_ok=True)  # pictures are written before the pages
     if not path.exists() or path.read_bytes() != data:
+        path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_suffix(f".{os.getpid()}")
         beside.write_bytes(data)
         os.replace(beside, path)

@@ -83,6 +83,7 @@ LOSSES = ("huber", "mse", "gaussian")
 ENGINES = ("auto", "torch", "julia")
 KERNELS = ("auto", "numba", "torch", "eager")
 DTYPES = ("float32", "float64")
+PARTITIONS = ("auto", "metis", "blocks")
 # Not a closed set: "cuda:1" is a device too.
 DEVICE = Name("device", lambda: ("auto", "cpu", "cuda"))
 
@@ -210,6 +211,13 @@ PARTICLE_MODEL = [
     _option("--neighbours", type=int, help="Neighbours of a particle (nearest_deltagn)."),
     _option("--edge-width", type=int, help="Width of the edge network of particles."),
     _option("--node-width", type=int, help="Width of the node network of particles."),
+    _option(
+        "--mass",
+        type=choice("given", "learned"),
+        show_default="given",
+        help="Masses of particles: those of the data, or learned from trajectories.",
+    ),
+    _option("--fixed-mass", help="The particle whose mass is not learned; the heaviest."),
     _option("--augment", is_flag=True, help="Turn and mirror the states of particles."),
 ]
 TRAINING = [
@@ -219,6 +227,11 @@ TRAINING = [
         type=choice("error", "mask"),
         show_default="error",
         help="What NaN in the data means.",
+    ),
+    _option(
+        "--chunks-in-memory",
+        type=int,
+        help="Read the data chunk by chunk; how many chunks are held.",
     ),
     _option("--ignore-weights", is_flag=True, help="Leave out the weights of edges."),
     _option("--window", type=float, help="Length of all windows of training, in units of time."),
@@ -248,11 +261,17 @@ TRAINING = [
         "nothing; may be repeated.",
     ),
     _option("--antisymmetric", is_flag=True, help="Pairwise messages of opposite sign."),
+    _option("--linear-path", is_flag=True, help="A linear path beside the network of a node."),
     _option(
         "--delay-start",
         type=float,
         show_default="3 time steps",
         help="Time at which learned delays begin.",
+    ),
+    _option(
+        "--partition",
+        type=choice(*PARTITIONS),
+        help="Divide the nodes of one graph among the processes of torchrun.",
     ),
     _option(
         "--node-codes", type=int, help="Numbers that are learned for each node as its attributes."

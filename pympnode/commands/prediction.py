@@ -75,6 +75,11 @@ def evaluate(context: click.Context, as_json: bool, **_: Any) -> None:
         print_json({"out": out, "trajectories": ds.sizes["trajectory"], "predictors": facts})
     else:
         table(*(_particle_rows(facts) if particles else _rows(facts, scores)))
+        if "coverage" in scores:
+            state, reading = (100 * scores["coverage"].mean(("time", "feature"))).values
+            click.echo(
+                f"the 90 % interval of states covers {state:.0f} %, of readings {reading:.0f} %"
+            )
 
 
 @click.command()
@@ -146,6 +151,13 @@ def _facts(scores: Any) -> dict[str, dict[str, Any]]:
         if "observable_rmse" in one:
             errors = zip(one["observable"].values, one["observable_rmse"].values)
             found[name]["observable_rmse"] = {str(each): float(error) for each, error in errors}
+    if "coverage" in scores:
+        for score in ("coverage", "crps", "sharpness"):
+            mean = scores[score].mean("time")
+            found["model"][score] = {
+                str(target): {str(f): float(v) for f, v in zip(mean["feature"].values, row.values)}
+                for target, row in zip(mean["target"].values, mean)
+            }
     return found
 
 

@@ -75,10 +75,9 @@ def _train(context: click.Context, as_json: bool) -> None:
     if start is None and "system" not in words and not files:
         raise click.UsageError("name a system or data: pympnode train kuramoto, or --data FILE.nc")
     from .. import _api
-    from ..datasets.reading import as_dataset
 
     if files:
-        words["data"] = [as_dataset(path) for path in files]
+        words["data"] = files
     words["progress"] = progress == "on" or (progress == "auto" and not as_json)
     if words["progress"] and not sys.stderr.isatty():
         _show_lines()

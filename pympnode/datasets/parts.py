@@ -166,7 +166,8 @@ def open_parts(folder: str | os.PathLike[str]) -> xr.Dataset:
         assert variable.dims[0] == TRAJECTORY
         array = _PartsArray(paths, starts, str(name), variable)
         data = indexing.LazilyIndexedArray(array)
-        variables[str(name)] = xr.Variable(variable.dims, data, variable.attrs)
+        held = {"preferred_chunks": {TRAJECTORY: PART}}
+        variables[str(name)] = xr.Variable(variable.dims, data, variable.attrs, held)
     coords = {
         str(name): coord.variable
         for name, coord in first.coords.items()
@@ -191,6 +192,9 @@ def open_part(path: Path) -> xr.Dataset:
                 raise _damaged(path, "its record")
             for name in small:
                 _verify(path, opened, str(name))
+                # Read later, it would keep the file open: HDF5 2.2 with netCDF-C 4.10 crashes where a
+                # file is opened and closed a second time meanwhile.
+                opened.variables[name].load()
             for variable in opened.variables.values():
                 variable.attrs.pop(netcdf.CHECKSUM, None)
             return opened

@@ -6,6 +6,8 @@ zarr and h5py are optional: ``pip install "pympnode[readers]"``.
 from __future__ import annotations
 
 import importlib
+import itertools
+import json
 import os
 import zipfile
 from pathlib import Path
@@ -14,9 +16,24 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from xarray.backends import BackendArray
+from xarray.core import indexing
 
-from ..errors import EngineUnavailable, FileDamaged, InvalidData, MissingFile, unknown_name
+from ..errors import (
+    EngineUnavailable,
+    FileDamaged,
+    InvalidData,
+    MissingFile,
+    PympnodeError,
+    unknown_name,
+)
+from ..files.netcdf import CHECKSUM, RECORD, RECORD_CHECKSUM, checksum
 from ..training.ranges import warn_user
+from .chunks import STREAMED_BYTES, bytes_of
+from .names import TIME, TRAJECTORY
+
+BY_CHUNK = "crc32c of each chunk"
+"""The checksum of variables that `save_dataset` writes chunk by chunk: zarr compares it at each reading."""
 
 _ZARR = ("zarr.json", ".zgroup", ".zarray", ".zmetadata")
 _JULIA = (b"HDF5-based Julia Data Format", b"Julia data file (HDF5)")
@@ -48,24 +65,33 @@ def is_zarr(path: Path) -> bool:
     return False
 
 
-def read_zarr(path: Path) -> xr.Dataset:
-    """The dataset of a Zarr store, in memory. Raises FileDamaged, InvalidData, EngineUnavailable."""
+def read_zarr(path: Path, *, lazy: bool | None = None) -> xr.Dataset:
+    """The dataset of a Zarr store.
+
+    ``lazy``: whether what has trajectories and times is read only where it is indexed; by default where the
+    store holds more than `chunks.STREAMED_BYTES`. Chunks of stores of `save_dataset` are compared with
+    their checksums when they are read. Raises FileDamaged, InvalidData, EngineUnavailable.
+    """
     zarr = optional_package("zarr", f"the Zarr store {path.name!r}")
     try:
         store: Any = path
         if path.is_file():
             # xarray 2026.9 with zarr 3.1 finds no group in a zip file that is given by its path.
             store = zarr.storage.ZipStore(str(path), mode="r")
-        # consolidated=None reads stores without consolidated metadata too, without a warning.
-        with xr.open_zarr(store, decode_times=False, consolidated=None) as opened:
-            ds = opened.load()
+        opened = xr.open_zarr(
+            store, chunks=None, decode_times=False, consolidated=_consolidated(path)
+        )
+        opened, arrays = _checked(zarr, opened, path)
+        lazy = bytes_of(opened) > STREAMED_BYTES if lazy is None else lazy
+        if not lazy:
+            with opened:
+                ds = opened.load()
+        else:
+            ds = _opened_lazily(opened, path, arrays)
+    except PympnodeError:
+        raise
     except Exception as error:  # zarr raises its own errors, KeyError, ValueError, OSError, ...
-        raise FileDamaged(
-            f"{path.name!r} cannot be read as a Zarr store",
-            got=f"{type(error).__name__}: {error}"[:200],
-            allowed="a whole store, as ds.to_zarr(path) writes it",
-            fix="restore it, or write it again",
-        ) from error
+        raise _damaged_store(path, error) from error
     if not ds.variables:
         # xarray 2026.9 opens a store whose arrays lie in groups as an empty dataset.
         groups = sorted(p.parent.name for p in path.glob("*/zarr.json")) if path.is_dir() else []
@@ -76,10 +102,129 @@ def read_zarr(path: Path) -> xr.Dataset:
             allowed="variables in the root of the store",
             fix="pass the dataset: xarray.open_zarr(path, group=NAME)",
         )
-    return _plain_text(ds)
+    return plain_text(ds)
 
 
-def _plain_text(ds: xr.Dataset) -> xr.Dataset:
+def _damaged_store(path: Path, error: Exception) -> FileDamaged:
+    return FileDamaged(
+        f"{path.name!r} cannot be read as a Zarr store",
+        got=f"{type(error).__name__}: {error}"[:200],
+        allowed="a whole store, as ds.to_zarr(path) writes it",
+        fix="restore it, or write it again",
+    )
+
+
+def _consolidated(path: Path) -> bool | None:
+    """Whether a store has its metadata in one place: xarray warns where it looks in vain."""
+    if path.is_dir():
+        names = {name for name in _ZARR if (path / name).is_file()}
+        text = (path / "zarr.json").read_text(encoding="utf-8") if "zarr.json" in names else "{}"
+    else:
+        with zipfile.ZipFile(path) as archive:
+            names = {*_ZARR} & {*archive.namelist()}
+            text = archive.read("zarr.json").decode() if "zarr.json" in names else "{}"
+    if not names:
+        return None
+    return ".zmetadata" in names or json.loads(text).get("consolidated_metadata") is not None
+
+
+def _checked(zarr: Any, opened: xr.Dataset, path: Path) -> tuple[xr.Dataset, dict[str, Any]]:
+    """A store of `save_dataset` without its checksums, of which those of small variables and of the record are
+    compared; and the arrays that were written chunk by chunk. Others are returned as they are."""
+    stored = opened.attrs.pop(RECORD_CHECKSUM, None)
+    if stored is None:
+        return opened, {}
+    if stored != checksum(opened.attrs.get(RECORD, "")):
+        raise FileDamaged(
+            f"{path.name!r} is damaged: its record does not match its checksum",
+            got="another checksum",
+            allowed=f"sha256 {stored}",
+            fix="restore the store from a copy, or make it again",
+        )
+    arrays: dict[str, Any] = {}
+    group = zarr.open_group(str(path), mode="r") if path.is_dir() else None
+    for name, variable in opened.variables.items():
+        known = variable.attrs.pop(CHECKSUM, None)
+        if known == BY_CHUNK:
+            if group is None:
+                continue
+            array = group[str(name)]
+            # What is missing would be read as the value that fills a chunk.
+            if array.nchunks_initialized != array.nchunks:
+                missing = array.nchunks - array.nchunks_initialized
+                raise _lacks_chunks(path, str(name), f"{missing} of {array.nchunks} chunks")
+            arrays[str(name)] = array
+        elif known is not None and known != checksum(variable.values):
+            raise FileDamaged(
+                f"{path.name!r} is damaged: {name!r} does not match its checksum",
+                got="another checksum",
+                allowed=f"sha256 {known}",
+                fix="restore the store from a copy, or make it again",
+            )
+    return opened, arrays
+
+
+def _lacks_chunks(path: Path, name: str, what: str) -> FileDamaged:
+    return FileDamaged(
+        f"chunks of {name!r} are missing in {path.name!r}",
+        got=f"{what} not there",
+        allowed="all chunks that were written",
+        fix="restore the store from a copy, or make it again",
+    )
+
+
+def _opened_lazily(opened: xr.Dataset, path: Path, arrays: dict[str, Any]) -> xr.Dataset:
+    """The dataset of an opened store; what has no trajectories and times, and labels, in memory."""
+    variables: dict[Any, xr.Variable] = {}
+    for name, variable in opened.variables.items():
+        if variable.ndim < 2 or not {TRAJECTORY, TIME} & set(variable.dims):
+            variables[name] = variable.load()
+            continue
+        stored = _StoredArray(path, str(name), variable, arrays.get(str(name)))
+        held = {"preferred_chunks": variable.encoding.get("preferred_chunks", {})}
+        data = indexing.LazilyIndexedArray(stored)
+        variables[name] = xr.Variable(variable.dims, data, variable.attrs, held)
+    return xr.Dataset(
+        {n: v for n, v in variables.items() if n not in opened.coords},
+        coords={n: v for n, v in variables.items() if n in opened.coords},
+        attrs=opened.attrs,
+    )
+
+
+class _StoredArray(BackendArray):
+    """One variable of a store; ``array`` of zarr where all of its chunks were written."""
+
+    def __init__(self, path: Path, name: str, variable: xr.Variable, array: Any) -> None:
+        self.path, self.name, self.variable, self.array = path, name, variable, array
+        self.shape, self.dtype = variable.shape, variable.dtype
+
+    def __getitem__(self, key: Any) -> Any:
+        return indexing.explicit_indexing_adapter(
+            key, self.shape, indexing.IndexingSupport.OUTER, self._read
+        )
+
+    def _read(self, key: tuple[Any, ...]) -> NDArray:
+        try:
+            if self.array is not None:
+                self._require_chunks(key)
+            return self.variable.isel(dict(zip(self.variable.dims, key))).values
+        except PympnodeError:
+            raise
+        except Exception as error:
+            raise _damaged_store(self.path, error) from error
+
+    def _require_chunks(self, key: tuple[Any, ...]) -> None:
+        touched = [
+            np.unique(np.atleast_1d(np.arange(size)[one]) // chunk)
+            for size, chunk, one in zip(self.shape, self.array.chunks, key)
+        ]
+        for at in itertools.product(*touched):
+            name = self.array.metadata.encode_chunk_key(tuple(int(i) for i in at))
+            if not (self.path / self.name / name).is_file():
+                raise _lacks_chunks(self.path, self.name, f"{self.name}/{name}")
+
+
+def plain_text(ds: xr.Dataset) -> xr.Dataset:
     """``ds`` with text as objects, and without what its file had as encoding.
 
     zarr 3.1 with xarray 2026.9 reads text that was written as objects as NumPy's StringDType, which
@@ -89,7 +234,8 @@ def _plain_text(ds: xr.Dataset) -> xr.Dataset:
         if variable.dtype.kind == "T":
             text = np.array(variable.values.tolist(), dtype=object).reshape(variable.shape)
             ds = ds.assign({name: (variable.dims, text, variable.attrs)})
-        ds[name].encoding = {}
+        kept = variable.encoding.get("preferred_chunks") if not variable._in_memory else None
+        ds[name].encoding = {} if kept is None else {"preferred_chunks": kept}
     return ds
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -26,6 +27,8 @@ CHECKSUM = "sha256"
 RECORD = "pympnode"  # the attribute of a dataset that holds its record, see `datasets.record`
 RECORD_CHECKSUM = "record_sha256"
 SEAL = "content_sha256"  # the attribute of `sealed`
+LOCK = threading.RLock()
+"""Held while a file is written, and while a thread reads data: the netCDF library takes one call at a time."""
 # Bytes in memory for one in the file, beyond which values were never written: zlib reaches 1,030.
 _MOST_COMPRESSED = 1100
 _SMALL = 1 << 26
@@ -36,12 +39,16 @@ def checksum(values: Any) -> str:
     array = np.ascontiguousarray(values)
     text = array.dtype.kind in "OUST"  # T: NumPy's StringDType, as Zarr reads text
     if not text:
-        array = array.astype(array.dtype.newbyteorder("<"))
-        data = array.tobytes()
+        array = array.astype(array.dtype.newbyteorder("<"), copy=False)
+        # Without a copy, where the type has a buffer.
+        plain = array.size and array.dtype.kind in "biufc"
+        data: Any = array.reshape(-1).view(np.uint8).data if plain else array.tobytes()
     else:
         data = "\0".join(str(v) for v in array.ravel()).encode()
     kind = "text" if text else array.dtype.str
-    return hashlib.sha256(f"{kind}{array.shape}".encode() + data).hexdigest()
+    found = hashlib.sha256(f"{kind}{array.shape}".encode())
+    found.update(data)
+    return found.hexdigest()
 
 
 def content_checksum(ds: xr.Dataset) -> str:
@@ -115,10 +122,15 @@ def write_netcdf(ds: xr.Dataset, path: str | os.PathLike[str], *, checksums: boo
         out = out.assign_attrs({RECORD_CHECKSUM: checksum(text)})
     _replace(
         path,
-        lambda temporary: out.to_netcdf(temporary, engine="netcdf4", format="NETCDF4"),
+        lambda temporary: _to_netcdf(out, temporary),
         bytes_in_file(out),
     )
     return path
+
+
+def _to_netcdf(ds: xr.Dataset, path: Path) -> None:
+    with LOCK:
+        ds.to_netcdf(path, engine="netcdf4", format="NETCDF4")
 
 
 def bytes_in_file(ds: xr.Dataset) -> int:
@@ -259,7 +271,8 @@ def require_real_size(ds: xr.Dataset, path: Path) -> None:
     need(
         needed,
         f"the content of {path.name!r}",
-        fix="open it with xarray.open_dataset and select a part of it",
+        fix="open it with xarray.open_dataset(path, chunks={}) and select a part of it; train takes such data "
+        "without loading them",
     )
 
 

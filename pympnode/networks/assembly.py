@@ -12,6 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ..config import SHORT, TrainConfig
+from ..datasets.names import TRAJECTORY
 from ..datasets.split import data_fingerprint, held_out_of, labels_of
 from ..errors import InvalidOption
 from ..files.netcdf import checksum
@@ -20,6 +21,7 @@ from ..losses import Gaussian, Huber, OwnLoss
 from ..training.initial import initial_weights
 from ..training.ranges import warn_outside, warn_user
 from . import engines
+from .calibration import calibrated_or_not
 from .edge_weights import check_training
 from .engines.base import Program
 from .learned_edges import (
@@ -29,17 +31,23 @@ from .learned_edges import (
     with_found_weights,
     with_learned_edges,
 )
+from .linear_path import start_linear_path
 from .matching import Matching, Unmatched
 from .model import Model
 from .node_codes import CODED_GRAPH, graph_checksum, with_coded_nodes
 from .normalise import Normalisation
 from .options import NetworkTraining
+from .partition import Part
+from .partition_data import fingerprint_of_parts
+from .partition_training import in_degrees, range_of_all, rounded
 from .prepare import Prepared as Data
 from .presets import preset, sized_updates
 from .ranges import TrainingRange
 from .schema import Arrays
 from .spec import ModelSpec
 from .stability import substeps_of_data
+from .stream import Stream, refuse_engine
+from .streamed_task import StreamedTask
 from .task import TrajectoryTask
 from .weights import layout_of, without_codes_in_messages
 
@@ -52,6 +60,8 @@ class Common:
 
     ``scaled``, ``starts`` and ``longest`` are those of `TrajectoryTask`; ``texts`` what was done with
     the data, in words, by name. ``scores``: of all pairs of nodes, where the graph was learned.
+    ``stream``: where the data are read chunk by chunk; ``datasets`` and ``data`` are then of its sample.
+    ``part``: of a graph that is divided among processes, that of this one.
     """
 
     datasets: list[xr.Dataset]
@@ -65,13 +75,15 @@ class Common:
     longest: int | None
     texts: dict[str, str | None]
     scores: xr.DataArray | None = None
+    stream: Stream | None = None
+    part: Part | None = None
 
 
 def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[Model]:
     """The run of the model that ``options`` ask for. Raises `InvalidOption`, `InvalidData`."""
     datasets, data, config, start = common.datasets, common.data, common.config, common.start
     members, simulation, scaled = common.members, common.simulation, common.scaled
-    starts, texts = common.starts, dict(common.texts)
+    starts, texts, part = common.starts, dict(common.texts), common.part
     spec = spec_of(data, options, start)
     if spec.codes:
         spec = with_coded_nodes(spec, data.physical)
@@ -80,7 +92,7 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
         spec = with_delays(spec, options, data.physical, data.time_scale, members)
     given = isinstance(options.model, ModelSpec) and start is None
     open_steps = start is None and options.substeps is None and not given
-    if open_steps and spec.solver == "rk4" and data.system:
+    if open_steps and spec.solver == "rk4" and data.system and part is None:
         substeps, texts["substeps"] = substeps_of_data(
             data.system, datasets, data.physical, data.attributes
         )
@@ -97,6 +109,9 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
         varied=any(a.varied for a in data.physical),
         spec=spec,
     )
+    stream = common.stream
+    if stream is not None:
+        refuse_engine(chosen)
     check_training(spec, data.physical, start)
     thetas, restored = initial_weights(layout_of(spec), start, options.seed, members, options.dtype)
     own = options.own if start is None else None
@@ -111,6 +126,8 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
         _tell_unused(own, data)
     if spec.codes:
         thetas = thetas * without_codes_in_messages(spec)
+    if spec.linear:
+        start_linear_path(spec, thetas, scaled, data.train, restored, fresh=start is None)
     thetas = thetas.astype(options.dtype)
     dt = float(data.physical[0].time[1] - data.physical[0].time[0])
     if spec.learned_delays and "delay_logit" not in restored:
@@ -118,6 +135,8 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
             logits = layout_of(spec).unpack(theta)["delay_logit"]
             logits[...] = delay_logit(spec, options.delay_start, dt)
     model = replace(untrained(data, spec, options.dtype, chosen, options.device), theta=thetas)
+    if stream is not None:
+        model = replace(model, trained=stream.in_range(model.trained))
     if start is not None and start.trained.weight and not model.trained.weight:
         # A model that takes weights goes on to take them.
         model = replace(model, trained=replace(model.trained, weight=(1.0, 1.0)))
@@ -134,10 +153,15 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
         if chosen_preset.short_rate and options.updates is not None and options.updates < SHORT:
             config = config.replace(learning_rate=chosen_preset.short_rate)
     if options.sized:
-        values = _training_values(scaled, data.train)
-        config = config.replace(
-            updates=sized_updates(layout_of(spec).size, values, pairwise=spec.pairwise)
-        )
+        if stream is not None:
+            values = stream.values
+        else:
+            values = _training_values([each.of_own_nodes for each in scaled], data.train)
+            if part is not None:
+                values = int(part.group.sum(np.array([float(values)]))[0])
+        updates = sized_updates(layout_of(spec).size, values, pairwise=spec.pairwise)
+        # Weights of a start have the first half of a run behind them.
+        config = config.replace(updates=updates if start is None else updates // 2)
     program: Any = model.bind(scaled, kernel=kernel)
     measure = None
     if config.loss != Huber():
@@ -170,47 +194,52 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
             config = config.replace(matching=0.0)
             texts["matching"] = f"none: {unmatched}"
             logger.info("no gradient matching: %s", unmatched)
-    task = TrajectoryTask(
-        program,
-        scaled,
-        data.train,
-        data.validation,
-        config.batch_size,
-        common.longest,
-        starts,
-        matching,
-        config.from_start,
+    words: dict[str, Any] = dict(
+        program=program,
+        arrays=scaled,
+        train=data.train,
+        validation=data.validation,
+        batch_size=config.batch_size,
+        longest=common.longest,
+        starts=starts,
+        matching=matching,
+        from_start=config.from_start,
     )
+    task = TrajectoryTask(**words) if stream is None else StreamedTask(stream, **words)
     task.require_memory()
     labels = [labels_of(ds, options.split, options.seed) for ds in datasets]
     task.features, task.time_scale = data.features, data.time_scale
     if measure is not None:
         task.measure = measure.of_arrays
     in_data = [np.flatnonzero(label != "test") for label in labels]
+    if stream is not None:
+        in_data = [ds[TRAJECTORY].values[rows] for ds, rows in zip(datasets, in_data)]
     task.numbers = [numbers for numbers in in_data if numbers.size]
+    if stream is not None:
+        facts = stream.fingerprint
+    elif part is not None:
+        facts = fingerprint_of_parts(datasets[0], part, options.split, options.seed)
+    else:
+        facts = data_fingerprint(datasets, options.split, options.seed)
+    facts |= {"ignore_weights": True} if options.ignore_weights else {}
+    facts |= {"delay_start": options.delay_start} if options.delay_start else {}
+    fingerprint = run_fingerprint(config, model, facts, program, start, options.normalisation)
+    if part is not None:
+        fingerprint["scales"] = rounded(fingerprint["scales"])
     return Prepared(
         half=half,
         model=model,
         theta=thetas,
         task=task,
         config=config,
-        fingerprint=run_fingerprint(
-            config,
-            model,
-            data_fingerprint(datasets, options.split, options.seed)
-            | ({"ignore_weights": True} if options.ignore_weights else {})
-            | ({"delay_start": options.delay_start} if options.delay_start else {}),
-            program,
-            start,
-            options.normalisation,
-        )
+        fingerprint=fingerprint
         | ({} if own is None else {"module": {"first_weights": checksum(thetas)}}),
         only_in_memory=_unnamed(own, config.loss),
         engine=EngineFacts(chosen, reason, program.kernel, str(getattr(program, "device", "cpu"))),
         restored_tensors=restored,
         deviations_from_paper=preset(options.preset).deviations if start is None else (),
         simulation=simulation,
-        held_out=None if simulation else held_out_of(datasets, labels),
+        held_out=None if simulation or part is not None else held_out_of(datasets, labels),
         about={
             "graph_seed": simulation.get("graph_seed"),
             **({CODED_GRAPH: graph_checksum(data.physical[0].graph)} if spec.codes else {}),
@@ -220,7 +249,24 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
             data.physical[0].graph,
             dt,
         ),
+        calibrated=lambda trained: _calibrated(trained, options, common, labels),
         history_attributes={name: text for name, text in texts.items() if text is not None},
+    )
+
+
+def _calibrated(
+    trained: Model, options: NetworkTraining, common: Common, labels: list[NDArray[np.str_]]
+) -> Model:
+    """An ensemble with its calibration on the validation part; any other model as it is."""
+    if trained.members < 2:
+        return trained
+    marked = zip(common.datasets, labels, strict=True)
+    parts = [(ds, np.flatnonzero(label == "validation")) for ds, label in marked]
+    return calibrated_or_not(
+        trained,
+        [ds.isel({TRAJECTORY: chosen}) for ds, chosen in parts if chosen.size],
+        longest=common.longest,
+        ignore_weights=options.ignore_weights,
     )
 
 
@@ -290,7 +336,7 @@ def _tell_unused(own: Any, data: Data) -> None:
 
 def mean_degree(data: Data) -> float:
     """Edges that come into a node, on average over the training graphs."""
-    return float(np.concatenate([a.graph.in_degree for a in data.physical]).mean())
+    return float(in_degrees(data.physical).mean())
 
 
 def _training_values(arrays: list[Arrays], train: NDArray[np.int64]) -> int:
@@ -319,7 +365,7 @@ def spec_of(data: Data, options: NetworkTraining, start: Model | None = None) ->
         return start.spec.replace(**options.spec_fields())
     arrays = data.physical[0]
     spec = options.new_spec(
-        np.concatenate([a.graph.in_degree for a in data.physical]),
+        in_degrees(data.physical),
         channels=arrays.x.shape[-1],
         controls=0 if arrays.u is None else arrays.u.shape[-1],
         attributes=0 if arrays.attribute is None else arrays.attribute.shape[-1],
@@ -361,6 +407,8 @@ def with_own_parts(data: Data, options: NetworkTraining) -> NetworkTraining:
 def untrained(data: Data, spec: ModelSpec, dtype: str, engine: str, device: str) -> Model:
     """A `Model` with the facts of the data, and weights of zero."""
     trained = TrainingRange.of(data.physical, data.parameters, data.graphs, data.parameter_spans)
+    if data.physical[0].part is not None:
+        trained = range_of_all(trained, data.physical[0])
     if spec.delay:
         trained = replace(trained, delay=(spec.delay * data.time_scale,) * 2)
     return Model(

@@ -29,9 +29,21 @@ variable                    dims                              unit
 ``state_error_time``        predictor, time, error            the error's own
 ``observable_true``,        trajectory, time, observable      the observable's own
 ``observable_predicted``
+``coverage``                target, time, feature             share of the data inside the 90 %
+                                                              interval, of ensembles and calibrated
+                                                              models (see `uncertainty.interval`)
+``crps``                    target, time, feature             CRPS of the predicted normal
+                                                              distribution; the feature's own
+``sharpness``               target, time, feature             mean width of the 90 % interval; the
+                                                              feature's own
+``crps_members``            time, feature                     CRPS of the members, without bias of
+                                                              their number; the feature's own
+``spread``, ``state_std``,  trajectory, time, node, feature   of `Model.rollout`
+``reading_std``
 ==========================  ================================  ====================================
 
-Root mean squares are over times 1.. (the initial state is given), trajectories and nodes; missing
+``target`` is "state", for data without measurement noise, and "reading", for data with the noise of the
+training data. Root mean squares are over times 1.. (the initial state is given), trajectories and nodes; missing
 values are left out. With delayed messages the first times of the data are their past, and all is
 counted from the last of these. Of nodes of several types ``feature`` has those of all types, "type.name",
 and the states are ``predicted_TYPE``. Errors of circular features are of the shorter way around. The
@@ -58,6 +70,7 @@ from .model import Model
 from .node_types import by_type, types_of
 from .observables import known_system, observable_errors, state_errors
 from .system_types import arrays_of_system, states_of_system
+from .uncertainty import distributions, scores
 from .velocities import for_model
 
 
@@ -101,11 +114,13 @@ def evaluate_model(
     if uncoupled is not None:
         predictions["uncoupled"] = uncoupled
     if model.members > 1:
-        predictions |= {f"member {number}": member for number, member in enumerate(state)}
-    scores = [
+        predictions |= {
+            f"member {number}": member for number, member in zip(model.kept, state, strict=True)
+        }
+    errors = [
         _scores(model, arrays, predicted, threshold, ds) for predicted in predictions.values()
     ]
-    out = xr.concat(scores, dim=xr.Variable("predictor", list(predictions)))
+    out = xr.concat(errors, dim=xr.Variable("predictor", list(predictions)))
     if true is not None:
         plain, of_system = arrays, predictions
         if arrays.types is not None:
@@ -119,6 +134,7 @@ def evaluate_model(
     for suffix in [f"_{name}" for name in types_of(rollout)] or [""]:
         out[f"{PREDICTED}{suffix}"] = rollout[f"{STATE}{suffix}"]
         out[f"{PREDICTED}{suffix}"].attrs["long_name"] = "predicted state"
+    out = out.merge(scores(model, arrays, rollout)).assign(distributions(rollout))
     if begin:
         out.attrs["scored_from"] = float(arrays.time[1])
     out = out.assign_coords(

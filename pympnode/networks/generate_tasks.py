@@ -25,6 +25,7 @@ def generate_over(
     trajectories: int,
     seed: int,
     *,
+    first: int = 0,
     controls: Any = None,
     initial: Any = None,
     progress: Callable[[int, int], None] | None = None,
@@ -70,7 +71,7 @@ def generate_over(
     words = [
         {
             **options,
-            "first": firsts[n],
+            "first": first + firsts[n],
             "controls": slice_of(controls, n) if varied else controls,
             "initial": None if initial is None else slice_of(initial, n),
         }
@@ -78,7 +79,7 @@ def generate_over(
     ]
     arguments = [(system, graph, parameters, counts[n], seed, words[n]) for n in range(len(firsts))]
     run_tasks(client, _piece, arguments, on_done)
-    return _joined([piece for piece in pieces if piece is not None])
+    return joined_pieces([piece for piece in pieces if piece is not None])
 
 
 def _piece(
@@ -87,7 +88,8 @@ def _piece(
     return generate(system, graph, parameters, trajectories, None, seed, **words)
 
 
-def _joined(pieces: list[Generated]) -> Generated:
+def joined_pieces(pieces: list[Generated]) -> Generated:
+    """What several calls simulated, as one."""
     first = pieces[0]
     attribute = first.attribute
     if attribute is not None and attribute.ndim == 3:

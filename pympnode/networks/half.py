@@ -11,6 +11,7 @@ from typing import Any
 import xarray as xr
 
 from ..config import TrainConfig, check_names
+from ..datasets.chunks import in_memory
 from ..datasets.names import STATE
 from ..datasets.record import record, with_record
 from ..datasets.split import split_trajectories
@@ -40,9 +41,11 @@ from .graphs.topology import resolve
 from .model import Model
 from .node_types import types_of
 from .options import NetworkEvaluation, NetworkSimulation, NetworkTraining, left_open
+from .partition_training import divided, in_words, of_partition, require_windows
 from .prepare import Scales, prepare
 from .recordings import choose_windows, interpolate_starts, split_recordings
 from .simulate import simulate_network
+from .stream import Stream, refuse, streams
 from .unknown_graph import find_graph, is_unknown, on_found_graph, scores_of, with_graph
 
 logger = logging.getLogger("pympnode.training")
@@ -159,7 +162,8 @@ class Networks:
         simulation: dict[str, Any] = {}
         if datasets is None:
             keywords = options.simulation().as_keywords()
-            del keywords["initial"], keywords["client"]  # not keywords of train
+            for name in ("initial", "client", "path"):  # not keywords of train
+                del keywords[name]
             simulation = {"system": system, **keywords}
             datasets = [simulate_network(**simulation)]
         elif isinstance(system, str):
@@ -169,7 +173,24 @@ class Networks:
         of_system = None
         if start is None:
             options, of_system = with_options_of_system(options, datasets)
-        datasets, split_text = split_recordings(datasets, options.split)
+        stream, split_text, part = None, None, None
+        if options.partition is not None:
+            options, config = of_partition(options, config)
+            datasets, part = divided(datasets, options.partition)
+            datasets, split_text = split_recordings(datasets, options.split)
+        elif streams(datasets, options.chunks_in_memory):
+            refuse(datasets, learns_each_graph=options.learns_each_graph)
+            stream = Stream(
+                datasets[0],
+                chunks_in_memory=options.chunks_in_memory,
+                split=options.split,
+                seed=options.seed,
+                members=members,
+            )
+            datasets = [stream.sample]
+        else:
+            datasets = [ds if in_memory(ds) else ds.compute() for ds in datasets]
+            datasets, split_text = split_recordings(datasets, options.split)
         found = None
         if options.learns_graph or any(is_unknown(ds) for ds in datasets):
             options, datasets, found = self._with_graph(options, datasets, config, start, members)
@@ -181,8 +202,19 @@ class Networks:
                 start.attribute_scale,
                 start.edge_attribute_scale,
             )
+        if stream is not None:
+            stream.measure(
+                datasets[0],
+                default() if options.progress else Silent(),
+                missing=options.missing,
+                names=None if start is None else start.names,
+                types=None if start is None else start.types,
+                ignore_weights=options.ignore_weights,
+                start=start,
+            )
         data = prepare(
             datasets,
+            totals=None if stream is None else stream.totals,
             split=options.split,
             seed=options.seed,
             missing=options.missing,
@@ -194,6 +226,7 @@ class Networks:
             names=None if start is None else start.names,
             ignore_weights=options.ignore_weights,
             no_inputs=no_inputs(options),
+            part=part,
         )
         if options.has_own_parts:
             if start is not None:
@@ -204,6 +237,8 @@ class Networks:
                     fix="leave start out, or message and update",
                 )
             options = with_own_parts(data, options)
+        if part is not None:
+            require_windows(data.physical, options)
         windows = choose_windows(
             config,
             data.physical,
@@ -223,15 +258,26 @@ class Networks:
         scaled, starts, start_text = data.scaled, None, None
         if windows.longest is not None:
             scaled, starts, start_text = interpolate_starts(data.scaled)
+        if stream is not None:
+            stream.use(
+                data,
+                options.dtype,
+                config.training_noise,
+                options.seed,
+                fills=windows.longest is not None,
+            )
         texts = {
+            "data": None if stream is None else stream.text,
             "windows": windows.text,
             "split": split_text,
             "starts": start_text,
             "class": of_system,
         }
+        texts["partition"] = None if part is None else in_words(part)
         texts["graph"] = None if found is None else str(found.attrs["pruning"])
-        for text in filter(None, texts.values()):
-            logger.info(text)
+        for name, text in texts.items():
+            if text is not None and name != "data":  # said before the data were read
+                logger.info(text)
         common = Common(
             datasets,
             data,
@@ -244,6 +290,8 @@ class Networks:
             windows.longest,
             texts,
             found,
+            stream,
+            part,
         )
         if not share:
             return assemble(self, options, common)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..config import arguments, flag, least, one_of, positive, whole
 from ..config import path as path_of
 from ..datasets.names import FEATURE, MESSAGE, PERIOD, STATE, TIME, TRAJECTORY
-from ..datasets.reading import as_dataset, numbers
+from ..datasets.reading import as_dataset, lazy_dataset, numbers
 from ..display import html_table
 from ..errors import InvalidData, InvalidModel
 from ..files import netcdf
@@ -25,6 +25,7 @@ from ..memory import guarded
 from ..training.ranges import interval, warn_outside
 from . import model_text, schema
 from .agreement import Names, agree
+from .calibration import Calibration, calibrated
 from .circular import TURN, shorter_way
 from .edge_checks import check_delays
 from .edge_weights import arrays_for_model, graph_for_model, graph_for_program, with_attributes
@@ -37,6 +38,8 @@ from .model_file import dataset_of, fields_of
 from .node_codes import codes_array, infer_codes, with_codes
 from .node_types import NodeTypes, cut, plain_names, with_shared_state
 from .normalise import Normalisation, NormalisationByType
+from .partition import check_partition
+from .partition_rollout import rollout_in_parts
 from .ranges import TrainingRange, components
 from .rollout_start import (
     graph_for,
@@ -50,6 +53,7 @@ from .rollout_start import (
 )
 from .spec import ModelSpec
 from .stability import stable_substeps
+from .uncertainty import MEMBER, with_uncertainty
 from .unit_norm import Groups, columns_of, normalise, rollout_by_intervals, with_unit_norm
 from .unknown_graph import on_found_graph
 from .velocities import for_model, times_used
@@ -71,7 +75,9 @@ class Model:
     None; ``edge_scores`` (receiver, sender) of all pairs of nodes before the weakest were left out, where
     the graph was learned, (trajectory, receiver, sender) with a graph of each trajectory, or None; ``features``, ``units`` of the state; ``system`` the name of the system it was trained on, or ""
     for given data; ``trained`` what it has seen; ``unit_norm`` groups of
-    features that rollouts divide by their norm after each interval; ``about`` provenance for the files. Of nodes of several
+    features that rollouts divide by their norm after each interval; ``left_out`` members that got stuck in training,
+    which rollouts and evaluations leave out; ``calibration`` how large errors are, see `calibrate`, or None;
+    ``about`` provenance for the files. Of nodes of several
     types (``spec.node_types``) names, units and scales are those of all types in one list, "type.name".
     """
 
@@ -95,6 +101,8 @@ class Model:
     device: str = "auto"
     time_unit: str = "1"
     time_scale: float = 1.0
+    left_out: tuple[int, ...] = ()
+    calibration: Calibration | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
 
     KIND: ClassVar[str] = FILE_KIND
@@ -171,7 +179,30 @@ class Model:
     def member(self, number: int) -> Model:
         """One member of an ensemble as a model of its own. Raises `InvalidOption`."""
         number = whole("a member's number", number, 0, self.members - 1)
-        return replace(self, theta=self.theta[number]) if self.theta.ndim == 2 else self
+        if self.theta.ndim != 2:
+            return self
+        return replace(self, theta=self.theta[number], left_out=(), calibration=None)
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """Numbers of the members that rollouts and evaluations take: those that are not left out."""
+        return tuple(i for i in range(self.members) if i not in self.left_out)
+
+    def calibrate(
+        self, data: xr.Dataset | str | os.PathLike[str], *, ignore_weights: bool = False
+    ) -> Model:
+        """This model with standard deviations that fit its errors on ``data``.
+
+        ``data``: trajectories that it was not trained on, a hundred or more, with the noise of the readings
+        that are to be predicted. Rollouts then have ``state_std`` and ``reading_std``, of which
+        `pympnode.interval` makes intervals; a single model has them too. `train` calibrates ensembles on
+        the validation part. See `networks.calibration`. Raises `InvalidData`.
+        """
+        return calibrated(self, [as_dataset(data)], ignore_weights=ignore_weights)
+
+    def difference(self, difference: NDArray) -> NDArray:
+        """Differences (..., feature) in physical units, those of circular features the shorter way around."""
+        return shorter_way(difference, self.periods)
 
     @property
     def weights(self) -> dict[str, NDArray]:
@@ -185,7 +216,14 @@ class Model:
         return layout_of(self.spec).unpack(self.theta)
 
     @guarded
-    @arguments(steps=least(1), dt=positive, graph_seed=least(0), ignore_weights=flag, check=flag)
+    @arguments(
+        steps=least(1),
+        dt=positive,
+        graph_seed=least(0),
+        ignore_weights=flag,
+        partition=check_partition,
+        check=flag,
+    )
     def rollout(
         self,
         initial: xr.Dataset | xr.DataArray | NDArray | Mapping[str, Any] | str | os.PathLike[str],
@@ -199,6 +237,7 @@ class Model:
         node_code: Any = None,
         ignore_weights: bool = False,
         history: Any = None,
+        partition: Any = None,
         check: bool = True,
     ) -> xr.Dataset:
         """Predict from initial states.
@@ -229,11 +268,24 @@ class Model:
         ``steps`` count from the last of them, and ``state.attrs["predicted_from"]`` is the first
         predicted time.
 
+        ``partition`` ("auto", "metis", "blocks", or a process (node,) for each node) divides the nodes of the
+        dataset ``initial`` among the processes of torchrun, each of which reads, computes and returns its own
+        nodes: `state` and ``finite``, without edges and messages, with the numbers ``node_number`` that they have
+        in the whole graph. A range or stability is then not checked.
+
         Returns a dataset of `state` and `message` (trajectory, time, node, ...; what each node sends,
-        carried or emitted) with the graph that was used and ``finite(trajectory)``, False where a prediction overflowed. Warns
+        carried or emitted) with the graph that was used and ``finite(trajectory)``, False where a prediction overflowed.
+        Those of an ensemble have a dim ``member``, and ``spread``, the standard deviation over it; a calibrated
+        model adds ``state_std`` and ``reading_std`` (see `pympnode.interval`). Warns
         `OutsideTrainingRange` with the numbers, and `PympnodeWarning` where the steps are too long for
         rk4 on this graph and are split (see `stability`), unless ``check=False``. Raises `InvalidData`.
         """
+        if partition is not None:
+            return rollout_in_parts(
+                self, lazy_dataset(initial), partition, steps=steps, dt=dt,
+                ignore_weights=ignore_weights, topology=topology, control=control,
+                node_attribute=node_attribute, node_code=node_code, history=history,
+            )  # fmt: skip
         initial = as_dataset(initial)
         shares_state = False
         if isinstance(initial, xr.Dataset):
@@ -254,15 +306,17 @@ class Model:
                 history=history,
             )
             each = [
-                self.member(i).rollout(initial, **options, check=check and i == 0)  # type: ignore[arg-type]
-                for i in range(self.members)
+                self.member(i).rollout(initial, **options, check=check and i == self.kept[0])  # type: ignore[arg-type]
+                for i in self.kept
             ]
             own = [STATE, MESSAGE, "finite"]
             own += [f"{n}_{name}" for n in (STATE, MESSAGE) for name in self.spec.node_types]
             own = [n for n in own if n in each[0]]
-            dim = xr.Variable("member", np.arange(self.members))
+            dim = xr.Variable(MEMBER, np.array(self.kept))
             together = xr.concat([e[own] for e in each], dim=dim)
-            return each[0].drop_vars(own).merge(together, combine_attrs="override")
+            return with_uncertainty(
+                self, each[0].drop_vars(own).merge(together, combine_attrs="override")
+            )
         parameters, labels = None, None
         known: NDArray | None = None
         if isinstance(initial, xr.Dataset):
@@ -393,6 +447,8 @@ class Model:
                 names = (tuple(f.split(".", 1)[1] for f in group) for group in names)
             ds = with_unit_norm(ds, *dict.fromkeys(names))
         ds["finite"] = (TRAJECTORY, result.finite, {"long_name": "no value overflowed"})
+        if self.calibration is not None:
+            ds = with_uncertainty(self, ds)
         if shares_state:
             return with_shared_state(
                 ds.assign_coords(kept_coords(initial, ds, steps is None and dt is None))

@@ -15,6 +15,7 @@ from ..files import kinds, netcdf
 from ..files.kinds import check_record
 from ..graph import Graph
 from ..layout import weight_dtype
+from .calibration import Calibration
 from .normalise import Normalisation, NormalisationByType
 from .ranges import TrainingRange
 from .spec import LATER, ModelSpec
@@ -26,6 +27,7 @@ FORMAT = 2
 
 # Variables of the graph whose weights were learned.
 _RECEIVER, _SENDER, _SCORED = "scored_receiver", "scored_sender", "scored_trajectory"
+_HORIZON = "calibration_time"
 _EDGES = ("learned_sender", "learned_receiver", "learned_nodes", "learned_weight")
 
 
@@ -71,6 +73,12 @@ def dataset_of(model: Any) -> xr.Dataset:
                 variables[dim] = (dim, scores[name].values)
         if of_each:
             variables[START_MARK] = (_SCORED, scores[START_MARK].values)
+    if model.calibration is not None:
+        found = model.calibration
+        variables["calibration_horizon"] = (_HORIZON, found.horizon)
+        variables["calibration_factor"] = ((_HORIZON, "state_component"), found.factor)
+        variables["calibration_floor"] = ((_HORIZON, "state_component"), found.floor)
+        variables["noise_std"] = ("state_component", found.noise)
     facts = {
         "kind": KIND,
         "format": FORMAT,
@@ -81,6 +89,12 @@ def dataset_of(model: Any) -> xr.Dataset:
         "attributes": list(model.attributes),
         **({"edge_attributes": list(model.edge_attributes)} if model.edge_attributes else {}),
         **({"unit_norm": [list(group) for group in model.unit_norm]} if model.unit_norm else {}),
+        **({"left_out": list(model.left_out)} if model.left_out else {}),
+        **(
+            {"calibrated_on": model.calibration.trajectories}
+            if model.calibration is not None
+            else {}
+        ),
         "system": model.system,
         "time_unit": model.time_unit,
         "time_scale": model.time_scale,
@@ -101,7 +115,9 @@ def fields_of(ds: xr.Dataset, source: str) -> dict[str, Any]:
             fix="datasets are opened with xarray.open_dataset",
         )
     older = () if "format" in facts else ("time_scale",)
-    check_record(facts, _RECORD, source, "edge_attributes", "unit_norm", *older)
+    check_record(
+        facts, _RECORD, source, "edge_attributes", "unit_norm", "left_out", "calibrated_on", *older
+    )
     try:
         if facts["spec"]["depth"] > len(ds.variables):  # the layout has some variables a layer
             raise KeyError(f"weights of {facts['spec']['depth']} layers")
@@ -162,6 +178,8 @@ def fields_of(ds: xr.Dataset, source: str) -> dict[str, Any]:
             attributes=tuple(facts["attributes"]),
             edge_attributes=tuple(facts.get("edge_attributes", ())),
             unit_norm=unit_norm,
+            left_out=_left_out(facts.get("left_out", ()), theta),
+            calibration=_calibration_of(ds, facts) if "calibrated_on" in facts else None,
             system=facts["system"],
             time_unit=facts["time_unit"],
             # Files of version 0.1 have none: their fields are per unit of time.
@@ -198,7 +216,7 @@ _RECORD: dict[str, kinds.Check] = {
             **dict.fromkeys(("learned_delays", "longest_delay"), _WHOLE),
             "delay": kinds.real,
             **dict.fromkeys(("module", "module_arguments"), kinds.text),
-            **dict.fromkeys(("sender_controls", "antisymmetric"), kinds.flag),
+            **dict.fromkeys(("sender_controls", "antisymmetric", "linear"), kinds.flag),
         },
         *LATER,
     ),
@@ -208,6 +226,8 @@ _RECORD: dict[str, kinds.Check] = {
     "attributes": kinds.listing(kinds.text),
     "edge_attributes": kinds.listing(kinds.text),
     "unit_norm": kinds.listing(kinds.listing(kinds.text)),
+    "left_out": kinds.listing(_WHOLE),
+    "calibrated_on": kinds.whole(1),
     "system": kinds.text,
     "time_unit": kinds.text,
     "time_scale": kinds.positive,
@@ -251,6 +271,30 @@ def _scores_of(ds: xr.Dataset) -> xr.DataArray:
     return xr.DataArray(
         scores.values, dims=dims, coords=coords, name="edge_scores", attrs=dict(scores.attrs)
     )
+
+
+def _left_out(numbers: Any, theta: np.ndarray) -> tuple[int, ...]:
+    """Numbers of the members that are left out, at least one of which is kept."""
+    members = set(range(len(theta) if theta.ndim == 2 else 1))
+    if not set(numbers) < members:
+        raise KeyError(f"members {list(numbers)} that are left out")
+    return tuple(numbers)
+
+
+def _calibration_of(ds: xr.Dataset, facts: dict[str, Any]) -> Calibration:
+    """`Model.calibration` of a file."""
+    horizon, factor, floor, noise = (
+        ds[name].values.astype(np.float64)
+        for name in ("calibration_horizon", "calibration_factor", "calibration_floor", "noise_std")
+    )
+    shape = (len(horizon), len(facts["features"]))
+    valid = all(np.isfinite(v).all() and (v >= 0).all() for v in (horizon, factor, floor, noise))
+    ordered = bool((np.diff(horizon) > 0).all()) and len(horizon) > 1
+    if factor.shape != shape or floor.shape != shape or noise.shape != shape[1:] or not valid:
+        raise KeyError(f"a calibration of {shape} horizons and features")
+    if not ordered:
+        raise KeyError("horizons of the calibration that grow")
+    return Calibration(horizon, factor, floor, noise, int(facts["calibrated_on"]))
 
 
 def _sizes(spec: ModelSpec) -> dict[str, kinds.Check]:

@@ -52,8 +52,29 @@ def lines(model: Any) -> dict[str, str]:
         ),
         "graphs": "; ".join(graphs[:3]) + (" ..." if len(graphs) > 3 else ""),
         "state": ranges,
+        **_uncertainty(model),
         **_inputs(model),
     }
+
+
+def _uncertainty(model: Any) -> dict[str, str]:
+    """Members that are left out, and the calibration, where there are."""
+    found = {}
+    if model.left_out:
+        numbers = ", ".join(map(str, model.left_out))
+        found["left out"] = f"member{'s' * (len(model.left_out) > 1)} {numbers}, stuck in training"
+    if model.calibration is not None:
+        noise = [
+            f"{name} {std:.3g}"
+            for name, std in zip(model.features, model.calibration.noise)
+            if std > 0
+        ]
+        found["calibrated"] = (
+            f"on {model.calibration.trajectories} trajectories, over "
+            f"{model.calibration.horizon[-1]:.4g} of time; noise "
+            + (", ".join(noise) or "not visible")
+        )
+    return found
 
 
 def _inputs(model: Any) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InvalidData
+from ..training.group import ALONE, Group, gathered
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,36 +41,16 @@ class Normalisation:
         object.__setattr__(self, "scale", scale)
 
     @classmethod
-    def fit(cls, x: np.ndarray, mask: np.ndarray | None = None) -> Normalisation:
+    def fit(
+        cls, x: np.ndarray, mask: np.ndarray | None = None, group: Group = ALONE
+    ) -> Normalisation:
         """Mean and standard deviation of each feature over all other axes.
 
-        x (..., feature); mask of the shape of x, True where a value is used. A feature that is
-        constant to rounding gets scale 1: its z score is 0, and `undo` returns its value.
+        x (..., feature); mask of the shape of x, True where a value is used; ``group``: each of its
+        processes has a part of x. A feature that is constant to rounding gets scale 1: its z score is 0, and `undo` returns its value.
         Raises InvalidData for values that are used and not finite, and features without values.
         """
-        x = np.asarray(x, dtype=np.float64)
-        flat = x.reshape(-1, x.shape[-1])
-        known = None if mask is None else np.asarray(mask, dtype=bool).reshape(flat.shape)
-        if known is None:
-            known = np.ones(flat.shape, dtype=bool)
-        count = known.sum(axis=0)
-        if np.any(count == 0):
-            raise InvalidData(
-                "a feature has no known value", got=f"feature {int(np.argmin(count))}"
-            )
-        values = np.where(known, flat, 0.0)
-        if not np.all(np.isfinite(values)):
-            raise InvalidData(
-                "the data are not finite",
-                got=f"{int((~np.isfinite(values)).sum())} values",
-                fix='remove NaN and infinity, or use missing="mask"',
-            )
-        mean = values.sum(axis=0) / count
-        # Two passes: the mean of squares minus the squared mean would cancel for large offsets.
-        deviation = np.where(known, flat - mean, 0.0)
-        scale = np.sqrt((deviation * deviation).sum(axis=0) / count)
-        largest = np.abs(values).max(axis=0)
-        return cls(mean, np.where(scale <= 1e-12 * largest, 1.0, scale))
+        return Moments.of(x, mask).over(group).normalisation()
 
     @classmethod
     def identity(cls, features: int) -> Normalisation:
@@ -106,6 +88,97 @@ class Normalisation:
                 got=np.shape(values),
                 allowed=f"(..., {self.features})",
             )
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """What a normalisation is made of, by feature; those of parts of the data are added with `joined`.
+
+    ``count`` of the known values, their ``mean``, the sum of the squares of their deviations, and the
+    ``largest`` absolute value, all (feature,); ``span`` (2, feature) the smallest and largest value, of parts.
+    """
+
+    count: np.ndarray
+    mean: np.ndarray
+    square: np.ndarray
+    largest: np.ndarray
+    span: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, x: np.ndarray, mask: np.ndarray | None = None) -> Moments:
+        """Of x (..., feature); mask of its shape, True where a value is used. Raises InvalidData for
+        values that are used and not finite."""
+        x = np.asarray(x, dtype=np.float64)
+        flat = x.reshape(-1, x.shape[-1])
+        known = None if mask is None else np.asarray(mask, dtype=bool).reshape(flat.shape)
+        if known is None:
+            known = np.ones(flat.shape, dtype=bool)
+        count = known.sum(axis=0)
+        values = np.where(known, flat, 0.0)
+        if not np.all(np.isfinite(values)):
+            raise InvalidData(
+                "the data are not finite",
+                got=f"{int((~np.isfinite(values)).sum())} values",
+                fix='remove NaN and infinity, or use missing="mask"',
+            )
+        mean = values.sum(axis=0) / np.maximum(count, 1)
+        # Two passes: the mean of squares minus the squared mean would cancel for large offsets.
+        deviation = np.where(known, flat - mean, 0.0)
+        square = (deviation * deviation).sum(axis=0)
+        return cls(count, mean, square, np.abs(values).max(axis=0, initial=0.0))
+
+    @classmethod
+    def of_part(cls, x: np.ndarray) -> Moments:
+        """Of a part of the data, x (..., feature), NaN where a value is missing; several times as fast as
+        `of`, with other rounding."""
+        columns = np.ascontiguousarray(x.reshape(-1, x.shape[-1]).T, dtype=np.float64)
+        span = np.stack([np.fmin.reduce(columns, 1), np.fmax.reduce(columns, 1)])
+        total = columns.sum(axis=1)
+        count = np.full(len(columns), columns.shape[1])
+        if not np.isfinite(total).all():
+            known = np.isfinite(columns)
+            count = known.sum(axis=1)
+            total = np.where(known, columns, 0.0).sum(axis=1)
+        mean = total / np.maximum(count, 1)
+        columns -= mean[:, None]
+        if not np.isfinite(total).all() or (count < columns.shape[1]).any():
+            np.nan_to_num(columns, copy=False)
+        square = np.einsum("ij,ij->i", columns, columns)
+        largest = np.nan_to_num(np.abs(span).max(axis=0))
+        return cls(count, mean, square, largest, span)
+
+    def joined(self, other: Moments) -> Moments:
+        """Those of both parts together (Chan, Golub & LeVeque 1983, equation 2.1)."""
+        count = self.count + other.count
+        share = other.count / np.maximum(count, 1)
+        change = other.mean - self.mean
+        span = None
+        if self.span is not None and other.span is not None:
+            low, high = np.fmin(self.span, other.span)[0], np.fmax(self.span, other.span)[1]
+            span = np.stack([low, high])
+        return Moments(
+            count,
+            self.mean + share * change,
+            self.square + other.square + self.count * share * change * change,
+            np.maximum(self.largest, other.largest),
+            span,
+        )
+
+    def over(self, group: Group) -> Moments:
+        """Those of the parts of all processes together."""
+        if group.size == 1:
+            return self
+        every = gathered(group, np.stack([self.count, self.mean, self.square, self.largest]))
+        return functools.reduce(Moments.joined, (Moments(*rows) for rows in every))
+
+    def normalisation(self) -> Normalisation:
+        """See `Normalisation.fit`. Raises InvalidData for features without values."""
+        if np.any(self.count == 0):
+            raise InvalidData(
+                "a feature has no known value", got=f"feature {int(np.argmin(self.count))}"
+            )
+        scale = np.sqrt(self.square / self.count)
+        return Normalisation(self.mean, np.where(scale <= 1e-12 * self.largest, 1.0, scale))
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,13 +253,16 @@ class NormalisationByType:
         return mean[node_type], scale[node_type]
 
 
-def natural_time(x: Sequence[np.ndarray], time: Sequence[np.ndarray]) -> float:
+def natural_time(
+    x: Sequence[np.ndarray], time: Sequence[np.ndarray], group: Group = ALONE
+) -> float:
     """The time in which z scores change by about one: the unit of time of a learned field.
 
     x (trajectory, time, node, feature) in z units, NaN where a value is missing, and time (time,) of
     each dataset: the mean interval over the root mean square of the changes from one time to the
     next. The mean interval stands for all, so that a short one with noise does not decide. It is
     that interval itself where nothing changes, and at most the length of the longest recording.
+    ``group``: each of its processes has some of the nodes.
     """
     interval = np.concatenate([np.diff(t) for t in time]).mean()
     square = count = 0.0
@@ -196,6 +272,7 @@ def natural_time(x: Sequence[np.ndarray], time: Sequence[np.ndarray]) -> float:
             change = change[np.isfinite(change)].astype(np.float64)
             square += float(change @ change)
             count += change.size
+    square, count = group.sum(np.array([square, count])).tolist()
     if square == 0.0:
         return float(interval)
     longest = max(float(t[-1] - t[0]) for t in time)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -25,12 +26,13 @@ from ..config import (
 )
 from ..datasets.names import Missing
 from ..errors import InvalidOption, shown_value, unknown_name
-from ..losses import as_loss
+from ..losses import Huber, as_loss
 from ..systems.registry import get
 from ..tasks import check_client
 from ..training.options import LENGTHS, RunOptions
 from .circular import Circular
 from .engines import NAMES, TORCH_KERNELS
+from .partition import check_partition
 from .presets import preset
 from .spec import ModelSpec
 
@@ -48,6 +50,7 @@ _SPEC_FIELDS = {
     "substeps": "substeps",
     "antisymmetric": "antisymmetric",
     "node_codes": "codes",
+    "linear_path": "linear",
 }
 
 
@@ -125,6 +128,7 @@ class NetworkSimulation:
     tolerance: float = 1e-8
     engine: str = "auto"
     client: Any = None
+    path: str | os.PathLike[str] | None = None
 
     def __post_init__(self) -> None:
         check_fields(self, _SIMULATION_CHECKS | {"tolerance": positive, "client": check_client})
@@ -173,6 +177,9 @@ class NetworkTraining(RunOptions):
     delay_start: float | None = None
     matching: float | None = None
     node_codes: int | None = None
+    chunks_in_memory: int | None = None
+    linear_path: bool | None = None
+    partition: Any = None
     loss: Any = None
     message: Any = None
     update: Any = None
@@ -192,18 +199,23 @@ class NetworkTraining(RunOptions):
             | {
                 "members": least(1),
                 "node_codes": least(1),
+                "chunks_in_memory": least(3),
                 **dict.fromkeys(("aggregation", "messages", "first_message", "solver"), text),
                 "model": _model,
                 "coupling": _coupling,
                 "ignore_weights": flag,
                 "antisymmetric": flag,
+                "linear_path": flag,
                 "relative": names_of,
                 "invariant": names_of,
                 "matching": share_of_updates,
                 "delay_start": positive,
+                "partition": check_partition,
                 "loss": lambda name, value: as_loss(value),
             },
         )
+        if self.partition is not None:
+            self._require_partitioned()
         if self.delay_start is not None and not self.learns_delay:
             raise InvalidOption(
                 "delay_start is where the learning of a delay begins",
@@ -236,6 +248,36 @@ class NetworkTraining(RunOptions):
             one_of(name, getattr(self, name), allowed)
         if self.engine != "julia":
             one_of("kernel", self.kernel, kernels)
+
+    def _require_partitioned(self) -> None:
+        """Raise `InvalidOption` where the other options do not go with a divided graph."""
+        refused = {
+            "model": not (
+                self.model is None
+                or isinstance(self.model, ModelSpec)
+                or (isinstance(self.model, str) and self.model in ("auto", "mpnode"))
+            ),
+            "message": self.message is not None,
+            "update": self.update is not None,
+            "loss": self.loss is not None and self.loss != Huber(),
+            "topology": self.learns_graph,
+            "edge_weight": self.learns_weights,
+            "delay": self.learns_delay,
+            "node_codes": self.node_codes is not None,
+            "engine": self.engine == "julia",
+            "kernel": self.kernel not in ("auto", "torch"),
+            "matching": bool(self.matching),
+            "missing": self.missing == "mask",
+            "graphs": self.graphs > 1,
+        }
+        given = [name for name, is_given in refused.items() if is_given]
+        if given:
+            raise InvalidOption(
+                "these options do not go with a graph that is divided among processes",
+                got=", ".join(f"{name}={shown_value(getattr(self, name), 40)}" for name in given),
+                allowed='one graph, model="mpnode", kernel="torch", no gradient matching',
+                fix="leave them out, or leave partition out: processes then divide trajectories",
+            )
 
     @property
     def own(self) -> Any:

@@ -14,6 +14,7 @@ from ..datasets.names import Missing
 from ..datasets.record import record
 from ..datasets.split import labels_of
 from ..errors import InvalidData
+from ..training.group import ALONE, Group
 from ..training.ranges import warn_user
 from . import schema
 from .agreement import Names, agree
@@ -22,8 +23,9 @@ from .circular import TURN, tell_jumps, unwrapped
 from .edge_weights import for_training, with_scaled_attribute, with_scaled_delay
 from .missing import interpolated
 from .node_types import NodeTypes, by_type, part, shared, types_of
-from .normalise import Normalisation, NormalisationByType, natural_time
+from .normalise import Moments, Normalisation, NormalisationByType, natural_time
 from .outliers import outliers_in_words
+from .partition import Part
 from .schema import Arrays
 from .unit_norm import Groups
 
@@ -75,6 +77,87 @@ class Prepared:
     unit_norm: Groups = ()
 
 
+class Physical(NamedTuple):
+    """Datasets as checked arrays in their own units, with angles made continuous; ``names`` and ``types``
+    are those of all of them."""
+
+    datasets: list[xr.Dataset]
+    arrays: list[Arrays]
+    names: Names
+    types: NodeTypes | None
+    periods: tuple[float, ...]
+
+
+def physical_of(
+    datasets: Sequence[xr.Dataset],
+    *,
+    missing: Missing,
+    names: Names | None = None,
+    types: NodeTypes | None = None,
+    ignore_weights: bool = False,
+    start: Any = None,
+    quiet: bool = False,
+) -> Physical:
+    """The first half of `prepare`. ``types``: those of data of which these are a part. ``quiet``: without
+    warnings of what was said of the whole data before."""
+    if not datasets:
+        raise InvalidData("there are no datasets", got="an empty list", allowed="at least one")
+    whose = "dataset 0" if names is None else "the start model"
+    for ds in datasets:
+        schema.validate(ds, missing=missing)
+    start_is_fresh = names is None
+    if types is None:
+        datasets, types = _of_types(datasets, names, start)
+    else:
+        datasets = [by_type(ds) for ds in datasets]
+    names = _names_of(datasets, types) if names is None else names
+    datasets = [agree(ds, names, whose, reordering=True) for ds in datasets]
+    if types is not None:
+        for number, ds in enumerate(datasets):
+            schema.check_types(ds, types, whose if number else "the other data")
+    physical = [schema.arrays_of(ds, missing=missing, types=types, quiet=quiet) for ds in datasets]
+    physical = for_training(physical, ignore_weights=ignore_weights, start=start)
+    each_type = each_type_of(physical, names)
+    if start_is_fresh:
+        for arrays_of_type, of_type in each_type:
+            tell_attributes(arrays_of_type, of_type.attributes)
+    ignored = dict.fromkeys(name for ds in datasets for name in schema.own_variables(ds))
+    if ignored and not quiet:
+        warn_user(
+            f"the data hold variables that a model does not use: {', '.join(ignored)}. Constants of "
+            "nodes go into node_attribute, quantities that change in time into state or control"
+        )
+    periods = names.periods or (0.0,) * len(names.features)
+    if types is not None and any(periods):
+        raise InvalidData(
+            "circular features need nodes of one type",
+            got=", ".join(n for n, period in zip(names.features, periods) if period),
+            allowed="no circular features beside several types of nodes",
+            fix="leave circular= out, and give the angles continuous in time: np.unwrap(x, axis=1)",
+        )
+    for number, ds in enumerate(datasets):
+        jumping = (
+            ""
+            if quiet
+            else " ".join(
+                filter(
+                    None,
+                    (
+                        tell_jumps(one, arrays_of_type[number].x, of_type.periods or periods)
+                        for one, (arrays_of_type, of_type) in zip(_parts(ds, types), each_type)
+                        if one is not None
+                    ),
+                )
+            )
+        )
+        if jumping:
+            warn_user(jumping)
+        if any(periods) and len(periods) == physical[number].x.shape[-1]:
+            physical[number] = replace(physical[number], x=_continuous(physical[number], periods))
+    _agree(datasets, physical)
+    return Physical(list(datasets), physical, names, types, periods)
+
+
 def prepare(
     datasets: Sequence[xr.Dataset],
     *,
@@ -89,116 +172,58 @@ def prepare(
     ignore_weights: bool = False,
     start: Any = None,
     no_inputs: Sequence[str] = (),
+    totals: Totals | None = None,
+    part: Part | None = None,
 ) -> Prepared:
     """Check, split and normalise; ``scales`` and ``time_scale`` of a start model are kept when
     given. ``scaled`` counts time in units of the time scale. ``names`` are those of a start model; by
     default the first dataset's, and the others are put in their order and units. ``ignore_weights``
     leaves out the weights and attributes of edges. ``start`` is a start model. ``no_inputs``: features that the
-    model does not take; their scale is that of their change."""
-    if not datasets:
-        raise InvalidData("there are no datasets", got="an empty list", allowed="at least one")
-    whose = "dataset 0" if names is None else "the start model"
-    for ds in datasets:
-        schema.validate(ds, missing=missing)
-    start_is_fresh = names is None
-    datasets, types = _of_types(datasets, names, start)
-    names = _names_of(datasets, types) if names is None else names
-    datasets = [agree(ds, names, whose, reordering=True) for ds in datasets]
-    if types is not None:
-        for number, ds in enumerate(datasets):
-            schema.check_types(ds, types, whose if number else "the other data")
-    physical = [schema.arrays_of(ds, missing=missing, types=types) for ds in datasets]
-    physical = for_training(physical, ignore_weights=ignore_weights, start=start)
-    each_type = _each_type(physical, names)
-    if start_is_fresh:
-        for arrays_of_type, of_type in each_type:
-            tell_attributes(arrays_of_type, of_type.attributes)
-    ignored = dict.fromkeys(name for ds in datasets for name in schema.own_variables(ds))
-    if ignored:
-        warn_user(
-            f"the data hold variables that a model does not use: {', '.join(ignored)}. Constants of "
-            "nodes go into node_attribute, quantities that change in time into state or control"
-        )
-    periods = names.periods or (0.0,) * len(names.features)
-    if types is not None and any(periods):
-        raise InvalidData(
-            "circular features need nodes of one type",
-            got=", ".join(n for n, period in zip(names.features, periods) if period),
-            allowed="no circular features beside several types of nodes",
-            fix="leave circular= out, and give the angles continuous in time: np.unwrap(x, axis=1)",
-        )
-    for number, ds in enumerate(datasets):
-        jumping = " ".join(
-            filter(
-                None,
-                (
-                    tell_jumps(one, arrays_of_type[number].x, of_type.periods or periods)
-                    for one, (arrays_of_type, of_type) in zip(_parts(ds, types), each_type)
-                    if one is not None
-                ),
-            )
-        )
-        if jumping:
-            warn_user(jumping)
-        if any(periods) and len(periods) == physical[number].x.shape[-1]:
-            physical[number] = replace(physical[number], x=_continuous(physical[number], periods))
-    _agree(datasets, physical)
+    model does not take; their scale is that of their change. ``totals`` of larger data, of which
+    ``datasets`` are a part, decide the scales. ``part``: the one dataset is that of a part of a graph
+    (`partition_data.divide`); scales are those of the whole."""
+    datasets, physical, names, types, periods = physical_of(
+        datasets,
+        missing=missing,
+        names=names,
+        ignore_weights=ignore_weights,
+        start=start,
+    )
     physical, marks = _without_test(physical, [labels_of(ds, split, seed) for ds in datasets])
+    physical = [replace(each, part=part) for each in physical]
+    group = ALONE if part is None else part.group
     labels = np.concatenate(marks)
     state, control, attribute, of_edges = scales or (None, None, None, None)
     if state is None:
-        each_type = _each_type(physical, names)
+        each_type = each_type_of(physical, names)
         for arrays_of_type, of_type in each_type:
             for text in outliers_in_words(arrays_of_type, of_type.features):
                 warn_user(text)
-        state = _by_type(
-            [_fit([a.x for a in some], [a.mask for a in some]) for some, _ in each_type]
-        )
-        state = _of_angles(state, periods)
-    each_type = _each_type(physical, names)
+    if scales is None and totals is None:
+        totals = Totals.of(physical, names).over(group)
+    if state is None:
+        assert totals is not None
+        state = _of_angles(_by_type(totals.state), periods)
     if control is None and physical[0].u is not None:
-        # The last control of a trajectory is never used and may be missing.
-        control = _by_type(
-            [_fit([a.u[:, :-1] for a in some if a.u is not None]) for some, _ in each_type]
-        )
+        control = _by_type((totals or Totals.of(physical, names).over(group)).control)
     if attribute is None and physical[0].attribute is not None:
-        attribute = _by_type(
-            [_fit([a.attribute for a in some if a.attribute is not None]) for some, _ in each_type]
-        )
+        attribute = _by_type((totals or Totals.of(physical, names).over(group)).attribute)
     given = [a.graph.attribute for a in physical if a.graph.attribute is not None]
-    given = [values for values in given if len(values)]
+    given = [values for values in given if len(values) or part is not None]
     if of_edges is None and given:
-        of_edges = _fit(given)
+        of_edges = _fit(given, group=group)
     if time_scale is None:
-        time_scale = _time_scale(physical, state, labels)
+        time_scale = _time_scale(physical, state, labels, group)
     if scales is None and types is None and no_inputs:
         columns = [names.features.index(name) for name in no_inputs if name in names.features]
         state = _scaled_by_change(state, columns, physical, labels, time_scale)
     scaled, at = [], 0
+    found_scales = Scales(state, control, attribute, of_edges)
     for number, arrays in enumerate(physical):
-        known = arrays.x
-        if arrays.mask is not None:
-            known = interpolated(known, arrays.time, arrays.mask)
-        x = state.apply(known, arrays.node_type)
         here = labels[at : at + arrays.trajectories] == "train"
-        if training_noise:
-            rng = np.random.default_rng([seed, 3, number])
-            noise = rng.standard_normal(x[here].shape)
-            x[here] += training_noise * (noise if types is None else noise * arrays.real)
-        scaled.append(
-            replace(
-                arrays,
-                x=x.astype(dtype),
-                time=arrays.time / time_scale,
-                graph=with_scaled_delay(with_scaled_attribute(arrays.graph, of_edges), time_scale),
-                u=None
-                if arrays.u is None or control is None
-                else control.apply(arrays.u, arrays.node_type),
-                attribute=None
-                if arrays.attribute is None or attribute is None
-                else attribute.apply(arrays.attribute, arrays.node_type),
-            )
-        )
+        # One of several processes has the numbers of one process where it is the first.
+        noise = (training_noise, np.random.default_rng([seed, 3, number + group.rank]))
+        scaled.append(scaled_arrays(arrays, found_scales, time_scale, dtype, here, noise))
         at += arrays.trajectories
     first = datasets[0]
     found = Names.of(first) if types is None else names
@@ -231,6 +256,41 @@ def prepare(
         type_controls=types.controls if types else (),
         type_attributes=types.attributes if types else (),
         unit_norm=names.unit_norm,
+    )
+
+
+def scaled_arrays(
+    arrays: Arrays,
+    scales: Scales,
+    time_scale: float,
+    dtype: str,
+    train: NDArray[np.bool_],
+    noise: tuple[float, np.random.Generator],
+) -> Arrays:
+    """Arrays in z units and in units of the time scale; what is missing is interpolated.
+
+    ``noise``: its standard deviation in z units, and the generator of that of the trajectories ``train``
+    (trajectory,).
+    """
+    known = arrays.x
+    if arrays.mask is not None:
+        known = interpolated(known, arrays.time, arrays.mask)
+    x = scales.state.apply(known, arrays.node_type)
+    if noise[0]:
+        drawn = noise[1].standard_normal(x[train].shape)
+        x[train] += noise[0] * (drawn if arrays.types is None else drawn * arrays.real)
+    graph = with_scaled_attribute(arrays.graph, scales.edge_attribute)
+    return replace(
+        arrays,
+        x=x.astype(dtype),
+        time=arrays.time / time_scale,
+        graph=with_scaled_delay(graph, time_scale),
+        u=None
+        if arrays.u is None or scales.control is None
+        else scales.control.apply(arrays.u, arrays.node_type),
+        attribute=None
+        if arrays.attribute is None or scales.attribute is None
+        else scales.attribute.apply(arrays.attribute, arrays.node_type),
     )
 
 
@@ -272,13 +332,13 @@ def _names_of(datasets: Sequence[xr.Dataset], types: NodeTypes | None) -> Names:
     return Names.of_types({name: found[name] for name in types.names})
 
 
-def _each_type(arrays: Sequence[Arrays], names: Names) -> list[tuple[list[Arrays], Names]]:
-    """Arrays of the nodes of each type, and its names; of one type what is given.
+def each_type_of(arrays: Sequence[Arrays], names: Names) -> list[tuple[list[Arrays], Names]]:
+    """Arrays of the nodes of each type, and its names; of one type what is given, without a halo.
 
     Of datasets without nodes of a type there are arrays without nodes.
     """
     if not names.by_type:
-        return [(list(arrays), names)]
+        return [([each.of_own_nodes for each in arrays], names)]
     by_dataset = [each.of_each_type() for each in arrays]
     return [
         ([some[number] for some in by_dataset], of_type)
@@ -316,18 +376,21 @@ def _of_angles(scale: Scale, periods: tuple[float, ...]) -> Scale:
     )
 
 
-def _time_scale(arrays: list[Arrays], state: Scale, labels: NDArray[np.str_]) -> float:
+def _time_scale(
+    arrays: list[Arrays], state: Scale, labels: NDArray[np.str_], group: Group
+) -> float:
     """`natural_time` of the trajectories that train."""
     x, time, at = [], [], 0
     for each in arrays:
         here = labels[at : at + each.trajectories] == "train"
         at += each.trajectories
         if here.any():
+            each = each.of_own_nodes
             plain = each.mask is None and each.types is None
             known = each.x if plain else each.known
             x.append(state.apply(known[here], each.node_type))
             time.append(each.time)
-    return natural_time(x, time) if x else natural_time([], [a.time for a in arrays])
+    return natural_time(x, time if x else [a.time for a in arrays], group)
 
 
 def _scaled_by_change(
@@ -394,9 +457,20 @@ def _parameters(
     return shared, spans
 
 
-def _fit(values: list[NDArray], masks: list[NDArray | None] | None = None) -> Normalisation:
+def _fit(values: list[NDArray], group: Group = ALONE) -> Normalisation:
+    moments = _moments(values)
+    return _normalisation(None if moments is None else moments.over(group))
+
+
+def _moments(
+    values: list[NDArray], masks: list[NDArray | None] | None = None, *, part: bool = False
+) -> Moments | None:
+    """Of the known values of some arrays (..., feature); None without any array."""
     if not values:  # nodes of this type have none
-        return Normalisation.identity(0)
+        return None
+    if part:
+        mask = None if masks is None else masks[0]
+        return Moments.of_part(values[0] if mask is None else np.where(mask, values[0], np.nan))
     width = values[0].shape[-1]
     rows = []
     for number, value in enumerate(values):
@@ -407,7 +481,71 @@ def _fit(values: list[NDArray], masks: list[NDArray | None] | None = None) -> No
         rows.append(flat)
     together = np.concatenate(rows)
     mask = np.isfinite(together)
-    return Normalisation.fit(together, mask=None if mask.all() else mask)
+    return Moments.of(together, mask=None if mask.all() else mask)
+
+
+def _normalisation(moments: Moments | None) -> Normalisation:
+    return Normalisation.identity(0) if moments is None else moments.normalisation()
+
+
+@dataclass(frozen=True, eq=False)
+class Totals:
+    """Moments of all values of some data, by type of nodes: of states, of controls, and of attributes of nodes;
+    None for a type that has none."""
+
+    states: list[Moments | None]
+    controls: list[Moments | None]
+    attributes: list[Moments | None]
+
+    @classmethod
+    def of(cls, arrays: Sequence[Arrays], names: Names, *, part: bool = False) -> Totals:
+        """Of arrays in physical units. ``part``: of one that is a part of the data, see `Moments.of_part`."""
+        types = [some for some, _ in each_type_of(arrays, names)]
+        # The last control of a trajectory is never used and may be missing.
+        controls = [[a.u[:, :-1] for a in some if a.u is not None] for some in types]
+        attributes = [[a.attribute for a in some if a.attribute is not None] for some in types]
+        return cls(
+            [_moments([a.x for a in some], [a.mask for a in some], part=part) for some in types],
+            [_moments(some, part=part) for some in controls],
+            [_moments(some, part=part) for some in attributes],
+        )
+
+    def joined(self, other: Totals, *, varied: bool) -> Totals:
+        """Those of both parts of the data; ``varied``: whether attributes differ by trajectory."""
+
+        def add(ours: list[Moments | None], others: list[Moments | None]) -> list[Moments | None]:
+            return [
+                b if a is None else a if b is None else a.joined(b) for a, b in zip(ours, others)
+            ]
+
+        return Totals(
+            add(self.states, other.states),
+            add(self.controls, other.controls),
+            add(self.attributes, other.attributes) if varied else self.attributes,
+        )
+
+    def over(self, group: Group) -> Totals:
+        """Those of the parts of all processes together."""
+
+        def all_of(ours: list[Moments | None]) -> list[Moments | None]:
+            return [one if one is None else one.over(group) for one in ours]
+
+        return Totals(all_of(self.states), all_of(self.controls), all_of(self.attributes))
+
+    @property
+    def state(self) -> list[Normalisation]:
+        """Scales of states, by type."""
+        return [_normalisation(one) for one in self.states]
+
+    @property
+    def control(self) -> list[Normalisation]:
+        """Scales of controls, by type."""
+        return [_normalisation(one) for one in self.controls]
+
+    @property
+    def attribute(self) -> list[Normalisation]:
+        """Scales of attributes, by type."""
+        return [_normalisation(one) for one in self.attributes]
 
 
 def _agree(datasets: Sequence[xr.Dataset], arrays: list[Arrays]) -> None:

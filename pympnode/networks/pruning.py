@@ -69,12 +69,13 @@ def equations(
     if attribute is not None:
         wide = np.broadcast_to(attribute, (*x.shape[:2], attribute.shape[-1]))
         inputs = np.concatenate([inputs, wide], axis=-1)
+    path = inputs @ weights["linear_weight"].T if spec.linear else 0.0
     for number in range(1, spec.depth + 2):
         name = f"layer_{number}_"
         inputs = inputs @ weights[f"{name}weight"].T + weights[f"{name}bias"]
         if number <= spec.depth:
             inputs = np.tanh(inputs)
-    own, gain = inputs[..., : spec.channels], inputs[..., spec.channels :]
+    own, gain = inputs[..., : spec.channels] + path, inputs[..., spec.channels :]
     sent = emitted(weights, x, attribute, spec.circular) / spec.divisor
     return Equations(trajectory, slope - own, gain.reshape(*x.shape, spec.message), sent)
 

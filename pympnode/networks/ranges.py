@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -76,6 +76,30 @@ class TrainingRange:
             _pairs([a.graph.attribute for a in arrays if a.graph.attribute is not None]),
             _nodes_of_types(arrays),
             _span_of_delays(arrays),
+        )
+
+    def with_spans(
+        self,
+        state: np.ndarray,
+        control: np.ndarray,
+        attribute: np.ndarray,
+        *,
+        trajectories: int,
+        steps: int,
+    ) -> TrainingRange:
+        """This range, of a part of the data, with the smallest and largest values (2, component) of all."""
+
+        def pairs(span: np.ndarray) -> tuple[tuple[float, float], ...]:
+            return tuple(zip(*span.tolist()))
+
+        return replace(
+            self,
+            low=tuple(state[0].tolist()),
+            high=tuple(state[1].tolist()),
+            control=pairs(control),
+            attribute=pairs(attribute),
+            trajectories=trajectories,
+            steps=steps,
         )
 
     def as_dict(self) -> dict[str, Any]:

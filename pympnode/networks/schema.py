@@ -117,6 +117,7 @@ from .node_types import (
     together,
     types_of,
 )
+from .partition import Part
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,6 +135,9 @@ class Arrays:
     ``types`` of nodes of several types, whose numbers are ``graph.node_type``: a node of type t has the
     first ``types.channels[t]`` of the features, and 0 in the others, which ``mask`` counts as known; so
     with ``u`` and ``attribute``. All graphs have as many nodes of each type.
+
+    ``part``: the nodes are the part of one process of a large graph, its own first, then their halo; None
+    where this process has all.
     """
 
     x: NDArray
@@ -145,6 +149,21 @@ class Arrays:
     mask: NDArray[np.bool_] | None = None
     edge_weight: NDArray | None = None
     types: NodeTypes | None = None
+    part: Part | None = None
+
+    @property
+    def of_own_nodes(self) -> Arrays:
+        """The values of the nodes that are not in a halo; the graph stays as it is."""
+        if self.part is None:
+            return self
+        own = slice(len(self.part.own))
+        return replace(
+            self,
+            x=self.x[:, :, own],
+            u=None if self.u is None else self.u[:, :, own],
+            attribute=None if self.attribute is None else self.attribute[..., own, :],
+            mask=None if self.mask is None else self.mask[:, :, own],
+        )
 
     @property
     def node_type(self) -> NDArray[np.int64] | None:
@@ -461,22 +480,26 @@ def pack(ds: xr.Dataset, *, missing: Missing = "error", types: NodeTypes | None 
 
 
 def arrays_of(
-    ds: xr.Dataset, *, missing: Missing = "error", types: NodeTypes | None = None
+    ds: xr.Dataset,
+    *,
+    missing: Missing = "error",
+    types: NodeTypes | None = None,
+    quiet: bool = False,
 ) -> Arrays:
     """The arrays of a dataset that `validate` has checked already.
 
     ``types``: those of a model, of which the dataset may lack some; by default its own. Raises
-    InvalidData where it has others, or other features.
+    InvalidData where it has others, or other features. ``quiet``: without a warning of what was filled in.
     """
     if types is not None or types_of(ds):
-        return _arrays_by_type(ds, missing, types)
+        return _arrays_by_type(ds, missing, types, quiet)
     x = ds[STATE].transpose(*STATE_DIMS).values
     mask = None
     if missing == "mask":
         mask = np.isfinite(x)
         mask = None if mask.all() else mask
         x, filled = with_first_state(x)
-        if filled:
+        if filled and not quiet:
             warn_user(filled)
     u = ds[CONTROL].transpose(*CONTROL_DIMS).values if CONTROL in ds else None
     attribute = None
@@ -489,7 +512,9 @@ def arrays_of(
     return Arrays(x, _times(ds), graph, graph_of, u, attribute, mask, weight)
 
 
-def _arrays_by_type(ds: xr.Dataset, missing: Missing, types: NodeTypes | None) -> Arrays:
+def _arrays_by_type(
+    ds: xr.Dataset, missing: Missing, types: NodeTypes | None, quiet: bool
+) -> Arrays:
     ds = by_type(ds)
     types = NodeTypes.of([ds]) if types is None else types
     check_types(ds, types)
@@ -498,7 +523,7 @@ def _arrays_by_type(ds: xr.Dataset, missing: Missing, types: NodeTypes | None) -
     for name in types_of(ds):
         with naming(name):
             one = part(ds, name).drop_vars(UNIT, errors="ignore")
-            each[name] = arrays_of(one, missing=missing)
+            each[name] = arrays_of(one, missing=missing, quiet=quiet)
     first = next(iter(each.values()))
     trajectories, times = first.x.shape[:2]
     nodes = sum(counts.values())

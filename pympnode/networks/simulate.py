@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
+from ..config import path as path_of
 from ..config import positive, whole
-from ..datasets.names import NODE, TRAJECTORY
-from ..datasets.reading import numbers
+from ..datasets.chunks import CHUNK_BYTES, bytes_of, joined
+from ..datasets.names import NODE, TIME, TRAJECTORY
+from ..datasets.reading import as_dataset, numbers
+from ..datasets.record import with_record
+from ..datasets.saving import refuse_existing, zarr_writer
 from ..datasets.split import split_trajectories
-from ..errors import InvalidData
+from ..errors import InvalidData, InvalidOption
 from ..systems.registry import get
 from ..version import __version__
 from . import engines, schema
 from .delays import with_drawn_delays
-from .generate import Generated, generate
-from .generate_tasks import generate_over
+from .generate import BLOCK, Generated, generate
+from .generate_tasks import generate_over, joined_pieces
 from .graphs.drawn_weights import weights_in_time, with_drawn_weights
 from .graphs.topology import names_in, resolve
 from .system_types import arrays_by_type, one_noise
@@ -48,8 +55,10 @@ def simulate_network(
     tolerance: float,
     engine: str,
     client: Any = None,
+    path: Any = None,
 ) -> xr.Dataset:
     """See `pympnode.simulate`."""
+    target = None if path is None else _store(path)
     system = get(system)
     topology = system.default_topology if topology is None else topology
     named = isinstance(topology, str | tuple)
@@ -83,16 +92,105 @@ def simulate_network(
         noise=noise if of_types is None else 0.0, tolerance=tolerance, solve=solve,
         edge_weight=in_time,
     )  # fmt: skip
-    if client is None:
-        made = generate(system, graph, parameters, trajectories, None, seed, **words)
-    else:
-        made = generate_over(client, system, graph, parameters, trajectories, seed, **words)
     label = None
     if split is not None:
         label = _LABELS[split_trajectories(trajectories, split, seed)]
+
+    def make(first: int, count: int) -> Generated:
+        some = dict(words)
+        if first or count < trajectories:
+            rows = slice(first, first + count)
+            some["initial"] = None if initial is None else initial[rows]
+            if np.ndim(control) == 4 and len(control) == trajectories:
+                some["controls"] = control[rows]
+        if client is None:
+            return generate(system, graph, parameters, count, None, seed, first=first, **some)
+        return generate_over(client, system, graph, parameters, count, seed, first=first, **some)
+
+    about = {
+        "topology": list(graph.source),
+        "graph_seed": graph_seed,
+        "noise": np.asarray(noise, np.float64).tolist(),
+        "engine": chosen,
+        "engine_why": f"{why}; {solver}",
+    }
+
+    def pack(made: Generated, first: int = 0) -> xr.Dataset:
+        rows = slice(first, first + len(made.x))
+        ds = _dataset(system, made, about, label if label is None else label[rows], of_types, first)
+        names = names_in(topology) if of_types is None else None
+        return ds if names is None else ds.assign_coords({NODE: names})
+
+    if target is None:
+        return pack(make(0, trajectories))
+    return _stored(target, trajectories, make, pack, 1 if client is None else _threads(client))
+
+
+def _store(path: Any) -> Path:
+    """Where a store goes. Raises `InvalidOption`."""
+    target = path_of("path", path)
+    if target.suffix.lower() != ".zarr":
+        raise InvalidOption(
+            "datasets of networks are simulated into a Zarr store",
+            got=f"path={str(target)!r}",
+            allowed="NAME.zarr",
+            fix='path="data.zarr"; save_dataset writes folders of parts too',
+        )
+    refuse_existing(target)
+    return target
+
+
+def _threads(client: Any) -> int:
+    return sum(client.nthreads().values()) or 1
+
+
+def _stored(
+    target: Path,
+    trajectories: int,
+    make: Callable[[int, int], Generated],
+    pack: Callable[..., xr.Dataset],
+    together: int,
+) -> xr.Dataset:
+    """A dataset that is written while it is made, ``together`` chunks at a time in memory."""
+    one = pack(make(0, min(BLOCK, trajectories)))
+    each = max(1, CHUNK_BYTES * len(one[TRAJECTORY]) // max(1, bytes_of(one)))
+    # Whole blocks: a block is integrated together.
+    rows = min(-(-each // BLOCK) * BLOCK, trajectories)
+    pieces: list[Generated] = []
+    small: list[xr.Dataset] = []
+    with zarr_writer(target, one, chunk=rows, trajectories=trajectories) as writer:
+        for first in range(0, trajectories, rows * together):
+            made = make(first, min(rows * together, trajectories - first))
+            ds = pack(made, first)
+            steps = ds.sizes[TIME]
+            values = {name: ds[name].variable for name in writer.large}
+            writer.write((first, first + len(made.x)), (0, steps), values)
+            small.append(ds.drop_vars(writer.large))
+            pieces.append(_without_values(made))
+        whole_run = joined_pieces(pieces)
+        writer.rest = with_record(joined(small), **_solved(whole_run))
+    return as_dataset(target)
+
+
+def _without_values(made: Generated) -> Generated:
+    attribute = made.attribute
+    if attribute is not None and attribute.ndim == 3:
+        attribute = attribute[:, :0]
+    return replace(made, x=made.x[:, :0].copy(), u=None, attribute=attribute)
+
+
+def _dataset(
+    system: Any,
+    made: Generated,
+    about: dict[str, Any],
+    label: NDArray | None,
+    of_types: float | None,
+    first: int,
+) -> xr.Dataset:
+    """What was simulated as a dataset; ``first``: the number of its first trajectory."""
     scalars = {n: v for n, v in made.parameters.items() if np.ndim(v) == 0}
     shaped = {
-        name: (system.parameter_dims(name, value, graph), value)
+        name: (system.parameter_dims(name, value, made.graph), value)
         for name, value in made.parameters.items()
         if np.ndim(value)
     }
@@ -107,7 +205,7 @@ def simulate_network(
         attributes=made.attribute_names or None,
     )
     if of_types is not None:
-        arrays, names_and_units = arrays_by_type(system, arrays, of_types, seed)
+        arrays, names_and_units = arrays_by_type(system, arrays, of_types, made.seed, first)
     ds = schema.unpack(
         arrays,
         **names_and_units,
@@ -117,24 +215,21 @@ def simulate_network(
             "kind": "simulation",
             "system": system.name,
             "parameters": scalars,
-            "topology": list(graph.source),
-            "graph_seed": graph_seed,
-            "seed": seed,
-            "noise": np.asarray(noise, np.float64).tolist(),
+            "seed": made.seed,
             "solver": made.method,
             **_solved(made),
-            "engine": chosen,
-            "engine_why": f"{why}; {solver}",
+            **about,
             "version": __version__,
         },
     )
+    if first:
+        ds = ds.assign_coords({TRAJECTORY: np.arange(first, first + len(made.x))})
     if system.unit_norm:
         ds = with_unit_norm(ds, *system.unit_norm)
     for variable in system.of_trajectory:
         attrs = {} if variable.unit == "1" else {"units": variable.unit}
         ds[variable.name] = (TRAJECTORY, made.of_trajectory[variable.name], attrs)
-    names = names_in(topology) if of_types is None else None
-    return ds if names is None else ds.assign_coords({NODE: names})
+    return ds
 
 
 def _solved(made: Generated) -> dict[str, Any]:

@@ -66,6 +66,10 @@ class ModelSpec:
     The MLP has ``depth`` tanh layers of width ``hidden`` and a linear output; g one tanh layer. g takes
     the sender's controls u_j where ``sender_controls`` (models of version 0.1 do not).
 
+    ``linear``: a linear path, L times the inputs of the MLP, is added to the slope (superposed: to F), L
+    one more weight without a bias. What is linear in state and controls, as dx/dt = v, needs no hidden
+    layer then, and training starts from the best linear field (`linear_path`).
+
     ``learned_edges`` weights of edges, w = exp(s), are learned with the rest: one for each edge of the
     training graphs.
 
@@ -138,6 +142,7 @@ class ModelSpec:
     delay: float = 0.0
     learned_delays: int = 0
     longest_delay: int = 0
+    linear: bool = False
     module: str = ""
     module_arguments: str = ""
 
@@ -153,7 +158,7 @@ class ModelSpec:
             "coded_nodes", "learned_delays", "longest_delay",
         ):  # fmt: skip
             object.__setattr__(self, name, whole(name, getattr(self, name), 0))
-        for name in ("sender_controls", "antisymmetric"):
+        for name in ("sender_controls", "antisymmetric", "linear"):
             object.__setattr__(self, name, flag(name, getattr(self, name)))
         for name in ("circular", "relative", "invariant"):
             object.__setattr__(self, name, _channels(name, getattr(self, name)))
@@ -189,6 +194,13 @@ class ModelSpec:
                 got=self.divisor,
                 allowed="> 0",
                 fix="leave it to training, which stores the mean degree of the training graphs",
+            )
+        if self.linear and self.family != "mpnode":
+            raise InvalidOption(
+                "a linear path is an option of MP-NODE models",
+                got=f"linear_path=True with model={self.family!r}",
+                allowed='model="mpnode"',
+                fix="leave linear_path out, or model",
             )
         if self.stride > 1 and (self.solver != "rk4" or self.substeps > 1 or self.controls):
             raise InvalidOption(
@@ -477,6 +489,7 @@ LATER = (
     "delay",
     "learned_delays",
     "longest_delay",
+    "linear",
     "module",
     "module_arguments",
 )

@@ -31,12 +31,13 @@ def one_noise(noise: Any) -> float:
 
 
 def arrays_by_type(
-    system: System, arrays: Arrays, noise: float, seed: int
+    system: System, arrays: Arrays, noise: float, seed: int, first: int = 0
 ) -> tuple[Arrays, dict[str, Any]]:
     """The arrays of a simulation by type of nodes, on the complete graph of all, with measurement noise; and the
     names and units of `schema.unpack`.
 
-    Nodes of the types with controls come first, in the order of the system's nodes.
+    Nodes of the types with controls come first, in the order of the system's nodes. ``first``: the number of
+    the first trajectory, on which noise depends.
     """
     each = system.split_types(arrays.x)
     names = tuple(system.node_types)
@@ -60,7 +61,7 @@ def arrays_by_type(
     graph = graph.with_types(np.tile(node_type, graph.graphs))
     made = replace(arrays, x=x, u=u, graph=graph, types=types)
     if noise:
-        for number, states_of in enumerate(x):
+        for number, states_of in enumerate(x, start=first):
             drawn = rng_of(seed, NOISE_STREAM, number).standard_normal(states_of.shape)
             states_of += noise * drawn * made.real
     return made, {

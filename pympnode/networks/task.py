@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -16,6 +16,8 @@ from ..training.schedule import MATCHING
 from .engines.base import Batch, Program
 from .matching import Matching, PairBatch
 from .memory import require_batch
+from .partition import Part
+from .partition_training import reference_of_all
 from .reference import reference_of
 from .schema import Arrays
 
@@ -28,6 +30,73 @@ _FULL_BATCH, _LEAST_BATCH = 25, 8
 _UPDATES_OF_PAIRS = 50  # in an epoch of gradient matching, after which it is validated
 _VALIDATION_WINDOWS = 32  # out of long trajectories
 _VALIDATION_BATCH = 512  # bounds the memory of a validation
+_GROUPS = 64  # of windows, whose losses a start and its tuned weights are compared by
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Trajectories in memory that windows are cut from, bound to a program.
+
+    ``lengths`` (trajectory,): intervals behind the past that delays take, through all ``arrays``;
+    ``starts``: for every trajectory whether a window begins at each of its times, None where it may at
+    all; ``even``: whether all time grids are.
+    """
+
+    program: Program
+    arrays: list[Arrays]
+    lengths: NDArray[np.int64]
+    starts: list[NDArray[np.bool_]] | None
+    even: bool
+
+    @classmethod
+    def of(
+        cls,
+        program: Program,
+        arrays: list[Arrays],
+        prefix: int,
+        starts: list[NDArray[np.bool_]] | None = None,
+    ) -> Source:
+        """``prefix``: intervals of the past; ``starts``: at all times of the arrays."""
+        known = _known_starts(arrays) if starts is None else starts
+        # Starts and lengths count from the end of the past, which a `Batch` counts too.
+        lengths = [np.full(a.trajectories, a.steps - prefix) for a in arrays]
+        return cls(
+            program,
+            arrays,
+            np.concatenate(lengths),
+            None if known is None else [each[prefix:] for each in known],
+            all(a.even for a in arrays),
+        )
+
+    def draw_starts(
+        self,
+        chosen: NDArray[np.int64],
+        horizon: int,
+        rng: np.random.Generator,
+        from_start: float = 0.0,
+    ) -> NDArray[np.int64]:
+        """Random first times (batch,) of the windows of ``chosen`` trajectories, of which a share
+        ``from_start`` begins at the first."""
+        latest = self.lengths[chosen] - horizon
+        # Drawn for every window also where one draw serves all: the stream of random numbers does not
+        # depend on the time grid.
+        share = rng.random(len(chosen))
+        if from_start:
+            share = np.maximum(share - from_start, 0.0) / (1 - from_start)
+        if not self.even:
+            share[:] = share[0]
+            latest[:] = latest.min()
+        start = np.floor(share * (latest + 1)).astype(np.int64)
+        if self.starts is None:
+            return start
+        if not self.even:
+            known = np.logical_and.reduce([self.starts[i][: latest[0] + 1] for i in chosen])
+            first = _or_first(np.flatnonzero(known))
+            return np.full(len(chosen), first[int(share[0] * len(first))])
+        for row, index in enumerate(chosen):
+            known_starts = _or_first(np.flatnonzero(self.starts[index][: latest[row] + 1]))
+            start[row] = known_starts[int(share[row] * len(known_starts))]
+        return start
 
 
 class TrajectoryTask:
@@ -100,16 +169,15 @@ class TrajectoryTask:
             self.steps = min(self.steps, longest)
         self.train = train
         self.validation = validation
-        self._even = all(a.even for a in arrays)
+        self.source = Source.of(program, arrays, self.prefix, starts)
         # Windows of a batch start together on an uneven grid: those of one trajectory would be equal.
-        several = not self.whole and self._even
+        several = not self.whole and self.source.even
         self.batch_size = batch_size if several else min(batch_size, len(train))
-        known = _known_starts(arrays) if starts is None else starts
-        self._starts = None if known is None else [each[self.prefix :] for each in known]
-        # Starts and lengths count from the end of the past, which a `Batch` counts too.
-        self._lengths = np.concatenate(
-            [np.full(a.trajectories, a.steps - self.prefix) for a in arrays]
-        )
+
+    @property
+    def part_of_graph(self) -> Part | None:
+        """The part of this process where the nodes of a graph are divided; losses are those of the whole."""
+        return self.arrays[0].part
 
     @property
     def validates_on_training(self) -> bool:
@@ -138,7 +206,7 @@ class TrajectoryTask:
         batches = -(-int(self._windows(horizon).sum()) // self._batch(horizon))
         if self.whole:
             return batches
-        enough = _ENOUGH_UPDATES if self._even else _ENOUGH_UPDATES_UNEVEN
+        enough = _ENOUGH_UPDATES if self.source.even else _ENOUGH_UPDATES_UNEVEN
         most = max(enough, batches // _PASS_IN_EPOCHS)
         return min(max(batches, _LEAST_UPDATES), most)
 
@@ -151,7 +219,9 @@ class TrajectoryTask:
 
     def _windows(self, horizon: int) -> NDArray[np.int64]:
         """Windows of one pass over every training trajectory."""
-        length = np.full(len(self.train), self.steps) if self.whole else self._lengths[self.train]
+        length = (
+            np.full(len(self.train), self.steps) if self.whole else self.source.lengths[self.train]
+        )
         return np.maximum(1, length // horizon)
 
     def batches(self, horizon: int, rng: np.random.Generator) -> Iterator[Batch]:
@@ -168,7 +238,14 @@ class TrajectoryTask:
             order = rng.permutation(np.tile(windows, -(-wanted // len(windows))))[:wanted]
         for at in range(0, len(order), size):
             chosen = order[at : at + size]
-            yield Batch(chosen, self._start(chosen, horizon, rng) + self.prefix, horizon)
+            yield Batch(chosen, self._draw(self.source, chosen, horizon, rng), horizon)
+
+    def _draw(
+        self, source: Source, chosen: NDArray[np.int64], horizon: int, rng: np.random.Generator
+    ) -> NDArray[np.int64]:
+        """First times (batch,) of windows, for a `Batch`."""
+        from_start = self.from_start if self.whole else 0.0
+        return source.draw_starts(chosen, horizon, rng, from_start) + self.prefix
 
     def kinds(self, horizon: int, rng: np.random.Generator) -> list[tuple[float, Batch]]:
         """See `Task`: a whole batch, and the last one of an epoch where it is shorter."""
@@ -194,7 +271,15 @@ class TrajectoryTask:
         return np.array([value for value, _ in results]), np.stack([g for _, g in results])
 
     def _program(self, batch: Batch) -> Program:
-        return self._pairs().program if isinstance(batch, PairBatch) else self.program
+        return self._held(batch).program
+
+    def _held(self, batch: Batch) -> Source | Matching:
+        """The program, and the arrays, that a batch is of."""
+        return self._pairs() if isinstance(batch, PairBatch) else self.source
+
+    def _number(self, batch: Batch, dataset: int, trajectory: int) -> int:
+        """The number in the data of a trajectory of the arrays of a batch."""
+        return int(self.numbers[dataset][trajectory]) if self.numbers else trajectory
 
     def _pairs(self) -> Matching:
         assert self.matching is not None, "a plan with this stage needs the data of it"
@@ -207,8 +292,7 @@ class TrajectoryTask:
         if not len(trajectory):
             return None, 0.0
         part = replace(batch, trajectory=trajectory, start=batch.start[chosen])
-        held = self._pairs().arrays if isinstance(batch, PairBatch) else self.arrays
-        nodes = _nodes_of(held)[batch.trajectory]
+        nodes = _nodes_of(self._held(batch).arrays)[batch.trajectory]
         return part, float(nodes[chosen].sum() / nodes.sum())
 
     def validate(self, theta: NDArray, group: Group = ALONE) -> dict[str, float]:
@@ -218,6 +302,7 @@ class TrajectoryTask:
         Of the training trajectories where there are none for validation.
         """
         total, weight = 0.0, 0
+        group = group if self.part_of_graph is None else ALONE
         for batch in self.validation_batches:
             part, share_of_batch = self.part(batch, group.rank, group.size)
             if part is not None:
@@ -225,14 +310,28 @@ class TrajectoryTask:
             weight += len(batch.trajectory)
         return {"validation_loss": float(group.sum(np.array([total]))[0]) / weight}
 
+    def validation_each(self, theta: NDArray) -> NDArray[np.float64]:
+        """Validation losses of single windows, or of groups of them (at most `_GROUPS` a batch)."""
+        out = []
+        for batch in self.validation_batches:
+            whole = len(batch.trajectory)
+            for chosen in np.array_split(np.arange(whole), min(whole, _GROUPS)):
+                part = replace(
+                    batch, trajectory=batch.trajectory[chosen], start=batch.start[chosen]
+                )
+                out.append(self.program.loss(theta, part))
+        return np.array(out)
+
     def worst(self, theta: NDArray, batch: Batch) -> str:
         """Trajectory, node, feature and time of the largest error of a rollout of ``batch``, in words;
         of errors that are not finite the first."""
+        if self.part_of_graph is not None:
+            return ""  # of its own nodes each process would find another
         found: list[tuple[float, int, str]] = []
         first = 0
         pairs = isinstance(batch, PairBatch)
         # Pairs are a state and one step along its derivative, two for each time of the data.
-        held = self._pairs().arrays if pairs else self.arrays
+        held = self._held(batch).arrays
         for number, arrays in enumerate(held):
             here = (batch.trajectory >= first) & (batch.trajectory < first + arrays.trajectories)
             chosen, start = batch.trajectory[here] - first, batch.start[here]
@@ -260,7 +359,7 @@ class TrajectoryTask:
             time = self.arrays[number].time[row] * self.time_scale
             name = self._feature(arrays, int(node), int(channel))
             which = f"dataset {number}, " if len(self.arrays) > 1 else ""
-            of = self.numbers[number][chosen[i]] if self.numbers else chosen[i]
+            of = self._number(batch, number, int(chosen[i]))
             text = f"{which}trajectory {of}, node {node}, feature {name}, time {time:.6g}"
             found.append((float(error[i, at, node, channel]), -int(at), text))
         return max(found)[2] if found else ""
@@ -283,6 +382,9 @@ class TrajectoryTask:
 
     def reference(self) -> Reference:
         """See `Task`."""
+        part = self.part_of_graph
+        if part is not None:
+            return reference_of_all(self.arrays, self.train, self.validation_batches, part.group)
         return reference_of(self.arrays, self.train, self.validation_batches, self.measure)
 
     @cached_property
@@ -308,14 +410,16 @@ class TrajectoryTask:
     ) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
         """Trajectories and first times of windows at even distances; those of a pair may be of one
         batch."""
-        fit = np.maximum(1, self._lengths[index] // self.steps)
+        fit = np.maximum(1, self.source.lengths[index] // self.steps)
         each = np.maximum(1, np.minimum(fit, -(-_VALIDATION_WINDOWS // len(index))))
         trajectory, start = [], []
         for number, windows in zip(index.tolist(), each.tolist()):
-            first = np.linspace(0, self._lengths[number] - self.steps, windows).astype(np.int64)
-            if self._starts is not None:
+            first = np.linspace(0, self.source.lengths[number] - self.steps, windows).astype(
+                np.int64
+            )
+            if self.source.starts is not None:
                 known = np.flatnonzero(
-                    self._starts[number][: self._lengths[number] - self.steps + 1]
+                    self.source.starts[number][: self.source.lengths[number] - self.steps + 1]
                 )
                 if known.size:
                     at = np.searchsorted(known, first).clip(max=len(known) - 1)
@@ -323,35 +427,10 @@ class TrajectoryTask:
             trajectory.append(np.full(len(first), number))
             start.append(first)
         trajectories, starts = np.concatenate(trajectory), np.concatenate(start)
-        if self._even:
+        if self.source.even:
             return [(trajectories, starts)]
         together = [np.flatnonzero(starts == first) for first in np.unique(starts)]
         return [(trajectories[here], starts[here]) for here in together]
-
-    def _start(
-        self, chosen: NDArray[np.int64], horizon: int, rng: np.random.Generator
-    ) -> NDArray[np.int64]:
-        """Random first times (batch,) of the windows of ``chosen`` trajectories."""
-        latest = self._lengths[chosen] - horizon
-        # Drawn for every window also where one draw serves all: the stream of random numbers does not
-        # depend on the time grid.
-        share = rng.random(len(chosen))
-        if self.whole and self.from_start:
-            share = np.maximum(share - self.from_start, 0.0) / (1 - self.from_start)
-        if not self._even:
-            share[:] = share[0]
-            latest[:] = latest.min()
-        start = np.floor(share * (latest + 1)).astype(np.int64)
-        if self._starts is None:
-            return start
-        if not self._even:
-            known = np.logical_and.reduce([self._starts[i][: latest[0] + 1] for i in chosen])
-            first = _or_first(np.flatnonzero(known))
-            return np.full(len(chosen), first[int(share[0] * len(first))])
-        for row, index in enumerate(chosen):
-            known_starts = _or_first(np.flatnonzero(self._starts[index][: latest[row] + 1]))
-            start[row] = known_starts[int(share[row] * len(known_starts))]
-        return start
 
 
 def _prefix(program: Program, arrays: Arrays) -> int:

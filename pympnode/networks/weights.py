@@ -59,6 +59,8 @@ def layout_of(spec: ModelSpec) -> Layout:
     linear(f"layer_{spec.depth + 1}_", spec.outputs * stacked, width)
     if spec.family == "node":
         return Layout(shapes)
+    if spec.linear:
+        shapes["linear_weight"] = (spec.states, spec.inputs)
 
     inputs = spec.first_inputs
     if spec.carried and spec.first_message == "linear":

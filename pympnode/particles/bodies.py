@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import InvalidData, InvalidOption
 from .constants import LAWS
 from .schema import ParticleArrays
 
@@ -55,6 +57,57 @@ def assumed_coupling(arrays: Sequence[ParticleArrays], coupling: str) -> str:
         f"not known: what they do to each other is multiplied by the {meaning[coupling]} "
         f'(mass_coupling="{coupling}"); give mass_coupling="{other}" for the {meaning[other]}, or '
         "the same one again to say that it is meant"
+    )
+
+
+def fixed_particle(
+    given: Any, arrays: Sequence[ParticleArrays], labels: Sequence[Any] | None
+) -> tuple[int, float]:
+    """The number of the particle whose mass is not learned, and this mass.
+
+    given: a label or a number; None: the heaviest particle of the data, the first of several. Raises
+    InvalidOption for another one, and InvalidData where datasets have other numbers of particles,
+    where its mass is 0 or differs between trajectories, and where particles are charged.
+    """
+    counts = {a.mass.shape[1] for a in arrays}
+    if len(counts) > 1:
+        raise InvalidData(
+            "masses are learned of the same particles in all datasets",
+            got=f"{min(counts)} to {max(counts)} particles",
+            allowed="one number of particles",
+        )
+    if arrays[0].charge is not None:
+        raise InvalidData(
+            "masses are learned of particles whose forces are products of masses",
+            got="charged particles",
+            allowed="particles without charges",
+            fix='leave mass="learned" out',
+        )
+    mass = np.concatenate([np.asarray(a.mass, np.float64) for a in arrays])
+    number = _particle(given, mass[0], labels)
+    if not (mass[:, number] == mass[0, number]).all() or mass[0, number] <= 0:
+        raise InvalidData(
+            "the particle whose mass is not learned has one mass in all trajectories",
+            got=f"masses {mass[:, number].min():g} to {mass[:, number].max():g}",
+            allowed="one mass > 0",
+        )
+    return number, float(mass[0, number])
+
+
+def _particle(given: Any, mass: NDArray[np.float64], labels: Sequence[Any] | None) -> int:
+    """The number of the particle ``given`` by a label or a number; None: the heaviest."""
+    if given is None:
+        return int(np.argmax(mass))
+    if isinstance(given, str) and given.isdecimal() and given not in list(labels or ()):
+        given = int(given)  # of the command line
+    if given in list(labels or ()):
+        return list(labels or ()).index(given)
+    is_number = isinstance(given, int | np.integer) and not isinstance(given, bool)
+    if is_number and labels is None and 0 <= given < len(mass):
+        return int(given)
+    allowed = f"0 to {len(mass) - 1}" if labels is None else ", ".join(map(str, labels))
+    raise InvalidOption(
+        "fixed_mass names the particle that keeps its mass", got=repr(given), allowed=allowed
     )
 
 

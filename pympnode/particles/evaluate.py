@@ -41,7 +41,7 @@ def evaluate_particles(
     predicted = model.rollout(truth)
     rows = {"model": predicted}
     if "member" in predicted.dims:
-        each = {f"member {i}": predicted.isel(member=i) for i in range(predicted.sizes["member"])}
+        each = {f"member {i}": predicted.sel(member=i) for i in predicted["member"].values.tolist()}
         rows = {"model": _mean_of(list(each.values()), truth), **each}
     rows["free_flight"] = free_flight(truth)
     known = schema.has_known_forces(truth)

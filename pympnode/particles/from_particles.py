@@ -69,7 +69,8 @@ def from_particles(
             `pympnode.simulate`, with their constant and softening length: `evaluate` then computes
             energies. With any other name, "particles" by default, forces are not known; a softening
             length may still be given, which models use as their unit of near distances (without one
-            0.058 of the mean distance, as the repr of a model then says).
+            0.058 of the mean distance, less where particles come closer than twice that, as the repr of
+            a model then says).
         fixed: true for particles that never move (walls, pinned atoms), false for others: (particle,) or
             (trajectory, particle). They act on others, stay where they are in a rollout, and are in no
             loss; their velocities must be 0.

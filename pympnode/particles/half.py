@@ -14,7 +14,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ..config import TrainConfig, check_names, whole
-from ..datasets.names import CHARGE
+from ..datasets.names import CHARGE, PARTICLE
 from ..datasets.record import record
 from ..datasets.split import data_fingerprint, held_out_of, labels_of
 from ..errors import InvalidData
@@ -23,7 +23,7 @@ from ..half import EngineFacts, Prepared
 from ..training.initial import initial_weights
 from ..training.ranges import warn_outside, warn_user
 from . import schema
-from .bodies import assumed_coupling, usual_coupling
+from .bodies import assumed_coupling, fixed_particle, usual_coupling
 from .constants import LAWS
 from .evaluate import evaluate_particles
 from .model import WEIGHTS_VERSION, ParticleModel
@@ -35,7 +35,7 @@ from .schema import ParticleArrays
 from .simulate import check_particle_options, simulate_particles
 from .spec import ParticleSpec
 from .systems.base import ParticleSystem
-from .weights import particle_layout_of
+from .weights import LOG_MASS, MASS_GAIN, particle_layout_of
 
 if TYPE_CHECKING:
     from .task import StepTask
@@ -146,8 +146,18 @@ class Particles:
         validation = [np.flatnonzero(one == "validation") for one in labels]
 
         most = max(a.position.shape[2] for a in arrays)
+        given = options.model if isinstance(options.model, ParticleSpec) else None
+        in_spec = given is not None and given.learned_masses > 0 and options.mass is None
+        learns_mass, fixed, unit = options.mass == "learned" or in_spec, 0, 1.0
+        if learns_mass:
+            names = datasets[0].coords.get(PARTICLE)
+            labelled = None if names is None or in_spec else names.values.tolist()
+            wanted = given.fixed_mass if given is not None and in_spec else options.fixed_mass
+            fixed, unit = fixed_particle(wanted, arrays, labelled)
         if start is not None:
             spec = start.spec.replace(**options.spec_fields())
+            if options.mass is not None:
+                spec = spec.replace(learned_masses=most if learns_mass else 0, fixed_mass=fixed)
             scales = start.scales.at_step(step / start.dt)
         else:
             coupling = usual_coupling(arrays)
@@ -159,13 +169,17 @@ class Particles:
                 known=arrays[0].system in LAWS,
                 types=_types(arrays),
             )
+            if learns_mass or options.mass == "given":
+                spec = spec.replace(learned_masses=most if learns_mass else 0, fixed_mass=fixed)
             left_open = options.mass_coupling is None and not isinstance(
                 options.model, ParticleSpec
             )
-            if left_open and spec.mass_coupling == coupling:
+            if left_open and not learns_mass and spec.mass_coupling == coupling:
                 if text := assumed_coupling(arrays, coupling):
                     warn_user(text)
             scales = fitted_scales(arrays, train)
+            if learns_mass:
+                scales = dataclasses.replace(scales, mass=unit)
         if spec.radial:
             reach = max(reach_of(arrays, train), scales.reach or 0.0)
             scales = dataclasses.replace(scales, reach=reach)
@@ -197,6 +211,11 @@ class Particles:
         thetas, restored = initial_weights(
             particle_layout_of(spec), start, options.seed, members, options.dtype
         )
+        if learns_mass and LOG_MASS not in restored:
+            # From the largest mass down: what a mass does vanishes with it, and so does its gradient.
+            begin = np.log(unit / scales.mass) / MASS_GAIN
+            for one in thetas:
+                particle_layout_of(spec).unpack(one)[LOG_MASS][...] = begin
         thetas = thetas.astype(options.dtype)
         theta = thetas if members > 1 else thetas[0]
         mixed_levels = options.mixed_levels

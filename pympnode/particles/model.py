@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ..config import arguments, flag, least, whole
+from ..config import arguments, choice, flag, least, whole
 from ..config import path as path_of
 from ..datasets.record import record, with_record
 from ..display import html_table
@@ -28,7 +28,7 @@ from .ranges import PHYSICS, ParticleRange
 from .schema import ParticleArrays
 from .spec import ParticleScales, ParticleSpec
 from .systems.base import default_side
-from .weights import particle_layout_of
+from .weights import LOG_MASS, MASS_GAIN, particle_layout_of
 
 if TYPE_CHECKING:
     from .engine.program import ParticleProgram
@@ -37,7 +37,7 @@ MODEL_KIND = "particle_model"
 # Version of what weights of scaled inputs compute; files of another version are refused.
 WEIGHTS_VERSION = 2
 # The record of a file: what a model needs, all of it. Fields of a specification that version 0.1 did
-# not write are left out (levels, mass_coupling, types, cell_units), and the entries that are optional below.
+# not write are left out (levels, mass_coupling, types, cell_units, learned_masses), and the entries that are optional below.
 _SPAN = kinds.pair(kinds.real)
 _PHYSICS: dict[str, kinds.Check] = {
     "constant": kinds.real,
@@ -60,9 +60,12 @@ _RECORD: dict[str, kinds.Check] = {
             "conserve_momentum": kinds.flag,
             "levels": kinds.whole(2, 60),
             "kicks": kinds.whole(1, 1 << 10),
+            "learned_masses": kinds.whole(1, 1 << 20),
+            "fixed_mass": kinds.whole(0, 1 << 20),
             "types": kinds.listing(kinds.text),
         },
         "levels", "mass_coupling", "types", "kicks", "cell_units",
+        "learned_masses", "fixed_mass",
     ),
     "scales": kinds.mapping(
         {
@@ -91,6 +94,7 @@ _RECORD: dict[str, kinds.Check] = {
         },
         "charge", "parameter_spans", "spaces",
     ),
+    "left_out": kinds.listing(kinds.whole(0)),
     "about": kinds.named(kinds.anything),
 }  # fmt: skip
 # Bytes of trajectories that are rolled out in one batch.
@@ -103,7 +107,8 @@ class ParticleModel:
 
     ``theta`` (size,) the weights as one vector, named by `weights`, or (member, size) of an ensemble; ``scales`` the units of its
     inputs; ``dt`` the length of the step it was trained on; ``system`` "gravity" or "coulomb";
-    ``trained`` the range of the training data; ``about`` provenance for the files.
+    ``trained`` the range of the training data; ``left_out`` members that got stuck in training, which rollouts
+    leave out; ``about`` provenance for the files.
     """
 
     spec: ParticleSpec
@@ -113,6 +118,7 @@ class ParticleModel:
     system: str
     trained: ParticleRange
     device: str = "auto"
+    left_out: tuple[int, ...] = ()
     about: Mapping[str, Any] = field(default_factory=dict)
 
     KIND: ClassVar[str] = MODEL_KIND
@@ -128,7 +134,14 @@ class ParticleModel:
             raise InvalidOption(
                 "there is no such member", got=number, allowed=f"0 to {self.members - 1}"
             )
-        return replace(self, theta=self.theta[number]) if self.theta.ndim == 2 else self
+        if self.theta.ndim != 2:
+            return self
+        return replace(self, theta=self.theta[number], left_out=())
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """Numbers of the members that rollouts and evaluations take: those that are not left out."""
+        return tuple(i for i in range(self.members) if i not in self.left_out)
 
     @property
     def weights(self) -> dict[str, NDArray]:
@@ -137,6 +150,47 @@ class ParticleModel:
             each = [self.member(i).weights for i in range(self.members)]
             return {name: np.stack([w[name] for w in each]) for name in each[0]}
         return particle_layout_of(self.spec).unpack(self.theta)
+
+    @property
+    def learned_mass(self) -> NDArray[np.float64] | None:
+        """Masses (particle,) that were learned, in the unit of the data; (member, particle) of an
+        ensemble; None of a model that takes the masses of the data."""
+        if not self.spec.learned_masses:
+            return None
+        return self.scales.mass * np.exp(MASS_GAIN * self.weights[LOG_MASS].astype(np.float64))
+
+    def acceleration_at(self, distance: Any, *, mass: float = 1.0) -> NDArray[np.float64]:
+        """The acceleration of a body towards another one of ``mass`` at some distances.
+
+        ``distance``: of any shape, which the result has too; all in units of the data. Negative where
+        bodies repel. It is the learned law itself: the mass of the body that moves does not enter.
+        Raises `InvalidModel` for a model whose forces are not products of masses and a function of the
+        distance (``messages="radial"``, ``mass_coupling="product"``, no charges or types), and for an
+        ensemble.
+        """
+        spec = self.spec
+        if not (spec.radial and spec.mass_coupling == "product") or spec.charged or spec.types:
+            raise InvalidModel(
+                "forces between two bodies are no function of their distance and masses alone",
+                got=self.summary(),
+                allowed='messages="radial" with mass_coupling="product", no charges and no types',
+            )
+        import torch
+
+        from .engine.radial import radial_force
+        from .graphs.box import Box
+
+        program = self.bind(dtype="float64", kernel="eager", device="cpu")
+        scales, units = program.scales, program.units
+        r = np.asarray(distance, np.float64)
+        d = torch.as_tensor(r.reshape(-1, 1) / units.length)
+        with torch.no_grad():
+            net = program.networks(program.weights(self.theta), Box())
+            softened = (d.square() + scales.near**2).sqrt()
+            nothing = d.new_zeros(len(d), 0)
+            force = radial_force(net, softened, nothing, nothing) * d
+        change = force[:, 0].numpy() * scales.change * units.velocity
+        return (change * (mass / self.scales.mass) / self.dt).reshape(r.shape)
 
     def bind(self, **options: Any) -> ParticleProgram:
         """The program that makes this model's steps.
@@ -158,12 +212,13 @@ class ParticleModel:
         return ParticleProgram(self.spec, self.scales, self.dt, **options)
 
     @guarded
-    @arguments(steps=least(1), check=flag)
+    @arguments(steps=least(1), partition=choice("auto", "curve"), check=flag)
     def rollout(
         self,
         initial: xr.Dataset | str | os.PathLike[str],
         *,
         steps: int | None = None,
+        partition: str | None = None,
         check: bool = True,
     ) -> xr.Dataset:
         """Predict from the first states of a particle dataset, its graph rebuilt at every step.
@@ -171,29 +226,43 @@ class ParticleModel:
         ``initial``: a dataset, or the path of one. ``steps``: by default as many as the dataset has, or as the model was trained on when it
         holds one state. Returns a dataset of position, velocity (trajectory, time, particle, axis;
         float64), mass, (charge) and ``finite(trajectory)``: False where a prediction overflowed, NaN
-        from there on; of an ensemble these three have a dim ``member``. Warns `OutsideTrainingRange` with the numbers unless ``check=False``. Raises
+        from there on; of an ensemble these three have a dim ``member``, and ``spread_position``,
+        ``spread_velocity`` (trajectory, time, particle, axis) are the standard deviations over it.
+        ``partition="auto"`` (or "curve") divides the
+        particles of the one trajectory among the processes of torchrun, by ranges of the space-filling
+        curve: each returns the particles that are its own at the first time, with their numbers
+        (``particle_number``). Warns `OutsideTrainingRange` with the numbers unless ``check=False``. Raises
         `InvalidData`, `NotEnoughMemory`, and `InvalidOption` for a dataset of another time step.
         """
         from ..datasets.reading import as_dataset
 
+        if partition is not None:
+            from .divided import rollout_by_curve
+
+            return rollout_by_curve(self, initial, steps)
         given: xr.Dataset = as_dataset(initial)
         if self.members > 1:
             rollouts = [
-                self.member(i).rollout(given, steps=steps, check=check and i == 0)
-                for i in range(self.members)
+                self.member(i).rollout(given, steps=steps, check=check and i == self.kept[0])
+                for i in self.kept
             ]
             own = ["position", "velocity", "finite"]
-            dim = xr.Variable("member", np.arange(self.members))
+            dim = xr.Variable("member", np.array(self.kept))
             together = xr.concat([e[own] for e in rollouts], dim=dim)
-            return rollouts[0].drop_vars(own).merge(together, combine_attrs="override")
+            both = rollouts[0].drop_vars(own).merge(together, combine_attrs="override")
+            return both.assign(_spread(together, particle_schema.box_of(given)))
         data = particle_schema.pack_particles(given)
+        if self.learned_mass is not None:
+            data = self._with_learned_mass(data)
         if len(data.time) > 1:
-            self._check_step(data.time)
+            self.require_step(data.time)
         if steps is None:
             steps = len(data.time) - 1 or self.trained.steps
         steps = whole("steps", steps)
         if check:
-            warn_outside("the rollout", self.trained.outside(data, self.spec.transfers))
+            learned = self.spec.learned_masses > 0
+            outside = self.trained.outside(data, self.spec.transfers, any_mass=learned)
+            warn_outside("the rollout", outside)
             if warning := particle_schema.guess_missing_box(given):
                 warn_user(warning)
         sets, _, count, dims = data.position.shape
@@ -254,6 +323,14 @@ class ParticleModel:
         ds["finite"] = ("trajectory", finite, {"long_name": "no value overflowed"})
         return ds
 
+    def _with_learned_mass(self, data: ParticleArrays) -> ParticleArrays:
+        """The data with the masses of the model, where they have as many particles."""
+        mass = self.learned_mass
+        assert mass is not None
+        if mass.shape[-1:] != data.mass.shape[1:]:
+            return data  # refused by `ParticleProgram.batch`
+        return replace(data, mass=np.broadcast_to(mass, data.mass.shape))
+
     @staticmethod
     def _bytes_of_a_step(
         program: ParticleProgram, position: NDArray, velocity: NDArray, data: ParticleArrays
@@ -267,7 +344,8 @@ class ParticleModel:
         counts = Counts.of(program.graph(batch), radial=program.spec.radial)
         return state_bytes(program, counts, training=False)
 
-    def _check_step(self, time: NDArray[np.float64]) -> None:
+    def require_step(self, time: NDArray[np.float64]) -> None:
+        """Raise `InvalidOption` where ``time`` has other steps than the model."""
         steps = np.diff(time)
         if not np.allclose(steps, self.dt, rtol=1e-6, atol=0):
             raise InvalidOption(
@@ -327,6 +405,7 @@ class ParticleModel:
             xr.Dataset(variables), kind=MODEL_KIND, networks=WEIGHTS_VERSION,
             spec=self.spec.as_dict(), scales=self.scales.as_dict(), dt=self.dt,
             system=self.system, trained=asdict(self.trained), about=dict(self.about),
+            **({"left_out": list(self.left_out)} if self.left_out else {}),
         )  # fmt: skip
 
     @classmethod
@@ -340,7 +419,7 @@ class ParticleModel:
                 got=f"kind {facts.get('kind', 'unknown')!r}",
                 allowed="a file written by model.save",
             )
-        check_record(facts, _RECORD, source)
+        check_record(facts, _RECORD, source, "left_out")
         try:
             spec = ParticleSpec.from_dict(facts["spec"])
             if spec.inputs == "scaled" and facts.get("networks") != WEIGHTS_VERSION:
@@ -358,6 +437,9 @@ class ParticleModel:
                 theta = np.stack([layout.pack(one, dtype=dtype) for one in each])
             else:
                 theta = layout.pack(weights, dtype=dtype)
+            left_out = tuple(facts.get("left_out", ()))
+            if not set(left_out) < set(range(len(theta) if theta.ndim == 2 else 1)):
+                raise KeyError(f"members {list(left_out)} that are left out")
             return cls(
                 spec,
                 theta,
@@ -365,6 +447,7 @@ class ParticleModel:
                 float(facts["dt"]),
                 facts["system"],
                 ParticleRange.from_dict(facts["trained"]),
+                left_out=left_out,
                 about=facts["about"],
             )
         except (KeyError, TypeError, IndexError, AttributeError, OverflowError) as error:
@@ -377,6 +460,7 @@ class ParticleModel:
         spec = self.spec
         ensemble = f"{self.members} members of " if self.members > 1 else ""
         coupling = f", mass_coupling {spec.mass_coupling}" if spec.weighted else ""
+        coupling += ", learned masses" if spec.learned_masses else ""
         return (
             f"{ensemble}{spec.name}, {self.theta.shape[-1]:,} weights, widths {spec.edge_width} / "
             f"{spec.node_width}, {spec.inputs} inputs{coupling}, {spec.behaviour}, step {self.dt:g}"
@@ -410,3 +494,21 @@ class ParticleModel:
 
     def _repr_html_(self) -> str:
         return html_table("pympnode.ParticleModel", self.lines())
+
+
+def _spread(rollouts: xr.Dataset, box: Any) -> dict[str, xr.DataArray]:
+    """Standard deviations over the members whose values are finite; of positions from the nearest image of
+    the first member's."""
+    position = rollouts["position"]
+    first = position.isel(member=0, drop=True)
+    near = (position - first).transpose(*position.dims)
+    values = {
+        "position": near.copy(data=box.displacement(near.values)),
+        "velocity": rollouts["velocity"],
+    }
+    found = {}
+    for name, each in values.items():
+        spread = each.std("member", ddof=1)
+        spread.attrs = {"long_name": f"standard deviation of {name} over the members"}
+        found[f"spread_{name}"] = spread
+    return found

@@ -6,7 +6,7 @@ import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 from ..config import (
@@ -34,6 +34,7 @@ DEFAULT_MODEL = "hierarchical_deltagn"
 MOST_PAIRS = 100
 # With radial messages, whose error through cells is that of the far cells (benchmarks/nbody_radial.py).
 MOST_RADIAL_PAIRS = 1000
+MASSES = ("given", "learned")
 # Fields of ParticleSpec that are keywords of `train`.
 _SPEC = (
     "behaviour", "levels", "neighbours", "edge_width", "node_width", "global_width", "inputs",
@@ -153,6 +154,8 @@ class ParticleTraining(RunOptions):
     messages: str | None = None
     mass_coupling: str | None = None
     kicks: int | None = None
+    mass: str | None = None
+    fixed_mass: int | str | None = None
     augment: bool = False
     mixed_levels: bool | None = None
     micro_batch: int | None = None
@@ -180,6 +183,31 @@ class ParticleTraining(RunOptions):
                 got=f"integrator={self.integrator!r}",
                 allowed="rk4, euler",
                 fix=f"data = simulate(system, integrator={self.integrator!r}); train(data=data)",
+            )
+        if self.mass is not None:
+            one_of("mass", self.mass, MASSES)
+        named = isinstance(self.fixed_mass, str | Integral) and not isinstance(
+            self.fixed_mass, bool
+        )
+        if self.fixed_mass is not None and not named:
+            raise InvalidOption(
+                "fixed_mass names a particle",
+                got=shown_value(self.fixed_mass),
+                allowed="a label or a number",
+            )
+        if self.fixed_mass is not None and self.mass != "learned":
+            raise InvalidOption(
+                "fixed_mass is the particle whose mass is not learned",
+                got=f"fixed_mass={self.fixed_mass!r}, mass={self.mass!r}",
+                allowed='with mass="learned"',
+                fix="leave fixed_mass out",
+            )
+        if self.mass == "learned" and self.mass_coupling not in (None, "product"):
+            raise InvalidOption(
+                "masses are learned as factors of the forces",
+                got=f'mass="learned", mass_coupling="{self.mass_coupling}"',
+                allowed='mass_coupling="product"',
+                fix="leave mass_coupling out",
             )
         switches = ("augment", "mixed_levels", "conserve_momentum", "recompute")
         check_fields(self, dict.fromkeys(switches, flag))
@@ -254,6 +282,8 @@ class ParticleTraining(RunOptions):
     ) -> ParticleSpec:
         """The specification of a fresh model for that many particles; ``mass_coupling``: that of
         models with scaled inputs; ``known``: whether the law of the forces is known."""
+        if self.mass == "learned":
+            mass_coupling = "product"
         conservative = known or mass_coupling == "product"
         if isinstance(self.model, ParticleSpec):
             return self._like(self.model, dims=dims, charged=charged, types=tuple(types))

@@ -70,8 +70,11 @@ class ParticleRange:
         }
         return cls(**{**found, "parameter_spans": spans})
 
-    def outside(self, data: ParticleArrays, transfers: bool) -> list[str]:
-        """In words, with numbers: how some data lie outside. ``transfers``: any count is fine.
+    def outside(
+        self, data: ParticleArrays, transfers: bool, *, any_mass: bool = False
+    ) -> list[str]:
+        """In words, with numbers: how some data lie outside. ``transfers``: any count is fine;
+        ``any_mass``: any masses are.
 
         Velocities and spacings are those of the start. Velocities, charges and spacings in open
         space may exceed the training range by half of the largest: a range of drawn numbers is a
@@ -90,7 +93,7 @@ class ParticleRange:
                 f"mean spacing {interval(low, high)} (trained on {interval(*self.spacing)})"
             )
         low, high = float(data.mass.min()), float(data.mass.max())
-        if low < self.mass[0] * 0.999 or high > self.mass[1] * 1.001:
+        if not any_mass and (low < self.mass[0] * 0.999 or high > self.mass[1] * 1.001):
             found.append(f"masses {low:.3g} to {high:.3g} (trained on {interval(*self.mass)})")
         fastest = float(np.abs(data.velocity[:, 0]).max())
         if fastest > (1 + RANGE_SLACK) * self.speed[1]:

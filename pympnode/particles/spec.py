@@ -104,6 +104,10 @@ class ParticleSpec:
         divided by the side of a cell, in mean spacings of the training data, on the finest level too,
         and masses, charges and messages from below by its square (cube): cells of any size have inputs
         of the same range, which other numbers of particles do not leave.
+    learned_masses: number of particles whose masses are weights of the model (ours), the same ones in
+        all sets; 0: masses are those of the data. All but the mass of the particle ``fixed_mass``,
+        which is the unit of the others, are learned. With radial messages of all pairs whose forces
+        are products of masses.
     types: labels of the kinds of particles, of which networks with scaled inputs take the one that a
         particle is of (one-hot; a cell takes the shares of its particles).
 
@@ -130,6 +134,8 @@ class ParticleSpec:
     types: tuple[str, ...] = ()
     kicks: int = 1
     cell_units: CellUnits = "finest"
+    learned_masses: int = 0
+    fixed_mass: int = 0
 
     def __post_init__(self) -> None:
         for name, allowed in _NAMES.items():
@@ -207,12 +213,31 @@ class ParticleSpec:
                 allowed='deltagn with messages="radial"',
                 fix="leave kicks out",
             )
+        self._check_learned_masses()
         if self.messages == "symmetric" and self.family != "hogn":
             raise InvalidOption(
                 "symmetric messages are energies of pairs, which a Hamiltonian network adds up",
                 got=self.name,
                 allowed="hogn, hierarchical_hogn",
                 fix='messages="antisymmetric" are momenta, which DeltaGN adds up',
+            )
+
+    def _check_learned_masses(self) -> None:
+        """Raise InvalidOption for learned masses of a model that has no masses as factors."""
+        count = whole("learned_masses", self.learned_masses, 0)
+        object.__setattr__(self, "learned_masses", count)
+        last = max(count - 1, 0)
+        object.__setattr__(self, "fixed_mass", whole("fixed_mass", self.fixed_mass, 0, last))
+        factors = self.radial and self.mass_coupling == "product" and not self.charged
+        if count and not (factors and self.join == "complete"):
+            charged = ", charges" if self.charged else ""
+            raise InvalidOption(
+                "masses are learned as factors of the forces between all pairs",
+                got=f'{self.name}, messages="{self.messages}", '
+                f'mass_coupling="{self.mass_coupling}"{charged}',
+                allowed='deltagn with messages="radial" and mass_coupling="product", of particles '
+                "without charges",
+                fix='leave the other options out: mass="learned" brings them',
             )
 
     @property
@@ -273,6 +298,8 @@ class ParticleSpec:
     def transfers(self) -> bool:
         """Whether the model serves other numbers of particles than it was trained on: through cells,
         or as a sum of the potentials or of the central forces of pairs (docs/measured/particles.md)."""
+        if self.learned_masses:
+            return False
         return self.hierarchical or self.radial or (self.pairwise and self.family == "hogn")
 
     def cell_unit(self, coarser: int) -> float:
@@ -341,6 +368,8 @@ class ParticleSpec:
             del values["kicks"]
         if self.cell_units == "finest":
             del values["cell_units"]
+        if not self.learned_masses:
+            del values["learned_masses"], values["fixed_mass"]
         if self.types:
             values["types"] = list(self.types)
         else:
@@ -417,14 +446,20 @@ class ParticleScales:
         return dataclasses.replace(self, change=self.change * times)
 
     @classmethod
-    def of_lengths(cls, softening: float, spacing: float) -> ParticleScales:
+    def of_lengths(
+        cls, softening: float, spacing: float, *, least: float | None = None
+    ) -> ParticleScales:
         """Lengths from the physics: the softening length and the mean spacing of particles.
+
+        A softening below ``least`` and 1 % of the spacing (None: below the latter) is the smaller of
+        the two instead.
 
         ``lengths`` are 1.5 softening lengths (below which a softened force has its maximum), 0.87
         spacings (beyond which many particles contribute), and their geometric mean: 0.3, 0.95 and 3 in
         the published data.
         """
-        near = max(softening, 0.01 * spacing)
+        floor = 0.01 * spacing
+        near = max(softening, floor if least is None else min(floor, least))
         low, high = 1.5 * near, max(0.866 * spacing, 3 * near)
         return cls(length=spacing, near=near, lengths=(low, (low * high) ** 0.5, high))
 

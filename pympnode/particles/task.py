@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 SYMMETRIES = 8  # of a square: quarter turns with and without a mirror
 CUBE_SYMMETRIES = 48  # of a cube: its axes in any order, mirrored or not
 _VALIDATION_PARTICLES = 6400  # in the validation states of each dataset
+_LEAST_SHARE = 1e-3  # of an assumed softening, for particles at one place
 _VALIDATION_BATCH = 16  # validation states per batch where they are small
 # Bytes that a validation batch may always take: below it a smaller batch would save nothing that
 # matters, and cost calls.
@@ -414,10 +415,14 @@ def fitted_scales(arrays: Sequence[ParticleArrays], train: Sequence[NDArray[np.i
         change.append(float(np.mean(np.diff(v, axis=1) ** 2)) / share)
     usual = float(np.mean(spacing))
     # A softening that was not given is that of the published data, in mean distances: its number of 0.2
-    # means nothing in another unit of length.
+    # means nothing in another unit of length. Smaller where particles come nearer to each other than
+    # twice of it, as planets at very different distances from a star do: a force of 1 / d^2 is a hard
+    # function of the softened distance where the two differ.
     assumed = usual * SOFTENING / SPACING2**0.5
+    share = nearest_distance(arrays, train) / (2 * assumed)
+    assumed *= min(1.0, max(share**2, _LEAST_SHARE))
     softening = float(np.mean([a.parameters.get("softening", assumed) for a in arrays]))
-    base = ParticleScales.of_lengths(softening, usual)
+    base = ParticleScales.of_lengths(softening, usual, least=assumed)
 
     def positive(value: float) -> float:
         return value if value > 0 else 1.0
@@ -431,6 +436,30 @@ def fitted_scales(arrays: Sequence[ParticleArrays], train: Sequence[NDArray[np.i
         velocity=positive(float(np.sqrt(np.mean(velocity)))),
         change=positive(float(np.sqrt(np.mean(change)))),
     )
+
+
+def nearest_distance(arrays: Sequence[ParticleArrays], train: Sequence[NDArray[np.int64]]) -> float:
+    """The distance to the nearest other particle that 5 % of the particles fall below, in a sample of
+    the training states; inf without two particles, or where all that are so near are at one place."""
+    from scipy.spatial import cKDTree
+
+    found = []
+    for data, index in zip(arrays, train):
+        _, times, count, dims = data.position.shape
+        trajectories = len(index)
+        if count < 2 or not trajectories:
+            continue
+        sides = np.asarray(data.box.sides(dims), np.float64)
+        states = min(trajectories * times, max(4, _VALIDATION_PARTICLES // count))
+        picked = np.linspace(0, trajectories * times - 1, states).astype(np.int64)
+        for number, time in zip(*np.divmod(picked, times)):
+            x = data.position[index[number], time].astype(np.float64)
+            where = np.where(np.isfinite(sides), sides, 0.0)  # 0: an open axis
+            x = np.where(where > 0, np.mod(x, np.where(where > 0, where, 1.0)), x)
+            x = np.where((where > 0) & (x >= where), 0.0, x)  # rounded up to the side itself
+            found.append(cKDTree(x, boxsize=where).query(x, k=2)[0][:, 1])
+    near = float(np.quantile(np.concatenate(found), 0.05)) if found else np.inf
+    return near if near > 0 else np.inf
 
 
 def reach_of(arrays: Sequence[ParticleArrays], train: Sequence[NDArray[np.int64]]) -> float:

@@ -4,7 +4,9 @@ Weights are (outputs, inputs). The input columns of a first edge layer are: send
 values, edge features, (length of the step); of a first node layer: node values, summed messages,
 (length of the step). "impulse" maps antisymmetric messages to momentum, "energy" symmetric ones to
 potential energy; models in which only pairs act have no node and output layers. "strength" maps the
-layers of a radial model, which take edge features alone, to momentum along the difference.
+layers of a radial model, which take edge features alone, to momentum along the difference. "log_mass"
+(particle,) are the natural logarithms, divided by `MASS_GAIN`, of learned masses in units of that of
+the one particle whose mass is given.
 """
 
 from __future__ import annotations
@@ -20,6 +22,10 @@ from numpy.typing import NDArray
 from ..layout import Layout
 from .spec import RADIAL_POWERS, ParticleSpec
 
+LOG_MASS = "log_mass"
+# Masses are exp(MASS_GAIN * log_mass): an optimiser moves every weight by about the same amount, and
+# masses have decades to go while a network moves by a few hundredths.
+MASS_GAIN = 10.0
 # Deep networks of a potential: with weights as published a signal has 0.4 of its size after each layer
 # of softplus. The messages of cells then hardly reach the particles, and a run stayed for thousands of
 # updates at the error of a model without them.
@@ -69,6 +75,8 @@ def particle_layout_of(spec: ParticleSpec) -> ParticleLayout:
     if spec.radial:
         network("edge", 2, spec.n_edge_features, edge)
         shapes["strength_weight"] = (RADIAL_POWERS, edge)
+        if spec.learned_masses:
+            shapes[LOG_MASS] = (spec.learned_masses,)
         return ParticleLayout(shapes)
     if spec.hierarchical:
         edges("up_particle", base, base, node)

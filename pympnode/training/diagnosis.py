@@ -32,10 +32,11 @@ class Reference:
 @dataclass(frozen=True)
 class Diagnosis:
     """``sentences``: what is wrong with a trained model, the worst first, empty where nothing was
-    found; ``short``: the first without its cause."""
+    found; ``short``: the first without its cause; ``left_out``: numbers of members that got stuck."""
 
     sentences: tuple[str, ...] = ()
     short: str = ""
+    left_out: tuple[int, ...] = ()
 
 
 _STILL = "the validation data do not change: nothing can be learned from them"
@@ -60,7 +61,8 @@ def diagnose(
     verdict = _against_baselines(best, reference.losses)
     if verdict:
         found.append((verdict, "" if verdict == _STILL else cause))
-    found += _stuck_members(losses)
+    stuck = stuck_members(losses)
+    found += _stuck_in_words(losses, stuck)
     noise = reference.noise
     if noise is not None and best > _NOISE * noise:
         text = (
@@ -74,7 +76,8 @@ def diagnose(
             ("the validation loss is that of training data", "new data will give larger errors")
         )
     sentences = tuple(f"{text}; {why}" if why else text for text, why in found)
-    return Diagnosis(sentences, found[0][0] if found else "")
+    left_out = stuck if len(losses) - len(stuck) >= 2 else ()
+    return Diagnosis(sentences, found[0][0] if found else "", left_out)
 
 
 def _against_baselines(best: float, losses: Mapping[str, float]) -> str:
@@ -125,20 +128,37 @@ def _cause(
     )
 
 
-def _stuck_members(losses: NDArray[np.float64]) -> list[tuple[str, str]]:
+def stuck_members(losses: NDArray[np.float64]) -> tuple[int, ...]:
+    """Numbers of the members of an ensemble whose validation losses (member,) are not finite, or more than
+    3 times the median of the others."""
     found = []
     for number, loss in enumerate(losses.tolist() if len(losses) > 1 else []):
         others = np.delete(losses, number)
         others = others[np.isfinite(others)]
-        if not others.size or loss <= _APART * float(np.median(others)):
-            continue
+        if others.size and not loss <= _APART * float(np.median(others)):
+            found.append(number)
+    return tuple(found)
+
+
+def _stuck_in_words(losses: NDArray[np.float64], stuck: tuple[int, ...]) -> list[tuple[str, str]]:
+    found = []
+    remaining = len(losses) - len(stuck)
+    for number in stuck:
+        others = np.delete(losses, number)
+        others = others[np.isfinite(others)]
         span = f"{others.min():.3g}" + (f" to {others.max():.3g}" if others.size > 1 else "")
+        cause = "likely cause: it is stuck in a poor minimum; "
+        if remaining >= 2:
+            cause += "rollouts and evaluations leave it out"
+        else:
+            cause += (
+                "fewer than two members would be left, so that it stays; train with another seed"
+            )
         found.append(
             (
-                f"member {number} is apart from the others: validation loss {loss:.3g}, "
+                f"member {number} is apart from the others: validation loss {losses[number]:.3g}, "
                 f"the others {span}",
-                "likely cause: it is stuck in a poor minimum and spoils the mean of the ensemble; "
-                "leave it out, or train with another seed",
+                cause,
             )
         )
     return found

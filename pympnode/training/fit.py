@@ -142,6 +142,9 @@ def fit(
             }
         )
         trained = _finished(prepared, outcome.theta, about)
+        if found.left_out:
+            trained = replace(trained, left_out=found.left_out)  # type: ignore[type-var]
+        trained = prepared.calibrated(trained)
         result = Result(
             model=trained,
             history=outcome.history,

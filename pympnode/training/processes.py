@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from datetime import timedelta
@@ -67,6 +67,19 @@ class ProcessGroup:
         with self._watched():
             self._dist.broadcast(tensor, 0, group=self._group)
         return tensor.numpy()
+
+    def exchange(self, sent: Mapping[int, NDArray], received: Mapping[int, NDArray]) -> None:
+        """See `Group`; empty arrays are not sent."""
+        dist, tensor = self._dist, self._torch.from_numpy
+        with self._watched():
+            work = [
+                call(tensor(array), rank, group=self._group)
+                for call, arrays in ((dist.irecv, received), (dist.isend, sent))
+                for rank, array in arrays.items()
+                if array.size
+            ]
+            for each in work:
+                each.wait()
 
     def bytes_of_first(self, content: bytes) -> bytes:
         """The bytes of the first process; those given by the others are ignored."""
@@ -196,7 +209,8 @@ def is_first() -> bool:
 class SharedTask:
     """A `Task` whose batches are computed in parts, one part in each process.
 
-    The members of an ensemble of at least as many members as processes are divided instead.
+    The members of an ensemble of at least as many members as processes are divided instead, and nothing
+    is divided where each process holds a part of the graph (`networks.partition`).
     ``asked``: whether this process was asked to stop; `stop` is set in all at the same update when one
     was.
     """
@@ -213,6 +227,11 @@ class SharedTask:
     ) -> tuple[NDArray[np.float64], NDArray]:
         """See `Task`: losses and gradients of the whole batches."""
         group, members = self._group, len(thetas)
+        if getattr(self._task, "part_of_graph", None) is not None:
+            # Every process computes its nodes of the whole batch, and the program adds them up.
+            found = self._task.losses(thetas, batches)
+            self.stop = bool(group.sum(np.array([float(self._asked())]))[0])
+            return found
         sums = np.zeros(members * (1 + thetas.shape[1]) + 1)
         values, gradients = sums[:members], sums[members:-1].reshape(thetas.shape)
         if members >= group.size:

@@ -25,6 +25,7 @@ from .optimiser import check_state, clip, make_optimiser
 from .processes import SharedOptimiser, SharedRun, SharedTask, current
 from .progress import Progress, Silent
 from .schedule import Plan, extended, plan, planned_rate
+from .start import keep_start
 from .task import Batch, Task
 
 logger = logging.getLogger("pympnode.training")
@@ -147,6 +148,9 @@ class Trainer:
         if self.config.keep == "best":
             with np.errstate(all="ignore"):
                 conclude(self.task, state, np.asarray(theta), self._last_batch(state))
+                if self.config.keep_start and self.config.margin:
+                    first = np.asarray(theta, dtype=self.task.dtype)
+                    keep_start(self.task, state, first, self.config.margin)
         return Outcome(
             state.best,
             history_dataset(state.history),

@@ -71,6 +71,11 @@ def particle_result() -> Any:
 
 
 @functools.cache
+def calibrated() -> Any:
+    return network_result().model.calibrate(network_data())
+
+
+@functools.cache
 def scores() -> xr.Dataset:
     return pympnode.evaluate(network_result().model, network_data())
 
@@ -141,6 +146,7 @@ CALLS: dict[str, Callable[[], tuple[Callable[..., Any], dict[str, Any]]]] = {
             coupling="superposed",
             aggregation="sum",
             antisymmetric=True,
+            linear_path=True,
             relative=[],
             optimiser="soap",
             **_RUN,
@@ -161,6 +167,10 @@ CALLS: dict[str, Callable[[], tuple[Callable[..., Any], dict[str, Any]]]] = {
     "train codes": lambda: (
         pympnode.train,
         dict(data=network_data(), node_codes=2, **_RUN),
+    ),
+    "train parts of a graph": lambda: (
+        pympnode.train,
+        dict(data=network_data(), partition="blocks", updates=1, progress=False),
     ),
     "simulate delays": lambda: (
         pympnode.simulate,
@@ -248,8 +258,21 @@ CALLS: dict[str, Callable[[], tuple[Callable[..., Any], dict[str, Any]]]] = {
     ),
     "couple": lambda: (pympnode.couple, dict(nodes=["coupled_pendulum"] * 3, topology="path")),
     "read_graph": lambda: (pympnode.read_graph, dict(source=[(0, 1), (1, 2)])),
+    "train chunks": lambda: (
+        pympnode.train,
+        dict(data=network_data(), chunks_in_memory=3, **_RUN),
+    ),
+    "save_dataset": lambda: (
+        pympnode.save_dataset,
+        dict(ds=network_data(), path="fuzzed.nc", chunk=2),
+    ),
     "read_jld2": lambda: (pympnode.read_jld2, dict(path="no such file")),
     "subgraph": lambda: (pympnode.subgraph, dict(ds=network_data(), nodes=[0, 1])),
+    "interval": lambda: (
+        pympnode.interval,
+        dict(prediction=calibrated().rollout(network_data()), level=0.9, readings=False),
+    ),
+    "calibrate": lambda: (network_result().model.calibrate, dict(data=network_data())),
     "module": lambda: (
         network_result().model.module().edges,
         dict(graph="ring", nodes=3),
@@ -306,6 +329,10 @@ CALLS: dict[str, Callable[[], tuple[Callable[..., Any], dict[str, Any]]]] = {
         network_result().model.rollout,
         dict(initial=np.zeros((2, 3, 3)), topology="ring", steps=2),
     ),
+    "rollout of parts": lambda: (
+        network_result().model.rollout,
+        dict(initial=network_data(), partition="blocks", steps=2),
+    ),
     "model.vector_field": lambda: (
         network_result().model.vector_field,
         dict(x=np.zeros((2, 3, 3)), graph="ring"),
@@ -323,7 +350,7 @@ CALLS: dict[str, Callable[[], tuple[Callable[..., Any], dict[str, Any]]]] = {
     "model.save": lambda: (network_result().model.save, dict(path="model.nc")),
     "particle model.rollout": lambda: (
         particle_result().model.rollout,
-        dict(initial=particle_data(), steps=2),
+        dict(initial=particle_data(), steps=2, partition=None),
     ),
     "couple.rollout": lambda: (
         pympnode.couple(["coupled_pendulum"] * 3, "path").rollout,

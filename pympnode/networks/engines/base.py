@@ -127,6 +127,13 @@ class Program(Protocol):
         """
 
 
+class Rebindable(Program, Protocol):
+    """A program whose data can be replaced, as those that are larger than memory are."""
+
+    def rebound(self, arrays: list[Arrays]) -> Program:
+        """This program on other trajectories of the first dataset's graphs."""
+
+
 class Engine(Protocol):
     """``name`` is "torch" or "julia"."""
 

@@ -10,7 +10,8 @@ import xarray as xr
 from ...plotting import style
 from ...plotting.choosing import position, require, shaped
 from ...plotting.sizes import sized
-from .selection import MEMBER, members_band
+from ..uncertainty import MEMBER
+from .selection import members_band
 
 
 @sized

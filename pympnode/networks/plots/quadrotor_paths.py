@@ -42,7 +42,7 @@ def quadrotor_paths(
     ds, one, two = flights_of(predicted, truth, trajectory)
     at = _along_the_way(load_of(one.x)[:, :3]) if times is None else [one.at(t) for t in times]
     if ax is None:
-        ax = style.new_axes(8.0, 5.0, figsize, projection="3d")
+        ax = style.new_axes(8.0, 4.4, figsize, projection="3d")
     door = door_of(ds, trajectory)
     span = span_of((one, two), door)
     if door is not None:
@@ -121,9 +121,10 @@ def frame(ax: Any, span: Sequence[tuple[float, float]]) -> None:
         getattr(ax, f"set_{name}lim")(*span[axis])
         getattr(ax, f"{name}axis").set_major_locator(MaxNLocator(8 if name == "x" else 3))
     # Larger than matplotlib draws a flat box, where there is room for the labels.
-    zoom = 1.15 if ax.figure.get_figwidth() > NARROW else 0.95
-    ax.set_box_aspect([high - low for low, high in span], zoom=zoom)
-    ax.xaxis.labelpad, ax.zaxis.labelpad = 10, -2
+    wide = ax.figure.get_figwidth() > NARROW
+    ax.set_box_aspect([high - low for low, high in span], zoom=1.2 if wide else 0.95)
+    # The label of x would stand on numbers of its ticks.
+    ax.xaxis.labelpad, ax.zaxis.labelpad = 16 if wide else 10, -2
     ax.view_init(elev=24, azim=-60)
 
 

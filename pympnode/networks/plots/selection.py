@@ -28,8 +28,7 @@ from ...datasets.record import record
 from ...errors import InvalidData, UnknownName, shown_value, unknown_name
 from ...plotting.choosing import is_particle_evaluation, nearest, position
 from ..node_types import types_of
-
-MEMBER = "member"
+from ..uncertainty import BOUND, LEVEL, MEMBER, STATE_STD, interval
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +37,8 @@ class View:
     their ``weight`` (edge,), None where they have none.
 
     ``angles`` (feature,): which features are angles. For the rollout of an ensemble ``x`` is the mean
-    over its ``members`` and ``band`` their minimum and maximum. ``covered``: of a truth beside a longer
+    over its ``members`` and ``band`` their minimum and maximum, of a calibrated model its 90 % interval of the
+    state; ``band_label`` says which. ``covered``: of a truth beside a longer
     prediction the number of times that it has; its states are NaN after those.
     """
 
@@ -54,6 +54,7 @@ class View:
     band: tuple[NDArray, NDArray] | None = None
     weight: NDArray[np.float64] | None = None
     members: int = 1
+    band_label: str = ""
     covered: int | None = None
 
     @property
@@ -99,8 +100,17 @@ def view(ds: xr.Dataset, trajectory: int = 0) -> View:
     number = position(trajectory, count)
     one = state.isel({TRAJECTORY: number})
     order = (TIME, NODE, FEATURE)
-    band = None
-    if MEMBER in one.dims:
+    band, label = None, ""
+    if STATE_STD in ds:
+        some = ds.isel({TRAJECTORY: number}) if TRAJECTORY in ds[STATE_STD].dims else ds
+        bounds = interval(some)
+        lacking = [dim for dim in order if dim not in bounds.dims]
+        lower, upper = bounds.expand_dims(lacking).transpose(BOUND, *order).values
+        band, label = (lower, upper), f"{100 * LEVEL:g} % interval"
+        if MEMBER in one.dims:
+            one = one.mean(MEMBER)
+    elif MEMBER in one.dims:
+        label = members_band(state.sizes[MEMBER])
         band = (one.min(MEMBER).transpose(*order).values, one.max(MEMBER).transpose(*order).values)
         one = one.mean(MEMBER)
     x = one.transpose(*order).values
@@ -114,7 +124,7 @@ def view(ds: xr.Dataset, trajectory: int = 0) -> View:
     return View(
         np.asarray(x, dtype=np.float64), np.asarray(time.values, dtype=np.float64),
         str(time.attrs.get("units", "1")), features, units, _angles(system, len(features)),
-        sender, receiver, system, band, weight, state.sizes.get(MEMBER, 1),
+        sender, receiver, system, band, weight, state.sizes.get(MEMBER, 1), label,
     )  # fmt: skip
 
 

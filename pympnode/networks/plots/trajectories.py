@@ -23,7 +23,7 @@ from ...plotting.choosing import shaped
 from ...plotting.order import predicted_first
 from ...plotting.sizes import sized
 from ..node_types import nodes_of_type
-from .selection import View, common, members_band, pair, types_drawn, view
+from .selection import View, common, pair, types_drawn, view
 
 MAX_PANELS = 12
 
@@ -48,7 +48,8 @@ def prediction(
 
     ``kind="lines"``: a panel for every feature (row) and node (column); ``"map"``: true, predicted
     and their difference as images of node against time, a row for every feature; "auto": lines up to
-    12 nodes. Of an ensemble the mean, and with lines a band from the lowest to the highest member.
+    12 nodes. Of an ensemble the mean, and with lines a band from the lowest to the highest member; of a calibrated model
+    its 90 % interval of the state.
     ``nodes``: numbers of those to draw. ``figsize``: inches. ``axes``: (features, nodes), or (features, 3)
     for maps, (features, 1) without truth. Of several types of
     nodes the features of all types are rows, and the numbers are those of the edges. Returns the
@@ -219,7 +220,7 @@ def _lines(
                 edges = (each[:, node, row] for each in two.band)
                 ax.fill_between(
                     two.time, *edges, color=style.MODEL, alpha=0.25, linewidth=0,
-                    label=members_band(two.members),
+                    label=two.band_label,
                 )  # fmt: skip
             if one is not None and one.uncovered is not None:
                 style.without_truth(ax, *one.uncovered)

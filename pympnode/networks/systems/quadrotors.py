@@ -395,6 +395,8 @@ class Quadrotors(System):
         "coupling": "mixed",
         "message_size": 13,
         "hidden": 64,
+        # Positions and cables change by velocities, attitudes nearly by body rates, rates by thrusts.
+        "linear_path": True,
         "invariant": ("position_x", "position_y", "position_z"),
         "max_window": 1.5,
     }

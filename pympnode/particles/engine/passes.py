@@ -136,6 +136,8 @@ def through_cells(
             "up_cell", upward[-1], above.base, features, child_of[-1], level.parent,
             factor=below.source,
         )  # fmt: skip
+        if tree.shared is not None and len(child_of) == tree.shared.number:
+            received = tree.shared.complete(received)
         received = _per_mass(received, above.source)
         # Sums grow with the number of finest cells below; in units of it they are alike on all
         # levels. It is 1 for plain inputs.

@@ -16,7 +16,7 @@ from ..graphs.cells import COARSEST, Hierarchy
 from ..graphs.connect import connection
 from ..graphs.neighbours import ParticleEdges
 from ..spec import ParticleScales, ParticleSpec, Units
-from ..weights import ParticleLayout, particle_layout_of
+from ..weights import LOG_MASS, MASS_GAIN, ParticleLayout, particle_layout_of
 from . import delta, hamiltonian, radial, rollout
 from .batch import ParticleBatch
 from .kernels import edge_sum_of, kernel_in_files, kernel_named, precision_of
@@ -122,6 +122,12 @@ class ParticleProgram:
         if dims != self.spec.dims:
             raise InvalidData(
                 "the model and the data differ in dimensions", got=dims, allowed=self.spec.dims
+            )
+        if self.spec.learned_masses not in (0, count):
+            raise InvalidData(
+                "the model has learned the masses of other particles",
+                got=f"{count} particles",
+                allowed=f"the {self.spec.learned_masses} of its training data, in their order",
             )
         spec, units = self.spec, self.units
         hogn = spec.family == "hogn"
@@ -313,6 +319,7 @@ class ParticleProgram:
         """Velocity change (particle, axis) over one step, and how much farther positions move than
         at the mean of both velocities: None for 0, which it is for one kick in a step."""
         net, kicks = self.networks(weights, batch.box), self.spec.kicks
+        batch = self._with_masses(weights, batch)
         if self.spec.radial and (found := radial.whole_step(net, batch, graph)) is not None:
             change, moved = found
             further = moved - 0.5 * self.step_length * change
@@ -332,6 +339,17 @@ class ParticleProgram:
             moved = moved + 0.5 * short * change
         return change, moved - 0.5 * self.step_length * change
 
+    def _with_masses(self, weights: dict[str, Tensor], batch: ParticleBatch) -> ParticleBatch:
+        """The batch with the masses of the model, where it has learned them."""
+        if not self.spec.learned_masses:
+            return batch
+        log = weights[LOG_MASS]
+        fixed = self.spec.fixed_mass
+        log = torch.cat([log[:fixed], log[fixed : fixed + 1].detach(), log[fixed + 1 :]])
+        return batch.replace(
+            mass=(self.scales.mass * torch.exp(MASS_GAIN * log)).repeat(len(batch.sizes))
+        )
+
     def _change(
         self, weights: dict[str, Tensor], batch: ParticleBatch, graph: Graph, *, training: bool
     ) -> Tensor:
@@ -342,6 +360,14 @@ class ParticleProgram:
         else:
             output = radial.velocity_change if self.spec.radial else delta.raw_output
             change = delta.velocity_change(net, inputs, output(net, inputs, graph))
+        return change if batch.free is None else change * batch.free[:, None]
+
+    def change_on(self, weights: dict[str, Tensor], batch: ParticleBatch, graph: Graph) -> Tensor:
+        """Velocity change (particle, axis) over one step on a given graph, of models with scaled inputs
+        and one kick in a step; momentum is not conserved, of which a part of a set has another."""
+        net, inputs = self.networks(weights, batch.box), self.network_inputs(batch)
+        output = radial.velocity_change if self.spec.radial else delta.raw_output
+        change = output(net, inputs, graph) * self.scales.change
         return change if batch.free is None else change * batch.free[:, None]
 
     def roll(

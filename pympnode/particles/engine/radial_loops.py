@@ -118,11 +118,16 @@ def pair_forces(x, first, side, near, table, pair, kind, mode, source, total):
 
 
 @_compile
-def pair_gradients(grad, x, first, side, near, table, pair, kind, mode, source, grad_table, grad_x):
+def pair_gradients(
+    grad, x, first, side, near, table, pair, kind, mode, source, grad_table, grad_x, grad_source
+):  # fmt: skip
     """The adjoint of `pair_forces`: adds to grad_table (pair, cell, power), writes grad_x.
 
-    grad (particle, axis): the gradient of its ``total``.
+    grad (particle, axis): the gradient of its ``total``. grad_source (particle,) is added to, or is
+    empty: of products of masses, of what each particle does to others. What is done to a particle is
+    divided by its own mass afterwards, so that its own mass has no effect on it.
     """
+    masses = len(grad_source) > 0
     three, cells, several = x.shape[1] == 3, table.shape[1], len(kind) > 0
     inverse, z, gz, number, weight = 1.0 / near, 0.0, 0.0, 0, 1.0
     turns = 1.0 / side
@@ -153,7 +158,14 @@ def pair_gradients(grad, x, first, side, near, table, pair, kind, mode, source, 
                 for q in range(POWERS):
                     grad_table[number, cell, q] += each
                     each *= t
-                force = weight * _value(table, number, cell, t)
+                value = _value(table, number, cell, t)
+                if masses:
+                    here = grad[b, 0] * dx + grad[b, 1] * dy
+                    if three:
+                        here += grad[b, 2] * z
+                    grad_source[a] += source[b] * value * here
+                    grad_source[b] += source[a] * value * (along - here)
+                force = weight * value
                 each = weight * along * _derivative(table, number, cell, t)
                 each *= 2.0 * _slope(u) * inverse * inverse
                 gx, gy = force * gx + each * dx, force * gy + each * dy
@@ -195,15 +207,16 @@ def step(
 @_compile
 def step_gradients(
     grad_change, grad_moved, places, unit, short, first, side, near, table, pair, kind, mode, source,
-    grad_table, grad_x, grad_v,
+    grad_table, grad_source, grad_x, grad_v,
 ):  # fmt: skip
-    """The adjoint of `step`; adds to grad_table, grad_x and grad_v."""
+    """The adjoint of `step`; adds to grad_table, grad_source (or empty), grad_x and grad_v."""
     change, moved = grad_change.copy(), grad_moved.copy()
     here = np.empty_like(change)
     for n in range(len(places) - 1, -1, -1):
         change += 0.5 * short * moved
         pair_gradients(
-            unit * change, places[n], first, side, near, table, pair, kind, mode, source, grad_table, here
+            unit * change, places[n], first, side, near, table, pair, kind, mode, source, grad_table, here,
+            grad_source,
         )  # fmt: skip
         moved += here
         grad_x += here

@@ -193,22 +193,26 @@ def leapfrog(
     """Changes (particle, axis) of velocities, and of positions beyond free flight, over one step of
     all pairs.
 
-    unit (particle,): velocity change over the step per unit of momentum of `add_momenta`.
+    unit (particle,): velocity change over the step per unit of momentum of `add_momenta`. The gradient
+    of ``source`` is that of both: products of masses are divided by the mass of the receiver.
     """
     kicks, dims = net.spec.kicks, position.shape[1]
     first = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-    each = (unit.double() / kicks)[:, None].expand(-1, dims).contiguous().numpy()
+    each = (unit.detach().double() / kicks)[:, None].expand(-1, dims).contiguous().numpy()
     fixed = (
         first, np.asarray(net.box.sides(dims), np.float64), float(net.scales.near),
-        kinds.pair, kinds.receiver, mode, _EMPTY if source is None else source.double().numpy(),
+        kinds.pair, kinds.receiver, mode,
+        _EMPTY if source is None else source.detach().double().numpy(),
     )  # fmt: skip
-    return _Leapfrog.apply(position, velocity, table, each, net.step / kicks, kicks, fixed)
+    assert source is None or mode == 1 or not source.requires_grad
+    return _Leapfrog.apply(position, velocity, table, source, each, net.step / kicks, kicks, fixed)
 
 
 class _Leapfrog(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, v: Tensor, table: Tensor, unit: NDArray, short: float, kicks: int, fixed: Any
+        ctx: Any, x: Tensor, v: Tensor, table: Tensor, source: Tensor | None, unit: NDArray,
+        short: float, kicks: int, fixed: Any,
     ):  # fmt: skip
         from .radial_loops import step
 
@@ -234,8 +238,11 @@ class _Leapfrog(torch.autograd.Function):
         grad = np.zeros_like(values)
         ends = [np.zeros(ctx.places.shape[1:]) for _ in range(2)]
         received = [g.double().contiguous().numpy() for g in (grad_change, grad_moved)]
+        grad_source = np.zeros(len(ctx.unit)) if ctx.needs_input_grad[3] else _EMPTY
         step_gradients(
-            *received, ctx.places, ctx.unit, ctx.short, first, side, near, values, *rest, grad, *ends
+            *received, ctx.places, ctx.unit, ctx.short, first, side, near, values, *rest, grad,
+            grad_source, *ends,
         )  # fmt: skip
         found = [torch.from_numpy(one).to(grad_change.dtype) for one in ends]
-        return *found, torch.from_numpy(grad), None, None, None, None
+        masses = torch.from_numpy(grad_source).to(grad_change.dtype) if len(grad_source) else None
+        return *found, torch.from_numpy(grad), masses, None, None, None, None

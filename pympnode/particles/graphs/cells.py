@@ -17,6 +17,7 @@ from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from itertools import product
 from math import log2
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -59,6 +60,17 @@ class Level:
         return f"Level({self.level}: {self.size} cells, {self.sender.shape[0]} edges)"
 
 
+class Shared(Protocol):
+    """The cells of level ``number`` (of `Hierarchy.levels`) that several processes share."""
+
+    @property
+    def number(self) -> int: ...
+
+    def complete(self, values: Tensor) -> Tensor:
+        """Values (cell, ...) of all cells, from those of the cells that this process has."""
+        ...
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Hierarchy:
     """A batch of particle sets with their cells. Every tensor is on the device of the positions.
@@ -72,7 +84,8 @@ class Hierarchy:
     space). lower: (graph, axis), lower corner. position: (particle, axis), wrapped. sender, receiver:
     int64 (edge,), edges between near particles, in cell order, sorted by receiver. cell: int64
     (particle,), the number of the particle's leaf cell on the level ``leaf`` (int64 (particle,); None:
-    all leaves are on ``levels[0]``). levels: finest first.
+    all leaves are on ``levels[0]``). levels: finest first. shared: None, or the level whose cells, with all
+    coarser ones, are those of several processes, of which this one has the particles of some.
     """
 
     order: Tensor
@@ -87,6 +100,7 @@ class Hierarchy:
     levels: tuple[Level, ...]
     leaf: Tensor | None = None
     periodic: bool = True
+    shared: Shared | None = None
 
     @property
     def particles(self) -> int:

@@ -29,6 +29,8 @@ def level_sums(hierarchy: Hierarchy, values: Tensor) -> list[Tensor]:
             parent = hierarchy.levels[i - 1].parent
             assert parent is not None
             total = total.index_add(0, parent, out[-1])
+        if hierarchy.shared is not None and i == hierarchy.shared.number:
+            total = hierarchy.shared.complete(total)
         out.append(total)
     return out
 

@@ -55,6 +55,7 @@ class JuliaEngine:
             "emitted messages with the sender's controls": spec.sender_controls,
             "channels that emitted messages leave out (invariant)": bool(spec.invariant),
             "several types of nodes": bool(spec.node_types),
+            "a linear path (linear_path)": spec.linear,
         }
         for what, wanted in newer.items():
             if wanted:

@@ -360,12 +360,14 @@ class Field:
             received = z.new_zeros(spec.message, z.shape[1])
         inputs = self.node_inputs(x, u)
         if spec.coupling == "mixed":
-            return self.mlp(torch.cat([inputs, received]))
+            inputs = torch.cat([inputs, received])
         out = self.mlp(inputs)
-        if not spec.gain:
-            return out + received
-        gain = out[spec.states :].reshape(spec.states, spec.message, -1)
-        return out[: spec.states] + (gain * received).sum(dim=1)
+        if spec.gain:
+            gain = out[spec.states :].reshape(spec.states, spec.message, -1)
+            out = out[: spec.states] + (gain * received).sum(dim=1)
+        elif spec.coupling == "superposed":
+            out = out + received
+        return out + self.weights["linear_weight"] @ inputs if spec.linear else out
 
     def _l2s(self, inputs: torch.Tensor) -> torch.Tensor:
         code = torch.tanh(self.linear("encoder_", inputs))
@@ -480,12 +482,13 @@ class TypedField(Field):
         def slope(name: str, kind: ModelSpec, x: Any, u: Any, b: Any, a: Any) -> torch.Tensor:
             inputs = _typed_inputs(kind, x, u, b)
             if spec.coupling == "mixed":
-                out = self.mlp_of(name, torch.cat([inputs, a]))
-            else:
-                out = self.mlp_of(name, inputs)
-                if kind.gain:
-                    gain = out[kind.states :].reshape(kind.states, kind.message, -1)
-                    out = out[: kind.states] + (gain * a).sum(dim=1)
+                inputs = torch.cat([inputs, a])
+            out = self.mlp_of(name, inputs)
+            if kind.gain:
+                gain = out[kind.states :].reshape(kind.states, kind.message, -1)
+                out = out[: kind.states] + (gain * a).sum(dim=1)
+            if spec.linear:
+                out = out + self.weights[f"{name}linear_weight"] @ inputs
             # Messages that are states of the node stand behind the channels of the largest type.
             own = _rows(out[: kind.channels], spec.channels)
             return torch.cat([own, out[kind.channels :]])

@@ -27,3 +27,20 @@ def refuses_past(
     if weights_in_time:
         return "it takes no weights of edges that vary in time"
     return "it takes no delays"
+
+
+def refuses_partition(kernel: str, spec: ModelSpec) -> str | None:
+    """None, or why a kernel cannot run ``spec`` on a graph that is divided among processes."""
+    if kernel != "torch":
+        return f"the kernel {kernel!r}"
+    if spec.family != "mpnode":
+        return f"model={spec.family!r}"
+    for text, given in (
+        ("several types of nodes", spec.node_types),
+        ("codes of nodes", spec.codes),
+        ("learned weights of edges", spec.learned_edges),
+        ("delays", spec.delay or spec.learned_delays),
+    ):
+        if given:
+            return text
+    return None

@@ -48,7 +48,7 @@ class PlainForm:
         sign = np.zeros(plain_layout.size, np.int64)
         sources, signs = plain_layout.unpack(source), plain_layout.unpack(sign)
         for name, numbers in own.items():
-            if name == "layer_1_weight":
+            if name in ("layer_1_weight", "linear_weight"):
                 columns = _own_columns(spec, spec.inputs)
             elif name == "emit_layer_1_weight":
                 columns = _own_columns(spec, spec.sender_inputs)
@@ -146,6 +146,7 @@ def _kept(own: ModelSpec, padded: ModelSpec) -> dict[str, tuple[Ints | None, Int
     return {
         "layer_1_": (None, inputs),
         top: (outputs, None),
+        "linear_": (states, inputs),
         "first_": (None, first),
         "first_layer_1_": (None, first),
         "emit_layer_1_": (None, _positions(sender)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from types import ModuleType
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from ....errors import EngineUnavailable, InvalidData, InvalidGraph, InvalidModel, InvalidOption
 from ....graph import Graph
+from ...partition import Part
 from ...schema import Arrays
 from ...spec import ModelSpec
 from ...weights import CODE_UNIT, layout_of, without_codes_in_messages
@@ -21,7 +23,8 @@ from ..columns import Columns
 from ..delays import Delays, prefix_for, slopes_of, stencil
 from ..whole_system import single_node, stack_attribute, stack_nodes, stack_spec
 from . import kernel_eager as eager
-from .kernels import name_of, refuses_past
+from .kernel_torch.halo import Halo
+from .kernels import name_of, refuses_partition, refuses_past
 from .plain import PlainForm
 from .window import Window, from_columns, to_columns
 
@@ -47,7 +50,7 @@ class _BoundData:
         # Weights of the last time are of no interval, and may be missing.
         weight = None if arrays.edge_weight is None else np.nan_to_num(arrays.edge_weight)
         self.edge_weight = None if weight is None else tensor(weight)
-        self.graph, self.graph_of = arrays.graph, arrays.graph_of
+        self.graph, self.graph_of, self.part = arrays.graph, arrays.graph_of, arrays.part
         self._columns: dict[bytes, Columns] = {}
         self._delays: dict[Columns, Delays | None] = {}
         # Slopes of the past, where some message is delayed.
@@ -57,6 +60,10 @@ class _BoundData:
             x = np.moveaxis(self.x.cpu().numpy(), 1, 0)
             slopes = slopes_of(x, float(self.dt[0])).astype(x.dtype)
             self.slope = tensor(np.moveaxis(slopes, 0, 1))
+
+    def share_columns(self, other: _BoundData) -> None:
+        """Use the columns of data on the same graphs."""
+        self._columns, self._delays = other._columns, other._delays
 
     def delays(self, spec: ModelSpec, columns: Columns) -> Delays | None:
         """The delays on ``columns``, which `arrange` has made."""
@@ -107,13 +114,53 @@ class TorchProgram:
         # The faster kernels compute the plain form; the eager one computes the model as it is.
         self._plain = None if self.kernel == "eager" else PlainForm.of(self._inner)
         self._computed = self._inner if self._plain is None else self._plain.spec
-        arrays = [stack_nodes(a) for a in arrays or []] if spec.family == "node" else arrays or []
+        # Another loss than the one that the kernels compute; see `losses.Measure`.
+        self.measure: Any = None
+        self._bind(arrays or [])
+
+    def _bind(self, arrays: list[Arrays]) -> None:
+        arrays = [stack_nodes(a) for a in arrays] if self.spec.family == "node" else arrays
         arrays = [replace(a, graph=self._typed(a.graph)) for a in arrays]
         self._data = [_BoundData(self._inner, a, self._dtype, self.device) for a in arrays]
         sizes = [a.trajectories for a in arrays]
         self._first = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        # Another loss than the one that the kernels compute; see `losses.Measure`.
-        self.measure: Any = None
+        self._halos: dict[int, Halo] = {}
+        self.part = self._data[0].part if self._data else None
+        if self.part is not None:
+            self._require_partitioned()
+
+    def rebound(self, arrays: list[Arrays]) -> TorchProgram:
+        """This program on other trajectories of the first dataset's graphs.
+
+        What was arranged for these graphs is shared: the kernels keep plans by it.
+        """
+        other = copy.copy(self)
+        other._bind(arrays)
+        for data in other._data:
+            data.share_columns(self._data[0])
+        return other
+
+    def _require_partitioned(self) -> None:
+        reason = refuses_partition(self.kernel, self.spec)
+        if reason is not None or any(data.part is not self.part for data in self._data):
+            raise EngineUnavailable(
+                "this model does not train on a graph that is divided among processes",
+                got=reason or f"{len(self._data)} datasets",
+                allowed='one graph, kernel="torch", messages of one type of nodes without delays',
+                fix="leave partition out",
+            )
+
+    def _halo(self, part: Part, width: int) -> Halo:
+        """The halo in columns of ``width`` trajectories; its index is made once."""
+        if width not in self._halos:
+            like = torch.empty(0, dtype=self._dtype, device=self.device)
+            self._halos[width] = Halo(part, width, like)
+        return self._halos[width]
+
+    @property
+    def sent_bytes(self) -> int:
+        """Bytes that this process has sent to those that hold other nodes of the graph."""
+        return sum(halo.sent_bytes for halo in self._halos.values())
 
     def _typed(self, graph: Graph) -> Graph:
         """The graph with types of nodes as the model has them: none, or numbers below their number."""
@@ -166,7 +213,11 @@ class TorchProgram:
             value, of_dataset = self._loss_and_gradient(vector, window)
             total += value
             gradient += self._gradient(of_dataset, window, self._graphs_of(batch, member))
-        return total, gradient
+        if self.part is None:
+            return total, gradient
+        # Each process has the loss of its own nodes, and what they add to the gradient.
+        sums = self.part.group.sum(np.concatenate([[total], gradient]))
+        return float(sums[0]), sums[1:].astype(self.dtype)
 
     def _loss_and_gradient(
         self, vector: torch.Tensor, window: Window
@@ -221,13 +272,24 @@ class TorchProgram:
                 continue
             states = self._kernel.rollout(self._computed, vector, window)
             inner = self._inner
+            if window.halo is not None:
+                assert window.target is not None
+                first = window.halo.first
+                states[:, : inner.channels, first:] = window.target[:, :, first:]
             total += float(eager.huber(states[1:, : inner.channels], window, inner.circular))
-        return total
+        return total if self.part is None else float(self.part.group.sum(np.array([total]))[0])
 
     def rollout_vjp(
         self, theta: NDArray, batch: Batch, output_gradient: NDArray
     ) -> tuple[NDArray, NDArray]:
         """See `engines.base.Program`. A graph of the batch may have fewer nodes than the others."""
+        if self.part is not None:
+            raise EngineUnavailable(
+                "the gradient of other functions of a rollout is not divided among processes",
+                got=f"{len(self.part.own)} of {self.part.nodes} nodes in this process",
+                allowed="loss_and_gradient",
+                fix="bind data without a partition",
+            )
         windows = self._windows(batch, theta, codes=False)
         bodies = self.spec.bodies if self.spec.family == "node" else 1
         nodes = max(int(window.columns.nodes.max()) for window, _ in windows) * bodies
@@ -290,13 +352,17 @@ class TorchProgram:
         attribute: NDArray | None = None,
         edge_weight: NDArray | None = None,
         history: NDArray | None = None,
+        part: Part | None = None,
     ) -> Rollout:
-        """See `engines.base.Program`."""
+        """See `engines.base.Program`. ``part``: the nodes are a part of a graph, with its halo."""
         nodes, features = x0.shape[1:]
         attribute = self._with_codes(theta, attribute, x0, graph_of)
         window = self._free_window(x0, graph, np.diff(times), graph_of, u, attribute)
         window = self._with_history(window, x0, history)
-        reason = refuses_past(
+        if part is not None:
+            window = replace(window, halo=self._halo(part, len(x0)))
+        reason = None if part is None else refuses_partition(self.kernel, self.spec)
+        reason = reason or refuses_past(
             self._kernel, self._computed, weights_in_time=edge_weight is not None,
             delayed=window.delays is not None,
         )  # fmt: skip
@@ -420,8 +486,11 @@ class TorchProgram:
         return torch.cat(blocks, dim=1).contiguous()
 
     def _graphs_of(self, batch: Batch, member: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The numbers of the graphs of some trajectories of a batch; codes are those of one dataset."""
-        return self._data[0].graph_of[batch.trajectory[member]] if self.spec.codes else member
+        """The numbers of the graphs of some trajectories of a batch; codes are those of one dataset, which may be in
+        parts of other lengths."""
+        if not self.spec.codes:
+            return member
+        return np.concatenate([data.graph_of for data in self._data])[batch.trajectory[member]]
 
     def _with_codes(
         self,
@@ -469,7 +538,10 @@ class TorchProgram:
                 chosen.append((data, member, index, data.arrange(index)))
         # The mean over all columns of the batch, so that every dataset counts by its size.
         bodies = self.spec.bodies if self.spec.family == "node" else 1
-        scale = 1.0 / (bodies * sum(columns.total for *_, columns in chosen))
+        total = sum(columns.total for *_, columns in chosen)
+        if self.part is not None:
+            total = self.part.nodes * len(batch.trajectory)
+        scale = 1.0 / (bodies * total)
         windows = []
         for data, member, index, columns in chosen:
             window = self._window(data, index, batch.start[member], columns, batch.horizon, scale)
@@ -538,6 +610,7 @@ class TorchProgram:
             self._attribute(attribute, columns), gathered(data.mask, time),
             data.dt[start[0] : start[0] + horizon], scale, held,
             delays=delays, history=past, history_slopes=past_slopes,
+            halo=None if data.part is None else self._halo(data.part, len(index)),
         )  # fmt: skip
 
 

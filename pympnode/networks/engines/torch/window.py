@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -10,6 +11,9 @@ from numpy.typing import NDArray
 
 from ..columns import Columns
 from ..delays import Delays
+
+if TYPE_CHECKING:
+    from .kernel_torch.halo import Halo
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +28,8 @@ class Window:
     None where the columns have them. ``attribute_bar`` (c, S) or None: where kernels add the gradient of
     a loss with respect to the last c attributes, which enter no messages. ``delays``: None, or the delays
     of the edges, with ``history`` (time, d, S), the states at the grid times before the first, and
-    ``history_slopes`` of the same shape, their time derivatives.
+    ``history_slopes`` of the same shape, their time derivatives. ``halo``: None, or the exchange of what
+    nodes send with the processes that hold other nodes of the graph; its columns are the last ones.
     """
 
     columns: Columns
@@ -40,6 +45,7 @@ class Window:
     delays: Delays | None = None
     history: torch.Tensor | None = None
     history_slopes: torch.Tensor | None = None
+    halo: Halo | None = None
 
     @property
     def steps(self) -> int:

@@ -254,6 +254,14 @@ def field(
             for component in range(shape.message):
                 gain = output + (shape.states + i * shape.message + component) * stride
                 add_product(memory, row, gain, received + component * stride, columns)
+    if shape.linear:
+        forward_types(
+            shape, layers, memory, shape.depth + 1, shape.zero + 1, inputs, hidden, shape.zero,
+            offsets.linear, segments, tile,
+        )  # fmt: skip
+        one = memory[offsets.one : offsets.one + 1]
+        for row in range(shape.states):
+            add_scaled(memory, slope + row * stride, offsets.linear + row * stride, one, columns)
     if shape.added:
         one = memory[offsets.one : offsets.one + 1]
         for row in range(shape.message):
@@ -302,6 +310,17 @@ def field_back(
         offsets.hidden + slot * shape.depth * shape.block, shape.block,
         output_bar, offsets.inputs_bar, segments, tile,
     )  # fmt: skip
+    if shape.linear:
+        backward_types(
+            shape, layers, memory, offsets, shape.depth + 1, shape.zero + 1,
+            offsets.inputs + slot * shape.input_rows,
+            offsets.hidden + slot * shape.depth * shape.block, shape.zero,
+            offsets.slope_bar, offsets.linear_bar, segments, tile,
+        )  # fmt: skip
+        one = memory[offsets.one : offsets.one + 1]
+        for row in range(shape.inputs):
+            linear_bar = offsets.linear_bar + row * stride
+            add_scaled(memory, offsets.inputs_bar + row * stride, linear_bar, one, columns)
     for row in range(shape.channels):
         inputs_bar = offsets.inputs_bar + row * stride
         copy(memory, state_bar + row * stride, memory, inputs_bar, columns)

@@ -165,7 +165,7 @@ def ends(shape, layers, memory, offsets, slot, inputs, segments, pairs, past, ti
         if past.delayed:
             late = reference(past.shape)
             forward_types(
-                late, layers, memory, shape.depth + 2, zero + 1,
+                late, layers, memory, shape.depth + shape.linear + 2, zero + 1,
                 offsets.emitter_inputs + slot * late.emitter_input_rows, zero, zero,
                 offsets.pair_rows, past.segments, tile,
             )  # fmt: skip
@@ -175,7 +175,7 @@ def ends(shape, layers, memory, offsets, slot, inputs, segments, pairs, past, ti
             )  # fmt: skip
     for end in range(of_nodes):
         forward_types(
-            shape, layers, memory, shape.depth + 1 + end, zero + 1, inputs, zero, zero,
+            shape, layers, memory, shape.depth + shape.linear + 1 + end, zero + 1, inputs, zero, zero,
             offsets.pair_rows, segments, tile,
         )  # fmt: skip
         blocks = offsets.pair_first
@@ -250,7 +250,7 @@ def pair_messages(
     else:
         clear(memory, offsets.pair_total, shape.block_numbers)
     for kind in range(shape.types):
-        number = kind * of_type + shape.depth + 1
+        number = kind * of_type + shape.depth + shape.linear + 1
         layer = layers[number + OUTPUT]
         at = tile * shape.types + kind
         for panel in range(pairs.tiles[at], pairs.tiles[at + 1]):
@@ -288,7 +288,7 @@ def pair_messages(
             columns,
         )
         forward_types(
-            shape, layers, memory, shape.depth + 1 + OUTPUT, zero + 1, total, zero, zero,
+            shape, layers, memory, shape.depth + shape.linear + 1 + OUTPUT, zero + 1, total, zero, zero,
             offsets.sent, segments, tile,
         )  # fmt: skip
 
@@ -474,7 +474,7 @@ def pair_back(
     noinline()
     stride = shape.stride
     zero = shape.zero
-    number = shape.depth + 1
+    number = shape.depth + shape.linear + 1
     of_type = len(layers) // shape.types
     inputs = offsets.inputs + slot * shape.input_rows
     ends(shape, layers, memory, offsets, slot, inputs, segments, pairs, past, tile, group, groups)

@@ -94,6 +94,7 @@ class Shape(NamedTuple):
     spare: int
     type_rows: int
     coded: int
+    linear: int
 
 
 class Offsets(NamedTuple):
@@ -156,6 +157,8 @@ class Offsets(NamedTuple):
     past_bar: int
     past_slope_bar: int
     lanes: int
+    linear: int
+    linear_bar: int
     end: int
 
 
@@ -206,7 +209,7 @@ def shape_of(
         up(spec.hidden + 2, 8) * panel, up(spec.edge_attributes, 8) * panel,
         up(spec.message, 8) * panel, CHUNK if backward else 1, spec.hidden + 1, block_numbers,
         types, spare, rows(max(spec.outputs, spec.message, spec.hidden)) if types > 1 else 0,
-        coded,
+        coded, int(spec.linear),
     )  # fmt: skip
 
 
@@ -291,6 +294,8 @@ def offsets_of(
         "past_bar": backward * delayed * shape.state_rows,
         "past_slope_bar": backward * delayed * shape.state_rows,
         "lanes": shape.panel if in_time else 0,
+        "linear": shape.linear * shape.state_rows,
+        "linear_bar": backward * shape.linear * shape.input_rows,
         "end": 0,
     }
     # Multiples of 64 numbers: every buffer starts on a cache line.

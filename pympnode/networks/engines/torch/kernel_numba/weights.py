@@ -74,7 +74,11 @@ def _linear_layers(spec: ModelSpec, index: dict[str, Ints], none: int) -> list[t
     """Numbers of the weights and biases of each layer in the flat vector, ``none`` where there is none."""
     names = [name.removesuffix("weight") for name in index if name.endswith("_weight")]
     names = [name for name in names if not name.startswith(("pair_", "edge_log_"))]
-    layers = [(index[f"{name}weight"], index[f"{name}bias"]) for name in names]
+    # The linear path has no bias: the network beside it has one.
+    layers = [
+        (index[f"{name}weight"], index.get(f"{name}bias", np.full(spec.states, none)))
+        for name in names
+    ]
     if not spec.pairwise:
         return layers
     first = index["pair_layer_1_weight"]

@@ -13,6 +13,7 @@ import torch
 from ....spec import ModelSpec
 from ...columns import Columns
 from .edges import EdgeWeights, SentMessages, edges_of
+from .halo import Halo
 from .kinds import Kinds
 from .logistic import Linear, Network
 from .neighbours import neighbours_of
@@ -93,6 +94,7 @@ class Field:
     along: SentMessages | None = None
     weights: EdgeWeights | None = None
     attribute_bar: torch.Tensor | None = None
+    halo: Halo | None = None
 
     def __init__(self, spec: ModelSpec, columns: int, kinds: Kinds, like: torch.Tensor) -> None:
         self.spec, self.kinds = spec, kinds
@@ -117,6 +119,7 @@ class Field:
         spec, self.networks = self.spec, networks
         self.mlp = [networks[kind].mlp for kind, _ in self.kinds]
         self.emit = [networks[kind].emit for kind, _ in self.kinds]
+        self.linear = [layer for kind, _ in self.kinds for layer in networks[kind].linear]
         if not by_edges(spec):
             if spec.messages in ("state", "emitted"):
                 self.neighbours = neighbours_of(columns, spec.aggregation, spec.divisor, self.like)
@@ -136,7 +139,9 @@ class Field:
             self.along.use(self.weights)
 
     def _receive(self, sent: torch.Tensor, slots: Slots, slot: int) -> None:
-        """Messages (p, S) that are sent become those that are received."""
+        """Messages (p, S) that are sent become those that are received; fills the halo of ``sent``."""
+        if self.halo is not None:
+            self.halo.fill(sent)
         if self.along is None:
             self.neighbours.receive(sent, slots.received[slot])
             return
@@ -153,6 +158,8 @@ class Field:
             self.neighbours.back(received_bar, out)
         else:
             self.along.back(received_bar, slots.sent[slot], slots.winner[slot], out)
+        if self.halo is not None:
+            self.halo.give_back(out)
 
     def finish(self) -> None:
         """Add to the gradient what is summed over all stages before."""
@@ -163,7 +170,15 @@ class Field:
             self.weights.add_gradient(network.log_weight_bar)
 
     def __call__(self, z: torch.Tensor, slots: Slots, slot: int, out: torch.Tensor) -> None:
-        """``out`` (D, S) = dz/dt at ``z`` (D, S); ``slot`` keeps what `back` needs."""
+        """``out`` (D, S) = dz/dt at ``z`` (D, S); ``slot`` keeps what `back` needs.
+
+        Nodes of a halo do not move: other processes integrate them, and what they send comes from there.
+        """
+        self._evaluate(z, slots, slot, out)
+        if self.halo is not None:
+            self.halo.clear(out)
+
+    def _evaluate(self, z: torch.Tensor, slots: Slots, slot: int, out: torch.Tensor) -> None:
         spec = self.spec
         x, m = z[: spec.channels], z[spec.channels :]
         slots.channels[slot].copy_(x)
@@ -174,20 +189,30 @@ class Field:
                 forward(layers, x, below, sent)
             self._receive(self.message[0], slots, slot)
         elif spec.messages == "state":
+            if self.halo is not None:  # which is filled, and z stays as it is
+                m = self.message[0].copy_(m)
             self._receive(m, slots, slot)
         elif spec.messages == "self":
             slots.received[slot].copy_(m)
         elif self.pairs is not None:
+            if self.halo is not None:
+                self.halo.fill(slots.channels[slot])
             self.pairs.receive(slots.own[slot], slots.of_pairs[slot], slots.received[slot])
         parts = slots.output_parts[slot] if spec.gain else self.kinds.parts(out)
         inputs, hidden = slots.mlp_inputs[slot], slots.hidden[slot]
         for layers, x, below, values in zip(self.mlp, inputs, hidden, parts):
             forward(layers, x, below, values)
-        if not spec.gain:
-            if spec.coupling == "superposed":
-                out.add_(slots.received[slot])
-            return
-        values = slots.output[slot]
+        if spec.gain:
+            self._superpose(slots, slot, out)
+        elif spec.coupling == "superposed":
+            out.add_(slots.received[slot])
+        if spec.linear:
+            for layer, x, values in zip(self.linear, inputs, self.kinds.parts(out)):
+                values.addmm_(layer.forward, x)
+
+    def _superpose(self, slots: Slots, slot: int, out: torch.Tensor) -> None:
+        """``out`` = F + G a."""
+        spec, values = self.spec, slots.output[slot]
         # z' = F + G a: rows states + i p + k of the output are G_ik, so that a stride of p selects the
         # column of G that one component of the message multiplies.
         out.copy_(values[: spec.states])
@@ -217,6 +242,13 @@ class Field:
             self.hidden_bar, self.inputs_bar_parts,
         ):  # fmt: skip
             backward(layers, x, below, bar, below_bar, x_bar)
+        if spec.linear:
+            for layer, x, bar, x_bar in zip(
+                self.linear, slots.mlp_inputs[slot], self.kinds.parts(slope_bar),
+                self.inputs_bar_parts,
+            ):  # fmt: skip
+                layer.add(bar, x)
+                x_bar.addmm_(layer.back, bar)
         z_bar[: spec.channels].copy_(self.inputs_bar[: spec.channels])
         self._of_attributes(self.inputs_bar[spec.own_inputs - spec.attributes : spec.own_inputs])
         m_bar = z_bar[spec.channels :]
@@ -230,6 +262,8 @@ class Field:
             self.pairs.back(
                 received_bar, slots.own[slot], slots.of_pairs[slot], self.pair_inputs_bar
             )
+            if self.halo is not None:
+                self.halo.give_back(self.pair_inputs_bar[: spec.channels])
             # x enters twice: through the mlp and through the messages.
             z_bar.add_(self.pair_inputs_bar[: spec.channels])
             self._of_attributes(self.pair_inputs_bar[spec.own_inputs - spec.attributes :])

@@ -61,7 +61,7 @@ class Linear:
 
 
 class Network:
-    """All layers of a model: ``mlp``, ``first``, ``emit`` and ``pair`` are lists of `Linear`.
+    """All layers of a model: ``mlp``, ``first``, ``emit``, ``pair`` and ``linear`` are lists of `Linear`.
 
     ``log_weight`` (edges,) or None: logarithms of the learned weights of edges, and ``log_weight_bar``
     the gradient with respect to them.
@@ -86,7 +86,12 @@ class Network:
             return layers
 
         self.mlp = chain(*(f"layer_{number}_" for number in range(1, spec.depth + 2)))
-        self.emit, self.first, self.pair = [], [], []
+        self.emit, self.first, self.pair, self.linear = [], [], [], []
+        if spec.linear:
+            # Without a bias in the layout: the one here is zero, and its gradient is left out.
+            weight = named["linear_weight"]
+            self.linear = [Linear(weight, torch.zeros_like(weight[:, 0]), False, False)]
+            self._layers["linear_"] = self.linear[0]
         self.log_weight = named.get("edge_log_weight")
         if self.log_weight is not None:
             self.log_weight_bar = torch.zeros_like(self.log_weight)

@@ -126,7 +126,9 @@ def segment(spec: ModelSpec, window: Window, store: bool | None) -> int:
         rows += spec.hidden
     if spec.learned_edges and not spec.pairwise:
         rows += spec.message
-    bytes_each = stages * rows * window.columns.total * window.initial.element_size()
+    # All processes of a graph must cut at the same steps: a stage that is computed again sends again.
+    columns = window.columns.total if window.halo is None else window.halo.most
+    bytes_each = stages * rows * columns * window.initial.element_size()
     limit = STORE_BYTES
     if window.initial.is_cuda:
         limit = torch.cuda.get_device_properties(window.initial.device).total_memory // 4
@@ -246,6 +248,7 @@ class Sweep:
         self.networks = networks_of(spec, theta.to(like.dtype))
         self.field.use(self.networks, window.columns)
         self.field.attribute_bar = window.attribute_bar if backward else None
+        self.field.halo = window.halo
         if spec.attributes:
             start = spec.channels + spec.controls
             assert window.attribute is not None
@@ -374,5 +377,7 @@ class Sweep:
         # The derivative is a factor of the loss below, so that this masks both.
         if window.mask is not None:
             derivative.mul_(window.mask[t])
+        if window.halo is not None:
+            window.halo.clear(derivative)
         self.loss.add_(torch.dot(derivative.view(-1), residual.view(-1)))
         return derivative

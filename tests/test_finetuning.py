@@ -1,0 +1,112 @@
+"""Fine-tuning of networks: which weights are kept, and how long a run is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import pympnode
+from pympnode.config import TrainConfig
+from pympnode.errors import InvalidOption
+from pympnode.experiments.scoring import range_warnings
+from pympnode.networks.presets import PRESETS
+from pympnode.training.checkpoint import State
+from pympnode.training.start import keep_start
+
+QUICK: dict[str, Any] = dict(kernel="eager", progress=False, seed=1)
+
+
+class Losses:
+    """A task whose losses of single trajectories are one of the weights each."""
+
+    def validation_each(self, theta: np.ndarray) -> np.ndarray:
+        return np.array(theta)
+
+    def validate(self, theta: np.ndarray) -> dict[str, float]:
+        return {"validation_loss": float(np.mean(theta))}
+
+
+def kept(best: list[float], margin: float = 1.65, first: float = 1.0) -> State:
+    """The state after the comparison of a start, whose losses are all ``first``, and ``best``."""
+    start = np.full((1, len(best)), first)
+    state = State.start(start.copy())
+    state.best, state.best_loss = np.array([best]), np.array([np.mean(best)])
+    state.best_epoch = np.array([4])
+    keep_start(Losses(), state, start, margin)  # type: ignore[arg-type]
+    return state
+
+
+def test_a_gain_on_all_trajectories_is_kept() -> None:
+    state = kept([0.9, 0.8, 0.85, 0.9, 0.95])
+    assert state.best_epoch[0] == 4 and state.best_loss[0] == pytest.approx(0.88)
+
+
+def test_a_gain_that_one_trajectory_decides_is_not() -> None:
+    """The mean is lower, but that of other trajectories may not be."""
+    best = [1.1, 1.1, 1.1, 1.1, 0.1]
+    state = kept(best)
+    assert state.best_epoch[0] == 0 and state.best_loss[0] == 1.0
+    np.testing.assert_array_equal(state.best, np.ones((1, 5)))
+    assert kept(best, margin=0.1).best_epoch[0] == 4
+
+
+def test_too_few_trajectories_are_not_compared() -> None:
+    assert kept([1.5, 0.1]).best_epoch[0] == 4
+
+
+def test_members_are_compared_each_for_itself() -> None:
+    start = np.ones((2, 4))
+    state = State.start(start.copy())
+    state.best = np.array([[0.5, 0.6, 0.5, 0.6], [1.2, 1.2, 1.2, 0.1]])
+    state.best_loss, state.best_epoch = state.best.mean(axis=1), np.array([3, 3])
+    keep_start(Losses(), state, start, 1.65)  # type: ignore[arg-type]
+    assert state.best_epoch.tolist() == [3, 0] and state.best_loss.tolist() == [0.55, 1.0]
+
+
+def test_the_margin_is_checked() -> None:
+    with pytest.raises(InvalidOption, match="margin"):
+        TrainConfig(margin=-1.0)
+    assert "margin" not in TrainConfig().as_dict()
+
+
+@pytest.fixture(scope="module")
+def start() -> pympnode.Result:
+    return pympnode.train("kuramoto", nodes=5, topology="BA", trajectories=30, updates=60, **QUICK)
+
+
+def test_the_loss_that_is_reported_is_that_of_the_weights_that_are_kept(
+    start: pympnode.Result, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where they are averages; and it is not above that of the start."""
+    data = pympnode.simulate("kuramoto", nodes=5, topology="ring", trajectories=20, seed=3)
+    held_out = data.isel(trajectory=(data["split"] == "validation").values)
+
+    def loss(model: pympnode.Model) -> float:
+        with range_warnings():
+            return float(pympnode.evaluate(model, held_out).loss.sel(predictor="model"))
+
+    tuned = pympnode.finetune(start, data=data, updates=40, **QUICK)
+    assert tuned.model.about["training"]["average"] > 0
+    found = loss(tuned.model)
+    assert found == pytest.approx(tuned.best_loss, rel=1e-4)
+    assert found < loss(start.model) and tuned.best_epoch > 0
+    ruined = pympnode.finetune(start, data=data, updates=10, learning_rate=3.0, **QUICK)
+    assert ruined.best_epoch == 0 and "no epoch was better" in ruined.reason
+    np.testing.assert_array_equal(ruined.model.theta, start.model.theta)
+    # The comparison with the start is part of a run.
+    monkeypatch.setitem(PRESETS["fast"].finetune, "margin", 1e9)
+    unclear = pympnode.finetune(start, data=data, updates=10, **QUICK)
+    assert unclear.best_epoch == 0 and unclear.best_loss == pytest.approx(ruined.best_loss)
+
+
+def test_a_length_that_is_not_given_does_not_follow_the_number_of_trajectories(
+    start: pympnode.Result, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pympnode.networks import assembly
+
+    monkeypatch.setattr(assembly, "sized_updates", lambda *_, **__: 30)
+    for count in (10, 30):
+        tuned = pympnode.finetune(start, trajectories=count, **QUICK)
+        assert tuned.updates == 15
