@@ -23,6 +23,7 @@ SLOW = {
     "ensemble",
     "experiments",
     "first_seconds",
+    "generalisation",
     "kernel",
     "large_graph",
     "large_particles",
