@@ -6,9 +6,10 @@
 The questions of M. Laber, T. Eliassi-Rad, B. Klein, "When do neural ordinary differential equations
 generalize on complex networks?" (arXiv 2602.08980): five dynamics of the form of B. Barzel, A.-L.
 Barabasi, "Universality in network dynamics" (Nature Physics 9, 2013), dx_i/dt = F(x_i) + sum_j A_ij
-G(x_i) H(x_j), learned on one S1 graph of 64 nodes and used on others. Which five dynamics, the S1 model
-and the training size are the paper's; values of parameters, axes and the number of runs are ours, as
-is the largest size (1024; the paper has 8192).
+G(x_i) H(x_j), learned on one S1 graph of 64 nodes and used on others. The names of the dynamics, the S1
+model, the training size and the axes are the paper's, from its abstract and summaries; the laws are our
+reading of the names, and parameters, values along the axes, the way nodes are hidden and the number of runs
+are ours, as is the largest size (1024; the paper has 8192).
 
 Rows: today's default; the published class (messages that are ODE states, three components, mean over
 neighbours) and the same with sums, both with today's optimiser; an edge-function graph neural ODE in
@@ -135,8 +136,9 @@ def _one(x: NDArray) -> NDArray:
     return np.ones_like(x)
 
 
-# Equation, field, range of starts. Forms: Barzel and Barabasi (2013), Table 1; ND: E. Laurence et al.,
-# "Spectral dimension reduction of complex dynamical networks", Phys. Rev. X 9 (2019). Rates: ours.
+# Equation, field, range of starts. MAK: mass-action kinetics. MM: Michaelis-Menten. BD: birth and death. ND: neuronal
+# activity as in E. Laurence et al., "Spectral dimension reduction of complex dynamical networks",
+# Phys. Rev. X 9 (2019). Rates and exponents are ours.
 DYNAMICS: dict[str, tuple[str, Callable[..., NDArray], tuple[float, float]]] = {
     "SIS": (
         "-x + 0.3 (1 - x) sum x_j",
