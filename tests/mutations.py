@@ -117,8 +117,8 @@ FAULTS = [
     ),
     fault(
         "4", "the last window of a trajectory is never drawn", NUMBERS,
-        (NETWORK_TASK, "latest = self._lengths[chosen] - horizon",
-         "latest = np.maximum(self._lengths[chosen] - horizon - 1, 0)"),
+        (NETWORK_TASK, "latest = self.lengths[chosen] - horizon",
+         "latest = np.maximum(self.lengths[chosen] - horizon - 1, 0)"),
     ),
     fault(
         "4b", "the same, where all states are known and the times are even", NUMBERS,
@@ -274,7 +274,7 @@ FAULTS = [
     ),
     fault(
         "27c", "training noise in features that nodes do not have", TYPES,
-        (PREPARE, "noise if types is None else noise * arrays.real", "noise"),
+        (PREPARE, "drawn if arrays.types is None else drawn * arrays.real", "drawn"),
     ),
     fault(
         "27d", "the nodes of one type: edges of other nodes", TYPES,

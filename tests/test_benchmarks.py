@@ -24,6 +24,7 @@ SLOW = {
     "experiments",
     "first_seconds",
     "identify",
+    "generalisation",
     "kernel",
     "large_graph",
     "large_particles",

@@ -24,7 +24,7 @@ RUN: dict[str, Any] = {
     "rate_floor": 1e-5, "plateau_factor": 0.4, "patience": 9, "clip": 2.0,
     "curriculum": ((2, 0.5), (0, 0.5)), "matching": 0.25, "standstill": 0.5, "average": 0.9,
     "training_noise": 1e-9, "keep_start": True, "from_start": 0.5, "loss": SquaredError(),
-    "decay_every": 3, "keep": "last", "retry_diverged": True, "seed": 4,
+    "decay_every": 3, "margin": 2.0, "keep": "last", "retry_diverged": True, "seed": 4,
 }  # fmt: skip
 
 

@@ -130,7 +130,7 @@ def test_a_wrong_value_is_refused_before_anything_runs(parts: dict, tmp_path: Pa
         ({"train": {"updates": 0}}, "updates must be a whole number"),
         ({"train": {"updates": 2, "epochs": 2}}, "one length"),
         ({"train": {"time_budget": "soon"}}, "time_budget is not a length"),
-        ({"train": {"model": ["deltagn"]}}, "model is a text"),
+        ({"train": {"model": ["deltagn"]}}, "model of particles is a name"),
         (
             {"grid": {"train": {"levels": [2, "two"]}}},
             "row 'levels two' .*levels must be a whole number",

@@ -187,6 +187,11 @@ def test_every_option_of_a_model_exists_in_julia_or_is_refused() -> None:
         **{key: {**pairwise, "codes": 1, "coded_nodes": 2} for key in ("codes", "coded_nodes")},
         **{key: {"messages": "emitted", "delay": 0.5} for key in ("delay", "longest_delay")},
         "learned_delays": {"messages": "emitted", "learned_delays": 1, "longest_delay": 4},
+        "linear": {**pairwise, "linear": True},
+        **dict.fromkeys(
+            ("module", "module_arguments"),
+            {"family": "own", "module": "field", "module_arguments": "{}"},
+        ),
         **dict.fromkeys(("node_types", "type_channels", "type_controls", "type_attributes"), types),
     }
     text = (julia_sources() / "src" / "spec.jl").read_text(encoding="utf-8")

@@ -249,7 +249,7 @@ def test_lengths_that_are_given_are_kept() -> None:
     assert (epochs.epochs, epochs.matching, epochs.standstill) == (7, 0, 0)
     updates = NetworkTraining(updates=7).run_config(fresh=True)
     assert updates.matching == 0.8 and updates.standstill == 0
-    assert NetworkTraining().run_config(fresh=False).matching == 0
+    assert NetworkTraining().run_config(fresh=False).matching == 0.8  # the recipe of `finetune`
 
 
 def test_a_run_ends_where_validation_stands_still() -> None:

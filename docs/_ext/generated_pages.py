@@ -33,6 +33,7 @@ TOPICS: dict[str, tuple[str, tuple[str, ...]]] = {
             "presets",
             "finetune",
             "ensemble",
+            "generalisation",
             "long_recording",
             "power_grid",
             "quadrotors",
@@ -126,6 +127,7 @@ def write_pages() -> None:
 
 def _put(path: Path, data: bytes) -> None:
     """Write a file if its content changed, atomically: another build may read it at the same time."""
+    path.parent.mkdir(exist_ok=True)  # pictures are written before the pages
     if not path.exists() or path.read_bytes() != data:
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_suffix(f".{os.getpid()}")

@@ -171,7 +171,13 @@ class ModelSpec:
                 )
         object.__setattr__(self, "divisor", number("divisor", self.divisor))
         object.__setattr__(self, "delay", number("delay", self.delay))
-        if bool(self.module) != (self.family == "own"):
+        for name in ("module", "module_arguments"):
+            given = getattr(self, name)
+            if not isinstance(given, str) or given:
+                text(name, given)
+        if bool(self.module) != (self.family == "own") or (
+            self.module_arguments and not self.module
+        ):
             raise InvalidOption(
                 "a module of the user is a family of its own",
                 got=f"family={self.family!r}, module={self.module!r}",
