@@ -20,6 +20,16 @@ SCRIPTS = sorted(
 )
 # Several processes, or kernels that load one after the other: 5 to 14 s of CPU each.
 SLOW = {
+    "finetune",
+    "long_recording",
+    "presets",
+    "delays",
+    "pairwise",
+    "calibration",
+    "larger_than_memory",
+    "learning",
+    "any_pair",
+    "pretrained",
     "ensemble",
     "experiments",
     "first_seconds",

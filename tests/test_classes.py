@@ -107,6 +107,7 @@ def titles_of(monkeypatch):
     return seen
 
 
+@pytest.mark.slow
 def test_a_class_that_is_far_behind_has_no_second_round(data, monkeypatch):
     from pympnode.training import race
 
@@ -129,6 +130,7 @@ def test_a_class_that_is_far_behind_has_no_second_round(data, monkeypatch):
     assert "by the cost of an update" in result.history.attrs["classes"]
 
 
+@pytest.mark.slow
 def test_emitted_messages_compete_where_the_data_have_no_derivatives(data):
     result = pympnode.train(**QUICK, data=data.isel(time=slice(0, None, 3)), updates=600)
     assert "emitted superposed" in result.history.attrs["classes"]

@@ -39,6 +39,7 @@ def test_the_files_have_the_faults_of_real_ones(tmp_path: Path) -> None:
     assert (again / "cases.csv").read_bytes() == (tmp_path / "cases.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_smoke(tmp_path: Path) -> None:
     assert "weeks ahead" in script(tmp_path, "--smoke")
     assert (tmp_path / "county_forecast.png").stat().st_size > 10_000

@@ -188,10 +188,10 @@ def test_every_option_of_a_model_exists_in_julia_or_is_refused() -> None:
         **{key: {"messages": "emitted", "delay": 0.5} for key in ("delay", "longest_delay")},
         "learned_delays": {"messages": "emitted", "learned_delays": 1, "longest_delay": 4},
         "linear": {**pairwise, "linear": True},
-        **dict.fromkeys(
-            ("module", "module_arguments"),
-            {"family": "own", "module": "field", "module_arguments": "{}"},
-        ),
+        **{
+            key: {"family": "own", "module": "field", "module_arguments": "{}"}
+            for key in ("module", "module_arguments")
+        },
         **dict.fromkeys(("node_types", "type_channels", "type_controls", "type_attributes"), types),
     }
     text = (julia_sources() / "src" / "spec.jl").read_text(encoding="utf-8")

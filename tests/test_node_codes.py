@@ -136,6 +136,7 @@ def oscillators(graphs, frequency, trajectories, seed, *, given, steps=50):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_codes_stand_for_frequencies_as_well_as_the_frequencies_themselves():
     """Errors at most 2x those of the model that is given the frequencies; also on a new graph."""
     graphs = [nx.barabasi_albert_graph(20, 2, seed=seed) for seed in range(1, 6)]

@@ -51,6 +51,7 @@ def ratios(data, updates, seeds=SEEDS):
     return np.array(found)
 
 
+@pytest.mark.slow
 def test_a_short_training_in_bf16_reaches_the_error_of_float32(data) -> None:
     (ratio,) = ratios(data, 500, seeds=SEEDS[:1])
     assert ratio < np.exp(4 * SPREAD)

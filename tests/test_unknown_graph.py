@@ -56,6 +56,7 @@ def learned():
     return ds, pympnode.train(data=blind(ds), **RUN)
 
 
+@pytest.mark.slow
 def test_a_weighted_directed_graph_is_found(learned):
     ds, result = learned
     truth, model = adjacency(ds), result.model
