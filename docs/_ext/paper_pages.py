@@ -52,7 +52,7 @@ def row(claim: Mapping[str, Any], results: Path) -> str:
     command = f"`pympnode experiment run {claim['experiment']}`" if "experiment" in claim else ""
     found = measured(claim, results) if "experiment" in claim else None
     if found is None:
-        why = claim.get("not_run", "its experiment has no stored result yet")
+        why = claim.get("not_run", "no result by seed is stored yet")
         ours, decided = "", f"not run: {why}"
     else:
         low, high = found
