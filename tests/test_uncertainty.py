@@ -13,9 +13,9 @@ import xarray as xr
 
 import pympnode
 from pympnode.errors import FileDamaged, InvalidData, InvalidOption
-from pympnode.networks.calibration import Calibration, calibrated, fitted
-from pympnode.networks.uncertainty import crps_of_members, crps_of_normal
+from pympnode.networks.calibration import calibrated
 from pympnode.training.diagnosis import Reference, diagnose
+from pympnode.uncertainty import Calibration, crps_of_members, crps_of_normal, fitted
 
 OPTIONS: dict[str, Any] = dict(
     hidden=8, kernel="eager", batch_size=8, progress=False, dtype="float64", epochs=1
@@ -59,7 +59,8 @@ def test_factor_and_floor_cover_states_and_readings(noise: float, rng: np.random
     std = np.sqrt(9 * spread2 * [1.0, 4.0, 0.0] + [0.01, 0.01, 0.5])
     state = std * rng.normal(size=std.shape)
     error = state + noise * rng.normal(size=std.shape)
-    factor, floor = fitted(error, spread2, noise**2, 20_000)
+    factor, floor, power = fitted(error, spread2, noise**2, 20_000)
+    assert power == 1
     found = np.sqrt(np.square(factor) * spread2 + np.square(floor))
     reading = np.sqrt(np.square(found) + noise**2)
     np.testing.assert_allclose((np.abs(error) < Q * reading).mean(0), 0.9, atol=0.002)
@@ -71,7 +72,7 @@ def test_factor_and_floor_cover_states_and_readings(noise: float, rng: np.random
 def test_a_time_without_data_has_the_values_before_it(rng: np.random.Generator) -> None:
     error = rng.normal(size=(500, 4))
     error[:, 2] = np.nan
-    factor, floor = fitted(error, np.ones((500, 4)), 0.0, 500)
+    factor, floor, _ = fitted(error, np.ones((500, 4)), 0.0, 500)
     assert (factor[2], floor[2]) == (factor[1], floor[1]) and np.isfinite(floor).all()
 
 

@@ -14,7 +14,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ..config import TrainConfig, check_names, whole
-from ..datasets.names import CHARGE, PARTICLE
+from ..datasets.names import CHARGE, PARTICLE, TRAJECTORY
 from ..datasets.record import record
 from ..datasets.split import data_fingerprint, held_out_of, labels_of
 from ..errors import InvalidData
@@ -35,6 +35,7 @@ from .schema import ParticleArrays
 from .simulate import check_particle_options, simulate_particles
 from .spec import ParticleSpec
 from .systems.base import ParticleSystem
+from .uncertainty import calibrated_or_not
 from .weights import LOG_MASS, MASS_GAIN, particle_layout_of
 
 if TYPE_CHECKING:
@@ -266,10 +267,18 @@ class Particles:
             about={"mixed_levels": mixed_levels, "precision": program.precision},
             history_attributes={"loss": _loss_text(spec)},
             threads=lambda: threads_for(task.operations, program.device),
+            calibrated=lambda trained: calibrated_or_not(trained, _validation(datasets, options)),
         )
 
 
 PARTICLES = Particles()
+
+
+def _validation(datasets: list[xr.Dataset], options: ParticleTraining) -> list[xr.Dataset]:
+    """The validation part of the datasets."""
+    labels = [labels_of(ds, options.split, options.seed) for ds in datasets]
+    chosen = [np.flatnonzero(one == "validation") for one in labels]
+    return [ds.isel({TRAJECTORY: i}) for ds, i in zip(datasets, chosen, strict=True) if i.size]
 
 
 def _simulation(
