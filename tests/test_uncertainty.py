@@ -299,3 +299,43 @@ def test_the_command_line_prints_coverage(
     facts = json.loads(CliRunner().invoke(cli, [*call, "--json"]).output)
     covered = facts["predictors"]["model"]["coverage"]["reading"]
     assert set(covered) == set(data.feature.values.tolist()) and min(covered.values()) > 0.8
+
+
+# ---- the noise in the likelihood ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("steps", [5, 12])  # of 6 times differences show nothing
+def test_the_gaussian_loss_estimates_the_measurement_noise(steps: int, tmp_path: Path) -> None:
+    size: dict[str, Any] = dict(nodes=6, topology="ring", steps=steps, dt=0.05)
+    std = pympnode.simulate("kuramoto", **size, trajectories=20, seed=2).state.std(
+        ("trajectory", "time", "node")
+    )
+    true = 0.05 * std.values
+    data = pympnode.simulate("kuramoto", **size, trajectories=80, noise=true, seed=1)
+    options = OPTIONS | dict(epochs=None, updates=60)
+    model = pympnode.train(data=data, loss="gaussian", **options).model
+    assert model.noise is not None and model.calibration is None
+    np.testing.assert_allclose(model.noise, true, rtol=0.13)
+    assert "noise" in model.lines()
+    model.save(tmp_path / "model.nc")
+    back = pympnode.load(tmp_path / "model.nc")
+    np.testing.assert_array_equal(back.noise, model.noise)
+    rollout = back.rollout(data)
+    assert not rollout.reading_std[:, 0].any()
+    np.testing.assert_allclose(
+        rollout.reading_std[:, 1:], np.broadcast_to(model.noise, rollout.state[:, 1:].shape)
+    )
+    bounds = pympnode.interval(rollout, readings=True)
+    assert bounds.attrs["calibrated"] == 0
+    with pytest.raises(InvalidData, match="no spread"):
+        pympnode.interval(rollout)
+    assert pympnode.evaluate(back, data).target.values.tolist() == ["reading"]
+    found = back.calibrate(data).calibration
+    assert found is not None
+    np.testing.assert_array_equal(found.noise, model.noise) if steps == 5 else None
+    given = pympnode.losses.Gaussian(std=dict(zip(model.features, true.tolist())))
+    with_std = pympnode.train(data=data, loss=given, **OPTIONS).model
+    np.testing.assert_allclose(with_std.noise, true)
+    damaged = model.to_dataset().assign(likelihood_noise_std=-back.to_dataset().likelihood_noise_std)
+    with pytest.raises(FileDamaged):
+        pympnode.Model.from_dataset(damaged)
