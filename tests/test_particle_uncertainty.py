@@ -12,7 +12,9 @@ import pytest
 import xarray as xr
 
 import pympnode
-from pympnode.errors import FileDamaged, InvalidData, UnknownName
+from pympnode import losses
+from pympnode.errors import FileDamaged, InvalidData, InvalidOption, UnknownName
+from pympnode.particles.half import PARTICLES
 
 OPTIONS: dict[str, Any] = dict(
     model="deltagn", messages="directed", edge_width=8, node_width=8, kernel="eager",
@@ -95,3 +97,102 @@ def test_a_single_model_can_be_calibrated_and_kept(
         pympnode.ParticleModel.from_dataset(ds.assign(calibration_floor=-ds.calibration_floor))
     with pytest.raises(InvalidData, match="nothing to calibrate"):
         ensemble.calibrate(data.isel(time=[0]))
+
+
+# ---- losses -------------------------------------------------------------------------------------
+
+
+def quartic(p: Any, y: Any) -> Any:
+    return (p - y) ** 4
+
+
+def prepared(data: xr.Dataset, loss: Any, **options: Any) -> Any:
+    return PARTICLES.prepare(
+        None, [data], PARTICLES.Training(**{**OPTIONS, "loss": loss, **options}), None
+    )
+
+
+def errors_of(one: Any, theta: np.ndarray, steps: Any) -> np.ndarray:
+    """Errors (feature, particle, axis) of the steps of a batch."""
+    import torch
+
+    program, (now, target) = one.task.program, one.task.states(steps)
+    with torch.no_grad():
+        graph, weights = program.graph(now), program.weights(theta)
+        if program.spec.inputs == "scaled":
+            change = program.velocity_change(weights, now, graph, training=False)
+            return ((change - target.change_from(now)) / program.scales.change).numpy()[None]
+        x, v = program.next_state(weights, now, graph, training=False)
+        dx = now.box.displacement(x - target.position)
+        return np.stack([dx.numpy(), (v - target.velocity).numpy()])
+
+
+PLAIN: dict[str, Any] = dict(inputs="plain", behaviour="published", messages=None, update=None)
+
+
+@pytest.mark.parametrize(
+    ("loss", "options", "expected"),
+    [
+        ("mse", {}, lambda e: np.mean(e**2)),
+        ("huber", {}, lambda e: np.mean(np.where(abs(e) < 1, e**2 / 2, abs(e) - 0.5))),
+        (losses.Huber(delta=0.2), {}, lambda e: np.mean(
+            np.where(abs(e) < 0.2, e**2 / 2, 0.2 * (abs(e) - 0.1)))),
+        (quartic, {}, lambda e: np.mean(e**4)),
+        (quartic, PLAIN, lambda e: np.mean(e**4)),
+        (losses.SquaredError(weight={"position": 3.0}), PLAIN,
+         lambda e: np.mean(e**2, axis=(1, 2)) @ [1.5, 0.5]),
+        ("gaussian", PLAIN, lambda e: np.sqrt(np.prod(np.mean(e**2, axis=(1, 2))))),
+        (losses.Gaussian(std={"position": 0.1, "velocity": 2.0}), PLAIN,
+         lambda e: np.mean((e / np.array([0.1, 2.0])[:, None, None]) ** 2) / 2),
+    ],
+)  # fmt: skip
+def test_values_and_gradients_of_losses(
+    loss: Any, options: dict[str, Any], expected: Any, data: xr.Dataset
+) -> None:
+    one = prepared(data, loss, **options)
+    steps = next(one.task.batches(1, np.random.default_rng(0)))
+    # Away from biases of 0, where rectifiers have no gradient.
+    theta = one.theta[0] + 0.05 * np.random.default_rng(2).normal(size=one.theta[0].shape)
+    value, gradient = one.task.loss(theta, steps)
+    assert value == pytest.approx(expected(errors_of(one, theta, steps)), rel=1e-9)
+    along = np.random.default_rng(1).normal(size=theta.shape)
+    h = 1e-6
+    both = [one.task.loss(theta + s * h * along, steps)[0] for s in (1, -1)]
+    assert gradient @ along == pytest.approx((both[0] - both[1]) / (2 * h), rel=1e-4)
+
+
+def test_fixed_particles_have_no_loss(data: xr.Dataset) -> None:
+    fixed = np.zeros((40, 5), bool)
+    fixed[:, 0] = True
+    still = data.assign(fixed=(("trajectory", "particle"), fixed))
+    still["position"][:, :, 0] = still["position"][:, 0, 0].drop_vars("time")
+    still["velocity"][:, :, 0] = 0.0
+    for loss in ("huber", quartic):
+        one = prepared(still, loss)
+        steps = next(one.task.batches(1, np.random.default_rng(0)))
+        e = errors_of(one, one.theta[0], steps).reshape(-1, 5, 2)[:, 1:]
+        mean = np.mean(e**4) if loss is quartic else np.mean(np.where(abs(e) < 1, e**2 / 2, abs(e) - 0.5))  # fmt: skip
+        assert one.task.loss(one.theta[0], steps)[0] == pytest.approx(mean, rel=1e-9)
+
+
+def test_mse_is_the_default_and_huber_is_another_run(data: xr.Dataset) -> None:
+    default, mse, huber = (prepared(data, loss).fingerprint for loss in (None, "mse", "huber"))
+    assert default == mse != huber and huber["loss"]["name"] == "huber"
+    assert "quartic" in prepared(data, quartic).only_in_memory
+
+
+@pytest.mark.parametrize(
+    ("loss", "options", "words"),
+    [
+        ("gaussian", {}, "one error"),
+        (losses.Huber(weight={"velocity": 2.0}), {}, "one error"),
+        (losses.Huber(weight={"mass": 2.0}), PLAIN, "feature in loss"),
+        ("gaussian", {**PLAIN, "micro_batch": 2}, "whole batch"),
+        ("hubert", {}, "huber"),
+    ],
+)
+def test_losses_without_a_meaning_are_refused(
+    loss: Any, options: dict[str, Any], words: str, data: xr.Dataset
+) -> None:
+    with pytest.raises((InvalidOption, UnknownName), match=words):
+        prepared(data, loss, **options)

@@ -336,6 +336,8 @@ def test_the_gaussian_loss_estimates_the_measurement_noise(steps: int, tmp_path:
     given = pympnode.losses.Gaussian(std=dict(zip(model.features, true.tolist())))
     with_std = pympnode.train(data=data, loss=given, **OPTIONS).model
     np.testing.assert_allclose(with_std.noise, true)
-    damaged = model.to_dataset().assign(likelihood_noise_std=-back.to_dataset().likelihood_noise_std)
+    damaged = model.to_dataset().assign(
+        likelihood_noise_std=-back.to_dataset().likelihood_noise_std
+    )
     with pytest.raises(FileDamaged):
         pympnode.Model.from_dataset(damaged)

@@ -302,8 +302,8 @@ TRAINING = [
     _option(
         "--loss",
         type=choice(*LOSSES),
-        show_default="huber",
-        help="The loss of rollouts of networks.",
+        show_default="huber; mse of particles",
+        help="The loss of rollouts of networks, or of steps of particles.",
     ),
     _option("--learning-rate", type=float, help="Highest learning rate."),
     _option(

@@ -17,7 +17,7 @@ from ..datasets.split import data_fingerprint, held_out_of, labels_of
 from ..errors import InvalidOption
 from ..files.netcdf import checksum
 from ..half import EngineFacts, Half, Prepared
-from ..losses import Gaussian, Huber, Loss, OwnLoss
+from ..losses import Gaussian, Huber, Loss, unnamed_loss
 from ..training.initial import initial_weights
 from ..training.ranges import warn_outside, warn_user
 from . import engines
@@ -325,9 +325,7 @@ def _unnamed(own: Any, loss: Any) -> str:
     """What of a run has no name, under which a run folder could hold it; "" where all has one."""
     if own is not None and not own.registered:
         return f"the module {own!r} has no name: @pympnode.register_module above its class"
-    if isinstance(loss, OwnLoss) and not loss.registered:
-        return f"the loss {loss.label!r} has no name: @pympnode.losses.register above it"
-    return ""
+    return unnamed_loss(loss)
 
 
 def _tell_unused(own: Any, data: Data) -> None:
