@@ -45,16 +45,21 @@ def identify(context: click.Context, as_json: bool, **_: Any) -> None:
     """
     given = o.gather(context)
     as_latex, target = given.pop("latex", False), given.pop("save", None)
-    o.check_target(context, name="save")
+    o.check_target(context, option="save")
     from .. import _api
 
     model = _api.load(given.pop("model"))
     found = _api.identify(model, given.pop("data", None), **given)
     text = found.latex if as_latex else found.text
     if target is not None:
-        from ..files.writing import write_text
+        from pathlib import Path
 
-        write_text(target, text + "\n")
+        from ..files.writing import make_folder, writing
+
+        path = Path(target)
+        make_folder(path.parent)
+        with writing(path):
+            path.write_text(text + "\n", encoding="utf-8")
     if as_json:
         facts = {
             "text": found.text,
@@ -66,6 +71,6 @@ def identify(context: click.Context, as_json: bool, **_: Any) -> None:
             "field_error": dict(found.field_error),
             "pair_error": None if found.pair_error is None else dict(found.pair_error),
         }
-        print_json({"out": target, **facts})
+        print_json({"save": target, **facts})
     else:
         click.echo(text)
