@@ -295,9 +295,10 @@ def train(
         keywords go before its fields); ``batch_size`` (trajectories, or states of particles, of which ``micro_batch`` are computed
         at a time), ``learning_rate``; ``optimiser`` ("soap", the default of "fast", "adam", that
         of "paper", or a callable that makes one from the layout of the weights, see
-        `pympnode.training.optimiser.Optimiser`); ``loss`` of networks ("huber", the default, "mse",
-        "gaussian", with numbers of each feature as `pympnode.losses.Huber` and others have, or a function
-        of predicted and true states; gradient matching is left out then); ``retry_diverged=True`` lets a run that diverges
+        `pympnode.training.optimiser.Optimiser`); ``loss`` ("huber", the default of networks, "mse", that of
+        particles, "gaussian", with numbers of each feature as `pympnode.losses.Huber` and others have, or a
+        function of predicted and true states; gradient matching is left out then; "gaussian" also
+        estimates the measurement noise, `Model.noise`); ``retry_diverged=True`` lets a run that diverges
         go back to its best weights once, at half the rate; ``members`` trains an ensemble side by side from
         different weights and batches: history, weights and rollouts have a dim "member";
         ``engine`` ("auto", "torch", "julia"), ``kernel`` ("auto", "numba", "torch", "eager"),
@@ -546,8 +547,9 @@ def interval(
     if half.body == "particle":
         from .particles.uncertainty import interval as of_particles
 
-        return of_particles(prediction, level, readings=readings, variable=variable or "position")
-    if variable not in (None, "state"):
+        chosen = "position" if variable is None else variable
+        return of_particles(prediction, level, readings=readings, variable=chosen)
+    if variable is not None and not (isinstance(variable, str) and variable == "state"):
         raise InvalidOption(
             "variable is of particles, and these are networks",
             got=shown_value(variable, 80),
