@@ -30,7 +30,7 @@ from docs_pages import (
 import pympnode
 from pympnode._moved import MOVED
 
-# The documents are large trees that live to the end: looking for cycles in them takes a tenth of the build.
+# The documents are large trees that live to the end: the collector would walk them in vain.
 BUILD = (
     "import gc, sys; gc.disable(); from sphinx.cmd.build import main; sys.exit(main(sys.argv[1:]))"
 )
