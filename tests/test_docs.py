@@ -30,10 +30,6 @@ from docs_pages import (
 import pympnode
 from pympnode._moved import MOVED
 
-# The documents are large trees that live to the end: the collector would walk them in vain.
-BUILD = (
-    "import gc, sys; gc.disable(); from sphinx.cmd.build import main; sys.exit(main(sys.argv[1:]))"
-)
 TOOLS = ("sphinx", "furo", "myst_parser", "sphinx_copybutton", "sphinx_design")
 MODULES = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
@@ -75,7 +71,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip(f'{", ".join(missing)} not installed: pip install -e ".[docs]"')
     out = tmp_path_factory.mktemp("docs")
     done = subprocess.run(
-        [sys.executable, "-c", BUILD, "-W", "--keep-going", "-q", "-d", str(out / "trees"),
+        [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-d", str(out / "trees"),
          str(DOCS), str(out / "site")],
         env={**os.environ, "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"},
         capture_output=True, text=True, check=False,
