@@ -160,8 +160,11 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
             if part is not None:
                 values = int(part.group.sum(np.array([float(values)]))[0])
         updates = sized_updates(layout_of(spec).size, values, pairwise=spec.pairwise)
-        # Weights of a start have the first half of a run behind them.
-        config = config.replace(updates=updates if start is None else updates // 2)
+        # Weights of a start have the first half of a run behind them. Runs of pairwise messages have a
+        # third of the updates of others already; half of that ends before the rollouts have gained
+        # (benchmarks/finetune.py).
+        halved = start is not None and not spec.pairwise
+        config = config.replace(updates=updates // 2 if halved else updates)
     program: Any = model.bind(scaled, kernel=kernel)
     measure = None
     if config.loss != Huber():
