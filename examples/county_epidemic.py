@@ -195,7 +195,7 @@ def draw(model: pympnode.Model, ds: xr.Dataset, path: Path) -> None:
     counties = ds["node"].values[np.argsort(edges, kind="stable")[[1, 12, 26, -1]]]
     degree = dict(zip(ds["node"].values, edges, strict=True))
 
-    figure, axes = plt.subplots(1, 4, figsize=(13, 3.4), layout="constrained")
+    figure, axes = plt.subplots(1, 4, figsize=(11, 3.2), layout="constrained")
     for county, axis in zip(counties, axes, strict=True):
         truth = last["state"].sel(feature="incidence", node=county)[0]
         axis.plot(truth["time"] / 7, np.expm1(truth), "o", ms=3.5, color="0.6", label="reported")
