@@ -99,6 +99,7 @@ def test_the_loss_that_is_reported_is_that_of_the_weights_that_are_kept(
     monkeypatch.setitem(PRESETS["fast"].finetune, "margin", 1e9)
     unclear = pympnode.finetune(start, data=data, updates=10, **QUICK)
     assert unclear.best_epoch == 0 and unclear.best_loss == pytest.approx(ruined.best_loss)
+    assert "by chance" in unclear.reason and "by chance" not in ruined.reason
 
 
 def test_a_length_that_is_not_given_does_not_follow_the_number_of_trajectories(

@@ -201,6 +201,24 @@ def test_measurement_noise_is_in_the_result() -> None:
     assert result.noise_floor == pytest.approx(expected, rel=0.15)
 
 
+def test_inputs_that_jump_are_not_taken_for_noise() -> None:
+    """Where an input changes, the derivative of the state does: high differences see more than a smooth motion."""
+    ds = pympnode.simulate("heat", nodes=4, trajectories=100, noise=0.05)
+    u = np.zeros((*ds.state.shape[:3], 1))
+    steady = pympnode.train(
+        data=ds.assign(control=(("trajectory", "time", "node", "control_feature"), u)),
+        epochs=1,
+        **FAST,
+    )
+    u[:, 20:] = 1.0
+    jumps = pympnode.train(
+        data=ds.assign(control=(("trajectory", "time", "node", "control_feature"), u)),
+        epochs=1,
+        **FAST,
+    )
+    assert steady.noise_floor is not None and jumps.noise_floor is None
+
+
 def test_a_resumed_run_says_the_same(tmp_path: Any) -> None:
     first = pympnode.train(data=noise_alone(), epochs=2, run=tmp_path / "run", **FAST)
     again = pympnode.train(data=noise_alone(), epochs=2, run=tmp_path / "run", **FAST)

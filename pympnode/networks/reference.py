@@ -38,7 +38,7 @@ def reference_of(
     total, columns = dict.fromkeys(("persistence", "data mean", "AR(1)"), 0.0), 0
     noises: list[NDArray] = []
     horizon = batches[0].horizon
-    for x, even in _windows(arrays, batches):
+    for x, seen in _windows(arrays, batches):
         fit = fits[x.shape[2]]
         start, truth = x[:, :1], x[:, 1:]
         columns += x.shape[0] * x.shape[2]
@@ -53,7 +53,7 @@ def reference_of(
                 total["AR(1)"] += _huber(truth - mean - power * (start - mean))
             else:
                 total["AR(1)"] += loss(mean + power * (start - mean), truth)
-        if even:
+        if seen:
             noises.append(x)
     losses = {name: value / columns for name, value in total.items()}
     if arrays[0].types is not None or measure is not None:
@@ -139,9 +139,18 @@ def _fit(training: Sequence[tuple[Arrays, NDArray[np.int64]]]) -> tuple[NDArray,
     return mean, np.clip(slope, -1.0, 1.0)
 
 
+def _jumps(arrays: Arrays) -> bool:
+    """Whether inputs or weights of edges change in time. They are held over each time step, so that the
+    derivative of the state jumps where they change, which high differences do not tell from noise."""
+    u, weight = arrays.u, arrays.edge_weight
+    if weight is not None and bool((weight[..., 1:, :] != weight[..., :1, :]).any()):
+        return True
+    return u is not None and bool((u[:, 1:] != u[:, :1]).any())
+
+
 def _windows(arrays: Sequence[Arrays], batches: Sequence[Batch]) -> Iterator[tuple[NDArray, bool]]:
-    """States (window, time, node, feature) of the windows, thinned, by dataset, and whether the
-    time grid is even; NaN where missing."""
+    """States (window, time, node, feature) of the windows, thinned, by dataset, and whether noise
+    can be seen in differences of them; NaN where missing."""
     horizon = batches[0].horizon
     trajectory = np.concatenate([batch.trajectory for batch in batches])
     start = np.concatenate([batch.start for batch in batches])
@@ -153,5 +162,5 @@ def _windows(arrays: Sequence[Arrays], batches: Sequence[Batch]) -> Iterator[tup
         here = np.flatnonzero((trajectory >= first) & (trajectory < first + each.trajectories))
         if len(here):
             times = start[here][:, None] + np.arange(horizon + 1)
-            yield _known(each, trajectory[here] - first, times), each.even
+            yield _known(each, trajectory[here] - first, times), each.even and not _jumps(each)
         first += each.trajectories

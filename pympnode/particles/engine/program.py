@@ -487,8 +487,8 @@ class ParticleProgram:
         dx = batch.box.displacement(x - target.position)
         dv = v - target.velocity
         if self.measure is not None:
-            true = batch.box.wrap(target.position), target.velocity
-            return self.measure.of_step((dx, dv), true, batch)
+            moved = batch.box.wrap(target.position), target.velocity
+            return self.measure.of_step((dx, dv), moved, batch)
         return 0.5 * ((dx * dx).mean() + (dv * dv).mean()) * _per_free(batch)
 
     def loss(self, theta: NDArray, batch: ParticleBatch, target: Target) -> float:
