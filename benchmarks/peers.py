@@ -300,12 +300,13 @@ def _in_units(values: np.ndarray, standard: Any) -> torch.Tensor:
 
 def step_of(
     x: np.ndarray, graph: Any, dt: float, *, types: np.ndarray | None = None, more: int = 0,
-    learned: bool = False, width: int = 32,
+    codes: bool = False, learned: bool = False, width: int = 32,
 ) -> Callable[[], Any]:  # fmt: skip
     """Loss and gradient of an `edge_ode` over all times of ``x`` (trajectory, time, node, feature).
 
     ``types`` (node,): numbers of types, of each of which nodes have a function F of their own and pairs
-    one g a pair of types. ``more``: attributes of nodes, drawn. ``learned``: weights are parameters.
+    one g a pair of types. ``more``: attributes of nodes, drawn, which are parameters with ``codes``.
+    ``learned``: weights are parameters.
     """
     from torchdiffeq import odeint
 
@@ -314,12 +315,7 @@ def step_of(
     divisor = len(graph.sender) / nodes
     if learned:
         one = torch.ones(len(graph.sender), requires_grad=True)
-    given = None
-    if more:
-        given = torch.as_tensor(
-            np.tile(np.random.default_rng(2).standard_normal((nodes, more)), (batch, 1)),
-            dtype=torch.float32,
-        )
+    attribute = torch.randn(nodes, more, requires_grad=codes)
     nets = [edge_ode(width, features, divisor, more=more)]
     kinds = None
     if types is not None:
@@ -333,7 +329,7 @@ def step_of(
     z = torch.as_tensor(x, dtype=torch.float32)
     target = z.transpose(0, 1).reshape(times, -1, features)
 
-    def rate(state: torch.Tensor, weights: Any) -> torch.Tensor:
+    def rate(state: torch.Tensor, weights: Any, given: Any) -> torch.Tensor:
         if kinds is None:
             return nets[0](state, edges, weights, given)
         out = torch.zeros_like(state)
@@ -345,10 +341,14 @@ def step_of(
 
     def step() -> torch.Tensor:
         weights = one.repeat(batch) if learned else weight
+        given = attribute.repeat(batch, 1) if more else None
         for net in nets:
             net.zero_grad()
         found = odeint(
-            lambda _, state: rate(state, weights), target[0], torch.arange(times) * dt, method="rk4"
+            lambda _, state: rate(state, weights, given),
+            target[0],
+            torch.arange(times) * dt,
+            method="rk4",
         )
         loss = torch.nn.functional.huber_loss(found, target)
         loss.backward()
@@ -508,7 +508,7 @@ class ParticleRival:
     """
 
     NEAR = 0.2
-    BATCH = 8
+    WIDTH, RATE = 64, 5e-3  # units of a layer, and the first rate of Adam
 
     def __init__(
         self,
@@ -519,9 +519,7 @@ class ParticleRival:
         seconds: float,
         *,
         seed: int = 0,
-        rate: float = 5e-3,
-        width: int = 64,
-        batch: int = BATCH,
+        batch: int = 8,
         source: np.ndarray | None = None,
         charge: np.ndarray | None = None,
         length: float | None = None,
@@ -539,12 +537,10 @@ class ParticleRival:
         if relative:
             unit = np.sqrt((change**2).mean((0, 1, 3))) / self.scale
         per = torch.as_tensor(unit, dtype=torch.float32)[:, None]
-        self.net = self.network(position.shape[3], width)
+        self.net = self.network(position.shape[3], self.WIDTH)
         self.updates = 0
         trajectories, times = position.shape[0], position.shape[1] - 1
-        for _, step in updates_within(
-            seconds, self.net.parameters(), lambda p, r: torch.optim.Adam(p, lr=r), rate
-        ):
+        for _, step in updates_within(seconds, self.net.parameters(), torch.optim.Adam, self.RATE):
             i, t = rng.integers(trajectories, size=batch), rng.integers(times, size=batch)
             x, v, later = (
                 torch.as_tensor(a.astype(np.float32))
@@ -636,6 +632,8 @@ class InteractionRival(ParticleRival):
     NeurIPS 2016; one message passing step of GNS, Sanchez-Gonzalez et al., ICML 2020, without a cut-off,
     because the forces have none). It assumes no direction of a force.
     """
+
+    WIDTH, RATE = 32, 1e-2
 
     def network(self, axes: int, width: int) -> Any:
         from torch_geometric.nn import MessagePassing
