@@ -473,6 +473,8 @@ class TrueLibrary:
         sent, here = x[..., graph.sender, :], x[..., graph.receiver, :]
         if self.system == "kuramoto":
             return np.stack([np.ones_like(x), summed(np.sin(sent - here))], axis=-1)
+        if self.system == "heat":
+            return summed(sent - here)[..., None]
         if self.system == "gene":
             return np.stack([x, summed(sent**2 / (1 + sent**2))], axis=-1)
         products = [x[..., i] * x[..., j] for i in range(3) for j in range(i, 3)]
