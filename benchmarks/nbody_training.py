@@ -168,18 +168,23 @@ def table(rows: list[dict]) -> str:
 
 
 def winner(rows: list[dict], case: str) -> str:
-    """What is said where a peer has the smallest error over 20 steps of a case and budget; "" elsewhere."""
+    """Which models of a case a peer with the same budget has a smaller error than; "" where none."""
     said = []
     for budget in sorted({r["budget"] for r in rows if r["case"] == case and "budget" in r}):
-        groups: dict[str, list[float]] = {}
-        for row in rows:
-            if row["case"] == case and row.get("budget") == budget:
-                groups.setdefault(row["what"], []).append(row["errors"]["rmse_published_20"])
-        means = {what: math.exp(statistics.mean(map(math.log, of))) for what, of in groups.items()}
-        best = min(means, key=means.__getitem__)
-        if best in RIVALS and len(means) > len(RIVALS.keys() & means.keys()):
-            said.append(f"In {case} with {budget:g} s the {best} has the smallest error.")
-    return " ".join(said)
+        for steps in (20, 200):
+            groups: dict[str, list[float]] = {}
+            for row in rows:
+                error = row["errors"].get(f"rmse_published_{steps}")
+                if row["case"] == case and row.get("budget") == budget and error is not None:
+                    groups.setdefault(row["what"], []).append(error)
+            means = {w: math.exp(statistics.mean(map(math.log, of))) for w, of in groups.items()}
+            for peer in RIVALS.keys() & means.keys():
+                worse = [w for w in means if w not in RIVALS and means[w] > means[peer]]
+                if worse:
+                    said.append(
+                        f"{case}, {budget:g} s, {steps} steps: the {peer} has a smaller error than {', '.join(worse)}."
+                    )
+    return " ".join(sorted(said))
 
 
 def keep(rows: list[dict], results: Path) -> None:
@@ -203,7 +208,7 @@ def keep(rows: list[dict], results: Path) -> None:
         '"n100 of 1000" on 1000, as published. Peers, with the same budget and trajectories: an equivariant network in '
         "plain torch,\nwhich assumes central forces as radial messages do, and an interaction network of all pairs in "
         f"torch_geometric, both with leapfrog steps ({libraries}). "
-        f"{' '.join(beaten) or 'No peer has the smallest error over 20 steps of its budget.'}\n"
+        f"{' '.join(beaten) or 'No peer has a smaller error than a model of its case and budget.'}\n"
         "`python benchmarks/nbody_training.py`\n\n" + table(ordered)
     )
 
