@@ -9,6 +9,11 @@ rounds in which every arm of a row runs once. Writes results/heterogeneous.json 
 
 Delays and edges that switch run in the kernel "eager" in place of "torch", which refuses them.
 
+The kernel "torch_geometric" is the peer: an edge-function graph neural ODE with the same numbers of features,
+nodes, edges and trajectories and two hidden layers of 32 (`peers.step_of`; torchdiffeq's rk4 on the same grid, autograd).
+It stands beside messages of pairs, and has arms for two types (a function for each type of node and each pair of
+types), codes and learned weights. It has none for delays and edges that switch: torchdiffeq solves no delays.
+
 To add a row: a function of the number of nodes that returns `Arm`s by name, and an entry in `ROWS`.
 """
 
@@ -31,6 +36,7 @@ from typing import Any
 import networkx as nx
 import numpy as np
 import torch
+from peers import MISSING, not_run, step_of, versions
 from smoke import parse
 
 from pympnode.graph import Graph
@@ -64,7 +70,22 @@ class Arm:
         batch = Batch(np.arange(count), np.full(count, self.start), STEPS)
         return lambda: program.loss_and_gradient(theta, batch)
 
+    def peer(self) -> Callable[[], object] | None:
+        """The same of the peer; None where it has no such model."""
+        graph, spec = self.data.graph, self.spec
+        one_graph = graph.total_nodes == self.data.x.shape[2]
+        if spec.messages != "pairwise" or not one_graph or MISSING:
+            return None
+        if graph.delay is not None or self.data.edge_weight is not None:
+            return None
+        x = self.data.x[:, self.start : self.start + STEPS + 1]
+        return step_of(
+            x, graph, DT, types=graph.node_type if spec.node_types else None,
+            more=spec.attributes + spec.codes, codes=spec.codes > 0, learned=spec.learned_edges > 0,
+        )  # fmt: skip
 
+
+PEER = "torch_geometric"
 Row = Callable[[int], dict[str, Arm]]
 
 
@@ -177,8 +198,10 @@ NODES = {"learned graph, emitted": [50], "learned graph, pairwise": [50]}
 
 
 def measure(arms: dict[str, Arm], kernel: str, rounds: int) -> dict[str, float]:
-    """Milliseconds of CPU time of a step of each arm, medians of interleaved rounds."""
-    steps = {name: arm.step(kernel) for name, arm in arms.items()}
+    """Milliseconds of CPU time of a step of each arm, medians of interleaved rounds; without arms that
+    the peer does not have."""
+    made = {n: arm.peer() if kernel == PEER else arm.step(kernel) for n, arm in arms.items()}
+    steps = {name: step for name, step in made.items() if step is not None}
     times: dict[str, list[float]] = {name: [] for name in steps}
     for number in range(rounds + 1):
         for name, step in steps.items():
@@ -194,9 +217,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--nodes", type=int, nargs="+", default=[10, 100])
     parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=list(ROWS))
-    parser.add_argument("--kernels", nargs="+", default=["numba", "torch"])
+    parser.add_argument("--kernels", nargs="+", default=["numba", "torch", PEER])
     parser.add_argument("--rounds", type=int, default=40)
-    options = parse(parser, nodes=[6], rounds=1, kernels=["torch"])
+    options = parse(parser, nodes=[6], rounds=1, kernels=["torch", PEER])
     torch.set_num_threads(1)
     file = options.results / "heterogeneous.json"
     # Rows that are not measured now stay as they are.
@@ -206,9 +229,11 @@ def main() -> None:
         for nodes in options.nodes if options.smoke else NODES.get(name, options.nodes):
             arms = ROWS[name](nodes)
             for kernel in options.kernels:
-                if not all(kernel in arm.kernels for arm in arms.values()):
+                if kernel != PEER and not all(kernel in arm.kernels for arm in arms.values()):
                     kernel = "eager"
                 times = measure(arms, kernel, options.rounds)
+                if not times:
+                    continue
                 first = next(iter(times.values()))
                 key = {"row": name, "nodes": nodes, "kernel": kernel}
                 found = [one for one in found if not key.items() <= one.items()]
@@ -218,7 +243,28 @@ def main() -> None:
     found.sort(key=lambda one: list(ROWS).index(one["row"]))
     file.write_text(json.dumps(found, indent=1) + "\n")
     table = "\n".join([*HEAD, *map(line, found)])
-    (options.results / "heterogeneous.md").write_text(table + "\n")
+    head = (
+        "A training step, float32, CPU ms of one thread, medians; ratios are to the first arm of the same kernel. "
+        f'"{PEER}" is the peer, an edge-function graph neural ODE of the same sizes on the same grid '
+        f"({versions()}): beside messages of pairs on one graph, without delays and edges that switch.{not_run('It')}"
+        f"{beside(found)}\n\n"
+    )
+    (options.results / "heterogeneous.md").write_text(head + table + "\n")
+
+
+def beside(found: list[dict[str, Any]]) -> str:
+    """Times of the peer over those of the compiled kernel, the least and the most."""
+    times = {(r["row"], r["nodes"], r["arm"], r["kernel"]): r["milliseconds"] for r in found}
+    ratios = [
+        value / times[(*key, "numba")]
+        for (*key, kernel), value in times.items()
+        if kernel == PEER and (*key, "numba") in times
+    ]
+    if not ratios:
+        return ""
+    return (
+        f" Its steps take {min(ratios):.2g} to {max(ratios):.2g} times those of the numba kernel."
+    )
 
 
 HEAD = ["| model | nodes | kernel | arm | ms | ratio |", "| --- | --- | --- | --- | --- | --- |"]

@@ -6,7 +6,8 @@ First the CPU time of a training step (loss and gradient) and of a forward pass,
 thread, candidates interleaved, the shortest of several. Then models that were trained on 100 particles
 for ``--budget`` CPU seconds, one of all pairs and one through cells: CPU time of a step and error over
 20 steps (as published, geometric mean over seeds) at several numbers of particles; the model of pairs
-also with one kick in a step, and with the same weights through cells. Writes
+also with one kick in a step, and with the same weights through cells. Beside them a peer with the same
+trajectories and CPU seconds, an interaction network of all pairs in torch_geometric (`peers.InteractionRival`). Writes
 benchmarks/results/nbody_radial.{json,md}.
 """
 
@@ -29,12 +30,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from nbody_training import train_for
+from nbody_training import NETWORK, rival_for, train_for
+from peers import MISSING, InteractionRival, not_run, versions
 from smoke import parse
 
 import pympnode
 from pympnode.experiments.scoring import forward_ms
 from pympnode.particles.engine.program import ParticleProgram, Target
+from pympnode.particles.evaluate import evaluate_particles
 from pympnode.particles.graphs.box import Box
 from pympnode.particles.spec import ParticleScales, ParticleSpec
 from pympnode.particles.weights import particle_layout_of
@@ -122,16 +125,46 @@ def form_rows(
             "the same weights, through cells": dataclasses.replace(pair_model, spec=through),
             "trained through cells": cells.model,
         }
+        if not MISSING:
+            forms[NETWORK] = rival_for(data, budget, seed, InteractionRival)
         for count, test in tests.items():
             for form, model in forms.items():
-                errors = pympnode.evaluate(model, test, horizons=[20])
+                errors = evaluate_particles(model, test, horizons=[20])
                 error = errors["rmse_published"].sel(predictor="model", horizon=20)
+                ms = peer_ms(model, test) if form == NETWORK else forward_ms(model, test)
                 rows.append(
-                    {"particles": count, "form": form, "seed": seed, "rmse": float(error),
-                     "ms": forward_ms(model, test)}
-                )  # fmt: skip
+                    {"particles": count, "form": form, "seed": seed, "rmse": float(error), "ms": ms}
+                )
                 print(rows[-1], flush=True)
     return rows
+
+
+def peer_ms(model: Any, test: Any) -> float:
+    """CPU ms of a step of a rollout of the peer, the shortest of three."""
+    some, taken = test.isel(trajectory=[0], time=slice(6)), []
+    for _ in range(3):
+        begin = time.process_time()
+        model.rollout(some)
+        taken.append(time.process_time() - begin)
+    return 1000 * min(taken) / 5
+
+
+def beside(forms: list[dict]) -> str:
+    """What the peer is, and where it has a smaller error than all pairs."""
+    if not any(row["form"] == NETWORK for row in forms):
+        return not_run(NETWORK).strip()
+    text = (
+        f"The {NETWORK} is the peer ({versions('torch', 'torch_geometric')}; all pairs, leapfrog steps, no "
+        "assumption on directions of forces), with the same trajectories and CPU seconds."
+    )
+    for count in dict.fromkeys(row["particles"] for row in forms):
+        errors: dict[str, list[float]] = {}
+        for row in forms:
+            if row["particles"] == count:
+                errors.setdefault(row["form"], []).append(row["rmse"])
+        best = min(errors, key=lambda form: statistics.mean(map(math.log, errors[form])))
+        text += f" It has the smallest error with {count} particles." if best == NETWORK else ""
+    return text
 
 
 def table(steps: list[dict], forms: list[dict]) -> str:
@@ -177,7 +210,7 @@ def main() -> None:
     out.with_suffix(".md").write_text(
         "# Radial messages: kernels, and all pairs beside a hierarchy\n\nOne thread, float32, gravity. "
         f"Errors of models trained on 100 particles for {given.budget:g} CPU seconds, "
-        f"{len(given.seeds)} seed(s); free flight has 0.2.\n`python benchmarks/nbody_radial.py`\n\n"
+        f"{len(given.seeds)} seed(s); free flight has 0.2.\n{beside(forms)}\n`python benchmarks/nbody_radial.py`\n\n"
         + text
     )
     print(text)

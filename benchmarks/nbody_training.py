@@ -1,12 +1,14 @@
 """Presets of particle models at equal CPU time, beside rows that know no model.
 
     python benchmarks/nbody_training.py [--budget 60] [--seeds 0 1 2] [--cases n20 n100 coulomb100]
-        [--variants "fast" "paper" "adam2026" "radial" "radial, cells" "HOGN of pairs"]
+        [--variants "fast" "paper" "adam2026" "radial" "radial, cells" "HOGN of pairs"
+        "equivariant network in plain torch" "interaction network in torch_geometric"]
 
 All variants run the same code on the same data for a number of CPU seconds (the number of updates
 follows from a timed start, --timed updates), one thread; chosen on the validation split, reported on trajectories of
 another seed. The variants "fast" and "adam2026" (the same with Adam at 1e-2, the default of version 0.1) train the
-model of the case, "radial" and "HOGN of pairs" models of all pairs. RMSE as published, over 20 and 200 steps. Models of N = 100 are also rolled out at other
+model of the case, "radial" and "HOGN of pairs" models of all pairs. The last two variants are peers (`peers.RadialRival`,
+`peers.InteractionRival`), trained for the same CPU seconds on the same trajectories. RMSE as published, over 20 and 200 steps. Models of N = 100 are also rolled out at other
 particle counts (20 and 1,000). Every row is written when it is done; rows of earlier runs with other cases, variants,
 budgets or seeds are kept. Writes benchmarks/results/nbody_training.{json,md}.
 """
@@ -29,7 +31,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from peers import RadialRival
+from peers import MISSING, InteractionRival, RadialRival, not_run, versions
 from smoke import parse
 
 import pympnode
@@ -45,7 +47,8 @@ CASES = {
     "hogn100": ("gravity", 100, "hierarchical_hogn", 120),
 }
 TRIVIAL = ("free_flight", "constant_acceleration")
-RIVAL = "equivariant network in plain torch"  # `peers.RadialRival`, gravity alone
+RADIAL, NETWORK = "equivariant network in plain torch", "interaction network in torch_geometric"
+RIVALS = {RADIAL: RadialRival, NETWORK: InteractionRival}
 VARIANTS = {
     "fast": {"preset": "fast"},
     "fast, directed messages": {"preset": "fast", "messages": "directed"},
@@ -55,7 +58,7 @@ VARIANTS = {
     "radial": {"model": "deltagn", "messages": "radial"},
     "radial, cells": {"model": "hierarchical_deltagn", "messages": "radial"},
     "HOGN of pairs": {"model": "hogn"},
-    RIVAL: None,
+    **dict.fromkeys(RIVALS),
 }
 
 
@@ -79,14 +82,19 @@ def train_for(data, budget: float, timed: int = 200, **options):
     return result, time.process_time() - begin
 
 
-def rival_for(data, budget: float, seed: int):
-    """A `RadialRival` trained for ``budget`` CPU seconds on the training part of some data."""
+def rival_for(data, budget: float, seed: int, kind=RadialRival):
+    """A peer trained for ``budget`` CPU seconds on the training part of some data."""
     part = data.isel(trajectory=np.flatnonzero(data.split.values == "train"))
     particles = data.sizes["particle"]
-    return RadialRival(
+    given = (
         part.position.values, part.velocity.values, record(data)["parameters"]["side"],
-        float(data.time[1] - data.time[0]), budget, seed=seed, batch=max(1, min(8, 400 // particles)),
+        float(data.time[1] - data.time[0]),
     )  # fmt: skip
+    # Masses are equal.
+    more = {"charge": part.charge.values} if "charge" in part else {}
+    more |= {"seed": seed, "batch": max(1, min(8, 400 // particles))}
+    kind(*given, 0.01, **more)  # what is loaded at a first call is no part of a run
+    return kind(*given, budget, **more)
 
 
 def numbers(errors) -> dict[str, dict[str, float]]:
@@ -159,6 +167,26 @@ def table(rows: list[dict]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def winner(rows: list[dict], case: str) -> str:
+    """Which models of a case a peer with the same budget has a smaller error than; "" where none."""
+    said = []
+    for budget in sorted({r["budget"] for r in rows if r["case"] == case and "budget" in r}):
+        for steps in (20, 200):
+            groups: dict[str, list[float]] = {}
+            for row in rows:
+                error = row["errors"].get(f"rmse_published_{steps}")
+                if row["case"] == case and row.get("budget") == budget and error is not None:
+                    groups.setdefault(row["what"], []).append(error)
+            means = {w: math.exp(statistics.mean(map(math.log, of))) for w, of in groups.items()}
+            for peer in RIVALS.keys() & means.keys():
+                worse = [w for w in means if w not in RIVALS and means[w] > means[peer]]
+                if worse:
+                    said.append(
+                        f"{case}, {budget:g} s, {steps} steps: the {peer} has a smaller error than {', '.join(worse)}."
+                    )
+    return " ".join(sorted(said))
+
+
 def keep(rows: list[dict], results: Path) -> None:
     """Write rows over those of the same key in the folder ``results``."""
     path = results / "nbody_training.json"
@@ -166,12 +194,21 @@ def keep(rows: list[dict], results: Path) -> None:
     merged = {key(row): row for row in [*before, *rows]}
     ordered = [merged[k] for k in sorted(merged)]
     facts = {"python": platform.python_version(), "torch": torch.__version__}
+    libraries = " / ".join(sorted({row["libraries"] for row in ordered if "libraries" in row}))
+    beaten = [
+        text
+        for case in dict.fromkeys(r["case"] for r in ordered)
+        if (text := winner(ordered, case))
+    ]
     path.write_text(json.dumps({"machine": facts, "rows": ordered}, indent=1) + "\n")
     (results / "nbody_training.md").write_text(
         "# Presets of particle models at given CPU times\n\nOne thread, float32, the same code on all "
         "sides; geometric means over seeds; 10 test trajectories of another\nseed (2 over 20 steps at "
         "N = 1000). hogn20 and hogn100 are HOGN and hierarchical HOGN. Trained on 120 trajectories (200 of N = 20),\n"
-        '"n100 of 1000" on 1000, as published.\n'
+        '"n100 of 1000" on 1000, as published. Peers, with the same budget and trajectories: an equivariant network in '
+        "plain torch,\nwhich assumes central forces as radial messages do, and an interaction network of all pairs in "
+        f"torch_geometric, both with leapfrog steps ({libraries}). "
+        f"{' '.join(beaten) or 'No peer has a smaller error than a model of its case and budget.'}\n"
         "`python benchmarks/nbody_training.py`\n\n" + table(ordered)
     )
 
@@ -184,7 +221,7 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", default=usual, choices=list(CASES))
     parser.add_argument("--timed", type=int, default=200)
     parser.add_argument("--variants", nargs="+", default=["fast", "paper"], choices=list(VARIANTS))
-    given = parse(parser, budget=0.2, cases=["n100"], variants=["fast", "radial", RIVAL])
+    given = parse(parser, budget=0.2, cases=["n100"], variants=["fast", "radial", *RIVALS])
     torch.set_num_threads(1)
     counts = ((20, 200, 10), (1000, 20, 2))
     sizes, timed = {}, {"timed": given.timed}
@@ -200,8 +237,11 @@ def main() -> None:
         test = pympnode.simulate(system, particles=particles, **size, seed=1234)
         for seed in given.seeds:
             for variant in given.variants:
-                if variant == RIVAL:
-                    result = rival_for(data, given.budget, seed)
+                if variant == NETWORK and MISSING:
+                    print(not_run(NETWORK))
+                    continue
+                if variant in RIVALS:
+                    result = rival_for(data, given.budget, seed, RIVALS[variant])
                     trained, cpu = result, given.budget
                 else:
                     options = {"model": model, **VARIANTS[variant], **timed}
@@ -210,6 +250,8 @@ def main() -> None:
                 found = numbers(evaluate_particles(trained, test))
                 about = {"seed": seed, "budget": given.budget}
                 row = {"case": case, "what": variant, "errors": found["model"], **about}
+                if variant in RIVALS:
+                    row["libraries"] = versions("torch", "torch_geometric")
                 rows = [{**row, "cpu": round(cpu), "updates": result.updates}]
                 rows += [{"case": case, "what": w, "errors": found[w]} for w in TRIVIAL]
                 if variant != "paper" and particles == 100 and system == "gravity":

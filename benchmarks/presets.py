@@ -2,6 +2,7 @@
 
     python benchmarks/presets.py                      # three seeds, about 10 minutes
     python benchmarks/presets.py --long 600
+    python benchmarks/presets.py --peer-only          # measures the peer, keeps the other stored numbers
     python benchmarks/presets.py --epochs 20 --seeds 1 --systems kuramoto
 
 Both presets run on the same data with the same code and kernel, one thread. `fast` runs as it is
@@ -10,7 +11,8 @@ its own measured CPU time an update; "paper, sum" is `paper` with sums of six me
 place of means of three, the rest of its training, and the same number of updates. With --long one more
 run of `paper`, of so many CPU seconds, is tested on the first system and seed. Errors are the training loss (Huber in z units of the training data, summed over
 features and times, mean over nodes and trajectories) on test sets that no choice was made on. The rows
-"persistence" and "uncoupled" stand beside. Writes benchmarks/results/presets.{json,md}.
+"persistence" and "uncoupled" stand beside, and a peer with the CPU time of `fast` and the same training data, an
+edge-function graph neural ODE in torch_geometric and torchdiffeq (`peers.Rival`). Writes benchmarks/results/presets.{json,md}.
 """
 
 from __future__ import annotations
@@ -29,9 +31,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from peers import EDGE_ODE, MISSING, Rival, not_run, versions
 from smoke import parse
 
 import pympnode
+from pympnode.networks.schema import graphs_of
 
 TEST_SEED = 20_250_101
 SUM: dict[str, Any] = {"aggregation": "sum", "message_size": 6}
@@ -86,6 +90,47 @@ def history_in_words(result: pympnode.Result) -> str:
     return "best validation loss by updates: " + ", ".join(found)
 
 
+def test_sets(key: str, seed: int, sizes: dict[str, int]) -> dict[str, Any]:
+    """Data that no choice was made on, by title."""
+    about = SYSTEMS[key]
+    tests = {
+        "held out": pympnode.simulate(
+            **about["train"], **{"trajectories": 300, **sizes}, seed=TEST_SEED + seed, split=None
+        )
+    }
+    for title, where in about["transfer"].items():
+        tests[title] = pympnode.simulate(
+            about["train"]["system"],
+            **where,
+            **{"trajectories": 100, **sizes},
+            seed=TEST_SEED + seed,
+            graph_seed=101 + seed,
+            split=None,
+        )
+    return tests
+
+
+def peer(
+    key: str, seed: int, sizes: dict[str, int], tests: dict[str, Any], seconds: float
+) -> dict[str, Any]:
+    """CPU seconds, updates and the loss on each test set of the peer; empty where it is not installed."""
+    if MISSING:
+        return {}
+    ds = pympnode.simulate(**SYSTEMS[key]["train"], **sizes, seed=seed)
+    x, dt = ds.state.values[ds.split.values == "train"], float(ds.time[1] - ds.time[0])
+    given = x, graphs_of(ds)[0], dt
+    Rival(*given, 0.01)  # what is loaded at a first call is no part of a run
+    rival, spent = cpu(lambda: Rival(*given, seconds, seed=seed))
+    found = {}
+    for title, test in tests.items():
+        truth = test.state.values
+        predicted = rival.rollout(truth[:, 0], graphs_of(test)[0], dt, truth.shape[1] - 1)
+        size = np.abs((predicted - truth)[:, 1:] / rival.scale)
+        huber = np.where(size < 1, 0.5 * size**2, size - 0.5)
+        found[title] = float(huber.sum((1, 3)).mean())
+    return {"seconds": spent, "updates": rival.updates, "loss": found, "libraries": versions()}
+
+
 def compare(
     key: str,
     seed: int,
@@ -100,22 +145,8 @@ def compare(
     CPU seconds of one more run of it, 0 for none.
     """
     about = SYSTEMS[key]
-    name = about["train"]["system"]
     common = dict(**about["train"], **sizes, seed=seed, progress=False)
-    tests = {
-        "held out": pympnode.simulate(
-            **about["train"], **{"trajectories": 300, **sizes}, seed=TEST_SEED + seed, split=None
-        )
-    }
-    for title, where in about["transfer"].items():
-        tests[title] = pympnode.simulate(
-            name,
-            **where,
-            **{"trajectories": 100, **sizes},
-            seed=TEST_SEED + seed,
-            graph_seed=101 + seed,
-            split=None,
-        )
+    tests = test_sets(key, seed, sizes)
     # Kernels compile and data are made once, outside of what is compared.
     pympnode.train(**common, updates=12)
     pympnode.train(**common, preset="paper", updates=12)
@@ -147,6 +178,7 @@ def compare(
         of_models = {who: losses(model, ds) for who, model in models.items()}
         baselines = {k: v for k, v in of_models["fast"].items() if k != "model"}
         out["loss"][title] = baselines | {who: of["model"] for who, of in of_models.items()}
+    out["peer"] = peer(key, seed, sizes, tests, fast_cpu)
     print(json.dumps(out), flush=True)
     return out
 
@@ -158,9 +190,9 @@ def geometric(values: list[float]) -> float:
 def table(rows: list[dict[str, Any]]) -> str:
     """Markdown: a row a test set, geometric means over seeds, ratio with its smallest seed."""
     lines = [
-        "| system | test set | paper | paper, sum | fast | ratio paper / fast | smallest of the seeds | "
+        "| system | test set | paper | paper, sum | edge GNN ODE | fast | ratio paper / fast | smallest of the seeds | "
         "uncoupled | persistence | CPU s paper / fast |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for system in dict.fromkeys(row["system"] for row in rows):
         mine = [row for row in rows if row["system"] == system]
@@ -178,12 +210,14 @@ def table(rows: list[dict[str, Any]]) -> str:
                 for who in ("paper", "fast")
             )
             cells = [f"{geometric(of[who]):.3g}" for who in ("paper", "paper, sum", "fast")]
+            theirs = [row["peer"]["loss"][title] for row in mine if row.get("peer")]
+            cells.insert(2, f"{geometric(theirs):.3g}" if theirs else "not run")
             cells += [f"{geometric(ratios):.3g}x", f"{min(ratios):.3g}x"]
             cells += [f"{geometric(of[who]):.3g}" for who in ("uncoupled", "persistence")]
             lines.append(f"| {system} | {title} | {' | '.join(cells)} | {spent} |")
         if transfer:
             lines.append(
-                f"| {system} | all zero-shot columns | | | | {geometric(transfer):.3g}x | "
+                f"| {system} | all zero-shot columns | | | | | {geometric(transfer):.3g}x | "
                 f"{min(transfer):.3g}x | | | |"
             )
     for row in rows:
@@ -198,6 +232,27 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def beside(rows: list[dict[str, Any]]) -> str:
+    """What the peer is, and where it has the smallest loss."""
+    there = [row for row in rows if row.get("peer")]
+    if not there:
+        return not_run(EDGE_ODE)
+    updates = ", ".join(f"{row['peer']['updates']} ({row['system']})" for row in there)
+    text = (
+        f" {EDGE_ODE}: the peer, an edge-function graph neural ODE ({there[0]['peer']['libraries']}; Adam) with the "
+        f"CPU time of `fast` and the same data; updates: {updates}."
+    )
+    for row in there:
+        for title, loss in row["loss"].items():
+            ours = {who: loss[who] for who in ("paper", "paper, sum", "fast")}
+            theirs = row["peer"]["loss"][title]
+            if theirs < min(ours.values()):
+                text += (
+                    f" It has the smallest loss on {title} of {row['system']}, seed {row['seed']}."
+                )
+    return text
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--epochs", type=int, help="of a fast run; its own number by default")
@@ -206,13 +261,24 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--long", type=float, default=0.0, help="CPU seconds of one run of paper")
     parser.add_argument("--out", type=Path, help="path of both tables, no suffix")
+    parser.add_argument("--peer-only", action="store_true", help="keep the other stored numbers")
     options = parse(parser, epochs=1, seeds=1, systems=["kuramoto"])
     out = options.out or options.results / "presets"
     # Where runs are as short as their start, the updates that fill a time are any number.
     sizes, most = ({"trajectories": 8}, 10) if options.smoke else ({}, float("inf"))
     out.parent.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
-    for key in options.systems:
+    if options.peer_only:
+        rows = json.loads(out.with_suffix(".json").read_text())
+        keys = {about["title"]: key for key, about in SYSTEMS.items()}
+        for row in rows:
+            key, seed = keys[row["system"]], row["seed"]
+            tests = test_sets(key, seed, sizes)
+            row["peer"] = peer(key, seed, sizes, tests, row["cpu_seconds"]["fast"])
+            print(json.dumps(row["peer"]), flush=True)
+        out.with_suffix(".json").write_text(json.dumps(rows, indent=1) + "\n")
+        options.seeds = len({row["seed"] for row in rows})
+    for key in () if options.peer_only else options.systems:
         for seed in range(options.first_seed, options.first_seed + options.seeds):
             long = 0.0 if rows else options.long
             rows.append(compare(key, seed, options.epochs, sizes, most, long))
@@ -221,7 +287,7 @@ def main() -> None:
     header = (
         f"Presets at equal CPU time, {options.seeds} seed{'s' * (options.seeds > 1)}, one thread, "
         f"{platform.machine()}, Python {platform.python_version()}, pympnode {pympnode.__version__}. "
-        "Losses are geometric means over seeds.\n\n"
+        f"Losses are geometric means over seeds.{beside(rows)}\n\n"
     )
     out.with_suffix(".md").write_text(header + text + "\n")
     print(header + text)

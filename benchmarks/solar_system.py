@@ -1,11 +1,14 @@
 """The solar system: forces and masses learned from the ephemeris DE421, on years after those of training.
 
-    python benchmarks/solar_system.py [--seeds 0 1 2]
+    python benchmarks/solar_system.py [--seeds 0 1 2] [--peers-only]
 
 Trains the default model of the package (`examples/solar_system.py` makes the data) on windows of 30
 days from 1970 to 2000, with the masses of the ephemeris and with masses that are learned, and scores
 rollouts of 30 and of 365 days that start from 2000 to 2008: the root mean square distance from the
-ephemeris, over starts and bodies. Beside it free flight and Newton's law by leapfrog steps, one and four
+ephemeris, over starts and bodies. Beside it two peers with the same windows, the masses of the ephemeris and
+the mean CPU time of the models with masses given (`peers`): a network of central forces in plain torch and an
+interaction network in torch_geometric, both with leapfrog steps and with errors in units of each body's own
+velocity changes. --peers-only measures these and keeps the other stored rows. Beside them free flight and Newton's law by leapfrog steps, one and four
 a day. Then the law: f r^2 / G between the Sun and a body at distances that training has seen, and the
 acceleration of a body against its own mass. With the Moon as a body of its own: the same, with masses
 given. Writes results/solar_system.json, results/solar_system.md and docs/images/solar_system.png.
@@ -31,6 +34,7 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
+from peers import MISSING, InteractionRival, RadialRival, not_run, versions
 from smoke import parse
 
 import pympnode
@@ -41,6 +45,10 @@ sys.path.insert(0, str(_HERE.parent / "examples"))
 import solar_system as data
 
 HORIZONS = (30, 365)
+PEERS = {
+    "equivariant network in plain torch, masses given": RadialRival,
+    "interaction network in torch_geometric, masses given": InteractionRival,
+}
 WITH_MOON = (*data.BODIES[:3], "Earth", "Moon", *data.BODIES[4:])
 
 
@@ -115,6 +123,38 @@ def law(model: Any) -> tuple[np.ndarray, np.ndarray, float]:
     return distance, light * distance**2 / data.G, float(np.abs(heavy / light - 1).max())
 
 
+def peer_rows(
+    train: xr.Dataset, tests: dict[int, xr.Dataset], seeds: list[int], seconds: float
+) -> dict[str, Any]:
+    """Rows of the peers, each trained for ``seconds``."""
+    given = train.position.values, train.velocity.values, None, 1.0
+    more: dict[str, Any] = dict(source=train.mass.values, length=10.0, relative=True, batch=32)
+    rows: dict[str, Any] = {}
+    for name, kind in PEERS.items():
+        if kind is InteractionRival and MISSING:
+            print(not_run(name))
+            continue
+        kind(*given, 0.01, **more)  # what is loaded at a first call is no part of a run
+        found, spent = [], []
+        for seed in seeds:
+            begin = time.process_time()
+            rival = kind(*given, seconds, seed=seed, **more)
+            spent.append(time.process_time() - begin)
+            found.append(
+                {
+                    days: distances(rival.rollout(test).position.values[:, -1], test)
+                    for days, test in tests.items()
+                }
+            )
+        rms = {
+            str(days): [float(np.sqrt((one[days] ** 2).mean())) for one in found] for days in tests
+        }
+        by_body = {str(days): found[0][days].tolist() for days in tests}
+        rows[name] = {"rms": rms, "by_body": by_body, "cpu_s": spent, "seeds": list(seeds)}
+        rows[name]["libraries"] = versions("torch", "torch_geometric")
+    return rows
+
+
 def measure(seeds: list[int], smoke: bool) -> dict[str, Any]:
     """All rows."""
     updates = 20 if smoke else None
@@ -150,6 +190,7 @@ def measure(seeds: list[int], smoke: bool) -> dict[str, Any]:
         distance=laws[0][0].tolist(), law=[one[1].tolist() for one in laws],
         own_mass=[one[2] for one in laws],
     )  # fmt: skip
+    rows |= peer_rows(train, tests, seeds, float(np.mean(rows["masses given"]["cpu_s"])))
     # The masses of the dataset are 1 for all: none but that of the Sun is read.
     unknown = train.assign(mass=(train.mass.dims, np.ones_like(train.mass.values)))
     runs = [trained(unknown, seed, updates, mass="learned", fixed_mass="Sun") for seed in seeds]
@@ -194,6 +235,23 @@ def table(found: dict[str, Any]) -> list[str]:
     for name, low, high in zip(found["bodies"], masses.min(0), masses.max(0)):
         lines.append(f"| {name} | {low:.4g} | {high:.4g} |")
     return lines
+
+
+def beside(rows: dict[str, Any]) -> str:
+    """What the peers are, and where one has a smaller error than the models with masses given."""
+    there = [name for name in PEERS if name in rows]
+    if not there:
+        return not_run("Peers").strip()
+    text = (
+        f"Peers ({rows[there[0]]['libraries']}; Adam, leapfrog steps of a day, errors in units of each body's own "
+        f"velocity changes; {len(rows[there[0]]['seeds'])} seed(s)): the same windows, the masses of the ephemeris as "
+        "factors of messages, and the mean CPU time of the models with masses given."
+    )
+    for name in there:
+        for days, values in rows[name]["rms"].items():
+            if np.mean(values) < np.mean(rows["masses given"]["rms"][days]):
+                text += f" The {name.partition(',')[0]} has the smaller error at {days} days."
+    return text + not_run("The interaction network")
 
 
 def draw(found: dict[str, Any], path: Path) -> None:
@@ -257,15 +315,28 @@ def draw(found: dict[str, Any], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--peers-only", action="store_true", help="keep the other stored rows")
     given = parse(parser, seeds=[0])
     torch.set_num_threads(1)
-    found = measure(given.seeds, given.smoke)
-    lines = table(found)
+    if given.peers_only:
+        found = json.loads((given.results / "solar_system.json").read_text())
+        tests = {days: data.windows(data.TEST, days, every=90) for days in HORIZONS}
+        seconds = float(np.mean(found["rows"]["masses given"]["cpu_s"]))
+        new = peer_rows(data.windows(data.TRAIN), tests, given.seeds, seconds)
+        # Peers stand before the models whose masses are learned.
+        old = {name: row for name, row in found["rows"].items() if name not in PEERS}
+        first = list(old).index("masses given") + 1
+        items = list(old.items())
+        found["rows"] = dict([*items[:first], *new.items(), *items[first:]])
+    else:
+        found = measure(given.seeds, given.smoke)
+    lines = [beside(found["rows"]), "", *table(found)]
     print("\n".join(lines))
     (given.results / "solar_system.json").write_text(json.dumps(found, indent=1) + "\n")
     (given.results / "solar_system.md").write_text("\n".join(lines) + "\n")
     pictures = given.results if given.smoke else _HERE.parent / "docs" / "images"
-    draw(found, pictures / "solar_system.png")
+    if not given.peers_only:
+        draw(found, pictures / "solar_system.png")
 
 
 if __name__ == "__main__":
