@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ....errors import InvalidOption, unknown_name
 from ....losses import Gaussian, Huber, Loss, OwnLoss, SquaredError
 from ...normalise import Normalisation
+from ...own_module import version_of
 from .window import Window
 
 _EXACT = 1e-12  # of the variance in z units
@@ -129,7 +130,15 @@ class Measure:
         assert isinstance(loss, OwnLoss)
         mask = torch.ones_like(truth, dtype=torch.bool) if known is None else known > 0
         given = {"known": mask} if loss.takes_known else {}
+        before = [version_of(each) for each in (predicted, truth)]
         values = loss.function(predicted, truth, **given)
+        if before != [version_of(each) for each in (predicted, truth)]:
+            raise InvalidOption(
+                f"the loss {loss.label!r} changes its arguments, which are those of training",
+                got="predicted or true states changed in place",
+                allowed="a function that leaves its arguments alone",
+                fix="p - y in place of p.sub_(y), or p = p.clone() first",
+            )
         if not isinstance(values, torch.Tensor) or values.shape[:1] != truth.shape[:1]:
             raise InvalidOption(
                 f"the loss {loss.label!r} returns something else than losses of trajectories",
@@ -138,6 +147,13 @@ class Measure:
                 else type(values).__name__,
                 allowed=f"a tensor ({len(truth)}, ...), the trajectories first",
                 fix='torch.nn.functional.mse_loss(p, y, reduction="none")',
+            )
+        if torch.is_grad_enabled() and predicted.requires_grad and not values.requires_grad:
+            raise InvalidOption(
+                f"the loss {loss.label!r} does not depend on the predicted states",
+                got="a result without a gradient",
+                allowed="operations of torch from the predicted states to the result",
+                fix="leave detach(), .item() and numpy out of the function",
             )
         if values.shape == truth.shape:
             values = values * mask
