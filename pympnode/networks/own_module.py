@@ -298,6 +298,12 @@ def template_of(spec: ModelSpec) -> nn.Module:
     return _template(spec.module, spec.module_arguments)
 
 
+def passes_by_other_than_sum(spec: ModelSpec) -> bool:
+    """Whether a model is a `MessagePassing` whose messages are not summed. Of other modules it is not known."""
+    module = template_of(spec)
+    return isinstance(module, MessagePassing) and module.aggregation != "sum"
+
+
 def weight_shapes(spec: ModelSpec) -> tuple[dict[str, tuple[int, ...]], frozenset[str]]:
     """Names and shapes of the weights of a model of ``spec``, and which are tables of numbers."""
     module = template_of(spec)
