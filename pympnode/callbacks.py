@@ -12,6 +12,7 @@ several processes the first calls them.
 from __future__ import annotations
 
 import csv
+import inspect
 import logging
 import math
 import os
@@ -132,6 +133,12 @@ def check_callbacks(name: str, value: Any) -> tuple[Any, ...]:
         if any(callable(getattr(each, event, None)) for event in EVENTS):
             found.append(each)
         elif callable(each):
+            try:
+                inspect.signature(each).bind(None, {})
+            except TypeError as error:
+                raise _no_callback(name, each) from error
+            except ValueError:  # a function of C has no signature
+                pass
             found.append(_AfterEpoch(each))
         else:
             raise _no_callback(name, each)

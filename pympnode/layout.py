@@ -51,7 +51,17 @@ class Layout:
         return sum(math.prod(shape) for shape in self.shapes.values())
 
     def unpack(self, theta: Any) -> dict[str, Any]:
-        """Views into ``theta`` (size,), one a weight. Works on NumPy arrays and torch tensors."""
+        """Views into ``theta`` (size,), one a weight. Works on NumPy arrays and torch tensors.
+
+        Raises `InvalidModel` for another size: a registered class whose parameters changed.
+        """
+        if len(theta) != self.size:
+            raise InvalidModel(
+                "the weights do not belong to this model",
+                got=f"{len(theta)} numbers",
+                allowed=f"{self.size}: {', '.join(f'{n} {s}' for n, s in self.shapes.items())}",
+                fix="use the specification, or the registered class, that they were trained with",
+            )
         return {
             name: theta[self.offsets[name] : self.offsets[name] + math.prod(shape)].reshape(shape)
             for name, shape in self.shapes.items()

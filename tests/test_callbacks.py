@@ -105,7 +105,9 @@ def test_an_error_in_a_callback_ends_the_others(data: xr.Dataset, tmp_path: Path
     assert train(data, run=tmp_path / "run").status == "completed"  # the folder is not locked
 
 
-@pytest.mark.parametrize("value", [3, "early", [3], callbacks.EarlyStopping, {"a": 1}])
+@pytest.mark.parametrize(
+    "value", [3, lambda: None, "early", [3], callbacks.EarlyStopping, {"a": 1}]
+)
 def test_what_is_no_callback_is_refused(data: xr.Dataset, value: Any) -> None:
     with pytest.raises(InvalidOption, match="callback"):
         train(data, callbacks=value)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 
 import pympnode
@@ -123,6 +124,8 @@ def test_candidates_of_the_user(sindy: Any, gene: tuple[Any, Any, xr.Dataset]) -
     assert ("expression", "pair", "saturation(x_j)") in coefficients(found)
     with pytest.raises(InvalidData, match="one number for each state"):
         pympnode.identify(model, ds, pair_terms={"wrong": lambda i, j: j}, samples=20)
+    with pytest.raises(InvalidData, match="imaginary"):
+        pympnode.identify(model, ds, node_terms={"ix": lambda x: 1j * x[..., 0]}, samples=20)
     with pytest.raises(InvalidData, match="not finite"):
         pympnode.identify(model, ds, node_terms={"1/0": lambda x: x[..., 0] * np.inf}, samples=20)
 
@@ -146,6 +149,20 @@ def test_models_without_a_sum_over_pairs_are_refused(change: dict[str, Any], mat
     model = dataclasses.replace(model, spec=model.spec.replace(**change))
     with pytest.raises(InvalidModel, match=match):
         pympnode.identify(model)
+
+
+def test_own_networks_whose_messages_are_not_summed_are_refused() -> None:
+    ds = pympnode.simulate("gene", nodes=6, trajectories=4, steps=4)
+    for aggregation in ("mean", "max"):
+        model = pympnode.train(
+            ds,
+            message=torch.nn.Sequential(torch.nn.Linear(2, 3)),
+            aggregation=aggregation,
+            updates=1,
+            progress=False,
+        ).model
+        with pytest.raises(InvalidModel, match="not summed"):
+            pympnode.identify(model, ds)
 
 
 def test_the_pretrained_lorenz_model_is_of_means_and_particles_have_no_graph() -> None:

@@ -298,6 +298,9 @@ def test_refused_in_words(ds: xr.Dataset, recording: xr.Dataset) -> None:
         broken = ds.state.values.copy()
         broken[20, 3] = np.inf
         pympnode.train(data=ds.assign(state=(ds.state.dims, broken)).chunk(trajectory=6), **RUN)
+    with pytest.raises(InvalidData, match="no trajectories to train on"):
+        none = ds.assign(split=("trajectory", ["test"] * ds.sizes["trajectory"]))
+        pympnode.train(data=none.chunk(trajectory=6), **RUN)
 
 
 # ---- stores -------------------------------------------------------------------------------------
@@ -323,6 +326,26 @@ def test_saved_and_opened(name: str, dask: bool, ds: xr.Dataset, tmp_path: Path)
     if not name.endswith(".nc"):
         with pytest.raises(InvalidOption, match="is there already"):
             pympnode.save_dataset(ds, path)
+
+
+def test_text_that_xarray_reads_from_a_store(ds: xr.Dataset) -> None:
+    """NumPy does not cast its StringDType, as which xarray reads text of Zarr, to fixed width."""
+    variable = np.dtypes.StringDType()
+    texts = {
+        n: (v.dims, v.values.astype(variable))
+        for n, v in ds.variables.items()
+        if v.dtype.kind == "U"
+    }
+    read = ds.assign({"split": texts["split"]}).assign_coords(
+        {n: v for n, v in texts.items() if n in ds.coords}
+    )
+    expected = pympnode.train(ds, **RUN).model.theta
+    for data in (read, read.chunk(trajectory=len(ds.state))):
+        assert np.array_equal(pympnode.train(data, **RUN).model.theta, expected)
+    kinds = np.array(["a", "b", "a"])
+    x = np.arange(18.0).reshape(1, 3, 3, 2)
+    found = pympnode.from_particles(x, x, 1.0, dt=1.0, type=kinds.astype(variable))
+    assert found.identical(pympnode.from_particles(x, x, 1.0, dt=1.0, type=kinds))
 
 
 def test_saved_in_chunks_of_time(recording: xr.Dataset, tmp_path: Path, monkeypatch: Any) -> None:

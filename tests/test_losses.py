@@ -161,11 +161,14 @@ def test_codes_and_ensembles_have_losses_too() -> None:
         (losses.Gaussian(std={"x": 1.0}), InvalidOption, "std"),
         (lambda p, y: (p - y).mean(), InvalidOption, "trajectories"),
         (lambda p, y: -((p - y) ** 2), InvalidOption, "at least 0"),
+        (lambda p, y: y.sub_(p) ** 2, InvalidOption, "changes its arguments"),
+        (lambda p, y: ((p - y) ** 2).detach(), InvalidOption, "does not depend on"),
     ],
 )
-def test_what_is_no_loss_is_refused(loss: Any, kind: type, words: str) -> None:
+@pytest.mark.parametrize("kernel", ["eager", "torch"])
+def test_what_is_no_loss_is_refused(loss: Any, kind: type, words: str, kernel: str) -> None:
     with pytest.raises(kind, match=words):
-        pympnode.train(data(), loss=loss, updates=1, kernel="eager", hidden=4, progress=False)
+        pympnode.train(data(), loss=loss, updates=1, kernel=kernel, hidden=4, progress=False)
 
 
 def test_a_loss_that_is_not_told_what_is_missing_is_refused() -> None:

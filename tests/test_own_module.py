@@ -256,6 +256,103 @@ def test_what_cannot_be_a_model_is_refused(data: xr.Dataset) -> None:
         pympnode.networks.own_module.make_module("tset field", {})
 
 
+class Changed(Plain):
+    """A forward that changes its input in place: the solver would go on from a changed state."""
+
+    def forward(self, x: torch.Tensor, edge_index: torch.Tensor) -> torch.Tensor:
+        x += self.scale
+        return x
+
+
+class Detached(Plain):
+    def forward(self, x: torch.Tensor, edge_index: torch.Tensor) -> torch.Tensor:
+        return (self.scale * x).detach()
+
+
+class Complex(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.phase = nn.Parameter(torch.tensor([1 + 2j]))
+
+
+class Lazy(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.LazyLinear(2)
+
+
+class Frozen(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale.requires_grad_(False)
+
+
+@pytest.mark.filterwarnings("ignore::pympnode.PympnodeWarning")
+@pytest.mark.parametrize(
+    ("kind", "error", "words"),
+    [
+        (Changed, InvalidModel, "changes its inputs"),
+        (Detached, InvalidModel, "nothing can be learned"),
+        (Complex, InvalidOption, "real numbers"),
+        (Lazy, InvalidOption, "no shape yet"),
+        (Frozen, InvalidOption, "nothing to train"),
+    ],
+)
+def test_modules_that_would_learn_something_else_are_refused(
+    data: xr.Dataset, kind: type[nn.Module], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        train(data, kind(), epochs=1)
+
+
+@pytest.mark.filterwarnings("ignore::pympnode.PympnodeWarning")
+def test_an_error_of_the_users_forward_says_what_it_was_given(data: xr.Dataset) -> None:
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied") as caught:
+        train(data, Field(3, controls=1, attributes=1), epochs=1)
+    assert "raised by forward of Field, with x (" in caught.value.__notes__[0]
+
+
+def test_a_class_that_took_over_a_name_does_not_read_weights_of_the_other(
+    data: xr.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pympnode.networks import own_module
+
+    monkeypatch.setattr(own_module, "_makers", dict(own_module._makers))
+    monkeypatch.setattr(own_module, "_templates", {})
+    for members in (1, 2):
+        result = train(data, module(data), epochs=1, members=members)
+        result.save(tmp_path / f"{members}.nc")
+
+    @pympnode.register_module("test field")
+    class Fewer(nn.Module):
+        """Its only tensor has the name and the shape of one of `Field`."""
+
+        def __init__(self, features: int, **_: Any) -> None:
+            super().__init__()
+            self.sent = nn.Linear(features, features, bias=False)
+
+        def forward(self, x: torch.Tensor, edge_index: torch.Tensor) -> torch.Tensor:
+            return self.sent(x)
+
+    for members in (1, 2):
+        with pytest.raises(InvalidModel, match="registered now, Fewer"):
+            pympnode.load(tmp_path / f"{members}.nc")
+    one = result.model.member(0)
+    for use in (result.model.rollout, result.evaluate, one.rollout):
+        with pytest.raises(InvalidModel, match="do not belong"):
+            use(data)
+    with pytest.raises(InvalidModel, match="do not belong"):
+        one.module()
+
+    @pympnode.register_module("test field")
+    class Unlike(Fewer):
+        def __init__(self, size: int) -> None:
+            super().__init__(size)
+
+    with pytest.raises(InvalidModel, match="does not take the arguments"):
+        pympnode.load(tmp_path / "1.nc")
+
+
 @pytest.mark.parametrize("aggregation", ["sum", "mean", "max"])
 def test_own_networks_for_messages_and_their_effect(data: xr.Dataset, aggregation: str) -> None:
     """Networks that are those of the family compute what the family computes."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import pympnode
-from pympnode.errors import UnknownName
+from pympnode.errors import InvalidData, UnknownName
 from pympnode.pretrained_models import FOLDER, card, names, pretrained
 
 NETWORKS = [name for name in names() if card(name)["data"]["system"] != "gravity"]
@@ -54,6 +54,20 @@ def test_a_model_is_a_start_for_fine_tuning(tmp_path: Path) -> None:
         pretrained("kuramoto"), topology="ring", nodes=5, trajectories=10, epochs=1, progress=False
     )
     assert np.isfinite(result.best_loss)
+
+
+def test_data_of_more_or_fewer_features_are_refused() -> None:
+    for start, system in (("gene", "lorenz"), ("lorenz", "gene")):
+        with pytest.raises(InvalidData, match="number of features than the start model"):
+            pympnode.finetune(
+                pympnode.pretrained(start),
+                system,
+                nodes=4,
+                trajectories=3,
+                steps=3,
+                epochs=1,
+                progress=False,
+            )
 
 
 def test_an_unknown_name_is_refused() -> None:

@@ -563,3 +563,8 @@ def test_paths_are_drawn_with_cables_and_door(flights: xr.Dataset) -> None:
     with pytest.raises(InvalidData, match="paths of quadrotors"):
         pympnode.plotting.quadrotor_paths(pympnode.simulate("heat", trajectories=1, steps=2))
     plt.close("all")
+
+
+def test_a_system_that_simulates_itself_has_no_delays_that_it_does_not_use() -> None:
+    with pytest.raises(InvalidOption, match="simulated without delays"):
+        pympnode.simulate("quadrotors", nodes=3, trajectories=1, steps=2, delay=0.1)

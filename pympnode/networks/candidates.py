@@ -41,7 +41,10 @@ class Candidate:
         or values that are not finite."""
         wanted = inputs[0].shape[:-1]
         try:
-            found = np.asarray(self.function(*inputs), dtype=np.float64)
+            found = np.asarray(self.function(*inputs))
+            if found.dtype.kind == "c":
+                raise TypeError("complex numbers, whose imaginary part would be lost")
+            found = np.asarray(found, dtype=np.float64)
             found = np.broadcast_to(found, wanted)
         except (TypeError, ValueError, IndexError, AttributeError) as error:
             raise InvalidData(

@@ -183,6 +183,7 @@ def generate(
     used = range(min(graph.graphs, first + trajectories))
     of_graphs = [system.parameters_of_graph(resolved, graph, g) for g in used]
     if system.simulates_itself:
+        require_delayed(system, graph, float(time[1] - time[0]))
         if weight is not None:
             raise InvalidOption(
                 f"{system.name} simulates its trajectories itself, on weights that are constant",

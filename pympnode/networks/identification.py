@@ -37,6 +37,7 @@ from .candidates import (
 from .edge_weights import arrays_for_model
 from .identified import IdentifiedEquations, system_of
 from .model import Model
+from .own_module import passes_by_other_than_sum
 from .velocities import for_model
 
 ROWS = 30_000  # rows of the regression are enough, however large the graph is
@@ -250,6 +251,9 @@ def check_model(model: Model) -> None:
             else f"aggregation={spec.aggregation!r}, which is no sum over pairs"
         )
         fix = 'train(aggregation="sum") on graphs whose nodes have different degrees'
+    elif spec.family == "own" and passes_by_other_than_sum(spec):
+        reason = "networks of your own whose messages are not summed"
+        fix = 'train(message=..., aggregation="sum")'
     elif spec.edge_attributes:
         reason, fix = "attributes of edges, which no candidate takes", "a model without them"
     elif model.unit_norm:

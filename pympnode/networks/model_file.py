@@ -121,6 +121,8 @@ def fields_of(ds: xr.Dataset, source: str) -> dict[str, Any]:
         spec = ModelSpec.from_dict(facts["spec"])
         check_record(facts, _sizes(spec), source)
         layout = layout_of(spec)
+        if spec.family == "own":
+            _check_module(spec, ds)
         weights = {name: ds[_in_file(name)].values for name in layout.shapes}
         dtype = weight_dtype(weights)
         if "member" in ds.sizes:
@@ -309,6 +311,20 @@ def _sizes(spec: ModelSpec) -> dict[str, kinds.Check]:
         ),
         "trained": kinds.mapping(ranges),
     }
+
+
+def _check_module(spec: ModelSpec, ds: xr.Dataset) -> None:
+    """Raise `InvalidModel` where the class that is registered now has other parameters than the file."""
+    from .own_module import PREFIX, check_weights
+
+    start = _in_file(PREFIX)
+    first = int("member" in ds.sizes)
+    found = {
+        PREFIX + str(n)[len(start) :]: v.values
+        for n, v in ds.data_vars.items()
+        if str(n).startswith(start)
+    }
+    check_weights(spec, {name: value[0] if first else value for name, value in found.items()})
 
 
 def _in_file(tensor: str) -> str:

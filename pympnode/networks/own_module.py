@@ -31,6 +31,7 @@ from torch import Tensor, nn
 
 from ..config import text
 from ..errors import InvalidModel, InvalidOption, UnknownName, shown_value, unknown_name
+from ..training.tensor_loss import version_of
 from .spec import ModelSpec
 
 Make = TypeVar("Make", bound=Callable[..., Any])
@@ -130,7 +131,8 @@ def _bound(signature: inspect.Signature, *arguments: Any, **keywords: Any) -> di
 
 
 def make_module(name: str, arguments: Mapping[str, Any]) -> nn.Module:
-    """A new module of a registered name. Raises `UnknownName`, and what its constructor raises.
+    """A new module of a registered name. Raises `UnknownName`, `InvalidModel` for arguments that its
+    constructor does not have, and what that raises.
 
     The global generator of torch is left as it was.
     """
@@ -143,6 +145,15 @@ def make_module(name: str, arguments: Mapping[str, Any]) -> nn.Module:
             allowed=", ".join(registered) or "none is registered",
             fix=f'import the file with its class, above which stands @pympnode.register_module("{name}")',
         )
+    try:
+        inspect.signature(_makers[name]).bind(**arguments)
+    except TypeError as error:
+        raise InvalidModel(
+            f"what is registered as {name!r} does not take the arguments of this model",
+            got=f"{', '.join(arguments)}: {error}",
+            allowed=f"{getattr(_makers[name], '__name__', name)}{inspect.signature(_makers[name])}",
+            fix="register the class that the model was trained with under its name, another one under another",
+        ) from error
     with torch.random.fork_rng(devices=[]):
         made = _makers[name](**arguments)
     if not isinstance(made, nn.Module):
@@ -179,13 +190,14 @@ class OwnModule:
                     else None
                 ),
             )
-        if not any(True for _ in module.parameters()):
+        if not any(p.requires_grad for p in module.parameters()):
             raise InvalidOption(
                 "a module without parameters has nothing to train",
                 got=type(module).__name__,
-                allowed="a torch.nn.Module with parameters",
+                allowed="a torch.nn.Module with parameters that require a gradient",
                 fix="wrap numbers that are to be learned in torch.nn.Parameter",
             )
+        _check_parameters(module)
         _check_forward(module)
         record = getattr(module, _RECORD, None)
         if record is None or record[0] not in _makers:
@@ -292,6 +304,12 @@ def template_of(spec: ModelSpec) -> nn.Module:
     return _template(spec.module, spec.module_arguments)
 
 
+def passes_by_other_than_sum(spec: ModelSpec) -> bool:
+    """Whether a model is a `MessagePassing` whose messages are not summed. Of other modules it is not known."""
+    module = template_of(spec)
+    return isinstance(module, MessagePassing) and module.aggregation != "sum"
+
+
 def weight_shapes(spec: ModelSpec) -> tuple[dict[str, tuple[int, ...]], frozenset[str]]:
     """Names and shapes of the weights of a model of ``spec``, and which are tables of numbers."""
     module = template_of(spec)
@@ -309,21 +327,101 @@ def call_module(
     given: Mapping[str, Tensor | None],
 ) -> Tensor:  # fmt: skip
     """dx/dt (node, feature) by a module with ``weights``, by the names of a model; ``given``: the
-    optional inputs. Raises `InvalidModel` for a result of another shape."""
+    optional inputs. Raises `InvalidModel` for a result of another shape or without a gradient, for a
+    forward that changes its inputs, and for weights that are not those of the module."""
     named = {name.removeprefix(PREFIX): value for name, value in weights.items()}
-    for name, parameter in module.named_parameters():
+    parameters = dict(module.named_parameters())
+    if {n: p.shape for n, p in parameters.items()} != {n: w.shape for n, w in named.items()}:
+        raise _other_weights(type(module).__name__, parameters, named)
+    for name, parameter in parameters.items():
         if not parameter.requires_grad:
             named[name] = named[name].detach()
     taken = {name: given.get(name) for name in inputs_of(module)}
     taken = {name: value for name, value in taken.items() if value is not None}
-    slope = torch.func.functional_call(module, named, (x, edge_index), taken)
+    inputs = {"x": x, "edge_index": edge_index, **taken}
+    before = {name: version_of(value) for name, value in inputs.items()}
+    try:
+        slope = torch.func.functional_call(module, named, (x, edge_index), taken)
+    except Exception as error:
+        # It stays what the module raised.
+        sizes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in inputs.items())
+        error.add_note(f"raised by forward of {type(module).__name__}, with {sizes}")
+        raise
+    changed = [name for name, value in inputs.items() if version_of(value) != before[name]]
+    if changed:
+        raise InvalidModel(
+            f"forward of {type(module).__name__} changes its inputs, which the solver needs as they are",
+            got=f"{', '.join(changed)} changed in place",
+            allowed="a forward that leaves its inputs alone",
+            fix="x = x + a in place of x += a, or x = x.clone() first",
+        )
     if not isinstance(slope, Tensor) or slope.shape != x.shape:
         raise InvalidModel(
             f"forward of {type(module).__name__} returns something else than dx/dt",
             got=tuple(slope.shape) if isinstance(slope, Tensor) else type(slope).__name__,
             allowed=f"a tensor of the shape of x, {tuple(x.shape)}: (node, feature)",
         )
+    learned = any(value.requires_grad for value in named.values())
+    if learned and torch.is_grad_enabled() and not slope.requires_grad:
+        raise InvalidModel(
+            f"dx/dt of {type(module).__name__} depends on no parameter, so that nothing can be learned",
+            got="a result without a gradient",
+            allowed="operations of torch from the parameters to the result",
+            fix="leave detach(), .data, numpy and torch.no_grad() out of forward",
+        )
     return slope
+
+
+def _other_weights(
+    kind: str, parameters: Mapping[str, Any], found: Mapping[str, Any]
+) -> InvalidModel:
+    def shapes(some: Mapping[str, Any]) -> str:
+        return ", ".join(f"{name} {tuple(value.shape)}" for name, value in some.items()) or "none"
+
+    return InvalidModel(
+        f"the weights are not those of the class that is registered now, {kind}",
+        got=shapes(found),
+        allowed=shapes(parameters),
+        fix="register the class that the model was trained with under its name, another one under another",
+    )
+
+
+def check_weights(spec: ModelSpec, found: Mapping[str, Any]) -> None:
+    """Raise `InvalidModel` where the arrays ``found`` by the names of a model are not the weights of the
+    module of ``spec``: a class of the same name has other parameters."""
+    module = template_of(spec)
+    parameters = {PREFIX + name: p for name, p in module.named_parameters()}
+    if {n: tuple(p.shape) for n, p in parameters.items()} != {
+        n: tuple(w.shape) for n, w in found.items()
+    }:
+        raise _other_weights(type(module).__name__, parameters, found)
+
+
+def _check_parameters(module: nn.Module) -> None:
+    """Raise `InvalidOption` for parameters that are no arrays of real numbers, and for compiled modules."""
+    kind = type(module).__name__
+    if isinstance(module, torch.jit.ScriptModule):
+        raise InvalidOption(
+            "a module of TorchScript does not say what its forward takes",
+            got=kind,
+            allowed="the module that it was made of",
+            fix="train before torch.jit.script",
+        )
+    for name, parameter in module.named_parameters():
+        if isinstance(parameter, nn.parameter.UninitializedParameter):
+            raise InvalidOption(
+                "parameters of the module have no shape yet",
+                got=f"{name} of {kind}",
+                allowed="a module whose parameters are there",
+                fix="give the number of inputs: Linear(4, 8) for LazyLinear(8)",
+            )
+        if not parameter.is_floating_point():
+            raise InvalidOption(
+                "parameters of a module are real numbers",
+                got=f"{name} of {kind}: {str(parameter.dtype).removeprefix('torch.')}",
+                allowed="float32, float64",
+                fix="real and imaginary part as two parameters; whole numbers as a buffer",
+            )
 
 
 def _check_forward(module: nn.Module) -> None:

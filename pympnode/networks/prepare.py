@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ..datasets.names import Missing
+from ..datasets.names import FEATURE, Missing
 from ..datasets.record import record
 from ..datasets.split import labels_of
 from ..errors import InvalidData
@@ -111,6 +111,8 @@ def physical_of(
     else:
         datasets = [by_type(ds) for ds in datasets]
     names = _names_of(datasets, types) if names is None else names
+    if types is None:
+        _check_count(datasets, names, whose)
     datasets = [agree(ds, names, whose, reordering=True) for ds in datasets]
     if types is not None:
         for number, ds in enumerate(datasets):
@@ -156,6 +158,20 @@ def physical_of(
             physical[number] = replace(physical[number], x=_continuous(physical[number], periods))
     _agree(datasets, physical)
     return Physical(list(datasets), physical, names, types, periods)
+
+
+def _check_count(datasets: Sequence[xr.Dataset], names: Names, whose: str) -> None:
+    """Raise `InvalidData` for data with more or fewer features than ``names``."""
+    for ds in datasets:
+        if ds.sizes[FEATURE] != len(names.features):
+            raise InvalidData(
+                f"the data have another number of features than {whose}",
+                got=f"{ds.sizes[FEATURE]}: {', '.join(map(str, ds[FEATURE].values))}"
+                if FEATURE in ds.coords
+                else ds.sizes[FEATURE],
+                allowed=f"{len(names.features)}: {', '.join(names.features)}",
+                fix="give data of the same quantities",
+            )
 
 
 def prepare(

@@ -25,6 +25,7 @@ from ..datasets.names import (
     STATE_DIMS,
     TIME,
     TRAJECTORY,
+    texts,
 )
 from ..datasets.record import record
 from ..datasets.split import check_split
@@ -177,7 +178,7 @@ def _splittable(ds: xr.Dataset) -> bool:
     # `simulate` labels a single trajectory too; that label was not chosen by the user.
     check_split(ds)
     labelled = SPLIT in ds and not (
-        record(ds).get("kind") == "simulation" and list(ds[SPLIT].values.astype(str)) == ["train"]
+        record(ds).get("kind") == "simulation" and list(texts(ds[SPLIT].values)) == ["train"]
     )
     numbers = all(ds[name].dtype.kind in "fiu" for name in states)
     return ds.sizes[TRAJECTORY] == 1 and ds.sizes[TIME] > _SHORTEST and numbers and not labelled

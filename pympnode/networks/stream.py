@@ -27,7 +27,7 @@ from ..datasets.chunks import (
     is_dask,
     joined,
 )
-from ..datasets.names import EDGE_WEIGHT, NODE_NUMBER, SPLIT, STATE, TIME, TRAJECTORY
+from ..datasets.names import EDGE_WEIGHT, NODE_NUMBER, SPLIT, STATE, TIME, TRAJECTORY, texts
 from ..datasets.record import record
 from ..datasets.split import check_split, labels_of
 from ..datasets.times import even_times, rounding
@@ -104,6 +104,13 @@ class Stream:
         # A third in use, a third that is read meanwhile, and the rest in the sample.
         self.group = max(1, held // 3 // members)
         self._labels = self._label(ds, split, seed)
+        if not any((labels == "train").any() for labels in self._labels):
+            raise InvalidData(
+                "there are no trajectories to train on",
+                got="none with the label train",
+                allowed="at least one",
+                fix="give more trajectories, or a larger split=",
+            )
         self._sampled = self._choose(held - 2 * self.group * members)
         self.in_memory = min(len(self.chunks), len(self._sampled) + 2 * self.group * members)
         need(
@@ -116,13 +123,6 @@ class Stream:
         rows = [np.flatnonzero(labels == "train") for labels in self._labels]
         self.unit_row = np.concatenate(rows)
         self.unit_chunk = np.repeat(np.arange(len(rows)), [len(each) for each in rows])
-        if not len(self.unit_row):
-            raise InvalidData(
-                "there are no trajectories to train on",
-                got="none with the label train",
-                allowed="at least one",
-                fix="give more trajectories, or a larger split=",
-            )
         steps = np.array([chunk.times - 1 for chunk in self.chunks], np.int64)
         self.unit_steps = steps[self.unit_chunk]
         of = len(self.chunks)
@@ -158,8 +158,7 @@ class Stream:
         """The labels (trajectory,) of each chunk. One recording is split in time, by its chunks."""
         count = len(self.chunks)
         chosen = SPLIT in ds and not (
-            record(ds).get("kind") == "simulation"
-            and list(ds[SPLIT].values.astype(str)) == ["train"]
+            record(ds).get("kind") == "simulation" and list(texts(ds[SPLIT].values)) == ["train"]
         )
         if ds.sizes[TRAJECTORY] == 1 and count > 1 and not chosen and split < 1:
             train = min(max(1, round(split * count)), count - 1)

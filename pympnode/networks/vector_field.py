@@ -18,7 +18,7 @@ from ..config import whole
 from ..errors import InvalidModel, InvalidOption, shown_value
 from ..graph import Graph
 from .edge_weights import graph_for_model, with_attributes
-from .own_module import PREFIX, inputs_of, template_of
+from .own_module import PREFIX, check_weights, inputs_of, template_of
 from .rollout_start import graph_for
 from .weights import layout_of
 
@@ -277,6 +277,7 @@ class OwnVectorField(VectorField):
     """`VectorField` of a model that is a module of the user, which is ``inner``, in z units."""
 
     def _take(self, weights: Mapping[str, np.ndarray]) -> None:
+        check_weights(self.spec, weights)
         self.inner = copy.deepcopy(template_of(self.spec))
         with torch.no_grad():
             for name, parameter in self.inner.named_parameters():

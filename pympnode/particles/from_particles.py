@@ -12,7 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ..config import arguments, listing, names_of, text
-from ..datasets.names import PARTICLE, SPLITS, TIME, TRAJECTORY
+from ..datasets.names import PARTICLE, SPLITS, TIME, TRAJECTORY, texts
 from ..datasets.reading import numbers, time_grid
 from ..errors import InvalidData, InvalidOption, shown_value
 from ..version import __version__
@@ -138,7 +138,7 @@ def from_particles(
         charge=None if charge is None else _each("charge", charge, trajectories, particles),
         split=None if split is None else _labels(split, trajectories),
         fixed=None if fixed is None else _fixed(fixed, x, v),
-        type=None if type is None else _marks("type", type, trajectories, particles).astype(str),
+        type=None if type is None else texts(_marks("type", type, trajectories, particles)),
         about={
             "kind": "given",
             "system": UNNAMED if system is None else str(system),

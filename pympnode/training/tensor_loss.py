@@ -83,7 +83,15 @@ class TensorLoss:
         assert isinstance(loss, OwnLoss)
         mask = torch.ones_like(truth, dtype=torch.bool) if known is None else known > 0
         given = {"known": mask} if loss.takes_known else {}
+        before = [version_of(each) for each in (predicted, truth)]
         values = loss.function(predicted, truth, **given)
+        if before != [version_of(each) for each in (predicted, truth)]:
+            raise InvalidOption(
+                f"the loss {loss.label!r} changes its arguments, which are those of training",
+                got="predicted or true states changed in place",
+                allowed="a function that leaves its arguments alone",
+                fix="p - y in place of p.sub_(y), or p = p.clone() first",
+            )
         if not isinstance(values, torch.Tensor) or values.shape[:1] != truth.shape[:1]:
             raise InvalidOption(
                 f"the loss {loss.label!r} returns something else than losses of trajectories",
@@ -92,6 +100,13 @@ class TensorLoss:
                 else type(values).__name__,
                 allowed=f"a tensor ({len(truth)}, ...), the trajectories first",
                 fix='torch.nn.functional.mse_loss(p, y, reduction="none")',
+            )
+        if torch.is_grad_enabled() and predicted.requires_grad and not values.requires_grad:
+            raise InvalidOption(
+                f"the loss {loss.label!r} does not depend on the predicted states",
+                got="a result without a gradient",
+                allowed="operations of torch from the predicted states to the result",
+                fix="leave detach(), .item() and numpy out of the function",
             )
         if values.shape == truth.shape:
             values = values * mask
@@ -110,3 +125,8 @@ class TensorLoss:
                 fix="leave the constant of a log-likelihood out, or take its exponential",
             )
         return total
+
+
+def version_of(value: torch.Tensor) -> int:
+    """How often a tensor was changed in place."""
+    return 0 if value.is_inference() else value._version
