@@ -119,10 +119,13 @@ def draw(errors: dict[str, float], learned: float, path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
+    from pympnode.plotting.logarithmic import logarithmic
+
     assumed = sorted(int(name) for name in errors if name != "learn")
     figure, axes = plt.subplots(figsize=(5.5, 3.2), layout="constrained")
-    axes.semilogy(assumed, [errors[str(n)] for n in assumed], "o-", label="assumed")
-    axes.semilogy([learned / DT], [errors["learn"]], "s", label="learned")
+    axes.plot(assumed, [errors[str(n)] for n in assumed], "o-", label="assumed")
+    axes.plot([learned / DT], [errors["learn"]], "s", label="learned")
+    logarithmic(axes, "y")
     axes.axvline(TRUE, color="0.6", linestyle=":", label="true delay")
     axes.set_xlabel("delay of the model (time steps)")
     axes.set_ylabel("error of rollouts (rad)")

@@ -262,7 +262,7 @@ def draw(found: dict[str, Any], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     rows, bodies = found["rows"], list(found["bodies"])
-    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 3.9), layout="constrained")
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(11.5, 3.9), layout="constrained")
     given = rows["masses given"]
     for number, one in enumerate(given["law"]):
         label = "learned, one line a seed" if number == 0 else None

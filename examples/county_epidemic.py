@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -195,7 +196,7 @@ def draw(model: pympnode.Model, ds: xr.Dataset, path: Path) -> None:
     counties = ds["node"].values[np.argsort(edges, kind="stable")[[1, 12, 26, -1]]]
     degree = dict(zip(ds["node"].values, edges, strict=True))
 
-    figure, axes = plt.subplots(1, 4, figsize=(13, 3.4), layout="constrained")
+    figure, axes = plt.subplots(1, 4, figsize=(11, 3.2), layout="constrained")
     for county, axis in zip(counties, axes, strict=True):
         truth = last["state"].sel(feature="incidence", node=county)[0]
         axis.plot(truth["time"] / 7, np.expm1(truth), "o", ms=3.5, color="0.6", label="reported")
@@ -211,10 +212,28 @@ def draw(model: pympnode.Model, ds: xr.Dataset, path: Path) -> None:
         axis.set_xlabel("week of the winter")
         axis.set_ylim(0)
     axes[0].set_ylabel("reported cases a week per 100,000")
-    axes[-1].legend(frameon=False, fontsize=9, loc="upper left")
+    lines, names = axes[-1].get_legend_handles_labels()
+    figure.legend(lines, names, loc="outside upper center", ncols=2, frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=90)
     plt.close(figure)
+
+
+def fit(ds: xr.Dataset, updates: int, **options: Any) -> pympnode.Result:
+    return pympnode.train(data=ds, missing="mask", updates=updates, progress=False, **options)
+
+
+def choices(ds: xr.Dataset, updates: int) -> pd.Series:
+    """The error over all weeks of models with one choice changed."""
+    window = 7.0 * LEAD
+    found = {
+        "as above": (ds, {"window": window}),
+        "the default window": (ds, {}),
+        'messages="zero"': (ds, {"window": window, "messages": "zero"}),
+        "without the attack": (ds.sel(feature=["incidence"]), {"window": window}),
+    }
+    table = {name: errors(fit(data, updates, **options), data) for name, (data, options) in found.items()}
+    return pd.Series({name: float(np.sqrt((each["model"] ** 2).mean())) for name, each in table.items()})
 
 
 def main() -> None:
@@ -224,6 +243,7 @@ def main() -> None:
     parser.add_argument("--images", type=Path, default=Path("docs/images"))
     parser.add_argument("--smoke", action="store_true", help="a few updates")
     parser.add_argument("--data-only", action="store_true", help="write the two files and stop")
+    parser.add_argument("--choices", action="store_true", help="errors with other choices, and stop")
     options = parser.parse_args()
 
     options.out.mkdir(parents=True, exist_ok=True)
@@ -232,13 +252,11 @@ def main() -> None:
         return
     ds = read_files(options.out)
     print(ds)
-    result = pympnode.train(
-        data=ds,
-        missing="mask",
-        window=7.0 * LEAD,
-        updates=10 if options.smoke else 1500,
-        progress=False,
-    )
+    updates = 10 if options.smoke else 1500
+    if options.choices:
+        print(choices(ds, updates).round(2))
+        return
+    result = fit(ds, updates, window=7.0 * LEAD)
     print(result)
     table = errors(result, ds)
     print(table.round(3))

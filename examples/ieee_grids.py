@@ -162,7 +162,7 @@ def draw_grid(grid: PowerGrid, axis: plt.Axes) -> None:
     most = np.abs(power).max()
     dots = axis.scatter(*xy.T, c=power, cmap="RdBu_r", vmin=-most, vmax=most, s=70, zorder=2,
                         edgecolors="black", linewidths=0.6)  # fmt: skip
-    plt.colorbar(dots, ax=axis, label="injected power [MW]", shrink=0.8)
+    plt.colorbar(dots, ax=axis, label="injected power (MW)", shrink=0.8)
     axis.set_axis_off()
     axis.set_aspect("equal")
 
@@ -188,10 +188,10 @@ def draw_rollouts(
                 axis.plot(ds["time"], values[:, node], label=label, **{**colour, **style})
         part = "held out" if case == TRAINED else "zero-shot"
         axis.set_title(f"{case}, {ds.sizes['node']} nodes, {part}", fontsize=10)
-        axis.set_xlabel("time after the fault [s]")
+        axis.set_xlabel("time after the fault (s)")
         low, high = float(rate[:, shown].min()), float(rate[:, shown].max())
         axis.set_ylim(low - 0.3 * (high - low), high + 0.3 * (high - low))
-    axes[0].set_ylabel("deviation of the frequency [rad/s]")
+    axes[0].set_ylabel("deviation of the frequency (rad/s)")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
     save(figure, path)

@@ -30,14 +30,14 @@ def main() -> None:
 
     test = result.test_set(trajectories=20)
     nodes = [0, 3, 6, 9]
-    figure = plt.figure(figsize=(14, 6), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=[2.2, 1])
+    figure = plt.figure(figsize=(11, 5.6), layout="constrained")
+    left, right = figure.subfigures(1, 2, width_ratios=[1.8, 1])
     panels = left.subplots(3, len(nodes), sharex=True, squeeze=False)
     plotting.prediction(model.rollout(test), test, trajectory=0, nodes=nodes, axes=panels)
     top, bottom = right.subplots(2, 1)
     plotting.error_over_time(score, ax=top)
     plotting.training_curves(result.history, ax=bottom)
-    figure.savefig("kuramoto.png", dpi=150)
+    figure.savefig("kuramoto.png", dpi=140)
     print("\nwrote kuramoto.nc and kuramoto.png")
 
 

@@ -99,14 +99,37 @@ def test_the_loss_that_is_reported_is_that_of_the_weights_that_are_kept(
     monkeypatch.setitem(PRESETS["fast"].finetune, "margin", 1e9)
     unclear = pympnode.finetune(start, data=data, updates=10, **QUICK)
     assert unclear.best_epoch == 0 and unclear.best_loss == pytest.approx(ruined.best_loss)
+    assert "by chance" in unclear.reason and "by chance" not in ruined.reason
 
 
 def test_a_length_that_is_not_given_does_not_follow_the_number_of_trajectories(
-    start: pympnode.Result, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Half of that of a new run; all of it with pairwise messages, whose new runs are a third as long."""
     from pympnode.networks import assembly
 
     monkeypatch.setattr(assembly, "sized_updates", lambda *_, **__: 30)
-    for count in (10, 30):
-        tuned = pympnode.finetune(start, trajectories=count, **QUICK)
-        assert tuned.updates == 15
+    for messages, updates in (("emitted", 15), ("pairwise", 30)):
+        data: dict[str, Any] = dict(system="kuramoto", nodes=3, steps=10, **QUICK)
+        first = pympnode.train(messages=messages, trajectories=10, updates=2, **data)
+        for count in (10, 20):
+            assert pympnode.finetune(first, trajectories=count, **data).updates == updates
+
+
+@pytest.mark.slow
+def test_a_start_near_convergence_is_improved_and_not_lost() -> None:
+    """On 40 trajectories of another graph, judged by fresh trajectories."""
+    data: dict[str, Any] = dict(system="kuramoto", nodes=4, steps=20)
+    options: dict[str, Any] = dict(messages="pairwise", coupling="superposed", aggregation="sum")
+    first = pympnode.train(**data, **options, topology="BA", trajectories=60, updates=250, **QUICK)
+    target = dict(data, topology="ring")
+    fresh = pympnode.simulate(**target, trajectories=40, seed=9, split=None)
+
+    def loss(model: pympnode.Model) -> float:
+        with range_warnings():
+            return float(pympnode.evaluate(model, fresh).loss.sel(predictor="model"))
+
+    few = pympnode.simulate(**target, trajectories=40, seed=3)
+    tuned = pympnode.finetune(first, data=few, updates=150, **QUICK)
+    assert loss(first.model) < 5e-3
+    assert tuned.best_epoch > 0 and loss(tuned.model) < 0.7 * loss(first.model)

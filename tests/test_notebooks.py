@@ -74,3 +74,11 @@ def test_runs_from_the_first_cell_to_the_last(
     )
     client.execute()
     assert pictures(notebook) == PICTURES[name]
+
+
+def test_errors_in_the_gaps_are_those_at_the_readings() -> None:
+    """Rooms in another order than those of the model would be compared with each other."""
+    stored = [out.text for cell in read("own_data_with_gaps").cells for out in cell.get("outputs", [])
+              if "text" in out]  # fmt: skip
+    (line,) = [text for text in stored if "at all times" in text]
+    assert float(line.split()[-2]) < 0.1  # degC

@@ -240,6 +240,10 @@ def test_what_cannot_be_a_model_is_refused(data: xr.Dataset) -> None:
         train(data, module(data), hidden=3)
     with pytest.raises(InvalidOption, match="model"):
         train(data, 3)
+    with pytest.raises(
+        InvalidOption, match=r"fix: +make a module of the class: model=Plain\(\.\.\.\)"
+    ):
+        train(data, Plain)
     changed = module(data)
     changed.sent = nn.Linear(2, 2)
     with pytest.raises(InvalidOption, match="parameters of the module"):

@@ -71,7 +71,7 @@ def test_a_row_of_the_table_has_numbers_budget_and_verdict(tmp_path: Path) -> No
     assert paper_pages.measured(claim, tmp_path) == ([1.0, 1.2], [40.0, 44.0, 42.0])
     line = paper_pages.row(claim, tmp_path)
     assert "1.1 ± 0.14 against 42 ± 2 (loss; 9 updates) | **holds** |" in line
-    assert "`pympnode experiment run tiny`" in line
+    assert line.endswith("| `tiny` |")
     assert "not run" in paper_pages.row({**claim, "experiment": "other"}, tmp_path)
 
 

@@ -211,6 +211,9 @@ def test_conservation_shows_the_observables(gravity):
     both = plotting.conservation({"a": gravity, "b": gravity})
     assert [line.get_label() for line in both[0].lines] == ["a", "b"]
     assert both[1].lines[0].get_ydata()[0] == 0.0
+    # The names stand above both panels, where they cover no line.
+    assert [text.get_text() for text in both[0].figure.legends[0].get_texts()] == ["a", "b"]
+    assert both[0].get_legend() is None
 
 
 @pytest.fixture

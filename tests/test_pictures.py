@@ -393,8 +393,8 @@ def test_an_escaper_does_not_shrink_the_others(dims: int) -> None:
 def test_truth_that_ends_before_the_prediction_says_so() -> None:
     ds = particles(5, 2)
     ax = plotting.particle_trajectories(ds, ds.isel(time=slice(0, 3)))
-    assert words(ax.figure) == {"true, until t = 2"}
-    assert words(plotting.particle_trajectories(ds, ds).figure) == {"true"}
+    assert words(ax.figure) == {"true, until t = 2", "predicted"}
+    assert words(plotting.particle_trajectories(ds, ds).figure) == {"true", "predicted"}
 
 
 def test_many_equal_particles_have_one_colour() -> None:

@@ -229,6 +229,13 @@ def test_training_curves_name_the_stage_without_rollouts(result: pympnode.Result
     assert "derivatives" in labels and "5" in labels and "0" not in labels
 
 
+def test_labels_of_close_stages_are_one_text(result: pympnode.Result) -> None:
+    last = result.history.isel(epoch=[-1] * 40).assign_coords(epoch=range(1, 41))
+    windows = [0] * 35 + [5, 10, 25, 25, 50]
+    ax = plotting.training_curves(last.assign(horizon=("epoch", windows)))
+    assert [text.get_text().strip() for text in ax.texts] == ["derivatives", "5, 10, 25, 50"]
+
+
 def test_training_curves_of_members(result: pympnode.Result) -> None:
     one = result.history
     if "member" in one.dims:

@@ -13,8 +13,9 @@ import xarray as xr
 import pympnode
 from pympnode.networks import schema
 from pympnode.networks.engines.base import Batch
-from pympnode.networks.reference import noise_variance, reference_of
+from pympnode.networks.reference import reference_of
 from pympnode.training.diagnosis import Reference, diagnose
+from pympnode.uncertainty import noise_variance
 
 FAST: dict[str, Any] = dict(progress=False, device="cpu", kernel="numba")
 
@@ -198,6 +199,24 @@ def test_measurement_noise_is_in_the_result() -> None:
     spread = float(ds.state.std())
     expected = 0.5 * (0.05 / spread) ** 2 * (ds.sizes["time"] - 1)
     assert result.noise_floor == pytest.approx(expected, rel=0.15)
+
+
+def test_inputs_that_jump_are_not_taken_for_noise() -> None:
+    """Where an input changes, the derivative of the state does: high differences see more than a smooth motion."""
+    ds = pympnode.simulate("heat", nodes=4, trajectories=100, noise=0.05)
+    u = np.zeros((*ds.state.shape[:3], 1))
+    steady = pympnode.train(
+        data=ds.assign(control=(("trajectory", "time", "node", "control_feature"), u)),
+        epochs=1,
+        **FAST,
+    )
+    u[:, 20:] = 1.0
+    jumps = pympnode.train(
+        data=ds.assign(control=(("trajectory", "time", "node", "control_feature"), u)),
+        epochs=1,
+        **FAST,
+    )
+    assert steady.noise_floor is not None and jumps.noise_floor is None
 
 
 def test_a_resumed_run_says_the_same(tmp_path: Any) -> None:

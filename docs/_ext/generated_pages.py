@@ -192,8 +192,7 @@ def figures_pages() -> dict[str, str]:
             pages[f"figures_{topic}.md"] = (
                 "\n\n".join(
                     [
-                        f"# {title}\n\nThe path below each table names its file; the script of that name "
-                        "in `benchmarks/` repeats it.",
+                        f"# {title}\n\nThe path below each table names its file; {_REPEATS.get(topic, _SCRIPT)}",
                         *(figure_text(path) for path in paths),
                     ]
                 )
@@ -205,6 +204,10 @@ def figures_pages() -> dict[str, str]:
         f"wrote them.\n\n```{{toctree}}\n:maxdepth: 2\n\n{listed}\n```\n"
     )
     return pages
+
+
+_SCRIPT = "the script of that name in `benchmarks/` repeats it."
+_REPEATS = {"published": "`pympnode experiment run NAME`, with the name of the file, repeats it."}
 
 
 def figure_text(path: Path) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent.parent
 CLAIMS = ROOT / "benchmarks" / "claims.toml"
 RESULTS = ROOT / "benchmarks" / "results" / "experiments"
-HEAD = "| item | claim | published | ours | verdict | command |\n|---|---|---|---|---|---|"
+HEAD = "| item | claim | published | ours | verdict | experiment |\n|---|---|---|---|---|---|"
 RUN = ("completed", "diverged")
 
 
@@ -36,8 +36,11 @@ def paper_pages() -> dict[str, str]:
 def page(paper: Mapping[str, str], claims: Sequence[Mapping[str, Any]], results: Path) -> str:
     """The page of a paper: its text and a table of its claims."""
     rows = "\n".join(row(claim, results) for claim in claims)
-    return f"# {paper['title']}\n\n{paper['text'].strip()}\n\n{HEAD}\n{rows}\n\n{VERDICTS}\n"
+    return f"# {paper['title']}\n\n{paper['text'].strip()}\n\n{REPEAT}\n\n{HEAD}\n{rows}\n\n{VERDICTS}\n"
 
+
+REPEAT = """`pympnode experiment run NAME` repeats a row, where NAME is in the last column:
+[](/howto/experiments.md)."""
 
 VERDICTS = """A verdict compares two numbers of the experiment, each the mean of the seeds that ended, and their standard deviations:
 
@@ -49,7 +52,7 @@ VERDICTS = """A verdict compares two numbers of the experiment, each the mean of
 
 def row(claim: Mapping[str, Any], results: Path) -> str:
     """A claim as a row of the table."""
-    command = f"`pympnode experiment run {claim['experiment']}`" if "experiment" in claim else ""
+    command = f"`{claim['experiment']}`" if "experiment" in claim else ""
     found = measured(claim, results) if "experiment" in claim else None
     if found is None:
         why = claim.get("not_run", "no result by seed is stored yet")

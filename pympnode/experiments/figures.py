@@ -26,11 +26,12 @@ import numpy as np
 import xarray as xr
 
 from .. import _api
-from ..datasets.names import STATE, TIME, TRAJECTORY
+from ..datasets.names import FEATURE, STATE, TIME, TRAJECTORY
 from ..errors import PympnodeError
 from ..files import netcdf
 from ..networks.graphs.regular import grid_shape
 from ..plotting import style
+from ..plotting.logarithmic import logarithmic
 from .budget import Budget
 from .cells import cell, slug
 from .columns import RUN, title
@@ -109,12 +110,14 @@ def _losses(done: _Finished) -> Iterator[tuple[str, Any]]:
 def _draw_losses(done: _Finished) -> Any:
     ax = style.new_axes(6.4, 4.0)
     rows = [row for row in done.experiment.rows if row.start != "unchanged"]
+    unit = ""
     for row, colour in zip(rows, style.by_order(len(rows))):
         curves = []
         for (name, _), numbers in done.cells.items():
             path = done.folder / numbers["folder"] / "history.nc"
             if name == row.name and path.exists():
                 history = netcdf.read_netcdf(path)
+                unit = str(history.attrs.get("loss", ""))
                 curves.append((history["updates"].values, _lowest(history)))
         if not curves:
             continue
@@ -131,10 +134,14 @@ def _draw_losses(done: _Finished) -> Any:
             alpha=0.2,
             linewidth=0,
         )
-    ax.set(xscale="log", yscale="log", xlabel="updates", ylabel="lowest validation loss")
+    logarithmic(ax, "x", "y")
+    ax.set(
+        xlabel="updates",
+        ylabel=f"lowest validation loss\n({unit})" if unit else "lowest validation loss",
+    )
     style.plain(ax)
     if ax.get_legend_handles_labels()[0]:
-        ax.legend(frameon=False, fontsize="x-small")
+        style.legend_above(ax.figure, *ax.get_legend_handles_labels())
     return ax.figure
 
 
@@ -162,7 +169,7 @@ def _draw_surfaces(true: xr.Dataset, predicted: xr.Dataset) -> Any:
     at = sorted({0, round(0.1 * last), round(0.35 * last), last})
     shape = grid_shape(states[0].shape[1])
     column, row = np.meshgrid(np.arange(shape[1]), np.arange(shape[0]))
-    axes = style.new_grid(2, len(at), 2.6 * len(at) + 0.6, 5.4, subplot_kw={"projection": "3d"})
+    axes = style.new_grid(2, len(at), 2.8 * len(at) + 0.6, 6.2, subplot_kw={"projection": "3d"})
     low, high = np.nanmin(states[0]), np.nanmax(states[0])
     for states_of, line, name in zip(states, axes, ("true", "predicted")):
         for ax, number in zip(line, at):
@@ -172,6 +179,11 @@ def _draw_surfaces(true: xr.Dataset, predicted: xr.Dataset) -> Any:
             )  # fmt: skip
             ax.set_title(f"{name}, {style.moment(times[number], _unit(true))}", fontsize="medium")
             ax.set(xlabel="column", ylabel="row", zlim=(low, high))
+            ax.tick_params(labelsize="x-small", pad=-1)
+            ax.set_box_aspect(None, zoom=0.85)  # labels of three axes need room beside the cube
+    # A label beside the last axis would be cut off: constrained layout leaves no room for it.
+    feature, unit = str(true[FEATURE].values[0]), str(true["unit"].values[0])
+    axes[0, 0].figure.suptitle(f"height: {style.label(feature, unit)}", fontsize="medium")
     return axes[0, 0].figure
 
 
@@ -220,6 +232,8 @@ def _particles(done: _Finished) -> Iterator[tuple[str, Any]]:
 
 def _draw_particles(done: _Finished) -> Any:
     columns = [c for c in done.experiment.columns if c not in RUN and c in done.results][:PANELS]
+    # A panel of zeros, as of rollouts that all stayed finite, shows nothing.
+    columns = [c for c in columns if not (done.results[c].fillna(0) == 0).all()] or columns[:1]
     across = min(2, max(1, len(columns)))
     axes = style.new_grid(-(-max(1, len(columns)) // across), across, 5.2 * across, 6.4)
     for ax, column in zip(axes.flat, columns):
@@ -234,11 +248,14 @@ def _draw_particles(done: _Finished) -> Any:
                 x, y = zip(*sorted(points))
                 ax.plot(x, y, marker="o", markersize=4, color=colour, label=name)
         positive = any(value > 0 for points in lines.values() for _, value in points)
-        ax.set(xscale="log", xlabel="particles", ylabel=title(column))
-        ax.set_yscale("log" if positive else "linear")
+        ax.set(xlabel="particles", ylabel=title(column))
+        logarithmic(ax, *("xy" if positive else "x"))
         style.plain(ax)
-    if axes.flat[0].get_legend_handles_labels()[0]:
-        axes.flat[0].legend(frameon=False, fontsize="x-small")
+    for ax in axes.flat[len(columns) :]:
+        ax.set_axis_off()
+    handles, names = axes.flat[0].get_legend_handles_labels()
+    if handles:
+        style.legend_above(axes.flat[0].figure, handles, names)
     return axes.flat[0].figure
 
 

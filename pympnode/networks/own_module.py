@@ -173,6 +173,11 @@ class OwnModule:
                 "model is a name, a specification or a module",
                 got=shown_value(module, 80),
                 allowed='"mpnode", "l2s", "node", a ModelSpec, a torch.nn.Module',
+                fix=(
+                    f"make a module of the class: model={module.__name__}(...)"
+                    if isinstance(module, type)
+                    else None
+                ),
             )
         if not any(True for _ in module.parameters()):
             raise InvalidOption(

@@ -10,15 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..training.diagnosis import Reference
+from ..uncertainty import noise_variance
 from .engines.base import Batch
 from .schema import Arrays
 
 _VALUES = 300_000  # numbers that a fit, the losses and the noise are estimated from, at most
-_ORDERS = 8  # of the time differences
-# Ratio of the noise estimates of successive orders where noise is seen. A smooth motion that is sampled
-# coarsely reaches 0.94 at these orders, noise of a hundredth of the spread 0.97 and more.
-_PLATEAU = (0.95, 1.05)
-_VISIBLE = 1e-6  # variance in z units; less is rounding, or the last of the motion
 
 
 def reference_of(
@@ -42,7 +38,7 @@ def reference_of(
     total, columns = dict.fromkeys(("persistence", "data mean", "AR(1)"), 0.0), 0
     noises: list[NDArray] = []
     horizon = batches[0].horizon
-    for x, even in _windows(arrays, batches):
+    for x, seen in _windows(arrays, batches):
         fit = fits[x.shape[2]]
         start, truth = x[:, :1], x[:, 1:]
         columns += x.shape[0] * x.shape[2]
@@ -57,7 +53,7 @@ def reference_of(
                 total["AR(1)"] += _huber(truth - mean - power * (start - mean))
             else:
                 total["AR(1)"] += loss(mean + power * (start - mean), truth)
-        if even:
+        if seen:
             noises.append(x)
     losses = {name: value / columns for name, value in total.items()}
     if arrays[0].types is not None or measure is not None:
@@ -66,36 +62,6 @@ def reference_of(
     if noise is None:
         return Reference(losses)
     return Reference(losses, float(sum(map(_huber_of_noise, noise))) * horizon)
-
-
-def noise_variance(windows: Sequence[NDArray]) -> NDArray[np.float64] | None:
-    """Variance (feature,) of white noise in windows (window, time, node, feature), 0 for features
-    without noise; None where no feature has visible noise, or where one varies in a way that is
-    neither smooth nor white: its part of the loss is not known, and the sum of the others is no floor.
-
-    The variance of a k-th difference of white noise is binomial(2k, k) times its own, for every k,
-    while that of a smooth signal falls with k (the estimator of Hall, Kay & Titterington 1990 for
-    growing k). Noise is visible where the last three orders of eight agree.
-    """
-    windows = [x for x in windows if x.shape[1] > _ORDERS]
-    if not windows:
-        return None
-    estimates = []
-    for order in range(_ORDERS - 2, _ORDERS + 1):
-        total, count = 0.0, 0
-        for x in windows:
-            square = np.diff(x, n=order, axis=1) ** 2
-            known = np.isfinite(square)
-            total = total + np.where(known, square, 0.0).sum(axis=(0, 1, 2))
-            count = count + known.sum(axis=(0, 1, 2))
-        estimates.append(total / np.maximum(count, 1) / math.comb(2 * order, order))
-    value = np.array(estimates)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        ratio = value[1:] / value[:-1]
-    low, high = _PLATEAU
-    rough = value[-1] > _VISIBLE
-    seen = ((ratio > low) & (ratio < high)).all(axis=0) & rough
-    return np.where(seen, value[-1], 0.0) if seen.any() and (seen | ~rough).all() else None
 
 
 def _huber_of(predicted: NDArray, truth: NDArray) -> float:
@@ -173,9 +139,18 @@ def _fit(training: Sequence[tuple[Arrays, NDArray[np.int64]]]) -> tuple[NDArray,
     return mean, np.clip(slope, -1.0, 1.0)
 
 
+def _jumps(arrays: Arrays) -> bool:
+    """Whether inputs or weights of edges change in time. They are held over each time step, so that the
+    derivative of the state jumps where they change, which high differences do not tell from noise."""
+    u, weight = arrays.u, arrays.edge_weight
+    if weight is not None and bool((weight[..., 1:, :] != weight[..., :1, :]).any()):
+        return True
+    return u is not None and bool((u[:, 1:] != u[:, :1]).any())
+
+
 def _windows(arrays: Sequence[Arrays], batches: Sequence[Batch]) -> Iterator[tuple[NDArray, bool]]:
-    """States (window, time, node, feature) of the windows, thinned, by dataset, and whether the
-    time grid is even; NaN where missing."""
+    """States (window, time, node, feature) of the windows, thinned, by dataset, and whether noise
+    can be seen in differences of them; NaN where missing."""
     horizon = batches[0].horizon
     trajectory = np.concatenate([batch.trajectory for batch in batches])
     start = np.concatenate([batch.start for batch in batches])
@@ -187,5 +162,5 @@ def _windows(arrays: Sequence[Arrays], batches: Sequence[Batch]) -> Iterator[tup
         here = np.flatnonzero((trajectory >= first) & (trajectory < first + each.trajectories))
         if len(here):
             times = start[here][:, None] + np.arange(horizon + 1)
-            yield _known(each, trajectory[here] - first, times), each.even
+            yield _known(each, trajectory[here] - first, times), each.even and not _jumps(each)
         first += each.trajectories

@@ -3,8 +3,9 @@
 Every function takes ``ax=`` (or ``axes=``) and returns the axes that it drew on, labelled with the
 names and units of the dataset, in colours that colour-blind readers distinguish. ``figsize=`` is the
 size of a new figure in inches; the text of one narrower than 5 inches, as for a column of a paper, has 8
-points. Pictures that compare take ``(predicted, truth)``; the prediction may go on after the truth.
-``ds.pympnode.plot`` has them as methods. matplotlib is imported with the first picture.
+points. ``matplotlib.pyplot.savefig("a.png")`` writes the last picture to a file. Pictures that compare
+take ``(predicted, truth)``; the prediction may go on after the truth. ``ds.pympnode.plot`` has them as
+methods. matplotlib is imported with the first picture.
 """
 
 from __future__ import annotations

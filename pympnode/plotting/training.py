@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from .logarithmic import logarithmic
 from .sizes import sized
 
 EPOCH = "epoch"
+_CHARACTER = 0.014  # width of a small character, as a share of the axis
 CURVES = (("loss", "training", style.PALETTE[1]), ("validation_loss", "validation", style.MODEL))
 
 
@@ -73,7 +75,8 @@ def training_curves(
     logarithmic(ax, "y")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlabel("epoch")
-    ax.set_ylabel(_name_of_loss(history) if ylabel is None else ylabel)
+    # A long name in one line would be cut off at the ends of the axis.
+    ax.set_ylabel(textwrap.fill(_name_of_loss(history), 44) if ylabel is None else ylabel)
     style.plain(ax)
     _windows(ax, history, epochs)
     ax.legend(fontsize="small", frameon=False)
@@ -122,15 +125,25 @@ def _windows(ax: Any, history: xr.Dataset, epochs: np.ndarray) -> None:
     if not begins.size:
         return
     top = ax.get_xaxis_transform()  # x in data units, y from 0 to 1 over the axes
+    low, high = ax.get_xlim()
+    labels: list[tuple[float, str]] = []  # (begin, text)
     for first in (0, *begins):
         at = epochs[first] if first == 0 else 0.5 * (epochs[first - 1] + epochs[first])
         if first:
             ax.axvline(at, color="0.6", linewidth=0.8, linestyle=":")
         # Window 0 is gradient matching, which compares derivatives without rollouts.
-        window = int(horizon[first])
+        name = str(int(horizon[first]) or "derivatives")
+        # One text for stages whose numbers would run into each other.
+        if labels and at - labels[-1][0] < (len(labels[-1][1]) + 2) * _CHARACTER * (high - low):
+            labels[-1] = (labels[-1][0], f"{labels[-1][1]}, {name}")
+        else:
+            labels.append((at, name))
+    for at, name in labels:
+        # At the right end the text ends at the axis.
+        ends = at + (len(name) + 1) * _CHARACTER * (high - low) > high
         ax.text(
-            at, 1.0, f" {window or 'derivatives'}", transform=top, fontsize="x-small", color="0.4",
-            va="bottom",
+            high if ends else at, 1.0, name if ends else f" {name}", transform=top,
+            fontsize="x-small", color="0.4", va="bottom", ha="right" if ends else "left",
         )  # fmt: skip
     title = "intervals in a training window:"
     ax.set_title(title, fontsize="x-small", color="0.4", loc="left", y=1.05)

@@ -81,7 +81,7 @@ class Result(Generic[M]):
 
     def test_set(self, trajectories: int | None = None, seed: int | None = None) -> xr.Dataset:
         """Fresh trajectories (100 by default) of the training system and graphs, from a seed derived
-        from the run's.
+        from the run's, without measurement noise.
 
         For given data: the trajectories marked "test", or "validation" where there are none; they
         are what they are, so that ``trajectories`` and ``seed`` raise `InvalidOption`. Of one

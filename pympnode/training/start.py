@@ -13,18 +13,19 @@ from .task import Task
 _FEWEST = 3  # validation groups with a standard error that means something
 
 
-def keep_start(task: Task, state: State, first: NDArray, margin: float) -> None:
+def keep_start(task: Task, state: State, first: NDArray, margin: float) -> bool:
     """Go back to the first weights (member, size) where the best ones are not clearly better.
 
     Clearly: the mean over the validation trajectories of how much each is better exceeds ``margin``
     standard errors of that mean. Validation losses are means over few trajectories, of which one or
     two far from the rest often decide; the best of many epochs by such a mean is in part luck, and on
     fresh trajectories it may be worse than the start. Nothing is done where a task has no losses of
-    single trajectories, or fewer than three.
+    single trajectories, or fewer than three. Returns whether a member went back.
     """
     losses_of = getattr(task, "validation_each", None)
     if losses_of is None:
-        return
+        return False
+    back = False
     for member, theta in enumerate(first):
         if state.best_epoch[member] <= 0:
             continue
@@ -40,3 +41,5 @@ def keep_start(task: Task, state: State, first: NDArray, margin: float) -> None:
         )
         state.best_loss[member] = task.validate(theta)["validation_loss"]
         state.best_epoch[member] = 0
+        back = True
+    return back

@@ -46,7 +46,8 @@ class Outcome:
 
     ``theta`` (member, size): each member's best weights by validation; ``history`` over epoch;
     ``status``: "completed", "interrupted" or "diverged"; ``best_loss``, ``best_epoch`` (member,);
-    ``added``: the epochs by which the run was extended; ``stop``: why a callback ended it.
+    ``added``: the epochs by which the run was extended; ``stop``: why a callback ended it;
+    ``unclear``: whether the start was kept because the gain over it was within chance.
     """
 
     theta: NDArray
@@ -59,6 +60,7 @@ class Outcome:
     cause: str = ""
     added: int = 0
     stop: str = ""
+    unclear: bool = False
 
     @property
     def reason(self) -> str:
@@ -72,6 +74,8 @@ class Outcome:
             text = f"{self.cause}; the best weights before were kept"
         if self.status != "interrupted" and (self.best_epoch == 0).all():
             text = f"{text}; no epoch was better than the weights that the run started from"
+            if self.unclear:
+                text += " by more than the validation trajectories differ by chance"
         return text
 
 
@@ -145,12 +149,13 @@ class Trainer:
                 self._epochs(state)
             if state.status == "interrupted":
                 break
+        unclear = False
         if self.config.keep == "best":
             with np.errstate(all="ignore"):
                 conclude(self.task, state, np.asarray(theta), self._last_batch(state))
                 if self.config.keep_start and self.config.margin:
                     first = np.asarray(theta, dtype=self.task.dtype)
-                    keep_start(self.task, state, first, self.config.margin)
+                    unclear = keep_start(self.task, state, first, self.config.margin)
         return Outcome(
             state.best,
             history_dataset(state.history),
@@ -162,6 +167,7 @@ class Trainer:
             state.cause,
             sum(epochs for *_, epochs in state.extensions),
             state.stop,
+            unclear,
         )
 
     def _missing(self, state: State) -> int:

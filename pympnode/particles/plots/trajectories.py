@@ -96,7 +96,7 @@ def particle_trajectories(
         dots = _paths(panel, data, chosen, shades, 1.2, shown)
         _frame(panel, chosen_part.ds, shown)
     if under is not None:
-        _explain(panels[0], data, under)
+        _explain(panels[0], data, under, dots)
     if name:
         bar = panels[-1].figure.colorbar(dots, ax=panels, shrink=0.85, **_beside(panels[0]))
         bar.set_label(style.label(name, unit_of(predicted, name)))
@@ -145,6 +145,7 @@ def conservation(
             allowed="a dataset, a prediction and its truth, or a mapping of names to at least one",
             fix="conservation(model.rollout(ds), ds)",
         )
+    new_figure = axes is None
     if axes is None:
         axes = style.new_grid(1, 2, 10, 3.6, figsize)[0]
     axes = shaped(axes, (2,))
@@ -189,7 +190,12 @@ def conservation(
         # The labels are long: the unit has a line of its own.
         ax.set_ylabel(style.label(name, unit).replace(" (", "\n("))
         ax.set_xlabel(style.label("time", unit_of(first, "time")))
+        if new_figure and not single:
+            continue
         ax.legend(frameon=False)
+    if new_figure and not single:
+        # Both panels have the same lines, of which a legend inside would cover some.
+        style.legend_above(axes[0].figure, *axes[0].get_legend_handles_labels())
     return axes
 
 
@@ -444,15 +450,22 @@ def _paths(
     return ax.scatter(*ends[kept, :dims].T, c=shades["colors"], zorder=2, **dot)
 
 
-def _explain(ax: Any, data: schema.ParticleArrays, under: schema.ParticleArrays) -> None:
-    """A legend of the truth in grey, which says where it ends before the prediction does."""
+def _explain(ax: Any, data: schema.ParticleArrays, under: schema.ParticleArrays, dots: Any) -> None:
+    """A legend: the truth in grey, which says where it ends before the prediction does, and the prediction in
+    the colour of the middle one of its particles (``dots``)."""
     from matplotlib.lines import Line2D
 
     shorter = under.time[-1] < data.time[-1] - 1e-9 * abs(data.time[-1])
     name = f"true, until t = {under.time[-1]:.3g}" if shorter else "true"
+    shades = dots.to_rgba(dots.get_array())
+    shade = shades[len(shades) // 2] if len(shades) else style.MODEL
     ax.legend(
-        [Line2D([], [], color=style.TRUTH, linewidth=1.5)], [name], fontsize="small",
-        loc="upper right",
+        [
+            Line2D([], [], color=style.TRUTH, linewidth=1.5),
+            Line2D([], [], color=shade, linewidth=1.5, marker="o", markersize=4),
+        ],
+        [name, "predicted"], fontsize="small", loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2,
+        frameon=False, borderaxespad=0.2,
     )  # fmt: skip
 
 
