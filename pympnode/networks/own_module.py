@@ -31,6 +31,7 @@ from torch import Tensor, nn
 
 from ..config import text
 from ..errors import InvalidModel, InvalidOption, UnknownName, shown_value, unknown_name
+from ..training.tensor_loss import version_of
 from .spec import ModelSpec
 
 Make = TypeVar("Make", bound=Callable[..., Any])
@@ -364,11 +365,6 @@ def call_module(
             fix="leave detach(), .data, numpy and torch.no_grad() out of forward",
         )
     return slope
-
-
-def version_of(value: Tensor) -> int:
-    """How often a tensor was changed in place."""
-    return 0 if value.is_inference() else value._version
 
 
 def _other_weights(
