@@ -14,6 +14,11 @@ from ..losses import Gaussian, Huber, Loss, OwnLoss, SquaredError
 _EXACT = 1e-12  # of the variance in z units
 
 
+def version_of(value: torch.Tensor) -> int:
+    """How often a tensor was changed in place."""
+    return 0 if value.is_inference() else value._version
+
+
 class TensorLoss:
     """A loss for data with certain features.
 
