@@ -232,12 +232,13 @@ class ChunkStream:
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """A part of an epoch: the chunks that are read for it, what is left of the part before (items), and
-    its items in the order of the batches, ``left`` among them."""
+    """A part of an epoch: the chunks that are read for it, what is left of the part before (items), its
+    items in the order of the batches, ``left`` among them, and those that are left for the next part."""
 
     chunks: Ints
     left: Ints
     order: Ints
+    beyond: Ints
 
 
 def parts_of_epoch(
@@ -255,7 +256,7 @@ def parts_of_epoch(
         done += len(drawn)
         queue = np.concatenate([left, drawn])
         cut = len(queue) if done == wanted else len(queue) // size * size
-        yield Part(chunks, left, queue[:cut])
+        yield Part(chunks, left, queue[:cut], queue[cut:])
         left = queue[cut:]
         if done == wanted:
             return
