@@ -56,6 +56,7 @@ def measured(system: str, noise: float, options: argparse.Namespace) -> tuple[di
         "noise_estimated": calibration.noise.tolist(),
         "members_left_out": list(model.left_out),
         "calibrated_on": calibration.trajectories,
+        "power": calibration.power.tolist(),
         "updates": result.updates,
     }
     raw = dataclasses.replace(model, calibration=None)
@@ -160,8 +161,8 @@ def table(rows: list[dict[str, Any]], options: argparse.Namespace) -> str:
         "deviations of the feature; coverage in per cent, in brackets the least and the most over time.",
         "",
         "| system | scored against | 90 % interval of the members covers | calibrated covers | CRPS members | "
-        "CRPS calibrated | width members | width calibrated | RMSE |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "CRPS normal with their spread | CRPS calibrated | width members | width calibrated | RMSE |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         noisy = any(row["noise"])
@@ -174,7 +175,7 @@ def table(rows: list[dict[str, Any]], options: argparse.Namespace) -> str:
                 for one in (raw, found)
             ]
             numbers = [
-                raw["crps_members"], found["crps"], raw["width"], found["width"], found["rmse"],
+                raw["crps_members"], raw["crps"], found["crps"], raw["width"], found["width"], found["rmse"],
             ]  # fmt: skip
             cells = [row["system"], words, *covers, *(f"{n:.4f}" for n in numbers)]
             lines.append(f"| {' | '.join(cells)} |")
@@ -184,6 +185,8 @@ def table(rows: list[dict[str, Any]], options: argparse.Namespace) -> str:
             known = ", ".join(f"{n:.4g}" for n in row["noise"])
             found = ", ".join(f"{n:.4g}" for n in row["noise_estimated"])
             lines.append(f"Noise of {row['system']}: {known}; estimated {found}.")
+    powers = [f"{r['system']}: {', '.join(f'{p:g}' for p in r['power'])}" for r in rows]
+    lines.append(f"Power of the variance over the members, by feature: {'; '.join(powers)}.")
     left = [f"{r['system']}: {r['members_left_out']}" for r in rows if r["members_left_out"]]
     lines.append(f"Members left out: {'; '.join(left) or 'none'}.")
     lines.append(f"CPU time: {sum(r['cpu_seconds'] for r in rows):.0f} s.")

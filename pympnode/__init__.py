@@ -19,7 +19,7 @@ from .datasets import accessor as _accessor  # registers ds.pympnode
 from .version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from ._api import evaluate, finetune, identify, load, simulate, train
+    from ._api import evaluate, finetune, identify, interval, load, simulate, train
     from .config import TrainConfig
     from .datasets.saving import save_dataset
     from .datasets.stores import read_jld2
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from .networks.spec import ModelSpec
     from .networks.subgraph import subgraph
     from .networks.systems.user import own_system
-    from .networks.uncertainty import interval
     from .networks.velocities import with_velocities
     from .particles.from_particles import from_particles
     from .particles.model import ParticleModel
@@ -61,7 +60,7 @@ _lazy_getattr, _lazy_dir, __all__ = _lazy.attach(
         "systems",
     ),
     submod_attrs={
-        "_api": ["evaluate", "finetune", "identify", "load", "simulate", "train"],
+        "_api": ["evaluate", "finetune", "identify", "interval", "load", "simulate", "train"],
         "config": ["TrainConfig"],
         "datasets.saving": ["save_dataset"],
         "datasets.stores": ["read_jld2"],
@@ -78,7 +77,6 @@ _lazy_getattr, _lazy_dir, __all__ = _lazy.attach(
         "networks.own_module": ["register_module"],
         "networks.spec": ["ModelSpec"],
         "networks.subgraph": ["subgraph"],
-        "networks.uncertainty": ["interval"],
         "networks.systems.user": ["own_system"],
         "networks.velocities": ["with_velocities"],
         "particles.from_particles": ["from_particles"],

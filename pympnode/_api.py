@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
+from .config import arguments, flag, whole
 from .config import path as path_of
-from .config import whole
 from .datasets.names import Missing
-from .errors import InvalidOption
+from .errors import InvalidOption, shown_value
 from .half import TrainedModel
 from .halves import (
     as_model,
@@ -34,6 +34,7 @@ from .training.fit import fit
 from .training.gradients import gradients
 from .training.optimiser import OptimiserChoice
 from .training.result import Result
+from .uncertainty import LEVEL, check_level
 
 if TYPE_CHECKING:
     from .networks.identified import IdentifiedEquations
@@ -295,9 +296,10 @@ def train(
         keywords go before its fields); ``batch_size`` (trajectories, or states of particles, of which ``micro_batch`` are computed
         at a time), ``learning_rate``; ``optimiser`` ("soap", the default of "fast", "adam", that
         of "paper", or a callable that makes one from the layout of the weights, see
-        `pympnode.training.optimiser.Optimiser`); ``loss`` of networks ("huber", the default, "mse",
-        "gaussian", with numbers of each feature as `pympnode.losses.Huber` and others have, or a function
-        of predicted and true states; gradient matching is left out then); ``retry_diverged=True`` lets a run that diverges
+        `pympnode.training.optimiser.Optimiser`); ``loss`` ("huber", the default of networks, "mse", that of
+        particles, "gaussian", with numbers of each feature as `pympnode.losses.Huber` and others have, or a
+        function of predicted and true states; gradient matching is left out then; "gaussian" also
+        estimates the measurement noise, `Model.noise`); ``retry_diverged=True`` lets a run that diverges
         go back to its best weights once, at half the rate; ``members`` trains an ensemble side by side from
         different weights and batches: history, weights and rollouts have a dim "member";
         ``engine`` ("auto", "torch", "julia"), ``kernel`` ("auto", "numba", "torch", "eager"),
@@ -519,6 +521,45 @@ def evaluate(
     )
     refuse_other_half(given, half, half.Evaluation, other(half).Evaluation)
     return half.evaluate(model, one_dataset(data), half.Evaluation(**given))
+
+
+@arguments(level=check_level, readings=flag)
+def interval(
+    prediction: xr.Dataset,
+    level: float = LEVEL,
+    *,
+    readings: bool = False,
+    variable: str | None = None,
+) -> xr.DataArray:
+    """Central intervals of a rollout or an evaluation: (bound, trajectory, time, node, feature), bounds
+    "lower" and "upper", in the units of the features.
+
+    They hold the true state with probability ``level``, with ``readings=True`` a reading of it, measurement
+    noise included. The distribution is normal about the mean of the members; its standard deviation is
+    that of a calibrated model, or the spread of the members where it was not calibrated (the attribute
+    ``calibrated`` is 0 then, and such intervals are mostly too narrow).
+
+    Of a rollout of particles: (bound, trajectory, time, particle, axis) of ``variable``, "position" (the default) or
+    "velocity".
+
+    Raises `InvalidData` for predictions without a spread, and for nodes of several types; `InvalidOption`.
+    """
+    half = half_of_dataset(prediction)
+    if half.body == "particle":
+        from .particles.uncertainty import interval as of_particles
+
+        chosen = "position" if variable is None else variable
+        return of_particles(prediction, level, readings=readings, variable=chosen)
+    if variable is not None and not (isinstance(variable, str) and variable == "state"):
+        raise InvalidOption(
+            "variable is of particles, and these are networks",
+            got=shown_value(variable, 80),
+            allowed='"state"',
+            fix="interval(...).sel(feature=...)",
+        )
+    from .networks.uncertainty import interval as of_networks
+
+    return of_networks(prediction, level, readings=readings)
 
 
 @guarded

@@ -26,6 +26,7 @@ COMMANDS = {
     "sweep": ("commands.sweeping:sweep", "Train the cells of a grid; stop the worse ones early."),
     "evaluate": ("commands.prediction:evaluate", "Errors of a model, beside simple baselines."),
     "rollout": ("commands.prediction:rollout", "Predict with a model."),
+    "identify": ("commands.identifying:identify", "Equations of a trained network model."),
     "plot": ("commands.pictures:plot", "Draw a picture of data, predictions or training."),
     "experiment": (
         "commands.experiments:experiment",

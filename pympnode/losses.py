@@ -1,10 +1,16 @@
-"""Losses of networks: what ``train(loss=...)`` takes.
+"""Losses: what ``train(loss=...)`` takes.
 
 A loss measures rollouts in z units: p and y are predicted and true states at the times after the start
 of a window. ``"huber"`` (the default), ``"mse"`` and ``"gaussian"`` name `Huber`, `SquaredError` and
 `Gaussian` with their default numbers. A function ``f(p, y)`` of tensors (trajectory, time, node, feature)
 that returns a tensor of losses is a loss too. All are summed over times and features, and are means over
 nodes and trajectories.
+
+Of particles a loss measures single steps: the velocity change in the unit of the model, or, of plain
+inputs, positions and velocities in the unit of the data, whose features are "position" and "velocity". ``"mse"``
+is the default there, and all are means over particles and axes. A function takes tensors
+(trajectory, time, particle, axis) with one time, of plain inputs (trajectory, time, particle, 2 axes),
+positions first.
 """
 
 from __future__ import annotations
@@ -184,6 +190,13 @@ def as_loss(value: Any) -> Loss:
 def loss_fields(loss: Loss) -> dict[str, Any]:
     """`Loss.as_dict`; {} for the default, which run folders of older versions have."""
     return {} if loss == Huber() else loss.as_dict()
+
+
+def unnamed_loss(loss: Loss | None) -> str:
+    """That a loss has no name, under which a run folder could hold it; "" where it has one."""
+    if isinstance(loss, OwnLoss) and not loss.registered:
+        return f"the loss {loss.label!r} has no name: @pympnode.losses.register above it"
+    return ""
 
 
 def _number(name: str, value: Any, *, above: bool) -> float:

@@ -9,6 +9,7 @@ import inspect
 import re
 import shlex
 from collections.abc import Iterator
+from functools import cache
 from html.parser import HTMLParser
 from importlib import import_module
 from pathlib import Path
@@ -178,11 +179,16 @@ class _Links(HTMLParser):
                 (self.links if is_link else self.loaded).append(values[name])
 
 
+@cache  # a site is built once, and several tests read it
+def _links_of(page: Path) -> _Links:
+    found = _Links()
+    found.feed(page.read_text(encoding="utf-8"))
+    return found
+
+
 def broken_links(site: Path) -> list[str]:
     """Local links of a built site, with those to pictures and scripts, whose target does not exist."""
-    pages = {path: _Links() for path in site.rglob("*.html")}
-    for path, found in pages.items():
-        found.feed(path.read_text(encoding="utf-8"))
+    pages = {path: _links_of(path) for path in site.rglob("*.html")}
     broken = []
     for path, found in pages.items():
         for link in found.links + found.loaded:
@@ -202,7 +208,6 @@ def loaded_from_other_hosts(site: Path) -> list[str]:
     """What the pages of a site load from other hosts."""
     out = []
     for path in site.rglob("*.html"):
-        found = _Links()
-        found.feed(path.read_text(encoding="utf-8"))
-        out += [f"{path.name}: {link}" for link in found.loaded if urlsplit(link).netloc]
+        loaded = _links_of(path).loaded
+        out += [f"{path.name}: {link}" for link in loaded if urlsplit(link).netloc]
     return out

@@ -71,8 +71,10 @@ def test_keywords_go_before_fields(data: xr.Dataset) -> None:
 def test_particles_take_a_run_too_but_no_fields_of_networks(bodies: xr.Dataset) -> None:
     config = TrainConfig(updates=2, clip=3.0, schedule="constant")
     assert prepared(bodies, config=config).config == config
-    with pytest.raises(InvalidOption, match="loss"):
-        prepared(bodies, config=TrainConfig(loss="mse"))
+    with pytest.raises(InvalidOption, match="matching"):
+        prepared(bodies, config=TrainConfig(matching=0.5))
+    config = TrainConfig(loss=pympnode.losses.Huber(delta=0.5))
+    assert prepared(bodies, config=config).fingerprint["loss"]["delta"] == 0.5
 
 
 SPECS = {

@@ -361,6 +361,21 @@ def test_a_number_counts_the_seeds_behind_it() -> None:
     assert tables.number(np.array([1.0, np.inf])) == "inf"
     assert tables.number(np.array([1234.0])) == "1,234"
     assert tables.number(np.array([500.0, 900.0])) == "700 ± 283"
+    assert tables.number(np.array([0.4, 0.4, 0.1 + 0.3])) == "0.4"
+    assert tables.number(np.array([0.1 + 0.2, 0.3])) == "0.3"
+
+
+def test_rows_share_a_line_of_a_baseline_that_is_about_equal() -> None:
+    lines: list[tables._Baseline] = []
+    for row, value in (("first", 3.9), ("second", 3.8), ("third", 0.97)):
+        tables._add(lines, "persistence", row, {"error": 0.673, "rmse_z": value})
+    tables._add(lines, "free_flight", "first", {"error": 0.673, "rmse_z": 3.9})
+    assert [(line.name(True), line.cell("error"), line.cell("rmse_z")) for line in lines] == [
+        ("*persistence* (first; 2 rows)", "0.673", "3.8 to 3.9"),
+        ("*persistence* (third)", "0.673", "0.97"),
+        ("*free flight* (first)", "0.673", "3.9"),
+    ]
+    assert lines[0].cell("energy") == "" and lines[2].name(False) == "*free flight*"
 
 
 def test_numbers_that_are_not_finite_survive_their_file(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ Tests without pysindy are of what is refused; the others skip where it is not in
 from __future__ import annotations
 
 import dataclasses
+import json
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ import xarray as xr
 
 import pympnode
 from pympnode.errors import EngineUnavailable, InvalidData, InvalidModel, InvalidOption
-from pympnode.networks import candidates, identification, schema
+from pympnode.networks import candidates, identification, identified, schema
 from pympnode.networks.candidates import Candidate, column, sum_edges
 from pympnode.networks.systems.user import own_system
 
@@ -274,3 +276,51 @@ def test_ensembles_are_refused_with_the_fix() -> None:
     several = dataclasses.replace(model, theta=np.stack([model.theta, model.theta]))
     with pytest.raises(InvalidModel, match=r"model\.member\(0\)"):
         pympnode.identify(several)
+
+
+def test_the_command_prints_and_saves_the_equations(
+    tmp_path: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pympnode import _api
+    from pympnode.cli import status_of
+
+    term = identified.Term("x", "node", "x_i", -1.0)
+    found = SimpleNamespace(
+        text="dx_i/dt = - x_i",
+        latex="- x_{i}",
+        terms=(term,),
+        field_error={"x": 0.1},
+        pair_error=None,
+    )
+    given: dict[str, Any] = {}
+
+    def stand_in(model: Any, data: Any, **keywords: Any) -> Any:
+        given.update(keywords, data=data)
+        return found
+
+    monkeypatch.setattr(_api, "load", lambda path: path)
+    monkeypatch.setattr(_api, "identify", stand_in)
+    out = str(tmp_path / "new" / "equations.tex")
+    call = ["identify", "model.nc", "--samples", "100", "--library", "sine", "--library", "hill"]
+    assert status_of(call) == 0
+    assert capsys.readouterr().out == found.text + "\n"
+    assert given == {"data": None, "samples": 100, "library": ("sine", "hill")}
+    call += ["--latex", "--save", out]
+    assert status_of(call) == 1  # there is no such folder
+    assert "--parents" in capsys.readouterr().err
+    assert status_of([*call, "--parents", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["text"] == found.text and facts["terms"] == [dataclasses.asdict(term)]
+    with open(out, encoding="utf-8") as file:
+        assert file.read() == found.latex + "\n"
+
+
+def test_the_shell_completes_identify_and_its_families() -> None:
+    from click.shell_completion import ShellComplete
+
+    from pympnode.cli import cli
+
+    shell = ShellComplete(cli, {}, "pympnode", "_PYMPNODE_COMPLETE")
+    assert [item.value for item in shell.get_completions([], "iden")] == ["identify"]
+    families = shell.get_completions(["identify", "--library"], "h")
+    assert [item.value for item in families] == ["hill"]

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from types import ModuleType
@@ -56,7 +57,12 @@ def files_of(root: Path) -> dict[str, Path]:
 
 
 def _nodes(path: Path) -> list[ast.AST]:
-    return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    return _nodes_of(path.read_text(encoding="utf-8"))
+
+
+@cache  # several rules read each file of the package
+def _nodes_of(text: str) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(text)))
 
 
 def _absolute(module: str | None, level: int, package: str) -> str:

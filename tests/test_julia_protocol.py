@@ -32,6 +32,14 @@ def client() -> Iterator[JuliaClient]:
     made.close()
 
 
+@pytest.fixture(scope="module")
+def living() -> Iterator[JuliaClient]:
+    """A client whose worker several tests share: their calls leave it as it was."""
+    made = JuliaClient(JuliaOptions(), COMMAND)
+    yield made
+    made.close()
+
+
 def gone(pid: int, seconds: float = 10.0) -> bool:
     """Whether a process has ended (a zombie has)."""
     end = time.monotonic() + seconds
@@ -52,9 +60,9 @@ def gone(pid: int, seconds: float = 10.0) -> bool:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "bool"])
 @pytest.mark.parametrize("size", [0, 1, INLINE // 8 + 5, 3 * INLINE])
-def test_arrays_cross_unchanged(client: JuliaClient, dtype: str, size: int) -> None:
+def test_arrays_cross_unchanged(living: JuliaClient, dtype: str, size: int) -> None:
     array = (np.arange(size * 2).reshape(size, 2) % 7).astype(dtype)
-    back = client.call("echo", a=array, nested={"b": [array.T, 1.5, "text", None, True]})
+    back = living.call("echo", a=array, nested={"b": [array.T, 1.5, "text", None, True]})
     np.testing.assert_array_equal(back["a"], array)
     assert back["a"].dtype == array.dtype and back["a"].flags.writeable
     np.testing.assert_array_equal(back["nested"]["b"][0], array.T)
@@ -70,24 +78,24 @@ def test_the_arena_grows_and_is_used_again(client: JuliaClient) -> None:
         np.testing.assert_array_equal(sent, received)
 
 
-def test_objects_do_not_cross(client: JuliaClient) -> None:
+def test_objects_do_not_cross(living: JuliaClient) -> None:
     with pytest.raises(TypeError):
-        client.call("echo", a=np.array([object()]))
+        living.call("echo", a=np.array([object()]))
     with pytest.raises(TypeError):
-        client.call("echo", a=object())
-    assert client.call("ping") == {}
+        living.call("echo", a=object())
+    assert living.call("ping") == {}
 
 
-def test_an_error_is_typed_and_the_worker_lives_on(client: JuliaClient) -> None:
-    client.start()
-    pid = client.pid
+def test_an_error_is_typed_and_the_worker_lives_on(living: JuliaClient) -> None:
+    living.start()
+    pid = living.pid
     with pytest.raises(JuliaRuntimeError, match="Refused: the first line") as caught:
-        client.call("raises", kind="Refused", text="the first line\nand more")
+        living.call("raises", kind="Refused", text="the first line\nand more")
     assert "and more" in caught.value.trace and "and more" in Path(caught.value.log).read_text()
     assert isinstance(caught.value, RuntimeError)
     with pytest.raises(InvalidOption, match="d is 0"):
-        client.call("raises", kind="InputError", text="d is 0")
-    assert client.pid == pid and client.call("ping") == {}
+        living.call("raises", kind="InputError", text="d is 0")
+    assert living.pid == pid and living.call("ping") == {}
 
 
 def test_a_worker_that_dies_is_replaced(client: JuliaClient) -> None:

@@ -13,8 +13,9 @@ import xarray as xr
 import pympnode
 from pympnode.networks import schema
 from pympnode.networks.engines.base import Batch
-from pympnode.networks.reference import noise_variance, reference_of
+from pympnode.networks.reference import reference_of
 from pympnode.training.diagnosis import Reference, diagnose
+from pympnode.uncertainty import noise_variance
 
 FAST: dict[str, Any] = dict(progress=False, device="cpu", kernel="numba")
 

@@ -333,7 +333,11 @@ SCRIPT = """
 # What Ctrl-C does to a process: test_cli, and in this process the tests above.
 @pytest.mark.parametrize(
     ("number", "times"),
-    [(signal.SIGKILL, 2), pytest.param(signal.SIGINT, 3, marks=pytest.mark.slow)],
+    [
+        (signal.SIGKILL, 1),
+        pytest.param(signal.SIGKILL, 2, marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, 3, marks=pytest.mark.slow),
+    ],
 )
 def test_a_run_killed_at_any_instant_continues_to_the_same_bits(
     tmp_path: Path, number: int, times: int

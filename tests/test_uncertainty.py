@@ -13,9 +13,9 @@ import xarray as xr
 
 import pympnode
 from pympnode.errors import FileDamaged, InvalidData, InvalidOption
-from pympnode.networks.calibration import Calibration, calibrated, fitted
-from pympnode.networks.uncertainty import crps_of_members, crps_of_normal
+from pympnode.networks.calibration import calibrated
 from pympnode.training.diagnosis import Reference, diagnose
+from pympnode.uncertainty import Calibration, crps_of_members, crps_of_normal, fitted
 
 OPTIONS: dict[str, Any] = dict(
     hidden=8, kernel="eager", batch_size=8, progress=False, dtype="float64", epochs=1
@@ -59,7 +59,8 @@ def test_factor_and_floor_cover_states_and_readings(noise: float, rng: np.random
     std = np.sqrt(9 * spread2 * [1.0, 4.0, 0.0] + [0.01, 0.01, 0.5])
     state = std * rng.normal(size=std.shape)
     error = state + noise * rng.normal(size=std.shape)
-    factor, floor = fitted(error, spread2, noise**2, 20_000)
+    factor, floor, power = fitted(error, spread2, noise**2, 20_000)
+    assert power == 1
     found = np.sqrt(np.square(factor) * spread2 + np.square(floor))
     reading = np.sqrt(np.square(found) + noise**2)
     np.testing.assert_allclose((np.abs(error) < Q * reading).mean(0), 0.9, atol=0.002)
@@ -71,7 +72,7 @@ def test_factor_and_floor_cover_states_and_readings(noise: float, rng: np.random
 def test_a_time_without_data_has_the_values_before_it(rng: np.random.Generator) -> None:
     error = rng.normal(size=(500, 4))
     error[:, 2] = np.nan
-    factor, floor = fitted(error, np.ones((500, 4)), 0.0, 500)
+    factor, floor, _ = fitted(error, np.ones((500, 4)), 0.0, 500)
     assert (factor[2], floor[2]) == (factor[1], floor[1]) and np.isfinite(floor).all()
 
 
@@ -298,3 +299,45 @@ def test_the_command_line_prints_coverage(
     facts = json.loads(CliRunner().invoke(cli, [*call, "--json"]).output)
     covered = facts["predictors"]["model"]["coverage"]["reading"]
     assert set(covered) == set(data.feature.values.tolist()) and min(covered.values()) > 0.8
+
+
+# ---- the noise in the likelihood ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("steps", [5, 12])  # of 6 times differences show nothing
+def test_the_gaussian_loss_estimates_the_measurement_noise(steps: int, tmp_path: Path) -> None:
+    size: dict[str, Any] = dict(nodes=6, topology="ring", steps=steps, dt=0.05)
+    std = pympnode.simulate("kuramoto", **size, trajectories=20, seed=2).state.std(
+        ("trajectory", "time", "node")
+    )
+    true = 0.05 * std.values
+    data = pympnode.simulate("kuramoto", **size, trajectories=80, noise=true, seed=1)
+    options = OPTIONS | dict(epochs=None, updates=60)
+    model = pympnode.train(data=data, loss="gaussian", **options).model
+    assert model.noise is not None and model.calibration is None
+    np.testing.assert_allclose(model.noise, true, rtol=0.13)
+    assert "noise" in model.lines()
+    model.save(tmp_path / "model.nc")
+    back = pympnode.load(tmp_path / "model.nc")
+    np.testing.assert_array_equal(back.noise, model.noise)
+    rollout = back.rollout(data)
+    assert not rollout.reading_std[:, 0].any()
+    np.testing.assert_allclose(
+        rollout.reading_std[:, 1:], np.broadcast_to(model.noise, rollout.state[:, 1:].shape)
+    )
+    bounds = pympnode.interval(rollout, readings=True)
+    assert bounds.attrs["calibrated"] == 0
+    with pytest.raises(InvalidData, match="no spread"):
+        pympnode.interval(rollout)
+    assert pympnode.evaluate(back, data).target.values.tolist() == ["reading"]
+    found = back.calibrate(data).calibration
+    assert found is not None
+    np.testing.assert_array_equal(found.noise, model.noise) if steps == 5 else None
+    given = pympnode.losses.Gaussian(std=dict(zip(model.features, true.tolist())))
+    with_std = pympnode.train(data=data, loss=given, **OPTIONS).model
+    np.testing.assert_allclose(with_std.noise, true)
+    damaged = model.to_dataset().assign(
+        likelihood_noise_std=-back.to_dataset().likelihood_noise_std
+    )
+    with pytest.raises(FileDamaged):
+        pympnode.Model.from_dataset(damaged)

@@ -47,18 +47,31 @@ def area(scores, truth):
     ))  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def learned():
+def learn(trajectories=24):
     graph = nx.gnp_random_graph(6, 0.35, seed=3, directed=True)
     ds = pympnode.simulate(
-        "kuramoto", nodes=6, topology=graph, edge_weight=(0.5, 2.0), trajectories=24, seed=1
+        "kuramoto",
+        nodes=6,
+        topology=graph,
+        edge_weight=(0.5, 2.0),
+        trajectories=trajectories,
+        seed=1,
     )
     return ds, pympnode.train(data=blind(ds), **RUN)
 
 
+@pytest.fixture(scope="module")
+def learned():
+    """A model with a graph that was learned in a few updates; the test below has the whole search."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pympnode.networks.unknown_graph._UPDATES", 60)
+        patch.setattr("pympnode.networks.unknown_graph._ROUNDS", 2)
+        return learn(trajectories=12)
+
+
 @pytest.mark.slow
-def test_a_weighted_directed_graph_is_found(learned):
-    ds, result = learned
+def test_a_weighted_directed_graph_is_found():
+    ds, result = learn()
     truth, model = adjacency(ds), result.model
     assert model.edge_scores.dims == ("receiver", "sender")
     assert area(model.edge_scores.values, truth) == 1.0
@@ -216,7 +229,8 @@ def each_learned():
         split=["train"] * 16 + ["validation"] * 2 + ["test"] * 6,
     )  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pympnode.networks.graph_of_each._ITERATIONS", 100)
+        patch.setattr("pympnode.networks.graph_of_each._MEAN_FIELD", 40)
+        patch.setattr("pympnode.networks.graph_of_each._ITERATIONS", 60)
         result = pympnode.train(data=data, updates=3, progress=False)
     return true, data, result
 
@@ -249,7 +263,7 @@ def test_graphs_of_trajectories_are_found_by_their_first_states(each_learned, tm
         each_adjacency(rollout), each_adjacency(model.rollout(data))[[20, 3]]
     )
     one = model.rollout(data.isel(trajectory=[5]))
-    np.testing.assert_allclose(one.state[0], model.rollout(data).state[5], atol=1e-5)
+    np.testing.assert_allclose(one.state[0], model.rollout(data).state[5], rtol=3e-6, atol=1e-5)
     assert np.isfinite(pympnode.evaluate(model, data).rmse_z).all()
     with pytest.raises(InvalidData, match="2 of 2 trajectories with other first states"):
         model.rollout(some.isel(time=slice(1, None)))

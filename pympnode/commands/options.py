@@ -302,8 +302,8 @@ TRAINING = [
     _option(
         "--loss",
         type=choice(*LOSSES),
-        show_default="huber",
-        help="The loss of rollouts of networks.",
+        show_default="huber; mse of particles",
+        help="The loss of rollouts of networks, or of steps of particles.",
     ),
     _option("--learning-rate", type=float, help="Highest learning rate."),
     _option(
@@ -412,31 +412,31 @@ def data_keywords(options: Mapping[str, Any]) -> dict[str, Any]:
     return words
 
 
-def check_target(context: click.Context, *, replaces: bool = False) -> None:
-    """Look at ``--out`` before anything is computed.
+def check_target(context: click.Context, *, replaces: bool = False, option: str = "out") -> None:
+    """Look at the file of ``option`` before anything is computed.
 
     A missing folder is made with ``--parents``, or after a question in a terminal; a file that is
     there is replaced with ``--force``, after a question, or where a command ``replaces`` its file.
     Raises `MissingFile`, `InvalidOption`.
     """
-    out = context.params.get("out")
+    out = context.params.get(option)
     if out is None:
         return
-    path = path_of("out", out)
+    path = path_of(option, out)
     folder = path.parent
     if not folder.exists() and not context.params.get("parents"):
         if not _confirmed(f"there is no folder {str(folder)!r}; make it?"):
             raise MissingFile(
-                f"the folder of --out is not there: {str(folder)!r}",
-                got=f"--out {out}",
+                f"the folder of --{option} is not there: {str(folder)!r}",
+                got=f"--{option} {out}",
                 allowed="a file in a folder that is there",
                 fix="give --parents to make it, or check the path",
             )
     if path.is_file() and not replaces and not context.params.get("force"):
         if not _confirmed(f"there is a file {out!r}; replace it?"):
             raise InvalidOption(
-                f"the file of --out is there already: {out!r}",
-                got=f"--out {out}",
+                f"the file of --{option} is there already: {out!r}",
+                got=f"--{option} {out}",
                 allowed="a file that is not there yet",
                 fix="give --force to replace it, or another name",
             )

@@ -6,6 +6,7 @@ import json
 import math
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ def _lines(experiment: Experiment, ds: xr.Dataset) -> Iterator[str]:
     yield "| " + " | ".join([*head, "seeds"]) + " |"
     yield "|---" * (len(head) + 1) + "|"
     for test in (str(t) for t in ds["test"].values):
-        trivial: dict[tuple[str, ...], str] = {}
+        baselines: list[_Baseline] = []
         for row in (str(r) for r in ds["row"].values):
             published = experiment.published.get((row, test), {})
             cells = [row, *([test] * several)]
@@ -86,17 +87,63 @@ def _lines(experiment: Experiment, ds: xr.Dataset) -> Iterator[str]:
             done = int(ds["status"].sel(row=row).isin(["completed", "diverged"]).sum())
             yield "| " + " | ".join([*cells, f"{done} of {ds.sizes['seed']}"]) + " |"
             for predictor in experiment.beside:
-                line = [predictor.replace("_", " "), *([test] * several)]
-                for column in experiment.columns:
-                    shown = [] if column in RUN else _values(ds, column, row, test, predictor)[:1]
-                    line += [number(np.asarray(shown)), *([""] * (column in printed))]
-                if any(line[1 + several :]):
-                    trivial.setdefault(tuple(line), row)
-        # Baselines depend on the test data alone: rows with equal data share their lines.
-        named = [first for first, *_ in trivial]
-        for (first, *others), row in trivial.items():
-            where = f" ({row})" if named.count(first) > 1 else ""
-            yield f"| *{first}*{where} | " + " | ".join([*others, ""]) + " |"
+                shown = {
+                    column: value
+                    for column in experiment.columns
+                    if column not in RUN
+                    for value in _values(ds, column, row, test, predictor)[:1]
+                    if not np.isnan(value)
+                }
+                if shown:
+                    _add(baselines, predictor, row, shown)
+        named = [baseline.predictor for baseline in baselines]
+        for baseline in baselines:
+            several_lines = named.count(baseline.predictor) > 1
+            line = [baseline.name(several_lines), *([test] * several)]
+            for column in experiment.columns:
+                line += [baseline.cell(column), *([""] * (column in printed))]
+            yield "| " + " | ".join([*line, ""]) + " |"
+
+
+@dataclass
+class _Baseline:
+    """A line of a baseline: its numbers of each row that shares it."""
+
+    predictor: str
+    rows: list[str]
+    numbers: dict[str, list[float]]
+
+    def name(self, with_row: bool) -> str:
+        others = f"; {len(self.rows)} rows" if len(self.rows) > 1 else ""
+        where = f" ({self.rows[0]}{others})" if with_row else ""
+        return f"*{self.predictor.replace('_', ' ')}*{where}"
+
+    def cell(self, column: str) -> str:
+        numbers = self.numbers.get(column, [])
+        if not numbers:
+            return ""
+        low, high = _short(min(numbers), 3), _short(max(numbers), 3)
+        return low if low == high else f"{low} to {high}"
+
+
+def _add(baselines: list[_Baseline], predictor: str, row: str, shown: dict[str, float]) -> None:
+    """Add a row's numbers of a baseline to the line that has about the same ones, or a new line.
+
+    A baseline depends on the test data alone, but z units are those of the row's training data, which differ
+    by a few percent between rows.
+    """
+    for baseline in baselines:
+        firsts = {column: numbers[0] for column, numbers in baseline.numbers.items()}
+        if baseline.predictor == predictor and firsts.keys() == shown.keys():
+            if all(
+                value == firsts[c] or abs(value / firsts[c] - 1) <= 0.05
+                for c, value in shown.items()
+            ):
+                baseline.rows.append(row)
+                for column, value in shown.items():
+                    baseline.numbers[column].append(value)
+                return
+    baselines.append(_Baseline(predictor, [row], {c: [value] for c, value in shown.items()}))
 
 
 def _values(ds: xr.Dataset, column: str, row: str, test: str, predictor: str) -> Any:
@@ -127,7 +174,9 @@ def number(values: Any) -> str:
     if len(values) < 2 or not math.isfinite(mean):
         return _short(mean, 3)
     deviation = float(np.std(values, ddof=1))
-    return f"{_short(mean, 3)} ± {_short(deviation, 1)}" if deviation else _short(mean, 3)
+    # Rounding of the mean gives equal numbers a deviation of some 1e-17.
+    equal = deviation <= 1e-12 * abs(mean)
+    return _short(mean, 3) if equal else f"{_short(mean, 3)} ± {_short(deviation, 1)}"
 
 
 def _short(value: float, digits: int) -> str:

@@ -17,11 +17,11 @@ from ..datasets.split import data_fingerprint, held_out_of, labels_of
 from ..errors import InvalidOption
 from ..files.netcdf import checksum
 from ..half import EngineFacts, Half, Prepared
-from ..losses import Gaussian, Huber, OwnLoss
+from ..losses import Gaussian, Huber, Loss, unnamed_loss
 from ..training.initial import initial_weights
 from ..training.ranges import warn_outside, warn_user
 from . import engines
-from .calibration import calibrated_or_not
+from .calibration import calibrated_or_not, with_noise
 from .edge_weights import check_training
 from .engines.base import Program
 from .learned_edges import (
@@ -249,25 +249,36 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
             data.physical[0].graph,
             dt,
         ),
-        calibrated=lambda trained: _calibrated(trained, options, common, labels),
+        calibrated=lambda trained: _calibrated(trained, config.loss, options, common, labels),
         history_attributes={name: text for name, text in texts.items() if text is not None},
     )
 
 
 def _calibrated(
-    trained: Model, options: NetworkTraining, common: Common, labels: list[NDArray[np.str_]]
+    trained: Model,
+    loss: Loss,
+    options: NetworkTraining,
+    common: Common,
+    labels: list[NDArray[np.str_]],
 ) -> Model:
-    """An ensemble with its calibration on the validation part; any other model as it is."""
+    """A model with the noise that its ``loss`` estimates, and an ensemble with its calibration, on the
+    validation part."""
+    if trained.members < 2 and not isinstance(loss, Gaussian):
+        return trained
+    marked = list(zip(common.datasets, labels, strict=True))
+    parts = [
+        ds.isel({TRAJECTORY: chosen})
+        for ds, label in marked
+        if (chosen := np.flatnonzero(label == "validation")).size
+    ]
+    some = parts
+    if not parts and isinstance(loss, Gaussian):  # what the noise alone can be estimated on
+        some = [ds.isel({TRAJECTORY: np.flatnonzero(label == "train")}) for ds, label in marked]
+    weights = {"ignore_weights": options.ignore_weights}
+    trained = with_noise(trained, some, loss, **weights)
     if trained.members < 2:
         return trained
-    marked = zip(common.datasets, labels, strict=True)
-    parts = [(ds, np.flatnonzero(label == "validation")) for ds, label in marked]
-    return calibrated_or_not(
-        trained,
-        [ds.isel({TRAJECTORY: chosen}) for ds, chosen in parts if chosen.size],
-        longest=common.longest,
-        ignore_weights=options.ignore_weights,
-    )
+    return calibrated_or_not(trained, parts, longest=common.longest, **weights)
 
 
 def _engine_for_loss(
@@ -314,9 +325,7 @@ def _unnamed(own: Any, loss: Any) -> str:
     """What of a run has no name, under which a run folder could hold it; "" where all has one."""
     if own is not None and not own.registered:
         return f"the module {own!r} has no name: @pympnode.register_module above its class"
-    if isinstance(loss, OwnLoss) and not loss.registered:
-        return f"the loss {loss.label!r} has no name: @pympnode.losses.register above it"
-    return ""
+    return unnamed_loss(loss)
 
 
 def _tell_unused(own: Any, data: Data) -> None:

@@ -81,14 +81,14 @@ def identify_model(
     model: Model,
     ds: xr.Dataset,
     *,
-    library: Sequence[str] = LIBRARY,
-    degree: int = 3,
-    node_terms: Mapping[str, Callable[..., Any]] | None = None,
-    pair_terms: Mapping[str, Callable[..., Any]] | None = None,
-    tolerance: float = 0.5,
-    optimiser: Any = None,
-    samples: int = 500,
-    seed: int = 0,
+    library: Sequence[str],
+    degree: int,
+    node_terms: Mapping[str, Callable[..., Any]] | None,
+    pair_terms: Mapping[str, Callable[..., Any]] | None,
+    tolerance: float,
+    optimiser: Any,
+    samples: int,
+    seed: int,
 ) -> IdentifiedEquations:
     """See `pympnode.identify`."""
     if not isinstance(model, Model):

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..memory import need
+from ..uncertainty import noise_variance
 from .engines.base import Batch, Program
-from .reference import noise_variance
 from .schema import Arrays
 from .spec import ModelSpec
 
@@ -239,7 +239,7 @@ def _best_filter(
     """Half-width and degree of the filter with the smallest error of derivatives, and the errors
     (place,) in units of the root mean square of the derivatives.
 
-    An error is that by noise, which is estimated from the data (`reference.noise_variance`), and that
+    An error is that by noise, which is estimated from the data (`uncertainty.noise_variance`), and that
     of the polynomial: the difference from derivatives of a degree that is higher by 2, less the noise
     in this difference. Raises `Unmatched` where the smallest error is too large.
     """

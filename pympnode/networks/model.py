@@ -23,9 +23,10 @@ from ..files import netcdf
 from ..graph import Graph
 from ..memory import guarded
 from ..training.ranges import interval, warn_outside
+from ..uncertainty import MEMBER, Calibration
 from . import model_text, schema
 from .agreement import Names, agree
-from .calibration import Calibration, calibrated
+from .calibration import calibrated
 from .circular import TURN, shorter_way
 from .edge_checks import check_delays
 from .edge_weights import arrays_for_model, graph_for_model, graph_for_program, with_attributes
@@ -53,7 +54,7 @@ from .rollout_start import (
 )
 from .spec import ModelSpec
 from .stability import stable_substeps
-from .uncertainty import MEMBER, with_uncertainty
+from .uncertainty import with_uncertainty
 from .unit_norm import Groups, columns_of, normalise, rollout_by_intervals, with_unit_norm
 from .unknown_graph import on_found_graph
 from .velocities import for_model, times_used
@@ -77,6 +78,8 @@ class Model:
     for given data; ``trained`` what it has seen; ``unit_norm`` groups of
     features that rollouts divide by their norm after each interval; ``left_out`` members that got stuck in training,
     which rollouts and evaluations leave out; ``calibration`` how large errors are, see `calibrate`, or None;
+    ``noise`` (feature,) the standard deviation of the measurement noise of the training data, in the units of the
+    features, that ``loss="gaussian"`` estimates, or None;
     ``about`` provenance for the files. Of nodes of several
     types (``spec.node_types``) names, units and scales are those of all types in one list, "type.name".
     """
@@ -103,6 +106,7 @@ class Model:
     time_scale: float = 1.0
     left_out: tuple[int, ...] = ()
     calibration: Calibration | None = None
+    noise: NDArray[np.float64] | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
 
     KIND: ClassVar[str] = FILE_KIND
@@ -276,7 +280,7 @@ class Model:
         Returns a dataset of `state` and `message` (trajectory, time, node, ...; what each node sends,
         carried or emitted) with the graph that was used and ``finite(trajectory)``, False where a prediction overflowed.
         Those of an ensemble have a dim ``member``, and ``spread``, the standard deviation over it; a calibrated
-        model adds ``state_std`` and ``reading_std`` (see `pympnode.interval`). Warns
+        model adds ``state_std`` and ``reading_std`` (see `pympnode.interval`), one with ``noise`` the latter. Warns
         `OutsideTrainingRange` with the numbers, and `PympnodeWarning` where the steps are too long for
         rk4 on this graph and are split (see `stability`), unless ``check=False``. Raises `InvalidData`.
         """
@@ -447,7 +451,7 @@ class Model:
                 names = (tuple(f.split(".", 1)[1] for f in group) for group in names)
             ds = with_unit_norm(ds, *dict.fromkeys(names))
         ds["finite"] = (TRAJECTORY, result.finite, {"long_name": "no value overflowed"})
-        if self.calibration is not None:
+        if self.calibration is not None or self.noise is not None:
             ds = with_uncertainty(self, ds)
         if shares_state:
             return with_shared_state(

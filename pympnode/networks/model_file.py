@@ -15,7 +15,7 @@ from ..files import kinds, netcdf
 from ..files.kinds import check_record
 from ..graph import Graph
 from ..layout import weight_dtype
-from .calibration import Calibration
+from ..uncertainty import Calibration
 from .normalise import Normalisation, NormalisationByType
 from .ranges import TrainingRange
 from .spec import LATER, ModelSpec
@@ -27,7 +27,6 @@ FORMAT = 2
 
 # Variables of the graph whose weights were learned.
 _RECEIVER, _SENDER, _SCORED = "scored_receiver", "scored_sender", "scored_trajectory"
-_HORIZON = "calibration_time"
 _EDGES = ("learned_sender", "learned_receiver", "learned_nodes", "learned_weight")
 
 
@@ -74,11 +73,9 @@ def dataset_of(model: Any) -> xr.Dataset:
         if of_each:
             variables[START_MARK] = (_SCORED, scores[START_MARK].values)
     if model.calibration is not None:
-        found = model.calibration
-        variables["calibration_horizon"] = (_HORIZON, found.horizon)
-        variables["calibration_factor"] = ((_HORIZON, "state_component"), found.factor)
-        variables["calibration_floor"] = ((_HORIZON, "state_component"), found.floor)
-        variables["noise_std"] = ("state_component", found.noise)
+        variables |= model.calibration.variables("state_component")
+    if model.noise is not None:
+        variables["likelihood_noise_std"] = ("state_component", model.noise)
     facts = {
         "kind": KIND,
         "format": FORMAT,
@@ -179,7 +176,12 @@ def fields_of(ds: xr.Dataset, source: str) -> dict[str, Any]:
             edge_attributes=tuple(facts.get("edge_attributes", ())),
             unit_norm=unit_norm,
             left_out=_left_out(facts.get("left_out", ()), theta),
-            calibration=_calibration_of(ds, facts) if "calibrated_on" in facts else None,
+            calibration=Calibration.from_variables(
+                ds, len(facts["features"]), int(facts["calibrated_on"])
+            )
+            if "calibrated_on" in facts
+            else None,
+            noise=_noise_of(ds, len(facts["features"])),
             system=facts["system"],
             time_unit=facts["time_unit"],
             # Files of version 0.1 have none: their fields are per unit of time.
@@ -281,20 +283,14 @@ def _left_out(numbers: Any, theta: np.ndarray) -> tuple[int, ...]:
     return tuple(numbers)
 
 
-def _calibration_of(ds: xr.Dataset, facts: dict[str, Any]) -> Calibration:
-    """`Model.calibration` of a file."""
-    horizon, factor, floor, noise = (
-        ds[name].values.astype(np.float64)
-        for name in ("calibration_horizon", "calibration_factor", "calibration_floor", "noise_std")
-    )
-    shape = (len(horizon), len(facts["features"]))
-    valid = all(np.isfinite(v).all() and (v >= 0).all() for v in (horizon, factor, floor, noise))
-    ordered = bool((np.diff(horizon) > 0).all()) and len(horizon) > 1
-    if factor.shape != shape or floor.shape != shape or noise.shape != shape[1:] or not valid:
-        raise KeyError(f"a calibration of {shape} horizons and features")
-    if not ordered:
-        raise KeyError("horizons of the calibration that grow")
-    return Calibration(horizon, factor, floor, noise, int(facts["calibrated_on"]))
+def _noise_of(ds: xr.Dataset, features: int) -> np.ndarray | None:
+    """`Model.noise` of a file."""
+    if "likelihood_noise_std" not in ds:
+        return None
+    noise: np.ndarray = ds["likelihood_noise_std"].values.astype(np.float64)
+    if noise.shape != (features,) or not (np.isfinite(noise).all() and (noise >= 0).all()):
+        raise KeyError(f"the noise of {features} features")
+    return noise
 
 
 def _sizes(spec: ModelSpec) -> dict[str, kinds.Check]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..training.ranges import describe_span, describe_value, interval
+from ..uncertainty import calibration_text, noise_text
 
 _FAMILY = {
     "mpnode": "MP-NODE",
@@ -58,22 +59,15 @@ def lines(model: Any) -> dict[str, str]:
 
 
 def _uncertainty(model: Any) -> dict[str, str]:
-    """Members that are left out, and the calibration, where there are."""
+    """Members that are left out, the noise and the calibration, where there are."""
     found = {}
     if model.left_out:
         numbers = ", ".join(map(str, model.left_out))
         found["left out"] = f"member{'s' * (len(model.left_out) > 1)} {numbers}, stuck in training"
+    if model.noise is not None:
+        found["noise"] = noise_text(model.features, model.noise)
     if model.calibration is not None:
-        noise = [
-            f"{name} {std:.3g}"
-            for name, std in zip(model.features, model.calibration.noise)
-            if std > 0
-        ]
-        found["calibrated"] = (
-            f"on {model.calibration.trajectories} trajectories, over "
-            f"{model.calibration.horizon[-1]:.4g} of time; noise "
-            + (", ".join(noise) or "not visible")
-        )
+        found["calibrated"] = calibration_text(model.features, model.calibration)
     return found
 
 

@@ -10,15 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..training.diagnosis import Reference
+from ..uncertainty import noise_variance
 from .engines.base import Batch
 from .schema import Arrays
 
 _VALUES = 300_000  # numbers that a fit, the losses and the noise are estimated from, at most
-_ORDERS = 8  # of the time differences
-# Ratio of the noise estimates of successive orders where noise is seen. A smooth motion that is sampled
-# coarsely reaches 0.94 at these orders, noise of a hundredth of the spread 0.97 and more.
-_PLATEAU = (0.95, 1.05)
-_VISIBLE = 1e-6  # variance in z units; less is rounding, or the last of the motion
 
 
 def reference_of(
@@ -66,36 +62,6 @@ def reference_of(
     if noise is None:
         return Reference(losses)
     return Reference(losses, float(sum(map(_huber_of_noise, noise))) * horizon)
-
-
-def noise_variance(windows: Sequence[NDArray]) -> NDArray[np.float64] | None:
-    """Variance (feature,) of white noise in windows (window, time, node, feature), 0 for features
-    without noise; None where no feature has visible noise, or where one varies in a way that is
-    neither smooth nor white: its part of the loss is not known, and the sum of the others is no floor.
-
-    The variance of a k-th difference of white noise is binomial(2k, k) times its own, for every k,
-    while that of a smooth signal falls with k (the estimator of Hall, Kay & Titterington 1990 for
-    growing k). Noise is visible where the last three orders of eight agree.
-    """
-    windows = [x for x in windows if x.shape[1] > _ORDERS]
-    if not windows:
-        return None
-    estimates = []
-    for order in range(_ORDERS - 2, _ORDERS + 1):
-        total, count = 0.0, 0
-        for x in windows:
-            square = np.diff(x, n=order, axis=1) ** 2
-            known = np.isfinite(square)
-            total = total + np.where(known, square, 0.0).sum(axis=(0, 1, 2))
-            count = count + known.sum(axis=(0, 1, 2))
-        estimates.append(total / np.maximum(count, 1) / math.comb(2 * order, order))
-    value = np.array(estimates)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        ratio = value[1:] / value[:-1]
-    low, high = _PLATEAU
-    rough = value[-1] > _VISIBLE
-    seen = ((ratio > low) & (ratio < high)).all(axis=0) & rough
-    return np.where(seen, value[-1], 0.0) if seen.any() and (seen | ~rough).all() else None
 
 
 def _huber_of(predicted: NDArray, truth: NDArray) -> float:

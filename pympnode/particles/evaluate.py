@@ -14,6 +14,7 @@ from ..datasets.record import record
 from . import schema
 from .metrics import ENERGIES, HORIZONS, particle_errors
 from .recipe import system_of
+from .uncertainty import scores
 
 PREDICTORS = ("model", "free_flight", "constant_acceleration")
 
@@ -31,7 +32,9 @@ def evaluate_particles(
     "constant_acceleration" (that of the start). Systems whose forces are not known have no constant
     acceleration and no energy; the attribute ``left_out`` lists them. A dataset of known forces whose
     record lacks their constants is scored with the published ones and a `PympnodeWarning`, see
-    `schema.complete_physics`. Raises InvalidOption for a horizon below one step.
+    `schema.complete_physics`. Of ensembles and calibrated models also ``coverage``, ``crps``, ``sharpness``
+    (target, time, feature) and ``crps_members`` (time, feature), over the longest horizon, with the features
+    "position" and "velocity" (`uncertainty.scores`). Raises InvalidOption for a horizon below one step.
     """
     listed = (horizons,) if isinstance(horizons, str) or np.ndim(horizons) == 0 else horizons
     horizons = [whole("a horizon", horizon) for horizon in listed]
@@ -59,6 +62,12 @@ def evaluate_particles(
         series = found[-1]
         out.append(scored.merge(series[[n for n in series if str(n).endswith("_at")]]))
     evaluation = xr.concat(out, dim=xr.Variable("predictor", list(rows)), join="outer")
+    longest = dict(time=slice(wanted[-1] + 1))
+    distributions = scores(model, predicted.isel(longest), truth.isel(longest))
+    if distributions:
+        # The start is given, and errors over time do not count it.
+        distributions = distributions.isel(time=slice(1, None))
+        evaluation = evaluation.merge(distributions.assign_coords(time=evaluation["time"]))
     if not known:
         name = record(truth)["system"]
         left = ", ".join((*ENERGIES, "constant_acceleration"))

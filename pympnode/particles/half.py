@@ -14,12 +14,13 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ..config import TrainConfig, check_names, whole
-from ..datasets.names import CHARGE, PARTICLE
+from ..datasets.names import CHARGE, PARTICLE, TRAJECTORY
 from ..datasets.record import record
 from ..datasets.split import data_fingerprint, held_out_of, labels_of
 from ..errors import InvalidData
 from ..files.netcdf import checksum
 from ..half import EngineFacts, Prepared
+from ..losses import Loss, unnamed_loss
 from ..training.initial import initial_weights
 from ..training.progress import Silent, default
 from ..training.ranges import warn_outside, warn_user
@@ -37,6 +38,7 @@ from .schema import ParticleArrays
 from .simulate import check_particle_options, simulate_particles
 from .spec import ParticleSpec
 from .systems.base import ParticleSystem
+from .uncertainty import calibrated_or_not
 from .weights import LOG_MASS, MASS_GAIN, particle_layout_of
 
 if TYPE_CHECKING:
@@ -229,6 +231,12 @@ class Particles:
             recompute=options.recompute,
             precision=options.precision,
         )
+        options.check_loss()
+        loss = options.step_loss
+        if loss is not None:
+            from .engine.losses import StepLoss
+
+            program.measure = StepLoss(loss, spec)
         thetas, restored = initial_weights(
             particle_layout_of(spec), start, options.seed, members, options.dtype
         )
@@ -289,13 +297,22 @@ class Particles:
                 datasets, [labels_of(ds, options.split, options.seed) for ds in datasets]
             ),
             about={"mixed_levels": mixed_levels, "precision": program.precision},
-            history_attributes={"loss": _loss_text(spec)}
+            history_attributes={"loss": _loss_text(spec, loss)}
             | ({} if stream is None else {"data": stream.text}),
+            only_in_memory=unnamed_loss(loss),
             threads=lambda: threads_for(task.operations, program.device),
+            calibrated=lambda trained: calibrated_or_not(trained, _validation(datasets, options)),
         )
 
 
 PARTICLES = Particles()
+
+
+def _validation(datasets: list[xr.Dataset], options: ParticleTraining) -> list[xr.Dataset]:
+    """The validation part of the datasets."""
+    labels = [labels_of(ds, options.split, options.seed) for ds in datasets]
+    chosen = [np.flatnonzero(one == "validation") for one in labels]
+    return [ds.isel({TRAJECTORY: i}) for ds, i in zip(datasets, chosen, strict=True) if i.size]
 
 
 def _simulation(
@@ -419,8 +436,12 @@ def _one_step(arrays: list[ParticleArrays]) -> float:
     return float(np.mean(steps))
 
 
-def _loss_text(spec: ParticleSpec) -> str:
+def _loss_text(spec: ParticleSpec, loss: Loss | None) -> str:
     """The unit of a model's loss, for pictures of its history."""
+    if loss is not None:
+        name = loss.as_dict()["name"]
+        of = "the velocity change" if spec.inputs == "scaled" else "positions and velocities"
+        return f"{name} of {of}"
     if spec.weighted:
         return "in variances of the velocity change of each body"
     if spec.inputs == "scaled":
@@ -458,6 +479,8 @@ def run_fingerprint(
         "augment": task.augment,
         "mixed_levels": task.mixed_levels,
     }
+    if program.measure is not None:
+        call["loss"] = program.measure.loss.as_dict()
     if model.members > 1:
         call["members"] = model.members
     if start is not None:

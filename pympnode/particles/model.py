@@ -23,11 +23,13 @@ from ..layout import weight_dtype
 from ..memory import format_bytes, guarded, need
 from ..training.gradients import gradients
 from ..training.ranges import interval, warn_outside, warn_user
+from ..uncertainty import Calibration, calibration_text
 from . import schema as particle_schema
 from .ranges import PHYSICS, ParticleRange
 from .schema import ParticleArrays
 from .spec import ParticleScales, ParticleSpec
 from .systems.base import default_side
+from .uncertainty import FEATURES, calibrated, with_uncertainty
 from .weights import LOG_MASS, MASS_GAIN, particle_layout_of
 
 if TYPE_CHECKING:
@@ -95,6 +97,7 @@ _RECORD: dict[str, kinds.Check] = {
         "charge", "parameter_spans", "spaces",
     ),
     "left_out": kinds.listing(kinds.whole(0)),
+    "calibrated_on": kinds.whole(1),
     "about": kinds.named(kinds.anything),
 }  # fmt: skip
 # Bytes of trajectories that are rolled out in one batch.
@@ -108,7 +111,7 @@ class ParticleModel:
     ``theta`` (size,) the weights as one vector, named by `weights`, or (member, size) of an ensemble; ``scales`` the units of its
     inputs; ``dt`` the length of the step it was trained on; ``system`` "gravity" or "coulomb";
     ``trained`` the range of the training data; ``left_out`` members that got stuck in training, which rollouts
-    leave out; ``about`` provenance for the files.
+    leave out; ``calibration`` how large errors are, see `calibrate`, or None; ``about`` provenance for the files.
     """
 
     spec: ParticleSpec
@@ -119,6 +122,7 @@ class ParticleModel:
     trained: ParticleRange
     device: str = "auto"
     left_out: tuple[int, ...] = ()
+    calibration: Calibration | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
 
     KIND: ClassVar[str] = MODEL_KIND
@@ -136,12 +140,25 @@ class ParticleModel:
             )
         if self.theta.ndim != 2:
             return self
-        return replace(self, theta=self.theta[number], left_out=())
+        return replace(self, theta=self.theta[number], left_out=(), calibration=None)
 
     @property
     def kept(self) -> tuple[int, ...]:
         """Numbers of the members that rollouts and evaluations take: those that are not left out."""
         return tuple(i for i in range(self.members) if i not in self.left_out)
+
+    def calibrate(self, data: xr.Dataset | str | os.PathLike[str]) -> ParticleModel:
+        """This model with standard deviations that fit its errors on ``data``.
+
+        ``data``: trajectories that it was not trained on, some tens or more, with the noise of the readings
+        that are to be predicted. Rollouts then have ``state_std_position``, ``state_std_velocity``
+        and the same of ``reading_std_``, of which `pympnode.interval` makes intervals; a single model has
+        them too. `train` calibrates ensembles on the validation part. See `pympnode.uncertainty`.
+        Raises `InvalidData`.
+        """
+        from ..datasets.reading import as_dataset
+
+        return calibrated(self, [as_dataset(data)])
 
     @property
     def weights(self) -> dict[str, NDArray]:
@@ -227,7 +244,8 @@ class ParticleModel:
         holds one state. Returns a dataset of position, velocity (trajectory, time, particle, axis;
         float64), mass, (charge) and ``finite(trajectory)``: False where a prediction overflowed, NaN
         from there on; of an ensemble these three have a dim ``member``, and ``spread_position``,
-        ``spread_velocity`` (trajectory, time, particle, axis) are the standard deviations over it.
+        ``spread_velocity`` (trajectory, time, particle, axis) are the standard deviations over it; a
+        calibrated model adds ``state_std_`` and ``reading_std_`` of both (see `pympnode.interval`).
         ``partition="auto"`` (or "curve") divides the
         particles of the one trajectory among the processes of torchrun, by ranges of the space-filling
         curve: each returns the particles that are its own at the first time, with their numbers
@@ -250,7 +268,7 @@ class ParticleModel:
             dim = xr.Variable("member", np.array(self.kept))
             together = xr.concat([e[own] for e in rollouts], dim=dim)
             both = rollouts[0].drop_vars(own).merge(together, combine_attrs="override")
-            return both.assign(_spread(together, particle_schema.box_of(given)))
+            return with_uncertainty(self, both, particle_schema.box_of(given))
         data = particle_schema.pack_particles(given)
         if self.learned_mass is not None:
             data = self._with_learned_mass(data)
@@ -321,7 +339,7 @@ class ParticleModel:
             ds = ds.assign_coords(time=given["time"])
         ds = ds.assign_coords(particle_schema.labels(given))
         ds["finite"] = ("trajectory", finite, {"long_name": "no value overflowed"})
-        return ds
+        return ds if self.calibration is None else with_uncertainty(self, ds, data.box)
 
     def _with_learned_mass(self, data: ParticleArrays) -> ParticleArrays:
         """The data with the masses of the model, where they have as many particles."""
@@ -397,15 +415,18 @@ class ParticleModel:
     def to_dataset(self) -> xr.Dataset:
         """The model as a dataset: what `save` writes."""
         members = ("member",) if self.theta.ndim == 2 else ()
-        variables = {
+        variables: dict[str, Any] = {
             name: (((*members, f"{name}_out", f"{name}_in"))[: value.ndim], value)
             for name, value in self.weights.items()
         }
+        if self.calibration is not None:
+            variables |= self.calibration.variables("calibration_feature")
         return with_record(
             xr.Dataset(variables), kind=MODEL_KIND, networks=WEIGHTS_VERSION,
             spec=self.spec.as_dict(), scales=self.scales.as_dict(), dt=self.dt,
             system=self.system, trained=asdict(self.trained), about=dict(self.about),
             **({"left_out": list(self.left_out)} if self.left_out else {}),
+            **({"calibrated_on": self.calibration.trajectories} if self.calibration else {}),
         )  # fmt: skip
 
     @classmethod
@@ -419,7 +440,7 @@ class ParticleModel:
                 got=f"kind {facts.get('kind', 'unknown')!r}",
                 allowed="a file written by model.save",
             )
-        check_record(facts, _RECORD, source, "left_out")
+        check_record(facts, _RECORD, source, "left_out", "calibrated_on")
         try:
             spec = ParticleSpec.from_dict(facts["spec"])
             if spec.inputs == "scaled" and facts.get("networks") != WEIGHTS_VERSION:
@@ -448,6 +469,9 @@ class ParticleModel:
                 facts["system"],
                 ParticleRange.from_dict(facts["trained"]),
                 left_out=left_out,
+                calibration=None
+                if "calibrated_on" not in facts
+                else Calibration.from_variables(ds, len(FEATURES), int(facts["calibrated_on"])),
                 about=facts["about"],
             )
         except (KeyError, TypeError, IndexError, AttributeError, OverflowError) as error:
@@ -479,6 +503,8 @@ class ParticleModel:
             *trained.parameter_spans,
         }:
             near["softening"] = f"{self.scales.near:.4g}, for inputs; none was given"
+        if self.calibration is not None:
+            near["calibrated"] = calibration_text(FEATURES, self.calibration)
         return {
             "Model": self.summary(),
             "system": self.system,
@@ -494,21 +520,3 @@ class ParticleModel:
 
     def _repr_html_(self) -> str:
         return html_table("pympnode.ParticleModel", self.lines())
-
-
-def _spread(rollouts: xr.Dataset, box: Any) -> dict[str, xr.DataArray]:
-    """Standard deviations over the members whose values are finite; of positions from the nearest image of
-    the first member's."""
-    position = rollouts["position"]
-    first = position.isel(member=0, drop=True)
-    near = (position - first).transpose(*position.dims)
-    values = {
-        "position": near.copy(data=box.displacement(near.values)),
-        "velocity": rollouts["velocity"],
-    }
-    found = {}
-    for name, each in values.items():
-        spread = each.std("member", ddof=1)
-        spread.attrs = {"long_name": f"standard deviation of {name} over the members"}
-        found[f"spread_{name}"] = spread
-    return found

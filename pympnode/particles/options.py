@@ -23,6 +23,7 @@ from ..config import (
     whole,
 )
 from ..errors import InvalidOption, shown_value
+from ..losses import Gaussian, Loss, SquaredError, as_loss
 from ..tasks import check_client
 from ..training.options import RunOptions
 from ..training.streamed import LEAST_CHUNKS
@@ -164,11 +165,14 @@ class ParticleTraining(RunOptions):
     recompute: bool | None = None
     members: int | None = None
     chunks_in_memory: int | None = None
+    loss: Any = None
     engine: str = "auto"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         refuse_julia(self.engine, "trained in torch")
+        if self.loss is not None:
+            object.__setattr__(self, "loss", as_loss(self.loss))
         texts = (
             "behaviour", "inputs", "integrator", "update", "messages", "mass_coupling",
             "precision",
@@ -330,7 +334,7 @@ class ParticleTraining(RunOptions):
         choice = particle_preset(self.preset, name, particles, messages)
         run = {} if self.config is not None else choice.run_fields(fresh, self.optimiser)
         found = self.configured(run)
-        for name in ("loss", "matching", "race", "from_start"):
+        for name in ("matching", "race", "from_start"):
             if getattr(found, name) != getattr(_DEFAULT_RUN, name):
                 raise InvalidOption(
                     f"{name} is of networks, and these are particles",
@@ -339,6 +343,27 @@ class ParticleTraining(RunOptions):
                     fix=f"leave {name} out of config",
                 )
         return found
+
+    def check_loss(self) -> None:
+        """Raise `InvalidOption` for a loss of a batch as a whole with a batch in parts."""
+        loss = self.step_loss
+        whole_batch = isinstance(loss, Gaussian) and loss.std is None
+        if self.micro_batch is not None and whole_batch:
+            raise InvalidOption(
+                "standard deviations that a Gaussian loss finds are of a whole batch",
+                got=f"micro_batch={self.micro_batch}, loss={loss!r}",
+                allowed="without micro_batch, or with std",
+                fix="leave micro_batch out",
+            )
+
+    @property
+    def step_loss(self) -> Loss | None:
+        """The loss of steps; None for the default, the mean square. ``config=`` has that of networks, the
+        Huber loss, where it was not given one."""
+        loss: Loss | None = self.loss
+        if loss is None and self.config is not None and self.config.loss != _DEFAULT_RUN.loss:
+            loss = self.config.loss
+        return None if loss == SquaredError() else loss
 
     def refuse_unused(self, spec: ParticleSpec) -> None:
         """Raise `InvalidOption` for a given option that changes nothing in ``spec``."""
@@ -349,6 +374,7 @@ class ParticleTraining(RunOptions):
         particles = data.particles or 100
         spec = self.new_spec(particles=particles, dims=data.dims, charged=system == "coulomb")
         self.refuse_unused(spec)
+        self.check_loss()
         return self.run_config(spec.name, particles, fresh=True, messages=spec.messages)
 
 

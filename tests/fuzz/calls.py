@@ -237,7 +237,7 @@ CALLS: dict[str, Callable[[], tuple[Callable[..., Any], dict[str, Any]]]] = {
     ),
     "train particles": lambda: (
         pympnode.train,
-        dict(data=particle_data(), updates=1, kernel="eager", progress=False),
+        dict(loss="huber", data=particle_data(), updates=1, kernel="eager", progress=False),
     ),
     "finetune": lambda: (
         pympnode.finetune,
@@ -285,7 +285,12 @@ CALLS: dict[str, Callable[[], tuple[Callable[..., Any], dict[str, Any]]]] = {
     "subgraph": lambda: (pympnode.subgraph, dict(ds=network_data(), nodes=[0, 1])),
     "interval": lambda: (
         pympnode.interval,
-        dict(prediction=calibrated().rollout(network_data()), level=0.9, readings=False),
+        dict(
+            prediction=calibrated().rollout(network_data()),
+            level=0.9,
+            readings=False,
+            variable="state",
+        ),
     ),
     "calibrate": lambda: (network_result().model.calibrate, dict(data=network_data())),
     "module": lambda: (

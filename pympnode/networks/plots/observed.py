@@ -10,7 +10,7 @@ import xarray as xr
 from ...plotting import style
 from ...plotting.choosing import position, require, shaped
 from ...plotting.sizes import sized
-from ..uncertainty import MEMBER
+from ...uncertainty import MEMBER
 from .selection import members_band
 
 

@@ -27,8 +27,9 @@ from ...datasets.names import (
 from ...datasets.record import record
 from ...errors import InvalidData, UnknownName, shown_value, unknown_name
 from ...plotting.choosing import is_particle_evaluation, nearest, position
+from ...uncertainty import BOUND, LEVEL, MEMBER, STATE_STD
 from ..node_types import types_of
-from ..uncertainty import BOUND, LEVEL, MEMBER, STATE_STD, interval
+from ..uncertainty import interval
 
 
 @dataclass(frozen=True, eq=False)

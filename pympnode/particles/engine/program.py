@@ -20,6 +20,7 @@ from ..weights import LOG_MASS, MASS_GAIN, ParticleLayout, particle_layout_of
 from . import delta, hamiltonian, radial, rollout
 from .batch import ParticleBatch
 from .kernels import edge_sum_of, kernel_in_files, kernel_named, precision_of
+from .losses import StepLoss
 from .networks import Networks
 from .threads import threads_for
 
@@ -77,6 +78,8 @@ class ParticleProgram:
         self.precision = precision_of(precision, self.dtype.name)
         kernel, implied = kernel_named(kernel)
         self.recompute = implied if recompute is None else recompute
+        # Another loss than the mean square; see `losses.StepLoss`.
+        self.measure: StepLoss | None = None
         self._bound: Networks | None = None
         self._pairs: ParticleEdges | None = None
         self.kernel, self._edge_sum = edge_sum_of(
@@ -464,7 +467,7 @@ class ParticleProgram:
 
         Plain inputs, as published: the mean square error of positions (nearest image) and velocities.
         Scaled inputs: the mean square error of the velocity change, in units of ``scales.change``
-        times the spread of each body (`Target`).
+        times the spread of each body (`Target`). With ``measure`` its loss of the same errors.
         """
         graph = self.graph(batch) if graph is None else graph
         if self.spec.inputs == "scaled":
@@ -472,12 +475,20 @@ class ParticleProgram:
             error = (change - target.change_from(batch)) / self.scales.change
             if target.spread is not None:
                 error = error / target.spread[:, None]
+            if self.measure is not None:
+                true = target.change_from(batch) / self.scales.change
+                if target.spread is not None:
+                    true = true / target.spread[:, None]
+                return self.measure.of_step((error,), (true,), batch)
             if batch.free is not None:
                 error = error * batch.free[:, None]
             return (error * error).mean() * _per_free(batch)
         x, v = self.next_state(weights, batch, graph, training=training)
         dx = batch.box.displacement(x - target.position)
         dv = v - target.velocity
+        if self.measure is not None:
+            true = batch.box.wrap(target.position), target.velocity
+            return self.measure.of_step((dx, dv), true, batch)
         return 0.5 * ((dx * dx).mean() + (dv * dv).mean()) * _per_free(batch)
 
     def loss(self, theta: NDArray, batch: ParticleBatch, target: Target) -> float:
