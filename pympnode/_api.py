@@ -110,7 +110,8 @@ def simulate(
         tolerance: relative and absolute, of the adaptive integrator; 1e-8.
         engine: "auto", "torch" or "julia", which integrates networks.
         path: where to write while the data are made, for what is larger than memory: of networks a Zarr
-            store, "data.zarr", that must not be there yet; of particles a folder of parts.
+            store, "data.zarr"; of particles a folder of parts. The same call goes on after an interruption, and
+            opens what is complete; another call is refused.
         dims, start, integrator, substeps, dtype, path, workers, progress: of particles; see
             `pympnode.particles.simulate.simulate_particles`.
         client: a `distributed.Client`: blocks of trajectories are tasks of a Dask cluster; the
@@ -305,7 +306,7 @@ def train(
         ``recompute`` (particles: less memory, more time), ``device`` ("auto", "cpu", "cuda"),
         ``dtype`` ("float32", "float64"), ``precision`` ("bf16": products over edges of particles);
         ``missing="mask"`` takes NaN in `state` as missing; ``chunks_in_memory=8`` reads any store, folder of
-        parts or Dask arrays of networks chunk by chunk and holds at most 8 (at least 3): a third in use, a third
+        parts or Dask arrays chunk by chunk and holds at most 8 (at least 3): a third in use, a third
         that a thread reads meanwhile, the rest as the sample for what looks at all data otherwise (``history.attrs["data"]``
         names it); ``ignore_weights=True`` leaves out the weights and
         attributes of edges: otherwise weights multiply messages, and pairwise messages take attributes;

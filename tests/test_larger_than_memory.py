@@ -401,8 +401,12 @@ def test_simulated_into_a_store(
     found = pympnode.simulate(**options, path=tmp_path / "a.zarr")
     assert {"c"} <= {p.name for p in next(tmp_path.glob("a.zarr/state*")).iterdir()}
     same(found, wanted)
-    with pytest.raises(InvalidOption, match="is there already"):
-        pympnode.simulate(**options, path=tmp_path / "a.zarr")
+    # The same call opens what is there, another one is refused.
+    same(pympnode.simulate(**options, path=tmp_path / "a.zarr"), wanted)
+    with pytest.raises(InvalidOption, match="data of another call") as refused:
+        pympnode.simulate(**{**options, "seed": 1}, path=tmp_path / "a.zarr")
+    assert "seed" in str(refused.value)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.zarr"]
     with pytest.raises(InvalidOption, match="into a Zarr store"):
         pympnode.simulate(**options, path=tmp_path / "a")
     (tmp_path / "given").mkdir()
@@ -413,6 +417,58 @@ def test_simulated_into_a_store(
             pympnode.simulate(**given, path=tmp_path / "given" / "a.zarr"),
             pympnode.simulate(**given),
         )
+
+
+@pytest.mark.parametrize("system", ["kuramoto", "kuramoto_controlled"])
+def test_a_simulation_that_is_continued(
+    system: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pieces that are complete are kept, and the bits are those of a call without an interruption."""
+    pytest.importorskip("zarr", minversion="3")
+    from pympnode.networks import simulate
+
+    monkeypatch.setattr(simulate, "CHUNK_BYTES", 1 << 10)
+    monkeypatch.setattr(simulate, "BLOCK", 4)
+    options: dict[str, Any] = {"system": system, "trajectories": 18, "steps": 6, "graphs": 2}
+    path = tmp_path / "a.zarr"
+    made: list[int] = []
+    original, limit = simulate.generate, 3
+
+    def generate(*args: Any, **words: Any) -> Any:
+        if len(made) == limit:
+            raise KeyboardInterrupt
+        made.append(words["first"])
+        return original(*args, **words)
+
+    monkeypatch.setattr(simulate, "generate", generate)
+    with pytest.raises(KeyboardInterrupt):
+        pympnode.simulate(**options, path=path)
+    assert made == [0, 0, 4] and not path.exists()
+    limit = 99
+    for changed, word in (
+        ({"seed": 1}, "seed"),
+        ({"steps": 7}, "times"),
+        ({"trajectories": 19}, "trajectories"),
+        ({"parameters": {"coupling": 0.3}}, "parameters"),
+    ):
+        with pytest.raises(InvalidOption, match="data of another call") as refused:
+            pympnode.simulate(**{**options, **changed}, path=path)
+        assert word in str(refused.value)
+    made.clear()
+    found = pympnode.simulate(**options, path=path)
+    assert made == [0, 8, 12, 16]
+    assert [p.name for p in tmp_path.iterdir()] == ["a.zarr"]
+    whole = pympnode.simulate(**options, path=tmp_path / "b.zarr")
+    same(found, whole)
+    assert found.attrs == whole.attrs
+    # A piece that cannot be read is made again.
+    limit = len(made) + 4
+    with pytest.raises(KeyboardInterrupt):
+        pympnode.simulate(**options, path=tmp_path / "c.zarr")
+    last = sorted((tmp_path / ".c.zarr.part").glob("piece-*"))[-1]
+    last.write_bytes(b"no archive")
+    limit = 99
+    same(pympnode.simulate(**options, path=tmp_path / "c.zarr"), whole)
 
 
 def test_damaged_stores(ds: xr.Dataset, tmp_path: Path) -> None:

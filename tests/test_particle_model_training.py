@@ -32,7 +32,8 @@ from pympnode.particles.metrics import particle_errors
 from pympnode.particles.model import ParticleModel
 from pympnode.particles.schema import pack_particles
 from pympnode.particles.spec import ParticleSpec
-from pympnode.particles.task import StepTask, apply_symmetry, fitted_scales
+from pympnode.particles.scales import fitted_scales
+from pympnode.particles.task import StepTask, apply_symmetry
 
 TINY = {"edge_width": 8, "node_width": 8, "progress": False, "device": "cpu"}
 

@@ -132,10 +132,16 @@ def _replacing(path: Path) -> Iterator[Path]:
 class ZarrWriter:
     """A store that is written chunk by chunk. ``large``: names of the variables that `write` takes;
     the others are written by `finish`, from the dataset ``rest``. ``trajectories``: their number in the store,
-    by default that of ``ds``."""
+    by default that of ``ds``. ``goes_on``: the store has been begun by the same call."""
 
     def __init__(
-        self, folder: Path, ds: xr.Dataset, chunk: int | None, trajectories: int | None = None
+        self,
+        folder: Path,
+        ds: xr.Dataset,
+        chunk: int | None,
+        trajectories: int | None = None,
+        *,
+        goes_on: bool = False,
     ) -> None:
         zarr = optional_package("zarr", "a Zarr store")
         if int(zarr.__version__.split(".")[0]) < 3:
@@ -153,11 +159,17 @@ class ZarrWriter:
             if v.ndim > 1 and {TRAJECTORY, TIME} & set(v.dims) and v.dtype.kind in "biuf"
         ]  # fmt: skip
         self._chunk = _chunk_sizes(ds, self.large, chunk)
-        group = zarr.create_group(str(folder), zarr_format=3)
+        if goes_on:
+            group = zarr.open_group(str(folder), mode="r+", zarr_format=3)
+        else:
+            group = zarr.create_group(str(folder), zarr_format=3)
         self._arrays: dict[Any, Any] = {}
         for name in self.large:
             variable = ds.variables[name]
             if name in ds.coords:
+                continue
+            if goes_on:
+                self._arrays[name] = group[str(name)]
                 continue
             shape = {dim: self._sizes.get(dim, size) for dim, size in variable.sizes.items()}
             self._arrays[name] = group.create_array(
@@ -201,8 +213,8 @@ class ZarrWriter:
             where = tuple(at.get(dim, slice(None)) for dim in dims)  # type: ignore[call-overload]
             self._arrays[name][where] = np.asarray(variable.transpose(*dims).values)
 
-    def finish(self) -> None:
-        """Write what is not large, and the attributes."""
+    def finish(self, more: Mapping[str, str] | None = None) -> None:
+        """Write what is not large, and the attributes; ``more``: others of them."""
         small = self.rest.drop_vars(self.large, errors="ignore").compute()
         for name, variable in small.variables.items():
             values = variable.values
@@ -215,18 +227,16 @@ class ZarrWriter:
             else:
                 small = small.assign({name: changed})
         small.attrs[RECORD_CHECKSUM] = checksum(small.attrs.get(RECORD, ""))
+        small.attrs |= dict(more or {})
         small.to_zarr(self._folder, mode="a", zarr_format=3, consolidated=False)
 
 
 @contextmanager
-def zarr_writer(
-    path: Path, ds: xr.Dataset, chunk: int | None = None, trajectories: int | None = None
-) -> Iterator[ZarrWriter]:
+def zarr_writer(path: Path, ds: xr.Dataset, chunk: int | None = None) -> Iterator[ZarrWriter]:
     """A writer of a store like ``ds``, whose values are not read, but for what is not large."""
-    times = 1 if trajectories is None else trajectories / ds.sizes[TRAJECTORY]
-    require_disk(path, int(bytes_of(ds) * times))
+    require_disk(path, bytes_of(ds))
     with _replacing(path) as temporary:
-        writer = ZarrWriter(temporary, ds, chunk, trajectories)
+        writer = ZarrWriter(temporary, ds, chunk)
         yield writer
         writer.finish()
 

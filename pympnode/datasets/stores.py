@@ -35,6 +35,9 @@ from .names import TIME, TRAJECTORY
 BY_CHUNK = "crc32c of each chunk"
 """The checksum of variables that `save_dataset` writes chunk by chunk: zarr compares it at each reading."""
 
+CALL = "pympnode_call"
+"""The attribute of a store that `simulate` wrote: what decided its values, as JSON."""
+
 _ZARR = ("zarr.json", ".zgroup", ".zarray", ".zmetadata")
 _JULIA = (b"HDF5-based Julia Data Format", b"Julia data file (HDF5)")
 
@@ -131,6 +134,7 @@ def _consolidated(path: Path) -> bool | None:
 def _checked(zarr: Any, opened: xr.Dataset, path: Path) -> tuple[xr.Dataset, dict[str, Any]]:
     """A store of `save_dataset` without its checksums, of which those of small variables and of the record are
     compared; and the arrays that were written chunk by chunk. Others are returned as they are."""
+    opened.attrs.pop(CALL, None)
     stored = opened.attrs.pop(RECORD_CHECKSUM, None)
     if stored is None:
         return opened, {}

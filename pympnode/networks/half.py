@@ -21,6 +21,7 @@ from ..systems.registry import first_name
 from ..training.progress import Silent, default
 from ..training.ranges import warn_user
 from ..training.schedule import updates_of
+from ..training.streamed import streams
 from .assembly import Common, assemble, mean_degree, spec_of, with_own_parts
 from .circular import with_circular
 from .classes import (
@@ -45,7 +46,7 @@ from .partition_training import divided, in_words, of_partition, require_windows
 from .prepare import Scales, prepare
 from .recordings import choose_windows, interpolate_starts, split_recordings
 from .simulate import simulate_network
-from .stream import Stream, refuse, streams
+from .stream import Stream, refuse
 from .unknown_graph import find_graph, is_unknown, on_found_graph, scores_of, with_graph
 
 logger = logging.getLogger("pympnode.training")

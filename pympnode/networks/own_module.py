@@ -336,8 +336,8 @@ def call_module(
     for name, parameter in parameters.items():
         if not parameter.requires_grad:
             named[name] = named[name].detach()
-    taken = {name: given.get(name) for name in inputs_of(module)}
-    taken = {name: value for name, value in taken.items() if value is not None}
+    optional = {name: given.get(name) for name in inputs_of(module)}
+    taken = {name: value for name, value in optional.items() if value is not None}
     inputs = {"x": x, "edge_index": edge_index, **taken}
     before = {name: version_of(value) for name, value in inputs.items()}
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
@@ -15,12 +16,14 @@ from numpy.typing import NDArray
 from ..config import path as path_of
 from ..config import positive, whole
 from ..datasets.chunks import CHUNK_BYTES, bytes_of, joined
+from ..datasets.continued import Piece, continued, is_complete
 from ..datasets.names import NODE, TIME, TRAJECTORY
 from ..datasets.reading import as_dataset, numbers
 from ..datasets.record import with_record
-from ..datasets.saving import refuse_existing, zarr_writer
+from ..datasets.saving import refuse_existing
 from ..datasets.split import split_trajectories
 from ..errors import InvalidData, InvalidOption
+from ..files.netcdf import checksum
 from ..systems.registry import get
 from ..version import __version__
 from . import engines, schema
@@ -128,7 +131,19 @@ def simulate_network(
 
     if target is None:
         return pack(make(0, trajectories))
-    return _stored(target, trajectories, make, pack, 1 if client is None else _threads(client))
+    call = {
+        "system": system.name,
+        "trajectories": str(trajectories),
+        "seed": str(seed),
+        "split": str(split),
+        "noise": str(about["noise"]),
+        "tolerance": str(tolerance),
+        "solver": about["engine_why"],
+        "initial": _checksum(initial),
+        "control": _checksum(control),
+    }
+    together = 1 if client is None else _threads(client)
+    return _stored(target, trajectories, make, pack, together, call)
 
 
 def _store(path: Any) -> Path:
@@ -141,12 +156,17 @@ def _store(path: Any) -> Path:
             allowed="NAME.zarr",
             fix='path="data.zarr"; save_dataset writes folders of parts too',
         )
-    refuse_existing(target)
+    if target.exists() and not target.is_dir():
+        refuse_existing(target)
     return target
 
 
 def _threads(client: Any) -> int:
     return sum(client.nthreads().values()) or 1
+
+
+def _checksum(values: Any) -> str:
+    return "None" if values is None else checksum(np.asarray(values))
 
 
 def _stored(
@@ -155,33 +175,60 @@ def _stored(
     make: Callable[[int, int], Generated],
     pack: Callable[..., xr.Dataset],
     together: int,
+    call: dict[str, str],
 ) -> xr.Dataset:
-    """A dataset that is written while it is made, ``together`` chunks at a time in memory."""
-    one = pack(make(0, min(BLOCK, trajectories)))
+    """A dataset that is written while it is made, ``together`` chunks at a time in memory. ``call``: what
+    decides its values beside the first block, which is made anew and compared: the equations, parameters and
+    graph decide it."""
+    made = make(0, min(BLOCK, trajectories))
+    one = pack(made)
+    # Times and constants say more of the call than a difference of values would.
+    call |= {"times": checksum(made.time), "graph, parameters or equations": _values_of(one)}
+    if is_complete(target, call):
+        return as_dataset(target)
     each = max(1, CHUNK_BYTES * len(one[TRAJECTORY]) // max(1, bytes_of(one)))
     # Whole blocks: a block is integrated together.
     rows = min(-(-each // BLOCK) * BLOCK, trajectories)
-    pieces: list[Generated] = []
-    small: list[xr.Dataset] = []
-    with zarr_writer(target, one, chunk=rows, trajectories=trajectories) as writer:
-        for first in range(0, trajectories, rows * together):
+    like = _without_values(made)
+    with continued(target, one, rows, trajectories, call) as (writer, pieces, folder):
+        small = one.drop_vars(writer.large)
+        varied = [str(n) for n, v in small.variables.items() if TRAJECTORY in v.dims]
+        for first in range(sum(p.count for p in pieces), trajectories, rows * together):
             made = make(first, min(rows * together, trajectories - first))
             ds = pack(made, first)
-            steps = ds.sizes[TIME]
             values = {name: ds[name].variable for name in writer.large}
-            writer.write((first, first + len(made.x)), (0, steps), values)
-            small.append(ds.drop_vars(writer.large))
-            pieces.append(_without_values(made))
-        whole_run = joined_pieces(pieces)
-        writer.rest = with_record(joined(small), **_solved(whole_run))
+            writer.write((first, first + len(made.x)), (0, ds.sizes[TIME]), values)
+            facts = {"evaluations": int(made.evaluations), "draws": made.draws}
+            piece = Piece(first, len(made.x), facts, {name: ds[name].values for name in varied})
+            piece.save(folder)
+            pieces.append(piece)
+        whole_run = joined_pieces([_of_piece(like, piece) for piece in pieces])
+        rest = joined([piece.dataset(small) for piece in pieces])
+        writer.rest = with_record(rest, **_solved(whole_run))
     return as_dataset(target)
 
 
+def _values_of(ds: xr.Dataset) -> str:
+    """SHA-256 of all values of a dataset."""
+    found = hashlib.sha256()
+    for name in sorted(map(str, ds.variables)):
+        found.update(name.encode() + checksum(ds[name].values).encode())
+    return found.hexdigest()
+
+
 def _without_values(made: Generated) -> Generated:
-    attribute = made.attribute
-    if attribute is not None and attribute.ndim == 3:
-        attribute = attribute[:, :0]
-    return replace(made, x=made.x[:, :0].copy(), u=None, attribute=attribute)
+    return replace(made, x=made.x[:, :0].copy(), u=None, attribute=None, of_trajectory={})
+
+
+def _of_piece(like: Generated, piece: Piece) -> Generated:
+    """A piece without its values, for what is counted over all."""
+    return replace(
+        like,
+        x=np.zeros((piece.count, *like.x.shape[1:])),
+        graph_of=np.zeros(piece.count, np.int64),
+        evaluations=piece.facts["evaluations"],
+        draws=piece.facts["draws"],
+    )
 
 
 def _dataset(

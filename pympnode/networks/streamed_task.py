@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..datasets.chunks import ahead
 from ..training.schedule import MATCHING
+from ..training.streamed import Part, parts_of_epoch
 from .engines.base import Batch, Rebindable
 from .matching import Matching
 from .schema import Arrays
@@ -30,20 +31,10 @@ class StreamedBatch(Batch):
 
 
 @dataclass(frozen=True, eq=False)
-class _Part:
-    """A part of an epoch: the chunks that are read for it, the trajectories of the part before that are
-    kept for it, and those that its windows are of, in the order of the batches."""
-
-    chunks: Ints
-    kept: Ints
-    order: Ints
-
-
-@dataclass(frozen=True, eq=False)
 class _Loaded:
     """The trajectories of a part in memory; ``starts`` of each, or None."""
 
-    part: _Part
+    part: Part
     units: Ints
     arrays: list[Arrays]
     starts: list[NDArray[np.bool_]] | None
@@ -81,7 +72,7 @@ class StreamedTask(TrajectoryTask):
         size = self._batch(horizon)
         before: list[_Loaded] = []
 
-        def load(part: _Part) -> _Loaded:
+        def load(part: Part) -> _Loaded:
             before[:] = [self._load(part, before[0] if before else None)]
             return before[0]
 
@@ -93,40 +84,31 @@ class StreamedTask(TrajectoryTask):
                 yield StreamedBatch(chosen, start, horizon, loaded.source, loaded.units)
             del loaded
 
-    def _parts(self, horizon: int, rng: np.random.Generator) -> Iterator[_Part]:
-        """The parts of an epoch, drawn one after the other: an epoch of all windows may be long."""
+    def _parts(self, horizon: int, rng: np.random.Generator) -> Iterator[Part]:
+        """The parts of an epoch; their items are the trajectories that windows are of."""
         windows, size = self._windows(horizon), self._batch(horizon)
         total = int(windows.sum())
         wanted = total if self.whole else self.count(horizon) * size
         passes = -(-wanted // total)
         used = np.unique(self.stream.unit_chunk[windows > 0])
-        groups = -(-len(used) // self.stream.group)
-        # Without a choice nothing is drawn: the numbers are then those of data in memory.
-        order = rng.permutation(used) if groups > 1 else used
-        left, done = np.zeros(0, np.int64), 0
-        for chunks in np.array_split(order, groups):
-            chunks = np.sort(chunks)
+
+        def draw(chunks: Ints, most: int) -> Ints:
             units = np.concatenate([self.stream.units_of(chunk) for chunk in chunks])
             if self.whole:
                 each = np.tile(units, int(windows[0]))
             else:
                 each = np.tile(np.repeat(units, windows[units]), passes)
-            drawn = rng.permutation(each)[: wanted - done]
-            done += len(drawn)
-            queue = np.concatenate([left, drawn])
-            cut = len(queue) if done == wanted else len(queue) // size * size
-            yield _Part(chunks, np.unique(left), queue[:cut])
-            left = queue[cut:]
-            if done == wanted:
-                return
+            return rng.permutation(each)[:most]
 
-    def _load(self, part: _Part, before: _Loaded | None) -> _Loaded:
+        return parts_of_epoch(self.stream.groups(used, rng), draw, wanted, size)
+
+    def _load(self, part: Part, before: _Loaded | None) -> _Loaded:
         pieces: list[tuple[Ints, Arrays, list[NDArray[np.bool_]] | None]] = []
         for chunk in part.chunks.tolist():
             of_chunk, known = self.stream.arrays(chunk)
             pieces.append((self.stream.units_of(chunk), of_chunk, known))
-        if before is not None and len(part.kept):
-            pieces += _kept(before, part.kept)
+        if before is not None and len(part.left):
+            pieces += _kept(before, np.unique(part.left))
         units, arrays, starts = _joined(pieces)
         program = cast(Rebindable, self.program).rebound(arrays)
         source = Source.of(program, arrays, self.prefix, starts)

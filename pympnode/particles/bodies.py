@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ DIFFERENT = 2.0
 # Masses of unknown laws that differ by more than this factor are taken for those of gravity: of all
 # forces between bodies it is the one whose sources span many decades.
 GRAVITY = 1000.0
+_MOST_BYTES = 1 << 26  # of the sizes of bodies of different masses
 
 
 def mass_ratio(arrays: Sequence[ParticleArrays]) -> float:
@@ -121,21 +123,103 @@ def body_spreads(data: ParticleArrays, train: NDArray[np.int64]) -> NDArray[np.f
     that the sizes are taken from; the bodies of others have the sizes of theirs where their masses
     are the same, and their own otherwise.
     """
-    velocity = data.velocity
-    change = np.diff(velocity.astype(np.float64), axis=1)
-    squares = (change**2).mean((1, 3))
-    rounding = np.finfo(velocity.dtype).eps * np.abs(velocity).max((1, 3)).astype(np.float64)
-    out = np.empty_like(squares)
-    _, group = np.unique(np.asarray(data.mass), axis=0, return_inverse=True)
+    return BodySizes.of(data, train).spreads(data)
+
+
+@dataclass(frozen=True, eq=False)
+class _Size:
+    """Of the bodies of trajectories with the same masses: mean squares of their velocity changes (particle,),
+    of how many changes, the rounding of their velocities (particle,), and whether they train."""
+
+    squares: NDArray[np.float64]
+    count: int
+    rounding: NDArray[np.float64]
+    trained: bool
+
+    def joined(self, other: _Size) -> _Size:
+        if self.trained != other.trained:
+            return self if self.trained else other
+        count = self.count + other.count
+        squares = (self.squares * self.count + other.squares * other.count) / max(count, 1)
+        return _Size(squares, count, np.maximum(self.rounding, other.rounding), self.trained)
+
+    @property
+    def size(self) -> NDArray[np.float64]:
+        """(particle,); 0 for bodies whose velocity does not change by more than its rounding."""
+        size = np.sqrt(self.squares)
+        return np.where(size > 2 * self.rounding, size, 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class BodySizes:
+    """What `body_spreads` takes from data, of one part of them or of several.
+
+    ``groups``: by the bytes of the masses of a trajectory. ``motion``: the mean square of the velocity
+    changes of trajectories that train, ``speed`` that of velocities, each with its number of values.
+    """
+
+    groups: dict[bytes, _Size]
+    motion: tuple[float, int]
+    speed: tuple[float, int]
+
+    @classmethod
+    def of(cls, data: ParticleArrays, train: NDArray[np.int64]) -> BodySizes:
+        """Of a dataset, of which the trajectories ``train`` train."""
+        velocity = data.velocity
+        change = np.diff(velocity.astype(np.float64), axis=1)
+        squares = (change**2).mean((1, 3))
+        rounding = np.finfo(velocity.dtype).eps * np.abs(velocity).max((1, 3)).astype(np.float64)
+        steps = change.shape[1]
+        groups = {}
+        for masses, here in _alike(data.mass):
+            chosen = np.intersect1d(here, train)
+            trained = bool(len(chosen))
+            chosen = chosen if trained else here
+            groups[masses] = _Size(
+                squares[chosen].mean(0), len(chosen) * steps, rounding[chosen].max(0), trained
+            )
+        motion = float(np.mean(squares[train])) if len(train) else 0.0
+        return cls(
+            groups,
+            (motion, len(train) * steps),
+            (float(np.mean(velocity.astype(np.float64) ** 2)), velocity.size),
+        )
+
+    def joined(self, other: BodySizes) -> BodySizes:
+        """Of both; groups beyond `_MOST_BYTES` are left out, and measured where they are used."""
+        groups = dict(self.groups)
+        for masses, size in other.groups.items():
+            if masses in groups:
+                groups[masses] = groups[masses].joined(size)
+            elif 4 * len(masses) * len(groups) < _MOST_BYTES:
+                groups[masses] = size
+
+        def both(a: tuple[float, int], b: tuple[float, int]) -> tuple[float, int]:
+            count = a[1] + b[1]
+            return (a[0] * a[1] + b[0] * b[1]) / max(count, 1), count
+
+        return BodySizes(groups, both(self.motion, other.motion), both(self.speed, other.speed))
+
+    def spreads(self, data: ParticleArrays) -> NDArray[np.float64]:
+        """See `body_spreads`: (trajectory, particle) of some data."""
+        out = np.empty(data.mass.shape)
+        here = None
+        for masses, rows in _alike(data.mass):
+            size = self.groups.get(masses)
+            if size is None:
+                here = here or BodySizes.of(data, np.arange(len(data.mass)))
+                size = here.groups[masses]
+            out[rows] = size.size
+        usual = float(np.sqrt(self.motion[0]))
+        if not out.any() and not any(one.size.any() for one in self.groups.values()):
+            usual = float(np.sqrt(self.speed[0]))
+        out[out == 0] = usual if usual > 0 else 1.0
+        return out
+
+
+def _alike(mass: NDArray) -> Iterator[tuple[bytes, NDArray[np.int64]]]:
+    """Bytes of the masses, and numbers of the trajectories that have them."""
+    distinct, group = np.unique(np.asarray(mass), axis=0, return_inverse=True)
     group = group.reshape(-1)
-    for number in range(group.max() + 1):
-        here = np.flatnonzero(group == number)
-        chosen = np.intersect1d(here, train)
-        chosen = chosen if len(chosen) else here
-        size = np.sqrt(squares[chosen].mean(0))
-        out[here] = np.where(size > 2 * rounding[chosen].max(0), size, 0.0)
-    usual = float(np.sqrt(np.mean(squares[train]))) if len(train) else 0.0
-    if not out.any():
-        usual = float(np.sqrt(np.mean(velocity.astype(np.float64) ** 2)))
-    out[out == 0] = usual if usual > 0 else 1.0
-    return out
+    for number, masses in enumerate(distinct):
+        yield masses.tobytes(), np.flatnonzero(group == number)

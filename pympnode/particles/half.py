@@ -22,7 +22,9 @@ from ..files.netcdf import checksum
 from ..half import EngineFacts, Prepared
 from ..losses import Loss, unnamed_loss
 from ..training.initial import initial_weights
+from ..training.progress import Silent, default
 from ..training.ranges import warn_outside, warn_user
+from ..training.streamed import refuse_several, streams
 from . import schema
 from .bodies import assumed_coupling, fixed_particle, usual_coupling
 from .constants import LAWS
@@ -128,7 +130,10 @@ class Particles:
         # Torch is imported here, so that simulating does not wait for it.
         from .engine.program import ParticleProgram
         from .engine.threads import threads_for
-        from .task import StepTask, fitted_scales, reach_of
+        from .scales import fitted_scales, reach_of
+        from .stream import ParticleStream
+        from .streamed_task import StreamedStepTask
+        from .task import StepTask
 
         simulation: dict[str, Any] = {}
         if datasets is None:
@@ -137,7 +142,23 @@ class Particles:
             datasets = [
                 simulate_particles(**simulation, workers=workers, progress=options.progress)
             ]
-        datasets, _ = split_in_time(datasets, options.split, options.seed)
+        members = options.members
+        if members is None:
+            members = 1 if start is None else start.members
+        stream = None
+        if streams(datasets, options.chunks_in_memory):
+            refuse_several(datasets, "of the same particles")
+            stream = ParticleStream(
+                datasets[0],
+                chunks_in_memory=options.chunks_in_memory,
+                split=options.split,
+                seed=options.seed,
+                members=members,
+            )
+            stream.measure(default() if options.progress else Silent())
+            datasets = [stream.sample]
+        else:
+            datasets, _ = split_in_time(datasets, options.split, options.seed)
         arrays, labels = _without_test(
             [schema.pack_particles(ds) for ds in datasets],
             [labels_of(ds, options.split, options.seed) for ds in datasets],
@@ -147,6 +168,8 @@ class Particles:
         train = [np.flatnonzero(one == "train") for one in labels]
         validation = [np.flatnonzero(one == "validation") for one in labels]
 
+        # What follows from masses follows from all of them.
+        facts_of_mass = arrays if stream is None else [stream.with_all_masses(arrays[0])]
         most = max(a.position.shape[2] for a in arrays)
         given = options.model if isinstance(options.model, ParticleSpec) else None
         in_spec = given is not None and given.learned_masses > 0 and options.mass is None
@@ -155,21 +178,21 @@ class Particles:
             names = datasets[0].coords.get(PARTICLE)
             labelled = None if names is None or in_spec else names.values.tolist()
             wanted = given.fixed_mass if given is not None and in_spec else options.fixed_mass
-            fixed, unit = fixed_particle(wanted, arrays, labelled)
+            fixed, unit = fixed_particle(wanted, facts_of_mass, labelled)
         if start is not None:
             spec = start.spec.replace(**options.spec_fields())
             if options.mass is not None:
                 spec = spec.replace(learned_masses=most if learns_mass else 0, fixed_mass=fixed)
             scales = start.scales.at_step(step / start.dt)
         else:
-            coupling = usual_coupling(arrays)
+            coupling = usual_coupling(facts_of_mass)
             spec = options.new_spec(
                 particles=most,
                 dims=arrays[0].dims,
                 charged=arrays[0].charge is not None,
                 mass_coupling=coupling,
                 known=arrays[0].system in LAWS,
-                types=_types(arrays),
+                types=_types(arrays) if stream is None else stream.types,
             )
             if learns_mass or options.mass == "given":
                 spec = spec.replace(learned_masses=most if learns_mass else 0, fixed_mass=fixed)
@@ -177,13 +200,14 @@ class Particles:
                 options.model, ParticleSpec
             )
             if left_open and not learns_mass and spec.mass_coupling == coupling:
-                if text := assumed_coupling(arrays, coupling):
+                if text := assumed_coupling(facts_of_mass, coupling):
                     warn_user(text)
-            scales = fitted_scales(arrays, train)
+            scales = fitted_scales(arrays, train) if stream is None else stream.scales()
             if learns_mass:
                 scales = dataclasses.replace(scales, mass=unit)
         if spec.radial:
-            reach = max(reach_of(arrays, train), scales.reach or 0.0)
+            reach = reach_of(arrays, train) if stream is None else stream.reach
+            reach = max(reach, scales.reach or 0.0)
             scales = dataclasses.replace(scales, reach=reach)
         options.refuse_unused(spec)
         if start is None and not any("softening" in a.parameters for a in arrays):
@@ -213,9 +237,6 @@ class Particles:
             from .engine.losses import StepLoss
 
             program.measure = StepLoss(loss, spec)
-        members = options.members
-        if members is None:
-            members = 1 if start is None else start.members
         thetas, restored = initial_weights(
             particle_layout_of(spec), start, options.seed, members, options.dtype
         )
@@ -232,16 +253,17 @@ class Particles:
         mixed_levels = (
             mixed_levels and spec.hierarchical and spec.levels is None and not spec.radial
         )
-        task = StepTask(
-            program,
-            arrays,
-            train,
-            validation,
-            config.batch_size,
+        words: dict[str, Any] = dict(
+            program=program,
+            arrays=arrays,
+            train=train,
+            validation=validation,
+            batch_size=config.batch_size,
             micro_batch=options.micro_batch,
             augment=options.augment,
             mixed_levels=mixed_levels,
         )
+        task = StepTask(**words) if stream is None else StreamedStepTask(stream, **words)
         task.require_memory()
         model = ParticleModel(
             spec,
@@ -249,10 +271,13 @@ class Particles:
             scales,
             step,
             arrays[0].system,
-            ParticleRange.of(arrays, train),
+            ParticleRange.of(arrays, train) if stream is None else stream.trained,
             options.device,
         )
-        facts = data_fingerprint(datasets, options.split, options.seed)
+        if stream is None:
+            facts = data_fingerprint(datasets, options.split, options.seed)
+        else:
+            facts = stream.fingerprint
         return Prepared(
             half=self,
             model=model,
@@ -272,7 +297,8 @@ class Particles:
                 datasets, [labels_of(ds, options.split, options.seed) for ds in datasets]
             ),
             about={"mixed_levels": mixed_levels, "precision": program.precision},
-            history_attributes={"loss": _loss_text(spec, loss)},
+            history_attributes={"loss": _loss_text(spec, loss)}
+            | ({} if stream is None else {"data": stream.text}),
             only_in_memory=unnamed_loss(loss),
             threads=lambda: threads_for(task.operations, program.device),
             calibrated=lambda trained: calibrated_or_not(trained, _validation(datasets, options)),

@@ -26,6 +26,7 @@ from ..errors import InvalidOption, shown_value
 from ..losses import Gaussian, Loss, SquaredError, as_loss
 from ..tasks import check_client
 from ..training.options import RunOptions
+from ..training.streamed import LEAST_CHUNKS
 from .metrics import HORIZONS
 from .presets import particle_preset, preset_fields
 from .spec import MODELS, ParticleSpec
@@ -163,6 +164,7 @@ class ParticleTraining(RunOptions):
     precision: str | None = None
     recompute: bool | None = None
     members: int | None = None
+    chunks_in_memory: int | None = None
     loss: Any = None
     engine: str = "auto"
 
@@ -179,6 +181,7 @@ class ParticleTraining(RunOptions):
             self,
             _SIMULATION_CHECKS
             | {"members": least(1), "micro_batch": least(1), "model": _model}
+            | {"chunks_in_memory": least(LEAST_CHUNKS)}
             | dict.fromkeys(texts, text),
         )
         if self.integrator in ("block", "global"):  # those of `simulate_particles`

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any
 
@@ -60,6 +60,24 @@ class ParticleRange:
             _extremes(charges) if charges else None, spans,
             tuple(sorted({_space(a) for a, _ in used})),
         )  # fmt: skip
+
+    def joined(self, other: ParticleRange) -> ParticleRange:
+        """The range of both, parts of one dataset with different trajectories."""
+
+        def both(a: tuple[Any, Any], b: tuple[Any, Any]) -> tuple[Any, Any]:
+            return min(a[0], b[0]), max(a[1], b[1])
+
+        charged = self.charge is not None and other.charge is not None
+        return replace(
+            self,
+            particles=both(self.particles, other.particles),
+            spacing=both(self.spacing, other.spacing),
+            mass=both(self.mass, other.mass),
+            speed=both(self.speed, other.speed),
+            trajectories=self.trajectories + other.trajectories,
+            steps=max(self.steps, other.steps),
+            charge=both(self.charge, other.charge) if charged else None,  # type: ignore[arg-type]
+        )
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ParticleRange:

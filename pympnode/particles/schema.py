@@ -199,12 +199,27 @@ def mean_spacing(position: NDArray, box: Box) -> float:
     ``position`` (trajectory, time, particle, axis). In open space the side is the extent of all
     positions, the mean over axes.
     """
-    count, dims = position.shape[2:]
+    extent = None if box.periodic and not isinstance(box.side, tuple) else extent_of(position)
+    return spacing_of(extent, box, *position.shape[2:])
+
+
+def extent_of(position: NDArray) -> tuple[NDArray, NDArray]:
+    """The smallest and the largest position of each axis, (axis,), over all states."""
+    return position.min((0, 1, 2)), position.max((0, 1, 2))
+
+
+def spacing_of(extent: tuple[NDArray, NDArray] | None, box: Box, count: int, dims: int) -> float:
+    """`mean_spacing` of positions with an `extent_of`, which cubes that are periodic do without."""
     if isinstance(box.side, tuple):
+        assert extent is not None
         sides = box.sides(dims)
-        sides = np.where(np.isfinite(sides), sides, np.ptp(position, axis=(0, 1, 2)))
+        sides = np.where(np.isfinite(sides), sides, extent[1] - extent[0])
         return float(np.prod(sides / count ** (1 / dims)) ** (1 / dims))
-    side = box.side if box.periodic else float(np.ptp(position, axis=(0, 1, 2)).mean())
+    if box.periodic:
+        side = box.side
+    else:
+        assert extent is not None
+        side = float((extent[1] - extent[0]).mean())
     return side / count ** (1 / dims)
 
 

@@ -7,7 +7,7 @@ from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import permutations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,9 @@ from ..layout import Layout
 from ..training.diagnosis import Reference
 from ..training.group import ALONE, Group, share
 from .bodies import body_spreads
-from .constants import SOFTENING, SPACING2
 from .memory import Counts, fixed_bytes, state_bytes
-from .schema import ParticleArrays, mean_spacing
+from .scales import VALIDATION_PARTICLES
+from .schema import ParticleArrays
 
 if TYPE_CHECKING:
     from .engine.batch import ParticleBatch
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 SYMMETRIES = 8  # of a square: quarter turns with and without a mirror
 CUBE_SYMMETRIES = 48  # of a cube: its axes in any order, mirrored or not
-_VALIDATION_PARTICLES = 6400  # in the validation states of each dataset
-_LEAST_SHARE = 1e-3  # of an assumed softening, for particles at one place
 _VALIDATION_BATCH = 16  # validation states per batch where they are small
 # Bytes that a validation batch may always take: below it a smaller batch would save nothing that
 # matters, and cost calls.
@@ -70,7 +68,8 @@ class StepTask:
     ``micro_batch`` states (the same gradient, less memory). ``per_epoch``: updates per epoch, at most
     as many as the steps fill. ``augment``: a random symmetry of the square or of the cube is applied to
     every state. Models that multiply by masses have a loss relative to the motion of each body
-    (`body_spreads`). ``mixed_levels``: hierarchies have one level more with probability 1/2 per batch.
+    (`body_spreads`; ``spreads`` of each dataset, relative to the usual change, in place of theirs).
+    ``mixed_levels``: hierarchies have one level more with probability 1/2 per batch.
     Satisfies `Task`. Raises InvalidData, InvalidOption.
     """
 
@@ -88,10 +87,11 @@ class StepTask:
         per_epoch: int = 250,
         augment: bool = False,
         mixed_levels: bool = False,
+        spreads: Sequence[NDArray] | None = None,
     ) -> None:
         # Pairs of successive states, of each dataset.
-        self._spreads: list[NDArray] | None = None
-        if program.spec.weighted:
+        self._spreads: Sequence[NDArray] | None = spreads
+        if program.spec.weighted and spreads is None:
             # The changes of the fastest body, over all, would decide a loss with one unit for all.
             usual = program.scales.change * program.units.velocity
             self._spreads = [body_spreads(a, t) / usual for a, t in zip(arrays, train)]
@@ -155,17 +155,19 @@ class StepTask:
         self, dataset: int, picked: NDArray[np.int64], extra_levels: int, rng: np.random.Generator
     ) -> Steps:
         number, time = np.divmod(picked, len(self.arrays[dataset].time) - 1)
-        rotation = np.zeros_like(number)
-        if self.augment:
-            flat = self.arrays[dataset].dims == 2
-            rotation = rng.integers(SYMMETRIES if flat else CUBE_SYMMETRIES, size=len(picked))
+        rotation = self._rotation(len(picked), self.arrays[dataset].dims, rng)
         return Steps(dataset, self.train[dataset][number], time, rotation, extra_levels)
+
+    def _rotation(self, states: int, dims: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        if not self.augment:
+            return np.zeros(states, np.int64)
+        return rng.integers(SYMMETRIES if dims == 2 else CUBE_SYMMETRIES, size=states)
 
     def states(self, batch: Steps) -> tuple[ParticleBatch, Target]:
         """The states of a batch and those one step later, on the device of the program."""
         from .engine.program import Target
 
-        data = self.arrays[batch.dataset]
+        data, spreads = self._held(batch)
         i, t = batch.trajectory, batch.time
         mass = data.mass[i]
         charge = None if data.charge is None else data.charge[i]
@@ -188,10 +190,19 @@ class StepTask:
         flat, units = self.program.flat_tensor, self.program.units
         change = flat(v1.astype(np.float64) - v, units.velocity)
         spread = None
-        if self._spreads is not None:
-            spread = flat(self._spreads[batch.dataset][i])
+        if spreads is not None:
+            spread = flat(spreads[i])
         target = Target(flat(x1, units.length), flat(v1, units.velocity), change, spread)
         return now, target
+
+    def _held(self, batch: Steps) -> tuple[ParticleArrays, NDArray | None]:
+        """What the numbers of a batch refer to: the arrays, and the spreads of their bodies."""
+        spreads = None if self._spreads is None else self._spreads[batch.dataset]
+        return self.arrays[batch.dataset], spreads
+
+    def _where(self, batch: Steps) -> tuple[int, float]:
+        """Number in the data and time of the first state of a batch."""
+        return int(batch.trajectory[0]), float(self.arrays[batch.dataset].time[batch.time[0]])
 
     def loss(self, theta: NDArray, batch: Steps) -> tuple[float, NDArray]:
         """See `Task`; the mean over the batch, for any size of the micro-batch."""
@@ -218,7 +229,7 @@ class StepTask:
         """Trajectory, particle, axis and time of the largest error of a step of ``batch``, in words."""
         import torch
 
-        data, program = self.arrays[batch.dataset], self.program
+        program = self.program
         found: list[tuple[float, str]] = []
         for at in range(len(batch.time)):
             one = batch.subset(slice(at, at + 1))
@@ -229,10 +240,10 @@ class StepTask:
                 error = (velocity - target.velocity).abs().double().cpu().numpy()
             error = np.where(np.isfinite(error), error, np.inf)
             particle, axis = np.unravel_index(np.argmax(error), error.shape)
-            time = data.time[one.time[0]]
+            trajectory, time = self._where(one)
             which = f"dataset {batch.dataset}, " if len(self.arrays) > 1 else ""
             text = (
-                f"{which}trajectory {one.trajectory[0]}, particle {particle}, "
+                f"{which}trajectory {trajectory}, particle {particle}, "
                 f"velocity {'xyz'[axis]}, time {time:.6g}"
             )
             found.append((float(error[particle, axis]), text))
@@ -350,7 +361,7 @@ class StepTask:
 
     def _validation_steps(self, dataset: int, trajectories: NDArray[np.int64]) -> Steps:
         count = self.arrays[dataset].position.shape[2]
-        return self._even_steps(dataset, trajectories, max(4, _VALIDATION_PARTICLES // count))
+        return self._even_steps(dataset, trajectories, max(4, VALIDATION_PARTICLES // count))
 
     def _even_steps(self, dataset: int, trajectories: NDArray[np.int64], states: int) -> Steps:
         """At most ``states`` steps, at even distances over trajectories and times."""
@@ -383,98 +394,3 @@ def apply_symmetry(values: NDArray, rotation: NDArray[np.int64]) -> NDArray:
         x, y = out[here, :, 0].copy(), out[here, :, 1].copy()
         out[here, :, 0], out[here, :, 1] = ((-y, x), (-x, -y), (y, -x))[quarters - 1]
     return out
-
-
-def fitted_scales(arrays: Sequence[ParticleArrays], train: Sequence[NDArray[np.int64]]) -> Any:
-    """`ParticleScales` of the training trajectories: lengths from the physics, the rest from data.
-
-    ``train``: trajectory numbers of each dataset. Charges, velocities and velocity changes are root
-    mean squares, masses and spacings means.
-    """
-    from .spec import ParticleScales
-
-    spacing: list[float] = []
-    mass: list[float] = []
-    charge: list[float] = []
-    velocity: list[float] = []
-    change: list[float] = []
-    for data, index in zip(arrays, train):
-        if not len(index):
-            continue
-        spacing.append(max(mean_spacing(data.position[index], data.box), 1e-30))
-        mass.append(float(np.mean(data.mass[index])))
-        charge.append(
-            1.0
-            if data.charge is None
-            else float(np.mean(data.charge[index].astype(np.float64) ** 2))
-        )
-        v = data.velocity[index].astype(np.float64)
-        # Fixed particles have neither; 1.0 without any.
-        share = 1.0 if data.fixed is None else max(float(data.free[index].mean()), 1e-9)
-        velocity.append(float(np.mean(v**2)) / share)
-        change.append(float(np.mean(np.diff(v, axis=1) ** 2)) / share)
-    usual = float(np.mean(spacing))
-    # A softening that was not given is that of the published data, in mean distances: its number of 0.2
-    # means nothing in another unit of length. Smaller where particles come nearer to each other than
-    # twice of it, as planets at very different distances from a star do: a force of 1 / d^2 is a hard
-    # function of the softened distance where the two differ.
-    assumed = usual * SOFTENING / SPACING2**0.5
-    share = nearest_distance(arrays, train) / (2 * assumed)
-    assumed *= min(1.0, max(share**2, _LEAST_SHARE))
-    softening = float(np.mean([a.parameters.get("softening", assumed) for a in arrays]))
-    base = ParticleScales.of_lengths(softening, usual, least=assumed)
-
-    def positive(value: float) -> float:
-        return value if value > 0 else 1.0
-
-    return ParticleScales(
-        base.length,
-        base.near,
-        base.lengths,
-        mass=positive(float(np.mean(mass))),
-        charge=positive(float(np.sqrt(np.mean(charge)))),
-        velocity=positive(float(np.sqrt(np.mean(velocity)))),
-        change=positive(float(np.sqrt(np.mean(change)))),
-    )
-
-
-def nearest_distance(arrays: Sequence[ParticleArrays], train: Sequence[NDArray[np.int64]]) -> float:
-    """The distance to the nearest other particle that 5 % of the particles fall below, in a sample of
-    the training states; inf without two particles, or where all that are so near are at one place."""
-    from scipy.spatial import cKDTree
-
-    found = []
-    for data, index in zip(arrays, train):
-        _, times, count, dims = data.position.shape
-        trajectories = len(index)
-        if count < 2 or not trajectories:
-            continue
-        sides = np.asarray(data.box.sides(dims), np.float64)
-        states = min(trajectories * times, max(4, _VALIDATION_PARTICLES // count))
-        picked = np.linspace(0, trajectories * times - 1, states).astype(np.int64)
-        for number, time in zip(*np.divmod(picked, times)):
-            x = data.position[index[number], time].astype(np.float64)
-            where = np.where(np.isfinite(sides), sides, 0.0)  # 0: an open axis
-            x = np.where(where > 0, np.mod(x, np.where(where > 0, where, 1.0)), x)
-            x = np.where((where > 0) & (x >= where), 0.0, x)  # rounded up to the side itself
-            found.append(cKDTree(x, boxsize=where).query(x, k=2)[0][:, 1])
-    near = float(np.quantile(np.concatenate(found), 0.05)) if found else np.inf
-    return near if near > 0 else np.inf
-
-
-def reach_of(arrays: Sequence[ParticleArrays], train: Sequence[NDArray[np.int64]]) -> float:
-    """The largest distance of two particles in the training trajectories, in units of length.
-
-    In periodic boxes half a diagonal. Of open axes a bound: the largest extent of a state.
-    """
-    found = []
-    for data, index in zip(arrays, train):
-        if not len(index):
-            continue
-        sides = data.box.sides(data.dims) / 2
-        if not np.isfinite(sides).all():
-            x = data.position[index]
-            extent = (x.max(2) - x.min(2)).max((0, 1)).astype(np.float64)
-            sides = np.where(np.isfinite(sides), sides, extent)
-        found.append(float(np.sqrt(np.square(sides).sum())))
-    return max(found)

@@ -130,8 +130,3 @@ class TensorLoss:
                 fix="leave the constant of a log-likelihood out, or take its exponential",
             )
         return total
-
-
-def version_of(value: torch.Tensor) -> int:
-    """How often a tensor was changed in place."""
-    return 0 if value.is_inference() else value._version

@@ -273,6 +273,10 @@ CALLS: dict[str, Callable[[], tuple[Callable[..., Any], dict[str, Any]]]] = {
         pympnode.train,
         dict(data=network_data(), chunks_in_memory=3, **_RUN),
     ),
+    "train chunks of particles": lambda: (
+        pympnode.train,
+        dict(data=particle_data(), chunks_in_memory=3, **_RUN),
+    ),
     "save_dataset": lambda: (
         pympnode.save_dataset,
         dict(ds=network_data(), path="fuzzed.nc", chunk=2),
