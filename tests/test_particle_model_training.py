@@ -30,9 +30,9 @@ from pympnode.particles.engine.program import ParticleProgram
 from pympnode.particles.memory import Counts, state_bytes
 from pympnode.particles.metrics import particle_errors
 from pympnode.particles.model import ParticleModel
+from pympnode.particles.scales import fitted_scales
 from pympnode.particles.schema import pack_particles
 from pympnode.particles.spec import ParticleSpec
-from pympnode.particles.scales import fitted_scales
 from pympnode.particles.task import StepTask, apply_symmetry
 
 TINY = {"edge_width": 8, "node_width": 8, "progress": False, "device": "cpu"}
