@@ -77,7 +77,7 @@ class Networks:
 
     def owns(self, ds: xr.Dataset) -> bool:
         """See `half.Half`."""
-        return STATE in ds or bool(types_of(ds))
+        return isinstance(ds, xr.Dataset) and (STATE in ds or bool(types_of(ds)))
 
     def system_of(self, ds: xr.Dataset) -> str:
         """See `half.Half`."""

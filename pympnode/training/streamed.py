@@ -26,7 +26,7 @@ from ..datasets.chunks import (
     is_dask,
     joined,
 )
-from ..datasets.names import NODE_NUMBER, SPLIT, TIME, TRAJECTORY
+from ..datasets.names import NODE_NUMBER, SPLIT, TIME, TRAJECTORY, texts
 from ..datasets.record import record
 from ..datasets.split import check_split, labels_of
 from ..datasets.times import even_times, rounding
@@ -143,8 +143,7 @@ class ChunkStream:
         """The labels (trajectory,) of each chunk. One recording is split in time, by its chunks."""
         count = len(self.chunks)
         chosen = SPLIT in ds and not (
-            record(ds).get("kind") == "simulation"
-            and list(ds[SPLIT].values.astype(str)) == ["train"]
+            record(ds).get("kind") == "simulation" and list(texts(ds[SPLIT].values)) == ["train"]
         )
         if ds.sizes[TRAJECTORY] == 1 and count > 1 and not chosen and split < 1:
             train = min(max(1, round(split * count)), count - 1)
