@@ -36,6 +36,8 @@ from numpy.typing import NDArray
 from smoke import parse
 
 import pympnode
+import pympnode.callbacks
+from pympnode.errors import EngineUnavailable
 from pympnode.networks.partition import blocks_of, halo_share, partition_nodes
 
 DT, STEPS, RATE = 0.1, 1, 0.05
@@ -111,6 +113,26 @@ def peak() -> int:
     return 1024 * next(int(line.split()[1]) for line in text.splitlines() if "VmPeak" in line)
 
 
+class Clock(pympnode.callbacks.Callback):
+    """The CPU seconds from the end of an epoch, its validation included, to the next update.
+
+    The first process alone calls it, as all callbacks.
+    """
+
+    def __init__(self) -> None:
+        self.began, self.updates = time.process_time(), []
+        self.first = self.began
+
+    def start(self, run: Any) -> None:
+        self.first = self.began = time.process_time()
+
+    def batch(self, run: Any, update: int, loss: float) -> None:
+        self.updates.append(time.process_time() - self.began)
+
+    def epoch(self, run: Any, metrics: dict[str, float]) -> None:
+        self.began = time.process_time()
+
+
 def worker(options: argparse.Namespace) -> None:
     """One process: train, roll out, write what it found."""
     rank = int(os.environ.get("RANK", 0))
@@ -121,14 +143,16 @@ def worker(options: argparse.Namespace) -> None:
     if options.limit:
         resource.setrlimit(resource.RLIMIT_AS, (options.limit, options.limit))
     began = time.process_time()
-    result = pympnode.train(data=options.data, partition="blocks", **TRAINING)
+    clock = Clock()
+    result = pympnode.train(data=options.data, partition="blocks", callbacks=[clock], **TRAINING)
     trained = time.process_time()
     out = result.model.rollout(options.data, partition="blocks", steps=options.steps)
     done = time.process_time()
     np.savez(
         options.out / f"{rank}.npz", theta=result.model.theta, loss=result.history.loss.values,
         state=out.state.values[:, -1], number=out.node_number.values, peak=peak(), libraries=libraries,
-        train_seconds=trained - began, rollout_seconds=done - trained,
+        train_seconds=trained - began, setup_seconds=clock.first - began,
+        update_seconds=min(clock.updates, default=0.0), rollout_seconds=done - trained,
         said=result.history.attrs["partition"],
     )  # fmt: skip
 
@@ -201,8 +225,15 @@ def main() -> None:
                     "processes": len(found),
                     "limit": limit if found is two else None,
                     "peak": max(int(f["peak"]) for f in found),
-                    "train_seconds": max(float(f["train_seconds"]) for f in found),
-                    "rollout_seconds": max(float(f["rollout_seconds"]) for f in found),
+                    **{
+                        name: max(float(f[name]) for f in found)
+                        for name in (
+                            "train_seconds",
+                            "setup_seconds",
+                            "update_seconds",
+                            "rollout_seconds",
+                        )
+                    },
                     "theta_difference": float(np.abs(found[0]["theta"] - one[0]["theta"]).max()),
                     "state_difference": off,
                 }
@@ -236,7 +267,7 @@ def divisions(
         try:
             row["metis"] = halo_share(partition_nodes((*ends, nodes), 2, "metis"), *ends, 2)
             row["metis_seconds"] = time.process_time() - began
-        except pympnode.EngineUnavailable as error:
+        except EngineUnavailable as error:
             print(error.message)
         found.append(row)
         print(row, flush=True)
@@ -258,17 +289,19 @@ def write(
         f"the process that takes most; its libraries are {size(libraries)} GB of it. CPU times of one thread "
         "include reading.",
         "",
-        "| processes | limit [GB] | address space [GB] | train [s] | rollout [s] | weights differ by | states differ by |",
-        "|---|---|---|---|---|---|---|",
+        "| processes | limit [GB] | address space [GB] | train [s] | of it before the first update [s] | "
+        "one update [s] | rollout [s] | weights differ by | states differ by |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         lines.append(
             f"| {row['processes']} | {size(row['limit'])} | {size(row['peak'])} | "
-            f"{row['train_seconds']:.0f} | {row['rollout_seconds']:.0f} | {row['theta_difference']:.1e} | "
+            f"{row['train_seconds']:.0f} | {row['setup_seconds']:.0f} | {row['update_seconds']:.2f} | "
+            f"{row['rollout_seconds']:.0f} | {row['theta_difference']:.1e} | "
             f"{row['state_difference']:.1e} |"
         )
     if failed:
-        lines.append(f"| 1 | {size(limit)} | fails: {failed} | | | | |")
+        lines.append(f"| 1 | {size(limit)} | fails: {failed} | | | | | | |")
     lines += [
         "",
         "| graph | nodes | edges | halo of two blocks | halo of two parts by METIS |",

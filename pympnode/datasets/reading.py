@@ -13,7 +13,7 @@ from ..config import path, positive
 from ..errors import InvalidData, one_line
 from ..files.netcdf import CHECKSUM, RECORD_CHECKSUM, read_netcdf
 from .parts import INDEX, open_parts
-from .stores import is_zarr, plain_text, read_zarr, refuse_unnamed
+from .stores import CALL, consolidated, is_zarr, plain_text, read_zarr, refuse_unnamed
 from .times import even_times
 
 
@@ -43,14 +43,23 @@ def lazy_dataset(data: Any) -> Any:
     place = path("the path of the data", data)
     if (place / INDEX).exists():
         return open_parts(place)
-    kind = "zarr" if is_zarr(place) else "netcdf4"
     try:
-        ds = xr.open_dataset(place, engine=kind, decode_times=False, cache=False)
+        if is_zarr(place):
+            ds = xr.open_zarr(
+                place,
+                chunks=None,
+                decode_times=False,
+                cache=False,
+                consolidated=consolidated(place),
+            )
+        else:
+            ds = xr.open_dataset(place, engine="netcdf4", decode_times=False, cache=False)
     except Exception:  # as many kinds as there are libraries; reading it whole says which
         return as_dataset(data)
     for variable in ds.variables.values():
         variable.attrs.pop(CHECKSUM, None)
-    ds.attrs.pop(RECORD_CHECKSUM, None)
+    for name in (RECORD_CHECKSUM, CALL):
+        ds.attrs.pop(name, None)
     return plain_text(refuse_unnamed(ds, place))
 
 

@@ -82,7 +82,7 @@ def read_zarr(path: Path, *, lazy: bool | None = None) -> xr.Dataset:
             # xarray 2026.9 with zarr 3.1 finds no group in a zip file that is given by its path.
             store = zarr.storage.ZipStore(str(path), mode="r")
         opened = xr.open_zarr(
-            store, chunks=None, decode_times=False, consolidated=_consolidated(path)
+            store, chunks=None, decode_times=False, consolidated=consolidated(path)
         )
         opened, arrays = _checked(zarr, opened, path)
         lazy = bytes_of(opened) > STREAMED_BYTES if lazy is None else lazy
@@ -117,7 +117,7 @@ def _damaged_store(path: Path, error: Exception) -> FileDamaged:
     )
 
 
-def _consolidated(path: Path) -> bool | None:
+def consolidated(path: Path) -> bool | None:
     """Whether a store has its metadata in one place: xarray warns where it looks in vain."""
     if path.is_dir():
         names = {name for name in _ZARR if (path / name).is_file()}
