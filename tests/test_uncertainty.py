@@ -345,5 +345,5 @@ def test_the_gaussian_loss_estimates_the_measurement_noise(steps: int, tmp_path:
 
 @pytest.mark.parametrize("given", [None, 3, "rollout.nc", [1.0]])
 def test_an_interval_is_of_a_dataset(given: object) -> None:
-    with pytest.raises(InvalidData, match="spread|dataset|rollout"):
+    with pytest.raises(InvalidData, match="spread"):
         pympnode.interval(given)  # type: ignore[arg-type]
