@@ -454,6 +454,12 @@ def test_a_simulation_that_is_continued(
         with pytest.raises(InvalidOption, match="data of another call") as refused:
             pympnode.simulate(**{**options, **changed}, path=path)
         assert word in str(refused.value)
+    call = tmp_path / ".a.zarr.part" / "call.json"
+    written = call.read_text()
+    call.write_text("{not JSON")
+    with pytest.raises(InvalidOption, match="data of another call"):
+        pympnode.simulate(**options, path=path)
+    call.write_text(written)
     made.clear()
     found = pympnode.simulate(**options, path=path)
     assert made == [0, 8, 12, 16]

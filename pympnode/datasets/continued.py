@@ -94,11 +94,16 @@ def is_complete(target: Path, call: Mapping[str, str]) -> bool:
         held = zarr.open_group(str(target), mode="r").attrs.get(CALL)
     if held is None:
         refuse_existing(target)
-    _require_same(json.loads(str(held)), call, target)
+    _require_same(str(held), call, target)
     return True
 
 
-def _require_same(held: Any, call: Mapping[str, str], path: Path) -> None:
+def _require_same(text: str, call: Mapping[str, str], path: Path) -> None:
+    """Raise `InvalidOption` where ``text``, the call in JSON, is another one or cannot be read."""
+    try:
+        held = json.loads(text)
+    except ValueError:
+        held = None
     held = held if isinstance(held, dict) else {}
     other = sorted(name for name in {*held, *call} if held.get(name) != call.get(name))
     if other:
@@ -125,7 +130,7 @@ def continued(
     try:
         begun, store = folder / "call.json", folder / "store"
         if begun.exists():
-            _require_same(json.loads(begun.read_text(encoding="utf-8")), call, folder)
+            _require_same(begun.read_text(encoding="utf-8"), call, folder)
         pieces: list[Piece] = []
         first = 0
         while begun.exists() and (piece := Piece.read(folder, first)) is not None:

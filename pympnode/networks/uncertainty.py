@@ -2,7 +2,7 @@
 
 A rollout of an ensemble has ``spread``, the standard deviation over its members. A calibrated model (see
 `networks.calibration`) adds ``state_std``, the standard deviation of the true state about the mean of the
-members, and ``reading_std``, that of a reading of it with measurement noise; a model that knows the noise alone
+members, and ``reading_std``, that of a reading of it with measurement noise; a model that has the noise alone
 (``noise``, of ``loss="gaussian"``) has ``reading_std``. All are (trajectory, time, node, feature) in the
 units of the features. Intervals take both as normal.
 """

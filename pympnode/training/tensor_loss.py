@@ -117,7 +117,7 @@ class TensorLoss:
             values = values * mask
         elif known is not None and not loss.takes_known and not bool(mask.all()):
             raise InvalidOption(
-                f"values of the data are missing, and the loss {loss.label!r} is not told which",
+                f"values of the data are missing, and the loss {loss.label!r} does not take which",
                 got=tuple(values.shape),
                 allowed=f"a loss of each value, {tuple(truth.shape)}, or a function f(p, y, known)",
             )
