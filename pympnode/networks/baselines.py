@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from ..errors import PympnodeError
 from ..systems.registry import first_name, get, names
+from .arrays import Arrays
 from .attributes import varied_parameters
 from .integrate import integrate
-from .schema import Arrays
 
 logger = logging.getLogger("pympnode.evaluation")
 

@@ -10,9 +10,9 @@ from ..edge_values import weights_in_words
 from ..errors import InvalidData
 from ..graph import Graph
 from ..training.ranges import interval, warn_user
+from .arrays import Arrays
 from .learned_edges import on_learned_graph
 from .normalise import Normalisation
-from .schema import Arrays
 from .spec import ModelSpec
 
 

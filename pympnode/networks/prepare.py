@@ -18,6 +18,7 @@ from ..training.group import ALONE, Group
 from ..training.ranges import warn_user
 from . import schema
 from .agreement import Names, agree
+from .arrays import Arrays
 from .attributes import tell_attributes
 from .circular import TURN, tell_jumps, unwrapped
 from .edge_weights import for_training, with_scaled_attribute, with_scaled_delay
@@ -26,7 +27,6 @@ from .node_types import NodeTypes, by_type, part, shared, types_of
 from .normalise import Moments, Normalisation, NormalisationByType, natural_time
 from .outliers import outliers_in_words
 from .partition import Part
-from .schema import Arrays
 from .unit_norm import Groups
 
 Scale = Normalisation | NormalisationByType

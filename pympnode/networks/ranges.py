@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..training.ranges import beyond_parameters, different_parameters, interval
-from .schema import Arrays
+from .arrays import Arrays
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,8 @@ from ..datasets.names import (
 from ..datasets.record import record
 from ..datasets.split import check_split
 from ..errors import InvalidOption
+from .arrays import Arrays
 from .node_types import by_type, types_of
-from .schema import Arrays
 
 LONG = 200  # intervals; longer trajectories are trained on in windows of at most that many
 _LEAST = 10  # intervals of the longest window of a curriculum that the data's memory limits

@@ -13,13 +13,13 @@ from ..errors import InvalidData
 from ..training.diagnosis import Reference
 from ..training.group import ALONE, Group, share
 from ..training.schedule import MATCHING
+from .arrays import Arrays
 from .engines.base import Batch, Program
 from .matching import Matching, PairBatch
 from .memory import require_batch
 from .partition import Part
 from .partition_training import reference_of_all
 from .reference import reference_of
-from .schema import Arrays
 
 # An epoch of windows out of long trajectories: few data are drawn from more than once, and of many an
 # epoch takes a part, so that the time of a run grows with the recording no faster than it must.

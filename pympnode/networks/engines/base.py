@@ -13,7 +13,7 @@ from ...layout import Layout
 from ..spec import ModelSpec
 
 if TYPE_CHECKING:
-    from ..schema import Arrays
+    from ..arrays import Arrays
 
 
 @dataclass(frozen=True, eq=False)

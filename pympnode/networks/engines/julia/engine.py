@@ -15,8 +15,8 @@ from .client import JuliaClient, shared
 from .systems import reason_for_python, solve
 
 if TYPE_CHECKING:
+    from ...arrays import Arrays
     from ...integrate import Solution
-    from ...schema import Arrays
     from .program import JuliaProgram
 
 logger = logging.getLogger("pympnode.networks.engines.julia")

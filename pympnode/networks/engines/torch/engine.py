@@ -16,7 +16,7 @@ from ...spec import ModelSpec
 from .kernels import KERNELS, refuses_past
 
 if TYPE_CHECKING:
-    from ...schema import Arrays
+    from ...arrays import Arrays
     from .program import TorchProgram
 
 logger = logging.getLogger("pympnode.networks.engines.torch")
