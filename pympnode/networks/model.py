@@ -6,7 +6,6 @@ import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -15,49 +14,35 @@ from numpy.typing import NDArray
 
 from ..config import arguments, flag, least, one_of, positive, whole
 from ..config import path as path_of
-from ..datasets.names import FEATURE, MESSAGE, PERIOD, STATE, TIME, TRAJECTORY
 from ..datasets.reading import as_dataset, lazy_dataset, numbers
 from ..display import html_table
 from ..errors import InvalidData, InvalidModel
 from ..files import netcdf
 from ..graph import Graph
 from ..memory import guarded
-from ..training.ranges import interval, warn_outside
-from ..uncertainty import MEMBER, Calibration
+from ..training.ranges import interval
+from ..uncertainty import Calibration
 from . import model_text, schema
-from .agreement import Names, agree
+from .agreement import Names
 from .calibration import calibrated
 from .circular import TURN, shorter_way
 from .edge_checks import check_delays
-from .edge_weights import arrays_for_model, graph_for_model, graph_for_program, with_attributes
-from .emitted import emitted
+from .edge_weights import graph_for_model, graph_for_program, with_attributes
 from .engines.delays import in_steps, prefix_of
 from .learned_edges import on_learned_graph
 from .learned_node import LearnedNode
 from .model_file import KIND as FILE_KIND
 from .model_file import dataset_of, fields_of
-from .node_codes import codes_array, infer_codes, with_codes
-from .node_types import NodeTypes, cut, plain_names, with_shared_state
-from .normalise import Normalisation, NormalisationByType
+from .node_codes import codes_array, infer_codes
+from .node_types import NodeTypes, cut, plain_names
+from .normalise import Normalisation, NormalisationByType, scaled
 from .partition import check_partition
 from .partition_rollout import rollout_in_parts
 from .ranges import TrainingRange, components
-from .rollout_start import (
-    graph_for,
-    history_for,
-    kept_coords,
-    labels_of,
-    on_graph,
-    past_of_dataset,
-    start_of_dataset,
-    start_of_states,
-)
+from .rollout import rollout_of
+from .rollout_start import graph_for
 from .spec import ModelSpec
-from .stability import stable_substeps
-from .uncertainty import with_uncertainty
-from .unit_norm import Groups, columns_of, normalise, rollout_by_intervals, with_unit_norm
-from .unknown_graph import on_found_graph
-from .velocities import for_model, times_used
+from .unit_norm import Groups
 from .weights import layout_of
 
 if TYPE_CHECKING:
@@ -290,174 +275,20 @@ class Model:
                 ignore_weights=ignore_weights, topology=topology, control=control,
                 node_attribute=node_attribute, node_code=node_code, history=history,
             )  # fmt: skip
-        initial = as_dataset(initial)
-        shares_state = False
-        if isinstance(initial, xr.Dataset):
-            shares_state = STATE in initial and self.types is not None
-            initial = agree(for_model(initial, self.features), self.names)
-            if topology is None:
-                initial = on_found_graph(self, initial)
-        if self.members > 1:
-            options = dict(
-                steps=steps,
-                dt=dt,
-                topology=topology,
-                graph_seed=graph_seed,
-                control=control,
-                node_attribute=node_attribute,
-                node_code=node_code,
-                ignore_weights=ignore_weights,
-                history=history,
-            )
-            each = [
-                self.member(i).rollout(initial, **options, check=check and i == self.kept[0])  # type: ignore[arg-type]
-                for i in self.kept
-            ]
-            own = [STATE, MESSAGE, "finite"]
-            own += [f"{n}_{name}" for n in (STATE, MESSAGE) for name in self.spec.node_types]
-            own = [n for n in own if n in each[0]]
-            dim = xr.Variable(MEMBER, np.array(self.kept))
-            together = xr.concat([e[own] for e in each], dim=dim)
-            return with_uncertainty(
-                self, each[0].drop_vars(own).merge(together, combine_attrs="override")
-            )
-        parameters, labels = None, None
-        known: NDArray | None = None
-        if isinstance(initial, xr.Dataset):
-            labels = labels_of(initial)
-
-            def of_dataset(steps: int | None) -> schema.Arrays:
-                start = start_of_dataset(self, initial, steps, dt, control, node_attribute)
-                if topology is None:
-                    return start
-                return on_graph(start, topology, graph_seed, self.system, labels)
-
-            arrays = of_dataset(steps)
-            parameters = schema.parameters_of(initial)
-            prefix = 0 if history is not None else self.prefix(arrays.graph, arrays.time)
-            if prefix:
-                step = float(arrays.time[1] - arrays.time[0])
-                known = past_of_dataset(initial, step, prefix)
-                arrays = of_dataset(initial.sizes[TIME] - 1 if steps is None else steps + prefix)
-        else:
-            if topology is None and self.graph is not None and self.graph.graphs == 1:
-                topology = self.graph
-            arrays = start_of_states(
-                self, initial, steps, dt, topology, graph_seed, control, node_attribute
-            )
-        arrays = arrays_for_model(self, arrays, ignore_weights=ignore_weights)
-        if check:
-            warn_outside("the rollout", self.outside(arrays, parameters))
-        in_time = {} if arrays.edge_weight is None else {"edge_weight": arrays.edge_weight}
-        node_type = arrays.node_type
-        prefix = self.prefix(arrays.graph, arrays.time)
-        if known is None and prefix:
-            given = history_for(history, arrays.x, prefix, labels)
-            if given is None:
-                raise InvalidData(
-                    "messages are delayed, and the states before the start are not known",
-                    got="initial states alone",
-                    allowed=f"history= of at least {prefix} states before them, one step apart",
-                    fix="give history=, or a dataset, whose first times are the history",
-                )
-            past, first, begin = given, arrays.x[:, 0], 0
-        elif known is not None:
-            past, first, begin = known[:, :-1], known[:, -1], known.shape[1] - 1
-        else:
-            past, first, begin = None, arrays.x[:, 0], 0
-        if past is not None:
-            in_time["history"] = self.state_scale.apply(past)
-        if "edge_weight" in in_time:
-            in_time["edge_weight"] = in_time["edge_weight"][..., begin:, :]
-        delayed = past is not None and self.engine == "torch"
-        program = self.bind(kernel=self._rollout_kernel(arrays, delayed))
-        z = self.state_scale.apply(first, node_type)
-        of_program = graph_for_program(self, arrays.graph)
-        u, attribute = (
-            self._scaled(self.control_scale, arrays.u, node_type),
-            self._scaled(self.attribute_scale, arrays.attribute, node_type),
+        return rollout_of(
+            self,
+            as_dataset(initial),
+            steps=steps,
+            dt=dt,
+            topology=topology,
+            graph_seed=graph_seed,
+            control=control,
+            node_attribute=node_attribute,
+            node_code=node_code,
+            ignore_weights=ignore_weights,
+            history=history,
+            check=check,
         )
-        attribute = with_codes(self, arrays, attribute, node_code)
-        if begin and u is not None:
-            u = u[:, begin:]
-        if check and past is None:
-            substeps = stable_substeps(
-                program, self.theta, self.trained, self.time_scale, arrays, z, u, attribute,
-                of_program,
-            )  # fmt: skip
-            if substeps != self.spec.substeps:
-                finer = replace(self, spec=self.spec.replace(substeps=substeps, stride=1))
-                program = finer.bind(kernel=program.kernel if self.engine == "torch" else "auto")
-        columns = columns_of(self.unit_norm, self.features, self.types)
-
-        def unit(state: NDArray) -> NDArray:
-            physical = self.state_scale.undo(state, node_type)
-            return self.state_scale.apply(normalise(physical, columns, node_type), node_type)
-
-        # Messages that are ODE states would start anew, delayed ones lose their past, and a stride goes over
-        # several intervals.
-        by_intervals = columns and not self.spec.carried and past is None
-        by_intervals = by_intervals and program.spec.stride == 1
-        result = (partial(rollout_by_intervals, program) if by_intervals else program.rollout)(
-            self.theta,
-            z,
-            of_program,
-            arrays.time[begin:] / self.time_scale,
-            *([unit] if by_intervals else []),
-            graph_of=arrays.graph_of,
-            u=u,
-            attribute=attribute,
-            **in_time,
-        )
-        if begin:
-            states = np.concatenate([in_time["history"], result.state], axis=1)
-            lacking = np.zeros((*states.shape[:3], result.message.shape[-1]))
-            result = replace(result, state=states.astype(result.state.dtype), message=lacking)
-        message = result.message
-        if self.spec.family == "mpnode" and self.spec.messages == "emitted":
-            sent = u if self.spec.sender_controls else None
-            message = self._emitted(result.state, attribute, sent, node_type)
-            message = message.astype(result.state.dtype)
-        state = self.state_scale.undo(result.state, node_type)
-        if columns:
-            state = normalise(state, columns, node_type)
-        # A start is known; that it returns bit for bit matters to whoever compares or continues.
-        state[:, : begin + 1] = arrays.x[:, :1] if known is None else known
-        predicted = replace(arrays, x=state.astype(self.theta.dtype), mask=None)
-        ds = schema.unpack(
-            predicted,
-            features=self.features,
-            units=self.units,
-            controls=self.controls or None,
-            attributes=self.attributes or None,
-            time_unit=self.time_unit,
-            message=message,
-            about={
-                "kind": "rollout",
-                "system": self.system,
-                "engine": self.engine,
-                "kernel": program.kernel,
-                "topology": list(arrays.graph.source),
-                **times_used(initial),
-            },
-        )
-        if begin:
-            ds[STATE].attrs["predicted_from"] = float(arrays.time[begin + 1])
-        if self.spec.circular:
-            ds = ds.assign_coords({PERIOD: (FEATURE, list(self.periods))})
-        if self.unit_norm:
-            names = (group for group in self.unit_norm)
-            if self.types is not None:
-                names = (tuple(f.split(".", 1)[1] for f in group) for group in names)
-            ds = with_unit_norm(ds, *dict.fromkeys(names))
-        ds["finite"] = (TRAJECTORY, result.finite, {"long_name": "no value overflowed"})
-        if self.calibration is not None or self.noise is not None:
-            ds = with_uncertainty(self, ds)
-        if shares_state:
-            return with_shared_state(
-                ds.assign_coords(kept_coords(initial, ds, steps is None and dt is None))
-            )
-        return ds.assign_coords(kept_coords(initial, ds, steps is None and dt is None))
 
     @property
     def node_code(self) -> xr.DataArray | None:
@@ -506,20 +337,6 @@ class Model:
     def delayed(self) -> bool:
         """Whether the model was trained with delays."""
         return bool(self.spec.delay or self.spec.learned_delays or self.trained.delay)
-
-    def _rollout_kernel(self, arrays: schema.Arrays, delayed: bool) -> str:
-        if self.engine != "torch":
-            return "auto"
-        from .engines.torch.engine import choose_kernel, resolve_device
-        from .engines.torch.kernels import name_of
-
-        if arrays.edge_weight is None and not delayed:
-            return "auto"
-        device = resolve_device(self.device or "auto")
-        in_time = arrays.edge_weight is not None
-        return name_of(
-            choose_kernel(self.spec, "auto", device, weights_in_time=in_time, delayed=delayed)
-        )
 
     def vector_field(
         self,
@@ -578,8 +395,8 @@ class Model:
             self.theta,
             z,
             self._edges(graph_for(graph, nodes, 42, self.system)),
-            u=self._scaled(self.control_scale, u),
-            attribute=self._scaled(self.attribute_scale, node_attribute),
+            u=scaled(self.control_scale, u),
+            attribute=scaled(self.attribute_scale, node_attribute),
         )
         channels, per = self.spec.channels, 1.0 / self.time_scale
         return slope[..., :channels] * (self.state_scale.scale * per), slope[..., channels:] * per
@@ -641,7 +458,7 @@ class Model:
         return self.bind().initial_message(
             self.theta,
             self.state_scale.apply(x),
-            self._scaled(self.attribute_scale, node_attribute),
+            scaled(self.attribute_scale, node_attribute),
         )
 
     def bind(self, arrays: list[schema.Arrays] | None = None, **options: Any) -> Program:
@@ -771,46 +588,6 @@ class Model:
     def _edges(self, graph: Graph) -> Graph:
         """A graph as the program takes it."""
         return graph_for_program(self, graph_for_model(self, graph))
-
-    def _scaled(
-        self,
-        scale: Normalisation | NormalisationByType | None,
-        values: NDArray | None,
-        node_type: NDArray | None = None,
-    ) -> NDArray | None:
-        return None if values is None or scale is None else scale.apply(values, node_type)
-
-    def _emitted(
-        self,
-        z: NDArray,
-        attribute: NDArray | None,
-        control: NDArray | None,
-        node_type: NDArray | None,
-    ) -> NDArray:
-        """The emitted messages (trajectory, time, node, message) of states z; all in z units."""
-        if self.types is None:
-            spec = self.spec
-            return emitted(self.weights, z, attribute, spec.circular, control, spec.invariant)
-        out = np.zeros((*z.shape[:-1], self.spec.message))
-        for number, name in enumerate(self.types.names):
-            here = np.flatnonzero(node_type == number)
-            of_type = {
-                tensor.removeprefix(f"{name}/"): value
-                for tensor, value in self.weights.items()
-                if tensor.startswith(f"{name}/")
-            }
-            widths = (
-                getattr(self.types, n)[number] for n in ("channels", "controls", "attributes")
-            )
-            channels, controls, attributes = widths
-            out[:, :, here] = emitted(
-                of_type,
-                z[:, :, here, :channels],
-                None if attribute is None or not attributes else attribute[..., here, :attributes],
-                (),
-                None if control is None or not controls else control[:, :, here, :controls],
-            )
-        return out
 
     def check(self, arrays: schema.Arrays, features: tuple[str, ...] | None = None) -> None:
         """Raise `InvalidData` unless the data have the features and inputs of this model.

@@ -282,3 +282,12 @@ def natural_time(
 def _like(template: np.ndarray, values: np.ndarray) -> np.ndarray:
     dtype = getattr(template, "dtype", None)
     return values.astype(dtype) if dtype == np.float32 else values
+
+
+def scaled(
+    scale: Normalisation | NormalisationByType | None,
+    values: np.ndarray | None,
+    node_type: np.ndarray | None = None,
+) -> np.ndarray | None:
+    """z scores of ``values``; None where there are no values or no scale."""
+    return None if values is None or scale is None else scale.apply(values, node_type)
