@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 import xarray as xr
 
 from .config import path as path_of
-from .datasets.reading import as_dataset, lazy_dataset
+from .datasets.reading import as_dataset
 from .datasets.record import record
 from .errors import (
     FileDamaged,
@@ -117,7 +117,7 @@ def as_model(start: Any) -> Any:
 def one_dataset(data: Any, *, lazy: bool | None = None, divided: bool = False) -> xr.Dataset:
     """A dataset, or the one at a path (see `as_dataset`). ``divided``: among processes, so that each reads its
     part alone. Raises `InvalidData` for anything else."""
-    ds = lazy_dataset(data) if divided else as_dataset(data, lazy=lazy)
+    ds = as_dataset(data, lazy=lazy, checked=not divided)
     if not isinstance(ds, xr.Dataset):
         raise InvalidData(
             "data are a dataset or the path of one",

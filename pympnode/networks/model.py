@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..config import arguments, flag, least, one_of, positive, whole
 from ..config import path as path_of
-from ..datasets.reading import as_dataset, lazy_dataset, numbers
+from ..datasets.reading import as_dataset, numbers
 from ..display import html_table
 from ..errors import InvalidData, InvalidModel
 from ..files import netcdf
@@ -271,7 +271,7 @@ class Model:
         """
         if partition is not None:
             return rollout_in_parts(
-                self, lazy_dataset(initial), partition, steps=steps, dt=dt,
+                self, as_dataset(initial, checked=False), partition, steps=steps, dt=dt,
                 ignore_weights=ignore_weights, topology=topology, control=control,
                 node_attribute=node_attribute, node_code=node_code, history=history,
             )  # fmt: skip
