@@ -51,22 +51,34 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Model:
-    """A learned simulator of a networked system.
+    """A learned simulator of a networked system; `train` makes it, `load` reads it.
 
-    ``theta`` (size,) the weights as one vector (`models.layout` names its parts), or (member, size)
-    of an ensemble, whose rollouts have a dim "member"; ``state_scale``,
-    ``control_scale``, ``attribute_scale``, ``edge_attribute_scale`` the z-scores between physical units and the network;
-    ``time_scale`` the unit of time in which the field was learned, in the time unit of the data
-    (1 for files of version 0.1); ``graph`` the training graphs with the weights that were learned, or
-    None; ``edge_scores`` (receiver, sender) of all pairs of nodes before the weakest were left out, where
-    the graph was learned, (trajectory, receiver, sender) with a graph of each trajectory, or None; ``features``, ``units`` of the state; ``system`` the name of the system it was trained on, or ""
-    for given data; ``trained`` what it has seen; ``unit_norm`` groups of
-    features that rollouts divide by their norm after each interval; ``left_out`` members that got stuck in training,
-    which rollouts and evaluations leave out; ``calibration`` how large errors are, see `calibrate`, or None;
-    ``noise`` (feature,) the standard deviation of the measurement noise of the training data, in the units of the
-    features, that ``loss="gaussian"`` estimates, or None;
-    ``about`` provenance for the files. Of nodes of several
-    types (``spec.node_types``) names, units and scales are those of all types in one list, "type.name".
+    spec: the architecture.
+    theta: (size,), the weights as one vector (`weights` has them by name), or (member, size) of an
+        ensemble, whose rollouts have a dim "member".
+    state_scale, control_scale, attribute_scale, edge_attribute_scale: z scores between physical units
+        and the network; None where the model has no such inputs.
+    features, units: names and units of the state. controls, attributes, edge_attributes: names of the
+        inputs of nodes, and of the constants of nodes and edges.
+    trained: the ranges of the training data.
+    unit_norm: groups of features that rollouts divide by their norm after each interval.
+    graph: the training graphs with the weights that were learned, or None.
+    edge_scores: where the graph was learned, (receiver, sender) of all pairs of nodes before the
+        weakest were left out, or (trajectory, receiver, sender) with a graph of each trajectory;
+        otherwise None.
+    system: the name of the system that the model was trained on, "" for given data.
+    engine, device: what computes rollouts.
+    time_unit: the unit of time of the data. time_scale: the unit of time of the learned field, in that
+        unit (1 for files of version 0.1).
+    left_out: numbers of the members that training left in a poor minimum, which rollouts and evaluations
+        leave out.
+    calibration: how large errors are, see `calibrate`, or None.
+    noise: (feature,), the standard deviation of the measurement noise of the training data, in the
+        units of the features, which ``loss="gaussian"`` estimates, or None.
+    about: provenance for the files.
+
+    Of nodes of several types (``spec.node_types``) names, units and scales are those of all types in
+    one list, "type.name".
     """
 
     spec: ModelSpec
@@ -182,10 +194,13 @@ class Model:
     ) -> Model:
         """This model with standard deviations that fit its errors on ``data``.
 
-        ``data``: trajectories that it was not trained on, a hundred or more, with the noise of the readings
-        that are to be predicted. Rollouts then have ``state_std`` and ``reading_std``, of which
-        `pympnode.interval` makes intervals; a single model has them too. `train` calibrates ensembles on
-        the validation part. See `networks.calibration`. Raises `InvalidData`.
+        data: trajectories that it was not trained on, a hundred or more, with the noise of the readings
+            that are to be predicted.
+        ignore_weights: as in `rollout`.
+        Returns: a model whose rollouts have ``state_std`` and ``reading_std``, of which
+            `pympnode.interval` makes intervals. Single models can be calibrated too; `train`
+            calibrates ensembles on the validation part. See `networks.calibration`.
+        Raises: `InvalidData`.
         """
         return calibrated(self, [as_dataset(data)], ignore_weights=ignore_weights)
 
@@ -231,43 +246,46 @@ class Model:
     ) -> xr.Dataset:
         """Predict from initial states.
 
-        ``initial``: a dataset or the path of one, whose first states, graphs, controls and
-        coordinates are taken, put in the order of the model's names and in its units; or initial
-        states (node, feature) or (trajectory, node, feature) in physical units, with ``topology`` (a
-        name, a graph, edges, ...) unless there is one node.
-        The rollout keeps the labels of nodes and trajectories of a dataset or a DataArray, and
-        names in ``topology`` are matched to them. ``steps`` time steps of
-        ``dt`` (defaults: those of the dataset, or of the training data). ``control`` (trajectory,
-        time, node, control) is held over each step. Weights of edges multiply the messages; a model
-        that was trained without them refuses them unless ``ignore_weights=True`` leaves them out.
-        Weights of a dataset that vary in time are taken over its times, on its time grid.
-        Of nodes of several types, initial states without a dataset, ``control`` and ``node_attribute`` are
-        given by type, ``{"load": states}``; nodes are numbered type after type, in the order of the
-        model's types, of which some may have no nodes.
-
-        Velocities that the model has and a dataset of positions has not are estimated from its first
-        times (`pympnode.with_velocities`).
-
-        ``node_code`` (node, code), or (trajectory, node, code): of a model with codes, those of `infer`;
-        by default the trained ones, on the graph that it was trained on.
-
-        ``history``: where messages are delayed, states (trajectory, time, node, feature) at the steps
-        before the start, the last one step before it, at least as many as the longest delay has steps,
-        and 4. Without it the first times of a dataset are the history: they are returned as they are,
-        ``steps`` count from the last of them, and ``state.attrs["predicted_from"]`` is the first
-        predicted time.
-
-        ``partition`` ("auto", "metis", "blocks", or a process (node,) for each node) divides the nodes of the
-        dataset ``initial`` among the processes of torchrun, each of which reads, computes and returns its own
-        nodes: `state` and ``finite``, without edges and messages, with the numbers ``node_number`` that they have
-        in the whole graph. A range or stability is then not checked.
-
-        Returns a dataset of `state` and `message` (trajectory, time, node, ...; what each node sends,
-        carried or emitted) with the graph that was used and ``finite(trajectory)``, False where a prediction overflowed.
-        Those of an ensemble have a dim ``member``, and ``spread``, the standard deviation over it; a calibrated
-        model adds ``state_std`` and ``reading_std`` (see `pympnode.interval`), one with ``noise`` the latter. Warns
-        `OutsideTrainingRange` with the numbers, and `PympnodeWarning` where the steps are too long for
-        rk4 on this graph and are split (see `stability`), unless ``check=False``. Raises `InvalidData`.
+        Main arguments:
+            initial: a dataset, or the path of one, whose first states, graphs, controls and labels are
+                taken, in the model's order of names and in its units; or states (node, feature) or
+                (trajectory, node, feature) in physical units. A dataset of positions gets the
+                velocities that the model has by `pympnode.with_velocities`.
+            steps, dt: number and length of the time steps; by default those of the dataset, or of the
+                training data.
+            topology: the graph: a name, a graph, edges, ... as in `pympnode.simulate`; by default that
+                of the dataset, or the one graph that the model learned. Other states need it, unless
+                there is one node. Names of nodes in it are matched to the labels of ``initial``.
+        Other arguments:
+            graph_seed: of a topology that is drawn.
+            control: inputs (trajectory, time, node, control), each held over a step.
+            node_attribute: constants of the nodes, (node, attribute) or (trajectory, node, attribute).
+                Of nodes of several types, states without a dataset, ``control`` and
+                ``node_attribute`` are given by type, ``{"load": states}``; nodes are numbered type
+                after type, in the order of the model's types, of which some may have no nodes.
+            node_code: of a model with codes, (node, code) or (trajectory, node, code), as `infer`
+                returns them; by default the trained ones, on the training graph.
+            ignore_weights: leave out the weights of edges, which a model that was trained without them
+                refuses otherwise. Weights of a dataset that vary in time are taken over its times.
+            history: where messages are delayed, states (trajectory, time, node, feature) at the steps
+                before the start, the last one step before it: at least as many as the longest delay
+                has steps, and 4. Without it the first times of a dataset are the history: they are
+                returned as they are, ``steps`` count from the last of them, and
+                ``state.attrs["predicted_from"]`` is the first predicted time.
+            partition: "auto", "metis", "blocks", or the number of a process for each node, (node,):
+                divide the nodes of the dataset ``initial`` among the processes of torchrun. Each reads,
+                computes and returns its own nodes: `state` and ``finite``, without edges and messages,
+                with their numbers in the whole graph, ``node_number``. Range and stability are then
+                not checked.
+            check: False leaves out the warnings below.
+        Returns: a dataset of `state` and `message` (trajectory, time, node, ...; what each node sends,
+            as an ODE state or emitted), the graph that was used and ``finite(trajectory)``, False
+            where a prediction overflowed. Those of an ensemble have a dim ``member``, and ``spread``,
+            the standard deviation over it; a calibrated model adds ``state_std`` and ``reading_std``
+            (see `pympnode.interval`), one with ``noise`` the latter.
+        Raises: `InvalidData`, `InvalidGraph`, `InvalidOption`. Warns `OutsideTrainingRange` with the
+            numbers, and `PympnodeWarning` where time steps are split because rk4 would be unstable
+            with them on this graph.
         """
         if partition is not None:
             return rollout_in_parts(
@@ -300,13 +318,12 @@ class Model:
     def infer(self, prefix: Any, *, updates: int = 100) -> xr.DataArray:
         """Codes (node, code) of nodes that were not trained on, from a short recording of them.
 
-        ``prefix``: a dataset of all nodes on their graph, of any number of trajectories, also one.
-        The codes alone are fitted, by at most ``updates`` of L-BFGS on rollouts of at most 25 time steps,
-        from the mean of the trained codes; all other weights stay. The attribute ``loss`` of the result is the
-        mean loss of the last codes. Give them to ``rollout(node_code=)``.
-
-        Raises `InvalidModel` for a model without codes and for ensembles, `InvalidData` for data that
-        the model does not fit.
+        prefix: a dataset of all nodes on their graph, of one trajectory or more.
+        updates: the most steps of L-BFGS, which fit the codes alone, on rollouts of at most 25 time
+            steps, from the mean of the trained codes; all other weights stay.
+        Returns: the codes, for ``rollout(node_code=)``; the attribute ``loss`` is their mean loss.
+        Raises: `InvalidModel` for a model without codes and for ensembles, `InvalidData` for data that
+            do not fit the model.
         """
         return infer_codes(self, prefix, updates)
 
@@ -347,11 +364,15 @@ class Model:
         *,
         node_attribute: NDArray | None = None,
     ) -> tuple[NDArray, NDArray]:
-        """(dx/dt, dm/dt) in physical units of x per time unit.
+        """The learned slope (dx/dt, dm/dt), in physical units per unit of time.
 
-        ``x`` (trajectory, node, feature) physical; ``m`` (trajectory, node, message), zero by
-        default, where messages are ODE states; ``u`` (trajectory, node, control) physical;
-        ``graph`` whatever names or is a graph (not needed for one node). Raises `InvalidData`.
+        x: states (trajectory, node, feature), in physical units.
+        m: messages (trajectory, node, message), where they are ODE states; zero by default.
+        u: controls (trajectory, node, control), in physical units.
+        graph: a topology name, a graph, edges, ...; not needed for one node.
+        node_attribute: (node, attribute), in physical units.
+        Returns: two arrays, of the shapes of x and of m.
+        Raises: `InvalidData`; `InvalidModel` for several types of nodes, delays and ensembles.
         """
         if self.types is not None:
             raise InvalidModel(
@@ -440,10 +461,12 @@ class Model:
         return LearnedNode.of(self, system)
 
     def initial_message(self, x: NDArray, node_attribute: NDArray | None = None) -> NDArray:
-        """m(0) (trajectory, node, message) that belongs to x (trajectory, node, feature).
+        """The first messages m(0) of messages that are ODE states: (trajectory, node, message).
 
-        x is in physical units, ``node_attribute`` (node, attribute) too; messages have none. With
-        messages that are emitted, not carried, m has no components.
+        x: states (trajectory, node, feature), in physical units.
+        node_attribute: (node, attribute), in physical units.
+        Messages have no unit. Where they are evaluated from the states, m has no components. Raises
+        `InvalidData`, and `InvalidModel` for several types of nodes.
         """
         if self.types is not None:
             raise InvalidModel(
@@ -496,9 +519,10 @@ class Model:
     def outside(
         self, arrays: schema.Arrays, parameters: Mapping[str, Any] | None = None
     ) -> list[str]:
-        """In words, with numbers: how some data lie outside what the model was trained on.
+        """Sentences, with numbers, on how some data lie outside the range of the training data.
 
-        ``arrays`` in physical units, ``parameters`` by name; an empty list when all lies inside.
+        arrays: in physical units. parameters: of the physics, by name.
+        Returns: an empty list where all lies inside.
         """
         if arrays.types is not None:
             return self._outside_by_type(arrays, arrays.types, parameters)
@@ -552,7 +576,7 @@ class Model:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one netCDF file: named weights with checksums, configuration, normalisation.
 
-        Whatever stood at ``path`` is replaced in one step. Raises OSError where nothing can be written.
+        What stood at ``path`` is replaced in one step. Raises `NotEnoughDisk`, `CannotWrite`.
         """
         netcdf.write_netcdf(netcdf.sealed(self.to_dataset()), path, checksums=True)
 

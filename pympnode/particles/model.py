@@ -41,12 +41,19 @@ BATCH_BYTES = {"cpu": 1 << 27, "cuda": 1 << 31}
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ParticleModel:
-    """A learned time step of particles.
+    """A learned time step of particles; `train` makes it, `load` reads it.
 
-    ``theta`` (size,) the weights as one vector, named by `weights`, or (member, size) of an ensemble; ``scales`` the units of its
-    inputs; ``dt`` the length of the step it was trained on; ``system`` "gravity" or "coulomb";
-    ``trained`` the range of the training data; ``left_out`` members that got stuck in training, which rollouts
-    leave out; ``calibration`` how large errors are, see `calibrate`, or None; ``about`` provenance for the files.
+    spec: the architecture.
+    theta: (size,), the weights as one vector (`weights` has them by name), or (member, size) of an
+        ensemble.
+    scales: the units of the inputs of the networks.
+    dt: the length of the time step that was learned.
+    system: "gravity", "coulomb", or the name that the data gave.
+    trained: the ranges of the training data.
+    device: "auto", "cpu" or "cuda".
+    left_out: numbers of the members that training left in a poor minimum, which rollouts leave out.
+    calibration: how large errors are, see `calibrate`, or None.
+    about: provenance for the files.
     """
 
     spec: ParticleSpec
@@ -85,11 +92,13 @@ class ParticleModel:
     def calibrate(self, data: xr.Dataset | str | os.PathLike[str]) -> ParticleModel:
         """This model with standard deviations that fit its errors on ``data``.
 
-        ``data``: trajectories that it was not trained on, some tens or more, with the noise of the readings
-        that are to be predicted. Rollouts then have ``state_std_position``, ``state_std_velocity``
-        and the same of ``reading_std_``, of which `pympnode.interval` makes intervals; a single model has
-        them too. `train` calibrates ensembles on the validation part. See `pympnode.uncertainty`.
-        Raises `InvalidData`.
+        data: trajectories that it was not trained on, some tens or more, with the noise of the readings
+            that are to be predicted.
+        Returns: a model whose rollouts have ``state_std_position``, ``state_std_velocity`` and the same
+            of ``reading_std_``, of which `pympnode.interval` makes intervals. Single models can be
+            calibrated too; `train` calibrates ensembles on the validation part. See
+            `pympnode.uncertainty`.
+        Raises: `InvalidData`.
         """
         from ..datasets.reading import as_dataset
 
@@ -114,11 +123,12 @@ class ParticleModel:
     def acceleration_at(self, distance: Any, *, mass: float = 1.0) -> NDArray[np.float64]:
         """The acceleration of a body towards another one of ``mass`` at some distances.
 
-        ``distance``: of any shape, which the result has too; all in units of the data. Negative where
-        bodies repel. It is the learned law itself: the mass of the body that moves does not enter.
-        Raises `InvalidModel` for a model whose forces are not products of masses and a function of the
-        distance (``messages="radial"``, ``mass_coupling="product"``, no charges or types), and for an
-        ensemble.
+        distance: of any shape. mass: of the other body. All in units of the data.
+        Returns: accelerations, float64, of the shape of ``distance``; negative where bodies repel. It is
+            the learned law: the mass of the body that moves does not enter.
+        Raises: `InvalidModel` for a model whose forces are not products of masses and a function of the
+            distance (``messages="radial"``, ``mass_coupling="product"``, no charges or types), and for
+            an ensemble.
         """
         spec = self.spec
         if not (spec.radial and spec.mass_coupling == "product") or spec.charged or spec.types:
@@ -173,19 +183,23 @@ class ParticleModel:
         partition: str | None = None,
         check: bool = True,
     ) -> xr.Dataset:
-        """Predict from the first states of a particle dataset, its graph rebuilt at every step.
+        """Predict from the first states of a particle dataset; edges are found anew at every step.
 
-        ``initial``: a dataset, or the path of one. ``steps``: by default as many as the dataset has, or as the model was trained on when it
-        holds one state. Returns a dataset of position, velocity (trajectory, time, particle, axis;
-        float64), mass, (charge) and ``finite(trajectory)``: False where a prediction overflowed, NaN
-        from there on; of an ensemble these three have a dim ``member``, and ``spread_position``,
-        ``spread_velocity`` (trajectory, time, particle, axis) are the standard deviations over it; a
-        calibrated model adds ``state_std_`` and ``reading_std_`` of both (see `pympnode.interval`).
-        ``partition="auto"`` (or "curve") divides the
-        particles of the one trajectory among the processes of torchrun, by ranges of the space-filling
-        curve: each returns the particles that are its own at the first time, with their numbers
-        (``particle_number``). Warns `OutsideTrainingRange` with the numbers unless ``check=False``. Raises
-        `InvalidData`, `NotEnoughMemory`, and `InvalidOption` for a dataset of another time step.
+        initial: a dataset, or the path of one.
+        steps: number of time steps; by default as many as the dataset has, or as the model was trained
+            on where the dataset holds one state.
+        partition: "auto" or "curve" divides the particles of the one trajectory among the processes of
+            torchrun, by ranges of a space-filling curve: each returns the particles that are its own at
+            the first time, with their numbers (``particle_number``).
+        check: False leaves out the warning below.
+        Returns: a dataset of position, velocity (trajectory, time, particle, axis; float64), mass,
+            (charge) and ``finite(trajectory)``: False where a prediction overflowed, NaN from there
+            on. Of an ensemble these three have a dim ``member``, and ``spread_position``,
+            ``spread_velocity`` (trajectory, time, particle, axis) are the standard deviations over it;
+            a calibrated model adds ``state_std_`` and ``reading_std_`` of both (see
+            `pympnode.interval`).
+        Raises: `InvalidData`, `NotEnoughMemory`, and `InvalidOption` for a dataset of another time
+            step. Warns `OutsideTrainingRange` with the numbers.
         """
         from ..datasets.reading import as_dataset
 
@@ -344,7 +358,10 @@ class ParticleModel:
 
     @arguments(path=path_of)
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write one netCDF file: named weights with checksums, configuration, scales."""
+        """Write one netCDF file: named weights with checksums, configuration, scales.
+
+        What stood at ``path`` is replaced in one step. Raises `NotEnoughDisk`, `CannotWrite`.
+        """
         netcdf.write_netcdf(netcdf.sealed(self.to_dataset()), path, checksums=True)
 
     def to_dataset(self) -> xr.Dataset:

@@ -249,6 +249,7 @@ class ParticleSpec:
 
     @property
     def hierarchical(self) -> bool:
+        """Whether far particles act through cells."""
         return self.join == "hierarchy"
 
     @property

@@ -144,10 +144,12 @@ class System:
 
     @property
     def feature_names(self) -> tuple[str, ...]:
+        """Names of the components of a node's state."""
         return tuple(variable.name for variable in self.state)
 
     @property
     def control_names(self) -> tuple[str, ...]:
+        """Names of the inputs of a node."""
         return tuple(variable.name for variable in self.controls)
 
     # ---- defined by subclasses ----------------------------------------------------------------
