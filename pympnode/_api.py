@@ -110,8 +110,8 @@ def simulate(
         tolerance: relative and absolute, of the adaptive integrator; 1e-8.
         engine: "auto", "torch" or "julia", which integrates networks.
         path: where to write while the data are made, for what is larger than memory: of networks a Zarr
-            store, "data.zarr"; of particles a folder of parts. The same call goes on after an interruption, and
-            opens what is complete; another call is refused.
+            store, "data.zarr"; of particles a folder of parts. The same call goes on after an
+            interruption, and opens what is complete; another call is refused.
         dims, start, integrator, substeps, dtype, path, workers, progress: of particles; see
             `pympnode.particles.simulate.simulate_particles`.
         client: a `distributed.Client`: blocks of trajectories are tasks of a Dask cluster; the

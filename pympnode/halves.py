@@ -131,9 +131,9 @@ def one_dataset(data: Any, *, lazy: bool | None = None, divided: bool = False) -
 def open_dataset(path: str | os.PathLike[str]) -> xr.Dataset:
     """The dataset at a path: a netCDF file, a Zarr store, or a folder of parts.
 
-    Reads what `pympnode.train` and `pympnode.evaluate` take as a path. A netCDF file, and a store of up to
-    1 GiB, is in memory; of a larger store, and of parts, values are read where they are indexed. Raises `MissingFile`,
-    `FileDamaged`, and `InvalidOption` for what is no path.
+    Reads what `pympnode.train` and `pympnode.evaluate` take as a path. A netCDF file, and a store of up
+    to 1 GiB, is in memory; of a larger store, and of parts, values are read where they are indexed.
+    Raises `MissingFile`, `FileDamaged`, and `InvalidOption` for what is no path.
 
     >>> import pympnode
     >>> ds = pympnode.simulate("heat", nodes=4, trajectories=2, steps=3)

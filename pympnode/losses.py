@@ -7,8 +7,8 @@ that returns a tensor of losses is a loss too. All are summed over times and fea
 nodes and trajectories.
 
 Of particles a loss measures single steps: the velocity change in the unit of the model, or, of plain
-inputs, positions and velocities in the unit of the data, whose features are "position" and "velocity". ``"mse"``
-is the default there, and all are means over particles and axes. A function takes tensors
+inputs, positions and velocities in the unit of the data, whose features are "position" and "velocity".
+``"mse"`` is the default there, and all are means over particles and axes. A function takes tensors
 (trajectory, time, particle, axis) with one time, of plain inputs (trajectory, time, particle, 2 axes),
 positions first.
 """

@@ -161,8 +161,8 @@ def for_training(
     """Datasets to train on, without the weights and attributes that are to be ignored.
 
     ``start``: a model to train on from, which takes certain attributes and may have learned weights;
-    by default the attributes are those of the first dataset. Warns where some datasets have weights and others have none. Raises `InvalidData` where a
-    dataset lacks attributes that others have.
+    by default the attributes are those of the first dataset. Warns where some datasets have weights and
+    others have none. Raises `InvalidData` where a dataset lacks attributes that others have.
     """
     if ignore_weights:
         return [

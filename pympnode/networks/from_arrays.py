@@ -105,12 +105,13 @@ def from_arrays(
             attribute ``origin`` of the times.
         edges, topology: pairs of nodes (edges, 2), undirected unless ``directed``; or a topology
             name, a graph, an adjacency (row sends to column: entry [i, j] is the edge i -> j; see
-            ``adjacency_convention``), or a list of graphs (``graph_of`` (trajectory,) are then the graph
-            numbers of the trajectories; by default they take turns); or "learn" for a graph that is not
-            known, which `train` learns, and "learn each" where each trajectory has its own. Nodes of a networkx graph, of pairs or of a labelled matrix are called by their
-            numbers, or by the labels of ``nodes``. Weights are the entries of an adjacency, a third
-            column of edges, the column or the attribute ``edge_weight`` of a frame or of networkx;
-            weights that are all 1 are no weights.
+            ``adjacency_convention``), or a list of graphs (``graph_of`` (trajectory,) are then the
+            graph numbers of the trajectories; by default they take turns); or "learn" for a graph that
+            is not known, which `train` learns, and "learn each" where each trajectory has its own.
+            Nodes of a networkx graph, of pairs or of a labelled matrix are called by their numbers, or
+            by the labels of ``nodes``. Weights are the entries of an adjacency, a third column of
+            edges, the column or the attribute ``edge_weight`` of a frame or of networkx; weights that
+            are all 1 are no weights.
     Other arguments:
         nodes: the labels of the nodes, in the order of x; by default 0 to n - 1.
         self_loops: "error", "drop" or "keep" for edges that join a node to itself.

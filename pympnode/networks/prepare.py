@@ -194,10 +194,10 @@ def prepare(
     """Check, split and normalise; ``scales`` and ``time_scale`` of a start model are kept when
     given. ``scaled`` counts time in units of the time scale. ``names`` are those of a start model; by
     default the first dataset's, and the others are put in their order and units. ``ignore_weights``
-    leaves out the weights and attributes of edges. ``start`` is a start model. ``no_inputs``: features that the
-    model does not take; their scale is that of their change. ``totals`` of larger data, of which
-    ``datasets`` are a part, decide the scales. ``part``: the one dataset is that of a part of a graph
-    (`partition_data.divide`); scales are those of the whole."""
+    leaves out the weights and attributes of edges. ``start`` is a start model. ``no_inputs``: features
+    that the model does not take; their scale is that of their change. ``totals`` of larger data, of
+    which ``datasets`` are a part, decide the scales. ``part``: the one dataset is that of a part of a
+    graph (`partition_data.divide`); scales are those of the whole."""
     datasets, physical, names, types, periods = physical_of(
         datasets,
         missing=missing,

@@ -33,11 +33,11 @@ provenance, are in the JSON record of `pympnode.datasets.record`.
 
 Nodes of several types have variables by type: ``state_load(trajectory, time, node_load,
 feature_load)``, ``control_load``, ``message_load``, ``node_attribute_load``, with the coordinates
-``unit_load`` and ``node_number_load``, for the type "load". ``sender`` and ``receiver`` number the nodes type after
-type, in the order of the entry ``node_types`` of the record, or of the variables. Types with the same
-features may share ``state`` and have ``node_type(node)``, the name of each node's type, in order. See
-`networks.node_types`. The names above are constants of
-`pympnode.datasets.names`. Particle datasets: `pympnode.particles.schema`.
+``unit_load`` and ``node_number_load``, for the type "load". ``sender`` and ``receiver`` number the
+nodes type after type, in the order of the entry ``node_types`` of the record, or of the variables.
+Types with the same features may share ``state`` and have ``node_type(node)``, the name of each node's
+type, in order. See `networks.node_types`. The names above are constants of `pympnode.datasets.names`.
+Particle datasets: `pympnode.particles.schema`.
 """
 
 from __future__ import annotations

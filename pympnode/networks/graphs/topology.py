@@ -605,9 +605,10 @@ def resolve(
     """The `Graph` of a topology given in any of the ways below.
 
     topology: a name ("BA"), a name with options (("BA", {"k": 3}), ("ER", {"m": 20})), a networkx
-        graph, a list of pairs, a square adjacency (row sends to column: entry [i, j] is the edge
-        i -> j; also a pandas frame or an xarray.DataArray, which are aligned by their labels), a frame with a row for each edge, a
-        `Graph`, a `LabelledGraph` that `read_graph` returns, or a list of graphs.
+        graph, a list of pairs, a square adjacency (row sends to column: entry [i, j] is the edge i ->
+        j; also a pandas frame or an xarray.DataArray, which are aligned by their labels), a frame with
+        a row for each edge, a `Graph`, a `LabelledGraph` that `read_graph` returns, or a list of
+        graphs.
     nodes: required for a name. For a list of edges the number of nodes, some of which may be
         isolated; for any other graph it must be its number of nodes.
     graphs: number of graphs to draw; one given graph is repeated.

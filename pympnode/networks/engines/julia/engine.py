@@ -112,7 +112,8 @@ class JuliaEngine:
         ``adjoint`` (or ``kernel``, whose "auto" is "discrete"): "discrete", steps of fixed size and
         their hand-written adjoint; "interpolating", "backsolve" or "gauss", adaptive Tsit5 at
         ``tolerance`` with that adjoint of SciMLSensitivity, restarted at every interval or, with
-        ``horizon``, solved once over the whole window. Raises `UnknownName`, `EngineUnavailable`, `InvalidOption`.
+        ``horizon``, solved once over the whole window. Raises `UnknownName`, `EngineUnavailable`,
+        `InvalidOption`.
         """
         from .program import JuliaProgram
 
