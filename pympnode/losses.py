@@ -128,7 +128,7 @@ _functions: dict[str, Callable[..., Any]] = {}
 
 
 def register(name: str) -> Callable[[F], F]:
-    """A decorator that gives a loss function a name, under which run folders know it.
+    """A decorator that gives a loss function a name, under which run folders record it.
 
     ``f(p, y)``, or ``f(p, y, known)``: torch tensors (trajectory, time, node, feature) of predicted and
     true states in z units, ``known`` bool of the same shape, False where the truth is missing (it is 0

@@ -244,7 +244,7 @@ def _predict(model: Any, start: _Start, node_code: Any, check: bool) -> _Predict
     state = model.state_scale.undo(result.state, node_type)
     if columns:
         state = normalise(state, columns, node_type)
-    # A start is known; that it returns bit for bit matters to whoever compares or continues.
+    # A start is known; it is returned bit for bit, for comparisons and continued rollouts.
     state[:, : begin + 1] = arrays.x[:, :1] if start.known is None else start.known
     return _Predicted(state.astype(model.theta.dtype), message, result.finite, program.kernel)
 

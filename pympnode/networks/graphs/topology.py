@@ -533,10 +533,10 @@ def _without_loops(graph: Graph, self_loops: SelfLoops | None) -> Graph:
         "the graph has self loops",
         got=f"{int(loop.sum())} of them, the first at node {first}",
         allowed="edges between two different nodes",
-        fix='self_loops="drop" leaves them out (a node knows its own state without them), '
+        fix='self_loops="drop" leaves them out (a node has its own state as input without them), '
         'self_loops="keep" keeps them'
         if self_loops == "error"
-        else "remove them (a node knows its own state without them): "
+        else "remove them (a node has its own state as input without them): "
         "g.remove_edges_from(nx.selfloop_edges(g)), or np.fill_diagonal(adjacency, 0)",
     )
 
