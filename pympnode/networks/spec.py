@@ -22,7 +22,7 @@ Solver = Literal["rk4", "tsit5", "euler"]
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A networked model: each node k has a state x_k of d = ``channels`` components and messages of p = ``message``.
+    """A networked model: node k has a state x_k of d = ``channels`` components, a message p = ``message``.
 
     ``family="mpnode"`` (Gupta, Vemprala, Kapoor 2022) is one neural ODE per node with shared
     weights. With u_k the ``controls`` and b_k the node ``attributes``, a_k the aggregate of what
