@@ -18,7 +18,7 @@ import pympnode
 from pympnode import experiments
 from pympnode.cli import cli
 from pympnode.errors import FileDamaged, InvalidOption, MissingFile, UnknownName
-from pympnode.experiments import budget, catalogue, cells, datasets, running, tables
+from pympnode.experiments import budget, catalogue, cells, datasets, running, scoring, tables
 from pympnode.halves import HALVES
 from pympnode.training.trainer import Trainer
 
@@ -46,6 +46,22 @@ def test_an_experiment_of_particles_runs(tiny: tuple[Path, Path, xr.Dataset]) ->
     xr.testing.assert_equal(ds, pympnode.experiments.results(tiny[0], out=out))
     xr.testing.assert_equal(xr.load_dataset(out / "results.nc"), ds)
     assert json.loads((out / "results.json").read_text())["dims"]["row"] == 2
+
+
+@pytest.mark.parametrize(("each", "rollouts"), [(0.001, 12), (1.0, 4)])
+def test_steps_of_seconds_are_timed_once(
+    monkeypatch: pytest.MonkeyPatch, each: float, rollouts: int
+) -> None:
+    taken: list[float] = []
+
+    def seconds(model: Any, ds: xr.Dataset) -> float:
+        taken.append(each * (ds.sizes["time"] - 1) + 0.5 * each)
+        return taken[-1]
+
+    monkeypatch.setattr(scoring, "_seconds", seconds)
+    ds = xr.Dataset({"position": (("trajectory", "time"), np.zeros((2, 40)))})
+    assert scoring.forward_ms(None, ds) == pytest.approx(1000 * each)
+    assert len(taken) == rollouts
 
 
 def test_an_experiment_of_networks_shares_its_start(tmp_path: Path) -> None:
