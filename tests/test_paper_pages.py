@@ -87,6 +87,15 @@ def test_a_row_of_the_table_has_numbers_budget_and_verdict(tmp_path: Path) -> No
     assert "not run" in paper_pages.row({**claim, "experiment": "other"}, tmp_path)
 
 
+def test_the_cost_counts_runs_that_took_time(tmp_path: Path) -> None:
+    stored = {"data_vars": {"seconds": {"data": [[1800.0, None], [5400.0, 1.8e3]]}}}
+    (tmp_path / "tiny.json").write_text(json.dumps(stored))
+    assert paper_pages.cost(["tiny", "other"], tmp_path).startswith(
+        "Stored here: 3 runs, 2.5 CPU hours"
+    )
+    assert paper_pages.cost(["other"], tmp_path) == "No runs are stored."
+
+
 @pytest.mark.parametrize(
     ("smaller", "larger", "factor", "expected"),
     [

@@ -46,9 +46,27 @@ def page(
 ) -> str:
     """The page of a paper: its text, a table of its claims and its figures."""
     rows = "\n".join(row(claim, results) for claim in claims)
-    text = f"# {paper['title']}\n\n{paper['text'].strip()}\n\n{REPEAT}\n\n{HEAD}\n{rows}\n\n{VERDICTS}\n"
+    spent = cost(
+        sorted({str(claim["experiment"]) for claim in claims if "experiment" in claim}), results
+    )
+    text = f"# {paper['title']}\n\n{paper['text'].strip()}\n\n{REPEAT} {spent}\n\n{HEAD}\n{rows}\n\n{VERDICTS}\n"
     drawn = "\n".join(figure(one) for one in figures if (PICTURES / picture(one)).exists())
     return f"{text}\n## Figures\n\n{DRAWN}\n\n{drawn}" if drawn else text
+
+
+def cost(experiments: Sequence[str], results: Path) -> str:
+    """A sentence on the runs that experiments have stored, and their time."""
+    seconds = [
+        second
+        for name in experiments
+        if (path := results / f"{name}.json").exists()
+        for row in json.loads(path.read_text(encoding="utf-8"))["data_vars"]["seconds"]["data"]
+        for second in row
+        if second is not None and math.isfinite(second)
+    ]
+    if not seconds:
+        return "No runs are stored."
+    return f"Stored here: {len(seconds)} runs, {sum(seconds) / 3600:.2g} CPU hours of training; tests come on top."
 
 
 def picture(one: Mapping[str, str]) -> str:
