@@ -25,6 +25,7 @@ from .halves import (
     refuse_name_of_start,
     refuse_other_half,
     refuse_other_model,
+    refuse_other_split,
     refuse_simulation,
     several_datasets,
 )
@@ -182,8 +183,8 @@ def train(
     trajectories: int | None = None,
     steps: int | None = None,
     dt: float | None = None,
-    seed: int = 0,
-    split: float = 0.7,
+    seed: int | None = None,
+    split: float | None = None,
     missing: Missing | None = None,
     chunks_in_memory: int | None = None,
     window: float | None = None,
@@ -225,7 +226,7 @@ def train(
     delay_start: float | None = None,
     start: StartModel | None = None,
     normalisation: str | None = None,
-    preset: str = "fast",
+    preset: str | None = None,
     epochs: int | None = None,
     updates: int | None = None,
     time_budget: float | str | None = None,
@@ -234,7 +235,7 @@ def train(
     optimiser: OptimiserChoice | None = None,
     loss: Any = None,
     learning_rate: float | None = None,
-    retry_diverged: bool = False,
+    retry_diverged: bool | None = None,
     members: int | None = None,
     engine: str | None = None,
     kernel: str = "auto",
@@ -453,6 +454,7 @@ def train(
     if datasets is not None:
         half = half_of_dataset(datasets[0])
         refuse_simulation(half, given, system, datasets)
+        refuse_other_split(split, datasets)
     elif system is not None:
         half = half_of_system(system)
     else:

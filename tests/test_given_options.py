@@ -67,6 +67,11 @@ def test_keywords_of_the_simulation_contradict_given_particles(data, option) -> 
         {"graphs": 2},
         {"graph_seed": 1},
         {"noise": 0.1},
+        # What simulate would do by itself: the data are others all the same.
+        {"trajectories": 1000},
+        {"graphs": 1},
+        {"graph_seed": 42},
+        {"noise": 0.0},
         {"steps": 3},
         {"dt": 0.5},
         {"trajectories": 2},
@@ -85,7 +90,7 @@ def test_a_system_may_not_contradict_the_data(data, nodes) -> None:
     with pytest.raises(InvalidOption, match="dataset 1 is of another system"):
         pympnode.train("lorenz", data=[nodes.drop_attrs(), nodes], **NETWORK)
     assert pympnode.train("gravity", data=data, updates=1, **TINY).model.system == "gravity"
-    named = pympnode.train("kuramoto", data=nodes.drop_attrs(), noise=0.0, **NETWORK)
+    named = pympnode.train("kuramoto", data=nodes.drop_attrs(), **NETWORK)
     assert named.model.system == "kuramoto"
 
 
