@@ -108,7 +108,7 @@ def simulate(
             t_i to t_(i+1); without the first axis the same for all.
         initial: states (trajectory, node, feature) to start from instead of random ones; their
             number is the number of trajectories.
-        tolerance: relative and absolute, of the adaptive integrator; 1e-8.
+        tolerance: relative and absolute, of the adaptive integrator; 1e-8. Refused where another one solves.
         engine: "auto", "torch" or "julia", which integrates networks.
         path: where to write while the data are made, for what is larger than memory: of networks a Zarr
             store, "data.zarr"; of particles a folder of parts. The same call goes on after an interruption, and
@@ -255,8 +255,8 @@ def train(
         system, nodes, topology, edge_weight, particles, trajectories, steps, dt, seed, ...: the data, as in
             `simulate`. Particles default to 20,000 / particles trajectories, 20 to 1000.
         data: given data instead: a dataset, several of them (sizes may differ), or the path of one.
-            Keywords that say how to simulate are then refused, and so is a system other than that
-            of the data. A dataset may also come first: ``train(ds)``. Dask arrays, and stores of more
+            Keywords that say how to simulate are then refused, and so are a system other than that
+            of the data and a ``split`` (0.7) other than that of their labels. A dataset may also come first: ``train(ds)``. Dask arrays, and stores of more
             than 1 GiB, are read chunk by chunk.
             One trajectory alone is split in time: the first 70 % (``split``) train.
         preset: "fast" (default), the best measured, or "paper", the published configuration.
@@ -294,7 +294,7 @@ def train(
         those of the others in the data are not used. Fix a heavy one: all begin at its mass, from
         where they find smaller ones. They are in `ParticleModel.learned_mass`.
     Run: ``config`` (a `pympnode.TrainConfig`: every field of the run, in place of those of the preset;
-        keywords go before its fields); ``batch_size`` (trajectories, or states of particles, of which ``micro_batch`` are computed
+        keywords go before its fields, and ``seed`` is 0 without both); ``batch_size`` (trajectories, or states of particles, of which ``micro_batch`` are computed
         at a time), ``learning_rate``; ``optimiser`` ("soap", the default of "fast", "adam", that
         of "paper", or a callable that makes one from the layout of the weights, see
         `pympnode.training.optimiser.Optimiser`); ``loss`` ("huber", the default of networks, "mse", that of

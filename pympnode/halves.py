@@ -291,7 +291,7 @@ def refuse_other_split(split: Any, datasets: Sequence[xr.Dataset]) -> None:
             continue
         marks = texts(ds[SPLIT].values)
         held, train = int((marks != "test").sum()), int((marks == "train").sum())
-        if abs(train - float(split) * held) > 1:
+        if abs(train - float(split) * held) > 0.5 + 1e-9:  # of a number that was rounded
             raise InvalidOption(
                 f"the trajectories of dataset {number} have labels, which split= does not change",
                 got=f'split={float(split):g}; {train} of {held} trajectories are marked "train"',

@@ -172,7 +172,6 @@ def test_an_unknown_preset_lists_the_names() -> None:
         ("first_message", "zero", {"messages": "pairwise"}),
         ("first_message", "mlp", {}),
         ("first_message", "mlp", {"model": "node"}),
-        ("aggregation", "max", {"messages": "zero"}),
         ("aggregation", "sum", {"model": "node"}),
         ("message_size", 3, {"model": "node"}),
         ("message_size", 3, {"model": "l2s"}),
@@ -193,6 +192,13 @@ def test_an_option_that_changes_nothing_is_refused_by_networks(
 def test_a_normalisation_is_that_of_a_start(nodes) -> None:
     with pytest.raises(InvalidOption, match="start model"):
         pympnode.train(nodes, normalisation="keep", **NETWORK)
+
+
+def test_the_system_of_an_evaluation_fits_the_data(nodes) -> None:
+    model = pympnode.train(nodes, updates=1, **NETWORKS).model
+    assert "uncoupled" in pympnode.evaluate(model, nodes, system="kuramoto").predictor
+    with pytest.raises(InvalidOption, match="that of the data"):
+        pympnode.evaluate(model, nodes, system="heat")
 
 
 def test_chunks_do_not_go_with_a_partition(nodes) -> None:
@@ -309,6 +315,12 @@ def test_options_of_another_solver_are_refused(nodes) -> None:
 def test_rungs_are_those_of_halving(tmp_path) -> None:
     with pytest.raises(InvalidOption, match="halving"):
         pympnode.sweep({"seed": [0, 1]}, "heat", rungs=2, run=tmp_path / "sweep", epochs=1)
+
+
+def test_objects_in_a_grid_have_one_length(tmp_path) -> None:
+    grid = {"config": [pympnode.TrainConfig(updates=1), pympnode.TrainConfig(updates=2)]}
+    with pytest.raises(InvalidOption, match="different length"):
+        pympnode.sweep(grid, "heat", run=tmp_path / "sweep")
 
 
 # ---- data that a model cannot take ---------------------------------------------------------------

@@ -424,12 +424,11 @@ class NetworkTraining(RunOptions):
         if spec.family == "own":
             return  # what a module makes itself is refused before
         mpnode = spec.family == "mpnode"
-        sends = mpnode and spec.messages in ("state", "emitted", "pairwise")
         for name, used, where in (
             ("messages", mpnode, 'model="mpnode"'),
             ("coupling", mpnode, 'model="mpnode"'),
             ("message_size", mpnode, 'model="mpnode"'),
-            ("aggregation", sends or spec.family == "l2s", "messages that are sent"),
+            ("aggregation", spec.family != "node", "messages between nodes"),
             ("first_message", spec.carried > 0, 'messages="state", which have a first time'),
         ):
             if not used and not left_open(value := getattr(self, name)):
