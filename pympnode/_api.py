@@ -25,6 +25,7 @@ from .halves import (
     refuse_name_of_start,
     refuse_other_half,
     refuse_other_model,
+    refuse_other_split,
     refuse_simulation,
     several_datasets,
 )
@@ -107,7 +108,7 @@ def simulate(
             t_i to t_(i+1); without the first axis the same for all.
         initial: states (trajectory, node, feature) to start from instead of random ones; their
             number is the number of trajectories.
-        tolerance: relative and absolute, of the adaptive integrator; 1e-8.
+        tolerance: relative and absolute, of the adaptive integrator; 1e-8. Refused where another one solves.
         engine: "auto", "torch" or "julia", which integrates networks.
         path: where to write while the data are made, for what is larger than memory: of networks a Zarr
             store, "data.zarr"; of particles a folder of parts. The same call goes on after an
@@ -182,8 +183,8 @@ def train(
     trajectories: int | None = None,
     steps: int | None = None,
     dt: float | None = None,
-    seed: int = 0,
-    split: float = 0.7,
+    seed: int | None = None,
+    split: float | None = None,
     missing: Missing | None = None,
     chunks_in_memory: int | None = None,
     window: float | None = None,
@@ -225,7 +226,7 @@ def train(
     delay_start: float | None = None,
     start: StartModel | None = None,
     normalisation: str | None = None,
-    preset: str = "fast",
+    preset: str | None = None,
     epochs: int | None = None,
     updates: int | None = None,
     time_budget: float | str | None = None,
@@ -234,7 +235,7 @@ def train(
     optimiser: OptimiserChoice | None = None,
     loss: Any = None,
     learning_rate: float | None = None,
-    retry_diverged: bool = False,
+    retry_diverged: bool | None = None,
     members: int | None = None,
     engine: str | None = None,
     kernel: str = "auto",
@@ -256,8 +257,8 @@ def train(
         system: simulate the data of this system: a name (`pympnode.systems.names()`) or a `System`.
         data: train on given data instead: a dataset, a list of datasets (sizes may differ), or the
             path of one; a dataset may also come first, ``train(ds)``. Keywords that say how to
-            simulate are then refused, and so is a system other than that of the data. One trajectory
-            alone is split in time: its first 70 % (``split``) train.
+            simulate are then refused, and so are a system other than that of the data and a
+            ``split`` (0.7) other than that of their labels. One trajectory alone is split in time: its first 70 % (``split``) train.
         preset: "fast", the best that was measured, or "paper", the published configuration.
         epochs, updates, time_budget: how long: passes over the data, steps of the optimiser, or a
             time, in seconds or as "10m"; one of them.
@@ -266,7 +267,7 @@ def train(
         extend: the same call with ``extend=40`` adds 40 epochs to the finished run in the folder, from
             its last weights and the state of its optimiser, with the longest windows. A cosine
             schedule begins anew over these epochs at half its rate; other schedules go on.
-        seed: of initial states, controls, noise, split, first weights and batches.
+        seed: of initial states, controls, noise, split, first weights and batches; 0.
     Simulated data:
         nodes, topology, edge_weight, delay, graphs, graph_seed, parameters: as in `simulate`.
         particles, dims, trajectories, steps, dt, noise, split: as in `simulate`. Particles have
@@ -483,6 +484,7 @@ def train(
     if datasets is not None:
         half = half_of_dataset(datasets[0])
         refuse_simulation(half, given, system, datasets)
+        refuse_other_split(split, datasets)
     elif system is not None:
         half = half_of_system(system)
     else:

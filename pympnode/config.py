@@ -15,16 +15,67 @@ from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypeVar, get_args
 
 from .errors import InvalidOption, shown_value, unknown_name
-from .losses import Huber, Loss, LossChoice, as_loss, loss_fields
+from .losses import Loss, LossChoice, as_loss, loss_fields
 from .training.optimiser import OptimiserChoice, check_optimiser, optimiser_name
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 Schedule = Literal["cosine", "plateau", "constant", "steps"]
 Keep = Literal["best", "last"]
 
 
+# ---- which fields of an option object were given --------------------------------------------------
+
+
+def remembers_given(cls: type[T]) -> type[T]:
+    """A decorator of a dataclass whose objects know which of their fields were given, see `given_fields`.
+
+    A value that is given may equal the default, and only who gave it knows that it was meant.
+    """
+    fields = [field for field in dataclasses.fields(cls) if field.init]  # type: ignore[arg-type]
+    make = cls.__init__
+
+    @functools.wraps(make)
+    def init(self: Any, *values: Any, **named: Any) -> None:
+        names = {field.name for field, _ in zip(fields, values, strict=False)} | named.keys()
+        if len(names) == len(fields):
+            # `dataclasses.replace` and files give every field, also those that nobody chose.
+            found = dict(zip((field.name for field in fields), values, strict=False)) | named
+            names = {f.name for f in fields if not _is_default(found[f.name], f.default)}
+        make(self, *values, **named)
+        object.__setattr__(self, _GIVEN, frozenset(names))
+
+    cls.__init__ = init  # type: ignore[assignment]
+    return cls
+
+
+def given_fields(options: Any) -> frozenset[str]:
+    """Names of the fields that were given to the constructor of an option object, or to its ``replace``.
+
+    Of an object that `dataclasses.replace` made: those that differ from their defaults.
+    """
+    found: frozenset[str] = getattr(options, _GIVEN)
+    return found
+
+
+def replaced(options: T, changes: Mapping[str, Any]) -> T:
+    """A copy of an option object with some fields changed, which count as given."""
+    made: T = dataclasses.replace(options, **changes)  # type: ignore[type-var]
+    object.__setattr__(made, _GIVEN, given_fields(options) | changes.keys())
+    return made
+
+
+_GIVEN = "_given_fields"
+_LENGTHS = ("epochs", "updates", "time_budget")
+
+
+def _is_default(value: Any, default: Any) -> bool:
+    return value is default or (type(value) is type(default) and bool(value == default))
+
+
+@remembers_given
 @dataclass(frozen=True)
 class TrainConfig:
     """How a run trains; the model is described by `ModelSpec` or `ParticleSpec`.
@@ -56,7 +107,8 @@ class TrainConfig:
     margin: by how many standard errors of the mean over validation trajectories the best must be better
         than they at the end (networks; 0: any).
     retry_diverged: a run that diverges goes back to its best weights once, at half the rate.
-    loss: of rollouts (networks), or of steps (particles), see `pympnode.losses`.
+    loss: of rollouts (networks), or of steps (particles), see `pympnode.losses`; None for the default of
+        either, "huber" or "mse".
     seed: of first weights and batches.
     """
 
@@ -83,7 +135,7 @@ class TrainConfig:
     margin: float = 0.0
     race: float = 0.0
     from_start: float = 0.0
-    loss: LossChoice = Huber()  # noqa: RUF009 (frozen)
+    loss: LossChoice = None
     decay_every: int = 200_000
     keep: Keep = "best"
     retry_diverged: bool = False
@@ -94,7 +146,8 @@ class TrainConfig:
         one_of("keep", self.keep, get_args(Keep))
         text("preset", self.preset)
         check_optimiser(self.optimiser)
-        object.__setattr__(self, "loss", as_loss(self.loss))
+        if self.loss is not None:
+            object.__setattr__(self, "loss", as_loss(self.loss))
         for name in ("matching", "standstill", "race", "from_start"):
             object.__setattr__(self, name, share_of_updates(name, getattr(self, name)))
         for name in ("epochs", "batch_size", "decay_every", "updates"):
@@ -118,15 +171,20 @@ class TrainConfig:
 
     def replace(self, **changes: Any) -> TrainConfig:
         """A copy with some fields changed."""
-        return dataclasses.replace(self, **changes)
+        made = replaced(self, changes)
+        if any(changes.get(name) is not None for name in _LENGTHS):
+            # The length that it had is no longer that of the run.
+            given = given_fields(made) - ({*_LENGTHS} - changes.keys())
+            object.__setattr__(made, _GIVEN, given)
+        return made
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for files."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         values["curriculum"] = [list(stage) for stage in self.curriculum]
         values["optimiser"] = optimiser_name(self.optimiser)
-        loss: Loss = values.pop("loss")
-        values["loss"] = loss_fields(loss) or None
+        loss: Loss | None = values.pop("loss")
+        values["loss"] = None if loss is None else loss_fields(loss) or None
         before = {
             "optimiser": "adam",
             "matching": 0,

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, fields
+from dataclasses import fields
 from functools import wraps
+from numbers import Real
 from typing import Any, ParamSpec, TypeVar
 
 import xarray as xr
 
 from .config import path as path_of
+from .datasets.names import SPLIT, texts
 from .datasets.reading import as_dataset
 from .datasets.record import record
+from .datasets.split import is_unsplit
 from .errors import (
     FileDamaged,
     InvalidData,
@@ -170,14 +173,6 @@ def given_keywords(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def differs_from_default(options: type[Any], name: str, value: Any) -> bool:
-    """Whether a keyword was given a value that is not its default."""
-    default = next((f.default for f in fields(options) if f.name == name), MISSING)
-    if isinstance(value, Mapping) and not value:
-        return False
-    return not (isinstance(value, int | float | str) and value == default)
-
-
 def refuse_other_half(
     given: Mapping[str, Any], half: Half, options: type[Any], elsewhere: type[Any]
 ) -> None:
@@ -267,7 +262,7 @@ def refuse_simulation(
             continue
         if isinstance(value, str) and value in half.Training.OF_MODELS.get(name, ()):
             continue
-        if name in given and differs_from_default(half.Training, name, value):
+        if name in given and not (isinstance(value, Mapping) and not value):
             raise InvalidOption(
                 f"{name} says how to simulate, and the data are given",
                 got=f"{name}={given[name]!r} beside data=",
@@ -283,6 +278,25 @@ def refuse_simulation(
                 got=f"system={named!r}, the data are of {recorded!r}",
                 allowed=repr(recorded),
                 fix="leave system out: the data have it in their record",
+            )
+
+
+def refuse_other_split(split: Any, datasets: Sequence[xr.Dataset]) -> None:
+    """Raise `InvalidOption` for a share of the trajectories that train, where the data have labels with
+    another one: labels go before ``split=``."""
+    if split is None or isinstance(split, bool) or not isinstance(split, Real):
+        return  # the options of a half refuse what is no number
+    for number, ds in enumerate(datasets):
+        if SPLIT not in ds or is_unsplit(ds):
+            continue
+        marks = texts(ds[SPLIT].values)
+        held, train = int((marks != "test").sum()), int((marks == "train").sum())
+        if abs(train - float(split) * held) > 0.5 + 1e-9:  # of a number that was rounded
+            raise InvalidOption(
+                f"the trajectories of dataset {number} have labels, which split= does not change",
+                got=f'split={float(split):g}; {train} of {held} trajectories are marked "train"',
+                allowed="split= of data without the variable split",
+                fix='leave split out, or ds.drop_vars("split")',
             )
 
 

@@ -23,9 +23,11 @@ from pympnode.particles.engine.program import ParticleProgram
 from pympnode.particles.presets import particle_preset, preset_fields
 from pympnode.particles.schema import box_of
 from pympnode.particles.spec import MODELS, ParticleScales, ParticleSpec
+from pympnode.particles.systems.gravity import Gravity
 
 TINY: dict[str, Any] = {"edge_width": 8, "node_width": 8, "progress": False, "device": "cpu"}
 NETWORK: dict[str, Any] = {"epochs": 1, "kernel": "eager", "hidden": 4, "progress": False}
+NETWORKS: dict[str, Any] = {name: NETWORK[name] for name in ("kernel", "hidden", "progress")}
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +69,11 @@ def test_keywords_of_the_simulation_contradict_given_particles(data, option) -> 
         {"graphs": 2},
         {"graph_seed": 1},
         {"noise": 0.1},
+        # What simulate would do by itself: the data are others all the same.
+        {"trajectories": 1000},
+        {"graphs": 1},
+        {"graph_seed": 42},
+        {"noise": 0.0},
         {"steps": 3},
         {"dt": 0.5},
         {"trajectories": 2},
@@ -85,7 +92,7 @@ def test_a_system_may_not_contradict_the_data(data, nodes) -> None:
     with pytest.raises(InvalidOption, match="dataset 1 is of another system"):
         pympnode.train("lorenz", data=[nodes.drop_attrs(), nodes], **NETWORK)
     assert pympnode.train("gravity", data=data, updates=1, **TINY).model.system == "gravity"
-    named = pympnode.train("kuramoto", data=nodes.drop_attrs(), noise=0.0, **NETWORK)
+    named = pympnode.train("kuramoto", data=nodes.drop_attrs(), **NETWORK)
     assert named.model.system == "kuramoto"
 
 
@@ -158,6 +165,58 @@ def test_an_unknown_preset_lists_the_names() -> None:
         particle_preset("fats", "hogn", 20)
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "others"),
+    [
+        ("first_message", "linear", {"messages": "emitted"}),
+        ("first_message", "zero", {"messages": "pairwise"}),
+        ("first_message", "mlp", {}),
+        ("first_message", "mlp", {"model": "node"}),
+        ("aggregation", "sum", {"model": "node"}),
+        ("message_size", 3, {"model": "node"}),
+        ("message_size", 3, {"model": "l2s"}),
+        ("messages", "pairwise", {"model": "l2s"}),
+        ("coupling", "mixed", {"model": "node"}),
+    ],
+)
+def test_an_option_that_changes_nothing_is_refused_by_networks(
+    nodes, option, value, others
+) -> None:
+    with pytest.raises(InvalidOption, match=f"{option} changes nothing in this model"):
+        pympnode.train(nodes, updates=1, **{option: value}, **others, **NETWORKS)
+    if others:
+        left = {name: "auto" for name in ("messages", "coupling") if name not in others}
+        pympnode.train(nodes, updates=1, **others, **left, **NETWORKS)
+
+
+def test_a_normalisation_is_that_of_a_start(nodes) -> None:
+    with pytest.raises(InvalidOption, match="start model"):
+        pympnode.train(nodes, normalisation="keep", **NETWORK)
+
+
+def test_the_system_of_an_evaluation_fits_the_data(nodes) -> None:
+    model = pympnode.train(nodes, updates=1, **NETWORKS).model
+    assert "uncoupled" in pympnode.evaluate(model, nodes, system="kuramoto").predictor
+    with pytest.raises(InvalidOption, match="that of the data"):
+        pympnode.evaluate(model, nodes, system="heat")
+
+
+def test_chunks_do_not_go_with_a_partition(nodes) -> None:
+    with pytest.raises(InvalidOption, match="chunks_in_memory=3"):
+        pympnode.train(nodes, partition="blocks", chunks_in_memory=3, updates=1, progress=False)
+
+
+@pytest.mark.parametrize("which", ["data", "nodes"])
+def test_a_split_is_not_that_of_the_labels(request, which) -> None:
+    ds = request.getfixturevalue(which)
+    words = {**TINY, "model": "deltagn"} if which == "data" else NETWORKS
+    with pytest.raises(InvalidOption, match="have labels") as error:
+        pympnode.train(ds, split=0.3, updates=1, **words)
+    assert "drop_vars" in str(error.value.fix)
+    pympnode.train(ds, split=0.7, updates=1, **words)  # what the labels say
+    pympnode.train(ds.drop_vars("split"), split=0.3, updates=1, **words)
+
+
 # ---- fine-tuning ---------------------------------------------------------------------------------
 
 
@@ -223,6 +282,45 @@ def test_workers_are_a_whole_number(workers, tmp_path) -> None:
             pympnode.simulate(
                 "gravity", particles=4, trajectories=1, steps=1, workers=workers, path=path
             )
+
+
+def test_dimensions_are_those_of_the_system_and_of_the_start(data) -> None:
+    size: dict[str, Any] = {"particles": 3, "trajectories": 1, "steps": 1}
+    space = Gravity(3)
+    assert pympnode.simulate(space, **size).sizes["axis"] == 3
+    assert pympnode.simulate(space, dims=3, **size).sizes["axis"] == 3
+    for call in (
+        lambda: pympnode.simulate(space, dims=2, **size),
+        lambda: pympnode.simulate("gravity", start=data, dims=3, steps=1),
+        lambda: pympnode.train(space, dims=2, updates=1, **size, **TINY),
+    ):
+        with pytest.raises(InvalidOption, match="dims= and"):
+            call()
+
+
+def test_options_of_another_solver_are_refused(nodes) -> None:
+    with pytest.raises(InvalidOption, match="equal steps"):
+        pympnode.simulate("gravity", particles=3, trajectories=1, steps=1, substeps=2)
+    few: dict[str, Any] = {"trajectories": 1, "steps": 2}
+    for call in ({"system": "quadrotors"}, {"system": "kuramoto", "nodes": 3, "delay": 0.1}):
+        with pytest.raises(InvalidOption, match="adaptive integrator"):
+            pympnode.simulate(**call, **few, tolerance=1e-8)
+    first = nodes.state.isel(time=0).values[:2]
+    words: dict[str, Any] = {"nodes": 4, "topology": "ring", "steps": 1, "initial": first}
+    assert pympnode.simulate("kuramoto", trajectories=2, **words).sizes["trajectory"] == 2
+    with pytest.raises(InvalidOption, match="number of initial states"):
+        pympnode.simulate("kuramoto", trajectories=1000, **words)
+
+
+def test_rungs_are_those_of_halving(tmp_path) -> None:
+    with pytest.raises(InvalidOption, match="halving"):
+        pympnode.sweep({"seed": [0, 1]}, "heat", rungs=2, run=tmp_path / "sweep", epochs=1)
+
+
+def test_objects_in_a_grid_have_one_length(tmp_path) -> None:
+    grid = {"config": [pympnode.TrainConfig(updates=1), pympnode.TrainConfig(updates=2)]}
+    with pytest.raises(InvalidOption, match="different length"):
+        pympnode.sweep(grid, "heat", run=tmp_path / "sweep")
 
 
 # ---- data that a model cannot take ---------------------------------------------------------------

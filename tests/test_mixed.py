@@ -45,7 +45,7 @@ KINDS: list[dict[str, Any]] = [
     {"messages": "state", "coupling": "superposed", "first_message": "linear", "substeps": 2},
     {"messages": "self", "coupling": "mixed"},
     {"messages": "zero"},
-    {"model": "l2s", "hidden": 6},
+    {"model": "l2s", "hidden": 6, "message_size": None},
 ]
 
 
@@ -92,8 +92,8 @@ def test_each_node_has_the_derivative_of_its_model_or_system(
 
 def test_both_kinds_depend_on_their_neighbours_alone(rng: np.random.Generator) -> None:
     """A change at one node changes the derivatives of its neighbours, learned or simulated."""
-    for messages in ("emitted", "state"):
-        model = trained(messages=messages, first_message="mlp")
+    for options in ({"messages": "emitted"}, {"messages": "state", "first_message": "mlp"}):
+        model = trained(**options)
         mixed = couple([model, "kuramoto"] * 3, "ring")
         x = rng.uniform(-1, 1, (1, 6, 3))
         moved = x.copy()
@@ -219,7 +219,7 @@ def test_impossible_couplings_are_refused_in_words(model: pympnode.Model) -> Non
         couple([model] * 3, "path").rollout(ds)
     with pytest.raises(InvalidModel, match=r"member\(0\)"):
         couple([trained(members=2)] * 2, "path")
-    whole = trained(model="node", hidden=4)
+    whole = trained(model="node", hidden=4, message_size=None)
     with pytest.raises(InvalidModel, match="no nodes to take out"):
         couple([whole] * 5, "ring")
 

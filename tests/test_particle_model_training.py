@@ -563,7 +563,7 @@ def test_scales_are_those_of_the_training_part(data) -> None:
 
 def test_the_published_rollout_averages_charges_from_the_second_step_on() -> None:
     ds = pympnode.simulate("coulomb", particles=20, trajectories=3, steps=3)
-    options = dict(data=ds, inputs="plain", updates=1, split=1.0, dtype="float64", **TINY)
+    options = dict(data=ds, inputs="plain", updates=1, dtype="float64", **TINY)
     right = pympnode.train(**options).model
     published = dataclasses.replace(right, spec=right.spec.replace(behaviour="published"))
     a, b = (m.rollout(ds)["velocity"].values for m in (right, published))

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ..errors import InvalidData, InvalidOption, one_line, shown_value
 from ..files.netcdf import checksum
 from .names import NODE_NUMBER, SPLIT, SPLITS, TRAJECTORY, texts
+from .record import record
 
 # Streams of random numbers of a trajectory. Each has its own generator, so that drawing more of
 # one changes none of the others.
@@ -95,6 +96,11 @@ def labels_of(ds: xr.Dataset, split: float, seed: int) -> NDArray[np.str_]:
         )
     drawn = split_trajectories(ds.sizes[TRAJECTORY], split, seed)
     return np.array(SPLITS, dtype="U10")[drawn]
+
+
+def is_unsplit(ds: xr.Dataset) -> bool:
+    """Whether a dataset is one simulated trajectory, which `simulate` labels without a choice."""
+    return record(ds).get("kind") == "simulation" and list(texts(ds[SPLIT].values)) == ["train"]
 
 
 def data_fingerprint(datasets: Sequence[xr.Dataset], split: float, seed: int) -> dict[str, Any]:

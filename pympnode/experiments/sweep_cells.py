@@ -19,7 +19,7 @@ import numpy as np
 import xarray as xr
 
 from .. import _api
-from ..config import check_names, whole
+from ..config import TrainConfig, check_names, whole
 from ..errors import InvalidOption, one_line, shown_value
 from ..files.netcdf import checksum, content_checksum, write_bytes
 from ..half import Half
@@ -29,6 +29,7 @@ from ..halves import (
     keywords_of,
     other,
     refuse_other_half,
+    refuse_other_split,
     refuse_simulation,
 )
 from ..training.result import Result
@@ -152,6 +153,7 @@ def sweep_cells(
             "there are no datasets", got="data=[]", allowed="a dataset, a list of them, or paths"
         )
     of_data = None if data is None else [_described("data", one) for one in data]
+    _refuse_lengths(values, options)
     cells = []
     for keywords in values:
         check_names("keyword of a sweep", keywords, known)
@@ -177,6 +179,21 @@ def sweep_cells(
     return cells
 
 
+def _refuse_lengths(values: list[dict[str, Any]], options: Mapping[str, Any]) -> None:
+    """Raise `InvalidOption` for objects ``config`` of different length in the grid."""
+    if any(options.get(name) is not None for name in LENGTHS):
+        return  # which goes before those of the objects
+    configs = [each["config"] for each in values if isinstance(each.get("config"), TrainConfig)]
+    lengths = {tuple(getattr(one, name) for name in LENGTHS) for one in configs}
+    if len(lengths) > 1:
+        raise InvalidOption(
+            "losses after runs of different length are not compared",
+            got=f"config in the grid with {', '.join(LENGTHS)} of {sorted(map(str, lengths))}",
+            allowed="objects of one length; halving= trains the better ones longer",
+            fix="sweep(grid, ..., updates=...), which goes before the length of each config",
+        )
+
+
 def _check(words: Mapping[str, Any], data: Any) -> None:
     """Raise what `train` would raise for the options of a cell, without training."""
     half = _half(words, data)
@@ -185,6 +202,7 @@ def _check(words: Mapping[str, Any], data: Any) -> None:
     options = {n: v for n, v in words.items() if n not in ("system", "start")}
     if data is not None:
         refuse_simulation(half, options, words.get("system"), data)
+        refuse_other_split(words.get("split"), data)
     refuse_other_half(options, half, half.Training, other(half).Training)
     half.Training(**{n: v for n, v in options.items() if n in keywords_of(half.Training)})
 

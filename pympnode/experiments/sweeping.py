@@ -129,6 +129,13 @@ def sweep(
             allowed="one of them",
             fix="leave workers out",
         )
+    if rungs is not None and halving is None:
+        raise InvalidOption(
+            "rungs are the lengths of early stopping, which halving asks for",
+            got=f"rungs={rungs} without halving",
+            allowed="halving=3 with rungs=",
+            fix="give halving too, or leave rungs out",
+        )
     if data is None and _api.holds_datasets(system):  # sweep(grid, ds)
         system, data = None, system
     given = None if data is None else list(data) if isinstance(data, list | tuple) else [data]

@@ -37,7 +37,7 @@ from .matching import Matching, Unmatched
 from .model import Model
 from .node_codes import CODED_GRAPH, graph_checksum, with_coded_nodes
 from .normalise import Normalisation
-from .options import NetworkTraining
+from .options import NetworkTraining, loss_of
 from .partition import Part
 from .partition_data import fingerprint_of_parts
 from .partition_training import in_degrees, range_of_all, rounded
@@ -61,7 +61,8 @@ class Common:
     ``scaled``, ``starts`` and ``longest`` are those of `TrajectoryTask`; ``texts`` what was done with
     the data, in words, by name. ``scores``: of all pairs of nodes, where the graph was learned.
     ``stream``: where the data are read chunk by chunk; ``datasets`` and ``data`` are then of its sample.
-    ``part``: of a graph that is divided among processes, that of this one.
+    ``part``: of a graph that is divided among processes, that of this one. ``asked``: the options as they were
+    given, without those that a class of models or the system adds.
     """
 
     datasets: list[xr.Dataset]
@@ -74,6 +75,7 @@ class Common:
     starts: list[NDArray[np.bool_]] | None
     longest: int | None
     texts: dict[str, str | None]
+    asked: NetworkTraining
     scores: xr.DataArray | None = None
     stream: Stream | None = None
     part: Part | None = None
@@ -85,6 +87,7 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
     members, simulation, scaled = common.members, common.simulation, common.scaled
     starts, texts, part = common.starts, dict(common.texts), common.part
     spec = spec_of(data, options, start)
+    common.asked.refuse_unused(spec)
     if spec.codes:
         spec = with_coded_nodes(spec, data.physical)
     if options.learns_delay or not simulation:
@@ -167,11 +170,11 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
         config = config.replace(updates=updates // 2 if halved else updates)
     program: Any = model.bind(scaled, kernel=kernel)
     measure = None
-    if config.loss != Huber():
+    if loss_of(config) != Huber():
         from .engines.torch.losses import Measure
 
         measure = program.measure = Measure(
-            config.loss, data.features, _scale_for_loss(config, data), program.spec.circular
+            loss_of(config), data.features, _scale_for_loss(config, data), program.spec.circular
         )
     matching = None
     if config.matching:
@@ -183,11 +186,11 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
                 data.train,
                 config.batch_size,
                 chosen,
-                asked=bool(options.matching),
+                asked=options.asks_for_matching,
             )
             texts["matching"] = matching.text
         except Unmatched as unmatched:
-            if options.matching:
+            if options.asks_for_matching:
                 raise InvalidOption(
                     "these data, or this model, have no stage of gradient matching",
                     got=str(unmatched),
@@ -226,7 +229,9 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
         facts = data_fingerprint(datasets, options.split, options.seed)
     facts |= {"ignore_weights": True} if options.ignore_weights else {}
     facts |= {"delay_start": options.delay_start} if options.delay_start else {}
-    fingerprint = run_fingerprint(config, model, facts, program, start, options.normalisation)
+    fingerprint = run_fingerprint(
+        config, model, facts, program, start, options.normalisation or "keep"
+    )
     if part is not None:
         fingerprint["scales"] = rounded(fingerprint["scales"])
     return Prepared(
@@ -237,7 +242,7 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
         config=config,
         fingerprint=fingerprint
         | ({} if own is None else {"module": {"first_weights": checksum(thetas)}}),
-        only_in_memory=_unnamed(own, config.loss),
+        only_in_memory=_unnamed(own, loss_of(config)),
         engine=EngineFacts(chosen, reason, program.kernel, str(getattr(program, "device", "cpu"))),
         restored_tensors=restored,
         deviations_from_paper=preset(options.preset).deviations if start is None else (),
@@ -252,7 +257,7 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
             data.physical[0].graph,
             dt,
         ),
-        calibrated=lambda trained: _calibrated(trained, config.loss, options, common, labels),
+        calibrated=lambda trained: _calibrated(trained, loss_of(config), options, common, labels),
         history_attributes={name: text for name, text in texts.items() if text is not None},
     )
 
@@ -289,12 +294,12 @@ def _engine_for_loss(
 ) -> tuple[str, str]:
     """Engine and kernel that compute the loss. Raises `InvalidOption`."""
     engine, kernel = options.engine, options.kernel
-    if config.loss == Huber():
+    if loss_of(config) == Huber():
         return engine, kernel
     if engine == "julia":
         raise InvalidOption(
             "the Julia engine has the default loss alone",
-            got=f"loss={config.loss!r} with engine='julia'",
+            got=f"loss={loss_of(config)!r} with engine='julia'",
             allowed='engine="torch"',
             fix="leave engine out, or loss",
         )
@@ -314,7 +319,7 @@ def _engine_for_loss(
 def _scale_for_loss(config: TrainConfig, data: Data) -> Normalisation:
     """The z scores of the features. Raises `InvalidOption` for losses by feature where types of nodes
     have features of their own."""
-    loss = config.loss
+    loss = loss_of(config)
     if data.node_types and (loss.of_features or isinstance(loss, Gaussian)):
         raise InvalidOption(
             "losses by feature are for nodes of one type",

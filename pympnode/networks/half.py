@@ -156,7 +156,7 @@ class Networks:
         start: Model | None,
     ) -> Prepared[Model]:
         """See `half.Half`."""
-        config = options.run_config(fresh=start is None)
+        config, asked = options.run_config(fresh=start is None), options
         members = options.members
         if members is None:
             members = 1 if start is None else start.members
@@ -196,7 +196,14 @@ class Networks:
         if options.learns_graph or any(is_unknown(ds) for ds in datasets):
             options, datasets, found = self._with_graph(options, datasets, config, start, members)
         kept = None
-        if start is not None and options.normalisation == "keep":
+        if start is None and options.normalisation is not None:
+            raise InvalidOption(
+                "normalisation says what becomes of that of a start model",
+                got=f"normalisation={options.normalisation!r} without a start",
+                allowed='finetune(start, ..., normalisation="refit")',
+                fix="leave normalisation out: a fresh model has that of its data",
+            )
+        if start is not None and options.normalisation != "refit":
             kept = Scales(
                 start.state_scale,
                 start.control_scale,
@@ -248,7 +255,10 @@ class Networks:
             window=options.window,
             max_window=options.max_window,
             time_unit=data.time_unit,
+            as_given=options.config is not None and bool(config.curriculum),
         )
+        if start is not None:
+            options.refuse_race("with a start")
         share = 0.0 if start is not None else config.race
         several = competing(options, len(data.edge_attributes)) if share else {}
         delayed = options.delay is not None or any(a.graph.delay is not None for a in data.physical)
@@ -290,12 +300,17 @@ class Networks:
             starts,
             windows.longest,
             texts,
+            asked,
             found,
             stream,
             part,
         )
         if not share:
             return assemble(self, options, common)
+        if len(several) < 2:
+            options.refuse_race("and no two classes of models are left open")
+        elif _too_short(options, config):
+            options.refuse_race(f"and a run of less than {LONG} updates or {LONG_SECONDS:g} s")
         short = short_class(options, len(data.edge_attributes))
         if not several or _too_short(options, config):
             return assemble(self, short, common)
@@ -303,6 +318,7 @@ class Networks:
             # Passes over the data are counted by a task.
             prepared = assemble(self, short, common)
             if updates_of(prepared) < LONG:
+                options.refuse_race(f"and a run of less than {LONG} updates")
                 return prepared
         candidates = [
             Candidate(
@@ -317,6 +333,7 @@ class Networks:
         if prepared.config.matching:
             candidates = [one for one in candidates if one.name not in UNMATCHED]
         if len(candidates) == 1:
+            options.refuse_race("and gradient matching leaves one class")
             return prepared
         return replace(prepared, candidates=tuple(candidates))
 

@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ..datasets.names import TIME, TRAJECTORY
-from ..errors import InvalidData, PympnodeError
+from ..errors import InvalidData, InvalidOption, PympnodeError
 from ..systems.base import System
 from ..systems.registry import get, names
 from .arrays import Arrays
@@ -25,8 +25,8 @@ OBSERVABLE, ERROR = "observable", "error"
 def known_system(system: Any, name: str, arrays: Arrays) -> System | None:
     """The true system of some data: ``system`` (one or its name), or the registered one of ``name``.
 
-    None where there is none, or where its numbers of features and controls are not those of
-    ``arrays``.
+    None where there is none, or where the numbers of features and controls of the registered one are not
+    those of ``arrays``. Raises `InvalidOption` where those of ``system`` are not.
     """
     if system is None and name not in names():
         return None
@@ -35,6 +35,14 @@ def known_system(system: Any, name: str, arrays: Arrays) -> System | None:
         return true.of_types(arrays.types.names)
     controls = 0 if arrays.u is None else arrays.u.shape[-1]
     fits = true.features == arrays.x.shape[-1] and len(true.controls) == controls
+    if not fits and system is not None:
+        raise InvalidOption(
+            "the system of evaluate is that of the data",
+            got=f"system {true.name!r} of {true.features} features and {len(true.controls)} controls, data of "
+            f"{arrays.x.shape[-1]} and {controls}",
+            allowed="a system with the features and controls of the data",
+            fix="leave system out",
+        )
     return true if fits else None
 
 

@@ -16,6 +16,7 @@ from ..config import (
     as_float,
     check_fields,
     flag,
+    given_fields,
     least,
     mapping,
     names_of,
@@ -26,7 +27,7 @@ from ..config import (
 )
 from ..datasets.names import Missing
 from ..errors import InvalidOption, shown_value, unknown_name
-from ..losses import Huber, as_loss
+from ..losses import Huber, Loss, as_loss
 from ..systems.registry import get
 from ..tasks import check_client
 from ..training.options import LENGTHS, RunOptions
@@ -117,7 +118,7 @@ class NetworkSimulation:
     graphs: int = 1
     graph_seed: int = 42
     parameters: Mapping[str, Any] | None = None
-    trajectories: int = 1000
+    trajectories: int | None = None
     steps: int | None = None
     dt: float | None = None
     seed: int = 0
@@ -125,7 +126,7 @@ class NetworkSimulation:
     split: float | None = 0.7
     control: Any = None
     initial: Any = None
-    tolerance: float = 1e-8
+    tolerance: float | None = None
     engine: str = "auto"
     client: Any = None
     path: str | os.PathLike[str] | None = None
@@ -149,7 +150,7 @@ class NetworkTraining(RunOptions):
     graphs: int = 1
     graph_seed: int = 42
     parameters: Mapping[str, Any] | None = None
-    trajectories: int = 1000
+    trajectories: int | None = None
     steps: int | None = None
     dt: float | None = None
     noise: float = 0.0
@@ -166,7 +167,7 @@ class NetworkTraining(RunOptions):
     first_message: str | None = None
     solver: str | None = None
     substeps: int | None = None
-    normalisation: str = "keep"
+    normalisation: str | None = None
     members: int | None = None
     engine: str = "auto"
     circular: Circular = None
@@ -245,7 +246,8 @@ class NetworkTraining(RunOptions):
             ("normalisation", ("keep", "refit")),
             ("engine", ("auto", *NAMES)),
         ):
-            one_of(name, getattr(self, name), allowed)
+            if getattr(self, name) is not None:
+                one_of(name, getattr(self, name), allowed)
         if self.engine != "julia":
             one_of("kernel", self.kernel, kernels)
 
@@ -268,6 +270,7 @@ class NetworkTraining(RunOptions):
             "kernel": self.kernel not in ("auto", "torch"),
             "matching": bool(self.matching),
             "missing": self.missing == "mask",
+            "chunks_in_memory": self.chunks_in_memory is not None,
             "graphs": self.graphs > 1,
         }
         given = [name for name, is_given in refused.items() if is_given]
@@ -401,6 +404,43 @@ class NetworkTraining(RunOptions):
         return self.configured(run)
 
     @property
+    def asks_for_matching(self) -> bool:
+        """Whether gradient matching was asked for, by the keyword or a field of ``config``."""
+        of_config = self.config is not None and bool(self.config.matching)
+        return of_config if self.matching is None else bool(self.matching)
+
+    def refuse_race(self, why: str) -> None:
+        """Raise `InvalidOption` for a ``race`` of ``config`` in which no classes compete."""
+        if self.config is not None and self.config.race:
+            raise InvalidOption(
+                "race is a share of the updates in which classes of models compete, and none do",
+                got=f"TrainConfig(race={self.config.race:g}), {why}",
+                allowed="race=0, or a fresh model whose messages and coupling are left open",
+                fix="leave race out of config",
+            )
+
+    def refuse_unused(self, spec: ModelSpec) -> None:
+        """Raise `InvalidOption` for a given option that changes nothing in ``spec``."""
+        if spec.family == "own":
+            return  # what a module makes itself is refused before
+        mpnode = spec.family == "mpnode"
+        for name, used, where in (
+            ("messages", mpnode, 'model="mpnode"'),
+            ("coupling", mpnode, 'model="mpnode"'),
+            ("message_size", mpnode, 'model="mpnode"'),
+            ("aggregation", spec.family != "node", "messages between nodes"),
+            ("first_message", spec.carried > 0, 'messages="state", which have a first time'),
+        ):
+            if not used and not left_open(value := getattr(self, name)):
+                raise InvalidOption(
+                    f"{name} changes nothing in this model",
+                    got=f"{name}={value!r} for model={spec.family!r}"
+                    + f", messages={spec.messages!r}" * mpnode,
+                    allowed=f"with {where}",
+                    fix=f"leave {name} out",
+                )
+
+    @property
     def sized(self) -> bool:
         """Whether the number of updates follows the model and the data: neither the call nor the
         preset gives a length."""
@@ -496,33 +536,42 @@ class NetworkTraining(RunOptions):
         if not pairwise:
             widths["edge_attributes"] = 0
         widths["bodies"] = nodes if changed["family"] == "node" else 1
+        chosen = given_fields(spec)
         found = ("learned_edges", "learned_delays", "longest_delay", "coded_nodes", *_OF_TYPES)
         for name, value in {**dict.fromkeys(found), **widths}.items():
             default = getattr(_DEFAULT_SPEC, name)
             value = default if value is None else value
-            if changed[name] not in (default, value):
+            if changed[name] != value and (changed[name] != default or name in chosen):
                 raise InvalidOption(
                     f"{name} of a specification follows from the data",
                     got=f"ModelSpec({name}={changed[name]!r})",
                     allowed=f"{value!r}, or leave it out",
                     fix='edge_weight="learn" and delay="learn" of train learn those of edges'
                     if name in found
-                    else f"leave {name} out",
+                    else f"leave {name} out, or spec.replace({name}={value!r})",
                 )
         if pairwise and changed["coupling"] == "superposed":
-            # Such messages are added to the slope.
-            if changed["message"] in (spec.channels, _DEFAULT_SPEC.message):
+            # Such messages are added to the slope: those of the specification have its channels.
+            superposed = spec.pairwise and spec.coupling == "superposed"
+            if "message" not in given and (superposed or "message" not in chosen):
                 changed["message"] = widths["channels"]
         return ModelSpec(**{**changed, **widths})
 
     def check(self, system: str) -> TrainConfig:
         """Raise what training on ``system`` would raise for these keywords; return the run."""
         names = get(system).feature_names
-        self.new_spec(
+        spec = self.new_spec(
             np.array([1, 2]), channels=len(names), controls=0, attributes=0, nodes=2,
             features=tuple(names),
         )  # fmt: skip
+        self.refuse_unused(spec)
         return self.run_config(fresh=True)
+
+
+def loss_of(config: TrainConfig) -> Loss:
+    """The loss of rollouts: that of ``config``, by default the Huber loss."""
+    loss: Loss | None = config.loss
+    return Huber() if loss is None else loss
 
 
 def left_open(value: Any) -> bool:

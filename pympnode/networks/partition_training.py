@@ -20,7 +20,7 @@ from ..training.processes import current
 from .arrays import Arrays
 from .classes import no_inputs
 from .engines.base import Batch
-from .options import NetworkTraining
+from .options import NetworkTraining, loss_of
 from .partition import Part
 from .partition_data import divide
 from .ranges import TrainingRange
@@ -40,7 +40,14 @@ def of_partition(
             allowed="messages of pairs",
             fix="leave partition out, or invariant",
         )
-    if config.loss != Huber():  # of a TrainConfig
+    if options.config is not None and options.asks_for_matching:
+        raise InvalidOption(
+            "gradient matching is not divided among processes",
+            got=f"TrainConfig(matching={options.config.matching:g}) with partition=",
+            allowed="matching=0",
+            fix="leave partition out, or matching",
+        )
+    if loss_of(config) != Huber():  # of a TrainConfig
         raise InvalidOption(
             "another loss than the Huber loss is not divided among processes",
             got=f"loss={config.loss!r}",

@@ -25,10 +25,8 @@ from ..datasets.names import (
     STATE_DIMS,
     TIME,
     TRAJECTORY,
-    texts,
 )
-from ..datasets.record import record
-from ..datasets.split import check_split
+from ..datasets.split import check_split, is_unsplit
 from ..errors import InvalidOption
 from .arrays import Arrays
 from .node_types import by_type, types_of
@@ -177,9 +175,7 @@ def _splittable(ds: xr.Dataset) -> bool:
         return False
     # `simulate` labels a single trajectory too; that label was not chosen by the user.
     check_split(ds)
-    labelled = SPLIT in ds and not (
-        record(ds).get("kind") == "simulation" and list(texts(ds[SPLIT].values)) == ["train"]
-    )
+    labelled = SPLIT in ds and not is_unsplit(ds)
     numbers = all(ds[name].dtype.kind in "fiu" for name in states)
     return ds.sizes[TRAJECTORY] == 1 and ds.sizes[TIME] > _SHORTEST and numbers and not labelled
 
@@ -249,6 +245,7 @@ def choose_windows(
     window: float | None = None,
     max_window: float | None = None,
     time_unit: str = "1",
+    as_given: bool = False,
 ) -> Windows:
     """The windows to train ``arrays`` on, of which ``train`` numbers the training trajectories
     through all datasets; ``split_in_time``: they are parts of one recording.
@@ -257,7 +254,8 @@ def choose_windows(
     curriculum ends at this length. Without either the curriculum of the preset ends in windows as long
     as the trajectories where these have at most 200 intervals; else, and for parts of one recording, at
     four memories of the data (see `memory`), at least 10 and at most 200 intervals, and its earlier
-    windows keep their share of the longest. Raises `InvalidOption` for lengths below one time step.
+    windows keep their share of the longest. ``as_given``: the curriculum was chosen by the user, in
+    intervals, and is kept. Raises `InvalidOption` for lengths below one time step.
     """
     ends = np.cumsum([a.trajectories for a in arrays])
     holding = np.unique(np.searchsorted(ends, train, side="right"))
@@ -286,6 +284,10 @@ def choose_windows(
     if max_window is not None:
         longest = _intervals(max_window, step, steps)
         text = f"the longest windows last {span(longest)}: max_window={max_window:g}"
+    elif long and as_given:
+        asked = [steps if w <= 0 else min(w, steps) for w, _ in config.curriculum]
+        text = f"the longest windows last {span(max(asked))}: the curriculum that was given"
+        return Windows(max(asked), config.curriculum, text)
     elif long:
         remembered = max(_memory(a) for a in training)
         wanted = round(_MEMORIES * remembered)

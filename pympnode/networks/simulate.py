@@ -36,6 +36,7 @@ from .system_types import arrays_by_type, one_noise
 from .unit_norm import with_unit_norm
 
 _LABELS = np.array(["train", "validation"])
+_TRAJECTORIES, _TOLERANCE = 1000, 1e-8
 
 
 def simulate_network(
@@ -48,7 +49,7 @@ def simulate_network(
     graphs: int,
     graph_seed: int,
     parameters: Mapping[str, Any] | None,
-    trajectories: int,
+    trajectories: int | None,
     steps: int | None,
     dt: float | None,
     seed: int,
@@ -56,7 +57,7 @@ def simulate_network(
     split: float | None,
     control: Any,
     initial: Any = None,
-    tolerance: float,
+    tolerance: float | None,
     engine: str,
     client: Any = None,
     path: Any = None,
@@ -67,7 +68,9 @@ def simulate_network(
     topology = system.default_topology if topology is None else topology
     named = isinstance(topology, str | tuple)
     count = nodes if nodes is not None else (system.default_nodes if named else None)
-    seed, trajectories = whole("seed", seed, 0), whole("trajectories", trajectories)
+    seed = whole("seed", seed, 0)
+    if trajectories is not None:
+        trajectories = whole("trajectories", trajectories)
     graph = resolve(topology, count, graphs=graphs, graph_seed=graph_seed, system=system)
     in_time = weights_in_time(graph, edge_weight, graph_seed)
     if in_time is None:
@@ -88,7 +91,25 @@ def simulate_network(
                 allowed=f"(trajectory, node, {system.features}): (trajectory, node, feature)",
                 fix="one trajectory is initial[None]",
             )
+        if trajectories not in (None, len(initial)):
+            raise InvalidOption(
+                "the number of initial states is that of the trajectories",
+                got=f"trajectories={trajectories}, {len(initial)} initial states",
+                allowed=f"trajectories={len(initial)}",
+                fix="leave trajectories out",
+            )
         trajectories = len(initial)
+    trajectories = _TRAJECTORIES if trajectories is None else trajectories
+    delayed = graph.delay is not None and bool(np.any(graph.delay > 0))
+    if tolerance is not None and (system.simulates_itself or delayed):
+        of = f"{system.name} simulates itself" if system.simulates_itself else "edges with delays"
+        raise InvalidOption(
+            "tolerance is of the adaptive integrator, which does not solve this",
+            got=f"tolerance={tolerance:g}: {of}",
+            allowed="without tolerance",
+            fix="leave tolerance out",
+        )
+    tolerance = _TOLERANCE if tolerance is None else tolerance
     # Noise is added to the features of each type, not to those that they are computed from.
     of_types = one_noise(noise) if system.node_types else None
     words: dict[str, Any] = dict(

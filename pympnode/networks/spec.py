@@ -9,7 +9,16 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from ..config import flag, listing, number, one_of, text, whole
+from ..config import (
+    flag,
+    listing,
+    number,
+    one_of,
+    remembers_given,
+    replaced,
+    text,
+    whole,
+)
 from ..errors import InvalidOption, unknown_name
 
 Family = Literal["mpnode", "l2s", "node", "own"]
@@ -20,6 +29,7 @@ FirstMessage = Literal["zero", "linear", "mlp"]
 Solver = Literal["rk4", "tsit5", "euler"]
 
 
+@remembers_given
 @dataclass(frozen=True)
 class ModelSpec:
     """A networked model: node k has a state x_k of d = ``channels`` components, a message p = ``message``.
@@ -457,7 +467,7 @@ class ModelSpec:
 
     def replace(self, **changes: object) -> ModelSpec:
         """A copy with some fields changed."""
-        return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
+        return replaced(self, changes)
 
     def as_dict(self) -> dict[str, object]:
         """Fields as plain values, for files."""

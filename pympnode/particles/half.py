@@ -17,7 +17,7 @@ from ..config import TrainConfig, check_names, whole
 from ..datasets.names import CHARGE, PARTICLE, TRAJECTORY
 from ..datasets.record import record
 from ..datasets.split import data_fingerprint, held_out_of, labels_of
-from ..errors import InvalidData
+from ..errors import InvalidData, InvalidOption
 from ..files.netcdf import checksum
 from ..half import EngineFacts, Prepared
 from ..losses import Loss, unnamed_loss
@@ -36,7 +36,7 @@ from .presets import particle_preset
 from .ranges import PHYSICS, ParticleRange
 from .recordings import split_in_time
 from .schema import ParticleArrays
-from .simulate import check_particle_options, simulate_particles
+from .simulate import check_dims, check_particle_options, simulate_particles
 from .spec import ParticleSpec
 from .systems.base import ParticleSystem
 from .uncertainty import calibrated_or_not
@@ -174,6 +174,13 @@ class Particles:
         most = max(a.position.shape[2] for a in arrays)
         given = options.model if isinstance(options.model, ParticleSpec) else None
         in_spec = given is not None and given.learned_masses > 0 and options.mass is None
+        if in_spec and given is not None and given.learned_masses != most:
+            raise InvalidOption(
+                "learned_masses of a specification follows from the data",
+                got=f"ParticleSpec(learned_masses={given.learned_masses})",
+                allowed=f"{most}, the number of particles",
+                fix=f'mass="learned" of train, or spec.replace(learned_masses={most})',
+            )
         learns_mass, fixed, unit = options.mass == "learned" or in_spec, 0, 1.0
         if learns_mass:
             names = datasets[0].coords.get(PARTICLE)
@@ -322,8 +329,8 @@ def _simulation(
     """Keywords of `simulate_particles` for training data; those of a start are like its own."""
     dims = options.dims
     if isinstance(system, ParticleSystem):
-        dims = system.dims if dims is None else dims
-        system = system.name
+        check_dims(dims, system.dims, "the system")
+        dims, system = system.dims, system.name
     count = 100 if options.particles is None else whole("particles", options.particles)
     usual: dict[str, Any] = {"dims": 2}
     if start is not None:

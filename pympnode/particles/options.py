@@ -13,6 +13,7 @@ from ..config import (
     TrainConfig,
     check_fields,
     flag,
+    given_fields,
     least,
     listing,
     mapping,
@@ -104,7 +105,7 @@ class ParticleSimulation:
     steps: int | None = None
     dt: float | None = None
     seed: int = 0
-    dims: int = 2
+    dims: int | None = None
     parameters: Mapping[str, Any] | None = None
     start: Any = "random"
     split: float | None = 0.7
@@ -319,11 +320,14 @@ class ParticleTraining(RunOptions):
 
         Raises `InvalidOption` where it says something else of the data."""
         for name, value in of_data.items():
-            if getattr(spec, name) not in (getattr(_DEFAULT_SPEC, name), value):
+            chosen = name in given_fields(spec)
+            given = getattr(spec, name)
+            if given != value and (chosen or given != getattr(_DEFAULT_SPEC, name)):
                 raise InvalidOption(
                     f"{name} of a specification follows from the data",
-                    got=f"ParticleSpec({name}={getattr(spec, name)!r})",
+                    got=f"ParticleSpec({name}={given!r})",
                     allowed=f"{value!r}, or leave it out",
+                    fix=f"leave {name} out, or spec.replace({name}={value!r})",
                 )
         return dataclasses.replace(spec, **{**self.spec_fields(), **of_data})
 
@@ -334,7 +338,7 @@ class ParticleTraining(RunOptions):
         choice = particle_preset(self.preset, name, particles, messages)
         run = {} if self.config is not None else choice.run_fields(fresh, self.optimiser)
         found = self.configured(run)
-        for name in ("matching", "race", "from_start"):
+        for name in ("matching", "race", "from_start", "margin", "training_noise", "curriculum"):
             if getattr(found, name) != getattr(_DEFAULT_RUN, name):
                 raise InvalidOption(
                     f"{name} is of networks, and these are particles",
@@ -358,10 +362,9 @@ class ParticleTraining(RunOptions):
 
     @property
     def step_loss(self) -> Loss | None:
-        """The loss of steps; None for the default, the mean square. ``config=`` has that of networks, the
-        Huber loss, where it was not given one."""
+        """The loss of steps; None for the default, the mean square."""
         loss: Loss | None = self.loss
-        if loss is None and self.config is not None and self.config.loss != _DEFAULT_RUN.loss:
+        if loss is None and self.config is not None:
             loss = self.config.loss
         return None if loss == SquaredError() else loss
 
@@ -372,7 +375,8 @@ class ParticleTraining(RunOptions):
     def check(self, data: ParticleSimulation, system: str) -> TrainConfig:
         """Raise what training on ``data`` would raise for these keywords; return the run."""
         particles = data.particles or 100
-        spec = self.new_spec(particles=particles, dims=data.dims, charged=system == "coulomb")
+        dims = 2 if data.dims is None else data.dims
+        spec = self.new_spec(particles=particles, dims=dims, charged=system == "coulomb")
         self.refuse_unused(spec)
         self.check_loss()
         return self.run_config(spec.name, particles, fresh=True, messages=spec.messages)

@@ -16,7 +16,7 @@ from ..config import positive, precision, whole
 from ..datasets.names import TIME
 from ..datasets.record import record, with_record
 from ..datasets.split import split_trajectories
-from ..errors import InvalidData, InvalidOption, unknown_name
+from ..errors import InvalidData, InvalidOption, shown_value, unknown_name
 from ..graph import Graph
 from ..memory import format_bytes, need
 from ..training.progress import progress_of
@@ -42,7 +42,7 @@ def simulate_particles(
     steps: int | None = None,
     dt: float | None = None,
     seed: int = 0,
-    dims: int = 2,
+    dims: int | None = None,
     parameters: Mapping[str, Any] | None = None,
     start: str | ParticleState | Sequence[ParticleState] | xr.Dataset = "random",
     split: float | None = 0.7,
@@ -56,7 +56,7 @@ def simulate_particles(
 ) -> xr.Dataset:
     """Simulate particles: position and velocity (trajectory, time, particle, axis), mass, charge.
 
-    system: "gravity", "coulomb", or such a system. particles: 100 by default. dims: 2 or 3.
+    system: "gravity", "coulomb", or such a system. particles: 100 by default. dims: 2 (default) or 3.
     trajectories, steps, dt: size of the dataset, by default 1000 trajectories of 200 steps of 0.01.
     seed: trajectory i depends on (seed, i) only.
     parameters: constant, softening, accuracy, side (None: open space), mass and charge, one number
@@ -137,6 +137,7 @@ def _recipe(
     given = _given(start)
     if given is not None:
         first = given.states[0]
+        check_dims(dims, first.dims, "the start")
         dims = first.dims
         if particles not in (None, first.particles):
             raise InvalidOption(
@@ -147,7 +148,9 @@ def _recipe(
     elif start not in STARTS:
         raise unknown_name("start", start, STARTS)
     if isinstance(system, ParticleSystem):
+        check_dims(dims, system.dims, "the system")
         dims, system = system.dims, system.name
+    dims = 2 if dims is None else dims
     system = system_of(system, dims)
     dims = int(dims)  # of any dtype until here
     particles = system.default_nodes if particles is None else whole("particles", particles, 1)
@@ -158,6 +161,13 @@ def _recipe(
         given = Given(tuple(system.check(s) for s in given.states))
     if integrator not in INTEGRATORS:
         raise unknown_name("integrator", integrator, INTEGRATORS)
+    if substeps != 1 and integrator != "global":
+        raise InvalidOption(
+            "substeps are equal steps for all particles, and each particle has time steps of its own",
+            got=f"substeps={shown_value(substeps)}, integrator={integrator!r}",
+            allowed='integrator="global" with substeps=',
+            fix='give integrator="global", or leave substeps out',
+        )
     dtype = precision("dtype", dtype)
     overrides = {**_recorded(start), **(parameters or {})}
     per_particle = {"mass", "charge"} & overrides.keys()
@@ -203,6 +213,17 @@ def _recipe(
         version=__version__,
     )
     return recipe, given
+
+
+def check_dims(dims: Any, those: int, whose: str) -> None:
+    """Raise `InvalidOption` where ``dims=`` is given and differs from what has dimensions already."""
+    if dims is not None and dims != those:
+        raise InvalidOption(
+            f"dims= and {whose} differ",
+            got=f"dims={shown_value(dims)}",
+            allowed=f"dims={those}, those of {whose}",
+            fix="leave dims out",
+        )
 
 
 def _given(start: Any) -> Given | None:

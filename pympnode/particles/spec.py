@@ -8,7 +8,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from ..config import flag, listing, names_of, number, one_of, positive, whole
+from ..config import (
+    flag,
+    listing,
+    names_of,
+    number,
+    one_of,
+    positive,
+    remembers_given,
+    replaced,
+    whole,
+)
 from ..errors import InvalidOption, unknown_name
 from .constants import SOFTENING
 
@@ -36,6 +46,7 @@ RADIAL_SPLIT = 3
 RADIAL_POWERS = 4  # terms of radial messages that fall with the power 0, 1, ... of the distance
 
 
+@remembers_given
 @dataclass(frozen=True)
 class ParticleSpec:
     """The architecture of a learned time step of particles.
@@ -356,7 +367,7 @@ class ParticleSpec:
 
     def replace(self, **changes: object) -> ParticleSpec:
         """A copy with some fields changed."""
-        return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
+        return replaced(self, changes)
 
     def as_dict(self) -> dict[str, object]:
         """Fields as plain values, for files."""

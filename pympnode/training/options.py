@@ -12,6 +12,7 @@ from ..config import (
     check_fields,
     device,
     flag,
+    given_fields,
     least,
     positive,
     precision,
@@ -23,6 +24,8 @@ from ..errors import InvalidOption, shown_value
 from .optimiser import OptimiserChoice, check_optimiser
 
 LENGTHS = ("epochs", "updates", "time_budget")
+_USUAL = TrainConfig()
+_OF_CONFIG: Any = None  # not given: that of ``config``
 
 
 @dataclass(frozen=True)
@@ -31,22 +34,23 @@ class RunOptions:
 
     ``epochs``, ``updates`` or ``time_budget`` (seconds, or text such as "10m"): at most one.
     ``config``: every field of the run, in place of those of the preset; keywords that are given go before
-    its fields. Its ``preset`` and ``seed`` are those of the call where the call has the defaults.
+    its fields. ``preset``, ``seed`` and ``retry_diverged`` are those of ``config``, or "fast", 0 and False,
+    where they are not given.
     """
 
-    preset: str = "fast"
+    preset: str = _OF_CONFIG
     epochs: int | None = None
     updates: int | None = None
     time_budget: float | str | None = None
     batch_size: int | None = None
     optimiser: OptimiserChoice | None = None
     learning_rate: float | None = None
-    seed: int = 0
+    seed: int = _OF_CONFIG
     split: float = 0.7
     kernel: str = "auto"
     device: str = "auto"
     dtype: str = "float32"
-    retry_diverged: bool = False
+    retry_diverged: bool = _OF_CONFIG
     config: TrainConfig | None = None
     callbacks: Any = None
     progress: bool = True
@@ -70,10 +74,9 @@ class RunOptions:
         )  # fmt: skip
         if self.optimiser is not None:
             check_optimiser(self.optimiser)
-        if self.config is not None:
-            for name, default in (("preset", "fast"), ("seed", 0)):
-                if getattr(self, name) == default:
-                    object.__setattr__(self, name, getattr(self.config, name))
+        for name in ("preset", "seed", "retry_diverged"):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, getattr(self.config or _USUAL, name))
 
     def configured(self, base: Mapping[str, Any]) -> TrainConfig:
         """The configuration of the run: the preset's ``base``, or ``config``, with what was given.
@@ -96,7 +99,6 @@ class RunOptions:
             found = {f.name: getattr(self.config, f.name) for f in fields(self.config)}
             # Fields that the caller put into the base were given as keywords.
             base = {**found, **base}
-            base["retry_diverged"] = self.retry_diverged or self.config.retry_diverged
             if lengths:
                 base |= {"updates": None, "time_budget": None}
         elif lengths and self.REPLACES_LENGTH:
@@ -109,7 +111,7 @@ class RunOptions:
                 **given,
                 "preset": self.preset,
                 "seed": self.seed,
-                "retry_diverged": base.get("retry_diverged", self.retry_diverged),
+                "retry_diverged": self.retry_diverged,
             }
         )
 
@@ -121,5 +123,18 @@ def _config(name: str, value: Any) -> TrainConfig:
             got=shown_value(value, 80),
             allowed="a pympnode.TrainConfig",
             fix="config=pympnode.TrainConfig(epochs=40, schedule='steps')",
+        )
+    given = given_fields(value)
+    lengths = [
+        f"{length}={getattr(value, length)!r}"
+        for length in LENGTHS
+        if (length in given if length == "epochs" else getattr(value, length) is not None)
+    ]
+    if len(lengths) > 1:
+        raise InvalidOption(
+            "a run has one length",
+            got=f"TrainConfig({', '.join(lengths)})",
+            allowed="epochs=, updates= or time_budget=",
+            fix="give one of them; a copy with another length: config.replace(updates=..., time_budget=None)",
         )
     return value

@@ -26,9 +26,8 @@ from ..datasets.chunks import (
     is_dask,
     joined,
 )
-from ..datasets.names import NODE_NUMBER, SPLIT, TIME, TRAJECTORY, texts
-from ..datasets.record import record
-from ..datasets.split import check_split, labels_of
+from ..datasets.names import NODE_NUMBER, SPLIT, TIME, TRAJECTORY
+from ..datasets.split import check_split, is_unsplit, labels_of
 from ..datasets.times import even_times, rounding
 from ..errors import InvalidData, InvalidOption
 from ..files.netcdf import checksum
@@ -142,9 +141,7 @@ class ChunkStream:
     def _label(self, ds: xr.Dataset, split: float, seed: int) -> list[NDArray[np.str_]]:
         """The labels (trajectory,) of each chunk. One recording is split in time, by its chunks."""
         count = len(self.chunks)
-        chosen = SPLIT in ds and not (
-            record(ds).get("kind") == "simulation" and list(texts(ds[SPLIT].values)) == ["train"]
-        )
+        chosen = SPLIT in ds and not is_unsplit(ds)
         if ds.sizes[TRAJECTORY] == 1 and count > 1 and not chosen and split < 1:
             train = min(max(1, round(split * count)), count - 1)
             return [np.array(["train" if n < train else "validation"]) for n in range(count)]
