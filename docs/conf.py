@@ -29,6 +29,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
     "mathml",
+    "navigation",
     "docstrings",
     "system_facts",
     "generated_pages",

@@ -7,9 +7,13 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from golden_files import SELECTION
+
+if TYPE_CHECKING:
+    from process_groups import Groups
 
 # Before torch and NumPy are imported: tests are small, and where another program keeps a core busy two
 # threads that wait for each other are fifty times slower than one.
@@ -47,6 +51,15 @@ def reference_dir() -> Path:
     default = Path(__file__).resolve().parent.parent.parent / "shared" / "reference"
     folder = Path(os.environ.get("PYMPNODE_REFERENCE_DIR", default))
     return folder if folder.is_dir() else SELECTION
+
+
+@pytest.fixture(scope="session")
+def groups() -> Iterator[Groups]:
+    """Groups of processes, all forked from one that has imported the package (see `process_groups`)."""
+    from process_groups import Groups
+
+    with Groups() as found:
+        yield found
 
 
 @pytest.fixture

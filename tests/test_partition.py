@@ -102,7 +102,7 @@ def particles(system: str, keywords: dict[str, Any]) -> tuple[Any, xr.Dataset]:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(groups: Groups, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two processes found, each model in files of its own."""
     folder = tmp_path_factory.mktemp("parts")
     dataset().to_netcdf(folder / "data.nc")
@@ -111,9 +111,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         model.save(folder / f"{system}.nc")
         ds.to_netcdf(folder / f"{system}-data.nc")
     given = (str(folder), json.dumps(MODELS), json.dumps(TRAINING), json.dumps([*PARTICLES]))
-    with Groups() as groups:
-        found = groups.run(2, SCRIPT, *given)
-    for code, text in found:
+    for code, text in groups.run(2, SCRIPT, *given):
         assert code == 0, text
     return folder
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +40,6 @@ for number, (system, keywords) in enumerate(calls):
 """
 
 
-@pytest.fixture(scope="module")
-def groups() -> Iterator[Groups]:
-    with Groups() as found:
-        yield found
-
-
 def trained(groups: Groups, size: int, folder: Path, calls: list[Any]) -> list[list[Any]]:
     """What each process of a group found, by call."""
     folder.mkdir(exist_ok=True)
@@ -67,10 +60,10 @@ GRAVITY = dict(
 @pytest.fixture(scope="module")
 def compared(groups: Groups, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     calls = {
-        "adam": ("kuramoto", {**SMALL, "updates": 200, "optimiser": "adam", "messages": "emitted"}),
+        "adam": ("kuramoto", {**SMALL, "updates": 60, "optimiser": "adam", "messages": "emitted"}),
         "members": ("kuramoto", {**SMALL, "updates": 20, "optimiser": "adam", "members": 3}),
         "one step": ("kuramoto", {**SMALL, "updates": 1, "optimiser": "adam", "matching": 0.0}),
-        "soap": ("kuramoto", {**SMALL, "updates": 60, "optimiser": "soap"}),
+        "soap": ("kuramoto", {**SMALL, "updates": 30, "optimiser": "soap"}),
         "budget": ("kuramoto", {**SMALL, "time_budget": 0.2, "trajectories": 40}),
         "particles": ("gravity", GRAVITY),
     }

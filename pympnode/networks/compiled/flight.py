@@ -14,9 +14,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...files.compiling import njit
+from ...files.compiling_once import part, whole
 
-_exact = njit(error_model="numpy", nogil=True)
+_OPTIONS: dict[str, Any] = {"error_model": "numpy", "nogil": True}
+_exact = part(**_OPTIONS)
+_entry = whole(**_OPTIONS)
 
 
 class Craft(NamedTuple):
@@ -122,7 +124,7 @@ def coupling(normal: Any, craft: Craft, matrix: Any) -> None:
 
 
 @_exact
-def derivative(
+def _derivative(
     x: Any, y: Any, u: Any, craft: Craft, dx: Any, dy: Any, tension: Any, normal: Any, length: Any,
     speed: Any, matrix: Any,
 ) -> float:  # fmt: skip
@@ -184,7 +186,7 @@ def derivative(
 
 
 @_exact
-def project(
+def _project(
     x: Any, y: Any, craft: Craft, multiplier: Any, normal: Any, length: Any, speed: Any, matrix: Any
 ) -> None:
     """Move positions, then velocities, back onto the constraints of rigid cables, weighted by mass.
@@ -202,6 +204,18 @@ def project(
                 moved = multiplier[i] * normal[i, c]
                 x[i, 7 * first + c] -= moved / craft.mass
                 y[3 * first + c] += moved / craft.load_mass
+
+
+@_exact
+def _copy(values: Any, out: Any) -> None:
+    for k in range(values.size):
+        out[k] = values[k]
+
+
+@_exact
+def _copy_rows(values: Any, out: Any) -> None:
+    for i in range(values.shape[0]):
+        _copy(values[i], out[i])
 
 
 @_exact
@@ -238,11 +252,13 @@ def reference(time: float, craft: Craft, mission: Mission, fan: Any, out: Any) -
 
 @_exact
 def control(
-    time: float, x: Any, y: Any, craft: Craft, mission: Mission, fan: Any, plan: Any, out: Any
-) -> None:
+    time: float, x: Any, y: Any, craft: Craft, mission: Mission, fan: Any, plan: Any, out: Any,
+    towards: Any, damped: Any, share: Any, force: Any,
+) -> None:  # fmt: skip
     """Rotor thrusts out (quadrotor, 4) that follow the reference, within their limits.
 
-    plan (3, quadrotor + 1, 3): memory; the reference shortly before, at and after ``time``.
+    plan (3, quadrotor + 1, 3): memory; the reference shortly before, at and after ``time``. towards
+    (quadrotor, 3), damped (3, 3), share and force (3,): memory to work in.
 
     The load's wanted force is shared among the cables by damped least squares. Each quadrotor follows its
     own reference and pulls with its share; its thrust points along the sum, and a proportional and
@@ -251,9 +267,9 @@ def control(
     nodes = x.shape[0]
     for k in range(3):
         reference(time + (k - 1) * _DIFFERENCE, craft, mission, fan, plan[k])
-    towards = np.empty((nodes, 3))
-    damped = np.zeros((3, 3))
-    share = np.empty(3)
+    for c in range(3):
+        for e in range(3):
+            damped[c, e] = 0.0
     for i in range(nodes):
         for c in range(3):
             towards[i, c] = (plan[1, i, c] - plan[1, nodes, c]) / craft.cable
@@ -270,7 +286,6 @@ def control(
     for c in range(3):
         share[c] *= craft.load_mass
     solve_positive(damped, share)
-    force = np.empty(3)
     for i in range(nodes):
         tension = 0.0
         for c in range(3):
@@ -309,7 +324,7 @@ def control(
         yaw = 2.0 * math.atan2(c_, w)
         torque_z = inertia_z * (-_ATTITUDE * _YAW * math.sin(yaw) - _RATE * r)
         torque_z += (inertia_y - inertia_x) * p * q
-        # The inverse of the mixing of rotors in `derivative`.
+        # The inverse of the mixing of rotors in `_derivative`.
         even = 0.5 * (0.5 * body_z + 0.5 * torque_z / craft.torque)
         odd = 0.5 * (0.5 * body_z - 0.5 * torque_z / craft.torque)
         out[i, 0] = even - 0.5 * torque_y / craft.arm
@@ -320,10 +335,41 @@ def control(
             out[i, rotor] = min(max(out[i, rotor], 0.0), craft.max_thrust)
 
 
-@_exact
+class Memory(NamedTuple):
+    """Arrays that `fly` works in: a part of a program makes no arrays (`compiling_once`)."""
+
+    x: np.ndarray
+    y: np.ndarray
+    trial_x: np.ndarray
+    trial_y: np.ndarray
+    dx: np.ndarray
+    dy: np.ndarray
+    tension: np.ndarray
+    normal: np.ndarray
+    matrix: np.ndarray
+    length: np.ndarray
+    speed: np.ndarray
+    plan: np.ndarray
+    power: np.ndarray
+    towards: np.ndarray
+    damped: np.ndarray
+    share: np.ndarray
+    force: np.ndarray
+
+
+def memory_of(nodes: int) -> Memory:
+    """`Memory` for a number of quadrotors."""
+    shapes: tuple[tuple[int, ...], ...] = (
+        (nodes, 13), (6,), (nodes, 13), (6,), (4, nodes, 13), (4, 6), (nodes,), (nodes, 3),
+        (nodes, nodes), (nodes,), (nodes,), (3, nodes + 1, 3), (4,), (nodes, 3), (3, 3), (3,), (3,),
+    )  # fmt: skip
+    return Memory(*(np.zeros(shape) for shape in shapes))
+
+
+@_entry
 def fly(
     times: Any, noise: Any, closed: bool, most_step: float, fan: Any, craft: Craft, mission: Mission,
-    xs: Any, ys: Any, us: Any, tensions: Any, planned: Any, work: Any,
+    xs: Any, ys: Any, us: Any, tensions: Any, planned: Any, work: Any, memory: Memory,
 ) -> None:  # fmt: skip
     """Fly one trajectory: classical Runge-Kutta steps of at most ``most_step``, each with a projection.
 
@@ -331,30 +377,36 @@ def fly(
     written. us (time, quadrotor, 4): thrusts held from t_i to t_(i+1), which the controller writes where
     ``closed``, with ``noise`` of the same shape added within the limits, and else are given.
     tensions (time, quadrotor): the least in each interval (that of the last time is its own); planned
-    (time, 3): the load's reference; work (time,): of thrusts and torques since the start, in J.
+    (time, 3): the load's reference; work (time,): of thrusts and torques since the start, in J. memory:
+    `memory_of`.
     """
     nodes = xs.shape[1]
-    x, y = xs[0].copy(), ys[0].copy()
-    trial_x, trial_y = np.empty_like(x), np.empty_like(y)
-    dx, dy = np.empty((4, nodes, 13)), np.empty((4, 6))
-    tension, normal, matrix = np.empty(nodes), np.empty((nodes, 3)), np.empty((nodes, nodes))
-    length, speed, plan = np.empty(nodes), np.empty(nodes), np.empty((3, nodes + 1, 3))
-    power = np.empty(4)
+    x, y, trial_x, trial_y = memory.x, memory.y, memory.trial_x, memory.trial_y
+    dx, dy, power, plan = memory.dx, memory.dy, memory.power, memory.plan
+    tension, normal, matrix = memory.tension, memory.normal, memory.matrix
+    length, speed = memory.length, memory.speed
+    _copy_rows(xs[0], x)
+    _copy(ys[0], y)
     done = 0.0
     for t in range(times.size):
         reference(times[t] - times[0], craft, mission, fan, plan[1])
         for c in range(3):
             planned[t, c] = plan[1, nodes, c]
         if closed:
-            control(times[t] - times[0], x, y, craft, mission, fan, plan, us[t])
+            control(
+                times[t] - times[0], x, y, craft, mission, fan, plan, us[t], memory.towards,
+                memory.damped, memory.share, memory.force,
+            )  # fmt: skip
             for i in range(nodes):
                 for rotor in range(4):
                     noisy = us[t, i, rotor] + noise[t, i, rotor]
                     us[t, i, rotor] = min(max(noisy, 0.0), craft.max_thrust)
         u = us[t]
-        xs[t], ys[t], work[t] = x, y, done
+        _copy_rows(x, xs[t])
+        _copy(y, ys[t])
+        work[t] = done
         if t == times.size - 1:
-            derivative(x, y, u, craft, dx[0], dy[0], tensions[t], normal, length, speed, matrix)
+            _derivative(x, y, u, craft, dx[0], dy[0], tensions[t], normal, length, speed, matrix)
             break
         interval = times[t + 1] - times[t]
         steps = max(1, math.ceil(interval / most_step - 1e-9))
@@ -370,7 +422,7 @@ def fly(
                         trial_x[i, k] = x[i, k] + (ahead * dx[before, i, k] if stage else 0.0)
                 for k in range(6):
                     trial_y[k] = y[k] + (ahead * dy[before, k] if stage else 0.0)
-                power[stage] = derivative(
+                power[stage] = _derivative(
                     trial_x, trial_y, u, craft, dx[stage], dy[stage], tension, normal, length, speed,
                     matrix,
                 )  # fmt: skip
@@ -388,4 +440,21 @@ def fly(
                 y[k] += h / 6.0 * (dy[0, k] + 2.0 * (dy[1, k] + dy[2, k]) + dy[3, k])
             done += h / 6.0 * (power[0] + 2.0 * (power[1] + power[2]) + power[3])
             if craft.stiffness == 0.0:
-                project(x, y, craft, tension, normal, length, speed, matrix)
+                _project(x, y, craft, tension, normal, length, speed, matrix)
+
+
+@_entry
+def derivative(
+    x: Any, y: Any, u: Any, craft: Craft, dx: Any, dy: Any, tension: Any, normal: Any, length: Any,
+    speed: Any, matrix: Any,
+) -> float:  # fmt: skip
+    """`_derivative` for callers in Python."""
+    return _derivative(x, y, u, craft, dx, dy, tension, normal, length, speed, matrix)
+
+
+@_entry
+def project(
+    x: Any, y: Any, craft: Craft, multiplier: Any, normal: Any, length: Any, speed: Any, matrix: Any
+) -> None:
+    """`_project` for callers in Python."""
+    _project(x, y, craft, multiplier, normal, length, speed, matrix)

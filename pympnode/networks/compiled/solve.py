@@ -69,8 +69,8 @@ def _tableau() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 @functools.cache
-def _machine_code(name: str) -> tuple[Any, Any]:
-    """The stepper and a field, compiled or read from the cache on disk."""
+def _machine_code(name: str) -> tuple[Any, Any, Any]:
+    """The stepper, its workspace and a field, compiled or read from the cache on disk."""
     from . import fields, stepper
 
     field: Any = fields.FIELDS[name]
@@ -83,7 +83,7 @@ def _machine_code(name: str) -> tuple[Any, Any]:
             function.compile(signature)
             # One specialisation: without this numba would compile the stepper anew for each field.
             function.disable_compile()
-    return stepper.advance, field
+    return stepper.advance, stepper.workspace, field
 
 
 def available() -> bool:
@@ -163,11 +163,12 @@ def solve(
         out = np.empty((trajectories, times.size, nodes, features))
     failed = np.zeros((trajectories, 3), dtype=np.int64)
     failed_at, counts = np.zeros(trajectories), np.zeros(3, dtype=np.int64)
-    advance, function = _machine_code(field.name)
+    advance, workspace, function = _machine_code(field.name)
     advance(
         function, x0, out, np.ascontiguousarray(controls, dtype=np.float64), per_node,
         np.array(field.numbers, dtype=np.float64), times, field.starts, field.senders,
         field.weights, *_tableau(), rtol, atol, max_steps, lanes, failed, failed_at, counts,
+        *workspace(nodes * features, controls.shape[3] * nodes, per_node[0].size, lanes),
     )  # fmt: skip
     failures = tuple(
         Failure(

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from ...files.compiling import njit
+from ...files.compiling_once import part, whole
 from . import fields
 from .vectors import LANES, PADDING, dense_state, noinline, stage_state, weighted_sum
 
@@ -41,7 +41,8 @@ _EPSILON = float(np.finfo(np.float64).eps)
 TOO_MANY_STEPS, NOT_FINITE, TOO_SMALL = 1, 2, 3
 """Why a trajectory failed; 0 where it was solved."""
 
-_exact = njit(error_model="numpy", nogil=True)
+_OPTIONS: dict[str, Any] = {"error_model": "numpy", "nogil": True}
+_exact = part(**_OPTIONS)
 # Constants are passed as np.int64: numba compiles a function once more for each literal number.
 
 _FLOATS, _INDEX = types.float64[::1], types.int64[::1]
@@ -62,7 +63,27 @@ SIGNATURE = types.void(
     types.int64[:, ::1],
     _FLOATS,
     _INDEX,
+    types.float64[:, ::1],
+    *[_FLOATS] * 3,
+    types.float64[:, ::1],
+    types.int64[:, ::1],
+    *[_FLOATS] * 2,
 )
+
+
+def workspace(
+    components: int, controls: int, parameters: int, lanes: int
+) -> tuple[np.ndarray, ...]:
+    """Arrays that `advance` works in: a part of a program makes no arrays (`compiling_once`).
+
+    components, controls, parameters: numbers of one trajectory.
+    """
+    size = (components * lanes + PADDING - 1) // PADDING * PADDING
+    lane, whole_numbers = np.zeros((10, LANES)), np.zeros((8, LANES), dtype=np.int64)
+    return (
+        np.zeros((ROWS, size)), np.zeros(fields.SCRATCH * size), np.zeros(controls * lanes),
+        np.zeros(parameters * lanes), lane, whole_numbers, np.zeros(LANES), np.zeros(LANES),
+    )  # fmt: skip
 
 
 @_exact
@@ -451,11 +472,12 @@ def _continue(lanes: int, of: Any, whole: Any, memory: Any, components: int) -> 
                 state[p], slope[p] = new[p], ahead[p]
 
 
-@_exact
+@whole(**_OPTIONS)
 def advance(
     field: Any, x0: Any, out: Any, controls: Any, per_trajectory: Any, numbers: Any, times: Any,
     starts: Any, senders: Any, weights: Any, entry: Any, index: Any, weight: Any,
     rtol: float, atol: float, max_steps: int, lanes: int, failed: Any, failed_at: Any, counts: Any,
+    memory: Any, scratch: Any, control: Any, per_node: Any, of: Any, whole: Any, steps: Any, thetas: Any,
 ) -> None:  # fmt: skip
     """Solve all trajectories.
 
@@ -464,16 +486,9 @@ def advance(
     node, parameter). starts, senders, weights: see `fields`. entry, index, weight: the tableau, sparse
     rows. lanes: LANES or 1. failed (trajectory, 3): reason (0: solved), feature, node;
     failed_at (trajectory,): its time. counts (3,): field evaluations of single trajectories,
-    accepted and rejected steps.
+    accepted and rejected steps. memory to thetas: `workspace`.
     """
     nodes, components = x0.shape[1], x0.shape[1] * x0.shape[2]
-    size = (components * lanes + PADDING - 1) // PADDING * PADDING
-    memory = np.zeros((ROWS, size))
-    scratch = np.zeros(fields.SCRATCH * size)
-    control = np.zeros(controls.shape[3] * nodes * lanes if controls.size else 0)
-    per_node = np.zeros(per_trajectory.shape[1] * per_trajectory.shape[2] * lanes)
-    of, whole = np.zeros((10, LANES)), np.zeros((8, LANES), dtype=np.int64)
-    steps, thetas = np.zeros(LANES), np.zeros(LANES)
     for lane in range(LANES):
         whole[OWNER, lane] = -1
     waiting = np.int64(0)

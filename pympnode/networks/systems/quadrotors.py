@@ -696,7 +696,7 @@ def fly_from(
     Returns x (time, node, 13), load (time, 6), u (time, node, 4), tension (time, node), planned (time, 3)
     and work (time,); see `networks.compiled.flight.fly`.
     """
-    from ..compiled.flight import Mission, fly
+    from ..compiled.flight import Mission, fly, memory_of
 
     nodes, points = x0.shape[0], time.size
     craft = _craft(p, nodes)
@@ -725,6 +725,7 @@ def fly_from(
     fly(
         np.array(time, dtype=np.float64), np.array(noise, order="C"), controls is None,
         step, fan_angles(nodes, p["fan_angle"]), craft, mission, *out.values(),
+        memory_of(nodes),
     )  # fmt: skip
     return out
 

@@ -10,9 +10,11 @@ one of two sources. A distance beyond the table gives NaN.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from ...files.compiling import njit
+from ...files.compiling_once import part, whole
 from ..spec import RADIAL_SPLIT as SPLIT
 
 POWERS = 8  # coefficients of a polynomial
@@ -22,17 +24,19 @@ _FIRST = np.int64(1023 << SPLIT)  # of u = 1
 _HALF = 2.0 ** (SPLIT - 51)
 _SLOPE = np.int64(2047 + SPLIT)
 # Sums may be reordered; NaN stays NaN, and the comparison that keeps it out of a table stays too.
-_compile = njit(fastmath={"contract", "reassoc", "nsz"}, error_model="numpy")
+_OPTIONS: dict[str, Any] = {"fastmath": {"contract", "reassoc", "nsz"}, "error_model": "numpy"}
+_part = part(**_OPTIONS)
+_entry = whole(**_OPTIONS)
 
 
-@_compile
+@_part
 def _cell(u):
     """(number of the cell, t) of u >= 1."""
     bits = np.float64(u).view(np.int64)
     return (bits >> _SHIFT) - _FIRST, (bits & _MASK) * _HALF - 1.0
 
 
-@_compile
+@_part
 def _slope(u):
     """dt/du, a power of two, by its bits."""
     bits = np.float64(u).view(np.int64)
@@ -40,13 +44,13 @@ def _slope(u):
     return np.int64(power).view(np.float64)
 
 
-@_compile
+@_part
 def _nearest(d, side, inverse):
     """A component of a displacement to the nearest image, in (-side/2, side/2]."""
     return d - side * np.ceil(d * inverse - 0.5) if inverse > 0.0 else d
 
 
-@_compile
+@_part
 def _value(table, number, cell, t):
     """The polynomial of a cell at t."""
     force = table[number, cell, POWERS - 1]
@@ -55,7 +59,7 @@ def _value(table, number, cell, t):
     return force
 
 
-@_compile
+@_part
 def _derivative(table, number, cell, t):
     """d/dt of `_value`."""
     change = (POWERS - 1) * table[number, cell, POWERS - 1]
@@ -64,7 +68,7 @@ def _derivative(table, number, cell, t):
     return change
 
 
-@_compile
+@_part
 def _weight(mode, sent, received):
     """What multiplies the force between two sources."""
     if mode == 1:
@@ -74,7 +78,15 @@ def _weight(mode, sent, received):
     return 1.0
 
 
-@_compile
+@_part
+def _clear(rows):
+    # Expressions of whole arrays take a second each to compile.
+    for i in range(rows.shape[0]):
+        for axis in range(rows.shape[1]):
+            rows[i, axis] = 0.0
+
+
+@_part
 def pair_forces(x, first, side, near, table, pair, kind, mode, source, total):
     """Write the sum (particle, axis) of the momenta that each particle receives in its set to ``total``.
 
@@ -83,8 +95,8 @@ def pair_forces(x, first, side, near, table, pair, kind, mode, source, total):
     """
     three, cells, several = x.shape[1] == 3, table.shape[1], len(kind) > 0
     inverse, z, number, weight = 1.0 / near, 0.0, 0, 1.0
-    turns = 1.0 / side
-    total[...] = 0.0
+    turns = 1.0 / side[0], 1.0 / side[1], 1.0 / side[-1]
+    _clear(total)
     for s in range(len(first) - 1):
         for b in range(first[s], first[s + 1]):
             fx, fy, fz = 0.0, 0.0, 0.0
@@ -117,7 +129,7 @@ def pair_forces(x, first, side, near, table, pair, kind, mode, source, total):
                 total[b, 2] += fz
 
 
-@_compile
+@_part
 def pair_gradients(
     grad, x, first, side, near, table, pair, kind, mode, source, grad_table, grad_x, grad_source
 ):  # fmt: skip
@@ -130,8 +142,8 @@ def pair_gradients(
     masses = len(grad_source) > 0
     three, cells, several = x.shape[1] == 3, table.shape[1], len(kind) > 0
     inverse, z, gz, number, weight = 1.0 / near, 0.0, 0.0, 0, 1.0
-    turns = 1.0 / side
-    grad_x[...] = 0.0
+    turns = 1.0 / side[0], 1.0 / side[1], 1.0 / side[-1]
+    _clear(grad_x)
     for s in range(len(first) - 1):
         for b in range(first[s], first[s + 1]):
             hx, hy, hz = 0.0, 0.0, 0.0
@@ -183,48 +195,59 @@ def pair_gradients(
                 grad_x[b, 2] -= hz
 
 
-@_compile
+@_entry
 def step(
-    x, v, unit, short, kicks, first, side, near, table, pair, kind, mode, source, places, change, moved
+    x, v, unit, short, kicks, first, side, near, table, pair, kind, mode, source, places, change, moved,
+    total,
 ):  # fmt: skip
     """Leapfrog steps of length ``short``: change of velocities and of positions beyond free flight.
 
     x, v, unit (particle, axis): velocity change of a kick per unit of momentum. places (kick,
     particle, axis): written, the positions that forces are evaluated at. change, moved (particle,
-    axis): written.
+    axis): written. total (particle, axis): memory.
     """
-    total = np.empty_like(x)
-    change[...] = 0.0
-    moved[...] = 0.0
+    _clear(change)
+    _clear(moved)
     for n in range(kicks):
-        moved += 0.5 * short * change
-        places[n] = x + (n + 0.5) * short * v + moved
+        for i in range(x.shape[0]):
+            for axis in range(x.shape[1]):
+                moved[i, axis] += 0.5 * short * change[i, axis]
+                free = x[i, axis] + (n + 0.5) * short * v[i, axis]
+                places[n, i, axis] = free + moved[i, axis]
         pair_forces(places[n], first, side, near, table, pair, kind, mode, source, total)
-        change += unit * total
-        moved += 0.5 * short * change
+        for i in range(x.shape[0]):
+            for axis in range(x.shape[1]):
+                change[i, axis] += unit[i, axis] * total[i, axis]
+                moved[i, axis] += 0.5 * short * change[i, axis]
 
 
-@_compile
+@_entry
 def step_gradients(
     grad_change, grad_moved, places, unit, short, first, side, near, table, pair, kind, mode, source,
-    grad_table, grad_source, grad_x, grad_v,
+    grad_table, grad_source, grad_x, grad_v, here, kick,
 ):  # fmt: skip
-    """The adjoint of `step`; adds to grad_table, grad_source (or empty), grad_x and grad_v."""
-    change, moved = grad_change.copy(), grad_moved.copy()
-    here = np.empty_like(change)
+    """The adjoint of `step`; adds to grad_table, grad_source (or empty), grad_x and grad_v.
+
+    grad_change and grad_moved (particle, axis) are used up. here, kick (particle, axis): memory.
+    """
     for n in range(len(places) - 1, -1, -1):
-        change += 0.5 * short * moved
+        for i in range(unit.shape[0]):
+            for axis in range(unit.shape[1]):
+                grad_change[i, axis] += 0.5 * short * grad_moved[i, axis]
+                kick[i, axis] = unit[i, axis] * grad_change[i, axis]
         pair_gradients(
-            unit * change, places[n], first, side, near, table, pair, kind, mode, source, grad_table, here,
+            kick, places[n], first, side, near, table, pair, kind, mode, source, grad_table, here,
             grad_source,
         )  # fmt: skip
-        moved += here
-        grad_x += here
-        grad_v += (n + 0.5) * short * here
-        change += 0.5 * short * moved
+        for i in range(unit.shape[0]):
+            for axis in range(unit.shape[1]):
+                grad_moved[i, axis] += here[i, axis]
+                grad_x[i, axis] += here[i, axis]
+                grad_v[i, axis] += (n + 0.5) * short * here[i, axis]
+                grad_change[i, axis] += 0.5 * short * grad_moved[i, axis]
 
 
-@_compile
+@_entry
 def add_momenta(
     x_s, x_r, sender, receiver, side, near, table, pair, kind_s, kind_r,
     mode, source_s, source_r, count, both_ways, points, total,
@@ -239,7 +262,7 @@ def add_momenta(
     """
     three, cells, several = x_r.shape[1] == 3, table.shape[1], len(kind_s) > 0
     inverse, z, number, weight = 1.0 / near, 0.0, 0, 1.0
-    turns, size = 1.0 / side, len(x_s) // points
+    turns, size = (1.0 / side[0], 1.0 / side[1], 1.0 / side[-1]), len(x_s) // points
     for e in range(len(sender)):
         a, b = sender[e], receiver[e]
         if both_ways and a >= b:
@@ -277,7 +300,7 @@ def add_momenta(
         weight = 1.0
 
 
-@_compile
+@_entry
 def add_gradients(
     grad, x_s, x_r, sender, receiver, side, near, table, pair, kind_s, kind_r,
     mode, source_s, source_r, count, both_ways, points, grad_table, grad_s, grad_r,
@@ -288,7 +311,8 @@ def add_gradients(
     """
     three, cells, several = x_r.shape[1] == 3, table.shape[1], len(kind_s) > 0
     inverse, z, gz, number, weight = 1.0 / near, 0.0, 0.0, 0, 1.0
-    turns, size, moving = 1.0 / side, len(x_s) // points, len(grad_r) > 0
+    turns = 1.0 / side[0], 1.0 / side[1], 1.0 / side[-1]
+    size, moving = len(x_s) // points, len(grad_r) > 0
     for e in range(len(sender)):
         a, b = sender[e], receiver[e]
         if both_ways and a >= b:

@@ -222,7 +222,8 @@ class _Leapfrog(torch.autograd.Function):
         first, side, near, *rest = fixed
         values = table.detach().numpy()
         step(
-            x64, v64, unit, short, kicks, first, side, near, values, *rest, places, change, moved
+            x64, v64, unit, short, kicks, first, side, near, values, *rest, places, change, moved,
+            np.empty_like(x64),
         )  # fmt: skip
         ctx.save_for_backward(table)
         ctx.places, ctx.unit, ctx.short, ctx.fixed = places, unit, short, fixed
@@ -237,11 +238,13 @@ class _Leapfrog(torch.autograd.Function):
         first, side, near, *rest = ctx.fixed
         grad = np.zeros_like(values)
         ends = [np.zeros(ctx.places.shape[1:]) for _ in range(2)]
-        received = [g.double().contiguous().numpy() for g in (grad_change, grad_moved)]
+        # Copies, which are used up; and memory.
+        received = [g.double().numpy().copy() for g in (grad_change, grad_moved)]
+        memory = [np.empty_like(ends[0]) for _ in range(2)]
         grad_source = np.zeros(len(ctx.unit)) if ctx.needs_input_grad[3] else _EMPTY
         step_gradients(
             *received, ctx.places, ctx.unit, ctx.short, first, side, near, values, *rest, grad,
-            grad_source, *ends,
+            grad_source, *ends, *memory,
         )  # fmt: skip
         found = [torch.from_numpy(one).to(grad_change.dtype) for one in ends]
         masses = torch.from_numpy(grad_source).to(grad_change.dtype) if len(grad_source) else None
