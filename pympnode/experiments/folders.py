@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ..config import path as path_of
-from ..errors import InvalidOption, MissingFile
+from ..errors import FileDamaged, InvalidOption, MissingFile, PympnodeError, one_line
 from ..files import netcdf
+from .budget import Budget
 from .catalogue import names
-from .cells import read_json
+from .cells import check_seeds, read_json
 from .description import Experiment
 
 CALL = "call.json"  # arguments of the last call, which its table is made with
@@ -64,7 +65,23 @@ def write_call(
 
 def _read(folder: Path) -> dict[str, Any] | None:
     fix = "remove it and run again: finished cells are still there"
-    return read_json(folder / CALL, ("experiment", "budget", "seeds", "settings"), fix)
+    call = read_json(folder / CALL, ("experiment", "budget", "seeds", "settings"), fix)
+    if call is None:
+        return None
+    try:
+        check_seeds(call["seeds"])
+        Budget.of(call["budget"])
+        right = isinstance(call["experiment"], str) and isinstance(call["settings"], dict)
+    except PympnodeError:
+        right = False
+    if not right:
+        raise FileDamaged(
+            f"{str(folder / CALL)!r} does not hold the arguments of a run",
+            got=one_line(call),
+            allowed="the file that the run wrote",
+            fix=fix,
+        )
+    return call
 
 
 def _refuse_other(folder: Path, call: Mapping[str, Any], name: str | os.PathLike[str]) -> None:
