@@ -52,8 +52,16 @@ def test_a_gain_that_one_trajectory_decides_is_not() -> None:
     assert kept(best, margin=0.1).best_epoch[0] == 4
 
 
-def test_too_few_trajectories_are_not_compared() -> None:
-    assert kept([1.5, 0.1]).best_epoch[0] == 4
+def test_one_or_two_trajectories_have_to_show_a_large_gain() -> None:
+    """They have no standard error, and a tenth on one of them is luck: fresh ones were worse."""
+    assert kept([0.4]).best_epoch[0] == kept([0.4, 0.5]).best_epoch[0] == 4
+    for few in ([0.9], [0.7, 0.8], [1.5, 0.1], [0.1, 0.6]):
+        assert kept(few).best_epoch[0] == 0, few
+
+
+def test_weights_that_overflow_somewhere_are_not_better() -> None:
+    assert kept([0.1, 0.1, 0.1, np.inf]).best_epoch[0] == 0
+    assert kept([0.1, 0.1, 0.1], first=np.inf).best_epoch[0] == 4
 
 
 def test_members_are_compared_each_for_itself() -> None:
