@@ -25,6 +25,7 @@ from ..training.gradients import gradients
 from ..training.ranges import interval, warn_outside, warn_user
 from ..uncertainty import Calibration, calibration_text
 from . import schema as particle_schema
+from .bodies import require_bodies
 from .ranges import PHYSICS, ParticleRange
 from .schema import ParticleArrays
 from .spec import ParticleScales, ParticleSpec
@@ -98,6 +99,7 @@ _RECORD: dict[str, kinds.Check] = {
     ),
     "left_out": kinds.listing(kinds.whole(0)),
     "calibrated_on": kinds.whole(1),
+    "bodies": kinds.listing(kinds.text),
     "about": kinds.named(kinds.anything),
 }  # fmt: skip
 # Bytes of trajectories that are rolled out in one batch.
@@ -111,7 +113,8 @@ class ParticleModel:
     ``theta`` (size,) the weights as one vector, named by `weights`, or (member, size) of an ensemble; ``scales`` the units of its
     inputs; ``dt`` the length of the step it was trained on; ``system`` "gravity" or "coulomb";
     ``trained`` the range of the training data; ``left_out`` members that got stuck in training, which rollouts
-    leave out; ``calibration`` how large errors are, see `calibrate`, or None; ``about`` provenance for the files.
+    leave out; ``calibration`` how large errors are, see `calibrate`, or None; ``bodies`` the labels of the
+    particles whose masses were learned, in their order, () where they had none; ``about`` provenance for the files.
     """
 
     spec: ParticleSpec
@@ -123,6 +126,7 @@ class ParticleModel:
     device: str = "auto"
     left_out: tuple[int, ...] = ()
     calibration: Calibration | None = None
+    bodies: tuple[str, ...] = ()
     about: Mapping[str, Any] = field(default_factory=dict)
 
     KIND: ClassVar[str] = MODEL_KIND
@@ -259,6 +263,7 @@ class ParticleModel:
 
             return rollout_by_curve(self, initial, steps)
         given: xr.Dataset = as_dataset(initial)
+        require_bodies(self.bodies, given)
         if self.members > 1:
             rollouts = [
                 self.member(i).rollout(given, steps=steps, check=check and i == self.kept[0])
@@ -426,6 +431,7 @@ class ParticleModel:
             spec=self.spec.as_dict(), scales=self.scales.as_dict(), dt=self.dt,
             system=self.system, trained=asdict(self.trained), about=dict(self.about),
             **({"left_out": list(self.left_out)} if self.left_out else {}),
+            **({"bodies": list(self.bodies)} if self.bodies else {}),
             **({"calibrated_on": self.calibration.trajectories} if self.calibration else {}),
         )  # fmt: skip
 
@@ -440,7 +446,7 @@ class ParticleModel:
                 got=f"kind {facts.get('kind', 'unknown')!r}",
                 allowed="a file written by model.save",
             )
-        check_record(facts, _RECORD, source, "left_out", "calibrated_on")
+        check_record(facts, _RECORD, source, "left_out", "calibrated_on", "bodies")
         try:
             spec = ParticleSpec.from_dict(facts["spec"])
             if spec.inputs == "scaled" and facts.get("networks") != WEIGHTS_VERSION:
@@ -469,6 +475,7 @@ class ParticleModel:
                 facts["system"],
                 ParticleRange.from_dict(facts["trained"]),
                 left_out=left_out,
+                bodies=tuple(facts.get("bodies", ())),
                 calibration=None
                 if "calibrated_on" not in facts
                 else Calibration.from_variables(ds, len(FEATURES), int(facts["calibrated_on"])),
