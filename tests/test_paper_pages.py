@@ -17,8 +17,13 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "docs" / "_ext"))
 import paper_pages  # noqa: E402
 
+<<<<<<< HEAD
 CLAIMS = tomllib.loads((ROOT / "benchmarks" / "claims.toml").read_text(encoding="utf-8"))["claim"]
 NAN = float("nan")
+=======
+GIVEN = tomllib.loads((ROOT / "benchmarks" / "claims.toml").read_text(encoding="utf-8"))
+CLAIMS = GIVEN["claim"]
+>>>>>>> main
 TESTED = [claim for claim in CLAIMS if "experiment" in claim]
 
 
@@ -33,6 +38,7 @@ def test_a_claim_names_rows_tests_and_columns_of_its_experiment(claim: dict[str,
     assert claim["column"] in found.columns
 
 
+<<<<<<< HEAD
 def test_a_tuned_row_stands_beside_its_start() -> None:
     """A model that tuning left unchanged is no tuned one: the page has to say so."""
     kinds = {row.name: row.start for c in TESTED for row in experiment(c["experiment"]).rows}
@@ -50,6 +56,17 @@ def test_stored_results_are_those_of_todays_file(path: Path) -> None:
     assert stored["coords"]["row"]["data"] == [row.name for row in found.rows]
     assert stored["coords"]["test"]["data"] == [test.name for test in found.tests]
     assert set(found.columns) <= stored["data_vars"].keys()
+=======
+@pytest.mark.parametrize("figure", GIVEN["figure"], ids=paper_pages.picture)
+def test_a_figure_is_one_that_its_experiment_draws_and_is_on_its_page(
+    figure: dict[str, str],
+) -> None:
+    kind = figure["file"].removesuffix(".png").split("-")[0]
+    assert kind in experiment(figure["experiment"]).figures
+    assert (paper_pages.PICTURES / paper_pages.picture(figure)).is_file()
+    page = paper_pages.paper_pages()[f"paper_{figure['paper']}.md"]
+    assert f"/images/papers/{paper_pages.picture(figure)}" in page and figure["text"] in page
+>>>>>>> main
 
 
 def test_every_published_experiment_has_a_claim_or_is_beyond_the_papers() -> None:
@@ -98,6 +115,7 @@ def test_a_row_of_the_table_has_numbers_budget_and_verdict(tmp_path: Path) -> No
     assert "not run" in paper_pages.row({**claim, "experiment": "other"}, tmp_path)
 
 
+<<<<<<< HEAD
 def test_trajectories_that_overflowed_are_no_number(tmp_path: Path) -> None:
     """An error is the mean over the others: of a model that lost half, it is that of the easy half."""
     stored = results(["completed"] * 2, [1.0, 1.1], [2.0, 2.1])
@@ -132,6 +150,15 @@ def test_a_tuned_row_that_is_its_start_is_named(tmp_path: Path) -> None:
 def test_what_is_measured_apart_is_not_called_not_run(tmp_path: Path) -> None:
     line = paper_pages.row({"item": "i", "claim": "c", "see": "a script"}, tmp_path)
     assert "| measured apart: a script |" in line and "not run" not in line
+=======
+def test_the_cost_counts_runs_that_took_time(tmp_path: Path) -> None:
+    stored = {"data_vars": {"seconds": {"data": [[1800.0, None], [5400.0, 1.8e3]]}}}
+    (tmp_path / "tiny.json").write_text(json.dumps(stored))
+    assert paper_pages.cost(["tiny", "other"], tmp_path).startswith(
+        "Stored here: 3 runs, 2.5 CPU hours"
+    )
+    assert paper_pages.cost(["other"], tmp_path) == "No runs are stored."
+>>>>>>> main
 
 
 @pytest.mark.parametrize(

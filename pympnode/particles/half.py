@@ -35,7 +35,8 @@ from .bodies import (
 )
 from .constants import LAWS
 from .evaluate import evaluate_particles
-from .model import WEIGHTS_VERSION, ParticleModel
+from .model import ParticleModel
+from .model_file import WEIGHTS_VERSION
 from .options import ParticleEvaluation, ParticleSimulation, ParticleTraining
 from .presets import particle_preset
 from .ranges import PHYSICS, ParticleRange
