@@ -18,22 +18,18 @@ from experiment_cases import NETWORK, PARTICLES, QUICK, cell_files, changed, num
 import pympnode
 from pympnode import experiments
 from pympnode.cli import cli
-<<<<<<< HEAD
 from pympnode.errors import CannotWrite, FileDamaged, InvalidOption, MissingFile, UnknownName
-from pympnode.experiments import budget, catalogue, cells, datasets, folders, running, tables
-=======
-from pympnode.errors import FileDamaged, InvalidOption, MissingFile, UnknownName
 from pympnode.experiments import (
     budget,
     catalogue,
     cells,
     datasets,
     figures,
+    folders,
     running,
     scoring,
     tables,
 )
->>>>>>> main
 from pympnode.halves import HALVES
 from pympnode.training.trainer import Trainer
 

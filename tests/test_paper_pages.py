@@ -17,13 +17,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "docs" / "_ext"))
 import paper_pages  # noqa: E402
 
-<<<<<<< HEAD
-CLAIMS = tomllib.loads((ROOT / "benchmarks" / "claims.toml").read_text(encoding="utf-8"))["claim"]
-NAN = float("nan")
-=======
 GIVEN = tomllib.loads((ROOT / "benchmarks" / "claims.toml").read_text(encoding="utf-8"))
 CLAIMS = GIVEN["claim"]
->>>>>>> main
+NAN = float("nan")
 TESTED = [claim for claim in CLAIMS if "experiment" in claim]
 
 
@@ -31,14 +27,17 @@ TESTED = [claim for claim in CLAIMS if "experiment" in claim]
 def test_a_claim_names_rows_tests_and_columns_of_its_experiment(claim: dict[str, Any]) -> None:
     found = experiment(claim["experiment"])
     rows, tests = {row.name for row in found.rows}, {test.name for test in found.tests}
-    for side in (claim["smaller"], claim["larger"], *([claim["start"]] if "start" in claim else [])):
+    for side in (
+        claim["smaller"],
+        claim["larger"],
+        *([claim["start"]] if "start" in claim else []),
+    ):
         assert side["row"] in rows
         assert side.get("test") is None or side["test"] in tests
         assert side.get("predictor", "model") in {"model", *found.beside}
     assert claim["column"] in found.columns
 
 
-<<<<<<< HEAD
 def test_a_tuned_row_stands_beside_its_start() -> None:
     """A model that tuning left unchanged is no tuned one: the page has to say so."""
     kinds = {row.name: row.start for c in TESTED for row in experiment(c["experiment"]).rows}
@@ -56,7 +55,8 @@ def test_stored_results_are_those_of_todays_file(path: Path) -> None:
     assert stored["coords"]["row"]["data"] == [row.name for row in found.rows]
     assert stored["coords"]["test"]["data"] == [test.name for test in found.tests]
     assert set(found.columns) <= stored["data_vars"].keys()
-=======
+
+
 @pytest.mark.parametrize("figure", GIVEN["figure"], ids=paper_pages.picture)
 def test_a_figure_is_one_that_its_experiment_draws_and_is_on_its_page(
     figure: dict[str, str],
@@ -66,7 +66,6 @@ def test_a_figure_is_one_that_its_experiment_draws_and_is_on_its_page(
     assert (paper_pages.PICTURES / paper_pages.picture(figure)).is_file()
     page = paper_pages.paper_pages()[f"paper_{figure['paper']}.md"]
     assert f"/images/papers/{paper_pages.picture(figure)}" in page and figure["text"] in page
->>>>>>> main
 
 
 def test_every_published_experiment_has_a_claim_or_is_beyond_the_papers() -> None:
@@ -115,7 +114,6 @@ def test_a_row_of_the_table_has_numbers_budget_and_verdict(tmp_path: Path) -> No
     assert "not run" in paper_pages.row({**claim, "experiment": "other"}, tmp_path)
 
 
-<<<<<<< HEAD
 def test_trajectories_that_overflowed_are_no_number(tmp_path: Path) -> None:
     """An error is the mean over the others: of a model that lost half, it is that of the easy half."""
     stored = results(["completed"] * 2, [1.0, 1.1], [2.0, 2.1])
@@ -147,10 +145,6 @@ def test_a_tuned_row_that_is_its_start_is_named(tmp_path: Path) -> None:
     assert "start" not in paper_pages.row(claim, tmp_path)
 
 
-def test_what_is_measured_apart_is_not_called_not_run(tmp_path: Path) -> None:
-    line = paper_pages.row({"item": "i", "claim": "c", "see": "a script"}, tmp_path)
-    assert "| measured apart: a script |" in line and "not run" not in line
-=======
 def test_the_cost_counts_runs_that_took_time(tmp_path: Path) -> None:
     stored = {"data_vars": {"seconds": {"data": [[1800.0, None], [5400.0, 1.8e3]]}}}
     (tmp_path / "tiny.json").write_text(json.dumps(stored))
@@ -158,7 +152,6 @@ def test_the_cost_counts_runs_that_took_time(tmp_path: Path) -> None:
         "Stored here: 3 runs, 2.5 CPU hours"
     )
     assert paper_pages.cost(["other"], tmp_path) == "No runs are stored."
->>>>>>> main
 
 
 @pytest.mark.parametrize(

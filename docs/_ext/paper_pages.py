@@ -104,9 +104,7 @@ def row(claim: Mapping[str, Any], results: Path) -> str:
     """A claim as a row of the table."""
     command = f"`{claim['experiment']}`" if "experiment" in claim else ""
     found = measured(claim, results) if "experiment" in claim else None
-    if "see" in claim:
-        ours, decided = "", f"measured apart: {claim['see']}"
-    elif found is None:
+    if found is None:
         why = claim.get("not_run", "no result by seed is stored yet")
         ours, decided = "", f"not run: {why}"
     else:

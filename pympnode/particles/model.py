@@ -54,6 +54,7 @@ class ParticleModel:
     device: "auto", "cpu" or "cuda".
     left_out: numbers of the members that training left in a poor minimum, which rollouts leave out.
     calibration: how large errors are, see `calibrate`, or None.
+    bodies: labels of the particles whose masses were learned, in their order; () where they had none.
     about: provenance for the files.
     """
 
