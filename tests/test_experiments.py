@@ -325,6 +325,18 @@ def test_a_damaged_record_of_the_call_is_refused_in_words(
             call(path, out=out)
 
 
+def test_settings_of_numpy_are_found_again(tmp_path: Path) -> None:
+    """They ended in a TypeError of json when the call was written."""
+    values = changed(NETWORK, row=[{"name": "scratch"}])
+    del values["start"]
+    path, out = written(tmp_path, values), tmp_path / "out"
+    settings = {"train.learning_rate": np.float32(1e-3), "data.trajectories": np.int64(8)}
+    experiments.run(path, budget="1 updates", settings=settings, out=out, **QUICK)
+    assert (experiments.results(path, out=out)["status"] == "completed").all()
+    with pytest.raises(InvalidOption, match="values of TOML"):
+        folders.as_recorded({"train.callbacks": object()})
+
+
 def test_a_file_in_place_of_the_folder_is_no_damaged_run(tmp_path: Path) -> None:
     path = written(tmp_path, NETWORK)
     with pytest.raises(CannotWrite, match="cannot be written"):

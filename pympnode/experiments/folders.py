@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..config import path as path_of
 from ..errors import FileDamaged, InvalidOption, MissingFile, PympnodeError, one_line
 from ..files import netcdf
@@ -61,6 +63,26 @@ def write_call(
         "settings": dict(settings or {}),
     }  # fmt: skip
     netcdf.write_bytes(folder / CALL, json.dumps(call, indent=1).encode() + b"\n")
+
+
+def as_recorded(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """``settings`` as the record of a call holds them: numbers of NumPy are plain ones, tuples lists.
+
+    Raises `InvalidOption` for a value that JSON has no word for.
+    """
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, np.generic | np.ndarray):
+            return value.tolist()
+        raise InvalidOption(
+            "settings are written to a file, and hold values of TOML",
+            got=one_line(value),
+            allowed="texts, numbers, lists and tables",
+            fix="leave it out, or call simulate and train yourself",
+        )
+
+    held: dict[str, Any] = json.loads(json.dumps(dict(settings), default=plain))
+    return held
 
 
 def _read(folder: Path) -> dict[str, Any] | None:
