@@ -170,7 +170,7 @@ class _Looks:
             parts, groups, kinds = {name: (name, "") for name in names}, list(names), [""]
         self._parts = parts
         self._colours = dict(zip(groups, style.by_order(len(groups))))
-        self._styles = dict(zip(kinds, self.STYLES))
+        self._styles: dict[str, Any] = dict(zip(kinds, self.STYLES))
 
     def of(self, name: str) -> dict[str, Any]:
         """Keywords of a line."""
