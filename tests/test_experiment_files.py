@@ -174,6 +174,59 @@ def test_values_of_networks_are_checked_too(
         experiments.experiment(written(tmp_path, changed(NETWORK, **parts)))
 
 
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ({"title": 3}, "title of .* is a text"),
+        ({"source": ["x"]}, "source of .* is a text"),
+        ({"note": True}, "note of .* is a text"),
+        ({"title": " "}, "title of .* is a text"),
+        ({"row": [{"name": 3}]}, "name of a row .* is a text"),
+        ({"test": [{"name": ""}]}, "name of a test .* is a text"),
+        ({"columns": []}, "columns of .* names each once, and at least one"),
+        ({"columns": ["loss", "loss"]}, "columns of .* names each once"),
+        ({"beside": ["persistence", "persistence"]}, "beside of .* names each once"),
+        ({"columns": ["observable_foo"]}, "unknown column of networks 'observable_foo'"),
+        ({"columns": ["error_position"]}, "unknown column of networks 'error_position'"),
+        ({"beside": ["constant_velocity"]}, "baseline constant_velocity"),
+        ({"figures": ["surfaces"], "data": {"nodes": 3}}, "nodes in a grid"),
+        ({"published": [{"loss": [1]}]}, "holds what was printed"),
+        ({"published": [{"loss": float("nan")}]}, "holds what was printed"),
+        ({"published": [{"loss": True}]}, "holds what was printed"),
+        ({"published": [{"loss": 1}, {"row": "as it is", "loss": 2}]}, "has a number twice"),
+        ({"data": {"mixed": [{"mixed": [{}, {}]}, {}]}}, "mixed of .* lists the changes"),
+        ({"test": [{"name": "a", "seed": 0}]}, "test 'a' .* trajectories that its row is trained"),
+        (
+            {"row": [{"name": "a", "start": "unchanged", "train": {"hidden": 3}}]},
+            "row 'a' .* trains nothing",
+        ),
+        ({"row": [{"name": "a"}]}, r"no row .* goes on from the model of \[start\]"),
+    ],
+)
+def test_what_a_table_would_drop_or_repeat_is_refused(
+    parts: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    """Each of these ran, and a number, a line or a keyword was missing, twice or ignored."""
+    assert experiments.experiment(written(tmp_path, NETWORK))
+    with pytest.raises((InvalidOption, UnknownName), match=words) as error:
+        experiments.experiment(written(tmp_path, changed(NETWORK, **parts)))
+    assert None not in (error.value.got, error.value.allowed, error.value.fix)
+
+
+@pytest.mark.parametrize("column", ["rmse_published_04", "rmse_published_\u0664"])
+def test_a_number_of_steps_is_written_in_one_way(column: str, tmp_path: Path) -> None:
+    """Columns of results are named after it: another spelling would stay blank."""
+    values = changed(PARTICLES, columns=[column], published=[])
+    with pytest.raises(UnknownName, match="unknown column of particles"):
+        experiments.experiment(written(tmp_path, values))
+
+
+def test_another_seed_or_other_data_are_a_test(tmp_path: Path) -> None:
+    for test in ({"seed": 5}, {"seed": 0, "nodes": 6}, {"seed": 0, "initial": "kuramoto"}):
+        values = changed(NETWORK, test=[{"name": "a", **test}])
+        assert experiments.experiment(written(tmp_path, values)).tests
+
+
 def test_fine_tuning_takes_another_step_and_judging_does_not(tmp_path: Path) -> None:
     row = {"name": "more", "data": {"dt": 0.02}}
     values = changed(PARTICLES, start={"train": {"levels": 2}}, published=[])
@@ -273,6 +326,9 @@ def test_a_missing_part_is_named(tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_text("title = ")
     with pytest.raises(FileDamaged):
         experiments.experiment(tmp_path / "bad.toml")
+    (tmp_path / "folder.toml").mkdir()
+    with pytest.raises(FileDamaged, match="cannot be read"):
+        experiments.experiment(tmp_path / "folder.toml")
 
 
 def test_rows_are_crossed_with_the_grid() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,13 +18,14 @@ from experiment_cases import NETWORK, PARTICLES, QUICK, cell_files, changed, num
 import pympnode
 from pympnode import experiments
 from pympnode.cli import cli
-from pympnode.errors import FileDamaged, InvalidOption, MissingFile, UnknownName
+from pympnode.errors import CannotWrite, FileDamaged, InvalidOption, MissingFile, UnknownName
 from pympnode.experiments import (
     budget,
     catalogue,
     cells,
     datasets,
     figures,
+    folders,
     running,
     scoring,
     tables,
@@ -41,6 +43,12 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, xr.Datas
         path, budget="4 updates", seeds=2, out=folder / "out", progress=False, device="cpu"
     )
     return path, folder / "out", ds
+
+
+# What `running` writes of a cell, beside its scores.
+CELL: dict[str, Any] = {
+    "status": "completed", "reason": "", "run": {"updates": 3}, "folder": "runs/a", "made_with": {},
+}  # fmt: skip
 
 
 # ---- running ----------------------------------------------------------------------------------
@@ -259,7 +267,7 @@ def test_a_file_that_was_edited_is_refused(
     found = experiments.experiment(tiny[0])
     cell = next(iter(cells.cells(found, budget.Budget.of("4 updates"), 1)))
     assert cells.read(cell, tmp_path) is None
-    cells.write(cell, tmp_path, {"status": "completed", "reason": ""})
+    cells.write(cell, tmp_path, CELL)
     path = cell.path(tmp_path)
     path.write_text(path.read_text().replace(cell.fingerprint, "0" * 12))
     with pytest.raises(FileDamaged, match="settings"):
@@ -267,6 +275,84 @@ def test_a_file_that_was_edited_is_refused(
     path.write_text("{")
     with pytest.raises(FileDamaged, match="cannot be read"):
         cells.read(cell, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ({"status": None}, "status = None"),
+        ({"reason": 3}, "reason = 3"),
+        ({"made_with": "x"}, "made_with = 'x'"),
+        ({"run": [1]}, "run = "),
+        ({"run": {"updates": "many"}}, "many"),
+        ({"folder": None}, "folder = None"),
+        ({"scores": None}, "scores of None"),
+        ({"scores": {"other": {}}}, "scores of .'other'"),
+        ({"scores": {"ring": {"persistence": {}}}}, "without those of the model"),
+        ({"scores": {"ring": {"model": {"loss": None}}}}, "'loss': None"),
+        ({"scores": {"ring": {"model": [1]}}}, "'model': .1"),
+    ],
+)
+def test_a_cell_file_with_other_values_is_refused_in_words(
+    parts: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    """JSON of the right fingerprint whose values are none: no traceback, and no blank row "1 of 1"."""
+    path, out = written(tmp_path, NETWORK), tmp_path / "out"
+    cell = next(iter(cells.cells(experiments.experiment(path), budget.Budget.of("2 updates"), 1)))
+    folders.write_call(out, path, "2 updates", 1, None)
+    good = {**CELL, "scores": {"ring": {"model": {"loss": 0.5}}}}
+    cells.write(cell, out, good)
+    assert "| 0.5 |" in experiments.table(path, out=out)
+    cells.write(cell, out, {**good, **parts})
+    with pytest.raises(FileDamaged, match="numbers of a cell") as error:
+        experiments.table(path, out=out)
+    assert re.search(words, str(error.value.got)) and "remove it" in (error.value.fix or "")
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [{"seeds": "x"}, {"seeds": -1}, {"budget": [1]}, {"settings": [1]}, {"experiment": 3}],
+)
+def test_a_damaged_record_of_the_call_is_refused_in_words(
+    parts: dict[str, Any], tmp_path: Path
+) -> None:
+    path, out = written(tmp_path, NETWORK), tmp_path / "out"
+    folders.write_call(out, path, "2 updates", 1, None)
+    record = out / folders.CALL
+    record.write_text(json.dumps({**json.loads(record.read_text()), **parts}))
+    for call in (experiments.table, experiments.results, experiments.run):
+        with pytest.raises(FileDamaged, match="arguments of a run"):
+            call(path, out=out)
+
+
+def test_settings_of_numpy_are_found_again(tmp_path: Path) -> None:
+    """They ended in a TypeError of json when the call was written."""
+    values = changed(NETWORK, row=[{"name": "scratch"}])
+    del values["start"]
+    path, out = written(tmp_path, values), tmp_path / "out"
+    settings = {"train.learning_rate": np.float32(1e-3), "data.trajectories": np.int64(8)}
+    experiments.run(path, budget="1 updates", settings=settings, out=out, **QUICK)
+    assert (experiments.results(path, out=out)["status"] == "completed").all()
+    with pytest.raises(InvalidOption, match="values of TOML"):
+        folders.as_recorded({"train.callbacks": object()})
+
+
+def test_a_file_in_place_of_the_folder_is_no_damaged_run(tmp_path: Path) -> None:
+    path = written(tmp_path, NETWORK)
+    with pytest.raises(CannotWrite, match="cannot be written"):
+        experiments.run(path, budget="2 updates", out=path, **QUICK)
+    with pytest.raises(MissingFile, match="nothing was run"):
+        experiments.table(path, out=path)
+
+
+def test_a_bar_in_a_name_is_no_border_of_a_table(tmp_path: Path) -> None:
+    values = changed(NETWORK, row=[{"name": "a|b"}], published=[{"loss": "1|2"}])
+    del values["start"]
+    path, out = written(tmp_path, values), tmp_path / "out"
+    folders.write_call(out, path, "2 updates", 1, None)
+    lines = [line for line in experiments.table(path, out=out).splitlines() if line[:1] == "|"]
+    assert lines[2].startswith(r"| a\|b |") and r"| 1\|2 |" in lines[2]
+    assert len({line.replace(r"\|", "").count("|") for line in lines}) == 1
 
 
 def test_a_failed_cell_has_its_reason_and_stops_no_other(
@@ -407,7 +493,7 @@ def test_numbers_that_are_not_finite_survive_their_file(tmp_path: Path) -> None:
     found = experiments.experiment("nbody_levels")
     cell = next(iter(cells.cells(found, budget.Budget.of("1m"), 1)))
     score = {"held out": {"model": {"rmse_published_20": np.inf, "energy_error_20": np.nan}}}
-    cells.write(cell, tmp_path, {"status": "diverged", "reason": "it did", "scores": score})
+    cells.write(cell, tmp_path, {**CELL, "status": "diverged", "scores": score})
     kept = cells.read(cell, tmp_path)
     assert kept is not None
     assert float(kept["scores"]["held out"]["model"]["rmse_published_20"]) == np.inf

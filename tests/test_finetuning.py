@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import pympnode
 from pympnode.config import TrainConfig
-from pympnode.errors import InvalidOption
+from pympnode.errors import InvalidData, InvalidOption
 from pympnode.experiments.scoring import range_warnings
 from pympnode.networks.presets import PRESETS
 from pympnode.training.checkpoint import State
@@ -52,8 +53,16 @@ def test_a_gain_that_one_trajectory_decides_is_not() -> None:
     assert kept(best, margin=0.1).best_epoch[0] == 4
 
 
-def test_too_few_trajectories_are_not_compared() -> None:
-    assert kept([1.5, 0.1]).best_epoch[0] == 4
+def test_one_or_two_trajectories_have_to_show_a_large_gain() -> None:
+    """They have no standard error, and a tenth on one of them is luck: fresh ones were worse."""
+    assert kept([0.4]).best_epoch[0] == kept([0.4, 0.5]).best_epoch[0] == 4
+    for few in ([0.9], [0.7, 0.8], [1.5, 0.1], [0.1, 0.6]):
+        assert kept(few).best_epoch[0] == 0, few
+
+
+def test_weights_that_overflow_somewhere_are_not_better() -> None:
+    assert kept([0.1, 0.1, 0.1, np.inf]).best_epoch[0] == 0
+    assert kept([0.1, 0.1, 0.1], first=np.inf).best_epoch[0] == 4
 
 
 def test_members_are_compared_each_for_itself() -> None:
@@ -63,6 +72,48 @@ def test_members_are_compared_each_for_itself() -> None:
     state.best_loss, state.best_epoch = state.best.mean(axis=1), np.array([3, 3])
     keep_start(Losses(), state, start, 1.65)  # type: ignore[arg-type]
     assert state.best_epoch.tolist() == [3, 0] and state.best_loss.tolist() == [0.55, 1.0]
+
+
+@pytest.fixture(scope="module")
+def delayed() -> pympnode.Result:
+    data = pympnode.simulate("heat", nodes=4, topology="ring", trajectories=6, steps=12)
+    return pympnode.train(data=data, delay=0.1, messages="emitted", updates=2, **QUICK)
+
+
+def test_a_delay_of_the_start_below_a_step_of_the_data_is_refused(delayed: pympnode.Result) -> None:
+    """0.1 of steps of 1 was an IndexError of the kernel."""
+    coarse = pympnode.simulate("heat", nodes=4, topology="ring", trajectories=6, steps=12, dt=1.0)
+    with pytest.raises(InvalidData, match="a delay is 0 or at least one time step"):
+        pympnode.finetune(delayed, data=coarse, updates=2, **QUICK)
+
+
+def test_trajectories_shorter_than_a_delay_are_refused(delayed: pympnode.Result) -> None:
+    for steps in (1, 2, 4):
+        short = pympnode.simulate("heat", nodes=4, topology="ring", trajectories=6, steps=steps)
+        with pytest.raises(InvalidData, match="no window fits behind the past"):
+            pympnode.finetune(delayed, data=short, updates=2, **QUICK)
+    with pytest.raises(InvalidData, match="no window fits behind the past"):
+        pympnode.train(data=short.isel(time=[0, 1]), delay=0.1, messages="emitted", **QUICK)
+
+
+def test_a_start_with_a_module_of_the_user_has_no_use_for_widths() -> None:
+    """They were ignored."""
+
+    @pympnode.register_module("start of finetuning")
+    class Decay(torch.nn.Module):
+        def __init__(self, features: int) -> None:
+            super().__init__()
+            self.field = torch.nn.Linear(features, features)
+
+        def forward(self, x: torch.Tensor, edge_index: torch.Tensor) -> torch.Tensor:
+            return self.field(x)
+
+    data = pympnode.simulate("heat", nodes=4, topology="ring", trajectories=6, steps=4)
+    start = pympnode.train(data=data, model=Decay(1), updates=1, progress=False)
+    for given in ({"hidden": 4}, {"messages": "emitted"}, {"delay": 0.1}):
+        with pytest.raises(InvalidOption, match=f"{next(iter(given))} is a choice of the models"):
+            pympnode.finetune(start, data=data, updates=1, progress=False, **given)
+    assert pympnode.finetune(start, data=data, updates=1, progress=False).status == "completed"
 
 
 def test_the_margin_is_checked() -> None:

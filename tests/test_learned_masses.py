@@ -167,3 +167,31 @@ def test_a_specification_may_ask_for_learned_masses() -> None:
     np.testing.assert_allclose(result.model.learned_mass, 1.0, rtol=0.5)
     given = pympnode.train(data=planets(1.0), model=spec, mass="given", updates=1, progress=False)
     assert given.model.learned_mass is None
+
+
+def test_learned_masses_belong_to_the_bodies_by_their_labels(learned, tmp_path) -> None:
+    """In another order each body had the mass of another one, and nothing was said."""
+    ds = planets(1.0, trajectories=2)
+    other = ds.isel(particle=[2, 0, 1, 3])
+    learned.model.save(tmp_path / "model.nc")
+    for model in (learned.model, pympnode.load(tmp_path / "model.nc")):
+        assert model.bodies == tuple(NAMES)
+        with pytest.raises(InvalidData, match="in another order") as error:
+            model.rollout(other, check=False)
+        assert error.value.fix == f"ds.sel(particle={NAMES!r})"
+        back = model.rollout(other.sel(particle=NAMES), check=False)
+        np.testing.assert_array_equal(back.position, model.rollout(ds, check=False).position)
+        with pytest.raises(InvalidData, match="other particles"):
+            model.rollout(ds.assign_coords(particle=["star", "first", "second", "moon"]))
+        with pytest.raises(InvalidData, match="other particles"):
+            pympnode.evaluate(model, ds.isel(particle=[0, 1, 2]), horizons=3)
+        model.rollout(ds.drop_vars("particle"), check=False)  # no labels: their order
+    with pytest.raises(InvalidData, match="in another order"):
+        pympnode.finetune(learned, data=other, updates=1, progress=False)
+    again = pympnode.finetune(learned, data=ds, updates=1, progress=False)
+    assert again.model.bodies == tuple(NAMES)
+
+
+def test_a_dataset_without_velocities_is_refused_in_words() -> None:
+    with pytest.raises(InvalidData, match="a particle dataset needs 'velocity'"):
+        pympnode.train(data=planets(1.0, trajectories=3).drop_vars("velocity"), updates=1)

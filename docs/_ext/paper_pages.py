@@ -88,12 +88,16 @@ predictions those of the first seed."""
 REPEAT = """`pympnode experiment run NAME` repeats a row, where NAME is in the last column:
 [](/howto/experiments.md)."""
 
-VERDICTS = """A verdict compares two numbers of the experiment, each the mean of the seeds that ended, and their standard deviations:
+VERDICTS = """A verdict compares two numbers of the experiment, each the mean over seeds, and their standard deviations. Seeds differ in
+initial weights and the order of batches; data, graphs and test sets are those of all seeds, so that the spread is not that of other data:
 
 - **holds** and **does not hold**: the ranges mean ± standard deviation do not overlap,
 - **no conclusion**: they overlap,
 - **one seed**: the order of one run of each, which shows little,
-- **not run**: no result is stored, for the reason that stands there."""
+- **not run**: no result is stored, for the reason that stands there.
+
+A seed that ended without a number, or with trajectories that overflowed, is counted and left out of the mean; a verdict in favour of
+its row is then no conclusion. "Tuning kept the start" says in how many seeds the tuned model is its start, unchanged."""
 
 
 def row(claim: Mapping[str, Any], results: Path) -> str:
@@ -106,8 +110,13 @@ def row(claim: Mapping[str, Any], results: Path) -> str:
     else:
         low, high = found
         budget = stored(claim, results)["attrs"]["budget"]
-        ours = f"{shown(low)} against {shown(high)} ({claim['measure']}; {budget})"
+        before = started(claim, results)
+        beside = f"; start {shown(before)}" if before else ""
+        ours = f"{shown(low)} against {shown(high)} ({claim['measure']}; {budget}{beside})"
         decided = verdict(low, high, float(claim.get("factor", 1.0)))
+        kept = sum(one == two for one, two in zip(low, before or []))
+        if kept:
+            decided = f"{decided}. Tuning kept the start in {kept} of {len(low)} seeds"
     if "remark" in claim:
         decided = f"{decided}. {claim['remark']}"
     cells = [claim["item"], claim["claim"], str(claim.get("published", "")), ours, decided, command]
@@ -120,8 +129,8 @@ def stored(claim: Mapping[str, Any], results: Path) -> dict[str, Any]:
 
 
 def measured(claim: Mapping[str, Any], results: Path) -> tuple[list[float], list[float]] | None:
-    """The values over seeds that the claim says are smaller, and those that are larger; None where
-    either is missing."""
+    """The values over seeds that the claim says are smaller, and those that are larger: NaN of a seed without a number;
+    None where no result is stored."""
     ds = stored(claim, results)
     if not ds:
         return None
@@ -129,42 +138,83 @@ def measured(claim: Mapping[str, Any], results: Path) -> tuple[list[float], list
     for side in ("smaller", "larger"):
         at = {"column": claim["column"], "predictor": "model", **claim[side]}
         sides.append(values(ds, **at))
-    return (sides[0], sides[1]) if all(sides) else None
+    return sides[0], sides[1]
+
+
+def started(claim: Mapping[str, Any], results: Path) -> list[float] | None:
+    """The values over seeds of the start of a tuned row; None of a claim without one."""
+    if "start" not in claim:
+        return None
+    return values(stored(claim, results), **{"column": claim["column"], **claim["start"]})
 
 
 def values(
     ds: Mapping[str, Any], row: str, column: str, test: str | None = None, predictor: str = "model"
 ) -> list[float]:
-    """The numbers over seeds of a column of stored results, of runs that ended."""
+    """The numbers over seeds of a column of stored results; NaN of a run that failed, of no number, and of one over the
+    trajectories that did not overflow."""
+    whole = _by_seed(ds, f"not_finite{_steps(column)}", row, test, predictor)
+    return [
+        number if math.isfinite(number) and not lost > 0 else math.nan
+        for number, lost in zip(_by_seed(ds, column, row, test, predictor), whole)
+    ]
+
+
+def _steps(column: str) -> str:
+    """ "_20" of "rmse_published_20", "" of a column of networks."""
+    end = column.rpartition("_")[2]
+    return f"_{end}" if end.isdigit() else ""
+
+
+def _by_seed(
+    ds: Mapping[str, Any], column: str, row: str, test: str | None, predictor: str
+) -> list[float]:
     coordinates = {name: each["data"] for name, each in ds["coords"].items()}
-    array = ds["data_vars"][column]
     number = coordinates["row"].index(row)
     status = ds["data_vars"]["status"]["data"][number]
+    array = ds["data_vars"].get(column)
     out = []
-    for seed, one in enumerate(array["data"][number]):
-        if status[seed] not in RUN:
-            continue
-        if "test" in array["dims"]:
+    for seed, ended in enumerate(status):
+        one = None if array is None or ended not in RUN else array["data"][number][seed]
+        if one is not None and "test" in array["dims"]:
             place = coordinates["test"].index(test) if test is not None else 0
             one = one[place][coordinates["predictor"].index(predictor)]
-        if one is not None and math.isfinite(one):
-            out.append(float(one))
+        out.append(math.nan if one is None else float(one))
     return out
 
 
 def verdict(smaller: Sequence[float], larger: Sequence[float], factor: float = 1.0) -> str:
-    """Whether ``smaller`` is below ``factor`` times ``larger``, by means and standard deviations."""
-    larger = [factor * value for value in larger]
-    low, high = statistics.fmean(smaller), statistics.fmean(larger)
+    """Whether ``smaller`` is below ``factor`` times ``larger``, by means and standard deviations of their numbers.
+
+    A seed without a number (NaN) speaks against its row."""
+    few, many = finite(smaller), [factor * value for value in finite(larger)]
+    if not few or not many:
+        return "no conclusion: no seed has a number"
+    low, high = statistics.fmean(few), statistics.fmean(many)
+    lacking = len(few) < len(smaller) if low < high else len(many) < len(larger)
+    if lacking:
+        return "no conclusion: a seed has no number"
     # A baseline does not depend on the seed: its spread is that of the test data, 0.
-    if min(len(smaller), len(larger)) < 2:
+    if min(len(few), len(many)) < 2:
         return f"one seed: {'holds' if low < high else 'does not hold'}"
-    spread = statistics.stdev(smaller) + statistics.stdev(larger)
+    spread = statistics.stdev(few) + statistics.stdev(many)
     if abs(high - low) <= spread:
         return "no conclusion"
     return "**holds**" if low < high else "**does not hold**"
 
 
+def finite(numbers: Sequence[float]) -> list[float]:
+    return [value for value in numbers if math.isfinite(value)]
+
+
 def shown(numbers: Sequence[float]) -> str:
-    mean = f"{statistics.fmean(numbers):.3g}"
-    return f"{mean} ± {statistics.stdev(numbers):.2g}" if len(numbers) > 1 else mean
+    known = finite(numbers)
+    if not known:
+        return f"no number (0 of {len(numbers)} seeds)"
+    mean = f"{statistics.fmean(known):.3g}"
+    spread = f" ± {statistics.stdev(known):.2g}" if len(known) > 1 else ""
+    return (
+        mean
+        + spread
+        + (f" ({len(known)} of {len(numbers)} seeds)" if len(known) < len(numbers) else "")
+    )

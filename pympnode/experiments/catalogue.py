@@ -10,7 +10,7 @@ from typing import Any
 
 from ..config import arguments, mapping
 from ..config import path as path_of
-from ..errors import FileDamaged, MissingFile, unknown_name
+from ..errors import FileDamaged, MissingFile, one_line, unknown_name
 from .description import Experiment, from_mapping
 
 PUBLISHED = Path(__file__).parent / "published"
@@ -66,7 +66,17 @@ def _read(path: Path) -> dict[str, Any]:
             allowed=f"a TOML file, or one of {', '.join(names())}",
             fix="check the path; `pympnode experiment list` has the names",
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise FileDamaged(
-            f"{str(path)!r} is not TOML", got=str(error), allowed="lines such as train.levels = 3"
+            f"{str(path)!r} is not TOML",
+            got=one_line(error),
+            allowed="lines such as train.levels = 3",
+            fix="`got` names the line",
+        ) from error
+    except OSError as error:
+        raise FileDamaged(
+            f"{str(path)!r} cannot be read",
+            got=one_line(error),
+            allowed="a TOML file",
+            fix="give the path of a file that you may read",
         ) from error

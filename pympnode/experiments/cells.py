@@ -177,7 +177,49 @@ def read(cell: Cell, out: Path) -> dict[str, Any] | None:
             allowed=cell.fingerprint,
             fix=fix,
         )
+    if values is not None:
+        wrong = _wrong(values, cell)
+        if wrong:
+            raise FileDamaged(
+                f"{str(path)!r} does not hold the numbers of a cell",
+                got=wrong,
+                allowed="the file that the run wrote",
+                fix=fix,
+            )
     return values
+
+
+def _wrong(values: Mapping[str, Any], cell: Cell) -> str:
+    """What the JSON of a cell has that `running` does not write, "" for nothing."""
+    for name in ("status", "reason"):
+        if not isinstance(values.get(name), str):
+            return f"{name} = {values.get(name)!r}"
+    made_with = values.get("made_with")
+    if not isinstance(made_with, Mapping):
+        return f"made_with = {made_with!r}"
+    if values["status"] == "failed":
+        return ""
+    run, scores = values.get("run"), values.get("scores")
+    if not isinstance(values.get("folder"), str):
+        return f"folder = {values.get('folder')!r}"
+    if not isinstance(run, Mapping) or not all(map(_is_number, run.values())):
+        return f"run = {run!r}"
+    if not isinstance(scores, Mapping) or scores.keys() != cell.tests.keys():
+        return f"scores of {list(scores) if isinstance(scores, Mapping) else scores!r}"
+    for test, predictors in scores.items():
+        if not isinstance(predictors, Mapping) or "model" not in predictors:
+            return f"scores of {test!r} without those of the model"
+        for name, columns in predictors.items():
+            if not isinstance(columns, Mapping) or not all(map(_is_number, columns.values())):
+                return f"scores of {test!r}, {name!r}: {columns!r}"
+    return ""
+
+
+def _is_number(value: Any) -> bool:
+    """Whether JSON holds a number, or one of those that it has no word for (`columns.plain`)."""
+    if isinstance(value, bool):
+        return False
+    return isinstance(value, int | float) or value in ("inf", "-inf", "nan")
 
 
 def read_json(path: Path, keys: Iterable[str], fix: str) -> dict[str, Any] | None:
@@ -186,7 +228,7 @@ def read_json(path: Path, keys: Iterable[str], fix: str) -> dict[str, Any] | Non
         values = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(values, dict) or not set(keys) <= values.keys():
             raise ValueError(f"not all of {', '.join(sorted(keys))}")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # the latter: a file has the name of the folder
         return None
     except (ValueError, RecursionError, OSError) as error:
         raise FileDamaged(

@@ -57,16 +57,21 @@ TITLES = {
 }
 
 
-def check_columns(columns: Iterable[str], body: str) -> None:
-    """Raise `UnknownName` for a column that a half ("node" or "particle") does not have."""
+def check_columns(columns: Iterable[str], body: str, systems: Iterable[Any] = ()) -> None:
+    """Raise `UnknownName` for a column that a half ("node" or "particle") does not have.
+
+    ``systems``: of networks, those whose observables and errors of states are columns too.
+    """
+    named = [f"observable_{name}" for system in systems for name in system.observables]
+    named += [f"error_{name}" for system in systems for name in system.errors]
     for column in columns:
         if column in RUN:
             continue
         if body == "node":
-            if column in NETWORK or column.startswith(("observable_", "error_")):
+            if column in NETWORK or column in named:
                 continue
             raise unknown_name(
-                "column of networks", column, (*RUN, *NETWORK, "observable_NAME", "error_NAME")
+                "column of networks", column, dict.fromkeys((*RUN, *NETWORK, *named))
             )
         stem, steps = split(column)
         if stem in PARTICLE and steps:
@@ -87,7 +92,8 @@ def horizons(columns: Iterable[str]) -> list[int]:
 
 def split(column: str) -> tuple[str, int | None]:
     """("rmse_published", 20) of "rmse_published_20"; (column, None) without a number."""
-    match = re.fullmatch(r"(.+)_(\d+)", column)
+    # No other way to write a number: the columns of results are named after it.
+    match = re.fullmatch(r"(.+)_([1-9][0-9]*)", column)
     return (match[1], int(match[2])) if match else (column, None)
 
 

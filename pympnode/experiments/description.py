@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -193,6 +194,13 @@ def from_mapping(name: str, values: Mapping[str, Any]) -> Experiment:
                 allowed="each name once",
                 fix='give each its name = "..."',
             )
+    if start is not None and not any(row.start for row in rows):
+        raise InvalidOption(
+            f"no row of {where} goes on from the model of [start]",
+            got="[start], and rows that all train from initial weights",
+            allowed='a row with start = "finetune" or start = "unchanged"',
+            fix="add start to a row, or leave [start] out",
+        )
     for row in rows:
         if row.start and start is None:
             raise InvalidOption(
@@ -202,17 +210,36 @@ def from_mapping(name: str, values: Mapping[str, Any]) -> Experiment:
                 fix="add [start], or leave start out of the row",
             )
     return Experiment(
-        name=name, title=str(values["title"]), source=str(values["source"]),
-        note=" ".join(str(values.get("note", "")).split()), data=data, train=train, rows=rows,
-        tests=tests, columns=tuple(values["columns"]), beside=tuple(values.get("beside", ())),
+        name=name, title=_line(values["title"]), source=_line(values["source"]),
+        note=_line(values.get("note", "")), data=data, train=train, rows=rows, tests=tests, columns=tuple(values["columns"]), beside=tuple(values.get("beside", ())),
         figures=tuple(values.get("figures", ())), start_data=start_data, start_train=start_train,
-        published=_published(values, rows, tests),
+        published=_published(where, values, rows, tests),
         varied=tuple(f"{t}.{n}" for t in TABLES for n in values.get("grid", {}).get(t, {})),
     )  # fmt: skip
 
 
+def _line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _check_text(what: str, key: str, given: Any, empty: bool = False) -> None:
+    """Raise `InvalidOption` unless ``given`` is a text, and one of at least a letter unless ``empty``."""
+    if isinstance(given, str) and (empty or given.strip()):
+        return
+    plain = isinstance(given, int | float) and not isinstance(given, bool)
+    raise InvalidOption(
+        f"{what} is a text",
+        got=f"{key} = {given!r}",
+        allowed=f'{key} = "..."',
+        fix=f'write {key} = "{given}"' if plain else f'write {key} = "..."',
+    )
+
+
 def _check_shapes(where: str, values: Mapping[str, Any]) -> None:
     """Raise `InvalidOption` for a key with a value of the wrong kind."""
+    for key in ("title", "source", "note"):
+        if key in values:
+            _check_text(f"{key} of {where}", key, values[key], empty=key == "note")
     for key in ("row", "test", "published"):
         given = values.get(key, [])
         if not isinstance(given, list) or not all(isinstance(each, Mapping) for each in given):
@@ -220,6 +247,7 @@ def _check_shapes(where: str, values: Mapping[str, Any]) -> None:
                 f"{key} of {where} comes in double brackets",
                 got=f"[{key}]" if isinstance(given, Mapping) else f"{key} = {given!r}",
                 allowed=f"[[{key}]], once for each",
+                fix=f"write [[{key}]] above the lines of each",
             )
     for key in ("columns", "beside", "figures"):
         given = values.get(key, [])
@@ -231,6 +259,18 @@ def _check_shapes(where: str, values: Mapping[str, Any]) -> None:
                 allowed=f'{key} = ["..."]',
                 fix=f'write {key} = ["{name}"]',
             )
+        twice = sorted({name for name in given if given.count(name) > 1})
+        if twice or (key == "columns" and not given):
+            raise InvalidOption(
+                f"{key} of {where} names each once" + ", and at least one" * (key == "columns"),
+                got=f"{key} = {given!r}",
+                allowed="each name once",
+                fix=f"leave one {twice[0]!r} out" if twice else 'write columns = ["updates"]',
+            )
+    for key in ("row", "test"):
+        for each in values.get(key, []):
+            if "name" in each:
+                _check_text(f"the name of a {key} of {where}", "name", each["name"])
     for key in ("data", "train", "start", "grid"):
         _check_table(f"{key} of {where}", key, values.get(key, {}))
     for name in ("start", "grid"):
@@ -253,13 +293,20 @@ def _check_table(what: str, key: str, given: Any) -> None:
             f"{what} is a table",
             got=f"{key} = {given!r}",
             allowed=f"[{key}] with lines such as NAME = 3",
-            fix='a system is named by system = "gravity" under [data]' if key == "data" else None,
+            fix='a system is named by system = "gravity" under [data]'
+            if key == "data"
+            else f"write a line [{key}], and the values below it",
         )
 
 
 def _test(where: str, given: Mapping[str, Any]) -> Test:
     if "name" not in given:
-        raise InvalidOption(f"a test of {where} lacks a name", got=json.dumps(given, default=str))
+        raise InvalidOption(
+            f"a test of {where} lacks a name",
+            got=json.dumps(given, default=str),
+            allowed='name = "..." in each [[test]]',
+            fix='add name = "held out"',
+        )
     return Test(str(given["name"]), {k: v for k, v in given.items() if k != "name"})
 
 
@@ -294,6 +341,13 @@ def _rows(
         check_names(f"key of parent of a row of {where}", parent, TABLES)
         if start and start not in STARTS:
             raise unknown_name("start of a row", start, STARTS)
+        if start == "unchanged" and row.get("train"):
+            raise InvalidOption(
+                f"row {row.get('name')!r} of {where} trains nothing, so that train changes nothing",
+                got=", ".join(f"train.{name} = {value!r}" for name, value in row["train"].items()),
+                allowed='parent.train, the training of the start, or start = "finetune"',
+                fix="write parent.train in place of train",
+            )
         if parent and not start:
             raise InvalidOption(
                 f"row {row.get('name')!r} of {where} has a parent and trains from initial weights",
@@ -326,11 +380,30 @@ def _rows(
 
 
 def _published(
-    values: Mapping[str, Any], rows: tuple[Row, ...], tests: tuple[Test, ...]
+    where: str, values: Mapping[str, Any], rows: tuple[Row, ...], tests: tuple[Test, ...]
 ) -> dict[tuple[str, str], dict[str, Any]]:
     """Published numbers. Row names are checked after keywords, from which the grid builds them."""
-    out = {}
+    out: dict[tuple[str, str], dict[str, Any]] = {}
     for given in values.get("published", []):
         row, test = str(given.get("row", rows[0].name)), str(given.get("test", tests[0].name))
-        out[row, test] = {k: v for k, v in given.items() if k not in ("row", "test")}
+        numbers = {k: v for k, v in given.items() if k not in ("row", "test")}
+        what = f"[[published]] of {where} for row {row!r}, test {test!r}"
+        for column, value in numbers.items():
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not isinstance(value, str) and not (number and math.isfinite(value)):
+                raise InvalidOption(
+                    f"{what} holds what was printed",
+                    got=f"{column} = {value!r}",
+                    allowed="a text or a finite number",
+                    fix=f'write {column} = "..." as it is printed',
+                )
+        twice = sorted(out.get((row, test), {}).keys() & numbers.keys())
+        if twice:
+            raise InvalidOption(
+                f"{what} has a number twice",
+                got=f"{twice[0]} = {out[row, test][twice[0]]!r} and {numbers[twice[0]]!r}",
+                allowed="one number for each row, test and column",
+                fix="leave one out, or name another row or test: without them it is the first",
+            )
+        out[row, test] = {**out.get((row, test), {}), **numbers}
     return out

@@ -27,7 +27,7 @@ import xarray as xr
 
 from .. import _api
 from ..datasets.names import FEATURE, STATE, TIME, TRAJECTORY
-from ..errors import PympnodeError
+from ..errors import InvalidOption, PympnodeError
 from ..files import netcdf
 from ..networks.graphs.regular import grid_shape
 from ..plotting import style
@@ -170,7 +170,7 @@ class _Looks:
             parts, groups, kinds = {name: (name, "") for name in names}, list(names), [""]
         self._parts = parts
         self._colours = dict(zip(groups, style.by_order(len(groups))))
-        self._styles = dict(zip(kinds, self.STYLES))
+        self._styles: dict[str, Any] = dict(zip(kinds, self.STYLES))
 
     def of(self, name: str) -> dict[str, Any]:
         """Keywords of a line."""
@@ -218,6 +218,13 @@ def _draw_surfaces(true: xr.Dataset, predicted: xr.Dataset) -> Any:
     last = len(times) - 1
     at = sorted({0, round(0.1 * last), round(0.35 * last), last})
     shape = grid_shape(states[0].shape[1])
+    if min(shape) < 2:
+        raise InvalidOption(
+            "nodes in one line have no surface",
+            got=f"{states[0].shape[1]} nodes",
+            allowed="rows x columns, at least 2 x 2",
+            fix="leave surfaces out of figures",
+        )
     column, row = np.meshgrid(np.arange(shape[1]), np.arange(shape[0]))
     axes = style.new_grid(2, len(at), 2.8 * len(at) + 0.6, 6.2, subplot_kw={"projection": "3d"})
     low, high = np.nanmin(states[0]), np.nanmax(states[0])

@@ -70,7 +70,8 @@ def collected(experiment: Experiment, budget: Budget, seeds: int, folder: Path) 
         at = rows.index(row), seed
         status[at], reason[at] = numbers["status"], numbers["reason"]
         for column, value in numbers.get("run", {}).items():
-            runs[column][at] = float(value)
+            if column in runs:  # not those of another version
+                runs[column][at] = float(value)
         _fill(values, at, numbers.get("scores", {}), tests, predictors)
     variables: dict[str, Any] = {
         name: (_DIMS, array, {"long_name": title(name)}) for name, array in values.items()

@@ -8,11 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..config import path as path_of
-from ..errors import InvalidOption, MissingFile
+from ..errors import FileDamaged, InvalidOption, MissingFile, PympnodeError, one_line
 from ..files import netcdf
+from .budget import Budget
 from .catalogue import names
-from .cells import read_json
+from .cells import check_seeds, read_json
 from .description import Experiment
 
 CALL = "call.json"  # arguments of the last call, which its table is made with
@@ -62,9 +65,45 @@ def write_call(
     netcdf.write_bytes(folder / CALL, json.dumps(call, indent=1).encode() + b"\n")
 
 
+def as_recorded(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """``settings`` as the record of a call holds them: numbers of NumPy are plain ones, tuples lists.
+
+    Raises `InvalidOption` for a value that JSON has no word for.
+    """
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, np.generic | np.ndarray):
+            return value.tolist()
+        raise InvalidOption(
+            "settings are written to a file, and hold values of TOML",
+            got=one_line(value),
+            allowed="texts, numbers, lists and tables",
+            fix="leave it out, or call simulate and train yourself",
+        )
+
+    held: dict[str, Any] = json.loads(json.dumps(dict(settings), default=plain))
+    return held
+
+
 def _read(folder: Path) -> dict[str, Any] | None:
     fix = "remove it and run again: finished cells are still there"
-    return read_json(folder / CALL, ("experiment", "budget", "seeds", "settings"), fix)
+    call = read_json(folder / CALL, ("experiment", "budget", "seeds", "settings"), fix)
+    if call is None:
+        return None
+    try:
+        check_seeds(call["seeds"])
+        Budget.of(call["budget"])
+        right = isinstance(call["experiment"], str) and isinstance(call["settings"], dict)
+    except PympnodeError:
+        right = False
+    if not right:
+        raise FileDamaged(
+            f"{str(folder / CALL)!r} does not hold the arguments of a run",
+            got=one_line(call),
+            allowed="the file that the run wrote",
+            fix=fix,
+        )
+    return call
 
 
 def _refuse_other(folder: Path, call: Mapping[str, Any], name: str | os.PathLike[str]) -> None:

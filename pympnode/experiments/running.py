@@ -23,7 +23,7 @@ from .budget import Budget
 from .catalogue import experiment as experiment_of
 from .cells import Cell, Training, cells, check_seeds, of_other_settings, read, total, write
 from .datasets import Datasets, parts
-from .folders import folder_of, refuse_other, write_call
+from .folders import as_recorded, folder_of, refuse_other, write_call
 from .on_cluster import run_cells
 from .scoring import range_warnings, scored
 
@@ -81,6 +81,10 @@ def run(
         check_client("client", client)
     found = experiment_of(name, settings)
     length = Budget.of(budget)
+    budget = budget if isinstance(budget, str) else float(budget)
+    if settings:  # cells are named after what the record of the call gives back
+        settings = as_recorded(settings)
+        found = experiment_of(name, settings)
     folder = folder_of(found, out)
     refuse_other(folder, name)
     log = report or logger.info

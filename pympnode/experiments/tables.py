@@ -73,7 +73,7 @@ def _lines(experiment: Experiment, ds: xr.Dataset) -> Iterator[str]:
     head = ["", *(["test"] * several)]
     for column in experiment.columns:
         head += [title(column), *(["published"] * (column in printed))]
-    yield "| " + " | ".join([*head, "seeds"]) + " |"
+    yield _row([*head, "seeds"])
     yield "|---" * (len(head) + 1) + "|"
     for test in (str(t) for t in ds["test"].values):
         baselines: list[_Baseline] = []
@@ -85,7 +85,7 @@ def _lines(experiment: Experiment, ds: xr.Dataset) -> Iterator[str]:
                 if column in printed:
                     cells.append(str(published.get(column, "")))
             done = int(ds["status"].sel(row=row).isin(["completed", "diverged"]).sum())
-            yield "| " + " | ".join([*cells, f"{done} of {ds.sizes['seed']}"]) + " |"
+            yield _row([*cells, f"{done} of {ds.sizes['seed']}"])
             for predictor in experiment.beside:
                 shown = {
                     column: value
@@ -102,7 +102,12 @@ def _lines(experiment: Experiment, ds: xr.Dataset) -> Iterator[str]:
             line = [baseline.name(several_lines), *([test] * several)]
             for column in experiment.columns:
                 line += [baseline.cell(column), *([""] * (column in printed))]
-            yield "| " + " | ".join([*line, ""]) + " |"
+            yield _row([*line, ""])
+
+
+def _row(cells: list[str]) -> str:
+    """A row of a Markdown table; a bar within a name or a printed number is none between cells."""
+    return "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"
 
 
 @dataclass

@@ -14,7 +14,10 @@ from ..config import check_names
 from ..errors import InvalidOption, PympnodeError
 from ..half import Half
 from ..halves import half_of_system, keywords_of, simulation_keywords
+from ..networks.graphs.regular import grid_shape
+from ..systems.base import System
 from ..systems.registry import get
+from .cells import TEST_SEED
 from .columns import BESIDE, FIGURES, check_columns, horizons, split
 from .description import Experiment
 
@@ -32,7 +35,6 @@ def check(experiment: Experiment) -> None:
     """Raise the first error that training or evaluating any row would raise for its keywords."""
     where = f"experiment {experiment.name!r}"
     half = half_of(experiment)
-    check_columns(experiment.columns, half.body)
     check_names(f"predictor in beside of {where}", experiment.beside, BESIDE[half.body])
     check_names(f"figure of {where}", experiment.figures, FIGURES[half.body])
     parts = []
@@ -66,6 +68,17 @@ def check(experiment: Experiment) -> None:
                     data = _check_initial(place, data)
                 _check_data(place, data, half)
                 _check_agree(row, each.data, place, data, half)
+                if "initial" not in test.data:
+                    seed = test.data.get("seed", TEST_SEED)
+                    trained = [each.data] * (each.start != "unchanged")
+                    trained += [each.start_data] if each.start_data is not None else []
+                    parts_of = [one for some in trained for one in _parts(place, some)]
+                    _check_unseen(place, parts_of, {**data, "seed": seed})
+    systems = _systems(experiment)
+    check_columns(experiment.columns, half.body, systems if half.body == "node" else ())
+    _check_beside(where, experiment, systems)
+    if "surfaces" in experiment.figures:
+        _check_surfaces(where, experiment)
     if half.has_horizons:
         _check_horizons(where, experiment)
     for (row, test_name), columns in experiment.published.items():
@@ -91,6 +104,7 @@ def _located(where: str) -> Iterator[str]:
             f"{where} holds a value of the wrong kind",
             got=f"{type(error).__name__}: {error}",
             allowed="values as `pympnode.simulate` and `pympnode.train` take them",
+            fix="`pympnode experiment show nbody_levels` prints values that are right",
         ) from error
 
 
@@ -135,8 +149,64 @@ def _check_initial(where: str, data: Mapping[str, Any]) -> dict[str, Any]:
             f"initial of {where} names the system whose initial states are taken",
             got=f"initial = {named!r}",
             allowed=f"a system with the features of {data['system']}",
+            fix="leave initial out: the initial states are then those of the test's own system",
         )
     return rest
+
+
+def _systems(experiment: Experiment) -> list[System]:
+    """The systems that models are tested on, each once."""
+    found = {}
+    for row in experiment.rows:
+        for test in experiment.tests:
+            name = {**row.data, **test.data}["system"]
+            found[name] = get(name)
+    return list(found.values())
+
+
+def _check_beside(where: str, experiment: Experiment, systems: list[System]) -> None:
+    """Raise for a baseline that no test has: its line would be left out."""
+    if "constant_velocity" in experiment.beside and not any(system.rates for system in systems):
+        raise InvalidOption(
+            f"no system of {where} has the baseline constant_velocity",
+            got=", ".join(system.name for system in systems),
+            allowed="a system in which a feature is the derivative of another",
+            fix="leave it out of beside",
+        )
+
+
+def _check_surfaces(where: str, experiment: Experiment) -> None:
+    """Raise where the nodes of a test fill no grid, which has no surface."""
+    for row in experiment.rows:
+        for test in experiment.tests:
+            data = {**row.data, **test.data}
+            nodes = data.get("nodes", get(data["system"]).default_nodes)
+            # The edges of a list may be those of any number of nodes.
+            by_name = isinstance(data.get("topology", ""), str) or "nodes" in data
+            if by_name and isinstance(nodes, int) and min(grid_shape(nodes)) < 2:
+                raise InvalidOption(
+                    f"surfaces of {where} are drawn over nodes in a grid",
+                    got=f"{nodes} nodes in test {test.name!r} of row {row.name!r}",
+                    allowed="rows x columns, at least 2 x 2, such as 4, 6 or 16 nodes",
+                    fix="leave surfaces out of figures, or give another number of nodes",
+                )
+
+
+def _check_unseen(where: str, trained: list[dict[str, Any]], tested: Mapping[str, Any]) -> None:
+    """Raise where a test has the trajectories of a training set: the same keywords and the same seed."""
+
+    def drawn(data: Mapping[str, Any]) -> dict[str, Any]:
+        rest = {k: v for k, v in data.items() if k not in ("trajectories", "steps", "mixed")}
+        return {"seed": 0, **rest}
+
+    for data in trained:
+        if drawn(data) == drawn(tested):
+            raise InvalidOption(
+                f"{where} has the trajectories that its row is trained on",
+                got=f"seed = {tested['seed']!r}, that of the training data",
+                allowed="another seed, or none: tests have one of their own",
+                fix="leave seed out of the test",
+            )
 
 
 def _parts(where: str, data: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -147,12 +217,13 @@ def _parts(where: str, data: Mapping[str, Any]) -> list[dict[str, Any]]:
     if (
         not isinstance(mixed, list)
         or len(mixed) < 2
-        or not all(isinstance(changes, Mapping) for changes in mixed)
+        or not all(isinstance(changes, Mapping) and "mixed" not in changes for changes in mixed)
     ):
         raise InvalidOption(
             f"mixed of {where} lists the changes of each dataset",
             got=f"mixed = {mixed!r}",
             allowed='at least two tables, such as [{topology = "BA"}, {topology = "ER"}]',
+            fix="leave mixed out for one dataset; none of the tables has a mixed of its own",
         )
     shared = {name: value for name, value in data.items() if name != "mixed"}
     for changes in mixed:
@@ -204,6 +275,7 @@ def _system(data: Mapping[str, Any], name: str) -> str:
             f"experiment {name!r} does not say which system",
             got=f"system = {data.get('system')!r}",
             allowed='[data] with system = "gravity" or another name',
+            fix='write system = "gravity" under [data]',
         )
     return data["system"]
 

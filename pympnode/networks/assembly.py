@@ -145,6 +145,8 @@ def assemble(half: Half, options: NetworkTraining, common: Common) -> Prepared[M
         model = replace(model, trained=replace(model.trained, weight=(1.0, 1.0)))
     if start is not None:
         start.check(data.physical[0], data.features)
+        for each in data.physical:  # delays of the start may be none of the steps of these data
+            model.prefix(each.graph, each.time)
         steps = np.concatenate([np.diff(a.time) for a in data.physical])
         warn_outside("the data to train on", start.trained.other_physics(steps, data.parameters))
     open_rate = options.learning_rate is options.optimiser is options.config is None
@@ -379,6 +381,7 @@ def spec_of(data: Data, options: NetworkTraining, start: Model | None = None) ->
                     allowed="a start without it",
                     fix=f"leave {name} out, or train a fresh model",
                 )
+        options.check_start(start.spec)
         return start.spec.replace(**options.spec_fields())
     arrays = data.physical[0]
     spec = options.new_spec(

@@ -326,6 +326,11 @@ class NetworkTraining(RunOptions):
         changes: dict[str, Any] = {**dict.fromkeys(names), "model": own}
         return dataclasses.replace(self, **changes)
 
+    def check_start(self, spec: ModelSpec) -> None:
+        """Raise `InvalidOption` for an option that a start of this specification has no use for."""
+        if spec.family == "own":
+            self._refuse_choices(_OF_FAMILIES, f"a start whose module is your own, {spec.module!r}")
+
     def _refuse_choices(self, names: Sequence[str], model: str) -> None:
         """Raise `InvalidOption` for a choice that ``model`` makes itself."""
         for name in names:

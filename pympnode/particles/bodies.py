@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
+from ..datasets.names import PARTICLE
 from ..errors import InvalidData, InvalidOption
 from .constants import LAWS
 from .schema import ParticleArrays
@@ -59,6 +61,32 @@ def assumed_coupling(arrays: Sequence[ParticleArrays], coupling: str) -> str:
         f"not known: what they do to each other is multiplied by the {meaning[coupling]} "
         f'(mass_coupling="{coupling}"); give mass_coupling="{other}" for the {meaning[other]}, or '
         "the same one again to say that it is meant"
+    )
+
+
+def bodies_of(ds: xr.Dataset) -> tuple[str, ...]:
+    """The labels of the particles as texts; () where they have none but their numbers."""
+    if PARTICLE not in ds.coords:
+        return ()
+    labels = ds[PARTICLE].values.tolist()
+    return () if labels == list(range(len(labels))) else tuple(map(str, labels))
+
+
+def require_bodies(learned: Sequence[str], ds: xr.Dataset) -> None:
+    """Raise `InvalidData` where the particles of ``ds`` are not those whose masses were ``learned``, by their
+    labels; nothing where either has none."""
+    found = bodies_of(ds)
+    if not learned or not found or found == tuple(learned):
+        return
+    same = sorted(found) == sorted(learned)
+    raise InvalidData(
+        "the model has learned the masses of "
+        + ("these particles in another order" if same else "other particles"),
+        got=", ".join(found),
+        allowed=", ".join(learned),
+        fix=f"ds.sel(particle={list(learned)!r})"
+        if set(learned) <= set(found)
+        else "give the particles that it was trained on, or train on these",
     )
 
 

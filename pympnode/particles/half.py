@@ -26,7 +26,13 @@ from ..training.progress import Silent, default
 from ..training.ranges import warn_outside, warn_user
 from ..training.streamed import refuse_several, streams
 from . import schema
-from .bodies import assumed_coupling, fixed_particle, usual_coupling
+from .bodies import (
+    assumed_coupling,
+    bodies_of,
+    fixed_particle,
+    require_bodies,
+    usual_coupling,
+)
 from .constants import LAWS
 from .evaluate import evaluate_particles
 from .model import ParticleModel
@@ -213,6 +219,13 @@ class Particles:
             scales = fitted_scales(arrays, train) if stream is None else stream.scales()
             if learns_mass:
                 scales = dataclasses.replace(scales, mass=unit)
+        bodies: tuple[str, ...] = ()
+        if spec.learned_masses:
+            bodies = bodies_of(datasets[0])
+            if start is not None and not learns_mass:
+                bodies = start.bodies or bodies
+            for one in datasets:
+                require_bodies(bodies, one)
         if spec.radial:
             reach = reach_of(arrays, train) if stream is None else stream.reach
             reach = max(reach, scales.reach or 0.0)
@@ -281,6 +294,7 @@ class Particles:
             arrays[0].system,
             ParticleRange.of(arrays, train) if stream is None else stream.trained,
             options.device,
+            bodies=bodies,
         )
         if stream is None:
             facts = data_fingerprint(datasets, options.split, options.seed)

@@ -23,6 +23,7 @@ from ..training.gradients import gradients
 from ..training.ranges import interval, warn_outside, warn_user
 from ..uncertainty import Calibration, calibration_text
 from . import schema as particle_schema
+from .bodies import require_bodies
 from .model_file import KIND as FILE_KIND
 from .model_file import dataset_of, fields_of
 from .ranges import PHYSICS, ParticleRange
@@ -53,6 +54,7 @@ class ParticleModel:
     device: "auto", "cpu" or "cuda".
     left_out: numbers of the members that training left in a poor minimum, which rollouts leave out.
     calibration: how large errors are, see `calibrate`, or None.
+    bodies: labels of the particles whose masses were learned, in their order; () where they had none.
     about: provenance for the files.
     """
 
@@ -65,6 +67,7 @@ class ParticleModel:
     device: str = "auto"
     left_out: tuple[int, ...] = ()
     calibration: Calibration | None = None
+    bodies: tuple[str, ...] = ()
     about: Mapping[str, Any] = field(default_factory=dict)
 
     KIND: ClassVar[str] = FILE_KIND
@@ -208,6 +211,7 @@ class ParticleModel:
 
             return rollout_by_curve(self, initial, steps)
         given: xr.Dataset = as_dataset(initial)
+        require_bodies(self.bodies, given)
         if self.members > 1:
             rollouts = [
                 self.member(i).rollout(given, steps=steps, check=check and i == self.kept[0])

@@ -82,6 +82,7 @@ _RECORD: dict[str, kinds.Check] = {
     ),
     "left_out": kinds.listing(kinds.whole(0)),
     "calibrated_on": kinds.whole(1),
+    "bodies": kinds.listing(kinds.text),
     "about": kinds.named(kinds.anything),
 }  # fmt: skip
 
@@ -100,6 +101,7 @@ def dataset_of(model: Any) -> xr.Dataset:
         spec=model.spec.as_dict(), scales=model.scales.as_dict(), dt=model.dt,
         system=model.system, trained=asdict(model.trained), about=dict(model.about),
         **({"left_out": list(model.left_out)} if model.left_out else {}),
+        **({"bodies": list(model.bodies)} if model.bodies else {}),
         **({"calibrated_on": model.calibration.trajectories} if model.calibration else {}),
     )  # fmt: skip
 
@@ -117,7 +119,7 @@ def fields_of(ds: xr.Dataset, source: str) -> dict[str, Any]:
             got=f"kind {facts.get('kind', 'unknown')!r}",
             allowed="a file written by model.save",
         )
-    check_record(facts, _RECORD, source, "left_out", "calibrated_on")
+    check_record(facts, _RECORD, source, "left_out", "calibrated_on", "bodies")
     try:
         spec = ParticleSpec.from_dict(facts["spec"])
         if spec.inputs == "scaled" and facts.get("networks") != WEIGHTS_VERSION:
@@ -151,6 +153,7 @@ def fields_of(ds: xr.Dataset, source: str) -> dict[str, Any]:
             "trained": ParticleRange.from_dict(facts["trained"]),
             "left_out": left_out,
             "calibration": calibration,
+            "bodies": tuple(facts.get("bodies", ())),
             "about": facts["about"],
         }
     except (KeyError, TypeError, IndexError, AttributeError, OverflowError) as error:

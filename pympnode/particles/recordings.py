@@ -33,7 +33,8 @@ def split_in_time(
     """
     out: list[xr.Dataset] = []
     for number, ds in enumerate(datasets):
-        if SPLIT in ds or not 0 < share < 1 or record(ds).get("kind") == "simulation":
+        whole = POSITION in ds and VELOCITY in ds  # what is missing is named where all is checked
+        if SPLIT in ds or not whole or not 0 < share < 1 or record(ds).get("kind") == "simulation":
             out.append(ds)
         elif ds.sizes[TRAJECTORY] == 1:
             out += _halves(ds, share) if len(datasets) == 1 else [ds]

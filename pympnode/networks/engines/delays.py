@@ -15,6 +15,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from ...errors import InvalidData
 from ...graph import Graph
 from ..spec import ModelSpec
 from .columns import Columns
@@ -68,6 +69,17 @@ def prefix_for(spec: ModelSpec, graph: Graph, dt: float) -> int:
         return max(spec.longest_delay, LEAST_PREFIX)
     delay = np.array([spec.delay]) if graph.delay is None else graph.delay
     return prefix_of(in_steps(delay, dt))
+
+
+def require_past(steps: int, prefix: int) -> None:
+    """Raise `InvalidData` where trajectories of ``steps`` intervals do not hold the past of a delay."""
+    if steps < LEAST_PREFIX:
+        raise InvalidData(
+            "no window fits behind the past that the delays take",
+            got=f"{steps} intervals, of which {prefix} are the past",
+            allowed=f"at least {prefix + 1} intervals",
+            fix="give longer trajectories, or a shorter delay",
+        )
 
 
 def slopes_of(states: NDArray, dt: float) -> NDArray:

@@ -125,13 +125,17 @@ class ParticleProgram:
             )
         if dims != self.spec.dims:
             raise InvalidData(
-                "the model and the data differ in dimensions", got=dims, allowed=self.spec.dims
+                "the model and the data differ in dimensions",
+                got=dims,
+                allowed=self.spec.dims,
+                fix="use data of as many dimensions as the model was trained in",
             )
         if self.spec.learned_masses not in (0, count):
             raise InvalidData(
                 "the model has learned the masses of other particles",
                 got=f"{count} particles",
                 allowed=f"the {self.spec.learned_masses} of its training data, in their order",
+                fix="give the particles that it was trained on, or train on these",
             )
         spec, units = self.spec, self.units
         hogn = spec.family == "hogn"

@@ -20,7 +20,7 @@ from ...spec import ModelSpec
 from ...weights import CODE_UNIT, layout_of, without_codes_in_messages
 from ..base import Batch, Rollout
 from ..columns import Columns
-from ..delays import Delays, prefix_for, slopes_of, stencil
+from ..delays import Delays, prefix_for, require_past, slopes_of, stencil
 from ..whole_system import single_node, stack_attribute, stack_nodes, stack_spec
 from . import kernel_eager as eager
 from .kernel_torch.halo import Halo
@@ -57,6 +57,7 @@ class _BoundData:
         self.prefix = prefix_for(spec, self.graph, float(self.dt[0]))
         self.slope = None
         if self.prefix:
+            require_past(len(self.dt), self.prefix)
             x = np.moveaxis(self.x.cpu().numpy(), 1, 0)
             slopes = slopes_of(x, float(self.dt[0])).astype(x.dtype)
             self.slope = tensor(np.moveaxis(slopes, 0, 1))
