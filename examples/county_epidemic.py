@@ -232,8 +232,12 @@ def choices(ds: xr.Dataset, updates: int) -> pd.Series:
         'messages="zero"': (ds, {"window": window, "messages": "zero"}),
         "without the attack": (ds.sel(feature=["incidence"]), {"window": window}),
     }
-    table = {name: errors(fit(data, updates, **options), data) for name, (data, options) in found.items()}
-    return pd.Series({name: float(np.sqrt((each["model"] ** 2).mean())) for name, each in table.items()})
+    table = {
+        name: errors(fit(data, updates, **options), data) for name, (data, options) in found.items()
+    }
+    return pd.Series(
+        {name: float(np.sqrt((each["model"] ** 2).mean())) for name, each in table.items()}
+    )
 
 
 def main() -> None:
@@ -243,7 +247,9 @@ def main() -> None:
     parser.add_argument("--images", type=Path, default=Path("docs/images"))
     parser.add_argument("--smoke", action="store_true", help="a few updates")
     parser.add_argument("--data-only", action="store_true", help="write the two files and stop")
-    parser.add_argument("--choices", action="store_true", help="errors with other choices, and stop")
+    parser.add_argument(
+        "--choices", action="store_true", help="errors with other choices, and stop"
+    )
     options = parser.parse_args()
 
     options.out.mkdir(parents=True, exist_ok=True)
