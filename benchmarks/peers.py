@@ -48,7 +48,13 @@ def not_run(row: str) -> str:
     return f" {row} was not run: {', '.join(MISSING)} not installed." if MISSING else ""
 
 
-def verdict(name: str, theirs: Mapping[str, float], than: str, ours: Mapping[str, float]) -> str:
+def verdict(
+    name: str,
+    theirs: Mapping[str, float],
+    than: str,
+    ours: Mapping[str, float],
+    what: str = "error",
+) -> str:
     """A sentence, with a space before it: where the peer ``name`` has a smaller error than ``than``, and where not.
 
     ``theirs``, ``ours``: errors by the words for where they were measured.
@@ -56,7 +62,7 @@ def verdict(name: str, theirs: Mapping[str, float], than: str, ours: Mapping[str
     smaller = [where for where in theirs if theirs[where] < ours[where]]
     larger = [where for where in theirs if where not in smaller]
     said = [
-        f"a {size} error than {than} ({', '.join(found)})"
+        f"a {size} {what} than {than} ({', '.join(found)})"
         for size, found in (("smaller", smaller), ("larger", larger))
         if found
     ]

@@ -260,7 +260,7 @@ def beside(rows: list[dict[str, Any]]) -> str:
             for title in titles[: 1 if same else None]:
                 where = system if same else f"{system}: {title}"
                 theirs[where], ours[where] = of_peer[title], of_who[title]
-        text += verdict(EDGE_ODE, theirs, f'"{who}"', ours)
+        text += verdict(EDGE_ODE, theirs, f'"{who}"', ours, "loss")
     return text
 
 
