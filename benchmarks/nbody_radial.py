@@ -178,7 +178,7 @@ def mean_errors(forms: list[dict]) -> dict[str, dict[str, float]]:
 
 
 def beside(forms: list[dict]) -> str:
-    """What the peers are, and for which numbers of particles one has a smaller error than each form."""
+    """What the peers are, and for which numbers of particles one has a smaller error than forms of the models."""
     theirs = [row for row in forms if row["form"] in RIVALS]
     if not theirs:
         return "Peers were not run."
@@ -192,10 +192,12 @@ def beside(forms: list[dict]) -> str:
         f"no direction. Updates: {updates}."
     )
     means = mean_errors(forms)
+    ours = [of for form, of in means.items() if form not in RIVALS]
+    worst, best = ({n: pick(of[n] for of in ours) for n in ours[0]} for pick in (max, min))
     for name in dict.fromkeys(row["form"] for row in theirs):
-        for form in means:
-            if form not in RIVALS:
-                text += verdict(name, means[name], f'"{form}"', means[form])
+        text += verdict(name, means[name], "the worst form of the models", worst)
+        if any(means[name][count] < worst[count] for count in worst):
+            text += verdict(name, means[name], "the best form of the models", best)
     return text + not_run(NETWORK)
 
 
