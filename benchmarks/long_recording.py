@@ -2,6 +2,7 @@
 
     python benchmarks/long_recording.py                # three seeds, about a minute
     python benchmarks/long_recording.py --seeds 1
+    python benchmarks/long_recording.py --peer-only    # measures the peer of the stored rows alone
 
 The recording is the whole of the data: `train` splits it in time and takes windows by its memory. The
 equations are integrated here, as those of data that come from elsewhere. The errors are those of
@@ -27,7 +28,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from peers import EDGE_ODE, MISSING, Rival, not_run, versions
+from peers import EDGE_ODE, MISSING, Rival, not_run, verdict, versions
 from smoke import parse
 
 import pympnode
@@ -70,18 +71,31 @@ def recording(steps: int, seed: int) -> xr.Dataset:
     return pympnode.from_arrays(np.array(states)[None], dt=DT, topology=neighbours)
 
 
-def rival_error(ds: xr.Dataset, windows: xr.Dataset, seconds: float, seed: int) -> float | None:
-    """Error of the peer at the last time of ``windows``, in standard deviations of its training block."""
+def rival_of(ds: xr.Dataset, windows: xr.Dataset, seconds: float, seed: int) -> dict[str, Any]:
+    """CPU seconds, updates and the error of the peer at the last time of ``windows``, in standard deviations
+    of its training block; empty where it is not installed."""
     if MISSING:
-        return None
+        return {}
     x = ds.state.values[:, : round(SHARE * (ds.sizes["time"] - 1)) + 1]
     given = x, graphs_of(ds)[0], DT
     Rival(*given, 0.01, longest=WINDOW)  # what is loaded at a first call is no part of a run
+    start = time.process_time()
     rival = Rival(*given, seconds, seed=seed, longest=WINDOW)
+    spent = time.process_time() - start
     truth = windows.state.values
     found = rival.rollout(truth[:, 0], given[1], DT, truth.shape[1] - 1)
     away = (found[:, -1] - truth[:, -1]) / x.std((0, 1, 2))
-    return float(np.sqrt((away**2).mean()))
+    error = float(np.sqrt((away**2).mean()))
+    return {
+        "error": error, "updates": rival.updates, "cpu_seconds": spent, "libraries": versions()
+    }  # fmt: skip
+
+
+def held_out(result: pympnode.Result) -> xr.Dataset:
+    """Windows of the block that training did not see."""
+    block = result.test_set()
+    horizon = min(HORIZON, block.sizes["time"] - 1)
+    return cut_windows(block, horizon, every=max(1, horizon // 4))
 
 
 def run(steps: int, seed: int, **options: Any) -> dict[str, Any]:
@@ -90,9 +104,7 @@ def run(steps: int, seed: int, **options: Any) -> dict[str, Any]:
     start = time.process_time()
     result = pympnode.train(data=ds, seed=seed, progress=False, device="cpu", **options)
     seconds = time.process_time() - start
-    block = result.test_set()
-    horizon = min(HORIZON, block.sizes["time"] - 1)
-    windows = cut_windows(block, horizon, every=max(1, horizon // 4))
+    windows = held_out(result)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pympnode.PympnodeWarning)
         scores = pympnode.evaluate(result, windows)
@@ -104,18 +116,38 @@ def run(steps: int, seed: int, **options: Any) -> dict[str, Any]:
         "updates": result.updates,
         "cpu_seconds": seconds,
         "reason": result.reason,
-        "horizon": horizon,
+        "horizon": windows.sizes["time"] - 1,
         "starts": windows.sizes["trajectory"],
         "model": float(last.sel(predictor="model")),
         "persistence": float(last.sel(predictor="persistence")),
-        "peer": rival_error(ds, windows, seconds, seed),
+        "peer": rival_of(ds, windows, seconds, seed),
     }
 
 
+def peer_again(row: dict[str, Any]) -> dict[str, Any]:
+    """A stored row with its peer measured anew."""
+    ds = recording(row["steps"], row["seed"])
+    # The block that is held out follows the data alone: two updates have that of the whole run.
+    result = pympnode.train(data=ds, seed=row["seed"], progress=False, device="cpu", updates=2)
+    return {**row, "peer": rival_of(ds, held_out(result), row["cpu_seconds"], row["seed"])}
+
+
 def beside(rows: list[dict[str, Any]]) -> str:
-    """What is said where the peer has a smaller error."""
-    won = [str(r["seed"]) for r in rows if r["peer"] is not None and r["peer"] < r["model"]]
-    return f" It has the smaller error with seed {', '.join(won)}." if won else ""
+    """What the peer is, and with which seeds it has the smaller error."""
+    there = [row for row in rows if row.get("peer")]
+    if not there:
+        return not_run(EDGE_ODE)
+    updates = ", ".join(str(row["peer"]["updates"]) for row in there)
+    text = (
+        f" {EDGE_ODE}: the peer ({there[0]['peer']['libraries']}; Adam, windows of up to {WINDOW} intervals) with the "
+        f"same training block and CPU time; updates: {updates}."
+    )
+    return text + verdict(
+        EDGE_ODE,
+        {f"seed {row['seed']}": row["peer"]["error"] for row in there},
+        "the model",
+        {f"seed {row['seed']}": row["model"] for row in there},
+    )
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -126,7 +158,8 @@ def table(rows: list[dict[str, Any]]) -> str:
     ]
     lines += [
         f"| {r['seed']} | {r['updates']} | {r['cpu_seconds']:.1f} | {r['model']:.3g} "
-        f"| {'-' if r['peer'] is None else format(r['peer'], '.3g')} | {r['persistence']:.3g} | {r['model'] / r['persistence']:.3g} |"
+        f"| {format(r['peer']['error'], '.3g') if r.get('peer') else 'not run'} | {r['persistence']:.3g} "
+        f"| {r['model'] / r['persistence']:.3g} |"
         for r in rows
     ]
     return "\n".join(lines)
@@ -138,23 +171,28 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20_000)
     parser.add_argument("--time-budget", help="seconds for train, instead of its default epochs")
     parser.add_argument("--out", type=Path, help="path of both tables, no suffix")
+    parser.add_argument("--peer-only", action="store_true", help="keep the other stored numbers")
     options = parse(parser, seeds=1, steps=400)
     out = options.out or options.results / "long_recording"
     length = {"epochs": 2} if options.smoke else {}
     if options.time_budget:
         length = {"time_budget": options.time_budget}
-    # Compilation is not part of a run.
-    pympnode.train(data=recording(60, 0), progress=False, device="cpu", updates=4)
     rows = []
-    for seed in range(options.seeds):
-        rows.append(run(options.steps, seed, **length))
-        print(json.dumps(rows[-1]), flush=True)
+    if options.peer_only:
+        for row in json.loads(out.with_suffix(".json").read_text()):
+            rows.append(peer_again(row))
+            print(json.dumps(rows[-1]), flush=True)
+    else:
+        # Compilation is not part of a run.
+        pympnode.train(data=recording(60, 0), progress=False, device="cpu", updates=4)
+        for seed in range(options.seeds):
+            rows.append(run(options.steps, seed, **length))
+            print(json.dumps(rows[-1]), flush=True)
     text = (
-        f"One recording of {options.steps:,} steps (dt {DT}) of {NODES} FitzHugh-Nagumo nodes; root "
+        f"One recording of {rows[0]['steps']:,} steps (dt {DT}) of {NODES} FitzHugh-Nagumo nodes; root "
         f"mean square error, z units, after {rows[0]['horizon']} steps from {rows[0]['starts']} "
-        f"starts in the held-out block; {rows[0]['windows']}. {EDGE_ODE}: the peer ({versions()}; Adam, windows of up to {WINDOW} "
-        f"intervals) with the same training block and CPU time.{not_run(EDGE_ODE)}{beside(rows)} Ratio: model over "
-        f"persistence.\n\n{table(rows)}\n"
+        f"starts in the held-out block; {rows[0]['windows']}.{beside(rows)} Ratio: model over persistence.\n\n"
+        f"{table(rows)}\n"
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     out.with_suffix(".json").write_text(json.dumps(rows, indent=1) + "\n")

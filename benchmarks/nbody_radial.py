@@ -1,14 +1,15 @@
 """Radial messages: the kernel of tables beside the eager one, and all pairs beside a hierarchy.
 
-    python benchmarks/nbody_radial.py [--budget 5] [--seeds 0 1 2] [--particles 100 300 1000]
+    python benchmarks/nbody_radial.py [--budget 5] [--seeds 0 1 2] [--particles 100 300 1000] [--peers-only]
 
 First the CPU time of a training step (loss and gradient) and of a forward pass, gravity, float32, one
 thread, candidates interleaved, the shortest of several. Then models that were trained on 100 particles
 for ``--budget`` CPU seconds, one of all pairs and one through cells: CPU time of a step and error over
 20 steps (as published, geometric mean over seeds) at several numbers of particles; the model of pairs
-also with one kick in a step, and with the same weights through cells. Beside them a peer with the same
-trajectories and CPU seconds, an interaction network of all pairs in torch_geometric (`peers.InteractionRival`). Writes
-benchmarks/results/nbody_radial.{json,md}.
+also with one kick in a step, and with the same weights through cells. Beside them two peers with the same
+trajectories and CPU seconds: an equivariant network of all pairs in plain torch, which assumes central forces as the models do
+(`peers.RadialRival`), and an interaction network in torch_geometric, which does not (`peers.InteractionRival`).
+--peers-only measures these and keeps the other stored rows. Writes benchmarks/results/nbody_radial.{json,md}.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from nbody_training import NETWORK, rival_for, train_for
-from peers import MISSING, InteractionRival, not_run, versions
+from nbody_training import NETWORK, RIVALS, rival_for, train_for
+from peers import MISSING, not_run, verdict, versions
 from smoke import parse
 
 import pympnode
@@ -102,7 +103,12 @@ def each(call: Callable[..., Any], arguments: list) -> float:
 
 
 def form_rows(
-    counts: list[int], seeds: list[int], budget: float, trajectories: int, timed: int
+    counts: list[int],
+    seeds: list[int],
+    budget: float,
+    trajectories: int,
+    timed: int,
+    peers_only: bool,
 ) -> list[dict]:
     """Error and CPU time of a step of trained models, for each number of particles."""
     data = pympnode.simulate("gravity", particles=100, trajectories=trajectories, seed=0, split=0.9)
@@ -114,57 +120,85 @@ def form_rows(
     }
     rows = []
     for seed in seeds:
-        common = {"messages": "radial", "seed": seed, "device": "cpu", "timed": timed}
-        pairs, _ = train_for(data, budget, model="deltagn", **common)
-        cells, _ = train_for(data, budget, model="hierarchical_deltagn", **common)
-        pair_model, spec = pairs.model, pairs.model.spec
-        through = spec.replace(kicks=1, join="hierarchy", conserve_momentum=True)
-        forms = {
-            f"all pairs, {spec.kicks} kicks": pair_model,
-            "all pairs, 1 kick": dataclasses.replace(pair_model, spec=spec.replace(kicks=1)),
-            "the same weights, through cells": dataclasses.replace(pair_model, spec=through),
-            "trained through cells": cells.model,
-        }
-        if not MISSING:
-            forms[NETWORK] = rival_for(data, budget, seed, InteractionRival)
+        forms = {} if peers_only else models_of(data, seed, budget, timed)
+        for name, kind in RIVALS.items():
+            if name == NETWORK and MISSING:
+                continue
+            forms[name] = rival_for(data, budget, seed, kind)
         for count, test in tests.items():
             for form, model in forms.items():
                 errors = evaluate_particles(model, test, horizons=[20])
                 error = errors["rmse_published"].sel(predictor="model", horizon=20)
-                ms = peer_ms(model, test) if form == NETWORK else forward_ms(model, test)
-                rows.append(
-                    {"particles": count, "form": form, "seed": seed, "rmse": float(error), "ms": ms}
-                )
-                print(rows[-1], flush=True)
+                row = {"particles": count, "form": form, "seed": seed, "rmse": float(error)}
+                if form in RIVALS:
+                    row |= {"ms": peer_ms(model, test), "updates": model.updates}
+                    row["libraries"] = versions("torch", "torch_geometric")
+                else:
+                    row["ms"] = forward_ms(model, test)
+                rows.append(row)
+                print(row, flush=True)
     return rows
+
+
+def models_of(data: Any, seed: int, budget: float, timed: int) -> dict[str, Any]:
+    """Models trained for ``budget`` CPU seconds by form: one of all pairs in three forms, and one through cells."""
+    common = {"messages": "radial", "seed": seed, "device": "cpu", "timed": timed}
+    pairs, _ = train_for(data, budget, model="deltagn", **common)
+    cells, _ = train_for(data, budget, model="hierarchical_deltagn", **common)
+    pair_model, spec = pairs.model, pairs.model.spec
+    through = spec.replace(kicks=1, join="hierarchy", conserve_momentum=True)
+    return {
+        f"all pairs, {spec.kicks} kicks": pair_model,
+        "all pairs, 1 kick": dataclasses.replace(pair_model, spec=spec.replace(kicks=1)),
+        "the same weights, through cells": dataclasses.replace(pair_model, spec=through),
+        "trained through cells": cells.model,
+    }
 
 
 def peer_ms(model: Any, test: Any) -> float:
     """CPU ms of a step of a rollout of the peer, the shortest of three."""
-    some, taken = test.isel(trajectory=[0], time=slice(6)), []
+    some, taken = test.isel(trajectory=[0], time=slice(3)), []
     for _ in range(3):
         begin = time.process_time()
         model.rollout(some)
         taken.append(time.process_time() - begin)
-    return 1000 * min(taken) / 5
+    return 1000 * min(taken) / 2
+
+
+def mean_errors(forms: list[dict]) -> dict[str, dict[str, float]]:
+    """Geometric means over seeds by form and number of particles."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for row in forms:
+        of = found.setdefault(row["form"], {})
+        of.setdefault(f"{row['particles']} particles", []).append(row["rmse"])
+    return {
+        form: {count: math.exp(statistics.mean(map(math.log, e))) for count, e in of.items()}
+        for form, of in found.items()
+    }
 
 
 def beside(forms: list[dict]) -> str:
-    """What the peer is, and where it has a smaller error than all pairs."""
-    if not any(row["form"] == NETWORK for row in forms):
-        return not_run(NETWORK).strip()
-    text = (
-        f"The {NETWORK} is the peer ({versions('torch', 'torch_geometric')}; all pairs, leapfrog steps, no "
-        "assumption on directions of forces), with the same trajectories and CPU seconds."
+    """What the peers are, and for which numbers of particles one has a smaller error than forms of the models."""
+    theirs = [row for row in forms if row["form"] in RIVALS]
+    if not theirs:
+        return "Peers were not run."
+    updates = ", ".join(
+        f"{round(statistics.median(r['updates'] for r in theirs if r['form'] == name))} ({name})"
+        for name in dict.fromkeys(row["form"] for row in theirs)
     )
-    for count in dict.fromkeys(row["particles"] for row in forms):
-        errors: dict[str, list[float]] = {}
-        for row in forms:
-            if row["particles"] == count:
-                errors.setdefault(row["form"], []).append(row["rmse"])
-        best = min(errors, key=lambda form: statistics.mean(map(math.log, errors[form])))
-        text += f" It has the smallest error with {count} particles." if best == NETWORK else ""
-    return text
+    text = (
+        f"Peers, all pairs with leapfrog steps of one kick ({theirs[0]['libraries']}; Adam), have the same trajectories "
+        "and CPU seconds; the equivariant network assumes central forces as the models do, the interaction network "
+        f"no direction. Updates: {updates}."
+    )
+    means = mean_errors(forms)
+    ours = [of for form, of in means.items() if form not in RIVALS]
+    worst, best = ({n: pick(of[n] for of in ours) for n in ours[0]} for pick in (max, min))
+    for name in dict.fromkeys(row["form"] for row in theirs):
+        text += verdict(name, means[name], "the worst form of the models", worst)
+        if any(means[name][count] < worst[count] for count in worst):
+            text += verdict(name, means[name], "the best form of the models", best)
+    return text + not_run(NETWORK)
 
 
 def table(steps: list[dict], forms: list[dict]) -> str:
@@ -195,22 +229,31 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--particles", type=int, nargs="+", default=[20, 100, 300, 1000])
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--peers-only", action="store_true", help="keep the other stored rows")
     given = parse(parser, budget=0.2, seeds=[0], particles=[20], repeats=2)
     torch.set_num_threads(1)
-    steps = step_rows(given.particles, given.repeats)
-    print(table(steps, []), flush=True)
-    forms = form_rows(
-        given.particles, given.seeds, given.budget, 4 if given.smoke else 30, 20 if given.smoke else 50
-    )  # fmt: skip
-    text = table(steps, forms)
-    facts = {"python": platform.python_version(), "torch": torch.__version__}
     out = given.results / "nbody_radial"
-    rows = {"machine": facts, "budget": given.budget, "steps": steps, "forms": forms}
+    facts = {"python": platform.python_version(), "torch": torch.__version__}
+    sizes = (4, 20) if given.smoke else (30, 50)
+    if given.peers_only:
+        rows = json.loads(out.with_suffix(".json").read_text())
+        old = [row for row in rows["forms"] if row["form"] not in RIVALS]
+        counts, seeds = (sorted({row[name] for row in old}) for name in ("particles", "seed"))
+        rows["forms"] = old + form_rows(counts, seeds, rows["budget"], *sizes, peers_only=True)
+    else:
+        steps = step_rows(given.particles, given.repeats)
+        print(table(steps, []), flush=True)
+        rows = {"machine": facts, "budget": given.budget, "steps": steps}
+        of = given.particles, given.seeds, given.budget, *sizes
+        rows["forms"] = form_rows(*of, peers_only=False)
+    # A number of particles at a time.
+    rows["forms"].sort(key=lambda row: row["particles"])
+    text, seeds = table(rows["steps"], rows["forms"]), {row["seed"] for row in rows["forms"]}
     out.with_suffix(".json").write_text(json.dumps(rows, indent=1) + "\n")
     out.with_suffix(".md").write_text(
         "# Radial messages: kernels, and all pairs beside a hierarchy\n\nOne thread, float32, gravity. "
-        f"Errors of models trained on 100 particles for {given.budget:g} CPU seconds, "
-        f"{len(given.seeds)} seed(s); free flight has 0.2.\n{beside(forms)}\n`python benchmarks/nbody_radial.py`\n\n"
+        f"Errors of models trained on 100 particles for {rows['budget']:g} CPU seconds, "
+        f"{len(seeds)} seed(s); free flight has 0.2.\n{beside(rows['forms'])}\n`python benchmarks/nbody_radial.py`\n\n"
         + text
     )
     print(text)

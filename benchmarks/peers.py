@@ -48,6 +48,27 @@ def not_run(row: str) -> str:
     return f" {row} was not run: {', '.join(MISSING)} not installed." if MISSING else ""
 
 
+def verdict(
+    name: str,
+    theirs: Mapping[str, float],
+    than: str,
+    ours: Mapping[str, float],
+    what: str = "error",
+) -> str:
+    """A sentence, with a space before it: where the peer ``name`` has a smaller error than ``than``, and where not.
+
+    ``theirs``, ``ours``: errors by the words for where they were measured.
+    """
+    smaller = [where for where in theirs if theirs[where] < ours[where]]
+    larger = [where for where in theirs if where not in smaller]
+    said = [
+        f"a {size} {what} than {than} ({', '.join(found)})"
+        for size, found in (("smaller", smaller), ("larger", larger))
+        if found
+    ]
+    return f" The {name} has {' and '.join(said)}."
+
+
 @dataclass(frozen=True)
 class Structure:
     """What is known of features, as numbers of columns.

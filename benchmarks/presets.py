@@ -2,7 +2,8 @@
 
     python benchmarks/presets.py                      # three seeds, about 10 minutes
     python benchmarks/presets.py --long 600
-    python benchmarks/presets.py --peer-only          # measures the peer, keeps the other stored numbers
+    python benchmarks/presets.py --systems lorenz --first-seed 2 --seeds 1    # adds to the stored rows
+    python benchmarks/presets.py --peer-only          # measures the peer of the stored rows, keeps the rest
     python benchmarks/presets.py --epochs 20 --seeds 1 --systems kuramoto
 
 Both presets run on the same data with the same code and kernel, one thread. `fast` runs as it is
@@ -12,7 +13,8 @@ place of means of three, the rest of its training, and the same number of update
 run of `paper`, of so many CPU seconds, is tested on the first system and seed. Errors are the training loss (Huber in z units of the training data, summed over
 features and times, mean over nodes and trajectories) on test sets that no choice was made on. The rows
 "persistence" and "uncoupled" stand beside, and a peer with the CPU time of `fast` and the same training data, an
-edge-function graph neural ODE in torch_geometric and torchdiffeq (`peers.Rival`). Writes benchmarks/results/presets.{json,md}.
+edge-function graph neural ODE in torch_geometric and torchdiffeq (`peers.Rival`). Rows of other systems and seeds that are
+stored stay. Writes benchmarks/results/presets.{json,md} after each row.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from peers import EDGE_ODE, MISSING, Rival, not_run, versions
+from peers import EDGE_ODE, MISSING, Rival, not_run, verdict, versions
 from smoke import parse
 
 import pympnode
@@ -233,24 +235,45 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def beside(rows: list[dict[str, Any]]) -> str:
-    """What the peer is, and where it has the smallest loss."""
+    """What the peer is, and on which test sets it has a smaller loss than each preset."""
     there = [row for row in rows if row.get("peer")]
     if not there:
         return not_run(EDGE_ODE)
-    updates = ", ".join(f"{row['peer']['updates']} ({row['system']})" for row in there)
+    systems = list(dict.fromkeys(row["system"] for row in there))
+    updates = ", ".join(
+        f"{np.mean([row['peer']['updates'] for row in there if row['system'] == system]):.0f} ({system})"
+        for system in systems
+    )
     text = (
         f" {EDGE_ODE}: the peer, an edge-function graph neural ODE ({there[0]['peer']['libraries']}; Adam) with the "
         f"CPU time of `fast` and the same data; updates: {updates}."
     )
-    for row in there:
-        for title, loss in row["loss"].items():
-            ours = {who: loss[who] for who in ("paper", "paper, sum", "fast")}
-            theirs = row["peer"]["loss"][title]
-            if theirs < min(ours.values()):
-                text += (
-                    f" It has the smallest loss on {title} of {row['system']}, seed {row['seed']}."
-                )
+    for who in ("fast", "paper", "paper, sum", "uncoupled"):
+        theirs, ours = {}, {}
+        for system in systems:
+            some = [row for row in there if row["system"] == system]
+            titles = list(some[0]["loss"])
+            of_peer = {t: geometric([row["peer"]["loss"][t] for row in some]) for t in titles}
+            of_who = {t: geometric([row["loss"][t][who] for row in some]) for t in titles}
+            # Where all test sets of a system agree, the first stands for them.
+            same = len({of_peer[title] < of_who[title] for title in titles}) == 1
+            for title in titles[: 1 if same else None]:
+                where = system if same else f"{system}: {title}"
+                theirs[where], ours[where] = of_peer[title], of_who[title]
+        text += verdict(EDGE_ODE, theirs, f'"{who}"', ours, "loss")
     return text
+
+
+def seeds_in_words(rows: list[dict[str, Any]]) -> str:
+    """Numbers of seeds: one for all systems, or one a system."""
+    counts = {
+        row["system"]: len({r["seed"] for r in rows if r["system"] == row["system"]})
+        for row in rows
+    }
+    if len(set(counts.values())) > 1:
+        return f"seeds: {', '.join(f'{n} ({system})' for system, n in counts.items())}"
+    count = next(iter(counts.values()))
+    return f"{count} seed{'s' * (count > 1)}"
 
 
 def main() -> None:
@@ -267,30 +290,42 @@ def main() -> None:
     # Where runs are as short as their start, the updates that fill a time are any number.
     sizes, most = ({"trajectories": 8}, 10) if options.smoke else ({}, float("inf"))
     out.parent.mkdir(parents=True, exist_ok=True)
-    rows: list[dict[str, Any]] = []
-    if options.peer_only:
-        rows = json.loads(out.with_suffix(".json").read_text())
-        keys = {about["title"]: key for key, about in SYSTEMS.items()}
-        for row in rows:
-            key, seed = keys[row["system"]], row["seed"]
-            tests = test_sets(key, seed, sizes)
-            row["peer"] = peer(key, seed, sizes, tests, row["cpu_seconds"]["fast"])
-            print(json.dumps(row["peer"]), flush=True)
-        out.with_suffix(".json").write_text(json.dumps(rows, indent=1) + "\n")
-        options.seeds = len({row["seed"] for row in rows})
-    for key in () if options.peer_only else options.systems:
-        for seed in range(options.first_seed, options.first_seed + options.seeds):
-            long = 0.0 if rows else options.long
-            rows.append(compare(key, seed, options.epochs, sizes, most, long))
-            out.with_suffix(".json").write_text(json.dumps(rows, indent=1) + "\n")
-    text = table(rows)
-    header = (
-        f"Presets at equal CPU time, {options.seeds} seed{'s' * (options.seeds > 1)}, one thread, "
-        f"{platform.machine()}, Python {platform.python_version()}, pympnode {pympnode.__version__}. "
-        f"Losses are geometric means over seeds.{beside(rows)}\n\n"
-    )
-    out.with_suffix(".md").write_text(header + text + "\n")
-    print(header + text)
+    path = out.with_suffix(".json")
+    rows: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
+    titles = [about["title"] for about in SYSTEMS.values()]
+
+    def store() -> str:
+        rows.sort(key=lambda row: (titles.index(row["system"]), row["seed"]))
+        text = (
+            f"Presets at equal CPU time, {seeds_in_words(rows)}, one thread, {platform.machine()}, "
+            f"Python {platform.python_version()}, pympnode {pympnode.__version__}. "
+            f"Losses are geometric means over seeds.{beside(rows)}\n\n{table(rows)}\n"
+        )
+        path.write_text(json.dumps(rows, indent=1) + "\n")
+        out.with_suffix(".md").write_text(text)
+        return text
+
+    seeds = range(options.first_seed, options.first_seed + options.seeds)
+    with_long = True
+    for key in options.systems:
+        if options.peer_only:
+            for row in rows:
+                if row["system"] == SYSTEMS[key]["title"]:
+                    tests = test_sets(key, row["seed"], sizes)
+                    seconds = row["cpu_seconds"]["fast"]
+                    row["peer"] = peer(key, row["seed"], sizes, tests, seconds)
+                    print(json.dumps(row["peer"]), flush=True)
+                    store()
+            continue
+        for seed in seeds:
+            long = options.long if with_long else 0.0
+            new = compare(key, seed, options.epochs, sizes, most, long)
+            same = (new["system"], new["seed"])
+            rows[:] = [row for row in rows if (row["system"], row["seed"]) != same]
+            rows.append(new)
+            with_long = False
+            store()
+    print(store())
 
 
 if __name__ == "__main__":

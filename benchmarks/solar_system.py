@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
-from peers import MISSING, InteractionRival, RadialRival, not_run, versions
+from peers import MISSING, InteractionRival, RadialRival, not_run, verdict, versions
 from smoke import parse
 
 import pympnode
@@ -238,7 +238,7 @@ def table(found: dict[str, Any]) -> list[str]:
 
 
 def beside(rows: dict[str, Any]) -> str:
-    """What the peers are, and where one has a smaller error than the models with masses given."""
+    """What the peers are, and at which horizons one has a smaller error than the models with masses given."""
     there = [name for name in PEERS if name in rows]
     if not there:
         return not_run("Peers").strip()
@@ -247,10 +247,14 @@ def beside(rows: dict[str, Any]) -> str:
         f"velocity changes; {len(rows[there[0]]['seeds'])} seed(s)): the same windows, the masses of the ephemeris as "
         "factors of messages, and the mean CPU time of the models with masses given."
     )
+    means = {
+        name: {f"{days} days": float(np.mean(of)) for days, of in rows[name]["rms"].items()}
+        for name in ("free flight", "masses given", *there)
+    }
     for name in there:
-        for days, values in rows[name]["rms"].items():
-            if np.mean(values) < np.mean(rows["masses given"]["rms"][days]):
-                text += f" The {name.partition(',')[0]} has the smaller error at {days} days."
+        short = name.partition(",")[0]
+        text += verdict(short, means[name], "the models", means["masses given"])
+        text += verdict(short, means[name], "free flight", means["free flight"])
     return text + not_run("The interaction network")
 
 

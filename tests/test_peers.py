@@ -12,7 +12,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 
-from peers import InteractionRival, RadialRival, Rival, Structure
+from peers import InteractionRival, RadialRival, Rival, Structure, verdict
 
 RING = SimpleNamespace(
     sender=np.array([0, 1, 2, 1, 2, 0]), receiver=np.array([1, 2, 0, 0, 1, 2]), weight=None
@@ -60,3 +60,10 @@ def test_particles_take_sources_and_images(kind: type) -> None:
     torch.testing.assert_close(rival.change(images, 4.0, ones, None), found, rtol=1e-3, atol=1e-4)
     dark = rival.change(states, 4.0, 0 * ones, None)
     torch.testing.assert_close(dark - dark[:, :1], torch.zeros_like(dark))
+
+
+def test_verdict_names_where_a_peer_is_better() -> None:
+    theirs, ours = {"a": 1.0, "b": 3.0}, {"a": 2.0, "b": 2.0}
+    said = verdict("peer", theirs, "ours", ours)
+    assert said == " The peer has a smaller error than ours (a) and a larger error than ours (b)."
+    assert verdict("peer", ours, "ours", ours) == " The peer has a larger error than ours (a, b)."
