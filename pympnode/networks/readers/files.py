@@ -17,6 +17,7 @@ from ...errors import FileDamaged, InvalidGraph, InvalidOption, MissingFile, unk
 from ...training.ranges import warn_user
 from . import objects
 from .labelled import RawGraph
+from .pajek import parse_pajek
 
 NAMES = ("name", "label")  # attributes of nodes that hold their names
 _SENDERS = ("source", "src", "from", "sender", "start", "origin", "node1", "u", "i")
@@ -70,7 +71,7 @@ def read_gexf(path: Path, options: TableOptions) -> RawGraph:
 
 
 def read_pajek(path: Path, options: TableOptions) -> RawGraph:
-    return _by_networkx(path, "Pajek", "read_pajek", options)
+    return parse_pajek(_text(path), options.weight)
 
 
 def _by_networkx(path: Path, kind: str, reader: str, options: TableOptions) -> RawGraph:
