@@ -300,6 +300,20 @@ def test_numbers_in_files_are_numbers(tmp_path: Path) -> None:
         assert edges(read) == both_ways({(2, 0): 1.0, (0, 1): 1.0})
 
 
+def test_weights_of_graphml_have_a_default(tmp_path: Path) -> None:
+    text = (
+        '<graphml xmlns="http://graphml.graphdrawing.org/xmlns">'
+        '<key id="w" for="edge" attr.name="weight" attr.type="double"><default>2.5</default></key>'
+        '<graph edgedefault="directed"><node id="a"/><node id="b"/><node id="c"/>'
+        '<edge source="a" target="b"/>{}</graph></graphml>'
+    )
+    one = '<edge source="b" target="c"><data key="w">1</data></edge>'
+    read = weighted(write(tmp_path / "a.graphml", text.format("")))
+    assert edges(read) == {("a", "b"): 2.5}
+    read = weighted(write(tmp_path / "b.graphml", text.format(one)))
+    assert edges(read) == {("a", "b"): 2.5, ("b", "c"): 1.0}
+
+
 def test_gml_without_labels_with_parallel_edges_and_accents(tmp_path: Path) -> None:
     plain = write(
         tmp_path / "a.gml", "graph [ node [ id 5 ] node [ id 1 ] edge [source 5 target 1]]"

@@ -81,6 +81,10 @@ def _by_networkx(path: Path, kind: str, reader: str, options: TableOptions) -> R
         graph = getattr(nx, reader)(path)
     except Exception as error:
         raise _damaged(path, kind, error) from error
+    # networkx 3.6 keeps the default of a GraphML key beside the graph, and leaves the edges without.
+    for name, value in graph.graph.get("edge_default", {}).items():
+        for *_, data in graph.edges(data=True):
+            data.setdefault(name, value)
     return objects.from_networkx(graph, options.weight, NAMES)
 
 
