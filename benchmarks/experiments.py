@@ -3,7 +3,8 @@
     python benchmarks/experiments.py [--budget "20m"] [--seeds 1] [--only nbody_levels ...]
 
 Runs go on where an earlier call stopped (folder ``runs/experiments``). One thread. Writes the table of each
-to benchmarks/results/experiments/NAME.md, and its numbers by seed to NAME.json. All rows of a table make as many updates, as in the papers, which
+to benchmarks/results/experiments/NAME.md, its numbers by seed to NAME.json, and the figures that benchmarks/claims.toml
+names to docs/images/papers. All rows of a table make as many updates, as in the papers, which
 a busy machine does not change; ``--budget "10"`` gives all the same seconds of CPU time instead. What the papers trained for
 hours or days on a GPU is here what minutes on a CPU give.
 """
@@ -22,6 +23,8 @@ time.perf_counter = time.process_time
 
 import argparse
 import json
+import shutil
+import tomllib
 from pathlib import Path
 
 import torch
@@ -29,7 +32,10 @@ from smoke import parse
 
 from pympnode import experiments
 
-RUNS = Path(__file__).parent.parent / "runs" / "experiments"
+ROOT = Path(__file__).resolve().parent.parent
+RUNS = ROOT / "runs" / "experiments"
+FIGURES = tomllib.loads((ROOT / "benchmarks" / "claims.toml").read_text(encoding="utf-8"))["figure"]
+PICTURES = ROOT / "docs" / "images" / "papers"
 CHOICE = {
     "nbody_levels": "3000 updates",
     "nbody_density": "3000 updates",
@@ -90,6 +96,11 @@ def main() -> None:
         # The numbers of each seed, for the pages of the papers; on one line.
         numbers = json.loads((out / "results.json").read_text(encoding="utf-8"))
         (results / f"{name}.json").write_text(json.dumps(numbers, separators=(",", ":")) + "\n")
+        for figure in FIGURES:
+            drawn = out / "figures" / figure["file"]
+            if figure["experiment"] == name and drawn.exists():
+                PICTURES.mkdir(exist_ok=True)
+                shutil.copyfile(drawn, PICTURES / f"{name}_{drawn.name}")
         print(text, flush=True)
 
 

@@ -110,8 +110,8 @@ def simulate(
         tolerance: relative and absolute, of the adaptive integrator; 1e-8.
         engine: "auto", "torch" or "julia", which integrates networks.
         path: where to write while the data are made, for what is larger than memory: of networks a Zarr
-            store, "data.zarr"; of particles a folder of parts. The same call goes on after an interruption, and
-            opens what is complete; another call is refused.
+            store, "data.zarr"; of particles a folder of parts. The same call goes on after an
+            interruption, and opens what is complete; another call is refused.
         dims, start, integrator, substeps, dtype, path, workers, progress: of particles; see
             `pympnode.particles.simulate.simulate_particles`.
         client: a `distributed.Client`: blocks of trajectories are tasks of a Dask cluster; the
@@ -250,87 +250,117 @@ def train(
 ) -> Result[Any]:
     """Train a simulator of a networked system or of particles.
 
+    Keywords that are not given take the value of ``start``, of the system or of the preset.
+
     Main arguments:
-        system, nodes, topology, edge_weight, particles, trajectories, steps, dt, seed, ...: the data, as in
-            `simulate`. Particles default to 20,000 / particles trajectories, 20 to 1000.
-        data: given data instead: a dataset, several of them (sizes may differ), or the path of one.
-            Keywords that say how to simulate are then refused, and so is a system other than that
-            of the data. A dataset may also come first: ``train(ds)``. Dask arrays, and stores of more
-            than 1 GiB, are read chunk by chunk.
-            One trajectory alone is split in time: the first 70 % (``split``) train.
-        preset: "fast" (default), the best measured, or "paper", the published configuration.
-        epochs, updates or time_budget: how long; a budget is seconds or "10m".
-        window, max_window: of networks, in the unit of time of the data: the length of all windows
-            of trajectories that training rolls out, or of the longest ones, where the curriculum of
-            shorter ones ends (n time steps are n * dt; inf is the whole trajectory). By default
-            whole trajectories of up to 200 intervals; longer ones in windows that end at four
-            memories of the data, 10 to 200 intervals; ``history.attrs["windows"]`` says which.
-        matching: of networks: the share of the updates, before those windows, that fit the vector
-            field to derivatives of the data without rollouts; 0 by default. Not for messages that
-            are ODE states, for controls, uneven time grids, and data too noisy or too coarse.
-        start: a model, a `Result` or a path to train on from (see `finetune`).
+        system: simulate the data of this system: a name (`pympnode.systems.names()`) or a `System`.
+        data: train on given data instead: a dataset, a list of datasets (sizes may differ), or the
+            path of one; a dataset may also come first, ``train(ds)``. Keywords that say how to
+            simulate are then refused, and so is a system other than that of the data. One trajectory
+            alone is split in time: its first 70 % (``split``) train.
+        preset: "fast", the best that was measured, or "paper", the published configuration.
+        epochs, updates, time_budget: how long: passes over the data, steps of the optimiser, or a
+            time, in seconds or as "10m"; one of them.
+        start: a model, a `Result` or a path to train on from, see `finetune`.
         run: a folder for checkpoints and results; the same call continues where it stopped.
         extend: the same call with ``extend=40`` adds 40 epochs to the finished run in the folder, from
             its last weights and the state of its optimiser, with the longest windows. A cosine
             schedule begins anew over these epochs at half its rate; other schedules go on.
-    Model of networks: ``model`` ("mpnode", "l2s", "node"; a `pympnode.ModelSpec`, whose
-        widths are those of the data and whose other fields are taken as they are; or a `torch.nn.Module`
-        of your own whose forward(x, edge_index) is dx/dt, see `pympnode.register_module`), ``message_size``, ``hidden``, ``depth``,
-        ``aggregation``, ``messages``, ``coupling``, ``first_message``, ``solver``, ``substeps``,
-        ``antisymmetric``, ``linear_path`` (a linear map of the inputs beside the network of a node, which
-        starts as the best linear field), modules of your own for a ``message`` (of receiver, sender and edge) and for the
-        ``update`` of a node by what it receives (`pympnode.networks.own_module.MessagePassing`), and the names of features that enter pairwise messages (``relative``) or the
-        whole model (``invariant``; with emitted messages not at all) as differences only: see `pympnode.ModelSpec`; the rest comes from the preset or from ``start``.
-    Model of particles: ``model`` ("hogn", "deltagn", "hierarchical_deltagn",
-        "hierarchical_hogn", "nearest_deltagn"; by default "deltagn" for up to 100 particles and
-        "hierarchical_deltagn" for more; where the law of the forces is known both have
-        ``messages="radial"``, central forces, and "deltagn" serves up to 1,000; or a
-        `pympnode.ParticleSpec`), ``behaviour``, ``levels``, ``neighbours``,
-        ``edge_width``, ``node_width``, ``global_width``, ``inputs``, ``integrator``,
-        ``conserve_momentum``, ``update``, ``messages``, ``mass_coupling``, ``kicks``: see
-        `pympnode.ParticleSpec`. ``mass="learned"`` learns the masses of all particles but one
-        (``fixed_mass``, a label or number; by default the heaviest of the data, the first of several);
-        those of the others in the data are not used. Fix a heavy one: all begin at its mass, from
-        where they find smaller ones. They are in `ParticleModel.learned_mass`.
-    Run: ``config`` (a `pympnode.TrainConfig`: every field of the run, in place of those of the preset;
-        keywords go before its fields); ``batch_size`` (trajectories, or states of particles, of which ``micro_batch`` are computed
-        at a time), ``learning_rate``; ``optimiser`` ("soap", the default of "fast", "adam", that
-        of "paper", or a callable that makes one from the layout of the weights, see
-        `pympnode.training.optimiser.Optimiser`); ``loss`` ("huber", the default of networks, "mse", that of
-        particles, "gaussian", with numbers of each feature as `pympnode.losses.Huber` and others have, or a
-        function of predicted and true states; gradient matching is left out then; "gaussian" also
-        estimates the measurement noise, `Model.noise`); ``retry_diverged=True`` lets a run that diverges
-        go back to its best weights once, at half the rate; ``members`` trains an ensemble side by side from
-        different weights and batches: history, weights and rollouts have a dim "member";
-        ``engine`` ("auto", "torch", "julia"), ``kernel`` ("auto", "numba", "torch", "eager"),
-        ``recompute`` (particles: less memory, more time), ``device`` ("auto", "cpu", "cuda"),
-        ``dtype`` ("float32", "float64"), ``precision`` ("bf16": products over edges of particles);
-        ``missing="mask"`` takes NaN in `state` as missing; ``chunks_in_memory=8`` reads any store, folder of
-        parts or Dask arrays chunk by chunk and holds at most 8 (at least 3): a third in use, a third
-        that a thread reads meanwhile, the rest as the sample for what looks at all data otherwise (``history.attrs["data"]``
-        names it); ``ignore_weights=True`` leaves out the weights and
-        attributes of edges: otherwise weights multiply messages, and pairwise messages take attributes;
-        ``edge_weight="learn"`` learns a positive weight for each given edge, kept in ``model.graph``;
-        ``node_codes`` numbers for each node are learned with the model and are attributes of the node that
-        are not measured (`Model.node_code`, `Model.infer`);
-        ``partition`` ("auto", "metis", "blocks", or a process (node,) for each node) divides the nodes of one
-        large graph among the processes of torchrun, in place of the trajectories: see the how-to on
-        clusters;
-        ``topology="learn"`` learns the graph, with weights that are not negative, whatever graph the data
-        have: ``model.graph`` holds the edges that were kept, ``model.edge_scores`` (receiver, sender) all
-        pairs, see `pympnode.networks.unknown_graph`; ``topology="learn each"`` a graph of each trajectory
-        (``edge_scores`` (trajectory, receiver, sender)), with functions that all share;
-        ``delay``: messages are computed from the senders' states that long ago, in the unit of time of
-        the data (data with ``edge_delay`` bring their own); ``delay="learn"`` learns one for all edges,
-        ``"learn per edge"`` one for each, between one step and half of a trajectory, 40 steps at most,
-        from ``delay_start`` on (3 steps); ``circular`` names the features that are
-        positions on a circle (see `from_arrays`); ``normalisation`` "keep" or "refit" when
-        there is a start; ``augment`` (rotated and reflected particles), ``mixed_levels`` (one level
-        of cells more in every second update).
-    Watching: ``callbacks``, objects or functions that are called at the start, after every update and
-        epoch and at the end, and may end the run: early stopping, CSV, TensorBoard, Weights & Biases,
-        pruning by Optuna (`pympnode.callbacks`); ``progress``: a bar in a terminal or a notebook,
-        and elsewhere a line a minute through `logging` (logger "pympnode.training.progress").
+        seed: of initial states, controls, noise, split, first weights and batches.
+    Simulated data:
+        nodes, topology, edge_weight, delay, graphs, graph_seed, parameters: as in `simulate`.
+        particles, dims, trajectories, steps, dt, noise, split: as in `simulate`. Particles have
+            20,000 / particles trajectories by default, 20 to 1000.
+    Given data:
+        missing: "mask" takes NaN in `state` as missing; "error" (default) refuses NaN.
+        chunks_in_memory: read any store, folder of parts or Dask arrays chunk by chunk, and hold at
+            most that many chunks, 3 or more: a third in use, a third that a thread reads meanwhile,
+            the rest as the sample for what looks at all data otherwise (``history.attrs["data"]``
+            names it). Dask arrays, and stores of more than 1 GiB, are always read so.
+        ignore_weights: True leaves out the weights and attributes of edges. Otherwise weights multiply
+            messages, and pairwise messages take attributes.
+        circular: names of the features that are positions on a circle, see `from_arrays`.
+        normalisation: with a ``start``, "keep" its normalisation, or "refit" it to the new data.
+        partition: divide the nodes of one large graph, in place of the trajectories, among the
+            processes of torchrun: "auto", "metis", "blocks", or the number of a process for each node,
+            (node,). See the how-to on clusters.
+    Model of networks:
+        model: "mpnode", "l2s" or "node"; a `pympnode.ModelSpec`, whose widths are those of the data
+            and whose other fields are taken as they are; or a `torch.nn.Module` of your own, whose
+            forward(x, edge_index) is dx/dt, see `pympnode.register_module`.
+        message_size, hidden, depth, aggregation, messages, coupling, first_message: fields of
+            `pympnode.ModelSpec`, where ``message_size`` is called ``message``.
+        solver, substeps: the method of one time step, and the number of its equal parts.
+        linear_path: a linear map of the inputs beside the network of a node, which starts as the best
+            linear field.
+        relative, invariant: names of features that enter pairwise messages (``relative``) or the whole
+            model (``invariant``; with emitted messages not at all) as differences only.
+        antisymmetric: pairwise messages of opposite sign in the two directions of an edge.
+        message, update: modules of your own for a message (of receiver, sender and edge) and for the
+            change of a node by what it receives, see `pympnode.networks.own_module.MessagePassing`.
+        node_codes: that many numbers for each node are learned with the model. They are attributes of
+            the node that are not measured (`Model.node_code`, `Model.infer`).
+    Learned graphs and delays:
+        topology: "learn" learns the graph, with weights that are not negative, whatever graph the data
+            have: ``model.graph`` holds the edges that were kept, ``model.edge_scores`` (receiver, sender)
+            all pairs, see `pympnode.networks.unknown_graph`. "learn each" learns a graph of each
+            trajectory (``edge_scores`` (trajectory, receiver, sender)), with functions that all share.
+        edge_weight: "learn" learns a positive weight for each given edge, kept in ``model.graph``.
+        delay: messages are computed from the senders' states that long ago, in the unit of time of
+            the data (data with ``edge_delay`` bring their own). "learn" learns one delay for all edges,
+            "learn per edge" one for each, between one step and half of a trajectory, 40 steps at most.
+        delay_start: the time at which the learning of delays begins; 3 time steps.
+    Model of particles:
+        model: "hogn", "deltagn", "hierarchical_deltagn", "hierarchical_hogn", "nearest_deltagn", or a
+            `pympnode.ParticleSpec`. By default "deltagn" for up to 100 particles and
+            "hierarchical_deltagn" for more; where the law of the forces is known both have
+            ``messages="radial"``, central forces, and "deltagn" serves up to 1,000.
+        behaviour, levels, neighbours, inputs, integrator, update, messages: fields of
+            `pympnode.ParticleSpec`.
+        edge_width, node_width, global_width, conserve_momentum, mass_coupling, kicks: the same.
+        mass: "learned" learns the masses of all particles but one, and does not use those in the data;
+            see `ParticleModel.learned_mass`.
+        fixed_mass: the particle whose mass is not learned, a label or number; by default the heaviest
+            of the data, the first of several. The others begin at its mass, from where training finds
+            smaller ones, so it should be a heavy one.
+        augment: rotated and reflected states in training.
+        mixed_levels: one level of cells more in every second update.
+    Training:
+        config: a `pympnode.TrainConfig`: every field of the run, in place of those of the preset;
+            keywords replace its fields.
+        batch_size: trajectories, or states of particles, in an update.
+        micro_batch: of particles: how many of them are computed at a time.
+        optimiser: "soap", the default of "fast", "adam", that of "paper", or a callable that makes one
+            from the layout of the weights, see `pympnode.training.optimiser.Optimiser`.
+        learning_rate: the highest one of the schedule.
+        loss: "huber", the default of networks, "mse", that of particles, "gaussian", which also
+            estimates the measurement noise (`Model.noise`), one of `pympnode.losses` with numbers of
+            each feature, or a function of predicted and true states. Gradient matching is then left out.
+        window, max_window: of networks, in the unit of time of the data: the length of all windows of
+            trajectories that training rolls out, or of the longest ones, where the curriculum of
+            shorter ones ends (n time steps are n * dt; inf is the whole trajectory). By default whole
+            trajectories of up to 200 intervals; longer ones in windows that end at four memories of
+            the data, 10 to 200 intervals; ``history.attrs["windows"]`` says which.
+        matching: of networks: the share of the updates, before those windows, that fit the vector
+            field to derivatives of the data without rollouts; 0.8 of "fast" unless ``epochs`` or
+            ``loss`` is given, 0 of "paper". Not for messages that are ODE states, for controls, uneven
+            time grids, and data too noisy or too coarse.
+        retry_diverged: True lets a run that diverges go back to its best weights once, at half the rate.
+        members: train an ensemble of that many side by side, from different weights and batches:
+            history, weights and rollouts have a dim "member".
+    Computing:
+        engine: "auto", "torch", or, for networks, "julia".
+        kernel: "auto", "numba", "torch" or "eager".
+        device: "auto", "cpu", "cuda", or one of several, "cuda:1".
+        dtype: of the weights, "float32" or "float64".
+        precision: of particles: "bf16" for the products over edges.
+        recompute: of particles: less memory, more time.
+    Watching:
+        callbacks: objects or functions that are called at the start, after every update and epoch and
+            at the end, and may end the run: early stopping, CSV, TensorBoard, Weights & Biases,
+            pruning by Optuna (`pympnode.callbacks`).
+        progress: a bar in a terminal or a notebook, and elsewhere a line a minute through `logging`
+            (logger "pympnode.training.progress").
     Returns: a `Result` with the model, the history and how the run ended.
     Raises: `UnknownName`, `InvalidOption`, `InvalidData`, `InvalidGraph`, `EngineUnavailable`,
         `RunLocked`, each with got, allowed, fix; KeyboardInterrupt in a script.
@@ -480,10 +510,12 @@ def train(
 def finetune(start: StartModel, system: Any = None, **options: Any) -> Result[Any]:
     """Train on from a model: ``train(start=...)``, with the system of the start by default.
 
-    ``start``: a model, a `Result` or the path of a saved model. Its weights and normalisation are
-    kept (``normalisation="refit"`` fits it to the new data). ``options`` are those of `train`, but
-    for another ``model``; ``result.restored_tensors`` names the tensors that were taken. Returns a
-    `Result`. Raises what `train` raises, and `MissingFile` or `FileDamaged` for a path.
+    start: a model, a `Result` or the path of a saved model. Its weights and normalisation are kept
+        (``normalisation="refit"`` fits the normalisation to the new data).
+    system: a name or a `System` to simulate new data of; or ``data=``, as in `train`.
+    options: keywords of `train`, except another ``model``.
+    Returns: a `Result`, whose ``restored_tensors`` names the tensors that were taken from the start.
+    Raises: what `train` raises, and `MissingFile` or `FileDamaged` for a path.
     """
     refuse_name_of_start(start)
     return train(system, start=as_model(start), **options)
@@ -501,18 +533,24 @@ def evaluate(
 ) -> xr.Dataset:
     """Errors of a model's rollouts on a dataset, beside simple baselines.
 
-    Networks: a dataset over ``predictor`` ("model", "persistence", and "uncoupled", the true system
-    without coupling, where the system is known): root mean square errors in physical units and in z
-    units, in total, by feature, over time and by trajectory, the training loss, and the valid
-    prediction time: until the error first exceeds ``threshold`` z units (0.4); and errors in the
-    system's observables. The system is the registered one that the data name, or ``system``. See
-    `pympnode.networks.evaluate`. ``ignore_weights`` leaves out the weights of edges, which a model
-    that was trained without them refuses. Raises `InvalidData` for data that the model does not fit, and
-    warns `OutsideTrainingRange` with the numbers.
-
-    Particles: errors over ``horizons``, 20 and 200 steps by default, beside free flight and constant
-    acceleration; see `pympnode.particles.evaluate.evaluate_particles`. A keyword of the other half
-    is refused with `InvalidOption`.
+    Main arguments:
+        model: a model, a `Result` or the path of a saved model.
+        data: a dataset, or the path of one.
+    Other arguments:
+        threshold: of networks: the error, in z units, that ends the valid prediction time; 0.4.
+        system: of networks: the system whose observables and equations are used; by default the
+            registered one that the data name.
+        ignore_weights: of networks: leave out the weights of edges, which a model that was trained
+            without them refuses otherwise.
+        horizons: of particles: the numbers of steps whose errors are returned; 20 and 200.
+    Returns: of networks a dataset over ``predictor``: "model", "persistence", and "uncoupled", the true
+        system without coupling, where the system is known. It holds root mean square errors in
+        physical units and in z units, in total, by feature, over time and by trajectory; the training
+        loss; the valid prediction time; and errors of the system's observables. See
+        `pympnode.networks.evaluate`. Of particles errors over ``horizons``, beside free flight and
+        constant acceleration, see `pympnode.particles.evaluate.evaluate_particles`.
+    Raises: `InvalidData` for data that do not fit the model, `InvalidOption` for a keyword of the other
+        kind of model. Warns `OutsideTrainingRange` with the numbers.
     """
     model = as_model(model)
     half = half_of_model(model)
@@ -531,18 +569,19 @@ def interval(
     readings: bool = False,
     variable: str | None = None,
 ) -> xr.DataArray:
-    """Central intervals of a rollout or an evaluation: (bound, trajectory, time, node, feature), bounds
-    "lower" and "upper", in the units of the features.
+    """Central intervals of a rollout, which hold the true state with a given probability.
 
-    They hold the true state with probability ``level``, with ``readings=True`` a reading of it, measurement
-    noise included. The distribution is normal about the mean of the members; its standard deviation is
-    that of a calibrated model, or the spread of the members where it was not calibrated (the attribute
-    ``calibrated`` is 0 then, and such intervals are mostly too narrow).
-
-    Of a rollout of particles: (bound, trajectory, time, particle, axis) of ``variable``, "position" (the default) or
-    "velocity".
-
-    Raises `InvalidData` for predictions without a spread, and for nodes of several types; `InvalidOption`.
+    prediction: a rollout, or an evaluation, of an ensemble or of a calibrated model.
+    level: the probability, between 0 and 1.
+    readings: True for intervals that hold a reading of the state, measurement noise included.
+    variable: of particles "position" (the default) or "velocity".
+    Returns: (bound, trajectory, time, node, feature), bounds "lower" and "upper", in the units of the
+        features; of particles (bound, trajectory, time, particle, axis). The distribution is normal
+        about the mean of the members. Its standard deviation is that of a calibrated model, or the
+        spread of the members where it was not calibrated: the attribute ``calibrated`` is 0 then, and
+        such intervals are mostly too narrow.
+    Raises: `InvalidData` for predictions without a spread, and for nodes of several types;
+        `InvalidOption`.
     """
     half = half_of_dataset(prediction)
     if half.body == "particle":

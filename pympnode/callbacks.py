@@ -5,8 +5,8 @@ and functions, which are called after every epoch as ``function(run, metrics)``.
 the run with ``run.stop("reason")``. The run of a folder is the same with and without callbacks; they
 are not among what `train` compares when it continues one.
 
-A callback sees the run itself, not the short runs in which classes of models compete before it. Of
-several processes the first calls them.
+Callbacks are called in the run itself, not in the short runs in which classes of models compete before
+it. Of several processes the first calls them.
 """
 
 from __future__ import annotations

@@ -29,26 +29,35 @@ Keep = Literal["best", "last"]
 class TrainConfig:
     """How a run trains; the model is described by `ModelSpec` or `ParticleSpec`.
 
-    ``epochs`` passes over the training data, or ``updates`` steps of the optimiser, or
-    ``time_budget`` seconds (turned into updates after a timed warm-up). ``curriculum`` pairs of
-    (window in intervals, share of the updates); window 0 is the whole horizon. ``matching``: the share
-    of the updates, below 1, that come before it and fit the vector field to derivatives of the data,
-    without rollouts (networks, see `pympnode.networks.matching`). ``standstill``: the share of the updates without a
-    better validation loss after which a run is complete; 0 for never. ``schedule``:
-    "cosine" (after ``warmup``, a share of the updates, from ``learning_rate`` down to
-    ``final_rate`` of it), "plateau" (times ``plateau_factor`` after ``patience`` epochs without
-    improvement, not below ``rate_floor``), "steps" (times 0.1 every ``decay_every`` updates) or
-    "constant". ``optimiser``: "adam", "soap", or a callable that makes an
-    `Optimiser` from the `Layout`, see `pympnode.training.optimiser`. ``clip`` bounds the norm of the whole gradient. ``average`` is the decay of the
-    running mean of weights that is validated and kept (0: none). ``training_noise`` is the std, in
-    z units, of noise added once to the training part. With ``keep_start`` the weights that a run
-    starts from count as its best until better ones come; ``margin``: by how many standard errors of the
-    mean over validation trajectories the best must be better than they at the end (networks; 0: any). ``keep="last"`` returns the last weights
-    instead of the best by validation. ``retry_diverged``: a run that diverges goes back to its best
-    weights once, at half the rate. ``race``: the share of the updates in which classes of models compete
-    before the run itself (networks, see `pympnode.training.race`). ``from_start``: the share of the windows
-    of whole trajectories that begin with them (networks); the others begin at any time.
-    ``loss``: of rollouts (networks), see `pympnode.losses`.
+    preset: the name that it is recorded under.
+    epochs, updates, time_budget: the length: passes over the training data, or steps of the optimiser,
+        or seconds (turned into updates after a timed warm-up).
+    batch_size: trajectories, or states of particles, in an update.
+    optimiser: "adam", "soap", or a callable that makes an `Optimiser` from the `Layout`, see
+        `pympnode.training.optimiser`.
+    learning_rate, schedule: the highest rate, and how it falls: "cosine" (after ``warmup``, a share of
+        the updates, down to ``final_rate`` of it), "plateau" (times ``plateau_factor`` after
+        ``patience`` epochs without improvement, not below ``rate_floor``), "steps" (times 0.1 every
+        ``decay_every`` updates) or "constant".
+    clip: the largest norm of the whole gradient.
+    curriculum: pairs of (window in intervals, share of the updates); window 0 is the whole horizon.
+    matching: the share of the updates, below 1, that come before it and fit the vector field to
+        derivatives of the data, without rollouts (networks, see `pympnode.networks.matching`).
+    from_start: the share of the windows of whole trajectories that begin with them (networks); the
+        others begin at any time.
+    race: the share of the updates in which classes of models compete before the run itself (networks,
+        see `pympnode.training.race`).
+    standstill: the share of the updates without a better validation loss after which a run is
+        complete; 0 for never.
+    average: the decay of the running mean of weights that is validated and kept; 0 for none.
+    training_noise: the standard deviation, in z units, of noise added once to the training part.
+    keep: "best" returns the best weights by validation, "last" the last ones.
+    keep_start: the weights that a run starts from count as its best until better ones come.
+    margin: by how many standard errors of the mean over validation trajectories the best must be better
+        than they at the end (networks; 0: any).
+    retry_diverged: a run that diverges goes back to its best weights once, at half the rate.
+    loss: of rollouts (networks), or of steps (particles), see `pympnode.losses`.
+    seed: of first weights and batches.
     """
 
     preset: str = "fast"

@@ -264,9 +264,10 @@ class Graph:
 
         ``nodes``: by default the largest number in the pairs, plus one. ``weight`` (edges,), which a
         third column of the pairs gives as well, ``attribute`` (edges, attribute) and ``delay`` (edges,)
-        or one number: of both directions of an undirected edge. Weights that are all 1 are no weights. ``duplicate_edges``:
-        "error", "sum" (of the weights, 1 for each edge without) or "first"; an undirected edge may
-        be listed in both orders with the same values. Raises `InvalidGraph`, `UnknownName`.
+        or one number: of both directions of an undirected edge. Weights that are all 1 are no weights.
+        ``duplicate_edges``: "error", "sum" (of the weights, 1 for each edge without) or "first"; an
+        undirected edge may be listed in both orders with the same values. Raises `InvalidGraph`,
+        `UnknownName`.
 
         >>> Graph.from_edges([(0, 1), (1, 2)]).edges
         4
@@ -356,10 +357,11 @@ class Graph:
     ) -> Graph:
         """One graph from a square matrix, dense or SciPy sparse; an edge where an entry is not 0.
 
-        The row sends to the column, as in networkx: entry [i, j] is the edge i -> j; with ``adjacency_convention="receiver_first"``
-        the column sends to the row. Entries are weights, unless all are 0 and 1 or ``weighted=False``;
-        entries of a sparse matrix that stand twice add up, as SciPy has it. Raises `InvalidGraph`,
-        also for entries that are not finite or not real, and `UnknownName`.
+        The row sends to the column, as in networkx: entry [i, j] is the edge i -> j; with
+        ``adjacency_convention="receiver_first"`` the column sends to the row. Entries are weights,
+        unless all are 0 and 1 or ``weighted=False``; entries of a sparse matrix that stand twice add
+        up, as SciPy has it. Raises `InvalidGraph`, also for entries that are not finite or not real,
+        and `UnknownName`.
 
         >>> Graph.from_adjacency(np.array([[0, 2.5], [0, 0]])).weight
         array([2.5])

@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 import xarray as xr
 
 from .config import path as path_of
-from .datasets.reading import as_dataset, lazy_dataset
+from .datasets.reading import as_dataset
 from .datasets.record import record
 from .errors import (
     FileDamaged,
@@ -117,7 +117,7 @@ def as_model(start: Any) -> Any:
 def one_dataset(data: Any, *, lazy: bool | None = None, divided: bool = False) -> xr.Dataset:
     """A dataset, or the one at a path (see `as_dataset`). ``divided``: among processes, so that each reads its
     part alone. Raises `InvalidData` for anything else."""
-    ds = lazy_dataset(data) if divided else as_dataset(data, lazy=lazy)
+    ds = as_dataset(data, lazy=lazy, checked=not divided)
     if not isinstance(ds, xr.Dataset):
         raise InvalidData(
             "data are a dataset or the path of one",
@@ -131,9 +131,9 @@ def one_dataset(data: Any, *, lazy: bool | None = None, divided: bool = False) -
 def open_dataset(path: str | os.PathLike[str]) -> xr.Dataset:
     """The dataset at a path: a netCDF file, a Zarr store, or a folder of parts.
 
-    Reads what `pympnode.train` and `pympnode.evaluate` take as a path. A netCDF file, and a store of up to
-    1 GiB, is in memory; of a larger store, and of parts, values are read where they are indexed. Raises `MissingFile`,
-    `FileDamaged`, and `InvalidOption` for what is no path.
+    Reads what `pympnode.train` and `pympnode.evaluate` take as a path. A netCDF file, and a store of up
+    to 1 GiB, is in memory; of a larger store, and of parts, values are read where they are indexed.
+    Raises `MissingFile`, `FileDamaged`, and `InvalidOption` for what is no path.
 
     >>> import pympnode
     >>> ds = pympnode.simulate("heat", nodes=4, trajectories=2, steps=3)

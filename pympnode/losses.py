@@ -7,8 +7,8 @@ that returns a tensor of losses is a loss too. All are summed over times and fea
 nodes and trajectories.
 
 Of particles a loss measures single steps: the velocity change in the unit of the model, or, of plain
-inputs, positions and velocities in the unit of the data, whose features are "position" and "velocity". ``"mse"``
-is the default there, and all are means over particles and axes. A function takes tensors
+inputs, positions and velocities in the unit of the data, whose features are "position" and "velocity".
+``"mse"`` is the default there, and all are means over particles and axes. A function takes tensors
 (trajectory, time, particle, axis) with one time, of plain inputs (trajectory, time, particle, 2 axes),
 positions first.
 """
@@ -128,7 +128,7 @@ _functions: dict[str, Callable[..., Any]] = {}
 
 
 def register(name: str) -> Callable[[F], F]:
-    """A decorator that gives a loss function a name, under which run folders know it.
+    """A decorator that gives a loss function a name, under which run folders record it.
 
     ``f(p, y)``, or ``f(p, y, known)``: torch tensors (trajectory, time, node, feature) of predicted and
     true states in z units, ``known`` bool of the same shape, False where the truth is missing (it is 0

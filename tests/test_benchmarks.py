@@ -22,6 +22,7 @@ SCRIPTS = sorted(
 SLOW = {
     "finetune",
     "long_recording",
+    "long_runs",
     "presets",
     "delays",
     "pairwise",

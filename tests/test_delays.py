@@ -363,7 +363,7 @@ def test_models_that_take_none_refuse_in_words(options: Any) -> None:
 def test_classes_that_take_no_delays_do_not_compete(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of data with controls emitted messages alone have delays."""
     monkeypatch.setattr("pympnode.networks.half.LONG", 20)  # classes compete from there on
-    data = given(0.3, u=np.random.default_rng(1).normal(size=(4, 12, 3, 1)))
+    data = given(0.3, control=np.random.default_rng(1).normal(size=(4, 12, 3, 1)))
     result = pympnode.train(data=data, updates=20, progress=False, batch_size=4, kernel="eager")
     assert result.model.spec.messages == "emitted" and "race_updates" not in result.history.attrs
 

@@ -18,7 +18,16 @@ import pympnode
 from pympnode import experiments
 from pympnode.cli import cli
 from pympnode.errors import FileDamaged, InvalidOption, MissingFile, UnknownName
-from pympnode.experiments import budget, catalogue, cells, datasets, running, tables
+from pympnode.experiments import (
+    budget,
+    catalogue,
+    cells,
+    datasets,
+    figures,
+    running,
+    scoring,
+    tables,
+)
 from pympnode.halves import HALVES
 from pympnode.training.trainer import Trainer
 
@@ -46,6 +55,22 @@ def test_an_experiment_of_particles_runs(tiny: tuple[Path, Path, xr.Dataset]) ->
     xr.testing.assert_equal(ds, pympnode.experiments.results(tiny[0], out=out))
     xr.testing.assert_equal(xr.load_dataset(out / "results.nc"), ds)
     assert json.loads((out / "results.json").read_text())["dims"]["row"] == 2
+
+
+@pytest.mark.parametrize(("each", "rollouts"), [(0.001, 12), (1.0, 4)])
+def test_steps_of_seconds_are_timed_once(
+    monkeypatch: pytest.MonkeyPatch, each: float, rollouts: int
+) -> None:
+    taken: list[float] = []
+
+    def seconds(model: Any, ds: xr.Dataset) -> float:
+        taken.append(each * (ds.sizes["time"] - 1) + 0.5 * each)
+        return taken[-1]
+
+    monkeypatch.setattr(scoring, "_seconds", seconds)
+    ds = xr.Dataset({"position": (("trajectory", "time"), np.zeros((2, 40)))})
+    assert scoring.forward_ms(None, ds) == pytest.approx(1000 * each)
+    assert len(taken) == rollouts
 
 
 def test_an_experiment_of_networks_shares_its_start(tmp_path: Path) -> None:
@@ -475,3 +500,14 @@ def test_a_shipped_file_holds_values_alone() -> None:
     for path in catalogue.PUBLISHED.glob("*.toml"):
         values = tomllib.loads(path.read_text(encoding="utf-8"))
         assert json.loads(json.dumps(values)) == values
+
+
+def test_many_lines_share_colours_by_name_and_differ_in_style() -> None:
+    names = [f"{who}, trajectories {n}" for who in ("tuned", "scratch") for n in (50, 100, 500)]
+    few = figures._Looks(names)
+    assert len({few.of(name)["color"] for name in names}) == 6
+    many = figures._Looks([*names, *(f"published, {name}" for name in names)])
+    assert many.of("tuned, trajectories 50")["color"] == many.of("tuned, trajectories 500")["color"]
+    assert many.of("tuned, trajectories 50")["color"] != many.of(names[3])["color"]
+    looks = [many.of(n) for n in (*names, *(f"published, {name}" for name in names))]
+    assert len({(look["color"], look["linestyle"]) for look in looks}) == 12

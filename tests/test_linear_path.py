@@ -35,7 +35,7 @@ def oscillators(nodes: int = 2) -> xr.Dataset:
     for i in range(40):
         last = np.concatenate([x[:, -1], u[:, i]], axis=-1)
         x = np.concatenate([x, (last @ step[:2].T)[:, None]], axis=1)
-    return pympnode.from_arrays(x, dt=DT, edges=[(0, 1), (1, 0)], u=u, features=["x", "v"])
+    return pympnode.from_arrays(x, dt=DT, edges=[(0, 1), (1, 0)], control=u, features=["x", "v"])
 
 
 def path_of(model: pympnode.Model) -> np.ndarray:

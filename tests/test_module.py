@@ -56,7 +56,7 @@ def data(*, weighted: bool = True, circular: bool = False) -> xr.Dataset:
         dt=0.2,
         topology=graph,
         features=["x", "y"],
-        u=rng.normal(size=(6, 5, 4, 1)),
+        control=rng.normal(size=(6, 5, 4, 1)),
         node_attribute=rng.normal(size=(4, 1)),
         circular={"x": 7.0} if circular else None,
     )

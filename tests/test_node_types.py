@@ -96,7 +96,7 @@ def small(seed: int = 0, **changes: Any) -> xr.Dataset:
     rng = np.random.default_rng(seed)
     options: dict[str, Any] = dict(
         x={"tank": rng.normal(size=(4, 12, 2, 1)), "pump": 5 + 2 * rng.normal(size=(4, 12, 3, 2))},
-        u={"pump": rng.normal(size=(4, 12, 3, 1))},
+        control={"pump": rng.normal(size=(4, 12, 3, 1))},
         node_attribute={"tank": rng.normal(size=(4, 2, 2))},
         edges=[(0, 1, 0.5), (1, 2, 2.0), (2, 3, 1.5), (3, 4, 0.7)],
         features={"tank": ["level"], "pump": ["speed", "flow"]},
@@ -263,7 +263,7 @@ def _refused() -> dict[str, tuple[Any, str]]:
             "trajectories",
         ),
         "a control of one type given for all": (
-            lambda: from_arrays({"tank": a, "pump": b}, dt=1, edges=[(0, 1)], u=a),
+            lambda: from_arrays({"tank": a, "pump": b}, dt=1, edges=[(0, 1)], control=a),
             "by type",
         ),
         "an attribute of an unknown type": (

@@ -80,8 +80,8 @@ X = np.zeros((2, 4, 3, 1))
         (dict(edges=[(0.5, 1)]), InvalidGraph, "whole numbers"),
         (dict(edges=[(1, 1)]), InvalidGraph, "self loops"),
         (dict(topology="ring"), InvalidData, "one of them"),
-        (dict(u=np.zeros((2, 3, 3, 1))), InvalidData, r"\(trajectory, time, node, c"),
-        (dict(u=np.full((2, 4, 3, 1), np.nan)), InvalidData, "not finite"),
+        (dict(control=np.zeros((2, 3, 3, 1))), InvalidData, r"\(trajectory, time, node, c"),
+        (dict(control=np.full((2, 4, 3, 1), np.nan)), InvalidData, "not finite"),
         (dict(node_attribute=np.zeros((2, 1))), InvalidData, "node_attribute does not fit"),
         (dict(features=["a", "b"]), InvalidData, "features does not fit"),
         (dict(units=["m", "s"]), InvalidData, "units does not fit"),
@@ -96,6 +96,18 @@ def test_bad_arrays_are_refused_in_words(change: Any, error: type, words: str) -
     with pytest.raises(error, match=words) as caught:
         pympnode.from_arrays(x, **options)
     assert caught.value.got is not None
+
+
+def test_the_old_name_of_inputs_warns() -> None:
+    inputs = np.arange(24.0).reshape(2, 4, 3, 1)
+    with pytest.warns(DeprecationWarning, match="control=") as caught:
+        old = pympnode.from_arrays(X, dt=0.1, edges=[(0, 1)], u=inputs)
+    assert caught[0].filename == __file__
+    xr.testing.assert_identical(
+        old, pympnode.from_arrays(X, dt=0.1, edges=[(0, 1)], control=inputs)
+    )
+    with pytest.raises(InvalidData, match="given twice"):
+        pympnode.from_arrays(X, dt=0.1, edges=[(0, 1)], u=inputs, control=inputs)
 
 
 # ---- tables -----------------------------------------------------------------------------------

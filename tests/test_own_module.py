@@ -72,7 +72,7 @@ def data() -> xr.Dataset:
         np.cumsum(rng.normal(0, 0.1, (12, 9, 4, 2)), axis=1),
         dt=0.2,
         topology=graphs,
-        u=rng.normal(size=(12, 9, 4, 1)),
+        control=rng.normal(size=(12, 9, 4, 1)),
         node_attribute=rng.normal(size=(4, 1)),
     )
 

@@ -164,7 +164,10 @@ def test_the_field_of_an_invariant_model_depends_on_differences_only():
 def test_controls_of_the_sender_enter_emitted_messages():
     rng = np.random.default_rng(0)
     ds = pympnode.from_arrays(
-        rng.normal(size=(6, 5, 3, 1)), topology="path", dt=0.1, u=rng.normal(size=(6, 5, 3, 1))
+        rng.normal(size=(6, 5, 3, 1)),
+        topology="path",
+        dt=0.1,
+        control=rng.normal(size=(6, 5, 3, 1)),
     )
     model = pympnode.train(data=ds, messages="emitted", **FAST).model
     assert model.spec.sender_controls

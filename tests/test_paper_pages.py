@@ -17,7 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "docs" / "_ext"))
 import paper_pages  # noqa: E402
 
-CLAIMS = tomllib.loads((ROOT / "benchmarks" / "claims.toml").read_text(encoding="utf-8"))["claim"]
+GIVEN = tomllib.loads((ROOT / "benchmarks" / "claims.toml").read_text(encoding="utf-8"))
+CLAIMS = GIVEN["claim"]
 TESTED = [claim for claim in CLAIMS if "experiment" in claim]
 
 
@@ -30,6 +31,17 @@ def test_a_claim_names_rows_tests_and_columns_of_its_experiment(claim: dict[str,
         assert side.get("test") is None or side["test"] in tests
         assert side.get("predictor", "model") in {"model", *found.beside}
     assert claim["column"] in found.columns
+
+
+@pytest.mark.parametrize("figure", GIVEN["figure"], ids=paper_pages.picture)
+def test_a_figure_is_one_that_its_experiment_draws_and_is_on_its_page(
+    figure: dict[str, str],
+) -> None:
+    kind = figure["file"].removesuffix(".png").split("-")[0]
+    assert kind in experiment(figure["experiment"]).figures
+    assert (paper_pages.PICTURES / paper_pages.picture(figure)).is_file()
+    page = paper_pages.paper_pages()[f"paper_{figure['paper']}.md"]
+    assert f"/images/papers/{paper_pages.picture(figure)}" in page and figure["text"] in page
 
 
 def test_every_published_experiment_has_a_claim_or_is_beyond_the_papers() -> None:
@@ -73,6 +85,15 @@ def test_a_row_of_the_table_has_numbers_budget_and_verdict(tmp_path: Path) -> No
     assert "1.1 ± 0.14 against 42 ± 2 (loss; 9 updates) | **holds** |" in line
     assert line.endswith("| `tiny` |")
     assert "not run" in paper_pages.row({**claim, "experiment": "other"}, tmp_path)
+
+
+def test_the_cost_counts_runs_that_took_time(tmp_path: Path) -> None:
+    stored = {"data_vars": {"seconds": {"data": [[1800.0, None], [5400.0, 1.8e3]]}}}
+    (tmp_path / "tiny.json").write_text(json.dumps(stored))
+    assert paper_pages.cost(["tiny", "other"], tmp_path).startswith(
+        "Stored here: 3 runs, 2.5 CPU hours"
+    )
+    assert paper_pages.cost(["other"], tmp_path) == "No runs are stored."
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def dataset() -> xr.Dataset:
     edges = np.column_stack([pairs, rng.uniform(0.5, 1.5, len(pairs))])
     x = np.cumsum(rng.normal(size=(4, 8, nodes, 2)), axis=1)
     return pympnode.from_arrays(
-        x, dt=0.1, edges=edges, directed=True, u=rng.normal(size=(4, 8, nodes, 1)),
+        x, dt=0.1, edges=edges, directed=True, control=rng.normal(size=(4, 8, nodes, 1)),
         node_attribute=rng.integers(0, 3, (nodes, 1)) / 2, features=["a", "b"],
         nodes=[f"n{i}" for i in range(nodes)],
     )  # fmt: skip

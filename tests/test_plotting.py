@@ -455,3 +455,16 @@ def test_categories_differ_in_grey_or_in_dashes() -> None:
     from pympnode.networks.plots.errors import STYLES
 
     assert len({dashes for _, dashes in STYLES.values()}) == len(STYLES)
+
+
+@pytest.mark.parametrize("length", [4, 40])
+def test_a_legend_above_has_as_many_columns_as_fit(length: int) -> None:
+    names = [f"{i} " + "w" * length for i in range(12)]
+    ax = plotting.style.new_axes(6.4, 4.0)
+    handles = [ax.plot([0, 1])[0] for _ in names]
+    plotting.style.legend_above(ax.figure, handles, names)
+    ax.figure.canvas.draw()
+    legend = ax.figure.legends[0]
+    inside = legend.get_window_extent()
+    assert 0 <= inside.x0 and inside.x1 <= ax.figure.bbox.x1
+    assert legend._ncols == {4: 4, 40: 1}[length]

@@ -169,7 +169,7 @@ def test_masked_values_are_missing_values() -> None:
     assert not bool(free.state.isnull().any())
     moved = np.zeros((1, 3, 2, 2))
     for make in (
-        lambda: arrays(u=hidden((2, 5, 4, 1))[:, ::-1], topology="ring"),
+        lambda: arrays(control=hidden((2, 5, 4, 1))[:, ::-1], topology="ring"),
         lambda: arrays(node_attribute=hidden((4, 1)), topology="ring"),
         lambda: pympnode.from_particles(hidden((1, 3, 2, 2)), moved, 1.0, dt=1.0, side=1e40),
         lambda: pympnode.from_particles(moved, hidden((1, 3, 2, 2)), 1.0, dt=1.0),
@@ -187,7 +187,7 @@ def test_imaginary_parts_are_refused() -> None:
         lambda: arrays(np.ma.masked_array(z, mask=z.real > 2), topology="ring"),
         lambda: arrays(z.astype(object), topology="ring"),
         lambda: arrays(xr.DataArray(z, dims=schema.STATE_DIMS), topology="ring"),
-        lambda: arrays(u=z, topology="ring"),
+        lambda: arrays(control=z, topology="ring"),
         lambda: arrays(node_attribute=z[0, 0], topology="ring"),
         lambda: pympnode.from_frame(frame(v=z.ravel()[:12]), features="v", topology="ring"),
         lambda: pympnode.from_particles(moved + 1j, moved, 1.0, dt=1.0),
@@ -216,7 +216,7 @@ def test_dims_of_data_arrays_are_read_by_name() -> None:
         coords={"node": list("abcd")},
     ).expand_dims(control=["wind"])
     level = pd.DataFrame({"level": np.arange(4.0)}, index=list("abcd"))
-    ds = pympnode.from_arrays(x, edges=[("a", "b")], u=wind, node_attribute=level)
+    ds = pympnode.from_arrays(x, edges=[("a", "b")], control=wind, node_attribute=level)
     np.testing.assert_array_equal(ds.state[..., 0], values.transpose(0, 2, 1))
     assert ds.node.values.tolist() == list("dcba") and ds.unit.values.tolist() == ["K"]
     np.testing.assert_allclose(ds.time, x.time)

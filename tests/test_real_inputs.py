@@ -46,7 +46,7 @@ def model(data: xr.Dataset) -> pympnode.Model:
 def test_tensors_are_read_without_their_gradients(model: pympnode.Model) -> None:
     x = torch.tensor(X, requires_grad=True)
     for values in (x, [*x], x.to(torch.bfloat16), list(X), x * 1.0):
-        ds = pympnode.from_arrays(values, dt=1.0, topology="ring", u=values)
+        ds = pympnode.from_arrays(values, dt=1.0, topology="ring", control=values)
         np.testing.assert_allclose(ds.state, X, rtol=1e-2)
         np.testing.assert_allclose(ds.control, X, rtol=1e-2)
     p = torch.zeros(2, 5, 4, 2, requires_grad=True)
@@ -242,10 +242,10 @@ def test_inputs_are_aligned_in_time() -> None:
     dims = ("time", "node", "feature")
     x = xr.DataArray(np.zeros((4, 1, 1)), dims=dims, coords={"time": [0.0, 1.0, 2.0, 3.0]})
     u = x.rename(feature="control").copy(data=np.arange(4.0).reshape(4, 1, 1))
-    ds = pympnode.from_arrays(x, u=u.isel(time=[3, 1, 0, 2]))
+    ds = pympnode.from_arrays(x, control=u.isel(time=[3, 1, 0, 2]))
     np.testing.assert_array_equal(ds.control.values.ravel(), np.arange(4.0))
     with pytest.raises(InvalidData, match="other labels of its time dim"):
-        pympnode.from_arrays(x, u=u.assign_coords(time=[0.0, 1.0, 2.0, 9.0]))
+        pympnode.from_arrays(x, control=u.assign_coords(time=[0.0, 1.0, 2.0, 9.0]))
 
 
 def test_wide_tables_and_no_features() -> None:

@@ -32,7 +32,7 @@ def data(**changes: Any) -> xr.Dataset:
         features=["angle", "velocity"],
         units=["rad", "rad/s"],
         time_unit="s",
-        u=U,
+        control=U,
         controls=["torque", "wind"],
         node_attribute=B,
         attributes=["mass", "length"],
@@ -45,7 +45,7 @@ PLAIN = data()
 MODEL = pympnode.train(data=PLAIN, **FAST).model
 SWAPPED = {
     "features": data(x=X[..., ::-1], features=["velocity", "angle"], units=["rad/s", "rad"]),
-    "inputs": data(u=U[..., ::-1], controls=["wind", "torque"]),
+    "inputs": data(control=U[..., ::-1], controls=["wind", "torque"]),
     "node attributes": data(node_attribute=B[:, ::-1], attributes=["length", "mass"]),
 }
 OTHER = {
@@ -101,7 +101,7 @@ def test_units_are_converted_by_pint() -> None:
 
 
 def test_default_names_are_accepted_with_a_warning() -> None:
-    bare = pympnode.from_arrays(X, dt=DT, topology="ring", u=U, node_attribute=B)
+    bare = pympnode.from_arrays(X, dt=DT, topology="ring", control=U, node_attribute=B)
     with pytest.warns(PympnodeWarning, match="in the order in which they stand"):
         out = MODEL.rollout(bare)
     np.testing.assert_array_equal(out.state, MODEL.rollout(PLAIN).state)

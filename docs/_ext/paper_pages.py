@@ -2,7 +2,8 @@
 
 benchmarks/claims.toml lists the claims: what the paper says and prints, the experiment that tests it, and the two
 numbers that the claim puts in an order. The numbers come from benchmarks/results/experiments/NAME.json, the
-results of `pympnode experiment run NAME`. `generated_pages` writes the pages when a build starts.
+results of `pympnode experiment run NAME`. Its figures are pictures that the same run drew; benchmarks/experiments.py
+copies them to docs/images/papers. `generated_pages` writes the pages when a build starts.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 CLAIMS = ROOT / "benchmarks" / "claims.toml"
 RESULTS = ROOT / "benchmarks" / "results" / "experiments"
 HEAD = "| item | claim | published | ours | verdict | experiment |\n|---|---|---|---|---|---|"
+PICTURES = ROOT / "docs" / "images" / "papers"
 RUN = ("completed", "diverged")
 
 
@@ -27,17 +29,61 @@ def paper_pages() -> dict[str, str]:
     given = tomllib.loads(CLAIMS.read_text(encoding="utf-8"))
     return {
         f"paper_{name}.md": page(
-            paper, [claim for claim in given["claim"] if claim["paper"] == name], RESULTS
+            paper,
+            [claim for claim in given["claim"] if claim["paper"] == name],
+            RESULTS,
+            [one for one in given["figure"] if one["paper"] == name],
         )
         for name, paper in given["paper"].items()
     }
 
 
-def page(paper: Mapping[str, str], claims: Sequence[Mapping[str, Any]], results: Path) -> str:
-    """The page of a paper: its text and a table of its claims."""
+def page(
+    paper: Mapping[str, str],
+    claims: Sequence[Mapping[str, Any]],
+    results: Path,
+    figures: Sequence[Mapping[str, str]] = (),
+) -> str:
+    """The page of a paper: its text, a table of its claims and its figures."""
     rows = "\n".join(row(claim, results) for claim in claims)
-    return f"# {paper['title']}\n\n{paper['text'].strip()}\n\n{REPEAT}\n\n{HEAD}\n{rows}\n\n{VERDICTS}\n"
+    spent = cost(
+        sorted({str(claim["experiment"]) for claim in claims if "experiment" in claim}), results
+    )
+    text = f"# {paper['title']}\n\n{paper['text'].strip()}\n\n{REPEAT} {spent}\n\n{HEAD}\n{rows}\n\n{VERDICTS}\n"
+    drawn = "\n".join(figure(one) for one in figures if (PICTURES / picture(one)).exists())
+    return f"{text}\n## Figures\n\n{DRAWN}\n\n{drawn}" if drawn else text
 
+
+def cost(experiments: Sequence[str], results: Path) -> str:
+    """A sentence on the runs that experiments have stored, and their time."""
+    seconds = [
+        second
+        for name in experiments
+        if (path := results / f"{name}.json").exists()
+        for row in json.loads(path.read_text(encoding="utf-8"))["data_vars"]["seconds"]["data"]
+        for second in row
+        if second is not None and math.isfinite(second)
+    ]
+    if not seconds:
+        return "No runs are stored."
+    return f"Stored here: {len(seconds)} runs, {sum(seconds) / 3600:.2g} CPU hours of training; tests come on top."
+
+
+def picture(one: Mapping[str, str]) -> str:
+    """The name of a figure's file in docs/images/papers."""
+    return f"{one['experiment']}_{one['file']}"
+
+
+def figure(one: Mapping[str, str]) -> str:
+    """A figure of the page: its item of the paper, the picture, and what it shows."""
+    return (
+        f"### {one['item']}\n\n```{{image}} /images/papers/{picture(one)}\n:alt: {one['text']}\n:width: 100%\n```\n\n"
+        f"{one['text']}. `{one['experiment']}`\n"
+    )
+
+
+DRAWN = """Drawn by the runs that the numbers above come from, in the form of the papers' figures. Lines are means over seeds,
+predictions those of the first seed."""
 
 REPEAT = """`pympnode experiment run NAME` repeats a row, where NAME is in the last column:
 [](/howto/experiments.md)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,13 @@ from .stores import CALL, consolidated, is_zarr, plain_text, read_zarr, refuse_u
 from .times import even_times
 
 
-def as_dataset(data: Any, *, lazy: bool | None = None) -> Any:
+def as_dataset(data: Any, *, lazy: bool | None = None, checked: bool = True) -> Any:
     """The dataset at a path: netCDF, Zarr, or a folder of parts; other values are returned as is.
 
-    Folders of parts, and Zarr stores of more than 1 GiB (``lazy=True``: all), are read where they are
-    indexed.
+    lazy: whether values of a Zarr store are read where they are indexed; by default those of stores of more
+        than 1 GiB are. Those of folders of parts always are, those of netCDF files never.
+    checked: False reads all values where they are indexed, those of netCDF files too, and compares no
+        checksums: for processes that read a part each.
     HDF5 files are read where they are netCDF-4. A ``~`` at the start of the path is the home folder.
     Raises MissingFile, FileDamaged, InvalidData, and EngineUnavailable for a Zarr store where zarr is
     not installed.
@@ -31,18 +34,15 @@ def as_dataset(data: Any, *, lazy: bool | None = None) -> Any:
     data = path("the path of the data", data)
     if (data / INDEX).exists():
         return open_parts(data)
+    if not checked and (opened := _opened_unchecked(data)) is not None:
+        return opened
     if is_zarr(data):
         return read_zarr(data, lazy=lazy)
     return refuse_unnamed(read_netcdf(data), data)
 
 
-def lazy_dataset(data: Any) -> Any:
-    """As `as_dataset`, of which values are read only where they are indexed; checksums are not compared."""
-    if not isinstance(data, str | os.PathLike):
-        return data
-    place = path("the path of the data", data)
-    if (place / INDEX).exists():
-        return open_parts(place)
+def _opened_unchecked(place: Path) -> xr.Dataset | None:
+    """A store or netCDF file of which nothing is read; None where it does not open."""
     try:
         if is_zarr(place):
             ds = xr.open_zarr(
@@ -55,7 +55,7 @@ def lazy_dataset(data: Any) -> Any:
         else:
             ds = xr.open_dataset(place, engine="netcdf4", decode_times=False, cache=False)
     except Exception:  # as many kinds as there are libraries; reading it whole says which
-        return as_dataset(data)
+        return None
     for variable in ds.variables.values():
         variable.attrs.pop(CHECKSUM, None)
     for name in (RECORD_CHECKSUM, CALL):

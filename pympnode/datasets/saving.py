@@ -131,8 +131,8 @@ def _replacing(path: Path) -> Iterator[Path]:
 
 class ZarrWriter:
     """A store that is written chunk by chunk. ``large``: names of the variables that `write` takes;
-    the others are written by `finish`, from the dataset ``rest``. ``trajectories``: their number in the store,
-    by default that of ``ds``. ``goes_on``: the store has been begun by the same call."""
+    the others are written by `finish`, from the dataset ``rest``. ``trajectories``: their number in the
+    store, by default that of ``ds``. ``goes_on``: the store has been begun by the same call."""
 
     def __init__(
         self,

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,10 +108,11 @@ def _losses(done: _Finished) -> Iterator[tuple[str, Any]]:
 
 
 def _draw_losses(done: _Finished) -> Any:
-    ax = style.new_axes(6.4, 4.0)
+    ax = style.new_axes(7.2, 4.6)
     rows = [row for row in done.experiment.rows if row.start != "unchanged"]
+    looks = _Looks([row.name for row in rows])
     unit = ""
-    for row, colour in zip(rows, style.by_order(len(rows))):
+    for row in rows:
         curves = []
         for (name, _), numbers in done.cells.items():
             path = done.folder / numbers["folder"] / "history.nc"
@@ -125,12 +126,13 @@ def _draw_losses(done: _Finished) -> Any:
         at = np.geomspace(1, max(longest, 2), 200)
         values = np.array([np.interp(at, x, y, left=np.nan, right=y[-1]) for x, y in curves])
         known = ~np.isnan(values).any(axis=0)
-        ax.plot(at[known], values[:, known].mean(axis=0), color=colour, label=row.name)
+        look = looks.of(row.name)
+        ax.plot(at[known], values[:, known].mean(axis=0), label=row.name, **look)
         ax.fill_between(
             at[known],
             values[:, known].min(axis=0),
             values[:, known].max(axis=0),
-            color=colour,
+            color=look["color"],
             alpha=0.2,
             linewidth=0,
         )
@@ -140,9 +142,57 @@ def _draw_losses(done: _Finished) -> Any:
         ylabel=f"lowest validation loss\n({unit})" if unit else "lowest validation loss",
     )
     style.plain(ax)
-    if ax.get_legend_handles_labels()[0]:
-        style.legend_above(ax.figure, *ax.get_legend_handles_labels())
+    looks.legend(ax)
     return ax.figure
+
+
+class _Looks:
+    """Colours and line styles of lines by name.
+
+    A colour each, as long as the palette has one. More lines than that share the colour of what stands before the last
+    comma of their name ("scratch, trajectories 50") and differ in the line style of what stands behind it.
+    """
+
+    STYLES = ("-", "--", ":", "-.")
+
+    def __init__(self, names: Sequence[str]) -> None:
+        parts = {name: (name, "") for name in names}
+        if len(names) > len(style.PALETTE):
+            parts = {
+                name: (name.rpartition(", ")[0], name.rpartition(", ")[2])
+                if ", " in name
+                else (name, "")
+                for name in names
+            }
+        groups = list(dict.fromkeys(group for group, _ in parts.values()))
+        kinds = list(dict.fromkeys(kind for _, kind in parts.values()))
+        if len(groups) > len(style.PALETTE) or len(kinds) > len(self.STYLES):
+            parts, groups, kinds = {name: (name, "") for name in names}, list(names), [""]
+        self._parts = parts
+        self._colours = dict(zip(groups, style.by_order(len(groups))))
+        self._styles = dict(zip(kinds, self.STYLES))
+
+    def of(self, name: str) -> dict[str, Any]:
+        """Keywords of a line."""
+        group, kind = self._parts[name]
+        return {"color": self._colours[group], "linestyle": self._styles[kind]}
+
+    def legend(self, ax: Any) -> None:
+        """A legend above the panels of ``ax``: a colour, and a line style, for each that was drawn."""
+        from matplotlib.lines import Line2D
+
+        drawn = [self._parts[name] for name in ax.get_legend_handles_labels()[1]]
+        handles = {
+            group: Line2D([], [], color=self._colours[group], label=group) for group, _ in drawn
+        }
+        if len(self._styles) > 1:
+            handles |= {
+                kind: Line2D([], [], color="0.3", linestyle=self._styles[kind])
+                for _, kind in drawn
+                if kind
+            }
+        if handles:
+            style.legend_above(ax.figure, list(handles.values()), list(handles))
 
 
 def _lowest(history: xr.Dataset) -> np.ndarray:
@@ -243,19 +293,19 @@ def _draw_particles(done: _Finished) -> Any:
             # Rows that are each used at one number are one line of the models that they name.
             name = re.sub(r", particles \d+$", "", row.name) if len(points) < 2 else row.name
             lines.setdefault(name, []).extend(points)
-        for (name, points), colour in zip(lines.items(), style.by_order(len(lines))):
+        looks = _Looks(list(lines))
+        for name, points in lines.items():
             if points:
                 x, y = zip(*sorted(points))
-                ax.plot(x, y, marker="o", markersize=4, color=colour, label=name)
+                ax.plot(x, y, marker="o", markersize=4, label=name, **looks.of(name))
         positive = any(value > 0 for points in lines.values() for _, value in points)
         ax.set(xlabel="particles", ylabel=title(column))
         logarithmic(ax, *("xy" if positive else "x"))
         style.plain(ax)
     for ax in axes.flat[len(columns) :]:
         ax.set_axis_off()
-    handles, names = axes.flat[0].get_legend_handles_labels()
-    if handles:
-        style.legend_above(axes.flat[0].figure, handles, names)
+    if len(columns):
+        looks.legend(axes.flat[0])
     return axes.flat[0].figure
 
 

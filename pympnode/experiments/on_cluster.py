@@ -26,8 +26,8 @@ def run_cells(
     ``call(folder, device, kind, what, seed)`` is the work of a task, see `running.task`.
 
     A dataset and a training that several cells share are one task each; a cell waits for those it
-    needs, and for the cell before it that opens one of its run folders. A task whose worker died is done again, and goes on from its last checkpoint.
-    Raises what `tasks.run_tasks` raises.
+    needs, and for the cell before it that opens one of its run folders. A task whose worker died is
+    done again, and goes on from its last checkpoint. Raises what `tasks.run_tasks` raises.
     """
     arguments: list[tuple[Any, ...]] = []
     after: list[list[int]] = []

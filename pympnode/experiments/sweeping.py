@@ -110,7 +110,8 @@ def sweep(
         workers where the length is not a time and the number of threads is the same.
     Raises: `UnknownName` and `InvalidOption` for keywords of any cell before anything runs (a value that
         only the model or the data refuse is the ``reason`` of its cell); `EngineUnavailable` without
-        Dask; `RunLocked`, `NotEnoughDisk`, `CannotWrite`, after which the same call goes on. Any other error of a cell is its ``reason``, and the others run.
+        Dask; `RunLocked`, `NotEnoughDisk`, `CannotWrite`, after which the same call goes on. Any other
+        error of a cell is its ``reason``, and the others run.
 
     >>> import pympnode
     >>> data = pympnode.simulate("kuramoto", nodes=4, topology="ring", trajectories=8, steps=5)

@@ -21,6 +21,7 @@ from ..losses import Gaussian, Huber, Loss, unnamed_loss
 from ..training.initial import initial_weights
 from ..training.ranges import warn_outside, warn_user
 from . import engines
+from .arrays import Arrays
 from .calibration import calibrated_or_not, with_noise
 from .edge_weights import check_training
 from .engines.base import Program
@@ -43,7 +44,6 @@ from .partition_training import in_degrees, range_of_all, rounded
 from .prepare import Prepared as Data
 from .presets import preset, sized_updates
 from .ranges import TrainingRange
-from .schema import Arrays
 from .spec import ModelSpec
 from .stability import substeps_of_data
 from .stream import Stream, refuse_engine

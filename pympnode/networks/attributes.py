@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ..systems.base import System
 from ..training.ranges import short_value, warn_user
-from .schema import Arrays
+from .arrays import Arrays
 
 
 def varied_parameters(

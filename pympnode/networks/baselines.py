@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from ..errors import PympnodeError
 from ..systems.registry import first_name, get, names
+from .arrays import Arrays
 from .attributes import varied_parameters
 from .integrate import integrate
-from .schema import Arrays
 
 logger = logging.getLogger("pympnode.evaluation")
 
@@ -57,9 +57,9 @@ def uncoupled(
     """The true system without coupling, from the first states of ``arrays``.
 
     ``system``: a `System` or a name; ``parameters`` by name; ``attributes``: names of the
-    node attributes, whose values by trajectory are those of the parameters of these names. None where the system is not known or
-    its parameters are not those of the data. A model with an error no smaller than this baseline's
-    has not learned to use messages.
+    node attributes, whose values by trajectory are those of the parameters of these names. None where
+    the system is not known or its parameters are not those of the data. A model with an error no
+    smaller than this baseline's has not learned to use messages.
     """
     if isinstance(system, str) and first_name(system) not in names():
         return None

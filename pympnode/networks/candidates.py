@@ -26,9 +26,9 @@ NODE, PAIR = "node", "pair"
 class Candidate:
     """A term without its coefficient.
 
-    ``part``: "node", a function of inputs (..., variable) of a node, its features followed by its controls and
-    attributes; or "pair", a function of the features (..., feature) of receiver and sender.
-    Both return (...). ``text`` and ``latex`` are "" for the constant.
+    ``part``: "node", a function of inputs (..., variable) of a node, its features followed by its
+        controls and attributes; or "pair", a function of the features (..., feature) of receiver and
+        sender. Both return (...). ``text`` and ``latex`` are "" for the constant.
     """
 
     part: str

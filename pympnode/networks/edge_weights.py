@@ -10,9 +10,9 @@ from ..edge_values import weights_in_words
 from ..errors import InvalidData
 from ..graph import Graph
 from ..training.ranges import interval, warn_user
+from .arrays import Arrays
 from .learned_edges import on_learned_graph
 from .normalise import Normalisation
-from .schema import Arrays
 from .spec import ModelSpec
 
 
@@ -161,8 +161,8 @@ def for_training(
     """Datasets to train on, without the weights and attributes that are to be ignored.
 
     ``start``: a model to train on from, which takes certain attributes and may have learned weights;
-    by default the attributes are those of the first dataset. Warns where some datasets have weights and others have none. Raises `InvalidData` where a
-    dataset lacks attributes that others have.
+    by default the attributes are those of the first dataset. Warns where some datasets have weights and
+    others have none. Raises `InvalidData` where a dataset lacks attributes that others have.
     """
     if ignore_weights:
         return [

@@ -20,8 +20,8 @@ def emitted(
     or (trajectory, node, attribute) where they differ by trajectory.
 
     ``control`` (..., node, control) of the senders, where g takes them. All are z scores. g is a
-    perceptron of one hidden tanh layer; ``weights``: those of the model by name; ``circular``: the features that are angles (`ModelSpec.circular`),
-    ``invariant`` those that enter no message.
+    perceptron of one hidden tanh layer; ``weights``: those of the model by name; ``circular``: the
+    features that are angles (`ModelSpec.circular`), ``invariant`` those that enter no message.
     """
     if circular or invariant:
         plain = [c for c in range(x.shape[-1]) if c not in {*circular, *invariant}]

@@ -43,13 +43,13 @@ variable                    dims                              unit
 ==========================  ================================  ====================================
 
 ``target`` is "state", for data without measurement noise, and "reading", for data with the noise of the
-training data. Root mean squares are over times 1.. (the initial state is given), trajectories and nodes; missing
-values are left out. With delayed messages the first times of the data are their past, and all is
-counted from the last of these. Of nodes of several types ``feature`` has those of all types, "type.name",
-and the states are ``predicted_TYPE``. Errors of circular features are of the shorter way around. The
-error of a trajectory that overflows is infinite. Observables (order
-parameter, energy, ...) and errors of states (distances, angles of attitudes, ...) are included where the system
-of the data is known and has them; ``predictor`` has "constant_velocity" where it has ``rates``.
+training data. Root mean squares are over times 1.. (the initial state is given), trajectories and
+nodes; missing values are left out. With delayed messages the first times of the data are their past,
+and all is counted from the last of these. Of nodes of several types ``feature`` has those of all types,
+"type.name", and the states are ``predicted_TYPE``. Errors of circular features are of the shorter way
+around. The error of a trajectory that overflows is infinite. Observables (order parameter, energy, ...)
+and errors of states (distances, angles of attitudes, ...) are included where the system of the data is
+known and has them; ``predictor`` has "constant_velocity" where it has ``rates``.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -78,7 +79,7 @@ def from_arrays(
     edge_delay: Any = None,
     edge_intervals: Mapping[Any, Any] | None = None,
     nodes: Sequence[Any] | None = None,
-    u: Any = None,
+    control: Any = None,
     node_attribute: Any = None,
     features: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
     units: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
@@ -88,6 +89,7 @@ def from_arrays(
     split: Sequence[str] | None = None,
     graph_of: Any = None,
     circular: Circular = None,
+    u: Any = None,
 ) -> xr.Dataset:
     """A dataset of your own arrays, checked.
 
@@ -97,7 +99,7 @@ def from_arrays(
             Masked entries of a masked array are NaN. An `xarray.DataArray` with these dims may have
             them in any order; its labels, times and unit are taken. Nodes of several types, as
             generators and loads, are a mapping of types to such arrays of the same trajectories and times:
-            ``{"generator": a, "load": b}``. ``u``, ``node_attribute`` and the names are then
+            ``{"generator": a, "load": b}``. ``control``, ``node_attribute`` and the names are then
             mappings too, and nodes are numbered type after type.
         dt, time: the step of an even time grid, or the times (time,), which may be uneven. Dates are
             counted from the first one, in ``time_unit``, or where that is not given in days, h, min,
@@ -105,12 +107,13 @@ def from_arrays(
             attribute ``origin`` of the times.
         edges, topology: pairs of nodes (edges, 2), undirected unless ``directed``; or a topology
             name, a graph, an adjacency (row sends to column: entry [i, j] is the edge i -> j; see
-            ``adjacency_convention``), or a list of graphs (``graph_of`` (trajectory,) are then the graph
-            numbers of the trajectories; by default they take turns); or "learn" for a graph that is not
-            known, which `train` learns, and "learn each" where each trajectory has its own. Nodes of a networkx graph, of pairs or of a labelled matrix are called by their
-            numbers, or by the labels of ``nodes``. Weights are the entries of an adjacency, a third
-            column of edges, the column or the attribute ``edge_weight`` of a frame or of networkx;
-            weights that are all 1 are no weights.
+            ``adjacency_convention``), or a list of graphs (``graph_of`` (trajectory,) are then the
+            graph numbers of the trajectories; by default they take turns); or "learn" for a graph that
+            is not known, which `train` learns, and "learn each" where each trajectory has its own.
+            Nodes of a networkx graph, of pairs or of a labelled matrix are called by their numbers, or
+            by the labels of ``nodes``. Weights are the entries of an adjacency, a third column of
+            edges, the column or the attribute ``edge_weight`` of a frame or of networkx; weights that
+            are all 1 are no weights.
     Other arguments:
         nodes: the labels of the nodes, in the order of x; by default 0 to n - 1.
         self_loops: "error", "drop" or "keep" for edges that join a node to itself.
@@ -129,7 +132,7 @@ def from_arrays(
         duplicate_edges: "error", "sum" (of weights, 1 for an edge without) or "first".
         adjacency_convention: "sender_first", row i sends to column j as in networkx, or
             "receiver_first", row i receives from column j as often in physics.
-        u: inputs (trajectory, time, node, control), each held from t_i to t_(i+1).
+        control: inputs (trajectory, time, node, control), each held from t_i to t_(i+1).
         node_attribute: constants of the nodes (node, attribute), or (trajectory, node, attribute)
             where they differ by trajectory.
         features, units, controls, attributes, time_unit: names and units.
@@ -139,6 +142,7 @@ def from_arrays(
             follow from their units (rad, deg, turn), or periods by name, ``{"hour": 24.0}``. They are
             stored in the coordinate ``period``; a model then has their sine and cosine as inputs,
             and errors are of the shorter way around.
+        u: the name of ``control`` until version 0.2, with a `DeprecationWarning`.
     Returns: an `xarray.Dataset` as `pympnode.networks.schema` describes it, float64.
     Raises: `InvalidData`, `InvalidGraph`.
 
@@ -146,10 +150,20 @@ def from_arrays(
     >>> from_arrays(np.zeros((5, 21, 3, 1)), dt=0.1, edges=[(0, 1), (1, 2)]).receiver.values
     array([0, 1, 1, 2])
     """
+    if u is not None:
+        if control is not None:
+            raise InvalidData(
+                "inputs are given twice",
+                got="control= and u=",
+                allowed="control=, of which u= is the old name",
+                fix="leave u out",
+            )
+        warnings.warn("u= of from_arrays is now control=", DeprecationWarning, stacklevel=3)
+        control = u
     if isinstance(x, Mapping) and not isinstance(x, xr.Dataset):
         return _of_types(
             x,
-            dict(u=u, node_attribute=node_attribute, features=features, units=units,
+            dict(control=control, node_attribute=node_attribute, features=features, units=units,
                  controls=controls, attributes=attributes),
             dict(dt=dt, time=time, time_unit=time_unit),
             dict(edges=edges, topology=topology, directed=directed, self_loops=self_loops,
@@ -160,7 +174,7 @@ def from_arrays(
             circular,
         )  # fmt: skip
     for name, value in (
-        ("u", u), ("node_attribute", node_attribute), ("features", features), ("units", units),
+        ("control", control), ("node_attribute", node_attribute), ("features", features), ("units", units),
         ("controls", controls), ("attributes", attributes),
     ):  # fmt: skip
         if isinstance(value, Mapping) and not isinstance(value, xr.Dataset):
@@ -252,7 +266,9 @@ def from_arrays(
         on = switched(edge_intervals, graph, node_labels, times)
         weight = (graph.weight_or_ones if weight is None else weight) * on
         graph = graph.with_weight(None)
-    u, control_labels = _shaped("u", u, CONTROL_DIMS, (trajectories, count, size), labels)
+    u, control_labels = _shaped(
+        "control", control, CONTROL_DIMS, (trajectories, count, size), labels
+    )
     varied = np.ndim(node_attribute) == 3
     b, attribute_labels = _shaped(
         "node_attribute",
@@ -514,7 +530,7 @@ def _shaped(
             got=f"shape {np.shape(values)}",
             allowed=f"{axes} = ({', '.join(map(str, start))}, any)",
             fix="one value for each time; the last one is unused"
-            if name == "u"
+            if name == "control"
             else f"one row for each of the {start[-1]} nodes",
         )
     read = NamedArray(array, read.labels)

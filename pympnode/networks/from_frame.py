@@ -262,7 +262,7 @@ def from_frame(
         topology=topology,
         edge_delay=edge_delay,
         nodes=node_labels.tolist(),
-        u=pivot(controls) if controls else None,
+        control=pivot(controls) if controls else None,
         node_attribute=_attributes(
             table, attributes, at_node, in_trajectory, node_labels, trajectories
         )

@@ -1,7 +1,8 @@
 """Simulated datasets as plain arrays: seeds, blocks, controls, noise.
 
-Seeds. Every random number of trajectory i comes from ``SeedSequence(seed, spawn_key=(stream, i))``
-with stream 0 for the initial state, 1 controls, 2 noise, 3 split, 4 parameters: it depends on (seed, i) alone.
+Seeds. Every random number of trajectory i comes from ``SeedSequence(seed, spawn_key=(stream, i))`` with
+stream 0 for the initial state, 1 controls, 2 noise, 3 split, 4 parameters: it depends on (seed, i)
+alone.
 
 Shipped systems are solved in machine code (`compiled.solve`), each trajectory with steps of its own,
 so that it depends on (seed, i) bit by bit whatever else is simulated.

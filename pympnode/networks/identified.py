@@ -30,12 +30,13 @@ class Term:
 class IdentifiedEquations:
     r"""dx_i/dt = F(x_i) + sum over senders j of w_ij h(x_i, x_j), with F and h sums of few terms.
 
-    ``terms``: a tuple of `Term`. ``text`` and ``latex``: the equations, one line per feature; ``latex`` fits into
-    ``\begin{aligned}``. ``system``: a `pympnode.System` for `pympnode.simulate`, with the graph, the range of
-    initial states and the time grid of the data. ``field_error`` by feature: root mean square of the difference
-    to the network's derivatives at states that were not fitted, over the standard deviation of those.
-    ``pair_error`` by feature: the same of h, with zero mean over senders, at pairs of states of the data, over
-    that of the network's h; None where messages enter the update nonlinearly, so that the network has no h.
+    ``terms``: a tuple of `Term`. ``text`` and ``latex``: the equations, one line per feature; ``latex``
+        fits into ``\begin{aligned}``. ``system``: a `pympnode.System` for `pympnode.simulate`, with the
+        graph, the range of initial states and the time grid of the data. ``field_error`` by feature:
+        root mean square of the difference to the network's derivatives at states that were not fitted,
+        over the standard deviation of those. ``pair_error`` by feature: the same of h, with zero mean
+        over senders, at pairs of states of the data, over that of the network's h; None where messages
+        enter the update nonlinearly, so that the network has no h.
     """
 
     features: tuple[str, ...]

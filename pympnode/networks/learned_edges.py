@@ -13,10 +13,10 @@ import numpy as np
 
 from ..errors import InvalidData, InvalidOption
 from ..graph import Graph
+from .arrays import Arrays
 from .delay_options import checked_delay
 from .edge_checks import check_delays
 from .engines.delays import learned_steps, logit_of
-from .schema import Arrays
 from .spec import ModelSpec
 from .weights import layout_of
 

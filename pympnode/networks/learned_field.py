@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from ..errors import InvalidModel
 from ..graph import Graph
+from .arrays import Arrays
 from .edge_weights import graph_for_program
 from .emitted import emitted
 from .engines import engine
 from .model import Model
 from .ranges import components
-from .schema import Arrays
 
 Rates = Callable[[float, NDArray, "NDArray | None"], NDArray]
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from .schema import Arrays
+from .arrays import Arrays
 from .spec import ModelSpec
 from .weights import layout_of
 

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from ..memory import need
 from ..uncertainty import noise_variance
+from .arrays import Arrays
 from .engines.base import Batch, Program
-from .schema import Arrays
 from .spec import ModelSpec
 
 # Points on either side of a time, and degrees of the polynomial through them.

@@ -13,9 +13,9 @@ import numpy as np
 from ..config import whole
 from ..graph import Graph
 from ..memory import available_bytes, format_bytes, need
+from .arrays import Arrays
 from .engines.delays import prefix_for
 from .engines.tableaux import TABLEAUX
-from .schema import Arrays
 from .spec import ModelSpec
 from .weights import layout_of
 

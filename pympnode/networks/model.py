@@ -6,7 +6,6 @@ import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -15,49 +14,35 @@ from numpy.typing import NDArray
 
 from ..config import arguments, flag, least, one_of, positive, whole
 from ..config import path as path_of
-from ..datasets.names import FEATURE, MESSAGE, PERIOD, STATE, TIME, TRAJECTORY
-from ..datasets.reading import as_dataset, lazy_dataset, numbers
+from ..datasets.reading import as_dataset, numbers
 from ..display import html_table
 from ..errors import InvalidData, InvalidModel
 from ..files import netcdf
 from ..graph import Graph
 from ..memory import guarded
-from ..training.ranges import interval, warn_outside
-from ..uncertainty import MEMBER, Calibration
+from ..training.ranges import interval
+from ..uncertainty import Calibration
 from . import model_text, schema
-from .agreement import Names, agree
+from .agreement import Names
 from .calibration import calibrated
 from .circular import TURN, shorter_way
 from .edge_checks import check_delays
-from .edge_weights import arrays_for_model, graph_for_model, graph_for_program, with_attributes
-from .emitted import emitted
+from .edge_weights import graph_for_model, graph_for_program, with_attributes
 from .engines.delays import in_steps, prefix_of
 from .learned_edges import on_learned_graph
 from .learned_node import LearnedNode
 from .model_file import KIND as FILE_KIND
 from .model_file import dataset_of, fields_of
-from .node_codes import codes_array, infer_codes, with_codes
-from .node_types import NodeTypes, cut, plain_names, with_shared_state
-from .normalise import Normalisation, NormalisationByType
+from .node_codes import codes_array, infer_codes
+from .node_types import NodeTypes, cut, plain_names
+from .normalise import Normalisation, NormalisationByType, scaled
 from .partition import check_partition
 from .partition_rollout import rollout_in_parts
 from .ranges import TrainingRange, components
-from .rollout_start import (
-    graph_for,
-    history_for,
-    kept_coords,
-    labels_of,
-    on_graph,
-    past_of_dataset,
-    start_of_dataset,
-    start_of_states,
-)
+from .rollout import rollout_of
+from .rollout_start import graph_for
 from .spec import ModelSpec
-from .stability import stable_substeps
-from .uncertainty import with_uncertainty
-from .unit_norm import Groups, columns_of, normalise, rollout_by_intervals, with_unit_norm
-from .unknown_graph import on_found_graph
-from .velocities import for_model, times_used
+from .unit_norm import Groups
 from .weights import layout_of
 
 if TYPE_CHECKING:
@@ -66,22 +51,34 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Model:
-    """A learned simulator of a networked system.
+    """A learned simulator of a networked system; `train` makes it, `load` reads it.
 
-    ``theta`` (size,) the weights as one vector (`models.layout` names its parts), or (member, size)
-    of an ensemble, whose rollouts have a dim "member"; ``state_scale``,
-    ``control_scale``, ``attribute_scale``, ``edge_attribute_scale`` the z-scores between physical units and the network;
-    ``time_scale`` the unit of time in which the field was learned, in the time unit of the data
-    (1 for files of version 0.1); ``graph`` the training graphs with the weights that were learned, or
-    None; ``edge_scores`` (receiver, sender) of all pairs of nodes before the weakest were left out, where
-    the graph was learned, (trajectory, receiver, sender) with a graph of each trajectory, or None; ``features``, ``units`` of the state; ``system`` the name of the system it was trained on, or ""
-    for given data; ``trained`` what it has seen; ``unit_norm`` groups of
-    features that rollouts divide by their norm after each interval; ``left_out`` members that got stuck in training,
-    which rollouts and evaluations leave out; ``calibration`` how large errors are, see `calibrate`, or None;
-    ``noise`` (feature,) the standard deviation of the measurement noise of the training data, in the units of the
-    features, that ``loss="gaussian"`` estimates, or None;
-    ``about`` provenance for the files. Of nodes of several
-    types (``spec.node_types``) names, units and scales are those of all types in one list, "type.name".
+    spec: the architecture.
+    theta: (size,), the weights as one vector (`weights` has them by name), or (member, size) of an
+        ensemble, whose rollouts have a dim "member".
+    state_scale, control_scale, attribute_scale, edge_attribute_scale: z scores between physical units
+        and the network; None where the model has no such inputs.
+    features, units: names and units of the state. controls, attributes, edge_attributes: names of the
+        inputs of nodes, and of the constants of nodes and edges.
+    trained: the ranges of the training data.
+    unit_norm: groups of features that rollouts divide by their norm after each interval.
+    graph: the training graphs with the weights that were learned, or None.
+    edge_scores: where the graph was learned, (receiver, sender) of all pairs of nodes before the
+        weakest were left out, or (trajectory, receiver, sender) with a graph of each trajectory;
+        otherwise None.
+    system: the name of the system that the model was trained on, "" for given data.
+    engine, device: what computes rollouts.
+    time_unit: the unit of time of the data. time_scale: the unit of time of the learned field, in that
+        unit (1 for files of version 0.1).
+    left_out: numbers of the members that training left in a poor minimum, which rollouts and evaluations
+        leave out.
+    calibration: how large errors are, see `calibrate`, or None.
+    noise: (feature,), the standard deviation of the measurement noise of the training data, in the
+        units of the features, which ``loss="gaussian"`` estimates, or None.
+    about: provenance for the files.
+
+    Of nodes of several types (``spec.node_types``) names, units and scales are those of all types in
+    one list, "type.name".
     """
 
     spec: ModelSpec
@@ -197,10 +194,13 @@ class Model:
     ) -> Model:
         """This model with standard deviations that fit its errors on ``data``.
 
-        ``data``: trajectories that it was not trained on, a hundred or more, with the noise of the readings
-        that are to be predicted. Rollouts then have ``state_std`` and ``reading_std``, of which
-        `pympnode.interval` makes intervals; a single model has them too. `train` calibrates ensembles on
-        the validation part. See `networks.calibration`. Raises `InvalidData`.
+        data: trajectories that it was not trained on, a hundred or more, with the noise of the readings
+            that are to be predicted.
+        ignore_weights: as in `rollout`.
+        Returns: a model whose rollouts have ``state_std`` and ``reading_std``, of which
+            `pympnode.interval` makes intervals. Single models can be calibrated too; `train`
+            calibrates ensembles on the validation part. See `networks.calibration`.
+        Raises: `InvalidData`.
         """
         return calibrated(self, [as_dataset(data)], ignore_weights=ignore_weights)
 
@@ -246,218 +246,67 @@ class Model:
     ) -> xr.Dataset:
         """Predict from initial states.
 
-        ``initial``: a dataset or the path of one, whose first states, graphs, controls and
-        coordinates are taken, put in the order of the model's names and in its units; or initial
-        states (node, feature) or (trajectory, node, feature) in physical units, with ``topology`` (a
-        name, a graph, edges, ...) unless there is one node.
-        The rollout keeps the labels of nodes and trajectories of a dataset or a DataArray, and
-        names in ``topology`` are matched to them. ``steps`` time steps of
-        ``dt`` (defaults: those of the dataset, or of the training data). ``control`` (trajectory,
-        time, node, control) is held over each step. Weights of edges multiply the messages; a model
-        that was trained without them refuses them unless ``ignore_weights=True`` leaves them out.
-        Weights of a dataset that vary in time are taken over its times, on its time grid.
-        Of nodes of several types, initial states without a dataset, ``control`` and ``node_attribute`` are
-        given by type, ``{"load": states}``; nodes are numbered type after type, in the order of the
-        model's types, of which some may have no nodes.
-
-        Velocities that the model has and a dataset of positions has not are estimated from its first
-        times (`pympnode.with_velocities`).
-
-        ``node_code`` (node, code), or (trajectory, node, code): of a model with codes, those of `infer`;
-        by default the trained ones, on the graph that it was trained on.
-
-        ``history``: where messages are delayed, states (trajectory, time, node, feature) at the steps
-        before the start, the last one step before it, at least as many as the longest delay has steps,
-        and 4. Without it the first times of a dataset are the history: they are returned as they are,
-        ``steps`` count from the last of them, and ``state.attrs["predicted_from"]`` is the first
-        predicted time.
-
-        ``partition`` ("auto", "metis", "blocks", or a process (node,) for each node) divides the nodes of the
-        dataset ``initial`` among the processes of torchrun, each of which reads, computes and returns its own
-        nodes: `state` and ``finite``, without edges and messages, with the numbers ``node_number`` that they have
-        in the whole graph. A range or stability is then not checked.
-
-        Returns a dataset of `state` and `message` (trajectory, time, node, ...; what each node sends,
-        carried or emitted) with the graph that was used and ``finite(trajectory)``, False where a prediction overflowed.
-        Those of an ensemble have a dim ``member``, and ``spread``, the standard deviation over it; a calibrated
-        model adds ``state_std`` and ``reading_std`` (see `pympnode.interval`), one with ``noise`` the latter. Warns
-        `OutsideTrainingRange` with the numbers, and `PympnodeWarning` where the steps are too long for
-        rk4 on this graph and are split (see `stability`), unless ``check=False``. Raises `InvalidData`.
+        Main arguments:
+            initial: a dataset, or the path of one, whose first states, graphs, controls and labels are
+                taken, in the model's order of names and in its units; or states (node, feature) or
+                (trajectory, node, feature) in physical units. A dataset of positions gets the
+                velocities that the model has by `pympnode.with_velocities`.
+            steps, dt: number and length of the time steps; by default those of the dataset, or of the
+                training data.
+            topology: the graph: a name, a graph, edges, ... as in `pympnode.simulate`; by default that
+                of the dataset, or the one graph that the model learned. Other states need it, unless
+                there is one node. Names of nodes in it are matched to the labels of ``initial``.
+        Other arguments:
+            graph_seed: of a topology that is drawn.
+            control: inputs (trajectory, time, node, control), each held over a step.
+            node_attribute: constants of the nodes, (node, attribute) or (trajectory, node, attribute).
+                Of nodes of several types, states without a dataset, ``control`` and
+                ``node_attribute`` are given by type, ``{"load": states}``; nodes are numbered type
+                after type, in the order of the model's types, of which some may have no nodes.
+            node_code: of a model with codes, (node, code) or (trajectory, node, code), as `infer`
+                returns them; by default the trained ones, on the training graph.
+            ignore_weights: leave out the weights of edges, which a model that was trained without them
+                refuses otherwise. Weights of a dataset that vary in time are taken over its times.
+            history: where messages are delayed, states (trajectory, time, node, feature) at the steps
+                before the start, the last one step before it: at least as many as the longest delay
+                has steps, and 4. Without it the first times of a dataset are the history: they are
+                returned as they are, ``steps`` count from the last of them, and
+                ``state.attrs["predicted_from"]`` is the first predicted time.
+            partition: "auto", "metis", "blocks", or the number of a process for each node, (node,):
+                divide the nodes of the dataset ``initial`` among the processes of torchrun. Each reads,
+                computes and returns its own nodes: `state` and ``finite``, without edges and messages,
+                with their numbers in the whole graph, ``node_number``. Range and stability are then
+                not checked.
+            check: False leaves out the warnings below.
+        Returns: a dataset of `state` and `message` (trajectory, time, node, ...; what each node sends,
+            as an ODE state or emitted), the graph that was used and ``finite(trajectory)``, False
+            where a prediction overflowed. Those of an ensemble have a dim ``member``, and ``spread``,
+            the standard deviation over it; a calibrated model adds ``state_std`` and ``reading_std``
+            (see `pympnode.interval`), one with ``noise`` the latter.
+        Raises: `InvalidData`, `InvalidGraph`, `InvalidOption`. Warns `OutsideTrainingRange` with the
+            numbers, and `PympnodeWarning` where time steps are split because rk4 would be unstable
+            with them on this graph.
         """
         if partition is not None:
             return rollout_in_parts(
-                self, lazy_dataset(initial), partition, steps=steps, dt=dt,
+                self, as_dataset(initial, checked=False), partition, steps=steps, dt=dt,
                 ignore_weights=ignore_weights, topology=topology, control=control,
                 node_attribute=node_attribute, node_code=node_code, history=history,
             )  # fmt: skip
-        initial = as_dataset(initial)
-        shares_state = False
-        if isinstance(initial, xr.Dataset):
-            shares_state = STATE in initial and self.types is not None
-            initial = agree(for_model(initial, self.features), self.names)
-            if topology is None:
-                initial = on_found_graph(self, initial)
-        if self.members > 1:
-            options = dict(
-                steps=steps,
-                dt=dt,
-                topology=topology,
-                graph_seed=graph_seed,
-                control=control,
-                node_attribute=node_attribute,
-                node_code=node_code,
-                ignore_weights=ignore_weights,
-                history=history,
-            )
-            each = [
-                self.member(i).rollout(initial, **options, check=check and i == self.kept[0])  # type: ignore[arg-type]
-                for i in self.kept
-            ]
-            own = [STATE, MESSAGE, "finite"]
-            own += [f"{n}_{name}" for n in (STATE, MESSAGE) for name in self.spec.node_types]
-            own = [n for n in own if n in each[0]]
-            dim = xr.Variable(MEMBER, np.array(self.kept))
-            together = xr.concat([e[own] for e in each], dim=dim)
-            return with_uncertainty(
-                self, each[0].drop_vars(own).merge(together, combine_attrs="override")
-            )
-        parameters, labels = None, None
-        known: NDArray | None = None
-        if isinstance(initial, xr.Dataset):
-            labels = labels_of(initial)
-
-            def of_dataset(steps: int | None) -> schema.Arrays:
-                start = start_of_dataset(self, initial, steps, dt, control, node_attribute)
-                if topology is None:
-                    return start
-                return on_graph(start, topology, graph_seed, self.system, labels)
-
-            arrays = of_dataset(steps)
-            parameters = schema.parameters_of(initial)
-            prefix = 0 if history is not None else self.prefix(arrays.graph, arrays.time)
-            if prefix:
-                step = float(arrays.time[1] - arrays.time[0])
-                known = past_of_dataset(initial, step, prefix)
-                arrays = of_dataset(initial.sizes[TIME] - 1 if steps is None else steps + prefix)
-        else:
-            if topology is None and self.graph is not None and self.graph.graphs == 1:
-                topology = self.graph
-            arrays = start_of_states(
-                self, initial, steps, dt, topology, graph_seed, control, node_attribute
-            )
-        arrays = arrays_for_model(self, arrays, ignore_weights=ignore_weights)
-        if check:
-            warn_outside("the rollout", self.outside(arrays, parameters))
-        in_time = {} if arrays.edge_weight is None else {"edge_weight": arrays.edge_weight}
-        node_type = arrays.node_type
-        prefix = self.prefix(arrays.graph, arrays.time)
-        if known is None and prefix:
-            given = history_for(history, arrays.x, prefix, labels)
-            if given is None:
-                raise InvalidData(
-                    "messages are delayed, and the states before the start are not known",
-                    got="initial states alone",
-                    allowed=f"history= of at least {prefix} states before them, one step apart",
-                    fix="give history=, or a dataset, whose first times are the history",
-                )
-            past, first, begin = given, arrays.x[:, 0], 0
-        elif known is not None:
-            past, first, begin = known[:, :-1], known[:, -1], known.shape[1] - 1
-        else:
-            past, first, begin = None, arrays.x[:, 0], 0
-        if past is not None:
-            in_time["history"] = self.state_scale.apply(past)
-        if "edge_weight" in in_time:
-            in_time["edge_weight"] = in_time["edge_weight"][..., begin:, :]
-        delayed = past is not None and self.engine == "torch"
-        program = self.bind(kernel=self._rollout_kernel(arrays, delayed))
-        z = self.state_scale.apply(first, node_type)
-        of_program = graph_for_program(self, arrays.graph)
-        u, attribute = (
-            self._scaled(self.control_scale, arrays.u, node_type),
-            self._scaled(self.attribute_scale, arrays.attribute, node_type),
+        return rollout_of(
+            self,
+            as_dataset(initial),
+            steps=steps,
+            dt=dt,
+            topology=topology,
+            graph_seed=graph_seed,
+            control=control,
+            node_attribute=node_attribute,
+            node_code=node_code,
+            ignore_weights=ignore_weights,
+            history=history,
+            check=check,
         )
-        attribute = with_codes(self, arrays, attribute, node_code)
-        if begin and u is not None:
-            u = u[:, begin:]
-        if check and past is None:
-            substeps = stable_substeps(
-                program, self.theta, self.trained, self.time_scale, arrays, z, u, attribute,
-                of_program,
-            )  # fmt: skip
-            if substeps != self.spec.substeps:
-                finer = replace(self, spec=self.spec.replace(substeps=substeps, stride=1))
-                program = finer.bind(kernel=program.kernel if self.engine == "torch" else "auto")
-        columns = columns_of(self.unit_norm, self.features, self.types)
-
-        def unit(state: NDArray) -> NDArray:
-            physical = self.state_scale.undo(state, node_type)
-            return self.state_scale.apply(normalise(physical, columns, node_type), node_type)
-
-        # Messages that are ODE states would start anew, delayed ones lose their past, and a stride goes over
-        # several intervals.
-        by_intervals = columns and not self.spec.carried and past is None
-        by_intervals = by_intervals and program.spec.stride == 1
-        result = (partial(rollout_by_intervals, program) if by_intervals else program.rollout)(
-            self.theta,
-            z,
-            of_program,
-            arrays.time[begin:] / self.time_scale,
-            *([unit] if by_intervals else []),
-            graph_of=arrays.graph_of,
-            u=u,
-            attribute=attribute,
-            **in_time,
-        )
-        if begin:
-            states = np.concatenate([in_time["history"], result.state], axis=1)
-            lacking = np.zeros((*states.shape[:3], result.message.shape[-1]))
-            result = replace(result, state=states.astype(result.state.dtype), message=lacking)
-        message = result.message
-        if self.spec.family == "mpnode" and self.spec.messages == "emitted":
-            sent = u if self.spec.sender_controls else None
-            message = self._emitted(result.state, attribute, sent, node_type)
-            message = message.astype(result.state.dtype)
-        state = self.state_scale.undo(result.state, node_type)
-        if columns:
-            state = normalise(state, columns, node_type)
-        # A start is known; that it returns bit for bit matters to whoever compares or continues.
-        state[:, : begin + 1] = arrays.x[:, :1] if known is None else known
-        predicted = replace(arrays, x=state.astype(self.theta.dtype), mask=None)
-        ds = schema.unpack(
-            predicted,
-            features=self.features,
-            units=self.units,
-            controls=self.controls or None,
-            attributes=self.attributes or None,
-            time_unit=self.time_unit,
-            message=message,
-            about={
-                "kind": "rollout",
-                "system": self.system,
-                "engine": self.engine,
-                "kernel": program.kernel,
-                "topology": list(arrays.graph.source),
-                **times_used(initial),
-            },
-        )
-        if begin:
-            ds[STATE].attrs["predicted_from"] = float(arrays.time[begin + 1])
-        if self.spec.circular:
-            ds = ds.assign_coords({PERIOD: (FEATURE, list(self.periods))})
-        if self.unit_norm:
-            names = (group for group in self.unit_norm)
-            if self.types is not None:
-                names = (tuple(f.split(".", 1)[1] for f in group) for group in names)
-            ds = with_unit_norm(ds, *dict.fromkeys(names))
-        ds["finite"] = (TRAJECTORY, result.finite, {"long_name": "no value overflowed"})
-        if self.calibration is not None or self.noise is not None:
-            ds = with_uncertainty(self, ds)
-        if shares_state:
-            return with_shared_state(
-                ds.assign_coords(kept_coords(initial, ds, steps is None and dt is None))
-            )
-        return ds.assign_coords(kept_coords(initial, ds, steps is None and dt is None))
 
     @property
     def node_code(self) -> xr.DataArray | None:
@@ -469,13 +318,12 @@ class Model:
     def infer(self, prefix: Any, *, updates: int = 100) -> xr.DataArray:
         """Codes (node, code) of nodes that were not trained on, from a short recording of them.
 
-        ``prefix``: a dataset of all nodes on their graph, of any number of trajectories, also one.
-        The codes alone are fitted, by at most ``updates`` of L-BFGS on rollouts of at most 25 time steps,
-        from the mean of the trained codes; all other weights stay. The attribute ``loss`` of the result is the
-        mean loss of the last codes. Give them to ``rollout(node_code=)``.
-
-        Raises `InvalidModel` for a model without codes and for ensembles, `InvalidData` for data that
-        the model does not fit.
+        prefix: a dataset of all nodes on their graph, of one trajectory or more.
+        updates: the most steps of L-BFGS, which fit the codes alone, on rollouts of at most 25 time
+            steps, from the mean of the trained codes; all other weights stay.
+        Returns: the codes, for ``rollout(node_code=)``; the attribute ``loss`` is their mean loss.
+        Raises: `InvalidModel` for a model without codes and for ensembles, `InvalidData` for data that
+            do not fit the model.
         """
         return infer_codes(self, prefix, updates)
 
@@ -507,20 +355,6 @@ class Model:
         """Whether the model was trained with delays."""
         return bool(self.spec.delay or self.spec.learned_delays or self.trained.delay)
 
-    def _rollout_kernel(self, arrays: schema.Arrays, delayed: bool) -> str:
-        if self.engine != "torch":
-            return "auto"
-        from .engines.torch.engine import choose_kernel, resolve_device
-        from .engines.torch.kernels import name_of
-
-        if arrays.edge_weight is None and not delayed:
-            return "auto"
-        device = resolve_device(self.device or "auto")
-        in_time = arrays.edge_weight is not None
-        return name_of(
-            choose_kernel(self.spec, "auto", device, weights_in_time=in_time, delayed=delayed)
-        )
-
     def vector_field(
         self,
         x: NDArray,
@@ -530,11 +364,15 @@ class Model:
         *,
         node_attribute: NDArray | None = None,
     ) -> tuple[NDArray, NDArray]:
-        """(dx/dt, dm/dt) in physical units of x per time unit.
+        """The learned slope (dx/dt, dm/dt), in physical units per unit of time.
 
-        ``x`` (trajectory, node, feature) physical; ``m`` (trajectory, node, message), zero by
-        default, where messages are ODE states; ``u`` (trajectory, node, control) physical;
-        ``graph`` whatever names or is a graph (not needed for one node). Raises `InvalidData`.
+        x: states (trajectory, node, feature), in physical units.
+        m: messages (trajectory, node, message), where they are ODE states; zero by default.
+        u: controls (trajectory, node, control), in physical units.
+        graph: a topology name, a graph, edges, ...; not needed for one node.
+        node_attribute: (node, attribute), in physical units.
+        Returns: two arrays, of the shapes of x and of m.
+        Raises: `InvalidData`; `InvalidModel` for several types of nodes, delays and ensembles.
         """
         if self.types is not None:
             raise InvalidModel(
@@ -578,8 +416,8 @@ class Model:
             self.theta,
             z,
             self._edges(graph_for(graph, nodes, 42, self.system)),
-            u=self._scaled(self.control_scale, u),
-            attribute=self._scaled(self.attribute_scale, node_attribute),
+            u=scaled(self.control_scale, u),
+            attribute=scaled(self.attribute_scale, node_attribute),
         )
         channels, per = self.spec.channels, 1.0 / self.time_scale
         return slope[..., :channels] * (self.state_scale.scale * per), slope[..., channels:] * per
@@ -623,10 +461,12 @@ class Model:
         return LearnedNode.of(self, system)
 
     def initial_message(self, x: NDArray, node_attribute: NDArray | None = None) -> NDArray:
-        """m(0) (trajectory, node, message) that belongs to x (trajectory, node, feature).
+        """The first messages m(0) of messages that are ODE states: (trajectory, node, message).
 
-        x is in physical units, ``node_attribute`` (node, attribute) too; messages have none. With
-        messages that are emitted, not carried, m has no components.
+        x: states (trajectory, node, feature), in physical units.
+        node_attribute: (node, attribute), in physical units.
+        Messages have no unit. Where they are evaluated from the states, m has no components. Raises
+        `InvalidData`, and `InvalidModel` for several types of nodes.
         """
         if self.types is not None:
             raise InvalidModel(
@@ -641,7 +481,7 @@ class Model:
         return self.bind().initial_message(
             self.theta,
             self.state_scale.apply(x),
-            self._scaled(self.attribute_scale, node_attribute),
+            scaled(self.attribute_scale, node_attribute),
         )
 
     def bind(self, arrays: list[schema.Arrays] | None = None, **options: Any) -> Program:
@@ -679,9 +519,10 @@ class Model:
     def outside(
         self, arrays: schema.Arrays, parameters: Mapping[str, Any] | None = None
     ) -> list[str]:
-        """In words, with numbers: how some data lie outside what the model was trained on.
+        """Sentences, with numbers, on how some data lie outside the range of the training data.
 
-        ``arrays`` in physical units, ``parameters`` by name; an empty list when all lies inside.
+        arrays: in physical units. parameters: of the physics, by name.
+        Returns: an empty list where all lies inside.
         """
         if arrays.types is not None:
             return self._outside_by_type(arrays, arrays.types, parameters)
@@ -735,7 +576,7 @@ class Model:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one netCDF file: named weights with checksums, configuration, normalisation.
 
-        Whatever stood at ``path`` is replaced in one step. Raises OSError where nothing can be written.
+        What stood at ``path`` is replaced in one step. Raises `NotEnoughDisk`, `CannotWrite`.
         """
         netcdf.write_netcdf(netcdf.sealed(self.to_dataset()), path, checksums=True)
 
@@ -771,46 +612,6 @@ class Model:
     def _edges(self, graph: Graph) -> Graph:
         """A graph as the program takes it."""
         return graph_for_program(self, graph_for_model(self, graph))
-
-    def _scaled(
-        self,
-        scale: Normalisation | NormalisationByType | None,
-        values: NDArray | None,
-        node_type: NDArray | None = None,
-    ) -> NDArray | None:
-        return None if values is None or scale is None else scale.apply(values, node_type)
-
-    def _emitted(
-        self,
-        z: NDArray,
-        attribute: NDArray | None,
-        control: NDArray | None,
-        node_type: NDArray | None,
-    ) -> NDArray:
-        """The emitted messages (trajectory, time, node, message) of states z; all in z units."""
-        if self.types is None:
-            spec = self.spec
-            return emitted(self.weights, z, attribute, spec.circular, control, spec.invariant)
-        out = np.zeros((*z.shape[:-1], self.spec.message))
-        for number, name in enumerate(self.types.names):
-            here = np.flatnonzero(node_type == number)
-            of_type = {
-                tensor.removeprefix(f"{name}/"): value
-                for tensor, value in self.weights.items()
-                if tensor.startswith(f"{name}/")
-            }
-            widths = (
-                getattr(self.types, n)[number] for n in ("channels", "controls", "attributes")
-            )
-            channels, controls, attributes = widths
-            out[:, :, here] = emitted(
-                of_type,
-                z[:, :, here, :channels],
-                None if attribute is None or not attributes else attribute[..., here, :attributes],
-                (),
-                None if control is None or not controls else control[:, :, here, :controls],
-            )
-        return out
 
     def check(self, arrays: schema.Arrays, features: tuple[str, ...] | None = None) -> None:
         """Raise `InvalidData` unless the data have the features and inputs of this model.

@@ -23,10 +23,10 @@ from ..files.netcdf import checksum
 from ..graph import Graph
 from . import schema
 from .agreement import agree
+from .arrays import Arrays
 from .edge_weights import arrays_for_model, graph_for_program
 from .engines.base import Batch
 from .named_arrays import named_array
-from .schema import Arrays
 from .spec import ModelSpec
 from .velocities import for_model
 from .weights import CODE_UNIT, layout_of

@@ -47,8 +47,9 @@ class Normalisation:
         """Mean and standard deviation of each feature over all other axes.
 
         x (..., feature); mask of the shape of x, True where a value is used; ``group``: each of its
-        processes has a part of x. A feature that is constant to rounding gets scale 1: its z score is 0, and `undo` returns its value.
-        Raises InvalidData for values that are used and not finite, and features without values.
+        processes has a part of x. A feature that is constant to rounding gets scale 1: its z score is
+        0, and `undo` returns its value. Raises InvalidData for values that are used and not finite, and
+        features without values.
         """
         return Moments.of(x, mask).over(group).normalisation()
 
@@ -95,7 +96,8 @@ class Moments:
     """What a normalisation is made of, by feature; those of parts of the data are added with `joined`.
 
     ``count`` of the known values, their ``mean``, the sum of the squares of their deviations, and the
-    ``largest`` absolute value, all (feature,); ``span`` (2, feature) the smallest and largest value, of parts.
+    ``largest`` absolute value, all (feature,); ``span`` (2, feature) the smallest and largest value, of
+    parts.
     """
 
     count: np.ndarray
@@ -282,3 +284,12 @@ def natural_time(
 def _like(template: np.ndarray, values: np.ndarray) -> np.ndarray:
     dtype = getattr(template, "dtype", None)
     return values.astype(dtype) if dtype == np.float32 else values
+
+
+def scaled(
+    scale: Normalisation | NormalisationByType | None,
+    values: np.ndarray | None,
+    node_type: np.ndarray | None = None,
+) -> np.ndarray | None:
+    """z scores of ``values``; None where there are no values or no scale."""
+    return None if values is None or scale is None else scale.apply(values, node_type)

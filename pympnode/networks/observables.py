@@ -14,8 +14,8 @@ from ..datasets.names import TIME, TRAJECTORY
 from ..errors import InvalidData, PympnodeError
 from ..systems.base import System
 from ..systems.registry import get, names
+from .arrays import Arrays
 from .attributes import varied_parameters
-from .schema import Arrays
 
 logger = logging.getLogger("pympnode.evaluation")
 

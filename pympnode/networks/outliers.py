@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from .schema import Arrays
+from .arrays import Arrays
 
 _SHARE = 1e-3  # of the values of a feature, at least one: what may be outliers
 _TIMES = 5.0  # the standard deviation with them over that without them

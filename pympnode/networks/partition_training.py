@@ -17,6 +17,7 @@ from ..losses import Huber
 from ..training.diagnosis import Reference
 from ..training.group import ALONE, Group, gathered
 from ..training.processes import current
+from .arrays import Arrays
 from .classes import no_inputs
 from .engines.base import Batch
 from .options import NetworkTraining
@@ -25,7 +26,6 @@ from .partition_data import divide
 from .ranges import TrainingRange
 from .recordings import LONG
 from .reference import reference_of
-from .schema import Arrays
 
 
 def of_partition(

@@ -18,6 +18,7 @@ from ..training.group import ALONE, Group
 from ..training.ranges import warn_user
 from . import schema
 from .agreement import Names, agree
+from .arrays import Arrays
 from .attributes import tell_attributes
 from .circular import TURN, tell_jumps, unwrapped
 from .edge_weights import for_training, with_scaled_attribute, with_scaled_delay
@@ -26,7 +27,6 @@ from .node_types import NodeTypes, by_type, part, shared, types_of
 from .normalise import Moments, Normalisation, NormalisationByType, natural_time
 from .outliers import outliers_in_words
 from .partition import Part
-from .schema import Arrays
 from .unit_norm import Groups
 
 Scale = Normalisation | NormalisationByType
@@ -194,10 +194,10 @@ def prepare(
     """Check, split and normalise; ``scales`` and ``time_scale`` of a start model are kept when
     given. ``scaled`` counts time in units of the time scale. ``names`` are those of a start model; by
     default the first dataset's, and the others are put in their order and units. ``ignore_weights``
-    leaves out the weights and attributes of edges. ``start`` is a start model. ``no_inputs``: features that the
-    model does not take; their scale is that of their change. ``totals`` of larger data, of which
-    ``datasets`` are a part, decide the scales. ``part``: the one dataset is that of a part of a graph
-    (`partition_data.divide`); scales are those of the whole."""
+    leaves out the weights and attributes of edges. ``start`` is a start model. ``no_inputs``: features
+    that the model does not take; their scale is that of their change. ``totals`` of larger data, of
+    which ``datasets`` are a part, decide the scales. ``part``: the one dataset is that of a part of a
+    graph (`partition_data.divide`); scales are those of the whole."""
     datasets, physical, names, types, periods = physical_of(
         datasets,
         missing=missing,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..training.ranges import beyond_parameters, different_parameters, interval
-from .schema import Arrays
+from .arrays import Arrays
 
 
 @dataclass(frozen=True)
@@ -151,9 +151,9 @@ class TrainingRange:
         """In words, with numbers: each way in which data lie outside.
 
         ``x``, ``u``, ``attribute`` the values of each feature, control and attribute; ``names`` of the
-        controls and of the attributes; ``weight`` (..., edges), 1 where it is None; ``edge_attribute`` the
-        values of each, and ``edge_names``; ``type_nodes`` the number of nodes of each type by its name. States, controls,
-        attributes and weights may leave their range by a tenth of it.
+        controls and of the attributes; ``weight`` (..., edges), 1 where it is None; ``edge_attribute``
+        the values of each, and ``edge_names``; ``type_nodes`` the number of nodes of each type by its
+        name. States, controls, attributes and weights may leave their range by a tenth of it.
         """
         found = []
 

@@ -30,8 +30,8 @@ from ..datasets.names import (
 from ..datasets.record import record
 from ..datasets.split import check_split
 from ..errors import InvalidOption
+from .arrays import Arrays
 from .node_types import by_type, types_of
-from .schema import Arrays
 
 LONG = 200  # intervals; longer trajectories are trained on in windows of at most that many
 _LEAST = 10  # intervals of the longest window of a curriculum that the data's memory limits
@@ -254,10 +254,10 @@ def choose_windows(
     through all datasets; ``split_in_time``: they are parts of one recording.
 
     ``window``: every window has this length, in the unit of time of the data. ``max_window``: the
-    curriculum ends at this length. Without either the curriculum of the preset ends in windows as
-    long as the trajectories where these have at most 200 intervals; else, and for parts of one
-    recording, at four memories of the data (see `memory`), at least 10 and at most 200 intervals,
-    and its earlier windows keep their share of the longest. Raises `InvalidOption` for lengths below one time step.
+    curriculum ends at this length. Without either the curriculum of the preset ends in windows as long
+    as the trajectories where these have at most 200 intervals; else, and for parts of one recording, at
+    four memories of the data (see `memory`), at least 10 and at most 200 intervals, and its earlier
+    windows keep their share of the longest. Raises `InvalidOption` for lengths below one time step.
     """
     ends = np.cumsum([a.trajectories for a in arrays])
     holding = np.unique(np.searchsorted(ends, train, side="right"))

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from ..training.diagnosis import Reference
 from ..uncertainty import noise_variance
+from .arrays import Arrays
 from .engines.base import Batch
-from .schema import Arrays
 
 _VALUES = 300_000  # numbers that a fit, the losses and the noise are estimated from, at most
 

@@ -76,9 +76,9 @@ def start_of_dataset(
     """First states, times, graphs and inputs of a dataset.
 
     ``steps``, ``dt``, ``control`` (trajectory, time, node, control) and ``attribute`` (node,
-    attribute), or (trajectory, node, attribute), replace those of the dataset. On another time grid the controls of the dataset stay
-    constant over its own intervals; weights of edges that vary in time are those of the dataset, on
-    its own time grid. Raises `InvalidData`.
+    attribute), or (trajectory, node, attribute), replace those of the dataset. On another time grid the
+    controls of the dataset stay constant over its own intervals; weights of edges that vary in time are
+    those of the dataset, on its own time grid. Raises `InvalidData`.
     """
     if ds.sizes.get(TIME) == 1:
         # A dataset of initial states alone, where a time grid needs two times: the second one is

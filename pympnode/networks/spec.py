@@ -22,7 +22,7 @@ Solver = Literal["rk4", "tsit5", "euler"]
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A networked model: x_k has d = ``channels`` components a node, m_k has p = ``message``.
+    """A networked model: node k has a state x_k of d = ``channels`` components, a message p = ``message``.
 
     ``family="mpnode"`` (Gupta, Vemprala, Kapoor 2022) is one neural ODE per node with shared
     weights. With u_k the ``controls`` and b_k the node ``attributes``, a_k the aggregate of what
@@ -40,8 +40,8 @@ class ModelSpec:
     ============  ==========================================================  =================
 
     ``coupling="mixed"`` (as published):  dz_k/dt = MLP([x_k; u_k; b_k; a_k]).
-    ``coupling="superposed"``:  dz_k/dt = F + G a_k with [F, G] = MLP([x_k; u_k; b_k]), linear in what
-    comes in, F the node's own motion: with emitted messages every sum over pairs whose terms are p
+    ``coupling="superposed"``:  dz_k/dt = F + G a_k with [F, G] = MLP([x_k; u_k; b_k]), linear in the
+    received messages, F the slope of a node that receives none: with emitted messages every sum over pairs whose terms are p
     products of a function of the receiver and one of the sender (exact for sines of differences and
     products of states; not for a general function of a difference). Pairwise messages have as many
     components as the state then, and dz_k/dt = F + a_k: every sum over pairs.

@@ -179,10 +179,10 @@ def stable_substeps(
     That of the model, or more with a `PympnodeWarning` that names the numbers; more than
     `MOST_SUBSTEPS` are not taken, and the warning says that the rollout is likely to be unstable.
 
-    theta, trained, time_scale: of the model. z (trajectory, node, feature), u (trajectory, time, node, control) and attribute in z units, graph
-    as the program takes it. The rate is estimated at the initial states of up to three trajectories, and
-    only where it may exceed that of the training data: on nodes with more, or heavier, edges, or with
-    longer steps.
+    theta, trained, time_scale: of the model. z (trajectory, node, feature), u (trajectory, time, node,
+        control) and attribute in z units, graph as the program takes it.
+    The rate is estimated at the initial states of up to three trajectories, and only where it may
+    exceed that of the training data: on nodes with more, or heavier, edges, or with longer steps.
     """
     spec = program.spec
     step = float(np.diff(arrays.time).max())

@@ -19,13 +19,13 @@ from ..datasets.split import check_split
 from ..errors import InvalidData, InvalidOption
 from ..training.progress import Progress
 from ..training.streamed import ChunkStream, refuse_several
+from .arrays import Arrays
 from .node_types import types_of
 from .normalise import Moments
 from .prepare import Prepared as Data
 from .prepare import Scales, Totals, physical_of, scaled_arrays
 from .ranges import TrainingRange
 from .recordings import interpolate_starts
-from .schema import Arrays
 
 
 class Stream(ChunkStream):

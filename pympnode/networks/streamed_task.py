@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from ..datasets.chunks import ahead
 from ..training.schedule import MATCHING
 from ..training.streamed import Part, parts_of_epoch
+from .arrays import Arrays
 from .engines.base import Batch, Rebindable
 from .matching import Matching
-from .schema import Arrays
 from .stream import Stream
 from .task import Source, TrajectoryTask
 

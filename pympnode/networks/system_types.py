@@ -12,9 +12,9 @@ from ..datasets.split import NOISE_STREAM, rng_of
 from ..errors import InvalidOption, shown_value
 from ..graph import Graph
 from ..systems.base import System
+from .arrays import Arrays
 from .graphs.topology import resolve
 from .node_types import NodeTypes
-from .schema import Arrays
 
 
 def one_noise(noise: Any) -> float:

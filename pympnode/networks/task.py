@@ -13,13 +13,13 @@ from ..errors import InvalidData
 from ..training.diagnosis import Reference
 from ..training.group import ALONE, Group, share
 from ..training.schedule import MATCHING
+from .arrays import Arrays
 from .engines.base import Batch, Program
 from .matching import Matching, PairBatch
 from .memory import require_batch
 from .partition import Part
 from .partition_training import reference_of_all
 from .reference import reference_of
-from .schema import Arrays
 
 # An epoch of windows out of long trajectories: few data are drawn from more than once, and of many an
 # epoch takes a part, so that the time of a run grows with the recording no faster than it must.
@@ -103,16 +103,17 @@ class TrajectoryTask:
     """Windows of trajectories; the loss is the Huber loss of a rollout from a window's first state.
 
     ``program`` is bound to ``arrays``; ``train`` and ``validation`` are trajectory numbers that count
-    through all of ``arrays`` in order. A window starts at a random time at which the state is
-    known (see `_known_starts`). On an uneven time grid all windows of a batch start at the same time, because a program
-    integrates a batch with one sequence of step sizes.
+    through all of ``arrays`` in order. A window starts at a random time at which the state is known
+    (see `_known_starts`). On an uneven time grid all windows of a batch start at the same time, because
+    a program integrates a batch with one sequence of step sizes.
 
     ``longest``: intervals of the longest window; None for whole trajectories. With it a batch holds
     several windows of a trajectory, and fewer of them where they are longer than 25 intervals; an
     epoch has at least 8 batches, and at most 12 (100 on an uneven grid) or a sixteenth of a pass; and
     the validation loss is that of about 32 windows of the longest length, at even distances.
 
-    ``from_start``: see `TrainConfig`. ``matching`` makes the batches of windows of no interval: pairs of states and derivatives.
+    ``from_start``: see `TrainConfig`. ``matching`` makes the batches of windows of no interval: pairs
+        of states and derivatives.
 
     ``features``, ``time_scale``, ``numbers``: names of features, the unit of the arrays' times and the
     numbers of their trajectories in the data, for messages.

@@ -1,8 +1,8 @@
 """Groups of features whose squares add up to 1, as the components of a unit quaternion.
 
-The coordinate ``unit_norm`` of the features numbers the groups from 1; it is 0 for all other features. Rollouts
-of a model divide the features of a group by their norm after each interval of time, in physical units. What
-a kernel integrates is the learned field without this constraint, in training too.
+The coordinate ``unit_norm`` of the features numbers the groups from 1; it is 0 for all other features.
+Rollouts of a model divide the features of a group by their norm after each interval of time, in
+physical units. What a kernel integrates is the learned field without this constraint, in training too.
 """
 
 from __future__ import annotations

@@ -54,6 +54,7 @@ from ..training.group import ALONE, Group
 from ..training.progress import Progress
 from ..training.task import Batch
 from ..training.trainer import Trainer
+from .arrays import Arrays
 from .engines import engine
 from .graph_of_each import Samples, fit
 from .matching import Matching, Unmatched, refuse_spec, slopes
@@ -67,7 +68,6 @@ from .pruning import (
     prune_by_valley,
     solved,
 )
-from .schema import Arrays
 from .spec import ModelSpec
 from .task import TrajectoryTask
 from .weights import layout_of

@@ -10,7 +10,7 @@ import xarray as xr
 
 from ..config import whole
 from ..datasets.names import PARTICLE, TIME, TRAJECTORY
-from ..datasets.reading import lazy_dataset
+from ..datasets.reading import as_dataset
 from ..datasets.record import record
 from ..errors import InvalidData, InvalidOption
 from ..training.group import ALONE
@@ -29,7 +29,7 @@ def rollout_by_curve(model: Any, initial: Any, steps: int | None) -> xr.Dataset:
     from .engine.curve import fill_rollout
     from .engine.rollout import MAX_SIDES_PER_STEP
 
-    given = lazy_dataset(initial)
+    given = as_dataset(initial, checked=False)
     if not isinstance(given, xr.Dataset) or given.sizes.get(TRAJECTORY) != 1:
         raise InvalidData(
             "the particles of one trajectory are divided among processes",

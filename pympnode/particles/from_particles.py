@@ -61,7 +61,7 @@ def from_particles(
     Other arguments:
         charge: like ``mass``, where the particles are charged.
         side: edge length of a periodic box, a square or a cube; or one for each axis, None for open
-            ones (models of cells know squares and cubes alone); None is open space, in which paths
+            ones (models of cells need a square or a cube); None is open space, in which paths
             that jump as in a box are refused. Positions are wrapped into the box around the origin,
             [-side/2, side/2): those of a box that begins at 0, or paths that were never wrapped,
             may be given as they are.

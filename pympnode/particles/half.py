@@ -29,7 +29,8 @@ from . import schema
 from .bodies import assumed_coupling, fixed_particle, usual_coupling
 from .constants import LAWS
 from .evaluate import evaluate_particles
-from .model import WEIGHTS_VERSION, ParticleModel
+from .model import ParticleModel
+from .model_file import WEIGHTS_VERSION
 from .options import ParticleEvaluation, ParticleSimulation, ParticleTraining
 from .presets import particle_preset
 from .ranges import PHYSICS, ParticleRange

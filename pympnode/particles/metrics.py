@@ -35,10 +35,10 @@ ENERGIES = ("energy_error", "energy_error_per_particle")
 def observe(ds: xr.Dataset) -> xr.Dataset:
     """Kinetic, potential and total energy, linear momentum, over trajectory and time.
 
-    kinetic, potential, energy (trajectory, time), mass (length / time)^2; momentum (trajectory,
-    time, axis). Systems whose forces are not known have kinetic energy and momentum alone
-    (`motion`); here they raise. Softened potential of all pairs by nearest image, as in the simulator; its time
-    grows with the square of the particle count, its memory does not. Select times first where that
+    kinetic, potential, energy (trajectory, time), mass (length / time)^2; momentum (trajectory, time,
+    axis). Systems whose forces are not known have kinetic energy and momentum alone (`motion`); here
+    they raise. Softened potential of all pairs by nearest image, as in the simulator; its time grows
+    with the square of the particle count, its memory does not. Select times first where that
     is too long: ``observe(ds.isel(time=[0, -1]))``. The box, constant and softening are those in
     the record of ``ds``; where it lacks them, see `schema.complete_physics`, which warns. Raises
     InvalidData for a system whose forces are not known.

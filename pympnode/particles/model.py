@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from math import isclose
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 
 from ..config import arguments, choice, flag, least, whole
 from ..config import path as path_of
-from ..datasets.record import record, with_record
+from ..datasets.record import record
 from ..display import html_table
-from ..errors import FileDamaged, InvalidModel, InvalidOption
-from ..files import kinds, netcdf
-from ..files.kinds import check_record
-from ..layout import weight_dtype
+from ..errors import InvalidModel, InvalidOption
+from ..files import netcdf
 from ..memory import format_bytes, guarded, need
 from ..training.gradients import gradients
 from ..training.ranges import interval, warn_outside, warn_user
 from ..uncertainty import Calibration, calibration_text
 from . import schema as particle_schema
+from .model_file import KIND as FILE_KIND
+from .model_file import dataset_of, fields_of
 from .ranges import PHYSICS, ParticleRange
 from .schema import ParticleArrays
 from .spec import ParticleScales, ParticleSpec
@@ -35,83 +35,25 @@ from .weights import LOG_MASS, MASS_GAIN, particle_layout_of
 if TYPE_CHECKING:
     from .engine.program import ParticleProgram
 
-MODEL_KIND = "particle_model"
-# Version of what weights of scaled inputs compute; files of another version are refused.
-WEIGHTS_VERSION = 2
-# The record of a file: what a model needs, all of it. Fields of a specification that version 0.1 did
-# not write are left out (levels, mass_coupling, types, cell_units, learned_masses), and the entries that are optional below.
-_SPAN = kinds.pair(kinds.real)
-_PHYSICS: dict[str, kinds.Check] = {
-    "constant": kinds.real,
-    "softening": kinds.real,
-    "accuracy": kinds.positive,
-}
-_RECORD: dict[str, kinds.Check] = {
-    "spec": kinds.mapping(
-        {
-            **{
-                name: kinds.text
-                for name in ("family", "join", "behaviour", "inputs", "integrator", "update",
-                             "messages", "mass_coupling", "cell_units")
-            },
-            **{
-                name: kinds.whole(1, 1 << 31)
-                for name in ("dims", "edge_width", "node_width", "global_width", "neighbours")
-            },
-            "charged": kinds.flag,
-            "conserve_momentum": kinds.flag,
-            "levels": kinds.whole(2, 60),
-            "kicks": kinds.whole(1, 1 << 10),
-            "learned_masses": kinds.whole(1, 1 << 20),
-            "fixed_mass": kinds.whole(0, 1 << 20),
-            "types": kinds.listing(kinds.text),
-        },
-        "levels", "mass_coupling", "types", "kicks", "cell_units",
-        "learned_masses", "fixed_mass",
-    ),
-    "scales": kinds.mapping(
-        {
-            **dict.fromkeys(
-                ("length", "near", "mass", "charge", "velocity", "change"), kinds.positive
-            ),
-            "lengths": kinds.listing(kinds.positive, 3),
-            "reach": kinds.positive,
-        },
-        "reach",
-    ),
-    "dt": kinds.positive,
-    "system": kinds.text,
-    "trained": kinds.mapping(
-        {
-            "particles": kinds.pair(kinds.whole(1)),
-            "spacing": _SPAN,
-            "mass": _SPAN,
-            "speed": _SPAN,
-            "trajectories": kinds.whole(0),
-            "steps": kinds.whole(0),
-            "parameters": kinds.mapping(_PHYSICS, *_PHYSICS),
-            "charge": kinds.either(kinds.nothing, _SPAN),
-            "parameter_spans": kinds.named(_SPAN),
-            "spaces": kinds.listing(kinds.one_of("open", "periodic")),
-        },
-        "charge", "parameter_spans", "spaces",
-    ),
-    "left_out": kinds.listing(kinds.whole(0)),
-    "calibrated_on": kinds.whole(1),
-    "about": kinds.named(kinds.anything),
-}  # fmt: skip
 # Bytes of trajectories that are rolled out in one batch.
 BATCH_BYTES = {"cpu": 1 << 27, "cuda": 1 << 31}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ParticleModel:
-    """A learned time step of particles.
+    """A learned time step of particles; `train` makes it, `load` reads it.
 
-    ``theta`` (size,) the weights as one vector, named by `weights`, or (member, size) of an ensemble; ``scales`` the units of its
-    inputs; ``dt`` the length of the step it was trained on; ``system`` "gravity" or "coulomb";
-    ``trained`` the range of the training data; ``left_out`` members that got stuck in training, which rollouts
-    leave out; ``calibration`` how large errors are, see `calibrate`, or None; ``about`` provenance for the files.
+    spec: the architecture.
+    theta: (size,), the weights as one vector (`weights` has them by name), or (member, size) of an
+        ensemble.
+    scales: the units of the inputs of the networks.
+    dt: the length of the time step that was learned.
+    system: "gravity", "coulomb", or the name that the data gave.
+    trained: the ranges of the training data.
+    device: "auto", "cpu" or "cuda".
+    left_out: numbers of the members that training left in a poor minimum, which rollouts leave out.
+    calibration: how large errors are, see `calibrate`, or None.
+    about: provenance for the files.
     """
 
     spec: ParticleSpec
@@ -125,7 +67,7 @@ class ParticleModel:
     calibration: Calibration | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
 
-    KIND: ClassVar[str] = MODEL_KIND
+    KIND: ClassVar[str] = FILE_KIND
 
     @property
     def members(self) -> int:
@@ -150,11 +92,13 @@ class ParticleModel:
     def calibrate(self, data: xr.Dataset | str | os.PathLike[str]) -> ParticleModel:
         """This model with standard deviations that fit its errors on ``data``.
 
-        ``data``: trajectories that it was not trained on, some tens or more, with the noise of the readings
-        that are to be predicted. Rollouts then have ``state_std_position``, ``state_std_velocity``
-        and the same of ``reading_std_``, of which `pympnode.interval` makes intervals; a single model has
-        them too. `train` calibrates ensembles on the validation part. See `pympnode.uncertainty`.
-        Raises `InvalidData`.
+        data: trajectories that it was not trained on, some tens or more, with the noise of the readings
+            that are to be predicted.
+        Returns: a model whose rollouts have ``state_std_position``, ``state_std_velocity`` and the same
+            of ``reading_std_``, of which `pympnode.interval` makes intervals. Single models can be
+            calibrated too; `train` calibrates ensembles on the validation part. See
+            `pympnode.uncertainty`.
+        Raises: `InvalidData`.
         """
         from ..datasets.reading import as_dataset
 
@@ -179,11 +123,12 @@ class ParticleModel:
     def acceleration_at(self, distance: Any, *, mass: float = 1.0) -> NDArray[np.float64]:
         """The acceleration of a body towards another one of ``mass`` at some distances.
 
-        ``distance``: of any shape, which the result has too; all in units of the data. Negative where
-        bodies repel. It is the learned law itself: the mass of the body that moves does not enter.
-        Raises `InvalidModel` for a model whose forces are not products of masses and a function of the
-        distance (``messages="radial"``, ``mass_coupling="product"``, no charges or types), and for an
-        ensemble.
+        distance: of any shape. mass: of the other body. All in units of the data.
+        Returns: accelerations, float64, of the shape of ``distance``; negative where bodies repel. It is
+            the learned law: the mass of the body that moves does not enter.
+        Raises: `InvalidModel` for a model whose forces are not products of masses and a function of the
+            distance (``messages="radial"``, ``mass_coupling="product"``, no charges or types), and for
+            an ensemble.
         """
         spec = self.spec
         if not (spec.radial and spec.mass_coupling == "product") or spec.charged or spec.types:
@@ -238,19 +183,23 @@ class ParticleModel:
         partition: str | None = None,
         check: bool = True,
     ) -> xr.Dataset:
-        """Predict from the first states of a particle dataset, its graph rebuilt at every step.
+        """Predict from the first states of a particle dataset; edges are found anew at every step.
 
-        ``initial``: a dataset, or the path of one. ``steps``: by default as many as the dataset has, or as the model was trained on when it
-        holds one state. Returns a dataset of position, velocity (trajectory, time, particle, axis;
-        float64), mass, (charge) and ``finite(trajectory)``: False where a prediction overflowed, NaN
-        from there on; of an ensemble these three have a dim ``member``, and ``spread_position``,
-        ``spread_velocity`` (trajectory, time, particle, axis) are the standard deviations over it; a
-        calibrated model adds ``state_std_`` and ``reading_std_`` of both (see `pympnode.interval`).
-        ``partition="auto"`` (or "curve") divides the
-        particles of the one trajectory among the processes of torchrun, by ranges of the space-filling
-        curve: each returns the particles that are its own at the first time, with their numbers
-        (``particle_number``). Warns `OutsideTrainingRange` with the numbers unless ``check=False``. Raises
-        `InvalidData`, `NotEnoughMemory`, and `InvalidOption` for a dataset of another time step.
+        initial: a dataset, or the path of one.
+        steps: number of time steps; by default as many as the dataset has, or as the model was trained
+            on where the dataset holds one state.
+        partition: "auto" or "curve" divides the particles of the one trajectory among the processes of
+            torchrun, by ranges of a space-filling curve: each returns the particles that are its own at
+            the first time, with their numbers (``particle_number``).
+        check: False leaves out the warning below.
+        Returns: a dataset of position, velocity (trajectory, time, particle, axis; float64), mass,
+            (charge) and ``finite(trajectory)``: False where a prediction overflowed, NaN from there
+            on. Of an ensemble these three have a dim ``member``, and ``spread_position``,
+            ``spread_velocity`` (trajectory, time, particle, axis) are the standard deviations over it;
+            a calibrated model adds ``state_std_`` and ``reading_std_`` of both (see
+            `pympnode.interval`).
+        Raises: `InvalidData`, `NotEnoughMemory`, and `InvalidOption` for a dataset of another time
+            step. Warns `OutsideTrainingRange` with the numbers.
         """
         from ..datasets.reading import as_dataset
 
@@ -409,73 +358,21 @@ class ParticleModel:
 
     @arguments(path=path_of)
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write one netCDF file: named weights with checksums, configuration, scales."""
+        """Write one netCDF file: named weights with checksums, configuration, scales.
+
+        What stood at ``path`` is replaced in one step. Raises `NotEnoughDisk`, `CannotWrite`.
+        """
         netcdf.write_netcdf(netcdf.sealed(self.to_dataset()), path, checksums=True)
 
     def to_dataset(self) -> xr.Dataset:
         """The model as a dataset: what `save` writes."""
-        members = ("member",) if self.theta.ndim == 2 else ()
-        variables: dict[str, Any] = {
-            name: (((*members, f"{name}_out", f"{name}_in"))[: value.ndim], value)
-            for name, value in self.weights.items()
-        }
-        if self.calibration is not None:
-            variables |= self.calibration.variables("calibration_feature")
-        return with_record(
-            xr.Dataset(variables), kind=MODEL_KIND, networks=WEIGHTS_VERSION,
-            spec=self.spec.as_dict(), scales=self.scales.as_dict(), dt=self.dt,
-            system=self.system, trained=asdict(self.trained), about=dict(self.about),
-            **({"left_out": list(self.left_out)} if self.left_out else {}),
-            **({"calibrated_on": self.calibration.trajectories} if self.calibration else {}),
-        )  # fmt: skip
+        return dataset_of(self)
 
     @classmethod
     def from_dataset(cls, ds: xr.Dataset, source: str = "the dataset") -> ParticleModel:
         """The inverse of `to_dataset`. Raises `FileDamaged` when it is no particle model, and
         `InvalidModel` when its networks were others."""
-        facts = record(ds)
-        if facts.get("kind") != MODEL_KIND:
-            raise FileDamaged(
-                f"{source} is not a model of particles",
-                got=f"kind {facts.get('kind', 'unknown')!r}",
-                allowed="a file written by model.save",
-            )
-        check_record(facts, _RECORD, source, "left_out", "calibrated_on")
-        try:
-            spec = ParticleSpec.from_dict(facts["spec"])
-            if spec.inputs == "scaled" and facts.get("networks") != WEIGHTS_VERSION:
-                raise InvalidModel(
-                    f"{source} holds weights of an older version of the networks",
-                    got=f"networks {facts.get('networks', 1)}",
-                    allowed=f"networks {WEIGHTS_VERSION}",
-                    fix="train the model again",
-                )
-            layout = particle_layout_of(spec)
-            weights = {name: ds[name].values for name in layout.shapes}
-            dtype = weight_dtype(weights)
-            if "member" in ds.dims:
-                each = [{n: w[i] for n, w in weights.items()} for i in range(ds.sizes["member"])]
-                theta = np.stack([layout.pack(one, dtype=dtype) for one in each])
-            else:
-                theta = layout.pack(weights, dtype=dtype)
-            left_out = tuple(facts.get("left_out", ()))
-            if not set(left_out) < set(range(len(theta) if theta.ndim == 2 else 1)):
-                raise KeyError(f"members {list(left_out)} that are left out")
-            return cls(
-                spec,
-                theta,
-                ParticleScales.from_dict(facts["scales"]),
-                float(facts["dt"]),
-                facts["system"],
-                ParticleRange.from_dict(facts["trained"]),
-                left_out=left_out,
-                calibration=None
-                if "calibrated_on" not in facts
-                else Calibration.from_variables(ds, len(FEATURES), int(facts["calibrated_on"])),
-                about=facts["about"],
-            )
-        except (KeyError, TypeError, IndexError, AttributeError, OverflowError) as error:
-            raise netcdf.incomplete_model(source, error) from error
+        return cls(**fields_of(ds, source))
 
     # ---- repr ---------------------------------------------------------------------------------
 

@@ -39,7 +39,7 @@ def particle_preset(name: str, model: str, particles: int, messages: str | None 
     asked otherwise. "fast": scaled inputs, width 64, leapfrog steps, the velocity change alone in
     the loss, batches of at most 8 states and about 400 particles at a high rate that falls to 2 %
     of it, the mean of the latest weights. Hierarchies have their usual levels in half of the
-    updates and one more in the other half, which makes a model know cells of several sizes. What
+    updates and one more in the other half, so that the model is trained on cells of several sizes. What
     particles do to each other is equal and opposite, as it is in gravity and Coulomb: by
     antisymmetric messages where edges run both ways, and by taking out what is left of a total; a
     Hamiltonian model does so by itself, and adds up the energies of pairs. ``messages="radial"`` has

@@ -96,7 +96,6 @@ class ParticleSpec:
         ``"reduced"``, where the law is unknown: multiplied by the reduced mass, so that
         a_i = sum_j m_j / (m_i + m_j) e_ij, with masses and charges as inputs. Messages up to cells are
         means weighted by mass, and messages between cells are multiplied by the sending cell's mass.
-
     kicks: of radial messages of all pairs: leapfrog steps of equal length within a time step (ours).
         Twice as many cost twice as much, and have a quarter of the error that one leapfrog step makes
         where particles come close, whatever its forces are.
@@ -249,6 +248,7 @@ class ParticleSpec:
 
     @property
     def hierarchical(self) -> bool:
+        """Whether far particles act through cells."""
         return self.join == "hierarchy"
 
     @property

@@ -84,7 +84,8 @@ class _Chunk:
 class StreamedStepTask(StepTask):
     """A `StepTask` whose batches are of the chunks of ``stream``.
 
-    An epoch takes the chunks in random order, some together, and as many steps of those, in random order, as are
+    An epoch takes the chunks in random order, some together, and as many steps of those, in random
+    order, as are
     their share of the epoch: an epoch that is shorter than all steps ends before it has come to all chunks.
     All that an epoch draws follows from its generator. Of the other arguments those of the sample are given:
     it is validated on.

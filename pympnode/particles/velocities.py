@@ -22,8 +22,9 @@ def check_velocities(
     """Raise InvalidData for velocities of another sign or order than those of the positions.
 
     position, velocity (trajectory, time, particle, axis). A displacement over a step is compared with
-    the mean velocity at its ends times the step, as correlation over all times of each particle.
-    Warns `PympnodeWarning` where they are in another unit, and where they have little to do with each other for no reason that is found.
+    the mean velocity at its ends times the step, as correlation over all times of each particle. Warns
+    `PympnodeWarning` where they are in another unit, and where they have little to do with each other
+    for no reason that is found.
     """
     times = min(position.shape[1], _STATES)
     if times < 2:

@@ -70,12 +70,21 @@ def new_grid(
 
 def legend_above(figure: Any, handles: Any, labels: Any) -> None:
     """A legend above all panels, where it covers no curve, in as many columns as there is room for."""
-    most = max(1, min(len(labels), int(figure.get_figwidth() // 1.6)))
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextPath
+
+    font = FontProperties(size="medium" if len(labels) <= 2 else "small")
+    size = font.get_size_in_points()
+    widest = max(
+        TextPath((0, 0), text or " ", size, prop=font).get_extents().width for text in labels
+    )
+    # Beside its text an entry has a line, a gap, and the space to the next column: in matplotlib 4.8 font sizes.
+    room = 72 * figure.get_figwidth() // (widest + 4.8 * size)
+    most = max(1, min(len(labels), int(room)))
     columns = -(-len(labels) // -(-len(labels) // most))
     figure.legend(
-        handles, labels, loc="outside upper center", ncols=columns, frameon=False,
-        fontsize="medium" if len(labels) <= 2 else "small",
-    )  # fmt: skip
+        handles, labels, loc="outside upper center", ncols=columns, frameon=False, prop=font
+    )
 
 
 def without_truth(ax: Axes, start: float, end: float) -> None:

@@ -39,8 +39,8 @@ def training_curves(
     as a thin line and their median as a thick one. The best epoch is that of ``Result``: of the best
     member, whose weights after it were kept. Dotted lines mark epochs at which the training
     windows become longer: training losses before and after are not comparable. ``ylabel``: by default
-    the loss named in ``history.attrs``. ``figsize``: inches. Returns the axes. Raises `InvalidData` for a history without
-    epochs.
+    the loss named in ``history.attrs``. ``figsize``: inches. Returns the axes. Raises `InvalidData` for
+    a history without epochs.
     """
     loss = require(history, "loss", "a training history", "pass result.history, or RUN/history.nc")
     if EPOCH not in loss.dims or not loss.size:

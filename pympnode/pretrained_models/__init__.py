@@ -1,7 +1,7 @@
 """Trained models that come with the package, and their cards.
 
-A model is a file NAME.nc, as `Model.save` writes it, and a card NAME.toml: the data, the errors beside those of
-baselines, the limits, and how the model was made. `benchmarks/pretrained.py` makes both.
+A model is a file NAME.nc, as `Model.save` writes it, and a card NAME.toml: the data, the errors beside
+those of baselines, the limits, and how the model was made. `benchmarks/pretrained.py` makes both.
 """
 
 from __future__ import annotations

@@ -68,7 +68,8 @@ class Observable:
 class StateError:
     """An error of predicted states beside those of single features: ``function(predicted, true, parameters)``.
 
-    Both (..., node, feature) -> (...) or (..., node), in ``unit``; `pympnode.evaluate` has its root mean square.
+    Both (..., node, feature) -> (...) or (..., node), in ``unit``; `pympnode.evaluate` has its root
+    mean square.
     """
 
     function: Callable[[NDArray, NDArray, Mapping[str, Any]], NDArray]
@@ -104,8 +105,8 @@ class System:
     body: "node" or "particle". state, controls: variables of a node, in the order of the last axis.
     parameters: name -> `Parameter`. observables: name -> `Observable`.
     errors: name -> `StateError`. unit_norm: groups of features whose squares add up to 1, which rollouts of
-        models keep (`networks.unit_norm`). rates: name of a feature -> that of its derivative; where there are any,
-        `pympnode.evaluate` has the baseline "constant_velocity".
+        models keep (`networks.unit_norm`). rates: name of a feature -> that of its derivative; where
+        there are any, `pympnode.evaluate` has the baseline "constant_velocity".
     model_options: options of `pympnode.train` by name, for fresh models of data of the system whose class no
         option chooses: those that were measured to be best.
     node_attributes: names of the parameters that are inputs of a model where they differ by node.
@@ -144,10 +145,12 @@ class System:
 
     @property
     def feature_names(self) -> tuple[str, ...]:
+        """Names of the components of a node's state."""
         return tuple(variable.name for variable in self.state)
 
     @property
     def control_names(self) -> tuple[str, ...]:
+        """Names of the inputs of a node."""
         return tuple(variable.name for variable in self.controls)
 
     # ---- defined by subclasses ----------------------------------------------------------------
@@ -197,9 +200,10 @@ class System:
         """One trajectory on the times (time,), for systems that the solver of `field` cannot simulate.
 
         A system with feedback, constraints or events defines it; `simulate` then calls it for each
-        trajectory in place of `initial`, `sample_controls` and a solver. ``rng`` depends on the seed and the
-        number of the trajectory alone. ``initial`` (node, feature) and ``controls`` (time, node, control)
-        are the user's, or None. ``graph`` a single graph; ``parameters`` as `resolve_parameters` returns them.
+        trajectory in place of `initial`, `sample_controls` and a solver. ``rng`` depends on the seed
+        and the number of the trajectory alone. ``initial`` (node, feature) and ``controls`` (time,
+        node, control) are the user's, or None. ``graph`` a single graph; ``parameters`` as
+        `resolve_parameters` returns them.
         """
         raise NotImplementedError(f"{type(self).__name__} is simulated by the solver of its field")
 

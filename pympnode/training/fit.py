@@ -55,9 +55,10 @@ def fit(
     """Train ``prepared.model`` and return it in a `Result`.
 
     ``run``: a folder for checkpoints, the model and the history; the same call continues there.
-    ``extend``: epochs added to the run of the folder. ``callbacks``: see `pympnode.callbacks`. ``progress``: a bar in a terminal or a notebook. Raises `RunLocked`, `InvalidOption` for the
-    folder of another call, `NotEnoughDisk` and `CannotWrite` before the first update, and
-    KeyboardInterrupt after Ctrl-C in a script.
+    ``extend``: epochs added to the run of the folder. ``callbacks``: see `pympnode.callbacks`.
+        ``progress``: a bar in a terminal or a notebook. Raises `RunLocked`, `InvalidOption` for the
+        folder of another call, `NotEnoughDisk` and `CannotWrite` before the first update, and
+        KeyboardInterrupt after Ctrl-C in a script.
     """
     if run is not None and prepared.only_in_memory:
         raise InvalidOption(

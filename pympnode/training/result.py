@@ -29,24 +29,28 @@ _RENAMED = {
 class Result(Generic[M]):
     """A trained model and the record of its training.
 
-    ``history``: dataset over epoch of loss, validation_loss, gradient_norm, learning_rate, seconds
-    (since the start), horizon (intervals in a window), updates. Where classes of models competed
-    first, its attributes ``race_updates`` and ``race_seconds`` say what all of them took; ``updates``
-    and the rows of the history are of the run that followed, ``seconds`` of both. ``status``: "completed",
-    "interrupted" or "diverged", with the ``reason`` in words. ``best_loss``, ``best_epoch``: the
-    validation loss of the kept weights and its epoch. ``engine`` with ``engine_reason``, ``kernel``,
-    ``device``: what ran. ``restored_tensors``: names of the tensors taken from the start model.
-    ``deviations_from_paper``: where the preset differs from its source. ``simulation``: the keywords
-    that made the data, empty for given data; ``held_out``: test trajectories of given data, with
-    ``held_out_label`` "test", "validation", or "train" where there are no others.
-
-    ``diagnosis``: sentences, with numbers and a likely cause, about what the model did not learn;
-    empty where nothing was found. ``baselines``: the validation loss of simple predictors
-    (persistence, the mean of each node and an AR(1) of each node, of networks; free flight, of
-    particles). ``noise_floor``: the loss that the measurement noise of the data leaves, estimated
-    from time differences of high order; None: no noise is visible, or it is not known.
-    ``save_error``: why the run folder does not hold this result (a full disk, a removed folder);
-    None where it does, or where there is none. `save` writes the model elsewhere.
+    model: the trained model.
+    history: dataset over epoch of loss, validation_loss, gradient_norm, learning_rate, seconds (since
+        the start), horizon (intervals in a window), updates. Where classes of models competed first,
+        its attributes ``race_updates`` and ``race_seconds`` say what all of them took; ``updates`` and
+        the rows of the history are of the run that followed, ``seconds`` of both.
+    status, reason: "completed", "interrupted" or "diverged", and why, in words.
+    best_loss, best_epoch: the validation loss of the kept weights, and its epoch.
+    updates, seconds: the length of the run.
+    engine, engine_reason, kernel, device: what ran, and why that engine.
+    restored_tensors: names of the tensors taken from the start model.
+    deviations_from_paper: where the preset differs from its source.
+    simulation: the keywords that made the data, empty for given data.
+    held_out, held_out_label: test trajectories of given data, and what they are: "test", "validation",
+        or "train" where there are no others.
+    diagnosis: sentences, with numbers and a likely cause, about what the model did not learn; empty
+        where nothing was found.
+    baselines: the validation loss of simple predictors (persistence, the mean of each node and an
+        AR(1) of each node, of networks; free flight, of particles).
+    noise_floor: the loss that the measurement noise of the data leaves, estimated from time differences
+        of high order; None where no noise is visible, or it is not known.
+    save_error: why the run folder does not hold this result (a full disk, a removed folder); None where
+        it does, or where there is none. `save` writes the model elsewhere.
     """
 
     model: M

@@ -13,7 +13,7 @@ from ...layout import Layout
 from ..spec import ModelSpec
 
 if TYPE_CHECKING:
-    from ..schema import Arrays
+    from ..arrays import Arrays
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,8 +81,9 @@ class Program(Protocol):
     ) -> NDArray:
         """m(0) (trajectory, node, message), a function of each node's x, attributes and type.
 
-        ``x`` (trajectory, node, feature) in z units, ``attribute`` (node, attribute) or (trajectory, node, attribute),
-        ``node_type`` (node,) as in `Graph`; no components where messages are not ODE states.
+        ``x`` (trajectory, node, feature) in z units, ``attribute`` (node, attribute) or (trajectory,
+        node, attribute), ``node_type`` (node,) as in `Graph`; no components where messages are not ODE
+        states.
         """
 
     def rollout(

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...graph import Graph
-from ..schema import Arrays
+from ..arrays import Arrays
 from ..spec import ModelSpec
 
 

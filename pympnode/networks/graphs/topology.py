@@ -533,10 +533,10 @@ def _without_loops(graph: Graph, self_loops: SelfLoops | None) -> Graph:
         "the graph has self loops",
         got=f"{int(loop.sum())} of them, the first at node {first}",
         allowed="edges between two different nodes",
-        fix='self_loops="drop" leaves them out (a node knows its own state without them), '
+        fix='self_loops="drop" leaves them out (a node has its own state as input without them), '
         'self_loops="keep" keeps them'
         if self_loops == "error"
-        else "remove them (a node knows its own state without them): "
+        else "remove them (a node has its own state as input without them): "
         "g.remove_edges_from(nx.selfloop_edges(g)), or np.fill_diagonal(adjacency, 0)",
     )
 
@@ -605,9 +605,10 @@ def resolve(
     """The `Graph` of a topology given in any of the ways below.
 
     topology: a name ("BA"), a name with options (("BA", {"k": 3}), ("ER", {"m": 20})), a networkx
-        graph, a list of pairs, a square adjacency (row sends to column: entry [i, j] is the edge
-        i -> j; also a pandas frame or an xarray.DataArray, which are aligned by their labels), a frame with a row for each edge, a
-        `Graph`, a `LabelledGraph` that `read_graph` returns, or a list of graphs.
+        graph, a list of pairs, a square adjacency (row sends to column: entry [i, j] is the edge i ->
+        j; also a pandas frame or an xarray.DataArray, which are aligned by their labels), a frame with
+        a row for each edge, a `Graph`, a `LabelledGraph` that `read_graph` returns, or a list of
+        graphs.
     nodes: required for a name. For a list of edges the number of nodes, some of which may be
         isolated; for any other graph it must be its number of nodes.
     graphs: number of graphs to draw; one given graph is repeated.

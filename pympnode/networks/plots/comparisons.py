@@ -40,8 +40,8 @@ def comparison(
 
     ``evaluations``: name -> result of `pympnode.evaluate`. ``variable``: "rmse_trajectory_z"
     (logarithmic axis) or "valid_time". The last rows are the baselines of the first evaluation. The
-    label of a row counts trajectories that overflowed. ``figsize``: inches. Returns the axes. Raises `InvalidOption`,
-    `InvalidData`, `UnknownName`.
+    label of a row counts trajectories that overflowed. ``figsize``: inches. Returns the axes. Raises
+    `InvalidOption`, `InvalidData`, `UnknownName`.
     """
     if variable not in TITLES:
         raise unknown_name("variable", variable, TITLES)

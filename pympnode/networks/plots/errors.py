@@ -41,8 +41,8 @@ def error_over_time(
     """Root mean square error of a model and its baselines over time.
 
     ``evaluation``: the result of `pympnode.evaluate`. In z units over all features, or in the unit of
-    one ``feature``. The members of an ensemble are thin lines. ``figsize``: inches. Returns the axes. Raises `InvalidData`,
-    `UnknownName`. For evaluations of particles see `particle_error_over_time`.
+    one ``feature``. The members of an ensemble are thin lines. ``figsize``: inches. Returns the axes.
+    Raises `InvalidData`, `UnknownName`. For evaluations of particles see `particle_error_over_time`.
     """
     fix = "pass the result of pympnode.evaluate(model, ds)"
     refuse_particles(evaluation, "particle_error_over_time(evaluation)")

@@ -34,8 +34,8 @@ def message_norms(
     """Euclidean norm of every node's message over time, for one trajectory of a rollout.
 
     ``rollout``: the result of ``model.rollout``; of an ensemble its first member is drawn. A line per
-    node up to 7 nodes, an image of node against time for more. ``figsize``: inches. Returns the axes. Raises `InvalidData`
-    for a rollout without messages.
+    node up to 7 nodes, an image of node against time for more. ``figsize``: inches. Returns the axes.
+    Raises `InvalidData` for a rollout without messages.
     """
     types = types_drawn(rollout)
     if types:

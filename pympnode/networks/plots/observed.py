@@ -25,7 +25,8 @@ def observables(
     """The observables of a system (order parameter, energy, ...) over time, true and predicted.
 
     ``evaluation``: the result of `pympnode.evaluate` for a system that has observables. Of an ensemble
-    the mean and a band from the lowest to the highest member. ``figsize``: inches. Returns the axes (observable,). Raises `InvalidData` for an evaluation without observables.
+    the mean and a band from the lowest to the highest member. ``figsize``: inches. Returns the axes
+    (observable,). Raises `InvalidData` for an evaluation without observables.
     """
     fix = (
         "draw error_over_time(evaluation): its system has no observables, and a system of your own has "

@@ -38,8 +38,8 @@ def quadrotor_forces(
 
     ``truth``: a dataset with controls, and ``predicted`` a rollout of the same flight; the tensions at its
     states, under the same controls, are dashed. Without ``truth`` those of ``predicted``, which has the
-    controls. Times beyond the truth have no controls. ``figsize``: inches. ``axes``: two axes; new ones by default. Returns the axes. Raises `InvalidData`,
-    `InvalidOption`.
+    controls. Times beyond the truth have no controls. ``figsize``: inches. ``axes``: two axes; new ones
+    by default. Returns the axes. Raises `InvalidData`, `InvalidOption`.
     """
     ds = predicted if truth is None else truth
     if not isinstance(ds, xr.Dataset) or not {CONTROL, f"{CONTROL}_quadrotor"} & {*ds.data_vars}:
@@ -99,10 +99,12 @@ def animate_quadrotors(
 ) -> Animation:
     """An animation of one flight in three dimensions, with cables, load, door and the paths so far.
 
-    ``predicted``: a rollout, or a dataset of flights. Beside ``truth``, the same flight, it is drawn dashed and
-    hollow; after the last time of the truth that stands still. ``every``: time steps between two
-    frames; ``interval``: milliseconds per frame. A notebook shows the value as a player; ``.save("x.gif")`` writes
-    a file, and with ffmpeg ``.save("x.mp4")`` or ``"x.webm"``. ``figsize``: inches. ``ax``: axes with ``projection="3d"``. Raises `InvalidData`, `InvalidOption`.
+    ``predicted``: a rollout, or a dataset of flights. Beside ``truth``, the same flight, it is drawn
+        dashed and hollow; after the last time of the truth that stands still. ``every``: time steps
+        between two frames; ``interval``: milliseconds per frame. A notebook shows the value as a
+        player; ``.save("x.gif")`` writes a file, and with ffmpeg ``.save("x.mp4")`` or ``"x.webm"``.
+        ``figsize``: inches. ``ax``: axes with ``projection="3d"``. Raises `InvalidData`,
+        `InvalidOption`.
     """
     ds, one, two = flights_of(predicted, truth, trajectory)
     if ax is None:

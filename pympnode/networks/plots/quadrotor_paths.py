@@ -34,10 +34,14 @@ def quadrotor_paths(
 ) -> Any:
     """The paths of the quadrotors and the load of one flight in three dimensions, with cables and door.
 
-    ``predicted``: a rollout, or a dataset of flights. Beside ``truth``, the same flight, its paths are dashed,
-    dotted after the last time of the truth, and quadrotors and cables are those of the truth. ``times``: those at which quadrotors and
-    cables are drawn, by default five at equal distances of the load's way; the door is drawn where the dataset says where it is. ``ax``: axes with
-    ``projection="3d"``; ``figsize``: inches. Returns the axes. Raises `InvalidData`, `InvalidOption`.
+    predicted: a rollout, or a dataset of flights.
+    truth: the same flight. Beside it the predicted paths are dashed, dotted after its last time, and
+        quadrotors and cables are those of the truth.
+    times: those at which quadrotors and cables are drawn, by default five at equal distances along the
+        path of the load. The door is drawn where the dataset has its position.
+    ax: axes with ``projection="3d"``. figsize: inches.
+    Returns: the axes.
+    Raises: `InvalidData`, `InvalidOption`.
     """
     ds, one, two = flights_of(predicted, truth, trajectory)
     at = _along_the_way(load_of(one.x)[:, :3]) if times is None else [one.at(t) for t in times]

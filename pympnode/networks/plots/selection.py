@@ -38,9 +38,9 @@ class View:
     their ``weight`` (edge,), None where they have none.
 
     ``angles`` (feature,): which features are angles. For the rollout of an ensemble ``x`` is the mean
-    over its ``members`` and ``band`` their minimum and maximum, of a calibrated model its 90 % interval of the
-    state; ``band_label`` says which. ``covered``: of a truth beside a longer
-    prediction the number of times that it has; its states are NaN after those.
+    over its ``members`` and ``band`` their minimum and maximum, of a calibrated model its 90 % interval
+    of the state; ``band_label`` says which. ``covered``: of a truth beside a longer prediction the
+    number of times that it has; its states are NaN after those.
     """
 
     x: NDArray

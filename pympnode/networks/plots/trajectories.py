@@ -46,10 +46,10 @@ def prediction(
     ``predicted``: a rollout; ``truth``: the dataset that it predicts, or None. A prediction may go on
     after the truth; the part without truth has a grey background.
 
-    ``kind="lines"``: a panel for every feature (row) and node (column); ``"map"``: true, predicted
-    and their difference as images of node against time, a row for every feature; "auto": lines up to
-    12 nodes. Of an ensemble the mean, and with lines a band from the lowest to the highest member; of a calibrated model
-    its 90 % interval of the state.
+    ``kind="lines"``: a panel for every feature (row) and node (column); ``"map"``: true, predicted and
+    their difference as images of node against time, a row for every feature; "auto": lines up to 12
+    nodes. Of an ensemble the mean, and with lines a band from the lowest to the highest member; of a
+    calibrated model its 90 % interval of the state.
     ``nodes``: numbers of those to draw. ``figsize``: inches. ``axes``: (features, nodes), or (features, 3)
     for maps, (features, 1) without truth. Of several types of
     nodes the features of all types are rows, and the numbers are those of the edges. Returns the
@@ -89,8 +89,9 @@ def parity(
 ) -> np.ndarray:
     """Predicted against true values with the diagonal, a panel for every feature.
 
-    All trajectories, nodes and times of the truth after the first, thinned evenly to about ``points`` dots, which
-    are coloured by time. ``figsize``: inches. Returns the axes (feature,). Raises `InvalidData`, `UnknownName`.
+    All trajectories, nodes and times of the truth after the first, thinned evenly to about ``points``
+    dots, which are coloured by time. ``figsize``: inches. Returns the axes (feature,). Raises
+    `InvalidData`, `UnknownName`.
     """
     one, guess, true = common(predicted, truth)
     true, guess = true[:, 1:], guess[:, 1:]

@@ -47,10 +47,11 @@ def read_graph(
 
     Main arguments:
         source: the path of a file (GML, GraphML, GEXF, Pajek, Matrix Market, a sparse matrix of
-            SciPy as .npz, or an edge list as text), also compressed with gzip; or a graph of
-            networkx or igraph, a net of pandapower (see `read_pandapower`), a ``Data`` of torch_geometric, a SciPy sparse or dense matrix (row
-            sends to column), a pandas frame (a labelled matrix, or a row for each edge), an
-            ``edge_index`` (2, edges), pairs (edges, 2), or pairs with weights (edges, 3).
+            SciPy as .npz, or an edge list as text), also compressed with gzip; or a graph of networkx
+            or igraph, a net of pandapower (see `read_pandapower`), a ``Data`` of torch_geometric, a
+            SciPy sparse or dense matrix (row sends to column), a pandas frame (a labelled matrix, or a
+            row for each edge), an ``edge_index`` (2, edges), pairs (edges, 2), or pairs with weights
+            (edges, 3).
         nodes: the names of all nodes in the order wanted, such as those of the data, with nodes
             that have no edge; or the number of nodes, where they are numbered. By default nodes
             with whole numbers are in the order of their numbers, and those with other names in the

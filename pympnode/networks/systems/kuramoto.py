@@ -72,10 +72,11 @@ class Kuramoto(System):
 
     phase_i' = frequency + coupling * sum over neighbours j of w_ji sin(phase_j - phase_i)
 
-    for each of the three phases, with the weight w_ji of the edge from j to i (1 without weights).
-    All nodes have the same frequencies (feature,) in rad/s, unless they are given by node, shape
-    (node, feature), or by graph, (graph, feature). By name: "published" (the default), "per_graph" (those of the public multi-graph tasks, seeds 1 to 5, at most five graphs),
-    "heterogeneous" (standard normal, by node).
+    for each of the three phases, with the weight w_ji of the edge from j to i (1 without weights). All
+    nodes have the same frequencies (feature,) in rad/s, unless they are given by node, shape (node,
+    feature), or by graph, (graph, feature). By name: "published" (the default), "per_graph" (those of
+    the public multi-graph tasks, seeds 1 to 5, at most five graphs), "heterogeneous" (standard normal,
+    by node).
     """
 
     name = "kuramoto"

@@ -69,9 +69,10 @@ class CoupledPendulum(System):
                   / (m l cos a_i)
 
     (each term times the weight of the edge from j, where there are weights) with angle a, velocity v,
-    mass m, length l, gravity g and stiffness k: the horizontal balance of forces as published. It is not the Lagrangian model (no energy is conserved) and is singular at
-    a_i = +-pi/2. The initial range is that of the public code, +-pi/4 and +-0.5; from the paper's
-    +-pi/2 and +-1, one run of 10 s in five reaches cos a = 0.
+    mass m, length l, gravity g and stiffness k: the horizontal balance of forces as published. It is
+    not the Lagrangian model (no energy is conserved) and is singular at a_i = +-pi/2. The initial range
+    is that of the public code, +-pi/4 and +-0.5; from the paper's +-pi/2 and +-1, one run of 10 s in
+    five reaches cos a = 0.
     """
 
     name = "coupled_pendulum"

@@ -136,9 +136,11 @@ def _load_axis(axis: int) -> Callable[[np.ndarray, Graph, Mapping[str, Any]], np
 def rotated(ds: xr.Dataset, angle: Any) -> xr.Dataset:
     """Flights turned about the vertical through the origin: flights of the same controls.
 
-    ds: a dataset of quadrotors, with the load as features or as a node. angle: rad, one number or one for each
-    trajectory. Positions, velocities, cables and attitudes turn; body rates and rotor thrusts stay. The variable
-    ``door`` is left out: a door is a place on the y axis. Raises `InvalidData` for other data.
+    ds: a dataset of quadrotors, with the load as features or as a node.
+    angle: in rad, one number, or one for each trajectory.
+    Returns: a dataset whose positions, velocities, cables and attitudes are rotated; body rates and
+        rotor thrusts stay. The variable ``door`` is left out, because a door is a place on the y axis.
+    Raises: `InvalidData` for other data.
     """
     angles = np.atleast_1d(np.asarray(angle, np.float64))
     dims = {str(name): v.dims for name, v in ds.data_vars.items() if str(name).startswith(STATE)}
@@ -293,20 +295,20 @@ class Quadrotors(System):
     features and the controls, then one of type "load" with position and velocity, on the complete graph of
     all; ``nodes`` counts the quadrotors. Flights are the same; ``initial=`` takes the 19 features.
 
-    Flights are closed-loop. The plan: the circular formation becomes a fan in the plane of x and z, the load
-    moves to the door in its middle and on to the goal, the formation becomes a circle again, on quintic
-    blends of `duration`. A controller follows it (`networks.compiled.flight.control`, ours: the code
-    has none, its controls are open-loop optima). Random for each flight: y of the load at the start and of the
-    door, directions of cables and velocities at the start, noise of the rotors. Starts are at the tilt of
-    equilibrium. Flights with a flag (`FLAGS`) are drawn anew; ``Quadrotors(redraw=False)`` keeps
-    them. The record has under "draws" the share that was drawn anew, and that of each flag; the dataset has
-    ``door`` (trajectory,), y of the door in m, and ``flag`` (trajectory,), names joined by "+" or "none".
-    Given controls (``control=``) are flown open-loop, given initial states closed-loop without the draws
-    of a start; neither is drawn anew.
+    Flights are closed-loop. The plan: the circular formation becomes a fan in the plane of x and z, the
+    load moves to the door in its middle and on to the goal, the formation becomes a circle again, on
+    quintic blends of `duration`. A controller follows it (`networks.compiled.flight.control`, ours: the
+    code has none, its controls are open-loop optima). Random for each flight: y of the load at the
+    start and of the door, directions of cables and velocities at the start, noise of the rotors. Starts
+    are at the tilt of equilibrium. Flights with a flag (`FLAGS`) are drawn anew;
+    ``Quadrotors(redraw=False)`` keeps them. The record has under "draws" the share that was drawn anew,
+    and that of each flag; the dataset has ``door`` (trajectory,), y of the door in m, and ``flag``
+    (trajectory,), names joined by "+" or "none". Given controls (``control=``) are flown open-loop,
+    given initial states closed-loop without the draws of a start; neither is drawn anew.
 
     Integrator: classical Runge-Kutta of at most 10 ms, after each step a projection of positions and
-    velocities onto the cables, weighted by mass; ``tolerance`` has no effect. The coupling is that of all with all:
-    the graph is complete.
+    velocities onto the cables, weighted by mass; ``tolerance`` has no effect. The coupling is that of
+    all with all: the graph is complete.
 
     Sampling (0.05 s, 12 s), the load of 0.3 kg for each quadrotor (the code: 0.9 kg for any number), and
     cables, circle, goal and ceiling that admit up to six quadrotors, are ours, so that one model can fly

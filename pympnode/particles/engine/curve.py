@@ -143,8 +143,8 @@ class CurveRollout:
 
     program: bound to a model that `refuses_curve` does not refuse. ``batch``: all particles, the same in
     every process, in units of the program; x, v: (particle, axis) float64. ``home``: int64, the numbers
-    of the particles that this process integrates; ``x``, ``v`` their states. ``sent_bytes``: what this process has
-    sent so far; ``halo``: particles of its last halo over those in its blocks.
+    of the particles that this process integrates; ``x``, ``v`` their states. ``sent_bytes``: what this
+    process has sent so far; ``halo``: particles of its last halo over those in its blocks.
     """
 
     def __init__(

@@ -16,10 +16,10 @@ from .networks import Networks
 class CellValues:
     """The inputs of the networks for the cells of one level.
 
-    base (cell, base): total mass, (charge,) and mean velocity or total momentum. position (cell,
-    axis): centre of mass. particle_position (cell, axis): the position that the edges from the
-    particles up to their cells use instead; it differs in the published HOGN alone. source (cell,): total mass in
-    units of the model's mean mass, per finest cell, where messages are weighted by mass.
+    base (cell, base): total mass, (charge,) and mean velocity or total momentum. position (cell, axis):
+    centre of mass. particle_position (cell, axis): the position that the edges from the particles up to
+    their cells use instead; it differs in the published HOGN alone. source (cell,): total mass in units
+    of the model's mean mass, per finest cell, where messages are weighted by mass.
     """
 
     base: Tensor
@@ -103,9 +103,9 @@ def through_cells(
     """Passes through the cells of a hierarchy (Martinkus, Lucchi, Perraudin, AAAI 2021).
 
     base (particle, base), position (particle, axis), source (particle,), the masses or charges that
-    messages are weighted by, and the result are in cell order; ``cells`` finest level first. Up: from particles to their cells, from cells to their parents. Down, from the top:
-    cells of one level from each other and from their parent, then particles from each other and from
-    their cell.
+    messages are weighted by, and the result are in cell order; ``cells`` finest level first. Up: from
+    particles to their cells, from cells to their parents. Down, from the top: cells of one level from
+    each other and from their parent, then particles from each other and from their cell.
     """
     particle = torch.arange(tree.particles, device=position.device)
     finest, spec = cells[0], net.spec

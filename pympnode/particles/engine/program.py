@@ -53,7 +53,8 @@ class ParticleProgram:
     spec, scales: the model and the units of its inputs; step: length of the time step, in units of
     time; dtype "float32" or "float64"; device "auto", "cpu", "cuda"; kernel: "auto", "eager", "torch"
     or "numba", and recompute: see `edge_sum_of`; precision: see `precision_of`. A graph is built from
-    the current positions, on their device. Batches, ``scales`` and ``step_length`` are in ``units``. Raises UnknownName, InvalidOption, EngineUnavailable.
+    the current positions, on their device. Batches, ``scales`` and ``step_length`` are in ``units``.
+    Raises UnknownName, InvalidOption, EngineUnavailable.
     """
 
     def __init__(
@@ -388,9 +389,9 @@ class ParticleProgram:
     ) -> None:
         """Fill position, velocity (set, time, particle, axis) from their first states.
 
-        mass, charge: (set, particle); all in units of the data. See `rollout.fill_rollout`. ``every``: steps between two checks
-        for nonfinite sets; None: 1 where a check costs nothing, and where the sets of a batch act on
-        each other (the published hierarchical HOGN).
+        mass, charge: (set, particle); all in units of the data. See `rollout.fill_rollout`. ``every``:
+            steps between two checks for nonfinite sets; None: 1 where a check costs nothing, and where
+            the sets of a batch act on each other (the published hierarchical HOGN).
         """
         sets, _, count, _ = position.shape
         if every is None:

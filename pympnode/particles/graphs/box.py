@@ -50,7 +50,7 @@ class Box:
         """The side of a square or cube, or inf. Raises InvalidOption for other boxes."""
         if isinstance(self.side, tuple):
             raise InvalidOption(
-                "only models and graphs of all pairs or of nearest neighbours know such a box",
+                "only models and graphs of all pairs or of nearest neighbours can be in such a box",
                 got=repr(self),
                 allowed="a square, a cube, or open space",
                 fix='model="deltagn", "hogn" or "nearest_deltagn"',

@@ -35,9 +35,9 @@ def hierarchy_of(
     centres of mass, dots of a size in proportion to the mass. The last panel has the particles that
     send to it directly. Together they cover the box exactly once.
     time: the time to draw, by default the last finite one. levels, split_above: as in
-    `pympnode.particles.graphs.tree.hierarchy`; by default as many levels as a hierarchical model has, at least 2.
-    figsize: inches. Three-dimensional data are projected along the last axis. Returns the axes. Raises InvalidData,
-    InvalidOption.
+    `pympnode.particles.graphs.tree.hierarchy`; by default as many levels as a hierarchical model has,
+    at least 2. figsize: inches. Three-dimensional data are projected along the last axis. Returns the
+    axes. Raises InvalidData, InvalidOption.
     """
     import torch
 

@@ -30,11 +30,11 @@ def from_rebound(
         one for each time.
     times: (time,) at which an archive is integrated exactly to; by default its snapshots, which
         REBOUND takes at the first step after each interval, so that they are not evenly spaced.
-    The forces are "gravity" with G and the softening of the simulation, where all bodies attract
-    each other in open space; else they are not known. Test particles of mass 0 keep it.
+    The forces are "gravity" with G and the softening of the simulation, where all bodies attract each
+    other in open space; else they are not known. Test particles of mass 0 keep it.
     Returns: as `pympnode.from_particles`.
-    Raises: `InvalidData` where bodies merge, leave or join, and for times outside of the archive; `MissingFile`; `EngineUnavailable`
-        where rebound is not installed.
+    Raises: `InvalidData` where bodies merge, leave or join, and for times outside of the archive;
+        `MissingFile`; `EngineUnavailable` where rebound is not installed.
     """
     rebound = optional_package("rebound", "from_rebound")
     archive = source

@@ -15,8 +15,8 @@ from .client import JuliaClient, shared
 from .systems import reason_for_python, solve
 
 if TYPE_CHECKING:
+    from ...arrays import Arrays
     from ...integrate import Solution
-    from ...schema import Arrays
     from .program import JuliaProgram
 
 logger = logging.getLogger("pympnode.networks.engines.julia")
@@ -112,7 +112,8 @@ class JuliaEngine:
         ``adjoint`` (or ``kernel``, whose "auto" is "discrete"): "discrete", steps of fixed size and
         their hand-written adjoint; "interpolating", "backsolve" or "gauss", adaptive Tsit5 at
         ``tolerance`` with that adjoint of SciMLSensitivity, restarted at every interval or, with
-        ``horizon``, solved once over the whole window. Raises `UnknownName`, `EngineUnavailable`, `InvalidOption`.
+        ``horizon``, solved once over the whole window. Raises `UnknownName`, `EngineUnavailable`,
+        `InvalidOption`.
         """
         from .program import JuliaProgram
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ....edge_values import weights_in_words
 from ....errors import EngineUnavailable, InvalidOption
 from ....graph import Graph
-from ...schema import Arrays
+from ...arrays import Arrays
 from ...spec import ModelSpec
 from ...weights import layout_of
 from ..base import Batch, Rollout

@@ -16,7 +16,7 @@ from ...spec import ModelSpec
 from .kernels import KERNELS, refuses_past
 
 if TYPE_CHECKING:
-    from ...schema import Arrays
+    from ...arrays import Arrays
     from .program import TorchProgram
 
 logger = logging.getLogger("pympnode.networks.engines.torch")
@@ -112,7 +112,8 @@ def choose_kernel(
 
     "auto" takes the compiled one on a CPU where numba imports, the hand-written adjoint in torch
     otherwise, and the plain one where neither runs the specification (L2S). The one in torch takes no
-    weights of edges that vary in time and no delays. Raises `EngineUnavailable` for a kernel that does not run here.
+    weights of edges that vary in time and no delays. Raises `EngineUnavailable` for a kernel that does
+    not run here.
     """
     if kernel != "auto" and kernel not in KERNELS:
         raise unknown_name("kernel", kernel, ("auto", *KERNELS))

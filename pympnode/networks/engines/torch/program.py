@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from ....errors import EngineUnavailable, InvalidData, InvalidGraph, InvalidModel, InvalidOption
 from ....graph import Graph
+from ...arrays import Arrays
 from ...partition import Part
-from ...schema import Arrays
 from ...spec import ModelSpec
 from ...weights import CODE_UNIT, layout_of, without_codes_in_messages
 from ..base import Batch, Rollout

@@ -43,8 +43,9 @@ class Senders:
     node is a node; without delays they are the same. ``groups`` (groups, 4): evaluations, first column
     in the tile, first row of ``node`` and ``delay``, and where the weights of the group's edges begin:
     that of edge e and trajectory c of an interval lies at base + e * width in the batch + c.
-    ``columns`` (tiles,), ``segments`` (tiles, 2): from 0 to these. ``node``, ``delay`` (rows,). ``of_edge`` (edges,): evaluation of each edge.
-    ``back_pointer`` (rows + 1,), ``back_node``, ``back_number``: the receivers of each, and the edges.
+    ``columns`` (tiles,), ``segments`` (tiles, 2): from 0 to these. ``node``, ``delay`` (rows,).
+    ``of_edge`` (edges,): evaluation of each edge. ``back_pointer`` (rows + 1,), ``back_node``,
+    ``back_number``: the receivers of each, and the edges.
     ``edge_columns``: weights of one interval.
     """
 
@@ -394,9 +395,9 @@ def plan_of(
 ) -> Plan:
     """The plan of a batch; cached for as long as ``columns`` exists.
 
-    ``sides``: evaluations of a message of pairs for each edge, 0 without such messages. ``rows``: see `runs_of`.
-    ``types`` of nodes. ``in_time``: weights vary in time. ``evaluations``: those of delayed senders, or
-    None; both of nodes of one type.
+    ``sides``: evaluations of a message of pairs for each edge, 0 without such messages. ``rows``: see
+        `runs_of`. ``types`` of nodes. ``in_time``: weights vary in time. ``evaluations``: those of
+        delayed senders, or None; both of nodes of one type.
     """
     plans = _plans.setdefault(columns, {})
     key: tuple[Any, ...] = (

@@ -140,11 +140,11 @@ class Buffers:
     """Memory of a sweep; those of the reverse sweep are empty for a rollout.
 
     ``slots`` and ``field`` hold the stages. ``slopes``, ``state_bars`` (stages, D, S): dz/dt of the
-    stages, cotangents of their states. ``stage_state``, ``discarded_state``, ``adjoint``,
-    ``slope_bar`` (D, S). ``first_hidden``, ``first_inputs``: layers of the first message, with a row
-    of ones, the former of each type of nodes. ``states`` (T + 1, D, S). ``loss_rows`` (2, d, S): residual and derivative of the loss.
-    ``inside_bar`` (stages + 1, d, S): what the losses at times inside a step add to the cotangents of
-    its start and of each of its slopes.
+    stages, cotangents of their states. ``stage_state``, ``discarded_state``, ``adjoint``, ``slope_bar``
+    (D, S). ``first_hidden``, ``first_inputs``: layers of the first message, with a row of ones, the
+    former of each type of nodes. ``states`` (T + 1, D, S). ``loss_rows`` (2, d, S): residual and
+    derivative of the loss. ``inside_bar`` (stages + 1, d, S): what the losses at times inside a step
+    add to the cotangents of its start and of each of its slopes.
     """
 
     slots: Slots
