@@ -236,6 +236,60 @@ def test_files_of_networkx(ending: str, writer: Any, tmp_path: Path) -> None:
         read_graph(tmp_path / f"a.{ending}", weight="wieght")
 
 
+FOUR = '*Vertices 4\n1 "a" 0.1 0.2 ellipse\n2 b\n3 "c d"\n4 "e"\n'
+ARC, EDGE = {("a", "b"): 5.0}, both_ways({("c d", "e"): 2.0})
+LISTED = dict.fromkeys([("a", "b"), ("a", "c d"), ("a", "e")], 1.0)
+PAJEK = {
+    "arcs and edges": ("*Arcs\n1 2 5\n*Edges\n3 4 2 c Blue\n", ARC | EDGE),
+    "edges and arcs": ("% a comment\n*edges\n3 4 2\n\n*arcs\n1 2 5\n", ARC | EDGE),
+    "empty arcs": ("*Arcs\n*Edges\n3 4 2\n", EDGE),
+    "list of arcs": ("*Arcslist\n1 2 3 4\n", LISTED),
+    "list of edges": ("*Edgeslist\n1 2 3 4\n", both_ways(LISTED)),
+    "matrix": ("*Matrix\n0 5 0 0\n0 0 0 0\n0 0 0 2.0\n0 0 2.0 0\n", ARC | EDGE),
+    "one relation": ('*Arcs :1 "likes"\n1: 1 2 5\n*Partition p\n', ARC),
+    "a weight left out": ("*Arcs\n1 2 5 [1-3]\n2 4\n", ARC | {("b", "e"): 1.0}),
+}
+
+
+@pytest.mark.parametrize("name", PAJEK)
+def test_pajek(name: str, tmp_path: Path) -> None:
+    """See findings/networkx_pajek_sections.sh."""
+    text, expected = PAJEK[name]
+    read = read_graph(write(tmp_path / "a.net", FOUR + text))
+    assert edges(read) == expected and read.labels == ("a", "b", "c d", "e")
+
+
+def test_pajek_of_networkx_and_labels_that_are_no_names(tmp_path: Path) -> None:
+    graph = labelled_graph()
+    nx.write_pajek(graph, tmp_path / "a.net")
+    assert edges(weighted(tmp_path / "a.net")) == DIRECTED
+    nx.write_pajek(graph.to_undirected(), tmp_path / "b.net")
+    assert edges(weighted(tmp_path / "b.net")) == both_ways(DIRECTED)
+    assert read_graph(tmp_path / "a.net", weight=False).weight is None
+    with pytest.raises(UnknownName, match="attribute of edges"):
+        read_graph(tmp_path / "a.net", weight="wieght")
+    for vertices in ("*Vertices 3\n", '*Vertices 3\n1 "v"\n2 "v"\n3 "w"\n'):
+        read = read_graph(write(tmp_path / "c.net", vertices + "*Arcs\n1 2\n"))
+        assert read.labels == (1, 2, 3) and edges(read) == {(1, 2): 1.0}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("*Vertices 5 2\n*Edges\n1 4\n", "two-mode"),
+        ("*Vertices 2\n*Arcs :1\n1 2\n*Arcs :2\n1 2\n", "several relations"),
+        ("*Vertices 2\n*Arcs\n1 2\n*Vertices 2\n", "several networks"),
+        ("*Vertices 2\n*Arcs\n1 3\n", "line 3: '1 3'"),
+        ("*Vertices 2\n*Arcs\n1 2 strong\n", "line 3: '1 2 strong'"),
+        ("*Vertices 2\n*Matrix\n0 1 1\n", "line 3"),
+        ("*Arcs\n", "no \\*Vertices"),
+    ],
+)
+def test_pajek_that_cannot_be_read(text: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidGraph, match=words):
+        read_graph(write(tmp_path / "a.net", text))
+
+
 def test_numbers_in_files_are_numbers(tmp_path: Path) -> None:
     """networkx 3.6 reads nodes 2, 0, 1 of GraphML as texts, in the order of the file."""
     graph = nx.Graph([(2, 0), (0, 1)])
@@ -244,6 +298,20 @@ def test_numbers_in_files_are_numbers(tmp_path: Path) -> None:
         read = read_graph(tmp_path / name)
         assert read.labels == (0, 1, 2)
         assert edges(read) == both_ways({(2, 0): 1.0, (0, 1): 1.0})
+
+
+def test_weights_of_graphml_have_a_default(tmp_path: Path) -> None:
+    text = (
+        '<graphml xmlns="http://graphml.graphdrawing.org/xmlns">'
+        '<key id="w" for="edge" attr.name="weight" attr.type="double"><default>2.5</default></key>'
+        '<graph edgedefault="directed"><node id="a"/><node id="b"/><node id="c"/>'
+        '<edge source="a" target="b"/>{}</graph></graphml>'
+    )
+    one = '<edge source="b" target="c"><data key="w">1</data></edge>'
+    read = weighted(write(tmp_path / "a.graphml", text.format("")))
+    assert edges(read) == {("a", "b"): 2.5}
+    read = weighted(write(tmp_path / "b.graphml", text.format(one)))
+    assert edges(read) == {("a", "b"): 2.5, ("b", "c"): 1.0}
 
 
 def test_gml_without_labels_with_parallel_edges_and_accents(tmp_path: Path) -> None:
@@ -358,6 +426,17 @@ def test_the_layout_decides() -> None:
         read_graph(two, layout="edges")
     with pytest.raises(InvalidGraph, match="no edge_index"):
         read_graph(np.zeros((5, 5), int), layout="edge_index")
+
+
+def test_weights_of_zero_warn() -> None:
+    """See findings/pandapower_graph_weights.sh."""
+    graph = nx.MultiGraph()
+    graph.add_weighted_edges_from([("a", "b", 2.0), ("b", "c", 0.0)])
+    with pytest.warns(PympnodeWarning, match="2 of 4 directed edges have weight 0"):
+        assert edges(read_graph(graph)) == both_ways({("a", "b"): 2.0, ("b", "c"): 0.0})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read_graph(graph, weight=False).weight is None
 
 
 def test_numbers_from_one_in_arrays_are_asked_for() -> None:

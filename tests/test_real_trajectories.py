@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import types
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,27 @@ def test_ase_without_velocities(tmp_path: Path) -> None:
     assert "'velo'" in str(raised.value.fix)
     with pytest.raises(InvalidOption, match="differences"):
         from_ase(images, dt=DT, velocity="guess")
+
+
+def test_ase_types_of_lammps_are_no_elements(tmp_path: Path) -> None:
+    """See findings/ase_lammps_types.sh."""
+    pytest.importorskip("ase")
+    from ase.io import read
+
+    head = (
+        "ITEM: TIMESTEP\n{}\nITEM: NUMBER OF ATOMS\n2\nITEM: BOX BOUNDS pp pp pp\n" + "0 20\n" * 3
+    )
+    atoms = "ITEM: ATOMS id type x y z vx vy vz\n1 1 1 2 3 1 0 0\n2 2 5 5 5 0 1 0\n"
+    path = tmp_path / "a.lammpstrj"
+    path.write_text("".join(head.format(step) + atoms for step in range(3)))
+    with pytest.warns(PympnodeWarning, match="masses are those of HHe"):
+        from_ase(path, dt=1.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", PympnodeWarning)
+        from_ase(path, dt=1.0, mass=[39.9, 83.8])
+        ds = from_ase(read(path, index=":", specorder=["Ar", "Kr"]), dt=1.0)
+    assert np.allclose(ds.mass[0], [39.948, 83.798], rtol=1e-3)
+    assert np.allclose(ds.velocity[0, 0], [[0.001, 0, 0], [0, 0.001, 0]])
 
 
 def test_ase_frames_that_do_not_fit() -> None:

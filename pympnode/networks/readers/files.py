@@ -17,6 +17,7 @@ from ...errors import FileDamaged, InvalidGraph, InvalidOption, MissingFile, unk
 from ...training.ranges import warn_user
 from . import objects
 from .labelled import RawGraph
+from .pajek import parse_pajek
 
 NAMES = ("name", "label")  # attributes of nodes that hold their names
 _SENDERS = ("source", "src", "from", "sender", "start", "origin", "node1", "u", "i")
@@ -70,7 +71,7 @@ def read_gexf(path: Path, options: TableOptions) -> RawGraph:
 
 
 def read_pajek(path: Path, options: TableOptions) -> RawGraph:
-    return _by_networkx(path, "Pajek", "read_pajek", options)
+    return parse_pajek(_text(path), options.weight)
 
 
 def _by_networkx(path: Path, kind: str, reader: str, options: TableOptions) -> RawGraph:
@@ -80,6 +81,10 @@ def _by_networkx(path: Path, kind: str, reader: str, options: TableOptions) -> R
         graph = getattr(nx, reader)(path)
     except Exception as error:
         raise _damaged(path, kind, error) from error
+    # networkx 3.6 keeps the default of a GraphML key beside the graph, and leaves the edges without.
+    for name, value in graph.graph.get("edge_default", {}).items():
+        for *_, data in graph.edges(data=True):
+            data.setdefault(name, value)
     return objects.from_networkx(graph, options.weight, NAMES)
 
 

@@ -133,6 +133,13 @@ def assemble(
         weight = np.bincount(first, weights=weight, minlength=times.size).astype(np.float64)
     elif weight is not None:
         weight = np.bincount(first, weights=weight, minlength=times.size).astype(np.float64)
+    zeros = 0 if weight is None else int((weight == 0).sum())
+    if zeros:
+        # pandapower 3.5, create_nxgraph: weights are lengths in km, 0 for transformers and switches.
+        warn_user(
+            f"{zeros} of {times.size} directed edges have weight 0, by which messages are multiplied; "
+            "weight=False leaves weights out, and a net of pandapower is read itself, not its graph"
+        )
     graph = Graph.single(
         key % count,
         key // count,

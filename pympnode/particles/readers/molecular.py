@@ -70,6 +70,12 @@ def from_ase(
             f"ASE does not take the column {columns[0]!r} for velocities: pass velocity=np.stack("
             f"[atoms.arrays[{columns[0]!r}] for atoms in frames]) in angstrom / fs"
         )
+    if mass is None and np.array_equal(first.arrays.get("type"), first.numbers):
+        # ASE 3.29: type 1 of a LAMMPS dump without the column "element" is hydrogen, type 2 helium.
+        warn_user(
+            f"ASE took the types of a LAMMPS dump for atomic numbers, and the masses are those of "
+            f"{first.symbols}: pass mass=, or frames of ase.io.read(..., specorder=[...])"
+        )
     charges = first.get_initial_charges() if first.has("initial_charges") else None
     return to_dataset(
         Frames(
