@@ -193,3 +193,14 @@ def test_unknown_names_suggest_the_closest():
         resolve("BA", 0)
     with pytest.raises(InvalidOption):
         resolve("BA", 10, graphs=0)
+
+
+@pytest.mark.parametrize(
+    ("shape", "fix"), [((5, 5), "topology="), ((6, 5), "attribute="), ((2, 7), "edge_index.T")]
+)
+def test_an_array_that_holds_no_pairs_is_refused_with_what_helps(
+    shape: tuple[int, int], fix: str
+) -> None:
+    with pytest.raises(InvalidGraph, match="holds pairs") as refused:
+        Graph.from_edges(np.ones(shape, dtype=int), 5)
+    assert fix in str(refused.value)
