@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from experiment_cases import NETWORK, PARTICLES, QUICK, cell_files, changed, numbers, written
 
 import pympnode
-from pympnode import experiments
+from pympnode import experiments, plotting
 from pympnode.cli import cli
 from pympnode.errors import FileDamaged, InvalidOption, MissingFile, UnknownName
 from pympnode.experiments import (
@@ -511,3 +511,19 @@ def test_many_lines_share_colours_by_name_and_differ_in_style() -> None:
     assert many.of("tuned, trajectories 50")["color"] != many.of(names[3])["color"]
     looks = [many.of(n) for n in (*names, *(f"published, {name}" for name in names))]
     assert len({(look["color"], look["linestyle"]) for look in looks}) == 12
+
+
+def test_one_row_that_left_the_truth_hides_no_other() -> None:
+    ax = plotting.style.new_axes()
+    small, large = np.array([0.0, -1e-5, 2e-5]), np.array([0.0, 50.0, -90.0])
+    for values in (small, large):
+        ax.plot([0.0, 1.0, 2.0], values)
+    ax.set_ylabel("change")
+    figures._on_a_logarithmic_axis(ax)
+    assert ax.get_yscale() == "log" and ax.get_ylabel() == "absolute change"
+    drawn = [line.get_ydata() for line in ax.get_lines()]
+    np.testing.assert_array_equal(
+        drawn, np.where(np.abs([small, large]) > 0, np.abs([small, large]), np.nan)
+    )
+    low, high = ax.get_ylim()
+    assert low < 1e-5 and high > 90

@@ -7,8 +7,8 @@
 - ``surfaces`` (networks): true and predicted first feature of the first test trajectory as surfaces over
   the grid that the nodes fill row by row, at four times. One picture per row and test.
 - ``paths`` (particles): paths of the first test trajectory, the true ones in grey. One per row and test.
-- ``conservation`` (particles): changes of energy and momentum over time of the first test trajectory,
-  the true ones and those of each row. One per test.
+- ``conservation`` (particles): absolute changes of energy and momentum over time of the first test trajectory,
+  the true ones and those of each row, on logarithmic axes. One per test.
 - ``particles``: the first four columns of a table against the number of particles of a test.
 
 Pictures of predictions are those of the first seed that is finished.
@@ -269,11 +269,31 @@ def _conservation(done: _Finished) -> Iterator[tuple[str, Any]]:
             true, predicted = done.prediction(row, numbers, test)
             shown.setdefault("true", true)
             shown[row.name] = predicted
-        return conservation(shown)[0].figure
+        axes = conservation(shown)
+        for ax in axes:
+            _on_a_logarithmic_axis(ax)
+        return axes[0].figure
 
     if done.cells:
         for test in done.experiment.tests:
             yield test.name, lambda test=test: draw(test.name)
+
+
+def _on_a_logarithmic_axis(ax: Any) -> None:
+    """Absolute values of the lines of ``ax`` on a logarithmic axis: rows differ by orders of magnitude, and one
+    that left the truth would hide all others. Ten orders below the largest there is rounding."""
+    sizes = []
+    for line in ax.get_lines():
+        size = np.abs(np.asarray(line.get_ydata(), dtype=float))
+        line.set_ydata(np.where(size > 0, size, np.nan))
+        sizes.append(size[np.isfinite(size) & (size > 0)])
+    largest = max((size.max() for size in sizes if size.size), default=0.0)
+    if not largest:
+        return
+    smallest = min(size.min() for size in sizes if size.size)
+    ax.set_ylim(max(smallest, 1e-10 * largest) / 2, 2 * largest)
+    ax.set_ylabel(f"absolute {ax.get_ylabel()}")
+    logarithmic(ax, "y")
 
 
 def _particles(done: _Finished) -> Iterator[tuple[str, Any]]:
