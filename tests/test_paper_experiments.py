@@ -147,7 +147,7 @@ def test_a_wrong_value_is_refused(
 ) -> None:
     values = {
         "title": "t", "source": "s", "columns": ["loss"], "data": {"system": "kuramoto"},
-        "start": {"data": {"nodes": 4}}, "row": [{"name": "a"}], "test": [{"name": "b"}], **parts,
+        "start": {"data": {"nodes": 4}}, "row": [{"name": "a"}, {"name": "c", "start": "finetune"}], "test": [{"name": "b"}], **parts,
     }  # fmt: skip
     with pytest.raises(error, match=words):
         experiments.experiment(written(tmp_path, values))
