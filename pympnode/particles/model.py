@@ -211,7 +211,6 @@ class ParticleModel:
 
             return rollout_by_curve(self, initial, steps)
         given: xr.Dataset = as_dataset(initial)
-        require_bodies(self.bodies, given)
         if self.members > 1:
             rollouts = [
                 self.member(i).rollout(given, steps=steps, check=check and i == self.kept[0])
@@ -223,6 +222,7 @@ class ParticleModel:
             both = rollouts[0].drop_vars(own).merge(together, combine_attrs="override")
             return with_uncertainty(self, both, particle_schema.box_of(given))
         data = particle_schema.pack_particles(given)
+        require_bodies(self.bodies, given)
         if self.learned_mass is not None:
             data = self._with_learned_mass(data)
         if len(data.time) > 1:
