@@ -46,7 +46,7 @@ def _pairs_fix(shape: tuple[int, ...]) -> str:
     if len(shape) == 2 and shape[0] == 2 and shape[1] != 3:
         return "edges=edge_index.T, with directed=True, where the rows are senders and receivers"
     if len(shape) == 2 and shape[0] == shape[1] > 3:
-        return "give an adjacency by topology= (Graph.from_adjacency), and a list of pairs by edges="
+        return "give an adjacency by topology= (Graph.from_adjacency), attributes of edges by attribute="
     if len(shape) == 2 and shape[1] > 3:
         return "give attributes of edges by attribute="
     return "list(edges) makes a list of a set, a generator or a view; pairs have two ends"
