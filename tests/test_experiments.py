@@ -606,7 +606,7 @@ def test_one_row_that_left_the_truth_hides_no_other() -> None:
         ax.plot([0.0, 1.0, 2.0], values)
     ax.set_ylabel("change")
     figures._on_a_logarithmic_axis(ax)
-    assert ax.get_yscale() == "log" and ax.get_ylabel() == "absolute change"
+    assert ax.get_yscale() == "log" and ax.get_title() == "absolute values"
     drawn = [line.get_ydata() for line in ax.get_lines()]
     np.testing.assert_array_equal(
         drawn, np.where(np.abs([small, large]) > 0, np.abs([small, large]), np.nan)

@@ -299,7 +299,8 @@ def _on_a_logarithmic_axis(ax: Any) -> None:
         return
     smallest = min(size.min() for size in sizes if size.size)
     ax.set_ylim(max(smallest, 1e-10 * largest) / 2, 2 * largest)
-    ax.set_ylabel(f"absolute {ax.get_ylabel()}")
+    if not ax.get_title():
+        ax.set_title("absolute values", fontsize="medium")
     logarithmic(ax, "y")
 
 
