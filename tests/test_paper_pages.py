@@ -147,7 +147,7 @@ def test_a_tuned_row_that_is_its_start_is_named(tmp_path: Path) -> None:
 
 
 def test_the_cost_counts_runs_that_took_time(tmp_path: Path) -> None:
-    stored = {"data_vars": {"seconds": {"data": [[1800.0, None], [5400.0, 1.8e3]]}}}
+    stored = {"data_vars": {"seconds": {"data": [[1800.0, None], [5400.0, 1.8e3], ["nan", "nan"]]}}}
     (tmp_path / "tiny.json").write_text(json.dumps(stored))
     assert paper_pages.cost(["tiny", "other"], tmp_path).startswith(
         "Stored here: 3 runs, 2.5 CPU hours"

@@ -56,13 +56,14 @@ def page(
 
 def cost(experiments: Sequence[str], results: Path) -> str:
     """A sentence on the runs that experiments have stored, and their time."""
+    # A run that did not take place has "nan", as text: JSON has no such number.
     seconds = [
-        second
+        float(second)
         for name in experiments
         if (path := results / f"{name}.json").exists()
         for row in json.loads(path.read_text(encoding="utf-8"))["data_vars"]["seconds"]["data"]
         for second in row
-        if second is not None and math.isfinite(second)
+        if second is not None and math.isfinite(float(second))
     ]
     if not seconds:
         return "No runs are stored."
