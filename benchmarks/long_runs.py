@@ -158,6 +158,9 @@ def gravity(budget: float, peer_budget: float, trajectories: int | None, run: Pa
     return rows
 
 
+CASES = {"kuramoto": kuramoto, "gravity": gravity}
+
+
 def table(case: str, rows: dict[str, Any]) -> str:
     """Markdown of one case: errors of each row, then its validation loss on the way."""
     names = [
@@ -197,7 +200,7 @@ def main() -> None:
     stored = json.loads(path.read_text()) if path.exists() else {}
     for case in given.only:
         run = None if given.smoke else RUNS / case
-        rows = globals()[case](given.budget, given.peer_budget, given.trajectories, run)
+        rows = CASES[case](given.budget, given.peer_budget, given.trajectories, run)
         # Another process may have stored the other case meanwhile.
         stored = (json.loads(path.read_text()) if path.exists() else {}) | {case: rows}
         path.write_text(json.dumps(stored, indent=1) + "\n")

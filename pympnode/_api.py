@@ -258,7 +258,8 @@ def train(
         data: train on given data instead: a dataset, a list of datasets (sizes may differ), or the
             path of one; a dataset may also come first, ``train(ds)``. Keywords that say how to
             simulate are then refused, and so are a system other than that of the data and a
-            ``split`` (0.7) other than that of their labels. One trajectory alone is split in time: its first 70 % (``split``) train.
+            ``split`` (0.7) other than that of their labels. One trajectory alone is split in time: its
+            first 70 % (``split``) train.
         preset: "fast", the best that was measured, or "paper", the published configuration.
         epochs, updates, time_budget: how long: passes over the data, steps of the optimiser, or a
             time, in seconds or as "10m"; one of them.

@@ -41,7 +41,7 @@ def remembers_given(cls: type[T]) -> type[T]:
     def init(self: Any, *values: Any, **named: Any) -> None:
         names = {field.name for field, _ in zip(fields, values, strict=False)} | named.keys()
         if len(names) == len(fields):
-            # `dataclasses.replace` and files give every field, also those that nobody chose.
+            # `dataclasses.replace` and files give every field, also those that the caller did not name.
             found = dict(zip((field.name for field in fields), values, strict=False)) | named
             names = {f.name for f in fields if not _is_default(found[f.name], f.default)}
         make(self, *values, **named)

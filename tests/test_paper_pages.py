@@ -20,6 +20,7 @@ import paper_pages  # noqa: E402
 
 GIVEN = tomllib.loads((ROOT / "benchmarks" / "claims.toml").read_text(encoding="utf-8"))
 CLAIMS = GIVEN["claim"]
+PAGES = paper_pages.paper_pages()
 NAN = float("nan")
 TESTED = [claim for claim in CLAIMS if "experiment" in claim]
 
@@ -65,7 +66,7 @@ def test_a_figure_is_one_that_its_experiment_draws_and_is_on_its_page(
     kind = figure["file"].removesuffix(".png").split("-")[0]
     assert kind in experiment(figure["experiment"]).figures
     assert (paper_pages.PICTURES / paper_pages.picture(figure)).is_file()
-    page = paper_pages.paper_pages()[f"paper_{figure['paper']}.md"]
+    page = PAGES[f"paper_{figure['paper']}.md"]
     assert f"/images/papers/{paper_pages.picture(figure)}" in page and figure["text"] in page
 
 
